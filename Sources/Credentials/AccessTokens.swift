@@ -1,0 +1,80 @@
+public import Domain
+import Foundation
+import JWTKit
+
+/// What a verified access token says.
+public struct AccessClaims: Sendable, Hashable {
+    /// Whose token it is.
+    public var user: UserID
+    /// The sign-in that it was issued under: when that ends, the token is worth nothing.
+    public var signIn: SignInID
+    /// When it expires.
+    public var expiresAt: Timestamp
+
+    public init(user: UserID, signIn: SignInID, expiresAt: Timestamp) {
+        self.user = user
+        self.signIn = signIn
+        self.expiresAt = expiresAt
+    }
+}
+
+/// Issues and verifies access tokens: JWTs (RFC 7519) signed with HS256.
+public struct AccessTokens: Sendable {
+    /// The shortest key (RFC 7518, 3.2: "A key of the same size as the hash output (for instance, 256 bits for "HS256") or
+    /// larger MUST be used with this algorithm.").
+    public static let minimumSecretBytes = 32
+
+    /// Who issues and who accepts the tokens.
+    private static let party = "therapybridge"
+
+    private let keys: JWTKeyCollection
+
+    /// - Parameter secret: At least ``minimumSecretBytes`` bytes; the caller has checked that.
+    public init(secret: String) async {
+        keys = JWTKeyCollection()
+        await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
+    }
+
+    /// Issues a token.
+    ///
+    /// - Parameter claims: Who, under which sign-in, until when. The expiry is cut to whole seconds.
+    public func issue(_ claims: AccessClaims) async throws -> String {
+        try await keys.sign(
+            Payload(
+                iss: IssuerClaim(value: Self.party), aud: AudienceClaim(value: [Self.party]),
+                sub: SubjectClaim(value: claims.user.description), sid: claims.signIn.description,
+                iat: IssuedAtClaim(value: Date()), exp: ExpirationClaim(value: claims.expiresAt.date)))
+    }
+
+    /// Verifies a token.
+    ///
+    /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, or not for us. Which of
+    ///   them is nobody's business.
+    public func verify(_ token: String) async -> AccessClaims? {
+        // Cookies and headers are limited anyway; this keeps a huge token away from the decoder.
+        guard token.utf8.count <= 4096, let payload = try? await keys.verify(token, as: Payload.self),
+            let user = UserID(payload.sub.value), let signIn = SignInID(payload.sid)
+        else { return nil }
+        return AccessClaims(user: user, signIn: signIn, expiresAt: Timestamp(payload.exp.value))
+    }
+
+    private struct Payload: JWTPayload {
+        var iss: IssuerClaim
+        var aud: AudienceClaim
+        var sub: SubjectClaim
+        /// The sign-in, under the name that OpenID Connect Front-Channel Logout 1.0 gives to a session's identifier.
+        var sid: String
+        var iat: IssuedAtClaim
+        var nbf: NotBeforeClaim?
+        var exp: ExpirationClaim
+
+        func verify(using algorithm: some JWTAlgorithm) throws {
+            try exp.verifyNotExpired()
+            try nbf?.verifyNotBefore()
+            try aud.verifyIntendedAudience(includes: AccessTokens.party)
+            guard iss.value == AccessTokens.party else {
+                throw JWTError.claimVerificationFailure(failedClaim: iss, reason: "issued by somebody else")
+            }
+        }
+    }
+}

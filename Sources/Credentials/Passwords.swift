@@ -1,0 +1,174 @@
+import Crypto
+import CryptoExtras
+import Foundation
+import NIOPosix
+import Synchronization
+
+/// Hashes and verifies passwords with scrypt (RFC 7914), on threads of its own.
+///
+/// One hash takes tens of megabytes and tens of milliseconds by design. So it never runs on the threads that serve
+/// requests, only as many run at once as there are threads here, and only so many may wait: a flood of sign-ins is told
+/// to come back instead of taking the machine down.
+public final class Passwords: Sendable {
+    /// How much work one hash is.
+    public struct Cost: Sendable, Equatable {
+        /// The base-2 logarithm of scrypt's N. Memory is 2^logN × blockSize × 128 bytes.
+        public var logN: Int
+        /// scrypt's r.
+        public var blockSize: Int
+        /// scrypt's p.
+        public var parallelism: Int
+
+        public init(logN: Int, blockSize: Int, parallelism: Int) {
+            self.logN = logN
+            self.blockSize = blockSize
+            self.parallelism = parallelism
+        }
+
+        /// 32 MiB and three passes, one of the equivalent minimums of the OWASP Password Storage Cheat Sheet.
+        public static let standard = Cost(logN: 15, blockSize: 8, parallelism: 3)
+    }
+
+    /// Why a password was neither hashed nor verified.
+    public enum Failure: Error, Equatable {
+        /// Too many wait already.
+        case overloaded
+        /// The stored hash is not one of ours.
+        case malformedHash
+        /// The password breaks a rule, which is told in words for its owner.
+        case unacceptable(String)
+    }
+
+    /// The shortest password, in characters (NIST SP 800-63B, 5.1.1.2: "at least 8 characters in length").
+    public static let minimumLength = 8
+    /// The longest password, in characters (the same section: at least 64 must be permitted).
+    public static let maximumLength = 256
+
+    private let cost: Cost
+    private let pool: NIOThreadPool
+    private let waitingLimit: Int
+    private let waiting = Mutex(0)
+    /// What the password of an account that does not exist is held against, so that its answer takes as long.
+    private let decoy: PasswordHash
+
+    /// - Parameters:
+    ///   - cost: The work of a new hash. A stored one is verified at the cost that it was made with.
+    ///   - threads: How many hashes run at once.
+    ///   - waitingLimit: How many may run or wait in all.
+    public init(cost: Cost = .standard, threads: Int = 2, waitingLimit: Int = 64) {
+        self.cost = cost
+        self.waitingLimit = waitingLimit
+        pool = NIOThreadPool(numberOfThreads: threads)
+        pool.start()
+        decoy = PasswordHash(cost: cost, salt: PasswordHash.randomSalt(), key: Array(repeating: 0, count: 32))
+    }
+
+    deinit {
+        pool.shutdownGracefully { _ in }
+    }
+
+    /// Hashes a new password.
+    ///
+    /// - Returns: The hash in the PHC string format: `$scrypt$ln=15,r=8,p=3$salt$key`.
+    /// - Throws: ``Failure/unacceptable(_:)`` or ``Failure/overloaded``.
+    public func hash(_ password: String) async throws -> String {
+        guard password.count >= Self.minimumLength else {
+            throw Failure.unacceptable("A password needs at least \(Self.minimumLength) characters.")
+        }
+        guard password.count <= Self.maximumLength else {
+            throw Failure.unacceptable("A password may have at most \(Self.maximumLength) characters.")
+        }
+        let cost = cost
+        return try await run { try PasswordHash(password: password, cost: cost).description }
+    }
+
+    /// Whether a password is the one that a hash was made from.
+    ///
+    /// - Parameter hash: The stored hash; nil when there is no such account, or it has no password: the answer is then
+    ///   false, after the same work.
+    /// - Throws: ``Failure/malformedHash`` or ``Failure/overloaded``.
+    public func verify(_ password: String, against hash: String?) async throws -> Bool {
+        let expected: PasswordHash
+        if let hash {
+            guard let parsed = PasswordHash(hash) else { throw Failure.malformedHash }
+            expected = parsed
+        } else {
+            expected = decoy
+        }
+        guard password.count <= Self.maximumLength else { return false }
+        return try await run { try expected.matches(password) } && hash != nil
+    }
+
+    private func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+        let isAdmitted = waiting.withLock { waiting in
+            guard waiting < waitingLimit else { return false }
+            waiting += 1
+            return true
+        }
+        guard isAdmitted else { throw Failure.overloaded }
+        defer { waiting.withLock { $0 -= 1 } }
+        return try await pool.runIfActive(work)
+    }
+}
+
+/// One scrypt hash with what it was made with.
+struct PasswordHash: CustomStringConvertible {
+    let cost: Passwords.Cost
+    let salt: [UInt8]
+    let key: [UInt8]
+
+    init(cost: Passwords.Cost, salt: [UInt8], key: [UInt8]) {
+        self.cost = cost
+        self.salt = salt
+        self.key = key
+    }
+
+    init(password: String, cost: Passwords.Cost) throws {
+        let salt = Self.randomSalt()
+        self.init(cost: cost, salt: salt, key: try Self.derive(password, cost: cost, salt: salt))
+    }
+
+    /// Reads the PHC string format; nil when `text` is not of it, or names a cost beyond reason.
+    init?(_ text: String) {
+        let pattern = /\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+\/]+)\$([A-Za-z0-9+\/]+)/
+        guard let match = text.wholeMatch(of: pattern)?.output,
+            let logN = Int(match.1), let blockSize = Int(match.2), let parallelism = Int(match.3),
+            (1...20).contains(logN), blockSize > 0, parallelism > 0,
+            let salt = Self.unpadded(match.4), let key = Self.unpadded(match.5)
+        else { return nil }
+        self.init(
+            cost: .init(logN: logN, blockSize: blockSize, parallelism: parallelism), salt: salt, key: key)
+    }
+
+    var description: String {
+        "$scrypt$ln=\(cost.logN),r=\(cost.blockSize),p=\(cost.parallelism)$\(Self.unpadded(salt))$\(Self.unpadded(key))"
+    }
+
+    /// Compares in a time that does not tell how much was right.
+    func matches(_ password: String) throws -> Bool {
+        let derived = try Self.derive(password, cost: cost, salt: salt)
+        guard derived.count == key.count else { return false }
+        return zip(derived, key).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+
+    static func randomSalt() -> [UInt8] {
+        SymmetricKey(size: .bits128).withUnsafeBytes { Array($0) }
+    }
+
+    private static func derive(_ password: String, cost: Passwords.Cost, salt: [UInt8]) throws -> [UInt8] {
+        // NIST SP 800-63B, 5.1.1.2: normalise Unicode, so that a password is the same from every keyboard.
+        let key = try KDF.Scrypt.deriveKey(
+            from: Array(password.precomposedStringWithCompatibilityMapping.utf8), salt: salt, outputByteCount: 32,
+            rounds: 1 << cost.logN, blockSize: cost.blockSize, parallelism: cost.parallelism)
+        return key.withUnsafeBytes { Array($0) }
+    }
+
+    private static func unpadded(_ bytes: [UInt8]) -> String {
+        String(Data(bytes).base64EncodedString().prefix { $0 != "=" })
+    }
+
+    private static func unpadded(_ text: Substring) -> [UInt8]? {
+        let padding = String(repeating: "=", count: (4 - text.count % 4) % 4)
+        return Data(base64Encoded: text + padding).map { Array($0) }
+    }
+}

@@ -1,0 +1,84 @@
+/// A kind of recording that is accepted, by its extension, its declared type and its leading bytes.
+///
+/// The three have to agree on a family, so that a renamed file is refused at the door rather than by a decoder.
+public enum AudioFormat: String, Sendable, CaseIterable {
+    case mp3, wav, mp4, webm, ogg, flac
+
+    /// How many leading bytes ``init(leadingBytes:)`` wants to see; a shorter file is no recording.
+    public static let leadingByteCount = 12
+
+    /// The accepted file name extensions, lower-case, without the dot.
+    public var extensions: [String] {
+        switch self {
+        case .mp3: ["mp3"]
+        case .wav: ["wav"]
+        case .mp4: ["m4a", "mp4"]
+        case .webm: ["webm"]
+        case .ogg: ["ogg", "oga", "opus"]
+        case .flac: ["flac"]
+        }
+    }
+
+    /// The media types under which clients declare it. Browsers differ: Chromium calls an `.m4a` `audio/x-m4a`, a
+    /// `MediaRecorder` makes `video/webm` when it was given a camera.
+    public var mediaTypes: [String] {
+        switch self {
+        case .mp3: ["audio/mpeg", "audio/mp3", "audio/mpeg3", "audio/x-mpeg-3"]
+        case .wav: ["audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"]
+        case .mp4: ["audio/mp4", "audio/x-m4a", "audio/m4a", "audio/aac", "video/mp4"]
+        case .webm: ["audio/webm", "video/webm"]
+        case .ogg: ["audio/ogg", "audio/opus", "application/ogg", "video/ogg"]
+        case .flac: ["audio/flac", "audio/x-flac"]
+        }
+    }
+
+    /// The format that goes by a file name's extension; nil when it is none of ours.
+    public init?(filename: String) {
+        guard let dot = filename.lastIndex(of: ".") else { return nil }
+        let fileExtension = filename[filename.index(after: dot)...].lowercased()
+        guard let format = Self.allCases.first(where: { $0.extensions.contains(fileExtension) }) else { return nil }
+        self = format
+    }
+
+    /// Whether a declared media type goes with this format. Parameters are ignored, and so is `application/octet-stream`,
+    /// which says that the client does not know.
+    public func accepts(mediaType: String) -> Bool {
+        let essence = String(mediaType.prefix { $0 != ";" }).trimming(while: { $0.isWhitespace }).lowercased()
+        return essence == "application/octet-stream" || mediaTypes.contains(essence)
+    }
+
+    /// The format that a file's first ``leadingByteCount`` bytes show; nil when they show none of ours.
+    ///
+    /// The signatures are those of the WHATWG MIME Sniffing Standard, section 6.2, and of the formats themselves: an
+    /// MP3 may begin with an ID3 tag or directly with a frame, whose sync word is eleven set bits (ISO 11172-3, 2.4.1.3).
+    public init?(leadingBytes bytes: [UInt8]) {
+        guard bytes.count >= Self.leadingByteCount else { return nil }
+        func shows(_ signature: String, at offset: Int = 0) -> Bool {
+            bytes.dropFirst(offset).starts(with: signature.utf8)
+        }
+        if shows("RIFF"), shows("WAVE", at: 8) {
+            self = .wav
+        } else if shows("OggS") {
+            self = .ogg
+        } else if shows("fLaC") {
+            self = .flac
+        } else if shows("ftyp", at: 4) {
+            self = .mp4
+        } else if bytes.starts(with: [0x1A, 0x45, 0xDF, 0xA3]) {
+            self = .webm
+        } else if shows("ID3") || Self.isMP3Frame(bytes) {
+            self = .mp3
+        } else {
+            return nil
+        }
+    }
+
+    private static func isMP3Frame(_ bytes: [UInt8]) -> Bool {
+        guard bytes[0] == 0xFF, bytes[1] & 0xE0 == 0xE0 else { return false }
+        let version = bytes[1] >> 3 & 0b11
+        let layer = bytes[1] >> 1 & 0b11
+        let bitRate = bytes[2] >> 4
+        let sampleRate = bytes[2] >> 2 & 0b11
+        return version != 0b01 && layer == 0b01 && bitRate != 0b1111 && sampleRate != 0b11
+    }
+}

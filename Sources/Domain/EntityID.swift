@@ -1,0 +1,72 @@
+public import Foundation
+
+/// An identifier of one kind of thing: a UUID that cannot be mistaken for another kind's.
+///
+/// The text form is the lower-case UUID of RFC 9562, section 4; parsing also takes upper case, since that section asks
+/// for it: "output as lowercase characters and are case insensitive on input".
+public protocol EntityID: Hashable, Sendable, Codable, LosslessStringConvertible, Comparable {
+    /// The UUID as the database stores it.
+    var rawValue: UUID { get }
+
+    /// Wraps a UUID.
+    init(rawValue: UUID)
+}
+
+extension EntityID {
+    /// Parses the text form of a UUID; nil when `description` is not one.
+    public init?(_ description: String) {
+        guard let uuid = UUID(uuidString: description) else { return nil }
+        self.init(rawValue: uuid)
+    }
+
+    /// A new random identifier (UUID version 4).
+    public static func random() -> Self { Self(rawValue: UUID()) }
+
+    /// The lower-case text form.
+    public var description: String { rawValue.uuidString.lowercased() }
+
+    /// Orders by bytes, which is the order of PostgreSQL's `uuid`: rows are locked in this order.
+    public static func < (left: Self, right: Self) -> Bool {
+        withUnsafeBytes(of: left.rawValue.uuid) { left in
+            withUnsafeBytes(of: right.rawValue.uuid) { right in
+                left.lexicographicallyPrecedes(right)
+            }
+        }
+    }
+
+    /// Decodes the text form.
+    ///
+    /// - Throws: `DecodingError.dataCorrupted` when the text is not a UUID.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        guard let id = Self(try container.decode(String.self)) else {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a UUID")
+        }
+        self = id
+    }
+
+    /// Encodes the lower-case text form.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
+/// The identifier of a ``User``.
+public struct UserID: EntityID {
+    public let rawValue: UUID
+    public init(rawValue: UUID) { self.rawValue = rawValue }
+}
+
+/// The identifier of a ``TherapySession``.
+public struct SessionID: EntityID {
+    public let rawValue: UUID
+    public init(rawValue: UUID) { self.rawValue = rawValue }
+}
+
+/// The identifier of one sign-in: the family of refresh tokens that began with one password, and what was opened
+/// under it.
+public struct SignInID: EntityID {
+    public let rawValue: UUID
+    public init(rawValue: UUID) { self.rawValue = rawValue }
+}

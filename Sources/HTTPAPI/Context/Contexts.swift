@@ -1,0 +1,56 @@
+import Credentials
+import Domain
+import Hummingbird
+import Logging
+
+/// What every request carries.
+struct AppContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    /// What the access token says, if a valid one came with the request.
+    var claims: AccessClaims?
+    /// The signed-in user, once the database was asked.
+    var user: User?
+
+    init(source: Source) {
+        coreContext = .init(source: source)
+    }
+}
+
+/// The context behind a valid access token. The account may still be inactive or signed out: whoever takes this has to
+/// ask the database, in the statement that does its work.
+struct TokenContext: ChildRequestContext {
+    var coreContext: CoreRequestContextStorage
+    let claims: AccessClaims
+
+    init(context: AppContext) throws {
+        guard let claims = context.claims else { throw Problem.unauthorized }
+        coreContext = context.coreContext
+        self.claims = claims
+    }
+}
+
+/// The context of a user who is known, active and signed in.
+struct UserContext: ChildRequestContext {
+    var coreContext: CoreRequestContextStorage
+    let claims: AccessClaims
+    let user: User
+
+    init(context: AppContext) throws {
+        guard let claims = context.claims, let user = context.user else { throw Problem.unauthorized }
+        coreContext = context.coreContext
+        self.claims = claims
+        self.user = user
+    }
+}
+
+extension RequestContext {
+    /// The session that the path names.
+    ///
+    /// - Throws: 422 when it is not a UUID.
+    func sessionID() throws -> SessionID {
+        guard let id = parameters.get("id").flatMap({ SessionID($0) }) else {
+            throw Problem.invalid("id", "is not a UUID.")
+        }
+        return id
+    }
+}

@@ -1,0 +1,237 @@
+import Foundation
+import NIOCore
+
+/// A parser of `multipart/form-data` (RFC 7578) as a value: it is fed bytes as they come and answers with what they
+/// complete. It holds at most one header block or one delimiter's length of bytes, however large a part is.
+struct MultipartParser {
+    /// What the bytes fed so far complete.
+    enum Event: Equatable {
+        /// A part begins.
+        case began(Part)
+        /// Bytes of the part's body.
+        case body(ByteBuffer)
+        /// The part is complete.
+        case ended
+    }
+
+    /// The head of a part.
+    struct Part: Equatable {
+        /// The form field's name.
+        var name: String
+        /// The file's name, as the client gave it: to be shown, never to be opened.
+        var filename: String?
+        /// The declared media type.
+        var contentType: String?
+    }
+
+    /// Why bytes are no multipart body.
+    enum Malformation: Error, Equatable {
+        /// The `boundary` parameter is missing, or not of 1 to 70 characters (RFC 2046, 5.1.1).
+        case badBoundary
+        /// The body does not begin with the boundary.
+        case noBoundary
+        /// A part's headers are longer than ``headerLimit``.
+        case headersTooLong
+        /// A part has no `Content-Disposition: form-data` with a name, or a header line without a colon.
+        case badHeaders
+        /// The body ended before its closing boundary.
+        case truncated
+    }
+
+    /// The longest header block of a part, in bytes.
+    static let headerLimit = 8192
+
+    private enum State {
+        /// Before the first boundary. Anything there is to be ignored (RFC 2046, 5.1.1), but nobody sends any.
+        case preamble
+        /// Right behind a boundary: a line end begins a part, `--` ends the body.
+        case boundary
+        /// In a part's headers.
+        case headers
+        /// In a part's body.
+        case body
+        /// Behind the closing boundary. Anything there is ignored.
+        case epilogue
+    }
+
+    private let delimiter: [UInt8]
+    private var state = State.preamble
+    private var pending: ByteBuffer
+
+    /// - Parameter contentType: The request's `Content-Type`.
+    /// - Throws: ``Malformation/badBoundary``.
+    init(contentType: String) throws(Malformation) {
+        let parameters = HeaderParameters(contentType)
+        guard parameters.value == "multipart/form-data", let boundary = parameters["boundary"],
+            (1...70).contains(boundary.utf8.count)
+        else { throw .badBoundary }
+        delimiter = Array("\r\n--\(boundary)".utf8)
+        // The first boundary is not preceded by a line end; with one put before it, it looks like the others.
+        pending = ByteBuffer(string: "\r\n")
+    }
+
+    /// Whether the closing boundary was seen.
+    var isComplete: Bool { state == .epilogue }
+
+    /// Takes in more bytes.
+    ///
+    /// - Returns: What they complete, in order.
+    /// - Throws: A ``Malformation``; the parser is of no use after that.
+    mutating func feed(_ bytes: ByteBuffer) throws(Malformation) -> [Event] {
+        var bytes = bytes
+        if state == .epilogue { return [] }
+        pending.writeBuffer(&bytes)
+        var events: [Event] = []
+        while try step(&events) {}
+        pending.discardReadBytes()
+        return events
+    }
+
+    /// Says that no more bytes come.
+    ///
+    /// - Throws: ``Malformation/truncated`` when the closing boundary is missing.
+    func finish() throws(Malformation) {
+        guard isComplete else { throw .truncated }
+    }
+
+    /// Goes one step on; false when that needs more bytes.
+    private mutating func step(_ events: inout [Event]) throws(Malformation) -> Bool {
+        switch state {
+        case .preamble: return try skipPreamble()
+        case .boundary: return try readBoundaryEnd()
+        case .headers: return try readHeaders(&events)
+        case .body: return readBody(&events)
+        case .epilogue:
+            pending.clear()
+            return false
+        }
+    }
+
+    private mutating func skipPreamble() throws(Malformation) -> Bool {
+        if let offset = pending.firstOffset(of: delimiter) {
+            pending.moveReaderIndex(forwardBy: offset + delimiter.count)
+            state = .boundary
+            return true
+        }
+        if pending.readableBytes > delimiter.count + Self.headerLimit { throw .noBoundary }
+        return false
+    }
+
+    private mutating func readBoundaryEnd() throws(Malformation) -> Bool {
+        // RFC 2046, 5.1.1: the boundary may be followed by "transport padding" of spaces and tabs.
+        while let byte: UInt8 = pending.getInteger(at: pending.readerIndex), byte == 0x20 || byte == 0x09 {
+            pending.moveReaderIndex(forwardBy: 1)
+        }
+        guard let end = pending.readBytes(length: 2) else { return false }
+        switch end {
+        case Array("--".utf8): state = .epilogue
+        case Array("\r\n".utf8): state = .headers
+        default: throw .noBoundary
+        }
+        return true
+    }
+
+    private mutating func readHeaders(_ events: inout [Event]) throws(Malformation) -> Bool {
+        guard let end = pending.firstOffset(of: Array("\r\n\r\n".utf8)) else {
+            if pending.readableBytes > Self.headerLimit { throw .headersTooLong }
+            return false
+        }
+        guard end <= Self.headerLimit else { throw .headersTooLong }
+        let block = pending.readString(length: end) ?? ""
+        // The line end before the body stays: the delimiter of an empty body begins with it.
+        pending.moveReaderIndex(forwardBy: 2)
+        events.append(.began(try Self.part(headers: block)))
+        pending.moveReaderIndex(forwardBy: 2)
+        state = .body
+        return true
+    }
+
+    private mutating func readBody(_ events: inout [Event]) -> Bool {
+        if let offset = pending.firstOffset(of: delimiter) {
+            if offset > 0, let bytes = pending.readSlice(length: offset) { events.append(.body(bytes)) }
+            pending.moveReaderIndex(forwardBy: delimiter.count)
+            events.append(.ended)
+            state = .boundary
+            return true
+        }
+        // All but what might be the beginning of the delimiter.
+        let safe = pending.readableBytes - (delimiter.count - 1)
+        if safe > 0, let bytes = pending.readSlice(length: safe) { events.append(.body(bytes)) }
+        return false
+    }
+
+    private static func part(headers block: String) throws(Malformation) -> Part {
+        var disposition: HeaderParameters?
+        var contentType: String?
+        for line in block.split(separator: "\r\n") {
+            guard let colon = line.firstIndex(of: ":") else { throw .badHeaders }
+            let value = String(line[line.index(after: colon)...])
+            switch line[..<colon].lowercased() {
+            case "content-disposition": disposition = HeaderParameters(value)
+            case "content-type": contentType = value.trimmingCharacters(in: .whitespaces)
+            default: break
+            }
+        }
+        guard let disposition, disposition.value == "form-data", let name = disposition["name"] else {
+            throw .badHeaders
+        }
+        return Part(name: name, filename: disposition["filename"], contentType: contentType)
+    }
+}
+
+/// A header's value with its parameters: `form-data; name="file"; filename="a.mp3"`.
+///
+/// Quoted strings are those of RFC 9110, 5.6.4. Browsers write a quotation mark in a file name as `%22` (WHATWG HTML,
+/// multipart form data), which is left as it is: it is a name to be shown.
+struct HeaderParameters {
+    /// The value before the first semicolon, lower-case.
+    let value: String
+    private var parameters: [String: String] = [:]
+
+    init(_ text: String) {
+        var rest = text[...]
+        value = rest.prefix { $0 != ";" }.trimmingCharacters(in: .whitespaces).lowercased()
+        rest = rest.drop { $0 != ";" }.dropFirst()
+        while !rest.isEmpty {
+            let name = rest.prefix { $0 != "=" && $0 != ";" }
+            rest = rest.dropFirst(name.count)
+            var parameter = ""
+            if rest.first == "=" {
+                rest = rest.dropFirst()
+                parameter = Self.readValue(&rest)
+            }
+            rest = rest.drop { $0 != ";" }.dropFirst()
+            let key = name.trimmingCharacters(in: .whitespaces).lowercased()
+            // The first of two wins, so that a second cannot change what a check before us saw.
+            if parameters[key] == nil { parameters[key] = parameter }
+        }
+    }
+
+    subscript(name: String) -> String? { parameters[name] }
+
+    private static func readValue(_ rest: inout Substring) -> String {
+        guard rest.first == "\"" else {
+            let token = rest.prefix { $0 != ";" }
+            rest = rest.dropFirst(token.count)
+            return token.trimmingCharacters(in: .whitespaces)
+        }
+        rest = rest.dropFirst()
+        var result = ""
+        while let character = rest.popFirst(), character != "\"" {
+            result.append(character == "\\" ? rest.popFirst() ?? "\\" : character)
+        }
+        return result
+    }
+}
+
+extension ByteBuffer {
+    /// The offset from the reader index at which `pattern` first occurs among the readable bytes.
+    fileprivate func firstOffset(of pattern: [UInt8]) -> Int? {
+        withUnsafeReadableBytes { bytes in
+            guard let start = bytes.baseAddress,
+                let found = memmem(start, bytes.count, pattern, pattern.count)
+            else { return nil }
+            return UnsafeRawPointer(found) - start
+        }
+    }
+}

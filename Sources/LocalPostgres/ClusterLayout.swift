@@ -1,0 +1,85 @@
+import Foundation
+import Glibc
+
+/// Where the parts of one cluster are.
+struct ClusterLayout {
+    let directory: String
+    let socketDirectory: String
+
+    var data: String { "\(directory)/data" }
+    var unfinishedData: String { "\(directory)/data.new" }
+    var logFile: String { "\(directory)/server.log" }
+    var passwordFile: String { "\(directory)/superuser.password" }
+
+    /// Makes the directory, and finds a place for the socket.
+    ///
+    /// A socket's path is limited to 107 bytes (`sun_path` in unix(7)), so below a long path the socket gets a
+    /// directory of its own under `/tmp`.
+    static func make(directory: String, account: ServerAccount) throws -> ClusterLayout {
+        do {
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        } catch {
+            throw LocalPostgresError(.directory, "cannot make \(directory): \(reason(errno))")
+        }
+        guard let resolved = realPath(directory) else {
+            throw LocalPostgresError(.directory, "cannot read \(directory): \(reason(errno))")
+        }
+        var socketDirectory = "\(resolved)/run"
+        if "\(socketDirectory)/.s.PGSQL.65535.lock".utf8.count > 100 {
+            var template = Array("/tmp/tbpg-XXXXXX".utf8CString)
+            guard unsafe mkdtemp(&template) != nil else {
+                throw LocalPostgresError(.directory, "cannot make a directory under /tmp: \(reason(errno))")
+            }
+            socketDirectory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
+        try account.makePrivateDirectory(socketDirectory)
+        return ClusterLayout(directory: resolved, socketDirectory: socketDirectory)
+    }
+
+    /// Whether a finished cluster is there; `initdb` works in another directory, which is renamed when it is done.
+    var hasCluster: Bool { FileManager.default.fileExists(atPath: "\(data)/PG_VERSION") }
+
+    /// The last lines of the server's log.
+    func endOfLog(lines: Int = 10) -> String {
+        let text = (try? String(contentsOfFile: logFile, encoding: .utf8)) ?? ""
+        return text.split(separator: "\n").suffix(lines).joined(separator: "\n")
+    }
+
+    /// Waits for a server that is on its way down, and refuses one that is not.
+    ///
+    /// A process that was killed leaves its server behind for the moment in which the supervisor stops it. A stale
+    /// `postmaster.pid` is none of our business: `postgres` sees through it.
+    func waitForPreviousServer() async throws {
+        let started = ContinuousClock.now
+        while let processID = runningServer() {
+            let patience: Duration = isStopping() ? .seconds(60) : .seconds(2)
+            guard ContinuousClock.now - started < patience else {
+                throw LocalPostgresError(
+                    .alreadyRunning,
+                    "a PostgreSQL server (process \(processID)) already runs in \(data); stop it first")
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    private func lockFileLines() -> [Substring] {
+        ((try? String(contentsOfFile: "\(data)/postmaster.pid", encoding: .utf8)) ?? "")
+            .split(separator: "\n", omittingEmptySubsequences: false)
+    }
+
+    /// The process that the lock file names, if it lives and works in this data directory.
+    private func runningServer() -> pid_t? {
+        guard let first = lockFileLines().first, let processID = pid_t(first), processID > 1 else { return nil }
+        // A postgres process makes its data directory its working directory.
+        guard let workingDirectory = realPath("/proc/\(processID)/cwd") else {
+            // Another user's process cannot be looked at; EPERM says that it is there.
+            return kill(processID, 0) != 0 && errno == EPERM ? processID : nil
+        }
+        return workingDirectory == realPath(data) ? processID : nil
+    }
+
+    /// Line 8 of `postmaster.pid` is the postmaster's status.
+    private func isStopping() -> Bool {
+        lockFileLines().dropFirst(7).first?.trimmingCharacters(in: .whitespaces) == "stopping"
+    }
+}

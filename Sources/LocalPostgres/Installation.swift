@@ -1,0 +1,46 @@
+import Foundation
+import Glibc
+
+/// The server programs of one PostgreSQL installation.
+struct Installation {
+    /// The directory with `initdb`, `postgres` and `pg_isready`.
+    let programs: String
+
+    func path(of program: String) -> String { "\(programs)/\(program)" }
+
+    /// Finds the newest server: Debian's versioned directories first, then whatever `pg_config` in `PATH` names.
+    ///
+    /// - Throws: `LocalPostgresError` that says what to install.
+    static func find() throws -> Installation {
+        let root = "/usr/lib/postgresql"
+        let versions = ((try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [])
+            .sorted { (Int($0) ?? 0) > (Int($1) ?? 0) }
+        for version in versions where isServer("\(root)/\(version)/bin") {
+            return Installation(programs: "\(root)/\(version)/bin")
+        }
+        for directory in (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":") {
+            // pg_config itself is asked for nothing: where it stands is where the server's programs stand.
+            guard let config = realPath("\(directory)/pg_config") else { continue }
+            let programs = (config as NSString).deletingLastPathComponent
+            if isServer(programs) { return Installation(programs: programs) }
+        }
+        throw LocalPostgresError(
+            .notInstalled,
+            "no PostgreSQL server found under /usr/lib/postgresql or beside pg_config in PATH;"
+                + " on Debian: apt-get install postgresql"
+        )
+    }
+
+    private static func isServer(_ directory: String) -> Bool {
+        ["initdb", "postgres", "pg_isready"].allSatisfy {
+            FileManager.default.isExecutableFile(atPath: "\(directory)/\($0)")
+        }
+    }
+}
+
+/// The path with all symbolic links resolved, or nil when it does not exist.
+func realPath(_ path: String) -> String? {
+    guard let resolved = unsafe realpath(path, nil) else { return nil }
+    defer { unsafe free(resolved) }
+    return unsafe String(cString: resolved)
+}

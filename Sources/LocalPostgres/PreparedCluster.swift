@@ -1,0 +1,137 @@
+import Foundation
+import Glibc
+
+/// A cluster on disk and the command that runs its server.
+struct PreparedCluster {
+    let installation: Installation
+    let layout: ClusterLayout
+    let port: Int
+    let listensOnLoopback: Bool
+    let password: String
+    let commandLine: [String]
+
+    /// Stops the server when its standard input ends or says how.
+    ///
+    /// The first argument onwards is the server's command. The watcher is a process of its own, so that the supervisor
+    /// notices at once when the server ends by itself.
+    private static let supervisorScript = """
+        exec 3<&0
+        "$@" </dev/null 3<&- &
+        server=$!
+        (
+            trap '' HUP INT TERM
+            while read -r mode <&3; do
+                case $mode in
+                    immediate) kill -QUIT $server ;;
+                    smart) kill -TERM $server ;;
+                    *) kill -INT $server ;;
+                esac
+            done
+            kill -INT $server
+            sleep 20
+            kill -QUIT $server
+        ) >/dev/null 2>&1 &
+        watcher=$!
+        exec 3<&-
+        wait $server
+        status=$?
+        kill -KILL $watcher 2>/dev/null
+        exit $status
+        """
+
+    static func prepare(
+        directory: String,
+        settings: [String: String],
+        fsync: Bool,
+        listensOnLoopback: Bool
+    ) async throws -> PreparedCluster {
+        let installation = try Installation.find()
+        let account = try ServerAccount.current()
+        let layout = try ClusterLayout.make(directory: directory, account: account)
+        let prefix = account.prefix(toReach: layout.data)
+        if !layout.hasCluster {
+            try await initialise(layout, installation: installation, account: account, prefix: prefix, fsync: fsync)
+        }
+        guard let password = try? String(contentsOfFile: layout.passwordFile, encoding: .utf8) else {
+            throw LocalPostgresError(.directory, "cannot read \(layout.passwordFile); was the cluster made elsewhere?")
+        }
+        let port = listensOnLoopback ? try freePort() : 5432
+        var all = [
+            "listen_addresses": listensOnLoopback ? "127.0.0.1" : "",
+            "unix_socket_directories": layout.socketDirectory,
+            "unix_socket_permissions": "0700",
+            "port": "\(port)",
+            "logging_collector": "off",
+            "log_destination": "stderr",
+            "log_timezone": "UTC",
+            "timezone": "UTC",
+        ]
+        if !fsync {
+            all.merge(["fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"]) { $1 }
+        }
+        all.merge(settings) { $1 }
+        let server =
+            [installation.path(of: "postgres"), "-D", layout.data]
+            + all.sorted { $0.key < $1.key }.flatMap { ["-c", "\($0.key)=\($0.value)"] }
+        return PreparedCluster(
+            installation: installation,
+            layout: layout,
+            port: port,
+            listensOnLoopback: listensOnLoopback,
+            password: password.trimmingCharacters(in: .whitespacesAndNewlines),
+            commandLine: prefix + ["/bin/sh", "-c", supervisorScript, "supervisor"] + server
+        )
+    }
+
+    /// Makes the cluster beside its place and moves it there when it is whole.
+    private static func initialise(
+        _ layout: ClusterLayout,
+        installation: Installation,
+        account: ServerAccount,
+        prefix: [String],
+        fsync: Bool
+    ) async throws {
+        try? FileManager.default.removeItem(atPath: layout.unfinishedData)
+        try account.makePrivateDirectory(layout.unfinishedData)
+        let password = (0..<4).map { _ in String(UInt64.random(in: .min ... .max), radix: 36) }.joined()
+        do {
+            try Data((password + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
+        } catch {
+            throw LocalPostgresError(.directory, "cannot write \(layout.passwordFile): \(reason(errno))")
+        }
+        try account.own(layout.passwordFile, mode: 0o600)
+
+        let command =
+            prefix + [
+                installation.path(of: "initdb"), "--pgdata", layout.unfinishedData, "--username", "postgres",
+                "--encoding", "UTF8", "--locale", "C.UTF-8", "--auth-local", "trust", "--auth-host", "scram-sha-256",
+                "--pwfile", layout.passwordFile, "--no-instructions",
+            ] + (fsync ? [] : ["--no-sync"])
+        let child = try ChildProcess.start(
+            command, environment: serverEnvironment(), outputPath: layout.logFile, holdsInput: false)
+        guard await child.waitForExit(timeout: .seconds(300)) == 0 else {
+            throw LocalPostgresError(.initialisation, "initdb failed:\n\(layout.endOfLog())")
+        }
+        guard unsafe rename(layout.unfinishedData, layout.data) == 0 else {
+            throw LocalPostgresError(.directory, "cannot move the new cluster to \(layout.data): \(reason(errno))")
+        }
+    }
+
+    /// A TCP port on loopback that was free a moment ago.
+    private static func freePort() throws -> Int {
+        let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard socket >= 0 else { throw LocalPostgresError(.start, "cannot make a socket: \(reason(errno))") }
+        defer { close(socket) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let status = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+                unsafe bind(socket, generic, length) == 0 ? unsafe getsockname(socket, generic, &length) : -1
+            }
+        }
+        guard status == 0 else { throw LocalPostgresError(.start, "no free port: \(reason(errno))") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import Glibc
+
+/// The operating-system account that the server's programs run under.
+///
+/// `initdb` and `postgres` refuse to run as root. When this process is root they run as `postgres`, or as `nobody`
+/// where that account is missing, by `setpriv` of util-linux; otherwise they run as this process does.
+struct ServerAccount {
+    private let name: String
+    private let userID: uid_t
+    private let groupID: gid_t
+    private let needsSwitch: Bool
+
+    static func current() throws -> ServerAccount {
+        guard geteuid() == 0 else {
+            return ServerAccount(name: "", userID: geteuid(), groupID: getegid(), needsSwitch: false)
+        }
+        guard FileManager.default.isExecutableFile(atPath: setpriv) else {
+            throw LocalPostgresError(
+                .notInstalled, "PostgreSQL does not run as root, and \(setpriv) is missing; install util-linux")
+        }
+        for name in ["postgres", "nobody"] {
+            if let entry = unsafe getpwnam(name) {
+                return unsafe ServerAccount(
+                    name: name, userID: entry.pointee.pw_uid, groupID: entry.pointee.pw_gid, needsSwitch: true)
+            }
+        }
+        throw LocalPostgresError(
+            .notInstalled, "PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody' to run it as")
+    }
+
+    private static let setpriv = "/usr/bin/setpriv"
+
+    /// What goes before a command so that it runs under this account and can reach `path`.
+    ///
+    /// Below a directory that the account cannot traverse, such as a 0700 directory of root's, the command keeps
+    /// `CAP_DAC_OVERRIDE`, the one capability that lets it pass there.
+    func prefix(toReach path: String) -> [String] {
+        guard needsSwitch else { return [] }
+        let capabilities =
+            canTraverse(path) ? [] : ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+        return [Self.setpriv, "--reuid", name, "--regid", "\(groupID)", "--init-groups"] + capabilities + ["--"]
+    }
+
+    /// Makes a directory that only this account may enter.
+    func makePrivateDirectory(_ path: String) throws {
+        if unsafe mkdir(path, 0o700) != 0, errno != EEXIST {
+            throw LocalPostgresError(.directory, "cannot make \(path): \(reason(errno))")
+        }
+        try own(path, mode: 0o700)
+    }
+
+    /// Gives a file to this account alone.
+    func own(_ path: String, mode: mode_t) throws {
+        guard unsafe !needsSwitch || chown(path, userID, groupID) == 0 else {
+            throw LocalPostgresError(.directory, "cannot give \(path) to \(name): \(reason(errno))")
+        }
+        guard unsafe chmod(path, mode) == 0 else {
+            throw LocalPostgresError(.directory, "cannot set the mode of \(path): \(reason(errno))")
+        }
+    }
+
+    /// Whether the account may pass through every directory above `path`, by the classic permission bits.
+    private func canTraverse(_ path: String) -> Bool {
+        var directory = (path as NSString).deletingLastPathComponent
+        while true {
+            var info = stat()
+            guard unsafe stat(directory, &info) == 0 else { return false }
+            let bit: mode_t = info.st_uid == userID ? 0o100 : info.st_gid == groupID ? 0o010 : 0o001
+            guard info.st_mode & bit != 0 else { return false }
+            if directory == "/" { return true }
+            directory = (directory as NSString).deletingLastPathComponent
+        }
+    }
+}

@@ -1,0 +1,188 @@
+/// Checks a JSON object (RFC 8259) and tells where the values of its members lie, without decoding them.
+///
+/// A stage's result may have many megabytes and goes to the database as it is; decoding and encoding it again would cost ten times
+/// its size and could change its numbers. What `jsonb` refuses is refused here, where the failure can still be explained.
+/// PostgreSQL 15, 8.14: "It also rejects \u0000 (because that cannot be represented in PostgreSQL's text type), and it insists
+/// that any use of Unicode surrogate pairs to designate characters outside the Unicode Basic Multilingual Plane be correct."
+struct JSONSlices {
+    /// One member of the outermost object.
+    struct Member: Equatable {
+        /// The key without its quotes, escapes as written.
+        var key: String
+        /// Where the value lies in the text.
+        var value: Range<Int>
+    }
+
+    /// What is wrong, and at which byte.
+    enum Fault: Error, Equatable {
+        case unexpected(at: Int)
+        case truncated
+        case tooDeep(at: Int)
+        case notAnObject
+        case notUTF8
+        case badEscape(at: Int)
+    }
+
+    /// Deep enough for any transcript, shallow enough for the stack.
+    static let depthLimit = 256
+
+    /// The members of the object that the text holds.
+    static func members(of text: [UInt8]) throws(Fault) -> [Member] {
+        guard String(validating: text, as: UTF8.self) != nil else { throw .notUTF8 }
+        var scanner = JSONSlices(text: text)
+        scanner.skipBlanks()
+        guard scanner.peek == UInt8(ascii: "{") else {
+            // A valid scalar or array deserves another word than garbage does.
+            try scanner.value(depth: 0)
+            throw .notAnObject
+        }
+        let members = try scanner.object(depth: 0, collect: true)
+        scanner.skipBlanks()
+        guard scanner.position == text.count else { throw .unexpected(at: scanner.position) }
+        return members
+    }
+
+    private let text: [UInt8]
+    private var position = 0
+
+    private init(text: [UInt8]) {
+        self.text = text
+    }
+
+    private var peek: UInt8? { position < text.count ? text[position] : nil }
+
+    private mutating func skipBlanks() {
+        while let byte = peek, byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D { position += 1 }
+    }
+
+    private mutating func expect(_ byte: UInt8) throws(Fault) {
+        guard let next = peek else { throw .truncated }
+        guard next == byte else { throw .unexpected(at: position) }
+        position += 1
+    }
+
+    private mutating func value(depth: Int) throws(Fault) {
+        guard depth < Self.depthLimit else { throw .tooDeep(at: position) }
+        skipBlanks()
+        guard let first = peek else { throw .truncated }
+        switch first {
+        case UInt8(ascii: "{"): _ = try object(depth: depth, collect: false)
+        case UInt8(ascii: "["): try array(depth: depth)
+        case UInt8(ascii: "\""): try string()
+        case UInt8(ascii: "t"): try literal("true")
+        case UInt8(ascii: "f"): try literal("false")
+        case UInt8(ascii: "n"): try literal("null")
+        default: try number()
+        }
+    }
+
+    private mutating func object(depth: Int, collect: Bool) throws(Fault) -> [Member] {
+        var members: [Member] = []
+        position += 1
+        skipBlanks()
+        if peek == UInt8(ascii: "}") {
+            position += 1
+            return members
+        }
+        while true {
+            skipBlanks()
+            let key = position
+            try string()
+            let keyEnd = position
+            skipBlanks()
+            try expect(UInt8(ascii: ":"))
+            skipBlanks()
+            let start = position
+            try value(depth: depth + 1)
+            if collect {
+                members.append(
+                    Member(key: String(decoding: text[(key + 1)..<(keyEnd - 1)], as: UTF8.self), value: start..<position)
+                )
+            }
+            if try endOfItems(UInt8(ascii: "}")) { return members }
+        }
+    }
+
+    private mutating func array(depth: Int) throws(Fault) {
+        position += 1
+        skipBlanks()
+        if peek == UInt8(ascii: "]") {
+            position += 1
+            return
+        }
+        repeat {
+            try value(depth: depth + 1)
+        } while try !endOfItems(UInt8(ascii: "]"))
+    }
+
+    /// Reads the comma or the closing bracket after an item.
+    private mutating func endOfItems(_ closing: UInt8) throws(Fault) -> Bool {
+        skipBlanks()
+        guard let next = peek else { throw .truncated }
+        guard next == closing || next == UInt8(ascii: ",") else { throw .unexpected(at: position) }
+        position += 1
+        return next == closing
+    }
+
+    private mutating func literal(_ word: StaticString) throws(Fault) {
+        for offset in 0..<word.utf8CodeUnitCount {
+            try expect(word.utf8Start[offset])
+        }
+    }
+
+    private mutating func string() throws(Fault) {
+        try expect(UInt8(ascii: "\""))
+        var expectsLowSurrogate = false
+        while let byte = peek {
+            if expectsLowSurrogate, byte != UInt8(ascii: "\\") { throw .badEscape(at: position) }
+            position += 1
+            switch byte {
+            case UInt8(ascii: "\""): return
+            case UInt8(ascii: "\\"): expectsLowSurrogate = try escape(expectsLowSurrogate: expectsLowSurrogate)
+            case 0..<0x20: throw .unexpected(at: position - 1)
+            default: break
+            }
+        }
+        throw .truncated
+    }
+
+    /// Reads what follows a backslash; returns whether the other half of a surrogate pair must come next.
+    private mutating func escape(expectsLowSurrogate: Bool) throws(Fault) -> Bool {
+        guard let kind = peek else { throw .truncated }
+        position += 1
+        guard kind == UInt8(ascii: "u") else {
+            guard !expectsLowSurrogate, "\"\\/bfnrt".utf8.contains(kind) else { throw .badEscape(at: position - 1) }
+            return false
+        }
+        var unit: UInt32 = 0
+        for _ in 0..<4 {
+            guard let digit = peek else { throw .truncated }
+            guard let value = Character(Unicode.Scalar(digit)).hexDigitValue else { throw .badEscape(at: position) }
+            unit = unit << 4 | UInt32(value)
+            position += 1
+        }
+        let isLow = (0xDC00...0xDFFF).contains(unit)
+        guard unit != 0, isLow == expectsLowSurrogate else { throw .badEscape(at: position - 1) }
+        return (0xD800...0xDBFF).contains(unit)
+    }
+
+    private mutating func number() throws(Fault) {
+        if peek == UInt8(ascii: "-") { position += 1 }
+        if peek == UInt8(ascii: "0") { position += 1 } else { try digits() }
+        if peek == UInt8(ascii: ".") {
+            position += 1
+            try digits()
+        }
+        if let exponent = peek, exponent | 0x20 == UInt8(ascii: "e") {
+            position += 1
+            if let sign = peek, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-") { position += 1 }
+            try digits()
+        }
+    }
+
+    private mutating func digits() throws(Fault) {
+        guard let first = peek else { throw .truncated }
+        guard (0x30...0x39).contains(first) else { throw .unexpected(at: position) }
+        while let byte = peek, (0x30...0x39).contains(byte) { position += 1 }
+    }
+}

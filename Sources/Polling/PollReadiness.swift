@@ -1,0 +1,61 @@
+import CEpoll
+
+/// What a descriptor is watched for.
+///
+/// The end of the stream and errors are always reported, as epoll does; see `PollReadiness`.
+public struct PollInterest: OptionSet, Hashable, Sendable {
+    /// The bits, which are those of the two members below.
+    public let rawValue: UInt8
+
+    /// Makes a set from its bits.
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// There is something to read.
+    public static let read = PollInterest(rawValue: 1)
+
+    /// There is room to write.
+    public static let write = PollInterest(rawValue: 2)
+
+    var events: UInt32 {
+        (contains(.read) ? cepoll_in | cepoll_rdhup : 0) | (contains(.write) ? cepoll_out : 0)
+    }
+}
+
+/// What a descriptor is ready for.
+public struct PollReadiness: OptionSet, Hashable, Sendable {
+    /// The bits, which are those of the members below.
+    public let rawValue: UInt8
+
+    /// Makes a set from its bits.
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Reading will not block; also set at the end of the stream and on errors, which reading tells apart.
+    public static let readable = PollReadiness(rawValue: 1)
+
+    /// Writing will not block; also set on errors.
+    public static let writable = PollReadiness(rawValue: 2)
+
+    /// The peer has shut down its writing half, or the connection is gone.
+    public static let ended = PollReadiness(rawValue: 4)
+
+    init(events: UInt32) {
+        var readiness: PollReadiness = []
+        let broken = events & (cepoll_err | cepoll_hup) != 0
+        if events & (cepoll_in | cepoll_rdhup) != 0 || broken { readiness.insert(.readable) }
+        if events & cepoll_out != 0 || broken { readiness.insert(.writable) }
+        if events & cepoll_rdhup != 0 || broken { readiness.insert(.ended) }
+        self = readiness
+    }
+}
+
+/// Told on the poller's thread that a descriptor is ready.
+///
+/// Readiness is level-triggered: a handler that leaves something unread is told again.
+public protocol PollHandler: AnyObject, Sendable {
+    /// Called on the poller's thread; must not block.
+    ///
+    /// - Parameters:
+    ///   - descriptor: the descriptor that was given to `Poller.watch`.
+    ///   - readiness: what it is ready for.
+    func pollerReady(_ descriptor: CInt, _ readiness: PollReadiness)
+}

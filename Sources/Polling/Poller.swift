@@ -1,0 +1,239 @@
+import CEpoll
+import Glibc
+import Synchronization
+
+/// One thread that waits for descriptors, deadlines and work, by epoll.
+///
+/// It is also a serial executor: an actor that names it as its executor runs on this thread, next to the readiness of
+/// its descriptors, so that the compiler checks what would otherwise be a rule in a comment. `watch`, `setInterest`
+/// and `unwatch` are for code on the thread; everything else may be called from anywhere.
+///
+/// Nothing that runs here may block: every socket of the process's database connections waits meanwhile.
+public final class Poller: SerialExecutor, Sendable {
+    /// Work for the thread: a job of an actor, or a closure.
+    enum Work: Sendable {
+        case job(UnownedJob)
+        case closure(@Sendable () -> Void)
+    }
+
+    private struct Shared {
+        var work: [Work] = []
+        var deadlines = DeadlineHeap<@Sendable () -> Void>()
+        var isSleeping = false
+        var isStopping = false
+    }
+
+    private let shared = Mutex(Shared())
+    private let wakeUpDescriptor: CInt
+    private let epollDescriptor: CInt
+    private let threadID = Atomic<UInt>(0)
+
+    /// The descriptors being watched.
+    ///
+    /// Safe because only the poller's own thread touches it: `watch`, `setInterest` and `unwatch` stop the program
+    /// elsewhere, and the loop itself runs nowhere else.
+    private nonisolated(unsafe) var table = DescriptorTable()
+
+    /// Makes a poller and starts its thread.
+    ///
+    /// The thread, and what it watches, stay until `stop()`.
+    ///
+    /// - Parameter name: the thread's name, of which Linux shows the first 15 bytes.
+    /// - Throws: `PollerError` when the process is out of descriptors or threads.
+    public init(name: String) throws {
+        epollDescriptor = cepoll_create()
+        guard epollDescriptor >= 0 else { throw PollerError(call: "epoll_create1") }
+        wakeUpDescriptor = cepoll_eventfd()
+        guard wakeUpDescriptor >= 0 else {
+            let error = PollerError(call: "eventfd")
+            close(epollDescriptor)
+            throw error
+        }
+        guard
+            cepoll_control(epollDescriptor, cepoll_add, wakeUpDescriptor, cepoll_in, DescriptorTable.wakeUpToken) == 0
+        else {
+            let error = PollerError(call: "epoll_ctl")
+            close(epollDescriptor)
+            close(wakeUpDescriptor)
+            throw error
+        }
+        // The thread keeps the poller alive until it has stopped.
+        try startThread(name: name) { self.run() }
+    }
+
+    deinit {
+        close(epollDescriptor)
+        close(wakeUpDescriptor)
+    }
+
+    /// Ends the thread after the work that is queued already; descriptors still watched are forgotten, not closed.
+    ///
+    /// Work that is given afterwards never runs, so whoever owns a poller stops it after everything that lives on it.
+    public func stop() {
+        let mustWake = shared.withLock { shared in
+            shared.isStopping = true
+            return shared.isSleeping
+        }
+        if mustWake { _ = cepoll_eventfd_signal(wakeUpDescriptor) }
+    }
+
+    // MARK: Work
+
+    /// Runs a closure on the thread, after everything that was given before.
+    public func execute(_ closure: @escaping @Sendable () -> Void) {
+        enqueue(.closure(closure))
+    }
+
+    /// Runs a job of an actor whose executor this is.
+    public func enqueue(_ job: consuming ExecutorJob) {
+        enqueue(.job(UnownedJob(job)))
+    }
+
+    private func enqueue(_ work: Work) {
+        let mustWake = shared.withLock { shared in
+            shared.work.append(work)
+            // One signal is enough for everything that arrives before the thread is awake.
+            defer { shared.isSleeping = false }
+            return shared.isSleeping
+        }
+        if mustWake { _ = cepoll_eventfd_signal(wakeUpDescriptor) }
+    }
+
+    // MARK: Deadlines
+
+    /// Runs a closure on the thread at a moment, or as soon after it as the thread is free.
+    ///
+    /// - Returns: what `cancelDeadline(_:)` needs.
+    @discardableResult
+    public func schedule(at deadline: ContinuousClock.Instant, _ closure: @escaping @Sendable () -> Void) -> DeadlineID {
+        let (id, mustWake) = shared.withLock { shared in
+            let earliest = shared.deadlines.next()
+            let id = shared.deadlines.insert(closure, at: deadline)
+            let isEarlier = earliest.map { deadline < $0 } ?? true
+            defer { if isEarlier { shared.isSleeping = false } }
+            return (id, isEarlier && shared.isSleeping)
+        }
+        if mustWake { _ = cepoll_eventfd_signal(wakeUpDescriptor) }
+        return id
+    }
+
+    /// Forgets a deadline.
+    ///
+    /// - Returns: whether it had not fired yet; then it never will.
+    @discardableResult
+    public func cancelDeadline(_ id: DeadlineID) -> Bool {
+        // The closure is released outside of the lock: letting go of what it holds may call back here.
+        let removed = shared.withLock { $0.deadlines.remove(id) }
+        return removed != nil
+    }
+
+    // MARK: Descriptors
+
+    /// Watches a descriptor; on the thread only.
+    ///
+    /// The descriptor stays its owner's, who calls `unwatch` before closing it.
+    ///
+    /// - Throws: `PollerError` when the kernel refuses.
+    public func watch(_ descriptor: CInt, for interest: PollInterest, handler: any PollHandler) throws {
+        checkIsolated()
+        let token = unsafe table.insert(descriptor, interest: interest, handler: handler)
+        guard cepoll_control(epollDescriptor, cepoll_add, descriptor, interest.events, token) == 0 else {
+            let error = PollerError(call: "epoll_ctl")
+            unsafe table.remove(descriptor)
+            throw error
+        }
+    }
+
+    /// Changes what a descriptor is watched for; on the thread only. Costs nothing when nothing changes.
+    public func setInterest(_ interest: PollInterest, of descriptor: CInt) throws {
+        checkIsolated()
+        guard let token = unsafe table.setInterest(interest, of: descriptor) else { return }
+        guard cepoll_control(epollDescriptor, cepoll_mod, descriptor, interest.events, token) == 0 else {
+            throw PollerError(call: "epoll_ctl")
+        }
+    }
+
+    /// Stops watching a descriptor; on the thread only. One that is not watched is no error.
+    ///
+    /// Readiness that the kernel has reported already is dropped, so the handler is not called again.
+    public func unwatch(_ descriptor: CInt) {
+        checkIsolated()
+        guard unsafe table.remove(descriptor) else { return }
+        _ = cepoll_control(epollDescriptor, cepoll_del, descriptor, 0, 0)
+    }
+
+    // MARK: Being an executor
+
+    /// Whether the caller is on the poller's thread.
+    public func isIsolatingCurrentContext() -> Bool? { isOnThread }
+
+    /// Stops the program when the caller is not on the poller's thread.
+    public func checkIsolated() {
+        precondition(isOnThread, "not on the poller's thread")
+    }
+
+    private var isOnThread: Bool { threadID.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    // MARK: The loop
+
+    private func run() {
+        threadID.store(UInt(pthread_self()), ordering: .relaxed)
+        let capacity = 256
+        let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: capacity)
+        defer { unsafe events.deallocate() }
+        while true {
+            guard let timeout = prepareToSleep() else { break }
+            let count = unsafe epoll_wait(epollDescriptor, events, CInt(capacity), timeout)
+            shared.withLock { $0.isSleeping = false }
+            if count > 0 {
+                for index in 0..<Int(count) { unsafe deliver(events[index]) }
+            }
+            runDueDeadlines()
+            runWork()
+        }
+        unsafe table = DescriptorTable()
+    }
+
+    /// How many milliseconds the thread may sleep; nil when it is to end.
+    private func prepareToSleep() -> CInt? {
+        shared.withLock { shared in
+            if !shared.work.isEmpty { return 0 }
+            if shared.isStopping { return nil }
+            shared.isSleeping = true
+            guard let deadline = shared.deadlines.next() else { return -1 }
+            // Rounded up: waking a little early would spin until the moment has come.
+            let (seconds, attoseconds) = (deadline - .now).components
+            let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+            return CInt(clamping: max(0, milliseconds))
+        }
+    }
+
+    private func deliver(_ event: epoll_event) {
+        let token = unsafe event.data.u64
+        if token == DescriptorTable.wakeUpToken {
+            _ = cepoll_eventfd_clear(wakeUpDescriptor)
+            return
+        }
+        guard let (descriptor, handler) = unsafe table.lookUp(token) else { return }
+        unsafe handler.pollerReady(descriptor, PollReadiness(events: event.events))
+    }
+
+    private func runDueDeadlines() {
+        let now = ContinuousClock.now
+        while let closure = shared.withLock({ $0.deadlines.popDue(now: now) }) { closure() }
+    }
+
+    /// Runs what is queued now; what it adds waits for the next round, so that descriptors get their turn.
+    private func runWork() {
+        let work = shared.withLock { shared in
+            defer { shared.work = [] }
+            return shared.work
+        }
+        for item in work {
+            switch item {
+            case .job(let job): unsafe job.runSynchronously(on: asUnownedSerialExecutor())
+            case .closure(let closure): closure()
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+import Glibc
+
+/// A system call of the poller that failed.
+public struct PollerError: Error, CustomStringConvertible, Sendable {
+    /// The system call's name.
+    public let call: String
+
+    /// The `errno` value.
+    public let code: CInt
+
+    /// The call and the system's text for its error.
+    public var description: String { unsafe "\(call): \(String(cString: strerror(code)))" }
+
+    init(call: String) {
+        self.call = call
+        self.code = errno
+    }
+}

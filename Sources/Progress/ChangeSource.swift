@@ -1,0 +1,64 @@
+public import Domain
+
+/// That a session has changed: a reason to read it, and nothing more.
+///
+/// Any role of the database can send one, so it is never passed on and never believed.
+public struct ChangeHint: Sendable, Equatable {
+    /// The session that is said to have changed.
+    public var session: SessionID
+    /// The version that it is said to have come to; 0 when it is said to be deleted.
+    public var version: Int64
+
+    public init(session: SessionID, version: Int64) {
+        self.session = session
+        self.version = version
+    }
+}
+
+/// What a ``ChangeSource`` tells.
+public enum ChangeEvent: Sendable, Equatable {
+    /// Sessions have changed.
+    case hints([ChangeHint])
+    /// Somebody's right to see something has changed.
+    case rightsChanged
+    /// A session waits for a worker.
+    case workWaiting
+    /// Hints may have been lost: read everything that is watched. Also the first event after each connect.
+    case resync
+    /// No hints come at present: the poll serves.
+    case degraded
+}
+
+/// Where hints come from: PostgreSQL's NOTIFY, or for a site beyond its limits a broker or logical decoding.
+///
+/// Hints may be lost, doubled, late or forged; a source owes only a ``ChangeEvent/resync`` after a gap that it knows of.
+public protocol ChangeSource: Sendable {
+    associatedtype Events: AsyncSequence<ChangeEvent, Never> & Sendable
+
+    /// The events, for one consumer.
+    func events() -> Events
+}
+
+/// Reads the state of sessions: the database, as the hub needs it.
+public protocol ProgressReader: Sendable {
+    /// Reads each session that is newer than the version given with it, with the transitions since.
+    ///
+    /// All of it comes from one snapshot of the database.
+    func read(after versions: [SessionID: Int64]) async throws -> ProgressReadings
+}
+
+/// The answer of a ``ProgressReader``.
+public struct ProgressReadings: Sendable {
+    /// The sessions that are newer than asked.
+    public var readings: [SessionReading]
+    /// Which of the sessions asked for exist.
+    public var existing: Set<SessionID>
+    /// Grows with every change of rights; from the same snapshot as the readings.
+    public var rightsEpoch: Int64
+
+    public init(readings: [SessionReading], existing: Set<SessionID>, rightsEpoch: Int64) {
+        self.readings = readings
+        self.existing = existing
+        self.rightsEpoch = rightsEpoch
+    }
+}

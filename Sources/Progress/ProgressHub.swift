@@ -1,0 +1,212 @@
+public import Domain
+public import Logging
+public import ServiceLifecycle
+import Synchronization
+
+/// Brings each change of a watched session to its watchers.
+///
+/// Hints say which sessions may be behind; one batched read at a time asks the database about them; each reading goes to
+/// the watchers that have been given less. The poll asks the same of everything watched, so that a lost hint costs one
+/// interval and no more.
+public final class ProgressHub: Service {
+    /// How long after news of a session it is read once more. The database announces a percentage at most every 500 ms
+    /// per session, so the last one of a burst comes without a hint.
+    static let pauseAfterNews = Duration.milliseconds(600)
+
+    private struct State {
+        var machine = HubStateMachine()
+        var mailboxes: [HubStateMachine.WatcherID: ProgressWatcher] = [:]
+        var rightsEpoch: Int64?
+        var isDegraded = false
+        var isClosed = false
+    }
+
+    private let reader: any ProgressReader
+    private let pollInterval: Duration
+    private let logger: Logger
+    private let state = Mutex(State())
+    /// Says that a read may be wanted. One pending word is enough.
+    private let wanted = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    /// Sessions to be read once more, each with the time; at most one entry a session.
+    private let pauses = AsyncStream.makeStream(of: (ContinuousClock.Instant, SessionID).self)
+
+    /// - Parameters:
+    ///   - reader: The database.
+    ///   - pollInterval: The time between two looks at everything that is watched (`SSE_UPDATE_INTERVAL`).
+    public init(reader: any ProgressReader, pollInterval: Duration, logger: Logger) {
+        self.reader = reader
+        self.pollInterval = pollInterval
+        self.logger = logger
+    }
+
+    /// How many watch at present.
+    public var watcherCount: Int { state.withLock { $0.machine.watcherCount } }
+
+    /// Watches a session for as long as `body` runs.
+    ///
+    /// The watcher is registered before `snapshot` reads, so that a change between the two is never missed.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - snapshot: Reads the state that the watcher begins with.
+    ///   - body: Sends the snapshot, then what ``ProgressWatcher/next()`` gives.
+    public func watch<Snapshot: Sendable, Result>(
+        _ session: SessionID,
+        snapshot: () async throws -> Snapshot,
+        version: (Snapshot) -> Int64,
+        body: (Snapshot, ProgressWatcher) async throws -> Result
+    ) async throws -> Result {
+        let watcher = subscribe(to: session)
+        defer { unsubscribe(watcher) }
+        let snapshot = try await snapshot()
+        state.withLock { $0.machine.begin(watcher.id, at: version(snapshot)) }
+        wanted.continuation.yield()
+        return try await body(snapshot, watcher)
+    }
+
+    /// Takes in what a ``ChangeSource`` tells.
+    public func receive(_ event: ChangeEvent) {
+        let isReadWanted = state.withLock { state in
+            switch event {
+            case .hints(let hints):
+                hints.reduce(into: false) { wanted, hint in
+                    // A deleted session is announced as version 0, which no reading will ever reach.
+                    let version = hint.version == 0 ? Int64.max : hint.version
+                    if state.machine.hint(hint.session, version: version) { wanted = true }
+                }
+            case .resync, .rightsChanged:
+                markAllStale(&state)
+            case .workWaiting, .degraded:
+                false
+            }
+        }
+        if isReadWanted { wanted.continuation.yield() }
+    }
+
+    /// Runs until the service group shuts down; then tells every watcher that the server closes.
+    public func run() async throws {
+        await cancelWhenGracefulShutdown {
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.readWhenWanted() }
+                group.addTask { await self.poll() }
+                group.addTask { await self.readAgainAfterPauses() }
+            }
+        }
+        close()
+    }
+
+    private func markAllStale(_ state: inout State) -> Bool {
+        state.machine.markAllStale()
+        return true
+    }
+
+    private func subscribe(to session: SessionID) -> ProgressWatcher {
+        state.withLock { state in
+            let watcher = ProgressWatcher(session: session, id: state.machine.subscribe(to: session))
+            state.mailboxes[watcher.id] = watcher
+            if state.isClosed { watcher.post { $0.isClosing = true } }
+            return watcher
+        }
+    }
+
+    private func unsubscribe(_ watcher: ProgressWatcher) {
+        state.withLock { state in
+            state.machine.unsubscribe(watcher.id)
+            state.mailboxes[watcher.id] = nil
+        }
+    }
+
+    private func close() {
+        let watchers = state.withLock { state in
+            state.isClosed = true
+            return Array(state.mailboxes.values)
+        }
+        for watcher in watchers { watcher.post { $0.isClosing = true } }
+    }
+}
+
+// MARK: - Reading
+
+extension ProgressHub {
+    private func poll() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: pollInterval)
+            state.withLock { $0.machine.markAllStale() }
+            wanted.continuation.yield()
+        }
+    }
+
+    private func readAgainAfterPauses() async {
+        for await (time, session) in pauses.stream {
+            try? await Task.sleep(until: time, clock: .continuous)
+            state.withLock { $0.machine.pauseEnded(session) }
+            wanted.continuation.yield()
+        }
+    }
+
+    private func readWhenWanted() async {
+        var backoff = Backoff()
+        for await _ in wanted.stream {
+            while let read = state.withLock({ $0.machine.nextRead() }) {
+                do {
+                    deliver(try await reader.read(after: read.sessions))
+                    backoff.reset()
+                } catch {
+                    failed(error)
+                    // The poll asks again in any case; this is for a poll that was set to be slow.
+                    try? await Task.sleep(for: backoff.next())
+                    if Task.isCancelled { return }
+                }
+            }
+        }
+    }
+
+    private func deliver(_ result: ProgressReadings) {
+        var posts: [(ProgressWatcher, (inout WatcherNews) -> Void)] = []
+        let (deliveries, pauses) = state.withLock { state in
+            let outcome = state.machine.completed(result.readings, existing: result.existing)
+            if state.rightsEpoch != result.rightsEpoch {
+                state.rightsEpoch = result.rightsEpoch
+                for watcher in state.mailboxes.values { posts.append((watcher, { $0.rightsEpoch = result.rightsEpoch })) }
+            }
+            if state.isDegraded {
+                state.isDegraded = false
+                for watcher in state.mailboxes.values { posts.append((watcher, { $0.degraded = false })) }
+            }
+            for watcher in outcome.gone.compactMap({ state.mailboxes[$0] }) { posts.append((watcher, { $0.isGone = true })) }
+            let deliveries = outcome.deliveries.compactMap { delivery in
+                state.mailboxes[delivery.watcher].map { ($0, delivery.reading, delivery.after) }
+            }
+            return (deliveries, outcome.readAfterPause)
+        }
+        // Rights first: a reader that finds news finds the changed epoch with it.
+        for (watcher, change) in posts { watcher.post(change) }
+        for (watcher, reading, given) in deliveries { watcher.post(reading, after: given) }
+        let time = ContinuousClock.now.advanced(by: Self.pauseAfterNews)
+        for session in pauses { self.pauses.continuation.yield((time, session)) }
+    }
+
+    private func failed(_ error: any Error) {
+        let watchers = state.withLock { state in
+            state.machine.failed()
+            guard !state.isDegraded else { return [ProgressWatcher]() }
+            state.isDegraded = true
+            return Array(state.mailboxes.values)
+        }
+        logger.warning("cannot read progress from the database", metadata: ["error": "\(error)"])
+        for watcher in watchers { watcher.post { $0.degraded = true } }
+    }
+}
+
+/// Delays between two tries: doubled from 100 ms up to 2 s, less up to half at random, so that many who fail together do
+/// not come back together.
+struct Backoff {
+    private var delay = Duration.milliseconds(100)
+
+    mutating func reset() { delay = .milliseconds(100) }
+
+    mutating func next() -> Duration {
+        defer { delay = min(delay * 2, .seconds(2)) }
+        return delay * Double.random(in: 0.5...1)
+    }
+}

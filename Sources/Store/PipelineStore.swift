@@ -1,0 +1,66 @@
+public import Domain
+public import Postgres
+
+/// A session that a worker has taken: it is the worker's until the lease runs out.
+public struct ClaimedSession: Sendable, Equatable {
+    public var session: SessionID
+    /// The attempt that the worker works on: what it writes under an older one is refused.
+    public var attempt: Int
+    /// The key of the recording.
+    public var recording: String
+    public var leasedUntil: Timestamp
+}
+
+/// The way of a session through the pipeline, as a worker goes it: leases, transcripts and notes.
+public struct PipelineStore: Sendable {
+    private let pool: PostgresPool
+
+    public init(pool: PostgresPool) { self.pool = pool }
+
+    /// Takes the session that has waited longest, or one whose worker has let its lease run out.
+    ///
+    /// - Returns: The session; nil when there is nothing to do.
+    public func claim(worker: String, lease: Duration) async throws -> ClaimedSession? {
+        try await pool.query(
+            """
+            SELECT session_id, attempt, recording, leased_until
+            FROM app.claim_session(\(worker), make_interval(secs => \(lease.inSeconds)))
+            """
+        ).first.map {
+            ClaimedSession(
+                session: try $0.decode("session_id", as: SessionID.self),
+                attempt: Int(try $0.decode("attempt", as: Int32.self)),
+                recording: try $0.decode("recording", as: String.self),
+                leasedUntil: try $0.decode("leased_until", as: Timestamp.self))
+        }
+    }
+
+    /// Prolongs a lease.
+    ///
+    /// - Returns: False when another has the session, or it is no more.
+    public func keepLease(of claim: ClaimedSession, lease: Duration) async throws -> Bool {
+        let rows = try await pool.query(
+            """
+            SELECT app.keep_lease(\(claim.session), \(Int32(clamping: claim.attempt)),
+                                  make_interval(secs => \(lease.inSeconds))) AS is_kept
+            """)
+        return try rows.first?.decode("is_kept", as: Bool.self) ?? false
+    }
+
+    /// Stores the transcript.
+    ///
+    /// - Parameter json: `{"text": …, "segments": […]}`.
+    /// - Throws: `PostgresError` with SQLSTATE 23514 when another has the session, 22023 when the shape is wrong.
+    public func storeTranscript(_ json: String, of claim: ClaimedSession) async throws {
+        _ = try await pool.query(
+            "SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(json)))")
+    }
+
+    /// Stores the notes.
+    ///
+    /// - Throws: `PostgresError` with SQLSTATE 23514 when another has the session.
+    public func storeNotes(_ json: String, of claim: ClaimedSession) async throws {
+        _ = try await pool.query(
+            "SELECT app.store_notes(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(json)))")
+    }
+}

@@ -1,0 +1,23 @@
+/// Where a client says it left off: the version in `Last-Event-ID`, held against the present one.
+public enum Resumption: Equatable, Sendable {
+    /// The client has seen nothing, or says something that cannot be: it starts with the present state.
+    case fresh
+    /// The client has seen everything up to this version.
+    case after(Int64)
+
+    /// Reads what a client sent.
+    ///
+    /// - Parameters:
+    ///   - text: The header's or the query's value; nil when there is none.
+    ///   - presentVersion: The session's version now. An id beyond it counts as none: it may stem from another
+    ///     database, and would silence the stream until the version caught up.
+    public init(lastEventID text: String?, presentVersion: Int64) {
+        guard let text, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let version = Int64(text), version >= 1, version <= presentVersion
+        else {
+            self = .fresh
+            return
+        }
+        self = .after(version)
+    }
+}

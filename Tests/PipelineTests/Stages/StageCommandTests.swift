@@ -1,0 +1,182 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Pipeline
+
+/// Runs small shell scripts as stages. Every failure of a command that a session can meet has its test here.
+@Suite struct StageCommandTests {
+    private func command(_ script: String) throws -> StageCommand {
+        var command = try StageCommand("/bin/sh -c unused sh", setting: "PIPELINE_TEST_COMMAND", title: "transcription")
+        command = try StageCommand(
+            "/bin/sh -c '\(script.replacingOccurrences(of: "'", with: #"'\''"#))' sh",
+            setting: command.setting,
+            title: command.title
+        )
+        command.grace = .milliseconds(500)
+        return command
+    }
+
+    private func failure(of command: StageCommand) async -> StageFailure? {
+        await #expect(throws: StageFailure.self) {
+            try await command.run(recording: "/nowhere/rec.wav") { _ in }
+        }
+    }
+
+    @Test func passesTheRecordingAndReadsTheAnswer() async throws {
+        let seen = Mutex<[StageProgress]>([])
+        let result = try await command(
+            #"echo "{\"progress\": 50, \"message\": \"half\"}"; echo "{\"result\": {\"path\": \"$1\", \"n\": $#}}""#
+        ).run(recording: "/a b/rec.wav") { progress in seen.withLock { $0.append(progress) } }
+        #expect(result.json == #"{"path": "/a b/rec.wav", "n": 1}"#)
+        #expect(seen.withLock { $0 } == [StageProgress(progress: 50, message: "half")])
+    }
+
+    @Test func showsTheLastLineOfStandardError() async throws {
+        let failure = await failure(of: try command("echo first >&2; echo 'No speech was found.' >&2; echo >&2; exit 3"))
+        #expect(failure?.code == .exited)
+        #expect(failure?.publicMessage == "No speech was found.")
+        #expect(failure?.detail.contains("exit status 3") == true)
+        #expect(failure?.detail.contains("first") == true)
+        let silent = await self.failure(of: try command("exit 1"))
+        #expect(silent?.publicMessage == "The transcription program failed without saying why.")
+    }
+
+    @Test func tellsEveryOtherEndApart() async throws {
+        #expect(await failure(of: try command("kill -9 $$"))?.code == .killed)
+        #expect(await failure(of: try command("true"))?.code == .noResult)
+        #expect(await failure(of: try command("echo Loading; sleep 600"))?.code == .badOutput)
+        #expect(await failure(of: try command("echo \"{\\\"result\\\": 1}\"; exit 1"))?.code == .exited)
+        var slow = try command("sleep 600")
+        slow.timeout = .milliseconds(200)
+        #expect(await failure(of: slow)?.code == .timedOut)
+    }
+
+    @Test(arguments: ["no-such-program-here --x", "/no/such/program", "/etc/passwd"])
+    func namesTheMissingProgram(line: String) async throws {
+        let command = try StageCommand(line, setting: "PIPELINE_NOTES_COMMAND", title: "notes")
+        let failure = await failure(of: command)
+        #expect(failure?.publicMessage.contains("PIPELINE_NOTES_COMMAND") == true || failure?.code == .notStarted)
+        #expect(failure?.detail.contains(command.words.program) == true)
+        #expect(failure?.code == .missingProgram || line == "/etc/passwd")
+    }
+
+    @Test func standsInForAProgram() async throws {
+        var command = try StageCommand("therapybridge -c 'echo \"{\\\"result\\\":7}\"'", setting: "S", title: "t")
+        command.programs = ["therapybridge": "/bin/sh"]
+        #expect(try await command.run(recording: "r") { _ in }.json == "7")
+    }
+
+    @Test func scrubsTheEnvironment() async throws {
+        setenv("JWT_SECRET", "must not leak", 1)
+        var command = try command(#"printf '{"result": "%s|%s"}' "$(env | cut -d= -f1 | sort | tr '\n' ' ')" "$TMPDIR""#)
+        command.environment = ["MODEL": "base"]
+        let json = try await command.run(recording: "r") { _ in }.json
+        let names = Set(json.dropFirst().split(separator: "|")[0].split(separator: " ").map(String.init))
+        #expect(names.subtracting(["PATH", "HOME", "LANG", "TMPDIR", "MODEL", "PWD", "SHLVL", "_", "OLDPWD"]).isEmpty)
+        #expect(names.isSuperset(of: ["PATH", "MODEL", "TMPDIR"]))
+        let directory = String(json.dropLast().split(separator: "|")[1])
+        #expect(directory.contains("therapybridge-stage"))
+        #expect(!FileManager.default.fileExists(atPath: directory))
+    }
+
+    /// A slow watcher gets the newest progress; the command is not held up, and nothing piles up.
+    @Test func keepsOnlyTheNewestForASlowCallback() async throws {
+        let seen = Mutex<[Int]>([])
+        let (gate, open) = AsyncStream.makeStream(of: Void.self)
+        let directory = FileManager.default.temporaryDirectory.path + "/\(UUID())"
+        let command = try command(
+            #"i=0; while [ $i -le 90 ]; do echo "{\"progress\": $i}"; i=$((i+1)); done; touch \#(directory); echo '{"result":1}'"#
+        )
+        async let result = command.run(recording: "r") { progress in
+            let isFirst = seen.withLock { $0.append(progress.progress); return $0.count == 1 }
+            if isFirst { for await _ in gate { break } }
+        }
+        // The command gets to its end while the first call of the callback is still held.
+        while !FileManager.default.fileExists(atPath: directory) { try await Task.sleep(for: .milliseconds(5)) }
+        open.yield()
+        #expect(try await result.json == "1")
+        let values = seen.withLock { $0 }
+        #expect(values.last == 90)
+        #expect(values.count <= 92)
+        #expect(values == values.sorted())
+        try FileManager.default.removeItem(atPath: directory)
+    }
+
+    @Test func endsTheCommandWhenTheCallbackThrows() async throws {
+        struct LeaseLost: Error {}
+        let command = try command(#"echo '{"progress":1}'; sleep 600"#)
+        await #expect(throws: LeaseLost.self) { try await command.run(recording: "r") { _ in throw LeaseLost() } }
+    }
+
+    @Test func takesTenMegabytes() async throws {
+        let command = try command(
+            #"printf '{"result":"'; head -c 10485760 /dev/zero | tr '\0' 'x'; printf '"}'; head -c 3000000 /dev/zero | tr '\0' 'e' >&2"#
+        )
+        let result = try await command.run(recording: "r") { _ in }
+        #expect(result.json.utf8.count == 10_485_762)
+    }
+
+    /// The whole tree dies: a child that ignores SIGTERM, one in the background, and the leader that ignores it too.
+    @Test(arguments: [
+        #"trap '' TERM; sleep 600 & (trap '' TERM; while :; do sleep 600; done) & echo '{"progress":1}'; while :; do sleep 600; done"#,
+        #"(trap '' TERM; while :; do sleep 600; done) & echo '{"progress":1}'; sleep 600"#,
+    ])
+    func cancellationKillsTheTree(script: String) async throws {
+        let marker = "tb-tree-\(UUID().uuidString)"
+        var command = try command(script)
+        command.environment = ["TB_MARKER": marker]
+        let (started, start) = AsyncStream.makeStream(of: Void.self)
+        let ready = command
+        let task = Task { try await ready.run(recording: "r") { _ in start.yield() } }
+        for await _ in started { break }
+        #expect(!processes(with: marker).isEmpty)
+        task.cancel()
+        await #expect(throws: CancellationError.self) { try await task.value }
+        #expect(processes(with: marker).isEmpty)
+    }
+
+    /// The leader ends well and leaves a child behind that holds its pipes: the result counts, and the child is ended.
+    @Test func leavesNobodyInTheBackground() async throws {
+        let marker = "tb-tree-\(UUID().uuidString)"
+        var command = try command(#"(trap '' HUP; while :; do sleep 600; done) & echo '{"result":1}'"#)
+        command.environment = ["TB_MARKER": marker]
+        #expect(try await command.run(recording: "r") { _ in }.json == "1")
+        #expect(processes(with: marker).isEmpty)
+    }
+
+    /// A leader that closes its outputs long before its end is waited for, and its status counts.
+    @Test func waitsForALeaderThatWentQuiet() async throws {
+        let failure = await failure(of: try command(#"echo '{"result":1}'; exec >&- 2>&-; sleep 0.3; exit 5"#))
+        #expect(failure?.detail.contains("exit status 5") == true)
+    }
+
+    @Test func leaksNeitherDescriptorsNorZombies() async throws {
+        let command = try command(#"echo '{"progress":1}'; echo '{"result":1}'"#)
+        _ = try await command.run(recording: "r") { _ in }
+        for _ in 0..<20 {
+            _ = try await command.run(recording: "r") { _ in }
+            _ = await failure(of: try StageCommand("/no/such", setting: "S", title: "t"))
+        }
+        // Other tests run meanwhile and own some; forty runs that leak would show far more.
+        let zombies = processes { $0.contains("State:\tZ") && $0.contains("PPid:\t\(getpid())\n") }
+        #expect(zombies.count < 15)
+    }
+
+    /// The processes whose environment holds the marker; those of others cannot be read and are not ours.
+    private func processes(with marker: String) -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return names.filter { name in
+            guard Int(name) != nil, let bytes = FileManager.default.contents(atPath: "/proc/\(name)/environ") else { return false }
+            return String(decoding: bytes, as: UTF8.self).contains(marker)
+        }
+    }
+
+    private func processes(where matches: (String) -> Bool) -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return names.filter { name in
+            guard Int(name) != nil, let bytes = FileManager.default.contents(atPath: "/proc/\(name)/status") else { return false }
+            return matches(String(decoding: bytes, as: UTF8.self))
+        }
+    }
+}

@@ -1,0 +1,58 @@
+-- Therapy sessions, what a pipeline makes of them, and their place in the queue for a worker.
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+
+CREATE TABLE app.therapy_sessions (
+    id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    patient_id       uuid NOT NULL REFERENCES app.users,
+    therapist_id     uuid REFERENCES app.users,
+    session_date     timestamptz NOT NULL DEFAULT now(),
+    filename         text CHECK (length(filename) <= 255),
+    media_type       text CHECK (length(media_type) <= 255),
+    bytes            bigint CHECK (bytes >= 0),
+    sha256           bytea CHECK (length(sha256) = 32),
+    duration_seconds double precision CHECK (duration_seconds >= 0),
+    recording        text,
+    uploaded_by      uuid REFERENCES app.users,
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- Lists are read newest first, for a patient or for all.
+CREATE INDEX therapy_sessions_patient_id_idx ON app.therapy_sessions (patient_id, created_at DESC, id DESC);
+CREATE INDEX therapy_sessions_created_at_idx ON app.therapy_sessions (created_at DESC, id DESC);
+COMMENT ON COLUMN app.therapy_sessions.therapist_id IS
+    'Who held the session. Gives no right to see it: only an active row of therapist_patients does';
+COMMENT ON COLUMN app.therapy_sessions.recording IS 'The key of the recording in UPLOAD_DIR; null until it is stored whole';
+
+CREATE TABLE app.transcripts (
+    session_id uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
+    attempt    integer NOT NULL,
+    body       jsonb NOT NULL,
+    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE app.notes (
+    session_id uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
+    attempt    integer NOT NULL,
+    body       jsonb NOT NULL,
+    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE app.session_leases (
+    session_id   uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
+    queued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    worker       text,
+    attempt      integer,
+    leased_until timestamptz
+);
+CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
+COMMENT ON TABLE app.session_leases IS
+    'One row for each session that waits for a worker (worker is null) or is with one. So session_progress needs no index';
+
+GRANT SELECT, INSERT, DELETE ON app.therapy_sessions TO therapybridge_server;
+GRANT UPDATE (therapist_id, session_date, filename, media_type, bytes, sha256, duration_seconds, recording)
+    ON app.therapy_sessions TO therapybridge_server;
+GRANT SELECT ON app.transcripts, app.notes, app.session_leases TO therapybridge_server;
+
+INSERT INTO app.schema_migrations (version, name) VALUES (3, 'sessions');
+COMMIT;
