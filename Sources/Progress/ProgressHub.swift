@@ -42,26 +42,31 @@ public final class ProgressHub: Service {
     /// How many watch at present.
     public var watcherCount: Int { state.withLock { $0.machine.watcherCount } }
 
-    /// Watches a session for as long as `body` runs.
+    /// Begins to watch a session.
     ///
-    /// The watcher is registered before `snapshot` reads, so that a change between the two is never missed.
+    /// Subscribe before reading the snapshot that the watcher begins with, then tell its version to
+    /// ``ProgressSubscription/begin(at:)``: a change between the two is then never missed.
     ///
-    /// - Parameters:
-    ///   - session: The session.
-    ///   - snapshot: Reads the state that the watcher begins with.
-    ///   - body: Sends the snapshot, then what ``ProgressWatcher/next()`` gives.
-    public func watch<Snapshot: Sendable, Result>(
-        _ session: SessionID,
-        snapshot: () async throws -> Snapshot,
-        version: (Snapshot) -> Int64,
-        body: (Snapshot, ProgressWatcher) async throws -> Result
-    ) async throws -> Result {
-        let watcher = subscribe(to: session)
-        defer { unsubscribe(watcher) }
-        let snapshot = try await snapshot()
-        state.withLock { $0.machine.begin(watcher.id, at: version(snapshot)) }
+    /// - Returns: The subscription; it ends when it is released.
+    public func subscribe(to session: SessionID) -> ProgressSubscription {
+        state.withLock { state in
+            let watcher = ProgressWatcher(session: session, id: state.machine.subscribe(to: session))
+            state.mailboxes[watcher.id] = watcher
+            if state.isClosed { watcher.post { $0.isClosing = true } }
+            return ProgressSubscription(hub: self, watcher: watcher)
+        }
+    }
+
+    fileprivate func begin(_ watcher: ProgressWatcher, at version: Int64) {
+        state.withLock { $0.machine.begin(watcher.id, at: version) }
         wanted.continuation.yield()
-        return try await body(snapshot, watcher)
+    }
+
+    fileprivate func unsubscribe(_ watcher: ProgressWatcher) {
+        state.withLock { state in
+            state.machine.unsubscribe(watcher.id)
+            state.mailboxes[watcher.id] = nil
+        }
     }
 
     /// Takes in what a ``ChangeSource`` tells.
@@ -100,22 +105,6 @@ public final class ProgressHub: Service {
         return true
     }
 
-    private func subscribe(to session: SessionID) -> ProgressWatcher {
-        state.withLock { state in
-            let watcher = ProgressWatcher(session: session, id: state.machine.subscribe(to: session))
-            state.mailboxes[watcher.id] = watcher
-            if state.isClosed { watcher.post { $0.isClosing = true } }
-            return watcher
-        }
-    }
-
-    private func unsubscribe(_ watcher: ProgressWatcher) {
-        state.withLock { state in
-            state.machine.unsubscribe(watcher.id)
-            state.mailboxes[watcher.id] = nil
-        }
-    }
-
     private func close() {
         let watchers = state.withLock { state in
             state.isClosed = true
@@ -123,6 +112,23 @@ public final class ProgressHub: Service {
         }
         for watcher in watchers { watcher.post { $0.isClosing = true } }
     }
+}
+
+/// A watcher's place in the hub, for as long as it is held.
+public final class ProgressSubscription: Sendable {
+    /// Where the news arrives.
+    public let watcher: ProgressWatcher
+    private let hub: ProgressHub
+
+    fileprivate init(hub: ProgressHub, watcher: ProgressWatcher) {
+        self.hub = hub
+        self.watcher = watcher
+    }
+
+    deinit { hub.unsubscribe(watcher) }
+
+    /// Says which version the watcher begins with: from there on it gets what is newer.
+    public func begin(at version: Int64) { hub.begin(watcher, at: version) }
 }
 
 // MARK: - Reading

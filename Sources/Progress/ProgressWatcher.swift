@@ -61,6 +61,23 @@ public final class ProgressWatcher: Sendable {
         return nil
     }
 
+    /// Waits for news until a deadline, and takes it.
+    ///
+    /// - Returns: The news; nil at the deadline, or when the task was cancelled.
+    public func next(until deadline: ContinuousClock.Instant) async -> WatcherNews? {
+        await withTaskGroup(of: WatcherNews?.self) { group in
+            group.addTask { await self.next() }
+            group.addTask {
+                try? await Task.sleep(until: deadline, clock: .continuous)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            // News may have been taken at the very moment that the deadline won: it must not be dropped.
+            return if let first { first } else { await group.next() ?? nil }
+        }
+    }
+
     private func take() -> WatcherNews? {
         state.withLock { state in
             guard !state.news.isEmpty else { return nil }

@@ -132,6 +132,20 @@ public struct ProgressStore: Sendable {
         return try row.decode("version", as: Int64.self)
     }
 
+    /// Fails the sessions whose upload has shown no progress for a while: the server that received it has died.
+    ///
+    /// - Returns: How many there were.
+    public func failAbandonedUploads(olderThan age: Duration) async throws -> Int {
+        try await pool.query(
+            """
+            SELECT app.report_progress(session_id, 'failed', 0, NULL,
+                'The upload broke off before the recording was complete.')
+            FROM app.session_progress
+            WHERE status = 'uploading' AND updated_at < clock_timestamp() - make_interval(secs => \(age.inSeconds))
+            """
+        ).count
+    }
+
     /// Sends a failed session back to where it waits for a worker.
     public func retry(_ session: SessionID) async throws {
         _ = try await pool.query("SELECT app.retry_session(\(session))")

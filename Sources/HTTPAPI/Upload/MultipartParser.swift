@@ -138,10 +138,8 @@ struct MultipartParser {
         }
         guard end <= Self.headerLimit else { throw .headersTooLong }
         let block = pending.readString(length: end) ?? ""
-        // The line end before the body stays: the delimiter of an empty body begins with it.
-        pending.moveReaderIndex(forwardBy: 2)
+        pending.moveReaderIndex(forwardBy: 4)
         events.append(.began(try Self.part(headers: block)))
-        pending.moveReaderIndex(forwardBy: 2)
         state = .body
         return true
     }
@@ -226,12 +224,20 @@ struct HeaderParameters {
 
 extension ByteBuffer {
     /// The offset from the reader index at which `pattern` first occurs among the readable bytes.
+    ///
+    /// The search for the first byte is `memchr`, which is what an upload spends its time on.
     fileprivate func firstOffset(of pattern: [UInt8]) -> Int? {
         withUnsafeReadableBytes { bytes in
-            guard let start = bytes.baseAddress,
-                let found = memmem(start, bytes.count, pattern, pattern.count)
-            else { return nil }
-            return UnsafeRawPointer(found) - start
+            guard let start = bytes.baseAddress, let first = pattern.first else { return nil }
+            var offset = 0
+            while bytes.count - offset >= pattern.count {
+                let candidates = bytes.count - offset - pattern.count + 1
+                guard let found = memchr(start + offset, CInt(first), candidates) else { return nil }
+                offset = UnsafeRawPointer(found) - start
+                if memcmp(found, pattern, pattern.count) == 0 { return offset }
+                offset += 1
+            }
+            return nil
         }
     }
 }

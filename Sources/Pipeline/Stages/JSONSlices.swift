@@ -96,7 +96,8 @@ struct JSONSlices {
             try value(depth: depth + 1)
             if collect {
                 members.append(
-                    Member(key: String(decoding: text[(key + 1)..<(keyEnd - 1)], as: UTF8.self), value: start..<position)
+                    Member(
+                        key: String(decoding: text[(key + 1)..<(keyEnd - 1)], as: UTF8.self), value: start..<position)
                 )
             }
             if try endOfItems(UInt8(ascii: "}")) { return members }

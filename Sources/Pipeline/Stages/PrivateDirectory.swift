@@ -8,6 +8,7 @@ enum PrivateDirectory {
     ///   - prefix: how its name begins.
     ///   - parent: where it is made; by default `TMPDIR`, or `/tmp`.
     ///   - body: gets the directory's path, valid until it returns.
+    /// - Returns: what `body` returns.
     /// - Throws: what `body` throws, or the error of making the directory.
     static func with<T: Sendable>(
         prefix: String,

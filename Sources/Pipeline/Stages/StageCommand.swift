@@ -16,9 +16,13 @@ public struct StageCommand: Sendable {
     public let words: CommandWords
     /// What the command gets beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
     public var environment: [String: String] = [:]
-    /// How long the command may take in all; nil for as long as it likes. Default: 12 hours.
+    /// How long the command may take in all; nil for as long as it likes.
+    ///
+    /// Default: 12 hours.
     public var timeout: Duration? = .seconds(12 * 3_600)
-    /// How long the command may take to end by itself after SIGTERM, before SIGKILL. Default: 5 s.
+    /// How long the command may take to end by itself after SIGTERM, before SIGKILL.
+    ///
+    /// Default: 5 s.
     public var grace: Duration = .seconds(5)
     /// Paths of programs that need not be in `PATH`: the name in the setting, and what runs in its place.
     ///
@@ -46,7 +50,8 @@ public struct StageCommand: Sendable {
     ///   - recording: the recording's absolute path.
     ///   - onProgress: called with the newest progress, one call at a time and never after this returns. While it works, further
     ///     progress of the command is read and only the newest of it is kept, so a slow callback costs neither memory nor the
-    ///     command's time. When it throws, the command is ended and the error comes out of this method.
+    ///     command's time. When it throws, the command is ended and the error comes out of this method. It has to end when its
+    ///     task is cancelled, or this method waits for it.
     /// - Returns: the command's result.
     /// - Throws: ``StageFailure``; `CancellationError`; what `onProgress` throws.
     public func run(
@@ -63,7 +68,9 @@ public struct StageCommand: Sendable {
         temporaryDirectory: String,
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
     ) async throws -> StageResult {
-        let (progress, continuation) = AsyncStream.makeStream(of: StageProgress.self, bufferingPolicy: .bufferingNewest(1))
+        let (progress, continuation) = AsyncStream.makeStream(
+            of: StageProgress.self, bufferingPolicy: .bufferingNewest(1)
+        )
         let process = StageProcess(
             configuration: configuration(recording: recording, temporaryDirectory: temporaryDirectory),
             grace: grace
@@ -108,12 +115,14 @@ public struct StageCommand: Sendable {
         // Ctrl-C reaches only the server, which then ends the command in order.
         options.createSession = true
         options.teardownSequence = [.gracefulShutDown(toProcessGroup: true, allowedDurationToNextStep: grace)]
+        var variables: [Environment.Key: String] = [:]
+        for (name, value) in StageEnvironment.scrubbed(adding: environment, temporaryDirectory: temporaryDirectory) {
+            variables[Environment.Key(stringLiteral: name)] = value
+        }
         return Configuration(
             executable: program.contains("/") ? .path(FilePath(program)) : .name(program),
             arguments: Arguments(Array(words.arguments) + [recording]),
-            environment: .custom(
-                StageEnvironment.scrubbed(adding: environment, temporaryDirectory: temporaryDirectory)
-            ),
+            environment: .custom(variables),
             platformOptions: options
         )
     }

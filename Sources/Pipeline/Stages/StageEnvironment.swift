@@ -1,5 +1,4 @@
 import Foundation
-import Subprocess
 
 /// The environment that a stage's command gets.
 ///
@@ -14,18 +13,15 @@ enum StageEnvironment {
     ///   - extra: more variables; they win over the inherited ones.
     ///   - temporaryDirectory: the run's own directory, which is removed after it.
     ///   - own: the server's environment.
+    /// - Returns: the variables by their names.
     static func scrubbed(
         adding extra: [String: String],
         temporaryDirectory: String,
         from own: [String: String] = ProcessInfo.processInfo.environment
-    ) -> [Environment.Key: String] {
+    ) -> [String: String] {
         var variables = own.filter { inherited.contains($0.key) }
         variables["TMPDIR"] = temporaryDirectory
         variables.merge(extra) { _, new in new }
-        var result: [Environment.Key: String] = [:]
-        for (name, value) in variables {
-            if let key = Environment.Key(rawValue: name) { result[key] = value }
-        }
-        return result
+        return variables
     }
 }

@@ -19,7 +19,7 @@ public struct StageProgress: Sendable, Equatable {
         self.estimatedTimeRemaining = estimatedTimeRemaining.map { max($0, 0) }
     }
 
-    /// Contract 9: "A message keeps its first 2,000 characters."
+    /// As long as a message in the database may be: its first 2,000 characters are kept.
     static let messageLimit = 2_000
 }
 

@@ -20,9 +20,11 @@ struct StageProcess: Sendable {
     /// Runs the process to its end.
     ///
     /// - Parameter onProgress: called with each progress as it is read; must return at once.
+    /// - Returns: the status, the result and the end of standard error.
     /// - Throws: `SubprocessError` when it cannot be started.
     func run(onProgress: @escaping @Sendable (StageProgress) -> Void) async throws -> Ending {
-        let outcome = try await Subprocess.run(configuration, input: .none, output: .sequence, error: .sequence) { execution in
+        let outcome = try await Subprocess.run(configuration, input: .none, output: .sequence, error: .sequence) {
+            execution in
             async let tail = OutputTail(of: execution.standardError)
             let output = await Self.read(execution.standardOutput, onProgress: onProgress)
             if case .failure = output {

@@ -71,8 +71,9 @@ public struct AudioProbe: Sendable {
 
 /// How ffmpeg and ffprobe are let near a file that a stranger has sent.
 enum AudioInput {
-    /// A playlist or a concat script that calls itself `.mp3` could make ffmpeg fetch URLs and read the server's files. So only the
-    /// local file may be opened, and only by the demuxers of the formats that the upload accepts.
+    /// Only the file itself may be opened, and only by the demuxers of the formats that the upload accepts.
+    ///
+    /// A playlist or a concat script that calls itself an MP3 could otherwise make ffmpeg fetch URLs and read the server's files.
     /// Source: FFmpeg Formats Documentation, `format_whitelist`: "the allowed demuxers"; Protocols, `protocol_whitelist`.
     static let options = [
         "-protocol_whitelist", "file",

@@ -50,12 +50,13 @@ struct Recogniser: Sendable {
             var pending = jobs.makeAsyncIterator()
             var job: RecognitionJob? = first
             while let current = job {
-                _ = try await execution.standardInputWriter.write("\(current.name)\n")
+                // When pocketsphinx is gone the pipe is broken: its status and its last words say more than that.
+                guard await Self.write("\(current.name)\n", to: execution.standardInputWriter) else { break }
                 guard let answer = try await answers.next() else { break }
                 try await done(current, HypothesisLine(answer)?.segment(startFrame: current.startFrame))
                 job = await pending.next()
             }
-            try await execution.standardInputWriter.finish()
+            try? await execution.standardInputWriter.finish()
             return (isComplete: job == nil, tail: await tail)
         }
         try Task.checkCancellation()
@@ -63,6 +64,14 @@ struct Recogniser: Sendable {
             throw TranscriberError.failed(
                 detail: "\(programs.recogniser): \(outcome.terminationStatus); \(outcome.closureResult.tail.text)"
             )
+        }
+    }
+
+    private static func write(_ line: String, to writer: StandardInputWriter) async -> Bool {
+        do {
+            return try await writer.write(line) == line.utf8.count
+        } catch {
+            return false
         }
     }
 

@@ -29,9 +29,9 @@ struct SpeechSegmenter {
         var memory = 1_000
         /// Below this level nothing is speech.
         var floor: Float = -60
-        /// Speech is at least this much above the quiet frames…
+        /// Speech is at least this much above the quiet frames.
         var margin: Float = 6
-        /// …and at least this part of the way from the quiet to the loud ones.
+        /// Speech is at least this part of the way from the quiet to the loud frames.
         var share: Float = 0.3
         /// So many loud frames of the last ten begin a stretch.
         var onset = 6
@@ -66,8 +66,9 @@ struct SpeechSegmenter {
     /// The levels of the frames from `base` on that are complete.
     private var levels: [Float] = []
     private var base = 0
-    /// The levels of the last `memory` frames and those ahead, for the threshold.
+    /// The levels from frame `windowBase` on, for the threshold; they reach further back than the audio.
     private var window: [Float] = []
+    private var windowBase = 0
     private var threshold: Float = 0
     /// The next frame to judge, and what was judged of the last ten.
     private var next = 0
@@ -78,6 +79,9 @@ struct SpeechSegmenter {
     init(tuning: Tuning = Tuning()) {
         self.tuning = tuning
     }
+
+    /// How much audio is kept at the moment.
+    var heldBytes: Int { audio.count }
 
     /// Takes the next bytes of audio and returns the stretches that ended in them.
     mutating func consume(_ bytes: [UInt8]) -> [Stretch] {
@@ -103,7 +107,8 @@ struct SpeechSegmenter {
         let first = levels.count
         audio.withUnsafeBytes { bytes in
             for frame in first..<complete {
-                let level = Self.level(of: UnsafeRawBufferPointer(rebasing: bytes[(frame * Self.frameBytes)...].prefix(Self.frameBytes)))
+                let samples = bytes[(frame * Self.frameBytes)..<((frame + 1) * Self.frameBytes)]
+                let level = Self.level(of: UnsafeRawBufferPointer(rebasing: samples))
                 levels.append(level)
                 window.append(level)
             }
@@ -180,9 +185,13 @@ struct SpeechSegmenter {
     }
 
     private mutating func updateThreshold() {
-        let excess = window.count - tuning.memory - tuning.lookahead
-        if excess > 0 { window.removeFirst(excess) }
-        let sorted = window.sorted()
+        let excess = next - tuning.memory - windowBase
+        if excess > 0 {
+            window.removeFirst(excess)
+            windowBase += excess
+        }
+        // Not all that has arrived: the cuts must not depend on the size of the pieces in which it does.
+        let sorted = window.prefix(next + tuning.lookahead - windowBase).sorted()
         let quiet = sorted[sorted.count / 10]
         let loud = sorted[sorted.count * 19 / 20]
         threshold = max(quiet + max(tuning.margin, tuning.share * (loud - quiet)), tuning.floor)

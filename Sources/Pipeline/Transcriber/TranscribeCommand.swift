@@ -8,7 +8,9 @@ import UnixSignals
 public struct TranscribeCommand: Sendable {
     /// Does the work.
     public var transcriber = Transcriber()
-    /// Whether the process steps back behind the server on the same machine. Default: true.
+    /// Whether the process steps back behind the server on the same machine.
+    ///
+    /// Default: true.
     public var isNice = true
 
     /// The command with the defaults.
@@ -25,32 +27,43 @@ public struct TranscribeCommand: Sendable {
     public func run(
         file: String,
         output: @escaping @Sendable (String) throws -> Void,
-        errorOutput: @Sendable (String) -> Void
+        errorOutput: @escaping @Sendable (String) -> Void
     ) async -> Int32 {
         // A recogniser that dies, or a server that is gone, must be an error to handle and not the end of this process, which
         // would leave its temporary files behind.
         signal(SIGPIPE, SIG_IGN)
         if isNice { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10) }
+        return await withSignalsAsCancellation {
+            await transcribe(file: file, output: output, errorOutput: errorOutput)
+        }
+    }
+
+    /// The work without what it does to the process: signals and priority.
+    func transcribe(
+        file: String,
+        output: @escaping @Sendable (String) throws -> Void,
+        errorOutput: @Sendable (String) -> Void
+    ) async -> Int32 {
         do {
-            let transcript = try await withSignalsAsCancellation {
-                try await transcriber.transcribe(file: file) { progress in
-                    try output(Self.line(Progress(progress)))
-                }
+            let transcript = try await transcriber.transcribe(file: file) { progress in
+                try output(Self.line(Progress(progress)))
             }
             try output(Self.line(Result(result: transcript)))
             return 0
         } catch {
-            if let detail = (error as? TranscriberError)?.detail { errorOutput(detail) }
-            errorOutput(Self.message(for: error))
+            let (message, detail) = Self.explanation(of: error)
+            // The detail goes before: the last line is what a therapist reads.
+            if let detail { errorOutput(detail) }
+            errorOutput(message)
             return 1
         }
     }
 
-    private static func message(for error: any Error) -> String {
+    private static func explanation(of error: any Error) -> (message: String, detail: String?) {
         switch error {
-        case let error as TranscriberError: error.description
-        case is CancellationError: "The transcription was stopped."
-        default: "The transcription failed: \(error)"
+        case let error as TranscriberError: (error.description, error.detail)
+        case is CancellationError: ("The transcription was stopped.", nil)
+        default: ("The transcription could not be finished.", "\(error)")
         }
     }
 
@@ -77,21 +90,20 @@ public struct TranscribeCommand: Sendable {
     }
 }
 
-/// Runs work that SIGTERM and SIGINT cancel.
-///
-/// - Throws: what the work throws; `CancellationError` after a signal.
-private func withSignalsAsCancellation<T: Sendable>(_ work: @escaping @Sendable () async throws -> T) async throws -> T {
+/// Runs work that SIGTERM and SIGINT cancel; what it returns then is still what it makes of the cancellation.
+private func withSignalsAsCancellation<T: Sendable>(_ work: @escaping @Sendable () async -> T) async -> T {
     let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
-    return try await withThrowingTaskGroup(of: T?.self) { group in
-        group.addTask { try await work() }
+    return await withTaskGroup(of: T?.self) { group in
+        group.addTask { await work() }
         group.addTask {
-            for await _ in signals { throw CancellationError() }
+            for await _ in signals { break }
             return nil
         }
-        defer { group.cancelAll() }
-        while let ended = try await group.next() {
-            if let ended { return ended }
-        }
-        throw CancellationError()
+        // Either the work is done and the signals are waited for no more, or a signal came and the work has to end.
+        var result = await group.next() ?? nil
+        group.cancelAll()
+        for await ended in group { result = ended ?? result }
+        guard let result else { preconditionFailure("the work always returns") }
+        return result
     }
 }

@@ -14,15 +14,22 @@ public struct Transcriber: Sendable {
     ///
     /// The default leaves one core to the server beside it.
     public var parallelism = min(max(ProcessInfo.processInfo.activeProcessorCount - 1, 1), 4)
-    /// How often progress is told at least. Default: 1 s.
+    /// How often progress is told at least.
+    ///
+    /// Default: 1 s.
     public var reportInterval: Duration = .seconds(1)
+    /// Where the directory for the stretches of audio is made; by default `TMPDIR`, or `/tmp`.
+    ///
+    /// It holds a minute of audio at most, and only this user may enter it.
+    public var temporaryDirectory = FileManager.default.temporaryDirectory.path
 
     /// A transcriber with the defaults.
     public init() {}
 
     /// Transcribes a recording.
     ///
-    /// Cancelling the task ends the processes and removes the temporary files.
+    /// Cancelling the task ends the processes and removes the temporary files. The process must ignore SIGPIPE, as
+    /// ``TranscribeCommand`` and every server do: a recogniser that dies is then an error of this method.
     ///
     /// - Parameters:
     ///   - file: the recording's path, in any format that ffmpeg reads.
@@ -35,7 +42,8 @@ public struct Transcriber: Sendable {
     ) async throws -> Transcript {
         try programs.check()
         let duration = try await AudioProbe(programs: programs).duration(of: file)
-        return try await PrivateDirectory.with(prefix: "therapybridge-transcribe") { directory in
+        return try await PrivateDirectory.with(prefix: "therapybridge-transcribe", in: temporaryDirectory) {
+            directory in
             let work = TranscriptionWork(
                 file: file, programs: programs, directory: directory, state: TranscriptionState(duration: duration)
             )
@@ -148,7 +156,8 @@ private final class TranscriptionWork: Sendable {
                     try await onProgress(self.state.withLock { $0.progress(elapsed: elapsed) })
                 }
             }
-            try await group.waitForAll()
+            // Not `waitForAll`, which would wait for the ticker before it throws what the callback threw.
+            for try await _ in group {}
         }
     }
 }

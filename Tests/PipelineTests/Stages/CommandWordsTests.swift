@@ -19,7 +19,8 @@ import Testing
 
     @Test(arguments: [
         ("", CommandWords.ParseError.empty), (" \t", .empty), ("'' x", .empty), ("a 'b", .unclosedQuote("'")),
-        (#"a "b"#, .unclosedQuote("\"")), (#"a "b\"#, .unclosedQuote("\"")), (#"a \"#, .danglingBackslash), ("a\0b", .nul),
+        (#"a "b"#, .unclosedQuote("\"")), (#"a "b\"#, .unclosedQuote("\"")), (#"a \"#, .danglingBackslash),
+        ("a\0b", .nul),
     ])
     func refuses(line: String, error: CommandWords.ParseError) {
         #expect(throws: error) { try CommandWords(line) }

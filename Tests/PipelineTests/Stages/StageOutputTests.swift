@@ -41,8 +41,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "Loading model…", "42", "[1]", "\"x\"", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1}x", "{'a':1}", "{\"a\":NaN}",
-        "{\"a\":\"\u{1}\"}", #"{"result":"\u0000"}"#, #"{"result":"\ud83d"}"#, #"{"result":"\ude00"}"#, #"{"result":"\ud83dx"}"#,
+        "Loading model…", "42", "[1]", "\"x\"", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1}x", "{'a':1}",
+        "{\"a\":NaN}",
+        "{\"a\":\"\u{1}\"}", #"{"result":"\u0000"}"#, #"{"result":"\ud83d"}"#, #"{"result":"\ude00"}"#,
+        #"{"result":"\ud83dx"}"#,
         #"{"result":"\x"}"#, "{\"result\":1.}", "{\"result\":tru}",
     ])
     func refusesWhatIsNoObject(line: String) {

@@ -8,7 +8,7 @@ import { activity, byteSize, dateTime, isUnfinished, remaining, statusWords, tim
 const LIVE_WORDS = {
     connecting: "Connecting …",
     live: "Live",
-    polling: "Updated every few seconds",
+    polling: "Connected",
     reconnecting: "Reconnecting …",
     degraded: "Updates are delayed",
 };
@@ -123,7 +123,9 @@ export class ListView {
 function fillRow(part, session, app) {
     const { progress, transfer } = session;
     const hasFailedHere = transfer?.phase === "failed";
-    const words = hasFailedHere ? { label: "Upload failed", tone: "failed" } : statusWords(progress.status);
+    // A second try may run while the server still calls the first one failed.
+    const status = transfer ? "uploading" : progress.status;
+    const words = hasFailedHere ? { label: "Upload failed", tone: "failed" } : statusWords(status);
     const name = app.sessionName(session);
     setText(part.link, name);
     part.link.href = session.isLocal ? "#/" : `#/sessions/${session.id}`;
@@ -145,7 +147,7 @@ function fillRow(part, session, app) {
         setText(part.message, shown.message);
         setText(part.figures, shown.figures);
     }
-    showText(part.error, transfer?.error ?? (progress.status === "failed" ? progress.error : ""));
+    showText(part.error, transfer?.error ?? (status === "failed" ? progress.error : ""));
     part.actions.hidden = !transfer || transfer.phase === "checking";
     part.again.hidden = !hasFailedHere;
     setText(part.cancel, hasFailedHere ? "Dismiss" : "Cancel upload");

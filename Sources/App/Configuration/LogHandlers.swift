@@ -1,0 +1,47 @@
+import Domain
+import Foundation
+public import Logging
+
+/// Sets up logging for the whole process: to standard error, one line a message.
+///
+/// Standard output is for results alone.
+public enum LogOutput {
+    /// - Parameter isJSON: One JSON object a line, instead of text.
+    public static func bootstrap(level: Logger.Level, isJSON: Bool) {
+        LoggingSystem.bootstrap { label in
+            var handler: any LogHandler =
+                isJSON ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+            handler.logLevel = level
+            return handler
+        }
+    }
+}
+
+/// Writes each message as one JSON object: `time`, `level`, `label`, `message` and the metadata.
+struct JSONLogHandler: LogHandler {
+    let label: String
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+    var metadataProvider: Logger.MetadataProvider?
+
+    init(label: String) { self.label = label }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let all = metadata
+            .merging(metadataProvider?.get() ?? [:]) { _, new in new }
+            .merging(event.metadata ?? [:]) { _, new in new }
+        var object = all.mapValues { "\($0)" }
+        object["time"] = Timestamp.now().description
+        object["level"] = event.level.rawValue
+        object["label"] = label
+        object["message"] = "\(event.message)"
+        guard let line = try? JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
+        else { return }
+        FileHandle.standardError.write(line + Data("\n".utf8))
+    }
+}

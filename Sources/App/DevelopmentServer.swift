@@ -1,0 +1,135 @@
+import Crypto
+import Domain
+import Foundation
+import LocalPostgres
+public import Logging
+import Postgres
+
+/// Everything for a first look on one machine: a private PostgreSQL, the schema, demo accounts and the server.
+public struct DevelopmentServer: Sendable {
+    /// A demo account. Its password is made at the first start and kept in the folder.
+    private struct DemoAccount {
+        let email: String
+        let name: String
+        let role: Role
+    }
+
+    private static let accounts = [
+        DemoAccount(email: "therapist@demo.test", name: "Dr. Thea Brandt", role: .therapist),
+        DemoAccount(email: "patient@demo.test", name: "Paul Sommer", role: .patient),
+        DemoAccount(email: "admin@demo.test", name: "Ada Voss", role: .admin),
+    ]
+
+    private let directory: URL
+    private let logger: Logger
+    private let show: @Sendable (String) -> Void
+
+    /// - Parameters:
+    ///   - directory: Holds the database, the recordings and the secrets; made when it is not there.
+    ///   - show: Prints a line for the person at the terminal.
+    public init(directory: String, logger: Logger, show: @escaping @Sendable (String) -> Void) {
+        self.directory = URL(filePath: directory, directoryHint: .isDirectory)
+        self.logger = logger
+        self.show = show
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops all of it.
+    public func run() async throws {
+        try FileManager.default.createDirectory(
+            at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
+        show("Starting PostgreSQL in \(directory.path(percentEncoded: false))postgres …")
+        let postgres = try await LocalPostgres.start(
+            directory: directory.appending(path: "postgres").path(percentEncoded: false), logger: logger)
+        do {
+            try await serve(postgres)
+        } catch {
+            try? await postgres.stop()
+            throw error
+        }
+        try await postgres.stop()
+    }
+
+    private func serve(_ postgres: LocalPostgres) async throws {
+        let owner = postgres.connectionString(database: "therapybridge")
+        try await makeDatabase(postgres)
+        let environment = ProcessInfo.processInfo.environment.merging([
+            "DATABASE_URL": postgres.connectionString(database: "therapybridge", user: "therapybridge_server"),
+            "DATABASE_MIGRATE_URL": owner,
+            "JWT_SECRET": try secret("jwt-secret"),
+            "UPLOAD_DIR": directory.appending(path: "uploads").path(percentEncoded: false),
+        ]) { _, ours in ours }
+        let reader = SettingsReader(environment: environment)
+        let operations = try Operations(reader: reader, logger: logger)
+        _ = try await operations.migrateUp(dryRun: false)
+        let password = try await makeAccounts(operations)
+        let recording = try writeRecording()
+        let settings = try Settings(reader)
+        try await Server(settings: settings, runsWorker: true, logger: logger) { port in
+            greet(port: port, settings: settings, password: password, recording: recording)
+        }.run()
+    }
+
+    private func makeDatabase(_ postgres: LocalPostgres) async throws {
+        let configuration = try PostgresConfiguration(connectionString: postgres.connectionString(), logger: logger)
+        try await PostgresConnection.withConnection(configuration) { connection in
+            let rows = try await connection.query("SELECT FROM pg_database WHERE datname = 'therapybridge'")
+            if rows.isEmpty { _ = try await connection.execute("CREATE DATABASE therapybridge") }
+        }
+    }
+
+    /// Makes the demo accounts that are not there yet, and ties the therapist to the patient.
+    private func makeAccounts(_ operations: Operations) async throws -> String {
+        let password = try secret("demo-password")
+        let present = try await operations.listUsers()
+        for account in Self.accounts where !present.contains(where: { $0.contains("\t\(account.email)\t") }) {
+            _ = try await operations.addUser(
+                email: account.email, name: account.name, role: account.role, password: password)
+        }
+        if present.isEmpty {
+            try await operations.assign(therapist: Self.accounts[0].email, patient: Self.accounts[1].email)
+        }
+        return password
+    }
+
+    /// A secret of this folder: read, or made and kept for its owner alone.
+    private func secret(_ name: String) throws -> String {
+        let file = directory.appending(path: name)
+        if let known = try? String(contentsOf: file, encoding: .utf8), !known.isEmpty { return known }
+        let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
+            .map { String(format: "%02x", $0) }.joined()
+        let value = name == "demo-password" ? "demo-" + fresh.prefix(10) : fresh
+        let path = file.path(percentEncoded: false)
+        guard FileManager.default.createFile(
+            atPath: path, contents: Data(value.utf8), attributes: [.posixPermissions: 0o600])
+        else { throw CommandFailure("cannot write \(path)") }
+        return value
+    }
+
+    private func writeRecording() throws -> String {
+        let file = directory.appending(path: "demo-recording.ogg")
+        guard let recording = EmbeddedFiles.all["demo-recording.ogg"] else {
+            throw CommandFailure("this program was built without its demo recording")
+        }
+        try recording.write(to: file, options: .atomic)
+        return file.path(percentEncoded: false)
+    }
+
+    private func greet(port: Int, settings: Settings, password: String, recording: String) {
+        let url = settings.port == port ? settings.publicURL.absoluteString : "http://\(settings.host):\(port)"
+        show(
+            """
+
+            TherapyBridge is at \(url)
+
+              account                password         who
+            \(Self.accounts.map { account in
+                "  " + account.email.padding(toLength: 23, withPad: " ", startingAt: 0)
+                    + password.padding(toLength: 17, withPad: " ", startingAt: 0)
+                    + "\(account.name), \(account.role.rawValue)"
+            }.joined(separator: "\n"))
+
+            A recording to upload: \(recording)
+            Ctrl-C stops everything; the next start keeps the data.
+            """)
+    }
+}

@@ -1,0 +1,183 @@
+import Credentials
+public import Domain
+import Foundation
+public import Logging
+import Migrations
+import Postgres
+import Store
+
+/// What was asked for failed, in one line for standard error.
+public struct CommandFailure: Error, CustomStringConvertible {
+    public let description: String
+
+    public init(_ description: String) { self.description = description }
+}
+
+/// What operators do from the command line, on `DATABASE_MIGRATE_URL`.
+public struct Operations: Sendable {
+    private let reader: SettingsReader
+    private let configuration: PostgresConfiguration
+    private let logger: Logger
+
+    /// - Throws: ``SettingError`` when `DATABASE_MIGRATE_URL` is missing or bad.
+    public init(reader: SettingsReader = SettingsReader(), logger: Logger) throws {
+        self.reader = reader
+        self.logger = logger
+        configuration = try PostgresConfiguration(
+            connectionString: try reader.connectionString("DATABASE_MIGRATE_URL"),
+            applicationName: "therapybridge operations", logger: logger)
+    }
+
+    // MARK: - Migrations
+
+    /// Applies what is missing.
+    ///
+    /// - Returns: The names of the files that were applied, or with `dryRun` would be.
+    public func migrateUp(dryRun: Bool) async throws -> [String] {
+        if dryRun { return try await migrator.status().missing.map(\.filename) }
+        return try await migrator.up().map(\.filename)
+    }
+
+    /// One line for each migration: its state and its file.
+    public func migrationStatus() async throws -> [String] {
+        let status = try await migrator.status()
+        return Migration.carried.map { migration in
+            if status.missing.contains(migration) { return "missing  \(migration.filename)" }
+            if status.edited.contains(migration) { return "edited   \(migration.filename)" }
+            return "applied  \(migration.filename)"
+        } + status.newer.map { "newer    \($0.version) \($0.name)" }
+    }
+
+    /// - Throws: ``CommandFailure`` naming what is missing or edited.
+    public func validateMigrations() async throws {
+        let status = try await migrator.status()
+        let complaints =
+            status.missing.map { "\($0.filename) is missing" } + status.edited.map { "\($0.filename) was edited" }
+        guard complaints.isEmpty else { throw CommandFailure(complaints.joined(separator: "; ")) }
+    }
+
+    private var migrator: Migrator { Migrator(configuration: configuration, logger: logger) }
+
+    // MARK: - Accounts
+
+    /// - Returns: The new account's id.
+    public func addUser(email: String, name: String, role: Role, password: String?) async throws -> UserID {
+        let address = try address(email)
+        guard !name.isEmpty, name.count <= 200 else { throw CommandFailure("a name has 1 to 200 characters") }
+        let hash: String? = if let password { try await hashed(password) } else { nil }
+        return try await withUsers { users in
+            guard let id = try await users.add(email: address, fullName: name, role: role, passwordHash: hash) else {
+                throw CommandFailure("there is an account for \(address) already")
+            }
+            return id
+        }
+    }
+
+    public func listUsers() async throws -> [String] {
+        try await withUsers { users in
+            try await users.list().map { account in
+                [
+                    account.user.id.description, account.user.role.rawValue, account.isActive ? "active" : "inactive",
+                    account.user.email, account.user.fullName,
+                ].joined(separator: "\t")
+            }
+        }
+    }
+
+    public func setActive(_ isActive: Bool, email: String) async throws {
+        let address = try address(email)
+        try await withUsers { users in
+            guard try await users.setActive(isActive, email: address) else { throw Self.noAccount(address) }
+        }
+    }
+
+    public func setPassword(_ password: String, email: String) async throws {
+        let address = try address(email)
+        let hash = try await hashed(password)
+        try await withUsers { users in
+            guard try await users.setPassword(hash: hash, email: address) else { throw Self.noAccount(address) }
+        }
+    }
+
+    // MARK: - Assignments
+
+    public func assign(therapist: String, patient: String) async throws {
+        try await withUsers { users in
+            let (therapist, patient) = try await pair(therapist, patient, users)
+            try await users.assign(therapist: therapist, patient: patient)
+        }
+    }
+
+    public func unassign(therapist: String, patient: String) async throws {
+        try await withUsers { users in
+            let ids = try await pair(therapist, patient, users)
+            guard try await users.unassign(therapist: ids.0, patient: ids.1) else {
+                throw CommandFailure("\(therapist) is not assigned to \(patient)")
+            }
+        }
+    }
+
+    private func pair(_ therapist: String, _ patient: String, _ users: UserStore) async throws -> (UserID, UserID) {
+        func id(_ email: String, _ role: Role) async throws -> UserID {
+            let address = try address(email)
+            guard let account = try await users.account(email: address) else { throw Self.noAccount(address) }
+            guard account.user.role == role else { throw CommandFailure("\(address) is not a \(role.rawValue)") }
+            return account.user.id
+        }
+        return (try await id(therapist, .therapist), try await id(patient, .patient))
+    }
+
+    // MARK: - Tokens
+
+    /// An access token of an account, under a sign-in of its own that lasts as long.
+    ///
+    /// - Parameter lifetime: How long it is valid; nil for `JWT_ACCESS_TTL`.
+    public func token(email: String, lifetime: Duration?) async throws -> String {
+        let address = try address(email)
+        let tokens = await AccessTokens(secret: try reader.jwtSecret())
+        let standard = try reader.seconds("JWT_ACCESS_TTL", in: 1...86_400, default: 1800)
+        let lifetime = lifetime ?? standard
+        return try await withPool { pool in
+            guard let account = try await UserStore(pool: pool).account(email: address) else {
+                throw Self.noAccount(address)
+            }
+            guard account.isActive else { throw CommandFailure("the account of \(address) is inactive") }
+            let signIn = try await SignInStore(pool: pool)
+                .begin(user: account.user.id, refreshHash: nil, lifetime: lifetime)
+            return try await tokens.issue(
+                AccessClaims(user: account.user.id, signIn: signIn, expiresAt: .now().advanced(by: lifetime)))
+        }
+    }
+
+    // MARK: - Parts
+
+    private func address(_ email: String) throws -> EmailAddress {
+        guard let address = EmailAddress(email) else { throw CommandFailure("\(email) is not an e-mail address") }
+        return address
+    }
+
+    private static func noAccount(_ address: EmailAddress) -> CommandFailure {
+        CommandFailure("there is no account for \(address)")
+    }
+
+    private func hashed(_ password: String) async throws -> String {
+        do {
+            return try await Passwords(threads: 1).hash(password)
+        } catch Passwords.Failure.unacceptable(let rule) {
+            throw CommandFailure(rule)
+        }
+    }
+
+    private func withUsers<Result: Sendable>(
+        _ body: @escaping @Sendable (UserStore) async throws -> Result
+    ) async throws -> Result {
+        try await withPool { try await body(UserStore(pool: $0)) }
+    }
+
+    /// A pool of one connection, for as long as `body` runs.
+    private func withPool<Result: Sendable>(
+        _ body: @escaping @Sendable (PostgresPool) async throws -> Result
+    ) async throws -> Result {
+        try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 1), body)
+    }
+}

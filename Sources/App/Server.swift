@@ -1,0 +1,197 @@
+import Credentials
+import Domain
+import Foundation
+import HTTPAPI
+public import Logging
+import Migrations
+import Pipeline
+import Postgres
+import Progress
+import Recordings
+import ServiceLifecycle
+import Store
+import UnixSignals
+
+/// The server, put together: which services there are, and who knows whom.
+///
+/// Services stand in the order in which they depend on each other: they are started from the first to the last and shut
+/// down from the last to the first.
+public struct Server: Sendable {
+    private let settings: Settings
+    private let runsWorker: Bool
+    private let logger: Logger
+    private let handlesSignals: Bool
+    private let onListening: @Sendable (Int) async -> Void
+
+    /// - Parameters:
+    ///   - runsWorker: Also works on the queue.
+    ///   - handlesSignals: Shuts down on SIGTERM and SIGINT; otherwise when its task is cancelled.
+    ///   - onListening: Called with the port once the server accepts connections.
+    public init(
+        settings: Settings, runsWorker: Bool, logger: Logger, handlesSignals: Bool = true,
+        onListening: @escaping @Sendable (Int) async -> Void = { _ in }
+    ) {
+        self.settings = settings
+        self.runsWorker = runsWorker
+        self.logger = logger
+        self.handlesSignals = handlesSignals
+        self.onListening = onListening
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// - Throws: ``SettingError`` when something that was set up for it is not there; the error of a service that failed.
+    public func run() async throws {
+        try await checkSchema()
+        let pool = try pool(name: "therapybridge")
+        let recordings = try await recordingStore()
+        let progress = ProgressStore(pool: pool)
+        let sessions = SessionStore(pool: pool)
+        let hub = ProgressHub(
+            reader: StoreProgressReader(store: progress), pollInterval: settings.updateInterval, logger: logger)
+        let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let listener = try listener()
+
+        var services: [any Service] = [
+            pool, listener,
+            ChangeRelay(source: PostgresChangeSource(listener: listener), hub: hub, callWorker: { call.yield() }),
+            UploadJanitor(progress: progress, recordings: recordings, logger: logger),
+        ]
+        if runsWorker {
+            services.append(try worker(pool, progress, sessions, recordings, calls))
+        }
+        let dependencies = HTTPDependencies(
+            users: UserStore(pool: pool), signIns: SignInStore(pool: pool), sessions: sessions, progress: progress,
+            recordings: recordings, passwords: Passwords(), tokens: await AccessTokens(secret: settings.jwtSecret),
+            hub: hub, missing: { await Self.missing(pool) })
+        services.append(
+            try HTTPServer(
+                host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
+                logger: logger, onListening: onListening))
+        // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
+        services.append(hub)
+        try await runUntilSignal(services)
+    }
+
+    /// Works on the queue alone, until SIGTERM or SIGINT.
+    public func work() async throws {
+        try await checkSchema()
+        let pool = try pool(name: "therapybridge worker")
+        let recordings = try await recordingStore()
+        let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let listener = try listener()
+        try await runUntilSignal([
+            pool, listener,
+            ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, callWorker: { call.yield() }),
+            try worker(pool, ProgressStore(pool: pool), SessionStore(pool: pool), recordings, calls),
+        ])
+    }
+
+    private func runUntilSignal(_ services: [any Service]) async throws {
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) },
+            gracefulShutdownSignals: handlesSignals ? [.sigterm, .sigint] : [], logger: logger)
+        configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
+        try await ServiceGroup(configuration: configuration).run()
+    }
+
+    // MARK: - Parts
+
+    private func configuration(_ url: String, name: String) throws -> PostgresConfiguration {
+        try PostgresConfiguration(
+            connectionString: url, pooler: settings.isBehindTransactionPooler ? .transaction : .off,
+            applicationName: name, logger: logger)
+    }
+
+    private func pool(name: String) throws -> PostgresPool {
+        try PostgresPool(
+            configuration: try configuration(settings.databaseURL, name: name),
+            settings: PostgresPoolConfiguration(size: settings.poolSize))
+    }
+
+    private func listener() throws -> PostgresListener {
+        PostgresListener(
+            configuration: try PostgresConfiguration(
+                connectionString: settings.databaseListenURL, applicationName: "therapybridge listener", logger: logger),
+            channels: [PostgresChangeSource.channel], logger: logger)
+    }
+
+    private func recordingStore() async throws -> RecordingStore {
+        let recordings = RecordingStore(directory: settings.uploadDirectory)
+        do {
+            try await recordings.prepare()
+        } catch {
+            throw SettingError("UPLOAD_DIR", "cannot be made or used; name a folder that this account may write to")
+        }
+        return recordings
+    }
+
+    private func worker(
+        _ pool: PostgresPool, _ progress: ProgressStore, _ sessions: SessionStore, _ recordings: RecordingStore,
+        _ calls: AsyncStream<Void>
+    ) throws -> PipelineWorker {
+        PipelineWorker(
+            name: "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)",
+            queue: PipelineStore(pool: pool), progress: progress, sessions: sessions, recordings: recordings,
+            stages: try settings.stages(), calls: calls, logger: logger)
+    }
+
+    // MARK: - Checks
+
+    /// Refuses to start on a schema that lacks something.
+    private func checkSchema() async throws {
+        let status: MigrationStatus
+        do {
+            status = try await PostgresConnection.withConnection(
+                try configuration(settings.databaseURL, name: "therapybridge")
+            ) { connection in
+                try await Migrator.status { try await connection.query($0) }
+            }
+        } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
+            throw SettingError("DATABASE_URL", "its role may not read the schema; use therapybridge_server")
+        }
+        guard status.isCurrent else { throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up") }
+    }
+
+    private static func missing(_ pool: PostgresPool) async -> String? {
+        do {
+            let status = try await Migrator.status { try await pool.query($0, timeout: .seconds(2)) }
+            return status.isCurrent ? nil : "not applied: \(status.missingFiles)"
+        } catch {
+            return "\(error)"
+        }
+    }
+}
+
+extension MigrationStatus {
+    var missingFiles: String { missing.map(\.filename).joined(separator: ", ") }
+}
+
+extension Settings {
+    var http: HTTPSettings {
+        HTTPSettings(
+            publicURL: publicURL, allowedOrigins: allowedOrigins, accessLifetime: accessLifetime,
+            refreshLifetime: refreshLifetime, heartbeatInterval: heartbeatInterval,
+            maximumStreamLifetime: maximumStreamLifetime, maximumStreams: maximumStreams,
+            maximumStreamsPerUser: maximumStreamsPerUser, maximumUploadBytes: maximumUploadBytes)
+    }
+
+    func stages() throws(SettingError) -> PipelineStages {
+        PipelineStages(
+            transcribe: try stage(transcribeCommand, "PIPELINE_TRANSCRIBE_COMMAND", "transcription"),
+            notes: try notesCommand.map { command throws(SettingError) in
+                try stage(command, "PIPELINE_NOTES_COMMAND", "notes")
+            })
+    }
+
+    private func stage(_ command: String, _ name: String, _ title: String) throws(SettingError) -> StageCommand {
+        do {
+            var stage = try StageCommand(command, setting: name, title: title)
+            // The default names this program, wherever it lies.
+            stage.programs["therapybridge"] = Bundle.main.executablePath ?? CommandLine.arguments[0]
+            return stage
+        } catch {
+            throw SettingError(name, "cannot be read as a command: \(error)")
+        }
+    }
+}

@@ -1,0 +1,73 @@
+import Credentials
+import Domain
+import HTTPTypes
+import Hummingbird
+import Store
+
+/// Reads the credential of a request: `Authorization: Bearer`, or else the cookie.
+///
+/// It verifies the token and nothing else: whether the account still stands is asked of the database by whoever needs it,
+/// together with what is needed from there.
+struct Authenticator: RouterMiddleware {
+    let tokens: AccessTokens
+    let settings: HTTPSettings
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        var context = context
+        if let header = request.headers[.authorization] {
+            // The first credential present decides: a bad header is not rescued by a good cookie.
+            if let token = bearerToken(in: header) { context.claims = await tokens.verify(token) }
+        } else if let cookie = request.cookies[SignInCookies.accessName]?.value {
+            try checkOrigin(of: request)
+            context.claims = await tokens.verify(cookie)
+        }
+        return try await next(request, context)
+    }
+
+    /// RFC 6750, 2.1: the scheme's name, one space, the token; scheme names are case-insensitive (RFC 9110, 11.1).
+    private func bearerToken(in header: String) -> String? {
+        let parts = header.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
+        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
+        return String(parts[1])
+    }
+
+    /// A cookie comes with every request, whoever's page caused it. So an unsafe method has to come from a page of ours:
+    /// browsers send `Origin` with each of those, and a page cannot forge it.
+    private func checkOrigin(of request: Request) throws {
+        guard !request.method.isSafe else { return }
+        guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
+            throw Problem(.originForbidden, "A request with a cookie has to come from this server's own pages.")
+        }
+    }
+}
+
+/// Loads the user behind a valid token and sees that account and sign-in still stand.
+struct UserLoader: RouterMiddleware {
+    let users: UserStore
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        guard let claims = context.claims,
+            let (account, isSignedIn) = try await users.account(of: claims.user, signIn: claims.signIn), isSignedIn
+        else { throw Problem.unauthorized }
+        guard account.isActive else { throw Problem.inactive }
+        var context = context
+        context.user = account.user
+        return try await next(request, context)
+    }
+}
+
+extension HTTPRequest.Method {
+    /// Whether the method is not expected to change anything (RFC 9110, 9.2.1).
+    var isSafe: Bool { [.get, .head, .options, .trace].contains(self) }
+}
+
+extension HTTPField.Name {
+    static let origin = HTTPField.Name("Origin")!
+    static let requestID = HTTPField.Name("X-Request-Id")!
+    static let lastEventID = HTTPField.Name("Last-Event-ID")!
+    static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
+}

@@ -1,0 +1,32 @@
+import HTTPTypes
+import Hummingbird
+
+/// The cookies of a browser that signed in. A script cannot read them, and no other site's page can send them.
+struct SignInCookies {
+    /// Carries the access token to every route.
+    static let accessName = "tb_access"
+    /// Carries the refresh token to the routes under ``refreshPath`` alone.
+    static let refreshName = "tb_refresh"
+    static let refreshPath = "/api/auth"
+
+    let settings: HTTPSettings
+
+    func set(access: String, refresh: String, on response: inout Response) {
+        let accessAge = Int(settings.accessLifetime.components.seconds)
+        let refreshAge = Int(settings.refreshLifetime.components.seconds)
+        add(Self.accessName, access, age: accessAge, path: "/", to: &response)
+        add(Self.refreshName, refresh, age: refreshAge, path: Self.refreshPath, to: &response)
+    }
+
+    func clear(on response: inout Response) {
+        add(Self.accessName, "", age: 0, path: "/", to: &response)
+        add(Self.refreshName, "", age: 0, path: Self.refreshPath, to: &response)
+    }
+
+    private func add(_ name: String, _ value: String, age: Int, path: String, to response: inout Response) {
+        response.setCookie(
+            Cookie(
+                name: name, value: value, maxAge: age, path: path, secure: settings.cookiesAreSecure, httpOnly: true,
+                sameSite: .strict))
+    }
+}

@@ -1,0 +1,99 @@
+import Credentials
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import NIOFileSystem
+import NIOHTTP1
+import Postgres
+
+/// Turns every error into a response, and gives every response its `X-Request-Id`.
+///
+/// This is the one table from error to status. What is not in it is a 500 with a fixed text, and goes to the log.
+struct ErrorMiddleware: RouterMiddleware {
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        var response: Response
+        do {
+            response = try await next(request, context)
+        } catch let error as HTTPParserError {
+            // The bytes are no HTTP any more: the channel answers and closes.
+            throw error
+        } catch {
+            let problem = Self.problem(for: error)
+            if problem.kind == .internalError {
+                context.logger.error("request failed", metadata: ["error": "\(error)"])
+            } else if problem.kind == .unavailable || problem.kind == .storageFull {
+                context.logger.warning("request refused", metadata: ["error": "\(error)"])
+            }
+            response = problem.response(requestID: context.id)
+        }
+        response.headers[.requestID] = context.id
+        return response
+    }
+
+    /// The table.
+    static func problem(for error: any Error) -> Problem {
+        switch error {
+        case let problem as Problem: problem
+        case let error as PostgresError: problem(for: error)
+        case let malformation as MultipartParser.Malformation: problem(for: malformation)
+        case Passwords.Failure.overloaded:
+            Problem(.unavailable, "Too many sign-ins at once. Try again in a moment.")
+        case Passwords.Failure.unacceptable(let rule): Problem.invalid("password", rule)
+        case let error as FileSystemError where isDiskFull(error):
+            Problem(.storageFull, "There is no room for the recording. Ask your administrator.").closing()
+        case let error as any HTTPResponseError: problem(forStatus: error.status)
+        default: Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
+        }
+    }
+
+    private static func problem(for error: PostgresError) -> Problem {
+        switch error.sqlState {
+        // These are raised by functions of our own schema, whose messages are written for this.
+        case .checkViolation where error.constraintName == nil: Problem(.conflict, sentence(error))
+        case .invalidParameterValue: Problem(.invalid, sentence(error))
+        case .noDataFound: .noSession
+        default:
+            error.isTransient
+                ? Problem(.unavailable, "The database cannot answer in time. Try again in a moment.")
+                : Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
+        }
+    }
+
+    private static func sentence(_ error: PostgresError) -> String {
+        let text = error.server?.message ?? "The database refuses this."
+        return text.prefix(1).uppercased() + text.dropFirst() + (text.hasSuffix(".") ? "" : ".")
+    }
+
+    private static func problem(for malformation: MultipartParser.Malformation) -> Problem {
+        let detail =
+            switch malformation {
+            case .badBoundary: "Send multipart/form-data with a boundary."
+            case .noBoundary: "The body does not begin with the boundary that its Content-Type names."
+            case .headersTooLong: "The headers of a part are too long."
+            case .badHeaders: "A part needs a Content-Disposition of form-data with a name."
+            case .truncated: "The body ended before its closing boundary."
+            }
+        return Problem(.malformed, detail).closing()
+    }
+
+    private static func problem(forStatus status: HTTPResponse.Status) -> Problem {
+        switch status {
+        case .notFound: Problem(.notFound, "There is nothing at this path.")
+        case .contentTooLarge: Problem(.tooLarge, "The body is too large.").closing()
+        case .badRequest: Problem(.malformed, "The request cannot be read.").closing()
+        default: Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
+        }
+    }
+
+    private static func isDiskFull(_ error: FileSystemError) -> Bool {
+        error.systemCallErrno.map { $0 == .noSpace || $0 == .diskQuotaExceeded } ?? false
+    }
+}
+
+extension FileSystemError {
+    /// The system's reason, when a system call failed.
+    var systemCallErrno: Errno? { (cause as? FileSystemError.SystemCallError)?.errno }
+}

@@ -1,0 +1,115 @@
+import Credentials
+import Domain
+import HTTPTypes
+import Hummingbird
+import Logging
+import Store
+
+/// Sign-in, refresh, sign-out, and who one is: `/api/auth`.
+struct AuthenticationRoutes: Sendable {
+    let users: UserStore
+    let signIns: SignInStore
+    let passwords: Passwords
+    let tokens: AccessTokens
+    let settings: HTTPSettings
+
+    func add(to table: inout RouteTable) {
+        table.open(.post, "/api/auth/login", login)
+        table.open(.post, "/api/auth/refresh", refresh)
+        table.user(.post, "/api/auth/logout", logout)
+        table.user(.get, "/api/auth/me") { _, context in JSON.response(context.user) }
+    }
+
+    private struct Login: Decodable {
+        var email: String
+        var password: String
+    }
+
+    @Sendable private func login(_ request: Request, _ context: AppContext) async throws -> Response {
+        let login = try await JSON.decode(Login.self, from: request)
+        let refused = Problem(.unauthorized, "The e-mail address or the password is wrong.")
+        guard let email = EmailAddress(login.email) else { throw refused }
+        let account = try await users.account(email: email)
+        // An unknown account costs the same work, so that the time of the answer does not tell whether there is one.
+        guard try await passwords.verify(login.password, against: account?.passwordHash), let account else {
+            throw refused
+        }
+        guard account.isActive else { throw Problem.inactive }
+        let refreshToken = RefreshToken()
+        let signIn = try await signIns.begin(
+            user: account.user.id, refreshHash: refreshToken.hash, lifetime: settings.refreshLifetime)
+        return try await tokenResponse(account.user, signIn, refreshToken)
+    }
+
+    private struct Refresh: Decodable {
+        var refreshToken: String
+
+        enum CodingKeys: String, CodingKey { case refreshToken = "refresh_token" }
+    }
+
+    @Sendable private func refresh(_ request: Request, _ context: AppContext) async throws -> Response {
+        let presented = try await presentedToken(request)
+        let next = RefreshToken()
+        let outcome = try await signIns.refresh(
+            hash: RefreshToken.hash(of: presented), newHash: next.hash, lifetime: settings.refreshLifetime)
+        switch outcome {
+        case .renewed(let user, let signIn):
+            return try await tokenResponse(user, signIn, next)
+        case .inactive:
+            throw Problem.inactive
+        case .reused:
+            context.logger.warning("a spent refresh token was used again; its sign-in is revoked")
+            throw Problem(.unauthorized, "This sign-in has ended. Sign in again.")
+        case .refused:
+            throw Problem(.unauthorized, "This sign-in has ended. Sign in again.")
+        }
+    }
+
+    /// The refresh token of the cookie, or else of the body. A cookie has to come from a page of ours.
+    private func presentedToken(_ request: Request) async throws -> String {
+        if let cookie = request.cookies[SignInCookies.refreshName]?.value, !cookie.isEmpty {
+            guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
+                throw Problem(.originForbidden, "A request with a cookie has to come from this server's own pages.")
+            }
+            return cookie
+        }
+        if request.headers[.contentType] == nil, request.headers[.contentLength].flatMap({ Int($0) }) ?? 0 == 0 {
+            throw Problem(.unauthorized, "Send a refresh token.")
+        }
+        return try await JSON.decode(Refresh.self, from: request).refreshToken
+    }
+
+    @Sendable private func logout(_ request: Request, _ context: UserContext) async throws -> Response {
+        try await signIns.end(context.claims.signIn)
+        var response = Response(status: .noContent, headers: [.cacheControl: "no-store"])
+        SignInCookies(settings: settings).clear(on: &response)
+        return response
+    }
+
+    private struct Tokens: Encodable {
+        var accessToken: String
+        var tokenType = "bearer"
+        var expiresIn: Int
+        var refreshToken: String
+        var user: User
+
+        enum CodingKeys: String, CodingKey {
+            case accessToken = "access_token"
+            case tokenType = "token_type"
+            case expiresIn = "expires_in"
+            case refreshToken = "refresh_token"
+            case user
+        }
+    }
+
+    private func tokenResponse(_ user: User, _ signIn: SignInID, _ refresh: RefreshToken) async throws -> Response {
+        let expiry = Timestamp.now().advanced(by: settings.accessLifetime)
+        let access = try await tokens.issue(AccessClaims(user: user.id, signIn: signIn, expiresAt: expiry))
+        var response = JSON.response(
+            Tokens(
+                accessToken: access, expiresIn: Int(settings.accessLifetime.components.seconds),
+                refreshToken: refresh.text, user: user))
+        SignInCookies(settings: settings).set(access: access, refresh: refresh.text, on: &response)
+        return response
+    }
+}

@@ -1,0 +1,102 @@
+import Domain
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import NIOFileSystem
+import Recordings
+import Store
+
+/// `GET /api/sessions/{id}/recording`: the audio, whole or a range of it, as a player asks for it.
+struct RecordingRoute: Sendable {
+    /// How much of a recording is read at once.
+    private static let chunk = ByteCount.kibibytes(128)
+
+    let gate: SessionGate
+    let sessions: SessionStore
+    let recordings: RecordingStore
+
+    func add(to table: inout RouteTable) {
+        table.token(.get, "/api/sessions/:id/recording", produces: "*/*", recording)
+    }
+
+    @Sendable private func recording(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .hear)
+        guard let reference = try await sessions.recording(of: id), let path = recordings.path(of: reference.key),
+            let info = try await FileSystem.shared.info(forFileAt: path)
+        else { throw Problem(.notFound, "There is no recording of this session.") }
+
+        var headers: HTTPFields = [
+            .contentType: reference.mediaType ?? "application/octet-stream",
+            .acceptRanges: "bytes", .cacheControl: "private, no-store",
+            // The bytes are a stranger's: no browser is to guess that they are a page.
+            .xContentTypeOptions: "nosniff",
+            .contentDisposition: "attachment; filename=\"\(Self.quotable(reference.filename ?? "recording"))\"",
+        ]
+        let range: Range<Int64>
+        var status = HTTPResponse.Status.ok
+        switch ByteRange(request.headers[.range], of: info.size) {
+        case .whole:
+            range = 0..<info.size
+        case .part(let part):
+            range = part
+            status = .partialContent
+            headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(info.size)"
+        case .unsatisfiable:
+            headers[.contentRange] = "bytes */\(info.size)"
+            return Response(status: .rangeNotSatisfiable, headers: headers)
+        }
+        let body = ResponseBody(contentLength: Int(range.count)) { writer in
+            try await FileSystem.shared.withFileHandle(forReadingAt: path) { handle in
+                for try await bytes in handle.readChunks(in: range, chunkLength: Self.chunk) {
+                    try await writer.write(bytes)
+                }
+            }
+            try await writer.finish(nil)
+        }
+        return Response(status: status, headers: headers, body: body)
+    }
+
+    /// A file name for a quoted string: what would end it or the header is replaced.
+    private static func quotable(_ name: String) -> String {
+        String(String.UnicodeScalarView(name.unicodeScalars.map { 
+                $0.isASCII && $0 != "\"" && $0 != "\\" && $0.value >= 0x20 && $0.value != 0x7F ? $0 : "_"
+        }))
+    }
+}
+
+/// What part of a file a request wants (RFC 9110, 14.2): one range, or all of it.
+enum ByteRange: Equatable {
+    case whole
+    case part(Range<Int64>)
+    case unsatisfiable
+
+    /// Reads the `Range` header.
+    ///
+    /// "A server MAY ignore the Range header field": what is malformed, or asks for several ranges, gets the whole.
+    init(_ header: String?, of size: Int64) {
+        guard let match = header?.wholeMatch(of: /\s*bytes=(\d{0,18})-(\d{0,18})\s*/)?.output,
+            !(match.1.isEmpty && match.2.isEmpty)
+        else {
+            self = .whole
+            return
+        }
+        guard let first = Int64(match.1) else {
+            let suffix = Int64(match.2) ?? 0
+            self = suffix == 0 || size == 0 ? .unsatisfiable : .part(max(0, size - suffix)..<size)
+            return
+        }
+        let last = Int64(match.2) ?? .max
+        if last < first {
+            self = .whole
+        } else if first >= size {
+            self = .unsatisfiable
+        } else {
+            self = .part(first..<min(last, size - 1) + 1)
+        }
+    }
+}
+
+extension HTTPField.Name {
+    static let contentDisposition = HTTPField.Name("Content-Disposition")!
+}

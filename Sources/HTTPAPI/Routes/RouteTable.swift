@@ -1,0 +1,104 @@
+import HTTPTypes
+import Hummingbird
+
+/// The routes of the server, gathered before they go into the router.
+///
+/// The router knows 404 but not 405, and would run a GET for a HEAD: with all methods of a path in one place, a wrong
+/// method is told the right ones, and HEAD answers the same head without opening anything.
+struct RouteTable {
+    /// One route.
+    struct Route: Sendable {
+        let method: HTTPRequest.Method
+        let path: RouterPath
+    }
+
+    private(set) var routes: [Route] = []
+    private let router: Router<AppContext>
+    private let users: any RouterMiddlewareOfUsers
+
+    typealias RouterMiddlewareOfUsers = MiddlewareProtocol<Request, Response, AppContext>
+
+    /// - Parameter userLoader: Runs in front of the routes that need a user.
+    init(router: Router<AppContext>, userLoader: any RouterMiddlewareOfUsers) {
+        self.router = router
+        users = userLoader
+    }
+
+    /// A route for anyone.
+    mutating func open(
+        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
+        _ handler: @escaping @Sendable (Request, AppContext) async throws -> Response
+    ) {
+        add(method, path) { router, method, finish in
+            router.on(path, method: method) { request, context in
+                try Self.checkAccept(of: request, against: produces)
+                return finish(try await handler(request, context))
+            }
+        }
+    }
+
+    /// A route behind a valid token, whose handler asks the database about the account itself.
+    mutating func token(
+        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
+        _ handler: @escaping @Sendable (Request, TokenContext) async throws -> Response
+    ) {
+        add(method, path) { router, method, finish in
+            router.group(context: TokenContext.self).on(path, method: method) { request, context in
+                try Self.checkAccept(of: request, against: produces)
+                return finish(try await handler(request, context))
+            }
+        }
+    }
+
+    /// A route for a user who is signed in and active.
+    mutating func user(
+        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
+        _ handler: @escaping @Sendable (Request, UserContext) async throws -> Response
+    ) {
+        add(method, path) { [users] router, method, finish in
+            router.group().add(middleware: users).group(context: UserContext.self)
+                .on(path, method: method) { request, context in
+                    try Self.checkAccept(of: request, against: produces)
+                    return finish(try await handler(request, context))
+                }
+        }
+    }
+
+    /// Answers every other method of each path with 405.
+    func finish() {
+        let methods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options, .trace]
+        for (path, taken) in Dictionary(grouping: routes, by: \.path.description) {
+            var allowed = Set(taken.map(\.method))
+            if allowed.contains(.get) { allowed.insert(.head) }
+            let allow = allowed.map(\.rawValue).sorted().joined(separator: ", ")
+            for method in methods where !allowed.contains(method) {
+                router.on(taken[0].path, method: method) { _, _ -> Response in
+                    var problem = Problem(.methodNotAllowed, "\(path) takes \(allow).")
+                    problem.headers[.allow] = allow
+                    throw problem
+                }
+            }
+        }
+    }
+
+    private mutating func add(
+        _ method: HTTPRequest.Method, _ path: RouterPath,
+        _ register: (Router<AppContext>, HTTPRequest.Method, @escaping @Sendable (Response) -> Response) -> Void
+    ) {
+        routes.append(Route(method: method, path: path))
+        register(router, method) { $0 }
+        if method == .get { register(router, .head) { $0.createHeadResponse() } }
+    }
+
+    /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not acceptable".
+    static func checkAccept(of request: Request, against mediaType: String) throws {
+        guard let accept = request.headers[.accept] else { return }
+        let type = mediaType.prefix { $0 != "/" }
+        let isMet = accept.split(separator: ",").contains { range in
+            let range = HeaderParameters(String(range))
+            let weight = range["q"].flatMap { Double($0) } ?? 1
+            return weight > 0 && ["*/*", "\(type)/*", mediaType].contains(range.value)
+        }
+        guard isMet else { throw Problem(.notAcceptable, "This answers with \(mediaType).") }
+    }
+}

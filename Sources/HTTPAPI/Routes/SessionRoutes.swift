@@ -1,0 +1,165 @@
+import Domain
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Recordings
+import Store
+import Streaming
+
+/// The sessions and what belongs to them: `/api/sessions`.
+struct SessionRoutes: Sendable {
+    let gate: SessionGate
+    let sessions: SessionStore
+    let progress: ProgressStore
+    let users: UserStore
+    let recordings: RecordingStore
+
+    func add(to table: inout RouteTable) {
+        table.user(.get, "/api/sessions", list)
+        table.token(.get, "/api/sessions/:id", session)
+        table.token(.delete, "/api/sessions/:id", delete)
+        table.token(.get, "/api/sessions/:id/status", status)
+        table.token(.get, "/api/sessions/:id/events", events)
+        table.token(.get, "/api/sessions/:id/transcript", transcript)
+        table.token(.get, "/api/sessions/:id/notes", notes)
+        table.token(.post, "/api/sessions/:id/retry", retry)
+        table.user(.get, "/api/patients", patients)
+    }
+
+    private struct Page<Item: Encodable>: Encodable {
+        var items: [Item]
+        var nextCursor: String?
+
+        enum CodingKeys: String, CodingKey {
+            case items
+            case nextCursor = "next_cursor"
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(items, forKey: .items)
+            try container.encode(nextCursor, forKey: .nextCursor)
+        }
+    }
+
+    private struct Items<Item: Encodable>: Encodable {
+        var items: [Item]
+    }
+
+    @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
+        let query = request.uri.queryParameters
+        let limit = try query.value("limit", "has to be a number from 1 to 200.") {
+            Int($0).flatMap { (1...200).contains($0) ? $0 : nil }
+        }
+        var filter = SessionStore.Filter(limit: limit ?? 50)
+        filter.status = try query.value("status", "is none of the statuses.") { SessionStatus(rawValue: $0) }
+        filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
+        filter.after = try query.value("cursor", "is none that this server gave out.") { SessionStore.Cursor($0) }
+        filter.limit += 1
+        // One more than asked for tells whether there is a next page.
+        var items = try await sessions.list(for: context.user, filter)
+        var cursor: String?
+        if items.count == filter.limit {
+            items.removeLast()
+            cursor = items.last.map { SessionStore.Cursor(createdAt: $0.createdAt, id: $0.id).description }
+        }
+        return JSON.response(Page(items: items, nextCursor: cursor))
+    }
+
+    @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .see)
+        guard let session = try await sessions.session(id) else { throw Problem.noSession }
+        return JSON.response(session)
+    }
+
+    @Sendable private func delete(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .manage)
+        if let key = try await sessions.delete(id) { await recordings.remove(key: key) }
+        return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+    }
+
+    @Sendable private func status(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let opened = try await gate.open(try context.sessionID(), for: context.claims, to: .see)
+        // The version names the state, and the state is the same for everybody who may see it.
+        let etag = "\"\(opened.progress.version)\""
+        let headers: HTTPFields = [.eTag: etag, .cacheControl: "private, no-cache"]
+        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(etag) {
+            return Response(status: .notModified, headers: headers)
+        }
+        return JSON.response(raw: ByteBuffer(bytes: json(of: opened.progress)), headers: headers)
+    }
+
+    @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .see)
+        return JSON.response(Items(items: try await progress.transitions(of: id)))
+    }
+
+    @Sendable private func transcript(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .see)
+        guard let transcript = try await sessions.transcript(of: id) else {
+            throw Problem(.notFound, "There is no transcript of this session yet.")
+        }
+        return JSON.response(raw: ByteBuffer(string: transcript))
+    }
+
+    @Sendable private func notes(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .readNotes)
+        guard let notes = try await sessions.notes(of: id) else {
+            throw Problem(.notFound, "There are no notes on this session yet.")
+        }
+        return JSON.response(raw: ByteBuffer(string: notes))
+    }
+
+    @Sendable private func retry(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        _ = try await gate.open(id, for: context.claims, to: .manage)
+        try await progress.retry(id)
+        guard let present = try await progress.progress(of: id) else { throw Problem.noSession }
+        return JSON.response(raw: ByteBuffer(bytes: json(of: present)), status: .accepted)
+    }
+
+    @Sendable private func patients(_ request: Request, _ context: UserContext) async throws -> Response {
+        guard context.user.role == .therapist || context.user.role == .admin else {
+            throw Problem(.forbidden, "Only therapists and administrators have patients.")
+        }
+        return JSON.response(Items(items: try await users.patients(of: context.user)))
+    }
+}
+
+/// The progress object as every way to a watcher carries it.
+func json(of progress: SessionProgress) -> [UInt8] {
+    var bytes: [UInt8] = []
+    appendJSON(progress, to: &bytes)
+    return bytes
+}
+
+/// The value of `If-None-Match` (RFC 9110, 13.1.2).
+struct EntityTags {
+    private let tags: [Substring]
+
+    init(_ text: String) {
+        tags = text.split(separator: ",").map { $0.drop { $0 == " " }.prefix { $0 != " " } }
+    }
+
+    /// Whether the present tag is among them, by the weak comparison that the header asks for.
+    func contains(_ tag: String) -> Bool {
+        tags.contains { $0 == "*" || $0 == tag || $0 == "W/" + tag }
+    }
+}
+
+extension Parameters {
+    /// A query parameter, if there is one.
+    ///
+    /// - Throws: 422 when it is there and `read` makes nothing of it.
+    func value<Result>(_ name: Substring, _ reason: String, _ read: (String) -> Result?) throws -> Result? {
+        guard let text = self[name] else { return nil }
+        guard let value = read(String(text)) else { throw Problem.invalid(String(name), reason) }
+        return value
+    }
+}

@@ -1,0 +1,103 @@
+public import Credentials
+import Domain
+import Hummingbird
+public import Logging
+import NIOCore
+public import Progress
+public import Recordings
+public import ServiceLifecycle
+public import Store
+
+/// What the HTTP side of the server works with.
+public struct HTTPDependencies: Sendable {
+    public var users: UserStore
+    public var signIns: SignInStore
+    public var sessions: SessionStore
+    public var progress: ProgressStore
+    public var recordings: RecordingStore
+    public var passwords: Passwords
+    public var tokens: AccessTokens
+    public var hub: ProgressHub
+    /// What keeps the server from being ready, in words for the log; nil when nothing does.
+    public var missing: @Sendable () async -> String?
+
+    public init(
+        users: UserStore, signIns: SignInStore, sessions: SessionStore, progress: ProgressStore,
+        recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens, hub: ProgressHub,
+        missing: @escaping @Sendable () async -> String?
+    ) {
+        self.users = users
+        self.signIns = signIns
+        self.sessions = sessions
+        self.progress = progress
+        self.recordings = recordings
+        self.passwords = passwords
+        self.tokens = tokens
+        self.hub = hub
+        self.missing = missing
+    }
+}
+
+/// The HTTP server: router, middleware and listening socket.
+public struct HTTPServer: Service {
+    private let application: Application<RouterResponder<AppContext>>
+
+    /// - Parameters:
+    ///   - host, port: Where to listen; port 0 takes a free one.
+    ///   - onListening: Called with the port once connections are accepted.
+    /// - Throws: When the page that the binary carries is broken.
+    public init(
+        host: String, port: Int, settings: HTTPSettings, dependencies: HTTPDependencies, logger: Logger,
+        onListening: @escaping @Sendable (Int) async -> Void
+    ) throws {
+        let router = try Self.router(settings: settings, dependencies: dependencies)
+        application = Application(
+            router: router,
+            server: .http1(
+                configuration: .init(
+                    additionalChannelHandlers: [ConnectionHandler()], idleTimeout: .seconds(75),
+                    httpDecoderConfiguration: .init(
+                        maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100))),
+            configuration: ApplicationConfiguration(
+                address: .hostname(host, port: port), serverName: nil, backlog: 4096),
+            onServerRunning: { channel in await onListening(channel.localAddress?.port ?? port) },
+            logger: logger)
+    }
+
+    public func run() async throws { try await application.run() }
+
+    private static func router(settings: HTTPSettings, dependencies: HTTPDependencies) throws -> Router<AppContext> {
+        let router = Router(context: AppContext.self)
+        router.addMiddleware {
+            RequestLog()
+            SecurityHeaders()
+            ErrorMiddleware()
+            Authenticator(tokens: dependencies.tokens, settings: settings)
+        }
+        let gate = SessionGate(progress: dependencies.progress)
+        var table = RouteTable(router: router, userLoader: UserLoader(users: dependencies.users))
+        AuthenticationRoutes(
+            users: dependencies.users, signIns: dependencies.signIns, passwords: dependencies.passwords,
+            tokens: dependencies.tokens, settings: settings
+        ).add(to: &table)
+        UploadRoute(
+            users: dependencies.users, sessions: dependencies.sessions, progress: dependencies.progress,
+            recordings: dependencies.recordings, hub: dependencies.hub, settings: settings
+        ).add(to: &table)
+        SessionRoutes(
+            gate: gate, sessions: dependencies.sessions, progress: dependencies.progress, users: dependencies.users,
+            recordings: dependencies.recordings
+        ).add(to: &table)
+        RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
+        ReportRoutes(gate: gate, progress: dependencies.progress).add(to: &table)
+        StreamRoute(
+            gate: gate, progress: dependencies.progress, hub: dependencies.hub,
+            admission: StreamAdmission(limit: settings.maximumStreams, limitPerUser: settings.maximumStreamsPerUser),
+            settings: settings
+        ).add(to: &table)
+        HealthRoutes(missing: dependencies.missing).add(to: &table)
+        try PageRoutes(settings: settings).add(to: &table)
+        table.finish()
+        return router
+    }
+}

@@ -1,0 +1,21 @@
+import HTTPTypes
+import Hummingbird
+import Logging
+
+/// Logs each request in one line: the route's template, never the path, since a path or a query may hold somebody's id.
+struct RequestLog: RouterMiddleware {
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        let start = ContinuousClock.now
+        let response = try await next(request, context)
+        let duration = ContinuousClock.now - start
+        context.logger.info(
+            "request",
+            metadata: [
+                "method": "\(request.method.rawValue)", "route": "\(context.endpointPath ?? "-")",
+                "status": "\(response.status.code)", "ms": "\(duration.components.attoseconds / 1_000_000_000_000_000)",
+            ])
+        return response
+    }
+}

@@ -1,0 +1,60 @@
+public import Foundation
+
+/// What the HTTP side of the server is set to.
+public struct HTTPSettings: Sendable {
+    /// How browsers reach the server (`PUBLIC_URL`): decides the cookies' Secure attribute and what "this server's origin" is.
+    public var publicURL: URL
+    /// Other origins that may call with credentials (`SSE_CORS_ORIGIN`).
+    public var allowedOrigins: Set<String>
+    /// How long an access token is valid (`JWT_ACCESS_TTL`).
+    public var accessLifetime: Duration
+    /// How long a sign-in can be refreshed (`JWT_REFRESH_TTL`).
+    public var refreshLifetime: Duration
+    /// How long a stream may be silent before a heartbeat (`SSE_HEARTBEAT_INTERVAL`).
+    public var heartbeatInterval: Duration
+    /// How long a stream lives, give or take 10 % (`SSE_MAX_LIFETIME`).
+    public var maximumStreamLifetime: Duration
+    /// How many streams there may be (`SSE_MAX_STREAMS`), and of one user (`SSE_MAX_STREAMS_PER_USER`).
+    public var maximumStreams: Int
+    public var maximumStreamsPerUser: Int
+    /// The largest recording in bytes (`UPLOAD_MAX_BYTES`).
+    public var maximumUploadBytes: Int
+
+    public init(
+        publicURL: URL, allowedOrigins: Set<String>, accessLifetime: Duration, refreshLifetime: Duration,
+        heartbeatInterval: Duration, maximumStreamLifetime: Duration, maximumStreams: Int, maximumStreamsPerUser: Int,
+        maximumUploadBytes: Int
+    ) {
+        self.publicURL = publicURL
+        self.allowedOrigins = allowedOrigins
+        self.accessLifetime = accessLifetime
+        self.refreshLifetime = refreshLifetime
+        self.heartbeatInterval = heartbeatInterval
+        self.maximumStreamLifetime = maximumStreamLifetime
+        self.maximumStreams = maximumStreams
+        self.maximumStreamsPerUser = maximumStreamsPerUser
+        self.maximumUploadBytes = maximumUploadBytes
+    }
+
+    /// Whether cookies are to travel over TLS alone: always, unless the server is reached over http on loopback.
+    var cookiesAreSecure: Bool {
+        let isLoopback = ["localhost", "127.0.0.1", "::1", "[::1]"].contains(publicURL.host() ?? "")
+        return !(publicURL.scheme == "http" && isLoopback)
+    }
+
+    /// The origin of ``publicURL`` (RFC 6454, 6.1): scheme, host, and the port unless it is the scheme's own.
+    var ownOrigin: String { Self.origin(of: publicURL) ?? "" }
+
+    /// Whether a page of `origin` may act with its user's cookies.
+    func allows(origin: String) -> Bool {
+        origin == ownOrigin || allowedOrigins.contains(origin)
+    }
+
+    /// The origin of a URL; nil when it has none.
+    public static func origin(of url: URL) -> String? {
+        guard let scheme = url.scheme?.lowercased(), let host = url.host()?.lowercased(), !host.isEmpty else { return nil }
+        let ownPort = ["http": 80, "https": 443][scheme]
+        guard let port = url.port, port != ownPort else { return "\(scheme)://\(host)" }
+        return "\(scheme)://\(host):\(port)"
+    }
+}

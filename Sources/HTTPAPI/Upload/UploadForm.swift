@@ -1,0 +1,135 @@
+import Domain
+import Foundation
+import Hummingbird
+import NIOCore
+
+/// What stands in front of the file in an upload.
+struct UploadForm: Equatable {
+    var patient: UserID
+    var sessionDate: Timestamp?
+    var session: SessionID?
+    /// The name of the recording, without folders and control characters.
+    var filename: String
+    var format: AudioFormat
+    /// The declared media type, or the format's own where the client did not know it.
+    var mediaType: String
+}
+
+/// Reads an upload as it comes: first the fields, which are small, then the file, piece by piece.
+///
+/// The file is the last part, so that everything is known and checked before its first byte is stored.
+struct UploadReader: ~Copyable {
+    /// The longest field, in bytes.
+    private static let fieldLimit = 1024
+    /// The longest file name that is kept, in characters.
+    private static let filenameLimit = 255
+
+    private var parser: MultipartParser
+    private var body: RequestBody.AsyncIterator
+    private var events: ArraySlice<MultipartParser.Event> = []
+
+    /// - Throws: 415 when the body is not multipart, 400 without a boundary.
+    init(_ request: Request) throws {
+        guard let contentType = request.headers[.contentType],
+            HeaderParameters(contentType).value == "multipart/form-data"
+        else { throw Problem(.unsupportedMedia, "Send multipart/form-data.").closing() }
+        parser = try MultipartParser(contentType: contentType)
+        body = request.body.makeAsyncIterator()
+    }
+
+    /// Reads up to the beginning of the file's bytes.
+    ///
+    /// - Throws: 415 for a file that is no recording by its name or declared type, 422 for a field that is missing or
+    ///   not valid.
+    mutating func readForm() async throws -> UploadForm {
+        var fields: [String: String] = [:]
+        while let event = try await next() {
+            guard case .began(let part) = event else { continue }
+            if part.name == "file" { return try form(fields, file: part) }
+            guard ["patient_id", "session_date", "session_id"].contains(part.name) else {
+                throw Problem.invalid(String(part.name.prefix(64)), "is not a field of an upload.").closing()
+            }
+            guard fields[part.name] == nil else { throw Problem.invalid(part.name, "comes twice.").closing() }
+            fields[part.name] = try await readField(part.name)
+        }
+        throw Problem.invalid("file", "is missing.")
+    }
+
+    /// The next bytes of the file; nil at its end.
+    mutating func readFile() async throws -> ByteBuffer? {
+        switch try await next() {
+        case .body(let bytes): return bytes
+        case .ended, .began, nil: return nil
+        }
+    }
+
+    /// Reads what follows the file.
+    ///
+    /// - Throws: 422 when a field follows: it would have come too late to be checked.
+    mutating func readEnd() async throws {
+        while let event = try await next() {
+            if case .began(let part) = event {
+                throw Problem.invalid(String(part.name.prefix(64)), "has to come before the file.").closing()
+            }
+        }
+    }
+
+    private mutating func next() async throws -> MultipartParser.Event? {
+        while true {
+            if let event = events.popFirst() { return event }
+            guard let bytes = try await body.next() else {
+                try parser.finish()
+                return nil
+            }
+            events = try parser.feed(bytes)[...]
+        }
+    }
+
+    private mutating func readField(_ name: String) async throws -> String {
+        var value = ByteBuffer()
+        while let event = try await next(), case .body(var bytes) = event {
+            guard value.readableBytes + bytes.readableBytes <= Self.fieldLimit else {
+                throw Problem.invalid(name, "is too long.").closing()
+            }
+            value.writeBuffer(&bytes)
+        }
+        return String(buffer: value)
+    }
+
+    private func form(_ fields: [String: String], file: MultipartParser.Part) throws -> UploadForm {
+        func value<Value>(_ name: String, _ reason: String, _ read: (String) -> Value?) throws -> Value? {
+            guard let text = fields[name], !text.isEmpty else { return nil }
+            guard let value = read(text) else { throw Problem.invalid(name, reason).closing() }
+            return value
+        }
+        guard let patient = try value("patient_id", "is not a UUID.", { UserID($0) }) else {
+            throw Problem.invalid("patient_id", "is missing.").closing()
+        }
+        guard let filename = file.filename.map(Self.displayName), !filename.isEmpty else {
+            throw Problem.invalid("file", "has no file name.").closing()
+        }
+        let accepted = AudioFormat.allCases.flatMap(\.extensions).joined(separator: ", ")
+        guard let format = AudioFormat(filename: filename) else {
+            throw Problem(.unsupportedMedia, "A recording has one of the extensions \(accepted).").closing()
+        }
+        let declared = file.contentType ?? "application/octet-stream"
+        guard format.accepts(mediaType: declared) else {
+            throw Problem(.unsupportedMedia, "The declared type is not that of a .\(format.rawValue) recording.").closing()
+        }
+        let isUnknown = HeaderParameters(declared).value == "application/octet-stream"
+        return UploadForm(
+            patient: patient,
+            sessionDate: try value("session_date", "is not an RFC 3339 date or time.") { Timestamp(rfc3339: $0) },
+            session: try value("session_id", "is not a UUID.") { SessionID($0) },
+            filename: filename, format: format,
+            mediaType: isUnknown ? format.mediaTypes[0] : HeaderParameters(declared).value)
+    }
+
+    /// A client's file name as it may be shown: the last component, whatever separator its system uses.
+    static func displayName(_ name: String) -> String {
+        let last = name.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last.map(String.init) ?? ""
+        let printable = last.filter { !$0.unicodeScalars.contains { $0.properties.generalCategory == .control } }
+        // The extension has to survive the cut.
+        return String(printable.suffix(filenameLimit))
+    }
+}

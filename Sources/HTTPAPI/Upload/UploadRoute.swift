@@ -1,0 +1,194 @@
+import Credentials
+import Crypto
+import Domain
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import Progress
+import Recordings
+import Store
+
+/// `POST /api/sessions/upload`: brings a recording, from the first byte to the queue for a worker.
+struct UploadRoute: Sendable {
+    let users: UserStore
+    let sessions: SessionStore
+    let progress: ProgressStore
+    let recordings: RecordingStore
+    let hub: ProgressHub
+    let settings: HTTPSettings
+
+    /// How long a repeat waits for the failure of the upload that it repeats.
+    private static let patience = Duration.seconds(10)
+
+    func add(to table: inout RouteTable) {
+        table.user(.post, "/api/sessions/upload", upload)
+    }
+
+    @Sendable private func upload(_ request: Request, _ context: UserContext) async throws -> Response {
+        let declaredLength = request.headers[.contentLength].flatMap { Int64($0) }
+        if let declaredLength, declaredLength > Int64(settings.maximumUploadBytes) + 65_536 { throw tooLarge }
+        var reader = try UploadReader(request)
+        let form = try await reader.readForm()
+        try await checkRight(of: context.user, toUploadFor: form.patient)
+
+        let session = form.session ?? .random()
+        let therapist = context.user.role == .therapist ? context.user.id : nil
+        let isNew = try await sessions.add(
+            session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
+            mediaType: form.mediaType, uploadedBy: context.user.id)
+        guard isNew else {
+            return try await takeRepeat(of: session, form, &reader, context, expectedBytes: declaredLength)
+        }
+        try await receive(&reader, form, session, expectedBytes: declaredLength, context)
+        return try await response(for: session, status: .created)
+    }
+
+    private var tooLarge: Problem {
+        Problem(.tooLarge, "A recording may have at most \(settings.maximumUploadBytes) bytes.").closing()
+    }
+
+    private func checkRight(of user: User, toUploadFor patient: UserID) async throws {
+        let relation = try await users.relation(of: user, toPatient: patient)
+        // Who may not upload for a patient is not told whether there is one.
+        guard let relation, Access.permits(.upload, to: user.role, as: relation) else {
+            if relation == nil, user.role == .admin {
+                throw Problem.invalid("patient_id", "is not an active patient.").closing()
+            }
+            throw Problem(.forbidden, "You may not upload a recording for this patient.").closing()
+        }
+    }
+
+    /// Takes in the recording of a session, or marks the session as failed.
+    private func receive(
+        _ reader: inout UploadReader, _ form: UploadForm, _ session: SessionID, expectedBytes: Int64?,
+        _ context: UserContext
+    ) async throws {
+        do {
+            try await store(&reader, form, session, expectedBytes: expectedBytes)
+        } catch {
+            await fail(session, because: error, context)
+            throw error
+        }
+        context.logger.info("recording received", metadata: ["session": "\(session)"])
+    }
+
+    /// Stores the file while it comes and puts the session into the queue. No file is left behind when that fails.
+    private func store(
+        _ reader: inout UploadReader, _ form: UploadForm, _ session: SessionID, expectedBytes: Int64?
+    ) async throws {
+        try await progress.report(
+            ProgressReport(sessionID: session, status: .uploading, progress: 0, message: "Uploading the recording"))
+        let meter = UploadProgress(store: progress, session: session, expectedBytes: expectedBytes)
+        // A key of its own for each upload: a name of the client's choosing would be a path of the client's choosing.
+        let key = "\(SessionID.random()).\(form.format.rawValue)"
+        let recording = try await recordings.write(key: key) { writer in
+            var checked = false
+            var beginning = ByteBuffer()
+            while var bytes = try await reader.readFile() {
+                if !checked {
+                    beginning.writeBuffer(&bytes)
+                    guard beginning.readableBytes >= AudioFormat.leadingByteCount else { continue }
+                    try check(beginning, is: form.format)
+                    checked = true
+                    bytes = beginning
+                }
+                guard writer.byteCount + Int64(bytes.readableBytes) <= Int64(settings.maximumUploadBytes) else {
+                    throw tooLarge
+                }
+                try await writer.write(bytes)
+                meter.received(writer.byteCount)
+            }
+            guard checked else { throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing() }
+            try await reader.readEnd()
+            return StoredRecording(key: key, bytes: writer.byteCount, sha256: writer.digest())
+        }
+        await meter.end()
+        do {
+            try await sessions.enter(recording, of: session)
+        } catch {
+            await recordings.remove(key: key)
+            throw error
+        }
+    }
+
+    private func check(_ beginning: ByteBuffer, is format: AudioFormat) throws {
+        let bytes = beginning.getBytes(at: beginning.readerIndex, length: AudioFormat.leadingByteCount) ?? []
+        guard AudioFormat(leadingBytes: bytes) == format else {
+            throw Problem(.unsupportedMedia, "The file is not a .\(format.rawValue) recording inside.").closing()
+        }
+    }
+
+    /// Marks the session of a broken upload, so that whoever watches it knows.
+    private func fail(_ session: SessionID, because error: any Error, _ context: UserContext) async {
+        let problem = ErrorMiddleware.problem(for: error)
+        let reason =
+            switch problem.kind {
+            case .internalError, .unavailable: "The recording could not be stored."
+            case .malformed: "The upload broke off before the recording was complete."
+            default: problem.detail
+            }
+        let report = ProgressReport(sessionID: session, status: .failed, progress: 0, error: reason)
+        // In a task of its own: when the client has gone, this one is cancelled, and the watchers would wait for ever.
+        let store = progress
+        let logger = context.logger
+        await Task {
+            do {
+                try await store.report(report)
+            } catch {
+                logger.warning(
+                    "a broken upload could not be marked as failed",
+                    metadata: ["session": "\(session)", "error": "\(error)"])
+            }
+        }.value
+    }
+
+    /// Takes an upload into a session that is there already: a client that was cut off sends the same again, without
+    /// knowing whether the first came through.
+    private func takeRepeat(
+        of session: SessionID, _ form: UploadForm, _ reader: inout UploadReader, _ context: UserContext,
+        expectedBytes: Int64?
+    ) async throws -> Response {
+        let taken = Problem(.conflict, "session_id: is taken by another session.").closing()
+        guard let first = try await sessions.upload(session), first.uploadedBy == context.user.id,
+            first.patient == form.patient
+        else { throw taken }
+        guard let sha256 = first.sha256 else {
+            // The first one left no recording: this one takes its place, once the first is known to be over.
+            guard try await isOver(session) else {
+                throw Problem(.conflict, "session_id: its first upload is still under way.").closing()
+            }
+            try await progress.report(ProgressReport(sessionID: session, status: .pending, progress: 0))
+            try await receive(&reader, form, session, expectedBytes: expectedBytes, context)
+            return try await response(for: session, status: .created)
+        }
+        var hasher = SHA256()
+        while let bytes = try await reader.readFile() {
+            bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
+        }
+        try await reader.readEnd()
+        guard sha256 == Array(hasher.finalize()) else {
+            throw Problem(.conflict, "session_id: has another recording already.")
+        }
+        return try await response(for: session, status: .ok)
+    }
+
+    /// Whether the upload into a session has failed; waits a little for one whose connection has just broken.
+    private func isOver(_ session: SessionID) async throws -> Bool {
+        let subscription = hub.subscribe(to: session)
+        guard let present = try await progress.progress(of: session) else { throw Problem.noSession }
+        if present.status == .failed { return true }
+        subscription.begin(at: present.version)
+        let deadline = ContinuousClock.now.advanced(by: Self.patience)
+        while let news = await subscription.watcher.next(until: deadline) {
+            if news.latest?.status == .failed { return true }
+            if news.isClosing || news.isGone { return false }
+        }
+        return false
+    }
+
+    private func response(for id: SessionID, status: HTTPResponse.Status) async throws -> Response {
+        guard let session = try await sessions.session(id) else { throw Problem.noSession }
+        return JSON.response(session, status: status, headers: [.location: "/api/sessions/\(id)"])
+    }
+}

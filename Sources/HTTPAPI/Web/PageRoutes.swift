@@ -1,0 +1,93 @@
+import Crypto
+import Domain
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Mustache
+import NIOCore
+
+/// The page at `/` and what it is made of, out of the binary.
+struct PageRoutes: Sendable {
+    /// A file as it is sent.
+    private struct Asset: Sendable {
+        let body: ByteBuffer
+        let contentType: String
+        let etag: String
+
+        init(_ data: Data, contentType: String) {
+            body = ByteBuffer(bytes: data)
+            self.contentType = contentType
+            etag = "\"" + SHA256.hash(data: data).prefix(12).map { String(format: "%02x", $0) }.joined() + "\""
+        }
+    }
+
+    private struct PageContext {
+        let product_name = "TherapyBridge"
+        let max_upload_bytes: Int
+        let accepted_extensions: String
+    }
+
+    private let assets: [String: Asset]
+    private let page: Asset
+
+    /// - Throws: The template's error when the page does not parse: a fault of the build.
+    init(settings: HTTPSettings) throws {
+        var assets: [String: Asset] = [:]
+        for (name, data) in EmbeddedFiles.all {
+            switch name.split(separator: ".").last {
+            case "js": assets[name] = Asset(data, contentType: "text/javascript; charset=utf-8")
+            case "css": assets[name] = Asset(data, contentType: "text/css; charset=utf-8")
+            case "svg": assets[name] = Asset(data, contentType: "image/svg+xml")
+            default: break
+            }
+        }
+        self.assets = assets
+        let template = try MustacheTemplate(string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
+        let context = PageContext(
+            max_upload_bytes: settings.maximumUploadBytes,
+            accepted_extensions: AudioFormat.allCases.flatMap(\.extensions).map { ".\($0)" }.joined(separator: ","))
+        page = Asset(Data(template.render(context).utf8), contentType: "text/html; charset=utf-8")
+    }
+
+    func add(to table: inout RouteTable) {
+        let page = page
+        table.open(.get, "/", produces: "text/html") { request, _ in Self.response(page, to: request) }
+        for (name, asset) in assets {
+            table.open(.get, "/assets/\(name)", produces: "*/*") { request, _ in Self.response(asset, to: request) }
+        }
+        if let icon = assets["favicon.svg"] {
+            table.open(.get, "/favicon.ico", produces: "*/*") { request, _ in Self.response(icon, to: request) }
+        }
+    }
+
+    private static func response(_ asset: Asset, to request: Request) -> Response {
+        let headers: HTTPFields = [.eTag: asset.etag, .cacheControl: "no-cache", .contentType: asset.contentType]
+        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(asset.etag) {
+            return Response(status: .notModified, headers: headers)
+        }
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: asset.body))
+    }
+}
+
+/// The headers that tell a browser to be strict with what comes from here.
+struct SecurityHeaders: RouterMiddleware {
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        var response = try await next(request, context)
+        response.headers[.contentSecurityPolicy] = Self.policy
+        response.headers[.xContentTypeOptions] = "nosniff"
+        response.headers[.referrerPolicy] = "no-referrer"
+        return response
+    }
+
+    /// Nothing from elsewhere, and nothing inline: a script that got into the page would not run.
+    private static let policy = [
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
+        "media-src 'self' blob:", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
+    ].joined(separator: "; ")
+}
+
+extension HTTPField.Name {
+    static let referrerPolicy = HTTPField.Name("Referrer-Policy")!
+}

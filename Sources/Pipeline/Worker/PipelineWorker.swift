@@ -1,0 +1,87 @@
+import Foundation
+public import Logging
+public import Recordings
+public import ServiceLifecycle
+public import Store
+
+/// The external commands that a recording goes through.
+public struct PipelineStages: Sendable {
+    /// Makes a transcript (`PIPELINE_TRANSCRIBE_COMMAND`).
+    public var transcribe: StageCommand
+    /// Makes notes (`PIPELINE_NOTES_COMMAND`); nil where a site has none.
+    public var notes: StageCommand?
+
+    public init(transcribe: StageCommand, notes: StageCommand?) {
+        self.transcribe = transcribe
+        self.notes = notes
+    }
+}
+
+/// Takes sessions from the queue, one at a time, and brings each from its recording to its transcript and notes.
+///
+/// Any number of workers, in any number of processes, share the queue: a claim is one worker's until its lease runs out,
+/// and a worker that dies is replaced by one whose higher attempt makes its late reports stale.
+public struct PipelineWorker: Service {
+    /// How long a claim lasts without being prolonged: as long as a session waits for another worker when this one dies.
+    static let lease = Duration.seconds(60)
+    /// How often the queue is looked at when nobody calls.
+    static let idleInterval = Duration.seconds(5)
+
+    private let name: String
+    private let queue: PipelineStore
+    private let job: @Sendable (ClaimedSession) -> PipelineJob
+    private let calls: AsyncStream<Void>
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - name: Who claims; for the people who look into `app.session_leases`.
+    ///   - calls: Yields when there may be work. A call that is lost costs ``idleInterval``.
+    public init(
+        name: String, queue: PipelineStore, progress: ProgressStore, sessions: SessionStore,
+        recordings: RecordingStore, stages: PipelineStages, calls: AsyncStream<Void>, logger: Logger
+    ) {
+        self.name = name
+        self.queue = queue
+        self.calls = calls
+        self.logger = logger
+        job = { claim in
+            PipelineJob(
+                claim: claim, queue: queue, progress: progress, sessions: sessions, recordings: recordings,
+                stages: stages, logger: logger)
+        }
+    }
+
+    public func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await workUntilIdle()
+                await waitForCall()
+            }
+        }
+    }
+
+    private func workUntilIdle() async {
+        while !Task.isCancelled {
+            do {
+                guard let claim = try await queue.claim(worker: name, lease: Self.lease) else { return }
+                await job(claim).run()
+            } catch {
+                if !Task.isCancelled {
+                    logger.warning("cannot look for work", metadata: ["error": "\(error)"])
+                }
+                return
+            }
+        }
+    }
+
+    private func waitForCall() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for await _ in calls { return }
+            }
+            group.addTask { try? await Task.sleep(for: Self.idleInterval) }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+}

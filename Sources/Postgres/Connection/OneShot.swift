@@ -1,0 +1,111 @@
+import Polling
+import Synchronization
+
+/// A continuation that several parties may resume: the first one does, the others come too late.
+final class OneShot<Value: Sendable>: Sendable {
+    private enum State {
+        case waiting
+        case armed(CheckedContinuation<Value, any Error>)
+        case early(Result<Value, any Error>)
+        case done
+    }
+
+    private let state = Mutex(State.waiting)
+
+    /// Waits for the first `resume`, which may have been before.
+    func value() async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            let early = state.withLock { state -> Result<Value, any Error>? in
+                if case .early(let result) = state {
+                    state = .done
+                    return result
+                }
+                state = .armed(continuation)
+                return nil
+            }
+            if let early { continuation.resume(with: early) }
+        }
+    }
+
+    /// Resumes whoever waits.
+    ///
+    /// - Returns: whether this was the first time.
+    @discardableResult
+    func resume(with result: Result<Value, any Error>) -> Bool {
+        let (continuation, isFirst) = state.withLock { state -> (CheckedContinuation<Value, any Error>?, Bool) in
+            switch state {
+            case .waiting:
+                state = .early(result)
+                return (nil, true)
+            case .armed(let continuation):
+                state = .done
+                return (continuation, true)
+            case .early, .done:
+                return (nil, false)
+            }
+        }
+        continuation?.resume(with: result)
+        return isFirst
+    }
+
+    /// Waits, but not beyond a moment, nor beyond the task's cancellation.
+    ///
+    /// - Throws: `PostgresError` with code `deadlineExceeded` or `cancelled`, or what `resume` brought.
+    func value(until deadline: ContinuousClock.Instant?, on poller: Poller, _ what: String) async throws -> Value {
+        let timer = deadline.map { deadline in
+            poller.schedule(at: deadline) {
+                self.resume(with: .failure(PostgresError(.deadlineExceeded, "\(what) took too long")))
+            }
+        }
+        defer { if let timer { poller.cancelDeadline(timer) } }
+        return try await withTaskCancellationHandler {
+            try await value()
+        } onCancel: {
+            resume(with: .failure(PostgresError(.cancelled, "\(what) was cancelled")))
+        }
+    }
+}
+
+/// Lets one party through at a time, in the order of arrival.
+///
+/// New connections of a process go through one gate, so that a handshake does not delay a notification by more than the
+/// time of one.
+final class Gate: Sendable {
+    private struct State {
+        var isTaken = false
+        var waiting: [OneShot<Void>] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// Waits for its turn; `leave` must follow.
+    ///
+    /// - Throws: `PostgresError` with code `cancelled`.
+    func enter(on poller: Poller) async throws {
+        let turn = OneShot<Void>()
+        let isFree = state.withLock { state in
+            if state.isTaken {
+                state.waiting.append(turn)
+                return false
+            }
+            state.isTaken = true
+            return true
+        }
+        if !isFree { try await turn.value(until: nil, on: poller, "waiting to connect") }
+    }
+
+    /// Lets the next one through; one that was cancelled meanwhile is passed over.
+    func leave() {
+        while true {
+            let next = state.withLock { state -> OneShot<Void>? in
+                if state.waiting.isEmpty {
+                    state.isTaken = false
+                    return nil
+                }
+                return state.waiting.removeFirst()
+            }
+            guard let next else { return }
+            if next.resume(with: .success(())) { return }
+        }
+    }
+}

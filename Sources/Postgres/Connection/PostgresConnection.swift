@@ -1,0 +1,105 @@
+import Synchronization
+
+/// A connection to PostgreSQL.
+///
+/// One that a pool lends is good within the closure that it is lent to and refuses to work afterwards. Queries that are
+/// started at once run one after the other.
+public final class PostgresConnection: Sendable {
+    let core: ConnectionCore
+    private let defaultTimeout: Duration?
+    private let isLent = Atomic(true)
+
+    init(core: ConnectionCore, defaultTimeout: Duration?) {
+        self.core = core
+        self.defaultTimeout = defaultTimeout
+    }
+
+    deinit {
+        // Of a connection that nobody closed; one of a pool's is back there by now.
+        if isLent.load(ordering: .acquiring) {
+            core.closeSoon(PostgresError(.connection, "the connection was let go of"))
+        }
+    }
+
+    /// Opens a connection of its own, which the caller closes.
+    ///
+    /// - Throws: `PostgresError`
+    public static func connect(_ configuration: PostgresConfiguration) async throws -> PostgresConnection {
+        let core = try await Connector(configuration: configuration, runtime: .shared()).connect()
+        return PostgresConnection(core: core, defaultTimeout: configuration.queryTimeout)
+    }
+
+    /// Opens a connection, lends it and closes it.
+    ///
+    /// - Throws: `PostgresError`, or what the body throws.
+    public static func withConnection<Value>(
+        _ configuration: PostgresConfiguration,
+        isolation: isolated (any Actor)? = #isolation,
+        _ body: (PostgresConnection) async throws -> Value
+    ) async throws -> Value {
+        let connection = try await connect(configuration)
+        do {
+            let value = try await body(connection)
+            await connection.close()
+            return value
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+
+    /// Runs a query and returns its rows.
+    ///
+    /// - Parameters:
+    ///   - query: text with parameters.
+    ///   - timeout: for how long to wait; nil takes the configuration's `queryTimeout`.
+    /// - Throws: `PostgresError`. After `deadlineExceeded` or `cancelled` the server is told to cancel, and the
+    ///   connection is drained before its next query.
+    public func query(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> PostgresRows {
+        PostgresRows(result: try await perform(.query(query), timeout: timeout))
+    }
+
+    /// Runs a statement for its effect.
+    ///
+    /// - Returns: how many rows it concerned.
+    /// - Throws: `PostgresError`
+    @discardableResult
+    public func execute(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> Int {
+        try await perform(.query(query), timeout: timeout).affectedRows
+    }
+
+    /// Runs a text of one or several statements without parameters, by the simple protocol.
+    ///
+    /// Without transaction commands in it, all of it is one transaction (manual, 55.2.2.1).
+    ///
+    /// - Throws: `PostgresError` of the first statement that failed; those after it were not run.
+    public func executeScript(_ sql: String, timeout: Duration? = nil) async throws {
+        try await perform(.script(sql), timeout: timeout)
+    }
+
+    /// What the server said beside results during the last command: warnings, `RAISE NOTICE`; at most 64.
+    public func lastNotices() async -> [PostgresNotice] { await core.lastNotices() }
+
+    /// The server's version, such as 150020 for 15.20.
+    public var serverVersion: Int { get async { await core.serverVersion() } }
+
+    /// The server process that serves this connection, as in `pg_stat_activity`.
+    public var backendProcessID: Int32 { get async { await core.backendProcessID() } }
+
+    /// Closes the connection, and waits until its descriptor is closed. A connection of a pool is not used again.
+    public func close() async {
+        core.closeSoon(PostgresError(.connection, "the connection was closed"))
+        await core.settle()
+    }
+
+    /// Ends the loan: whoever kept a reference gets errors from now on.
+    func endLoan() { isLent.store(false, ordering: .releasing) }
+
+    @discardableResult
+    func perform(_ request: Request, timeout: Duration?, isShielded: Bool = false) async throws -> PostgresResult {
+        guard isLent.load(ordering: .acquiring) else {
+            throw PostgresError(.protocolViolation, "a connection was used after it went back to its pool")
+        }
+        return try await core.perform(request, timeout: timeout ?? defaultTimeout, isShielded: isShielded)
+    }
+}

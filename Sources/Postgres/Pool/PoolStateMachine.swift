@@ -1,0 +1,267 @@
+import DequeModule
+
+/// Which connection gets to whom: the pool's decisions, with no I/O, lock or clock in them.
+///
+/// Each connection has a slot from the moment in which it is decided to open it until its descriptor is closed, so the
+/// number of slots is the bound that the contract promises. Events return actions, which are carried out outside of the
+/// pool's lock.
+struct PoolStateMachine {
+    typealias SlotID = Int
+    typealias WaiterID = Int
+
+    /// The pool's limits.
+    struct Limits {
+        /// How many connections there may be at once.
+        var size: Int
+        /// How many may wait for one.
+        var maximumWaiters: Int
+        /// After how long unused a connection is checked before it is lent.
+        var checkAfter: Duration
+        /// After how long unused a connection is closed; nil keeps it.
+        var idleTimeout: Duration?
+        /// How long to wait after the first failure to connect; doubles with each further one.
+        var firstBackOff: Duration = .milliseconds(50)
+        /// The longest wait between two attempts.
+        var maximumBackOff: Duration = .seconds(1)
+    }
+
+    /// Why a waiter gets no connection.
+    enum Refusal: Equatable {
+        /// Too many wait already.
+        case tooManyWaiters
+        /// The pool is shut down.
+        case closed
+        /// The server is there and refuses us: waiting cannot help.
+        case cannotConnect
+    }
+
+    /// What is to be done.
+    enum Action: Equatable {
+        /// Open a connection for a slot, after a pause; report `connectDue` first, then `connected` or `connectFailed`.
+        case connect(SlotID, after: Duration)
+        /// Lend a connection, perhaps only after checking that it still works.
+        case grant(WaiterID, SlotID, needsCheck: Bool)
+        /// Tell a waiter that it gets none.
+        case refuse(WaiterID, Refusal)
+        /// Close a connection and report `closed`.
+        case close(SlotID)
+        /// The last connection of a pool that is shut down is gone.
+        case finished
+    }
+
+    private enum Slot {
+        /// A connection is wanted, and the pause before the attempt goes on. → connecting, or removed
+        case backingOff
+        /// It is being opened. → idle, leased, or backingOff
+        case connecting
+        /// It waits for work. → leased, closing
+        case idle(since: ContinuousClock.Instant)
+        /// It is lent. → idle, leased, closing
+        case leased
+        /// It is being closed, and still counts. → removed
+        case closing
+    }
+
+    private var limits: Limits
+    private var slots: [SlotID: Slot] = [:]
+    private var expiry: [SlotID: ContinuousClock.Instant] = [:]
+    /// The idle ones, the most recently used last: it is lent first, so that the others can grow old and be closed.
+    private var idle: [SlotID] = []
+    /// In the order of arrival, with those that have gone still in it; `waiting` knows who is there.
+    private var queue: Deque<WaiterID> = []
+    private var waiting: Set<WaiterID> = []
+    private var lastSlot = 0
+    private var failures = 0
+    private var isClosed = false
+
+    init(limits: Limits) { self.limits = limits }
+
+    // MARK: What is there
+
+    var waitingCount: Int { waiting.count }
+    var openCount: Int { slots.count - count { if case .connecting = $0 { true } else { false } } - backingOffCount }
+    var idleCount: Int { idle.count }
+    var leasedCount: Int { count { if case .leased = $0 { true } else { false } } }
+    var connectingCount: Int { count { if case .connecting = $0 { true } else { false } } }
+    var totalCount: Int { slots.count }
+    private var backingOffCount: Int { count { if case .backingOff = $0 { true } else { false } } }
+
+    private func count(_ matches: (Slot) -> Bool) -> Int { slots.values.reduce(0) { $0 + (matches($1) ? 1 : 0) } }
+
+    // MARK: Waiters
+
+    /// Someone wants a connection.
+    mutating func lease(_ waiter: WaiterID, now: ContinuousClock.Instant) -> [Action] {
+        guard !isClosed else { return [.refuse(waiter, .closed)] }
+        var actions: [Action] = []
+        while let slot = idle.popLast() {
+            guard case .idle(let since) = slots[slot] else { continue }
+            if isExpired(slot, now: now) {
+                slots[slot] = .closing
+                actions.append(.close(slot))
+                continue
+            }
+            slots[slot] = .leased
+            return actions + [.grant(waiter, slot, needsCheck: now - since >= limits.checkAfter)]
+        }
+        guard waiting.count < limits.maximumWaiters else { return actions + [.refuse(waiter, .tooManyWaiters)] }
+        waiting.insert(waiter)
+        queue.append(waiter)
+        return actions + connectAsNeeded()
+    }
+
+    /// A waiter has gone: its time was over, or its task was cancelled.
+    ///
+    /// - Returns: whether it still waited.
+    mutating func leave(_ waiter: WaiterID) -> Bool {
+        guard waiting.remove(waiter) != nil else { return false }
+        if queue.count > 64, queue.count > 2 * waiting.count { queue.removeAll { !waiting.contains($0) } }
+        return true
+    }
+
+    // MARK: Connections
+
+    /// The pause before an attempt is over.
+    ///
+    /// - Returns: whether the connection is still wanted.
+    mutating func connectDue(_ slot: SlotID) -> Bool {
+        guard case .backingOff = slots[slot] else { return false }
+        guard !isClosed, waiting.count > connectingCount else {
+            slots[slot] = nil
+            return false
+        }
+        slots[slot] = .connecting
+        return true
+    }
+
+    /// A connection is open.
+    mutating func connected(
+        _ slot: SlotID,
+        expires: ContinuousClock.Instant,
+        now: ContinuousClock.Instant
+    ) -> [Action] {
+        guard case .connecting = slots[slot] else { return [] }
+        failures = 0
+        expiry[slot] = expires
+        return offer(slot, now: now)
+    }
+
+    /// A connection could not be opened.
+    ///
+    /// - Parameters:
+    ///   - isPermanent: whether trying again is pointless until someone changes a setting.
+    ///   - jitter: a random factor for the next pause, around 1.
+    mutating func connectFailed(_ slot: SlotID, isPermanent: Bool, jitter: Double) -> [Action] {
+        guard case .connecting = slots[slot] else { return [] }
+        slots[slot] = nil
+        if isClosed { return finishIfDone() }
+        if isPermanent { return refuseAll(.cannotConnect) }
+        failures += 1
+        let doubled = limits.firstBackOff * (1 << min(failures - 1, 16))
+        return connectAsNeeded(after: min(doubled, limits.maximumBackOff) * jitter)
+    }
+
+    /// A connection is given back.
+    ///
+    /// - Parameter isReusable: false closes it.
+    mutating func released(_ slot: SlotID, isReusable: Bool, now: ContinuousClock.Instant) -> [Action] {
+        guard case .leased = slots[slot] else { return [] }
+        guard isReusable, !isClosed, !isExpired(slot, now: now) else {
+            slots[slot] = .closing
+            return [.close(slot)]
+        }
+        return offer(slot, now: now)
+    }
+
+    /// A connection is closed, by us or by the server, and its descriptor with it.
+    mutating func closed(_ slot: SlotID) -> [Action] {
+        guard slots.removeValue(forKey: slot) != nil else { return [] }
+        expiry[slot] = nil
+        idle.removeAll { $0 == slot }
+        if isClosed { return finishIfDone() }
+        return connectAsNeeded()
+    }
+
+    /// Time has passed: what is too old, or unused for too long, is closed.
+    mutating func tick(now: ContinuousClock.Instant) -> [Action] {
+        var actions: [Action] = []
+        for slot in idle {
+            guard case .idle(let since) = slots[slot] else { continue }
+            let isUnused = limits.idleTimeout.map { now - since >= $0 } ?? false
+            guard isUnused || isExpired(slot, now: now) else { continue }
+            slots[slot] = .closing
+            actions.append(.close(slot))
+        }
+        idle.removeAll { if case .idle = slots[$0] { false } else { true } }
+        return actions
+    }
+
+    // MARK: The end
+
+    /// Refuses waiters and closes what is idle; what is lent is closed when it comes back.
+    mutating func shutDown() -> [Action] {
+        guard !isClosed else { return [] }
+        isClosed = true
+        var actions = refuseAll(.closed)
+        for slot in idle {
+            slots[slot] = .closing
+            actions.append(.close(slot))
+        }
+        idle = []
+        slots = slots.filter { if case .backingOff = $0.value { false } else { true } }
+        return actions + finishIfDone()
+    }
+
+    /// What is still open although the time for the end is over.
+    mutating func closeTheRest() -> [Action] {
+        let rest = slots.compactMap { slot, state -> SlotID? in
+            if case .leased = state { slot } else { nil }
+        }
+        for slot in rest { slots[slot] = .closing }
+        return rest.sorted().map { .close($0) }
+    }
+
+    // MARK: Within
+
+    private func isExpired(_ slot: SlotID, now: ContinuousClock.Instant) -> Bool {
+        expiry[slot].map { $0 <= now } ?? false
+    }
+
+    /// Gives an open connection to whoever waits longest, or lays it by.
+    private mutating func offer(_ slot: SlotID, now: ContinuousClock.Instant) -> [Action] {
+        if isClosed {
+            slots[slot] = .closing
+            return [.close(slot)]
+        }
+        while let waiter = queue.popFirst() {
+            guard waiting.remove(waiter) != nil else { continue }
+            slots[slot] = .leased
+            return [.grant(waiter, slot, needsCheck: false)]
+        }
+        slots[slot] = .idle(since: now)
+        idle.append(slot)
+        return []
+    }
+
+    /// Opens no more connections than there are waiters without one under way.
+    private mutating func connectAsNeeded(after pause: Duration = .zero) -> [Action] {
+        var actions: [Action] = []
+        // While connecting fails, one attempt at a time is enough.
+        let limit = failures > 0 ? 1 : waiting.count
+        while slots.count < limits.size, connectingCount + backingOffCount < min(limit, waiting.count) {
+            lastSlot += 1
+            slots[lastSlot] = .backingOff
+            actions.append(.connect(lastSlot, after: pause))
+        }
+        return actions
+    }
+
+    private mutating func refuseAll(_ refusal: Refusal) -> [Action] {
+        let refused = queue.filter { waiting.contains($0) }
+        queue = []
+        waiting = []
+        return refused.map { .refuse($0, refusal) }
+    }
+
+    private func finishIfDone() -> [Action] { isClosed && slots.isEmpty ? [.finished] : [] }
+}

@@ -1,0 +1,182 @@
+import CLibPQ
+import Polling
+
+/// What a session's transaction is doing.
+enum TransactionStatus: Equatable {
+    case idle, active, inTransaction, failed, unknown
+}
+
+/// A `PGconn` and its only owner.
+///
+/// Every call is non-blocking but `finish` by the deinitialiser, which sends one small message. It is used on the
+/// poller's thread alone: "One thread restriction is that no two threads attempt to manipulate the same PGconn object
+/// at the same time" (manual, 34.20).
+@safe struct LibPQConnection: ~Copyable {
+    private let handle: OpaquePointer
+
+    /// Starts to connect; nil when libpq is out of memory.
+    init?(starting parameters: [(key: String, value: String)]) {
+        let keys = CStrings(parameters.map(\.key))
+        let values = CStrings(parameters.map(\.value))
+        guard let handle = unsafe PQconnectStartParams(keys.pointers, values.pointers, 0) else { return nil }
+        unsafe self.handle = handle
+    }
+
+    deinit { unsafe PQfinish(handle) }
+
+    /// Whether the connection is beyond saving.
+    func isBad() -> Bool { unsafe PQstatus(handle) == CONNECTION_BAD }
+
+    /// The descriptor, which may be another one after each `connectPoll`; −1 when there is none.
+    func socket() -> CInt { unsafe PQsocket(handle) }
+
+    func connectPoll() -> PostgresPollingStatusType { unsafe PQconnectPoll(handle) }
+
+    func setNonblocking() -> Bool { unsafe PQsetnonblocking(handle, 1) == 0 }
+
+    /// Sends notices to a box instead of standard error.
+    ///
+    /// - Parameter box: must live as long as the connection.
+    func setNoticeReceiver(_ box: NoticeBox) {
+        _ = unsafe PQsetNoticeReceiver(
+            handle,
+            { argument, result in
+                guard let argument = unsafe argument, let result = unsafe result else { return }
+                unsafe Unmanaged<NoticeBox>.fromOpaque(argument).takeUnretainedValue().receive(result)
+            }, Unmanaged.passUnretained(box).toOpaque())
+    }
+
+    /// Has messages about a failed connection carry the SQLSTATE, for which libpq 15 has no call of its own.
+    func showSQLStates() { _ = unsafe PQsetErrorVerbosity(handle, PQERRORS_VERBOSE) }
+
+    func errorMessage() -> String { unsafe trimmedMessage(unsafe PQerrorMessage(handle)) }
+
+    func serverVersion() -> Int { Int(unsafe PQserverVersion(handle)) }
+
+    func backendProcessID() -> CInt { unsafe PQbackendPID(handle) }
+
+    func transactionStatus() -> TransactionStatus {
+        switch unsafe PQtransactionStatus(handle) {
+        case PQTRANS_IDLE: .idle
+        case PQTRANS_ACTIVE: .active
+        case PQTRANS_INTRANS: .inTransaction
+        case PQTRANS_INERROR: .failed
+        default: .unknown
+        }
+    }
+
+    func flush() -> QueryStateMachine.Flush {
+        switch unsafe PQflush(handle) {
+        case 0: .done
+        case 1: .pending
+        default: .failed
+        }
+    }
+
+    func consumeInput() -> Bool { unsafe PQconsumeInput(handle) == 1 }
+
+    /// Whether a result is not complete yet. On a broken connection this may stay true: `consumeInput` tells.
+    func isBusy() -> Bool { unsafe PQisBusy(handle) == 1 }
+
+    func getResult() -> PostgresResult? {
+        guard let result = unsafe PQgetResult(handle) else { return nil }
+        return unsafe PostgresResult(owning: result)
+    }
+
+    /// Takes the next notification that libpq has read.
+    func nextNotification() -> PostgresNotification? {
+        guard let notify = unsafe PQnotifies(handle) else { return nil }
+        // "…free it with PQfreemem. It is sufficient to free the PGnotify pointer" (manual, 34.9).
+        defer { unsafe PQfreemem(notify) }
+        return unsafe PostgresNotification(
+            channel: String(cString: notify.pointee.relname),
+            payload: String(cString: notify.pointee.extra),
+            processID: notify.pointee.be_pid)
+    }
+
+    /// What is needed to cancel; it may be used on another thread.
+    func cancelHandle() -> CancelHandle? {
+        guard let cancel = unsafe PQgetCancel(handle) else { return nil }
+        return unsafe CancelHandle(owning: cancel)
+    }
+
+    func sendSimple(_ sql: String) -> Bool { unsafe PQsendQuery(handle, sql) == 1 }
+
+    func sendPrepare(_ query: PostgresQuery, name: String) -> Bool {
+        let types = query.bindings.types.map(\.oid)
+        return unsafe PQsendPrepare(handle, name, query.sql, CInt(types.count), types) == 1
+    }
+
+    func sendUnnamed(_ query: PostgresQuery) -> Bool {
+        let types = query.bindings.types.map(\.oid)
+        return unsafe withParameters(query.bindings) { values, lengths, formats in
+            unsafe PQsendQueryParams(
+                handle, query.sql, CInt(types.count), types, values, lengths, formats, 1) == 1
+        }
+    }
+
+    func sendPrepared(_ bindings: PostgresBindings, name: String) -> Bool {
+        unsafe withParameters(bindings) { values, lengths, formats in
+            unsafe PQsendQueryPrepared(handle, name, CInt(bindings.count), values, lengths, formats, 1) == 1
+        }
+    }
+
+    /// Lends the parameters in the form of libpq, which copies them during the call.
+    private func withParameters(
+        _ bindings: PostgresBindings,
+        _ body: ([UnsafePointer<CChar>?], [CInt], [CInt]) -> Bool
+    ) -> Bool {
+        unsafe bindings.bytes.withUnsafeBytes { buffer in
+            var values: [UnsafePointer<CChar>?] = unsafe []
+            var lengths: [CInt] = []
+            var start = 0
+            // An empty buffer may have no address, and a NULL pointer would mean NULL.
+            let base = unsafe buffer.baseAddress ?? UnsafeRawPointer(emptyValue)
+            for (end, isNull) in zip(bindings.ends, bindings.nulls) {
+                unsafe values.append(isNull ? nil : (base + start).assumingMemoryBound(to: CChar.self))
+                lengths.append(CInt(clamping: end - start))
+                start = end
+            }
+            return unsafe body(values, lengths, [CInt](repeating: 1, count: bindings.count))
+        }
+    }
+}
+
+/// An address for values without bytes; never read.
+private nonisolated(unsafe) let emptyValue = UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1)
+
+/// Strings of C, freed together.
+@safe final class CStrings {
+    let pointers: [UnsafePointer<CChar>?]
+
+    init(_ strings: [String]) {
+        unsafe pointers = strings.map { string in
+            let bytes = string.utf8CString
+            let copy = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
+            unsafe bytes.withUnsafeBufferPointer { unsafe copy.initialize(from: $0.baseAddress!, count: $0.count) }
+            return unsafe UnsafePointer(copy)
+        } + [nil]
+    }
+
+    deinit { unsafe pointers.forEach { unsafe $0?.deallocate() } }
+}
+
+/// What is needed to cancel a query, apart from its connection.
+@safe final class CancelHandle: Sendable {
+    /// Safe on any thread: "PQcancel can safely be invoked from a signal handler, if the errbuf is a local variable in the
+    /// signal handler. The PGcancel object is read-only as far as PQcancel is concerned, so it can also be invoked from
+    /// a thread that is separate from the one manipulating the PGconn object." (manual, 34.7)
+    private nonisolated(unsafe) let handle: OpaquePointer
+
+    init(owning handle: OpaquePointer) { unsafe self.handle = handle }
+
+    deinit { unsafe PQfreeCancel(handle) }
+
+    /// Asks the server to cancel; blocks until the request is through.
+    ///
+    /// - Returns: whether the server took the request, which says nothing about its effect.
+    func cancel() -> Bool {
+        var message = [CChar](repeating: 0, count: 256)
+        return unsafe PQcancel(handle, &message, 256) == 1
+    }
+}

@@ -1,0 +1,81 @@
+/// The rows that a query returned, and how many rows it concerned.
+///
+/// Rows are read lazily out of libpq's result, which lives as long as any of them.
+public struct PostgresRows: RandomAccessCollection, Sendable {
+    let result: PostgresResult
+
+    /// The columns, in order.
+    public var columns: [PostgresColumn] { result.columns }
+
+    /// How many rows an INSERT, UPDATE, DELETE or MERGE touched, or how many were selected.
+    public var affectedRows: Int { result.affectedRows }
+
+    /// The first row's position.
+    public var startIndex: Int { 0 }
+
+    /// One past the last row's position.
+    public var endIndex: Int { result.rowCount }
+
+    /// A row.
+    public subscript(position: Int) -> PostgresRow {
+        precondition(indices.contains(position), "no such row")
+        return PostgresRow(result: result, index: position)
+    }
+
+    /// Reads every row as a tuple of its first columns.
+    ///
+    /// - Parameter types: `(A, B, C).self`
+    /// - Throws: `PostgresError` with code `decoding`.
+    public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> [(repeat each Value)] {
+        try map { try $0.decode(types) }
+    }
+}
+
+/// One row of a result.
+public struct PostgresRow: Sendable {
+    let result: PostgresResult
+    let index: Int
+
+    /// The columns, in order.
+    public var columns: [PostgresColumn] { result.columns }
+
+    /// Reads a column by name.
+    ///
+    /// - Parameters:
+    ///   - name: the column's name or alias; the first one where several are called so.
+    ///   - type: what to read it as.
+    /// - Throws: `PostgresError` with code `decoding`, which names the column and both types but not the value.
+    public func decode<Value: PostgresDecodable>(_ name: String, as type: Value.Type = Value.self) throws -> Value {
+        guard let column = result.columns.firstIndex(where: { $0.name == name }) else {
+            throw PostgresError(.decoding, "the result has no column \"\(name)\"")
+        }
+        return try result.decode(row: index, column: column, as: type)
+    }
+
+    /// Reads a column by position.
+    ///
+    /// - Parameters:
+    ///   - position: the column's position, from 0.
+    ///   - type: what to read it as.
+    /// - Throws: `PostgresError` with code `decoding`.
+    public func decode<Value: PostgresDecodable>(_ position: Int, as type: Value.Type = Value.self) throws -> Value {
+        guard result.columns.indices.contains(position) else {
+            throw PostgresError(
+                .decoding, "the result has \(result.columns.count) columns, and number \(position) was asked for")
+        }
+        return try result.decode(row: index, column: position, as: type)
+    }
+
+    /// Reads the first columns as a tuple.
+    ///
+    /// - Parameter types: `(A, B, C).self`
+    /// - Throws: `PostgresError` with code `decoding`.
+    public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> (repeat each Value) {
+        var position = 0
+        func next<Next: PostgresDecodable>(_ type: Next.Type) throws -> Next {
+            defer { position += 1 }
+            return try decode(position, as: type)
+        }
+        return (repeat try next((each Value).self))
+    }
+}

@@ -1,0 +1,44 @@
+import App
+import ArgumentParser
+import Foundation
+
+/// The program. Each subcommand is a file beside this one.
+@main
+struct TherapyBridge: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "therapybridge",
+        abstract: "Live progress of therapy sessions, pushed from PostgreSQL to whoever may see it.",
+        discussion: "Settings are environment variables: DATABASE_URL, JWT_SECRET and others; see docs/configuration.md.",
+        subcommands: [
+            Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
+            Transcribe.self,
+        ])
+
+    /// Runs a subcommand and turns its errors into exit statuses: 0 done, 1 failed, 64 wrong usage, 78 wrong
+    /// configuration (`sysexits.h`: EX_USAGE, EX_CONFIG).
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as SettingError {
+            fail("\(error)", status: 78)
+        } catch let error as CommandFailure {
+            fail("\(error)", status: 1)
+        } catch let code as ExitCode {
+            Foundation.exit(code.rawValue)
+        } catch where exitCode(for: error) == .success || exitCode(for: error) == .validationFailure {
+            exit(withError: error)
+        } catch {
+            fail("\(error)", status: 1)
+        }
+    }
+
+    private static func fail(_ message: String, status: Int32) -> Never {
+        FileHandle.standardError.write(Data("therapybridge: \(message)\n".utf8))
+        Foundation.exit(status)
+    }
+}

@@ -1,0 +1,225 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Pipeline
+
+/// The whole transcriber on real speech: the demo recording's first sentence, in every format that the upload accepts.
+///
+/// What is asked of the recogniser is a few words that it is sure of, not a golden transcript: its models may get better.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct TranscriberTests {
+    private static let demo = URL(filePath: #filePath).deletingLastPathComponent()
+        .appending(path: "../../../Sources/App/Demo/demo-recording.ogg").standardizedFileURL.path
+
+    private func withFiles(_ body: (String) async throws -> Void) async throws {
+        try await PrivateDirectory.with(prefix: "transcriber-tests", body)
+    }
+
+    /// Runs ffmpeg, which is what the transcriber needs anyway.
+    private func ffmpeg(_ arguments: [String]) throws {
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = ["ffmpeg", "-nostdin", "-v", "error", "-y"] + arguments
+        process.standardOutput = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0)
+    }
+
+    private func transcribe(_ file: String) async throws -> Transcript {
+        try await Transcriber().transcribe(file: file) { _ in }
+    }
+
+    private func failure(_ file: String) async -> TranscriberError? {
+        await #expect(throws: TranscriberError.self) { try await transcribe(file) }
+    }
+
+    /// `stream.webm` has no duration in its header, as a browser's MediaRecorder writes it; `video.mp4` has a picture too.
+    @Test(arguments: [
+        ("a.mp3", ["-c:a", "libmp3lame"]), ("a.wav", ["-ar", "44100", "-ac", "2"]), ("a.m4a", ["-c:a", "aac"]),
+        ("a.mp4", ["-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"]), ("a.webm", ["-c:a", "libopus"]),
+        ("stream.webm", ["-c:a", "libopus", "-live", "1"]), ("a.ogg", ["-c:a", "libvorbis"]),
+        ("a.flac", ["-c:a", "flac"]),
+    ])
+    func readsEveryFormat(name: String, codec: [String]) async throws {
+        try await withFiles { directory in
+            let file = "\(directory)/\(name)"
+            try ffmpeg(["-t", "7.5", "-i", Self.demo] + codec + [file])
+            let duration = try await AudioProbe().duration(of: file)
+            #expect(abs(duration - 7.5) < 0.3)
+            let transcript = try await transcribe(file)
+            #expect(abs(transcript.durationSeconds - 7.5) < 0.3)
+            let words = Set(transcript.text.split(separator: " ").map(String.init))
+            #expect(words.intersection(["john", "leisure", "consider", "how", "much", "might", "power"]).count >= 4)
+        }
+    }
+
+    @Test func tellsProgressAndTimes() async throws {
+        let seen = Mutex<[StageProgress]>([])
+        var transcriber = Transcriber()
+        transcriber.parallelism = 2
+        let transcript = try await transcriber.transcribe(file: Self.demo) { progress in
+            seen.withLock { $0.append(progress) }
+        }
+        let values = seen.withLock { $0.map(\.progress) }
+        #expect(values.first == 0)
+        #expect(values == values.sorted())
+        #expect(Set(values).count >= 5)
+        #expect(values.allSatisfy { $0 < 100 })
+        #expect(seen.withLock { $0.contains { $0.estimatedTimeRemaining != nil } })
+
+        #expect(transcript.segments.count >= 5)
+        #expect(
+            transcript.segments.allSatisfy {
+                0 <= $0.start && $0.start < $0.end && $0.end <= transcript.durationSeconds
+            })
+        for (one, two) in zip(transcript.segments, transcript.segments.dropFirst()) { #expect(one.end <= two.start) }
+        // The same sentences come twice, so the same words are heard half a minute apart.
+        let selfish = transcript.segments.filter { $0.text.contains("selfish") }
+        #expect(selfish.count == 2)
+        #expect(selfish.allSatisfy { (12...17.5).contains($0.start) || (42...49).contains($0.start) })
+    }
+
+    @Test func explainsSilence() async throws {
+        try await withFiles { directory in
+            for source in ["anullsrc=r=16000:cl=mono", "sine=frequency=440", "anoisesrc=amplitude=0.1"] {
+                let file = "\(directory)/silence.flac"
+                try ffmpeg(["-f", "lavfi", "-i", source, "-t", "4", file])
+                #expect(await failure(file) == .noSpeech)
+            }
+        }
+    }
+
+    @Test func explainsWhatIsNoAudio() async throws {
+        try await withFiles { directory in
+            let files: [String: Data] = [
+                "empty.mp3": Data(), "text.wav": Data("not audio at all\n".utf8),
+                // Right at the beginning, garbage after it.
+                "broken.m4a": Data(
+                    [0, 0, 0, 0x20] + Array("ftypM4A ".utf8) + (0..<4_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }),
+                "broken.flac": Data(Array("fLaC".utf8) + [UInt8](repeating: 0x55, count: 9_000)),
+                // Would make ffmpeg read another file, if it were let.
+                "playlist.mp3": Data(
+                    "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n\(Self.demo)\n#EXT-X-ENDLIST\n".utf8),
+                "concat.ogg": Data("ffconcat version 1.0\nfile '\(Self.demo)'\n".utf8),
+            ]
+            for (name, content) in files {
+                try content.write(to: URL(filePath: "\(directory)/\(name)"))
+                let failure = await failure("\(directory)/\(name)")
+                #expect(failure?.description == "The recording could not be read as audio.", "\(name)")
+            }
+            let missing = await failure("\(directory)/no-such-file.wav")
+            #expect(missing?.description == "The recording could not be read as audio.")
+            try ffmpeg(["-f", "lavfi", "-i", "testsrc=d=1", "-c:v", "mpeg4", "\(directory)/picture.mp4"])
+            #expect(await failure("\(directory)/picture.mp4")?.detail?.contains("no audio") == true)
+        }
+    }
+
+    @Test func takesAnyFileName() async throws {
+        try await withFiles { directory in
+            let file = "\(directory)/-i http: 'é' %d.ogg"
+            try FileManager.default.copyItem(atPath: Self.demo, toPath: file)
+            #expect(try await AudioProbe().duration(of: file) > 60)
+        }
+    }
+
+    @Test func namesWhatToInstall() async {
+        func message(_ change: (inout SpeechPrograms) -> Void) async -> String? {
+            var transcriber = Transcriber()
+            change(&transcriber.programs)
+            let changed = transcriber
+            return await #expect(throws: TranscriberError.self) {
+                try await changed.transcribe(file: Self.demo) { _ in }
+            }?.description
+        }
+        #expect(await message { $0.ffmpeg = "no-ffmpeg" } == "no-ffmpeg is not installed: apt-get install ffmpeg")
+        #expect(await message { $0.recogniser = "/no/p" } == "/no/p is not installed: apt-get install pocketsphinx")
+        #expect(
+            await message { $0.model = "/no" }
+                == "The English speech model is not installed: apt-get install pocketsphinx-en-us")
+    }
+
+    @Test func explainsARecogniserThatDies() async {
+        signal(SIGPIPE, SIG_IGN)
+        var transcriber = Transcriber()
+        transcriber.programs.recogniser = "false"
+        let broken = transcriber
+        let error = await #expect(throws: TranscriberError.self) {
+            try await broken.transcribe(file: Self.demo) { _ in }
+        }
+        #expect(error?.description == "The speech recogniser stopped in the middle of the recording.")
+    }
+
+    /// Cancelled in the middle, it takes its processes and its files with it.
+    @Test func cancellationLeavesNothing() async throws {
+        try await withFiles { directory in
+            var transcriber = Transcriber()
+            transcriber.temporaryDirectory = directory
+            let own = transcriber
+            let (advances, advance) = AsyncStream.makeStream(of: Int.self)
+            let task = Task {
+                try await own.transcribe(file: Self.demo) { advance.yield($0.progress) }
+            }
+            for await progress in advances where progress > 0 { break }
+            let names = try FileManager.default.contentsOfDirectory(atPath: directory)
+            #expect(names.count == 1)
+            let path = try "\(directory)/\(#require(names.first))"
+            #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o700)
+            task.cancel()
+            await #expect(throws: CancellationError.self) { try await task.value }
+            #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+            // pocketsphinx has the directory's name among its arguments.
+            let alive = try FileManager.default.contentsOfDirectory(atPath: "/proc").filter { name in
+                guard Int(name) != nil else { return false }
+                let arguments = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") ?? Data()
+                return String(decoding: arguments, as: UTF8.self).contains(path)
+            }
+            #expect(alive.isEmpty)
+        }
+    }
+
+    /// What the subcommand prints is what a stage's reader understands.
+    @Test func speaksTheProtocolOfStages() async throws {
+        try await withFiles { directory in
+            let file = "\(directory)/a.ogg"
+            try ffmpeg(["-t", "7.5", "-i", Self.demo, "-c", "copy", file])
+            let lines = Mutex<[String]>([])
+            let status = await TranscribeCommand().transcribe(file: file) { line in
+                lines.withLock { $0.append(line) }
+            } errorOutput: {
+                Issue.record("standard error: \($0)")
+            }
+            #expect(status == 0)
+            var output = StageOutput()
+            for line in lines.withLock({ $0 }) { _ = try output.consume(Array((line + "\n").utf8)[...]) }
+            let transcript = try JSONDecoder().decode(
+                Transcript.self, from: Data(try #require(output.result).json.utf8))
+            #expect(!transcript.segments.isEmpty)
+
+            let errors = Mutex<[String]>([])
+            let failed = await TranscribeCommand().transcribe(file: "\(directory)/none.ogg") { _ in
+            } errorOutput: { line in
+                errors.withLock { $0.append(line) }
+            }
+            #expect(failed == 1)
+            #expect(errors.withLock { $0.last } == "The recording could not be read as audio.")
+        }
+    }
+
+    /// The server is gone, so nobody reads: the work ends, although the recogniser would go on for ever.
+    @Test func stopsWhenNobodyReads() async throws {
+        struct BrokenPipe: Error {}
+        try await withFiles { directory in
+            let endless = "\(directory)/endless"
+            try Data("#!/bin/sh\nexec sleep 600\n".utf8).write(to: URL(filePath: endless))
+            try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: endless)
+            var command = TranscribeCommand()
+            command.transcriber.programs.recogniser = endless
+            let status = await command.transcribe(file: Self.demo) { _ in
+                throw BrokenPipe()
+            } errorOutput: { _ in
+            }
+            #expect(status == 1)
+        }
+    }
+}

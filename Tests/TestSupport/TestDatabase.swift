@@ -1,0 +1,111 @@
+public import Domain
+public import LocalPostgres
+public import Postgres
+
+/// A database of one test's own.
+public struct TestDatabase: Sendable {
+    public let cluster: LocalPostgres
+    public let name: String
+
+    public init(cluster: LocalPostgres, name: String) {
+        self.cluster = cluster
+        self.name = name
+    }
+
+    /// The connection string of a role.
+    public func url(_ role: String = "postgres") -> String { cluster.connectionString(database: name, user: role) }
+
+    /// Runs one statement, as a superuser unless another role is named.
+    @discardableResult
+    public func query(_ query: PostgresQuery, as role: String = "postgres") async throws -> PostgresRows {
+        try await withConnection(as: role) { try await $0.query(query) }
+    }
+
+    /// Lends a connection, as a superuser unless another role is named.
+    public func withConnection<Result>(
+        as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
+    ) async throws -> Result {
+        try await PostgresConnection.withConnection(
+            try PostgresConfiguration(connectionString: url(role)), body)
+    }
+
+    /// Adds an account without a password.
+    public func addUser(_ role: Role, email: String? = nil, isActive: Bool = true) async throws -> UserID {
+        let id = UserID.random()
+        try await query(
+            """
+            INSERT INTO app.users (id, email, full_name, role, is_active)
+            VALUES (\(id.rawValue), \(email ?? "\(id)@test.example"), 'Test Person', \(role.rawValue), \(isActive))
+            """)
+        return id
+    }
+
+    public func assign(_ therapist: UserID, to patient: UserID) async throws {
+        try await query(
+            """
+            INSERT INTO app.therapist_patients (therapist_id, patient_id)
+            VALUES (\(therapist.rawValue), \(patient.rawValue))
+            """)
+    }
+
+    public func endAssignment(of therapist: UserID, to patient: UserID) async throws {
+        try await query(
+            """
+            UPDATE app.therapist_patients SET is_active = false
+            WHERE therapist_id = \(therapist.rawValue) AND patient_id = \(patient.rawValue)
+            """)
+    }
+
+    /// Makes a session that waits for its recording.
+    public func addSession(of patient: UserID, therapist: UserID? = nil) async throws -> SessionID {
+        let id = SessionID.random()
+        try await query(
+            """
+            INSERT INTO app.therapy_sessions (id, patient_id, therapist_id)
+            VALUES (\(id.rawValue), \(patient.rawValue), \(therapist?.rawValue))
+            """)
+        return id
+    }
+
+    /// Reports progress as a pipeline does.
+    ///
+    /// - Returns: The version that stands afterwards.
+    @discardableResult
+    public func report(
+        _ session: SessionID, _ status: SessionStatus, _ progress: Int, message: String? = nil, error: String? = nil
+    ) async throws -> Int64 {
+        try await query(
+            """
+            SELECT app.report_progress(
+                \(session.rawValue), \(status.rawValue), \(Int32(progress)), \(message), \(error)) AS version
+            """,
+            as: "therapybridge_pipeline"
+        )[0].decode("version", as: Int64.self)
+    }
+}
+
+/// Lends a database with the present schema.
+public func withDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
+    let (cluster, name) = try await TestCluster.shared.makeDatabase()
+    return try await lend(TestDatabase(cluster: cluster, name: name), to: body)
+}
+
+/// Lends a database without any schema.
+public func withBareDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
+    let (cluster, name) = try await TestCluster.shared.makeBareDatabase()
+    return try await lend(TestDatabase(cluster: cluster, name: name), to: body)
+}
+
+private func lend<Result>(
+    _ database: TestDatabase, to body: (TestDatabase) async throws -> Result
+) async throws -> Result {
+    do {
+        let result = try await body(database)
+        try await TestCluster.shared.drop(database.name)
+        return result
+    } catch {
+        // The test has failed already; what is left goes with the cluster.
+        try? await TestCluster.shared.drop(database.name)
+        throw error
+    }
+}

@@ -1,0 +1,91 @@
+import App
+
+import Credentials
+public import Domain
+public import Foundation
+import Postgres
+
+/// A server of one test's own, on a free port, in this process.
+public struct TestServer: Sendable {
+    public let database: TestDatabase
+    public let port: Int
+    /// Where recordings are stored.
+    public let uploads: URL
+
+    static let jwtSecret = "a secret of tests, and of tests alone"
+
+    public var baseURL: String { "http://127.0.0.1:\(port)" }
+
+    /// An access token, under a sign-in of its own.
+    public func token(
+        _ user: UserID, lifetime: Duration = .seconds(600)
+    ) async throws -> String {
+        try await signIn(user, lifetime: lifetime).token
+    }
+
+    /// An access token, and the sign-in that it stands under.
+    public func signIn(
+        _ user: UserID, lifetime: Duration = .seconds(600)
+    ) async throws -> (token: String, signIn: SignInID) {
+        let signIn = SignInID.random()
+        try await database.query(
+            """
+            INSERT INTO app.auth_sessions (id, user_id, expires_at)
+            VALUES (\(signIn.rawValue), \(user.rawValue), now() + interval '1 day')
+            """)
+        let claims = AccessClaims(user: user, signIn: signIn, expiresAt: .now().advanced(by: lifetime))
+        return (try await AccessTokens(secret: Self.jwtSecret).issue(claims), signIn)
+    }
+}
+
+/// Lends a running server over a database of its own.
+///
+/// - Parameters:
+///   - environment: Settings beside those that the test needs anyway.
+///   - runsWorker: Also works on the queue.
+public func withServer<Result: Sendable>(
+    _ environment: [String: String] = [:], runsWorker: Bool = false,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
+) async throws -> Result {
+    try await withDatabase { database in
+        try await withServer(over: database, environment, runsWorker: runsWorker, body)
+    }
+}
+
+/// Lends a running server over a database that is there already.
+public func withServer<Result: Sendable>(
+    over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
+) async throws -> Result {
+    let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
+    defer { try? FileManager.default.removeItem(at: uploads) }
+    let settings = try Settings(
+        SettingsReader(
+            environment: [
+                "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": TestServer.jwtSecret,
+                "UPLOAD_DIR": uploads.path(percentEncoded: false), "PORT": "0", "SHUTDOWN_TIMEOUT": "5",
+            ].merging(environment) { _, new in new }))
+    let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+    let server = Server(
+        settings: settings, runsWorker: runsWorker, logger: quietLogger, handlesSignals: false,
+        onListening: { continuation.yield($0) })
+    return try await withThrowingTaskGroup(of: Result?.self) { group in
+        group.addTask {
+            defer { continuation.finish() }
+            try await server.run()
+            return nil
+        }
+        group.addTask {
+            guard let port = await ports.first(where: { _ in true }) else { return nil }
+            return try await body(TestServer(database: database, port: port, uploads: uploads))
+        }
+        defer { group.cancelAll() }
+        while let finished = try await group.next() {
+            if let result = finished { return result }
+        }
+        throw ServerDidNotStart()
+    }
+}
+
+/// The server ended before the test did.
+struct ServerDidNotStart: Error {}
