@@ -12,13 +12,17 @@ struct ChangeRelay<Source: ChangeSource>: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            for await event in source.events() {
-                hub?.receive(event)
-                switch event {
-                case .workWaiting, .resync: callWorker()
-                case .hints, .rightsChanged, .degraded: break
-                }
+            for await events in source.events() {
+                for event in events { relay(event) }
             }
+        }
+    }
+
+    private func relay(_ event: ChangeEvent) {
+        hub?.receive(event)
+        switch event {
+        case .workWaiting, .resync: callWorker()
+        case .hints, .rightsChanged, .degraded: break
         }
     }
 }

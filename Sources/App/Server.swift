@@ -110,10 +110,10 @@ public struct Server: Sendable {
     }
 
     private func listener() throws -> PostgresListener {
-        PostgresListener(
+        try PostgresListener(
             configuration: try PostgresConfiguration(
                 connectionString: settings.databaseListenURL, applicationName: "therapybridge listener", logger: logger),
-            channels: [PostgresChangeSource.channel], logger: logger)
+            channels: [PostgresChangeSource.channel])
     }
 
     private func recordingStore() async throws -> RecordingStore {

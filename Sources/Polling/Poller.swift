@@ -105,7 +105,8 @@ public final class Poller: SerialExecutor, Sendable {
     ///
     /// - Returns: what `cancelDeadline(_:)` needs.
     @discardableResult
-    public func schedule(at deadline: ContinuousClock.Instant, _ closure: @escaping @Sendable () -> Void) -> DeadlineID {
+    public func schedule(at deadline: ContinuousClock.Instant, _ closure: @escaping @Sendable () -> Void) -> DeadlineID
+    {
         let (id, mustWake) = shared.withLock { shared in
             let earliest = shared.deadlines.next()
             let id = shared.deadlines.insert(closure, at: deadline)

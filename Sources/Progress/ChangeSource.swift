@@ -33,9 +33,9 @@ public enum ChangeEvent: Sendable, Equatable {
 ///
 /// Hints may be lost, doubled, late or forged; a source owes only a ``ChangeEvent/resync`` after a gap that it knows of.
 public protocol ChangeSource: Sendable {
-    associatedtype Events: AsyncSequence<ChangeEvent, Never> & Sendable
+    associatedtype Events: AsyncSequence<[ChangeEvent], Never> & Sendable
 
-    /// The events, for one consumer.
+    /// The events, for one consumer, as many at once as have come in since it last asked.
     func events() -> Events
 }
 

@@ -7,7 +7,17 @@ public struct PostgresChangeSource: ChangeSource {
 
     private let listener: PostgresListener
 
+    /// Takes the events of a listener, which has to listen on ``channel``.
     public init(listener: PostgresListener) { self.listener = listener }
 
-    public func events() -> AsyncStream<ChangeEvent> { AsyncStream { _ in } }
+    public func events() -> some AsyncSequence<[ChangeEvent], Never> & Sendable {
+        listener.events().map { event in
+            switch event {
+            // LISTEN took effect just now: what was committed before was heard by nobody.
+            case .live, .overflow: [.resync]
+            case .degraded: [.degraded]
+            case .notifications(let notifications): NotificationPayload.events(in: notifications.lazy.map(\.payload))
+            }
+        }
+    }
 }

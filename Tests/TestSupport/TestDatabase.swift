@@ -86,26 +86,27 @@ public struct TestDatabase: Sendable {
 
 /// Lends a database with the present schema.
 public func withDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
-    let (cluster, name) = try await TestCluster.shared.makeDatabase()
-    return try await lend(TestDatabase(cluster: cluster, name: name), to: body)
+    try await lend(TestCluster.shared.makeDatabase, to: body)
 }
 
 /// Lends a database without any schema.
 public func withBareDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
-    let (cluster, name) = try await TestCluster.shared.makeBareDatabase()
-    return try await lend(TestDatabase(cluster: cluster, name: name), to: body)
+    try await lend(TestCluster.shared.makeBareDatabase, to: body)
 }
 
 private func lend<Result>(
-    _ database: TestDatabase, to body: (TestDatabase) async throws -> Result
+    _ make: () async throws -> (LocalPostgres, name: String), to body: (TestDatabase) async throws -> Result
 ) async throws -> Result {
+    await Turnstile.databases.enter()
+    defer { Turnstile.databases.leave() }
+    let (cluster, name) = try await make()
     do {
-        let result = try await body(database)
-        try await TestCluster.shared.drop(database.name)
+        let result = try await body(TestDatabase(cluster: cluster, name: name))
+        try await TestCluster.shared.drop(name)
         return result
     } catch {
         // The test has failed already; what is left goes with the cluster.
-        try? await TestCluster.shared.drop(database.name)
+        try? await TestCluster.shared.drop(name)
         throw error
     }
 }

@@ -64,6 +64,7 @@ public func withServer<Result: Sendable>(
             environment: [
                 "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": TestServer.jwtSecret,
                 "UPLOAD_DIR": uploads.path(percentEncoded: false), "PORT": "0", "SHUTDOWN_TIMEOUT": "5",
+                "DATABASE_POOL_SIZE": "4",
             ].merging(environment) { _, new in new }))
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let server = Server(

@@ -19,8 +19,6 @@ struct Problem: Error, Sendable {
         case tooLarge = "too-large"
         case unsupportedMedia = "unsupported-media"
         case invalid = "invalid-value"
-        case upgradeRequired = "upgrade-required"
-        case tooManyRequests = "too-many-requests"
         case internalError = "internal-error"
         case storageFull = "storage-full"
         case unavailable
@@ -37,8 +35,6 @@ struct Problem: Error, Sendable {
             case .tooLarge: .contentTooLarge
             case .unsupportedMedia: .unsupportedMediaType
             case .invalid: .unprocessableContent
-            case .upgradeRequired: .upgradeRequired
-            case .tooManyRequests: .tooManyRequests
             case .internalError: .internalServerError
             case .storageFull: .init(code: 507, reasonPhrase: "Insufficient Storage")
             case .unavailable: .serviceUnavailable
@@ -59,8 +55,6 @@ struct Problem: Error, Sendable {
             case .tooLarge: "Too large"
             case .unsupportedMedia: "Not an accepted recording"
             case .invalid: "A value is not valid"
-            case .upgradeRequired: "Upgrade required"
-            case .tooManyRequests: "Too many requests"
             case .internalError: "Something went wrong here"
             case .storageFull: "No room for the recording"
             case .unavailable: "Not available right now"
@@ -82,7 +76,6 @@ struct Problem: Error, Sendable {
         // RFC 9110, 15.5.2: a 401 "MUST send a WWW-Authenticate header field".
         case .unauthorized: headers[.wwwAuthenticate] = "Bearer"
         case .unavailable: headers[.retryAfter] = "2"
-        case .tooManyRequests: headers[.retryAfter] = "5"
         default: break
         }
     }

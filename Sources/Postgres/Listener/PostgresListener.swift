@@ -1,0 +1,279 @@
+import Logging
+public import ServiceLifecycle
+import Synchronization
+
+/// Hears what `NOTIFY` sends, over one connection of its own.
+///
+/// After each connect it sends LISTEN, proves by one NOTIFY to itself that notifications come through, and only then
+/// says `live`; whatever was committed before is for the consumer to read. From then on nothing is missed without a
+/// `degraded` or an `overflow` to tell of it.
+///
+/// A quiet connection is asked after ten seconds whether it still listens. A lost one is made again, with growing pauses
+/// of at most five seconds.
+public final class PostgresListener: Service, Sendable {
+    private let configuration: PostgresConfiguration
+    private let channels: [String]
+    private let timing: ListenerStateMachine.Timing
+    private let runtime: PostgresRuntime
+    private let mailbox: ListenerMailbox
+    private let state = Mutex(State())
+
+    private struct State {
+        var isLive = false
+        var isConsumed = false
+        var statistics = PostgresListenerStatistics()
+    }
+
+    /// Makes a listener, which `run()` sets to work.
+    ///
+    /// - Parameters:
+    ///   - configuration: how to reach the database: directly, as poolers in transaction mode lose notifications.
+    ///   - channels: what to LISTEN to.
+    ///   - bufferLimit: how many notifications may wait for the consumer.
+    /// - Throws: `PostgresError` when the process cannot start the thread for its connections.
+    public convenience init(
+        configuration: PostgresConfiguration,
+        channels: [String],
+        bufferLimit: Int = 16_384
+    ) throws {
+        try self.init(configuration: configuration, channels: channels, bufferLimit: bufferLimit, timing: .init())
+    }
+
+    init(
+        configuration: PostgresConfiguration,
+        channels: [String],
+        bufferLimit: Int,
+        timing: ListenerStateMachine.Timing
+    ) throws {
+        var configuration = configuration
+        // A standby refuses LISTEN.
+        configuration.targetSessionAttributes = "read-write"
+        configuration.tcpUserTimeout = .seconds(10)
+        configuration.queryTimeout = timing.answer
+        configuration.pooler = configuration.pooler == .transaction ? .transaction : .off
+        self.configuration = configuration
+        self.channels = channels
+        self.timing = timing
+        self.runtime = try .shared()
+        self.mailbox = ListenerMailbox(limit: bufferLimit)
+    }
+
+    /// What happens, for one consumer; it ends when the listener does.
+    ///
+    /// Notifications that come in while the consumer is busy are handed over together, so a slow consumer gets few and
+    /// long batches and never an endless buffer.
+    ///
+    /// - Precondition: called once.
+    public func events() -> some AsyncSequence<ListenerEvent, Never> & Sendable {
+        let isFirst = state.withLock { state in
+            defer { state.isConsumed = true }
+            return !state.isConsumed
+        }
+        precondition(isFirst, "a listener has one consumer")
+        return ListenerEvents(mailbox: mailbox)
+    }
+
+    /// Whether everything that is sent is heard at the moment.
+    public var isLive: Bool { state.withLock { $0.isLive } }
+
+    /// What the listener has done.
+    public var statistics: PostgresListenerStatistics { state.withLock { $0.statistics } }
+
+    /// Listens until the graceful shutdown or the task's cancellation; then the events end.
+    public func run() async throws {
+        await cancelWhenGracefulShutdown { await self.listen() }
+        mailbox.finish()
+    }
+
+    // MARK: Carrying out what the state machine says
+
+    private func listen() async {
+        var machine = ListenerStateMachine(timing: timing, now: .now)
+        var action = machine.start()
+        var link = ListenerLink()
+        var connection: PostgresConnection?
+        while !Task.isCancelled {
+            do {
+                switch action {
+                case .connect:
+                    link = ListenerLink()
+                    connection = try await connect(link)
+                    action = machine.connected()
+                case .listen:
+                    let isDirect = try await startListening(connection, link)
+                    action = machine.listening(isDirect: isDirect, now: .now)
+                case .prove(let overSecondConnection, let deadline):
+                    try await prove(link, connection, overSecondConnection: overSecondConnection, until: deadline)
+                    action = machine.proved(now: .now)
+                case .goLive(let deadline):
+                    noteLive()
+                    action = .wait(until: deadline)
+                case .wait(let deadline):
+                    switch await link.waitForSilence(until: deadline, on: runtime.poller) {
+                    case .heard, .proved: action = machine.heard(now: .now)
+                    case .silent: action = machine.silent(now: .now)
+                    case .closed: throw Failure(.connectionLost)
+                    }
+                case .check(let deadline):
+                    try await check(connection, until: deadline)
+                    action = machine.confirmed(now: .now)
+                case .retreat(let trouble, let deadline):
+                    noteDegraded(trouble)
+                    await connection?.close()
+                    connection = nil
+                    try? await Task.sleep(until: deadline, clock: .continuous)
+                    action = machine.paused(now: .now)
+                }
+            } catch {
+                let failure = error as? Failure ?? Failure(.connectionLost, cause: error)
+                log(failure)
+                action = machine.failed(failure.trouble, now: .now, jitter: .random(in: 0...1))
+            }
+        }
+        state.withLock { $0.isLive = false }
+        await connection?.close()
+    }
+
+    private struct Failure: Error {
+        let trouble: ListenerTrouble
+        let cause: (any Error)?
+
+        init(_ trouble: ListenerTrouble, cause: (any Error)? = nil) {
+            self.trouble = trouble
+            self.cause = cause
+        }
+    }
+
+    private func connect(_ link: ListenerLink) async throws -> PostgresConnection {
+        let connector = Connector(
+            configuration: configuration, runtime: runtime,
+            onNotification: { [mailbox, weak self] notification in
+                guard link.received(notification) else { return }
+                let hasOverflown = mailbox.add(notification)
+                self?.noteNotification(hasOverflown: hasOverflown)
+            },
+            onClose: { _ in link.closed() })
+        do {
+            let core = try await connector.connect()
+            return PostgresConnection(core: core, defaultTimeout: configuration.queryTimeout)
+        } catch {
+            throw Failure(.cannotConnect, cause: error)
+        }
+    }
+
+    /// LISTEN commits before anything is proved, and so before the consumer reads.
+    ///
+    /// - Returns: whether the server process that answers is the one that the connection's start-up named. A pooler
+    ///   names one of its own making.
+    private func startListening(_ connection: PostgresConnection?, _ link: ListenerLink) async throws -> Bool {
+        guard let connection else { throw Failure(.connectionLost) }
+        let statements = (channels + [link.privateChannel]).map { "LISTEN \(quotedIdentifier($0))" }
+        do {
+            try await connection.executeScript(statements.joined(separator: "; "))
+            let processID = try await connection.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
+            return await connection.backendProcessID == processID
+        } catch {
+            throw Failure(.cannotListen, cause: error)
+        }
+    }
+
+    private func prove(
+        _ link: ListenerLink,
+        _ connection: PostgresConnection?,
+        overSecondConnection: Bool,
+        until deadline: ContinuousClock.Instant
+    ) async throws {
+        guard let connection else { throw Failure(.connectionLost) }
+        let notify: PostgresQuery = "SELECT pg_notify(\(link.privateChannel), \(link.proof))"
+        do {
+            if overSecondConnection {
+                try await PostgresConnection.withConnection(configuration) { _ = try await $0.query(notify) }
+            } else {
+                _ = try await connection.query(notify)
+            }
+        } catch {
+            throw Failure(.notProved, cause: error)
+        }
+        switch await link.waitForProof(until: deadline, on: runtime.poller) {
+        case .proved: return
+        case .heard, .silent: throw Failure(.notProved)
+        case .closed: throw Failure(.connectionLost)
+        }
+    }
+
+    private func check(_ connection: PostgresConnection?, until deadline: ContinuousClock.Instant) async throws {
+        guard let connection else { throw Failure(.connectionLost) }
+        let answer: Set<String>
+        do {
+            let rows = try await connection.query(
+                "SELECT pg_listening_channels()", timeout: max(.milliseconds(1), deadline - .now))
+            answer = Set(try rows.map { try $0.decode(0, as: String.self) })
+        } catch {
+            throw Failure(.notListening, cause: error)
+        }
+        guard answer.isSuperset(of: channels) else { throw Failure(.notListening) }
+    }
+
+    // MARK: Telling
+
+    private func noteLive() {
+        state.withLock { state in
+            state.isLive = true
+            state.statistics.livePeriods += 1
+        }
+        mailbox.goLive()
+        configuration.logger.info("listening for notifications")
+    }
+
+    private func noteDegraded(_ trouble: ListenerTrouble) {
+        let wasLive = state.withLock { state in
+            defer { state.isLive = false }
+            state.statistics.failures += 1
+            return state.isLive
+        }
+        mailbox.degrade(trouble)
+        if wasLive {
+            configuration.logger.warning("not listening any more", metadata: ["trouble": "\(trouble.rawValue)"])
+        }
+    }
+
+    private func noteNotification(hasOverflown: Bool) {
+        state.withLock { state in
+            state.statistics.notifications += 1
+            if hasOverflown { state.statistics.overflows += 1 }
+        }
+    }
+
+    private func log(_ failure: Failure) {
+        var metadata: Logger.Metadata = ["trouble": "\(failure.trouble.rawValue)"]
+        if let cause = failure.cause as? PostgresError { metadata["error"] = "\(cause.description)" }
+        configuration.logger.debug("the listener starts anew", metadata: metadata)
+    }
+}
+
+/// What a listener has done since its start.
+public struct PostgresListenerStatistics: Hashable, Sendable {
+    /// How often it went live; one less is the number of reconnects.
+    public var livePeriods = 0
+    /// How often an attempt or a connection failed.
+    public var failures = 0
+    /// Notifications that came in.
+    public var notifications = 0
+    /// How often the buffer overflowed.
+    public var overflows = 0
+}
+
+/// The events of a listener.
+struct ListenerEvents: AsyncSequence, Sendable {
+    let mailbox: ListenerMailbox
+
+    struct Iterator: AsyncIteratorProtocol {
+        let mailbox: ListenerMailbox
+
+        func next() async -> ListenerEvent? { await mailbox.next() }
+
+        func next(isolation _: isolated (any Actor)?) async throws(Never) -> ListenerEvent? { await mailbox.next() }
+    }
+
+    func makeAsyncIterator() -> Iterator { Iterator(mailbox: mailbox) }
+}
