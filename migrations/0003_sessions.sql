@@ -49,6 +49,25 @@ CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
 COMMENT ON TABLE app.session_leases IS
     'One row for each session that waits for a worker (worker is null) or is with one. So session_progress needs no index';
 
+-- A file cannot be removed in a transaction. So the one that deletes a session, whoever does it, leaves word of the file
+-- here, and a server removes the file and then the row.
+CREATE TABLE app.discarded_recordings (
+    recording    text PRIMARY KEY,
+    discarded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE app.discarded_recordings IS 'Recordings of deleted sessions, whose files are still to be removed';
+
+CREATE FUNCTION app.discard_recording() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO discarded_recordings (recording) VALUES (OLD.recording) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
+    FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
+
+GRANT SELECT, DELETE ON app.discarded_recordings TO therapybridge_server;
 GRANT SELECT, INSERT, DELETE ON app.therapy_sessions TO therapybridge_server;
 GRANT UPDATE (therapist_id, session_date, filename, media_type, bytes, sha256, duration_seconds, recording)
     ON app.therapy_sessions TO therapybridge_server;

@@ -55,7 +55,7 @@ public struct Server: Sendable {
         var services: [any Service] = [
             pool, listener,
             ChangeRelay(source: PostgresChangeSource(listener: listener), hub: hub, callWorker: { call.yield() }),
-            UploadJanitor(progress: progress, recordings: recordings, logger: logger),
+            Janitor(progress: progress, sessions: sessions, recordings: recordings, logger: logger),
         ]
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))

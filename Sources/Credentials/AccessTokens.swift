@@ -37,13 +37,18 @@ public struct AccessTokens: Sendable {
 
     /// Issues a token.
     ///
-    /// - Parameter claims: Who, under which sign-in, until when. The expiry is cut to whole seconds.
+    /// - Parameter claims: Who, under which sign-in, until when. The expiry is raised to a whole second.
+    /// - Returns: The token.
+    /// - Throws: The library's error; a key that was accepted does not fail.
     public func issue(_ claims: AccessClaims) async throws -> String {
-        try await keys.sign(
+        // RFC 7519, 2 allows a NumericDate to have a fraction; not every client's library does.
+        let expiry = Date(timeIntervalSince1970: claims.expiresAt.date.timeIntervalSince1970.rounded(.up))
+        let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down))
+        return try await keys.sign(
             Payload(
                 iss: IssuerClaim(value: Self.party), aud: AudienceClaim(value: [Self.party]),
                 sub: SubjectClaim(value: claims.user.description), sid: claims.signIn.description,
-                iat: IssuedAtClaim(value: Date()), exp: ExpirationClaim(value: claims.expiresAt.date)))
+                iat: IssuedAtClaim(value: now), exp: ExpirationClaim(value: expiry)))
     }
 
     /// Verifies a token.

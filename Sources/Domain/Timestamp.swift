@@ -69,9 +69,10 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
     }
 
     /// Parses RFC 3339 with any offset and up to nine digits of fraction, or a bare `YYYY-MM-DD` as midnight UTC; nil
-    /// when `text` is neither.
+    /// when `text` is neither, or lies outside of the years 1 to 9999 of UTC, which four digits could not write.
     public init?(rfc3339 text: String) {
         let full = /(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d))?/
+            .asciiOnlyDigits()
         guard let match = text.wholeMatch(of: full)?.output,
             let year = Int64(match.1), let month = Int64(match.2), let day = Int64(match.3),
             let days = CivilDate(year: year, month: month, day: day)?.daysSinceEpoch
@@ -94,6 +95,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
                 microseconds = Int64(fraction.prefix(6).padding(toLength: 6, withPad: "0", startingAt: 0)) ?? 0
             }
         }
+        guard (-62_135_596_800..<253_402_300_800).contains(seconds) else { return nil }
         self.init(microsecondsSinceEpoch: seconds * 1_000_000 + microseconds)
     }
 

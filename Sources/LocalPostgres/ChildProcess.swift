@@ -36,6 +36,7 @@ final class ChildProcess: Sendable {
     ///   - environment: the whole environment of the child.
     ///   - outputPath: the file that receives standard output and standard error, appended.
     ///   - holdsInput: gives the child a pipe on standard input, or `/dev/null` when false.
+    /// - Returns: the child, which runs.
     /// - Throws: `LocalPostgresError` with the reason of the system.
     static func start(
         _ arguments: [String],

@@ -66,6 +66,7 @@ public final class LocalPostgres: Sendable {
     ///   - fsync: false trades safety against a crash of the machine for speed; for tests.
     ///   - listensOnLoopback: also listen on a free port of `127.0.0.1`.
     ///   - logger: told when the server starts and stops.
+    /// - Returns: the running server.
     /// - Throws: `LocalPostgresError` when PostgreSQL is missing, another server has the directory, or the start fails.
     public static func start(
         directory: String,
@@ -93,6 +94,7 @@ public final class LocalPostgres: Sendable {
     ///   - database: the database's name.
     ///   - user: the role's name.
     ///   - password: the role's password; nil means the superuser's.
+    /// - Returns: the connection string, with the password in it.
     public func loopbackConnectionString(
         database: String = "postgres",
         user: String = "postgres",
@@ -123,6 +125,7 @@ public final class LocalPostgres: Sendable {
     /// Stops the server and starts it again on the same socket and port.
     ///
     /// - Parameter mode: how it is stopped.
+    /// - Throws: `LocalPostgresError` when it does not end, or does not become ready again.
     public func restart(mode: StopMode = .fast) async throws {
         try await turn.take {
             try await self.stopServer(mode: mode, timeout: .seconds(30))

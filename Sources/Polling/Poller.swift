@@ -145,7 +145,9 @@ public final class Poller: SerialExecutor, Sendable {
         }
     }
 
-    /// Changes what a descriptor is watched for; on the thread only. Costs nothing when nothing changes.
+    /// Changes what a descriptor is watched for; on the thread only.
+    ///
+    /// Costs nothing when nothing changes.
     public func setInterest(_ interest: PollInterest, of descriptor: CInt) throws {
         checkIsolated()
         guard let token = unsafe table.setInterest(interest, of: descriptor) else { return }
@@ -154,9 +156,10 @@ public final class Poller: SerialExecutor, Sendable {
         }
     }
 
-    /// Stops watching a descriptor; on the thread only. One that is not watched is no error.
+    /// Stops watching a descriptor; on the thread only.
     ///
-    /// Readiness that the kernel has reported already is dropped, so the handler is not called again.
+    /// One that is not watched is no error. Readiness that the kernel has reported already is dropped, so the
+    /// handler is not called again.
     public func unwatch(_ descriptor: CInt) {
         checkIsolated()
         guard unsafe table.remove(descriptor) else { return }

@@ -22,17 +22,23 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
     /// How long to try to connect, over all addresses; 5 s.
     public var connectTimeout: Duration
 
-    /// How long a query may take where the call does not say; 10 s. Nil means for ever.
+    /// How long a query may take where the call does not say; 10 s.
+    ///
+    /// Nil means for ever.
     public var queryTimeout: Duration?
 
-    /// `statement_timeout` on the server, which ends a statement that nobody waits for any more; nil leaves the role's
-    /// setting. Not sent through a pooler.
+    /// `statement_timeout` on the server, which ends a statement that nobody waits for any more; nil leaves the
+    /// role's setting.
+    ///
+    /// Not sent through a pooler.
     public var statementTimeout: Duration?
 
     /// Further settings for each session, sent at connection; not through a pooler.
     public var sessionSettings: [String: String]
 
-    /// How many statements each connection keeps prepared; 256. Through a pooler none are.
+    /// How many statements each connection keeps prepared; 256.
+    ///
+    /// Through a pooler none are.
     public var statementCacheSize: Int
 
     /// `read-write` refuses a standby; nil takes what the connection string says.

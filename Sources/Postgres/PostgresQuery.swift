@@ -71,6 +71,7 @@ public struct PostgresQuery: Hashable, Sendable, ExpressibleByStringInterpolatio
 /// A name in double quotes, with those inside doubled.
 ///
 /// - Parameter name: the name; a NUL in it is refused when the query is run.
+/// - Returns: the quoted name.
 func quotedIdentifier(_ name: String) -> String {
     "\"" + name.replacing("\"", with: "\"\"") + "\""
 }

@@ -69,10 +69,12 @@ public struct RecordingStore: Sendable {
         }
     }
 
-    /// Removes a recording. One that is not there is as good as removed.
-    public func remove(key: String) async {
+    /// Removes a recording; one that is not there is as good as removed.
+    ///
+    /// - Throws: `FileSystemError` when it is there and stays.
+    public func remove(key: String) async throws {
         guard let path = path(of: key) else { return }
-        await remove(path)
+        _ = try await FileSystem.shared.removeItem(at: path, strategy: .sequential)
     }
 
     /// Removes what writers left behind that were killed: files that are still temporary and have not grown for an hour.

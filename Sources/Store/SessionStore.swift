@@ -122,6 +122,34 @@ public struct SessionStore: Sendable {
             """) > 0
     }
 
+    /// Takes a session whose upload has failed for another upload, in one transaction.
+    ///
+    /// The session's row is locked first: of two that come at once, the second finds it taken.
+    ///
+    /// - Returns: False when the session is not failed, has a recording, or is no more.
+    public func beginAgain(_ id: SessionID, date: Timestamp?, filename: String, mediaType: String) async throws -> Bool {
+        try await pool.withTransaction { connection in
+            _ = try await connection.query(
+                "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR UPDATE")
+            // Statements of their own: one begun before the lock would not see what the first has done.
+            let begun = try await connection.query(
+                """
+                SELECT app.report_progress(p.session_id, 'pending', 0)
+                FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id
+                WHERE t.id = \(id) AND t.recording IS NULL AND p.status = 'failed'
+                """)
+            guard begun.first != nil else { return false }
+            _ = try await connection.execute(
+                """
+                UPDATE app.therapy_sessions
+                SET session_date = coalesce(\(date)::timestamptz, session_date), filename = \(filename),
+                    media_type = \(mediaType)
+                WHERE id = \(id)
+                """)
+            return true
+        }
+    }
+
     /// Enters the recording of a session and says that it waits for a worker, in one transaction: a worker never finds
     /// the one without the other.
     public func enter(_ recording: StoredRecording, of session: SessionID) async throws {
@@ -159,10 +187,21 @@ public struct SessionStore: Sendable {
 
     /// Deletes a session with all that belongs to it in the database, and ends its streams.
     ///
-    /// - Returns: The key of its recording, which is now nobody's: nil when it had none.
-    public func delete(_ session: SessionID) async throws -> String? {
-        try await pool.query("DELETE FROM app.therapy_sessions WHERE id = \(session) RETURNING recording")
-            .first?.decode("recording", as: String?.self)
+    /// Its recording is among the ``discardedRecordings()`` from the same moment on.
+    public func delete(_ session: SessionID) async throws {
+        _ = try await pool.execute("DELETE FROM app.therapy_sessions WHERE id = \(session)")
+    }
+
+    /// The keys of recordings whose sessions were deleted, and whose files are still to be removed; at most 100.
+    public func discardedRecordings() async throws -> [String] {
+        try await pool.query(
+            "SELECT recording FROM app.discarded_recordings ORDER BY discarded_at LIMIT 100"
+        ).map { try $0.decode("recording", as: String.self) }
+    }
+
+    /// Notes that the file of a discarded recording is gone.
+    public func forgetDiscarded(recording key: String) async throws {
+        _ = try await pool.execute("DELETE FROM app.discarded_recordings WHERE recording = \(key)")
     }
 
     /// Notes how long a recording turned out to be.

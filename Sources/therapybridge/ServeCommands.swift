@@ -1,5 +1,6 @@
 import App
 import ArgumentParser
+import Foundation
 import Logging
 
 struct Serve: AsyncParsableCommand {
@@ -34,7 +35,10 @@ struct Dev: AsyncParsableCommand {
 
     func run() async throws {
         let logger = try startLogging()
-        try await DevelopmentServer(directory: directory, logger: logger) { print($0) }.run()
+        // Written at once: whoever pipes this waits for the address.
+        try await DevelopmentServer(directory: directory, logger: logger) { line in
+            FileHandle.standardOutput.write(Data((line + "\n").utf8))
+        }.run()
     }
 }
 

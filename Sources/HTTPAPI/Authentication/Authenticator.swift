@@ -20,8 +20,11 @@ struct Authenticator: RouterMiddleware {
             // The first credential present decides: a bad header is not rescued by a good cookie.
             if let token = bearerToken(in: header) { context.claims = await tokens.verify(token) }
         } else if let cookie = request.cookies[SignInCookies.accessName]?.value {
-            try checkOrigin(of: request)
-            context.claims = await tokens.verify(cookie)
+            if isFromOurPage(request) {
+                context.claims = await tokens.verify(cookie)
+            } else {
+                context.isOriginRefused = true
+            }
         }
         return try await next(request, context)
     }
@@ -35,11 +38,8 @@ struct Authenticator: RouterMiddleware {
 
     /// A cookie comes with every request, whoever's page caused it. So an unsafe method has to come from a page of ours:
     /// browsers send `Origin` with each of those, and a page cannot forge it.
-    private func checkOrigin(of request: Request) throws {
-        guard !request.method.isSafe else { return }
-        guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
-            throw Problem(.originForbidden, "A request with a cookie has to come from this server's own pages.")
-        }
+    private func isFromOurPage(_ request: Request) -> Bool {
+        request.method.isSafe || request.headers[.origin].map(settings.allows(origin:)) ?? false
     }
 }
 
@@ -50,6 +50,7 @@ struct UserLoader: RouterMiddleware {
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
+        if context.isOriginRefused { throw Problem.originForbidden }
         guard let claims = context.claims,
             let (account, isSignedIn) = try await users.account(of: claims.user, signIn: claims.signIn), isSignedIn
         else { throw Problem.unauthorized }

@@ -8,6 +8,9 @@ struct AppContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// What the access token says, if a valid one came with the request.
     var claims: AccessClaims?
+    /// A cookie came with an unsafe method and not from a page of ours. It is an error where signing in is asked for:
+    /// signing in itself does not depend on a cookie.
+    var isOriginRefused = false
     /// The signed-in user, once the database was asked.
     var user: User?
 
@@ -23,6 +26,7 @@ struct TokenContext: ChildRequestContext {
     let claims: AccessClaims
 
     init(context: AppContext) throws {
+        if context.isOriginRefused { throw Problem.originForbidden }
         guard let claims = context.claims else { throw Problem.unauthorized }
         coreContext = context.coreContext
         self.claims = claims

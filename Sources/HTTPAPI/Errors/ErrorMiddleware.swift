@@ -64,7 +64,9 @@ struct ErrorMiddleware: RouterMiddleware {
 
     private static func sentence(_ error: PostgresError) -> String {
         let text = error.server?.message ?? "The database refuses this."
-        return text.prefix(1).uppercased() + text.dropFirst() + (text.hasSuffix(".") ? "" : ".")
+        // A field's name stays as it is written in the request.
+        let beginning = text.contains(/^[a-z_]+:/) ? String(text.prefix(1)) : text.prefix(1).uppercased()
+        return beginning + text.dropFirst() + (text.hasSuffix(".") ? "" : ".")
     }
 
     private static func problem(for malformation: MultipartParser.Malformation) -> Problem {

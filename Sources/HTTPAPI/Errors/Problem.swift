@@ -18,6 +18,7 @@ struct Problem: Error, Sendable {
         case conflict
         case tooLarge = "too-large"
         case unsupportedMedia = "unsupported-media"
+        case noSuchRange = "range-not-satisfiable"
         case invalid = "invalid-value"
         case internalError = "internal-error"
         case storageFull = "storage-full"
@@ -34,6 +35,7 @@ struct Problem: Error, Sendable {
             case .conflict: .conflict
             case .tooLarge: .contentTooLarge
             case .unsupportedMedia: .unsupportedMediaType
+            case .noSuchRange: .rangeNotSatisfiable
             case .invalid: .unprocessableContent
             case .internalError: .internalServerError
             case .storageFull: .init(code: 507, reasonPhrase: "Insufficient Storage")
@@ -54,6 +56,7 @@ struct Problem: Error, Sendable {
             case .conflict: "Not in the present state"
             case .tooLarge: "Too large"
             case .unsupportedMedia: "Not an accepted recording"
+            case .noSuchRange: "No such range"
             case .invalid: "A value is not valid"
             case .internalError: "Something went wrong here"
             case .storageFull: "No room for the recording"
@@ -84,6 +87,9 @@ struct Problem: Error, Sendable {
     static let unauthorized = Problem(.unauthorized, "Sign in, or send a valid access token.")
     /// The account has been deactivated.
     static let inactive = Problem(.inactive, "This account is inactive. Ask your administrator.")
+    /// A cookie came with a request that no page of ours has made.
+    static let originForbidden = Problem(
+        .originForbidden, "A request with a cookie has to come from this server's own pages.")
     /// The session is not the caller's to see, or to do this with.
     static let forbidden = Problem(.forbidden, "You may not do this with this session.")
     /// There is no such session.
@@ -124,10 +130,14 @@ extension Problem {
         headers[.contentType] = "application/problem+json"
         headers[.cacheControl] = "no-store"
         if closesConnection { headers[.connection] = "close" }
-        let body = Body(
-            type: type, title: kind.title, status: kind.status.code, detail: detail, requestID: requestID)
         return Response(
-            status: kind.status, headers: headers, body: ResponseBody(byteBuffer: JSON.encode(body)))
+            status: kind.status, headers: headers, body: ResponseBody(byteBuffer: body(requestID: requestID)))
+    }
+
+    /// The problem as JSON.
+    func body(requestID: String) -> ByteBuffer {
+        JSON.encode(
+            Body(type: type, title: kind.title, status: kind.status.code, detail: detail, requestID: requestID))
     }
 }
 

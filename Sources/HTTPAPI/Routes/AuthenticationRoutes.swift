@@ -42,7 +42,7 @@ struct AuthenticationRoutes: Sendable {
     }
 
     private struct Refresh: Decodable {
-        var refreshToken: String
+        var refreshToken: String?
 
         enum CodingKeys: String, CodingKey { case refreshToken = "refresh_token" }
     }
@@ -65,18 +65,19 @@ struct AuthenticationRoutes: Sendable {
         }
     }
 
-    /// The refresh token of the cookie, or else of the body. A cookie has to come from a page of ours.
+    /// The refresh token of the body, which a client sends on purpose, or else of the cookie, which its browser adds. A
+    /// cookie has to come from a page of ours.
     private func presentedToken(_ request: Request) async throws -> String {
+        let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
+        let hasBody = length > 0 || request.headers[.transferEncoding] != nil
+        if hasBody, let token = try await JSON.decode(Refresh.self, from: request).refreshToken { return token }
         if let cookie = request.cookies[SignInCookies.refreshName]?.value, !cookie.isEmpty {
             guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
-                throw Problem(.originForbidden, "A request with a cookie has to come from this server's own pages.")
+                throw Problem.originForbidden
             }
             return cookie
         }
-        if request.headers[.contentType] == nil, request.headers[.contentLength].flatMap({ Int($0) }) ?? 0 == 0 {
-            throw Problem(.unauthorized, "Send a refresh token.")
-        }
-        return try await JSON.decode(Refresh.self, from: request).refreshToken
+        throw hasBody ? Problem.invalid("refresh_token", "is missing.") : Problem(.unauthorized, "Send a refresh token.")
     }
 
     @Sendable private func logout(_ request: Request, _ context: UserContext) async throws -> Response {

@@ -43,8 +43,9 @@ struct RecordingRoute: Sendable {
             status = .partialContent
             headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(info.size)"
         case .unsatisfiable:
-            headers[.contentRange] = "bytes */\(info.size)"
-            return Response(status: .rangeNotSatisfiable, headers: headers)
+            var problem = Problem(.noSuchRange, "The recording has \(info.size) bytes.")
+            problem.headers[.contentRange] = "bytes */\(info.size)"
+            throw problem
         }
         let body = ResponseBody(contentLength: Int(range.count)) { writer in
             try await FileSystem.shared.withFileHandle(forReadingAt: path) { handle in
@@ -75,7 +76,8 @@ enum ByteRange: Equatable {
     ///
     /// "A server MAY ignore the Range header field": what is malformed, or asks for several ranges, gets the whole.
     init(_ header: String?, of size: Int64) {
-        guard let match = header?.wholeMatch(of: /\s*bytes=(\d{0,18})-(\d{0,18})\s*/)?.output,
+        let form = /\s*bytes=(\d{0,18})-(\d{0,18})\s*/.asciiOnlyDigits().ignoresCase()
+        guard let match = header?.wholeMatch(of: form)?.output,
             !(match.1.isEmpty && match.2.isEmpty)
         else {
             self = .whole

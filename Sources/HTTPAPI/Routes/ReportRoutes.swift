@@ -34,6 +34,9 @@ struct ReportRoutes: Sendable {
         guard let status = SessionStatus(rawValue: body.status) else {
             throw Problem.invalid("status", "is none of the statuses.")
         }
+        if let estimate = body.estimatedTimeRemaining, estimate > Int32.max {
+            throw Problem.invalid("estimated_time_remaining", "is too large.")
+        }
         for (name, text) in [("message", body.message), ("error", body.error)] where text?.contains("\0") == true {
             throw Problem.invalid(name, "may not hold a NUL character.")
         }

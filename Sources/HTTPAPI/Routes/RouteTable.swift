@@ -90,15 +90,16 @@ struct RouteTable {
         if method == .get { register(router, .head) { $0.createHeadResponse() } }
     }
 
-    /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not acceptable".
+    /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not acceptable";
+    /// "the most specific reference has precedence".
     static func checkAccept(of request: Request, against mediaType: String) throws {
         guard let accept = request.headers[.accept] else { return }
+        let ranges = accept.split(separator: ",").map { HeaderParameters(String($0)) }.filter { !$0.value.isEmpty }
+        if ranges.isEmpty { return }
         let type = mediaType.prefix { $0 != "/" }
-        let isMet = accept.split(separator: ",").contains { range in
-            let range = HeaderParameters(String(range))
-            let weight = range["q"].flatMap { Double($0) } ?? 1
-            return weight > 0 && ["*/*", "\(type)/*", mediaType].contains(range.value)
-        }
+        let decisive = [mediaType, "\(type)/*", "*/*"].lazy.compactMap { value in ranges.first { $0.value == value } }.first
+        // What is anything at all is met by whatever the client takes.
+        let isMet = decisive.map { ($0["q"].flatMap { Double($0) } ?? 1) > 0 } ?? (mediaType == "*/*")
         guard isMet else { throw Problem(.notAcceptable, "This answers with \(mediaType).") }
     }
 }

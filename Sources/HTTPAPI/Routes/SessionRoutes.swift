@@ -2,6 +2,7 @@ import Domain
 import Foundation
 import HTTPTypes
 import Hummingbird
+import Logging
 import NIOCore
 import Recordings
 import Store
@@ -77,7 +78,17 @@ struct SessionRoutes: Sendable {
     @Sendable private func delete(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .manage)
-        if let key = try await sessions.delete(id) { await recordings.remove(key: key) }
+        let key = try await sessions.recording(of: id)?.key
+        try await sessions.delete(id)
+        if let key {
+            // What fails here is tried again by whoever clears up.
+            do {
+                try await recordings.remove(key: key)
+                try await sessions.forgetDiscarded(recording: key)
+            } catch {
+                context.logger.warning("recording not removed yet", metadata: ["error": "\(error)"])
+            }
+        }
         return Response(status: .noContent, headers: [.cacheControl: "no-store"])
     }
 

@@ -1,27 +1,62 @@
+import Foundation
 import HTTPTypes
 import NIOCore
+import NIOHTTP1
 import NIOHTTPTypes
 
 /// What every connection needs beside HTTP itself.
-final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
+///
+/// It answers `Expect: 100-continue`, answers what is no HTTP with a problem instead of an empty 400, and has the kernel
+/// close connections whose other side is gone.
+final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
+    typealias InboundOut = HTTPRequestPart
+    typealias OutboundIn = HTTPResponsePart
     typealias OutboundOut = HTTPResponsePart
 
     /// How long sent bytes may stay unacknowledged before the connection counts as dead, in milliseconds.
     private static let userTimeout = 60_000
 
+    /// Requests whose answer is not complete.
+    private var openRequests = 0
+
     func handlerAdded(context: ChannelHandlerContext) {
         // TCP_USER_TIMEOUT, tcp(7): "the maximum amount of time in milliseconds that transmitted data may remain
-        // unacknowledged […] before TCP will forcibly close the corresponding connection". A loopback test channel has none.
+        // unacknowledged […] before TCP will forcibly close the corresponding connection".
         _ = context.channel.setOption(.tcpOption(.tcp_user_timeout), value: Self.userTimeout)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if case .head(let head) = unwrapInboundIn(data), head.headerFields[.expect]?.lowercased() == "100-continue" {
-            // RFC 9110, 10.1.1: the client waits for this before it sends the body.
-            context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
+        if case .head(let head) = unwrapInboundIn(data) {
+            openRequests += 1
+            if head.headerFields[.expect]?.lowercased() == "100-continue" {
+                // RFC 9110, 10.1.1: the client waits for this before it sends the body.
+                context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
+            }
         }
         context.fireChannelRead(data)
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        if case .end = unwrapOutboundIn(data) { openRequests -= 1 }
+        context.write(data, promise: promise)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // In the middle of an answer there is no place for another.
+        guard error is HTTPParserError, openRequests == 0 else { return context.fireErrorCaught(error) }
+        let id = UUID().uuidString.lowercased()
+        let body = Problem(.malformed, "The request is not HTTP.").body(requestID: id)
+        let head = HTTPResponse(
+            status: .badRequest,
+            headerFields: [
+                .contentType: "application/problem+json", .contentLength: "\(body.readableBytes)", .connection: "close",
+                .requestID: id,
+            ])
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(body)), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        context.close(promise: nil)
     }
 }
 

@@ -71,6 +71,7 @@ public struct HTTPServer: Service {
         router.addMiddleware {
             RequestLog()
             SecurityHeaders()
+            CrossOrigin(settings: settings)
             ErrorMiddleware()
             Authenticator(tokens: dependencies.tokens, settings: settings)
         }

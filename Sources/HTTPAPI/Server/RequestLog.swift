@@ -9,12 +9,12 @@ struct RequestLog: RouterMiddleware {
     ) async throws -> Response {
         let start = ContinuousClock.now
         let response = try await next(request, context)
-        let duration = ContinuousClock.now - start
+        let milliseconds = (ContinuousClock.now - start) / .milliseconds(1)
         context.logger.info(
             "request",
             metadata: [
                 "method": "\(request.method.rawValue)", "route": "\(context.endpointPath ?? "-")",
-                "status": "\(response.status.code)", "ms": "\(duration.components.attoseconds / 1_000_000_000_000_000)",
+                "status": "\(response.status.code)", "ms": "\(Int(milliseconds))",
             ])
         return response
     }

@@ -108,12 +108,14 @@ struct MultipartParser {
     }
 
     private mutating func skipPreamble() throws(Malformation) -> Bool {
+        // The limits do not depend on how the bytes are cut: here and below, what comes whole is held to them, too.
         if let offset = pending.firstOffset(of: delimiter) {
+            guard offset <= Self.headerLimit else { throw .noBoundary }
             pending.moveReaderIndex(forwardBy: offset + delimiter.count)
             state = .boundary
             return true
         }
-        if pending.readableBytes > delimiter.count + Self.headerLimit { throw .noBoundary }
+        if pending.readableBytes >= delimiter.count + Self.headerLimit { throw .noBoundary }
         return false
     }
 
@@ -132,8 +134,10 @@ struct MultipartParser {
     }
 
     private mutating func readHeaders(_ events: inout [Event]) throws(Malformation) -> Bool {
+        // A part without headers: the blank line comes at once, and what follows it must not be read as headers.
+        if pending.firstOffset(of: Array("\r\n".utf8)) == 0 { throw .badHeaders }
         guard let end = pending.firstOffset(of: Array("\r\n\r\n".utf8)) else {
-            if pending.readableBytes > Self.headerLimit { throw .headersTooLong }
+            if pending.readableBytes >= Self.headerLimit + 4 { throw .headersTooLong }
             return false
         }
         guard end <= Self.headerLimit else { throw .headersTooLong }

@@ -21,7 +21,7 @@ struct UploadForm: Equatable {
 struct UploadReader: ~Copyable {
     /// The longest field, in bytes.
     private static let fieldLimit = 1024
-    /// The longest file name that is kept, in characters.
+    /// The longest file name that is kept, in Unicode scalars.
     private static let filenameLimit = 255
 
     private var parser: MultipartParser
@@ -129,7 +129,8 @@ struct UploadReader: ~Copyable {
     static func displayName(_ name: String) -> String {
         let last = name.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last.map(String.init) ?? ""
         let printable = last.filter { !$0.unicodeScalars.contains { $0.properties.generalCategory == .control } }
-        // The extension has to survive the cut.
-        return String(printable.suffix(filenameLimit))
+        // The extension has to survive the cut. One character may be made of any number of scalars, which are what the
+        // database counts.
+        return String(String.UnicodeScalarView(printable.unicodeScalars.suffix(filenameLimit)))
     }
 }

@@ -1,24 +1,36 @@
 import Domain
 import Store
+import Synchronization
 
 /// Reports how much of a recording has arrived, as the bytes arrive.
 ///
-/// The reports are made beside the transfer: when the database is slow, percentages are skipped and the bytes go on.
-actor UploadProgress {
+/// The reports are made beside the transfer, one at a time: when the database is slow, percentages are skipped and the
+/// bytes go on.
+final class UploadProgress: Sendable {
     /// The share of the whole way that the upload is, in per cent.
     static let share = 20
     /// The least time between two reports.
     private static let interval = Duration.milliseconds(250)
 
+    private struct State {
+        var reported = 0
+        var nextReport = ContinuousClock.now
+        /// The report under way.
+        var report: Task<Void, Never>?
+        var isOver = false
+    }
+
     private let store: ProgressStore
     private let session: SessionID
-    /// What is expected in all; nil when the client did not say.
     private let expectedBytes: Int64?
-    private var reported = 0
-    private var nextReport = ContinuousClock.now
-    private var isReporting = false
-    private var isOver = false
+    private let state = Mutex(State())
 
+    /// Begins with nothing received.
+    ///
+    /// - Parameters:
+    ///   - store: Takes the reports.
+    ///   - session: The session that the recording is for.
+    ///   - expectedBytes: What is expected in all; nil when the client did not say, and nothing is reported then.
     init(store: ProgressStore, session: SessionID, expectedBytes: Int64?) {
         self.store = store
         self.session = session
@@ -26,24 +38,36 @@ actor UploadProgress {
     }
 
     /// Takes note of the bytes so far, and reports when there is a new percentage and the last report is a while ago.
-    nonisolated func received(_ bytes: Int64) {
-        // Unstructured, so that the transfer does not wait: the actor lets one report through at a time.
-        Task { await report(bytes) }
+    func received(_ bytes: Int64) {
+        guard let expectedBytes, expectedBytes > 0 else { return }
+        let percentage = min(Int(bytes * Int64(Self.share) / expectedBytes), Self.share - 1)
+        state.withLock { state in
+            guard percentage > state.reported, state.report == nil, !state.isOver,
+                ContinuousClock.now >= state.nextReport
+            else { return }
+            state.reported = percentage
+            state.nextReport = .now.advanced(by: Self.interval)
+            // Unstructured, so that the transfer does not wait for it; ``end()`` does.
+            state.report = Task { await self.report(percentage) }
+        }
     }
 
-    /// No reports from here on: the session leaves `uploading`.
-    func end() { isOver = true }
+    /// Ends the reports: once this returns, none is under way.
+    ///
+    /// A late one would take the session from `pending` back to `uploading`.
+    func end() async {
+        let report = state.withLock { state in
+            state.isOver = true
+            return state.report
+        }
+        await report?.value
+    }
 
-    private func report(_ bytes: Int64) async {
-        guard let expectedBytes, expectedBytes > 0, !isReporting, !isOver, ContinuousClock.now >= nextReport else { return }
-        let percentage = min(Int(bytes * Int64(Self.share) / expectedBytes), Self.share - 1)
-        guard percentage > reported else { return }
-        isReporting = true
-        defer { isReporting = false }
-        nextReport = .now.advanced(by: Self.interval)
+    private func report(_ percentage: Int) async {
         let report = ProgressReport(
             sessionID: session, status: .uploading, progress: percentage, message: "Uploading the recording")
         // A report that fails is no reason to stop: the next one, or the end of the upload, says more.
-        if (try? await store.report(report)) != nil { reported = percentage }
+        _ = try? await store.report(report)
+        state.withLock { $0.report = nil }
     }
 }

@@ -79,18 +79,46 @@ struct UploadRoute: Sendable {
     ) async throws {
         try await progress.report(
             ProgressReport(sessionID: session, status: .uploading, progress: 0, message: "Uploading the recording"))
-        let meter = UploadProgress(store: progress, session: session, expectedBytes: expectedBytes)
         // A key of its own for each upload: a name of the client's choosing would be a path of the client's choosing.
         let key = "\(SessionID.random()).\(form.format.rawValue)"
-        let recording = try await recordings.write(key: key) { writer in
-            var checked = false
+        let meter = UploadProgress(store: progress, session: session, expectedBytes: expectedBytes)
+        let recording: StoredRecording
+        do {
+            recording = try await write(&reader, form, key: key, meter)
+        } catch {
+            await meter.end()
+            throw error
+        }
+        await meter.end()
+        try await enter(recording, of: session)
+    }
+
+    /// Enters a stored recording into the database, or removes it again.
+    private func enter(_ recording: StoredRecording, of session: SessionID) async throws {
+        do {
+            try await sessions.enter(recording, of: session)
+        } catch {
+            // The connection may have broken at the commit, and then nobody knows: the file is removed only when the
+            // database says that it does not have it. A file too many is better than a recording lost.
+            let entered = try await sessions.upload(session)?.sha256
+            if entered == recording.sha256 { return }
+            try? await recordings.remove(key: recording.key)
+            throw error
+        }
+    }
+
+    private func write(
+        _ reader: inout UploadReader, _ form: UploadForm, key: String, _ meter: UploadProgress
+    ) async throws -> StoredRecording {
+        try await recordings.write(key: key) { writer in
             var beginning = ByteBuffer()
+            var isChecked = false
             while var bytes = try await reader.readFile() {
-                if !checked {
+                if !isChecked {
                     beginning.writeBuffer(&bytes)
                     guard beginning.readableBytes >= AudioFormat.leadingByteCount else { continue }
                     try check(beginning, is: form.format)
-                    checked = true
+                    isChecked = true
                     bytes = beginning
                 }
                 guard writer.byteCount + Int64(bytes.readableBytes) <= Int64(settings.maximumUploadBytes) else {
@@ -99,16 +127,9 @@ struct UploadRoute: Sendable {
                 try await writer.write(bytes)
                 meter.received(writer.byteCount)
             }
-            guard checked else { throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing() }
+            guard isChecked else { throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing() }
             try await reader.readEnd()
             return StoredRecording(key: key, bytes: writer.byteCount, sha256: writer.digest())
-        }
-        await meter.end()
-        do {
-            try await sessions.enter(recording, of: session)
-        } catch {
-            await recordings.remove(key: key)
-            throw error
         }
     }
 
@@ -155,10 +176,10 @@ struct UploadRoute: Sendable {
         else { throw taken }
         guard let sha256 = first.sha256 else {
             // The first one left no recording: this one takes its place, once the first is known to be over.
-            guard try await isOver(session) else {
-                throw Problem(.conflict, "session_id: its first upload is still under way.").closing()
-            }
-            try await progress.report(ProgressReport(sessionID: session, status: .pending, progress: 0))
+            guard try await isOver(session),
+                try await sessions.beginAgain(
+                    session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType)
+            else { throw Problem(.conflict, "session_id: its first upload is still under way.").closing() }
             try await receive(&reader, form, session, expectedBytes: expectedBytes, context)
             return try await response(for: session, status: .created)
         }

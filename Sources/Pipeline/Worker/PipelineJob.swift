@@ -64,14 +64,14 @@ struct PipelineJob: Sendable {
         }
         if status == .transcribing || status == .diarizing {
             try await transcribe(path, as: status)
-            try await report(.transcribed, 60, "Transcript ready")
+            try await report(.transcribed, 60, "The transcript is ready")
             status = .transcribed
         }
         if let notes = stages.notes {
             if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
             try await write(notes, path)
         }
-        try await report(.processed, 100, "Done")
+        try await report(.processed, 100, "All done")
         log(.info, "session processed")
     }
 

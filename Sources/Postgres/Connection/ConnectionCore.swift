@@ -54,7 +54,8 @@ actor ConnectionCore: PollHandler {
     // MARK: Called from anywhere
 
     /// Connects to one address.
-    nonisolated func open(_ parameters: [(key: String, value: String)], deadline: ContinuousClock.Instant) async throws {
+    nonisolated func open(_ parameters: [(key: String, value: String)], deadline: ContinuousClock.Instant) async throws
+    {
         let ticket = Ticket()
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
@@ -72,6 +73,7 @@ actor ConnectionCore: PollHandler {
     ///   - request: what to run.
     ///   - timeout: for how long to wait, the commands before it included; nil means for ever.
     ///   - isShielded: true runs it to its end even in a cancelled task, as a ROLLBACK must be.
+    /// - Returns: the last result.
     /// - Throws: `PostgresError`
     @discardableResult
     nonisolated func perform(

@@ -35,7 +35,9 @@ struct Connector {
                 if error.sqlState?.isPermanentForConnecting == true { break }
             }
         }
-        if let only = failures.last, failures.count == 1 || only.sqlState?.isPermanentForConnecting == true { throw only }
+        if let only = failures.last, failures.count == 1 || only.sqlState?.isPermanentForConnecting == true {
+            throw only
+        }
         throw PostgresError(.connection, "cannot connect to the database", underlying: failures)
     }
 

@@ -53,6 +53,7 @@ public final class PostgresConnection: Sendable {
     /// - Parameters:
     ///   - query: text with parameters.
     ///   - timeout: for how long to wait; nil takes the configuration's `queryTimeout`.
+    /// - Returns: the rows.
     /// - Throws: `PostgresError`. After `deadlineExceeded` or `cancelled` the server is told to cancel, and the
     ///   connection is drained before its next query.
     public func query(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> PostgresRows {
@@ -86,7 +87,9 @@ public final class PostgresConnection: Sendable {
     /// The server process that serves this connection, as in `pg_stat_activity`.
     public var backendProcessID: Int32 { get async { await core.backendProcessID() } }
 
-    /// Closes the connection, and waits until its descriptor is closed. A connection of a pool is not used again.
+    /// Closes the connection, and waits until its descriptor is closed.
+    ///
+    /// A connection of a pool is not used again.
     public func close() async {
         core.closeSoon(PostgresError(.connection, "the connection was closed"))
         await core.settle()

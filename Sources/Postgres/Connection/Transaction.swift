@@ -16,7 +16,9 @@ extension PostgresConnection {
     /// - Parameters:
     ///   - level: nil takes the session's, which is READ COMMITTED unless someone changed it.
     ///   - readOnly: refuses writes.
+    ///   - actor: the actor of the caller, on which the body runs.
     ///   - body: the statements; it must not end the transaction itself.
+    /// - Returns: what the body returns.
     /// - Throws: what the body throws; or `PostgresError` with code
     ///   `transaction(.rollbackFailed)` with both causes, when the ROLLBACK failed too;
     ///   `transaction(.commitRefused)` when a statement had failed and the body went on;

@@ -90,24 +90,28 @@ struct PoolStateMachine {
 
     // MARK: Waiters
 
-    /// Someone wants a connection.
+    /// Lends an idle connection, of which there is none while anyone waits.
+    ///
+    /// - Returns: a connection, and whether it has to be checked; nil when the caller has to wait in line.
+    mutating func leaseIdle(now: ContinuousClock.Instant) -> (slot: SlotID, needsCheck: Bool)? {
+        // One that is too old is not lent; `tick` closes it.
+        guard let index = idle.lastIndex(where: { !isExpired($0, now: now) }),
+            case .idle(let since) = slots[idle[index]]
+        else { return nil }
+        let slot = idle.remove(at: index)
+        slots[slot] = .leased
+        return (slot, now - since >= limits.checkAfter)
+    }
+
+    /// Someone wants a connection and waits for it.
     mutating func lease(_ waiter: WaiterID, now: ContinuousClock.Instant) -> [Action] {
         guard !isClosed else { return [.refuse(waiter, .closed)] }
-        var actions: [Action] = []
-        while let slot = idle.popLast() {
-            guard case .idle(let since) = slots[slot] else { continue }
-            if isExpired(slot, now: now) {
-                slots[slot] = .closing
-                actions.append(.close(slot))
-                continue
-            }
-            slots[slot] = .leased
-            return actions + [.grant(waiter, slot, needsCheck: now - since >= limits.checkAfter)]
-        }
-        guard waiting.count < limits.maximumWaiters else { return actions + [.refuse(waiter, .tooManyWaiters)] }
+        if let (slot, needsCheck) = leaseIdle(now: now) { return [.grant(waiter, slot, needsCheck: needsCheck)] }
+        guard waiting.count < limits.maximumWaiters else { return [.refuse(waiter, .tooManyWaiters)] }
         waiting.insert(waiter)
         queue.append(waiter)
-        return actions + connectAsNeeded()
+        // What is idle now is too old: closing it makes room for a new one.
+        return tick(now: now) + connectAsNeeded()
     }
 
     /// A waiter has gone: its time was over, or its task was cancelled.
@@ -143,14 +147,17 @@ struct PoolStateMachine {
         guard case .connecting = slots[slot] else { return [] }
         failures = 0
         expiry[slot] = expires
-        return offer(slot, now: now)
+        // After a failure only one attempt was under way; now there may be as many as are wanted.
+        return offer(slot, now: now) + connectAsNeeded()
     }
 
     /// A connection could not be opened.
     ///
     /// - Parameters:
+    ///   - slot: the connection's place.
     ///   - isPermanent: whether trying again is pointless until someone changes a setting.
     ///   - jitter: a random factor for the next pause, around 1.
+    /// - Returns: what follows.
     mutating func connectFailed(_ slot: SlotID, isPermanent: Bool, jitter: Double) -> [Action] {
         guard case .connecting = slots[slot] else { return [] }
         slots[slot] = nil
@@ -163,7 +170,11 @@ struct PoolStateMachine {
 
     /// A connection is given back.
     ///
-    /// - Parameter isReusable: false closes it.
+    /// - Parameters:
+    ///   - slot: the connection's place.
+    ///   - isReusable: false closes it.
+    ///   - now: the moment.
+    /// - Returns: what follows.
     mutating func released(_ slot: SlotID, isReusable: Bool, now: ContinuousClock.Instant) -> [Action] {
         guard case .leased = slots[slot] else { return [] }
         guard isReusable, !isClosed, !isExpired(slot, now: now) else {

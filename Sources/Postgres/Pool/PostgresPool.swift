@@ -109,7 +109,9 @@ public final class PostgresPool: Service, Sendable {
     ///
     /// - Parameters:
     ///   - waitTimeout: for how long to wait for one; nil takes the pool's.
+    ///   - isolation: the actor of the caller, on which the body runs.
     ///   - body: may use the connection until it returns.
+    /// - Returns: what the body returns.
     /// - Throws: `PostgresError` with code `poolExhausted`, `poolClosed`, `connection` or `cancelled`, or what the body
     ///   throws.
     public func withConnection<Value>(
@@ -131,6 +133,7 @@ public final class PostgresPool: Service, Sendable {
     /// - Parameters:
     ///   - query: text with parameters.
     ///   - timeout: for how long to wait for the answer once there is a connection; nil takes the configuration's.
+    /// - Returns: the rows.
     /// - Throws: `PostgresError`
     public func query(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> PostgresRows {
         try await withConnection { try await $0.query(query, timeout: timeout) }
@@ -192,10 +195,16 @@ public final class PostgresPool: Service, Sendable {
     }
 
     private func lease(until deadline: ContinuousClock.Instant) async throws -> Lease {
-        let waiter = state.withLock { state in
+        // The usual way: a connection is free, and nobody has to wait or to be woken.
+        let (free, waiter) = state.withLock { state -> (Lease?, Int) in
+            if let (slot, needsCheck) = state.machine.leaseIdle(now: .now), let core = state.cores[slot] {
+                state.statistics.leasesTotal += 1
+                return (Lease(slot: slot, core: core, needsCheck: needsCheck), 0)
+            }
             state.lastWaiter += 1
-            return state.lastWaiter
+            return (nil, state.lastWaiter)
         }
+        if let free { return free }
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 // Checked after the handler is in place: a later cancellation finds the waiter in its place.

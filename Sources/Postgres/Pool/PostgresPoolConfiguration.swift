@@ -3,7 +3,7 @@ public struct PostgresPoolConfiguration: Sendable {
     /// How many connections there are at most, those being opened or closed included; 8.
     public var size: Int
 
-    /// How many callers may wait for a connection; one more is refused at once. 16,384.
+    /// How many callers may wait for a connection, 16,384; one more is refused at once.
     public var maximumWaiters: Int
 
     /// For how long a caller waits for a connection; 5 s.
@@ -15,7 +15,9 @@ public struct PostgresPoolConfiguration: Sendable {
     /// How long that check may take; 2 s.
     public var checkTimeout: Duration
 
-    /// After how long unused a connection is closed; 10 min. Nil keeps it.
+    /// After how long unused a connection is closed; 10 min.
+    ///
+    /// Nil keeps it.
     public var idleTimeout: Duration?
 
     /// At what age a connection is closed, give or take a tenth, so that they do not all end at once; 1 h.

@@ -18,7 +18,11 @@ enum TransactionStatus: Equatable {
     init?(starting parameters: [(key: String, value: String)]) {
         let keys = CStrings(parameters.map(\.key))
         let values = CStrings(parameters.map(\.value))
-        guard let handle = unsafe PQconnectStartParams(keys.pointers, values.pointers, 0) else { return nil }
+        // libpq copies what it is given during the call, and no longer.
+        let started = unsafe withExtendedLifetime((keys, values)) {
+            unsafe PQconnectStartParams(keys.pointers, values.pointers, 0)
+        }
+        guard let handle = unsafe started else { return nil }
         unsafe self.handle = handle
     }
 
@@ -75,7 +79,9 @@ enum TransactionStatus: Equatable {
 
     func consumeInput() -> Bool { unsafe PQconsumeInput(handle) == 1 }
 
-    /// Whether a result is not complete yet. On a broken connection this may stay true: `consumeInput` tells.
+    /// Whether a result is not complete yet.
+    ///
+    /// On a broken connection this may stay true: `consumeInput` tells.
     func isBusy() -> Bool { unsafe PQisBusy(handle) == 1 }
 
     func getResult() -> PostgresResult? {
@@ -150,15 +156,19 @@ private nonisolated(unsafe) let emptyValue = UnsafeMutableRawPointer.allocate(by
     let pointers: [UnsafePointer<CChar>?]
 
     init(_ strings: [String]) {
-        unsafe pointers = strings.map { string in
-            let bytes = string.utf8CString
-            let copy = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
-            unsafe bytes.withUnsafeBufferPointer { unsafe copy.initialize(from: $0.baseAddress!, count: $0.count) }
-            return unsafe UnsafePointer(copy)
-        } + [nil]
+        unsafe pointers = strings.map { unsafe UnsafePointer(Self.copy($0)) } + [nil]
     }
 
-    deinit { unsafe pointers.forEach { unsafe $0?.deallocate() } }
+    deinit {
+        for index in unsafe pointers.indices { unsafe pointers[index]?.deallocate() }
+    }
+
+    private static func copy(_ string: String) -> UnsafeMutablePointer<CChar> {
+        let bytes = string.utf8CString
+        let copy = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
+        unsafe bytes.withUnsafeBufferPointer { unsafe copy.initialize(from: $0.baseAddress!, count: $0.count) }
+        return unsafe copy
+    }
 }
 
 /// What is needed to cancel a query, apart from its connection.

@@ -61,6 +61,7 @@ struct StatementPlan {
     ///   - cachesStatements: false through a pooler, where the next transaction may meet another session.
     ///   - newName: a name that was never used on this connection.
     ///   - evicted: the name of a statement that has to make room.
+    /// - Returns: the first step.
     mutating func start(
         _ request: Request,
         prepared: String?,
@@ -96,6 +97,7 @@ struct StatementPlan {
     /// - Parameters:
     ///   - error: the server's error, if it was one.
     ///   - isInTransaction: whether the session is in a transaction, failed or not, after the step.
+    /// - Returns: what comes next.
     mutating func stepDone(error: SQLState?, isInTransaction: Bool) -> Action {
         switch state {
         case .deallocating:

@@ -25,8 +25,10 @@ public struct PostgresRows: RandomAccessCollection, Sendable {
     /// Reads every row as a tuple of its first columns.
     ///
     /// - Parameter types: `(A, B, C).self`
+    /// - Returns: a tuple for each row.
     /// - Throws: `PostgresError` with code `decoding`.
-    public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> [(repeat each Value)] {
+    public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> [(repeat each Value)]
+    {
         try map { try $0.decode(types) }
     }
 }
@@ -44,6 +46,7 @@ public struct PostgresRow: Sendable {
     /// - Parameters:
     ///   - name: the column's name or alias; the first one where several are called so.
     ///   - type: what to read it as.
+    /// - Returns: the value.
     /// - Throws: `PostgresError` with code `decoding`, which names the column and both types but not the value.
     public func decode<Value: PostgresDecodable>(_ name: String, as type: Value.Type = Value.self) throws -> Value {
         guard let column = result.columns.firstIndex(where: { $0.name == name }) else {
@@ -57,6 +60,7 @@ public struct PostgresRow: Sendable {
     /// - Parameters:
     ///   - position: the column's position, from 0.
     ///   - type: what to read it as.
+    /// - Returns: the value.
     /// - Throws: `PostgresError` with code `decoding`.
     public func decode<Value: PostgresDecodable>(_ position: Int, as type: Value.Type = Value.self) throws -> Value {
         guard result.columns.indices.contains(position) else {
@@ -69,6 +73,7 @@ public struct PostgresRow: Sendable {
     /// Reads the first columns as a tuple.
     ///
     /// - Parameter types: `(A, B, C).self`
+    /// - Returns: the tuple.
     /// - Throws: `PostgresError` with code `decoding`.
     public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> (repeat each Value) {
         var position = 0

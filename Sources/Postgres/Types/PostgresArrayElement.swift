@@ -71,39 +71,39 @@ extension Array: PostgresDecodable where Element: PostgresArrayElement {
 }
 
 extension Bool: PostgresArrayElement {
-    /// `boolean[]`
+    /// The type `boolean[]`.
     public static var postgresArrayType: PostgresType { .boolArray }
 }
 extension Int16: PostgresArrayElement {
-    /// `smallint[]`
+    /// The type `smallint[]`.
     public static var postgresArrayType: PostgresType { .int2Array }
 }
 extension Int32: PostgresArrayElement {
-    /// `integer[]`
+    /// The type `integer[]`.
     public static var postgresArrayType: PostgresType { .int4Array }
 }
 extension Int64: PostgresArrayElement {
-    /// `bigint[]`
+    /// The type `bigint[]`.
     public static var postgresArrayType: PostgresType { .int8Array }
 }
 extension Int: PostgresArrayElement {
-    /// `bigint[]`
+    /// The type `bigint[]`.
     public static var postgresArrayType: PostgresType { .int8Array }
 }
 extension Double: PostgresArrayElement {
-    /// `double precision[]`
+    /// The type `double precision[]`.
     public static var postgresArrayType: PostgresType { .float8Array }
 }
 extension String: PostgresArrayElement {
-    /// `text[]`
+    /// The type `text[]`.
     public static var postgresArrayType: PostgresType { .textArray }
 }
 extension UUID: PostgresArrayElement {
-    /// `uuid[]`
+    /// The type `uuid[]`.
     public static var postgresArrayType: PostgresType { .uuidArray }
 }
 extension Data: PostgresArrayElement {
-    /// `bytea[]`
+    /// The type `bytea[]`.
     public static var postgresArrayType: PostgresType { .byteaArray }
 }
 extension Optional: PostgresArrayElement where Wrapped: PostgresArrayElement {

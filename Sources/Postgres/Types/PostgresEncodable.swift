@@ -16,6 +16,7 @@ public protocol PostgresDecodable: Sendable {
     /// - Parameters:
     ///   - bytes: exactly the value's bytes.
     ///   - type: the column's type, or the element's in an array.
+    /// - Returns: the value.
     /// - Throws: `PostgresDecodingFailure`, which `PostgresRow` turns into an error that names the column.
     static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Self
 
@@ -94,11 +95,14 @@ public struct PostgresBuffer: Hashable, Sendable {
 extension RawSpan {
     /// Reads an integer in network byte order.
     ///
-    /// - Parameter offset: where it begins.
+    /// - Parameters:
+    ///   - offset: where it begins.
+    ///   - type: the integer's type.
+    /// - Returns: the integer.
     /// - Throws: `PostgresDecodingFailure.malformed` when the bytes end before the integer does.
     public func postgresInteger<Integer: FixedWidthInteger>(
         at offset: Int = 0,
-        as _: Integer.Type = Integer.self
+        as type: Integer.Type = Integer.self
     ) throws -> Integer {
         let width = Integer.bitWidth / 8
         guard offset >= 0, byteCount >= width, offset <= byteCount - width else {

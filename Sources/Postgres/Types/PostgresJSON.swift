@@ -6,10 +6,10 @@ public struct PostgresJSON: Hashable, Sendable, PostgresArrayElement {
     /// Makes a value from JSON text, which the server checks.
     public init(text: String) { self.text = text }
 
-    /// `jsonb`
+    /// The type `jsonb`.
     public static var postgresType: PostgresType { .jsonb }
 
-    /// `jsonb[]`
+    /// The type `jsonb[]`.
     public static var postgresArrayType: PostgresType { .jsonbArray }
 
     /// The version of the binary format, the first byte of each value (`jsonb_send` in PostgreSQL's `jsonb.c`).

@@ -23,13 +23,15 @@ public struct PostgresTimestamp: Hashable, Comparable, Sendable, PostgresArrayEl
     /// 2000-01-01T00:00:00Z, from which PostgreSQL counts, in microseconds since 1970.
     private static let postgresEpoch: Int64 = 946_684_800_000_000
 
-    /// `timestamptz`
+    /// The type `timestamptz`.
     public static var postgresType: PostgresType { .timestamptz }
 
-    /// `timestamptz[]`
+    /// The type `timestamptz[]`.
     public static var postgresArrayType: PostgresType { .timestamptzArray }
 
-    /// Writes microseconds since 2000. What the shift would take out of the range becomes an infinity.
+    /// Writes microseconds since 2000.
+    ///
+    /// What the shift would take out of the range becomes an infinity.
     public func encode(into buffer: inout PostgresBuffer) {
         guard isFinite else { return buffer.write(microsecondsSinceEpoch) }
         let (shifted, overflow) = microsecondsSinceEpoch.subtractingReportingOverflow(Self.postgresEpoch)
@@ -48,10 +50,10 @@ public struct PostgresTimestamp: Hashable, Comparable, Sendable, PostgresArrayEl
 }
 
 extension Duration: PostgresArrayElement {
-    /// `interval`
+    /// The type `interval`.
     public static var postgresType: PostgresType { .interval }
 
-    /// `interval[]`
+    /// The type `interval[]`.
     public static var postgresArrayType: PostgresType { .intervalArray }
 
     /// Writes microseconds, with no days and no months; smaller fractions are cut off.

@@ -10,83 +10,83 @@ public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
 
     /// Left to the server to infer.
     public static let unspecified = PostgresType(oid: 0)
-    /// `boolean`
+    /// The type `boolean`.
     public static let bool = PostgresType(oid: 16)
-    /// `bytea`
+    /// The type `bytea`.
     public static let bytea = PostgresType(oid: 17)
-    /// `"char"`, the one-byte type of the catalogs
+    /// The type `"char"`, the one-byte type of the catalogs.
     public static let char = PostgresType(oid: 18)
-    /// `name`
+    /// The type `name`.
     public static let name = PostgresType(oid: 19)
-    /// `bigint`
+    /// The type `bigint`.
     public static let int8 = PostgresType(oid: 20)
-    /// `smallint`
+    /// The type `smallint`.
     public static let int2 = PostgresType(oid: 21)
-    /// `integer`
+    /// The type `integer`.
     public static let int4 = PostgresType(oid: 23)
-    /// `text`
+    /// The type `text`.
     public static let text = PostgresType(oid: 25)
-    /// `oid`
+    /// The type `oid`.
     public static let oid = PostgresType(oid: 26)
-    /// `json`
+    /// The type `json`.
     public static let json = PostgresType(oid: 114)
-    /// `real`
+    /// The type `real`.
     public static let float4 = PostgresType(oid: 700)
-    /// `double precision`
+    /// The type `double precision`.
     public static let float8 = PostgresType(oid: 701)
-    /// `unknown`: a literal whose type nothing decides
+    /// The type `unknown`: a literal whose type nothing decides.
     public static let unknown = PostgresType(oid: 705)
-    /// `character(n)`
+    /// The type `character(n)`.
     public static let bpchar = PostgresType(oid: 1042)
-    /// `character varying`
+    /// The type `character varying`.
     public static let varchar = PostgresType(oid: 1043)
-    /// `timestamp without time zone`
+    /// The type `timestamp without time zone`.
     public static let timestamp = PostgresType(oid: 1114)
-    /// `timestamp with time zone`
+    /// The type `timestamp with time zone`.
     public static let timestamptz = PostgresType(oid: 1184)
-    /// `interval`
+    /// The type `interval`.
     public static let interval = PostgresType(oid: 1186)
-    /// `numeric`
+    /// The type `numeric`.
     public static let numeric = PostgresType(oid: 1700)
-    /// `void`: what a procedure-like function returns
+    /// The type `void`: what a procedure-like function returns.
     public static let void = PostgresType(oid: 2278)
-    /// `uuid`
+    /// The type `uuid`.
     public static let uuid = PostgresType(oid: 2950)
-    /// `jsonb`
+    /// The type `jsonb`.
     public static let jsonb = PostgresType(oid: 3802)
 
-    /// `json[]`
+    /// The type `json[]`.
     public static let jsonArray = PostgresType(oid: 199)
-    /// `boolean[]`
+    /// The type `boolean[]`.
     public static let boolArray = PostgresType(oid: 1000)
-    /// `bytea[]`
+    /// The type `bytea[]`.
     public static let byteaArray = PostgresType(oid: 1001)
-    /// `name[]`
+    /// The type `name[]`.
     public static let nameArray = PostgresType(oid: 1003)
-    /// `smallint[]`
+    /// The type `smallint[]`.
     public static let int2Array = PostgresType(oid: 1005)
-    /// `integer[]`
+    /// The type `integer[]`.
     public static let int4Array = PostgresType(oid: 1007)
-    /// `text[]`
+    /// The type `text[]`.
     public static let textArray = PostgresType(oid: 1009)
-    /// `character varying[]`
+    /// The type `character varying[]`.
     public static let varcharArray = PostgresType(oid: 1015)
-    /// `bigint[]`
+    /// The type `bigint[]`.
     public static let int8Array = PostgresType(oid: 1016)
-    /// `real[]`
+    /// The type `real[]`.
     public static let float4Array = PostgresType(oid: 1021)
-    /// `double precision[]`
+    /// The type `double precision[]`.
     public static let float8Array = PostgresType(oid: 1022)
-    /// `timestamp with time zone[]`
+    /// The type `timestamp with time zone[]`.
     public static let timestamptzArray = PostgresType(oid: 1185)
-    /// `interval[]`
+    /// The type `interval[]`.
     public static let intervalArray = PostgresType(oid: 1187)
-    /// `uuid[]`
+    /// The type `uuid[]`.
     public static let uuidArray = PostgresType(oid: 2951)
-    /// `jsonb[]`
+    /// The type `jsonb[]`.
     public static let jsonbArray = PostgresType(oid: 3807)
 
-    /// Whether the type was made in a database rather than built in: an enum, a domain over text, `citext`, …
+    /// Whether the type was made in a database, as an enum or `citext` is, rather than built in.
     ///
     /// `FirstNormalObjectId` in PostgreSQL's `transam.h` is 16384.
     var isUserDefined: Bool { oid >= 16384 }

@@ -1,7 +1,7 @@
 public import Foundation
 
 extension Bool: PostgresCodable {
-    /// `boolean`
+    /// The type `boolean`.
     public static var postgresType: PostgresType { .bool }
 
     /// Writes one byte.
@@ -33,7 +33,7 @@ private func decodeInteger<Integer: FixedWidthInteger>(
 }
 
 extension Int16: PostgresCodable {
-    /// `smallint`
+    /// The type `smallint`.
     public static var postgresType: PostgresType { .int2 }
 
     /// Writes two bytes.
@@ -46,7 +46,7 @@ extension Int16: PostgresCodable {
 }
 
 extension Int32: PostgresCodable {
-    /// `integer`
+    /// The type `integer`.
     public static var postgresType: PostgresType { .int4 }
 
     /// Writes four bytes.
@@ -59,7 +59,7 @@ extension Int32: PostgresCodable {
 }
 
 extension Int64: PostgresCodable {
-    /// `bigint`
+    /// The type `bigint`.
     public static var postgresType: PostgresType { .int8 }
 
     /// Writes eight bytes.
@@ -85,7 +85,7 @@ extension Int: PostgresCodable {
 }
 
 extension Double: PostgresCodable {
-    /// `double precision`
+    /// The type `double precision`.
     public static var postgresType: PostgresType { .float8 }
 
     /// Writes the IEEE 754 bits.
@@ -105,7 +105,9 @@ extension String: PostgresCodable {
     /// `text`; for an enum or JSON say what it is: `\(status)::text::app.status`, or bind a `PostgresJSON`.
     public static var postgresType: PostgresType { .text }
 
-    /// Writes UTF-8. The server refuses a NUL in it with `SQLState.characterNotInRepertoire`.
+    /// Writes UTF-8.
+    ///
+    /// The server refuses a NUL in it with `SQLState.characterNotInRepertoire`.
     public func encode(into buffer: inout PostgresBuffer) { buffer.write(utf8) }
 
     /// Reads the text types, `name`, JSON, and types made in the database whose binary form is text: enums, `citext`.
@@ -120,7 +122,7 @@ extension String: PostgresCodable {
 }
 
 extension UUID: PostgresCodable {
-    /// `uuid`
+    /// The type `uuid`.
     public static var postgresType: PostgresType { .uuid }
 
     /// Writes sixteen bytes.
@@ -153,7 +155,7 @@ extension UUID: PostgresCodable {
 }
 
 extension Data: PostgresCodable {
-    /// `bytea`
+    /// The type `bytea`.
     public static var postgresType: PostgresType { .bytea }
 
     /// Writes the bytes.

@@ -1,0 +1,49 @@
+import Logging
+import Recordings
+import ServiceLifecycle
+import Store
+
+/// Clears up what a server left that died: sessions that would say `uploading` for ever, halves of files, and the files of
+/// deleted sessions.
+struct Janitor: Service {
+    /// How often it looks.
+    private static let interval = Duration.seconds(600)
+    /// How long an upload may show no progress before it counts as dead. One per cent of the largest recording takes four
+    /// minutes over a line of 1 Mbit/s.
+    private static let patience = Duration.seconds(1800)
+
+    let progress: ProgressStore
+    let sessions: SessionStore
+    let recordings: RecordingStore
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await clearUp()
+                try? await Task.sleep(for: Self.interval)
+            }
+        }
+    }
+
+    private func clearUp() async {
+        do {
+            let uploads = try await progress.failAbandonedUploads(olderThan: Self.patience)
+            let partial = try await recordings.removeAbandoned()
+            let discarded = try await sessions.discardedRecordings()
+            for key in discarded {
+                try await recordings.remove(key: key)
+                try await sessions.forgetDiscarded(recording: key)
+            }
+            guard uploads + partial + discarded.count > 0 else { return }
+            logger.notice(
+                "cleared up",
+                metadata: [
+                    "broken_uploads": "\(uploads)", "partial_files": "\(partial)",
+                    "discarded_recordings": "\(discarded.count)",
+                ])
+        } catch {
+            logger.warning("cannot clear up; trying again later", metadata: ["error": "\(error)"])
+        }
+    }
+}

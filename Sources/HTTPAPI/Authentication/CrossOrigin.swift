@@ -1,0 +1,47 @@
+import HTTPTypes
+import Hummingbird
+
+/// Lets the pages of `SSE_CORS_ORIGIN`, and of no other site, call with their users' credentials (WHATWG Fetch, 3.2).
+///
+/// The origin is named, never `*`: "`*`" does not go with credentials, and errors carry the headers too, or a page could not
+/// read why it was refused.
+struct CrossOrigin: RouterMiddleware {
+    let settings: HTTPSettings
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
+            var response = try await next(request, context)
+            response.headers.addVary("Origin")
+            return response
+        }
+        var response =
+            if request.method == .options, request.headers[.accessControlRequestMethod] != nil {
+                preflight
+            } else {
+                try await next(request, context)
+            }
+        response.headers[.accessControlAllowOrigin] = origin
+        response.headers[.accessControlAllowCredentials] = "true"
+        response.headers[.accessControlExposeHeaders] = "ETag, Location, Retry-After, X-Request-Id"
+        response.headers.addVary("Origin")
+        return response
+    }
+
+    private var preflight: Response {
+        Response(
+            status: .noContent,
+            headers: [
+                .accessControlAllowMethods: "GET, HEAD, POST, PUT, PATCH, DELETE",
+                .accessControlAllowHeaders: "Authorization, Content-Type, If-None-Match, Last-Event-ID",
+                .accessControlMaxAge: "600",
+            ])
+    }
+}
+
+extension HTTPFields {
+    fileprivate mutating func addVary(_ name: String) {
+        self[.vary] = self[.vary].map { "\($0), \(name)" } ?? name
+    }
+}
