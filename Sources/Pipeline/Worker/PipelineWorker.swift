@@ -1,4 +1,4 @@
-import Foundation
+import AsyncAlgorithms
 public import Logging
 public import Recordings
 public import ServiceLifecycle
@@ -53,10 +53,11 @@ public struct PipelineWorker: Service {
 
     public func run() async throws {
         await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await workUntilIdle()
-                await waitForCall()
-            }
+            await workUntilIdle()
+            // One consumer for as long as the worker runs: an AsyncStream whose consumer is cancelled ends, and would then
+            // call without a pause.
+            let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: .continuous).map { _ in }
+            for await _ in merge(calls, timer) { await workUntilIdle() }
         }
     }
 
@@ -71,17 +72,6 @@ public struct PipelineWorker: Service {
                 }
                 return
             }
-        }
-    }
-
-    private func waitForCall() async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask {
-                for await _ in calls { return }
-            }
-            group.addTask { try? await Task.sleep(for: Self.idleInterval) }
-            await group.next()
-            group.cancelAll()
         }
     }
 }
