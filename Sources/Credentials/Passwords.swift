@@ -133,7 +133,9 @@ struct PasswordHash: CustomStringConvertible {
         let pattern = /\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+\/]+)\$([A-Za-z0-9+\/]+)/
         guard let match = text.wholeMatch(of: pattern)?.output,
             let logN = Int(match.1), let blockSize = Int(match.2), let parallelism = Int(match.3),
-            (1...20).contains(logN), blockSize > 0, parallelism > 0,
+            // A hash that was tampered with must not take the machine down: at most 256 MiB and 16 passes.
+            (1...20).contains(logN), (1...32).contains(blockSize), (1...16).contains(parallelism),
+            128 * blockSize << logN <= 256 << 20,
             let salt = Self.unpadded(match.4), let key = Self.unpadded(match.5)
         else { return nil }
         self.init(

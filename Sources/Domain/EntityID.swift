@@ -15,7 +15,8 @@ public protocol EntityID: Hashable, Sendable, Codable, LosslessStringConvertible
 extension EntityID {
     /// Parses the text form of a UUID; nil when `description` is not one.
     public init?(_ description: String) {
-        guard let uuid = UUID(uuidString: description) else { return nil }
+        // Foundation stops at a NUL, as C does.
+        guard description.utf8.count == 36, let uuid = UUID(uuidString: description) else { return nil }
         self.init(rawValue: uuid)
     }
 

@@ -34,10 +34,21 @@ struct HubStateMachine {
         /// Who is owed which reading, and the version that the watcher was given before.
         var deliveries: [(watcher: WatcherID, reading: SessionReading, after: Int64)] = []
         /// Sessions with news, to be read once more after a pause, which ends with ``pauseEnded(_:)``: a percentage that
-        /// follows another within half a second is committed without a hint.
+        /// follows an announcement within half a second is committed without a hint.
         var readAfterPause: [SessionID] = []
         /// Watched sessions that are no more.
         var gone: [WatcherID] = []
+    }
+
+    /// Whether a read after a pause is on its way.
+    private enum Pause {
+        /// None: the next news, or the first snapshot, begins one.
+        case none
+        /// There has been nothing since it began; its end goes to ``none``.
+        case running
+        /// There has been news since it began: what follows that without a hint may come after its end, which therefore
+        /// begins another, ``running``.
+        case runningWithNews
     }
 
     private struct Watched {
@@ -45,8 +56,7 @@ struct HubStateMachine {
         var known: Int64?
         /// A read is wanted. It waits for the first snapshot: before that there is no version to read from.
         var isStale = false
-        /// A read after a pause is on its way.
-        var isPausing = false
+        var pause = Pause.none
         /// The version that each watcher was last given; nil until its snapshot is here.
         var watchers: [WatcherID: Int64?] = [:]
     }
@@ -78,8 +88,12 @@ struct HubStateMachine {
     }
 
     /// Gives a watcher the version of the snapshot that it begins with. A read may be wanted then.
-    mutating func begin(_ watcher: WatcherID, at version: Int64) {
-        guard let session = sessionOf[watcher], var entry = watched[session] else { return }
+    ///
+    /// - Returns: Whether the session is to be read once more after a pause: nobody has heard what was announced before
+    ///   the snapshot, and what follows that within half a second is committed without a hint.
+    mutating func begin(_ watcher: WatcherID, at version: Int64) -> Bool {
+        guard let session = sessionOf[watcher], var entry = watched[session] else { return false }
+        let isFirst = entry.known == nil
         entry.watchers[watcher] = .some(version)
         if let known = entry.known {
             // The snapshot was read before what the others know: whatever lies between is owed to this watcher.
@@ -89,8 +103,10 @@ struct HubStateMachine {
             }
         } else {
             entry.known = version
+            entry.pause = .running
         }
         watched[session] = entry
+        return isFirst
     }
 
     /// Forgets a watcher, and its session with the last one.
@@ -109,10 +125,15 @@ struct HubStateMachine {
         return true
     }
 
-    /// The pause after news of `session` is over.
-    mutating func pauseEnded(_ session: SessionID) {
-        watched[session]?.isPausing = false
+    /// The pause after news of `session` is over, and a read is wanted.
+    ///
+    /// - Returns: Whether another begins.
+    mutating func pauseEnded(_ session: SessionID) -> Bool {
+        guard let entry = watched[session] else { return false }
+        let isFollowed = entry.pause == .runningWithNews
+        watched[session]?.pause = isFollowed ? .running : .none
         watched[session]?.isStale = true
+        return isFollowed
     }
 
     /// Hints may have been lost, or the poll is due.
@@ -152,9 +173,11 @@ struct HubStateMachine {
                 entry.watchers[watcher] = .some(version)
             }
             if let known = entry.known, known >= from, known < version { entry.known = version }
-            if !entry.isPausing {
-                entry.isPausing = true
+            if entry.pause == .none {
+                entry.pause = .running
                 result.readAfterPause.append(session)
+            } else {
+                entry.pause = .runningWithNews
             }
             watched[session] = entry
         }

@@ -27,7 +27,7 @@ public final class ProgressHub: Service {
     private let state = Mutex(State())
     /// Says that a read may be wanted. One pending word is enough.
     private let wanted = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    /// Sessions to be read once more, each with the time; at most one entry a session.
+    /// Sessions to be read once more, each with the time, which rises from one to the next.
     private let pauses = AsyncStream.makeStream(of: (ContinuousClock.Instant, SessionID).self)
 
     /// - Parameters:
@@ -58,8 +58,9 @@ public final class ProgressHub: Service {
     }
 
     fileprivate func begin(_ watcher: ProgressWatcher, at version: Int64) {
-        state.withLock { $0.machine.begin(watcher.id, at: version) }
+        let pauses = state.withLock { $0.machine.begin(watcher.id, at: version) }
         wanted.continuation.yield()
+        if pauses { readAfterPause(watcher.session) }
     }
 
     fileprivate func unsubscribe(_ watcher: ProgressWatcher) {
@@ -145,9 +146,14 @@ extension ProgressHub {
     private func readAgainAfterPauses() async {
         for await (time, session) in pauses.stream {
             try? await Task.sleep(until: time, clock: .continuous)
-            state.withLock { $0.machine.pauseEnded(session) }
+            let isFollowed = state.withLock { $0.machine.pauseEnded(session) }
             wanted.continuation.yield()
+            if isFollowed { readAfterPause(session) }
         }
+    }
+
+    private func readAfterPause(_ session: SessionID) {
+        pauses.continuation.yield((.now.advanced(by: Self.pauseAfterNews), session))
     }
 
     private func readWhenWanted() async {
@@ -188,8 +194,7 @@ extension ProgressHub {
         // Rights first: a reader that finds news finds the changed epoch with it.
         for (watcher, change) in posts { watcher.post(change) }
         for (watcher, reading, given) in deliveries { watcher.post(reading, after: given) }
-        let time = ContinuousClock.now.advanced(by: Self.pauseAfterNews)
-        for session in pauses { self.pauses.continuation.yield((time, session)) }
+        for session in pauses { readAfterPause(session) }
     }
 
     private func failed(_ error: any Error) {

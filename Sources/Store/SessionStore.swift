@@ -127,7 +127,9 @@ public struct SessionStore: Sendable {
     /// The session's row is locked first: of two that come at once, the second finds it taken.
     ///
     /// - Returns: False when the session is not failed, has a recording, or is no more.
-    public func beginAgain(_ id: SessionID, date: Timestamp?, filename: String, mediaType: String) async throws -> Bool {
+    public func beginAgain(
+        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String
+    ) async throws -> Bool {
         try await pool.withTransaction { connection in
             _ = try await connection.query(
                 "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR UPDATE")

@@ -8,8 +8,9 @@ struct AppContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// What the access token says, if a valid one came with the request.
     var claims: AccessClaims?
-    /// A cookie came with an unsafe method and not from a page of ours. It is an error where signing in is asked for:
-    /// signing in itself does not depend on a cookie.
+    /// A cookie came with an unsafe method and not from a page of ours.
+    ///
+    /// It is an error where signing in is asked for: signing in itself does not depend on a cookie.
     var isOriginRefused = false
     /// The signed-in user, once the database was asked.
     var user: User?

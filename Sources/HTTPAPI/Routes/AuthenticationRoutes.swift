@@ -65,8 +65,9 @@ struct AuthenticationRoutes: Sendable {
         }
     }
 
-    /// The refresh token of the body, which a client sends on purpose, or else of the cookie, which its browser adds. A
-    /// cookie has to come from a page of ours.
+    /// The refresh token of the body, or else of the cookie.
+    ///
+    /// A client sends the one on purpose; its browser adds the other, which has to come from a page of ours.
     private func presentedToken(_ request: Request) async throws -> String {
         let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
         let hasBody = length > 0 || request.headers[.transferEncoding] != nil
@@ -77,7 +78,8 @@ struct AuthenticationRoutes: Sendable {
             }
             return cookie
         }
-        throw hasBody ? Problem.invalid("refresh_token", "is missing.") : Problem(.unauthorized, "Send a refresh token.")
+        throw hasBody
+            ? Problem.invalid("refresh_token", "is missing.") : Problem(.unauthorized, "Send a refresh token.")
     }
 
     @Sendable private func logout(_ request: Request, _ context: UserContext) async throws -> Response {

@@ -97,7 +97,8 @@ struct RouteTable {
         let ranges = accept.split(separator: ",").map { HeaderParameters(String($0)) }.filter { !$0.value.isEmpty }
         if ranges.isEmpty { return }
         let type = mediaType.prefix { $0 != "/" }
-        let decisive = [mediaType, "\(type)/*", "*/*"].lazy.compactMap { value in ranges.first { $0.value == value } }.first
+        let decisive = [mediaType, "\(type)/*", "*/*"].lazy
+            .compactMap { value in ranges.first { $0.value == value } }.first
         // What is anything at all is met by whatever the client takes.
         let isMet = decisive.map { ($0["q"].flatMap { Double($0) } ?? 1) > 0 } ?? (mediaType == "*/*")
         guard isMet else { throw Problem(.notAcceptable, "This answers with \(mediaType).") }

@@ -27,8 +27,9 @@ public struct PostgresColumn: Hashable, Sendable {
         unsafe self.handle = handle
         rowCount = Int(unsafe PQntuples(handle))
         columns = (0..<(unsafe PQnfields(handle))).map { index in
+            // The columns of a COPY have no names, and PQfname returns NULL for them.
             PostgresColumn(
-                name: unsafe String(cString: PQfname(handle, index)),
+                name: unsafe PQfname(handle, index).map { unsafe String(cString: $0) } ?? "",
                 type: PostgresType(oid: unsafe PQftype(handle, index)))
         }
         isBinary = unsafe PQbinaryTuples(handle) != 0

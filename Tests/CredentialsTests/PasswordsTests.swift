@@ -1,0 +1,126 @@
+import Credentials
+import Foundation
+import Testing
+
+/// So little work that a test does not notice it.
+private let lowCost = Passwords.Cost(logN: 4, blockSize: 1, parallelism: 1)
+
+@Suite("A password")
+struct PasswordsTests {
+    private let passwords = Passwords(cost: lowCost)
+
+    @Test("is verified against its hash, and no other is")
+    func verifies() async throws {
+        let hash = try await passwords.hash("correct horse")
+        #expect(try await passwords.verify("correct horse", against: hash))
+        for wrong in ["", "correct hors", "correct horse ", "Correct horse", "correct\0horse"] {
+            #expect(try await !passwords.verify(wrong, against: hash), "\(wrong)")
+        }
+    }
+
+    @Test("is hashed with a salt of its own each time, in the PHC format")
+    func format() async throws {
+        let first = try await passwords.hash("correct horse")
+        let second = try await passwords.hash("correct horse")
+        #expect(first != second)
+        #expect(first.wholeMatch(of: /\$scrypt\$ln=4,r=1,p=1\$[A-Za-z0-9+\/]{22}\$[A-Za-z0-9+\/]{43}/) != nil)
+    }
+
+    @Test("is verified at the cost that its hash was made with")
+    func otherCost() async throws {
+        let hash = try await Passwords(cost: .init(logN: 5, blockSize: 2, parallelism: 2)).hash("correct horse")
+        #expect(hash.hasPrefix("$scrypt$ln=5,r=2,p=2$"))
+        #expect(try await passwords.verify("correct horse", against: hash))
+    }
+
+    @Test("is the one of RFC 7914's third test vector")
+    func testVector() async throws {
+        // RFC 7914, 12: P="pleaseletmein", S="SodiumChloride", N=16384, r=8, p=1; the first 32 of the 64 bytes, which are
+        // those of a 32-byte key, since PBKDF2 makes its output in blocks of 32.
+        let key: [UInt8] = [
+            0x70, 0x23, 0xbd, 0xcb, 0x3a, 0xfd, 0x73, 0x48, 0x46, 0x1c, 0x06, 0xcd, 0x81, 0xfd, 0x38, 0xeb,
+            0xfd, 0xa8, 0xfb, 0xba, 0x90, 0x4f, 0x8e, 0x3e, 0xa9, 0xb5, 0x43, 0xf6, 0x54, 0x5d, 0xa1, 0xf2,
+        ]
+        func unpadded(_ data: Data) -> String { data.base64EncodedString().replacing("=", with: "") }
+        let hash = "$scrypt$ln=14,r=8,p=1$\(unpadded(Data("SodiumChloride".utf8)))$\(unpadded(Data(key)))"
+        #expect(try await passwords.verify("pleaseletmein", against: hash))
+        #expect(try await !passwords.verify("pleaseletmeout", against: hash))
+    }
+
+    @Test("is the same from every keyboard: Unicode is normalised")
+    func normalisation() async throws {
+        let hash = try await passwords.hash("Gemüse ﬁnden")
+        #expect(try await passwords.verify("Gemu\u{308}se finden", against: hash))
+    }
+
+    @Test("of an account that there is not is never right")
+    func unknownAccount() async throws {
+        #expect(try await !passwords.verify("correct horse", against: nil))
+        #expect(try await !passwords.verify("", against: nil))
+    }
+
+    @Test("has 8 to 256 characters")
+    func length() async throws {
+        for text in ["", "1234567", String(repeating: "x", count: 257)] {
+            await #expect {
+                try await passwords.hash(text)
+            } throws: { error in
+                if case Passwords.Failure.unacceptable = error { true } else { false }
+            }
+        }
+        for text in ["12345678", "пароль12", String(repeating: "x", count: 256)] {
+            let hash = try await passwords.hash(text)
+            #expect(try await passwords.verify(text, against: hash))
+        }
+        let hash = try await passwords.hash("12345678")
+        #expect(try await !passwords.verify(String(repeating: "x", count: 100_000), against: hash))
+    }
+
+    @Test(
+        "meets a stored hash that is none of ours",
+        arguments: [
+            "", "plain", "$2b$12$abcdefghijklmnopqrstuv", "$scrypt$ln=4,r=1,p=1$c2FsdA", "$scrypt$ln=4,r=1,p=1$c2FsdA$",
+            "$scrypt$ln=0,r=1,p=1$c2FsdA$a2V5", "$scrypt$ln=21,r=1,p=1$c2FsdA$a2V5", "$scrypt$ln=4,r=0,p=1$c2FsdA$a2V5",
+            "$scrypt$ln=4,r=1,p=0$c2FsdA$a2V5", "$scrypt$ln=-4,r=1,p=1$c2FsdA$a2V5",
+            "$scrypt$ln=4,r=1,p=1$c2FsdA$a2V5$",
+            "$scrypt$ln=4,r=1,p=1$c2F dA$a2V5", "$scrypt$ln=4,r=1,p=1$c$a", " $scrypt$ln=4,r=1,p=1$c2FsdA$a2V5",
+            // Gigabytes: what the table holds must not take the machine down.
+            "$scrypt$ln=20,r=8,p=1$c2FsdA$a2V5", "$scrypt$ln=15,r=8,p=99$c2FsdA$a2V5",
+        ])
+    func malformedHash(_ hash: String) async {
+        await #expect(throws: Passwords.Failure.malformedHash) {
+            try await passwords.verify("correct horse", against: hash)
+        }
+    }
+
+    @Test("of the right form but another length matches nothing")
+    func shortKey() async throws {
+        #expect(try await !passwords.verify("correct horse", against: "$scrypt$ln=4,r=1,p=1$c2FsdA$a2V5"))
+    }
+
+    @Test("is refused when too many wait already, and taken again when they are through")
+    func overload() async throws {
+        let closed = Passwords(cost: lowCost, threads: 1, waitingLimit: 0)
+        await #expect(throws: Passwords.Failure.overloaded) { try await closed.hash("correct horse") }
+        await #expect(throws: Passwords.Failure.overloaded) { try await closed.verify("correct horse", against: nil) }
+
+        // Each place is given back, also by what fails.
+        let single = Passwords(cost: lowCost, threads: 1, waitingLimit: 1)
+        for _ in 0..<3 { #expect(try await !single.verify("correct horse", against: nil)) }
+    }
+
+    @Test("waits its turn when more come at once than there are threads")
+    func manyAtOnce() async throws {
+        let passwords = Passwords(cost: lowCost, threads: 1, waitingLimit: 100)
+        let hash = try await passwords.hash("correct horse")
+        let right = try await withThrowingTaskGroup(of: Bool.self) { group in
+            for index in 0..<100 {
+                group.addTask {
+                    try await passwords.verify(index.isMultiple(of: 2) ? "correct horse" : "no", against: hash)
+                }
+            }
+            return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+        }
+        #expect(right == 50)
+    }
+}

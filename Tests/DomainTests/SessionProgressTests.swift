@@ -1,0 +1,89 @@
+import Domain
+import Foundation
+import Testing
+
+@Suite("The JSON of the domain")
+struct SessionProgressTests {
+    private func progress(_ change: (inout SessionProgress) -> Void = { _ in }) throws -> SessionProgress {
+        var progress = SessionProgress(
+            sessionID: try #require(SessionID("550e8400-e29b-41d4-a716-446655440000")), status: .transcribing,
+            progress: 45,
+            message: "Transcribing audio", error: nil, estimatedTimeRemaining: 30, version: 7, attempt: 1,
+            createdAt: try #require(Timestamp(rfc3339: "2026-11-22T09:28:00Z")),
+            updatedAt: try #require(Timestamp(rfc3339: "2026-11-22T09:30:00.123456Z")))
+        change(&progress)
+        return progress
+    }
+
+    @Test("of the progress object is the contract's, key by key")
+    func progressObject() throws {
+        let contract = """
+            {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"transcribing","progress":45,
+             "message":"Transcribing audio","error":null,"estimated_time_remaining":30,"version":7,"attempt":1,
+             "created_at":"2026-11-22T09:28:00.000000Z","updated_at":"2026-11-22T09:30:00.123456Z"}
+            """
+        let encoded = try JSONEncoder().encode(try progress())
+        #expect(try object(encoded) == object(Data(contract.utf8)))
+        #expect(try JSONDecoder().decode(SessionProgress.self, from: Data(contract.utf8)) == (try progress()))
+    }
+
+    @Test("has a null for what is not known")
+    func nulls() throws {
+        let encoded = try JSONEncoder().encode(
+            try progress {
+                $0.message = nil
+                $0.estimatedTimeRemaining = nil
+            })
+        let keys = try #require(try JSONSerialization.jsonObject(with: encoded) as? [String: Any])
+        #expect(keys.count == 10)
+        for key in ["message", "error", "estimated_time_remaining"] { #expect(keys[key] is NSNull, "\(key)") }
+    }
+
+    @Test("of a session has a null for what is not known")
+    func session() throws {
+        let session = TherapySession(
+            id: .random(), patientID: .random(), therapistID: nil, sessionDate: nil, filename: nil, bytes: nil,
+            durationSeconds: nil, createdAt: .now(), progress: try progress())
+        let keys = try #require(
+            try JSONSerialization.jsonObject(with: JSONEncoder().encode(session)) as? [String: Any])
+        #expect(
+            Set(keys.keys) == [
+                "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds",
+                "created_at",
+                "progress",
+            ])
+        for key in ["therapist_id", "session_date", "filename", "bytes", "duration_seconds"] {
+            #expect(keys[key] is NSNull, "\(key)")
+        }
+    }
+
+    @Test("names the statuses as the contract does")
+    func statuses() {
+        #expect(
+            SessionStatus.allCases.map(\.rawValue) == [
+                "uploading", "pending", "preprocessing", "transcribing", "diarizing", "transcribed", "extracting_notes",
+                "processed", "failed",
+            ])
+        #expect(SessionStatus.allCases.filter(\.isFinished) == [.processed, .failed])
+    }
+
+    @Test("of a past transition is what a watcher would have been shown then")
+    func transition() throws {
+        let present = try progress()
+        let transition = StatusTransition(
+            version: 3, attempt: 1, status: .pending, progress: 20, message: "Waiting", error: nil,
+            at: present.createdAt)
+        let shown = transition.progress(of: present.sessionID, createdAt: present.createdAt)
+        #expect(
+            shown
+                == SessionProgress(
+                    sessionID: present.sessionID, status: .pending, progress: 20, message: "Waiting", error: nil,
+                    estimatedTimeRemaining: nil, version: 3, attempt: 1, createdAt: present.createdAt,
+                    updatedAt: present.createdAt))
+    }
+
+    /// JSON as a value that can be compared, whatever the order of the keys.
+    private func object(_ data: Data) throws -> NSDictionary {
+        try #require(try JSONSerialization.jsonObject(with: data) as? NSDictionary)
+    }
+}

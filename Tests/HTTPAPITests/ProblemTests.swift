@@ -1,0 +1,155 @@
+import Credentials
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import NIOFileSystem
+import Postgres
+import Testing
+
+@testable import HTTPAPI
+
+@Suite("A problem")
+struct ProblemTests {
+    @Test("has the type, the status and the headers of its kind", arguments: Problem.Kind.allCases)
+    func response(_ kind: Problem.Kind) async throws {
+        let response = Problem(kind, "What to do: \"this\".").response(requestID: "r-1")
+        #expect(response.status == kind.status)
+        #expect((400...599).contains(response.status.code))
+        #expect(response.headers[.contentType] == "application/problem+json")
+        #expect(response.headers[.cacheControl] == "no-store")
+        #expect(response.headers[.connection] == nil)
+        #expect((response.headers[.wwwAuthenticate] == "Bearer") == (response.status == .unauthorized))
+        #expect((response.headers[.retryAfter] != nil) == (response.status.code == 503))
+
+        let json = try await body(of: response)
+        #expect(
+            json as NSDictionary == [
+                "type": "/problems/\(kind.rawValue)", "title": kind.title, "status": kind.status.code,
+                "detail": "What to do: \"this\".", "request_id": "r-1",
+            ])
+    }
+
+    @Test("has the status of the contract")
+    func statuses() {
+        let table: [(Problem.Kind, Int)] = [
+            (.malformed, 400), (.unauthorized, 401), (.inactive, 403), (.forbidden, 403), (.originForbidden, 403),
+            (.notFound, 404), (.methodNotAllowed, 405), (.notAcceptable, 406), (.conflict, 409), (.tooLarge, 413),
+            (.unsupportedMedia, 415), (.noSuchRange, 416), (.invalid, 422),
+            (.internalError, 500), (.unavailable, 503), (.storageFull, 507),
+        ]
+        for (kind, code) in table { #expect(kind.status.code == code, "\(kind)") }
+        #expect(table.count == Problem.Kind.allCases.count)
+        #expect(Set(Problem.Kind.allCases.map(\.rawValue)).count == table.count)
+    }
+
+    @Test("of an unread body closes the connection")
+    func closing() {
+        #expect(Problem(.tooLarge, "x").closing().response(requestID: "").headers[.connection] == "close")
+    }
+
+    private func body(of response: Response) async throws -> [String: Any] {
+        let writer = Collector()
+        try await response.body.write(writer)
+        return try #require(try JSONSerialization.jsonObject(with: writer.data) as? [String: Any])
+    }
+
+    /// Takes a body in.
+    private final class Collector: ResponseBodyWriter {
+        private(set) var data = Data()
+
+        func write(_ buffer: ByteBuffer) { data.append(contentsOf: buffer.readableBytesView) }
+        func finish(_ trailingHeaders: HTTPFields?) {}
+    }
+}
+
+@Suite("The table from error to problem")
+struct ErrorTableTests {
+    /// Something that nobody outside may read.
+    private struct Secretive: Error, CustomStringConvertible {
+        var description: String { secret }
+    }
+    private static let secret = "SELECT secret FROM /var/lib/secret"
+
+    @Test("tells nothing of an error that is not in it")
+    func unknown() {
+        for error in [Secretive(), CancellationError(), MultipartSecret()] as [any Error] {
+            let problem = ErrorMiddleware.problem(for: error)
+            #expect(problem.kind == .internalError)
+            #expect(!problem.detail.lowercased().contains("secret"))
+        }
+    }
+
+    private struct MultipartSecret: Error { let secret = ErrorTableTests.secret }
+
+    @Test("gives a problem on as it is")
+    func problem() {
+        let problem = ErrorMiddleware.problem(for: Problem(.conflict, "So and so.").closing())
+        #expect(problem.kind == .conflict)
+        #expect(problem.detail == "So and so.")
+        #expect(problem.closesConnection)
+    }
+
+    @Test(
+        "answers a malformed upload with 400 and closes the connection",
+        arguments: [
+            MultipartParser.Malformation.badBoundary, .noBoundary, .headersTooLong, .badHeaders, .truncated,
+        ])
+    func malformation(_ malformation: MultipartParser.Malformation) {
+        let problem = ErrorMiddleware.problem(for: malformation)
+        #expect(problem.kind == .malformed)
+        #expect(problem.closesConnection)
+        #expect(problem.detail.hasSuffix("."))
+    }
+
+    @Test("answers passwords that cannot be hashed")
+    func passwords() {
+        #expect(ErrorMiddleware.problem(for: Passwords.Failure.overloaded).kind == .unavailable)
+        #expect(ErrorMiddleware.problem(for: Passwords.Failure.malformedHash).kind == .internalError)
+        let rule = ErrorMiddleware.problem(for: Passwords.Failure.unacceptable("Too short."))
+        #expect(rule.kind == .invalid)
+        #expect(rule.detail == "password: Too short.")
+    }
+
+    @Test(
+        "answers the framework's own errors by their status, without their words",
+        arguments: [
+            (HTTPResponse.Status.notFound, Problem.Kind.notFound), (.contentTooLarge, .tooLarge),
+            (.badRequest, .malformed),
+            (.internalServerError, .internalError), (.init(code: 418), .internalError),
+        ])
+    func framework(_ status: HTTPResponse.Status, _ kind: Problem.Kind) {
+        let problem = ErrorMiddleware.problem(for: HTTPError(status, message: Self.secret))
+        #expect(problem.kind == kind)
+        #expect(!problem.detail.contains("secret"))
+    }
+
+    @Test(
+        "answers a full disk with 507, and any other trouble of the disk with 500",
+        arguments: [
+            (Errno.noSpace, Problem.Kind.storageFull), (.diskQuotaExceeded, .storageFull), (.ioError, .internalError),
+        ])
+    func disk(_ errno: Errno, _ kind: Problem.Kind) {
+        let error = FileSystemError(
+            code: .unknown, message: Self.secret,
+            cause: FileSystemError.SystemCallError(systemCall: "pwrite", errno: errno),
+            location: .init(function: "", file: Self.secret, line: 0))
+        let problem = ErrorMiddleware.problem(for: error)
+        #expect(problem.kind == kind)
+        #expect(!problem.detail.contains("secret"))
+    }
+
+    @Test("answers a database that is not there with 503, without its words")
+    func noDatabase() async throws {
+        let configuration = try PostgresConfiguration(
+            connectionString: "host=127.0.0.1 port=1 user=secret password=secret dbname=secret")
+        do {
+            try await PostgresConnection.withConnection(configuration) { _ in }
+            Issue.record("there is a server on port 1")
+        } catch {
+            let problem = ErrorMiddleware.problem(for: error)
+            #expect(problem.kind == .unavailable)
+            #expect(!problem.detail.contains("secret"))
+        }
+    }
+}

@@ -1,0 +1,196 @@
+import Foundation
+import Glibc
+import Synchronization
+import Testing
+
+@testable import Polling
+
+/// A socket pair, closed at the end.
+private final class Pair: Sendable {
+    let one: CInt
+    let other: CInt
+
+    init() throws {
+        var ends: [CInt] = [-1, -1]
+        guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &ends) == 0 else {
+            throw POSIXError(.EMFILE)
+        }
+        (one, other) = (ends[0], ends[1])
+    }
+
+    deinit {
+        close(one)
+        close(other)
+    }
+}
+
+/// Hands each call to a closure.
+private final class Handler: PollHandler {
+    let body: @Sendable (CInt, PollReadiness) -> Void
+    init(_ body: @escaping @Sendable (CInt, PollReadiness) -> Void) { self.body = body }
+    func pollerReady(_ descriptor: CInt, _ readiness: PollReadiness) { body(descriptor, readiness) }
+}
+
+/// A number that threads share.
+private final class Counter: Sendable {
+    private let count = Atomic(0)
+    var value: Int { count.load(ordering: .relaxed) }
+    func increment() -> Int { count.wrappingAdd(1, ordering: .relaxed).newValue }
+}
+
+/// An actor that lives on a poller's thread.
+private actor Resident {
+    nonisolated let poller: Poller
+    nonisolated var unownedExecutor: UnownedSerialExecutor { poller.asUnownedSerialExecutor() }
+    private var count = 0
+
+    init(_ poller: Poller) { self.poller = poller }
+
+    func increment() -> Int {
+        poller.checkIsolated()
+        count += 1
+        return count
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct PollerTests {
+    private func withPoller(_ body: (Poller) async throws -> Void) async throws {
+        let poller = try Poller(name: "test-poller")
+        defer { poller.stop() }
+        try await body(poller)
+    }
+
+    @Test func `Closures run in the order in which they were given`() async throws {
+        try await withPoller { poller in
+            let order = Mutex<[Int]>([])
+            await withCheckedContinuation { continuation in
+                for number in 0..<1000 { poller.execute { order.withLock { $0.append(number) } } }
+                poller.execute { continuation.resume() }
+            }
+            #expect(order.withLock { $0 } == Array(0..<1000))
+        }
+    }
+
+    @Test func `Every closure runs although many threads wake the poller at once`() async throws {
+        try await withPoller { poller in
+            let total = Counter()
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<1000 {
+                    group.addTask {
+                        await withCheckedContinuation { continuation in
+                            poller.execute {
+                                _ = total.increment()
+                                continuation.resume()
+                            }
+                        }
+                    }
+                }
+            }
+            #expect(total.value == 1000)
+        }
+    }
+
+    @Test func `An actor runs on the thread, and only there`() async throws {
+        try await withPoller { poller in
+            let resident = Resident(poller)
+            for expected in 1...100 { #expect(await resident.increment() == expected) }
+            #expect(poller.isIsolatingCurrentContext() == false)
+        }
+    }
+
+    @Test func `Deadlines fire in order, and a cancelled one never`() async throws {
+        try await withPoller { poller in
+            let order = Mutex<[String]>([])
+            let now = ContinuousClock.now
+            await withCheckedContinuation { continuation in
+                poller.schedule(at: now + .milliseconds(60)) { continuation.resume() }
+                poller.schedule(at: now + .milliseconds(40)) { order.withLock { $0.append("second") } }
+                let cancelled = poller.schedule(at: now + .milliseconds(30)) {
+                    order.withLock { $0.append("never") }
+                }
+                poller.schedule(at: now + .milliseconds(20)) { order.withLock { $0.append("first") } }
+                #expect(poller.cancelDeadline(cancelled))
+                #expect(!poller.cancelDeadline(cancelled))
+            }
+            #expect(order.withLock { $0 } == ["first", "second"])
+        }
+    }
+
+    @Test func `Readiness is told again until what is there is read`() async throws {
+        try await withPoller { poller in
+            let pair = try Pair()
+            let calls = Counter()
+            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+                let handler = Handler { descriptor, readiness in
+                    #expect(readiness == .readable)
+                    // The first time it is left unread.
+                    guard calls.increment() == 2 else { return }
+                    var byte: UInt8 = 0
+                    #expect(read(descriptor, &byte, 1) == 1)
+                    poller.unwatch(descriptor)
+                    continuation.resume()
+                }
+                poller.execute { try? poller.watch(pair.one, for: .read, handler: handler) }
+                #expect(write(pair.other, "x", 1) == 1)
+            }
+            #expect(calls.value == 2)
+        }
+    }
+
+    @Test func `The peer's end and room to write are told apart`() async throws {
+        try await withPoller { poller in
+            let pair = try Pair()
+            let seen = await withCheckedContinuation { (continuation: CheckedContinuation<PollReadiness, Never>) in
+                let handler = Handler { descriptor, readiness in
+                    if readiness == .writable {
+                        try? poller.setInterest(.read, of: descriptor)
+                        shutdown(pair.other, Int32(SHUT_WR))
+                    } else {
+                        poller.unwatch(descriptor)
+                        continuation.resume(returning: readiness)
+                    }
+                }
+                poller.execute { try? poller.watch(pair.one, for: [.read, .write], handler: handler) }
+            }
+            #expect(seen.contains(.readable))
+            #expect(seen.contains(.ended))
+        }
+    }
+
+    @Test func `A handler lets go of what it holds when its descriptor is not watched any more`() async throws {
+        try await withPoller { poller in
+            let pair = try Pair()
+            weak var released: Handler?
+            do {
+                let handler = Handler { _, _ in }
+                released = handler
+                await withCheckedContinuation { continuation in
+                    poller.execute {
+                        try? poller.watch(pair.one, for: .read, handler: handler)
+                        poller.unwatch(pair.one)
+                        continuation.resume()
+                    }
+                }
+            }
+            // The closure above may still be on its way out of the thread; after one more round it is not.
+            await withCheckedContinuation { continuation in poller.execute { continuation.resume() } }
+            #expect(released == nil)
+        }
+    }
+
+    @Test func `A refused descriptor throws and is not watched`() async throws {
+        try await withPoller { poller in
+            let error = await withCheckedContinuation { (continuation: CheckedContinuation<PollerError?, Never>) in
+                poller.execute {
+                    do {
+                        try poller.watch(1_000_000, for: .read, handler: Handler { _, _ in })
+                        continuation.resume(returning: nil)
+                    } catch {
+                        continuation.resume(returning: error as? PollerError)
+                    }
+                }
+            }
+            #expect(error?.code == EBADF)
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import Foundation
+import Postgres
+import Testing
+
+/// Waits until a condition holds; for what another process does and cannot signal.
+func eventually(
+    _ what: Comment,
+    within: Duration = .seconds(60),
+    sourceLocation: SourceLocation = #_sourceLocation,
+    _ condition: () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + within
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else {
+            Issue.record(what, sourceLocation: sourceLocation)
+            return
+        }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+}
+
+@Suite(.timeLimit(.minutes(2))) struct DeadlineTests {
+    /// How many of the server's processes with this name run something.
+    private func active(_ name: String) async throws -> Int {
+        try await withConnection { connection in
+            try await connection.query(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = \(name) AND state = 'active'")[0]
+                .decode(0, as: Int.self)
+        }
+    }
+
+    @Test func `A query that takes too long is given up, cancelled on the server, and the connection is used on`()
+        async throws
+    {
+        let name = "deadline \(UUID())"
+        try await withConnection({ $0.applicationName = name }) { connection in
+            let before = await connection.backendProcessID
+            let error = await #expect(throws: PostgresError.self) {
+                try await connection.query("SELECT pg_sleep(600)", timeout: .milliseconds(100))
+            }
+            #expect(error?.code == .deadlineExceeded)
+            #expect(error?.isTransient == true)
+            try await #expect(connection.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self) == before)
+            try await eventually("the server has cancelled") { try await active(name) == 0 }
+        }
+    }
+
+    @Test func `A cancelled task cancels its query`() async throws {
+        let name = "cancel \(UUID())"
+        try await withConnection({ $0.applicationName = name }) { connection in
+            let task = Task { try await connection.query("SELECT pg_sleep(600)") }
+            try await eventually("the query runs") { try await active(name) == 1 }
+            task.cancel()
+            let error = await #expect(throws: PostgresError.self) { try await task.value }
+            #expect(error?.code == .cancelled)
+            try await #expect(connection.query("SELECT 1").count == 1)
+            try await eventually("the server has cancelled") { try await active(name) == 0 }
+        }
+    }
+
+    @Test func `A query of a task that is cancelled already is not sent`() async throws {
+        try await withConnection { connection in
+            try await connection.executeScript("CREATE TEMPORARY TABLE untouched (n int)")
+            let task = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                try await connection.execute("INSERT INTO untouched VALUES (1)")
+            }
+            let error = await #expect(throws: PostgresError.self) { try await task.value }
+            #expect(error?.code == .cancelled)
+            try await #expect(connection.query("SELECT * FROM untouched").isEmpty)
+        }
+    }
+
+    @Test func `A queued query can be given up too`() async throws {
+        try await withConnection { connection in
+            async let slow = connection.query("SELECT pg_sleep(0.3)")
+            // It may be sent before or after the slow one; with its deadline it ends in any case.
+            let error = await #expect(throws: PostgresError.self) {
+                try await connection.query("SELECT pg_sleep(600)", timeout: .milliseconds(100))
+            }
+            #expect(error?.code == .deadlineExceeded)
+            _ = try await slow
+        }
+    }
+
+    /// The race: a cancel that comes late hits the next query.
+    @Test func `Queries after cancelled ones are never hit by an old cancel`() async throws {
+        try await withConnection { connection in
+            for round in 0..<200 {
+                // Near the query's own end, so that the cancel is sometimes early and sometimes too late.
+                _ = try? await connection.query(
+                    "SELECT pg_sleep(0.002)", timeout: .microseconds(1800 + round % 5 * 200))
+                try await #expect(connection.query("SELECT \(round)")[0].decode(0, as: Int.self) == round)
+            }
+        }
+    }
+
+    @Test func `The server's own time limit is an error of the server's`() async throws {
+        try await withConnection({ $0.statementTimeout = .milliseconds(50) }) { connection in
+            let error = await #expect(throws: PostgresError.self) { try await connection.query("SELECT pg_sleep(600)") }
+            #expect(error?.sqlState == .queryCanceled)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import Postgres
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct StatementTests {
+    private func preparedCount(_ connection: PostgresConnection) async throws -> Int {
+        // By the simple protocol it would not be binary; unnamed through a fresh text each time, it counts itself.
+        try await connection.query(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared%'")[0]
+            .decode(0, as: Int.self)
+    }
+
+    @Test func `Equal texts share a prepared statement`() async throws {
+        try await withConnection { connection in
+            for number in 0..<10 { _ = try await connection.query("SELECT \(number)") }
+            for text in ["a", "b"] { _ = try await connection.query("SELECT \(text)") }
+            try await #expect(preparedCount(connection) == 2, "one for each type of the parameter")
+        }
+    }
+
+    @Test func `No more statements are kept than there is room for`() async throws {
+        try await withConnection({ $0.statementCacheSize = 8 }) { connection in
+            for number in 0..<50 { _ = try await connection.query(PostgresQuery(unescaped: "SELECT \(number)")) }
+            try await #expect(preparedCount(connection) <= 8)
+        }
+    }
+
+    @Test func `Through a pooler no statement has a name`() async throws {
+        try await withConnection({ $0.pooler = .transaction }) { connection in
+            for number in 0..<10 {
+                try await #expect(connection.query("SELECT \(number)")[0].decode(0, as: Int.self) == number)
+            }
+            try await #expect(preparedCount(connection) == 0)
+            let timeout = try await connection.query("SHOW statement_timeout")[0].decode(0, as: String.self)
+            #expect(timeout == "0", "and no startup options were sent")
+        }
+    }
+
+    @Test func `A table that changes its shape is read on, outside of a transaction`() async throws {
+        try await withConnection { connection in
+            try await connection.executeScript("CREATE TEMPORARY TABLE shape (a int)")
+            let query: PostgresQuery = "SELECT * FROM shape"
+            try await #expect(connection.query(query).columns.count == 1)
+            try await connection.executeScript("ALTER TABLE shape ADD COLUMN b int")
+            try await #expect(connection.query(query).columns.count == 2)
+            try await connection.executeScript("ALTER TABLE shape ADD COLUMN c int")
+            let error = await #expect(throws: PostgresError.self) {
+                try await connection.withTransaction { _ = try await $0.query(query) }
+            }
+            #expect(error?.sqlState == .featureNotSupported)
+            try await #expect(connection.query(query).columns.count == 3, "and after one it is prepared anew")
+        }
+    }
+
+    @Test func `Statements that someone deallocated are prepared anew`() async throws {
+        try await withConnection { connection in
+            _ = try await connection.query("SELECT \(1)")
+            try await connection.executeScript("DEALLOCATE ALL")
+            try await #expect(connection.query("SELECT \(2)")[0].decode(0, as: Int.self) == 2)
+            try await connection.executeScript("DISCARD ALL")
+            try await #expect(connection.query("SELECT \(3)")[0].decode(0, as: Int.self) == 3)
+        }
+    }
+
+    @Test func `A failed transaction with a full cache can be rolled back and gone on from`() async throws {
+        try await withConnection({ $0.statementCacheSize = 1 }) { connection in
+            _ = try await connection.query("SELECT 1")
+            await #expect(throws: PostgresError.self) {
+                try await connection.withTransaction { connection in
+                    _ = try? await connection.query("SELECT 1/0")
+                    _ = try await connection.query("SELECT 2")
+                }
+            }
+            try await #expect(connection.query("SELECT 3")[0].decode(0, as: Int.self) == 3)
+        }
+    }
+}
