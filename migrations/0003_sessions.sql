@@ -1,4 +1,4 @@
--- Therapy sessions, what a pipeline makes of them, and their place in the queue for a worker.
+-- Therapy sessions: whose they are, and where their recording is.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -25,30 +25,6 @@ COMMENT ON COLUMN app.therapy_sessions.therapist_id IS
     'Who held the session. Gives no right to see it: only an active row of therapist_patients does';
 COMMENT ON COLUMN app.therapy_sessions.recording IS 'The key of the recording in UPLOAD_DIR; null until it is stored whole';
 
-CREATE TABLE app.transcripts (
-    session_id uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
-    attempt    integer NOT NULL,
-    body       jsonb NOT NULL,
-    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE TABLE app.notes (
-    session_id uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
-    attempt    integer NOT NULL,
-    body       jsonb NOT NULL,
-    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-
-CREATE TABLE app.session_leases (
-    session_id   uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
-    queued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    worker       text,
-    attempt      integer,
-    leased_until timestamptz
-);
-CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
-COMMENT ON TABLE app.session_leases IS
-    'One row for each session that waits for a worker (worker is null) or is with one. So session_progress needs no index';
-
 -- A file cannot be removed in a transaction. So the one that deletes a session, whoever does it, leaves word of the file
 -- here, and a server removes the file and then the row.
 CREATE TABLE app.discarded_recordings (
@@ -71,7 +47,6 @@ GRANT SELECT, DELETE ON app.discarded_recordings TO therapybridge_server;
 GRANT SELECT, INSERT, DELETE ON app.therapy_sessions TO therapybridge_server;
 GRANT UPDATE (therapist_id, session_date, filename, media_type, bytes, sha256, duration_seconds, recording)
     ON app.therapy_sessions TO therapybridge_server;
-GRANT SELECT ON app.transcripts, app.notes, app.session_leases TO therapybridge_server;
 
 INSERT INTO app.schema_migrations (version, name) VALUES (3, 'sessions');
 COMMIT;

@@ -48,8 +48,10 @@ CREATE TABLE app.session_progress (
 COMMENT ON COLUMN app.session_progress.version IS 'Starts at 1; the guard adds one for every change';
 COMMENT ON COLUMN app.session_progress.notified_at IS 'When this session was last announced; a percentage waits 500 ms';
 
+-- Whoever writes progress holds this row's lock. What is written with it refers to this row and not to the session, whose
+-- lock a deletion holds while it waits for this one: the two would wait for each other in a ring.
 CREATE TABLE app.session_events (
-    session_id uuid NOT NULL REFERENCES app.therapy_sessions ON DELETE CASCADE,
+    session_id uuid NOT NULL REFERENCES app.session_progress ON DELETE CASCADE,
     version    bigint NOT NULL,
     attempt    integer NOT NULL,
     status     text NOT NULL,
@@ -127,9 +129,10 @@ BEGIN
     NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at);
     -- Every announcement takes a lock that the whole cluster shares until it is on disk. So a transition is announced at
     -- once, a percentage only when the last announcement of this session is 500 ms old; the server reads again after news.
+    -- An announcement in the future is one of before the clock was set back.
     NEW.notified_at := CASE WHEN is_transition OR clock_timestamp() - OLD.notified_at >= interval '500 ms'
                               OR OLD.notified_at > clock_timestamp()
-                            THEN NEW.updated_at ELSE OLD.notified_at END;
+                            THEN clock_timestamp() ELSE OLD.notified_at END;
     RETURN NEW;
 END
 $$;

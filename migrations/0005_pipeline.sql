@@ -4,6 +4,31 @@ BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 
+-- These refer to the row of progress, whose lock whoever writes them holds, for the reason given at app.session_events.
+CREATE TABLE app.transcripts (
+    session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
+    attempt    integer NOT NULL,
+    body       jsonb NOT NULL,
+    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE app.notes (
+    session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
+    attempt    integer NOT NULL,
+    body       jsonb NOT NULL,
+    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE app.session_leases (
+    session_id   uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
+    queued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    worker       text,
+    attempt      integer,
+    leased_until timestamptz
+);
+CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
+COMMENT ON TABLE app.session_leases IS
+    'One row for each session that waits for a worker (worker is null) or is with one. So session_progress needs no index';
+
 -- A session joins the queue when it is pending and has its recording, by whichever of the two comes last, and leaves it
 -- when it is finished.
 CREATE FUNCTION app.queue_after_progress() RETURNS trigger
@@ -164,6 +189,7 @@ END
 $$;
 COMMENT ON FUNCTION app.retry_session IS 'Sends a failed session back to pending. 23514: it has not failed, or has no recording';
 
+GRANT SELECT ON app.transcripts, app.notes, app.session_leases TO therapybridge_server;
 GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease, app.store_transcript, app.store_notes
     TO therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.retry_session TO therapybridge_server;

@@ -25,7 +25,9 @@ $$;
 CREATE TRIGGER announce_first AFTER INSERT ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.announce_progress();
 CREATE TRIGGER announce_progress AFTER UPDATE ON app.session_progress
-    FOR EACH ROW WHEN (OLD.notified_at <> NEW.notified_at) EXECUTE FUNCTION app.announce_progress();
+    FOR EACH ROW
+    WHEN (OLD.notified_at <> NEW.notified_at OR (OLD.status, OLD.attempt) IS DISTINCT FROM (NEW.status, NEW.attempt))
+    EXECUTE FUNCTION app.announce_progress();
 
 CREATE FUNCTION app.announce_work() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$

@@ -7,7 +7,9 @@ import Postgres
 
 /// Everything for a first look on one machine: a private PostgreSQL, the schema, demo accounts and the server.
 public struct DevelopmentServer: Sendable {
-    /// A demo account. Its password is made at the first start and kept in the folder.
+    /// A demo account.
+    ///
+    /// Its password is made at the first start and kept in the folder.
     private struct DemoAccount {
         let email: String
         let name: String
@@ -99,8 +101,9 @@ public struct DevelopmentServer: Sendable {
             .map { String(format: "%02x", $0) }.joined()
         let value = name == "demo-password" ? "demo-" + fresh.prefix(10) : fresh
         let path = file.path(percentEncoded: false)
-        guard FileManager.default.createFile(
-            atPath: path, contents: Data(value.utf8), attributes: [.posixPermissions: 0o600])
+        guard
+            FileManager.default.createFile(
+                atPath: path, contents: Data(value.utf8), attributes: [.posixPermissions: 0o600])
         else { throw CommandFailure("cannot write \(path)") }
         return value
     }

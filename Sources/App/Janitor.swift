@@ -8,8 +8,9 @@ import Store
 struct Janitor: Service {
     /// How often it looks.
     private static let interval = Duration.seconds(600)
-    /// How long an upload may show no progress before it counts as dead. One per cent of the largest recording takes four
-    /// minutes over a line of 1 Mbit/s.
+    /// How long an upload may show no progress before it counts as dead.
+    ///
+    /// One per cent of the largest recording takes four minutes over a line of 1 Mbit/s.
     private static let patience = Duration.seconds(1800)
 
     let progress: ProgressStore

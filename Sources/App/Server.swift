@@ -150,7 +150,9 @@ public struct Server: Sendable {
         } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
             throw SettingError("DATABASE_URL", "its role may not read the schema; use therapybridge_server")
         }
-        guard status.isCurrent else { throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up") }
+        guard status.isCurrent else {
+            throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up")
+        }
     }
 
     private static func missing(_ pool: PostgresPool) async -> String? {

@@ -12,7 +12,7 @@ import Synchronization
 public final class Passwords: Sendable {
     /// How much work one hash is.
     public struct Cost: Sendable, Equatable {
-        /// The base-2 logarithm of scrypt's N. Memory is 2^logN × blockSize × 128 bytes.
+        /// The base-2 logarithm of scrypt's cost: memory is 2^logN × blockSize × 128 bytes.
         public var logN: Int
         /// scrypt's r.
         public var blockSize: Int

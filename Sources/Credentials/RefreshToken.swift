@@ -1,7 +1,9 @@
 import Crypto
 import Foundation
 
-/// A refresh token: 256 random bits that are known to the client alone. The database holds their hash.
+/// A refresh token: 256 random bits that are known to the client alone.
+///
+/// The database holds their hash.
 public struct RefreshToken: Sendable {
     /// What the client is given: base64url without padding (RFC 4648, section 5).
     public let text: String

@@ -18,8 +18,9 @@ public enum SessionAction: Sendable, CaseIterable {
 public struct Relation: Sendable, Hashable {
     /// The user is the session's patient.
     public var isPatient: Bool
-    /// An active assignment ties the user, as therapist, to the session's patient. That a session names the user as
-    /// its therapist is not such a tie.
+    /// An active assignment ties the user, as therapist, to the session's patient.
+    ///
+    /// That a session names the user as its therapist is not such a tie.
     public var isAssigned: Bool
 
     public init(isPatient: Bool, isAssigned: Bool) {

@@ -19,8 +19,10 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         }
     }
 
-    /// The media types under which clients declare it. Browsers differ: Chromium calls an `.m4a` `audio/x-m4a`, a
-    /// `MediaRecorder` makes `video/webm` when it was given a camera.
+    /// The media types under which clients declare it.
+    ///
+    /// Browsers differ: Chromium calls an `.m4a` `audio/x-m4a`, a `MediaRecorder` makes `video/webm` when it was given
+    /// a camera.
     public var mediaTypes: [String] {
         switch self {
         case .mp3: ["audio/mpeg", "audio/mp3", "audio/mpeg3", "audio/x-mpeg-3"]
@@ -40,8 +42,9 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         self = format
     }
 
-    /// Whether a declared media type goes with this format. Parameters are ignored, and so is `application/octet-stream`,
-    /// which says that the client does not know.
+    /// Whether a declared media type goes with this format.
+    ///
+    /// Parameters are ignored, and so is `application/octet-stream`, which says that the client does not know.
     public func accepts(mediaType: String) -> Bool {
         let essence = String(mediaType.prefix { $0 != ";" }).trimming(while: { $0.isWhitespace }).lowercased()
         return essence == "application/octet-stream" || mediaTypes.contains(essence)

@@ -3,7 +3,9 @@ public struct TherapySession: Hashable, Sendable, Codable {
     public var id: SessionID
     /// The patient whose session it is.
     public var patientID: UserID
-    /// The therapist who held it. Gives no right to see it: only an active assignment does.
+    /// The therapist who held it.
+    ///
+    /// Gives no right to see it: only an active assignment does.
     public var therapistID: UserID?
     /// When the session was held.
     public var sessionDate: Timestamp?

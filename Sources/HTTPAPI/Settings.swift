@@ -52,7 +52,9 @@ public struct HTTPSettings: Sendable {
 
     /// The origin of a URL; nil when it has none.
     public static func origin(of url: URL) -> String? {
-        guard let scheme = url.scheme?.lowercased(), let host = url.host()?.lowercased(), !host.isEmpty else { return nil }
+        guard let scheme = url.scheme?.lowercased(), let host = url.host()?.lowercased(), !host.isEmpty else {
+            return nil
+        }
         let ownPort = ["http": 80, "https": 443][scheme]
         guard let port = url.port, port != ownPort else { return "\(scheme)://\(host)" }
         return "\(scheme)://\(host):\(port)"

@@ -13,10 +13,13 @@ public struct Migration: Sendable, Equatable {
     public let checksum: String
 
     /// The file's name: `0004_progress.sql`.
-    public var filename: String { String(repeating: "0", count: max(0, 4 - String(version).count)) + "\(version)_\(name).sql" }
+    public var filename: String {
+        String(repeating: "0", count: max(0, 4 - String(version).count)) + "\(version)_\(name).sql"
+    }
 
     init?(filename: String, contents: Data) {
-        guard let match = filename.wholeMatch(of: /(\d{4})_([a-z0-9_]+)\.sql/)?.output, let version = Int(match.1) else {
+        guard let match = filename.wholeMatch(of: /(\d{4})_([a-z0-9_]+)\.sql/)?.output, let version = Int(match.1)
+        else {
             return nil
         }
         self.version = version

@@ -34,6 +34,10 @@ public struct Migrator: Sendable {
     public init(
         configuration: PostgresConfiguration, migrations: [Migration] = Migration.carried, logger: Logger
     ) {
+        var configuration = configuration
+        // A migration takes as long as it takes: an index on a large table, say. Only its locks have a limit, in the file.
+        configuration.queryTimeout = nil
+        configuration.statementTimeout = nil
         self.configuration = configuration
         self.migrations = migrations
         self.logger = logger

@@ -52,9 +52,13 @@ struct HubStateMachine {
     }
 
     private struct Watched {
-        /// No watcher of this session that has a snapshot has been given less. Nil until the first snapshot.
+        /// No watcher of this session that has a snapshot has been given less.
+        ///
+        /// Nil until the first snapshot.
         var known: Int64?
-        /// A read is wanted. It waits for the first snapshot: before that there is no version to read from.
+        /// A read is wanted.
+        ///
+        /// It waits for the first snapshot: before that there is no version to read from.
         var isStale = false
         var pause = Pause.none
         /// The version that each watcher was last given; nil until its snapshot is here.
@@ -78,7 +82,9 @@ struct HubStateMachine {
     func watchers(of session: SessionID) -> [WatcherID] { watched[session].map { Array($0.watchers.keys) } ?? [] }
     var allWatchers: [WatcherID] { Array(sessionOf.keys) }
 
-    /// Registers a watcher. It has to be here before its snapshot is read, or a change between the two would be nobody's.
+    /// Registers a watcher.
+    ///
+    /// It has to be here before its snapshot is read, or a change between the two would be nobody's.
     mutating func subscribe(to session: SessionID) -> WatcherID {
         nextWatcher += 1
         let watcher = WatcherID(number: nextWatcher)
@@ -87,7 +93,9 @@ struct HubStateMachine {
         return watcher
     }
 
-    /// Gives a watcher the version of the snapshot that it begins with. A read may be wanted then.
+    /// Gives a watcher the version of the snapshot that it begins with.
+    ///
+    /// A read may be wanted then.
     ///
     /// - Returns: Whether the session is to be read once more after a pause: nobody has heard what was announced before
     ///   the snapshot, and what follows that within half a second is committed without a hint.
@@ -116,7 +124,9 @@ struct HubStateMachine {
         if watched[session]?.watchers.isEmpty == true { watched[session] = nil }
     }
 
-    /// A hint says that `session` has come to `version`. Returns whether a read is wanted now.
+    /// A hint says that `session` has come to `version`.
+    ///
+    /// Returns whether a read is wanted now.
     ///
     /// A hint may lie, so it can only cause a read. One that names a version already known adds nothing.
     mutating func hint(_ session: SessionID, version: Int64) -> Bool {

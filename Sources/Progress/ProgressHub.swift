@@ -9,8 +9,10 @@ import Synchronization
 /// the watchers that have been given less. The poll asks the same of everything watched, so that a lost hint costs one
 /// interval and no more.
 public final class ProgressHub: Service {
-    /// How long after news of a session it is read once more. The database announces a percentage at most every 500 ms
-    /// per session, so the last one of a burst comes without a hint.
+    /// How long after news of a session it is read once more.
+    ///
+    /// The database announces a percentage at most every 500 ms per session, so the last one of a burst comes without a
+    /// hint.
     static let pauseAfterNews = Duration.milliseconds(600)
 
     private struct State {
@@ -25,7 +27,9 @@ public final class ProgressHub: Service {
     private let pollInterval: Duration
     private let logger: Logger
     private let state = Mutex(State())
-    /// Says that a read may be wanted. One pending word is enough.
+    /// Says that a read may be wanted.
+    ///
+    /// One pending word is enough.
     private let wanted = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
     /// Sessions to be read once more, each with the time, which rises from one to the next.
     private let pauses = AsyncStream.makeStream(of: (ContinuousClock.Instant, SessionID).self)
@@ -179,13 +183,17 @@ extension ProgressHub {
             let outcome = state.machine.completed(result.readings, existing: result.existing)
             if state.rightsEpoch != result.rightsEpoch {
                 state.rightsEpoch = result.rightsEpoch
-                for watcher in state.mailboxes.values { posts.append((watcher, { $0.rightsEpoch = result.rightsEpoch })) }
+                for watcher in state.mailboxes.values {
+                    posts.append((watcher, { $0.rightsEpoch = result.rightsEpoch }))
+                }
             }
             if state.isDegraded {
                 state.isDegraded = false
                 for watcher in state.mailboxes.values { posts.append((watcher, { $0.degraded = false })) }
             }
-            for watcher in outcome.gone.compactMap({ state.mailboxes[$0] }) { posts.append((watcher, { $0.isGone = true })) }
+            for watcher in outcome.gone.compactMap({ state.mailboxes[$0] }) {
+                posts.append((watcher, { $0.isGone = true }))
+            }
             let deliveries = outcome.deliveries.compactMap { delivery in
                 state.mailboxes[delivery.watcher].map { ($0, delivery.reading, delivery.after) }
             }

@@ -53,7 +53,8 @@ public struct PipelineStore: Sendable {
     /// - Throws: `PostgresError` with SQLSTATE 23514 when another has the session, 22023 when the shape is wrong.
     public func storeTranscript(_ json: String, of claim: ClaimedSession) async throws {
         _ = try await pool.query(
-            "SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)))")
+            "SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)))"
+        )
     }
 
     /// Stores the notes.

@@ -94,7 +94,9 @@ public struct SessionStore: Sendable {
         ).map(TherapySession.init)
     }
 
-    /// A session; nil when there is none. The caller has asked whether it may be seen.
+    /// A session; nil when there is none.
+    ///
+    /// The caller has asked whether it may be seen.
     public func session(_ id: SessionID) async throws -> TherapySession? {
         try await pool.query(
             """

@@ -66,7 +66,9 @@ public struct UserStore: Sendable {
         ).map(Account.init)
     }
 
-    /// Activates or deactivates an account. Deactivating ends its sign-ins and streams.
+    /// Activates or deactivates an account.
+    ///
+    /// Deactivating ends its sign-ins and streams.
     ///
     /// - Returns: False when there is no such account.
     public func setActive(_ isActive: Bool, email: EmailAddress) async throws -> Bool {

@@ -27,8 +27,9 @@ public enum ServerSentEvent {
         return event(name, of: progress)
     }
 
-    /// A transition that lies behind the present state. It never ends a stream, so a `failed` that was retried since
-    /// goes out as `progress`.
+    /// A transition that lies behind the present state.
+    ///
+    /// It never ends a stream, so a `failed` that was retried since goes out as `progress`.
     public static func passed(_ progress: SessionProgress) -> [UInt8] {
         event("progress", of: progress)
     }

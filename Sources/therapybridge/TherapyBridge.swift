@@ -2,13 +2,16 @@ import App
 import ArgumentParser
 import Foundation
 
-/// The program. Each subcommand is a file beside this one.
+/// The program.
+///
+/// Each subcommand is a file beside this one.
 @main
 struct TherapyBridge: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "therapybridge",
         abstract: "Live progress of therapy sessions, pushed from PostgreSQL to whoever may see it.",
-        discussion: "Settings are environment variables: DATABASE_URL, JWT_SECRET and others; see docs/configuration.md.",
+        discussion:
+            "Settings are environment variables: DATABASE_URL, JWT_SECRET and others; see docs/configuration.md.",
         subcommands: [
             Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
             Transcribe.self,
@@ -30,7 +33,7 @@ struct TherapyBridge: AsyncParsableCommand {
             fail("\(error)", status: 1)
         } catch let code as ExitCode {
             Foundation.exit(code.rawValue)
-        } catch where exitCode(for: error) == .success || exitCode(for: error) == .validationFailure {
+        } catch  where exitCode(for: error) == .success || exitCode(for: error) == .validationFailure {
             exit(withError: error)
         } catch {
             fail("\(error)", status: 1)

@@ -6,7 +6,9 @@ import Postgres
 
 /// The PostgreSQL cluster of one test process: started when the first test needs it, gone with the process.
 public actor TestCluster {
-    /// The one cluster that tests share. Each test has a database of its own in it.
+    /// The one cluster that tests share.
+    ///
+    /// Each test has a database of its own in it.
     public static let shared = TestCluster()
 
     private var start: Task<LocalPostgres, any Error>?

@@ -1,5 +1,4 @@
 import App
-
 import Credentials
 public import Domain
 public import Foundation

@@ -1,7 +1,9 @@
 import Synchronization
 
-/// Lets a limited number of tests in at once. All tests of a process start together; a machine with two cores is better off
-/// with a few servers at a time than with a hundred.
+/// Lets a limited number of tests in at once.
+///
+/// All tests of a process start together; a machine with two cores is better off with a few servers at a time than with
+/// a hundred.
 final class Turnstile: Sendable {
     /// For tests with a database.
     static let databases = Turnstile(width: 6)

@@ -32,7 +32,8 @@ public struct Settings: Sendable {
     public init(_ reader: SettingsReader) throws(SettingError) {
         databaseURL = try reader.connectionString("DATABASE_URL")
         databaseListenURL = try reader.connectionString("DATABASE_LISTEN_URL", default: databaseURL)
-        isBehindTransactionPooler = try reader.choice("DATABASE_POOLER", ["off": false, "transaction": true], default: "off")
+        isBehindTransactionPooler = try reader.choice(
+            "DATABASE_POOLER", ["off": false, "transaction": true], default: "off")
         poolSize = try reader.integer("DATABASE_POOL_SIZE", in: 1...1000, default: 8)
         host = reader.text("HOST") ?? "127.0.0.1"
         port = try reader.integer("PORT", in: 0...65_535, default: 8000)

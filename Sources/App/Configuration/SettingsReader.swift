@@ -47,7 +47,8 @@ public struct SettingsReader: Sendable {
         return number
     }
 
-    func seconds(_ name: String, in range: ClosedRange<Double>, default value: Double) throws(SettingError) -> Duration {
+    func seconds(_ name: String, in range: ClosedRange<Double>, default value: Double) throws(SettingError) -> Duration
+    {
         guard let text = text(name) else { return .seconds(value) }
         guard let number = Double(text), range.contains(number) else {
             throw SettingError(name, "has to be a number of seconds from \(range.lowerBound) to \(range.upperBound)")
@@ -96,7 +97,8 @@ public struct SettingsReader: Sendable {
     }
 
     func jwtSecret() throws(SettingError) -> String {
-        let mend = "set it to at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48"
+        let mend =
+            "set it to at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48"
         guard let secret = text("JWT_SECRET") else { throw SettingError("JWT_SECRET", "is missing; \(mend)") }
         guard secret.utf8.count >= AccessTokens.minimumSecretBytes else {
             throw SettingError("JWT_SECRET", "is too short; \(mend)")

@@ -36,8 +36,10 @@ struct Authenticator: RouterMiddleware {
         return String(parts[1])
     }
 
-    /// A cookie comes with every request, whoever's page caused it. So an unsafe method has to come from a page of ours:
-    /// browsers send `Origin` with each of those, and a page cannot forge it.
+    /// A cookie comes with every request, whoever's page caused it.
+    ///
+    /// So an unsafe method has to come from a page of ours: browsers send `Origin` with each of those, and a page
+    /// cannot forge it.
     private func isFromOurPage(_ request: Request) -> Bool {
         request.method.isSafe || request.headers[.origin].map(settings.allows(origin:)) ?? false
     }

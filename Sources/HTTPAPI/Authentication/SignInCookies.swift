@@ -1,7 +1,9 @@
 import HTTPTypes
 import Hummingbird
 
-/// The cookies of a browser that signed in. A script cannot read them, and no other site's page can send them.
+/// The cookies of a browser that signed in.
+///
+/// A script cannot read them, and no other site's page can send them.
 struct SignInCookies {
     /// Carries the access token to every route.
     static let accessName = "tb_access"

@@ -20,8 +20,10 @@ struct AppContext: RequestContext {
     }
 }
 
-/// The context behind a valid access token. The account may still be inactive or signed out: whoever takes this has to
-/// ask the database, in the statement that does its work.
+/// The context behind a valid access token.
+///
+/// The account may still be inactive or signed out: whoever takes this has to ask the database, in the statement that
+/// does its work.
 struct TokenContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims

@@ -5,7 +5,9 @@ import NIOCore
 
 /// An error as a client is told it (RFC 9457): what happened and what to do, and nothing from inside.
 struct Problem: Error, Sendable {
-    /// The kinds of problem. Each has a stable URI reference, listed in `docs/http-api.md`.
+    /// The kinds of problem.
+    ///
+    /// Each has a stable URI reference, listed in `docs/http-api.md`.
     enum Kind: String, Sendable, CaseIterable {
         case malformed = "malformed-request"
         case unauthorized
@@ -143,7 +145,9 @@ extension Problem {
 
 /// The JSON of requests and responses.
 enum JSON {
-    /// Encodes a response. Our own types always encode.
+    /// Encodes a response.
+    ///
+    /// Our own types always encode.
     static func encode(_ value: some Encodable) -> ByteBuffer {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

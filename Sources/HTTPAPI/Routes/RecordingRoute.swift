@@ -60,9 +60,11 @@ struct RecordingRoute: Sendable {
 
     /// A file name for a quoted string: what would end it or the header is replaced.
     private static func quotable(_ name: String) -> String {
-        String(String.UnicodeScalarView(name.unicodeScalars.map { 
-                $0.isASCII && $0 != "\"" && $0 != "\\" && $0.value >= 0x20 && $0.value != 0x7F ? $0 : "_"
-        }))
+        String(
+            String.UnicodeScalarView(
+                name.unicodeScalars.map {
+                    $0.isASCII && $0 != "\"" && $0 != "\\" && $0.value >= 0x20 && $0.value != 0x7F ? $0 : "_"
+                }))
     }
 }
 

@@ -88,7 +88,8 @@ struct EventStream: Sendable {
         guard let latest = news.latest, latest.version > position.version else { return .goesOn }
         let transitions = try await transitions(in: news, &position, &writer)
         var bytes: [UInt8] = []
-        for transition in transitions where transition.version > position.version && transition.version < latest.version {
+        for transition in transitions where transition.version > position.version && transition.version < latest.version
+        {
             bytes += ServerSentEvent.passed(transition.progress(of: session, createdAt: latest.createdAt))
         }
         bytes += ServerSentEvent.state(latest)
@@ -117,7 +118,9 @@ struct EventStream: Sendable {
     ) async throws -> [StatusTransition] {
         guard news.missedTransitions else { return news.transitions }
         let version = position.version
-        return try await persistently(&position, &writer) { try await progress.transitions(of: session, after: version) }
+        return try await persistently(&position, &writer) {
+            try await progress.transitions(of: session, after: version)
+        }
     }
 
     /// The epoch under which the right still stands; nil when it does not.
@@ -134,7 +137,9 @@ struct EventStream: Sendable {
     }
 
     /// Reads from the database for as long as that takes: the stream stays open, says that it is degraded, and its
-    /// heartbeats go on. Nothing of the session is written meanwhile.
+    /// heartbeats go on.
+    ///
+    /// Nothing of the session is written meanwhile.
     private func persistently<Result>(
         _ position: inout Position, _ writer: inout any ResponseBodyWriter, _ read: () async throws -> Result
     ) async throws -> Result {

@@ -2,7 +2,9 @@ import Foundation
 import NIOCore
 
 /// A parser of `multipart/form-data` (RFC 7578) as a value: it is fed bytes as they come and answers with what they
-/// complete. It holds at most one header block or one delimiter's length of bytes, however large a part is.
+/// complete.
+///
+/// It holds at most one header block or one delimiter's length of bytes, however large a part is.
 struct MultipartParser {
     /// What the bytes fed so far complete.
     enum Event: Equatable {

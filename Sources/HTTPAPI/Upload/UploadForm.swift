@@ -114,7 +114,8 @@ struct UploadReader: ~Copyable {
         }
         let declared = file.contentType ?? "application/octet-stream"
         guard format.accepts(mediaType: declared) else {
-            throw Problem(.unsupportedMedia, "The declared type is not that of a .\(format.rawValue) recording.").closing()
+            throw Problem(.unsupportedMedia, "The declared type is not that of a .\(format.rawValue) recording.")
+                .closing()
         }
         let isUnknown = HeaderParameters(declared).value == "application/octet-stream"
         return UploadForm(

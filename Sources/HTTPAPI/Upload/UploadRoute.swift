@@ -73,7 +73,9 @@ struct UploadRoute: Sendable {
         context.logger.info("recording received", metadata: ["session": "\(session)"])
     }
 
-    /// Stores the file while it comes and puts the session into the queue. No file is left behind when that fails.
+    /// Stores the file while it comes and puts the session into the queue.
+    ///
+    /// No file is left behind when that fails.
     private func store(
         _ reader: inout UploadReader, _ form: UploadForm, _ session: SessionID, expectedBytes: Int64?
     ) async throws {
@@ -127,7 +129,9 @@ struct UploadRoute: Sendable {
                 try await writer.write(bytes)
                 meter.received(writer.byteCount)
             }
-            guard isChecked else { throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing() }
+            guard isChecked else {
+                throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing()
+            }
             try await reader.readEnd()
             return StoredRecording(key: key, bytes: writer.byteCount, sha256: writer.digest())
         }
@@ -174,14 +178,20 @@ struct UploadRoute: Sendable {
         guard let first = try await sessions.upload(session), first.uploadedBy == context.user.id,
             first.patient == form.patient
         else { throw taken }
-        guard let sha256 = first.sha256 else {
-            // The first one left no recording: this one takes its place, once the first is known to be over.
-            guard try await isOver(session),
+        let sha256: [UInt8]
+        switch try await outcome(of: session) {
+        case .stored(let digest):
+            sha256 = digest
+        case .failed:
+            // The first one left no recording: this one takes its place.
+            guard
                 try await sessions.beginAgain(
                     session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType)
-            else { throw Problem(.conflict, "session_id: its first upload is still under way.").closing() }
+            else { fallthrough }
             try await receive(&reader, form, session, expectedBytes: expectedBytes, context)
             return try await response(for: session, status: .created)
+        case .underWay:
+            throw Problem(.conflict, "session_id: its first upload is still under way.").closing()
         }
         var hasher = SHA256()
         while let bytes = try await reader.readFile() {
@@ -194,18 +204,31 @@ struct UploadRoute: Sendable {
         return try await response(for: session, status: .ok)
     }
 
-    /// Whether the upload into a session has failed; waits a little for one whose connection has just broken.
-    private func isOver(_ session: SessionID) async throws -> Bool {
+    /// What has become of the upload into a session.
+    private enum FirstUpload {
+        case stored(sha256: [UInt8])
+        case failed
+        case underWay
+    }
+
+    /// What has become of the upload into a session; waits a little for one that is at its end, or whose connection has
+    /// just broken.
+    private func outcome(of session: SessionID) async throws -> FirstUpload {
         let subscription = hub.subscribe(to: session)
         guard let present = try await progress.progress(of: session) else { throw Problem.noSession }
-        if present.status == .failed { return true }
         subscription.begin(at: present.version)
+        var status = present.status
         let deadline = ContinuousClock.now.advanced(by: Self.patience)
-        while let news = await subscription.watcher.next(until: deadline) {
-            if news.latest?.status == .failed { return true }
-            if news.isClosing || news.isGone { return false }
+        while true {
+            if status != .uploading {
+                if let sha256 = try await sessions.upload(session)?.sha256 { return .stored(sha256: sha256) }
+                if status == .failed { return .failed }
+            }
+            guard let news = await subscription.watcher.next(until: deadline), !news.isClosing, !news.isGone else {
+                return .underWay
+            }
+            status = news.latest?.status ?? status
         }
-        return false
     }
 
     private func response(for id: SessionID, status: HTTPResponse.Status) async throws -> Response {

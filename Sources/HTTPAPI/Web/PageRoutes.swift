@@ -42,7 +42,8 @@ struct PageRoutes: Sendable {
             }
         }
         self.assets = assets
-        let template = try MustacheTemplate(string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
+        let template = try MustacheTemplate(
+            string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
         let context = PageContext(
             max_upload_bytes: settings.maximumUploadBytes,
             accepted_extensions: AudioFormat.allCases.flatMap(\.extensions).map { ".\($0)" }.joined(separator: ","))

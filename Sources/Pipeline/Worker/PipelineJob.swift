@@ -44,7 +44,8 @@ struct PipelineJob: Sendable {
     // MARK: - The way
 
     private func goThroughStages() async throws {
-        guard let path = recordings.path(of: claim.recording)?.string, FileManager.default.fileExists(atPath: path) else {
+        guard let path = recordings.path(of: claim.recording)?.string, FileManager.default.fileExists(atPath: path)
+        else {
             throw StageFailure(
                 .badOutput, publicMessage: "The recording is missing on the server.",
                 detail: "no file for the recording of this session in UPLOAD_DIR")

@@ -1,0 +1,135 @@
+import Foundation
+import LocalPostgres
+import Postgres
+import TestSupport
+import Testing
+
+@testable import Migrations
+
+/// Migrations that meet others, and roles that are less than a superuser.
+@Suite struct ConcurrentMigrationTests {
+    /// "TherapyB" in ASCII: the key of the advisory lock, which operators may see in pg_locks.
+    private static let lockKey: Int64 = 0x5468_6572_6170_7942
+
+    @Test("of many that migrate one database at once, one applies, and the others find it done")
+    func manyAtOnce() async throws {
+        try await withBareDatabase { database in
+            let applied = try await withThrowingTaskGroup(of: [Migration].self) { group in
+                for _ in 0..<6 { group.addTask { try await database.migrator().up() } }
+                return try await group.reduce(into: [[Migration]]()) { $0.append($1) }
+            }
+            #expect(applied.filter { $0 == Migration.carried }.count == 1)
+            #expect(applied.filter { $0.isEmpty }.count == 5)
+            #expect(try await database.ledger() == fullLedger)
+        }
+    }
+
+    @Test("while another holds the lock, up gives up in the end with `busy`, and changes nothing")
+    func busy() async throws {
+        try await withBareDatabase { database in
+            try await database.withConnection { other in
+                _ = try await other.query("SELECT pg_advisory_lock(\(Self.lockKey))")
+                let error = await #expect(throws: MigrationError.self) {
+                    try await database.migrator().up(lockTimeout: .milliseconds(1))
+                }
+                guard case .busy = error else {
+                    Issue.record("\(String(describing: error))")
+                    return
+                }
+                #expect(try await database.exists("app.schema_migrations") == false)
+                _ = try await other.query("SELECT pg_advisory_unlock(\(Self.lockKey))")
+            }
+            #expect(try await database.migrator().up() == Migration.carried)
+        }
+    }
+
+    @Test("up waits for the one before it, and lets go of the lock when it is done")
+    func waits() async throws {
+        try await withBareDatabase { database in
+            try await database.withConnection { other in
+                _ = try await other.query("SELECT pg_advisory_lock(\(Self.lockKey))")
+                async let applied = database.migrator().up()
+                _ = try await other.query("SELECT pg_advisory_unlock(\(Self.lockKey))")
+                #expect(try await applied == Migration.carried)
+                let isFree = try await other.query("SELECT pg_try_advisory_lock(\(Self.lockKey))")[0]
+                    .decode(0, as: Bool.self)
+                #expect(isFree)
+            }
+        }
+    }
+
+    @Test("several databases of a new cluster at once: who comes second to a role finds it there")
+    func rolesRace() async throws {
+        try await withCluster { cluster in
+            let databases = try await Self.makeDatabases(6, on: cluster)
+            try await withThrowingTaskGroup(of: [Migration].self) { group in
+                for database in databases { group.addTask { try await database.migrator().up() } }
+                for try await applied in group { #expect(applied == Migration.carried) }
+            }
+            for database in databases { #expect(try await database.ledger() == fullLedger) }
+            let roles = try await databases[0].query(
+                "SELECT FROM pg_roles WHERE rolname LIKE 'therapybridge%'"
+            ).count
+            #expect(roles == 3)
+        }
+    }
+
+    @Test("an owner of the database with CREATEROLE, and no superuser, migrates a new cluster and after that a second one")
+    func notASuperuser() async throws {
+        try await withCluster { cluster in
+            let admin = TestDatabase(cluster: cluster, name: "postgres")
+            for name in ["one", "two"] {
+                try await admin.query("CREATE ROLE \(identifier: "deployer_\(name)") LOGIN CREATEROLE")
+                try await admin.query("CREATE DATABASE \(identifier: name) OWNER \(identifier: "deployer_\(name)")")
+            }
+            for name in ["one", "two"] {
+                let database = TestDatabase(cluster: cluster, name: name)
+                #expect(try await database.migrator(role: "deployer_\(name)").up() == Migration.carried)
+                #expect(try await database.ledger() == fullLedger)
+                let next = nextMigration("more", "CREATE TABLE app.more ();")
+                #expect(try await database.migrator(Migration.carried + [next], role: "deployer_\(name)").up() == [next])
+                let owner = try await database.query(
+                    "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = 'app.more'::regclass")[0]
+                    .decode(0, as: String.self)
+                #expect(owner == "therapybridge_owner")
+            }
+        }
+    }
+
+    @Test("once the roles are there, a member of therapybridge_owner without CREATEROLE is enough for what comes later")
+    func laterWithoutCreateRole() async throws {
+        try await withDatabase { database in
+            // Roles belong to the cluster that tests share: the name is this test's own.
+            let role = "member_of_\(database.name)"
+            try await database.query("CREATE ROLE \(identifier: role) LOGIN IN ROLE therapybridge_owner")
+            let next = nextMigration("more", "CREATE TABLE app.more ();")
+            #expect(try await database.migrator(Migration.carried + [next], role: role).up() == [next])
+            try await database.query("DROP ROLE \(identifier: role)")
+        }
+    }
+
+    private static func makeDatabases(_ count: Int, on cluster: LocalPostgres) async throws -> [TestDatabase] {
+        let admin = TestDatabase(cluster: cluster, name: "postgres")
+        var databases: [TestDatabase] = []
+        for number in 1...count {
+            try await admin.query("CREATE DATABASE \(identifier: "d\(number)")")
+            databases.append(TestDatabase(cluster: cluster, name: "d\(number)"))
+        }
+        return databases
+    }
+}
+
+/// Lends a cluster of a test's own, in which nobody has made the roles yet.
+private func withCluster<Result>(_ body: (LocalPostgres) async throws -> Result) async throws -> Result {
+    let cluster = try await TestCluster.makeCluster()
+    do {
+        let result = try await body(cluster)
+        try await cluster.stop(mode: .immediate)
+        try? FileManager.default.removeItem(atPath: cluster.directory)
+        return result
+    } catch {
+        try? await cluster.stop(mode: .immediate)
+        try? FileManager.default.removeItem(atPath: cluster.directory)
+        throw error
+    }
+}

@@ -1,0 +1,171 @@
+import Foundation
+import Postgres
+import ProgramSupport
+import TestSupport
+import Testing
+
+@testable import Migrations
+
+/// `up`, `status` and what they leave in a database.
+@Suite struct MigratorTests {
+    @Test("on a bare database all is missing, and asking changes nothing")
+    func bareStatus() async throws {
+        try await withBareDatabase { database in
+            let status = try await database.migrator().status()
+            #expect(status.missing == Migration.carried)
+            #expect(!status.isCurrent)
+            #expect(try await database.exists("app.schema_migrations") == false)
+        }
+    }
+
+    @Test("up applies all in order and enters their checksums; a second up does nothing")
+    func upTwice() async throws {
+        try await withBareDatabase { database in
+            #expect(try await database.migrator().up() == Migration.carried)
+            #expect(try await database.ledger() == fullLedger)
+            let status = try await database.migrator().status()
+            #expect(status == MigrationStatus(carried: [], applied: []))
+            #expect(try await database.migrator().up() == [])
+            #expect(try await database.ledger() == fullLedger)
+        }
+    }
+
+    @Test("up goes on where a database stands")
+    func goesOn() async throws {
+        try await withBareDatabase { database in
+            let some = Array(Migration.carried.prefix(3))
+            let (first, second) = (try await database.migrator(some).up(), try await database.migrator().up())
+            #expect(first == some)
+            #expect(second == Array(Migration.carried.dropFirst(3)))
+            #expect(try await database.ledger() == fullLedger)
+        }
+    }
+
+    @Test("files that psql ran, in order, are known: up runs none of them and enters their checksums")
+    func psqlThenUp() async throws {
+        try await withBareDatabase { database in
+            try await withMigrationFiles { files in
+                for file in files {
+                    let run = try await database.psql("-f", file)
+                    try #require(run.status == 0, "\(file): \(run.errorOutput)")
+                }
+            }
+            let status = try await database.migrator().status()
+            #expect(status.isCurrent)
+            #expect(status.unsigned == Migration.carried)
+            #expect(try await database.ledger().values.allSatisfy { $0 == nil })
+            #expect(try await database.migrator().up() == [])
+            #expect(try await database.ledger() == fullLedger)
+        }
+    }
+
+    @Test("a file that is run twice fails the second time and changes nothing", arguments: Migration.carried.indices)
+    func twiceByPsql(index: Int) async throws {
+        try await withDatabase { database in
+            let before = try await database.fingerprint()
+            try await withMigrationFiles { files in
+                let run = try await database.psql("-f", files[index])
+                #expect(run.status == 3, "ON_ERROR_STOP")
+                #expect(run.errorOutput.contains("ERROR"))
+            }
+            #expect(try await database.fingerprint() == before)
+        }
+    }
+
+    @Test("a file that comes before its turn fails and changes nothing", arguments: Migration.carried.indices.dropFirst())
+    func outOfOrder(index: Int) async throws {
+        try await withBareDatabase { database in
+            let before = try await database.fingerprint()
+            try await withMigrationFiles { files in
+                let run = try await database.psql("-f", files[index])
+                #expect(run.status == 3)
+            }
+            #expect(try await database.fingerprint() == before)
+        }
+    }
+
+    @Test("an applied migration with other contents is refused, by name, before anything is applied")
+    func edited() async throws {
+        try await withDatabase { database in
+            var migrations = Migration.carried
+            migrations[1] = migration(migrations[1].filename, migrations[1].sql + "\n-- an afterthought\n")
+            migrations.append(nextMigration("more", "CREATE TABLE app.more ();"))
+            let migrator = try database.migrator(migrations)
+            #expect(try await migrator.status().edited == [migrations[1]])
+            let error = await #expect(throws: MigrationError.self) { try await migrator.up() }
+            guard case .edited(let files) = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+            #expect(files == [migrations[1].filename])
+            #expect(error.map { "\($0)" }?.contains(migrations[1].filename) == true)
+            #expect(try await database.exists("app.more") == false)
+            #expect(try await database.ledger() == fullLedger)
+        }
+    }
+
+    @Test("what a newer binary applied is fine")
+    func newer() async throws {
+        try await withDatabase { database in
+            let newer = nextMigration("more", "CREATE TABLE app.more ();")
+            _ = try await database.migrator(Migration.carried + [newer]).up()
+            let status = try await database.migrator().status()
+            #expect(status.isCurrent)
+            #expect(status.newer.map(\.version) == [newer.version])
+            #expect(try await database.migrator().up() == [])
+        }
+    }
+
+    @Test("a migration that fails leaves nothing and names its file; those before it stay, and its mended form is applied")
+    func failing() async throws {
+        try await withBareDatabase { database in
+            let broken = nextMigration("more", "CREATE TABLE app.more (); SELECT 1 / 0;")
+            let error = await #expect(throws: MigrationError.self) {
+                try await database.migrator(Migration.carried + [broken]).up()
+            }
+            guard case .failed(let filename, let cause) = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+            #expect(filename == broken.filename)
+            #expect((cause as? PostgresError)?.sqlState == "22012")
+            #expect(error.map { "\($0)" }?.contains(broken.filename) == true)
+            #expect(try await database.exists("app.more") == false)
+            #expect(try await database.ledger() == fullLedger)
+
+            let mended = nextMigration("more", "CREATE TABLE app.more ();")
+            let applied = try await database.migrator(Migration.carried + [mended]).up()
+            #expect(applied == [mended])
+            #expect(try await database.exists("app.more"))
+        }
+    }
+
+    @Test("a migration may take longer than a query may")
+    func slow() async throws {
+        try await withDatabase { database in
+            // Sleeps for longer than the configuration allows a query, so that the limit would certainly strike.
+            let slow = nextMigration("more", "SELECT pg_sleep(1.5);")
+            let migrator = try database.migrator(Migration.carried + [slow], queryTimeout: .milliseconds(700))
+            #expect(try await migrator.up() == [slow])
+        }
+    }
+}
+
+extension TestDatabase {
+    /// All objects of the schema `app`, and the ledger: equal when nothing was changed.
+    func fingerprint() async throws -> [String] {
+        let objects = try await query(
+            """
+            SELECT relname::text || ' ' || oid || ' ' || relnatts FROM pg_class
+            WHERE relnamespace = to_regnamespace('app')
+            UNION ALL SELECT proname::text || ' ' || oid || ' ' || md5(prosrc) FROM pg_proc
+            WHERE pronamespace = to_regnamespace('app')
+            UNION ALL SELECT tgname::text || ' ' || oid FROM pg_trigger WHERE NOT tgisinternal
+            UNION ALL SELECT nspname::text || coalesce(nspacl::text, '') FROM pg_namespace
+            ORDER BY 1
+            """
+        ).map { try $0.decode(0, as: String.self) }
+        guard try await exists("app.schema_migrations") else { return objects }
+        return objects + [try await ledger().sorted { $0.key < $1.key }.description]
+    }
+}

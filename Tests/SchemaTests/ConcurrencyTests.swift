@@ -1,0 +1,119 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// Several writers at once.
+@Suite struct ConcurrencyTests {
+    @Test("reports at once on one session lose no update: each change gets a version of its own, without a gap")
+    func noLostUpdate() async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession(in: .transcribing) }
+            let versions = try await withThrowingTaskGroup(of: [Int].self) { group in
+                for writer in 0..<8 {
+                    group.addTask {
+                        try await database.withConnection(as: "therapybridge_pipeline") { connection in
+                            var versions: [Int] = []
+                            for turn in 0..<40 {
+                                let report = Report("transcribing", 30, message: "writer \(writer), turn \(turn)")
+                                versions.append(try await connection.report(report, session))
+                            }
+                            return versions
+                        }
+                    }
+                }
+                return try await group.reduce(into: [[Int]]()) { $0.append($1) }
+            }
+            #expect(versions.flatMap { $0 }.sorted() == Array(3...322))
+            for own in versions { #expect(own == own.sorted(), "a writer's own reports stay in order") }
+            #expect(
+                try await database.withConnection { try await $0.progress(of: session).version } == 322)
+        }
+    }
+
+    @Test("one transition that many report at once happens once")
+    func oneTransition() async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession() }
+            let versions = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<20 {
+                    group.addTask {
+                        try await database.withConnection(as: "therapybridge_pipeline") {
+                            try await $0.report(Report("transcribing", 20), session)
+                        }
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(versions == Array(repeating: 2, count: 20))
+            try await database.withConnection { connection async throws in
+                #expect(try await connection.transitions(of: session).map(\.0) == [1, 2])
+            }
+        }
+    }
+
+    @Test("a retry that two ask for at once raises the attempt once")
+    func oneRetry() async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession(in: .failed, recording: "key") }
+            let refusals = try await withThrowingTaskGroup(of: SQLState?.self) { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        try await database.withConnection(as: "therapybridge_server") {
+                            try await $0.refusal(of: "SELECT app.retry_session(\(session))")
+                        }
+                    }
+                }
+                return try await group.reduce(into: [SQLState?]()) { $0.append($1) }
+            }
+            #expect(refusals.filter { $0 == nil }.count == 1)
+            #expect(refusals.filter { $0 == .checkViolation }.count == 7)
+            #expect(try await database.withConnection { try await $0.progress(of: session).attempt } == 2)
+        }
+    }
+
+    /// A report holds the row of progress and then writes what refers to the session; a deletion holds the session and then
+    /// wants the row of progress. When what the report writes also locks the session, the two wait for each other in a ring.
+    @Test(
+        "a deletion and what a worker writes do not deadlock",
+        arguments: [
+            "SELECT app.report_progress($1, 'transcribed', 60)", "SELECT app.report_progress($1, 'failed', 60)",
+            #"SELECT app.store_transcript($1, 1, '{"text": "", "segments": []}')"#, "SELECT app.store_notes($1, 1, '{}')",
+        ])
+    func deletionMeetsReport(statement: String) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { worker in
+                let session = try await worker.addSession(in: .transcribing, recording: "key")
+                try await worker.executeScript("BEGIN")
+                // As far as each of these functions has come when the deletion arrives.
+                _ = try await worker.query(
+                    "SELECT FROM app.session_progress WHERE session_id = \(session) FOR NO KEY UPDATE")
+                async let deleted = database.query(
+                    "DELETE FROM app.therapy_sessions WHERE id = \(session) RETURNING id", as: "therapybridge_server")
+                try await database.untilSomeoneWaitsForALock()
+                var bindings = PostgresBindings()
+                bindings.append(session)
+                #expect(
+                    try await worker.refusal(of: PostgresQuery(unescaped: statement, bindings: bindings)) == nil)
+                try await worker.executeScript("COMMIT")
+                #expect(try await deleted.count == 1)
+            }
+        }
+    }
+}
+
+extension TestDatabase {
+    /// Waits until a session of this database waits for a lock.
+    func untilSomeoneWaitsForALock() async throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        try await withConnection { connection in
+            while try await connection.query(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            ).isEmpty {
+                try #require(ContinuousClock.now < deadline, "nobody waits for a lock")
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+    }
+}

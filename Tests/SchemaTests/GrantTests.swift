@@ -1,0 +1,212 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// What the roles may do, and what they may not.
+@Suite struct GrantTests {
+    /// What the contract shows to a pipeline.
+    private static let pipelineFunctions: Set<String> = [
+        "report_progress", "claim_session", "keep_lease", "store_transcript", "store_notes",
+    ]
+
+    @Test("the pipeline may call the five functions of the contract and no other")
+    func pipelineFunctions() async throws {
+        try await withDatabase { database in
+            let callable = try await database.query(
+                """
+                SELECT DISTINCT proname::text FROM pg_proc
+                WHERE pronamespace = 'app'::regnamespace
+                  AND has_function_privilege('therapybridge_pipeline', oid, 'EXECUTE')
+                """
+            ).map { try $0.decode(0, as: String.self) }
+            #expect(Set(callable) == Self.pipelineFunctions)
+        }
+    }
+
+    @Test("the pipeline has no right on any table, column or sequence, and may make nothing")
+    func pipelineTables() async throws {
+        try await withDatabase { database in
+            let rights = try await database.query(
+                """
+                SELECT c.relname::text, p.privilege FROM pg_class c
+                CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
+                    AS p (privilege)
+                WHERE c.relnamespace = 'app'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+                  AND (has_table_privilege('therapybridge_pipeline', c.oid, p.privilege)
+                       OR p.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+                          AND has_any_column_privilege('therapybridge_pipeline', c.oid, p.privilege))
+                UNION ALL
+                SELECT c.relname::text, 'sequence' FROM pg_class c
+                WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'S'
+                  -- CASE, since PostgreSQL may otherwise ask this of what is no sequence.
+                  AND CASE WHEN c.relkind = 'S'
+                           THEN has_sequence_privilege('therapybridge_pipeline', c.oid, 'USAGE, SELECT, UPDATE') END
+                UNION ALL
+                SELECT nspname::text, 'CREATE' FROM pg_namespace
+                WHERE nspname IN ('app', 'public') AND has_schema_privilege('therapybridge_pipeline', oid, 'CREATE')
+                """
+            ).map { try "\($0.decode(0, as: String.self)): \($0.decode(1, as: String.self))" }
+            #expect(rights == [])
+        }
+    }
+
+    @Test(
+        "the pipeline reads and writes nothing but by those functions",
+        arguments: [
+            "SELECT FROM app.users", "SELECT FROM app.therapy_sessions", "SELECT FROM app.session_progress",
+            "SELECT FROM app.transcripts", "SELECT FROM app.notes", "UPDATE app.session_progress SET progress = 99",
+            "INSERT INTO app.users (email, full_name, role) VALUES ('a@b', 'x', 'admin')",
+            "SELECT app.retry_session(gen_random_uuid())",
+            "SELECT app.open_session(gen_random_uuid(), gen_random_uuid(), gen_random_uuid())",
+            "SET ROLE therapybridge_owner", "SET ROLE therapybridge_server", "SET session_replication_role = replica",
+        ])
+    func pipelineStatements(statement: String) async throws {
+        try await expectRefused(statement, to: "therapybridge_pipeline")
+    }
+
+    @Test(
+        "the server writes progress by functions alone, and is no owner of anything",
+        arguments: [
+            "UPDATE app.session_progress SET progress = 99", "UPDATE app.session_progress SET version = version",
+            "INSERT INTO app.session_progress (session_id) VALUES (gen_random_uuid())", "DELETE FROM app.session_progress",
+            "UPDATE app.session_events SET message = ''", "DELETE FROM app.session_events",
+            "INSERT INTO app.session_events SELECT * FROM app.session_events",
+            "TRUNCATE app.session_progress", "TRUNCATE app.session_events", "TRUNCATE app.therapy_sessions CASCADE",
+            "ALTER TABLE app.session_progress DISABLE TRIGGER USER", "ALTER TABLE app.session_progress ADD x integer",
+            "DROP TABLE app.session_events", "DROP FUNCTION app.report_progress",
+            "CREATE TABLE app.mine (x integer)", "CREATE FUNCTION app.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+            "INSERT INTO app.status_transitions VALUES ('processed', 'pending')", "DELETE FROM app.status_transitions",
+            "UPDATE app.statuses SET floor = 0", "UPDATE app.rights_epoch SET epoch = 0",
+            "UPDATE app.schema_migrations SET checksum = ''", "DELETE FROM app.schema_migrations",
+            "INSERT INTO app.session_leases (session_id) VALUES (gen_random_uuid())",
+            "UPDATE app.session_leases SET worker = 'me'", "DELETE FROM app.session_leases",
+            "INSERT INTO app.transcripts VALUES (gen_random_uuid(), 1, '{}')", "UPDATE app.notes SET body = '{}'",
+            "UPDATE app.therapy_sessions SET patient_id = patient_id", "UPDATE app.therapy_sessions SET id = id",
+            "UPDATE app.users SET id = id", "DELETE FROM app.users",
+            "UPDATE app.auth_sessions SET user_id = user_id",
+            "UPDATE app.therapist_patients SET patient_id = patient_id",
+            "SET ROLE therapybridge_owner", "SET session_replication_role = replica",
+        ])
+    func serverStatements(statement: String) async throws {
+        try await expectRefused(statement, to: "therapybridge_server")
+    }
+
+    @Test("the server may not TRUNCATE, refer to or put a trigger on any table")
+    func serverTables() async throws {
+        try await withDatabase { database in
+            let rights = try await database.query(
+                """
+                SELECT c.relname::text FROM pg_class c
+                WHERE c.relnamespace = 'app'::regnamespace AND c.relkind IN ('r', 'p')
+                  AND has_table_privilege('therapybridge_server', c.oid, 'TRUNCATE, REFERENCES, TRIGGER')
+                """
+            ).map { try $0.decode(0, as: String.self) }
+            #expect(rights == [])
+        }
+    }
+
+    @Test("the server's role is enough to report, to delete and to open")
+    func serverCan() async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession() }
+            try await database.withConnection(as: "therapybridge_server") { connection async throws in
+                #expect(try await connection.report(Report("transcribing", 20), session) == 2)
+                #expect(
+                    try await connection.query(
+                        "SELECT * FROM app.open_session(\(UserID.random()), \(SignInID.random()), \(session))"
+                    ).count == 1)
+                #expect(try await connection.execute("DELETE FROM app.therapy_sessions WHERE id = \(session)") == 1)
+            }
+        }
+    }
+
+    @Test("no function of the schema is executable by PUBLIC")
+    func noPublicFunctions() async throws {
+        try await withDatabase { database in
+            let open = try await database.query(
+                """
+                SELECT p.oid::regprocedure::text FROM pg_proc p
+                CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+                WHERE p.pronamespace = 'app'::regnamespace AND a.grantee = 0
+                """
+            ).map { try $0.decode(0, as: String.self) }
+            #expect(open == [])
+        }
+    }
+
+    @Test("every function of the schema has a search_path of its own, with pg_temp at its end")
+    func pinnedSearchPaths() async throws {
+        try await withDatabase { database in
+            let functions = try await database.query(
+                """
+                SELECT p.oid::regprocedure::text AS name, p.prosecdef AS is_definer,
+                       coalesce((SELECT setting FROM unnest(p.proconfig) AS setting WHERE setting LIKE 'search_path=%'), '')
+                           AS setting
+                FROM pg_proc p WHERE p.pronamespace = 'app'::regnamespace
+                """
+            ).map {
+                (
+                    name: try $0.decode("name", as: String.self), isDefiner: try $0.decode("is_definer", as: Bool.self),
+                    setting: try $0.decode("setting", as: String.self)
+                )
+            }
+            try #require(functions.contains { $0.isDefiner })
+            for function in functions where function.isDefiner {
+                #expect(function.setting.hasSuffix("pg_temp"), "\(function.name)")
+            }
+        }
+    }
+
+    @Test("everything in the schema belongs to therapybridge_owner, also what runs with its rights")
+    func owner() async throws {
+        try await withDatabase { database in
+            let strangers = try await database.query(
+                """
+                SELECT relname::text FROM pg_class
+                WHERE relnamespace = 'app'::regnamespace AND relowner <> 'therapybridge_owner'::regrole
+                UNION ALL
+                SELECT proname::text FROM pg_proc
+                WHERE pronamespace = 'app'::regnamespace AND proowner <> 'therapybridge_owner'::regrole
+                UNION ALL
+                SELECT nspname::text FROM pg_namespace
+                WHERE nspname = 'app' AND nspowner <> 'therapybridge_owner'::regrole
+                """
+            ).map { try $0.decode(0, as: String.self) }
+            #expect(strangers == [])
+        }
+    }
+
+    @Test("the roles have no powers over the cluster, no members among each other, and no password")
+    func roles() async throws {
+        try await withDatabase { database in
+            let roles = try await database.query(
+                """
+                SELECT rolname::text, rolcanlogin,
+                       rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_powers,
+                       rolpassword IS NOT NULL AS has_password,
+                       EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) AS is_member
+                FROM pg_authid r WHERE rolname LIKE 'therapybridge%' ORDER BY rolname
+                """)
+            #expect(
+                try roles.decode((String, Bool).self).map { "\($0) \($1)" } == [
+                    "therapybridge_owner false", "therapybridge_pipeline true", "therapybridge_server true",
+                ])
+            for row in roles {
+                #expect(try !row.decode("has_powers", as: Bool.self))
+                #expect(try !row.decode("has_password", as: Bool.self))
+                #expect(try !row.decode("is_member", as: Bool.self))
+            }
+        }
+    }
+
+    private func expectRefused(_ statement: String, to role: String) async throws {
+        try await withDatabase { database in
+            _ = try await database.withConnection { try await $0.addSession() }
+            try await database.withConnection(as: role) { connection async throws in
+                #expect(try await connection.refusal(of: PostgresQuery(unescaped: statement)) == .insufficientPrivilege)
+            }
+        }
+    }
+}

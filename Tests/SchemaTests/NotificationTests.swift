@@ -1,0 +1,197 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// What is announced on `tb_session_v1`, when, and what is not.
+@Suite struct NotificationTests {
+    private func withSession(
+        in status: SessionStatus = .transcribing,
+        _ body: @escaping @Sendable (PostgresConnection, SessionID, NotificationReader) async throws -> Void
+    ) async throws {
+        try await withDatabase { database in
+            try await withNotifications(of: database) { notifications in
+                try await database.withConnection { connection in
+                    let session = try await connection.addSession(in: status)
+                    _ = try await notifications.heard()
+                    try await body(connection, session, notifications)
+                }
+            }
+        }
+    }
+
+    @Test("each transition at once, however close they are")
+    func transitions() async throws {
+        try await withDatabase { database in
+            try await withNotifications(of: database) { notifications in
+                try await database.withConnection { connection in
+                    let session = try await connection.addSession()
+                    for status in ["transcribing", "diarizing", "transcribed", "extracting_notes", "processed"] {
+                        try await connection.report(Report(status, 50), session)
+                    }
+                    #expect(try await notifications.heard() == (1...6).map { "\(session) \($0)" })
+                }
+            }
+        }
+    }
+
+    @Test("a percentage when the last announcement is 500 ms old, and those right behind it not")
+    func percentages() async throws {
+        try await withSession { connection, session, notifications in
+            try await connection.stage(
+                """
+                UPDATE app.session_progress SET notified_at = clock_timestamp() - interval '501 ms'
+                WHERE session_id = \(session)
+                """)
+            // One statement: far less than half a second passes between its reports.
+            let versions = try await connection.query(
+                "SELECT app.report_progress(\(session), 'transcribing', p) AS version FROM generate_series(20, 60) p"
+            ).map { try $0.decode("version", as: Int64.self) }
+            #expect(versions == Array(3...43))
+            #expect(try await notifications.heard() == ["\(session) 3"])
+        }
+    }
+
+    @Test("a percentage right after a transition is not announced by itself")
+    func percentageAfterTransition() async throws {
+        try await withSession(in: .pending) { connection, session, notifications in
+            _ = try await connection.query(
+                """
+                SELECT app.report_progress(\(session), 'transcribing', 20), app.report_progress(\(session), 'transcribing', 21)
+                """)
+            #expect(try await connection.progress(of: session).version == 3)
+            #expect(try await notifications.heard() == ["\(session) 2"])
+        }
+    }
+
+    @Test("a clock that was set back silences neither transitions nor percentages")
+    func clockSetBack() async throws {
+        try await withSession { connection, session, notifications in
+            func stage() async throws {
+                try await connection.stage(
+                    """
+                    UPDATE app.session_progress SET notified_at = '2999-01-01', updated_at = '2999-01-01'
+                    WHERE session_id = \(session)
+                    """)
+            }
+            try await stage()
+            try await connection.report(Report("transcribing", 33), session)
+            #expect(try await notifications.heard() == ["\(session) 3"])
+            try await stage()
+            try await connection.report(Report("diarizing", 33), session)
+            #expect(try await notifications.heard() == ["\(session) 4"])
+        }
+    }
+
+    @Test("nothing before COMMIT, and then all of it")
+    func commit() async throws {
+        try await withSession { connection, session, notifications in
+            try await connection.executeScript("BEGIN")
+            try await connection.report(Report("diarizing", 50), session)
+            try await connection.report(Report("transcribed", 60), session)
+            #expect(try await notifications.heard() == [])
+            try await connection.executeScript("COMMIT")
+            #expect(try await notifications.heard() == ["\(session) 3", "\(session) 4"])
+        }
+    }
+
+    @Test("nothing of what was rolled back, whose version is given out again")
+    func rollback() async throws {
+        try await withSession { connection, session, notifications in
+            try await connection.executeScript("BEGIN")
+            #expect(try await connection.report(Report("failed", 50), session) == 3)
+            try await connection.executeScript("ROLLBACK")
+            #expect(try await notifications.heard() == [])
+            #expect(try await connection.report(Report("diarizing", 50), session) == 3)
+            #expect(try await notifications.heard() == ["\(session) 3"])
+        }
+    }
+
+    @Test("a report that is refused says nothing")
+    func refused() async throws {
+        try await withSession { connection, session, notifications async throws in
+            #expect(try await connection.refusal(of: Report("uploading", 50).query(of: session)) == .checkViolation)
+            #expect(try await notifications.heard() == [])
+        }
+    }
+
+    @Test("a deletion says version 0, and that rights have changed")
+    func deletion() async throws {
+        try await withSession { connection, session, notifications in
+            _ = try await connection.query("DELETE FROM app.therapy_sessions WHERE id = \(session)")
+            let heard = try await notifications.heard()
+            #expect(heard.contains("\(session) 0"))
+            #expect(heard.contains { $0.hasPrefix("rights ") })
+        }
+    }
+
+    @Test("a take-over is announced at once")
+    func takeOver() async throws {
+        try await withSession { connection, session, notifications in
+            _ = try await connection.query(
+                "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(session)")
+            #expect(try await notifications.heard() == ["\(session) 3"])
+        }
+    }
+
+    @Test("work is announced when a recording comes to what is pending, by whichever is last, and at a retry")
+    func work() async throws {
+        try await withSession(in: .uploading) { connection, session, notifications in
+            _ = try await connection.query(
+                "UPDATE app.therapy_sessions SET recording = 'key' WHERE id = \(session)")
+            #expect(try await notifications.heard() == [])
+            try await connection.report(Report("pending", 20), session)
+            #expect(Set(try await notifications.heard()) == ["work", "\(session) 3"])
+            try await connection.report(Report("failed", 20), session)
+            #expect(try await notifications.heard() == ["\(session) 4"])
+            _ = try await connection.query("SELECT app.retry_session(\(session))")
+            #expect(Set(try await notifications.heard()) == ["work", "\(session) 5"])
+
+            let other = try await connection.addSession()
+            _ = try await notifications.heard()
+            _ = try await connection.query("UPDATE app.therapy_sessions SET recording = 'key' WHERE id = \(other)")
+            #expect(try await notifications.heard() == ["work"])
+        }
+    }
+
+    @Test(
+        "a change of rights says so, with the epoch that stands then",
+        arguments: [
+            "UPDATE app.therapist_patients SET is_active = false",
+            "UPDATE app.therapist_patients SET is_active = true",
+            "DELETE FROM app.therapist_patients",
+            "INSERT INTO app.therapist_patients (therapist_id, patient_id) SELECT t.id, p.id FROM app.users t, app.users p "
+                + "WHERE t.role = 'therapist' AND p.role = 'patient' ON CONFLICT DO NOTHING",
+            "UPDATE app.users SET is_active = false",
+            "UPDATE app.users SET role = 'admin' WHERE role = 'therapist'",
+            "UPDATE app.auth_sessions SET revoked_at = now()",
+            "DELETE FROM app.auth_sessions",
+        ])
+    func rights(change: String) async throws {
+        try await withDatabase { database in
+            let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
+            try await database.assign(therapist, to: patient)
+            try await database.query(
+                "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(therapist), now() + interval '1 h')")
+            try await withNotifications(of: database) { notifications in
+                try await database.query(PostgresQuery(unescaped: change))
+                let epoch = try await database.query("SELECT epoch FROM app.rights_epoch")[0].decode(0, as: Int64.self)
+                #expect(try await notifications.heard() == ["rights \(epoch)"])
+            }
+        }
+    }
+
+    @Test("what concerns no right says nothing of rights")
+    func noRights() async throws {
+        try await withDatabase { database in
+            let user = try await database.addUser(.therapist)
+            try await withNotifications(of: database) { notifications in
+                try await database.query("UPDATE app.users SET full_name = 'Other', password_hash = 'x' WHERE id = \(user)")
+                try await database.query(
+                    "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(user), now() + interval '1 h')")
+                #expect(try await notifications.heard() == [])
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// `app.open_session` against the rule as Swift has it.
+@Suite struct OpenSessionTests {
+    /// A user of a role that stands so to a session.
+    struct Case: Sendable, CustomTestStringConvertible {
+        var role: Role
+        var relation: Relation
+        var testDescription: String {
+            "\(role)\(relation.isPatient ? ", the patient" : "")\(relation.isAssigned ? ", assigned" : "")"
+        }
+    }
+
+    static let cases = Role.allCases.flatMap { role in
+        [(false, false), (true, false), (false, true), (true, true)].map {
+            Case(role: role, relation: Relation(isPatient: $0.0, isAssigned: $0.1))
+        }
+    }
+
+    @Test("the database's answer is Access.permits, for every role, relation and action", arguments: cases)
+    func sameRule(given: Case) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let stage = try await Stage(given, on: connection)
+                let answer = try await stage.open(connection)
+                try #require(answer.role == given.role)
+                try #require(answer.relation == given.relation)
+                for action in SessionAction.allCases {
+                    let permitted = Access.permits(action, to: given.role, as: given.relation)
+                    let database =
+                        switch action {
+                        case .see, .upload: answer.maySee
+                        case .hear: answer.maySee || answer.role == .pipeline
+                        case .manage, .readNotes: answer.mayManage
+                        case .report: answer.role == .admin || answer.role == .pipeline
+                        }
+                    #expect(database == permitted, "\(action)")
+                }
+            }
+        }
+    }
+
+    @Test("an ended assignment ties nobody, and neither does being named as a session's therapist")
+    func endedAssignment() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let stage = try await Stage(
+                    Case(role: .therapist, relation: Relation(isPatient: false, isAssigned: true)), on: connection)
+                _ = try await connection.query(
+                    "UPDATE app.therapy_sessions SET therapist_id = \(stage.user) WHERE id = \(stage.session)")
+                #expect(try await stage.open(connection).maySee)
+                let before = try await stage.open(connection).epoch
+                _ = try await connection.query("UPDATE app.therapist_patients SET is_active = false")
+                let answer = try await stage.open(connection)
+                #expect(!answer.maySee && !answer.mayManage && !answer.relation.isAssigned)
+                #expect(answer.epoch > before)
+            }
+        }
+    }
+
+    @Test(
+        "nobody may anything who is not active and signed in, or for a session that is not there", arguments: Role.allCases)
+    func nobody(role: Role) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let stage = try await Stage(
+                    Case(role: role, relation: Relation(isPatient: true, isAssigned: true)), on: connection)
+                let other = try await Stage(
+                    Case(role: .admin, relation: Relation(isPatient: false, isAssigned: false)), on: connection)
+                func expectNothing(_ comment: Comment, _ opened: Answer) {
+                    #expect(!opened.maySee && !opened.mayManage, comment)
+                }
+                expectNothing("another's sign-in", try await stage.open(connection, signIn: other.signIn))
+                expectNothing("no such sign-in", try await stage.open(connection, signIn: .random()))
+                expectNothing("no such user", try await stage.open(connection, user: .random()))
+                expectNothing("no such session", try await stage.open(connection, session: .random()))
+                for (comment, change, back): (Comment, String, String) in [
+                    ("inactive", "UPDATE app.users SET is_active = false", "UPDATE app.users SET is_active = true"),
+                    (
+                        "revoked", "UPDATE app.auth_sessions SET revoked_at = now()",
+                        "UPDATE app.auth_sessions SET revoked_at = NULL"
+                    ),
+                    ("expired", "UPDATE app.auth_sessions SET expires_at = clock_timestamp()", ""),
+                ] {
+                    try await connection.executeScript(change)
+                    expectNothing(comment, try await stage.open(connection))
+                    try await connection.executeScript(back)
+                }
+            }
+        }
+    }
+
+    /// What `app.open_session` answers, as far as rights go.
+    struct Answer {
+        var role: Role?
+        var relation: Relation
+        var maySee: Bool
+        var mayManage: Bool
+        var epoch: Int64
+    }
+
+    /// A user who is signed in, and a session that the user stands to as a case says.
+    struct Stage {
+        let user = UserID.random()
+        let session = SessionID.random()
+        let signIn = SignInID.random()
+
+        init(_ given: Case, on connection: PostgresConnection) async throws {
+            let stranger = UserID.random()
+            let patient = given.relation.isPatient ? user : stranger
+            for (id, role) in [(user, given.role), (stranger, .patient)] {
+                _ = try await connection.query(
+                    """
+                    INSERT INTO app.users (id, email, full_name, role)
+                    VALUES (\(id), \("\(id)@test.example"), 'Test Person', \(role))
+                    """)
+            }
+            _ = try await connection.query(
+                "INSERT INTO app.therapy_sessions (id, patient_id) VALUES (\(session), \(patient))")
+            if given.relation.isAssigned {
+                // A role may change after the assignment, so the rule has to hold for ties that could not be made now.
+                try await connection.stage(
+                    "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(user), \(patient))")
+            }
+            _ = try await connection.query(
+                """
+                INSERT INTO app.auth_sessions (id, user_id, expires_at)
+                VALUES (\(signIn), \(user), clock_timestamp() + interval '1 h')
+                """)
+        }
+
+        func open(
+            _ connection: PostgresConnection, user: UserID? = nil, session: SessionID? = nil, signIn: SignInID? = nil
+        ) async throws -> Answer {
+            let rows = try await connection.query(
+                "SELECT * FROM app.open_session(\(user ?? self.user), \(signIn ?? self.signIn), \(session ?? self.session))")
+            try #require(rows.count == 1, "always one row")
+            return Answer(
+                role: try rows[0].decode("user_role", as: Role?.self),
+                relation: Relation(
+                    isPatient: try rows[0].decode("is_patient", as: Bool.self),
+                    isAssigned: try rows[0].decode("is_assigned", as: Bool.self)),
+                maySee: try rows[0].decode("may_see", as: Bool?.self) ?? false,
+                mayManage: try rows[0].decode("may_manage", as: Bool?.self) ?? false,
+                epoch: try rows[0].decode("rights_epoch", as: Int64.self))
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// Transcripts and notes, as a pipeline stores them by SQL.
+@Suite struct ResultTests {
+    @Test(
+        "a transcript or notes are stored for the present attempt, and storing again replaces them",
+        arguments: [
+            ("transcript", "transcripts", #"{"text": "a", "segments": []}"#, #"{"text": "b", "segments": [1]}"#),
+            ("notes", "notes", #"{"mood": "calm"}"#, #"{}"#),
+        ])
+    func stored(name: String, table: String, first: String, second: String) async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession(in: .transcribing) }
+            for body in [first, second] {
+                try await database.query(
+                    "SELECT \(unescaped: "app.store_\(name)")(\(session), 1, \(PostgresJSON(text: body)))",
+                    as: "therapybridge_pipeline")
+                let row = try await database.query(
+                    """
+                    SELECT body = \(PostgresJSON(text: body)) AS is_same, attempt
+                    FROM \(unescaped: "app.\(table)") WHERE session_id = \(session)
+                    """)[0]
+                #expect(try row.decode("is_same", as: Bool.self))
+                #expect(try row.decode("attempt", as: Int32.self) == 1)
+            }
+        }
+    }
+
+    @Test(
+        "another attempt is refused with 23514, an unknown session with P0002",
+        arguments: [
+            ("store_transcript", #"{"text": "a", "segments": []}"#), ("store_notes", "{}"),
+        ])
+    func refused(function: String, body: String) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                func refusal(_ session: SessionID, _ attempt: Int32?) async throws -> SQLState? {
+                    try await connection.refusal(
+                        of: "SELECT \(unescaped: "app.\(function)")(\(session), \(attempt), \(PostgresJSON(text: body)))")
+                }
+                let session = try await connection.addSession(in: .transcribing)
+                #expect(try await refusal(session, 2) == .checkViolation)
+                #expect(try await refusal(session, 0) == .checkViolation)
+                #expect(try await refusal(session, nil) == .checkViolation)
+                #expect(try await refusal(.random(), 1) == .noDataFound)
+            }
+        }
+    }
+
+    @Test(
+        "what has the wrong shape is refused with 22023",
+        arguments: [
+            "app.store_transcript($1, 1, '{}')", #"app.store_transcript($1, 1, '{"text": "a"}')"#,
+            #"app.store_transcript($1, 1, '{"text": 1, "segments": []}')"#,
+            #"app.store_transcript($1, 1, '{"text": "a", "segments": {}}')"#, "app.store_transcript($1, 1, '[]')",
+            "app.store_transcript($1, 1, NULL)", "app.store_notes($1, 1, '[]')", "app.store_notes($1, 1, '\"x\"')",
+            "app.store_notes($1, 1, NULL)",
+        ])
+    func misshapen(call: String) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                var bindings = PostgresBindings()
+                bindings.append(try await connection.addSession(in: .transcribing))
+                #expect(
+                    try await connection.refusal(of: PostgresQuery(unescaped: "SELECT \(call)", bindings: bindings))
+                        == .invalidParameterValue)
+            }
+        }
+    }
+
+    @Test("transcript, notes, progress, events and lease go with their session")
+    func deletion() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let session = try await connection.addSession(recording: "key")
+                let claim = try #require(try await connection.claim())
+                _ = try await connection.query(claim.storeTranscript)
+                _ = try await connection.query(claim.storeNotes)
+                try await database.query(
+                    "DELETE FROM app.therapy_sessions WHERE id = \(session)", as: "therapybridge_server")
+                for table in ["transcripts", "notes", "session_progress", "session_events", "session_leases"] {
+                    #expect(try await connection.query("SELECT FROM \(unescaped: "app.\(table)")").isEmpty, "\(table)")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// A step from one status to another.
+struct Step: Hashable, CustomStringConvertible {
+    var from: SessionStatus
+    var to: SessionStatus
+    var description: String { "\(from.rawValue)→\(to.rawValue)" }
+}
+
+/// The state machine, as the contract lists it, against every pair of statuses.
+@Suite struct StateMachineTests {
+    /// The list of the contract: pending→uploading, uploading→pending and so on.
+    private static let allowed: Set<Step> = {
+        let table: [(SessionStatus, [SessionStatus])] = [
+            (.pending, [.uploading, .preprocessing, .transcribing]),
+            (.uploading, [.pending]),
+            (.preprocessing, [.transcribing]),
+            (.transcribing, [.diarizing, .transcribed]),
+            (.diarizing, [.transcribed]),
+            (.transcribed, [.extractingNotes, .processed]),
+            (.extractingNotes, [.processed]),
+            (.failed, [.pending]),
+        ]
+        let unfinished = SessionStatus.allCases.filter { $0 != .processed && $0 != .failed }
+        return Set(table.flatMap { from, all in all.map { Step(from: from, to: $0) } })
+            .union(unfinished.map { Step(from: $0, to: .failed) })
+    }()
+
+    private static let steps = SessionStatus.allCases.flatMap { from in
+        SessionStatus.allCases.filter { $0 != from }.map { Step(from: from, to: $0) }
+    }
+
+    @Test("report_progress lets through what the list allows, and raises 23514 for everything else")
+    func matrixByReport() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                try await check(connection) { session, status in
+                    Report(status.rawValue, 30).query(of: session)
+                }
+            }
+        }
+    }
+
+    @Test("a plain UPDATE by the owner is held to the same list")
+    func matrixByUpdate() async throws {
+        try await withDatabase { database in
+            try await database.withOwner { connection in
+                try await check(connection) { session, status in
+                    "UPDATE app.session_progress SET status = \(status) WHERE session_id = \(session)"
+                }
+            }
+        }
+    }
+
+    private func check(
+        _ connection: PostgresConnection, write: (SessionID, SessionStatus) -> PostgresQuery
+    ) async throws {
+        var permitted: Set<Step> = []
+        for step in Self.steps {
+            let session = try await connection.addSession(in: step.from)
+            let before = try await connection.progress(of: session)
+            try #require(before.status == step.from)
+            let refusal = try await connection.refusal(of: write(session, step.to))
+            let after = try await connection.progress(of: session)
+            let transitions = try await connection.transitions(of: session)
+            if refusal == nil {
+                permitted.insert(step)
+                #expect(after.status == step.to, "\(step)")
+                #expect(after.version == before.version + 1, "\(step)")
+                #expect(transitions.last?.0 == after.version && transitions.last?.1 == step.to, "\(step)")
+            } else {
+                #expect(refusal == .checkViolation, "\(step)")
+                #expect(after == before, "\(step)")
+                #expect(transitions.last?.0 == before.version, "\(step)")
+            }
+        }
+        #expect(permitted.subtracting(Self.allowed) == [], "permitted, and should not be")
+        #expect(Self.allowed.subtracting(permitted) == [], "refused, and should not be")
+    }
+
+    @Test("a new session is pending, 0 %, version 1, attempt 1, and that is its first transition")
+    func birth() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let session = try await connection.addSession()
+                #expect(
+                    try await connection.progress(of: session)
+                        == ProgressRow(status: .pending, progress: 0, version: 1, attempt: 1))
+                #expect(try await connection.transitions(of: session).map(\.0) == [1])
+            }
+        }
+    }
+
+    @Test("a session keeps its progress row to itself: the row cannot move to another session")
+    func rowsStay() async throws {
+        try await withDatabase { database in
+            try await database.withOwner { connection in
+                let (one, other) = (try await connection.addSession(), try await connection.addSession())
+                #expect(
+                    try await connection.refusal(
+                        of: "UPDATE app.session_progress SET session_id = \(other) WHERE session_id = \(one)")
+                        == .checkViolation)
+            }
+        }
+    }
+
+    @Test("version, attempt and creation time are the guard's, whatever an UPDATE says")
+    func bookkeepingIsTheGuards() async throws {
+        try await withDatabase { database in
+            try await database.withOwner { connection in
+                let session = try await connection.addSession()
+                _ = try await connection.query(
+                    """
+                    UPDATE app.session_progress SET message = 'x', version = 77, created_at = 'epoch', updated_at = 'epoch'
+                    WHERE session_id = \(session)
+                    """)
+                let row = try await connection.query(
+                    """
+                    SELECT version, created_at > 'epoch' AS is_created, updated_at >= created_at AS is_updated
+                    FROM app.session_progress WHERE session_id = \(session)
+                    """)[0]
+                #expect(try row.decode("version", as: Int64.self) == 2)
+                #expect(try row.decode("is_created", as: Bool.self))
+                #expect(try row.decode("is_updated", as: Bool.self))
+            }
+        }
+    }
+}

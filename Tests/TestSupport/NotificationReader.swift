@@ -1,0 +1,67 @@
+import Foundation
+import Postgres
+
+/// What is announced on the channel of the sessions, heard as a server hears it.
+public final class NotificationReader {
+    private let database: TestDatabase
+    private var iterator: AsyncStream<ListenerEvent>.AsyncIterator
+    private var pending: [String] = []
+
+    init(database: TestDatabase, events: AsyncStream<ListenerEvent>) {
+        self.database = database
+        iterator = events.makeAsyncIterator()
+    }
+
+    /// Everything that was announced since the last call by what is committed by now.
+    ///
+    /// PostgreSQL delivers notifications in the order of their commits. So this sends a mark of its own and reads up to it,
+    /// and what was not heard by then was never sent.
+    public func heard() async throws -> [String] {
+        let mark = "mark \(UUID())"
+        try await database.query("SELECT pg_notify(\(NotificationReader.channel), \(mark))")
+        while true {
+            if let end = pending.firstIndex(of: mark) {
+                defer { pending.removeFirst(end + 1) }
+                return Array(pending[..<end])
+            }
+            switch await iterator.next() {
+            case .notifications(let notifications): pending += notifications.map(\.payload)
+            case let event: throw ListenerTrouble(event: event)
+            }
+        }
+    }
+
+    /// Waits until the listener hears everything.
+    func goLive() async throws {
+        let event = await iterator.next()
+        guard event == .live else { throw ListenerTrouble(event: event) }
+    }
+
+    fileprivate static let channel = "tb_session_v1"
+}
+
+/// The listener said what it should not in a test.
+struct ListenerTrouble: Error {
+    let event: ListenerEvent?
+}
+
+/// Lends a reader of the announcements of a database.
+public func withNotifications<Result: Sendable>(
+    of database: TestDatabase, _ body: @escaping @Sendable (NotificationReader) async throws -> Result
+) async throws -> Result {
+    let listener = try PostgresListener(
+        configuration: try PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+        channels: [NotificationReader.channel])
+    let (events, continuation) = AsyncStream.makeStream(of: ListenerEvent.self)
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await listener.run() }
+        group.addTask {
+            for await event in listener.events() { continuation.yield(event) }
+            continuation.finish()
+        }
+        defer { group.cancelAll() }
+        let reader = NotificationReader(database: database, events: events)
+        try await reader.goLive()
+        return try await body(reader)
+    }
+}
