@@ -6,14 +6,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# What it takes to build, to run everything on one machine, and to test.
+# What it takes to build; and to run everything on one machine, or to test it.
 BUILD_PACKAGES := libpq-dev pkg-config
-RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us
-TEST_PACKAGES := $(RUN_PACKAGES) curl
+RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate packages-build packages-run packages-test
+.PHONY: help run test lint format migrate packages-build packages-run
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +21,7 @@ run: packages-run ## Build, then run everything on this machine: PostgreSQL, dem
 	swift build -c release --product therapybridge
 	exec .build/release/therapybridge dev
 
-test: packages-test ## Run every test, on a PostgreSQL of their own
+test: packages-run ## Run every test, on a PostgreSQL of their own
 	swift test
 
 lint: ## Check the format of the sources
@@ -54,5 +53,3 @@ packages-build:
 	$(call install,$(BUILD_PACKAGES))
 packages-run:
 	$(call install,$(RUN_PACKAGES))
-packages-test:
-	$(call install,$(TEST_PACKAGES))

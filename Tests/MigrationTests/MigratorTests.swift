@@ -1,6 +1,5 @@
 import Foundation
 import Postgres
-import ProgramSupport
 import TestSupport
 import Testing
 

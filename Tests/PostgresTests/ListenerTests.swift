@@ -1,7 +1,13 @@
 import Foundation
+import Glibc
+import LocalPostgres
+import Logging
+import ServiceLifecycle
 import Testing
 
 @testable import Postgres
+
+typealias Events = any AsyncIteratorProtocol<ListenerEvent, Never>
 
 /// Runs a listener and lends its events, which are taken one by one.
 func withListener(
@@ -9,7 +15,7 @@ func withListener(
     bufferLimit: Int = 16_384,
     timing: ListenerStateMachine.Timing = .init(),
     configuration: PostgresConfiguration? = nil,
-    _ body: (PostgresListener, inout any AsyncIteratorProtocol<ListenerEvent, Never>) async throws -> Void
+    _ body: (PostgresListener, inout Events) async throws -> Void
 ) async throws {
     let used: PostgresConfiguration
     if let configuration { used = configuration } else { used = try await testConfiguration() }
@@ -17,7 +23,7 @@ func withListener(
         configuration: used, channels: channels, bufferLimit: bufferLimit, timing: timing)
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await listener.run() }
-        var events: any AsyncIteratorProtocol<ListenerEvent, Never> = listener.events().makeAsyncIterator()
+        var events: Events = listener.events().makeAsyncIterator()
         try await body(listener, &events)
         group.cancelAll()
     }
@@ -43,9 +49,25 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         }
         return received
     }
+
+    /// Takes events up to the first degradation, and returns it.
+    mutating func trouble() async -> ListenerTrouble? {
+        while let event = await next(isolation: #isolation) {
+            if case .degraded(let trouble) = event { return trouble }
+        }
+        return nil
+    }
 }
 
 @Suite(.timeLimit(.minutes(2))) struct ListenerTests {
+    /// Times that make silence short.
+    private var impatient: ListenerStateMachine.Timing {
+        var timing = ListenerStateMachine.Timing()
+        timing.silence = .milliseconds(50)
+        timing.answer = .milliseconds(500)
+        return timing
+    }
+
     @Test func `What is notified after live is heard in order`() async throws {
         let channel = "order_\(UUID())"
         try await withListener(channels: [channel]) { _, events in
@@ -53,7 +75,39 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
             try await withConnection { connection in
                 for number in 1...100 { try await connection.execute("SELECT pg_notify(\(channel), \("\(number)"))") }
             }
-            await #expect(events.notifications(100).map(\.payload) == (1...100).map { "\($0)" })
+            let heard = await events.notifications(100)
+            #expect(heard.map(\.payload) == (1...100).map { "\($0)" })
+            #expect(heard.allSatisfy { $0.channel == channel && $0.processID > 0 })
+        }
+    }
+
+    @Test func `What is not committed, or rolled back, is not heard`() async throws {
+        let channel = "commit_\(UUID())"
+        try await withListener(channels: [channel]) { _, events in
+            _ = await events.untilLive()
+            try await withConnection { connection in
+                _ = try? await connection.withTransaction { connection in
+                    try await connection.execute("SELECT pg_notify(\(channel), 'rolled back')")
+                    throw CancellationError()
+                }
+                try await connection.withTransaction { connection in
+                    try await connection.execute("SELECT pg_notify(\(channel), 'committed')")
+                }
+            }
+            let heard = await events.notifications(1)
+            #expect(heard.map(\.payload) == ["committed"])
+        }
+    }
+
+    @Test func `Several channels, also with odd names, share one connection`() async throws {
+        let channels = ["plain_\(UUID())", "With \"quotes\" \(UUID())"]
+        try await withListener(channels: channels) { _, events in
+            _ = await events.untilLive()
+            try await withConnection { connection in
+                for channel in channels { try await connection.execute("SELECT pg_notify(\(channel), '')") }
+            }
+            let heard = await events.notifications(2)
+            #expect(heard.map(\.channel) == channels)
         }
     }
 
@@ -67,8 +121,117 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = \(channel)")
                 #expect(ended.count == 1)
             }
-            await #expect(events.untilLive() == [.degraded(.connectionLost)])
+            let before = await events.untilLive()
+            #expect(before == [.degraded(.connectionLost)])
             #expect(listener.isLive)
+            #expect(listener.statistics.livePeriods == 2)
+            try await withConnection { _ = try await $0.execute("SELECT pg_notify(\(channel), 'again')") }
+            let heard = await events.notifications(1)
+            #expect(heard.map(\.payload) == ["again"])
         }
+    }
+
+    @Test func `A crash of the server is survived`() async throws {
+        let server = try await startTestServer()
+        let configuration = try PostgresConfiguration(connectionString: server.connectionString())
+        try await withListener(channels: ["crash"], configuration: configuration) { listener, events in
+            _ = await events.untilLive()
+            try await server.stop(mode: .immediate)
+            let trouble = await events.trouble()
+            #expect(trouble == .connectionLost)
+            #expect(!listener.isLive)
+            try await server.start()
+            _ = await events.untilLive()
+        }
+        try await server.stop(mode: .immediate)
+    }
+
+    @Test func `More than fits becomes one overflow, and then it goes on`() async throws {
+        let channel = "overflow_\(UUID())"
+        try await withListener(channels: [channel], bufferLimit: 10) { listener, events in
+            _ = await events.untilLive()
+            try await withConnection { connection in
+                // One commit, so that all of them come in before the consumer looks.
+                _ = try await connection.query(
+                    "SELECT pg_notify(\(channel), n::text) FROM generate_series(1, 1000) AS n")
+            }
+            try await eventually("all have come in") { listener.statistics.notifications == 1000 }
+            let event = await events.next(isolation: #isolation)
+            #expect(event == .overflow)
+            #expect(listener.statistics.overflows >= 1)
+            try await withConnection { _ = try await $0.execute("SELECT pg_notify(\(channel), 'after')") }
+            var payloads: [String] = []
+            while payloads.last != "after" { payloads += await events.notifications(1).map(\.payload) }
+        }
+    }
+
+    @Test func `A quiet listener is asked, and stays live while it answers`() async throws {
+        let channel = "quiet_\(UUID())"
+        let configuration = try await testConfiguration { $0.applicationName = channel }
+        try await withListener(channels: [channel], timing: impatient, configuration: configuration) {
+            listener, events in
+            _ = await events.untilLive()
+            try await eventually("it was asked") {
+                try await withConnection { connection in
+                    let rows = try await connection.query(
+                        """
+                        SELECT 1 FROM pg_stat_activity
+                        WHERE application_name = \(channel) AND query = 'SELECT pg_listening_channels()'
+                        """)
+                    return !rows.isEmpty
+                }
+            }
+            #expect(listener.isLive)
+            #expect(listener.statistics.livePeriods == 1)
+        }
+    }
+
+    @Test func `A half-open connection is noticed by the question`() async throws {
+        let server = try await TestCluster.shared.server()
+        let proxy = try TCPProxy(to: server.port)
+        defer { proxy.stop() }
+        let configuration = try PostgresConfiguration(
+            connectionString:
+                "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
+            connectTimeout: .seconds(1))
+        try await withListener(channels: ["half_open"], timing: impatient, configuration: configuration) {
+            _, events in
+            _ = await events.untilLive()
+            proxy.freeze()
+            let trouble = await events.trouble()
+            #expect(trouble == .notListening)
+            proxy.thaw()
+            _ = await events.untilLive()
+        }
+    }
+
+    @Test func `Without a server it tries on, and ends when it is told to`() async throws {
+        let (descriptor, port) = try listenOnLoopback()
+        close(descriptor)
+        let configuration = try PostgresConfiguration(connectionString: "host=127.0.0.1 port=\(port)")
+        try await withListener(channels: ["nobody"], configuration: configuration) { listener, events in
+            let trouble = await events.trouble()
+            #expect(trouble == .cannotConnect)
+            try await eventually("it has tried again") { listener.statistics.failures >= 3 }
+        }
+    }
+
+    @Test func `As a service it ends with the graceful shutdown, and its events with it`() async throws {
+        let listener = try PostgresListener(
+            configuration: try await testConfiguration(), channels: ["service"])
+        let group = ServiceGroup(services: [listener], logger: .init(label: "test"))
+        let running = Task { try await group.run() }
+        let consumer = Task {
+            var seen: [ListenerEvent] = []
+            for await event in listener.events() {
+                seen.append(event)
+                if event == .live { await group.triggerGracefulShutdown() }
+            }
+            return seen
+        }
+        let seen = await consumer.value
+        #expect(seen == [.live])
+        try await running.value
+        #expect(!listener.isLive)
     }
 }

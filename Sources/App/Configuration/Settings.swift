@@ -35,7 +35,7 @@ public struct Settings: Sendable {
         isBehindTransactionPooler = try reader.choice(
             "DATABASE_POOLER", ["off": false, "transaction": true], default: "off")
         poolSize = try reader.integer("DATABASE_POOL_SIZE", in: 1...1000, default: 8)
-        host = reader.text("HOST") ?? "127.0.0.1"
+        host = try reader.host("HOST", default: "127.0.0.1")
         port = try reader.integer("PORT", in: 0...65_535, default: 8000)
         publicURL = try reader.publicURL("PUBLIC_URL", default: "http://\(Self.bracketed(host)):\(port)")
         jwtSecret = try reader.jwtSecret()

@@ -75,6 +75,15 @@ public struct SettingsReader: Sendable {
         return text
     }
 
+    /// A host's name or address; whether it is one of this machine's shows when the server listens.
+    func host(_ name: String, default value: String) throws(SettingError) -> String {
+        let host = text(name) ?? value
+        guard host.wholeMatch(of: /[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?/) != nil else {
+            throw SettingError(name, "has to be a host's name or address, such as 127.0.0.1 or ::1")
+        }
+        return host
+    }
+
     func publicURL(_ name: String, default value: String) throws(SettingError) -> URL {
         guard let url = URL(string: text(name) ?? value), ["http", "https"].contains(url.scheme),
             HTTPSettings.origin(of: url) != nil

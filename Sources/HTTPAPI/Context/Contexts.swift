@@ -1,11 +1,16 @@
 import Credentials
 import Domain
+import Foundation
 import Hummingbird
 import Logging
 
 /// What every request carries.
 struct AppContext: RequestContext {
     var coreContext: CoreRequestContextStorage
+    /// Names the request to the client and in the log.
+    ///
+    /// The framework would read it back from the logger's metadata, and stop the program where a log handler keeps none.
+    let id = UUID().uuidString.lowercased()
     /// What the access token says, if a valid one came with the request.
     var claims: AccessClaims?
     /// A cookie came with an unsafe method and not from a page of ours.
@@ -17,6 +22,7 @@ struct AppContext: RequestContext {
 
     init(source: Source) {
         coreContext = .init(source: source)
+        logger[metadataKey: "hb.request.id"] = "\(id)"
     }
 }
 

@@ -28,6 +28,8 @@ struct ErrorMiddleware: RouterMiddleware {
                 context.logger.warning("request refused", metadata: ["error": "\(error)"])
             }
             response = problem.response(requestID: context.id)
+            // The routes see to it for what they answer. A body here would be taken for the next answer.
+            if request.method == .head { response = response.createHeadResponse() }
         }
         response.headers[.requestID] = context.id
         return response

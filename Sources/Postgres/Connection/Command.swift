@@ -124,7 +124,8 @@ struct ConnectMessage {
         var text = lines.joined(separator: "; ")
         var state: SQLState?
         // The severity before the code is localised, so the code is found by its shape.
-        if let match = text.firstMatch(of: #/: {1,2}([0-9A-Z]{5}): /#), match.1.contains(where: \.isNumber) {
+        // Every code has a digit, which tells it from a severity of five letters such as FATAL.
+        if let match = text.firstMatch(of: #/: {1,2}(?=[A-Z]*[0-9])([0-9A-Z]{5}): /#) {
             state = SQLState(String(match.1))
             text.replaceSubrange(match.range, with: ": ")
         }

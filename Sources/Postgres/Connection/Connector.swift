@@ -18,8 +18,8 @@ struct Connector {
         let listed = try HostList.candidates(settings)
         let resolved = try await resolve(listed)
 
-        try await runtime.connectGate.enter(on: runtime.poller)
-        defer { runtime.connectGate.leave() }
+        let hasTurn = try await runtime.connectGate.enter(on: runtime.poller)
+        defer { if hasTurn { runtime.connectGate.leave() } }
         let deadline = ContinuousClock.now + configuration.connectTimeout
         var failures: [PostgresError] = []
         for (index, candidate) in resolved.enumerated() {

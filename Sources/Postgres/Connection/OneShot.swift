@@ -66,46 +66,31 @@ final class OneShot<Value: Sendable>: Sendable {
     }
 }
 
-/// Lets one party through at a time, in the order of arrival.
-///
-/// New connections of a process go through one gate, so that a handshake does not delay a notification by more than the
-/// time of one.
-final class Gate: Sendable {
+/// Holds everyone until it is opened, once and for all.
+final class Latch: Sendable {
     private struct State {
-        var isTaken = false
-        var waiting: [OneShot<Void>] = []
+        var isOpen = false
+        var waiting: [CheckedContinuation<Void, Never>] = []
     }
 
     private let state = Mutex(State())
 
-    /// Waits for its turn; `leave` must follow.
-    ///
-    /// - Throws: `PostgresError` with code `cancelled`.
-    func enter(on poller: Poller) async throws {
-        let turn = OneShot<Void>()
-        let isFree = state.withLock { state in
-            if state.isTaken {
-                state.waiting.append(turn)
-                return false
-            }
-            state.isTaken = true
-            return true
+    func open() {
+        let waiting = state.withLock { state in
+            state.isOpen = true
+            defer { state.waiting = [] }
+            return state.waiting
         }
-        if !isFree { try await turn.value(until: nil, on: poller, "waiting to connect") }
+        for waiter in waiting { waiter.resume() }
     }
 
-    /// Lets the next one through; one that was cancelled meanwhile is passed over.
-    func leave() {
-        while true {
-            let next = state.withLock { state -> OneShot<Void>? in
-                if state.waiting.isEmpty {
-                    state.isTaken = false
-                    return nil
-                }
-                return state.waiting.removeFirst()
+    func wait() async {
+        await withCheckedContinuation { continuation in
+            let isOpen = state.withLock { state in
+                if !state.isOpen { state.waiting.append(continuation) }
+                return state.isOpen
             }
-            guard let next else { return }
-            if next.resume(with: .success(())) { return }
+            if isOpen { continuation.resume() }
         }
     }
 }

@@ -6,7 +6,7 @@ final class PostgresRuntime: Sendable {
     let poller: Poller
     let resolvers = BlockingThreads(name: "pg-resolve", limit: 4)
     let cancellers = BlockingThreads(name: "pg-cancel", limit: 4)
-    let connectGate = Gate()
+    let connectGate = Gate(patience: .milliseconds(250))
 
     private init() throws {
         do {

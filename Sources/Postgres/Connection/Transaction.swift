@@ -24,6 +24,7 @@ extension PostgresConnection {
     ///   `transaction(.commitRefused)` when a statement had failed and the body went on;
     ///   `transaction(.commitOutcomeUnknown)` when the connection or the time ended during COMMIT;
     ///   `server` when the server refused COMMIT, and with it the transaction.
+    @discardableResult
     public func withTransaction<Value>(
         isolation level: PostgresIsolation? = nil,
         readOnly: Bool = false,

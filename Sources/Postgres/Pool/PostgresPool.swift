@@ -16,7 +16,7 @@ public final class PostgresPool: Service, Sendable {
     let settings: PostgresPoolConfiguration
     private let runtime: PostgresRuntime
     private let state: Mutex<State>
-    private let finished = OneShot<Void>()
+    private let finished = Latch()
 
     private struct Waiter {
         let continuation: CheckedContinuation<Lease, any Error>
@@ -95,8 +95,7 @@ public final class PostgresPool: Service, Sendable {
             self?.act { $0.machine.closeTheRest() }
         }
         act { $0.machine.shutDown() }
-        _ = try? await finished.value()
-        finished.resume(with: .success(()))
+        await finished.wait()
         runtime.poller.cancelDeadline(timer)
     }
 
@@ -152,6 +151,7 @@ public final class PostgresPool: Service, Sendable {
     }
 
     /// Runs a transaction on any connection; see `PostgresConnection.withTransaction`.
+    @discardableResult
     public func withTransaction<Value>(
         isolation level: PostgresIsolation? = nil,
         readOnly: Bool = false,
@@ -329,7 +329,7 @@ public final class PostgresPool: Service, Sendable {
             runtime.poller.cancelDeadline(waiter.timer)
             waiter.continuation.resume(throwing: error)
         case .close(let core): core.closeSoon(PostgresError(.connection, "the pool closed the connection"))
-        case .finish: finished.resume(with: .success(()))
+        case .finish: finished.open()
         case .connect(let slot, let pause):
             if pause > .zero {
                 runtime.poller.schedule(at: .now + pause) { [weak self] in self?.connect(slot) }

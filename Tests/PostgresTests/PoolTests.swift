@@ -1,0 +1,290 @@
+import Foundation
+import LocalPostgres
+import Logging
+import ServiceLifecycle
+import Testing
+
+@testable import Postgres
+
+@Suite(.timeLimit(.minutes(3))) struct PoolTests {
+    @Test func `There are never more connections than the size, as the server counts them`() async throws {
+        let name = "size \(UUID())"
+        let configuration = try await testConfiguration { $0.applicationName = name }
+        try await PostgresPool.withPool(
+            configuration, settings: PostgresPoolConfiguration(size: 3, waitTimeout: .seconds(60))
+        ) { pool in
+            let counts = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<100 {
+                    group.addTask {
+                        try await pool.query(
+                            "SELECT count(*), pg_sleep(0.001) FROM pg_stat_activity WHERE application_name = \(name)")[
+                                0
+                            ]
+                            .decode(0, as: Int.self)
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(counts.max() == 3)
+            #expect(pool.statistics.openedTotal == 3)
+            #expect(pool.statistics.idle == 3)
+            #expect(pool.statistics.leasesTotal == 100)
+        }
+    }
+
+    @Test func `Who waits too long is told so, and one too many at once`() async throws {
+        try await withPool(size: 1, { $0.maximumWaiters = 1 }) { pool in
+            try await pool.withConnection { _ in
+                let waiting = Task { try await pool.withConnection(waitTimeout: .milliseconds(200)) { _ in } }
+                try await eventually("one waits") { pool.statistics.waiting == 1 }
+                let tooMany = await #expect(throws: PostgresError.self) { try await pool.query("SELECT 1") }
+                #expect(tooMany?.code == .poolExhausted)
+                let tooLong = await #expect(throws: PostgresError.self) { try await waiting.value }
+                #expect(tooLong?.code == .poolExhausted)
+                #expect(tooLong?.isTransient == true)
+                #expect(pool.statistics.exhaustedTotal == 2)
+            }
+            try await #expect(pool.query("SELECT 1").count == 1)
+        }
+    }
+
+    @Test func `A waiter can be cancelled`() async throws {
+        try await withPool(size: 1) { pool in
+            try await pool.withConnection { _ in
+                let waiting = Task { try await pool.query("SELECT 1") }
+                try await eventually("one waits") { pool.statistics.waiting == 1 }
+                waiting.cancel()
+                let error = await #expect(throws: PostgresError.self) { try await waiting.value }
+                #expect(error?.code == .cancelled)
+                #expect(pool.statistics.waiting == 0)
+            }
+        }
+    }
+
+    @Test func `Cancelling at any moment loses no connection`() async throws {
+        try await withPool(size: 2) { pool in
+            await withTaskGroup(of: Void.self) { group in
+                for number in 0..<500 {
+                    group.addTask {
+                        let task = Task { try await pool.query("SELECT pg_sleep(0.0005)") }
+                        for _ in 0..<number % 7 { await Task.yield() }
+                        task.cancel()
+                        _ = try? await task.value
+                    }
+                }
+            }
+            try await eventually("all connections are back") {
+                pool.statistics.leased == 0 && pool.statistics.waiting == 0
+            }
+            try await #expect(pool.query("SELECT 1").count == 1)
+        }
+    }
+
+    @Test func `A transaction that is left open is rolled back`() async throws {
+        try await withPool(size: 1) { pool in
+            let process = try await pool.withConnection { connection in
+                try await connection.executeScript("BEGIN; CREATE TEMPORARY TABLE left_open ()")
+                return await connection.backendProcessID
+            }
+            try await pool.withConnection { connection in
+                #expect(await connection.backendProcessID == process)
+                let open = try await connection.query("SELECT to_regclass('left_open') IS NULL")
+                #expect(try open[0].decode(0, as: Bool.self))
+            }
+        }
+    }
+
+    @Test func `A connection that was kept beyond its loan does not work`() async throws {
+        try await withPool { pool in
+            let kept = try await pool.withConnection { $0 }
+            let error = await #expect(throws: PostgresError.self) { try await kept.query("SELECT 1") }
+            #expect(error?.code == .protocolViolation)
+        }
+    }
+
+    @Test func `A connection that takes too long to be drained is not waited for by its borrower`() async throws {
+        try await withPool(size: 1) { pool in
+            let error = await #expect(throws: PostgresError.self) {
+                try await pool.query("SELECT pg_sleep(600)", timeout: .milliseconds(50))
+            }
+            #expect(error?.code == .deadlineExceeded)
+            try await #expect(pool.query("SELECT 1").count == 1)
+        }
+    }
+
+    @Test func `A wrong database is told at once, not after the waiting time`() async throws {
+        let server = try await TestCluster.shared.server()
+        let configuration = try PostgresConfiguration(
+            connectionString: server.connectionString(database: "no_such_database"))
+        try await PostgresPool.withPool(
+            configuration, settings: PostgresPoolConfiguration(size: 2, waitTimeout: .seconds(3600))
+        ) { pool in
+            let error = await #expect(throws: PostgresError.self) { try await pool.query("SELECT 1") }
+            #expect(error?.code == .connection)
+            #expect(error?.sqlState == .invalidCatalogName)
+        }
+    }
+
+    @Test func `While the server is away waiters learn why, and when it is back they are served`() async throws {
+        let server = try await startTestServer()
+        let configuration = try PostgresConfiguration(connectionString: server.connectionString())
+        try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 2)) { pool in
+            try await #expect(pool.query("SELECT 1").count == 1)
+            try await server.stop(mode: .immediate)
+            let error = await #expect(throws: PostgresError.self) {
+                try await pool.withConnection(waitTimeout: .milliseconds(300)) { _ = try await $0.query("SELECT 1") }
+            }
+            #expect(error?.isTransient == true)
+            let waiting = Task {
+                try await pool.withConnection(waitTimeout: .seconds(60)) { try await $0.query("SELECT 42") }
+            }
+            try await server.start()
+            #expect(try await waiting.value[0].decode(0, as: Int.self) == 42)
+        }
+        try await server.stop(mode: .immediate)
+    }
+
+    @Test func `A restart under load costs some queries, and nothing after it`() async throws {
+        let server = try await startTestServer()
+        let configuration = try PostgresConfiguration(connectionString: server.connectionString())
+        try await PostgresPool.withPool(
+            configuration, settings: PostgresPoolConfiguration(size: 4, waitTimeout: .seconds(60))
+        ) { pool in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        while !Task.isCancelled {
+                            do {
+                                _ = try await pool.query("SELECT pg_sleep(0.001)")
+                            } catch let error as PostgresError {
+                                #expect(error.isTransient || error.code == .cancelled, "\(error)")
+                            }
+                        }
+                    }
+                }
+                for _ in 0..<3 { try await server.restart(mode: .immediate) }
+                group.cancelAll()
+            }
+            for _ in 0..<20 { try await #expect(pool.query("SELECT 1").count == 1) }
+            #expect(pool.statistics.open <= 4)
+        }
+        try await server.stop(mode: .immediate)
+    }
+
+    @Test func `An idle connection that the server ends is noticed and replaced`() async throws {
+        try await withPool(size: 1) { pool in
+            let process = try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
+            try await withConnection { _ = try await $0.query("SELECT pg_terminate_backend(\(process))") }
+            try await eventually("the pool has noticed") { pool.statistics.open == 0 }
+            let next = try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
+            #expect(next != process)
+        }
+    }
+
+    @Test func `A query during which the server ends the session fails with its reason`() async throws {
+        try await withPool(size: 1) { pool in
+            let error = await #expect(throws: PostgresError.self) {
+                try await pool.query("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(600)")
+            }
+            #expect(error?.code == .connection)
+            #expect(error?.sqlState == .adminShutdown)
+            #expect(error?.isTransient == true)
+        }
+    }
+
+    @Test func `A half-open connection is given up at the deadline, and a check finds the idle ones`() async throws {
+        let server = try await TestCluster.shared.server()
+        let proxy = try TCPProxy(to: server.port)
+        defer { proxy.stop() }
+        let configuration = try PostgresConfiguration(
+            connectionString:
+                "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
+            connectTimeout: .milliseconds(500))
+        var settings = PostgresPoolConfiguration(size: 1, waitTimeout: .seconds(60))
+        settings.checkAfter = .zero
+        settings.checkTimeout = .milliseconds(100)
+        try await PostgresPool.withPool(configuration, settings: settings) { pool in
+            try await #expect(pool.query("SELECT 1").count == 1)
+            let error = await #expect(throws: PostgresError.self) {
+                try await pool.withConnection { connection in
+                    proxy.freeze()
+                    _ = try await connection.query("SELECT 1", timeout: .milliseconds(200))
+                }
+            }
+            #expect(error?.code == .deadlineExceeded)
+            // Neither the query nor its cancel can end, so the connection is closed; no new one can be made either.
+            let meanwhile = await #expect(throws: PostgresError.self) {
+                try await pool.withConnection(waitTimeout: .milliseconds(300)) { _ in }
+            }
+            #expect(meanwhile?.code == .poolExhausted)
+            proxy.thaw()
+            try await #expect(pool.query("SELECT 1").count == 1)
+        }
+        #expect(openSockets(toPort: proxy.port) == 0)
+    }
+
+    @Test func `Old connections are replaced`() async throws {
+        try await withPool(size: 1, { $0.maximumAge = .milliseconds(1) }) { pool in
+            let first = try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
+            try await eventually("another connection is used") {
+                try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self) != first
+            }
+        }
+    }
+
+    @Test func `Unused connections are closed`() async throws {
+        try await withPool(size: 2, { $0.idleTimeout = .milliseconds(20) }) { pool in
+            _ = try await pool.query("SELECT 1")
+            try await eventually("it is closed") { pool.statistics.open == 0 }
+        }
+    }
+
+    @Test func `The shutdown waits for what is lent and refuses the rest`() async throws {
+        let pool = try PostgresPool(
+            configuration: try await testConfiguration(), settings: PostgresPoolConfiguration(size: 1))
+        let (started, signal) = AsyncStream<Void>.makeStream()
+        let (gate, open) = AsyncStream<Void>.makeStream()
+        let busy = Task {
+            try await pool.withConnection { connection in
+                signal.yield()
+                for await _ in gate { break }
+                return try await connection.query("SELECT 7")[0].decode(0, as: Int.self)
+            }
+        }
+        for await _ in started { break }
+        let waiting = Task { try await pool.query("SELECT 1") }
+        try await eventually("one waits") { pool.statistics.waiting == 1 }
+        let closing = Task { await pool.close() }
+        let refused = await #expect(throws: PostgresError.self) { try await waiting.value }
+        #expect(refused?.code == .poolClosed)
+        open.yield()
+        #expect(try await busy.value == 7)
+        await closing.value
+        #expect(pool.statistics.open == 0)
+        let late = await #expect(throws: PostgresError.self) { try await pool.query("SELECT 1") }
+        #expect(late?.code == .poolClosed)
+        await pool.close()
+    }
+
+    @Test func `The shutdown does not wait for ever`() async throws {
+        var settings = PostgresPoolConfiguration(size: 1)
+        settings.shutdownTimeout = .milliseconds(100)
+        let pool = try PostgresPool(configuration: try await testConfiguration(), settings: settings)
+        let busy = Task { try await pool.query("SELECT pg_sleep(600)") }
+        try await eventually("it is busy") { pool.statistics.leased == 1 }
+        await pool.close()
+        let error = await #expect(throws: PostgresError.self) { try await busy.value }
+        #expect(error?.code == .connection)
+    }
+
+    @Test func `As a service it runs until the graceful shutdown`() async throws {
+        let pool = try PostgresPool(configuration: try await testConfiguration())
+        let group = ServiceGroup(services: [pool], logger: .init(label: "test"))
+        let running = Task { try await group.run() }
+        try await #expect(pool.query("SELECT 1").count == 1)
+        await group.triggerGracefulShutdown()
+        try await running.value
+        let late = await #expect(throws: PostgresError.self) { try await pool.query("SELECT 1") }
+        #expect(late?.code == .poolClosed)
+    }
+}

@@ -1,0 +1,93 @@
+import Foundation
+import Glibc
+import LocalPostgres
+import Testing
+
+@testable import Postgres
+
+private let program = "/usr/sbin/pgbouncer"
+
+/// Against a real PgBouncer in transaction mode; Debian's package is `pgbouncer`.
+@Suite(
+    .timeLimit(.minutes(2)),
+    .enabled(if: FileManager.default.isExecutableFile(atPath: program), "pgbouncer is not installed"))
+struct PoolerTests {
+    /// Runs a PgBouncer with two connections to the shared server, and lends the way through it.
+    private func withPooler(_ body: (PostgresConfiguration) async throws -> Void) async throws {
+        let server = try await TestCluster.shared.server()
+        let (descriptor, port) = try listenOnLoopback()
+        close(descriptor)
+        let directory = "/tmp/tb-pgtest-\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let settings = """
+            [databases]
+            postgres = host=127.0.0.1 port=\(server.port) user=postgres password=\(server.superuserPassword)
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = \(port)
+            unix_socket_dir =
+            auth_type = any
+            pool_mode = transaction
+            default_pool_size = 2
+            """
+        try Data(settings.utf8).write(to: URL(fileURLWithPath: "\(directory)/pgbouncer.ini"))
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: program)
+        // PgBouncer refuses to run as root, like PostgreSQL.
+        process.arguments = ["--quiet", "\(directory)/pgbouncer.ini"] + (geteuid() == 0 ? ["--user", "nobody"] : [])
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        defer { process.terminate() }
+        let configuration = try PostgresConfiguration(
+            connectionString: "host=127.0.0.1 port=\(port) user=any dbname=postgres", pooler: .transaction,
+            connectTimeout: .seconds(30), queryTimeout: .seconds(60))
+        try await eventually("pgbouncer answers") {
+            (try? await PostgresConnection.withConnection(configuration) { _ in }) != nil
+        }
+        try await body(configuration)
+    }
+
+    @Test func `Queries, transactions and deadlines work through it`() async throws {
+        try await withPooler { configuration in
+            try await PostgresPool.withPool(
+                configuration, settings: PostgresPoolConfiguration(size: 8, waitTimeout: .seconds(60))
+            ) { pool in
+                try await withThrowingTaskGroup(of: Bool.self) { group in
+                    for number in 0..<400 {
+                        group.addTask {
+                            if number.isMultiple(of: 20) {
+                                _ = try? await pool.query("SELECT pg_sleep(600)", timeout: .milliseconds(20))
+                            }
+                            return try await pool.withTransaction { connection in
+                                try await connection.query("SELECT \(number)")[0].decode(0, as: Int.self) == number
+                            }
+                        }
+                    }
+                    for try await isRight in group { #expect(isRight) }
+                }
+                // The first connection to the database that has run something has prepared nothing.
+                let prepared = try await pool.query("SELECT count(*) FROM pg_prepared_statements")
+                #expect(try prepared[0].decode(0, as: Int.self) == 0)
+            }
+        }
+    }
+
+    /// The trap: LISTEN succeeds, and a NOTIFY to oneself even comes back as long as the server's connection is not
+    /// taken away; afterwards nothing does.
+    @Test func `A listener behind it never believes that it is live`() async throws {
+        try await withPooler { configuration in
+            var timing = ListenerStateMachine.Timing()
+            timing.answer = .seconds(1)
+            try await withListener(channels: ["pooled"], timing: timing, configuration: configuration) {
+                listener, events in
+                let trouble = await events.trouble()
+                #expect(trouble == .notProved)
+                try await eventually("it tries again") { listener.statistics.failures >= 2 }
+                #expect(listener.statistics.livePeriods == 0)
+            }
+        }
+    }
+}
