@@ -24,7 +24,10 @@ BEGIN
             NULL;
         END;
     END LOOP;
-    IF NOT pg_has_role(current_user, 'therapybridge_owner', 'MEMBER') THEN
+    -- From PostgreSQL 16 on, who makes a role is a member that may grant it, but may not act as it.
+    IF NOT pg_has_role(current_user, 'therapybridge_owner',
+                       CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+    THEN
         EXECUTE format('GRANT therapybridge_owner TO %I', current_user);
     END IF;
 END

@@ -8,12 +8,14 @@ CREATE TABLE app.therapy_sessions (
     id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     patient_id       uuid NOT NULL REFERENCES app.users,
     therapist_id     uuid REFERENCES app.users,
-    session_date     timestamptz NOT NULL DEFAULT now(),
+    -- What RFC 3339 can write: no infinity, no year before 1 or after 9999.
+    session_date     timestamptz NOT NULL DEFAULT now()
+                     CHECK (session_date >= '0001-01-01Z' AND session_date < '10000-01-01Z'),
     filename         text CHECK (length(filename) <= 255),
     media_type       text CHECK (length(media_type) <= 255),
     bytes            bigint CHECK (bytes >= 0),
     sha256           bytea CHECK (length(sha256) = 32),
-    duration_seconds double precision CHECK (duration_seconds >= 0),
+    duration_seconds double precision CHECK (duration_seconds >= 0 AND duration_seconds < 'infinity'),
     recording        text,
     uploaded_by      uuid REFERENCES app.users,
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp()

@@ -104,7 +104,7 @@ BEGIN
             RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status USING ERRCODE = 'check_violation';
         END IF;
         NEW.progress := (SELECT floor FROM statuses WHERE status = OLD.status);
-    ELSIF NEW.progress < OLD.progress THEN
+    ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' THEN
         RETURN NULL;
     END IF;
     IF NEW.attempt > OLD.attempt + 1 THEN
@@ -208,6 +208,30 @@ $$;
 COMMENT ON FUNCTION app.report_progress IS
     'Reports progress and returns the version that stands then. Stale reports change nothing. '
     '23514: the state machine forbids it; 22023: out of range; P0002: no such session';
+
+-- Uploads whose server died, at whatever point. Each row is locked before it is judged: an upload that completes at this very
+-- moment is not failed.
+CREATE FUNCTION app.fail_abandoned_uploads(age interval) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+DECLARE
+    abandoned uuid;
+    total integer := 0;
+BEGIN
+    FOR abandoned IN
+        SELECT p.session_id FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
+        WHERE p.updated_at < clock_timestamp() - age
+          AND (p.status = 'uploading' OR p.status = 'pending' AND t.recording IS NULL AND t.uploaded_by IS NOT NULL)
+        FOR NO KEY UPDATE OF p SKIP LOCKED
+    LOOP
+        UPDATE session_progress
+        SET status = 'failed', message = NULL, error = 'The upload broke off before the recording was complete.'
+        WHERE session_id = abandoned;
+        total := total + 1;
+    END LOOP;
+    RETURN total;
+END
+$$;
+GRANT EXECUTE ON FUNCTION app.fail_abandoned_uploads TO therapybridge_server;
 
 GRANT SELECT ON app.statuses, app.status_transitions, app.session_progress, app.session_events TO therapybridge_server;
 GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;

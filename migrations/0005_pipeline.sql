@@ -87,7 +87,7 @@ BEGIN
         SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed INTO candidate
         FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
         WHERE (l.worker IS NULL AND p.status = 'pending')
-           OR (l.leased_until < clock_timestamp() AND p.status NOT IN ('processed', 'failed'))
+           OR (l.leased_until < clock_timestamp() AND p.status NOT IN ('uploading', 'processed', 'failed'))
         ORDER BY l.queued_at LIMIT 1
         FOR NO KEY UPDATE OF p SKIP LOCKED;
         IF NOT FOUND THEN

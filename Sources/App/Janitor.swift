@@ -27,15 +27,22 @@ struct Janitor: Service {
         }
     }
 
+    /// Removes one file; one that cannot be removed does not keep the others.
+    private func discard(_ key: String) async throws {
+        do {
+            try await recordings.remove(key: key)
+        } catch {
+            return logger.warning("a discarded recording cannot be removed", metadata: ["error": "\(error)"])
+        }
+        try await sessions.forgetDiscarded(recording: key)
+    }
+
     private func clearUp() async {
         do {
             let uploads = try await progress.failAbandonedUploads(olderThan: Self.patience)
             let partial = try await recordings.removeAbandoned()
             let discarded = try await sessions.discardedRecordings()
-            for key in discarded {
-                try await recordings.remove(key: key)
-                try await sessions.forgetDiscarded(recording: key)
-            }
+            for key in discarded { try await discard(key) }
             guard uploads + partial + discarded.count > 0 else { return }
             logger.notice(
                 "cleared up",

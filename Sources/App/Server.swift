@@ -70,7 +70,24 @@ public struct Server: Sendable {
                 logger: logger, onListening: onListening))
         // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
         services.append(hub)
-        try await runUntilSignal(services)
+        do {
+            try await runUntilSignal(services)
+        } catch let error as ListenError {
+            throw failure(of: error)
+        }
+    }
+
+    /// What the operator is told, and so with which status the program ends.
+    ///
+    /// A host or port that this machine does not have is a wrong setting; a port that another program has may be free in
+    /// a moment, as when the program before has not ended yet.
+    private func failure(of error: ListenError) -> any Error {
+        switch error {
+        case .hostUnknown: SettingError("HOST", "is no name or address of this machine")
+        case .portForbidden: SettingError("PORT", "may not be used by this account; choose one above 1023")
+        case .portTaken:
+            CommandFailure("PORT: \(settings.port) is taken by another program; end it, or choose another port")
+        }
     }
 
     /// Works on the queue alone, until SIGTERM or SIGINT.

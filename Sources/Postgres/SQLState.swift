@@ -92,12 +92,12 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
 
     /// Whether the same may succeed a little later: the server is starting, stopping, out of something, or unreachable.
     ///
-    /// Classes 08 (connection exception), 53 (insufficient resources) and the 57P0x states (operator intervention).
+    /// Classes 08 (connection exception), 40 (transaction rollback: deadlock, serialization), 53 (insufficient resources) and
+    /// 57 (operator intervention), a lock that was not to be had, and a primary that has become a standby.
     public var isTransient: Bool {
         switch errorClass {
-        case "08", "53": true
-        case "57": self != .queryCanceled
-        default: self == .idleInTransactionTimeout
+        case "08", "40", "53", "57": true
+        default: [.idleInTransactionTimeout, .lockNotAvailable, .readOnlyTransaction].contains(self)
         }
     }
 

@@ -40,6 +40,8 @@ public final class ProgressWatcher: Sendable {
     private struct State {
         var news = WatcherNews()
         var waiter: CheckedContinuation<Void, Never>?
+        /// The reader has been told that the server stops.
+        var isClosing = false
     }
     private let state = Mutex(State())
 
@@ -80,11 +82,15 @@ public final class ProgressWatcher: Sendable {
         }
     }
 
+    /// Whether the server stops; does not take the news.
+    public var isClosing: Bool { state.withLock { $0.news.isClosing || $0.isClosing } }
+
     private func take() -> WatcherNews? {
         state.withLock { state in
             guard !state.news.isEmpty else { return nil }
             var news = state.news
             state.news = WatcherNews()
+            if news.isClosing { state.isClosing = true }
             // The present state may itself have come by a transition: it goes out once, as the state.
             news.transitions.removeAll { $0.version == news.latest?.version }
             return news

@@ -96,8 +96,9 @@ public struct RecordingStore: Sendable {
     }
 
     private func remove(_ path: FilePath) async {
-        // There is nobody to tell: what stays is found by `removeAbandoned`.
-        _ = try? await FileSystem.shared.removeItem(at: path, strategy: .sequential)
+        // In a task of its own: the file system does nothing for one that is cancelled. There is nobody to tell of an error:
+        // what stays is found by `removeAbandoned`.
+        await Task { _ = try? await FileSystem.shared.removeItem(at: path, strategy: .sequential) }.value
     }
 
     private static func isKeyByte(_ byte: UInt8) -> Bool {

@@ -136,14 +136,9 @@ public struct ProgressStore: Sendable {
     ///
     /// - Returns: How many there were.
     public func failAbandonedUploads(olderThan age: Duration) async throws -> Int {
-        try await pool.query(
-            """
-            SELECT app.report_progress(session_id, 'failed', 0, NULL,
-                'The upload broke off before the recording was complete.')
-            FROM app.session_progress
-            WHERE status = 'uploading' AND updated_at < clock_timestamp() - make_interval(secs => \(age.inSeconds))
-            """
-        ).count
+        let rows = try await pool.query(
+            "SELECT app.fail_abandoned_uploads(make_interval(secs => \(age.inSeconds))) AS total")
+        return Int(try rows.first?.decode("total", as: Int32.self) ?? 0)
     }
 
     /// Sends a failed session back to where it waits for a worker.

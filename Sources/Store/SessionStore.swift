@@ -62,9 +62,13 @@ public struct SessionStore: Sendable {
             self.id = id
         }
 
+        /// The times that PostgreSQL and RFC 3339 share: the years 1 to 9999.
+        private static let range: Range<Int64> = -62_135_596_800_000_000..<253_402_300_800_000_000
+
         public init?(_ description: String) {
             let parts = description.split(separator: "_")
-            guard parts.count == 2, let time = Int64(parts[0]), let id = SessionID(String(parts[1])) else { return nil }
+            guard parts.count == 2, let time = Int64(parts[0]),
+                Self.range.contains(time), let id = SessionID(String(parts[1])) else { return nil }
             self.init(createdAt: Timestamp(microsecondsSinceEpoch: time), id: id)
         }
 
@@ -128,10 +132,10 @@ public struct SessionStore: Sendable {
     ///
     /// The session's row is locked first: of two that come at once, the second finds it taken.
     ///
-    /// - Returns: False when the session is not failed, has a recording, or is no more.
+    /// - Returns: The attempt that begins; nil when the session is not failed, has a recording, or is no more.
     public func beginAgain(
         _ id: SessionID, date: Timestamp?, filename: String, mediaType: String
-    ) async throws -> Bool {
+    ) async throws -> Int? {
         try await pool.withTransaction { connection in
             _ = try await connection.query(
                 "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR UPDATE")
@@ -142,7 +146,7 @@ public struct SessionStore: Sendable {
                 FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id
                 WHERE t.id = \(id) AND t.recording IS NULL AND p.status = 'failed'
                 """)
-            guard begun.first != nil else { return false }
+            guard begun.first != nil else { return nil }
             _ = try await connection.execute(
                 """
                 UPDATE app.therapy_sessions
@@ -150,23 +154,44 @@ public struct SessionStore: Sendable {
                     media_type = \(mediaType)
                 WHERE id = \(id)
                 """)
-            return true
+            let rows = try await connection.query(
+                "SELECT attempt FROM app.session_progress WHERE session_id = \(id)")
+            return Int(try rows[0].decode("attempt", as: Int32.self))
         }
     }
 
     /// Enters the recording of a session and says that it waits for a worker, in one transaction: a worker never finds
     /// the one without the other.
-    public func enter(_ recording: StoredRecording, of session: SessionID) async throws {
+    ///
+    /// - Parameters:
+    ///   - recording: What was stored.
+    ///   - session: The session that it is for.
+    ///   - attempt: The attempt that the upload belongs to.
+    /// - Returns: False when another upload has taken the place of this one, or the session is no more.
+    /// - Throws: `PostgresError`; after one at the commit, only ``settledRecording(of:)`` knows how it ended.
+    public func enter(
+        _ recording: StoredRecording, of session: SessionID, attempt: Int
+    ) async throws -> Bool {
         try await pool.withTransaction { connection in
-            _ = try await connection.execute(
+            let entered = try await connection.execute(
                 """
                 UPDATE app.therapy_sessions
                 SET recording = \(recording.key), bytes = \(recording.bytes), sha256 = \(recording.sha256)
-                WHERE id = \(session)
+                WHERE id = \(session) AND recording IS NULL
+                  AND EXISTS (SELECT FROM app.session_progress p
+                              WHERE p.session_id = \(session) AND p.attempt = \(Int32(clamping: attempt)))
                 """)
+            guard entered > 0 else { return false }
             _ = try await connection.query(
                 "SELECT app.report_progress(\(session), 'pending', 20, 'Waiting for a free worker')")
+            return true
         }
+    }
+
+    /// The key of a session's recording once every transaction that is about to write it has ended.
+    public func settledRecording(of session: SessionID) async throws -> String? {
+        try await pool.query("SELECT recording FROM app.therapy_sessions WHERE id = \(session) FOR UPDATE")
+            .first?.decode("recording", as: String?.self)
     }
 
     /// What a repeated upload is held against.

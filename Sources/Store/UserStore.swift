@@ -20,7 +20,7 @@ public struct UserStore: Sendable {
         try await pool.query(
             """
             SELECT id, email, full_name, role, is_active, password_hash FROM app.users
-            WHERE lower(email) = \(email.description)
+            WHERE lower(email) = lower(\(email.description))
             """
         ).first.map(Account.init)
     }
@@ -75,7 +75,7 @@ public struct UserStore: Sendable {
         try await pool.execute(
             """
             UPDATE app.users SET is_active = \(isActive), updated_at = clock_timestamp()
-            WHERE lower(email) = \(email.description)
+            WHERE lower(email) = lower(\(email.description))
             """) > 0
     }
 
@@ -87,7 +87,7 @@ public struct UserStore: Sendable {
             """
             WITH changed AS (
                 UPDATE app.users SET password_hash = \(hash), updated_at = clock_timestamp()
-                WHERE lower(email) = \(email.description) RETURNING id
+                WHERE lower(email) = lower(\(email.description)) RETURNING id
             ), ended AS (
                 UPDATE app.auth_sessions s SET revoked_at = clock_timestamp(), revoked_reason = 'password_changed'
                 FROM changed WHERE s.user_id = changed.id AND s.revoked_at IS NULL

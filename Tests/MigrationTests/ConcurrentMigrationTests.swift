@@ -74,7 +74,9 @@ import Testing
         }
     }
 
-    @Test("an owner of the database with CREATEROLE, and no superuser, migrates a new cluster and after that a second one")
+    @Test(
+        "an owner of the database with CREATEROLE, and no superuser, migrates a new cluster and after that a second one"
+    )
     func notASuperuser() async throws {
         try await withCluster { cluster in
             let admin = TestDatabase(cluster: cluster, name: "postgres")
@@ -87,7 +89,8 @@ import Testing
                 #expect(try await database.migrator(role: "deployer_\(name)").up() == Migration.carried)
                 #expect(try await database.ledger() == fullLedger)
                 let next = nextMigration("more", "CREATE TABLE app.more ();")
-                #expect(try await database.migrator(Migration.carried + [next], role: "deployer_\(name)").up() == [next])
+                #expect(
+                    try await database.migrator(Migration.carried + [next], role: "deployer_\(name)").up() == [next])
                 let owner = try await database.query(
                     "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = 'app.more'::regclass")[0]
                     .decode(0, as: String.self)

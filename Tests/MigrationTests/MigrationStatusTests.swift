@@ -23,7 +23,8 @@ import Testing
 
     @Test("what is applied with its checksum is neither missing nor edited")
     func current() {
-        let status = MigrationStatus(carried: [one, two], applied: [one, two].map { applied($0, checksum: $0.checksum) })
+        let status = MigrationStatus(
+            carried: [one, two], applied: [one, two].map { applied($0, checksum: $0.checksum) })
         #expect(status.isCurrent)
         #expect(status.missing.isEmpty && status.edited.isEmpty && status.unsigned.isEmpty && status.newer.isEmpty)
     }
@@ -47,7 +48,8 @@ import Testing
 
     @Test("a gap is missing, also below what is applied")
     func gap() {
-        let status = MigrationStatus(carried: [one, two, three], applied: [one, three].map { applied($0, checksum: nil) })
+        let status = MigrationStatus(
+            carried: [one, two, three], applied: [one, three].map { applied($0, checksum: nil) })
         #expect(status.missing == [two])
         #expect(!status.isCurrent)
     }

@@ -71,7 +71,8 @@ import Testing
         }
     }
 
-    @Test("a file that comes before its turn fails and changes nothing", arguments: Migration.carried.indices.dropFirst())
+    @Test(
+        "a file that comes before its turn fails and changes nothing", arguments: Migration.carried.indices.dropFirst())
     func outOfOrder(index: Int) async throws {
         try await withBareDatabase { database in
             let before = try await database.fingerprint()
@@ -115,7 +116,9 @@ import Testing
         }
     }
 
-    @Test("a migration that fails leaves nothing and names its file; those before it stay, and its mended form is applied")
+    @Test(
+        "a migration that fails leaves nothing and names its file; those before it stay, and its mended form is applied"
+    )
     func failing() async throws {
         try await withBareDatabase { database in
             let broken = nextMigration("more", "CREATE TABLE app.more (); SELECT 1 / 0;")

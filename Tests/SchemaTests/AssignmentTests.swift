@@ -12,7 +12,8 @@ import Testing
             let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
             try await database.assign(therapist, to: patient)
             func state() async throws -> (isEnded: Bool, startedAt: Timestamp) {
-                let row = try await database.query("SELECT ended_at IS NOT NULL AS e, started_at FROM app.therapist_patients")[0]
+                let row = try await database.query(
+                    "SELECT ended_at IS NOT NULL AS e, started_at FROM app.therapist_patients")[0]
                 return (try row.decode("e", as: Bool.self), try row.decode("started_at", as: Timestamp.self))
             }
             let first = try await state()
@@ -42,7 +43,9 @@ import Testing
             let (therapist, patient) = (try await database.addUser(one), try await database.addUser(other))
             try await database.withConnection { connection in
                 let refusal = try await connection.refusal(
-                    of: "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(therapist), \(patient))")
+                    of:
+                        "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(therapist), \(patient))"
+                )
                 #expect(refusal == (one == .therapist && other == .patient ? nil : .checkViolation))
             }
         }

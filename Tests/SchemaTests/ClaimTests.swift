@@ -115,7 +115,9 @@ import Testing
         }
     }
 
-    @Test("keep_lease says no for another attempt, a session that nobody has claimed, one that is finished, one that is gone")
+    @Test(
+        "keep_lease says no for another attempt, a session that nobody has claimed, one that is finished, one that is gone"
+    )
     func noLease() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -123,7 +125,8 @@ import Testing
                 var claim = Claim(session: session, attempt: 1, recording: "key")
                 #expect(try await connection.keepLease(of: claim) == false)
                 claim = try #require(try await connection.claim())
-                #expect(try await connection.keepLease(of: Claim(session: session, attempt: 2, recording: "key")) == false)
+                #expect(
+                    try await connection.keepLease(of: Claim(session: session, attempt: 2, recording: "key")) == false)
                 try await connection.report(Report("failed", 20), session)
                 #expect(try await connection.keepLease(of: claim) == false)
                 _ = try await connection.query("DELETE FROM app.therapy_sessions WHERE id = \(session)")

@@ -44,7 +44,8 @@ struct Report: Sendable, CustomTestStringConvertible {
         attempt: Int? = nil
     ) {
         self.init(
-            "\(status) \(progress)", status, progress, message: message, error: error, estimate: estimate, attempt: attempt)
+            "\(status) \(progress)", status, progress, message: message, error: error, estimate: estimate,
+            attempt: attempt)
     }
 
     var testDescription: String { title }
@@ -81,12 +82,14 @@ extension PostgresConnection {
             VALUES (\(patient), \("\(patient)@test.example"), 'Test Person', 'patient')
             """)
         _ = try await query(
-            "INSERT INTO app.therapy_sessions (id, patient_id, recording) VALUES (\(session), \(patient), \(recording))")
+            "INSERT INTO app.therapy_sessions (id, patient_id, recording) VALUES (\(session), \(patient), \(recording))"
+        )
         return session
     }
 
     /// Adds a session and takes it to a status by what is allowed.
-    func addSession(in status: SessionStatus, at progress: Int = 10, recording: String? = nil) async throws -> SessionID {
+    func addSession(in status: SessionStatus, at progress: Int = 10, recording: String? = nil) async throws -> SessionID
+    {
         let session = try await addSession(recording: recording)
         for step in waysTo[status] ?? [] { try await report(Report(step.rawValue, progress), session) }
         return session

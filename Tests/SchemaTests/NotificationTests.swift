@@ -187,7 +187,8 @@ import Testing
         try await withDatabase { database in
             let user = try await database.addUser(.therapist)
             try await withNotifications(of: database) { notifications in
-                try await database.query("UPDATE app.users SET full_name = 'Other', password_hash = 'x' WHERE id = \(user)")
+                try await database.query(
+                    "UPDATE app.users SET full_name = 'Other', password_hash = 'x' WHERE id = \(user)")
                 try await database.query(
                     "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(user), now() + interval '1 h')")
                 #expect(try await notifications.heard() == [])

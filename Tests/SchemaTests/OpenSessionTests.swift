@@ -63,7 +63,8 @@ import Testing
     }
 
     @Test(
-        "nobody may anything who is not active and signed in, or for a session that is not there", arguments: Role.allCases)
+        "nobody may anything who is not active and signed in, or for a session that is not there",
+        arguments: Role.allCases)
     func nobody(role: Role) async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -137,7 +138,8 @@ import Testing
             _ connection: PostgresConnection, user: UserID? = nil, session: SessionID? = nil, signIn: SignInID? = nil
         ) async throws -> Answer {
             let rows = try await connection.query(
-                "SELECT * FROM app.open_session(\(user ?? self.user), \(signIn ?? self.signIn), \(session ?? self.session))")
+                "SELECT * FROM app.open_session(\(user ?? self.user), \(signIn ?? self.signIn), \(session ?? self.session))"
+            )
             try #require(rows.count == 1, "always one row")
             return Answer(
                 role: try rows[0].decode("user_role", as: Role?.self),

@@ -141,7 +141,9 @@ import Testing
         }
     }
 
-    @Test("message and error keep their first 2,000 characters, whatever these weigh in bytes", arguments: ["a", "ä", "🧠"])
+    @Test(
+        "message and error keep their first 2,000 characters, whatever these weigh in bytes",
+        arguments: ["a", "ä", "🧠"])
     func longWords(character: String) async throws {
         try await withSession { _, connection, session in
             let long = String(repeating: character, count: 2001)

@@ -40,7 +40,9 @@ import Testing
             try await database.withConnection { connection in
                 func refusal(_ session: SessionID, _ attempt: Int32?) async throws -> SQLState? {
                     try await connection.refusal(
-                        of: "SELECT \(unescaped: "app.\(function)")(\(session), \(attempt), \(PostgresJSON(text: body)))")
+                        of:
+                            "SELECT \(unescaped: "app.\(function)")(\(session), \(attempt), \(PostgresJSON(text: body)))"
+                    )
                 }
                 let session = try await connection.addSession(in: .transcribing)
                 #expect(try await refusal(session, 2) == .checkViolation)

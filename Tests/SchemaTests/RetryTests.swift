@@ -8,8 +8,10 @@ import Testing
 @Suite struct RetryTests {
     @Test(
         "a retry goes back to pending with the next attempt and the share of the upload",
-        arguments: ["SELECT app.retry_session($1)", "SELECT app.report_progress($1, 'pending', 77)",
-                    "UPDATE app.session_progress SET status = 'pending', progress = 77 WHERE session_id = $1"])
+        arguments: [
+            "SELECT app.retry_session($1)", "SELECT app.report_progress($1, 'pending', 77)",
+            "UPDATE app.session_progress SET status = 'pending', progress = 77 WHERE session_id = $1",
+        ])
     func retry(statement: String) async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -58,7 +60,8 @@ import Testing
             try await database.withConnection { connection in
                 let session = try await connection.addSession(in: .failed)
                 #expect(try await connection.refusal(of: "SELECT app.retry_session(\(session))") == .checkViolation)
-                #expect(try await connection.refusal(of: "SELECT app.retry_session(\(SessionID.random()))") == .noDataFound)
+                #expect(
+                    try await connection.refusal(of: "SELECT app.retry_session(\(SessionID.random()))") == .noDataFound)
             }
         }
     }

@@ -18,7 +18,7 @@ struct CrossOrigin: RouterMiddleware {
         }
         var response =
             if request.method == .options, request.headers[.accessControlRequestMethod] != nil {
-                preflight
+                preflight(context.id)
             } else {
                 try await next(request, context)
             }
@@ -29,13 +29,14 @@ struct CrossOrigin: RouterMiddleware {
         return response
     }
 
-    private var preflight: Response {
+    private func preflight(_ requestID: String) -> Response {
         Response(
             status: .noContent,
             headers: [
                 .accessControlAllowMethods: "GET, HEAD, POST, PUT, PATCH, DELETE",
                 .accessControlAllowHeaders: "Authorization, Content-Type, If-None-Match, Last-Event-ID",
                 .accessControlMaxAge: "600",
+                .requestID: requestID,
             ])
     }
 }

@@ -17,8 +17,13 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How long sent bytes may stay unacknowledged before the connection counts as dead, in milliseconds.
     private static let userTimeout = 60_000
 
+    /// How long a client that was told `Connection: close` may take to read the answer and close.
+    private static let lingering = TimeAmount.seconds(1)
+
     /// Requests whose answer is not complete.
     private var openRequests = 0
+    /// The present answer says `Connection: close`.
+    private var isLastAnswer = false
 
     func handlerAdded(context: ChannelHandlerContext) {
         // TCP_USER_TIMEOUT, tcp(7): "the maximum amount of time in milliseconds that transmitted data may remain
@@ -38,8 +43,23 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        if case .end = unwrapOutboundIn(data) { openRequests -= 1 }
+        switch unwrapOutboundIn(data) {
+        case .head(let head): isLastAnswer = head.headerFields[.connection] == "close"
+        case .body: break
+        case .end:
+            openRequests -= 1
+            if isLastAnswer { closeSoon(context) }
+        }
         context.write(data, promise: promise)
+    }
+
+    /// Closes the connection after a while.
+    ///
+    /// The framework goes on reading what a client sends whatever was answered; and a close with unread input would reset the
+    /// connection, which can lose the answer (RFC 9112, 9.6).
+    private func closeSoon(_ context: ChannelHandlerContext) {
+        let channel = context.channel
+        context.eventLoop.scheduleTask(in: Self.lingering) { channel.close(promise: nil) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -64,7 +64,16 @@ public struct HTTPServer: Service {
             logger: logger)
     }
 
-    public func run() async throws { try await application.run() }
+    /// Serves until the graceful shutdown.
+    ///
+    /// - Throws: ``ListenError`` when it cannot accept connections where it was told to.
+    public func run() async throws {
+        do {
+            try await application.run()
+        } catch {
+            throw ListenError(error) ?? error
+        }
+    }
 
     private static func router(settings: HTTPSettings, dependencies: HTTPDependencies) throws -> Router<AppContext> {
         let router = Router(context: AppContext.self)

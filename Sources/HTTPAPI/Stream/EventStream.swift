@@ -23,6 +23,14 @@ struct EventStream: Sendable {
         case ends
     }
 
+    /// What ends the stream while it waits for the database.
+    private enum Ending: Error {
+        /// The access token has expired.
+        case expired
+        /// The server stops.
+        case closing
+    }
+
     /// What the stream remembers of what it has sent.
     private struct Position {
         var version: Int64
@@ -61,7 +69,13 @@ struct EventStream: Sendable {
                 return try await writer.write(ByteBuffer(bytes: ServerSentEvent.expired(session)))
             }
             if let news {
-                guard try await write(news, &position, &writer) == .goesOn else { return }
+                do {
+                    guard try await write(news, &position, &writer) == .goesOn else { return }
+                } catch Ending.expired {
+                    return try await writer.write(ByteBuffer(bytes: ServerSentEvent.expired(session)))
+                } catch Ending.closing {
+                    return try await writer.write(ByteBuffer(bytes: ServerSentEvent.retry(jitteredRetry())))
+                }
             } else if clock.now < lifetimeEnd {
                 try await writer.write(ByteBuffer(bytes: ServerSentEvent.heartbeat))
             }
@@ -80,13 +94,13 @@ struct EventStream: Sendable {
         }
         if let degraded = news.degraded { try await say(degraded: degraded, &position, &writer) }
         if news.isGone { return try await revoke(&writer) }
-        if let epoch = news.rightsEpoch, epoch != position.rightsEpoch {
-            // Rights have changed, perhaps not this one: ask, before anything of the session is written.
+        let transitions = try await transitions(in: news, &position, &writer)
+        if news.missedTransitions || news.rightsEpoch.map({ $0 != position.rightsEpoch }) ?? false {
+            // Rights may have changed, perhaps not this one: ask, after the last wait and before anything is written.
             guard let epoch = try await readRightsAgain(&position, &writer) else { return try await revoke(&writer) }
             position.rightsEpoch = epoch
         }
         guard let latest = news.latest, latest.version > position.version else { return .goesOn }
-        let transitions = try await transitions(in: news, &position, &writer)
         var bytes: [UInt8] = []
         for transition in transitions where transition.version > position.version && transition.version < latest.version
         {
@@ -146,11 +160,14 @@ struct EventStream: Sendable {
         while true {
             do {
                 let result = try await read()
+                if Timestamp.now() >= claims.expiresAt { throw Ending.expired }
                 try await say(degraded: false, &position, &writer)
                 return result
             } catch let error as PostgresError where error.isTransient {
                 try await say(degraded: true, &position, &writer)
                 try await Task.sleep(for: min(.seconds(1), settings.heartbeatInterval))
+                if subscription.watcher.isClosing { throw Ending.closing }
+                if Timestamp.now() >= claims.expiresAt { throw Ending.expired }
                 try await writer.write(ByteBuffer(bytes: ServerSentEvent.heartbeat))
             }
         }

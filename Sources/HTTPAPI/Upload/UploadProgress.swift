@@ -22,7 +22,8 @@ final class UploadProgress: Sendable {
 
     private let store: ProgressStore
     private let session: SessionID
-    private let expectedBytes: Int64?
+    private let attempt: Int
+    private let expectedBytes: Int64
     private let state = Mutex(State())
 
     /// Begins with nothing received.
@@ -30,16 +31,18 @@ final class UploadProgress: Sendable {
     /// - Parameters:
     ///   - store: Takes the reports.
     ///   - session: The session that the recording is for.
-    ///   - expectedBytes: What is expected in all; nil when the client did not say, and nothing is reported then.
-    init(store: ProgressStore, session: SessionID, expectedBytes: Int64?) {
+    ///   - attempt: The attempt that the upload belongs to.
+    ///   - expectedBytes: What is expected in all.
+    init(store: ProgressStore, session: SessionID, attempt: Int, expectedBytes: Int64) {
         self.store = store
         self.session = session
+        self.attempt = attempt
         self.expectedBytes = expectedBytes
     }
 
     /// Takes note of the bytes so far, and reports when there is a new percentage and the last report is a while ago.
     func received(_ bytes: Int64) {
-        guard let expectedBytes, expectedBytes > 0 else { return }
+        guard expectedBytes > 0 else { return }
         let percentage = min(Int(bytes * Int64(Self.share) / expectedBytes), Self.share - 1)
         state.withLock { state in
             guard percentage > state.reported, state.report == nil, !state.isOver,
@@ -65,7 +68,8 @@ final class UploadProgress: Sendable {
 
     private func report(_ percentage: Int) async {
         let report = ProgressReport(
-            sessionID: session, status: .uploading, progress: percentage, message: "Uploading the recording")
+            sessionID: session, status: .uploading, progress: percentage, message: "Uploading the recording",
+            attempt: attempt)
         // A report that fails is no reason to stop: the next one, or the end of the upload, says more.
         _ = try? await store.report(report)
         state.withLock { $0.report = nil }

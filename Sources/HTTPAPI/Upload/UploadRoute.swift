@@ -5,6 +5,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import Postgres
 import Progress
 import Recordings
 import Store
@@ -37,11 +38,22 @@ struct UploadRoute: Sendable {
         let isNew = try await sessions.add(
             session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
             mediaType: form.mediaType, uploadedBy: context.user.id)
+        // Where the client does not say how much it sends, percentages count against the most that it may.
+        let expectedBytes = declaredLength ?? Int64(settings.maximumUploadBytes)
         guard isNew else {
-            return try await takeRepeat(of: session, form, &reader, context, expectedBytes: declaredLength)
+            return try await takeRepeat(of: session, form, &reader, context, expectedBytes: expectedBytes)
         }
-        try await receive(&reader, form, session, expectedBytes: declaredLength, context)
+        let upload = Upload(session: session, attempt: 1, expectedBytes: expectedBytes)
+        try await receive(&reader, form, upload, context)
         return try await response(for: session, status: .created)
+    }
+
+    /// One try to bring a session's recording.
+    private struct Upload {
+        let session: SessionID
+        /// Makes whatever this upload says stale once another has taken its place.
+        let attempt: Int
+        let expectedBytes: Int64
     }
 
     private var tooLarge: Problem {
@@ -61,29 +73,29 @@ struct UploadRoute: Sendable {
 
     /// Takes in the recording of a session, or marks the session as failed.
     private func receive(
-        _ reader: inout UploadReader, _ form: UploadForm, _ session: SessionID, expectedBytes: Int64?,
-        _ context: UserContext
+        _ reader: inout UploadReader, _ form: UploadForm, _ upload: Upload, _ context: UserContext
     ) async throws {
         do {
-            try await store(&reader, form, session, expectedBytes: expectedBytes)
+            try await store(&reader, form, upload)
         } catch {
-            await fail(session, because: error, context)
+            await fail(upload, because: error, context)
             throw error
         }
-        context.logger.info("recording received", metadata: ["session": "\(session)"])
+        context.logger.info("recording received", metadata: ["session": "\(upload.session)"])
     }
 
     /// Stores the file while it comes and puts the session into the queue.
     ///
     /// No file is left behind when that fails.
-    private func store(
-        _ reader: inout UploadReader, _ form: UploadForm, _ session: SessionID, expectedBytes: Int64?
-    ) async throws {
+    private func store(_ reader: inout UploadReader, _ form: UploadForm, _ upload: Upload) async throws {
         try await progress.report(
-            ProgressReport(sessionID: session, status: .uploading, progress: 0, message: "Uploading the recording"))
+            ProgressReport(
+                sessionID: upload.session, status: .uploading, progress: 0, message: "Uploading the recording",
+                attempt: upload.attempt))
         // A key of its own for each upload: a name of the client's choosing would be a path of the client's choosing.
         let key = "\(SessionID.random()).\(form.format.rawValue)"
-        let meter = UploadProgress(store: progress, session: session, expectedBytes: expectedBytes)
+        let meter = UploadProgress(
+            store: progress, session: upload.session, attempt: upload.attempt, expectedBytes: upload.expectedBytes)
         let recording: StoredRecording
         do {
             recording = try await write(&reader, form, key: key, meter)
@@ -92,20 +104,27 @@ struct UploadRoute: Sendable {
             throw error
         }
         await meter.end()
-        try await enter(recording, of: session)
+        try await enter(recording, upload)
     }
 
     /// Enters a stored recording into the database, or removes it again.
-    private func enter(_ recording: StoredRecording, of session: SessionID) async throws {
+    private func enter(_ recording: StoredRecording, _ upload: Upload) async throws {
         do {
-            try await sessions.enter(recording, of: session)
-        } catch {
-            // The connection may have broken at the commit, and then nobody knows: the file is removed only when the
-            // database says that it does not have it. A file too many is better than a recording lost.
-            let entered = try await sessions.upload(session)?.sha256
-            if entered == recording.sha256 { return }
-            try? await recordings.remove(key: recording.key)
-            throw error
+            let isEntered = try await sessions.enter(recording, of: upload.session, attempt: upload.attempt)
+            if isEntered { return }
+            try await recordings.remove(key: recording.key)
+            throw Problem(.conflict, "Another upload has taken the place of this one.")
+        } catch let error as PostgresError {
+            // The connection may have broken at the commit, and the commit may still be under way: the database is asked
+            // behind a lock that waits for it. The file is removed only when it answers that it does not have it: a file
+            // too many is better than a recording lost. In a task of its own, since this one may be cancelled.
+            let (sessions, recordings) = (sessions, recordings)
+            let isEntered = try await Task {
+                if try await sessions.settledRecording(of: upload.session) == recording.key { return true }
+                try await recordings.remove(key: recording.key)
+                return false
+            }.value
+            if !isEntered { throw error }
         }
     }
 
@@ -145,7 +164,7 @@ struct UploadRoute: Sendable {
     }
 
     /// Marks the session of a broken upload, so that whoever watches it knows.
-    private func fail(_ session: SessionID, because error: any Error, _ context: UserContext) async {
+    private func fail(_ upload: Upload, because error: any Error, _ context: UserContext) async {
         let problem = ErrorMiddleware.problem(for: error)
         let reason =
             switch problem.kind {
@@ -153,7 +172,8 @@ struct UploadRoute: Sendable {
             case .malformed: "The upload broke off before the recording was complete."
             default: problem.detail
             }
-        let report = ProgressReport(sessionID: session, status: .failed, progress: 0, error: reason)
+        let report = ProgressReport(
+            sessionID: upload.session, status: .failed, progress: 0, error: reason, attempt: upload.attempt)
         // In a task of its own: when the client has gone, this one is cancelled, and the watchers would wait for ever.
         let store = progress
         let logger = context.logger
@@ -163,7 +183,7 @@ struct UploadRoute: Sendable {
             } catch {
                 logger.warning(
                     "a broken upload could not be marked as failed",
-                    metadata: ["session": "\(session)", "error": "\(error)"])
+                    metadata: ["session": "\(upload.session)", "error": "\(error)"])
             }
         }.value
     }
@@ -172,7 +192,7 @@ struct UploadRoute: Sendable {
     /// knowing whether the first came through.
     private func takeRepeat(
         of session: SessionID, _ form: UploadForm, _ reader: inout UploadReader, _ context: UserContext,
-        expectedBytes: Int64?
+        expectedBytes: Int64
     ) async throws -> Response {
         let taken = Problem(.conflict, "session_id: is taken by another session.").closing()
         guard let first = try await sessions.upload(session), first.uploadedBy == context.user.id,
@@ -185,16 +205,20 @@ struct UploadRoute: Sendable {
         case .failed:
             // The first one left no recording: this one takes its place.
             guard
-                try await sessions.beginAgain(
+                let attempt = try await sessions.beginAgain(
                     session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType)
             else { fallthrough }
-            try await receive(&reader, form, session, expectedBytes: expectedBytes, context)
+            let upload = Upload(session: session, attempt: attempt, expectedBytes: expectedBytes)
+            try await receive(&reader, form, upload, context)
             return try await response(for: session, status: .created)
         case .underWay:
             throw Problem(.conflict, "session_id: its first upload is still under way.").closing()
         }
         var hasher = SHA256()
+        var byteCount = 0
         while let bytes = try await reader.readFile() {
+            byteCount += bytes.readableBytes
+            guard byteCount <= settings.maximumUploadBytes else { throw tooLarge }
             bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
         }
         try await reader.readEnd()

@@ -1,0 +1,163 @@
+import Domain
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+/// Settings that are missing or bad: status 78, and one line that names the setting and the mend.
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ConfigurationTests {
+    /// Settings that would do, over a database that nobody runs: settings are read before anything is connected to.
+    private static let good = ["DATABASE_URL": "host=/nowhere dbname=x", "JWT_SECRET": Program.secret]
+
+    /// A setting and a value that it cannot have.
+    struct Bad: Sendable, CustomTestStringConvertible {
+        var name: String
+        var value: String
+        var testDescription: String { "\(name)=\(value)" }
+    }
+
+    private static let bad: [Bad] = [
+        ("DATABASE_URL", ["nonsense", "host=x hocus=pocus", "postgres://[::1", ""]),
+        ("DATABASE_LISTEN_URL", ["nonsense"]),
+        ("DATABASE_POOLER", ["session", "on", "OFF"]),
+        ("DATABASE_POOL_SIZE", ["0", "-1", "eight", "1.5", "99999999999999999999"]),
+        ("HOST", ["no such host", "http://127.0.0.1"]),
+        ("PORT", ["-1", "65536", "http", "80.5"]),
+        ("PUBLIC_URL", ["bridge.example.org", "ftp://bridge.example.org", "http://", "not a url"]),
+        ("JWT_SECRET", ["", "short", String(repeating: "x", count: 31)]),
+        ("JWT_ACCESS_TTL", ["0", "-5", "soon"]),
+        ("JWT_REFRESH_TTL", ["0", "-5", "never"]),
+        (
+            "SSE_CORS_ORIGIN",
+            ["*", "null", "bridge.example.org", "https://a.example/path", "https://a.example,ftp://b"]
+        ),
+        ("SSE_HEARTBEAT_INTERVAL", ["0", "-1", "often", "nan", "inf"]),
+        ("SSE_UPDATE_INTERVAL", ["0", "-1", "often"]),
+        ("SSE_MAX_STREAMS", ["-1", "many"]),
+        ("SSE_MAX_STREAMS_PER_USER", ["-1", "many"]),
+        ("SSE_MAX_LIFETIME", ["0", "-1", "long"]),
+        ("UPLOAD_MAX_BYTES", ["0", "-1", "500MB"]),
+        ("LOG_LEVEL", ["loud", "INFO"]),
+        ("LOG_FORMAT", ["xml"]),
+        ("SHUTDOWN_TIMEOUT", ["-1", "soon"]),
+    ].flatMap { (name, values) in values.map { Bad(name: name, value: $0) } }
+
+    @Test("a bad value stops serve with 78 and is named, and no secret is shown", arguments: bad)
+    func badValue(bad: Bad) async throws {
+        var settings = Self.good
+        settings[bad.name] = bad.value
+        let run = try await Program(environment: settings).run("serve")
+        expectMend(run, naming: bad.name)
+        if bad.name == "JWT_SECRET" && bad.value.count > 5 { #expect(!run.errorOutput.contains(bad.value)) }
+    }
+
+    @Test(
+        "what serve and work cannot do without is asked for", arguments: ["serve", "work"],
+        ["DATABASE_URL", "JWT_SECRET"])
+    func missing(command: String, name: String) async throws {
+        var settings = Self.good
+        settings[name] = nil
+        expectMend(try await Program(environment: settings).run(command), naming: name)
+    }
+
+    @Test(
+        "what works on the database as an operator asks for DATABASE_MIGRATE_URL, and refuses a bad one",
+        arguments: [
+            ["migrate", "up"], ["migrate", "up", "--dry-run"], ["migrate", "status"], ["migrate", "validate"],
+            ["user", "add", "--email", "a@b.example", "--name", "A", "--role", "admin"], ["user", "list"],
+            ["user", "deactivate", "--email", "a@b.example"], ["user", "activate", "--email", "a@b.example"],
+            ["assign", "--therapist", "a@b.example", "--patient", "c@d.example"],
+            ["unassign", "--therapist", "a@b.example", "--patient", "c@d.example"],
+            ["token", "--email", "a@b.example"],
+        ], [nil, "nonsense"])
+    func operators(command: [String], url: String?) async throws {
+        var settings = Self.good
+        settings["DATABASE_MIGRATE_URL"] = url
+        let run = try await runProgram(Program.path, command, environment: settings)
+        expectMend(run, naming: "DATABASE_MIGRATE_URL")
+    }
+
+    @Test("token asks for the secret that the server has")
+    func tokenSecret() async throws {
+        try await withDatabase { database in
+            _ = try await database.addUser(.admin, email: "admin@test.example")
+            var program = Program.serving(database)
+            program.environment["JWT_SECRET"] = nil
+            expectMend(try await program.run("token", "--email", "admin@test.example"), naming: "JWT_SECRET")
+        }
+    }
+
+    @Test(
+        "serve and work name the files that are not applied, and the command that applies them",
+        arguments: ["serve", "work"])
+    func schemaNotCurrent(command: String) async throws {
+        try await withDatabase { database in
+            try await database.query("DELETE FROM app.schema_migrations WHERE version = 6")
+            let run = try await Program.serving(database).run(command)
+            expectMend(run, naming: "0006_rights_and_notify.sql")
+            #expect(run.errorOutput.contains("therapybridge migrate up"))
+            #expect(!run.errorOutput.contains("0005_"))
+        }
+    }
+
+    @Test("on a bare database serve asks for migrations")
+    func bareDatabase() async throws {
+        try await withBareDatabase { database in
+            // The server's role may not be there yet.
+            let run = try await Program.serving(database, ["DATABASE_URL": database.url()]).run("serve")
+            expectMend(run, naming: "0001_schema.sql, 0002_users.sql")
+            #expect(run.errorOutput.contains("therapybridge migrate up"))
+        }
+    }
+
+    @Test("what a newer program applied does not keep serve from starting")
+    func newerSchema() async throws {
+        try await withDatabase { database in
+            try await database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'of_the_future')")
+            let (_, end) = try await Program.serving(database).serve { server in server.terminate() }
+            #expect(end.status == 0)
+        }
+    }
+
+    @Test("a role that may not read the ledger is a wrong DATABASE_URL")
+    func wrongRole() async throws {
+        try await withDatabase { database in
+            let settings = ["DATABASE_URL": database.url("therapybridge_pipeline")]
+            expectMend(try await Program.serving(database, settings).run("serve"), naming: "DATABASE_URL")
+        }
+    }
+
+    @Test(
+        "what is checked once the database is known to be right",
+        arguments: [
+            ("HOST", "host.invalid"), ("HOST", "192.0.2.1"), ("UPLOAD_DIR", "/dev/null/uploads"),
+            ("PIPELINE_TRANSCRIBE_COMMAND", "sh -c 'unfinished"),
+            ("PIPELINE_NOTES_COMMAND", "sh -c \"unfinished"),
+        ])
+    func badOnTheMachine(name: String, value: String) async throws {
+        try await withDatabase { database in
+            let run = try await Program.serving(database, [name: value, "LOG_LEVEL": "critical"]).run("serve")
+            expectMend(run, naming: name)
+        }
+    }
+
+    @Test("a database that is not there is no wrong setting: status 1, in one line without a password")
+    func unreachable() async throws {
+        var settings = Self.good
+        settings["DATABASE_URL"] = "host=/nowhere dbname=x password=hush-hush"
+        let run = try await Program(environment: settings).run("serve")
+        #expect(run.status == 1)
+        #expect(run.output == "")
+        #expect(run.errorLines.count == 1)
+        #expect(!run.errorOutput.contains("hush-hush"))
+    }
+
+    private func expectMend(_ run: ProgramRun, naming name: String, sourceLocation: SourceLocation = #_sourceLocation) {
+        #expect(run.status == 78, "\(run.errorOutput)", sourceLocation: sourceLocation)
+        #expect(run.output == "", sourceLocation: sourceLocation)
+        #expect(run.errorLines.count == 1, "\(run.errorOutput)", sourceLocation: sourceLocation)
+        let line = run.errorLines.last ?? ""
+        #expect(line.hasPrefix("therapybridge: \(name)"), "\(line)", sourceLocation: sourceLocation)
+        #expect(line.contains(/: [a-z].{10}/), "\(line)", sourceLocation: sourceLocation)
+    }
+}

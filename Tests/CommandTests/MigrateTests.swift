@@ -1,0 +1,62 @@
+import Postgres
+import TestSupport
+import Testing
+
+/// `migrate up`, `status` and `validate`.
+@Suite(.timeLimit(.minutes(10))) struct MigrateTests {
+    @Test("from a bare database to a current one, with the file names alone on standard output")
+    func wholeWay() async throws {
+        try await withBareDatabase { database in
+            let program = Program(environment: ["DATABASE_MIGRATE_URL": database.url(), "LOG_LEVEL": "error"])
+            let planned = try await program.lines("migrate", "up", "--dry-run")
+            #expect(planned.first == "0001_schema.sql" && planned == planned.sorted() && planned.count >= 6)
+            #expect(try await program.lines("migrate", "status") == planned.map { "missing  \($0)" })
+            let before = try await program.run("migrate", "validate")
+            #expect(before.status == 1)
+            #expect(before.output == "" && before.errorLines.count == 1)
+            for file in planned { #expect(before.errorOutput.contains(file)) }
+
+            #expect(try await program.lines("migrate", "up") == planned)
+
+            #expect(try await program.lines("migrate", "up") == [])
+            #expect(try await program.lines("migrate", "up", "--dry-run") == [])
+            #expect(try await program.lines("migrate", "status") == planned.map { "applied  \($0)" })
+            let after = try await program.run("migrate", "validate")
+            #expect(after.status == 0 && after.output == "" && after.errorOutput == "")
+        }
+    }
+
+    @Test("an edited migration: validate and up name its file and end with 1")
+    func edited() async throws {
+        try await withDatabase { database in
+            try await database.query("UPDATE app.schema_migrations SET checksum = 'other' WHERE version = 2")
+            let program = Program(environment: ["DATABASE_MIGRATE_URL": database.url()])
+            for command in ["validate", "up"] {
+                let run = try await program.run("migrate", command)
+                #expect(run.status == 1)
+                #expect(run.output == "")
+                #expect(run.errorLines.count == 1)
+                #expect(run.errorOutput.contains("0002_users.sql"))
+            }
+            #expect(try await program.lines("migrate", "status").contains("edited   0002_users.sql"))
+        }
+    }
+
+    @Test("a newer migration is shown and complained of by nobody")
+    func newer() async throws {
+        try await withDatabase { database in
+            try await database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'of_the_future')")
+            let program = Program(environment: ["DATABASE_MIGRATE_URL": database.url()])
+            #expect(try await program.run("migrate", "validate").status == 0)
+            #expect(try await program.lines("migrate", "status").last == "newer    9999 of_the_future")
+        }
+    }
+
+    @Test("a database that is not there: status 1 and one line", arguments: ["up", "status", "validate"])
+    func unreachable(command: String) async throws {
+        let program = Program(environment: ["DATABASE_MIGRATE_URL": "host=/nowhere dbname=x"])
+        let run = try await program.run("migrate", command)
+        #expect(run.status == 1)
+        #expect(run.output == "" && run.errorLines.count == 1)
+    }
+}

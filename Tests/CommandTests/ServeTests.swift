@@ -1,0 +1,111 @@
+import AsyncHTTPClient
+import Domain
+import Foundation
+import NIOCore
+import NIOHTTP1
+import TestSupport
+import Testing
+
+/// `serve` as a process: it starts, takes tokens of `token`, and ends in order.
+@Suite(.timeLimit(.minutes(10))) struct ServeTests {
+    @Test(
+        "a token that the program prints is accepted by the server that it runs, with and without the worker",
+        arguments: [[], ["--no-worker"]])
+    func token(arguments: [String]) async throws {
+        try await withDatabase { database in
+            let program = Program.serving(database)
+            let user = try await database.addUser(.therapist, email: "t@test.example")
+            let tokens = try await program.lines("token", "--email", "t@test.example", "--ttl", "600")
+            try #require(tokens.count == 1)
+            let (_, end) = try await program.serve(arguments) { server in
+                let (status, body) = try await server.get("/api/auth/me", token: tokens[0])
+                #expect(status == 200)
+                #expect(body.contains(user.description))
+                #expect(try await server.get("/api/auth/me", token: tokens[0] + "x").status == 401)
+                #expect(try await server.get("/health/ready").status == 200)
+                server.terminate()
+            }
+            #expect(end.status == 0)
+            #expect(end.output == "", "standard output is for results alone")
+        }
+    }
+
+    @Test(
+        "SIGTERM and SIGINT: open streams get `retry:` with jitter and a clean end, and the status is 0",
+        arguments: [SIGTERM, SIGINT])
+    func shutdown(signal: Int32) async throws {
+        try await withDatabase { database in
+            let program = Program.serving(database)
+            let patient = try await database.addUser(.patient, email: "p@test.example")
+            let session = try await database.addSession(of: patient)
+            let token = try await program.lines("token", "--email", "p@test.example")[0]
+            let (texts, end) = try await program.serve { server in
+                let streams = try await [
+                    server.open("/api/sessions/\(session)/status/stream", token: token),
+                    server.open("/api/sessions/\(session)/status/stream", token: token),
+                ]
+                var texts: [String] = []
+                // Signalled when the first has shown that it is live; the second is at most in its beginning.
+                var readers = streams.map { $0.body.makeAsyncIterator() }
+                var first = ""
+                while !first.contains("event: progress") { first += try await Self.chunk(&readers[0]) ?? "" }
+                var second = ""
+                while !second.contains("event: progress") { second += try await Self.chunk(&readers[1]) ?? "" }
+                kill(server.processID, signal)
+                while let more = try await Self.chunk(&readers[0]) { first += more }
+                while let more = try await Self.chunk(&readers[1]) { second += more }
+                texts = [first, second]
+                return texts
+            }
+            #expect(end.status == 0)
+            for text in texts {
+                let last = text.components(separatedBy: "\n\n").dropLast().last ?? ""
+                let retry = try #require(last.wholeMatch(of: /retry: (\d+)/).flatMap { Int($0.1) }, "\(text)")
+                #expect((500...5000).contains(retry))
+            }
+        }
+    }
+
+    @Test("a port that is taken: status 1 and a line that names PORT")
+    func portTaken() async throws {
+        try await withDatabase { database in
+            let program = Program.serving(database)
+            _ = try await program.serve { server in
+                let run = try await Program.serving(database, ["PORT": "\(server.port)"]).run("serve")
+                #expect(run.status == 1)
+                #expect(run.errorLines.last?.contains("PORT") == true)
+                server.terminate()
+            }
+        }
+    }
+
+    @Test("with LOG_FORMAT=json each line of the log is one JSON object")
+    func jsonLog() async throws {
+        try await withDatabase { database in
+            let (_, end) = try await Program.serving(database, ["LOG_FORMAT": "json"]).serve { $0.terminate() }
+            let lines = end.log.split(separator: "\n")
+            #expect(!lines.isEmpty)
+            for line in lines {
+                let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: any Sendable]
+                #expect(object?["message"] is String && object?["level"] is String && object?["time"] is String)
+            }
+        }
+    }
+
+    private static func chunk(_ body: inout HTTPClientResponse.Body.AsyncIterator) async throws -> String? {
+        try await body.next().map { String(buffer: $0) }
+    }
+}
+
+extension RunningServer {
+    func open(_ path: String, token: String?) async throws -> HTTPClientResponse {
+        var request = HTTPClientRequest(url: baseURL + path)
+        if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+        return try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(120))
+    }
+
+    func get(_ path: String, token: String? = nil) async throws -> (status: Int, body: String) {
+        let response = try await open(path, token: token)
+        return (Int(response.status.code), String(buffer: try await response.body.collect(upTo: 1 << 20)))
+    }
+}

@@ -1,0 +1,39 @@
+import TestSupport
+import Testing
+
+/// Exit statuses and what is printed where, without any database.
+@Suite(.serialized, .timeLimit(.minutes(10))) struct UsageTests {
+    @Test(
+        "wrong usage: status 64, words on standard error, nothing on standard output",
+        arguments: [
+            ["bogus"], ["serve", "--bogus"], ["serve", "extra"], ["migrate", "down"], ["migrate", "up", "--bogus"],
+            ["user", "add"], ["user", "add", "--email", "a@b.example", "--name", "A", "--role", "king"],
+            ["user", "deactivate"], ["assign", "--therapist", "a@b.example"], ["unassign"], ["token"],
+            ["token", "--email", "a@b.example", "--ttl", "0"], ["token", "--email", "a@b.example", "--ttl", "soon"],
+            ["transcribe"], ["transcribe", "a", "b"],
+        ])
+    func wrongUsage(arguments: [String]) async throws {
+        let run = try await runProgram(Program.path, arguments)
+        #expect(run.status == 64)
+        #expect(run.output == "")
+        #expect(!run.errorOutput.isEmpty)
+    }
+
+    @Test(
+        "help: status 0, on standard output", arguments: [["--help"], ["help", "serve"], ["migrate", "up", "--help"]])
+    func help(arguments: [String]) async throws {
+        let run = try await runProgram(Program.path, arguments)
+        #expect(run.status == 0)
+        #expect(run.output.contains("USAGE: therapybridge"))
+        #expect(run.errorOutput == "")
+    }
+
+    @Test("transcribe of a file that is not there: status 1, a last line for a person, no result")
+    func transcribeNothing() async throws {
+        let run = try await Program().run("transcribe", "/nowhere/recording.wav")
+        #expect(run.status == 1)
+        #expect(run.output == "")
+        #expect(run.errorLines.last?.isEmpty == false)
+        #expect(run.errorLines.last?.contains("/nowhere") == false)
+    }
+}
