@@ -199,6 +199,18 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .testTarget(
+            name: "CommandTests",
+            dependencies: [
+                "Domain", "Postgres", "TestSupport",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
             name: "CredentialsTests",
             dependencies: ["Credentials", "Domain", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: swiftSettings
@@ -238,6 +250,16 @@ let package = Package(
         .testTarget(
             name: "SchemaTests",
             dependencies: ["Domain", "Postgres", "Store", "TestSupport"],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
+            name: "ServerTests",
+            dependencies: [
+                "Credentials", "Domain", "LocalPostgres", "Postgres", "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
             swiftSettings: swiftSettings
         ),
         .testTarget(name: "StreamingTests", dependencies: ["Domain", "Streaming"], swiftSettings: swiftSettings),

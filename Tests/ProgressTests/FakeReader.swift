@@ -50,7 +50,7 @@ final class FakeReader: ProgressReader {
         return session
     }
 
-    /// Commits the next version. Nobody is told.
+    /// Commits the next version; nobody is told.
     @discardableResult
     func commit(_ session: SessionID, _ status: SessionStatus = .transcribing) -> Int64 {
         state.withLock { state in

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Progress
 
-/// The rules of the hub, one by one. Their interplay is in ``HubModelTests``.
+/// The rules of the hub, one by one; their interplay is in ``HubModelTests``.
 @Suite struct HubStateMachineTests {
     private let session = SessionID.random()
 

@@ -10,8 +10,10 @@ import Testing
 
     @Test("Each kind of payload becomes its event")
     func kinds() {
-        #expect(NotificationPayload.events(in: ["\(Self.id) 7"]) == [.hints([.init(session: Self.session, version: 7)])])
-        #expect(NotificationPayload.events(in: ["\(Self.id) 0"]) == [.hints([.init(session: Self.session, version: 0)])])
+        #expect(
+            NotificationPayload.events(in: ["\(Self.id) 7"]) == [.hints([.init(session: Self.session, version: 7)])])
+        #expect(
+            NotificationPayload.events(in: ["\(Self.id) 0"]) == [.hints([.init(session: Self.session, version: 0)])])
         #expect(NotificationPayload.events(in: ["rights 12"]) == [.rightsChanged])
         #expect(NotificationPayload.events(in: ["work"]) == [.workWaiting])
         #expect(NotificationPayload.events(in: [] as [String]).isEmpty)

@@ -28,7 +28,7 @@ import Testing
 
     /// The next news, or a failed test.
     private func news(of subscription: ProgressSubscription) async throws -> WatcherNews {
-        try #require(await subscription.watcher.next(until: .now + .seconds(30)))
+        try #require(await subscription.watcher.next(until: .now + .seconds(120)))
     }
 
     /// The news up to the one with a version.
@@ -106,7 +106,8 @@ import Testing
         try await withHub { hub in
             let session = reader.addSession()
             let subscription = watch(session, hub)
-            hub.receive(.hints([ChangeHint(session: session, version: 999), ChangeHint(session: .random(), version: 2)]))
+            hub.receive(
+                .hints([ChangeHint(session: session, version: 999), ChangeHint(session: .random(), version: 2)]))
             // Said to be deleted, and is not.
             hub.receive(.hints([ChangeHint(session: session, version: 0)]))
             hub.receive(.degraded)
@@ -182,7 +183,8 @@ import Testing
             hub.receive(.rightsChanged)
             let concerned = try await news(of: subscriptions[0])
             #expect(concerned.rightsEpoch == epoch, "with the news or before it")
-            let latest = if let latest = concerned.latest { latest } else { try await news(of: subscriptions[0]).latest }
+            let latest =
+                if let latest = concerned.latest { latest } else { try await news(of: subscriptions[0]).latest }
             #expect(latest?.version == version)
             #expect(try await news(of: subscriptions[1]).rightsEpoch == epoch)
         }

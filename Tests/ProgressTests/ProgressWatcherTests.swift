@@ -137,8 +137,9 @@ import Testing
         #expect(await born.value == nil)
     }
 
-    /// The race: a post at the very moment at which the reader gives up. What it posts is either taken by that reader or
-    /// left for the next one.
+    /// The race: a post at the very moment at which the reader gives up.
+    ///
+    /// What it posts is either taken by that reader or left for the next one.
     @Test("A cancelled wait loses nothing")
     func cancellationLosesNothing() async {
         for version in 2...2000 as ClosedRange<Int64> {

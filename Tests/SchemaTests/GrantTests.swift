@@ -138,7 +138,7 @@ import Testing
         }
     }
 
-    @Test("every function of the schema has a search_path of its own, with pg_temp at its end")
+    @Test("every SECURITY DEFINER function has a search_path of its own, with pg_temp at its end")
     func pinnedSearchPaths() async throws {
         try await withDatabase { database in
             let functions = try await database.query(

@@ -18,9 +18,25 @@ public actor TestCluster {
     /// The name of the database that tests' databases are copies of: migrated, and otherwise empty.
     private static let templateName = "template_app"
 
+    /// The beginning of the names of clusters' folders; the number of the process follows.
+    private static let prefix = "tb-test-"
+
+    /// Removes the clusters of processes that are gone: a process cannot remove the one that runs until its own end.
+    private static func removeLeftovers() {
+        let folder = FileManager.default.temporaryDirectory
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] where name.hasPrefix(prefix) {
+            let process = name.dropFirst(prefix.count).prefix { $0 != "-" }
+            guard !FileManager.default.fileExists(atPath: "/proc/\(process)") else { continue }
+            try? FileManager.default.removeItem(at: folder.appending(path: name))
+        }
+    }
+
     /// A cluster of a test's own, to be restarted or killed.
     public static func makeCluster() async throws -> LocalPostgres {
-        let directory = FileManager.default.temporaryDirectory.appending(path: "tb-test-\(UUID().uuidString.prefix(8))")
+        removeLeftovers()
+        let process = ProcessInfo.processInfo.processIdentifier
+        let directory = FileManager.default.temporaryDirectory
+            .appending(path: "\(prefix)\(process)-\(UUID().uuidString.prefix(8))")
         return try await LocalPostgres.start(
             directory: directory.path(percentEncoded: false), settings: ["max_connections": "200"], fsync: false,
             logger: quietLogger)

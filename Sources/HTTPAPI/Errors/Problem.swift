@@ -216,3 +216,20 @@ enum JSON {
         }
     }
 }
+
+/// A whole number in a JSON body.
+///
+/// Foundation's decoder does not say which one it was that has a fraction or is too large, and calls the body corrupted.
+struct WholeNumber: Decodable {
+    let value: Int
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        do {
+            value = try container.decode(Int.self)
+        } catch DecodingError.dataCorrupted(let context) {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: context.debugDescription))
+        }
+    }
+}

@@ -15,11 +15,11 @@ struct ReportRoutes: Sendable {
 
     private struct Body: Decodable {
         var status: String
-        var progress: Int
+        var progress: WholeNumber
         var message: String?
         var error: String?
-        var estimatedTimeRemaining: Int?
-        var attempt: Int?
+        var estimatedTimeRemaining: WholeNumber?
+        var attempt: WholeNumber?
 
         enum CodingKeys: String, CodingKey {
             case status, progress, message, error, attempt
@@ -34,7 +34,7 @@ struct ReportRoutes: Sendable {
         guard let status = SessionStatus(rawValue: body.status) else {
             throw Problem.invalid("status", "is none of the statuses.")
         }
-        if let estimate = body.estimatedTimeRemaining, estimate > Int32.max {
+        if let estimate = body.estimatedTimeRemaining?.value, estimate > Int32.max {
             throw Problem.invalid("estimated_time_remaining", "is too large.")
         }
         for (name, text) in [("message", body.message), ("error", body.error)] where text?.contains("\0") == true {
@@ -42,8 +42,8 @@ struct ReportRoutes: Sendable {
         }
         try await progress.report(
             ProgressReport(
-                sessionID: id, status: status, progress: body.progress, message: body.message, error: body.error,
-                estimatedTimeRemaining: body.estimatedTimeRemaining, attempt: body.attempt))
+                sessionID: id, status: status, progress: body.progress.value, message: body.message, error: body.error,
+                estimatedTimeRemaining: body.estimatedTimeRemaining?.value, attempt: body.attempt?.value))
         guard let present = try await progress.progress(of: id) else { throw Problem.noSession }
         return JSON.response(raw: ByteBuffer(bytes: json(of: present)))
     }

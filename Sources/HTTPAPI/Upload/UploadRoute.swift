@@ -5,6 +5,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import NIOHTTP1
 import Postgres
 import Progress
 import Recordings
@@ -168,8 +169,9 @@ struct UploadRoute: Sendable {
         let problem = ErrorMiddleware.problem(for: error)
         let reason =
             switch problem.kind {
+            case _ where Self.isBrokenConnection(error), .malformed:
+                "The upload broke off before the recording was complete."
             case .internalError, .unavailable: "The recording could not be stored."
-            case .malformed: "The upload broke off before the recording was complete."
             default: problem.detail
             }
         let report = ProgressReport(
@@ -186,6 +188,11 @@ struct UploadRoute: Sendable {
                     metadata: ["session": "\(upload.session)", "error": "\(error)"])
             }
         }.value
+    }
+
+    /// Whether the client has gone, or been cut off: in the middle of a body that is an end which HTTP does not expect.
+    private static func isBrokenConnection(_ error: any Error) -> Bool {
+        error is HTTPParserError || error is IOError || error is ChannelError || error is CancellationError
     }
 
     /// Takes an upload into a session that is there already: a client that was cut off sends the same again, without
