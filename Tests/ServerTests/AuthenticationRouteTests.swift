@@ -95,7 +95,8 @@ struct SignInTests {
             let user = try #require(json["user"] as? [String: any Sendable])
             #expect(
                 user as NSDictionary == [
-                    "id": entrance.user.description, "email": entrance.email, "full_name": "Ada Ärztin", "role": "therapist",
+                    "id": entrance.user.description, "email": entrance.email, "full_name": "Ada Ärztin",
+                    "role": "therapist",
                 ])
             let me = try await entrance.me(try #require(json["access_token"] as? String))
             #expect(me.status == 200)
@@ -111,7 +112,8 @@ struct SignInTests {
             for (email, password) in [
                 (entrance.email, "wrong"), (entrance.email, ""), (entrance.email, password + " "),
                 (entrance.email, String(repeating: "x", count: 10_000)), ("nobody@clinic.example", password),
-                ("no-password@clinic.example", password), ("no address", password), ("", ""), ("' OR true --", password),
+                ("no-password@clinic.example", password), ("no address", password), ("", ""),
+                ("' OR true --", password),
             ] {
                 let body = try JSONEncoder().encode(["email": email, "password": password])
                 let response = try await entrance.post("login", String(decoding: body, as: UTF8.self))
@@ -164,7 +166,8 @@ struct SignInTests {
             #expect(access.attributes == secure.union(["httponly", "samesite=strict", "path=/", "max-age=900"]))
             let refresh = try #require(tokens.cookies["tb_refresh"])
             #expect(refresh.value == tokens.refresh)
-            #expect(refresh.attributes == secure.union(["httponly", "samesite=strict", "path=/api/auth", "max-age=5000"]))
+            #expect(
+                refresh.attributes == secure.union(["httponly", "samesite=strict", "path=/api/auth", "max-age=5000"]))
         }
     }
 
@@ -172,7 +175,9 @@ struct SignInTests {
     func oldCookie() async throws {
         try await withEntrance { entrance in
             let first = try await entrance.signIn()
-            let second = try await entrance.signIn(headers: ["Cookie": "tb_access=\(first.access); tb_refresh=\(first.refresh)"])
+            let second = try await entrance.signIn(headers: [
+                "Cookie": "tb_access=\(first.access); tb_refresh=\(first.refresh)"
+            ])
             #expect(second.refresh != first.refresh)
         }
     }
@@ -189,7 +194,8 @@ struct CookieTests {
             #expect(try await entrance.server.request(.GET, "/api/auth/me", headers: cookie).status == 200)
 
             for origin in [
-                nil, "null", "", "https://evil.example.org", "http://bridge.example.org", "https://bridge.example.org:8443",
+                nil, "null", "", "https://evil.example.org", "http://bridge.example.org",
+                "https://bridge.example.org:8443",
                 "https://bridge.example.org.evil.example", "https://BRIDGE.example.org/", "*",
             ] {
                 var headers = cookie

@@ -124,7 +124,10 @@ func expectProblem(
     default: break
     }
     // Nothing from inside: no SQL, no names of tables or types, no path of this machine.
-    for inner in ["SELECT", "INSERT", "UPDATE", "SQLSTATE", "app.session", "app.users", "app.report", "Error", "error(", "Optional", ".swift", "/tmp", "/var"] {
+    for inner in [
+        "SELECT", "INSERT", "UPDATE", "SQLSTATE", "app.session", "app.users", "app.report", "Error", "error(",
+        "Optional", ".swift", "/tmp", "/var",
+    ] {
         #expect(!text.contains(inner), "\(text)", sourceLocation: sourceLocation)
     }
 }

@@ -1,8 +1,8 @@
 import Domain
 import Foundation
 import LocalPostgres
-import Postgres
 import NIOHTTP1
+import Postgres
 import TestSupport
 import Testing
 
@@ -32,7 +32,8 @@ struct HealthRouteTests {
                 "ALTER TABLE app.schema_migrations RENAME COLUMN hidden TO version")
             try await expectHealthy(server, "/health/ready")
             let rows = try await server.database.query(
-                "DELETE FROM app.schema_migrations WHERE version = (SELECT max(version) FROM app.schema_migrations) RETURNING version, name")
+                "DELETE FROM app.schema_migrations WHERE version = (SELECT max(version) FROM app.schema_migrations) RETURNING version, name"
+            )
             expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
             try await expectHealthy(server, "/health")
             try await expectHealthy(server, "/health/live")
@@ -60,7 +61,10 @@ struct HealthRouteTests {
                 expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
                 try await expectHealthy(server, "/health/live")
                 try await expectHealthy(server, "/health")
-                for path in ["/api/auth/me", "/api/sessions", "/api/sessions/\(clinic.session)", "/api/sessions/\(clinic.session)/status"] {
+                for path in [
+                    "/api/auth/me", "/api/sessions", "/api/sessions/\(clinic.session)",
+                    "/api/sessions/\(clinic.session)/status",
+                ] {
                     expectProblem(try await clinic.request(.GET, path, as: .patient), 503, "unavailable", "\(path)")
                 }
                 let upload = Upload(patient: clinic.id(.patient), file: .wav)
@@ -83,7 +87,8 @@ struct PageTests {
     @Test("comes with its parts, each of its type, with an entity tag and a strict policy")
     func page() async throws {
         try await withServer { server in
-            let page = try await server.request(.GET, "/", headers: ["Accept": "text/html,application/xhtml+xml,*/*;q=0.8"])
+            let page = try await server.request(
+                .GET, "/", headers: ["Accept": "text/html,application/xhtml+xml,*/*;q=0.8"])
             #expect(page.status == 200)
             #expect(page.headers["Content-Type"] == ["text/html; charset=utf-8"])
             #expect(page.text.contains("TherapyBridge"))
@@ -101,7 +106,9 @@ struct PageTests {
                 let response = try await server.request(.GET, path)
                 #expect(response.status == 200, "\(path)")
                 #expect(!response.body.isEmpty)
-                if path.hasSuffix(".js") { #expect(response.headers["Content-Type"] == ["text/javascript; charset=utf-8"]) }
+                if path.hasSuffix(".js") {
+                    #expect(response.headers["Content-Type"] == ["text/javascript; charset=utf-8"])
+                }
                 if path.hasSuffix(".css") { #expect(response.headers["Content-Type"] == ["text/css; charset=utf-8"]) }
                 let tag = try #require(response.headers.first(name: "ETag"))
                 let again = try await server.request(.GET, path, headers: ["If-None-Match": tag])
@@ -115,7 +122,10 @@ struct PageTests {
     @Test("and everything else forbids a browser what it does not need")
     func policy() async throws {
         try await withClinic { clinic in
-            for path in ["/", "/assets/app.js", "/health", "/nothing", "/api/sessions", "/api/sessions/\(clinic.session)/recording"] {
+            for path in [
+                "/", "/assets/app.js", "/health", "/nothing", "/api/sessions",
+                "/api/sessions/\(clinic.session)/recording",
+            ] {
                 let response = try await clinic.request(.GET, path, as: .patient)
                 let policy = try #require(response.headers.first(name: "Content-Security-Policy"), "\(path)")
                 let rules = policy.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces) }

@@ -69,7 +69,8 @@ struct ProtocolTests {
     func malformed() async throws {
         try await withClinic { clinic in
             for request in [
-                "nonsense\r\n\r\n", "GET /health HTTP/1.1\r\nHost: test\r\nno colon\r\n\r\n", "GET /health HTTP/9.9\r\n\r\n",
+                "nonsense\r\n\r\n", "GET /health HTTP/1.1\r\nHost: test\r\nno colon\r\n\r\n",
+                "GET /health HTTP/9.9\r\n\r\n",
                 "GET /health HTTP/1.1\r\nHost: test\r\nX: \(String(repeating: "x", count: 50_000))\r\n\r\n",
                 "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Length: x\r\n\r\n",
                 "GET /health HTTP/1.1\r\nHost: test\r\nX: a\0b\r\n\r\n",

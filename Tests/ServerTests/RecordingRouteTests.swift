@@ -8,7 +8,8 @@ import Testing
 struct RecordingRouteTests {
     /// Lends the path of an uploaded recording.
     private func withRecording(
-        _ file: UploadFile = .wav(size: 300_000), _ body: @escaping @Sendable (Clinic, String, Data) async throws -> Void
+        _ file: UploadFile = .wav(size: 300_000),
+        _ body: @escaping @Sendable (Clinic, String, Data) async throws -> Void
     ) async throws {
         try await withClinic { clinic in
             let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .patient)
@@ -43,7 +44,8 @@ struct RecordingRouteTests {
         try await withRecording { clinic, path, bytes in
             for (range, part) in [
                 ("bytes=0-0", 0..<1), ("bytes=0-99", 0..<100), ("bytes=100000-", 100_000..<300_000),
-                ("bytes=131071-131073", 131_071..<131_074), ("bytes=-5", 299_995..<300_000), ("bytes=299999-400000", 299_999..<300_000),
+                ("bytes=131071-131073", 131_071..<131_074), ("bytes=-5", 299_995..<300_000),
+                ("bytes=299999-400000", 299_999..<300_000),
             ] {
                 let response = try await clinic.request(.GET, path, as: .patient, headers: ["Range": range])
                 #expect(response.status == 206, "\(range)")

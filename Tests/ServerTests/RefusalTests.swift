@@ -78,12 +78,16 @@ struct RefusalTests {
             try await clinic.database.query("DELETE FROM app.users WHERE id = \(gone.rawValue)")
             let good = clinic.token(.patient)
             let credentials: [(String, [String: String])] = [
-                ("no token", [:]), ("an empty header", ["Authorization": ""]), ("no token behind the scheme", ["Authorization": "Bearer"]),
+                ("no token", [:]), ("an empty header", ["Authorization": ""]),
+                ("no token behind the scheme", ["Authorization": "Bearer"]),
                 ("rubbish", ["Authorization": "Bearer x.y.z"]), ("another scheme", ["Authorization": "Basic \(good)"]),
                 ("no scheme", ["Authorization": good]), ("two tokens", ["Authorization": "Bearer \(good) \(good)"]),
-                ("a changed token", ["Authorization": "Bearer x\(good)"]), ("expired", ["Authorization": "Bearer \(expired)"]),
-                ("an unknown user", ["Authorization": "Bearer \(ofNobody)"]), ("revoked", ["Authorization": "Bearer \(revoked)"]),
-                ("an ended sign-in", ["Authorization": "Bearer \(ended)"]), ("a bad cookie", ["Cookie": "tb_access=x.y.z"]),
+                ("a changed token", ["Authorization": "Bearer x\(good)"]),
+                ("expired", ["Authorization": "Bearer \(expired)"]),
+                ("an unknown user", ["Authorization": "Bearer \(ofNobody)"]),
+                ("revoked", ["Authorization": "Bearer \(revoked)"]),
+                ("an ended sign-in", ["Authorization": "Bearer \(ended)"]),
+                ("a bad cookie", ["Cookie": "tb_access=x.y.z"]),
                 ("a bad header before a good cookie", ["Authorization": "Bearer x", "Cookie": "tb_access=\(good)"]),
             ]
             for (name, headers) in credentials {
@@ -91,7 +95,8 @@ struct RefusalTests {
                 let isByCookie = headers["Authorization"] == nil && headers["Cookie"] != nil
                 for route in SessionRoute.all where !(isByCookie && [.POST, .DELETE].contains(route.method)) {
                     let response = try await clinic.request(
-                        route.method, of: route.path, as: nil, headers: headers.merging(route.headers) { first, _ in first },
+                        route.method, of: route.path, as: nil,
+                        headers: headers.merging(route.headers) { first, _ in first },
                         body: route.body)
                     expectRefusal(response, of: route.method, 401, "unauthorized", "\(name): \(route.testDescription)")
                 }
@@ -147,7 +152,8 @@ struct RefusalTests {
                 for route in SessionRoute.all {
                     let response = try await clinic.request(
                         route.method, of: route.path, as: who, headers: route.headers, body: route.body)
-                    expectRefusal(response, of: route.method, 403, "account-inactive", "\(who): \(route.testDescription)")
+                    expectRefusal(
+                        response, of: route.method, 403, "account-inactive", "\(who): \(route.testDescription)")
                 }
                 for (method, path) in Self.userRoutes {
                     let response = try await clinic.request(method, path, as: who)
@@ -181,7 +187,8 @@ struct RefusalTests {
             for route in SessionRoute.all {
                 for who in [Clinic.Who.admin, .patient, .stranger, .pipeline] {
                     let response = try await clinic.request(
-                        route.method, "/api/sessions/\(SessionID.random())\(route.path)", as: who, headers: route.headers,
+                        route.method, "/api/sessions/\(SessionID.random())\(route.path)", as: who,
+                        headers: route.headers,
                         body: route.body)
                     expectRefusal(response, of: route.method, 404, "not-found", "\(who): \(route.testDescription)")
                 }
@@ -195,7 +202,8 @@ struct RefusalTests {
             for route in SessionRoute.all {
                 for id in ["1", "x", "\(clinic.session)0", "\(clinic.session)%00", "%7B\(clinic.session)%7D", "%20"] {
                     let response = try await clinic.request(
-                        route.method, "/api/sessions/\(id)\(route.path)", as: .admin, headers: route.headers, body: route.body)
+                        route.method, "/api/sessions/\(id)\(route.path)", as: .admin, headers: route.headers,
+                        body: route.body)
                     expectRefusal(response, of: route.method, 422, "invalid-value", "\(id): \(route.testDescription)")
                     if route.method != .HEAD { expectProblem(response, 422, detail: "id: ") }
                 }
@@ -212,13 +220,16 @@ struct RefusalTests {
         try await withClinic { clinic in
             let paths = [
                 "/nothing", "/api", "/api/nothing", "/api/auth", "/api/sessions/\(clinic.session)/nothing",
-                "/api/sessions/\(clinic.session)/status/stream/x", "/api/sessionsx", "/assets/nothing.js", "/assets/../app.js",
+                "/api/sessions/\(clinic.session)/status/stream/x", "/api/sessionsx", "/assets/nothing.js",
+                "/assets/../app.js",
                 "/assets/%2e%2e/page.mustache", "/assets/page.mustache", "/.env", "/index.php", "/health/x",
             ]
             for path in paths {
                 for method in [HTTPMethod.GET, .POST, .DELETE] {
-                    expectProblem(try await clinic.request(method, path, as: nil), 404, "not-found", "\(method) \(path)")
-                    expectProblem(try await clinic.request(method, path, as: .admin), 404, "not-found", "\(method) \(path)")
+                    expectProblem(
+                        try await clinic.request(method, path, as: nil), 404, "not-found", "\(method) \(path)")
+                    expectProblem(
+                        try await clinic.request(method, path, as: .admin), 404, "not-found", "\(method) \(path)")
                 }
                 #expect(try await clinic.request(.HEAD, path, as: nil).status == 404)
             }
@@ -231,16 +242,19 @@ struct RefusalTests {
             let session = "/api/sessions/\(clinic.session)"
             let table: [(String, Set<String>)] = [
                 ("/api/auth/login", ["POST"]), ("/api/auth/refresh", ["POST"]), ("/api/auth/logout", ["POST"]),
-                ("/api/auth/me", ["GET", "HEAD"]), ("/api/sessions", ["GET", "HEAD"]), ("/api/sessions/upload", ["POST"]),
+                ("/api/auth/me", ["GET", "HEAD"]), ("/api/sessions", ["GET", "HEAD"]),
+                ("/api/sessions/upload", ["POST"]),
                 (session, ["GET", "HEAD", "DELETE"]), ("\(session)/status", ["GET", "HEAD"]),
                 ("\(session)/status/stream", ["GET", "HEAD"]), ("\(session)/events", ["GET", "HEAD"]),
                 ("\(session)/transcript", ["GET", "HEAD"]), ("\(session)/notes", ["GET", "HEAD"]),
-                ("\(session)/recording", ["GET", "HEAD"]), ("\(session)/retry", ["POST"]), ("\(session)/progress", ["POST"]),
+                ("\(session)/recording", ["GET", "HEAD"]), ("\(session)/retry", ["POST"]),
+                ("\(session)/progress", ["POST"]),
                 ("/api/patients", ["GET", "HEAD"]), ("/health", ["GET", "HEAD"]), ("/health/live", ["GET", "HEAD"]),
                 ("/health/ready", ["GET", "HEAD"]), ("/", ["GET", "HEAD"]), ("/assets/app.js", ["GET", "HEAD"]),
             ]
             for (path, allowed) in table {
-                for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"] where !allowed.contains(method) {
+                for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"] where !allowed.contains(method)
+                {
                     let response = try await clinic.request(HTTPMethod(rawValue: method), path, as: .admin)
                     expectRefusal(
                         response, of: HTTPMethod(rawValue: method), 405, "method-not-allowed", "\(method) \(path)")
@@ -269,21 +283,26 @@ struct RefusalTests {
         }
     }
 
-    @Test("of a JSON body is 400 when it is no JSON, 413 when it is too large, 415 when it is declared as something else")
+    @Test(
+        "of a JSON body is 400 when it is no JSON, 413 when it is too large, 415 when it is declared as something else")
     func body() async throws {
         try await withClinic { clinic in
             for (path, who) in [
-                ("/api/auth/login", nil), ("/api/auth/refresh", nil), ("/api/sessions/\(clinic.session)/progress", Clinic.Who.admin),
+                ("/api/auth/login", nil), ("/api/auth/refresh", nil),
+                ("/api/sessions/\(clinic.session)/progress", Clinic.Who.admin),
             ] {
                 for text in ["{", "nonsense", "{\"a\":}", "{}x", "\u{0}"] {
-                    expectProblem(try await clinic.post(path, text, as: who), 400, "malformed-request", "\(path): \(text)")
+                    expectProblem(
+                        try await clinic.post(path, text, as: who), 400, "malformed-request", "\(path): \(text)")
                 }
                 for text in ["[]", "1", "null", "\"x\""] {
                     expectProblem(try await clinic.post(path, text, as: who), 422, "invalid-value", "\(path): \(text)")
                 }
                 let long = #"{"x":""# + String(repeating: "x", count: 70_000) + #""}"#
                 expectProblem(try await clinic.post(path, long, as: who), 413, "too-large", "\(path)")
-                for type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "json"] {
+                for type in [
+                    "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "json",
+                ] {
                     let response = try await clinic.request(
                         .POST, path, as: who, headers: ["Content-Type": type], body: "{}")
                     expectProblem(response, 415, "unsupported-media", "\(path): \(type)")

@@ -14,7 +14,8 @@ struct ReportRouteTests {
     func reports(_ who: Clinic.Who) async throws {
         try await withClinic { clinic in
             let response = try await report(
-                clinic, #"{"status":"transcribing","progress":45,"message":"Zeile\n1","estimated_time_remaining":30}"#, as: who)
+                clinic, #"{"status":"transcribing","progress":45,"message":"Zeile\n1","estimated_time_remaining":30}"#,
+                as: who)
             #expect(response.status == 200)
             let json = try response.json()
             #expect(json["status"] as? String == "transcribing")
@@ -22,7 +23,9 @@ struct ReportRouteTests {
             #expect(json["message"] as? String == "Zeile 1")
             #expect(json["estimated_time_remaining"] as? Int == 30)
             #expect(json["version"] as? Int == 2)
-            #expect(try await clinic.request(.GET, of: "/status", as: .patient).json() as NSDictionary == json as NSDictionary)
+            #expect(
+                try await clinic.request(.GET, of: "/status", as: .patient).json() as NSDictionary == json
+                    as NSDictionary)
         }
     }
 
@@ -31,14 +34,16 @@ struct ReportRouteTests {
         try await withClinic { clinic in
             _ = try await report(clinic, #"{"status":"transcribing","progress":45,"message":"a"}"#)
             for json in [
-                #"{"status":"transcribing","progress":45,"message":"a"}"#, #"{"status":"transcribing","progress":44,"message":"b"}"#,
+                #"{"status":"transcribing","progress":45,"message":"a"}"#,
+                #"{"status":"transcribing","progress":44,"message":"b"}"#,
                 #"{"status":"transcribing","progress":45}"#,
             ] {
                 let response = try await report(clinic, json)
                 #expect(response.status == 200)
                 #expect(try response.json()["version"] as? Int == 2, "\(json)")
             }
-            let changed = try await report(clinic, #"{"status":"transcribing","progress":45,"message":"b","attempt":1}"#)
+            let changed = try await report(
+                clinic, #"{"status":"transcribing","progress":45,"message":"b","attempt":1}"#)
             #expect(try changed.json()["version"] as? Int == 3)
         }
     }
@@ -80,8 +85,10 @@ struct ReportRouteTests {
                 (#"{"progress":50}"#, "status"), (#"{"status":"transcribing"}"#, "progress"),
                 (#"{"status":"done","progress":50}"#, "status"), (#"{"status":"","progress":50}"#, "status"),
                 (#"{"status":"PENDING","progress":50}"#, "status"), (#"{"status":1,"progress":50}"#, "status"),
-                (#"{"status":"transcribing","progress":101}"#, "progress"), (#"{"status":"transcribing","progress":-1}"#, "progress"),
-                (#"{"status":"transcribing","progress":4.5}"#, "progress"), (#"{"status":"transcribing","progress":"50"}"#, "progress"),
+                (#"{"status":"transcribing","progress":101}"#, "progress"),
+                (#"{"status":"transcribing","progress":-1}"#, "progress"),
+                (#"{"status":"transcribing","progress":4.5}"#, "progress"),
+                (#"{"status":"transcribing","progress":"50"}"#, "progress"),
                 (#"{"status":"transcribing","progress":null}"#, "progress"),
                 (#"{"status":"transcribing","progress":5000000000}"#, "progress"),
                 (#"{"status":"transcribing","progress":1e30}"#, "progress"),
@@ -89,7 +96,10 @@ struct ReportRouteTests {
                 (#"{"status":"transcribing","progress":50,"message":"a\u0000b"}"#, "message"),
                 (#"{"status":"failed","progress":50,"error":"a\u0000b"}"#, "error"),
                 (#"{"status":"transcribing","progress":50,"estimated_time_remaining":-1}"#, "estimated_time_remaining"),
-                (#"{"status":"transcribing","progress":50,"estimated_time_remaining":5000000000}"#, "estimated_time_remaining"),
+                (
+                    #"{"status":"transcribing","progress":50,"estimated_time_remaining":5000000000}"#,
+                    "estimated_time_remaining"
+                ),
                 (#"{"status":"transcribing","progress":50,"attempt":0}"#, "attempt"),
                 (#"{"status":"transcribing","progress":50,"attempt":"1"}"#, "attempt"),
             ]

@@ -1,7 +1,7 @@
 import Domain
 import Foundation
-import Postgres
 import NIOHTTP1
+import Postgres
 import TestSupport
 import Testing
 
@@ -26,7 +26,8 @@ struct SessionListTests {
             let other = try await database.addSession(of: clinic.id(.otherPatient), therapist: clinic.id(.therapist))
             let (mine, all) = ([clinic.session.description], [other.description, clinic.session.description])
             let expected: [Clinic.Who: [String]] = [
-                .patient: mine, .otherPatient: [other.description], .therapist: mine, .stranger: [], .former: [], .nominal: [],
+                .patient: mine, .otherPatient: [other.description], .therapist: mine, .stranger: [], .former: [],
+                .nominal: [],
                 .admin: all, .pipeline: [],
             ]
             for (who, ids) in expected {
@@ -50,7 +51,8 @@ struct SessionListTests {
             #expect(item as NSDictionary == session as NSDictionary)
             #expect(
                 Set(session.keys) == [
-                    "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds", "created_at",
+                    "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds",
+                    "created_at",
                     "progress",
                 ])
             #expect(session["id"] as? String == clinic.session.description)
@@ -87,7 +89,13 @@ struct SessionListTests {
         arguments: [
             ("limit", ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"]), ("status", ["done", "PENDING", ""]),
             ("patient_id", ["1", "x", ""]),
-            ("cursor", ["x", "", "_", "1_x", "x_550e8400-e29b-41d4-a716-446655440000", "1_550e8400-e29b-41d4-a716-446655440000_1"]),
+            (
+                "cursor",
+                [
+                    "x", "", "_", "1_x", "x_550e8400-e29b-41d4-a716-446655440000",
+                    "1_550e8400-e29b-41d4-a716-446655440000_1",
+                ]
+            ),
         ])
     func refuses(_ name: String, _ values: [String]) async throws {
         try await withClinic { clinic in
@@ -128,7 +136,8 @@ struct SessionListTests {
                 #expect(seen.suffix(21) == expected[...], "limit \(limit)")
                 #expect(Set(seen).count == seen.count)
                 try await clinic.database.query(
-                    "DELETE FROM app.therapy_sessions WHERE created_at > timestamptz '2026-01-02' AND therapist_id IS NULL")
+                    "DELETE FROM app.therapy_sessions WHERE created_at > timestamptz '2026-01-02' AND therapist_id IS NULL"
+                )
             }
         }
     }

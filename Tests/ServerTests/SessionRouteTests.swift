@@ -1,7 +1,7 @@
 import Domain
 import Foundation
-import Postgres
 import NIOHTTP1
+import Postgres
 import TestSupport
 import Testing
 
@@ -19,7 +19,8 @@ struct StatusTests {
             let json = try first.json()
             #expect(
                 Set(json.keys) == [
-                    "session_id", "status", "progress", "message", "error", "estimated_time_remaining", "version", "attempt",
+                    "session_id", "status", "progress", "message", "error", "estimated_time_remaining", "version",
+                    "attempt",
                     "created_at", "updated_at",
                 ])
             #expect(json["session_id"] as? String == clinic.session.description)
@@ -83,7 +84,8 @@ struct ResultTests {
             expectProblem(try await clinic.request(.GET, of: "/transcript", as: .patient), 404, "not-found")
             expectProblem(try await clinic.request(.GET, of: "/notes", as: .therapist), 404, "not-found")
 
-            let transcript = #"{"text": "Grüß Gott", "segments": [{"start": 0.5, "end": 2, "text": "Grüß Gott", "speaker": "A"}]}"#
+            let transcript =
+                #"{"text": "Grüß Gott", "segments": [{"start": 0.5, "end": 2, "text": "Grüß Gott", "speaker": "A"}]}"#
             let notes = #"{"summary": "Es geht besser.", "risks": []}"#
             try await clinic.database.query(
                 "SELECT app.store_transcript(\(clinic.session.rawValue), 1, \(PostgresJSON(text: transcript)))",
@@ -114,11 +116,13 @@ struct RetryTests {
     @Test("sends a failed session back to pending, once")
     func retry() async throws {
         try await withClinic { clinic in
-            expectProblem(try await clinic.request(.POST, of: "/retry", as: .therapist), 409, "conflict", detail: "failed")
+            expectProblem(
+                try await clinic.request(.POST, of: "/retry", as: .therapist), 409, "conflict", detail: "failed")
             try await clinic.database.report(clinic.session, .transcribing, 40)
             try await clinic.database.report(clinic.session, .failed, 40, error: "broken")
             // There is nothing to work on.
-            expectProblem(try await clinic.request(.POST, of: "/retry", as: .therapist), 409, "conflict", detail: "recording")
+            expectProblem(
+                try await clinic.request(.POST, of: "/retry", as: .therapist), 409, "conflict", detail: "recording")
 
             try await clinic.database.query(
                 "UPDATE app.therapy_sessions SET recording = 'x.mp3' WHERE id = \(clinic.session.rawValue)")
@@ -129,7 +133,9 @@ struct RetryTests {
             #expect(json["progress"] as? Int == 20)
             #expect(json["attempt"] as? Int == 2)
             #expect(json["error"] is NSNull)
-            #expect(try await clinic.request(.GET, of: "/status", as: .patient).json() as NSDictionary == json as NSDictionary)
+            #expect(
+                try await clinic.request(.GET, of: "/status", as: .patient).json() as NSDictionary == json
+                    as NSDictionary)
 
             expectProblem(try await clinic.request(.POST, of: "/retry", as: .admin), 409, "conflict")
         }
@@ -138,7 +144,8 @@ struct RetryTests {
 
 @Suite("DELETE /api/sessions/{id}")
 struct DeletionTests {
-    @Test("removes the session, its recording, its transcript and its notes", arguments: [Clinic.Who.therapist, .admin])
+    @Test(
+        "removes the session, its recording, its transcript and its notes", arguments: [Clinic.Who.therapist, .admin])
     func delete(_ who: Clinic.Who) async throws {
         try await withClinic { clinic in
             let upload = Upload(patient: clinic.id(.patient), file: .wav)
@@ -146,13 +153,16 @@ struct DeletionTests {
             #expect(response.status == 201)
             let id = try #require((try response.json()["id"] as? String).flatMap { SessionID($0) })
             try await clinic.database.query(
-                "SELECT app.store_transcript(\(id.rawValue), 1, '{\"text\":\"\",\"segments\":[]}'), app.store_notes(\(id.rawValue), 1, '{}')")
+                "SELECT app.store_transcript(\(id.rawValue), 1, '{\"text\":\"\",\"segments\":[]}'), app.store_notes(\(id.rawValue), 1, '{}')"
+            )
             #expect(try clinic.storedFiles().count == 1)
 
             let path = "/api/sessions/\(id)"
             #expect(try await clinic.request(.DELETE, path, as: who).status == 204)
             #expect(try clinic.storedFiles() == [])
-            for table in ["therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "session_leases"] {
+            for table in [
+                "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "session_leases",
+            ] {
                 let column = table == "therapy_sessions" ? "id" : "session_id"
                 let rows = try await clinic.database.query(
                     "SELECT FROM app.\(unescaped: table) WHERE \(unescaped: column) = \(id.rawValue)")

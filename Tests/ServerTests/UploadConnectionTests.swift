@@ -17,7 +17,9 @@ struct UploadConnectionTests {
             let seen = Mutex<Set<Int>>([])
 
             async let watched = Self.watch(id, of: clinic) { event in
-                if event.status == "uploading", let progress = event.progress { _ = seen.withLock { $0.insert(progress) } }
+                if event.status == "uploading", let progress = event.progress {
+                    _ = seen.withLock { $0.insert(progress) }
+                }
             }
             let response = try await clinic.server.withWire { wire in
                 try await wire.send(upload.requestHead(token: clinic.token(.patient)))
@@ -88,7 +90,8 @@ struct UploadConnectionTests {
             let last = try #require(try await clinic.end(of: id))
             #expect(last.event == "error")
             #expect(last.status == "failed")
-            #expect(try last.json()["error"] as? String == "The upload broke off before the recording was complete.")
+            let reason = try last.json()["error"] as? String
+            #expect(reason == "The upload broke off before the recording was complete.")
             #expect(try clinic.storedFiles() == [])
         }
     }
@@ -100,7 +103,8 @@ struct UploadConnectionTests {
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 200_000), session: id)
             try await breakUpload(upload, of: clinic, after: 1000, session: id)
             let other = UploadFile("better.ogg", "audio/ogg", "OggS")
-            let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: other, session: id), as: .patient)
+            let response = try await clinic.upload(
+                Upload(patient: clinic.id(.patient), file: other, session: id), as: .patient)
             #expect(response.status == 201)
             let json = try response.json()
             #expect(json["id"] as? String == id.description)
@@ -146,7 +150,8 @@ struct UploadRepeatTests {
             expectProblem(try await clinic.upload(other, as: .patient), 409, "conflict", detail: "session_id: ")
             expectProblem(try await clinic.upload(upload, as: .therapist), 409, "conflict", detail: "session_id: ")
             let elsewhere = Upload(patient: clinic.id(.otherPatient), file: .wav, session: id)
-            expectProblem(try await clinic.upload(elsewhere, as: .otherPatient), 409, "conflict", detail: "session_id: ")
+            expectProblem(
+                try await clinic.upload(elsewhere, as: .otherPatient), 409, "conflict", detail: "session_id: ")
             // A session that no upload has made.
             let made = Upload(patient: clinic.id(.patient), file: .wav, session: clinic.session)
             expectProblem(try await clinic.upload(made, as: .patient), 409, "conflict", detail: "session_id: ")

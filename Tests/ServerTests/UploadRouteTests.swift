@@ -9,9 +9,11 @@ import Testing
 struct UploadRouteTests {
     static let accepted: [UploadFile] = [
         UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}"), UploadFile("A.MP3", "audio/mp3", [0xFF, 0xFB, 0x90, 0x64]),
-        UploadFile("a.wav", "audio/x-wav", "RIFF\0\0\0\0WAVE"), UploadFile("a.m4a", "audio/x-m4a", "\0\0\0\u{18}ftypM4A "),
+        UploadFile("a.wav", "audio/x-wav", "RIFF\0\0\0\0WAVE"),
+        UploadFile("a.m4a", "audio/x-m4a", "\0\0\0\u{18}ftypM4A "),
         UploadFile("a.mp4", "video/mp4", "\0\0\0\u{20}ftypisom"),
-        UploadFile("a.webm", "audio/webm;codecs=opus", [0x1A, 0x45, 0xDF, 0xA3]), UploadFile("a.ogg", "audio/ogg", "OggS"),
+        UploadFile("a.webm", "audio/webm;codecs=opus", [0x1A, 0x45, 0xDF, 0xA3]),
+        UploadFile("a.ogg", "audio/ogg", "OggS"),
         UploadFile("a.opus", "application/octet-stream", "OggS"), UploadFile("a.flac", nil, "fLaC"),
     ]
 
@@ -30,13 +32,16 @@ struct UploadRouteTests {
             let progress = try #require(json["progress"] as? [String: any Sendable])
             #expect(progress["status"] as? String == "pending")
             #expect(progress["progress"] as? Int == 20)
-            #expect(try await clinic.request(.GET, "/api/sessions/\(id)", as: .patient).json() as NSDictionary == json as NSDictionary)
+            #expect(
+                try await clinic.request(.GET, "/api/sessions/\(id)", as: .patient).json() as NSDictionary == json
+                    as NSDictionary)
 
             let stored = try #require(try clinic.storedFiles().first)
             #expect(try clinic.storedFiles().count == 1)
             let path = clinic.server.uploads.appending(path: stored)
             #expect(try Data(contentsOf: path) == file.bytes)
-            let mode = try FileManager.default.attributesOfItem(atPath: path.path(percentEncoded: false))[.posixPermissions]
+            let mode = try FileManager.default.attributesOfItem(atPath: path.path(percentEncoded: false))[
+                .posixPermissions]
             #expect(mode as? Int == 0o600)
             // The name of the file says nothing of whose it is.
             #expect(!stored.contains(id))
@@ -122,7 +127,8 @@ struct UploadRouteTests {
     func notAudioInside() async throws {
         try await withClinic { clinic in
             for file in [
-                UploadFile("a.mp3", "audio/mpeg", "<!DOCTYPE html><html>"), UploadFile("a.wav", "audio/wav", "RIFF\0\0\0\0AVI "),
+                UploadFile("a.mp3", "audio/mpeg", "<!DOCTYPE html><html>"),
+                UploadFile("a.wav", "audio/wav", "RIFF\0\0\0\0AVI "),
                 UploadFile("a.mp3", "audio/mpeg", "RIFF\0\0\0\0WAVE"), UploadFile("a.ogg", "audio/ogg", "fLaC"),
                 UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}", size: 4), UploadFile("a.mp3", "audio/mpeg", "", size: 0),
             ] {
@@ -145,14 +151,16 @@ struct UploadRouteTests {
             let noName = UploadFile(nil, "audio/wav", "RIFF\0\0\0\0WAVE")
             let emptyName = UploadFile("", "audio/wav", "RIFF\0\0\0\0WAVE")
             let table: [([(name: String, value: String)], UploadFile?, String)] = [
-                ([], .wav, "patient_id"), ([("patient_id", "")], .wav, "patient_id"), ([("patient_id", "1")], .wav, "patient_id"),
+                ([], .wav, "patient_id"), ([("patient_id", "")], .wav, "patient_id"),
+                ([("patient_id", "1")], .wav, "patient_id"),
                 ([patient, patient], .wav, "patient_id"), ([patient, ("session_id", "x")], .wav, "session_id"),
                 ([patient, ("session_id", "\(SessionID.random())0")], .wav, "session_id"),
                 ([patient, ("session_date", "yesterday")], .wav, "session_date"),
                 ([patient, ("session_date", "2026-02-30")], .wav, "session_date"),
                 ([patient, ("therapist_id", clinic.id(.therapist).description)], .wav, "therapist_id"),
                 ([patient, ("session_date", String(repeating: "x", count: 2000))], .wav, "session_date"),
-                ([patient], nil, "file"), ([], nil, "file"), ([patient, ("file", "text")], nil, "file"), ([patient], noName, "file"),
+                ([patient], nil, "file"), ([], nil, "file"), ([patient, ("file", "text")], nil, "file"),
+                ([patient], noName, "file"),
                 ([patient], emptyName, "file"),
             ]
             for (fields, file, name) in table {
@@ -184,15 +192,18 @@ struct UploadRouteTests {
         try await withClinic { clinic in
             func post(_ type: String?, _ body: String) async throws -> TestResponse {
                 try await clinic.request(
-                    .POST, "/api/sessions/upload", as: .patient, headers: type.map { ["Content-Type": $0] } ?? [:], body: body)
+                    .POST, "/api/sessions/upload", as: .patient, headers: type.map { ["Content-Type": $0] } ?? [:],
+                    body: body)
             }
             for type in [nil, "application/json", "audio/wav", "multipart/mixed; boundary=b"] {
                 expectProblem(try await post(type, "{}"), 415, "unsupported-media", "\(type ?? "none")")
             }
             let good = "multipart/form-data; boundary=b"
             for (type, body) in [
-                ("multipart/form-data", "--b--"), ("multipart/form-data; boundary=", "--b--"), (good, ""), (good, "nonsense"),
-                (good, "--b\r\nContent-Disposition: form-data; name=\"patient_id\"\r\n\r\n1"), (good, "--b\r\n\r\nx\r\n--b--"),
+                ("multipart/form-data", "--b--"), ("multipart/form-data; boundary=", "--b--"), (good, ""),
+                (good, "nonsense"),
+                (good, "--b\r\nContent-Disposition: form-data; name=\"patient_id\"\r\n\r\n1"),
+                (good, "--b\r\n\r\nx\r\n--b--"),
                 (good, "--b\r\nX: \(String(repeating: "x", count: 10_000))\r\n\r\n\r\n--b--"),
             ] {
                 expectProblem(try await post(type, body), 400, "malformed-request", "\(type): \(body.prefix(20))")

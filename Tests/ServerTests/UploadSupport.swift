@@ -114,6 +114,8 @@ extension Clinic {
 
     /// Waits until a session's stream says that it has ended, and gives its last event.
     func end(of id: SessionID) async throws -> StreamedEvent? {
-        try await server.withStream("/api/sessions/\(id)/status/stream", token: token(.admin)) { try await $0.rest().last }
+        try await server.withStream("/api/sessions/\(id)/status/stream", token: token(.admin)) {
+            try await $0.rest().last
+        }
     }
 }

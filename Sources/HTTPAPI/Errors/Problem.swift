@@ -219,7 +219,8 @@ enum JSON {
 
 /// A whole number in a JSON body.
 ///
-/// Foundation's decoder does not say which one it was that has a fraction or is too large, and calls the body corrupted.
+/// Foundation's decoder does not say which one it was that has a fraction or is too large: by an error of its own, it
+/// calls the whole body corrupted.
 struct WholeNumber: Decodable {
     let value: Int
 
@@ -227,9 +228,10 @@ struct WholeNumber: Decodable {
         let container = try decoder.singleValueContainer()
         do {
             value = try container.decode(Int.self)
-        } catch DecodingError.dataCorrupted(let context) {
-            throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: context.debugDescription))
+        } catch let error as DecodingError {
+            throw error
+        } catch {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "no whole number")
         }
     }
 }
