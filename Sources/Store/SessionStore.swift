@@ -68,7 +68,8 @@ public struct SessionStore: Sendable {
         public init?(_ description: String) {
             let parts = description.split(separator: "_")
             guard parts.count == 2, let time = Int64(parts[0]),
-                Self.range.contains(time), let id = SessionID(String(parts[1])) else { return nil }
+                Self.range.contains(time), let id = SessionID(String(parts[1]))
+            else { return nil }
             self.init(createdAt: Timestamp(microsecondsSinceEpoch: time), id: id)
         }
 

@@ -24,7 +24,8 @@ public actor TestCluster {
     /// Removes the clusters of processes that are gone: a process cannot remove the one that runs until its own end.
     private static func removeLeftovers() {
         let folder = FileManager.default.temporaryDirectory
-        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] where name.hasPrefix(prefix) {
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+        where name.hasPrefix(prefix) {
             let process = name.dropFirst(prefix.count).prefix { $0 != "-" }
             guard !FileManager.default.fileExists(atPath: "/proc/\(process)") else { continue }
             try? FileManager.default.removeItem(at: folder.appending(path: name))

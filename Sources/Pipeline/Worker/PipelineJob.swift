@@ -105,7 +105,8 @@ struct PipelineJob: Sendable {
                 try await progress.report(
                     ProgressReport(
                         sessionID: claim.session, status: status,
-                        progress: from + stageProgress.progress * (to - from) / 100, message: stageProgress.message?.replacing("\0", with: " "),
+                        progress: from + stageProgress.progress * (to - from) / 100,
+                        message: stageProgress.message?.replacing("\0", with: " "),
                         estimatedTimeRemaining: stageProgress.estimatedTimeRemaining, attempt: claim.attempt))
             } catch let error as PostgresError where error.isTransient {
                 // A percentage more or less: the work goes on while the database is away.
