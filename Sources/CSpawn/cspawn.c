@@ -5,10 +5,15 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-int cspawn_pipe(int ends[2]) {
-    return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
+int cspawn_channel(int ends[2]) {
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0 ? 0 : errno;
+}
+
+ssize_t cspawn_send(int end, const void *bytes, size_t count) {
+    return send(end, bytes, count, MSG_NOSIGNAL);
 }
 
 int cspawn_start(pid_t *child, char *const arguments[], char *const environment[], int input, const char *output_path) {

@@ -5,7 +5,7 @@ import Synchronization
 
 /// One child process whose end can be awaited.
 ///
-/// Standard input of a supervised child is a pipe whose other end only this process holds, so the child reads end of
+/// Standard input of a supervised child is a socket whose other end only this process holds, so the child reads end of
 /// file as soon as this process is gone, however it went.
 final class ChildProcess: Sendable {
     private struct State {
@@ -35,7 +35,7 @@ final class ChildProcess: Sendable {
     ///   - arguments: the program's absolute path, then its arguments.
     ///   - environment: the whole environment of the child.
     ///   - outputPath: the file that receives standard output and standard error, appended.
-    ///   - holdsInput: gives the child a pipe on standard input, or `/dev/null` when false.
+    ///   - holdsInput: gives the child a channel on standard input, or `/dev/null` when false.
     /// - Returns: the child, which runs.
     /// - Throws: `LocalPostgresError` with the reason of the system.
     static func start(
@@ -44,12 +44,12 @@ final class ChildProcess: Sendable {
         outputPath: String,
         holdsInput: Bool
     ) throws -> ChildProcess {
-        var pipeEnds: [CInt] = [-1, -1]
+        var ends: [CInt] = [-1, -1]
         if holdsInput {
-            let status = unsafe cspawn_pipe(&pipeEnds)
-            guard status == 0 else { throw LocalPostgresError(.start, "cannot make a pipe: \(reason(status))") }
+            let status = unsafe cspawn_channel(&ends)
+            guard status == 0 else { throw LocalPostgresError(.start, "cannot make a socket pair: \(reason(status))") }
         }
-        defer { if pipeEnds[0] >= 0 { close(pipeEnds[0]) } }
+        defer { if ends[0] >= 0 { close(ends[0]) } }
 
         var argv: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         var envp: [UnsafeMutablePointer<CChar>?] =
@@ -60,13 +60,13 @@ final class ChildProcess: Sendable {
         }
 
         var started: pid_t = 0
-        let status = unsafe cspawn_start(&started, &argv, &envp, pipeEnds[0], outputPath)
+        let status = unsafe cspawn_start(&started, &argv, &envp, ends[0], outputPath)
         let processID = started
         guard status == 0 else {
-            if pipeEnds[1] >= 0 { close(pipeEnds[1]) }
+            if ends[1] >= 0 { close(ends[1]) }
             throw LocalPostgresError(.start, "cannot run \(arguments[0]): \(reason(status))")
         }
-        let child = ChildProcess(processID: processID, inputDescriptor: pipeEnds[1])
+        let child = ChildProcess(processID: processID, inputDescriptor: ends[1])
         // waitpid(2) blocks, so it has a thread of its own, which ends with the child.
         Thread.detachNewThread { [weak child] in
             var status: CInt = 0
@@ -84,7 +84,7 @@ final class ChildProcess: Sendable {
         let bytes = Array((line + "\n").utf8)
         state.withLock { state in
             guard state.exitStatus == nil, state.inputDescriptor >= 0 else { return }
-            _ = unsafe bytes.withUnsafeBytes { unsafe write(state.inputDescriptor, $0.baseAddress, $0.count) }
+            _ = unsafe bytes.withUnsafeBytes { unsafe cspawn_send(state.inputDescriptor, $0.baseAddress, $0.count) }
         }
     }
 

@@ -8,7 +8,7 @@ import Synchronization
 /// The cluster's files are kept in one directory (`data`, `run` for the socket, `server.log`). It is reached over a
 /// Unix socket in a directory that only the server's account and root may enter, so that no password is needed there;
 /// TCP on loopback, with a password, is there only when asked for. When this process ends, even by SIGKILL, the server
-/// stops too: a small supervisor reads a pipe from this process and stops the server at end of file.
+/// stops too: a small supervisor reads a socket of this process and stops the server at end of file.
 ///
 /// Several calls at once on one value run one after the other.
 public final class LocalPostgres: Sendable {

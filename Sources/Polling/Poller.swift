@@ -206,7 +206,8 @@ public final class Poller: SerialExecutor, Sendable {
             shared.isSleeping = true
             guard let deadline = shared.deadlines.next() else { return -1 }
             // Rounded up: waking a little early would spin until the moment has come.
-            let (seconds, attoseconds) = (deadline - .now).components
+            // And never longer than an hour, whatever the deadline: `epoll_wait` takes milliseconds in an `int`.
+            let (seconds, attoseconds) = min(deadline - .now, .seconds(3600)).components
             let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
             return CInt(clamping: max(0, milliseconds))
         }

@@ -146,10 +146,11 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
 }
 
 extension Duration {
-    /// Milliseconds, at least 1 where there is any time at all.
-    var wholeMilliseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000
+    /// Milliseconds as libpq and the server take them: at least 1 where there is any time at all, at most what an `int`
+    /// holds.
+    var wholeMilliseconds: Int32 {
+        let (seconds, attoseconds) = min(max(self, .zero), .milliseconds(Int64(Int32.max))).components
+        let milliseconds = Int32(seconds * 1000 + attoseconds / 1_000_000_000_000_000)
         return milliseconds == 0 && self > .zero ? 1 : milliseconds
     }
 }

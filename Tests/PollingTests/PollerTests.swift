@@ -116,6 +116,16 @@ private actor Resident {
         }
     }
 
+    @Test func `A deadline in the far future does no harm`() async throws {
+        try await withPoller { poller in
+            let far = poller.schedule(at: .now + .seconds(Int64.max)) {}
+            await withCheckedContinuation { continuation in
+                poller.schedule(at: .now + .milliseconds(10)) { continuation.resume() }
+            }
+            #expect(poller.cancelDeadline(far))
+        }
+    }
+
     @Test func `Readiness is told again until what is there is read`() async throws {
         try await withPoller { poller in
             let pair = try Pair()

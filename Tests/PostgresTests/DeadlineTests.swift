@@ -95,6 +95,17 @@ func eventually(
         }
     }
 
+    @Test func `A time beyond all measure is as good as none`() async throws {
+        try await withConnection({
+            $0.queryTimeout = nil
+            $0.statementTimeout = .seconds(Int64.max)
+            $0.tcpUserTimeout = .seconds(Int64.max)
+        }) { connection in
+            try await #expect(connection.query("SELECT 1").count == 1)
+            try await #expect(connection.query("SELECT 1", timeout: .seconds(Int64.max)).count == 1)
+        }
+    }
+
     @Test func `The server's own time limit is an error of the server's`() async throws {
         try await withConnection({ $0.statementTimeout = .milliseconds(50) }) { connection in
             let error = await #expect(throws: PostgresError.self) { try await connection.query("SELECT pg_sleep(600)") }

@@ -122,7 +122,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
                 #expect(ended.count == 1)
             }
             let before = await events.untilLive()
-            #expect(before == [.degraded(.connectionLost)])
+            #expect(before.allSatisfy { $0 == .degraded(.connectionLost) })
             #expect(listener.isLive)
             #expect(listener.statistics.livePeriods == 2)
             try await withConnection { _ = try await $0.execute("SELECT pg_notify(\(channel), 'again')") }
@@ -137,8 +137,9 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         try await withListener(channels: ["crash"], configuration: configuration) { listener, events in
             _ = await events.untilLive()
             try await server.stop(mode: .immediate)
+            // By the time that it is read, the next attempt may have failed as well.
             let trouble = await events.trouble()
-            #expect(trouble == .connectionLost)
+            #expect(trouble == .connectionLost || trouble == .cannotConnect)
             #expect(!listener.isLive)
             try await server.start()
             _ = await events.untilLive()

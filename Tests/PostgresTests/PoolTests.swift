@@ -277,6 +277,37 @@ import Testing
         #expect(error?.code == .connection)
     }
 
+    @Test func `The shutdown does not wait for an attempt to connect`() async throws {
+        let silent = try TCPProxy(to: nil)
+        defer { silent.stop() }
+        let configuration = try PostgresConfiguration(
+            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .seconds(3600))
+        let pool = try PostgresPool(configuration: configuration)
+        let waiting = Task { try await pool.withConnection(waitTimeout: .seconds(3600)) { _ in } }
+        try await eventually("the attempt has arrived") { silent.accepted == 1 }
+        await pool.close()
+        let error = await #expect(throws: PostgresError.self) { try await waiting.value }
+        #expect(error?.code == .poolClosed)
+        #expect(openSockets(toPort: silent.port) == 0)
+    }
+
+    @Test func `A pool that is forgotten closes its connections`() async throws {
+        let server = try await TestCluster.shared.server()
+        let proxy = try TCPProxy(to: server.port)
+        defer { proxy.stop() }
+        let configuration = try PostgresConfiguration(
+            connectionString:
+                "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
+            connectTimeout: .seconds(30))
+        do {
+            let pool = try PostgresPool(configuration: configuration)
+            try await pool.withConnection(waitTimeout: .seconds(60)) { _ in
+                #expect(openSockets(toPort: proxy.port) == 1)
+            }
+        }
+        try await eventually("its connection is closed") { openSockets(toPort: proxy.port) == 0 }
+    }
+
     @Test func `As a service it runs until the graceful shutdown`() async throws {
         let pool = try PostgresPool(configuration: try await testConfiguration())
         let group = ServiceGroup(services: [pool], logger: .init(label: "test"))

@@ -134,18 +134,24 @@ private func loopbackAddress(port: Int) -> sockaddr_in {
 
 /// How many sockets of this process are connected, or connecting, to a port on loopback.
 ///
-/// Counting these alone keeps other tests, which run at the same time, out of the count.
+/// Counting these alone keeps other tests, which run at the same time, out of the count. It looks at the calling thread's
+/// own entry in `/proc`: the main thread of a test process may have ended, and its descriptors then look as if there were
+/// none.
 func openSockets(toPort port: Int) -> Int {
     let suffix = String(format: ":%04X", port)
-    let table = (try? String(contentsOfFile: "/proc/self/net/tcp", encoding: .utf8)) ?? ""
+    // Read to the end by hand: a file of `/proc` has no size and comes in pieces, of which `String` takes the first.
+    let handle = FileHandle(forReadingAtPath: "/proc/thread-self/net/tcp")
+    var table = Data()
+    while let piece = try? handle?.read(upToCount: 65_536), !piece.isEmpty { table += piece }
     let inodes = Set(
-        table.split(separator: "\n").dropFirst().compactMap { line -> String? in
+        String(decoding: table, as: UTF8.self).split(separator: "\n").dropFirst().compactMap { line -> String? in
             let fields = line.split(separator: " ")
             return fields.count > 9 && fields[2].hasSuffix(suffix) ? "socket:[\(fields[9])]" : nil
         })
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/thread-self/fd")) ?? []
     return names.count { name in
-        guard let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)") else {
+        guard let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/thread-self/fd/\(name)")
+        else {
             return false
         }
         return inodes.contains(link)

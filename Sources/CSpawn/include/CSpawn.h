@@ -1,11 +1,14 @@
-// Starting a child process with what the Glibc overlay of Swift lacks: pipe2(2) and GNU's posix_spawn extensions.
+// Starting a child process with what the Glibc overlay of Swift lacks, such as GNU's posix_spawn extensions.
 #ifndef THERAPYBRIDGE_CSPAWN_H
 #define THERAPYBRIDGE_CSPAWN_H
 
 #include <sys/types.h>
 
-// A pipe whose ends are closed on exec; 0, or an errno value.
-int cspawn_pipe(int ends[2]);
+// A pair of connected sockets, closed on exec; 0, or an errno value.
+int cspawn_channel(int ends[2]);
+
+// Writes to one end; a peer that is gone is an error and raises no SIGPIPE, which writing to a pipe would.
+ssize_t cspawn_send(int end, const void *bytes, size_t count);
 
 // Starts arguments[0] in a session of its own, with default signals and no descriptor above 2.
 //

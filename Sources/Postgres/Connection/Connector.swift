@@ -35,6 +35,9 @@ struct Connector {
                 if error.sqlState?.isPermanentForConnecting == true { break }
             }
         }
+        if failures.isEmpty {
+            throw PostgresError(.deadlineExceeded, "connecting to the database took too long")
+        }
         if let only = failures.last, failures.count == 1 || only.sqlState?.isPermanentForConnecting == true {
             throw only
         }
