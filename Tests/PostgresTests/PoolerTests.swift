@@ -34,13 +34,22 @@ struct PoolerTests {
             """
         try Data(settings.utf8).write(to: URL(fileURLWithPath: "\(directory)/pgbouncer.ini"))
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
+        let lifeline = Pipe()
+        process.executableURL = URL(fileURLWithPath: "/bin/sh")
+        // It goes when the other end of its standard input does, and so with this process, however that ends. SIGTERM
+        // would not do: a child inherits the signal mask of the thread that starts it, in which it may be blocked.
+        process.arguments = ["-c", #""$@" </dev/null & cat >/dev/null; kill -KILL $!"#, "lifeline", program, "--quiet"]
+        process.arguments?.append("\(directory)/pgbouncer.ini")
         // PgBouncer refuses to run as root, like PostgreSQL.
-        process.arguments = ["--quiet", "\(directory)/pgbouncer.ini"] + (geteuid() == 0 ? ["--user", "nobody"] : [])
+        if geteuid() == 0 { process.arguments? += ["--user", "nobody"] }
+        process.standardInput = lifeline
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
         try process.run()
-        defer { process.terminate() }
+        defer {
+            try? lifeline.fileHandleForWriting.close()
+            process.waitUntilExit()
+        }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(port) user=any dbname=postgres", pooler: .transaction,
             connectTimeout: .seconds(30), queryTimeout: .seconds(60))

@@ -42,6 +42,8 @@ public final class EventReader {
     public let headers: HTTPHeaders
     private var body: HTTPClientResponse.Body.AsyncIterator
     private var pending = ""
+    /// Heartbeats keep a stream from being idle, so that no time-out of the client would ever end a test that waits in vain.
+    private let deadline = ContinuousClock.now + .seconds(120)
 
     init(_ response: HTTPClientResponse) {
         status = Int(response.status.code)
@@ -65,6 +67,7 @@ public final class EventReader {
                 return StreamedEvent(block: pending[..<end.lowerBound])
             }
             guard let bytes = try await body.next() else { return nil }
+            guard ContinuousClock.now < deadline else { throw DidNotHappen() }
             pending += String(buffer: bytes)
         }
     }

@@ -27,8 +27,8 @@ extension ConnectionCore {
         libpq!.setNoticeReceiver(notices)
         libpq!.showSQLStates()
         if libpq!.isBad() { return close(connectError()) }
-        // "If PQconnectStart … succeeds, … behave as if [PQconnectPoll] had last returned PGRES_POLLING_WRITING"
-        // (manual, 34.1).
+        // "On the first iteration, i.e., if you have yet to call PQconnectPoll, behave as if it last returned
+        // PGRES_POLLING_WRITING" (manual, 34.1).
         watch(.write)
     }
 

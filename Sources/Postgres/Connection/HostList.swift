@@ -43,8 +43,11 @@ enum HostList {
         candidate.address == nil && !candidate.host.isEmpty && !isSocketDirectory(candidate.host)
     }
 
-    /// "If the host name starts with a slash … or an at-sign (@), it's taken as the directory in which the socket file is
-    /// stored" (manual, 34.1.2, `host`).
+    /// Whether a host is a directory, and so needs no address.
+    ///
+    /// "If a host name looks like an absolute path name, it specifies Unix-domain communication rather than TCP/IP
+    /// communication … If the host name starts with @, it is taken as a Unix-domain socket in the abstract namespace"
+    /// (manual, 34.1.2, `host`).
     private static func isSocketDirectory(_ host: String) -> Bool { host.hasPrefix("/") || host.hasPrefix("@") }
 
     private static func list(_ text: String?) -> [String] {

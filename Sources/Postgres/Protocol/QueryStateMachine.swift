@@ -11,7 +11,7 @@ import Polling
 ///   call PQconsumeInput, then call PQflush again. Repeat until PQflush returns 0." Waiting for room to write alone
 ///   would deadlock with a server that waits for us to read.
 /// - 34.4: "PQgetResult must be called repeatedly until it returns a null pointer, indicating that the command is done."
-/// - 34.7: a cancel that was sent "is no guarantee … that the request will have any effect", and it comes over another
+/// - 34.7: "Successful dispatch is no guarantee that the request will have any effect", and it travels over another
 ///   connection, so it may also arrive when the next command has begun. Hence the probe: after `PQcancel` has returned
 ///   and the results are drained, an empty query goes around, and only then is the connection used again.
 struct QueryStateMachine: Equatable {
