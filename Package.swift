@@ -33,6 +33,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
@@ -48,6 +49,7 @@ let package = Package(
 
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(name: "CEpoll"),
+        .target(name: "CMemory"),
         .target(name: "CSpawn"),
 
         // MARK: PostgreSQL
@@ -91,13 +93,24 @@ let package = Package(
         .target(
             name: "Progress",
             dependencies: [
-                "Domain", "Postgres", "Store",
+                "Domain", "Polling", "Postgres", "Store",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: swiftSettings
+            swiftSettings: unsafeSettings
         ),
-        .target(name: "Streaming", dependencies: ["Domain"], swiftSettings: swiftSettings),
+        .target(
+            name: "Streaming",
+            dependencies: [
+                "CMemory", "Domain", "Polling",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: unsafeSettings
+        ),
 
         // MARK: HTTP and the pipeline
 
@@ -124,7 +137,8 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "Postgres", "Progress", "Recordings", "Store", "Streaming",
+                "Credentials", "Domain", "Polling", "Postgres", "Progress", "Recordings", "Store", "Streaming",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -133,6 +147,7 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
                 .product(name: "_NIOFileSystem", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -162,6 +177,7 @@ let package = Package(
                 "Credentials", "Domain", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline", "Postgres", "Progress",
                 "Recordings", "Store",
                 .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -1,3 +1,4 @@
+import CoreMetrics
 import Credentials
 import Domain
 import Foundation
@@ -47,14 +48,15 @@ public struct Server: Sendable {
         let recordings = try await recordingStore()
         let progress = ProgressStore(pool: pool)
         let sessions = SessionStore(pool: pool)
-        let hub = ProgressHub(
-            reader: StoreProgressReader(store: progress), pollInterval: settings.updateInterval, logger: logger)
+        let streams = try StreamEngine(
+            reader: progress, settings: settings.http, metrics: NOOPMetricsHandler.instance, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
 
         var services: [any Service] = [
             pool, listener,
-            ChangeRelay(source: PostgresChangeSource(listener: listener), hub: hub, callWorker: { call.yield() }),
+            ChangeRelay(
+                source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(progress: progress, sessions: sessions, recordings: recordings, logger: logger),
         ]
         if runsWorker {
@@ -63,13 +65,13 @@ public struct Server: Sendable {
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: SignInStore(pool: pool), sessions: sessions, progress: progress,
             recordings: recordings, passwords: Passwords(), tokens: await AccessTokens(secret: settings.jwtSecret),
-            hub: hub, missing: { await Self.missing(pool) })
+            streams: streams, missing: { await Self.missing(pool) })
         services.append(
             try HTTPServer(
                 host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
                 logger: logger, onListening: onListening))
         // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
-        services.append(hub)
+        services.append(streams)
         do {
             try await runUntilSignal(services)
         } catch let error as ListenError {
@@ -191,7 +193,9 @@ extension Settings {
         HTTPSettings(
             publicURL: publicURL, allowedOrigins: allowedOrigins, accessLifetime: accessLifetime,
             refreshLifetime: refreshLifetime, heartbeatInterval: heartbeatInterval,
-            maximumStreamLifetime: maximumStreamLifetime, maximumStreams: maximumStreams,
+            maximumStreamLifetime: maximumStreamLifetime, updateInterval: updateInterval,
+            // The HTTP server and the pool are shut down after the streams, and need some of the time.
+            drainTimeout: shutdownTimeout * 0.7, maximumStreams: maximumStreams,
             maximumStreamsPerUser: maximumStreamsPerUser, maximumUploadBytes: maximumUploadBytes)
     }
 

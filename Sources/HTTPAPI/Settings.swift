@@ -14,6 +14,10 @@ public struct HTTPSettings: Sendable {
     public var heartbeatInterval: Duration
     /// How long a stream lives, give or take 10 % (`SSE_MAX_LIFETIME`).
     public var maximumStreamLifetime: Duration
+    /// The time between two looks of the fallback poll (`SSE_UPDATE_INTERVAL`).
+    public var updateInterval: Duration
+    /// How long streams are given to end when the server stops.
+    public var drainTimeout: Duration
     /// How many streams there may be (`SSE_MAX_STREAMS`), and of one user (`SSE_MAX_STREAMS_PER_USER`).
     public var maximumStreams: Int
     public var maximumStreamsPerUser: Int
@@ -22,7 +26,8 @@ public struct HTTPSettings: Sendable {
 
     public init(
         publicURL: URL, allowedOrigins: Set<String>, accessLifetime: Duration, refreshLifetime: Duration,
-        heartbeatInterval: Duration, maximumStreamLifetime: Duration, maximumStreams: Int, maximumStreamsPerUser: Int,
+        heartbeatInterval: Duration, maximumStreamLifetime: Duration, updateInterval: Duration,
+        drainTimeout: Duration, maximumStreams: Int, maximumStreamsPerUser: Int,
         maximumUploadBytes: Int
     ) {
         self.publicURL = publicURL
@@ -31,6 +36,8 @@ public struct HTTPSettings: Sendable {
         self.refreshLifetime = refreshLifetime
         self.heartbeatInterval = heartbeatInterval
         self.maximumStreamLifetime = maximumStreamLifetime
+        self.updateInterval = updateInterval
+        self.drainTimeout = drainTimeout
         self.maximumStreams = maximumStreams
         self.maximumStreamsPerUser = maximumStreamsPerUser
         self.maximumUploadBytes = maximumUploadBytes

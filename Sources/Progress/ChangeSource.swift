@@ -38,27 +38,3 @@ public protocol ChangeSource: Sendable {
     /// The events, for one consumer, as many at once as have come in since it last asked.
     func events() -> Events
 }
-
-/// Reads the state of sessions: the database, as the hub needs it.
-public protocol ProgressReader: Sendable {
-    /// Reads each session that is newer than the version given with it, with the transitions since.
-    ///
-    /// All of it comes from one snapshot of the database.
-    func read(after versions: [SessionID: Int64]) async throws -> ProgressReadings
-}
-
-/// The answer of a ``ProgressReader``.
-public struct ProgressReadings: Sendable {
-    /// The sessions that are newer than asked.
-    public var readings: [SessionReading]
-    /// Which of the sessions asked for exist.
-    public var existing: Set<SessionID>
-    /// Grows with every change of rights; from the same snapshot as the readings.
-    public var rightsEpoch: Int64
-
-    public init(readings: [SessionReading], existing: Set<SessionID>, rightsEpoch: Int64) {
-        self.readings = readings
-        self.existing = existing
-        self.rightsEpoch = rightsEpoch
-    }
-}

@@ -1,47 +1,35 @@
-public import Domain
+import DequeModule
+import Domain
 
 /// What the database says of one watched session in one read.
-public struct SessionReading: Sendable, Equatable {
+struct SessionReading: Sendable, Equatable {
     /// The state as it stands.
-    public var progress: SessionProgress
+    var progress: SessionProgress
     /// The transitions after the version that the read asked from, oldest first; the last may be the state itself.
-    public var transitions: [StatusTransition]
-
-    public init(progress: SessionProgress, transitions: [StatusTransition]) {
-        self.progress = progress
-        self.transitions = transitions
-    }
+    var transitions: [StatusTransition]
 }
 
-/// The hub's decisions, as a value: which sessions to read, and which watcher is owed which reading.
+/// The hub's decisions, as a value: which sessions to read, and which watcher is owed which message.
 ///
-/// It knows no clock, no database and no task. One rule carries correctness: a reading goes to a watcher when its version
-/// is newer than the last that the watcher was given. Missed, doubled, reordered and forged hints only change which reads
-/// are made.
+/// It knows no clock, no database, no socket and no task. One rule carries correctness: a state goes to a watcher when its
+/// version is newer than the last that the watcher was given. Missed, doubled, reordered and forged hints only change
+/// which reads are made.
+///
+/// Two kinds of reads serve the watchers. A *reading* asks about sessions, and its news goes to all who watch them, may see
+/// them under the rights of the same snapshot, and have room. Whoever misses one of these is *behind*, and a *catch-up*
+/// asks again for that watcher alone, rights and state in one snapshot. So a slow client and a change of rights cost a read,
+/// never a wrong frame and never a backlog.
 struct HubStateMachine {
-    /// Identifies one watcher for as long as it watches.
-    struct WatcherID: Hashable, Sendable {
-        fileprivate let number: UInt64
-    }
-
-    /// A read to be made: each session with the version to read from.
-    struct Read: Equatable, Sendable {
-        var sessions: [SessionID: Int64] = [:]
-    }
-
-    /// What a completed read leads to.
-    struct Deliveries {
-        /// Who is owed which reading, and the version that the watcher was given before.
-        var deliveries: [(watcher: WatcherID, reading: SessionReading, after: Int64)] = []
-        /// Sessions with news, to be read once more after a pause, which ends with ``pauseEnded(_:)``: a percentage that
-        /// follows an announcement within half a second is committed without a hint.
-        var readAfterPause: [SessionID] = []
-        /// Watched sessions that are no more.
-        var gone: [WatcherID] = []
+    /// Which queue a reading serves; each has one reading under way at a time.
+    enum Lane: Int, CaseIterable, Sendable {
+        /// Somebody says that these sessions have changed.
+        case hints
+        /// The poll looks at everything; it must not keep hints waiting.
+        case poll
     }
 
     /// Whether a read after a pause is on its way.
-    private enum Pause {
+    enum Pause: UInt8 {
         /// None: the next news, or the first snapshot, begins one.
         case none
         /// There has been nothing since it began; its end goes to ``none``.
@@ -51,156 +39,279 @@ struct HubStateMachine {
         case runningWithNews
     }
 
-    private struct Watched {
-        /// No watcher of this session that has a snapshot has been given less.
-        ///
-        /// Nil until the first snapshot.
-        var known: Int64?
-        /// A read is wanted.
-        ///
-        /// It waits for the first snapshot: before that there is no version to read from.
-        var isStale = false
+    /// A session that somebody watches.
+    struct Watched {
+        /// No watcher that has begun and is not behind was given less.
+        var known: Int64 = 0
+        /// The first of its watchers; the others hang on to it.
+        var first = -1
+        /// How many of them have begun.
+        var begun = 0
+        var isHinted = false
+        var isPolled = false
         var pause = Pause.none
-        /// The version that each watcher was last given; nil until its snapshot is here.
-        var watchers: [WatcherID: Int64?] = [:]
     }
 
-    /// At most this many sessions in one read.
-    private let readLimit: Int
-    private var watched: [SessionID: Watched] = [:]
-    private var sessionOf: [WatcherID: SessionID] = [:]
-    private var nextWatcher: UInt64 = 0
-    /// The read under way: one at a time, so that readings cannot overtake each other.
-    private var reading: Read?
+    struct Watcher {
+        enum Phase: UInt8 {
+            /// Nobody has this place.
+            case free
+            /// Its snapshot is not here yet; goes to ``begun`` or ``free``.
+            case opening
+            /// It is owed what is newer than ``given``; goes to ``ended`` or ``free``.
+            case begun
+            /// Its last message is out, but its socket still has the place; goes to ``free``.
+            case ended
+        }
 
-    init(readLimit: Int = 500) {
+        var phase = Phase.free
+        /// It has a socket. Until then nothing can end it but its opener.
+        var isAttached = false
+        /// There is room for a message.
+        var isReady = false
+        /// It has missed something, and a catch-up is to read it.
+        var isBehind = false
+        /// It was told that reads fail.
+        var knowsTrouble = false
+        var generation: UInt32 = 0
+        var session: SessionID?
+        /// Nil for a watcher within the program, whom no right limits.
+        var principal: Principal?
+        /// The version that it was last given.
+        var given: Int64 = 0
+        /// It was seen to have the right under this epoch, and it has it as long as the epoch stays.
+        var epoch: Int64 = 0
+        /// Its neighbours among the watchers of the session; −1 for none.
+        var next = -1
+        var previous = -1
+    }
+
+    /// At most this many sessions or watchers in one read.
+    let readLimit: Int
+    var watchers: [Watcher] = []
+    var freePlaces: [Int] = []
+    var watched: [SessionID: Watched] = [:]
+    var admission: StreamAdmission
+
+    /// The sessions to be read, in the order in which it became known; each at most once in a lane.
+    var queues = [Deque<SessionID>](repeating: [], count: Lane.allCases.count)
+    /// The readings under way.
+    var underWay = [Reading?](repeating: nil, count: Lane.allCases.count)
+    /// Watchers who are behind and have room, and the catch-up under way.
+    var behind: Deque<WatcherID> = []
+    var catchUp: [CatchUpRequest]?
+
+    /// The newest epoch of rights that any read has shown.
+    var epoch: Int64 = 0
+    var sweep = RightsSweep()
+    /// Reads fail at present.
+    var isDegraded = false
+    /// What the poll has found whose hint may still be on its way.
+    var unannounced: [SessionID: Int64] = [:]
+    /// A reading without sessions is wanted, for the epoch alone.
+    var isEpochWanted = false
+
+    init(readLimit: Int = 500, admission: StreamAdmission = .unlimited) {
         self.readLimit = readLimit
+        self.admission = admission
     }
 
     var watchedSessions: [SessionID] { Array(watched.keys) }
-    var watcherCount: Int { sessionOf.count }
-    func watchers(of session: SessionID) -> [WatcherID] { watched[session].map { Array($0.watchers.keys) } ?? [] }
-    var allWatchers: [WatcherID] { Array(sessionOf.keys) }
+
+    // MARK: - Watchers
 
     /// Registers a watcher.
     ///
     /// It has to be here before its snapshot is read, or a change between the two would be nobody's.
-    mutating func subscribe(to session: SessionID) -> WatcherID {
-        nextWatcher += 1
-        let watcher = WatcherID(number: nextWatcher)
-        sessionOf[watcher] = session
-        watched[session, default: Watched()].watchers[watcher] = .some(nil)
-        return watcher
-    }
-
-    /// Gives a watcher the version of the snapshot that it begins with.
-    ///
-    /// A read may be wanted then.
-    ///
-    /// - Returns: Whether the session is to be read once more after a pause: nobody has heard what was announced before
-    ///   the snapshot, and what follows that within half a second is committed without a hint.
-    mutating func begin(_ watcher: WatcherID, at version: Int64) -> Bool {
-        guard let session = sessionOf[watcher], var entry = watched[session] else { return false }
-        let isFirst = entry.known == nil
-        entry.watchers[watcher] = .some(version)
-        if let known = entry.known {
-            // The snapshot was read before what the others know: whatever lies between is owed to this watcher.
-            if version < known {
-                entry.known = version
-                entry.isStale = true
-            }
+    mutating func register(_ session: SessionID, for principal: Principal?) -> WatcherID {
+        var watcher = Watcher()
+        watcher.phase = .opening
+        watcher.session = session
+        watcher.principal = principal
+        let place: Int
+        if let free = freePlaces.popLast() {
+            place = free
+            watcher.generation = watchers[free].generation &+ 1
+            watchers[free] = watcher
         } else {
-            entry.known = version
-            entry.pause = .running
+            place = watchers.count
+            watchers.append(watcher)
         }
+        link(place, to: session)
+        return id(at: place)
+    }
+
+    /// What comes of a snapshot.
+    enum Beginning: Equatable {
+        /// The watcher has begun.
+        ///
+        /// With a pause, its session is to be read once more after it: nobody has heard what was announced before the
+        /// snapshot, and what follows that within half a second is committed without a hint.
+        case begun(pauses: Bool)
+        /// There are too many streams, and the watcher is gone.
+        case turnedAway
+    }
+
+    /// Gives a watcher the version of its snapshot, and the epoch of the same.
+    mutating func begin(_ id: WatcherID, at version: Int64, epoch: Int64) -> Beginning {
+        guard let place = place(of: id), watchers[place].phase == .opening, let session = watchers[place].session
+        else { return .turnedAway }
+        if let principal = watchers[place].principal, !admission.admit(principal.user) {
+            release(id)
+            return .turnedAway
+        }
+        saw(epoch: epoch)
+        watchers[place].phase = .begun
+        watchers[place].given = version
+        watchers[place].epoch = epoch
+        var entry = watched[session] ?? Watched()
+        entry.begun += 1
+        let pauses = entry.pause == .none
+        if pauses { entry.pause = .running }
+        let known = entry.known
+        if entry.begun == 1, version > known { entry.known = version }
         watched[session] = entry
-        return isFirst
+        if entry.begun > 1, version > known {
+            // The others have not heard of it yet.
+            enqueue(session, .hints)
+        } else if version < known {
+            // It was read before what the others know: whatever lies between is owed to this watcher.
+            markBehind(place)
+        }
+        return .begun(pauses: pauses)
     }
 
-    /// Forgets a watcher, and its session with the last one.
-    mutating func unsubscribe(_ watcher: WatcherID) {
-        guard let session = sessionOf.removeValue(forKey: watcher) else { return }
-        watched[session]?.watchers[watcher] = nil
-        if watched[session]?.watchers.isEmpty == true { watched[session] = nil }
+    /// Registers a watcher within the program, who is told the state as it stands and then each that is newer.
+    mutating func listen(to session: SessionID) -> WatcherID {
+        let id = register(session, for: nil)
+        watchers[Int(id.place)].phase = .begun
+        watchers[Int(id.place)].isAttached = true
+        watched[session]?.begun += 1
+        watched[session]?.known = 0
+        enqueue(session, .hints)
+        return id
     }
 
-    /// A hint says that `session` has come to `version`.
+    func isAttached(_ id: WatcherID) -> Bool { place(of: id).map { watchers[$0].isAttached } ?? true }
+
+    func isListener(_ id: WatcherID) -> Bool { place(of: id).map { watchers[$0].principal == nil } ?? false }
+
+    /// A watcher has a socket now, or room in it again.
     ///
-    /// Returns whether a read is wanted now.
+    /// - Returns: What it is to be told of how things stand.
+    mutating func ready(_ id: WatcherID) -> Delivery? {
+        guard let place = place(of: id), watchers[place].phase == .begun else { return nil }
+        watchers[place].isAttached = true
+        watchers[place].isReady = true
+        if watchers[place].isBehind {
+            behind.append(id)
+        } else if watchers[place].epoch < epoch {
+            // Rights have changed since it was let in, and the sweep may have gone past it.
+            markBehind(place)
+        }
+        guard watchers[place].knowsTrouble != isDegraded else { return nil }
+        watchers[place].knowsTrouble = isDegraded
+        return Delivery(isDegraded ? .degraded : .recovered, to: [id])
+    }
+
+    /// Notes what became of a message at a watcher who did not simply get it.
+    mutating func note(_ exception: DeliveryException, of id: WatcherID, in delivery: Delivery) {
+        guard let place = place(of: id) else { return }
+        switch exception {
+        case .gone: release(id)
+        case .full: watchers[place].isReady = false
+        case .refused:
+            watchers[place].isReady = false
+            switch delivery.message {
+            case .state:
+                watchers[place].given = delivery.given
+                markBehind(place)
+            case .degraded: watchers[place].knowsTrouble = false
+            case .recovered: watchers[place].knowsTrouble = true
+            case .revoked, .expired, .goodbye: break
+            }
+        }
+    }
+
+    /// The watcher gets its last message now: it is owed nothing more, but its place stays taken until ``release(_:)``.
     ///
-    /// A hint may lie, so it can only cause a read. One that names a version already known adds nothing.
-    mutating func hint(_ session: SessionID, version: Int64) -> Bool {
-        guard let entry = watched[session], version > entry.known ?? 0 else { return false }
-        watched[session]?.isStale = true
+    /// - Returns: False when it was over before.
+    @discardableResult
+    mutating func end(_ id: WatcherID) -> Bool {
+        guard let place = place(of: id), watchers[place].phase == .begun, watchers[place].isAttached else {
+            return false
+        }
+        leave(place)
+        watchers[place].phase = .ended
         return true
     }
 
-    /// The pause after news of `session` is over, and a read is wanted.
-    ///
-    /// - Returns: Whether another begins.
-    mutating func pauseEnded(_ session: SessionID) -> Bool {
-        guard let entry = watched[session] else { return false }
-        let isFollowed = entry.pause == .runningWithNews
-        watched[session]?.pause = isFollowed ? .running : .none
-        watched[session]?.isStale = true
-        return isFollowed
+    /// Forgets a watcher, and its session with the last one.
+    mutating func release(_ id: WatcherID) {
+        guard let place = place(of: id) else { return }
+        if watchers[place].phase != .ended { leave(place) }
+        var free = Watcher()
+        free.generation = id.generation
+        watchers[place] = free
+        freePlaces.append(place)
     }
 
-    /// Hints may have been lost, or the poll is due.
-    mutating func markAllStale() {
-        for session in watched.keys { watched[session]?.isStale = true }
+    func session(of id: WatcherID) -> SessionID? { place(of: id).flatMap { watchers[$0].session } }
+
+    /// How many have begun and not ended.
+    var begunCount: Int { watched.values.reduce(0) { $0 + $1.begun } }
+
+    // MARK: - Places
+
+    func id(at place: Int) -> WatcherID { WatcherID(place: UInt32(place), generation: watchers[place].generation) }
+
+    func place(of id: WatcherID) -> Int? {
+        let place = Int(id.place)
+        guard place < watchers.count, watchers[place].generation == id.generation, watchers[place].phase != .free
+        else { return nil }
+        return place
     }
 
-    /// The next read to make; nil while one is under way or when nothing is wanted.
-    mutating func nextRead() -> Read? {
-        guard reading == nil else { return nil }
-        var read = Read()
-        for (session, entry) in watched where entry.isStale {
-            guard let known = entry.known else { continue }
-            read.sessions[session] = known
-            watched[session]?.isStale = false
-            if read.sessions.count == readLimit { break }
+    mutating func markBehind(_ place: Int) {
+        guard !watchers[place].isBehind else { return }
+        watchers[place].isBehind = true
+        if watchers[place].isReady { behind.append(id(at: place)) }
+    }
+
+    /// Takes a watcher out of what it takes part in.
+    private mutating func leave(_ place: Int) {
+        if watchers[place].phase == .begun, let principal = watchers[place].principal {
+            admission.leave(principal.user)
         }
-        guard !read.sessions.isEmpty else { return nil }
-        reading = read
-        return read
+        guard let session = watchers[place].session else { return }
+        if watchers[place].phase == .begun { watched[session]?.begun -= 1 }
+        let (previous, next) = (watchers[place].previous, watchers[place].next)
+        if next >= 0 { watchers[next].previous = previous }
+        if previous >= 0 {
+            watchers[previous].next = next
+        } else if next >= 0 {
+            watched[session]?.first = next
+        } else {
+            watched[session] = nil
+        }
     }
 
-    /// The read under way came back with every session that is newer than asked, and the ids of all that exist.
-    mutating func completed(_ readings: [SessionReading], existing: Set<SessionID>) -> Deliveries {
-        guard let read = reading else { return Deliveries() }
-        reading = nil
-        var result = Deliveries()
-        for reading in readings {
-            let session = reading.progress.sessionID
-            guard let from = read.sessions[session], var entry = watched[session] else { continue }
-            let version = reading.progress.version
-            for (watcher, given) in entry.watchers {
-                // A watcher that has no snapshot yet will begin with one that is at least as new or cause a read of its
-                // own; one that began behind this read is owed more than the reading holds, and is stale already.
-                guard let given, given >= from, given < version else { continue }
-                result.deliveries.append((watcher, reading, given))
-                entry.watchers[watcher] = .some(version)
-            }
-            if let known = entry.known, known >= from, known < version { entry.known = version }
-            if entry.pause == .none {
-                entry.pause = .running
-                result.readAfterPause.append(session)
-            } else {
-                entry.pause = .runningWithNews
-            }
-            watched[session] = entry
-        }
-        for session in read.sessions.keys where !existing.contains(session) {
-            result.gone += watchers(of: session)
-        }
-        return result
+    private mutating func link(_ place: Int, to session: SessionID) {
+        var entry = watched[session] ?? Watched()
+        watchers[place].next = entry.first
+        if entry.first >= 0 { watchers[entry.first].previous = place }
+        entry.first = place
+        watched[session] = entry
     }
 
-    /// The read under way failed: what it wanted is still wanted.
-    mutating func failed() {
-        guard let read = reading else { return }
-        reading = nil
-        for session in read.sessions.keys { watched[session]?.isStale = true }
+    /// The watchers of a session.
+    func watchers(of session: SessionID) -> [WatcherID] {
+        var ids: [WatcherID] = []
+        var place = watched[session]?.first ?? -1
+        while place >= 0 {
+            ids.append(id(at: place))
+            place = watchers[place].next
+        }
+        return ids
     }
 }

@@ -1,55 +1,11 @@
 public import Domain
 public import Postgres
 
-/// What one statement says about a user who wants a session: user, session, right and present state together.
-public struct SessionOpening: Sendable {
-    /// Why the user is not let in, or that the user is.
-    public enum Verdict: Sendable, Equatable {
-        /// The user no longer exists, or the sign-in behind the token has ended.
-        case notSignedIn
-        /// The account is inactive.
-        case inactive
-        /// There is no such session.
-        case noSession
-        /// The session is there; whether an action is permitted depends on role and relation.
-        case found(role: Role, relation: Relation)
-    }
-
-    public var verdict: Verdict
-    /// The state as it stands; nil unless the session was found.
-    public var progress: SessionProgress?
-    /// The epoch of rights in the same snapshot: as long as it stays, so does the verdict.
-    public var rightsEpoch: Int64
-}
-
 /// The progress of sessions: `app.session_progress`, `app.session_events`.
 public struct ProgressStore: Sendable {
-    private let pool: PostgresPool
+    let pool: PostgresPool
 
     public init(pool: PostgresPool) { self.pool = pool }
-
-    /// Asks for user, session, right and present state in one statement.
-    public func open(_ session: SessionID, user: UserID, signIn: SignInID) async throws -> SessionOpening {
-        let rows = try await pool.query(
-            "SELECT * FROM app.open_session(\(user), \(signIn), \(session))")
-        guard let row = rows.first else { throw StoreError.noRow }
-        let epoch = try row.decode("rights_epoch", as: Int64.self)
-        guard try row.decode("user_found", as: Bool.self), try row.decode("signed_in", as: Bool.self) else {
-            return SessionOpening(verdict: .notSignedIn, progress: nil, rightsEpoch: epoch)
-        }
-        guard try row.decode("user_active", as: Bool.self) else {
-            return SessionOpening(verdict: .inactive, progress: nil, rightsEpoch: epoch)
-        }
-        guard try row.decode("session_found", as: Bool.self) else {
-            return SessionOpening(verdict: .noSession, progress: nil, rightsEpoch: epoch)
-        }
-        let relation = Relation(
-            isPatient: try row.decode("is_patient", as: Bool.self),
-            isAssigned: try row.decode("is_assigned", as: Bool.self))
-        return SessionOpening(
-            verdict: .found(role: try row.decode("user_role", as: Role.self), relation: relation),
-            progress: try SessionProgress(row), rightsEpoch: epoch)
-    }
 
     /// The transitions of a session after a version, oldest first.
     ///
@@ -75,44 +31,6 @@ public struct ProgressStore: Sendable {
         try await pool.query(
             "SELECT \(unescaped: progressColumns) FROM app.session_progress p WHERE p.session_id = \(session)"
         ).first.map(SessionProgress.init)
-    }
-
-    /// What each session that changed has come to, for sessions with the version that each is known at.
-    ///
-    /// - Returns: The sessions newer than known, each with the transitions since; all that exist; the epoch of rights.
-    ///   All from one snapshot.
-    public func changes(
-        after versions: [SessionID: Int64]
-    ) async throws -> (changed: [(SessionProgress, [StatusTransition])], existing: Set<SessionID>, rightsEpoch: Int64) {
-        let ids = Array(versions.keys)
-        let known = ids.map { versions[$0] ?? 0 }
-        let rows = try await pool.query(
-            """
-            SELECT \(unescaped: progressColumns), r.epoch AS rights_epoch,
-                   e.version AS e_version, e.attempt AS e_attempt, e.status AS e_status, e.progress AS e_progress,
-                   e.message AS e_message, e.error AS e_error, e.at AS e_at
-            FROM app.rights_epoch r
-            LEFT JOIN (
-                unnest(\(ids), \(known)) AS w (id, known)
-                JOIN app.session_progress p ON p.session_id = w.id
-                LEFT JOIN app.session_events e ON e.session_id = w.id AND e.version > w.known AND p.version > w.known
-            ) ON true
-            ORDER BY p.session_id, e.version
-            """)
-        var changed: [(SessionProgress, [StatusTransition])] = []
-        var existing: Set<SessionID> = []
-        var rightsEpoch: Int64 = 0
-        for row in rows {
-            rightsEpoch = try row.decode("rights_epoch", as: Int64.self)
-            guard let session = try row.decode("session_id", as: SessionID?.self) else { continue }
-            let isFirst = existing.insert(session).inserted
-            guard try row.decode("version", as: Int64.self) > versions[session] ?? 0 else { continue }
-            if isFirst { changed.append((try SessionProgress(row), [])) }
-            if try row.decode("e_version", as: Int64?.self) != nil {
-                changed[changed.count - 1].1.append(try StatusTransition(row, prefix: "e_"))
-            }
-        }
-        return (changed, existing, rightsEpoch)
     }
 
     /// Reports progress, held against the state machine.

@@ -12,12 +12,18 @@ public enum Resumption: Equatable, Sendable {
     ///   - presentVersion: The session's version now. An id beyond it counts as none: it may stem from another
     ///     database, and would silence the stream until the version caught up.
     public init(lastEventID text: String?, presentVersion: Int64) {
-        guard let text, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-            let version = Int64(text), version >= 1, version <= presentVersion
-        else {
+        if let version = Self.version(text), version <= presentVersion {
+            self = .after(version)
+        } else {
             self = .fresh
-            return
         }
-        self = .after(version)
+    }
+
+    /// The version that a client names, whether or not there has been such a one; nil when it names none.
+    public static func version(_ text: String?) -> Int64? {
+        guard let text, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let version = Int64(text), version >= 1
+        else { return nil }
+        return version
     }
 }

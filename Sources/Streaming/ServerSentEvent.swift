@@ -35,10 +35,10 @@ public enum ServerSentEvent {
     }
 
     /// The last word to a watcher who lost the right to see the session.
-    public static func revoked(_ session: SessionID) -> [UInt8] { ending("revoked", session) }
+    public static func revoked(_ session: SessionID?) -> [UInt8] { ending("revoked", session) }
 
     /// The last word to a watcher whose access token expired.
-    public static func expired(_ session: SessionID) -> [UInt8] { ending("expired", session) }
+    public static func expired(_ session: SessionID?) -> [UInt8] { ending("expired", session) }
 
     /// Reads from the database fail at present; the stream stays open.
     public static let degraded = Array("event: degraded\ndata: {}\n\n".utf8)
@@ -62,7 +62,8 @@ public enum ServerSentEvent {
         return bytes
     }
 
-    private static func ending(_ name: String, _ session: SessionID) -> [UInt8] {
-        Array("event: \(name)\ndata: {\"session_id\":\"\(session)\"}\n\n".utf8)
+    private static func ending(_ name: String, _ session: SessionID?) -> [UInt8] {
+        let data = session.map { "{\"session_id\":\"\($0)\"}" } ?? "{}"
+        return Array("event: \(name)\ndata: \(data)\n\n".utf8)
     }
 }

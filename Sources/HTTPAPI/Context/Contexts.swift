@@ -11,6 +11,8 @@ struct AppContext: RequestContext {
     ///
     /// The framework would read it back from the logger's metadata, and stop the program where a log handler keeps none.
     let id = UUID().uuidString.lowercased()
+    /// The connection that the request came over.
+    let connection: ClientConnection
     /// What the access token says, if a valid one came with the request.
     var claims: AccessClaims?
     /// A cookie came with an unsafe method and not from a page of ours.
@@ -22,6 +24,7 @@ struct AppContext: RequestContext {
 
     init(source: Source) {
         coreContext = .init(source: source)
+        connection = ClientConnection(channel: source.channel)
         logger[metadataKey: "hb.request.id"] = "\(id)"
     }
 }
@@ -33,11 +36,13 @@ struct AppContext: RequestContext {
 struct TokenContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims
+    let connection: ClientConnection
 
     init(context: AppContext) throws {
         if context.isOriginRefused { throw Problem.originForbidden }
         guard let claims = context.claims else { throw Problem.unauthorized }
         coreContext = context.coreContext
+        connection = context.connection
         self.claims = claims
     }
 }

@@ -93,14 +93,14 @@ struct SessionRoutes: Sendable {
     }
 
     @Sendable private func status(_ request: Request, _ context: TokenContext) async throws -> Response {
-        let opened = try await gate.open(try context.sessionID(), for: context.claims, to: .see)
+        let progress = try await gate.open(try context.sessionID(), for: context.claims, to: .see)
         // The version names the state, and the state is the same for everybody who may see it.
-        let etag = "\"\(opened.progress.version)\""
+        let etag = "\"\(progress.version)\""
         let headers: HTTPFields = [.eTag: etag, .cacheControl: "private, no-cache"]
         if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(etag) {
             return Response(status: .notModified, headers: headers)
         }
-        return JSON.response(raw: ByteBuffer(bytes: json(of: opened.progress)), headers: headers)
+        return JSON.response(raw: ByteBuffer(bytes: json(of: progress)), headers: headers)
     }
 
     @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {

@@ -3,7 +3,7 @@ import Domain
 import Hummingbird
 public import Logging
 import NIOCore
-public import Progress
+import Progress
 public import Recordings
 public import ServiceLifecycle
 public import Store
@@ -17,13 +17,13 @@ public struct HTTPDependencies: Sendable {
     public var recordings: RecordingStore
     public var passwords: Passwords
     public var tokens: AccessTokens
-    public var hub: ProgressHub
+    public var streams: StreamEngine
     /// What keeps the server from being ready, in words for the log; nil when nothing does.
     public var missing: @Sendable () async -> String?
 
     public init(
         users: UserStore, signIns: SignInStore, sessions: SessionStore, progress: ProgressStore,
-        recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens, hub: ProgressHub,
+        recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens, streams: StreamEngine,
         missing: @escaping @Sendable () async -> String?
     ) {
         self.users = users
@@ -33,7 +33,7 @@ public struct HTTPDependencies: Sendable {
         self.recordings = recordings
         self.passwords = passwords
         self.tokens = tokens
-        self.hub = hub
+        self.streams = streams
         self.missing = missing
     }
 }
@@ -92,7 +92,7 @@ public struct HTTPServer: Service {
         ).add(to: &table)
         UploadRoute(
             users: dependencies.users, sessions: dependencies.sessions, progress: dependencies.progress,
-            recordings: dependencies.recordings, hub: dependencies.hub, settings: settings
+            recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings
         ).add(to: &table)
         SessionRoutes(
             gate: gate, sessions: dependencies.sessions, progress: dependencies.progress, users: dependencies.users,
@@ -100,11 +100,7 @@ public struct HTTPServer: Service {
         ).add(to: &table)
         RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
         ReportRoutes(gate: gate, progress: dependencies.progress).add(to: &table)
-        StreamRoute(
-            gate: gate, progress: dependencies.progress, hub: dependencies.hub,
-            admission: StreamAdmission(limit: settings.maximumStreams, limitPerUser: settings.maximumStreamsPerUser),
-            settings: settings
-        ).add(to: &table)
+        StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)
         HealthRoutes(missing: dependencies.missing).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         table.finish()

@@ -11,10 +11,7 @@ import Streaming
 
 /// `GET /api/sessions/{id}/status/stream`: one session's progress as Server-Sent Events.
 struct StreamRoute: Sendable {
-    let gate: SessionGate
-    let progress: ProgressStore
-    let hub: ProgressHub
-    let admission: StreamAdmission
+    let engine: StreamEngine
     let settings: HTTPSettings
 
     func add(to table: inout RouteTable) {
@@ -23,42 +20,37 @@ struct StreamRoute: Sendable {
 
     @Sendable private func open(_ request: Request, _ context: TokenContext) async throws -> Response {
         let session = try context.sessionID()
-        // Watched before its state is read: a change between the two would otherwise reach nobody.
-        let subscription = hub.subscribe(to: session)
-        let opened: SessionGate.Opened
-        let replay: [StatusTransition]
+        let lastEventID = lastEventID(of: request)
+        let opening: SessionOpening
+        let watch: Watch?
         do {
-            opened = try await gate.open(session, for: context.claims, to: .see)
-            let resumption = Resumption(
-                lastEventID: lastEventID(of: request), presentVersion: opened.progress.version)
-            if case .after(let version) = resumption {
-                if opened.progress.status.isFinished, version == opened.progress.version {
-                    // The only answer that stops a native EventSource without an error.
-                    return Response(status: .noContent, headers: [.cacheControl: "no-store"])
-                }
-                replay = try await progress.transitions(of: session, after: version)
-            } else {
-                replay = []
+            // HEAD gets the same head, and nobody to watch.
+            let after = Resumption.version(lastEventID)
+            switch try await engine.hub.open(session, for: context.claims.principal, after: after) {
+            case .refused(let verdict): throw Problem(refusing: verdict)
+            case .turnedAway: return unavailable(context, reason: "too many streams, or shutting down")
+            case .opened(let answer, let place): (opening, watch) = (answer, place)
             }
         } catch let error as PostgresError where error.isTransient {
             // Any status but 200 would stop a native EventSource for good.
             return unavailable(context, reason: "\(error)")
         }
-        subscription.begin(at: opened.progress.version)
-        guard let place = admission.admit(context.claims.user) else {
-            return unavailable(context, reason: "too many streams")
+        guard let progress = opening.progress else { throw Problem.noSession }
+        let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
+        if case .after(let version) = resumption, progress.status.isFinished, version == progress.version {
+            // The only answer that stops a native EventSource without an error.
+            return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
-        let stream = EventStream(
-            subscription: subscription, claims: context.claims, gate: gate, progress: progress, settings: settings,
-            logger: context.logger)
-        return Response(
-            status: .ok, headers: headers,
-            body: ResponseBody { writer in
-                try await withStreamEndingAtClose(of: request, writer: writer) { writer in
-                    try await stream.run(from: opened, replay: replay, writer: &writer)
-                }
-                withExtendedLifetime(place) {}
-            })
+        var events = ServerSentEvent.retry(.seconds(2))
+        let missed = resumption == .fresh ? [] : opening.transitions.filter { $0.version < progress.version }
+        events += WatcherMessage.state(progress, after: missed).bytes
+        guard let watch, request.method != .head else { return response(events) }
+        await context.connection.handOver(
+            StreamHandoff(
+                engine: engine, watch: watch, opening: events,
+                expiresAt: .now + context.claims.expiresAt.duration(since: .now()),
+                livesUntil: .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)))
+        return Response(status: .ok, headers: headers)
     }
 
     private var headers: HTTPFields {
@@ -68,37 +60,19 @@ struct StreamRoute: Sendable {
         ]
     }
 
+    /// A stream that ends with what it begins with.
+    private func response(_ events: [UInt8]) -> Response {
+        Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: events)))
+    }
+
     /// A stream that says that it cannot be served now, and ends: the client comes back by itself.
     private func unavailable(_ context: TokenContext, reason: String) -> Response {
         context.logger.warning("stream turned away", metadata: ["reason": "\(reason)"])
-        let bytes = ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable
-        return Response(
-            status: .ok, headers: headers,
-            body: ResponseBody { writer in
-                try await writer.write(ByteBuffer(bytes: bytes))
-                try await writer.finish(nil)
-            })
+        return response(ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable)
     }
 
     /// Where the client left off: the header wins, since a native EventSource sends it by itself.
     private func lastEventID(of request: Request) -> String? {
         request.headers[.lastEventID] ?? request.uri.queryParameters["last_event_id"].map(String.init)
-    }
-}
-
-/// A time to come back in, spread so that all whose streams end together do not come back together.
-func jitteredRetry() -> Duration { .milliseconds(Int.random(in: 500...5000)) }
-
-/// Runs the body of a stream until it is done or the client has gone.
-private func withStreamEndingAtClose(
-    of request: Request, writer: any ResponseBodyWriter,
-    _ body: @escaping @Sendable (inout any ResponseBodyWriter) async throws -> Void
-) async throws {
-    var writer = writer
-    do {
-        try await request.body.consumeWithCancellationOnInboundClose { _ in try await body(&writer) }
-        try await writer.finish(nil)
-    } catch is CancellationError {
-        // The client has gone, and with it whoever would read an end.
     }
 }

@@ -245,20 +245,22 @@ struct UploadRoute: Sendable {
     /// What has become of the upload into a session; waits a little for one that is at its end, or whose connection has
     /// just broken.
     private func outcome(of session: SessionID) async throws -> FirstUpload {
-        let subscription = hub.subscribe(to: session)
-        guard let present = try await progress.progress(of: session) else { throw Problem.noSession }
-        subscription.begin(at: present.version)
-        var status = present.status
-        let deadline = ContinuousClock.now.advanced(by: Self.patience)
-        while true {
-            if status != .uploading {
-                if let sha256 = try await sessions.upload(session)?.sha256 { return .stored(sha256: sha256) }
-                if status == .failed { return .failed }
+        guard try await progress.progress(of: session) != nil else { throw Problem.noSession }
+        let states = await hub.states(of: session)
+        return try await withThrowingTaskGroup(of: FirstUpload?.self) { group in
+            group.addTask {
+                for await state in states where state.status != .uploading {
+                    if let sha256 = try await sessions.upload(session)?.sha256 { return .stored(sha256: sha256) }
+                    if state.status == .failed { return .failed }
+                }
+                return nil
             }
-            guard let news = await subscription.watcher.next(until: deadline), !news.isClosing, !news.isGone else {
-                return .underWay
+            group.addTask {
+                try? await Task.sleep(for: Self.patience)
+                return nil
             }
-            status = news.latest?.status ?? status
+            defer { group.cancelAll() }
+            return try await group.next().flatMap { $0 } ?? .underWay
         }
     }
 

@@ -1,0 +1,56 @@
+public import CoreMetrics
+public import Logging
+import Polling
+public import Progress
+public import ServiceLifecycle
+import Streaming
+
+/// The hub and the sockets of the open streams, on one thread.
+///
+/// As a service it ends every stream when the server stops; it has to be shut down before the HTTP server is, which would
+/// wait for nothing then.
+public struct StreamEngine: Service {
+    public let hub: ProgressHub
+    let reactor: StreamReactor
+    /// The reactor refers to it weakly.
+    private let events: StreamEvents
+    private let settings: HTTPSettings
+
+    /// - Throws: `PollerError` when the process is out of descriptors or threads.
+    public init(
+        reader: any ProgressReader, settings: HTTPSettings, metrics: any MetricsFactory, logger: Logger
+    ) throws {
+        reactor = try StreamReactor(heartbeatInterval: settings.heartbeatInterval, metrics: metrics, logger: logger)
+        hub = ProgressHub(
+            poller: reactor.poller, reader: reader, sink: StreamSink(reactor: reactor),
+            admission: StreamAdmission(limit: settings.maximumStreams, limitPerUser: settings.maximumStreamsPerUser),
+            pollInterval: settings.updateInterval, metrics: metrics, logger: logger)
+        events = StreamEvents(hub: hub)
+        self.settings = settings
+    }
+
+    public func run() async throws {
+        await reactor.setDelegate(events)
+        try await hub.run()
+        await reactor.shutDown(within: settings.drainTimeout) {
+            Frame(ServerSentEvent.retry(jitteredRetry()), isLast: true)
+        }
+    }
+
+    /// Takes over a connection whose response is the stream of a watcher.
+    ///
+    /// - Parameters:
+    ///   - head: The response's head, as it goes over the wire.
+    ///   - isChunked: The head announces chunks; false for a client of HTTP/1.0.
+    func adopt(_ handoff: StreamHandoff, _ socket: StreamSocket, head: [UInt8], isChunked: Bool) {
+        reactor.poller.execute {
+            reactor.assumeIsolated { reactor in
+                reactor.adopt(
+                    StreamID(handoff.watch.watcher), socket, isChunked: isChunked,
+                    opening: Frame(head: head, payload: handoff.opening, isChunked: isChunked),
+                    expiresAt: handoff.expiresAt, livesUntil: handoff.livesUntil)
+            }
+            handoff.watch.attach()
+        }
+    }
+}

@@ -1,0 +1,55 @@
+import HTTPTypes
+import NIOCore
+import Progress
+import Streaming
+
+/// A stream that is about to leave the framework: its response is due, and its socket goes to the reactor.
+final class StreamHandoff: Sendable {
+    let engine: StreamEngine
+    let watch: Watch
+    /// The events to begin with.
+    let opening: [UInt8]
+    let expiresAt: ContinuousClock.Instant
+    let livesUntil: ContinuousClock.Instant
+
+    init(
+        engine: StreamEngine, watch: Watch, opening: [UInt8], expiresAt: ContinuousClock.Instant,
+        livesUntil: ContinuousClock.Instant
+    ) {
+        self.engine = engine
+        self.watch = watch
+        self.opening = opening
+        self.expiresAt = expiresAt
+        self.livesUntil = livesUntil
+    }
+
+    /// Duplicates the channel's socket and gives it to the reactor.
+    ///
+    /// The channel is then to be closed, which closes its own descriptor and leaves the connection open. To be called on
+    /// the channel's event loop, with nothing of an earlier response left to write.
+    ///
+    /// - Returns: False when the process has no descriptor left.
+    func take(socketOf channel: any Channel, head: HTTPResponse, isChunked: Bool) -> Bool {
+        let socket = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
+            of: NIOBSDSocket.Handle.self
+        ) { StreamSocket(duplicating: $0) }
+        guard let socket = socket ?? nil else { return false }
+        engine.adopt(self, socket, head: head.bytes(isChunked: isChunked), isChunked: isChunked)
+        return true
+    }
+}
+
+extension HTTPResponse {
+    /// The head as it goes over the wire (RFC 9112, 4 and 5).
+    ///
+    /// The framework counts a body that it does not know; that length is left out. Chunks are announced, or else the
+    /// body ends with the connection.
+    fileprivate func bytes(isChunked: Bool) -> [UInt8] {
+        var head = "HTTP/1.1 \(status.code) \(status.reasonPhrase)\r\n"
+        for field in headerFields where field.name != .contentLength {
+            head += "\(field.name.rawName): \(field.value)\r\n"
+        }
+        if isChunked { head += "Transfer-Encoding: chunked\r\n" }
+        return Array((head + "\r\n").utf8)
+    }
+}

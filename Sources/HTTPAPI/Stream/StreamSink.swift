@@ -1,0 +1,91 @@
+import Domain
+import Progress
+import Streaming
+
+/// Puts the hub's messages on the wire: each is encoded once and goes to the sockets of all who are to get it.
+///
+/// Hub and reactor live on one thread, and this stands between them on the same.
+final class StreamSink: WatcherSink {
+    private let reactor: StreamReactor
+
+    init(reactor: StreamReactor) { self.reactor = reactor }
+
+    func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        reactor.assumeIsolated { reactor in
+            delivery.message.isLast
+                ? Self.end(delivery, on: reactor)
+                : Self.send(Frame(delivery.message.bytes), to: delivery.watchers, on: reactor)
+        }
+    }
+
+    private static func send(
+        _ frame: Frame, to watchers: [WatcherID], on reactor: isolated StreamReactor
+    ) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        reactor.send(frame, to: watchers.map(StreamID.init)).compactMap { exception in
+            let watcher = watchers[exception.index]
+            switch exception.outcome {
+            case .sent: return nil
+            case .started: return (watcher, .full)
+            case .refused: return (watcher, .refused)
+            case .gone: return (watcher, .gone)
+            }
+        }
+    }
+
+    private static func end(
+        _ delivery: Delivery, on reactor: isolated StreamReactor
+    ) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        var shared: Frame?
+        return delivery.watchers.compactMap { watcher in
+            // Who is told to come back later is told a time of its own, so that not all come back together.
+            let frame = shared ?? Frame(delivery.message.bytes, isLast: true)
+            if delivery.message != .goodbye { shared = frame }
+            return reactor.end(StreamID(watcher), with: frame) ? nil : (watcher, .gone)
+        }
+    }
+}
+
+/// Tells the hub what happens to the sockets.
+final class StreamEvents: StreamReactorDelegate {
+    private let hub: ProgressHub
+
+    init(hub: ProgressHub) { self.hub = hub }
+
+    func streamDrained(_ id: StreamID) { hub.assumeIsolated { $0.ready(WatcherID(id)) } }
+    func streamExpired(_ id: StreamID) { hub.assumeIsolated { $0.expired(WatcherID(id)) } }
+    func streamOutlived(_ id: StreamID) { hub.assumeIsolated { $0.outlived(WatcherID(id)) } }
+    func streamClosed(_ id: StreamID) { hub.assumeIsolated { $0.closed(WatcherID(id)) } }
+}
+
+// A watcher with a socket is a stream: the one has the name of the other.
+
+extension StreamID {
+    init(_ watcher: WatcherID) { self.init(place: watcher.place, generation: watcher.generation) }
+}
+
+extension WatcherID {
+    init(_ stream: StreamID) { self.init(place: stream.place, generation: stream.generation) }
+}
+
+extension WatcherMessage {
+    /// The message as events.
+    var bytes: [UInt8] {
+        switch self {
+        case .state(let progress, let transitions):
+            var bytes: [UInt8] = []
+            for transition in transitions {
+                bytes += ServerSentEvent.passed(
+                    transition.progress(of: progress.sessionID, createdAt: progress.createdAt))
+            }
+            return bytes + ServerSentEvent.state(progress)
+        case .degraded: return ServerSentEvent.degraded
+        case .recovered: return ServerSentEvent.recovered
+        case .revoked(let session): return ServerSentEvent.revoked(session)
+        case .expired(let session): return ServerSentEvent.expired(session)
+        case .goodbye: return ServerSentEvent.retry(jitteredRetry())
+        }
+    }
+}
+
+/// A time to come back in, spread so that all whose streams end together do not come back together.
+func jitteredRetry() -> Duration { .milliseconds(Int.random(in: 500...5000)) }

@@ -1,0 +1,155 @@
+public import Domain
+import Postgres
+
+/// Somebody who wants to see a session.
+public struct OpeningRequest: Sendable, Equatable {
+    public var principal: Principal
+    public var session: SessionID
+    /// Also the transitions after this version; nil for none.
+    public var after: Int64?
+
+    public init(_ session: SessionID, for principal: Principal, after: Int64? = nil) {
+        self.session = session
+        self.principal = principal
+        self.after = after
+    }
+}
+
+/// What the database says to an ``OpeningRequest``: user, session, right and present state, from one snapshot.
+public struct SessionOpening: Sendable {
+    /// Why the user is not let in, or that the user is.
+    public enum Verdict: Sendable, Equatable {
+        /// The user no longer exists, or the sign-in behind the token has ended.
+        case notSignedIn
+        /// The account is inactive.
+        case inactive
+        /// There is no such session.
+        case noSession
+        /// The session is there; whether an action is permitted depends on role and relation.
+        case found(role: Role, relation: Relation)
+    }
+
+    public var verdict: Verdict
+    /// The state as it stands; nil unless the session was found.
+    public var progress: SessionProgress?
+    /// The transitions that were asked for, up to that state, oldest first.
+    public var transitions: [StatusTransition] = []
+    /// The epoch of rights in the same snapshot: as long as it stays, so does the verdict.
+    public var rightsEpoch: Int64
+
+    public init(
+        verdict: Verdict, progress: SessionProgress?, transitions: [StatusTransition] = [], rightsEpoch: Int64
+    ) {
+        self.verdict = verdict
+        self.progress = progress
+        self.transitions = transitions
+        self.rightsEpoch = rightsEpoch
+    }
+
+    /// Whether an action is permitted.
+    public func permits(_ action: SessionAction) -> Bool {
+        guard case .found(let role, let relation) = verdict else { return false }
+        return Access.permits(action, to: role, as: relation)
+    }
+}
+
+extension ProgressStore {
+    /// At most so many transitions are replayed, the newest: a session that is retried without end has no end of them.
+    static let replayLimit = 1000
+
+    /// Asks for user, session, right and present state in one statement.
+    public func open(_ session: SessionID, for principal: Principal) async throws -> SessionOpening {
+        guard let opening = try await open([OpeningRequest(session, for: principal)]).first else {
+            throw StoreError.noRow
+        }
+        return opening
+    }
+
+    /// Asks the same for many at once.
+    ///
+    /// - Returns: An answer for each request, in order, all from one snapshot.
+    public func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
+        let rows = try await pool.query(
+            """
+            SELECT * FROM app.open_sessions(
+                \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)))
+            ORDER BY ordinal
+            """)
+        guard rows.count == requests.count else { throw StoreError.noRow }
+        var openings = try rows.map(SessionOpening.init)
+        // What is asked for is history, which nobody changes: it may come from a later snapshot.
+        let wanted = requests.indices.filter { index in
+            guard let after = requests[index].after, let version = openings[index].progress?.version else {
+                return false
+            }
+            return after < version
+        }
+        guard !wanted.isEmpty else { return openings }
+        let transitions = try await transitions(after: wanted.map { (requests[$0].session, requests[$0].after ?? 0) })
+        for (index, found) in zip(wanted, transitions) {
+            let version = openings[index].progress?.version ?? 0
+            openings[index].transitions = found.filter { $0.version <= version }
+        }
+        return openings
+    }
+
+    /// Of those who watch, those who may not any more.
+    ///
+    /// - Returns: Their positions in the list, and the epoch of rights in the same snapshot.
+    public func lostRights(
+        among requests: [(session: SessionID, principal: Principal)]
+    ) async throws -> (lost: Set<Int>, rightsEpoch: Int64) {
+        let rows = try await pool.query(
+            """
+            SELECT max(rights_epoch) AS rights_epoch,
+                   coalesce(array_agg(ordinal) FILTER (WHERE NOT may_see), '{}') AS lost
+            FROM app.open_sessions(
+                \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)))
+            """)
+        guard let row = rows.first else { throw StoreError.noRow }
+        let lost = try row.decode("lost", as: [Int64].self)
+        return (Set(lost.map { Int($0) - 1 }), try row.decode("rights_epoch", as: Int64.self))
+    }
+
+    /// The transitions of several sessions after a version each, oldest first.
+    private func transitions(after versions: [(SessionID, Int64)]) async throws -> [[StatusTransition]] {
+        let rows = try await pool.query(
+            """
+            SELECT w.ordinal, e.version, e.attempt, e.status, e.progress, e.message, e.error, e.at
+            FROM unnest(\(versions.map(\.0)), \(versions.map(\.1))) WITH ORDINALITY AS w (id, known, ordinal)
+            CROSS JOIN LATERAL (
+                SELECT * FROM app.session_events e WHERE e.session_id = w.id AND e.version > w.known
+                ORDER BY e.version DESC LIMIT \(Self.replayLimit)) AS e
+            ORDER BY w.ordinal, e.version
+            """)
+        var found = [[StatusTransition]](repeating: [], count: versions.count)
+        for row in rows {
+            found[Int(try row.decode("ordinal", as: Int64.self)) - 1].append(try StatusTransition(row))
+        }
+        return found
+    }
+}
+
+extension SessionOpening {
+    fileprivate init(_ row: PostgresRow) throws {
+        let epoch = try row.decode("rights_epoch", as: Int64.self)
+        guard try row.decode("user_found", as: Bool.self), try row.decode("signed_in", as: Bool.self) else {
+            self.init(verdict: .notSignedIn, progress: nil, rightsEpoch: epoch)
+            return
+        }
+        guard try row.decode("user_active", as: Bool.self) else {
+            self.init(verdict: .inactive, progress: nil, rightsEpoch: epoch)
+            return
+        }
+        guard try row.decode("session_found", as: Bool.self) else {
+            self.init(verdict: .noSession, progress: nil, rightsEpoch: epoch)
+            return
+        }
+        let relation = Relation(
+            isPatient: try row.decode("is_patient", as: Bool.self),
+            isAssigned: try row.decode("is_assigned", as: Bool.self))
+        self.init(
+            verdict: .found(role: try row.decode("user_role", as: Role.self), relation: relation),
+            progress: try SessionProgress(row), rightsEpoch: epoch)
+    }
+}

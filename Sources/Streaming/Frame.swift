@@ -1,0 +1,44 @@
+/// Bytes of a response's body that are written whole or not at all: one chunk, encoded once and shared by every stream
+/// that it goes to.
+///
+/// RFC 9112, 7.1: a chunk is its size in hexadecimal, CRLF, the data, CRLF; a chunk of size zero ends the body.
+public final class Frame: Sendable {
+    let bytes: [UInt8]
+    /// The payload alone, for clients of HTTP/1.0, which know no chunks and read until the connection ends.
+    let payload: Range<Int>
+
+    /// Wraps a payload into a chunk.
+    ///
+    /// - Parameters:
+    ///   - payload: At least one byte; an empty chunk would end the body.
+    ///   - isLast: The body ends with it.
+    public init(_ payload: [UInt8], isLast: Bool = false) {
+        precondition(!payload.isEmpty, "an empty chunk ends the body")
+        var bytes = Self.chunk(payload.count)
+        let start = bytes.count
+        bytes += payload
+        self.payload = start..<bytes.count
+        bytes += Self.lineEnd
+        if isLast { bytes += Self.end }
+        self.bytes = bytes
+    }
+
+    /// Wraps a response's head and the first payload after it, which go out in one write.
+    ///
+    /// - Parameter isChunked: The head says `Transfer-Encoding: chunked`.
+    public init(head: [UInt8], payload: [UInt8], isChunked: Bool) {
+        var bytes = head
+        if isChunked { bytes += Self.chunk(payload.count) }
+        bytes += payload
+        if isChunked { bytes += Self.lineEnd }
+        self.bytes = bytes
+        self.payload = bytes.indices
+    }
+
+    private static let lineEnd = Array("\r\n".utf8)
+    private static let end = Array("0\r\n\r\n".utf8)
+
+    private static func chunk(_ size: Int) -> [UInt8] {
+        Array(String(size, radix: 16).utf8) + lineEnd
+    }
+}

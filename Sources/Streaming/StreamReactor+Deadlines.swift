@@ -1,0 +1,78 @@
+import Polling
+
+extension StreamReactor {
+    /// Sees to it that a stream is looked at when it is next due.
+    ///
+    /// Nothing is done when it is looked at earlier anyway.
+    func schedule(_ place: Int) {
+        let due = nextDue(slots[place])
+        guard due < slots[place].scheduledFor else { return }
+        slots[place].scheduledFor = due
+        deadlines.insert(UInt32(place), due: due)
+        arm()
+    }
+
+    private func nextDue(_ slot: StreamSlot) -> Int64 {
+        switch slot.phase {
+        case .free: .max
+        case .lingering: slot.waitingSince + Self.lingering
+        case .ending: slot.waitingSince + Self.patience
+        case .open:
+            min(
+                slot.expiresAt, slot.livesUntil,
+                slot.isBlocked ? slot.waitingSince + Self.patience : slot.lastWrite + heartbeatInterval)
+        }
+    }
+
+    /// Sets the one timer to the earliest deadline.
+    private func arm() {
+        guard let next = deadlines.next else { return }
+        // On the grid, at or after the deadline; short intervals are taken as they are.
+        let due = heartbeatInterval < 1000 ? next : (next + Self.grid - 1) / Self.grid * Self.grid
+        if let timer {
+            if timer.due <= due { return }
+            poller.cancelDeadline(timer.id)
+        }
+        let id = poller.schedule(at: moment(due)) { [weak self] in self?.assumeIsolated { $0.deadlineCame() } }
+        timer = (id, due)
+    }
+
+    private func deadlineCame() {
+        timer = nil
+        let now = now()
+        while let (place, due) = deadlines.popDue(now: now) {
+            let place = Int(place)
+            guard slots[place].scheduledFor == due else { continue }
+            slots[place].scheduledFor = .max
+            look(at: place, now: now)
+            if slots[place].phase != .free { schedule(place) }
+        }
+        arm()
+        trimAfterBurst()
+    }
+
+    /// Does what is due for one stream.
+    private func look(at place: Int, now: Int64) {
+        let slot = slots[place]
+        switch slot.phase {
+        case .free: return
+        case .lingering:
+            if now >= slot.waitingSince + Self.lingering { closeAndTell(place, .ended) }
+        case .ending:
+            if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
+        case .open:
+            if now >= slot.expiresAt {
+                slots[place].expiresAt = .max
+                delegate?.streamExpired(id(at: place))
+            } else if now >= slot.livesUntil {
+                slots[place].livesUntil = .max
+                delegate?.streamOutlived(id(at: place))
+            } else if slot.isBlocked {
+                if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
+            } else if now >= slot.lastWrite + heartbeatInterval {
+                metrics.heartbeat()
+                if start(heartbeat, at: place, now: now) == .gone { closeAndTell(place, .broken) }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import Glibc
+import Polling
+
+extension StreamReactor {
+    /// Begins to write a frame to a stream that has none unfinished.
+    ///
+    /// - Returns: `gone` when the connection is broken; the caller closes the stream.
+    func start(_ frame: Frame, at place: Int, now: Int64) -> SendOutcome {
+        let range = slots[place].isChunked ? frame.bytes.indices : frame.payload
+        switch write(frame, range, to: slots[place].descriptor) {
+        case range.count:
+            slots[place].lastWrite = now
+            slots[place].framesSent += 1
+            metrics.frameSent()
+            return .sent
+        case 0:
+            block(place, now: now)
+            return .refused
+        case let count? where count > 0:
+            slots[place].lastWrite = now
+            slots[place].unfinished = frame
+            slots[place].offset = UInt32(range.lowerBound + count)
+            block(place, now: now)
+            return .started
+        default: return .gone
+        }
+    }
+
+    /// Goes on with a stream as far as its socket has room: the unfinished frame, the last one, the end.
+    func advance(_ place: Int, now: Int64) {
+        guard finishFrame(place, now: now) else { return }
+        let phase = slots[place].phase
+        if phase == .ending { return writeLast(place, now: now) }
+        guard slots[place].isBlocked else { return }
+        slots[place].isBlocked = false
+        watch(place, for: .read)
+        schedule(place)
+        delegate?.streamDrained(id(at: place))
+    }
+
+    /// Writes what is left of the unfinished frame.
+    ///
+    /// - Returns: Whether nothing of it is left.
+    private func finishFrame(_ place: Int, now: Int64) -> Bool {
+        guard let frame = slots[place].unfinished else { return true }
+        let end = slots[place].isChunked ? frame.bytes.count : frame.payload.upperBound
+        let offset = Int(slots[place].offset)
+        guard let count = write(frame, offset..<end, to: slots[place].descriptor) else {
+            closeAndTell(place, .broken)
+            return false
+        }
+        if count > 0 {
+            slots[place].lastWrite = now
+            slots[place].waitingSince = now
+        }
+        guard offset + count == end else {
+            slots[place].offset = UInt32(offset + count)
+            block(place, now: slots[place].waitingSince)
+            return false
+        }
+        slots[place].unfinished = nil
+        slots[place].offset = 0
+        slots[place].framesSent += 1
+        metrics.frameSent()
+        return true
+    }
+
+    private func writeLast(_ place: Int, now: Int64) {
+        if let last = slots[place].last {
+            switch start(last, at: place, now: now) {
+            case .sent: slots[place].last = nil
+            case .started:
+                slots[place].last = nil
+                return
+            case .refused: return
+            case .gone: return closeAndTell(place, .broken)
+            }
+        }
+        slots[place].phase = .lingering
+        slots[place].isBlocked = false
+        slots[place].waitingSince = now
+        watch(place, for: .read)
+        shutdown(slots[place].descriptor, CInt(SHUT_WR))
+        schedule(place)
+    }
+
+    private func block(_ place: Int, now: Int64) {
+        guard !slots[place].isBlocked else { return }
+        slots[place].isBlocked = true
+        slots[place].waitingSince = now
+        metrics.blocked()
+        watch(place, for: [.read, .write])
+        schedule(place)
+    }
+
+    private func watch(_ place: Int, for interest: PollInterest) {
+        // It fails only for a descriptor that is not watched, and then nothing comes of the stream any more but its
+        // deadline.
+        try? poller.setInterest(interest, of: slots[place].descriptor)
+    }
+
+    /// Writes bytes of a frame to a socket.
+    ///
+    /// - Returns: How many the kernel took, 0 when it has no room; nil when the connection is broken.
+    private func write(_ frame: Frame, _ range: Range<Int>, to descriptor: CInt) -> Int? {
+        unsafe frame.bytes.withUnsafeBytes { bytes in
+            // A client that is gone is an error here, not a SIGPIPE for the process.
+            let flags = CInt(MSG_NOSIGNAL | MSG_DONTWAIT)
+            let count = unsafe Glibc.send(descriptor, bytes.baseAddress! + range.lowerBound, range.count, flags)
+            if count >= 0 { return count }
+            return errno == EAGAIN || errno == EINTR ? 0 : nil
+        }
+    }
+}

@@ -1,0 +1,295 @@
+import CMemory
+public import CoreMetrics
+import Glibc
+public import Logging
+public import Polling
+
+/// Whoever decides what streams are told.
+///
+/// Called on the reactor's thread, and never from within a call to the reactor.
+public protocol StreamReactorDelegate: AnyObject, Sendable {
+    /// There is room again: the stream takes frames.
+    func streamDrained(_ id: StreamID)
+    /// The stream's token has expired; the answer is ``StreamReactor/end(_:with:)``.
+    func streamExpired(_ id: StreamID)
+    /// The stream has lived as long as one may; the answer is ``StreamReactor/end(_:with:)``.
+    func streamOutlived(_ id: StreamID)
+    /// The stream is over and its place free.
+    func streamClosed(_ id: StreamID)
+}
+
+/// Owns the sockets of all open streams and writes to them, on one thread.
+///
+/// It takes over sockets whose response is due, and from then on nobody else touches them. A stream costs a slot in a
+/// table, a deadline, and an entry with the poller: no task, no buffer. What clients send is read and dropped.
+///
+/// Each descriptor has one owner, the slot that its stream has in the table. A ``StreamID`` names the slot and the
+/// generation of its stream, so that a frame can reach no other stream that got the slot or the descriptor's number
+/// later.
+public actor StreamReactor: PollHandler {
+    /// How long a client may leave everything unacknowledged, or an unfinished frame unmoved, before it is closed.
+    static let patience: Int64 = 60_000
+    /// How long a client is given to read the end.
+    static let lingering: Int64 = 1000
+    /// Wake-ups are put on a grid of so many milliseconds, so that thousands of heartbeats share a few.
+    static let grid: Int64 = 20
+    /// What the kernel may hold back for one stream, in bytes; without a bound it keeps a backlog of megabytes for a slow
+    /// reader, who then gets old news.
+    static let sendBuffer: CInt = 32 * 1024
+
+    public nonisolated let poller: Poller
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe poller.asUnownedSerialExecutor() }
+
+    let heartbeatInterval: Int64
+    let heartbeat = Frame(ServerSentEvent.heartbeat)
+    let metrics: StreamMetrics
+    private let logger: Logger
+    private let beginning = ContinuousClock.now
+    weak var delegate: (any StreamReactorDelegate)?
+
+    var slots: [StreamSlot] = []
+    /// The place of each descriptor's stream, by the descriptor's number.
+    private var placeOf: [UInt32] = []
+    var deadlines = StreamDeadlines()
+    var timer: (id: DeadlineID, due: Int64)?
+    /// Streams that have a descriptor.
+    private(set) var streamCount = 0
+    /// Set once the server stops: the frame to end every stream with.
+    private var farewell: (@Sendable () -> Frame)?
+    private var emptyWaiter: CheckedContinuation<Void, Never>?
+    private var adoptedSinceTrim = 0
+
+    /// Makes a reactor; its thread begins at once.
+    ///
+    /// - Parameter heartbeatInterval: How long a stream may be silent.
+    /// - Throws: `PollerError` when the process is out of descriptors or threads.
+    public init(heartbeatInterval: Duration, metrics: any MetricsFactory, logger: Logger) throws {
+        poller = try Poller(name: "sse-reactor")
+        self.heartbeatInterval = max(1, Self.milliseconds(heartbeatInterval))
+        self.metrics = StreamMetrics(factory: metrics)
+        self.logger = logger
+    }
+
+    deinit { poller.stop() }
+
+    /// Says whom to tell; to be called before the first stream is adopted.
+    public func setDelegate(_ delegate: any StreamReactorDelegate) { self.delegate = delegate }
+
+    // MARK: - Streams
+
+    /// Takes over a socket whose response is due, and writes its head and first payload.
+    ///
+    /// - Parameters:
+    ///   - id: A name that no open stream has.
+    ///   - isChunked: False for a client of HTTP/1.0, which gets the payloads alone.
+    ///   - opening: The head and the first payload.
+    ///   - expiresAt, livesUntil: When the delegate is asked to end it.
+    public func adopt(
+        _ id: StreamID, _ socket: StreamSocket, isChunked: Bool, opening: Frame,
+        expiresAt: ContinuousClock.Instant, livesUntil: ContinuousClock.Instant
+    ) {
+        let now = now()
+        let place = Int(id.place)
+        if place >= slots.count {
+            slots.append(contentsOf: repeatElement(StreamSlot(), count: place + 1 - slots.count))
+        }
+        precondition(slots[place].phase == .free, "a stream has this place already")
+        let descriptor = socket.take()
+        prepare(descriptor)
+        var slot = StreamSlot()
+        slot.descriptor = descriptor
+        slot.generation = id.generation
+        slot.phase = .open
+        slot.isChunked = isChunked
+        slot.openedAt = now
+        slot.lastWrite = now
+        slot.expiresAt = milliseconds(expiresAt)
+        slot.livesUntil = milliseconds(livesUntil)
+        slots[place] = slot
+        streamCount += 1
+        adoptedSinceTrim += 1
+        metrics.opened()
+        setPlace(id.place, of: descriptor)
+        do {
+            try poller.watch(descriptor, for: .read, handler: self)
+        } catch {
+            logger.error("cannot watch a stream's socket", metadata: ["error": "\(error)"])
+            return closeAndTell(place, .broken)
+        }
+        switch start(opening, at: place, now: now) {
+        case .sent, .started: break
+        case .refused: slots[place].unfinished = opening
+        case .gone: return closeAndTell(place, .broken)
+        }
+        schedule(place)
+        if let farewell { end(id, with: farewell()) }
+    }
+
+    /// Sends a frame to many streams.
+    ///
+    /// - Returns: What became of it where it was not sent whole, by the position in the list.
+    public func send(_ frame: Frame, to ids: [StreamID]) -> [(index: Int, outcome: SendOutcome)] {
+        let now = now()
+        var exceptions: [(index: Int, outcome: SendOutcome)] = []
+        for (index, id) in ids.enumerated() {
+            let outcome = send(frame, to: id, now: now)
+            if outcome != .sent { exceptions.append((index, outcome)) }
+        }
+        return exceptions
+    }
+
+    private func send(_ frame: Frame, to id: StreamID, now: Int64) -> SendOutcome {
+        guard let place = place(of: id), slots[place].phase == .open else { return .gone }
+        if slots[place].isBlocked { return .refused }
+        let outcome = start(frame, at: place, now: now)
+        if outcome == .gone { close(place, .broken) }
+        return outcome
+    }
+
+    /// Ends a stream: what is unfinished is finished, then this frame goes out, and nothing after it.
+    ///
+    /// - Parameter frame: A frame whose `isLast` was set.
+    /// - Returns: False when the stream is over; otherwise the delegate is told when it is.
+    @discardableResult
+    public func end(_ id: StreamID, with frame: Frame) -> Bool {
+        guard let place = place(of: id) else { return false }
+        guard slots[place].phase == .open else { return true }
+        slots[place].phase = .ending
+        slots[place].last = frame
+        if !slots[place].isBlocked { advance(place, now: now()) } else { schedule(place) }
+        return true
+    }
+
+    /// Ends every stream, those that come later too, and waits until none is left.
+    ///
+    /// - Parameters:
+    ///   - limit: After this long, streams whose clients do not read are closed as they are.
+    ///   - frame: Makes the frame to end a stream with.
+    public func shutDown(within limit: Duration, with frame: @escaping @Sendable () -> Frame) async {
+        farewell = frame
+        for place in slots.indices where slots[place].phase == .open {
+            end(StreamID(place: UInt32(place), generation: slots[place].generation), with: frame())
+        }
+        guard streamCount > 0 else { return }
+        let deadline = poller.schedule(at: .now + limit) { [weak self] in
+            self?.assumeIsolated { $0.closeTheRest() }
+        }
+        await withCheckedContinuation { emptyWaiter = $0 }
+        poller.cancelDeadline(deadline)
+    }
+
+    private func closeTheRest() {
+        for place in slots.indices where slots[place].phase != .free { closeAndTell(place, .shutdown) }
+    }
+
+    // MARK: - Places
+
+    /// The index of a stream's slot; nil when it is over.
+    func place(of id: StreamID) -> Int? {
+        let place = Int(id.place)
+        guard place < slots.count, slots[place].generation == id.generation, slots[place].phase != .free
+        else { return nil }
+        return place
+    }
+
+    func id(at place: Int) -> StreamID { StreamID(place: UInt32(place), generation: slots[place].generation) }
+
+    private func setPlace(_ place: UInt32, of descriptor: CInt) {
+        let index = Int(descriptor)
+        if index >= placeOf.count {
+            placeOf.append(contentsOf: repeatElement(.max, count: max(64, index + 1 - placeOf.count)))
+        }
+        placeOf[index] = place
+    }
+
+    private func prepare(_ descriptor: CInt) {
+        setOption(descriptor, SOL_SOCKET, SO_SNDBUF, Self.sendBuffer)
+        // An event is a small packet that nothing follows: Nagle's algorithm would keep it back.
+        setOption(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+
+    /// Frees a place, and the descriptor with it.
+    func close(_ place: Int, _ reason: StreamEnd) {
+        let slot = slots[place]
+        guard slot.phase != .free else { return }
+        poller.unwatch(slot.descriptor)
+        Glibc.close(slot.descriptor)
+        var free = StreamSlot()
+        free.generation = slot.generation
+        slots[place] = free
+        streamCount -= 1
+        metrics.ended(reason)
+        logger.info(
+            "stream ended",
+            metadata: [
+                "reason": "\(reason.rawValue)", "ms": "\(now() - slot.openedAt)", "frames": "\(slot.framesSent)",
+            ])
+        if streamCount == 0 {
+            emptyWaiter?.resume()
+            emptyWaiter = nil
+        }
+    }
+
+    func closeAndTell(_ place: Int, _ reason: StreamEnd) {
+        let id = id(at: place)
+        close(place, reason)
+        delegate?.streamClosed(id)
+    }
+
+    // MARK: - Readiness
+
+    public nonisolated func pollerReady(_ descriptor: CInt, _ readiness: PollReadiness) {
+        assumeIsolated { $0.ready(descriptor, readiness) }
+    }
+
+    private func ready(_ descriptor: CInt, _ readiness: PollReadiness) {
+        let place = Int(placeOf[Int(descriptor)])
+        guard slots[place].descriptor == descriptor else { return }
+        if readiness.contains(.readable), let reason = drop(descriptor) {
+            return closeAndTell(place, slots[place].phase == .lingering ? .ended : reason)
+        }
+        if readiness.contains(.writable), slots[place].isBlocked { advance(place, now: now()) }
+    }
+
+    /// Reads and drops what a client sends.
+    ///
+    /// - Returns: Why the stream is over, if it is.
+    private func drop(_ descriptor: CInt) -> StreamEnd? {
+        unsafe withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { scratch in
+            // A client that sends without end gets its turn like the others.
+            for _ in 0..<16 {
+                let count = unsafe recv(descriptor, scratch.baseAddress, scratch.count, CInt(MSG_DONTWAIT))
+                if count == 0 { return .clientClosed }
+                if count < 0 { return errno == EAGAIN || errno == EINTR ? nil : .broken }
+            }
+            return nil
+        }
+    }
+
+    // MARK: - Time
+
+    func now() -> Int64 { milliseconds(.now) }
+
+    private func milliseconds(_ moment: ContinuousClock.Instant) -> Int64 { Self.milliseconds(moment - beginning) }
+
+    static func milliseconds(_ duration: Duration) -> Int64 {
+        let (seconds, attoseconds) = duration.components
+        return seconds.multipliedReportingOverflow(by: 1000).overflow
+            ? .max : seconds * 1000 + attoseconds / 1_000_000_000_000_000
+    }
+
+    func moment(_ milliseconds: Int64) -> ContinuousClock.Instant { beginning + .milliseconds(milliseconds) }
+
+    /// Gives back the memory that opening many streams has taken for their requests.
+    func trimAfterBurst() {
+        guard adoptedSinceTrim >= 500 else { return adoptedSinceTrim = 0 }
+        adoptedSinceTrim = 0
+        // Not structured: it takes milliseconds that no stream should wait for, and nobody waits for its end.
+        Task.detached { cmemory_trim() }
+    }
+}
+
+private func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {
+    var value = value
+    _ = unsafe setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<CInt>.size))
+}

@@ -1,0 +1,81 @@
+/// Names one stream for as long as the process runs: its place, and which of the streams that had this place it is.
+public struct StreamID: Hashable, Sendable {
+    public let place: UInt32
+    public let generation: UInt32
+
+    public init(place: UInt32, generation: UInt32) {
+        self.place = place
+        self.generation = generation
+    }
+}
+
+/// Why a stream is over.
+public enum StreamEnd: String, Sendable {
+    /// The server wrote the end, and the client has read it or was given the time to.
+    case ended
+    /// The client has closed the connection, or its half of it.
+    case clientClosed = "client_closed"
+    /// The connection broke.
+    case broken
+    /// The client has acknowledged nothing for too long.
+    case stalled
+    /// The server stops, and could not wait any longer.
+    case shutdown
+}
+
+/// What became of a frame that was to be sent.
+public enum SendOutcome: Sendable, Equatable {
+    /// It is with the kernel, whole.
+    case sent
+    /// Its beginning is with the kernel; the rest follows, and until then the stream takes no other frame.
+    case started
+    /// The stream has no room at present, and nothing of the frame was taken.
+    case refused
+    /// There is no such stream any more.
+    case gone
+}
+
+/// One stream in the reactor's table.
+///
+/// At most one frame is unfinished at any time: what a slow client misses is not kept here but read again when there
+/// is room.
+struct StreamSlot {
+    enum Phase: UInt8 {
+        /// No stream has this place.
+        case free
+        /// Frames are taken; goes to ``ending`` or ``free``.
+        case open
+        /// The last frame is being written; goes to ``lingering`` or ``free``.
+        case ending
+        /// Everything is written, and our half of the connection is shut: the client gets the time to read it.
+        ///
+        /// RFC 9112, 9.6: a server that closes with unread input risks a reset that destroys what it sent, so it closes
+        /// its half and "continues to read from the connection until it receives a corresponding close". Goes to
+        /// ``free``.
+        case lingering
+    }
+
+    var descriptor: CInt = -1
+    var generation: UInt32 = 0
+    var phase = Phase.free
+    var isChunked = true
+    /// The socket has no room.
+    var isBlocked = false
+    /// What is left of a frame, from ``offset`` on.
+    var unfinished: Frame?
+    /// The frame to end with, once the unfinished one is out.
+    var last: Frame?
+    var offset: UInt32 = 0
+    var framesSent: UInt32 = 0
+
+    // Moments in milliseconds since the reactor began.
+    var openedAt: Int64 = 0
+    /// When something was last written: heartbeats count from here.
+    var lastWrite: Int64 = 0
+    /// Since when the socket has had no room, or what is left to write has not moved, or the client lingers.
+    var waitingSince: Int64 = 0
+    var expiresAt: Int64 = .max
+    var livesUntil: Int64 = .max
+    /// The deadline in the heap that counts; others that name this place are out of date.
+    var scheduledFor: Int64 = .max
+}
