@@ -9,10 +9,11 @@ SHELL := /bin/bash
 # What it takes to build; and to run everything on one machine, or to test it.
 BUILD_PACKAGES := libpq-dev pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
+TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate packages-build packages-run
+.PHONY: help run test lint format migrate packages-build packages-run packages-test
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ run: packages-run ## Build, then run everything on this machine: PostgreSQL, dem
 	swift build -c release --product therapybridge
 	exec .build/release/therapybridge dev
 
-test: packages-run ## Run every test, on a PostgreSQL of their own
+test: packages-test ## Run every test, on a PostgreSQL of their own
 	swift test
 
 lint: ## Check the format of the sources
@@ -53,3 +54,5 @@ packages-build:
 	$(call install,$(BUILD_PACKAGES))
 packages-run:
 	$(call install,$(RUN_PACKAGES))
+packages-test:
+	$(call install,$(TEST_PACKAGES))

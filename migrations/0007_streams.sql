@@ -1,4 +1,5 @@
--- What opening thousands of streams at once takes: the question of app.open_session for many askers in one statement.
+-- What streams take: the question of app.open_session for many askers in one statement, and for the stream of all
+-- sessions the caseload of a user, and what has been committed since a snapshot.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -51,6 +52,104 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp 
     FROM open_sessions(ARRAY[$1], ARRAY[$2], ARRAY[$3]) AS o
 $$;
 
+-- A position in the stream of all sessions is a snapshot of transactions. What is committed after it is exactly what it
+-- does not show, however late a transaction that took its number early commits: no sequence or clock could say that.
+-- Rows from before this migration have no transaction, and are older than any position. (The default comes after the
+-- column, so that no row has to be rewritten.)
+ALTER TABLE app.session_events ADD COLUMN xid xid8;
+ALTER TABLE app.session_events ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+CREATE INDEX session_events_xid_idx ON app.session_events (xid);
+COMMENT ON COLUMN app.session_events.xid IS 'The transaction that made the transition';
+
+CREATE TABLE app.deleted_sessions (
+    session_id uuid PRIMARY KEY,
+    patient_id uuid NOT NULL,
+    xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    deleted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX deleted_sessions_xid_idx ON app.deleted_sessions (xid);
+COMMENT ON TABLE app.deleted_sessions IS
+    'Whose session was deleted, for the streams of all sessions; a row is of no use after the longest life of a stream';
+
+CREATE FUNCTION app.note_deletion() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO deleted_sessions (session_id, patient_id) VALUES (OLD.id, OLD.patient_id)
+    ON CONFLICT (session_id) DO UPDATE
+        SET patient_id = excluded.patient_id, xid = excluded.xid, deleted_at = excluded.deleted_at;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
+    FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
+
+CREATE FUNCTION app.forget_deletions(age interval) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    WITH forgotten AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
+    SELECT count(*) FROM forgotten
+$$;
+
+CREATE FUNCTION app.open_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
+RETURNS TABLE (
+    user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
+    rights_epoch bigint, snapshot text,
+    patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
+    estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
+-- Stable: each statement inside sees the snapshot of the one outside.
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    who users;
+    is_in boolean;
+BEGIN
+    SELECT e.epoch INTO rights_epoch FROM rights_epoch e;
+    snapshot := pg_current_snapshot()::text;
+    SELECT u.* INTO who FROM users u WHERE u.id = $1;
+    user_found := who.id IS NOT NULL;
+    user_active := coalesce(who.is_active, false);
+    user_role := who.role;
+    signed_in := EXISTS (SELECT FROM auth_sessions s
+                         WHERE s.id = $2 AND s.user_id = who.id
+                           AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
+    is_in := user_active AND signed_in;
+    -- Null: everybody's.
+    patient_ids := CASE
+        WHEN is_in AND user_role = 'admin' THEN NULL
+        WHEN is_in AND user_role = 'patient' THEN ARRAY[who.id]
+        WHEN is_in AND user_role = 'therapist' THEN ARRAY(
+            SELECT a.patient_id FROM therapist_patients a WHERE a.therapist_id = who.id AND a.is_active)
+        ELSE '{}' END;
+    RETURN NEXT;
+    IF NOT is_in THEN
+        RETURN;
+    END IF;
+    IF patient_ids IS NULL THEN
+        RETURN QUERY
+            SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
+                   t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+                   p.version, p.attempt, p.created_at, p.updated_at
+            FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
+            WHERE p.status <> 'processed'
+            ORDER BY p.created_at, p.session_id;
+    ELSE
+        -- Of a patient who has come since, also what is done: whoever follows has not seen it listed.
+        RETURN QUERY
+            SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
+                   t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+                   p.version, p.attempt, p.created_at, p.updated_at
+            FROM unnest(patient_ids) AS w (id)
+            JOIN therapy_sessions t ON t.patient_id = w.id
+            JOIN session_progress p ON p.session_id = t.id
+            WHERE p.status <> 'processed' OR NOT w.id = ANY ($3)
+            ORDER BY p.created_at, p.session_id;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.open_caseload IS
+    'The user and the sign-in, whose sessions the user may see, and those that are not done. The first row has no session';
+
+GRANT SELECT ON app.deleted_sessions TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.open_caseload, app.forget_deletions TO therapybridge_server;
 GRANT EXECUTE ON FUNCTION app.open_sessions TO therapybridge_server;
 
 INSERT INTO app.schema_migrations (version, name) VALUES (7, 'streams');

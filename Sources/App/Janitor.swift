@@ -27,6 +27,9 @@ struct Janitor: Service {
         }
     }
 
+    /// How long a deletion is told to streams that come back; longer than any of them lives.
+    private static let memory = Duration.seconds(86_400)
+
     /// Removes one file; one that cannot be removed does not keep the others.
     private func discard(_ key: String) async throws {
         do {
@@ -43,6 +46,7 @@ struct Janitor: Service {
             let partial = try await recordings.removeAbandoned()
             let discarded = try await sessions.discardedRecordings()
             for key in discarded { try await discard(key) }
+            _ = try await progress.forgetDeletions(olderThan: Self.memory)
             guard uploads + partial + discarded.count > 0 else { return }
             logger.notice(
                 "cleared up",

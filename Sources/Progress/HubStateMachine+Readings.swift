@@ -14,6 +14,7 @@ extension HubStateMachine {
     ///
     /// A hint may lie, so it can only cause a read. One that names a version already known adds nothing.
     mutating func hint(_ session: SessionID, version: Int64) {
+        feedHint(session, version: version)
         if let found = unannounced[session], version >= found { unannounced[session] = nil }
         guard let known = watched[session]?.known, version == 0 || version > known else { return }
         enqueue(session, .hints)
@@ -22,6 +23,7 @@ extension HubStateMachine {
     /// Hints may have been lost: read everything.
     mutating func resync() {
         for session in watched.keys { enqueue(session, .hints) }
+        feedResync()
         isEpochWanted = true
     }
 
@@ -32,6 +34,7 @@ extension HubStateMachine {
     mutating func poll() -> Int {
         defer { unannounced.removeAll(keepingCapacity: true) }
         for (session, entry) in watched where !entry.isHinted { enqueue(session, .poll) }
+        feedResync()
         isEpochWanted = true
         return unannounced.count
     }
@@ -43,11 +46,12 @@ extension HubStateMachine {
     ///
     /// - Returns: Whether another begins.
     mutating func pauseEnded(_ session: SessionID) -> Bool {
-        guard let entry = watched[session] else { return false }
-        let isFollowed = entry.pause == .runningWithNews
-        watched[session]?.pause = isFollowed ? .running : .none
+        let isFollowed = feedPauseEnded(session)
+        guard let entry = watched[session] else { return isFollowed }
+        let isWatched = entry.pause == .runningWithNews
+        watched[session]?.pause = isWatched ? .running : .none
         enqueue(session, .hints)
-        return isFollowed
+        return isWatched || isFollowed
     }
 
     mutating func enqueue(_ session: SessionID, _ lane: Lane) {

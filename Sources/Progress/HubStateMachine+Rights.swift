@@ -110,6 +110,7 @@ extension HubStateMachine {
         var requests: [CatchUpRequest] = []
         func add(_ place: Int) {
             let watcher = watchers[place]
+            if watcher.phase == .begun, followers[place] != nil { return markForReopening(place) }
             guard watcher.phase == .begun, watcher.isAttached, let principal = watcher.principal,
                 let session = watcher.session
             else { return }

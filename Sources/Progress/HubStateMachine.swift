@@ -65,7 +65,9 @@ struct HubStateMachine {
         }
 
         var phase = Phase.free
-        /// It has a socket. Until then nothing can end it but its opener.
+        /// It has a socket.
+        ///
+        /// Until then nothing can end it but its opener.
         var isAttached = false
         /// There is room for a message.
         var isReady = false
@@ -101,6 +103,12 @@ struct HubStateMachine {
     var behind: Deque<WatcherID> = []
     var catchUp: [CatchUpRequest]?
 
+    /// Those who follow all the sessions of a caseload, by their place, and those of them for whom something is to be read.
+    var followers: [Int: Follower] = [:]
+    var followerQueue: Deque<WatcherID> = []
+    var followerReadsUnderWay = 0
+    var feed = Feed()
+
     /// The newest epoch of rights that any read has shown.
     var epoch: Int64 = 0
     var sweep = RightsSweep()
@@ -124,21 +132,23 @@ struct HubStateMachine {
     ///
     /// It has to be here before its snapshot is read, or a change between the two would be nobody's.
     mutating func register(_ session: SessionID, for principal: Principal?) -> WatcherID {
-        var watcher = Watcher()
-        watcher.phase = .opening
-        watcher.session = session
-        watcher.principal = principal
-        let place: Int
-        if let free = freePlaces.popLast() {
-            place = free
-            watcher.generation = watchers[free].generation &+ 1
-            watchers[free] = watcher
-        } else {
-            place = watchers.count
-            watchers.append(watcher)
-        }
+        let place = takePlace(for: principal)
+        watchers[place].session = session
         link(place, to: session)
         return id(at: place)
+    }
+
+    mutating func takePlace(for principal: Principal?) -> Int {
+        var watcher = Watcher()
+        watcher.phase = .opening
+        watcher.principal = principal
+        guard let place = freePlaces.popLast() else {
+            watchers.append(watcher)
+            return watchers.count - 1
+        }
+        watcher.generation = watchers[place].generation &+ 1
+        watchers[place] = watcher
+        return place
     }
 
     /// What comes of a snapshot.
@@ -203,10 +213,14 @@ struct HubStateMachine {
         guard let place = place(of: id), watchers[place].phase == .begun else { return nil }
         watchers[place].isAttached = true
         watchers[place].isReady = true
-        if watchers[place].isBehind {
+        // Rights may have changed since it was let in, and the sweep may have gone past it.
+        let isOutdated = watchers[place].epoch < epoch
+        if let follower = followers[place] {
+            if isOutdated { markForReopening(place) }
+            if follower.isBehind || follower.needsReopening { followerQueue.append(id) }
+        } else if watchers[place].isBehind {
             behind.append(id)
-        } else if watchers[place].epoch < epoch {
-            // Rights have changed since it was let in, and the sweep may have gone past it.
+        } else if isOutdated {
             markBehind(place)
         }
         guard watchers[place].knowsTrouble != isDegraded else { return nil }
@@ -214,9 +228,16 @@ struct HubStateMachine {
         return Delivery(isDegraded ? .degraded : .recovered, to: [id])
     }
 
+    /// A watcher has no room at present.
+    mutating func filled(_ id: WatcherID) {
+        if let place = place(of: id) { watchers[place].isReady = false }
+    }
+
     /// Notes what became of a message at a watcher who did not simply get it.
-    mutating func note(_ exception: DeliveryException, of id: WatcherID, in delivery: Delivery) {
-        guard let place = place(of: id) else { return }
+    ///
+    /// - Returns: What the watcher is to be told instead.
+    mutating func note(_ exception: DeliveryException, of id: WatcherID, in delivery: Delivery) -> Delivery? {
+        guard let place = place(of: id) else { return nil }
         switch exception {
         case .gone: release(id)
         case .full: watchers[place].isReady = false
@@ -228,9 +249,12 @@ struct HubStateMachine {
                 markBehind(place)
             case .degraded: watchers[place].knowsTrouble = false
             case .recovered: watchers[place].knowsTrouble = true
+            // It comes back with the position that it has, and is told from there.
+            case .caseload: return Delivery(.goodbye, to: [id])
             case .revoked, .expired, .goodbye: break
             }
         }
+        return nil
     }
 
     /// The watcher gets its last message now: it is owed nothing more, but its place stays taken until ``release(_:)``.
@@ -259,7 +283,9 @@ struct HubStateMachine {
     func session(of id: WatcherID) -> SessionID? { place(of: id).flatMap { watchers[$0].session } }
 
     /// How many have begun and not ended.
-    var begunCount: Int { watched.values.reduce(0) { $0 + $1.begun } }
+    var begunCount: Int { watchers.count { $0.phase == .begun } }
+    /// Nobody watches anything.
+    var isIdle: Bool { watched.isEmpty && followers.isEmpty }
 
     // MARK: - Places
 
@@ -283,7 +309,7 @@ struct HubStateMachine {
         if watchers[place].phase == .begun, let principal = watchers[place].principal {
             admission.leave(principal.user)
         }
-        guard let session = watchers[place].session else { return }
+        guard let session = watchers[place].session else { return forgetFollower(place) }
         if watchers[place].phase == .begun { watched[session]?.begun -= 1 }
         let (previous, next) = (watchers[place].previous, watchers[place].next)
         if next >= 0 { watchers[next].previous = previous }

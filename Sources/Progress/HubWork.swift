@@ -8,6 +8,9 @@ enum HubWork: Sendable {
     case sweep([CatchUpRequest])
     case openings([PendingOpening])
     case snapshot
+    case feed(since: FeedPosition, sessions: [SessionID])
+    case follower(FollowerRead)
+    case following(PendingFollowing)
 }
 
 /// Somebody who waits to be let in.
@@ -15,6 +18,14 @@ struct PendingOpening: Sendable {
     let request: OpeningRequest
     let watcher: WatcherID
     let continuation: CheckedContinuation<WatchOpening, any Error>
+}
+
+/// Somebody who waits for a caseload.
+struct PendingFollowing: Sendable {
+    let principal: Principal
+    let position: FeedPosition?
+    let watcher: WatcherID
+    let continuation: CheckedContinuation<FollowOpening, any Error>
 }
 
 extension ProgressHub {
@@ -35,9 +46,50 @@ extension ProgressHub {
                 await completed(pending, try await reader.open(pending.map(\.request)))
             case .snapshot:
                 await completed(snapshot: try await reader.snapshot())
+            case .feed(let position, let sessions):
+                await completedFeed(try await reader.feed(since: position, also: sessions))
+            case .follower(.caseload(let request)):
+                await completedReopening(request, try await reopen(request))
+            case .follower(.sessions(let request)):
+                let versions = request.sessions.map { request.versions[$0] ?? 0 }
+                await completedCatchUp(request, try await reader.changes(of: request.sessions, after: versions))
+            case .following(let pending):
+                let (caseload, missed) = try await readCaseload(for: pending)
+                await completed(pending, caseload, missed)
             }
         } catch {
             await failed(work, error)
         }
+    }
+
+    private nonisolated func readCaseload(
+        for pending: PendingFollowing
+    ) async throws -> (Caseload, MissedChanges?) {
+        let caseload = try await reader.caseload(of: pending.principal, known: nil)
+        guard caseload.refusal == nil, let position = pending.position else { return (caseload, nil) }
+        // Between two snapshots lies the same whenever it is asked for.
+        return (caseload, try await reader.missed(from: position, to: caseload.position, in: caseload.scope))
+    }
+
+    private nonisolated func reopen(_ request: FollowerRequest) async throws -> Reopening {
+        let caseload = try await reader.caseload(of: request.principal, known: request.patients)
+        var reopening = Reopening(caseload: caseload)
+        guard caseload.refusal == nil else { return reopening }
+        // History, which nobody changes: it may come from a later snapshot.
+        let newer = caseload.sessions.compactMap { _, progress -> (session: SessionID, version: Int64)? in
+            guard let version = request.versions[progress.sessionID], version < progress.version else { return nil }
+            return (progress.sessionID, version)
+        }
+        if !newer.isEmpty {
+            let transitions = try await reader.transitions(after: newer)
+            reopening.transitions = Dictionary(uniqueKeysWithValues: zip(newer.map(\.session), transitions))
+        }
+        if let known = request.patients, case .patients(let present) = caseload.scope {
+            let lost = known.subtracting(present)
+            if !lost.isEmpty {
+                reopening.lost = try await reader.lostSessions(of: request.principal, patients: lost)
+            }
+        }
+        return reopening
     }
 }

@@ -14,6 +14,22 @@ public protocol ProgressReader: Sendable {
         among requests: [(session: SessionID, principal: Principal)]
     ) async throws -> (lost: Set<Int>, rightsEpoch: Int64)
 
+    /// Reads the transitions of several sessions after a version each, oldest first.
+    func transitions(after versions: [(session: SessionID, version: Int64)]) async throws -> [[StatusTransition]]
+
+    /// Reads the caseload of a user.
+    func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload
+
+    /// Reads the sessions that a therapist could see until their patients were taken away.
+    func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID]
+
+    /// Reads what was committed since a position.
+    func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges
+
+    /// Reads the transitions and deletions between two positions; nil when the earlier one cannot be gone on from.
+    func missed(from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope) async throws
+        -> MissedChanges?
+
     /// Names what is committed at this moment: as long as the answer stays the same, nothing was.
     func snapshot() async throws -> String
 }

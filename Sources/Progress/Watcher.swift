@@ -1,4 +1,5 @@
 public import Domain
+public import Store
 
 /// Names one watcher for as long as the process runs: its place in the hub's table, and which of the watchers that had
 /// this place it is.
@@ -17,6 +18,8 @@ public enum WatcherMessage: Sendable, Equatable {
     /// The newest state, after the transitions that the watcher has missed, oldest first; never the state itself among
     /// them.
     case state(SessionProgress, after: [StatusTransition])
+    /// What has changed in a caseload, with the positions before and after it.
+    case caseload([CaseloadEvent], before: FeedPosition?, after: FeedPosition?)
     /// Reads from the database have begun to fail.
     case degraded
     /// Reads from the database work again.
@@ -32,7 +35,7 @@ public enum WatcherMessage: Sendable, Equatable {
     public var isLast: Bool {
         switch self {
         case .state(let progress, _): progress.status.isFinished
-        case .degraded, .recovered: false
+        case .caseload, .degraded, .recovered: false
         case .revoked, .expired, .goodbye: true
         }
     }

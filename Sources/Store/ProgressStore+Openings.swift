@@ -112,11 +112,13 @@ extension ProgressStore {
     }
 
     /// The transitions of several sessions after a version each, oldest first.
-    private func transitions(after versions: [(SessionID, Int64)]) async throws -> [[StatusTransition]] {
+    public func transitions(
+        after versions: [(session: SessionID, version: Int64)]
+    ) async throws -> [[StatusTransition]] {
         let rows = try await pool.query(
             """
             SELECT w.ordinal, e.version, e.attempt, e.status, e.progress, e.message, e.error, e.at
-            FROM unnest(\(versions.map(\.0)), \(versions.map(\.1))) WITH ORDINALITY AS w (id, known, ordinal)
+            FROM unnest(\(versions.map(\.session)), \(versions.map(\.version))) WITH ORDINALITY AS w (id, known, ordinal)
             CROSS JOIN LATERAL (
                 SELECT * FROM app.session_events e WHERE e.session_id = w.id AND e.version > w.known
                 ORDER BY e.version DESC LIMIT \(Self.replayLimit)) AS e

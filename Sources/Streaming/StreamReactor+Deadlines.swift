@@ -71,7 +71,11 @@ extension StreamReactor {
                 if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
             } else if now >= slot.lastWrite + heartbeatInterval {
                 metrics.heartbeat()
-                if start(heartbeat, at: place, now: now) == .gone { closeAndTell(place, .broken) }
+                switch start(heartbeat, at: place, now: now) {
+                case .sent: break
+                case .started, .refused: delegate?.streamFilled(id(at: place))
+                case .gone: closeAndTell(place, .broken)
+                }
             }
         }
     }

@@ -2,27 +2,25 @@ import Glibc
 import Polling
 
 extension StreamReactor {
-    /// Begins to write a frame to a stream that has none unfinished.
+    /// Begins to write a frame to a stream that has none unfinished; what the socket has no room for stays here.
     ///
     /// - Returns: `gone` when the connection is broken; the caller closes the stream.
     func start(_ frame: Frame, at place: Int, now: Int64) -> SendOutcome {
         let range = slots[place].isChunked ? frame.bytes.indices : frame.payload
-        switch write(frame, range, to: slots[place].descriptor) {
+        let taken = slots[place].isBlocked ? 0 : write(frame, range, to: slots[place].descriptor)
+        switch taken {
         case range.count:
             slots[place].lastWrite = now
             slots[place].framesSent += 1
             metrics.frameSent()
             return .sent
-        case 0:
-            block(place, now: now)
-            return .refused
-        case let count? where count > 0:
-            slots[place].lastWrite = now
+        case let count?:
+            if count > 0 { slots[place].lastWrite = now }
             slots[place].unfinished = frame
             slots[place].offset = UInt32(range.lowerBound + count)
             block(place, now: now)
             return .started
-        default: return .gone
+        case nil: return .gone
         }
     }
 
@@ -69,10 +67,9 @@ extension StreamReactor {
         if let last = slots[place].last {
             switch start(last, at: place, now: now) {
             case .sent: slots[place].last = nil
-            case .started:
+            case .started, .refused:
                 slots[place].last = nil
                 return
-            case .refused: return
             case .gone: return closeAndTell(place, .broken)
             }
         }

@@ -8,6 +8,8 @@ public import Polling
 ///
 /// Called on the reactor's thread, and never from within a call to the reactor.
 public protocol StreamReactorDelegate: AnyObject, Sendable {
+    /// There is no room at present, as a heartbeat has found.
+    func streamFilled(_ id: StreamID)
     /// There is room again: the stream takes frames.
     func streamDrained(_ id: StreamID)
     /// The stream's token has expired; the answer is ``StreamReactor/end(_:with:)``.
@@ -116,11 +118,7 @@ public actor StreamReactor: PollHandler {
             logger.error("cannot watch a stream's socket", metadata: ["error": "\(error)"])
             return closeAndTell(place, .broken)
         }
-        switch start(opening, at: place, now: now) {
-        case .sent, .started: break
-        case .refused: slots[place].unfinished = opening
-        case .gone: return closeAndTell(place, .broken)
-        }
+        if start(opening, at: place, now: now) == .gone { return closeAndTell(place, .broken) }
         schedule(place)
         if let farewell { end(id, with: farewell()) }
     }
@@ -140,7 +138,7 @@ public actor StreamReactor: PollHandler {
 
     private func send(_ frame: Frame, to id: StreamID, now: Int64) -> SendOutcome {
         guard let place = place(of: id), slots[place].phase == .open else { return .gone }
-        if slots[place].isBlocked { return .refused }
+        if slots[place].unfinished != nil { return .refused }
         let outcome = start(frame, at: place, now: now)
         if outcome == .gone { close(place, .broken) }
         return outcome

@@ -27,9 +27,9 @@ public enum StreamEnd: String, Sendable {
 public enum SendOutcome: Sendable, Equatable {
     /// It is with the kernel, whole.
     case sent
-    /// Its beginning is with the kernel; the rest follows, and until then the stream takes no other frame.
+    /// It goes out as soon as the socket has room, and until then the stream takes no other frame.
     case started
-    /// The stream has no room at present, and nothing of the frame was taken.
+    /// Another frame is unfinished, and nothing of this one was taken.
     case refused
     /// There is no such stream any more.
     case gone

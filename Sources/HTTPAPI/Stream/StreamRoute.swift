@@ -9,13 +9,15 @@ import Progress
 import Store
 import Streaming
 
-/// `GET /api/sessions/{id}/status/stream`: one session's progress as Server-Sent Events.
+/// `GET /api/sessions/{id}/status/stream` and `GET /api/sessions/status/stream`: the progress of one session, or of all that
+/// the caller may see, as Server-Sent Events.
 struct StreamRoute: Sendable {
     let engine: StreamEngine
     let settings: HTTPSettings
 
     func add(to table: inout RouteTable) {
         table.token(.get, "/api/sessions/:id/status/stream", produces: "text/event-stream", open)
+        table.token(.get, "/api/sessions/status/stream", produces: "text/event-stream", follow)
     }
 
     @Sendable private func open(_ request: Request, _ context: TokenContext) async throws -> Response {
@@ -24,7 +26,6 @@ struct StreamRoute: Sendable {
         let opening: SessionOpening
         let watch: Watch?
         do {
-            // HEAD gets the same head, and nobody to watch.
             let after = Resumption.version(lastEventID)
             switch try await engine.hub.open(session, for: context.claims.principal, after: after) {
             case .refused(let verdict): throw Problem(refusing: verdict)
@@ -44,10 +45,34 @@ struct StreamRoute: Sendable {
         var events = ServerSentEvent.retry(.seconds(2))
         let missed = resumption == .fresh ? [] : opening.transitions.filter { $0.version < progress.version }
         events += WatcherMessage.state(progress, after: missed).bytes
-        guard let watch, request.method != .head else { return response(events) }
+        guard let watch else { return response(events) }
+        return await stream(events, to: watch, request, context)
+    }
+
+    @Sendable private func follow(_ request: Request, _ context: TokenContext) async throws -> Response {
+        do {
+            let position = lastEventID(of: request).flatMap(FeedPosition.init(id:))
+            switch try await engine.hub.follow(for: context.claims.principal, since: position) {
+            case .refused(let verdict): throw Problem(refusing: verdict)
+            case .turnedAway: return unavailable(context, reason: "too many streams, or shutting down")
+            case .opened(let watch, let events, let before, let after):
+                let bytes =
+                    ServerSentEvent.retry(.seconds(2)) + WatcherMessage.bytes(events, before: before, after: after)
+                return await stream(bytes, to: watch, request, context)
+            }
+        } catch let error as PostgresError where error.isTransient {
+            return unavailable(context, reason: "\(error)")
+        }
+    }
+
+    /// Begins a stream; HEAD gets the same head, and opens nothing.
+    private func stream(
+        _ opening: [UInt8], to watch: Watch, _ request: Request, _ context: TokenContext
+    ) async -> Response {
+        if request.method == .head { return response(opening) }
         await context.connection.handOver(
             StreamHandoff(
-                engine: engine, watch: watch, opening: events,
+                engine: engine, watch: watch, opening: opening,
                 expiresAt: .now + context.claims.expiresAt.duration(since: .now()),
                 livesUntil: .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)))
         return Response(status: .ok, headers: headers)

@@ -1,5 +1,6 @@
 import Domain
 import Progress
+import Store
 import Streaming
 
 /// Puts the hub's messages on the wire: each is encoded once and goes to the sockets of all who are to get it.
@@ -51,6 +52,7 @@ final class StreamEvents: StreamReactorDelegate {
 
     init(hub: ProgressHub) { self.hub = hub }
 
+    func streamFilled(_ id: StreamID) { hub.assumeIsolated { $0.filled(WatcherID(id)) } }
     func streamDrained(_ id: StreamID) { hub.assumeIsolated { $0.ready(WatcherID(id)) } }
     func streamExpired(_ id: StreamID) { hub.assumeIsolated { $0.expired(WatcherID(id)) } }
     func streamOutlived(_ id: StreamID) { hub.assumeIsolated { $0.outlived(WatcherID(id)) } }
@@ -78,12 +80,31 @@ extension WatcherMessage {
                     transition.progress(of: progress.sessionID, createdAt: progress.createdAt))
             }
             return bytes + ServerSentEvent.state(progress)
+        case .caseload(let events, let before, let after): return Self.bytes(events, before: before, after: after)
         case .degraded: return ServerSentEvent.degraded
         case .recovered: return ServerSentEvent.recovered
         case .revoked(let session): return ServerSentEvent.revoked(session)
         case .expired(let session): return ServerSentEvent.expired(session)
         case .goodbye: return ServerSentEvent.retry(jitteredRetry())
         }
+    }
+
+    /// The events of a caseload.
+    ///
+    /// Only the last one has the position after them all: a client that gets a part of them comes back for the others.
+    static func bytes(_ events: [CaseloadEvent], before: FeedPosition?, after: FeedPosition?) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for (index, event) in events.enumerated() {
+            let id = (index == events.count - 1 ? after : before)?.id
+            switch event {
+            case .state(let progress): bytes += ServerSentEvent.caseload(progress, id: id)
+            case .passed(let progress): bytes += ServerSentEvent.caseload(progress, id: id, name: "progress")
+            case .added(let progress): bytes += ServerSentEvent.caseload(progress, id: id, name: "session_added")
+            case .removed(let session): bytes += ServerSentEvent.removed(session, id: id)
+            case .ready: bytes += ServerSentEvent.ready(id: id)
+            }
+        }
+        return bytes
     }
 }
 

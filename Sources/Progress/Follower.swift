@@ -1,0 +1,122 @@
+public import Domain
+import Store
+
+/// What the stream of all sessions says.
+public enum CaseloadEvent: Sendable, Equatable {
+    /// The present state of a session.
+    case state(SessionProgress)
+    /// A transition that lies behind the present state.
+    case passed(SessionProgress)
+    /// A session was made, retried, or assigned.
+    case added(SessionProgress)
+    /// A session was deleted or taken away.
+    case removed(SessionID)
+    /// Everything that there is at present has been said.
+    case ready
+}
+
+/// One who follows all the sessions of a caseload.
+///
+/// Who has no room, or whose rights have to be read again, collects here which sessions have changed meanwhile, and what
+/// they have come to is read when it can be said.
+struct Follower {
+    /// What the follower was last told of a session.
+    struct Given {
+        var patient: UserID
+        var version: Int64
+        var status: SessionStatus
+
+        init(_ progress: SessionProgress, of patient: UserID) {
+            self.patient = patient
+            version = progress.version
+            status = progress.status
+        }
+    }
+
+    var scope = CaseloadScope.patients([])
+    /// The sessions that were shown and may still change.
+    var given: [SessionID: Given] = [:]
+    /// The sessions that have changed while there was no room, with their patients.
+    var behind: [SessionID: UserID] = [:]
+    /// Those that were deleted meanwhile.
+    var deleted: [SessionID: UserID] = [:]
+    /// Everything committed up to here was said.
+    var position: FeedPosition?
+    /// The caseload is to be read again before anything is said.
+    var needsReopening = false
+    /// The caseload is being read again.
+    var isReopening = false
+    /// Of the sessions that have changed, those that are being read; nil when none are.
+    var catchingUp: [SessionID: UserID]?
+
+    var isBehind: Bool { !behind.isEmpty || !deleted.isEmpty || catchingUp != nil }
+
+    /// The events that bring the follower from what it was given to a state, and notes that it was given that.
+    ///
+    /// - Parameters:
+    ///   - transitions: Those since what was given, at least; nil where they are not known, as for a session that was not
+    ///     shown before.
+    mutating func events(
+        for progress: SessionProgress, of patient: UserID, transitions: [StatusTransition]?
+    ) -> [CaseloadEvent] {
+        let session = progress.sessionID
+        let known = given[session]
+        guard progress.version > known?.version ?? 0 else { return [] }
+        given[session] = progress.status == .processed ? nil : Given(progress, of: patient)
+        let missed = (transitions ?? []).filter { $0.version > known?.version ?? 0 && $0.version < progress.version }
+        // A session that is new to the follower begins with its first state, if that is among what is said.
+        guard known != nil || missed.first?.version == 1 else { return [.added(progress)] }
+        var events: [CaseloadEvent] = []
+        var status = known?.status
+        for transition in missed {
+            let passed = transition.progress(of: session, createdAt: progress.createdAt)
+            events.append(Self.isBeginning(after: status, passed) ? .added(passed) : .passed(passed))
+            status = transition.status
+        }
+        events.append(Self.isBeginning(after: status, progress) ? .added(progress) : .state(progress))
+        return events
+    }
+
+    /// A session begins when it is made, and again when it is retried.
+    static func isBeginning(after status: SessionStatus?, _ progress: SessionProgress) -> Bool {
+        status == nil || status == .failed && progress.status == .pending
+    }
+}
+
+/// What was committed is read once for all followers, from one position to the next.
+struct Feed {
+    struct Session {
+        var version: Int64
+        var pause = HubStateMachine.Pause.none
+    }
+
+    /// Everything committed up to here was passed on; nil before the first follower.
+    var cursor: FeedPosition?
+    var isWanted = false
+    /// Sessions of which only a hint knows that they have changed: percentages leave no trace.
+    var hinted: Set<SessionID> = []
+    var underWay: [SessionID]?
+    /// What is known of the sessions that are not done.
+    var sessions: [SessionID: Session] = [:]
+}
+
+/// Work for one follower.
+struct FollowerRequest: Sendable {
+    var watcher: WatcherID
+    var principal: Principal
+    /// Whose sessions the follower has been shown; nil for everybody's.
+    var patients: Set<UserID>?
+    /// What the follower was given.
+    var versions: [SessionID: Int64]
+    /// The sessions to read, for a catch-up.
+    var sessions: [SessionID] = []
+}
+
+/// The answer to a ``FollowerRequest`` for the caseload.
+struct Reopening: Sendable {
+    var caseload: Caseload
+    /// For the sessions that are newer than what the follower was given, the transitions since.
+    var transitions: [SessionID: [StatusTransition]] = [:]
+    /// The sessions of patients who were taken away.
+    var lost: [SessionID] = []
+}

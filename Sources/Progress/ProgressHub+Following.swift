@@ -1,0 +1,123 @@
+import DequeModule
+public import Domain
+import Logging
+public import Store
+
+/// What came of wanting to follow a caseload.
+public enum FollowOpening: Sendable {
+    /// These are the events to begin with, with the position before them (the client's) and after.
+    case opened(Watch, [CaseloadEvent], before: FeedPosition?, after: FeedPosition)
+    /// The user may follow nothing, for the reason given.
+    case refused(SessionOpening.Verdict)
+    /// There are too many streams, or too many who want one, or the server stops.
+    case turnedAway
+}
+
+extension ProgressHub {
+    /// So many caseloads are read at a time.
+    static let followingReads = 2
+
+    /// Begins to follow all the sessions that a user may see.
+    ///
+    /// - Parameter position: Where the client left off: what was committed since is told first.
+    /// - Throws: `PostgresError` when the database cannot say.
+    public func follow(for principal: Principal, since position: FeedPosition?) async throws -> FollowOpening {
+        guard !isClosed, followings.count < Self.openingLimit else {
+            metrics.turnedAway()
+            return .turnedAway
+        }
+        // Registered before the caseload is read: what changes between is collected.
+        let watcher = machine.follow(for: principal)
+        return try await withCheckedThrowingContinuation { continuation in
+            followings.append(
+                PendingFollowing(
+                    principal: principal, position: position, watcher: watcher, continuation: continuation))
+            pumpFollowings()
+        }
+    }
+
+    private func pumpFollowings() {
+        while followingsUnderWay < Self.followingReads, let next = followings.popFirst() {
+            followingsUnderWay += 1
+            work.continuation.yield(.following(next))
+        }
+    }
+
+    func completed(_ pending: PendingFollowing, _ caseload: Caseload, _ missed: MissedChanges?) {
+        followingsUnderWay -= 1
+        defer {
+            pumpFollowings()
+            pump()
+        }
+        if let refusal = caseload.refusal {
+            machine.release(pending.watcher)
+            return pending.continuation.resume(returning: .refused(refusal))
+        }
+        guard !isClosed, let (present, pauses) = machine.begin(pending.watcher, with: caseload) else {
+            return turnAway(pending)
+        }
+        readAfterPause(pauses)
+        let events = (missed.map { replay($0, before: caseload) } ?? []) + present
+        pending.continuation.resume(
+            returning: .opened(
+                Watch(watcher: pending.watcher, hub: self), events, before: missed == nil ? nil : pending.position,
+                after: caseload.position))
+    }
+
+    /// The events of what a client has missed.
+    private func replay(_ missed: MissedChanges, before caseload: Caseload) -> [CaseloadEvent] {
+        let present = Dictionary(
+            uniqueKeysWithValues: caseload.sessions.map { ($0.progress.sessionID, $0.progress.version) })
+        var statuses: [SessionID: SessionStatus] = [:]
+        var events: [CaseloadEvent] = missed.deleted.map { .removed($0) }
+        for progress in missed.transitions {
+            let before = statuses.updateValue(progress.status, forKey: progress.sessionID)
+            // The present state follows by itself, if the session is not done.
+            if present[progress.sessionID] == progress.version { continue }
+            if progress.version == 1 || before == .failed && progress.status == .pending {
+                events.append(.added(progress))
+            } else {
+                events.append(progress.status == .processed ? .state(progress) : .passed(progress))
+            }
+        }
+        return events
+    }
+
+    func turnAway(_ pending: PendingFollowing) {
+        metrics.turnedAway()
+        machine.release(pending.watcher)
+        pending.continuation.resume(returning: .turnedAway)
+    }
+
+    func failed(_ pending: PendingFollowing, _ error: any Error) {
+        followingsUnderWay -= 1
+        machine.release(pending.watcher)
+        pending.continuation.resume(throwing: error)
+        pumpFollowings()
+    }
+
+    // MARK: - What reads bring
+
+    func completedFeed(_ changes: FeedChanges) {
+        succeeded()
+        if changes.unreadable > 0 {
+            logger.error("rows of progress cannot be read", metadata: ["rows": "\(changes.unreadable)"])
+        }
+        let outcome = machine.completedFeed(changes)
+        send(outcome.deliveries)
+        readAfterPause(outcome.pauses)
+        pump()
+    }
+
+    func completedReopening(_ request: FollowerRequest, _ answer: Reopening) {
+        succeeded()
+        send(machine.completedReopening(request, answer))
+        pump()
+    }
+
+    func completedCatchUp(_ request: FollowerRequest, _ changes: ProgressChanges) {
+        succeeded()
+        send(machine.completedCatchUp(request, changes))
+        pump()
+    }
+}

@@ -1,0 +1,204 @@
+public import Domain
+import Postgres
+
+/// Whose sessions somebody may see.
+public enum CaseloadScope: Sendable, Equatable {
+    case everybody
+    case patients(Set<UserID>)
+
+    public func contains(_ patient: UserID) -> Bool {
+        switch self {
+        case .everybody: true
+        case .patients(let patients): patients.contains(patient)
+        }
+    }
+}
+
+/// A user's caseload, from one snapshot: the right to it, and the sessions that are not done.
+public struct Caseload: Sendable {
+    /// Why the user is not let in; nil when the user is.
+    public var refusal: SessionOpening.Verdict?
+    public var scope: CaseloadScope
+    /// The oldest first.
+    public var sessions: [(patient: UserID, progress: SessionProgress)] = []
+    public var rightsEpoch: Int64
+    /// The snapshot.
+    public var position: FeedPosition
+}
+
+/// What was committed between two positions, or since one.
+public struct FeedChanges: Sendable {
+    public struct Item: Sendable {
+        public var patient: UserID
+        public var progress: SessionProgress
+        /// The transitions since, oldest first.
+        public var transitions: [StatusTransition]
+    }
+
+    public var items: [Item] = []
+    public var deleted: [(session: SessionID, patient: UserID)] = []
+    public var unreadable = 0
+    public var rightsEpoch: Int64
+    public var position: FeedPosition
+}
+
+/// What lies between two positions.
+public struct MissedChanges: Sendable {
+    /// The transitions, as the states that they led to, in the order of their times.
+    public var transitions: [SessionProgress]
+    public var deleted: [SessionID]
+}
+
+extension ProgressStore {
+    /// So many transitions are replayed to a stream of all sessions; a client that was away for longer begins anew.
+    static let feedReplayLimit = 10_000
+
+    /// Reads the caseload of a user.
+    ///
+    /// - Parameter known: The patients whose sessions the user has seen; of others also those that are done are read. Nil
+    ///   leaves out whatever is done.
+    public func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload {
+        let rows = try await pool.query(
+            """
+            SELECT * FROM app.open_caseload(\(principal.user), \(principal.signIn), \(known.map(Array.init)))
+            """)
+        guard let first = rows.first else { throw StoreError.noRow }
+        let patients = try first.decode("patient_ids", as: [UserID]?.self)
+        var caseload = Caseload(
+            scope: patients.map { .patients(Set($0)) } ?? .everybody,
+            rightsEpoch: try first.decode("rights_epoch", as: Int64.self),
+            position: FeedPosition(snapshot: try first.decode("snapshot", as: String.self)))
+        guard try first.decode("user_found", as: Bool.self), try first.decode("signed_in", as: Bool.self) else {
+            caseload.refusal = .notSignedIn
+            return caseload
+        }
+        guard try first.decode("user_active", as: Bool.self) else {
+            caseload.refusal = .inactive
+            return caseload
+        }
+        for row in rows.dropFirst() {
+            // A row of a newer release, with a status that this one does not know, must not silence the others.
+            guard let progress = try? SessionProgress(row) else { continue }
+            caseload.sessions.append((try row.decode("patient_id", as: UserID.self), progress))
+        }
+        return caseload
+    }
+
+    /// Reads what was committed since a position: every session with transitions since, those named, and deletions.
+    public func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges {
+        let since = position.snapshot
+        let rows = try await pool.query(
+            """
+            SELECT r.epoch AS rights_epoch, pg_current_snapshot()::text AS snapshot,
+                   w.id AS asked, w.deleted_patient, t.patient_id, \(unescaped: progressColumns),
+                   e.version AS e_version, e.attempt AS e_attempt, e.status AS e_status, e.progress AS e_progress,
+                   e.message AS e_message, e.error AS e_error, e.at AS e_at
+            FROM app.rights_epoch r
+            LEFT JOIN (
+                (SELECT n.session_id, NULL::uuid FROM app.session_events n
+                 WHERE n.xid >= pg_snapshot_xmin(\(since)::pg_snapshot)
+                   AND NOT pg_visible_in_snapshot(n.xid, \(since)::pg_snapshot)
+                 UNION SELECT s.id, NULL FROM unnest(\(sessions)) AS s (id)
+                 UNION ALL SELECT d.session_id, d.patient_id FROM app.deleted_sessions d
+                 WHERE d.xid >= pg_snapshot_xmin(\(since)::pg_snapshot)
+                   AND NOT pg_visible_in_snapshot(d.xid, \(since)::pg_snapshot)) AS w (id, deleted_patient)
+                LEFT JOIN (app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id)
+                    ON p.session_id = w.id AND w.deleted_patient IS NULL
+                LEFT JOIN app.session_events e
+                    ON e.session_id = p.session_id AND e.xid >= pg_snapshot_xmin(\(since)::pg_snapshot)
+                       AND NOT pg_visible_in_snapshot(e.xid, \(since)::pg_snapshot)
+            ) ON true
+            ORDER BY w.id, e.version
+            """)
+        guard let first = rows.first else { throw StoreError.noRow }
+        var changes = FeedChanges(
+            rightsEpoch: try first.decode("rights_epoch", as: Int64.self),
+            position: FeedPosition(snapshot: try first.decode("snapshot", as: String.self)))
+        for row in rows {
+            guard let session = try row.decode("asked", as: SessionID?.self) else { continue }
+            if let patient = try row.decode("deleted_patient", as: UserID?.self) {
+                changes.deleted.append((session, patient))
+            } else if try row.decode("session_id", as: SessionID?.self) != nil {
+                do {
+                    try changes.add(row, of: session)
+                } catch {
+                    changes.unreadable += 1
+                }
+            }
+        }
+        return changes
+    }
+
+    /// Reads the transitions and deletions between two positions, of the sessions in a scope.
+    ///
+    /// - Returns: Nil when the earlier one is none of this database's, or more lies between than is replayed.
+    public func missed(
+        from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope
+    ) async throws -> MissedChanges? {
+        let limit = Self.feedReplayLimit
+        var patients: [UserID]?
+        if case .patients(let set) = scope { patients = Array(set) }
+        let (from, to) = (earlier.snapshot, later.snapshot)
+        let isOurs = try await pool.query(
+            "SELECT pg_snapshot_xmax(\(from)::pg_snapshot) <= pg_snapshot_xmax(\(to)::pg_snapshot) AS is_ours"
+        ).first?.decode("is_ours", as: Bool.self)
+        guard isOurs == true else { return nil }
+        let rows = try await pool.query(
+            """
+            SELECT e.session_id, e.status, e.progress, e.message, e.error, NULL::integer AS estimated_time_remaining,
+                   e.version, e.attempt, t.created_at, e.at AS updated_at
+            FROM app.session_events e JOIN app.therapy_sessions t ON t.id = e.session_id
+            WHERE e.xid >= pg_snapshot_xmin(\(from)::pg_snapshot)
+              AND NOT pg_visible_in_snapshot(e.xid, \(from)::pg_snapshot)
+              AND pg_visible_in_snapshot(e.xid, \(to)::pg_snapshot)
+              AND (\(patients)::uuid[] IS NULL OR t.patient_id = ANY (\(patients)))
+            ORDER BY e.at, e.session_id, e.version LIMIT \(limit + 1)
+            """)
+        guard rows.count <= limit else { return nil }
+        let deleted = try await pool.query(
+            """
+            SELECT session_id FROM app.deleted_sessions d
+            WHERE d.xid >= pg_snapshot_xmin(\(from)::pg_snapshot)
+              AND NOT pg_visible_in_snapshot(d.xid, \(from)::pg_snapshot)
+              AND pg_visible_in_snapshot(d.xid, \(to)::pg_snapshot)
+              AND (\(patients)::uuid[] IS NULL OR d.patient_id = ANY (\(patients)))
+            """)
+        return MissedChanges(
+            transitions: try rows.map(SessionProgress.init),
+            deleted: try deleted.map { try $0.decode("session_id", as: SessionID.self) })
+    }
+
+    /// Reads the sessions that a therapist could see until their patients were taken away.
+    public func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID] {
+        try await pool.query(
+            """
+            SELECT t.id FROM app.therapist_patients a
+            JOIN app.therapy_sessions t ON t.patient_id = a.patient_id AND t.created_at <= a.ended_at
+            WHERE a.therapist_id = \(principal.user) AND a.patient_id = ANY (\(Array(patients))) AND NOT a.is_active
+            """
+        ).map { try $0.decode("id", as: SessionID.self) }
+    }
+
+    /// Forgets deletions that no stream can ask for any more.
+    ///
+    /// - Returns: How many.
+    public func forgetDeletions(olderThan age: Duration) async throws -> Int {
+        let rows = try await pool.query(
+            "SELECT app.forget_deletions(make_interval(secs => \(age.inSeconds))) AS total")
+        return Int(try rows.first?.decode("total", as: Int64.self) ?? 0)
+    }
+}
+
+extension FeedChanges {
+    fileprivate mutating func add(_ row: PostgresRow, of session: SessionID) throws {
+        if items.last?.progress.sessionID != session {
+            items.append(
+                Item(
+                    patient: try row.decode("patient_id", as: UserID.self), progress: try SessionProgress(row),
+                    transitions: []))
+        }
+        if try row.decode("e_version", as: Int64?.self) != nil {
+            items[items.count - 1].transitions.append(try StatusTransition(row, prefix: "e_"))
+        }
+    }
+}
