@@ -18,10 +18,16 @@ actor TestCluster {
     }
 }
 
-/// Starts a server in a fresh directory under /tmp.
+/// Starts a server in a fresh directory.
+func startTestServer(settings: [String: String] = [:], listensOnLoopback: Bool = true) async throws -> LocalPostgres {
+    try await LocalPostgres.start(
+        directory: newTestDirectory(), settings: settings, fsync: false, listensOnLoopback: listensOnLoopback)
+}
+
+/// The path of a fresh directory under /tmp.
 ///
 /// The directory stays behind when the process ends; the next one removes those of processes that are gone.
-func startTestServer(settings: [String: String] = [:], listensOnLoopback: Bool = true) async throws -> LocalPostgres {
+func newTestDirectory() -> String {
     let prefix = "tb-pgtest-"
     for name in (try? FileManager.default.contentsOfDirectory(atPath: "/tmp")) ?? [] where name.hasPrefix(prefix) {
         let owner = name.dropFirst(prefix.count).prefix { $0 != "-" }
@@ -29,9 +35,7 @@ func startTestServer(settings: [String: String] = [:], listensOnLoopback: Bool =
             try? FileManager.default.removeItem(atPath: "/tmp/\(name)")
         }
     }
-    let name = "\(prefix)\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
-    return try await LocalPostgres.start(
-        directory: "/tmp/\(name)", settings: settings, fsync: false, listensOnLoopback: listensOnLoopback)
+    return "/tmp/\(prefix)\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
 }
 
 /// Lends a connection to the shared server.

@@ -21,6 +21,8 @@ public final class PostgresListener: Service, Sendable {
     private struct State {
         var isLive = false
         var isConsumed = false
+        /// The last reason for not being live that was warned of; nil while live.
+        var toldReason: Logger.Metadata?
         var statistics = PostgresListenerStatistics()
     }
 
@@ -219,6 +221,7 @@ public final class PostgresListener: Service, Sendable {
     private func noteLive() {
         state.withLock { state in
             state.isLive = true
+            state.toldReason = nil
             state.statistics.livePeriods += 1
         }
         mailbox.goLive()
@@ -226,15 +229,11 @@ public final class PostgresListener: Service, Sendable {
     }
 
     private func noteDegraded(_ trouble: ListenerTrouble) {
-        let wasLive = state.withLock { state in
-            defer { state.isLive = false }
+        state.withLock { state in
+            state.isLive = false
             state.statistics.failures += 1
-            return state.isLive
         }
         mailbox.degrade(trouble)
-        if wasLive {
-            configuration.logger.warning("not listening any more", metadata: ["trouble": "\(trouble.rawValue)"])
-        }
     }
 
     private func noteNotification(hasOverflown: Bool) {
@@ -244,10 +243,18 @@ public final class PostgresListener: Service, Sendable {
         }
     }
 
+    /// Warns of each reason once, however many attempts end with it: a listener that never gets live, such as one that
+    /// finds only standbys, must not be silent about it.
     private func log(_ failure: Failure) {
-        var metadata: Logger.Metadata = ["trouble": "\(failure.trouble.rawValue)"]
-        if let cause = failure.cause as? PostgresError { metadata["error"] = "\(cause.description)" }
-        configuration.logger.debug("the listener starts anew", metadata: metadata)
+        // What fails in a task that was told to end is its end.
+        guard !Task.isCancelled else { return }
+        var reason: Logger.Metadata = ["trouble": "\(failure.trouble.rawValue)"]
+        if let cause = failure.cause as? PostgresError { reason["error"] = "\(cause.description)" }
+        let isNew = state.withLock { state in
+            defer { state.toldReason = reason }
+            return state.toldReason != reason
+        }
+        configuration.logger.log(level: isNew ? .warning : .debug, "not listening", metadata: reason)
     }
 }
 

@@ -1,0 +1,144 @@
+import Foundation
+import Logging
+import Synchronization
+import Testing
+
+@testable import LocalPostgres
+@testable import Postgres
+
+/// With a primary and a hot standby that streams from it.
+///
+/// The trap: a standby lets anyone in and refuses LISTEN and NOTIFY, so a listener that takes the first server of its list
+/// would never be live.
+@Suite(.timeLimit(.minutes(5))) struct StandbyTests {
+    /// Runs both servers, and lends them.
+    private func withStandby(_ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void)
+        async throws
+    {
+        let primary = try await startTestServer(listensOnLoopback: false)
+        let standby = try await startTestStandby(of: primary)
+        do {
+            // The way to the standby is there, and it is a standby: without that the tests would prove nothing.
+            let isInRecovery = try await PostgresConnection.withConnection(try configuration(standby)) { connection in
+                try await connection.query("SELECT pg_is_in_recovery()")[0].decode(0, as: Bool.self)
+            }
+            try #require(isInRecovery)
+            try await body(primary, standby)
+        } catch {
+            try? await standby.stop(mode: .immediate)
+            try? await primary.stop(mode: .immediate)
+            throw error
+        }
+        try await standby.stop(mode: .immediate)
+        try await primary.stop(mode: .immediate)
+    }
+
+    /// How to reach the first of some servers that is good enough.
+    private func configuration(_ servers: LocalPostgres..., logger: Logger? = nil) throws -> PostgresConfiguration {
+        let hosts = servers.map(\.socketDirectory).joined(separator: ",")
+        let ports = servers.map { "\($0.port)" }.joined(separator: ",")
+        var configuration = try PostgresConfiguration(
+            connectionString: "host=\(hosts) port=\(ports) user=postgres dbname=postgres",
+            connectTimeout: .seconds(30), queryTimeout: .seconds(60))
+        if let logger { configuration.logger = logger }
+        return configuration
+    }
+
+    private func notify(_ channel: String, _ payload: String, on server: LocalPostgres) async throws {
+        try await PostgresConnection.withConnection(try configuration(server)) { connection in
+            _ = try await connection.query("SELECT pg_notify(\(channel), \(payload))")
+        }
+    }
+
+    @Test func `A listener passes the standby by, and hears what is notified on the primary`() async throws {
+        try await withStandby { primary, standby in
+            try await withListener(channels: ["passed_by"], configuration: configuration(standby, primary)) {
+                listener, events in
+                // Had it taken the standby it would have failed at LISTEN.
+                let first = await events.next(isolation: #isolation)
+                try #require(first == .live)
+                try await notify("passed_by", "from the primary", on: primary)
+                let heard = await events.notifications(1)
+                #expect(heard.map(\.payload) == ["from the primary"])
+                #expect(listener.isLive)
+            }
+        }
+    }
+
+    @Test func `With a standby alone a listener is never live and says why, until the standby is promoted`()
+        async throws
+    {
+        try await withStandby { _, standby in
+            let log = CapturedLog()
+            try await withListener(
+                channels: ["standby"], configuration: configuration(standby, logger: log.logger)
+            ) { listener, events in
+                let trouble = await events.trouble()
+                #expect(trouble == .cannotConnect)
+                try await eventually("it has tried again") { listener.statistics.failures >= 3 }
+                #expect(!listener.isLive)
+                #expect(listener.statistics.livePeriods == 0)
+                let warnings = log.warnings
+                #expect(warnings.count == 1, "a reason is told once, not with every attempt: \(warnings)")
+                #expect(warnings.first?.contains("session is read-only") == true, "\(warnings)")
+
+                try await PostgresConnection.withConnection(try configuration(standby)) { connection in
+                    _ = try await connection.query("SELECT pg_promote()")
+                }
+                _ = await events.untilLive()
+                try await notify("standby", "promoted", on: standby)
+                let heard = await events.notifications(1)
+                #expect(heard.map(\.payload) == ["promoted"])
+            }
+        }
+    }
+}
+
+/// Makes a standby of a server, as an operator would, and starts it.
+private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPostgres {
+    let directory = newTestDirectory()
+    let account = try ServerAccount.current()
+    let layout = try ClusterLayout.make(directory: directory, account: account)
+    try account.makePrivateDirectory(layout.data)
+    // "-R: Creates a standby.signal file and appends connection settings to the postgresql.auto.conf file" (manual,
+    // pg_basebackup). Like the server, it has to run under the account that owns the data.
+    let copy = try ChildProcess.start(
+        account.prefix(toReach: layout.data) + [
+            "\(primary.programDirectory)/pg_basebackup", "--pgdata", layout.data, "--write-recovery-conf",
+            "--checkpoint", "fast", "--no-sync", "--host", primary.socketDirectory, "--port", "\(primary.port)",
+            "--username", "postgres",
+        ], environment: serverEnvironment(), outputPath: layout.logFile, holdsInput: false)
+    let status = await copy.waitForExit(timeout: .seconds(120))
+    try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
+    // The password came with the copy; a cluster that was made here keeps it in this file.
+    try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
+    return try await LocalPostgres.start(directory: directory, fsync: false)
+}
+
+/// Keeps what is logged.
+private final class CapturedLog: Sendable {
+    private let lines = Mutex<[(level: Logger.Level, text: String)]>([])
+
+    var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
+
+    /// Warnings and worse.
+    var warnings: [String] {
+        lines.withLock { lines in lines.filter { $0.level >= .warning }.map(\.text) }
+    }
+
+    private struct Handler: LogHandler {
+        let log: CapturedLog
+        var logLevel = Logger.Level.trace
+        var metadata: Logger.Metadata = [:]
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            let text = "\(event.message) \(event.metadata ?? [:])"
+            log.lines.withLock { $0.append((event.level, text)) }
+        }
+    }
+}
