@@ -63,7 +63,7 @@ struct ProblemTests {
     }
 }
 
-@Suite("The table from error to problem")
+@Suite("The table from error to problem", .timeLimit(.minutes(5)))
 struct ErrorTableTests {
     /// Something that nobody outside may read.
     private struct Secretive: Error, CustomStringConvertible {

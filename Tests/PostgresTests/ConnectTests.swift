@@ -172,7 +172,7 @@ import Testing
     }
 }
 
-@Suite struct ConfigurationTests {
+@Suite(.timeLimit(.minutes(2))) struct ConfigurationTests {
     @Test(
         arguments: [
             "postgres://u:sec%20ret@db.example:5433/name?sslmode=require",

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What the roles may do, and what they may not.
-@Suite struct GrantTests {
+@Suite(.timeLimit(.minutes(10))) struct GrantTests {
     /// What the contract shows to a pipeline.
     private static let pipelineFunctions: Set<String> = [
         "report_progress", "claim_session", "keep_lease", "store_transcript", "store_notes",

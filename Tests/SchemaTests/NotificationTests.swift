@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What is announced on `tb_session_v1`, when, and what is not.
-@Suite struct NotificationTests {
+@Suite(.timeLimit(.minutes(10))) struct NotificationTests {
     private func withSession(
         in status: SessionStatus = .transcribing,
         _ body: @escaping @Sendable (PostgresConnection, SessionID, NotificationReader) async throws -> Void

@@ -4,7 +4,7 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-@Suite("HTTP itself")
+@Suite("HTTP itself", .timeLimit(.minutes(10)))
 struct ProtocolTests {
     @Test("answers HEAD wherever it answers GET, with the same head and no body")
     func head() async throws {

@@ -4,7 +4,7 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-@Suite("GET /api/sessions/{id}/recording")
+@Suite("GET /api/sessions/{id}/recording", .timeLimit(.minutes(10)))
 struct RecordingRouteTests {
     /// Lends the path of an uploaded recording.
     private func withRecording(

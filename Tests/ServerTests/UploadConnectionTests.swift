@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("An upload over a slow or broken line")
+@Suite("An upload over a slow or broken line", .timeLimit(.minutes(10)))
 struct UploadConnectionTests {
     @Test("is seen as it goes by who watches the id of the client's choosing")
     func percentages() async throws {
@@ -121,7 +121,7 @@ struct UploadConnectionTests {
     }
 }
 
-@Suite("An upload that comes twice")
+@Suite("An upload that comes twice", .timeLimit(.minutes(10)))
 struct UploadRepeatTests {
     @Test("is answered with the first one's session")
     func same() async throws {

@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/upload")
+@Suite("POST /api/sessions/upload", .timeLimit(.minutes(10)))
 struct UploadRouteTests {
     static let accepted: [UploadFile] = [
         UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}"), UploadFile("A.MP3", "audio/mp3", [0xFF, 0xFB, 0x90, 0x64]),
@@ -213,7 +213,7 @@ struct UploadRouteTests {
     }
 }
 
-@Suite("The size of an upload")
+@Suite("The size of an upload", .timeLimit(.minutes(10)))
 struct UploadSizeTests {
     @Test("is limited exactly")
     func exactly() async throws {
