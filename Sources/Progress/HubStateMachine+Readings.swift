@@ -75,8 +75,10 @@ extension HubStateMachine {
         while reading.sessions.count < readLimit, let session = queues[lane.rawValue].popFirst() {
             guard let entry = watched[session] else { continue }
             switch lane {
-            case .hints: watched[session]?.isHinted = false
-            case .poll: watched[session]?.isPolled = false
+            // A session that was left and watched again may stand in the queue twice; the second time nothing is wanted.
+            case .hints where entry.isHinted: watched[session]?.isHinted = false
+            case .poll where entry.isPolled: watched[session]?.isPolled = false
+            default: continue
             }
             reading.sessions.append(session)
             reading.versions.append(entry.known)

@@ -10,6 +10,16 @@ struct CatchUpRequest: Equatable, Sendable {
     var version: Int64
 }
 
+/// What a catch-up has found.
+enum CatchUpAnswer: Equatable, Sendable {
+    /// The state, with the transitions since what the watcher has.
+    case reading(SessionReading)
+    /// The right has ended.
+    case refused
+    /// This release cannot read the row: the watcher waits for what comes after.
+    case unreadable
+}
+
 /// Which watchers are to be asked about next whether they may still watch.
 struct RightsSweep: Equatable {
     /// The watchers asked about at present.
@@ -55,16 +65,16 @@ extension HubStateMachine {
     /// The catch-up under way came back.
     ///
     /// - Parameters:
-    ///   - answers: For each request in order, the state with the transitions since, or nil when the right has ended.
+    ///   - answers: For each request in order.
     ///   - epoch: The epoch of rights in the same snapshot.
-    mutating func completedCatchUp(_ answers: [SessionReading?], epoch: Int64) -> [Delivery] {
+    mutating func completedCatchUp(_ answers: [CatchUpAnswer], epoch: Int64) -> [Delivery] {
         guard let requests = catchUp else { return [] }
         catchUp = nil
         saw(epoch: epoch)
         var deliveries = [recovered()].compactMap { $0 }
         for (request, answer) in zip(requests, answers) {
             guard let place = place(of: request.watcher), watchers[place].phase == .begun else { continue }
-            guard let answer else {
+            if answer == .refused {
                 if end(request.watcher) {
                     deliveries.append(Delivery(.revoked(request.session), to: [request.watcher]))
                 }
@@ -72,16 +82,16 @@ extension HubStateMachine {
             }
             // Right and state are of one snapshot: nothing was committed between them.
             watchers[place].epoch = max(watchers[place].epoch, epoch)
-            let version = answer.progress.version
-            if watchers[place].isReady, version > watchers[place].given {
-                let given = watchers[place].given
-                let transitions = answer.transitions.filter { $0.version > given && $0.version < version }
-                watchers[place].given = version
-                deliveries.append(
-                    Delivery(.state(answer.progress, after: transitions), to: [request.watcher], given: given))
-            }
             guard watchers[place].isReady else { continue }
             watchers[place].isBehind = false
+            guard case .reading(let reading) = answer else { continue }
+            let (given, version) = (watchers[place].given, reading.progress.version)
+            if version > given {
+                let transitions = reading.transitions.filter { $0.version > given && $0.version < version }
+                watchers[place].given = version
+                deliveries.append(
+                    Delivery(.state(reading.progress, after: transitions), to: [request.watcher], given: given))
+            }
             // Something newer has gone past it meanwhile.
             if watched[request.session]?.known ?? 0 > watchers[place].given { markBehind(place) }
         }

@@ -45,9 +45,13 @@ extension ProgressHub {
     }
 
     private func complete(_ opening: PendingOpening, _ answer: SessionOpening) {
-        guard answer.permits(.see), let progress = answer.progress else {
+        guard answer.permits(.see) else {
             machine.release(opening.watcher)
             return opening.continuation.resume(returning: .refused(answer.verdict))
+        }
+        guard let progress = answer.progress else {
+            machine.release(opening.watcher)
+            return opening.continuation.resume(throwing: UnreadableProgress())
         }
         guard !isClosed else { return turnAway(opening) }
         guard !progress.status.isFinished else {
@@ -93,3 +97,6 @@ extension ProgressHub {
         machine.release(listener)
     }
 }
+
+/// The state of a session has something that this release does not know.
+struct UnreadableProgress: Error {}

@@ -21,9 +21,10 @@ extension ProgressHub {
 
     func completedCatchUp(_ openings: [SessionOpening]) {
         succeeded()
-        let answers = openings.map { opening in
-            opening.permits(.see)
-                ? opening.progress.map { SessionReading(progress: $0, transitions: opening.transitions) } : nil
+        let answers = openings.map { opening -> CatchUpAnswer in
+            guard opening.permits(.see) else { return .refused }
+            guard let progress = opening.progress else { return .unreadable }
+            return .reading(SessionReading(progress: progress, transitions: opening.transitions))
         }
         send(machine.completedCatchUp(answers, epoch: openings.first?.rightsEpoch ?? 0))
         pump()

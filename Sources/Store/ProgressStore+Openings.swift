@@ -30,7 +30,7 @@ public struct SessionOpening: Sendable {
     }
 
     public var verdict: Verdict
-    /// The state as it stands; nil unless the session was found.
+    /// The state as it stands; nil unless the session was found, and where this release cannot read it.
     public var progress: SessionProgress?
     /// The transitions that were asked for, up to that state, oldest first.
     public var transitions: [StatusTransition] = []
@@ -152,6 +152,7 @@ extension SessionOpening {
             isAssigned: try row.decode("is_assigned", as: Bool.self))
         self.init(
             verdict: .found(role: try row.decode("user_role", as: Role.self), relation: relation),
-            progress: try SessionProgress(row), rightsEpoch: epoch)
+            // A status of a newer release must not fail all who asked together.
+            progress: try? SessionProgress(row), rightsEpoch: epoch)
     }
 }

@@ -41,9 +41,11 @@ struct LedgerWriter {
         while ContinuousClock.now < end {
             do {
                 try await database.withConnection { connection in
+                    var next = ContinuousClock.now
                     while ContinuousClock.now < end, let session = sessions.randomElement() {
                         try await step(session, connection, isLast: false)
-                        try await Task.sleep(for: pace)
+                        next += pace
+                        try await Task.sleep(until: next)
                     }
                 }
             } catch let error as PostgresError where error.isTransient {

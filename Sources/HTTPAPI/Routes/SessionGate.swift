@@ -15,10 +15,14 @@ struct SessionGate: Sendable {
         _ session: SessionID, for claims: AccessClaims, to action: SessionAction
     ) async throws -> SessionProgress {
         let opening = try await progress.open(session, for: claims.principal)
-        guard opening.permits(action), let progress = opening.progress else { throw Problem(refusing: opening.verdict) }
+        guard opening.permits(action) else { throw Problem(refusing: opening.verdict) }
+        guard let progress = opening.progress else { throw UnreadableProgress() }
         return progress
     }
 }
+
+/// The state of a session has something that this release does not know.
+private struct UnreadableProgress: Error {}
 
 extension Problem {
     /// Why somebody is not let in to a session.
