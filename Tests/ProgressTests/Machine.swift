@@ -43,7 +43,8 @@ final class Machine {
     }
 
     func listen(to session: SessionID) -> WatcherID { value.listen(to: session) }
-    func note(_ exception: DeliveryException, of watcher: WatcherID, in delivery: Delivery) {
+    @discardableResult
+    func note(_ exception: DeliveryException, of watcher: WatcherID, in delivery: Delivery) -> Delivery? {
         value.note(exception, of: watcher, in: delivery)
     }
     @discardableResult
@@ -90,7 +91,7 @@ final class Machine {
 
     func nextCatchUp() -> [CatchUpRequest]? { value.nextCatchUp() }
     func completedCatchUp(_ answers: [SessionReading?], epoch: Int64 = 1) -> [Delivery] {
-        value.completedCatchUp(answers, epoch: epoch)
+        value.completedCatchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }, epoch: epoch)
     }
     func failedCatchUp() { value.failedCatchUp() }
     func checkRights(share: Double) { value.checkRights(share: share) }
