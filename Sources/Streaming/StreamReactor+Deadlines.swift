@@ -48,7 +48,6 @@ extension StreamReactor {
             if slots[place].phase != .free { schedule(place) }
         }
         arm()
-        trimAfterBurst()
     }
 
     /// Does what is due for one stream.

@@ -59,7 +59,9 @@ public actor StreamReactor: PollHandler {
     /// Set once the server stops: the frame to end every stream with.
     private var farewell: (@Sendable () -> Frame)?
     private var emptyWaiter: CheckedContinuation<Void, Never>?
-    private var adoptedSinceTrim = 0
+    /// Streams that came or went since memory was last given back, and whether that is going to be looked at.
+    private var churn = 0
+    private var isTrimDue = false
 
     /// Makes a reactor; its thread begins at once.
     ///
@@ -109,7 +111,7 @@ public actor StreamReactor: PollHandler {
         slot.livesUntil = milliseconds(livesUntil)
         slots[place] = slot
         streamCount += 1
-        adoptedSinceTrim += 1
+        noteChurn()
         metrics.opened()
         setPlace(id.place, of: descriptor)
         do {
@@ -216,6 +218,7 @@ public actor StreamReactor: PollHandler {
         free.generation = slot.generation
         slots[place] = free
         streamCount -= 1
+        noteChurn()
         metrics.ended(reason)
         logger.info(
             "stream ended",
@@ -278,12 +281,27 @@ public actor StreamReactor: PollHandler {
 
     func moment(_ milliseconds: Int64) -> ContinuousClock.Instant { beginning + .milliseconds(milliseconds) }
 
-    /// Gives back the memory that opening many streams has taken for their requests.
-    func trimAfterBurst() {
-        guard adoptedSinceTrim >= 500 else { return adoptedSinceTrim = 0 }
-        adoptedSinceTrim = 0
-        // Not structured: it takes milliseconds that no stream should wait for, and nobody waits for its end.
-        Task.detached { cmemory_trim() }
+    // MARK: - Memory
+
+    /// Opening many streams takes memory for their requests, and the allocator keeps what comes free: once such a burst is
+    /// over, it is given back.
+    private func noteChurn() {
+        churn += 1
+        guard churn >= 500, !isTrimDue else { return }
+        isTrimDue = true
+        lookForEndOfBurst(since: churn)
+    }
+
+    private func lookForEndOfBurst(since before: Int) {
+        poller.schedule(at: .now + .seconds(2)) { [weak self] in
+            self?.assumeIsolated { reactor in
+                guard reactor.churn == before else { return reactor.lookForEndOfBurst(since: reactor.churn) }
+                reactor.churn = 0
+                reactor.isTrimDue = false
+                // Not structured: it takes milliseconds that no stream should wait for, and nobody waits for its end.
+                Task.detached { cmemory_trim() }
+            }
+        }
     }
 }
 
