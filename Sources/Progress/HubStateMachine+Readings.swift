@@ -73,7 +73,8 @@ extension HubStateMachine {
         guard underWay[lane.rawValue] == nil else { return nil }
         var reading = Reading()
         while reading.sessions.count < readLimit, let session = queues[lane.rawValue].popFirst() {
-            guard let entry = watched[session] else { continue }
+            // A session that was forgotten and is watched again may stand here twice; it is wanted once, if at all.
+            guard let entry = watched[session], lane == .hints ? entry.isHinted : entry.isPolled else { continue }
             switch lane {
             // A session that was left and watched again may stand in the queue twice; the second time nothing is wanted.
             case .hints where entry.isHinted: watched[session]?.isHinted = false

@@ -231,6 +231,33 @@ import Testing
         #expect(read == sessions)
     }
 
+    /// The race: a page is loaded again while its session waits to be read.
+    @Test(
+        "A session that waits to be read, is forgotten and watched again is read once",
+        arguments: HubStateMachine.Lane.allCases)
+    func watchedAgain(lane: HubStateMachine.Lane) {
+        func want() { if lane == .poll { machine.poll() } else { machine.hint(session, 9) } }
+        let other = SessionID.random()
+        _ = machine.watcher(of: other)
+        machine.poll()
+        machine.nextReading(lane)
+        let first = machine.watcher(of: session)
+        want()
+        machine.release(first)
+        let second = machine.watcher(of: session)
+        want()
+        machine.completed([], lane)
+        let wanted = machine.nextReading(lane)
+        #expect(wanted?.sessions.count { $0 == session } == 1)
+        let outcome = machine.completed([reading(session, version: 2)], lane)
+        #expect(outcome.deliveries == [news(session, 2, to: [second], given: 1)])
+        // Nor is it read when nobody wants that any more.
+        want()
+        machine.release(second)
+        _ = machine.watcher(of: session)
+        #expect(machine.nextReading(lane)?.sessions.contains(session) != true)
+    }
+
     @Test("What nobody asked for is dropped")
     func unasked() {
         let other = SessionID.random()
