@@ -76,10 +76,8 @@ extension HubStateMachine {
             // A session that was forgotten and is watched again may stand here twice; it is wanted once, if at all.
             guard let entry = watched[session], lane == .hints ? entry.isHinted : entry.isPolled else { continue }
             switch lane {
-            // A session that was left and watched again may stand in the queue twice; the second time nothing is wanted.
-            case .hints where entry.isHinted: watched[session]?.isHinted = false
-            case .poll where entry.isPolled: watched[session]?.isPolled = false
-            default: continue
+            case .hints: watched[session]?.isHinted = false
+            case .poll: watched[session]?.isPolled = false
             }
             reading.sessions.append(session)
             reading.versions.append(entry.known)

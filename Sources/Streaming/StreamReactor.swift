@@ -1,4 +1,3 @@
-import CMemory
 public import CoreMetrics
 import Glibc
 public import Logging
@@ -60,8 +59,8 @@ public actor StreamReactor: PollHandler {
     private var farewell: (@Sendable () -> Frame)?
     private var emptyWaiter: CheckedContinuation<Void, Never>?
     /// Streams that came or went since memory was last given back, and whether that is going to be looked at.
-    private var churn = 0
-    private var isTrimDue = false
+    var churn = 0
+    var isTrimDue = false
 
     /// Makes a reactor; its thread begins at once.
     ///
@@ -280,29 +279,6 @@ public actor StreamReactor: PollHandler {
     }
 
     func moment(_ milliseconds: Int64) -> ContinuousClock.Instant { beginning + .milliseconds(milliseconds) }
-
-    // MARK: - Memory
-
-    /// Opening many streams takes memory for their requests, and the allocator keeps what comes free: once such a burst is
-    /// over, it is given back.
-    private func noteChurn() {
-        churn += 1
-        guard churn >= 500, !isTrimDue else { return }
-        isTrimDue = true
-        lookForEndOfBurst(since: churn)
-    }
-
-    private func lookForEndOfBurst(since before: Int) {
-        poller.schedule(at: .now + .seconds(2)) { [weak self] in
-            self?.assumeIsolated { reactor in
-                guard reactor.churn == before else { return reactor.lookForEndOfBurst(since: reactor.churn) }
-                reactor.churn = 0
-                reactor.isTrimDue = false
-                // Not structured: it takes milliseconds that no stream should wait for, and nobody waits for its end.
-                Task.detached { cmemory_trim() }
-            }
-        }
-    }
 }
 
 private func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {
