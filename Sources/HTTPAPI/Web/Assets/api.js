@@ -58,11 +58,6 @@ export function whenSignedOut(handler) {
     signedOutHandler = handler;
 }
 
-/** When this tab last got new tokens, in milliseconds since 1970. */
-export function lastRefresh() {
-    return refreshedAt;
-}
-
 /** Answers JSON, or null when there is no body. Throws ApiError. */
 export async function request(method, path, { body, signal } = {}) {
     const response = await authorised(() => send(method, path, body, signal));

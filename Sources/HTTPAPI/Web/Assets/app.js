@@ -172,7 +172,6 @@ export class App {
         if (!this.user) return;
         const match = /^#\/sessions\/([0-9a-f-]{36})$/i.exec(location.hash);
         const id = match?.[1].toLowerCase() ?? null;
-        this.#live.focus(id);
         this.#show(id ? new DetailView(this, id) : new ListView(this));
     }
 

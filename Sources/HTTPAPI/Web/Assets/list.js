@@ -8,7 +8,6 @@ import { activity, byteSize, dateTime, isUnfinished, remaining, statusWords, tim
 const LIVE_WORDS = {
     connecting: "Connecting …",
     live: "Live",
-    polling: "Connected",
     reconnecting: "Reconnecting …",
     degraded: "Updates are delayed",
 };
