@@ -109,9 +109,7 @@ extension HubStateMachine {
     ///   - news: The sessions that are newer than asked.
     ///   - missing: Those that do not exist.
     ///   - epoch: The epoch of rights in the same snapshot.
-    mutating func completed(
-        _ lane: Lane, _ news: [SessionReading], missing: [SessionID], epoch: Int64
-    ) -> Outcome {
+    mutating func completed(_ lane: Lane, _ news: [SessionReading], missing: [SessionID], epoch: Int64) -> Outcome {
         guard let reading = underWay[lane.rawValue] else { return Outcome() }
         underWay[lane.rawValue] = nil
         saw(epoch: epoch)
@@ -122,12 +120,7 @@ extension HubStateMachine {
             guard let from = asked[item.progress.sessionID] else { continue }
             pass(item, from: from, epoch: epoch, lane, &outcome)
         }
-        for session in missing {
-            let ended = watchers(of: session).filter { end($0) }
-            outcome.endedListeners += ended.filter(isListener)
-            let gone = ended.filter { !isListener($0) }
-            if !gone.isEmpty { outcome.deliveries.append(Delivery(.revoked(session), to: gone)) }
-        }
+        for session in missing { miss(session, lane, &outcome) }
         return outcome
     }
 
@@ -174,6 +167,26 @@ extension HubStateMachine {
             outcome.pauses.append(session)
         } else {
             watched[session]?.pause = .runningWithNews
+        }
+    }
+
+    /// A reading did not find a session.
+    ///
+    /// It may be from before the session was made, and who watches now may have seen it since. So nobody ends by it who has
+    /// not been asked about later: watchers with sockets are caught up, and the others wait for the reading that they wanted
+    /// when they began, in the lane of the hints.
+    private mutating func miss(_ session: SessionID, _ lane: Lane, _ outcome: inout Outcome) {
+        guard let entry = watched[session] else { return }
+        for id in watchers(of: session) {
+            let place = Int(id.place)
+            guard watchers[place].phase == .begun else { continue }
+            if watchers[place].principal != nil {
+                markBehind(place)
+            } else if lane == .poll {
+                enqueue(session, .hints)
+            } else if !entry.isHinted, end(id) {
+                outcome.endedListeners.append(id)
+            }
         }
     }
 

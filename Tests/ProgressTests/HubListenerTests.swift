@@ -70,6 +70,33 @@ import Testing
         #expect(machine.value.watchedSessions == [])
     }
 
+    @Test("The poll alone does not end it: the reading that it asks for does")
+    func missingInPoll() {
+        let listener = machine.listen(to: session)
+        machine.nextReading()
+        machine.completed([reading(session, version: 1)])
+        machine.poll()
+        machine.nextReading(.poll)
+        #expect(machine.completed(missing: [session], .poll).endedListeners == [])
+        #expect(machine.nextReading()?.sessions == [session])
+        #expect(machine.completed(missing: [session]).endedListeners == [listener])
+    }
+
+    /// The race: the session is made after the snapshot of a reading that is under way, and then listened to.
+    @Test("A reading from before it began does not end it", arguments: HubStateMachine.Lane.allCases)
+    func missingBeforeMade(lane: HubStateMachine.Lane) {
+        _ = machine.register(session)
+        machine.resync()
+        machine.poll()
+        machine.settle(lane == .poll ? .hints : .poll)
+        if lane == .poll { machine.poll() } else { machine.resync() }
+        machine.nextReading(lane)
+        let listener = machine.listen(to: session)
+        #expect(machine.completed(missing: [session], lane).endedListeners == [])
+        #expect(machine.nextReading()?.sessions == [session])
+        #expect(given(machine.completed([reading(session, version: 1)])) == [listener: 1])
+    }
+
     @Test("It leaves like everybody else")
     func leaves() {
         let listener = machine.listen(to: session)

@@ -181,6 +181,37 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
     }
 
+    // MARK: - Deletion
+
+    @Test("A session that is no more is told to its watchers once, also to one that gets its socket later")
+    func deleted() {
+        let (first, second) = (machine.watcher(of: session), machine.unattached(of: session))
+        machine.hint(session, 0)
+        machine.nextReading()
+        #expect(machine.completed(missing: [session]).deliveries == [])
+        #expect(machine.nextCatchUp()?.map(\.watcher) == [first])
+        #expect(machine.completedCatchUp([nil]) == [Delivery(.revoked(session), to: [first])])
+        machine.ready(second)
+        #expect(machine.nextCatchUp()?.map(\.watcher) == [second])
+        #expect(machine.completedCatchUp([nil]) == [Delivery(.revoked(session), to: [second])])
+        #expect(machine.value.watchedSessions.isEmpty)
+    }
+
+    /// The race: the session is made after the reading's snapshot, with an id of the client's choosing, and before the
+    /// reading is back it is watched.
+    @Test("A reading from before the session was made ends nobody who has seen it since")
+    func missingBeforeMade() {
+        let watcher = machine.register(session)
+        machine.resync()
+        machine.nextReading()
+        machine.begin(watcher, at: 1)
+        machine.ready(watcher)
+        #expect(machine.completed(missing: [session]).deliveries == [])
+        #expect(machine.nextCatchUp()?.map(\.version) == [1])
+        #expect(
+            machine.completedCatchUp([reading(session, version: 2)]) == [news(session, 2, to: [watcher], given: 1)])
+    }
+
     // MARK: - The regular check
 
     @Test("The regular check looks at everybody once in its time, a part at a time")
