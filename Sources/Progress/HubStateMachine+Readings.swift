@@ -15,7 +15,8 @@ extension HubStateMachine {
     /// A hint may lie, so it can only cause a read. One that names a version already known adds nothing.
     mutating func hint(_ session: SessionID, version: Int64) {
         feedHint(session, version: version)
-        if let found = unannounced[session], version >= found { unannounced[session] = nil }
+        // A deletion stands for all that came before it: hints that come together are joined.
+        if let found = unannounced[session], version == 0 || version >= found { unannounced[session] = nil }
         guard let known = watched[session]?.known, version == 0 || version > known else { return }
         enqueue(session, .hints)
     }
@@ -161,7 +162,8 @@ extension HubStateMachine {
         // A reading from before a listener began does not raise what that listener waits for.
         if entry.known >= from { watched[session]?.known = version }
         let isAnnounced = entry.isHinted || underWay[Lane.hints.rawValue]?.sessions.contains(session) == true
-        if lane == .poll, entry.pause == .none, !isAnnounced { unannounced[session] = version }
+        // To watchers who wait for their snapshots, nothing is news.
+        if lane == .poll, entry.begun > 0, entry.pause == .none, !isAnnounced { unannounced[session] = version }
         if entry.pause == .none {
             watched[session]?.pause = .running
             outcome.pauses.append(session)

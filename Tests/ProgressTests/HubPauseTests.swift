@@ -99,7 +99,7 @@ import Testing
         #expect(machine.poll() == 0)
     }
 
-    @Test("What a hint tells of late is not counted", arguments: [Int64(2), 3, .max])
+    @Test("What a hint tells of late is not counted", arguments: [Int64(2), 3, .max, 0])
     func lateHint(version: Int64) {
         _ = watched()
         find(2)
@@ -154,6 +154,13 @@ import Testing
         machine.settle()
         machine.pass(reading(session, version: 2))
         machine.completed([reading(session, version: 2)], .poll)
+        #expect(machine.poll() == 0)
+    }
+
+    @Test("What a session stands at whose watchers wait for their snapshots is no news, and not counted")
+    func openingOnly() {
+        _ = machine.register(session)
+        find(7)
         #expect(machine.poll() == 0)
     }
 }
