@@ -176,9 +176,14 @@ struct HubStateMachine {
         watchers[place].epoch = epoch
         var entry = watched[session] ?? Watched()
         entry.begun += 1
-        let pauses = entry.pause == .none
-        if pauses { entry.pause = .running }
         let known = entry.known
+        let pauses = entry.pause == .none
+        if pauses {
+            entry.pause = .running
+        } else if version > known {
+            // News as well, and for whoever begins alone, the hint that is still on its way will be none.
+            entry.pause = .runningWithNews
+        }
         if entry.begun == 1, version > known { entry.known = version }
         watched[session] = entry
         if entry.begun > 1, version > known {

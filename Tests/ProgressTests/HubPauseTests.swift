@@ -82,6 +82,20 @@ import Testing
         #expect(machine.pass(reading(session, version: 2)).pauses == [session])
     }
 
+    /// The race: somebody watched at 0 ms and left; a transition at 550 ms is in the snapshot of who begins at 560 ms, and its
+    /// hint comes after that; the pause ends at 600 ms, and at 700 ms a percentage follows, which is not announced.
+    @Test("A snapshot with news during a pause wants another pause after it, also when nobody else watches")
+    func snapshotWithNews() {
+        let next = machine.register(session)
+        machine.release(machine.watcher(of: session, at: 1))
+        #expect(machine.begin(next, at: 2) == .begun(pauses: false))
+        machine.hint(session, 2)
+        #expect(machine.nextReading() == nil)
+        #expect(machine.pauseEnded(session))
+        machine.settle()
+        #expect(!machine.pauseEnded(session))
+    }
+
     // MARK: - What only the poll finds
 
     /// The poll finds news of the session; its snapshot has a version.
