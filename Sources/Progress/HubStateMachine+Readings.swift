@@ -143,7 +143,8 @@ extension HubStateMachine {
                 guard watcher.given >= from else { continue }
                 watchers[place].given = version
                 outcome.listeners.append((id(at: place), item.progress))
-            } else if watcher.isReady, !watcher.isBehind, watcher.given >= from, watcher.epoch >= epoch {
+            } else if watcher.isReady, !watcher.isBehind, watcher.given >= from, watcher.epoch == epoch {
+                // Under this very epoch it was seen to have the right; under an older one it may have been without.
                 watchers[place].given = version
                 if let index = groups.firstIndex(where: { $0.given == watcher.given }) {
                     groups[index].watchers.append(id(at: place))

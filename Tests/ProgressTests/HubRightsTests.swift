@@ -21,6 +21,22 @@ import Testing
                 == [news(session, 3, to: [watcher], given: 2)])
     }
 
+    /// The race: the right ends, a reading's snapshot is taken, the right comes back, and the sweep sees it.
+    @Test("News from under older rights than those that the watcher was seen under is not for it")
+    func oldEpoch() {
+        let watcher = machine.watcher(of: session, epoch: 1)
+        machine.hint(session, 2)
+        machine.nextReading()
+        machine.checkRights(share: 1)
+        #expect(machine.nextSweep()?.count == 1)
+        #expect(machine.completedSweep(epoch: 3) == [])
+        #expect(machine.completed([reading(session, version: 2)], epoch: 2).deliveries == [])
+        #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
+        #expect(
+            machine.completedCatchUp([reading(session, version: 2)], epoch: 3)
+                == [news(session, 2, to: [watcher], given: 1)])
+    }
+
     @Test("Who was let in under the newer rights does not wait for who was not")
     func mixed() {
         let old = machine.watcher(of: session, epoch: 1)
