@@ -105,7 +105,7 @@ extension HubStateMachine {
         else { return deliveries }
         let read = follower.catchingUp ?? [:]
         follower.catchingUp = nil
-        if watchers[place].isReady, watchers[place].epoch >= changes.rightsEpoch, !follower.needsReopening {
+        if watchers[place].isReady, watchers[place].epoch == changes.rightsEpoch, !follower.needsReopening {
             let events = news(in: changes, of: read, &follower)
             if let delivery = say(events, at: nil, to: place, &follower) { deliveries.append(delivery) }
         } else {

@@ -70,7 +70,8 @@ extension HubStateMachine {
     /// Whether a follower can be told something now.
     private func isFree(_ place: Int, _ follower: Follower, under epoch: Int64) -> Bool {
         let watcher = watchers[place]
-        return watcher.phase == .begun && watcher.isReady && watcher.epoch >= epoch && !follower.needsReopening
+        // Under an older epoch than its own it may have been without the right.
+        return watcher.phase == .begun && watcher.isReady && watcher.epoch == epoch && !follower.needsReopening
             && !follower.isReopening
     }
 
