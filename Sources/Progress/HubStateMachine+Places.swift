@@ -26,9 +26,9 @@ extension HubStateMachine {
         guard let session = watchers[place].session else { return forgetFollower(place) }
         if watchers[place].phase == .begun { watched[session]?.begun -= 1 }
         let (previous, next) = (watchers[place].previous, watchers[place].next)
-        if next >= 0 { watchers[next].previous = previous }
+        if next >= 0 { watchers[Int(next)].previous = previous }
         if previous >= 0 {
-            watchers[previous].next = next
+            watchers[Int(previous)].next = next
         } else if next >= 0 {
             watched[session]?.first = next
         } else {
@@ -39,18 +39,18 @@ extension HubStateMachine {
     mutating func link(_ place: Int, to session: SessionID) {
         var entry = watched[session] ?? Watched()
         watchers[place].next = entry.first
-        if entry.first >= 0 { watchers[entry.first].previous = place }
-        entry.first = place
+        if entry.first >= 0 { watchers[Int(entry.first)].previous = Int32(place) }
+        entry.first = Int32(place)
         watched[session] = entry
     }
 
     /// The watchers of a session.
     func watchers(of session: SessionID) -> [WatcherID] {
         var ids: [WatcherID] = []
-        var place = watched[session]?.first ?? -1
+        var place = Int(watched[session]?.first ?? -1)
         while place >= 0 {
             ids.append(id(at: place))
-            place = watchers[place].next
+            place = Int(watchers[place].next)
         }
         return ids
     }

@@ -83,6 +83,8 @@ extension HubStateMachine {
             reading.sessions.append(session)
             reading.versions.append(entry.known)
         }
+        // After a burst the memory is not kept.
+        if queues[lane.rawValue].isEmpty { queues[lane.rawValue] = [] }
         // Only what is asked from a snapshot of after the change of rights shows the new epoch.
         let isForEpoch = lane == .hints && isEpochWanted
         guard !reading.sessions.isEmpty || isForEpoch else { return nil }
@@ -133,10 +135,10 @@ extension HubStateMachine {
         guard let entry = watched[session] else { return }
         // Watchers with the same version before get the same message; nearly always they all do.
         var groups: [(given: Int64, watchers: [WatcherID])] = []
-        var place = entry.first
+        var place = Int(entry.first)
         while place >= 0 {
             let watcher = watchers[place]
-            defer { place = watcher.next }
+            defer { place = Int(watcher.next) }
             // One without a snapshot will begin with one that is as new, or be behind.
             guard watcher.phase == .begun, watcher.given < version else { continue }
             if watcher.principal == nil {

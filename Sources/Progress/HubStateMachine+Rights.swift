@@ -57,6 +57,7 @@ extension HubStateMachine {
             requests.append(
                 CatchUpRequest(watcher: id, principal: principal, session: session, version: watcher.given))
         }
+        if behind.isEmpty { behind = [] }
         guard !requests.isEmpty else { return nil }
         catchUp = requests
         return requests

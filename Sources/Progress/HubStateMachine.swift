@@ -44,9 +44,9 @@ struct HubStateMachine {
         /// No watcher that has begun and is not behind was given less.
         var known: Int64 = 0
         /// The first of its watchers; the others hang on to it.
-        var first = -1
+        var first: Int32 = -1
         /// How many of them have begun.
-        var begun = 0
+        var begun: Int32 = 0
         var isHinted = false
         var isPolled = false
         var pause = Pause.none
@@ -84,8 +84,8 @@ struct HubStateMachine {
         /// It was seen to have the right under this epoch, and it has it as long as the epoch stays.
         var epoch: Int64 = 0
         /// Its neighbours among the watchers of the session; −1 for none.
-        var next = -1
-        var previous = -1
+        var next: Int32 = -1
+        var previous: Int32 = -1
     }
 
     /// At most this many sessions or watchers in one read.
@@ -143,6 +143,8 @@ struct HubStateMachine {
         watcher.phase = .opening
         watcher.principal = principal
         guard let place = freePlaces.popLast() else {
+            // By a quarter, not by half: this is most of what a stream takes.
+            if watchers.count == watchers.capacity { watchers.reserveCapacity(watchers.count * 5 / 4 + 64) }
             watchers.append(watcher)
             return watchers.count - 1
         }

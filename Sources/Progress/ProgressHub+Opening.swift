@@ -32,6 +32,7 @@ extension ProgressHub {
         while openingsUnderWay < Self.openingStatements, !openings.isEmpty {
             let batch = Array(openings.prefix(Self.openingBatch))
             openings.removeFirst(batch.count)
+            if openings.isEmpty { openings = [] }
             openingsUnderWay += 1
             work.continuation.yield(.openings(batch))
         }

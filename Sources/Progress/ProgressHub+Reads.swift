@@ -108,6 +108,7 @@ extension ProgressHub {
             pauses.removeFirst()
             if machine.pauseEnded(first.session) { again.append(first.session) }
         }
+        if pauses.isEmpty { pauses = [] }
         readAfterPause(again)
         pump()
     }

@@ -6,7 +6,7 @@ import HeapModule
 /// heartbeat, so an entry is not moved but looked at when it is due and put back where it belongs by then.
 struct StreamDeadlines {
     private struct Entry: Comparable {
-        let due: Int64
+        let due: Tick
         let place: UInt32
 
         static func < (one: Entry, other: Entry) -> Bool { one.due < other.due }
@@ -14,15 +14,15 @@ struct StreamDeadlines {
 
     private var heap = Heap<Entry>()
 
-    /// Milliseconds since the reactor began; nil when nothing is waited for.
-    var next: Int64? { heap.min?.due }
+    /// Nil when nothing is waited for.
+    var next: Tick? { heap.min?.due }
 
-    mutating func insert(_ place: UInt32, due: Int64) {
+    mutating func insert(_ place: UInt32, due: Tick) {
         heap.insert(Entry(due: due, place: place))
     }
 
     /// Takes out one entry that is due, the earliest first.
-    mutating func popDue(now: Int64) -> (place: UInt32, due: Int64)? {
+    mutating func popDue(now: Tick) -> (place: UInt32, due: Tick)? {
         guard let first = heap.min, first.due <= now else { return nil }
         heap.removeMin()
         return (first.place, first.due)

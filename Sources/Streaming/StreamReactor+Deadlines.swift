@@ -12,23 +12,24 @@ extension StreamReactor {
         arm()
     }
 
-    private func nextDue(_ slot: StreamSlot) -> Int64 {
+    private func nextDue(_ slot: StreamSlot) -> Tick {
         switch slot.phase {
-        case .free: .max
+        case .free: .never
         case .lingering: slot.waitingSince + Self.lingering
         case .ending: slot.waitingSince + Self.patience
         case .open:
             min(
                 slot.expiresAt, slot.livesUntil,
-                slot.isBlocked ? slot.waitingSince + Self.patience : slot.lastWrite + heartbeatInterval)
+                slot.isBlocked ? slot.waitingSince + Self.patience : heartbeatDue(slot))
         }
     }
 
+    /// The last write was somewhere in its tick, and a heartbeat does not come early.
+    private func heartbeatDue(_ slot: StreamSlot) -> Tick { slot.lastWrite + heartbeatInterval + 1 }
+
     /// Sets the one timer to the earliest deadline.
     private func arm() {
-        guard let next = deadlines.next else { return }
-        // On the grid, at or after the deadline; short intervals are taken as they are.
-        let due = heartbeatInterval < 1000 ? next : (next + Self.grid - 1) / Self.grid * Self.grid
+        guard let due = deadlines.next else { return }
         if let timer {
             if timer.due <= due { return }
             poller.cancelDeadline(timer.id)
@@ -43,7 +44,7 @@ extension StreamReactor {
         while let (place, due) = deadlines.popDue(now: now) {
             let place = Int(place)
             guard slots[place].scheduledFor == due else { continue }
-            slots[place].scheduledFor = .max
+            slots[place].scheduledFor = .never
             look(at: place, now: now)
             if slots[place].phase != .free { schedule(place) }
         }
@@ -51,7 +52,7 @@ extension StreamReactor {
     }
 
     /// Does what is due for one stream.
-    private func look(at place: Int, now: Int64) {
+    private func look(at place: Int, now: Tick) {
         let slot = slots[place]
         switch slot.phase {
         case .free: return
@@ -61,14 +62,14 @@ extension StreamReactor {
             if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
         case .open:
             if now >= slot.expiresAt {
-                slots[place].expiresAt = .max
+                slots[place].expiresAt = .never
                 delegate?.streamExpired(id(at: place))
             } else if now >= slot.livesUntil {
-                slots[place].livesUntil = .max
+                slots[place].livesUntil = .never
                 delegate?.streamOutlived(id(at: place))
             } else if slot.isBlocked {
                 if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
-            } else if now >= slot.lastWrite + heartbeatInterval {
+            } else if now >= heartbeatDue(slot) {
                 metrics.heartbeat()
                 switch start(heartbeat, at: place, now: now) {
                 case .sent: break

@@ -5,7 +5,7 @@ extension StreamReactor {
     /// Begins to write a frame to a stream that has none unfinished; what the socket has no room for stays here.
     ///
     /// - Returns: `gone` when the connection is broken; the caller closes the stream.
-    func start(_ frame: Frame, at place: Int, now: Int64) -> SendOutcome {
+    func start(_ frame: Frame, at place: Int, now: Tick) -> SendOutcome {
         let range = slots[place].isChunked ? frame.bytes.indices : frame.payload
         let taken = slots[place].isBlocked ? 0 : write(frame, range, to: slots[place].descriptor)
         switch taken {
@@ -25,7 +25,7 @@ extension StreamReactor {
     }
 
     /// Goes on with a stream as far as its socket has room: the unfinished frame, the last one, the end.
-    func advance(_ place: Int, now: Int64) {
+    func advance(_ place: Int, now: Tick) {
         guard finishFrame(place, now: now) else { return }
         let phase = slots[place].phase
         if phase == .ending { return writeLast(place, now: now) }
@@ -39,7 +39,7 @@ extension StreamReactor {
     /// Writes what is left of the unfinished frame.
     ///
     /// - Returns: Whether nothing of it is left.
-    private func finishFrame(_ place: Int, now: Int64) -> Bool {
+    private func finishFrame(_ place: Int, now: Tick) -> Bool {
         guard let frame = slots[place].unfinished else { return true }
         let end = slots[place].isChunked ? frame.bytes.count : frame.payload.upperBound
         let offset = Int(slots[place].offset)
@@ -63,7 +63,7 @@ extension StreamReactor {
         return true
     }
 
-    private func writeLast(_ place: Int, now: Int64) {
+    private func writeLast(_ place: Int, now: Tick) {
         if let last = slots[place].last {
             switch start(last, at: place, now: now) {
             case .sent: slots[place].last = nil
@@ -81,7 +81,7 @@ extension StreamReactor {
         schedule(place)
     }
 
-    private func block(_ place: Int, now: Int64) {
+    private func block(_ place: Int, now: Tick) {
         guard !slots[place].isBlocked else { return }
         slots[place].isBlocked = true
         slots[place].waitingSince = now

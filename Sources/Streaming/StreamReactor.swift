@@ -29,11 +29,9 @@ public protocol StreamReactorDelegate: AnyObject, Sendable {
 /// later.
 public actor StreamReactor: PollHandler {
     /// How long a client may leave everything unacknowledged, or an unfinished frame unmoved, before it is closed.
-    static let patience: Int64 = 60_000
+    static let patience = Tick.count(.seconds(60))
     /// How long a client is given to read the end.
-    static let lingering: Int64 = 1000
-    /// Wake-ups are put on a grid of so many milliseconds, so that thousands of heartbeats share a few.
-    static let grid: Int64 = 20
+    static let lingering = Tick.count(.seconds(1))
     /// What the kernel may hold back for one stream, in bytes; without a bound it keeps a backlog of megabytes for a slow
     /// reader, who then gets old news.
     static let sendBuffer: CInt = 32 * 1024
@@ -41,7 +39,8 @@ public actor StreamReactor: PollHandler {
     public nonisolated let poller: Poller
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe poller.asUnownedSerialExecutor() }
 
-    let heartbeatInterval: Int64
+    /// In ticks.
+    let heartbeatInterval: Int
     let heartbeat = Frame(ServerSentEvent.heartbeat)
     let metrics: StreamMetrics
     private let logger: Logger
@@ -52,7 +51,7 @@ public actor StreamReactor: PollHandler {
     /// The place of each descriptor's stream, by the descriptor's number.
     private var placeOf: [UInt32] = []
     var deadlines = StreamDeadlines()
-    var timer: (id: DeadlineID, due: Int64)?
+    var timer: (id: DeadlineID, due: Tick)?
     /// Streams that have a descriptor.
     private(set) var streamCount = 0
     /// Set once the server stops: the frame to end every stream with.
@@ -68,7 +67,7 @@ public actor StreamReactor: PollHandler {
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
     public init(heartbeatInterval: Duration, metrics: any MetricsFactory, logger: Logger) throws {
         poller = try Poller(name: "sse-reactor")
-        self.heartbeatInterval = max(1, Self.milliseconds(heartbeatInterval))
+        self.heartbeatInterval = max(1, Tick.count(heartbeatInterval))
         self.metrics = StreamMetrics(factory: metrics)
         self.logger = logger
     }
@@ -94,6 +93,7 @@ public actor StreamReactor: PollHandler {
         let now = now()
         let place = Int(id.place)
         if place >= slots.count {
+            if place >= slots.capacity { slots.reserveCapacity(place + place / 4 + 64) }
             slots.append(contentsOf: repeatElement(StreamSlot(), count: place + 1 - slots.count))
         }
         precondition(slots[place].phase == .free, "a stream has this place already")
@@ -106,8 +106,8 @@ public actor StreamReactor: PollHandler {
         slot.isChunked = isChunked
         slot.openedAt = now
         slot.lastWrite = now
-        slot.expiresAt = milliseconds(expiresAt)
-        slot.livesUntil = milliseconds(livesUntil)
+        slot.expiresAt = Tick(notBefore: expiresAt - beginning)
+        slot.livesUntil = Tick(notBefore: livesUntil - beginning)
         slots[place] = slot
         streamCount += 1
         noteChurn()
@@ -137,7 +137,7 @@ public actor StreamReactor: PollHandler {
         return exceptions
     }
 
-    private func send(_ frame: Frame, to id: StreamID, now: Int64) -> SendOutcome {
+    private func send(_ frame: Frame, to id: StreamID, now: Tick) -> SendOutcome {
         guard let place = place(of: id), slots[place].phase == .open else { return .gone }
         if slots[place].unfinished != nil { return .refused }
         let outcome = start(frame, at: place, now: now)
@@ -222,7 +222,8 @@ public actor StreamReactor: PollHandler {
         logger.info(
             "stream ended",
             metadata: [
-                "reason": "\(reason.rawValue)", "ms": "\(now() - slot.openedAt)", "frames": "\(slot.framesSent)",
+                "reason": "\(reason.rawValue)", "seconds": "\((now() - slot.openedAt).components.seconds)",
+                "frames": "\(slot.framesSent)",
             ])
         if streamCount == 0 {
             emptyWaiter?.resume()
@@ -268,17 +269,9 @@ public actor StreamReactor: PollHandler {
 
     // MARK: - Time
 
-    func now() -> Int64 { milliseconds(.now) }
+    func now() -> Tick { Tick(.now - beginning) }
 
-    private func milliseconds(_ moment: ContinuousClock.Instant) -> Int64 { Self.milliseconds(moment - beginning) }
-
-    static func milliseconds(_ duration: Duration) -> Int64 {
-        let (seconds, attoseconds) = duration.components
-        return seconds.multipliedReportingOverflow(by: 1000).overflow
-            ? .max : seconds * 1000 + attoseconds / 1_000_000_000_000_000
-    }
-
-    func moment(_ milliseconds: Int64) -> ContinuousClock.Instant { beginning + .milliseconds(milliseconds) }
+    func moment(_ tick: Tick) -> ContinuousClock.Instant { beginning + tick.sinceBeginning }
 }
 
 private func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {

@@ -68,14 +68,13 @@ struct StreamSlot {
     var offset: UInt32 = 0
     var framesSent: UInt32 = 0
 
-    // Moments in milliseconds since the reactor began.
-    var openedAt: Int64 = 0
+    var openedAt = Tick.never
     /// When something was last written: heartbeats count from here.
-    var lastWrite: Int64 = 0
+    var lastWrite = Tick.never
     /// Since when the socket has had no room, or what is left to write has not moved, or the client lingers.
-    var waitingSince: Int64 = 0
-    var expiresAt: Int64 = .max
-    var livesUntil: Int64 = .max
+    var waitingSince = Tick.never
+    var expiresAt = Tick.never
+    var livesUntil = Tick.never
     /// The deadline in the heap that counts; others that name this place are out of date.
-    var scheduledFor: Int64 = .max
+    var scheduledFor = Tick.never
 }

@@ -12,7 +12,7 @@ extension HubWorld {
             if delivery.message.isLast { for watcher in delivery.watchers { machine.end(watcher) } }
             for watcher in delivery.watchers {
                 if let exception = take(delivery, at: watcher, epoch: epoch) {
-                    machine.note(exception, of: watcher, in: delivery)
+                    check(machine.note(exception, of: watcher, in: delivery) == nil, "nothing is told instead")
                 }
             }
         }
@@ -64,6 +64,7 @@ extension HubWorld {
             check(epoch.map { had(client.right, at: $0) } == true, "nothing from a snapshot without the right")
             clients[index].transitions += transitions.filter { $0 > client.last && $0 <= version }
             clients[index].last = version
+        case .caseload: check(false, "a watcher of one session is told of no other")
         case .degraded, .recovered:
             let isTrouble = delivery.message == .degraded
             check(client.knowsTrouble != isTrouble, "trouble is told once, and its end once")

@@ -101,7 +101,8 @@ extension HubWorld {
         guard let (answers, epoch) = catchUp?.answer else { return }
         catchUp = nil
         if isLost() { return fail { $0.failedCatchUp() } }
-        let deliveries = machine.completedCatchUp(answers, epoch: epoch)
+        let deliveries = machine.completedCatchUp(
+            answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }, epoch: epoch)
         send(deliveries, epoch: epoch)
     }
 
@@ -163,7 +164,10 @@ extension HubWorld {
         let stale = pick(departed)
         check(machine.ready(stale) == nil, "who is gone is told nothing")
         check(!machine.end(stale), "who is gone cannot end")
-        machine.note(pick([.gone, .full, .refused]), of: stale, in: Delivery(.degraded, to: [stale]))
+        let exception = pick([DeliveryException.gone, .full, .refused])
+        check(
+            machine.note(exception, of: stale, in: Delivery(.degraded, to: [stale])) == nil,
+            "who is gone is told nothing")
         machine.release(stale)
     }
 }
