@@ -76,6 +76,14 @@ let package = Package(
             swiftSettings: unsafeSettings
         ),
 
+        // MARK: Metrics
+
+        .target(
+            name: "Prometheus",
+            dependencies: [.product(name: "CoreMetrics", package: "swift-metrics")],
+            swiftSettings: swiftSettings
+        ),
+
         // MARK: The way of one change
 
         .target(name: "Domain", swiftSettings: swiftSettings),
@@ -137,12 +145,14 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "Polling", "Postgres", "Progress", "Recordings", "Store", "Streaming",
+                "Credentials", "Domain", "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "Store",
+                "Streaming",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -161,6 +171,7 @@ let package = Package(
                 "Domain", "Postgres", "Recordings", "Store",
                 .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
@@ -175,11 +186,12 @@ let package = Package(
             name: "App",
             dependencies: [
                 "Credentials", "Domain", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline", "Postgres", "Progress",
-                "Recordings", "Store",
+                "Prometheus", "Recordings", "Store",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
@@ -261,6 +273,11 @@ let package = Package(
         .testTarget(
             name: "ProgressTests",
             dependencies: ["Domain", "Progress", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
+            name: "PrometheusTests",
+            dependencies: ["Prometheus", .product(name: "CoreMetrics", package: "swift-metrics")],
             swiftSettings: swiftSettings
         ),
         .testTarget(

@@ -1,0 +1,93 @@
+import CoreMetrics
+import Testing
+
+@testable import Prometheus
+
+/// The text, line by line, as the format's page prescribes it.
+@Suite("The text for Prometheus") struct ExpositionTests {
+    private let registry = PrometheusRegistry()
+
+    @Test("is empty when there is nothing")
+    func empty() {
+        #expect(registry.render() == "")
+    }
+
+    @Test("has one TYPE line a metric, and its series below it in order, whatever was made first")
+    func grouping() {
+        Counter(label: "b_total", dimensions: [("x", "2")], factory: registry).increment(by: 5)
+        Gauge(label: "a", factory: registry).record(1)
+        Counter(label: "b_total", dimensions: [("x", "1")], factory: registry).increment()
+        #expect(
+            registry.render() == """
+                # TYPE a gauge
+                a 1
+                # TYPE b_total counter
+                b_total{x="1"} 1
+                b_total{x="2"} 5
+
+                """)
+        #expect(registry.render() == registry.render())
+    }
+
+    @Test("shows what a metric means, escaped")
+    func help() {
+        let described = PrometheusRegistry(descriptions: ["a_total": "One \\ two\nthree \"four\""])
+        _ = Counter(label: "a", factory: described)
+        _ = Counter(label: "b", factory: described)
+        #expect(
+            described.render() == #"""
+                # HELP a_total One \\ two\nthree "four"
+                # TYPE a_total counter
+                a_total 0
+                # TYPE b_total counter
+                b_total 0
+
+                """#)
+    }
+
+    @Test("escapes the values of labels")
+    func labelValues() {
+        Gauge(label: "a", dimensions: [("path", "C:\\DIR\n\"x\" é{},=")], factory: registry).record(1)
+        #expect(registry.render().split(separator: "\n").last == #"a{path="C:\\DIR\n\"x\" é{},="} 1"#)
+    }
+
+    @Test(
+        "gives metrics names that Prometheus takes",
+        arguments: [
+            ("plain", "plain"), ("http.server-requests", "http_server_requests"), ("a:b", "a_b"), ("9lives", "_9lives"),
+            ("", "_"), ("größe", "gr____e"),
+        ])
+    func names(label: String, name: String) {
+        Gauge(label: label, factory: registry).record(1)
+        #expect(registry.render() == "# TYPE \(name) gauge\n\(name) 1\n")
+    }
+
+    @Test("gives labels names that Prometheus takes, and leaves it the reserved ones")
+    func labelNames() {
+        let dimensions = [("le", "1"), ("__name__", "2"), ("a-b", "3"), ("a.b", "4"), ("7", "5")]
+        Gauge(label: "a", dimensions: dimensions, factory: registry).record(1)
+        #expect(registry.render().hasSuffix("\na{_7=\"5\",_name__=\"2\",a_b=\"3\",exported_le=\"1\"} 1\n"))
+    }
+
+    @Test("adds a suffix where it is missing, and only there")
+    func suffixes() {
+        for label in ["a", "b_total"] { Counter(label: label, factory: registry).increment() }
+        for label in ["c", "d_seconds"] { Timer(label: label, factory: registry).recordSeconds(1) }
+        let names = registry.render().split(separator: "\n").filter { $0.hasPrefix("# TYPE") }
+        #expect(
+            names == [
+                "# TYPE a_total counter", "# TYPE b_total counter", "# TYPE c_seconds histogram",
+                "# TYPE d_seconds histogram",
+            ])
+    }
+
+    @Test(
+        "writes numbers as Go reads them",
+        arguments: [
+            (0, "0"), (-1, "-1"), (0.5, "0.5"), (1e15, "1000000000000000"), (1e300, "1e+300"), (2.5e-7, "2.5e-07"),
+            (.nan, "NaN"), (.infinity, "+Inf"), (-.infinity, "-Inf"), (-0.0, "0"),
+        ])
+    func numbers(value: Double, text: String) {
+        #expect(Exposition.number(value) == text)
+    }
+}
