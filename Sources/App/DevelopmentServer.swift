@@ -4,6 +4,7 @@ import Foundation
 import LocalPostgres
 public import Logging
 import Postgres
+public import Prometheus
 
 /// Everything for a first look on one machine: a private PostgreSQL, the schema, demo accounts and the server.
 public struct DevelopmentServer: Sendable {
@@ -24,14 +25,19 @@ public struct DevelopmentServer: Sendable {
 
     private let directory: URL
     private let logger: Logger
+    private let metrics: PrometheusRegistry
     private let show: @Sendable (String) -> Void
 
     /// - Parameters:
     ///   - directory: Holds the database, the recordings and the secrets; made when it is not there.
+    ///   - metrics: Takes what the server counts.
     ///   - show: Prints a line for the person at the terminal.
-    public init(directory: String, logger: Logger, show: @escaping @Sendable (String) -> Void) {
+    public init(
+        directory: String, logger: Logger, metrics: PrometheusRegistry, show: @escaping @Sendable (String) -> Void
+    ) {
         self.directory = URL(filePath: directory, directoryHint: .isDirectory)
         self.logger = logger
+        self.metrics = metrics
         self.show = show
     }
 
@@ -66,7 +72,7 @@ public struct DevelopmentServer: Sendable {
         let password = try await makeAccounts(operations)
         let recording = try writeRecording()
         let settings = try Settings(reader)
-        try await Server(settings: settings, runsWorker: true, logger: logger) { port in
+        try await Server(settings: settings, runsWorker: true, logger: logger, metrics: metrics) { port in
             greet(port: port, settings: settings, password: password, recording: recording)
         }.run()
     }

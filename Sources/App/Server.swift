@@ -1,4 +1,3 @@
-import CoreMetrics
 import Credentials
 import Domain
 import Foundation
@@ -8,6 +7,7 @@ import Migrations
 import Pipeline
 import Postgres
 import Progress
+public import Prometheus
 import Recordings
 import ServiceLifecycle
 import Store
@@ -21,20 +21,24 @@ public struct Server: Sendable {
     private let settings: Settings
     private let runsWorker: Bool
     private let logger: Logger
+    private let metrics: PrometheusRegistry
     private let handlesSignals: Bool
     private let onListening: @Sendable (Int) async -> Void
 
     /// - Parameters:
     ///   - runsWorker: Also works on the queue.
+    ///   - metrics: Takes what this server counts, and nothing of another.
     ///   - handlesSignals: Shuts down on SIGTERM and SIGINT; otherwise when its task is cancelled.
     ///   - onListening: Called with the port once the server accepts connections.
     public init(
-        settings: Settings, runsWorker: Bool, logger: Logger, handlesSignals: Bool = true,
+        settings: Settings, runsWorker: Bool, logger: Logger, metrics: PrometheusRegistry,
+        handlesSignals: Bool = true,
         onListening: @escaping @Sendable (Int) async -> Void = { _ in }
     ) {
         self.settings = settings
         self.runsWorker = runsWorker
         self.logger = logger
+        self.metrics = metrics
         self.handlesSignals = handlesSignals
         self.onListening = onListening
     }
@@ -49,12 +53,15 @@ public struct Server: Sendable {
         let progress = ProgressStore(pool: pool)
         let sessions = SessionStore(pool: pool)
         let streams = try StreamEngine(
-            reader: progress, settings: settings.http, metrics: NOOPMetricsHandler.instance, logger: logger)
+            reader: progress, settings: settings.http, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
+        collectMetrics(pool, listener)
 
-        var services: [any Service] = [
-            pool, listener,
+        var services: [any Service] = [pool]
+        services += metricsServer()
+        services += [
+            listener,
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(progress: progress, sessions: sessions, recordings: recordings, logger: logger),
@@ -65,18 +72,14 @@ public struct Server: Sendable {
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: SignInStore(pool: pool), sessions: sessions, progress: progress,
             recordings: recordings, passwords: Passwords(), tokens: await AccessTokens(secret: settings.jwtSecret),
-            streams: streams, missing: { await Self.missing(pool) })
+            streams: streams, metrics: metrics, missing: { await Self.missing(pool) })
         services.append(
             try HTTPServer(
                 host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
                 logger: logger, onListening: onListening))
         // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
         services.append(streams)
-        do {
-            try await runUntilSignal(services)
-        } catch let error as ListenError {
-            throw failure(of: error)
-        }
+        try await runUntilSignal(services)
     }
 
     /// What the operator is told, and so with which status the program ends.
@@ -84,11 +87,16 @@ public struct Server: Sendable {
     /// A host or port that this machine does not have is a wrong setting; a port that another program has may be free in
     /// a moment, as when the program before has not ended yet.
     private func failure(of error: ListenError) -> any Error {
-        switch error {
+        let (name, port) =
+            switch error.listener {
+            case .http: ("PORT", settings.port)
+            case .metrics: ("METRICS_PORT", settings.metricsPort ?? 0)
+            }
+        return switch error.code {
         case .hostUnknown: SettingError("HOST", "is no name or address of this machine")
-        case .portForbidden: SettingError("PORT", "may not be used by this account; choose one above 1023")
+        case .portForbidden: SettingError(name, "may not be used by this account; choose one above 1023")
         case .portTaken:
-            CommandFailure("PORT: \(settings.port) is taken by another program; end it, or choose another port")
+            CommandFailure("\(name): \(port) is taken by another program; end it, or choose another port")
         }
     }
 
@@ -99,11 +107,13 @@ public struct Server: Sendable {
         let recordings = try await recordingStore()
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
-        try await runUntilSignal([
-            pool, listener,
-            ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, callWorker: { call.yield() }),
-            try worker(pool, ProgressStore(pool: pool), SessionStore(pool: pool), recordings, calls),
-        ])
+        collectMetrics(pool, listener)
+        try await runUntilSignal(
+            [pool] + metricsServer() + [
+                listener,
+                ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, callWorker: { call.yield() }),
+                try worker(pool, ProgressStore(pool: pool), SessionStore(pool: pool), recordings, calls),
+            ])
     }
 
     private func runUntilSignal(_ services: [any Service]) async throws {
@@ -111,7 +121,11 @@ public struct Server: Sendable {
             services: services.map { .init(service: $0) },
             gracefulShutdownSignals: handlesSignals ? [.sigterm, .sigint] : [], logger: logger)
         configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
-        try await ServiceGroup(configuration: configuration).run()
+        do {
+            try await ServiceGroup(configuration: configuration).run()
+        } catch let error as ListenError {
+            throw failure(of: error)
+        }
     }
 
     // MARK: - Parts
@@ -135,6 +149,17 @@ public struct Server: Sendable {
             channels: [PostgresChangeSource.channel])
     }
 
+    private func collectMetrics(_ pool: PostgresPool, _ listener: PostgresListener) {
+        metrics.collect(from: pool, size: settings.poolSize)
+        metrics.collect(from: listener)
+        metrics.collectProcess()
+    }
+
+    /// Stands before what is measured, and so is shut down after it.
+    private func metricsServer() -> [any Service] {
+        settings.metricsPort.map { [MetricsServer(port: $0, registry: metrics, logger: logger)] } ?? []
+    }
+
     private func recordingStore() async throws -> RecordingStore {
         let recordings = RecordingStore(directory: settings.uploadDirectory)
         do {
@@ -152,7 +177,7 @@ public struct Server: Sendable {
         PipelineWorker(
             name: "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)",
             queue: PipelineStore(pool: pool), progress: progress, sessions: sessions, recordings: recordings,
-            stages: try settings.stages(), calls: calls, logger: logger)
+            stages: try settings.stages(), calls: calls, metrics: metrics, logger: logger)
     }
 
     // MARK: - Checks

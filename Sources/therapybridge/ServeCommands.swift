@@ -12,7 +12,10 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let logger = try startLogging()
-        try await Server(settings: Settings(SettingsReader()), runsWorker: !noWorker, logger: logger).run()
+        try await Server(
+            settings: Settings(SettingsReader()), runsWorker: !noWorker, logger: logger,
+            metrics: MetricsOutput.bootstrap()
+        ).run()
     }
 }
 
@@ -21,7 +24,9 @@ struct Work: AsyncParsableCommand {
 
     func run() async throws {
         let logger = try startLogging()
-        try await Server(settings: Settings(SettingsReader()), runsWorker: true, logger: logger).work()
+        try await Server(
+            settings: Settings(SettingsReader()), runsWorker: true, logger: logger, metrics: MetricsOutput.bootstrap()
+        ).work()
     }
 }
 
@@ -36,7 +41,7 @@ struct Dev: AsyncParsableCommand {
     func run() async throws {
         let logger = try startLogging()
         // Written at once: whoever pipes this waits for the address.
-        try await DevelopmentServer(directory: directory, logger: logger) { line in
+        try await DevelopmentServer(directory: directory, logger: logger, metrics: MetricsOutput.bootstrap()) { line in
             FileHandle.standardOutput.write(Data((line + "\n").utf8))
         }.run()
     }

@@ -12,6 +12,7 @@ struct TherapyBridge: AsyncParsableCommand {
         abstract: "Live progress of therapy sessions, pushed from PostgreSQL to whoever may see it.",
         discussion:
             "Settings are environment variables: DATABASE_URL, JWT_SECRET and others; see docs/configuration.md.",
+        version: Release.version,
         subcommands: [
             Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
             Transcribe.self,

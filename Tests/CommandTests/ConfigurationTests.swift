@@ -37,6 +37,7 @@ import Testing
         ("SSE_MAX_STREAMS_PER_USER", ["-1", "many"]),
         ("SSE_MAX_LIFETIME", ["0", "-1", "long"]),
         ("UPLOAD_MAX_BYTES", ["0", "-1", "500MB"]),
+        ("METRICS_PORT", ["0", "-1", "65536", "on", "9464.0", "8000"]),
         ("LOG_LEVEL", ["loud", "INFO"]),
         ("LOG_FORMAT", ["xml"]),
         ("SHUTDOWN_TIMEOUT", ["-1", "soon"]),

@@ -79,6 +79,40 @@ import Testing
         }
     }
 
+    @Test(
+        "a port for the metrics that is taken: status 1 and a line that names METRICS_PORT",
+        arguments: ["serve", "work"])
+    func metricsPortTaken(command: String) async throws {
+        try await withDatabase { database in
+            _ = try await Program.serving(database).serve { server in
+                let settings = ["METRICS_PORT": "\(server.port)"]
+                let run = try await Program.serving(database, settings).run(command)
+                #expect(run.status == 1)
+                // The other server may have begun, and its log has a last word.
+                let named = run.errorLines.count { $0.hasPrefix("therapybridge: METRICS_PORT: ") }
+                #expect(named == 1, "\(run.errorOutput)")
+                server.terminate()
+            }
+        }
+    }
+
+    @Test("METRICS_PORT is on loopback alone, and an open connection to it does not hold the end up")
+    func metricsPort() async throws {
+        try await withDatabase { database in
+            let port = try await freePort()
+            let program = Program.serving(database, ["METRICS_PORT": "\(port)"])
+            let (_, end) = try await program.serve { server in
+                // The pool of the client keeps the connection, as Prometheus does.
+                let metrics = RunningServer(port: port, processID: server.processID)
+                try await eventually { (try? await metrics.get("/metrics").status) == 200 }
+                #expect(try await metrics.get("/metrics").body.contains("\ntherapybridge_listener_live "))
+                #expect(try Self.listeningAddresses(port: port) == ["0100007F"])
+                server.terminate()
+            }
+            #expect(end.status == 0)
+        }
+    }
+
     @Test("with LOG_FORMAT=json each line of the log is one JSON object")
     func jsonLog() async throws {
         try await withDatabase { database in
@@ -88,6 +122,20 @@ import Testing
             for line in lines {
                 let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: any Sendable]
                 #expect(object?["message"] is String && object?["level"] is String && object?["time"] is String)
+            }
+        }
+    }
+
+    /// The addresses that a port is listened on, as `/proc/net/tcp` has them: hexadecimal, the lowest byte first.
+    private static func listeningAddresses(port: Int) throws -> [String] {
+        try ["tcp", "tcp6"].flatMap { table -> [String] in
+            let file = try FileHandle(forReadingFrom: URL(filePath: "/proc/thread-self/net/\(table)"))
+            let text = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
+            return text.split(separator: "\n").compactMap { line in
+                // The second field is the own address and port; state 0A is LISTEN.
+                let fields = line.split(separator: " ")
+                let address = fields.count > 3 && fields[3] == "0A" ? fields[1].split(separator: ":") : []
+                return address.last.flatMap { Int($0, radix: 16) } == port ? String(address[0]) : nil
             }
         }
     }

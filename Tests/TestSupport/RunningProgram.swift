@@ -66,7 +66,7 @@ extension TestServer {
 }
 
 /// A port of loopback that was free a moment ago.
-private func freePort() async throws -> Int {
+public func freePort() async throws -> Int {
     let channel = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
         .bind(host: "127.0.0.1", port: 0).get()
     guard let port = channel.localAddress?.port else { throw DidNotHappen() }

@@ -15,6 +15,9 @@ public struct TestServer: Sendable {
 
     public var baseURL: String { "http://127.0.0.1:\(port)" }
 
+    /// The same server at another of its ports.
+    public func at(port: Int) -> TestServer { TestServer(database: database, port: port, uploads: uploads) }
+
     /// An access token, under a sign-in of its own.
     public func token(
         _ user: UserID, lifetime: Duration = .seconds(600)
@@ -67,8 +70,8 @@ public func withServer<Result: Sendable>(
             ].merging(environment) { _, new in new }))
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let server = Server(
-        settings: settings, runsWorker: runsWorker, logger: quietLogger, handlesSignals: false,
-        onListening: { continuation.yield($0) })
+        settings: settings, runsWorker: runsWorker, logger: quietLogger, metrics: MetricsOutput.registry(),
+        handlesSignals: false, onListening: { continuation.yield($0) })
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask {
             defer { continuation.finish() }

@@ -24,6 +24,8 @@ public struct Settings: Sendable {
     public var maximumUploadBytes: Int
     public var transcribeCommand: String
     public var notesCommand: String?
+    /// Where the metrics are served without a token, on loopback; nil for nowhere.
+    public var metricsPort: Int?
     public var shutdownTimeout: Duration
 
     /// Reads and checks everything that `serve` needs.
@@ -51,6 +53,10 @@ public struct Settings: Sendable {
         maximumUploadBytes = try reader.integer("UPLOAD_MAX_BYTES", in: 1...(1 << 50), default: 524_288_000)
         transcribeCommand = reader.text("PIPELINE_TRANSCRIBE_COMMAND") ?? "therapybridge transcribe"
         notesCommand = reader.text("PIPELINE_NOTES_COMMAND")
+        metricsPort = try reader.port("METRICS_PORT", unless: "off")
+        if let metricsPort, metricsPort == port {
+            throw SettingError("METRICS_PORT", "has to be another port than PORT")
+        }
         shutdownTimeout = try reader.seconds("SHUTDOWN_TIMEOUT", in: 0...3600, default: 10)
     }
 

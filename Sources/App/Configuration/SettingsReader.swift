@@ -47,6 +47,15 @@ public struct SettingsReader: Sendable {
         return number
     }
 
+    /// A port of its own; nil when the setting is missing or says `none`.
+    func port(_ name: String, unless none: String) throws(SettingError) -> Int? {
+        guard let text = text(name), text != none else { return nil }
+        guard let number = Int(text), (1...65_535).contains(number) else {
+            throw SettingError(name, "has to be \(none), or a whole number from 1 to 65535")
+        }
+        return number
+    }
+
     func seconds(_ name: String, in range: ClosedRange<Double>, default value: Double) throws(SettingError) -> Duration
     {
         guard let text = text(name) else { return .seconds(value) }

@@ -3,6 +3,7 @@ import Domain
 import HTTPTypes
 import Hummingbird
 import Logging
+import Metrics
 import Store
 
 /// Sign-in, refresh, sign-out, and who one is: `/api/auth`.
@@ -12,6 +13,7 @@ struct AuthenticationRoutes: Sendable {
     let passwords: Passwords
     let tokens: AccessTokens
     let settings: HTTPSettings
+    let metrics: SignInMetrics
 
     func add(to table: inout RouteTable) {
         table.open(.post, "/api/auth/login", login)
@@ -27,6 +29,24 @@ struct AuthenticationRoutes: Sendable {
 
     @Sendable private func login(_ request: Request, _ context: AppContext) async throws -> Response {
         let login = try await JSON.decode(Login.self, from: request)
+        let user: User
+        do {
+            user = try await verify(login)
+        } catch let refusal as Problem {
+            metrics.refused.increment()
+            throw refusal
+        }
+        let refreshToken = RefreshToken()
+        let signIn = try await signIns.begin(
+            user: user.id, refreshHash: refreshToken.hash, lifetime: settings.refreshLifetime)
+        metrics.accepted.increment()
+        return try await tokenResponse(user, signIn, refreshToken)
+    }
+
+    /// The user whose e-mail address and password these are.
+    ///
+    /// - Throws: ``Problem`` when they are nobody's, or the account is inactive.
+    private func verify(_ login: Login) async throws -> User {
         let refused = Problem(.unauthorized, "The e-mail address or the password is wrong.")
         guard let email = EmailAddress(login.email) else { throw refused }
         let account = try await users.account(email: email)
@@ -35,10 +55,7 @@ struct AuthenticationRoutes: Sendable {
             throw refused
         }
         guard account.isActive else { throw Problem.inactive }
-        let refreshToken = RefreshToken()
-        let signIn = try await signIns.begin(
-            user: account.user.id, refreshHash: refreshToken.hash, lifetime: settings.refreshLifetime)
-        return try await tokenResponse(account.user, signIn, refreshToken)
+        return account.user
     }
 
     private struct Refresh: Decodable {

@@ -4,6 +4,7 @@ import Hummingbird
 public import Logging
 import NIOCore
 import Progress
+public import Prometheus
 public import Recordings
 public import ServiceLifecycle
 public import Store
@@ -18,13 +19,15 @@ public struct HTTPDependencies: Sendable {
     public var passwords: Passwords
     public var tokens: AccessTokens
     public var streams: StreamEngine
+    /// Takes what is counted, and renders it.
+    public var metrics: PrometheusRegistry
     /// What keeps the server from being ready, in words for the log; nil when nothing does.
     public var missing: @Sendable () async -> String?
 
     public init(
         users: UserStore, signIns: SignInStore, sessions: SessionStore, progress: ProgressStore,
         recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens, streams: StreamEngine,
-        missing: @escaping @Sendable () async -> String?
+        metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
     ) {
         self.users = users
         self.signIns = signIns
@@ -34,6 +37,7 @@ public struct HTTPDependencies: Sendable {
         self.passwords = passwords
         self.tokens = tokens
         self.streams = streams
+        self.metrics = metrics
         self.missing = missing
     }
 }
@@ -71,13 +75,14 @@ public struct HTTPServer: Service {
         do {
             try await application.run()
         } catch {
-            throw ListenError(error) ?? error
+            throw ListenError(error, of: .http) ?? error
         }
     }
 
     private static func router(settings: HTTPSettings, dependencies: HTTPDependencies) throws -> Router<AppContext> {
         let router = Router(context: AppContext.self)
         router.addMiddleware {
+            RequestMetrics(metrics: dependencies.metrics)
             RequestLog()
             SecurityHeaders()
             CrossOrigin(settings: settings)
@@ -88,11 +93,12 @@ public struct HTTPServer: Service {
         var table = RouteTable(router: router, userLoader: UserLoader(users: dependencies.users))
         AuthenticationRoutes(
             users: dependencies.users, signIns: dependencies.signIns, passwords: dependencies.passwords,
-            tokens: dependencies.tokens, settings: settings
+            tokens: dependencies.tokens, settings: settings, metrics: SignInMetrics(metrics: dependencies.metrics)
         ).add(to: &table)
         UploadRoute(
             users: dependencies.users, sessions: dependencies.sessions, progress: dependencies.progress,
-            recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings
+            recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings,
+            metrics: UploadMetrics(metrics: dependencies.metrics)
         ).add(to: &table)
         SessionRoutes(
             gate: gate, sessions: dependencies.sessions, progress: dependencies.progress, users: dependencies.users,
@@ -102,6 +108,7 @@ public struct HTTPServer: Service {
         ReportRoutes(gate: gate, progress: dependencies.progress).add(to: &table)
         StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)
         HealthRoutes(missing: dependencies.missing).add(to: &table)
+        MetricsRoute(registry: dependencies.metrics).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         table.finish()
         return router

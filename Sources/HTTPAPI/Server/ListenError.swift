@@ -1,26 +1,43 @@
 import Foundation
 import NIOCore
 
-/// Why the server cannot accept connections where it was told to.
-public enum ListenError: Error {
-    /// The host is no name or address of this machine.
-    case hostUnknown
-    /// Another program has the port.
-    case portTaken
-    /// The account that the program runs under may not have the port.
-    case portForbidden
+/// Why a server cannot accept connections where it was told to.
+public struct ListenError: Error {
+    /// Which of the two servers.
+    public enum Listener: Sendable {
+        /// The one that browsers reach.
+        case http
+        /// The one for the metrics.
+        case metrics
+    }
+
+    /// What can stand against listening.
+    public enum Code: Sendable {
+        /// The host is no name or address of this machine.
+        case hostUnknown
+        /// Another program has the port.
+        case portTaken
+        /// The account that the program runs under may not have the port.
+        case portForbidden
+    }
+
+    /// Which server it is.
+    public let listener: Listener
+    /// What stands against it.
+    public let code: Code
 
     /// Reads it out of what binding a socket throws; nil for what has another reason.
     ///
     /// The numbers are those of `bind(2)`.
-    init?(_ error: any Error) {
+    init?(_ error: any Error, of listener: Listener) {
+        self.listener = listener
         switch error {
-        case is SocketAddressError.UnknownHost: self = .hostUnknown
+        case is SocketAddressError.UnknownHost: code = .hostUnknown
         case let error as IOError:
             switch error.errnoCode {
-            case EADDRNOTAVAIL: self = .hostUnknown
-            case EADDRINUSE: self = .portTaken
-            case EACCES: self = .portForbidden
+            case EADDRNOTAVAIL: code = .hostUnknown
+            case EADDRINUSE: code = .portTaken
+            case EACCES: code = .portForbidden
             default: return nil
             }
         default: return nil

@@ -4,6 +4,7 @@ import Domain
 import HTTPTypes
 import Hummingbird
 import Logging
+import Metrics
 import NIOCore
 import NIOHTTP1
 import Postgres
@@ -19,6 +20,7 @@ struct UploadRoute: Sendable {
     let recordings: RecordingStore
     let hub: ProgressHub
     let settings: HTTPSettings
+    let metrics: UploadMetrics
 
     /// How long a repeat waits for the failure of the upload that it repeats.
     private static let patience = Duration.seconds(10)
@@ -82,6 +84,7 @@ struct UploadRoute: Sendable {
             await fail(upload, because: error, context)
             throw error
         }
+        metrics.finished.increment()
         context.logger.info("recording received", metadata: ["session": "\(upload.session)"])
     }
 
@@ -147,6 +150,7 @@ struct UploadRoute: Sendable {
                     throw tooLarge
                 }
                 try await writer.write(bytes)
+                metrics.bytes.increment(by: bytes.readableBytes)
                 meter.received(writer.byteCount)
             }
             guard isChecked else {
@@ -167,10 +171,11 @@ struct UploadRoute: Sendable {
     /// Marks the session of a broken upload, so that whoever watches it knows.
     private func fail(_ upload: Upload, because error: any Error, _ context: UserContext) async {
         let problem = ErrorMiddleware.problem(for: error)
+        let isBrokenOff = Self.isBrokenConnection(error) || problem.kind == .malformed
+        metrics.failed(with: isBrokenOff ? nil : problem.kind)
         let reason =
             switch problem.kind {
-            case _ where Self.isBrokenConnection(error), .malformed:
-                "The upload broke off before the recording was complete."
+            case _ where isBrokenOff: "The upload broke off before the recording was complete."
             case .internalError, .unavailable: "The recording could not be stored."
             default: problem.detail
             }

@@ -14,6 +14,7 @@ struct PipelineJob: Sendable {
     let sessions: SessionStore
     let recordings: RecordingStore
     let stages: PipelineStages
+    let metrics: PipelineMetrics
     let logger: Logger
 
     /// Why the work on a session ends before its end.
@@ -23,21 +24,31 @@ struct PipelineJob: Sendable {
     }
 
     /// Works until the session is processed or failed, or is no longer ours.
-    func run() async {
+    func run() async { metrics.ended(await work()) }
+
+    private func work() async -> PipelineMetrics.SessionOutcome {
         do {
             try await withLeaseKept { try await goThroughStages() }
+            return .processed
         } catch is CancellationError {
             // The server stops: the session goes to the next worker as soon as the shortest lease is over.
             await release()
+            return .released
         } catch Abandonment.notOurs {
             log(.info, "session left to another")
+            return .left
         } catch let failure as StageFailure {
             log(.warning, "stage failed", ["code": "\(failure.code.rawValue)", "detail": "\(failure.detail)"])
             await fail(failure.publicMessage)
+            return .failed
         } catch {
-            if Task.isCancelled { return await release() }
+            if Task.isCancelled {
+                await release()
+                return .released
+            }
             log(.error, "session could not be processed", ["error": "\(error)"])
             await fail("The recording could not be processed. Please try again.")
+            return .failed
         }
     }
 
@@ -87,20 +98,35 @@ struct PipelineJob: Sendable {
     }
 
     private func transcribe(_ path: String, as status: SessionStatus) async throws {
-        let result = try await run(stages.transcribe, path, as: status, from: 20, to: 60)
+        let result = try await run(.transcription, stages.transcribe, path, as: status, from: 20, to: 60)
         try await persistently { try await queue.storeTranscript(result.json, of: claim) }
     }
 
     private func write(_ notes: StageCommand, _ path: String) async throws {
-        let result = try await run(notes, path, as: .extractingNotes, from: 60, to: 95)
+        let result = try await run(.notes, notes, path, as: .extractingNotes, from: 60, to: 95)
         try await persistently { try await queue.storeNotes(result.json, of: claim) }
     }
 
-    /// Runs a stage, whose own 0-100 % are the part `from`-`to` of the whole way.
+    /// Runs a stage, whose own 0-100 % are the part `from`-`to` of the whole way, and notes how long it took.
     private func run(
-        _ stage: StageCommand, _ path: String, as status: SessionStatus, from: Int, to: Int
+        _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ path: String, as status: SessionStatus, from: Int,
+        to: Int
     ) async throws -> StageResult {
-        try await stage.run(recording: path) { stageProgress in
+        let start = ContinuousClock.now
+        do {
+            let result = try await run(command, path, as: status, from: from, to: to)
+            metrics.ended(stage, .finished, after: .now - start)
+            return result
+        } catch {
+            metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: .now - start)
+            throw error
+        }
+    }
+
+    private func run(
+        _ command: StageCommand, _ path: String, as status: SessionStatus, from: Int, to: Int
+    ) async throws -> StageResult {
+        try await command.run(recording: path) { stageProgress in
             do {
                 try await progress.report(
                     ProgressReport(

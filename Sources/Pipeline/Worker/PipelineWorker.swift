@@ -1,5 +1,6 @@
 import AsyncAlgorithms
 public import Logging
+public import Metrics
 public import Recordings
 public import ServiceLifecycle
 public import Store
@@ -31,23 +32,28 @@ public struct PipelineWorker: Service {
     private let queue: PipelineStore
     private let job: @Sendable (ClaimedSession) -> PipelineJob
     private let calls: AsyncStream<Void>
+    private let metrics: PipelineMetrics
     private let logger: Logger
 
     /// - Parameters:
     ///   - name: Who claims; for the people who look into `app.session_leases`.
     ///   - calls: Yields when there may be work. A call that is lost costs ``idleInterval``.
+    ///   - metrics: Counts claims, sessions and stages.
     public init(
         name: String, queue: PipelineStore, progress: ProgressStore, sessions: SessionStore,
-        recordings: RecordingStore, stages: PipelineStages, calls: AsyncStream<Void>, logger: Logger
+        recordings: RecordingStore, stages: PipelineStages, calls: AsyncStream<Void>,
+        metrics: any MetricsFactory, logger: Logger
     ) {
+        let metrics = PipelineMetrics(metrics: metrics)
         self.name = name
         self.queue = queue
         self.calls = calls
+        self.metrics = metrics
         self.logger = logger
         job = { claim in
             PipelineJob(
                 claim: claim, queue: queue, progress: progress, sessions: sessions, recordings: recordings,
-                stages: stages, logger: logger)
+                stages: stages, metrics: metrics, logger: logger)
         }
     }
 
@@ -65,6 +71,7 @@ public struct PipelineWorker: Service {
         while !Task.isCancelled {
             do {
                 guard let claim = try await queue.claim(worker: name, lease: Self.lease) else { return }
+                metrics.claims.increment()
                 await job(claim).run()
             } catch {
                 if !Task.isCancelled {

@@ -1,0 +1,58 @@
+import Foundation
+import Glibc
+
+/// What the system says about this process, from `/proc` (proc(5)) and the system calls beside it.
+enum ProcessReadings {
+    /// Resident memory in bytes: the second number of `statm`, in pages.
+    ///
+    /// By the calling thread's own entry: where the first thread has ended, the process's entry says 0.
+    static func residentBytes() -> Int? {
+        let fields = text(of: "/proc/thread-self/statm")?.split(separator: " ") ?? []
+        guard fields.count > 1, let pages = Int(fields[1]) else { return nil }
+        return pages * Int(getpagesize())
+    }
+
+    /// How many descriptors are open; the one that it takes to look is not counted.
+    static func openDescriptors() -> Int? {
+        guard let directory = opendir("/proc/thread-self/fd") else { return nil }
+        defer { closedir(directory) }
+        // Without "." and ".." and the directory itself.
+        var count = -3
+        while readdir(directory) != nil { count += 1 }
+        return count
+    }
+
+    /// How many descriptors may be open; "the soft limit is the value that the kernel enforces" (getrlimit(2)).
+    static func descriptorLimit() -> Int? {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return nil }
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Processor time of all threads in seconds, in user and system mode.
+    static func processorSeconds() -> Double {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return [usage.ru_utime, usage.ru_stime].reduce(0) { $0 + Double($1.tv_sec) + Double($1.tv_usec) / 1e6 }
+    }
+
+    /// When the process started, in seconds since the Unix epoch: field 22 of `stat`, in clock ticks since the boot, whose
+    /// moment is `btime` of `/proc/stat`.
+    static let startTime: Double? = {
+        // The second field is the program's name in parentheses, which may hold anything.
+        let stat = text(of: "/proc/self/stat")?.split(separator: ")").last?.split(separator: " ") ?? []
+        let boot = text(of: "/proc/stat")?.split(separator: "\n").first { $0.hasPrefix("btime ") }?.split(
+            separator: " ")
+        let ticksPerSecond = sysconf(Int32(_SC_CLK_TCK))
+        guard stat.count > 19, let ticks = Double(stat[19]), let boot = boot?.last.flatMap({ Double($0) }),
+            ticksPerSecond > 0
+        else { return nil }
+        return boot + ticks / Double(ticksPerSecond)
+    }()
+
+    /// A file of `/proc`, read to its end: it has no size, and comes in pieces.
+    private static func text(of path: String) -> String? {
+        guard let file = FileHandle(forReadingAtPath: path), let data = try? file.readToEnd() else { return nil }
+        return String(decoding: data, as: UTF8.self)
+    }
+}

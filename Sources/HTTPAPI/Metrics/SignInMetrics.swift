@@ -1,0 +1,15 @@
+import Metrics
+
+/// How many signed in, and how many were refused: a wrong address or password, or an inactive account.
+struct SignInMetrics: Sendable {
+    let accepted: Counter
+    let refused: Counter
+
+    init(metrics: any MetricsFactory) {
+        func counter(_ outcome: String) -> Counter {
+            Counter(label: "therapybridge_sign_ins_total", dimensions: [("outcome", outcome)], factory: metrics)
+        }
+        accepted = counter("accepted")
+        refused = counter("refused")
+    }
+}
