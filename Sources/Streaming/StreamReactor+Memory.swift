@@ -2,6 +2,9 @@ import CMemory
 import Polling
 
 extension StreamReactor {
+    /// For the process: it is set once, by whoever makes the first reactor.
+    static let largeBlocksAreApart: Void = cmemory_keep_large_blocks_apart()
+
     /// Opening many streams takes memory for their requests, and the allocator keeps what comes free: once such a burst is
     /// over, it is given back.
     func noteChurn() {

@@ -66,6 +66,7 @@ public actor StreamReactor: PollHandler {
     /// - Parameter heartbeatInterval: How long a stream may be silent.
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
     public init(heartbeatInterval: Duration, metrics: any MetricsFactory, logger: Logger) throws {
+        Self.largeBlocksAreApart
         poller = try Poller(name: "sse-reactor")
         self.heartbeatInterval = max(1, Tick.count(heartbeatInterval))
         self.metrics = StreamMetrics(factory: metrics)

@@ -1,10 +1,14 @@
 /// What the metrics mean, in the words of `docs/metrics.md`.
 enum MetricDescriptions {
     static let all = [
+        "therapybridge_backstop_delivered_total": "Changes that only the poll found; 0 in a healthy server.",
         "therapybridge_build_info":
             "Always 1; its labels are the program's version and the newest migration that it carries.",
+        "therapybridge_deliveries_total": "Messages that were given to streams.",
+        "therapybridge_hints_total": "Sessions that notifications said had changed.",
         "therapybridge_http_request_duration_seconds": "Time from a request's head to its answer's head.",
         "therapybridge_http_requests_total": "Requests that were answered.",
+        "therapybridge_hub_reads_total": "Reads from the database on behalf of streams.",
         "therapybridge_listener_failures_total":
             "Attempts to listen that failed, and connections of the listener that were lost.",
         "therapybridge_listener_live": "1 while notifications are heard, else 0.",
@@ -31,6 +35,14 @@ enum MetricDescriptions {
         "therapybridge_process_resident_memory_bytes": "Resident memory.",
         "therapybridge_process_start_time_seconds": "When the process started, since the Unix epoch.",
         "therapybridge_sign_ins_total": "Sign-ins with e-mail address and password.",
+        "therapybridge_stream_blocked_total": "Times that a stream's client had no room for what was to be written.",
+        "therapybridge_stream_frames_total": "Pieces of streams that were written whole; heartbeats count.",
+        "therapybridge_stream_heartbeats_total": "Heartbeats on quiet streams.",
+        "therapybridge_streams_ended_total": "Streams that are over.",
+        "therapybridge_streams_open": "Open streams, with those that are ending.",
+        "therapybridge_streams_opened_total": "Streams that began.",
+        "therapybridge_streams_turned_away_total":
+            "Streams that were answered with unavailable because there were too many.",
         "therapybridge_upload_bytes_total": "Bytes of recordings that arrived, kept or not.",
         "therapybridge_uploads_failed_total": "Uploads that were let in and failed.",
         "therapybridge_uploads_finished_total": "Recordings that were stored and went into the queue.",
