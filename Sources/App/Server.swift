@@ -69,10 +69,13 @@ public struct Server: Sendable {
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))
         }
+        let reports = ReportBatcher(progress: progress, logger: logger)
+        services.append(reports)
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: SignInStore(pool: pool), sessions: sessions, progress: progress,
-            recordings: recordings, passwords: Passwords(), tokens: await AccessTokens(secret: settings.jwtSecret),
-            streams: streams, metrics: metrics, missing: { await Self.missing(pool) })
+            reports: reports, recordings: recordings, passwords: Passwords(),
+            tokens: await AccessTokens(secret: settings.jwtSecret), streams: streams, metrics: metrics,
+            missing: { await Self.missing(pool) })
         services.append(
             try HTTPServer(
                 host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,

@@ -106,18 +106,3 @@ import Testing
         }
     }
 }
-
-extension TestDatabase {
-    /// Waits until a session of this database waits for a lock.
-    func untilSomeoneWaitsForALock() async throws {
-        let deadline = ContinuousClock.now + .seconds(60)
-        try await withConnection { connection in
-            while try await connection.query(
-                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            ).isEmpty {
-                try #require(ContinuousClock.now < deadline, "nobody waits for a lock")
-                try await Task.sleep(for: .milliseconds(5))
-            }
-        }
-    }
-}

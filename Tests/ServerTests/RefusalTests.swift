@@ -59,7 +59,7 @@ struct RefusalTests {
     /// The routes that ask for a user and name no session.
     static let userRoutes: [(HTTPMethod, String)] = [
         (.GET, "/api/auth/me"), (.POST, "/api/auth/logout"), (.GET, "/api/sessions"), (.HEAD, "/api/sessions"),
-        (.POST, "/api/sessions/upload"), (.GET, "/api/patients"),
+        (.POST, "/api/sessions/upload"), (.GET, "/api/patients"), (.POST, "/api/progress"),
     ]
 
     @Test("is 401 without a token that counts, on each route")
@@ -248,7 +248,7 @@ struct RefusalTests {
                 ("\(session)/status/stream", ["GET", "HEAD"]), ("\(session)/events", ["GET", "HEAD"]),
                 ("\(session)/transcript", ["GET", "HEAD"]), ("\(session)/notes", ["GET", "HEAD"]),
                 ("\(session)/recording", ["GET", "HEAD"]), ("\(session)/retry", ["POST"]),
-                ("\(session)/progress", ["POST"]),
+                ("\(session)/progress", ["POST"]), ("/api/progress", ["POST"]),
                 ("/api/patients", ["GET", "HEAD"]), ("/health", ["GET", "HEAD"]), ("/health/live", ["GET", "HEAD"]),
                 ("/health/ready", ["GET", "HEAD"]), ("/", ["GET", "HEAD"]), ("/assets/app.js", ["GET", "HEAD"]),
             ]

@@ -82,6 +82,22 @@ public struct TestDatabase: Sendable {
             as: "therapybridge_pipeline"
         )[0].decode("version", as: Int64.self)
     }
+
+    /// Waits until a session of this database waits for a lock.
+    public func untilSomeoneWaitsForALock() async throws {
+        try await withConnection { connection in
+            try await eventually {
+                try await !connection.query(
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ).isEmpty
+            }
+        }
+    }
+
+    /// Lets batches of reports wait for their locks for as long as a loaded machine may take.
+    public func letBatchesWait() async throws {
+        try await query("ALTER FUNCTION app.report_progress_batch SET lock_timeout = '120s'")
+    }
 }
 
 /// Lends a database with the present schema.

@@ -6,6 +6,7 @@ import NIOCore
 import NIOFileSystem
 import NIOHTTP1
 import Postgres
+import Store
 
 /// Turns every error into a response, and gives every response its `X-Request-Id`.
 ///
@@ -40,6 +41,10 @@ struct ErrorMiddleware: RouterMiddleware {
         switch error {
         case let problem as Problem: problem
         case let error as PostgresError: problem(for: error)
+        case let refusal as ReportRefusal: problem(for: refusal)
+        case ReportBatcher.Refusal.full:
+            Problem(.unavailable, "Too many reports at once. Try again in a moment.")
+        case ReportBatcher.Refusal.closed: Problem(.unavailable, "The server is shutting down.")
         case let malformation as MultipartParser.Malformation: problem(for: malformation)
         case Passwords.Failure.overloaded:
             Problem(.unavailable, "Too many sign-ins at once. Try again in a moment.")
@@ -52,20 +57,35 @@ struct ErrorMiddleware: RouterMiddleware {
     }
 
     private static func problem(for error: PostgresError) -> Problem {
-        switch error.sqlState {
+        problem(for: error.sqlState, error.server?.message, constraint: error.constraintName, error.isTransient)
+    }
+
+    private static func problem(for refusal: ReportRefusal) -> Problem {
+        switch refusal {
+        case .notSignedIn: .unauthorized
+        case .inactive: .inactive
+        case .notPermitted: .forbidden
+        case .database(let state, let message): problem(for: state, message, constraint: nil, state.isTransient)
+        }
+    }
+
+    private static func problem(
+        for state: SQLState?, _ message: String?, constraint: String?, _ isTransient: Bool
+    ) -> Problem {
+        switch state {
         // These are raised by functions of our own schema, whose messages are written for this.
-        case .checkViolation where error.constraintName == nil: Problem(.conflict, sentence(error))
-        case .invalidParameterValue: Problem(.invalid, sentence(error))
+        case .checkViolation where constraint == nil: Problem(.conflict, sentence(message))
+        case .invalidParameterValue: Problem(.invalid, sentence(message))
         case .noDataFound: .noSession
         default:
-            error.isTransient
+            isTransient
                 ? Problem(.unavailable, "The database cannot answer in time. Try again in a moment.")
                 : Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
         }
     }
 
-    private static func sentence(_ error: PostgresError) -> String {
-        let text = error.server?.message ?? "The database refuses this."
+    private static func sentence(_ message: String?) -> String {
+        let text = message ?? "The database refuses this."
         // A field's name stays as it is written in the request.
         let beginning = text.contains(/^[a-z_]+:/) ? String(text.prefix(1)) : text.prefix(1).uppercased()
         return beginning + text.dropFirst() + (text.hasSuffix(".") ? "" : ".")

@@ -1,50 +1,50 @@
+import Credentials
 import Domain
 import HTTPTypes
 import Hummingbird
 import NIOCore
 import Store
 
-/// Where a pipeline reports over HTTP: `/api/sessions/{id}/progress`.
+/// Where a pipeline reports over HTTP: `/api/sessions/{id}/progress`, and `/api/progress` for many sessions at once.
+///
+/// Who may report is decided in the statement that writes: a report is not written after the right to it has ended.
 struct ReportRoutes: Sendable {
-    let gate: SessionGate
-    let progress: ProgressStore
+    let batcher: ReportBatcher
 
     func add(to table: inout RouteTable) {
         table.token(.post, "/api/sessions/:id/progress", report)
-    }
-
-    private struct Body: Decodable {
-        var status: String
-        var progress: WholeNumber
-        var message: String?
-        var error: String?
-        var estimatedTimeRemaining: WholeNumber?
-        var attempt: WholeNumber?
-
-        enum CodingKeys: String, CodingKey {
-            case status, progress, message, error, attempt
-            case estimatedTimeRemaining = "estimated_time_remaining"
-        }
+        table.user(.post, "/api/progress", reportMany)
     }
 
     @Sendable private func report(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .report)
-        let body = try await JSON.decode(Body.self, from: request)
-        guard let status = SessionStatus(rawValue: body.status) else {
-            throw Problem.invalid("status", "is none of the statuses.")
+        let report = try await JSON.decode(ReportBody.self, from: request).report(of: id)
+        let outcomes = try await batcher.report([
+            CallerReport(report, user: context.claims.user, signIn: context.claims.signIn, wantsProgress: true)
+        ])
+        switch outcomes.first {
+        case .accepted(_, let progress?): return JSON.response(raw: ByteBuffer(bytes: json(of: progress)))
+        case .refused(let refusal): throw refusal
+        case .accepted(_, nil), nil: throw Problem.noSession
         }
-        if let estimate = body.estimatedTimeRemaining?.value, estimate > Int32.max {
-            throw Problem.invalid("estimated_time_remaining", "is too large.")
+    }
+
+    @Sendable private func reportMany(_ request: Request, _ context: UserContext) async throws -> Response {
+        // Asked again when the reports are written; this is before a large body is read for somebody who may not.
+        guard [.pipeline, .admin].contains(context.user.role) else {
+            throw Problem(.forbidden, "Only pipelines and administrators report progress.")
         }
-        for (name, text) in [("message", body.message), ("error", body.error)] where text?.contains("\0") == true {
-            throw Problem.invalid(name, "may not hold a NUL character.")
+        let body = try await JSON.decode(
+            ReportListBody.self, from: request, limit: ReportListBody.maximumBytes,
+            maximumValues: ReportListBody.maximumValues)
+        let reports = body.entries.compactMap { entry in
+            if case .report(let report) = entry {
+                CallerReport(report, user: context.claims.user, signIn: context.claims.signIn)
+            } else {
+                nil as CallerReport?
+            }
         }
-        try await progress.report(
-            ProgressReport(
-                sessionID: id, status: status, progress: body.progress.value, message: body.message, error: body.error,
-                estimatedTimeRemaining: body.estimatedTimeRemaining?.value, attempt: body.attempt?.value))
-        guard let present = try await progress.progress(of: id) else { throw Problem.noSession }
-        return JSON.response(raw: ByteBuffer(bytes: json(of: present)))
+        let outcomes = reports.isEmpty ? [] : try await batcher.report(reports)
+        return JSON.response(try ReportResults(of: body.entries, outcomes: outcomes))
     }
 }

@@ -15,6 +15,8 @@ public struct HTTPDependencies: Sendable {
     public var signIns: SignInStore
     public var sessions: SessionStore
     public var progress: ProgressStore
+    /// Has to run for as long as the server does.
+    public var reports: ReportBatcher
     public var recordings: RecordingStore
     public var passwords: Passwords
     public var tokens: AccessTokens
@@ -26,13 +28,14 @@ public struct HTTPDependencies: Sendable {
 
     public init(
         users: UserStore, signIns: SignInStore, sessions: SessionStore, progress: ProgressStore,
-        recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens, streams: StreamEngine,
-        metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
+        reports: ReportBatcher, recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens,
+        streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
     ) {
         self.users = users
         self.signIns = signIns
         self.sessions = sessions
         self.progress = progress
+        self.reports = reports
         self.recordings = recordings
         self.passwords = passwords
         self.tokens = tokens
@@ -105,7 +108,7 @@ public struct HTTPServer: Service {
             recordings: dependencies.recordings
         ).add(to: &table)
         RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
-        ReportRoutes(gate: gate, progress: dependencies.progress).add(to: &table)
+        ReportRoutes(batcher: dependencies.reports).add(to: &table)
         StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)
         HealthRoutes(missing: dependencies.missing).add(to: &table)
         MetricsRoute(registry: dependencies.metrics).add(to: &table)

@@ -1,0 +1,187 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// A batch of reports against the same reports one by one.
+@Suite struct ReportBatchTests {
+    /// Draws the same every time, so that a failure comes again.
+    private struct Draw {
+        private var state: UInt64
+
+        init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
+
+        mutating func below(_ limit: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % limit
+        }
+
+        mutating func one<Element>(of elements: [Element]) -> Element { elements[below(elements.count)] }
+
+        /// A report that may be anything: valid for the most part, so that sessions get somewhere.
+        mutating func report() -> Report {
+            let statuses = SessionStatus.allCases.map(\.rawValue)
+            return Report(
+                "drawn", below(12) == 0 ? one(of: [nil, "", "sleeping", "PENDING"]) : one(of: statuses),
+                below(12) == 0 ? one(of: [nil, -1, 101]) : below(101),
+                message: one(of: [nil, nil, "", "a", "one\r\ntwo", String(repeating: "ä", count: 2001)]),
+                error: one(of: [nil, nil, nil, "", "\u{1b}", "e"]),
+                estimate: below(12) == 0 ? -1 : one(of: [nil, 0, 5]),
+                attempt: below(12) == 0 ? 0 : one(of: [nil, nil, nil, 1, 1, 2, 3]))
+        }
+    }
+
+    /// Everything that is kept of a session, but for ids and times.
+    private static func kept(_ session: SessionID, _ connection: PostgresConnection) async throws -> [String] {
+        try await connection.query(
+            """
+            SELECT (to_jsonb(p) - '{session_id,created_at,updated_at,notified_at}'::text[])::text
+            FROM app.session_progress p WHERE session_id = \(session)
+            UNION ALL
+            (SELECT (to_jsonb(e) - '{session_id,at,xid}'::text[])::text FROM app.session_events e
+             WHERE session_id = \(session) ORDER BY version)
+            UNION ALL
+            SELECT 'lease ' || (worker IS NULL)::text FROM app.session_leases WHERE session_id = \(session)
+            """
+        ).map { try $0.decode(0, as: String.self) }
+    }
+
+    @Test("comes to what its reports come to one by one: answers, states, transitions and the queue", arguments: 1...12)
+    func likeOneByOne(seed: UInt64) async throws {
+        try await withDatabase { database in
+            let reporter = try await database.addReporter()
+            try await database.withConnection(as: "postgres") { connection async throws in
+                var draw = Draw(seed: seed)
+                for _ in 0..<12 {
+                    // Pairs of sessions with the same past.
+                    var pairs: [(SessionID, SessionID)?] = [nil]
+                    for _ in 0..<1 + draw.below(5) {
+                        let status = draw.one(of: SessionStatus.allCases)
+                        let key = draw.one(of: [nil, "key"])
+                        let (progress, takesOver) = (draw.below(40), draw.below(4) == 0)
+                        var pair: [SessionID] = []
+                        for _ in 0..<2 {
+                            let session = try await connection.addSession(in: status, at: progress, recording: key)
+                            if takesOver, status != .processed, status != .failed {
+                                try await connection.execute(
+                                    "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(session)")
+                            }
+                            pair.append(session)
+                        }
+                        pairs.append((pair[0], pair[1]))
+                    }
+                    let unknown = SessionID.random()
+                    let reports = (0..<1 + draw.below(30)).map { _ in
+                        (draw.below(15) == 0 ? 0 : 1 + draw.below(pairs.count - 1), draw.report())
+                    }
+                    let answers = try await connection.reportBatch(
+                        reports.map { (pairs[$0]?.0 ?? unknown, $1) }, by: [reporter])
+                    for (place, (pair, report)) in reports.enumerated() {
+                        let expected = try await connection.answer(to: report, of: pairs[pair]?.1 ?? unknown)
+                        #expect(answers[place] == expected, "seed \(seed), report \(place): \(report)")
+                    }
+                    for case let pair? in pairs {
+                        #expect(
+                            try await Self.kept(pair.0, connection) == Self.kept(pair.1, connection), "seed \(seed)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("each report of a session in one batch has a version of its own, and each transition is kept and announced")
+    func severalOfOneSession() async throws {
+        try await withDatabase { database in
+            let reporter = try await database.addReporter()
+            try await withNotifications(of: database) { notifications in
+                try await database.withConnection(as: "postgres") { connection async throws in
+                    let (one, other) = (try await connection.addSession(), try await connection.addSession())
+                    _ = try await notifications.heard()
+                    let answers = try await connection.reportBatch(
+                        [
+                            (one, Report("transcribing", 20)), (other, Report("preprocessing", 20)),
+                            (one, Report("transcribing", 21)), (one, Report("diarizing", 55)),
+                            (one, Report("uploading", 1)), (one, Report("transcribed", 60)),
+                            (other, Report("transcribing", 30)), (one, Report("transcribed", 59)),
+                            (one, Report("processed", 100)),
+                        ], by: [reporter])
+                    #expect(
+                        answers == [
+                            .version(2), .version(2), .version(3), .version(4),
+                            .refusal("23514", "a session that is diarizing cannot become uploading"), .version(5),
+                            .version(3), .version(5), .version(6),
+                        ])
+                    #expect(try await connection.transitions(of: one).map(\.0) == [1, 2, 4, 5, 6])
+                    #expect(try await connection.transitions(of: other).map(\.0) == [1, 2, 3])
+                    // The percentage right behind a transition waits, as it does alone.
+                    #expect(
+                        Set(try await notifications.heard())
+                            == Set([2, 4, 5, 6].map { "\(one) \($0)" } + [2, 3].map { "\(other) \($0)" }))
+                }
+            }
+        }
+    }
+
+    @Test("a thousand reports of one session come to a thousand versions")
+    func thousand() async throws {
+        try await withDatabase { database in
+            let reporter = try await database.addReporter()
+            try await database.withConnection(as: "therapybridge_server") { connection async throws in
+                let session = try await database.withConnection { try await $0.addSession(in: .transcribing) }
+                let answers = try await connection.reportBatch(
+                    (0..<1000).map { (session, Report("transcribing", 50, message: "\($0)")) }, by: [reporter])
+                #expect(answers == (3..<1003).map { .version($0) })
+            }
+        }
+    }
+
+    @Test("a null for a session is no session")
+    func noSession() async throws {
+        try await withDatabase { database in
+            let reporter = try await database.addReporter()
+            try await database.withConnection { connection async throws in
+                let session = try await connection.addSession()
+                let answers = try await connection.reportBatch(
+                    [(nil, Report("transcribing", 1)), (session, Report("transcribing", 1))], by: [reporter])
+                #expect(answers.map(\.code) == ["P0002", nil])
+            }
+        }
+    }
+
+    @Test("plans that were made for empty tables never come to scan a whole table of sessions")
+    func plansOfEmptyTables() async throws {
+        try await withDatabase { database in
+            let reporter = try await database.addReporter()
+            try await database.withConnection { connection async throws in
+                // Enough for every plan of the session to be made and kept.
+                for _ in 0..<8 {
+                    _ = try await connection.reportBatch(
+                        [(.random(), Report("transcribing", 1)), (.random(), Report("done", 1))], by: [reporter])
+                }
+                let patient = try await database.addUser(.patient)
+                _ = try await connection.query(
+                    """
+                    INSERT INTO app.therapy_sessions (patient_id)
+                    SELECT \(patient) FROM generate_series(1, 3000)
+                    """)
+                let sessions = try await connection.query("SELECT id FROM app.therapy_sessions").map {
+                    try $0.decode(0, as: SessionID.self)
+                }
+                func scans() async throws -> Int64 {
+                    _ = try await connection.query("SELECT pg_stat_force_next_flush()")
+                    return try await connection.query(
+                        "SELECT seq_scan FROM pg_stat_user_tables WHERE relid = 'app.session_progress'::regclass")[0]
+                        .decode(0, as: Int64.self)
+                }
+                let before = try await scans()
+                let answers = try await connection.reportBatch(
+                    sessions.prefix(200).map { ($0, Report("transcribing", 1)) }
+                        + sessions.prefix(200).map { ($0, Report("processed", 1)) }, by: [reporter])
+                #expect(answers.filter { $0 == .version(2) }.count == 200)
+                #expect(answers.filter { $0.code == "23514" }.count == 200)
+                #expect(try await scans() == before)
+            }
+        }
+    }
+}
