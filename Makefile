@@ -11,9 +11,16 @@ BUILD_PACKAGES := libpq-dev pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
 TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer
 
+# What the server is measured beside. The benchmark leaves out what is not there.
+PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
+PEER_PYTHON := .data/bench-venv
+PEER_REQUIREMENTS := Sources/bench/Peers/requirements.txt
+
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate packages-build packages-run packages-test
+.PHONY: help run test lint format migrate bench packages-build packages-run packages-test packages-peers
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,18 +42,26 @@ migrate: packages-build ## Apply the migrations to the database of DATABASE_MIGR
 	swift build -c release --product therapybridge
 	.build/release/therapybridge migrate up
 
-# PostgreSQL's package would start a cluster of its own, which nobody here needs.
+bench: packages-run packages-peers ## Measure the server beside others, into docs/benchmarks.md; BENCH="--quick" to try
+	for product in therapybridge sseload bench; do swift build -c release --product $$product; done
+	exec .build/release/bench --python-environment $(PEER_PYTHON) $(or $(BENCH),--write docs/benchmarks.md)
+
+# The packages of servers would start them, and PostgreSQL's a cluster of its own: nobody here needs those. Exit status
+# 101 of policy-rc.d forbids the package's scripts to start a service.
 define install
 	@missing=$$(for package in $(1); do \
 	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q '^install ok installed$$' || echo $$package; \
 	done); \
 	if [ -n "$$missing" ]; then \
 	    echo "Installing:" $$missing; \
-	    as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	    $$as_root apt-get update -qq; \
-	    $$as_root mkdir -p /etc/postgresql-common/createcluster.d; \
-	    echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.d/no-main.conf >/dev/null; \
-	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	    $(AS_ROOT) apt-get update -qq; \
+	    $(AS_ROOT) mkdir -p /etc/postgresql-common/createcluster.d; \
+	    echo 'create_main_cluster = false' | $(AS_ROOT) tee /etc/postgresql-common/createcluster.d/no-main.conf >/dev/null; \
+	    if [ ! -e /usr/sbin/policy-rc.d ]; then \
+	        trap "$(AS_ROOT) rm -f /usr/sbin/policy-rc.d" EXIT; \
+	        printf '#!/bin/sh\nexit 101\n' | $(AS_ROOT) install -m 755 /dev/stdin /usr/sbin/policy-rc.d; \
+	    fi; \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 endef
 
@@ -56,3 +71,13 @@ packages-run:
 	$(call install,$(RUN_PACKAGES))
 packages-test:
 	$(call install,$(TEST_PACKAGES))
+
+# Without one of them there is still a benchmark. Nobody here needs nginx at the next boot either.
+packages-peers:
+	@[ -e /usr/sbin/nginx ] || $(AS_ROOT) systemctl mask nginx >/dev/null 2>&1 || true
+	-$(call install,$(PEER_PACKAGES))
+	-@cmp -s $(PEER_REQUIREMENTS) $(PEER_PYTHON)/requirements.txt || { \
+	    /usr/bin/python3 -m venv --clear $(PEER_PYTHON); \
+	    $(PEER_PYTHON)/bin/pip install --quiet --requirement $(PEER_REQUIREMENTS); \
+	    cp $(PEER_REQUIREMENTS) $(PEER_PYTHON)/requirements.txt; \
+	}

@@ -228,6 +228,15 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .testTarget(
+            name: "BenchTests",
+            dependencies: [
+                "TestSupport", "bench",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
             name: "CommandTests",
             dependencies: [
                 "Domain", "Postgres", "TestSupport",
@@ -299,6 +308,33 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .testTarget(name: "StreamingTests", dependencies: ["Domain", "Streaming"], swiftSettings: swiftSettings),
+
+        // MARK: Benchmark
+
+        .executableTarget(
+            name: "sseload",
+            cSettings: [
+                .define("_GNU_SOURCE"), .enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error),
+            ]
+        ),
+        .executableTarget(
+            name: "bench",
+            dependencies: [
+                "Credentials", "Domain", "LocalPostgres", "Migrations", "Postgres",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            exclude: ["Peers"],
+            swiftSettings: swiftSettings,
+            plugins: ["EmbedFiles"]
+        ),
 
         // MARK: Building
 

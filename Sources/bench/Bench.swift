@@ -1,0 +1,130 @@
+import ArgumentParser
+import Foundation
+import Postgres
+import UnixSignals
+
+/// The benchmark of the whole program.
+///
+/// Each scenario is a file under `Scenarios`; `docs/benchmarks.md` says what they measure.
+@main
+struct Bench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Measure the server on a PostgreSQL of its own, beside others that are installed.",
+        discussion: """
+            Starts everything that it needs and ends it again. Needs the release build of therapybridge and sseload beside \
+            itself: `make bench` sees to that. Prints the table on standard output.
+
+            Scenarios: \(allScenarios.map { $0.name }.joined(separator: ", ")).
+            """)
+
+    @Option(name: .customLong("scenario"), help: "Run this scenario alone; may be said several times.")
+    var names: [String] = []
+
+    @Option(help: "How many streams are opened, where the scenario does not say.")
+    var streams: Int?
+
+    @Flag(help: "Shorter and smaller, to try the benchmark itself.")
+    var quick = false
+
+    @Option(help: "Put the table into this document; rows of scenarios that are not run stay.", completion: .file())
+    var write: String?
+
+    @Option(help: "The virtual environment of Python with FastAPI.", completion: .directory)
+    var pythonEnvironment = ".data/bench-venv"
+
+    func validate() throws {
+        for name in names where !allScenarios.contains(where: { $0.name == name }) {
+            throw ValidationError("There is no scenario \(name).")
+        }
+        if quick, write != nil { throw ValidationError("A quick run says nothing that is worth writing down.") }
+        if let streams, !(100...100_000).contains(streams) {
+            throw ValidationError("--streams has to be from 100 to 100000.")
+        }
+    }
+
+    func run() async throws {
+        raiseDescriptorLimit()
+        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
+        let succeeded = try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                for await signal in signals { throw ExitCode(128 + signal.rawValue) }
+                throw CancellationError()
+            }
+            group.addTask { try await measure() }
+            defer { group.cancelAll() }
+            return try await group.next() ?? false
+        }
+        if !succeeded { throw ExitCode.failure }
+    }
+
+    /// Runs the scenarios.
+    ///
+    /// - Returns: Whether none failed.
+    private func measure() async throws -> Bool {
+        // Before anything is measured: a document without a place for the table is of no use.
+        let document = try write.map { try BenchmarkDocument(text: String(contentsOfFile: $0, encoding: .utf8)) }
+        let programs = try TestBed.Programs.find()
+        let streams = streams ?? (quick ? 1000 : 10_000)
+        return try await Workplace.lend { workplace in
+            say("Starting PostgreSQL and filling it …")
+            // As many patients as the growth scenario opens streams, if the machine lets it.
+            return try await BenchDatabase.lend(in: workplace, patients: max(streams, 19_000), therapists: streams) {
+                database in
+                let bed = TestBed(
+                    programs: programs, workplace: workplace, database: database,
+                    peers: await Peers.find(pythonEnvironment: pythonEnvironment), streams: streams,
+                    fastAPIStreams: streams / 5, isQuick: quick)
+                return try await measure(on: bed, document)
+            }
+        }
+    }
+
+    private func measure(on bed: TestBed, _ document: BenchmarkDocument?) async throws -> Bool {
+        let machine = Machine(postgres: try await version(of: bed.database), peers: bed.peers.descriptions)
+        var table = BenchmarkTable(machine: machine.description)
+        var succeeded = true
+        let taken = await Self.taken()
+        for scenario in allScenarios where names.isEmpty || names.contains(scenario.name) {
+            say("\(scenario.name): \(scenario.summary) …")
+            let findings = try await findings(of: scenario, on: bed)
+            for finding in findings {
+                table.add(finding, scenario: scenario.name, taken: taken)
+                if case .failed = finding.outcome { succeeded = false }
+            }
+            for row in table.rows.suffix(findings.count) { say("  \(row.text)") }
+        }
+        print(table.text)
+        if let document, let write {
+            let merged = table.merged(over: document.table, order: allScenarios.map { $0.name })
+            try document.text(with: merged).write(toFile: write, atomically: true, encoding: .utf8)
+        }
+        return succeeded
+    }
+
+    /// What a scenario finds; when it fails, that it did.
+    private func findings(of scenario: any Scenario.Type, on bed: TestBed) async throws -> [Finding] {
+        do {
+            return try await scenario.init().run(on: bed)
+        } catch {
+            try Task.checkCancellation()
+            return [Finding(scenario.summary, .failed("\(error)"))]
+        }
+    }
+
+    private func version(of database: BenchDatabase) async throws -> String {
+        let number = try await database.withConnection { await $0.serverVersion }
+        return "\(number / 10_000).\(number % 10_000)"
+    }
+
+    /// The day, and the revision of the program where git knows it.
+    private static func taken() async -> String {
+        let day = Date.now.formatted(.iso8601.year().month().day())
+        let revision = try? await runToEnd("git", ["describe", "--always", "--dirty", "--exclude=*"])
+        return ([day] + [revision?.trimmingCharacters(in: .whitespacesAndNewlines)].compactMap { $0 })
+            .joined(separator: ", ")
+    }
+}
+
+/// Tells whoever watches how far the run is.
+func say(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }

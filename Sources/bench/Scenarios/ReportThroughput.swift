@@ -1,0 +1,141 @@
+import Foundation
+import LocalPostgres
+import NIOCore
+
+/// How many progress reports are taken in a second, each on disk when it is answered.
+struct ReportThroughput: Scenario {
+    static let name = "report-throughput"
+    static let summary = "progress reports taken in a second"
+
+    func run(on bed: TestBed) async throws -> [Finding] {
+        let seconds = bed.isQuick ? 3 : 10
+        // The server listens meanwhile: whoever announces something pays for that, too.
+        return try await bed.withServer { server in
+            let batches = try await outcome { try await ReportBatches(server: server, bed: bed).run(seconds: seconds) }
+            // Each client works through sessions of its own, so many that each has been quiet for half a second.
+            let announced = try await outcome { try await reportsBySQL(on: bed, sessions: 1000, seconds: seconds) }
+            // Each client reports on one session, far more often than every half second.
+            let between = try await outcome { try await reportsBySQL(on: bed, sessions: 1, seconds: seconds) }
+            return [
+                Finding(
+                    """
+                    Reports by HTTP, \(ReportBatches.connections) connections, batches of \
+                    \(counted(ReportBatches.size, "reports")) on as many sessions
+                    """, batches, target: .atLeast(10_000)),
+                Finding(
+                    "Reports by SQL, 8 clients, each announced by NOTIFY", announced, target: .atLeast(1500)),
+                Finding("Reports by SQL, 8 clients, between announcements", between, target: .atLeast(6000)),
+            ]
+        }
+    }
+
+    /// What a measurement comes to: when one fails, the others are still made.
+    private func outcome(_ measure: () async throws -> Finding.Outcome) async throws -> Finding.Outcome {
+        do {
+            return try await measure()
+        } catch {
+            try Task.checkCancellation()
+            return .failed("\(error)")
+        }
+    }
+
+    /// Reports by `app.report_progress`, as pipelines do that work in the database, from 8 connections of pgbench.
+    ///
+    /// - Parameter sessions: How many sessions each client has to report on, in turn.
+    private func reportsBySQL(on bed: TestBed, sessions: Int, seconds: Int) async throws -> Finding.Outcome {
+        let clients = 8
+        let perClient = min(sessions, bed.database.patients / clients)
+        // A variable of pgbench belongs to one client and outlives the transaction.
+        let script = """
+            \\set turn :turn + 1
+            \\set session 1 + :client_id * \(perClient) + :turn % \(perClient)
+            SELECT app.report_progress(\(BenchDatabase.idExpression(.session, ":session")), 'transcribing', 40,
+                'report ' || :turn || ' at ' || clock_timestamp());
+
+            """
+        let before = try await bed.database.changes()
+        let output = try await runToEnd(
+            bed.database.cluster.programDirectory + "/pgbench",
+            [
+                "--no-vacuum", "--client=\(clients)", "--jobs=2", "--time=\(seconds)", "--protocol=prepared",
+                "--define=turn=0", "--file=\(try bed.workplace.write(Data(script.utf8), to: "reports.sql"))",
+                bed.database.url("therapybridge_pipeline"),
+            ])
+        guard let rate = output.firstMatch(of: /tps = ([0-9.]+)/), let perSecond = Double(rate.1),
+            let count = output.firstMatch(of: /number of transactions actually processed: (\d+)/),
+            let reports = Int64(count.1)
+        else { throw BenchmarkError("pgbench said: \(output)") }
+        let changes = try await bed.database.changes() - before
+        guard changes == reports else {
+            throw BenchmarkError("of \(reports) reports that were answered \(changes) are in the database")
+        }
+        return .measured(Figure(perSecond, .perSecond))
+    }
+}
+
+/// Reports by `POST /api/progress`.
+private struct ReportBatches {
+    static let connections = 4
+    /// How many reports are in one request: as many as may be.
+    static let size = 1000
+
+    let server: BenchServer
+    let bed: TestBed
+
+    /// Sends batches one after the other on each connection.
+    func run(seconds: Int) async throws -> Finding.Outcome {
+        let token = try await bed.database.tokens(of: .pipeline, 1..<2)[0]
+        let probe = try await post(port: server.port, "/api/progress", #"{"reports": []}"#, token: token)
+        if probe.status == 404 { return .notAvailable("this server has no route for batches") }
+        let sessions = min(Self.size, bed.database.patients / Self.connections)
+        let before = try await bed.database.changes()
+        let start = ContinuousClock.now
+        let deadline = start + .seconds(seconds)
+        let accepted = try await withThrowingTaskGroup(of: Int.self) { group in
+            for connection in 0..<Self.connections {
+                group.addTask {
+                    var accepted = 0
+                    for turn in 1... where ContinuousClock.now < deadline || turn == 1 {
+                        accepted += try await send(connection * sessions + 1, sessions, turn: turn, token: token)
+                        if ContinuousClock.now >= deadline { break }
+                    }
+                    return accepted
+                }
+            }
+            return try await group.reduce(0, +)
+        }
+        let time = (ContinuousClock.now - start) / .seconds(1)
+        let changes = try await bed.database.changes() - before
+        guard changes == accepted else {
+            throw BenchmarkError("of \(accepted) reports that were accepted \(changes) are in the database")
+        }
+        return .measured(Figure(Double(accepted) / time, .perSecond))
+    }
+
+    private struct Answer: Decodable {
+        struct Result: Decodable {
+            var version: Int64?
+        }
+        var results: [Result]
+    }
+
+    /// Sends one batch.
+    ///
+    /// - Parameter turn: Makes each batch say something new.
+    /// - Returns: How many reports were accepted.
+    private func send(_ first: Int, _ count: Int, turn: Int, token: String) async throws -> Int {
+        let reports = (first..<first + count).map { number in
+            """
+            {"session_id":"\(BenchDatabase.id(.session, number))","status":"transcribing","progress":40,\
+            "message":"batch \(turn)"}
+            """
+        }
+        let json = #"{"reports":["# + reports.joined(separator: ",") + "]}"
+        let (status, body) = try await post(port: server.port, "/api/progress", json, token: token)
+        guard status == 200 else { throw BenchmarkError("a batch was answered with \(status)") }
+        let answer = try JSONDecoder().decode(Answer.self, from: Data(body.readableBytesView))
+        let accepted = answer.results.count { $0.version != nil }
+        guard accepted == count else { throw BenchmarkError("of \(count) reports \(accepted) were accepted") }
+        return accepted
+    }
+}

@@ -1,0 +1,101 @@
+import Foundation
+import Glibc
+
+/// How fast a large recording is taken in, and what that costs in memory.
+struct Upload: Scenario {
+    static let name = "upload"
+    static let summary = "the upload of a large recording"
+
+    func run(on bed: TestBed) async throws -> [Finding] {
+        let bytes = bed.isQuick ? 100_000_000 : 500_000_000
+        let recording = bed.workplace.path("recording.wav")
+        let copy = bed.workplace.path("copy.wav")
+        defer { for path in [recording, copy] { try? FileManager.default.removeItem(atPath: path) } }
+        try writeRecording(bytes, to: recording)
+        let (upload, growth) = try await bed.withServer { server in
+            // What a first upload sets up once is no growth.
+            _ = try await send(recording, of: 1, to: server, on: bed, bytes: 1_000_000)
+            _ = try await server.figures.settledBytes()
+            try server.figures.forgetPeak()
+            let before = server.figures.residentBytes
+            let seconds = try await send(recording, of: 2, to: server, on: bed, bytes: bytes)
+            return (Double(bytes) / 1e6 / seconds, server.figures.peakBytes - before)
+        }
+        let disk = try Double(bytes) / 1e6 / secondsToCopy(recording, to: copy)
+        let size = Figure(bytes, .bytes)
+        return [
+            Finding(
+                "Upload of a recording of \(size) by curl, until it is stored and in the queue",
+                Figure(upload, .megabytesPerSecond), target: .atLeast(disk / 2),
+                peers: [
+                    PeerFigure(
+                        name: "the disk alone (a copy, flushed)",
+                        outcome: .measured(Figure(disk, .megabytesPerSecond)))
+                ]),
+            Finding(
+                "Growth of resident memory during that upload, at its peak", Figure(growth, .bytes),
+                target: .atMost(16e6)),
+        ]
+    }
+
+    /// Writes a WAV file of noise: silence might be stored without being written.
+    private func writeRecording(_ bytes: Int, to path: String) throws {
+        func little(_ value: UInt32) -> Data { withUnsafeBytes(of: value.littleEndian) { Data($0) } }
+        var header = Data("RIFF".utf8) + little(UInt32(bytes - 8)) + Data("WAVEfmt ".utf8)
+        // PCM, one channel, 16,000 samples of 2 bytes in a second.
+        header += little(16) + little(1 | 1 << 16) + little(16_000) + little(32_000) + little(2 | 16 << 16)
+        header += Data("data".utf8) + little(UInt32(bytes - 44))
+        try header.write(to: URL(filePath: path))
+        let file = try FileHandle(forWritingTo: URL(filePath: path))
+        defer { try? file.close() }
+        try file.seekToEnd()
+        var random = SystemRandomNumberGenerator()
+        let noise = Data((0..<1 << 17).flatMap { _ in withUnsafeBytes(of: random.next() as UInt64) { Array($0) } })
+        var left = bytes - header.count
+        while left > 0 {
+            try file.write(contentsOf: noise.prefix(left))
+            left -= min(left, noise.count)
+        }
+        try file.synchronize()
+    }
+
+    /// Uploads the beginning of the file as a recording of that patient.
+    ///
+    /// - Returns: How many seconds that took.
+    private func send(
+        _ recording: String, of patient: Int, to server: BenchServer, on bed: TestBed, bytes: Int
+    ) async throws -> Double {
+        var file = recording
+        if bytes < (try FileManager.default.attributesOfItem(atPath: recording)[.size] as? Int ?? 0) {
+            let handle = try FileHandle(forReadingFrom: URL(filePath: recording))
+            file = try bed.workplace.write(handle.read(upToCount: bytes) ?? Data(), to: "beginning.wav")
+        }
+        let token = try await bed.database.tokens(of: .patient, patient..<patient + 1)[0]
+        // The token is given in a file: a command line is there for everybody to see, and a habit is a habit.
+        let header = try bed.workplace.write(Data("Authorization: Bearer \(token)\n".utf8), to: "authorization")
+        let output = try await runToEnd(
+            "curl",
+            [
+                "--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code} %{time_total}",
+                "--header", "@\(header)", "--form", "patient_id=\(BenchDatabase.id(.patient, patient))",
+                "--form", "file=@\(file)", "http://127.0.0.1:\(server.port)/api/sessions/upload",
+            ])
+        let words = output.split(separator: " ")
+        guard words.count == 2, words[0] == "201", let seconds = Double(words[1]) else {
+            throw BenchmarkError("the upload was answered with \(output)")
+        }
+        return seconds
+    }
+
+    /// How many seconds it takes to copy a file and to have the copy on disk.
+    private func secondsToCopy(_ source: String, to destination: String) throws -> Double {
+        let start = ContinuousClock.now
+        try Data().write(to: URL(filePath: destination))
+        let input = try FileHandle(forReadingFrom: URL(filePath: source))
+        let output = try FileHandle(forWritingTo: URL(filePath: destination))
+        defer { for file in [input, output] { try? file.close() } }
+        while let bytes = try input.read(upToCount: 1 << 20), !bytes.isEmpty { try output.write(contentsOf: bytes) }
+        try output.synchronize()
+        return (ContinuousClock.now - start) / .seconds(1)
+    }
+}

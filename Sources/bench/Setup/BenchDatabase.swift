@@ -1,0 +1,159 @@
+import Credentials
+import Domain
+import Foundation
+import LocalPostgres
+import Logging
+import Migrations
+import Postgres
+
+/// A private PostgreSQL with accounts, sign-ins and sessions in it.
+///
+/// It is set up as in production: what is committed is on disk. Everything is numbered from 1, so that a script in SQL
+/// finds it, too: patient n has session n, and each has a sign-in. Session 0, of patient 0, is the one that many watch:
+/// therapist n is assigned to that patient.
+struct BenchDatabase: Sendable {
+    /// What an identifier is of.
+    enum Kind: Int {
+        case patient = 1
+        case therapist
+        case session
+        case patientSignIn
+        case therapistSignIn
+        case pipeline
+        case pipelineSignIn
+    }
+
+    let cluster: LocalPostgres
+    /// How many patients with a session there are, beside patient 0.
+    let patients: Int
+    /// How many therapists are assigned to patient 0.
+    let therapists: Int
+
+    static let jwtSecret = "the secret of a benchmark, which nobody else uses"
+    private static let name = "bench"
+
+    /// Makes a cluster and fills it, lends it and ends it.
+    static func lend<Result>(
+        in workplace: Workplace, patients: Int, therapists: Int, _ body: (BenchDatabase) async throws -> Result
+    ) async throws -> Result {
+        let cluster = try await LocalPostgres.start(
+            directory: workplace.path("postgres"), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+        do {
+            let database = BenchDatabase(cluster: cluster, patients: patients, therapists: therapists)
+            try await database.fill()
+            let result = try await body(database)
+            try await cluster.stop(mode: .immediate)
+            return result
+        } catch {
+            try? await cluster.stop(mode: .immediate)
+            throw error
+        }
+    }
+
+    /// The connection string of a role.
+    func url(_ role: String) -> String { cluster.connectionString(database: Self.name, user: role) }
+
+    func configuration(_ role: String) throws -> PostgresConfiguration {
+        try PostgresConfiguration(
+            connectionString: url(role), applicationName: "bench", queryTimeout: .seconds(300), statementTimeout: nil)
+    }
+
+    /// Lends a connection, as a superuser unless another role is named.
+    func withConnection<Result>(
+        as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
+    ) async throws -> Result {
+        try await PostgresConnection.withConnection(try configuration(role), body)
+    }
+
+    /// The sum of the versions of all sessions: how many changes were ever committed.
+    func changes() async throws -> Int64 {
+        try await withConnection { connection in
+            try await connection.query("SELECT sum(version)::bigint AS changes FROM app.session_progress")[0]
+                .decode("changes", as: Int64.self)
+        }
+    }
+
+    // MARK: Identifiers and tokens
+
+    /// The identifier of that number.
+    static func id(_ kind: Kind, _ number: Int) -> String {
+        String(format: "%08x-0000-4000-8000-%012x", kind.rawValue, number)
+    }
+
+    /// The same in SQL.
+    ///
+    /// - Parameter number: An expression.
+    static func idExpression(_ kind: Kind, _ number: String) -> String {
+        let prefix = String(format: "%08x", kind.rawValue)
+        return "('\(prefix)-0000-4000-8000-' || lpad(to_hex((\(number))::bigint), 12, '0'))::uuid"
+    }
+
+    /// Access tokens of the users of that kind.
+    func tokens(of kind: Kind, _ numbers: Range<Int>) async throws -> [String] {
+        let signIn: Kind =
+            switch kind {
+            case .patient: .patientSignIn
+            case .therapist: .therapistSignIn
+            default: .pipelineSignIn
+            }
+        let issuer = await AccessTokens(secret: Self.jwtSecret)
+        let expiry = Timestamp.now().advanced(by: .seconds(6 * 3600))
+        var tokens: [String] = []
+        for number in numbers {
+            guard let user = UserID(Self.id(kind, number)), let signIn = SignInID(Self.id(signIn, number)) else {
+                preconditionFailure("made from numbers")
+            }
+            tokens.append(try await issuer.issue(AccessClaims(user: user, signIn: signIn, expiresAt: expiry)))
+        }
+        return tokens
+    }
+
+    // MARK: Filling
+
+    private func fill() async throws {
+        try await PostgresConnection.withConnection(
+            try PostgresConfiguration(connectionString: cluster.connectionString())
+        ) { try await $0.executeScript("CREATE DATABASE \(Self.name)") }
+        let logger = Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }
+        _ = try await Migrator(configuration: try configuration("postgres"), logger: logger).up()
+        try await withConnection { connection in
+            try await connection.executeScript(accounts + sessions)
+            try await connection.executeScript("VACUUM (ANALYZE)")
+            try await connection.executeScript("CHECKPOINT")
+        }
+    }
+
+    private var accounts: String {
+        func users(_ kind: Kind, _ signIn: Kind, _ role: String, _ numbers: ClosedRange<Int>) -> String {
+            """
+            INSERT INTO app.users (id, email, full_name, role)
+            SELECT \(Self.idExpression(kind, "n")), '\(role)-' || n || '@bench.example', 'Number ' || n, '\(role)'
+            FROM generate_series(\(numbers.lowerBound), \(numbers.upperBound)) n;
+            INSERT INTO app.auth_sessions (id, user_id, expires_at)
+            SELECT \(Self.idExpression(signIn, "n")), \(Self.idExpression(kind, "n")), now() + interval '1 day'
+            FROM generate_series(\(numbers.lowerBound), \(numbers.upperBound)) n;
+
+            """
+        }
+        return users(.patient, .patientSignIn, "patient", 0...patients)
+            + users(.therapist, .therapistSignIn, "therapist", 1...therapists)
+            + users(.pipeline, .pipelineSignIn, "pipeline", 1...1)
+                + """
+                INSERT INTO app.therapist_patients (therapist_id, patient_id)
+                SELECT \(Self.idExpression(.therapist, "n")), \(Self.idExpression(.patient, "0"))
+                FROM generate_series(1, \(therapists)) n;
+
+                """
+    }
+
+    /// All sessions are being transcribed: there they take any number of reports.
+    private var sessions: String {
+        """
+        INSERT INTO app.therapy_sessions (id, patient_id)
+        SELECT \(Self.idExpression(.session, "n")), \(Self.idExpression(.patient, "n"))
+        FROM generate_series(0, \(patients)) n;
+        UPDATE app.session_progress SET status = 'transcribing', progress = 40;
+
+        """
+    }
+}

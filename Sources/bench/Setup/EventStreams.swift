@@ -1,0 +1,135 @@
+import Foundation
+import Subprocess
+import SystemPackage
+
+/// Event streams that are held open by the load generator, `sseload`.
+struct EventStreams {
+    /// How values are spread, in milliseconds; nil when there are none.
+    struct Spread: Decodable, Sendable {
+        var count: Int
+        var p50: Double?
+        var p99: Double?
+        var max: Double?
+    }
+
+    /// How the opening went.
+    struct Opening: Decodable, Sendable {
+        var asked: Int
+        var open: Int
+        var refused: Int
+        var refusedStatus: Int
+        var unanswered: Int
+        var seconds: Double
+        /// From the beginning of each connection to the first event of the stream, or to the head of the response.
+        var openingMs: Spread
+    }
+
+    /// What arrived since the last report.
+    struct Arrivals: Decodable, Sendable {
+        var seconds: Double
+        var events: Int
+        var heartbeats: Int
+        /// Streams that the server has ended.
+        var ended: Int
+        var latencyMs: Spread
+    }
+
+    /// What to open, and how.
+    struct Plan: Sendable {
+        var program: String
+        var port: Int
+        /// The path of a file as `sseload --help` describes it.
+        var targets: String
+        var count: Int
+        /// Further options of `sseload`.
+        var options: [String] = []
+        var log: String
+    }
+
+    let opening: Opening
+    private let lines: Lines
+    private let input: StandardInputWriter
+    private let execution: ProcessIdentifier
+
+    /// Opens streams, lends them once each is open or refused, and closes them.
+    ///
+    /// - Throws: When not all of them are open.
+    static func lend<Result: Sendable>(
+        _ plan: Plan, _ body: (EventStreams) async throws -> Result
+    ) async throws -> Result {
+        let errors = try FileDescriptor.open(
+            FilePath(plan.log), .writeOnly, options: [.create, .append], permissions: .ownerReadWrite)
+        defer { try? errors.close() }
+        var options = PlatformOptions()
+        options.processGroupID = 0
+        options.teardownSequence = ChildProcess.ending
+        return try await Subprocess.run(
+            .path(FilePath(plan.program)),
+            arguments: Arguments(plan.options + ["127.0.0.1", "\(plan.port)", plan.targets, "\(plan.count)"]),
+            environment: .custom(ChildProcess.variables([:])), platformOptions: options, input: .inputWriter,
+            output: .sequence, error: .fileDescriptor(errors, closeAfterSpawningProcess: false)
+        ) { execution in
+            do {
+                let lines = Lines(execution.standardOutput)
+                let opening = try await lines.next(Opening.self)
+                guard opening.open == opening.asked else {
+                    throw BenchmarkError(
+                        """
+                        of \(opening.asked) streams \(opening.refused) were refused (status \(opening.refusedStatus)) \
+                        and \(opening.unanswered) not answered
+                        """)
+                }
+                let streams = EventStreams(
+                    opening: opening, lines: lines, input: execution.standardInputWriter,
+                    execution: execution.processIdentifier)
+                let result = try await body(streams)
+                await execution.teardown(using: ChildProcess.ending)
+                return result
+            } catch {
+                await execution.teardown(using: ChildProcess.ending)
+                throw error
+            }
+        }.closureResult
+    }
+
+    /// Reports what has arrived since the last report.
+    func report() async throws -> Arrivals { try await arrivals(of: 0, within: .zero) {} }
+
+    /// Does something and waits until what it causes has arrived.
+    ///
+    /// - Parameters:
+    ///   - count: How many latencies there have to be since the last report.
+    ///   - limit: How long to wait for them at most.
+    /// - Returns: What arrived since the last report.
+    func arrivals(of count: Int, within limit: Duration, _ action: () async throws -> Void) async throws -> Arrivals {
+        _ = try await input.write("await \(count) \(limit / .seconds(1))\n")
+        try await action()
+        return try await lines.next(Arrivals.self)
+    }
+
+    /// Lets the client stand still while something is done: it reads nothing, and its sockets stay open.
+    func stopped<Result>(_ body: () async throws -> Result) async throws -> Result {
+        kill(execution.value, SIGSTOP)
+        defer { kill(execution.value, SIGCONT) }
+        return try await body()
+    }
+
+    /// The lines that the load generator writes, one JSON object each.
+    private final class Lines {
+        private var iterator: SubprocessOutputSequence.StringSequence<UTF8>.AsyncIterator
+        private let decoder = JSONDecoder()
+
+        init(_ output: SubprocessOutputSequence) {
+            iterator = output.strings().makeAsyncIterator()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+        }
+
+        func next<Value: Decodable>(_ type: Value.Type) async throws -> Value {
+            guard let line = try await iterator.next() else {
+                try Task.checkCancellation()
+                throw BenchmarkError("the load generator has ended")
+            }
+            return try decoder.decode(type, from: Data(line.utf8))
+        }
+    }
+}

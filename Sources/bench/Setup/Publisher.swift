@@ -1,0 +1,98 @@
+import Domain
+import Foundation
+import Postgres
+
+/// Sends changes at a steady pace, each with the time at which it was sent in its message.
+struct Publisher: Sendable {
+    /// How many changes are sent in a second.
+    let rate: Int
+    let duration: Duration
+
+    /// The same pace for two seconds: what comes first meets connections, caches and plans that are not ready.
+    var warmUp: Publisher { Publisher(rate: rate, duration: .seconds(2)) }
+
+    /// How many send in turn.
+    private static let workers = 4
+
+    /// How many changes there are in all.
+    var count: Int { Int(Double(rate) * (duration / .seconds(1))) }
+
+    /// Reports progress as a pipeline does: each report is a transaction of its own.
+    ///
+    /// The time is PostgreSQL's, taken when the statement that reports and commits begins.
+    ///
+    /// - Parameters:
+    ///   - sessions: They take turns.
+    ///   - padding: How many more characters there are in the message.
+    /// - Returns: How long the middle one of these statements took, in milliseconds.
+    func report(to database: BenchDatabase, _ sessions: Range<Int>, padding: Int = 0) async throws -> Double {
+        let words = String(repeating: ".", count: padding)
+        let times = try await withThrowingTaskGroup(of: [Double].self) { group in
+            for worker in 0..<Self.workers {
+                group.addTask {
+                    try await database.withConnection(as: "therapybridge_pipeline") { connection in
+                        var times: [Double] = []
+                        try await paced(worker) { index in
+                            let start = ContinuousClock.now
+                            let session = sessions.lowerBound + index % sessions.count
+                            _ = try await connection.query(reportQuery(session: session, words: words))
+                            times.append((ContinuousClock.now - start) / .milliseconds(1))
+                        }
+                        return times
+                    }
+                }
+            }
+            return try await group.reduce(into: []) { $0 += $1 }
+        }
+        return times.median
+    }
+
+    /// Posts the same to a peer.
+    ///
+    /// - Parameter path: The path for each change, from number 0 on.
+    func post(to peer: RunningPeer, path: @escaping @Sendable (Int) -> String) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for worker in 0..<Self.workers {
+                group.addTask { try await paced(worker) { try await postChange(to: peer, path($0)) } }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    /// Does something for each number that is this worker's, each at its time.
+    private func paced(_ worker: Int, _ action: (Int) async throws -> Void) async throws {
+        let start = ContinuousClock.now
+        for index in stride(from: worker, to: count, by: Self.workers) {
+            try await Task.sleep(until: start + duration * (Double(index) / Double(count)), clock: .continuous)
+            try await action(index)
+        }
+    }
+}
+
+/// A report whose message is the time at which its statement began, in microseconds since 1970.
+func reportQuery(session: Int, words: String = "") -> PostgresQuery {
+    """
+    SELECT app.report_progress(
+        \(UUID(uuidString: BenchDatabase.id(.session, session)) ?? UUID()), 'transcribing', 40,
+        't=' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || \(words))
+    """
+}
+
+/// Posts a change to a peer: the same object that the server would send, with the time of now.
+func postChange(to peer: RunningPeer, _ path: String) async throws {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    let microseconds = time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+    let change = """
+        {"session_id":"\(BenchDatabase.id(.session, 0))","status":"transcribing","progress":40,\
+        "message":"t=\(microseconds)","error":null,"estimated_time_remaining":null,"version":7,"attempt":1,\
+        "created_at":"2026-11-22T09:28:00.000000Z","updated_at":"2026-11-22T09:30:00.123456Z"}
+        """
+    let (status, _) = try await post(port: peer.port, path, change)
+    guard (200..<300).contains(status) else { throw BenchmarkError("a message was answered with \(status)") }
+}
+
+extension [Double] {
+    /// The middle one, or NaN when there is none.
+    var median: Double { isEmpty ? .nan : sorted()[count / 2] }
+}

@@ -1,0 +1,89 @@
+#include "options.h"
+
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+static const char usage[] =
+    "usage: sseload [OPTIONS] HOST PORT TARGETS STREAMS\n"
+    "\n"
+    "Holds STREAMS event streams (Server-Sent Events) open on one server of this machine and measures what arrives.\n"
+    "\n"
+    "HOST is an IPv4 address of loopback. TARGETS is a file with a request a line, \"PATH<TAB>Header: value<TAB>...\";\n"
+    "they are taken in turn. An event with t=<microseconds since 1970> in its data that was sent after all streams were\n"
+    "open gives a latency: how long before its arrival that was.\n"
+    "\n"
+    "  --rate N             begin N connections a second; 0 begins all at once (default 2000)\n"
+    "  --pending N          at most N streams on their way to being open (default 2000)\n"
+    "  --open-with event    count a stream as open with its first event (default)\n"
+    "  --open-with head     count it with the head of its response\n"
+    "  --slow N             the first N streams stop reading after their first event\n"
+    "  --receive-buffer N   a receive buffer of N bytes for each socket\n"
+    "  --seconds N          report N seconds after all streams are open, and end\n"
+    "\n"
+    "Prints a JSON object a line: first, once each stream is open or refused, how the opening went. After that, without\n"
+    "--seconds, a line on standard input asks for a report on what arrived since the last one:\n"
+    "\n"
+    "  report               now\n"
+    "  await COUNT SECONDS  when there are COUNT latencies, or when SECONDS have passed\n"
+    "\n"
+    "and the end of standard input ends the program.\n";
+
+static _Noreturn void refuse(const char *problem, const char *value) {
+    fprintf(stderr, "sseload: %s%s\n\n%s", problem, value, usage);
+    exit(EX_USAGE);
+}
+
+static double number(const char *text, double least, double most, const char *name) {
+    char *end;
+    double value = strtod(text, &end);
+    // The comparison also refuses what is no number at all, NaN.
+    if (end == text || *end != '\0' || !(value >= least && value <= most)) refuse("bad value for ", name);
+    return value;
+}
+
+static bool opens_with_head(const char *text) {
+    if (strcmp(text, "head") == 0) return true;
+    if (strcmp(text, "event") != 0) refuse("--open-with takes event or head, not ", text);
+    return false;
+}
+
+struct options options_read(int count, char **arguments) {
+    enum { RATE = 1, PENDING, OPEN_WITH, SLOW, RECEIVE_BUFFER, SECONDS, HELP };
+    static const struct option known[] = {
+        {"rate", required_argument, NULL, RATE},
+        {"pending", required_argument, NULL, PENDING},
+        {"open-with", required_argument, NULL, OPEN_WITH},
+        {"slow", required_argument, NULL, SLOW},
+        {"receive-buffer", required_argument, NULL, RECEIVE_BUFFER},
+        {"seconds", required_argument, NULL, SECONDS},
+        {"help", no_argument, NULL, HELP},
+        {NULL, 0, NULL, 0},
+    };
+    struct options options = {.rate = 2000, .pending = 2000, .seconds = -1};
+    opterr = 0;
+    for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
+        switch (option) {
+        case RATE: options.rate = number(optarg, 0, 1e9, "--rate"); break;
+        case PENDING: options.pending = (int)number(optarg, 1, 1e6, "--pending"); break;
+        case OPEN_WITH: options.opens_with_head = opens_with_head(optarg); break;
+        case SLOW: options.slow = (int)number(optarg, 0, 1e6, "--slow"); break;
+        case RECEIVE_BUFFER: options.receive_buffer = (int)number(optarg, 1, 1e9, "--receive-buffer"); break;
+        case SECONDS: options.seconds = number(optarg, 0, 86400, "--seconds"); break;
+        case HELP: fputs(usage, stdout); exit(EXIT_SUCCESS);
+        default: refuse("unknown option, or one without its value: ", arguments[optind - 1]);
+        }
+    }
+    if (count - optind != 4) refuse("expected HOST PORT TARGETS STREAMS", "");
+    char **positional = arguments + optind;
+    // A tool that opens thousands of connections is pointed at nobody else's machine.
+    if (inet_pton(AF_INET, positional[0], &options.host) != 1 || ntohl(options.host.s_addr) >> 24 != 127)
+        refuse("HOST has to be an IPv4 address of loopback, not ", positional[0]);
+    options.port = (int)number(positional[1], 1, 65535, "PORT");
+    options.targets = positional[2];
+    options.streams = (int)number(positional[3], 1, 1e6, "STREAMS");
+    return options;
+}

@@ -1,0 +1,22 @@
+// The requests that open streams.
+#ifndef SSELOAD_REQUESTS_H
+#define SSELOAD_REQUESTS_H
+
+#include <stddef.h>
+
+struct request {
+    char *bytes;
+    size_t length;
+};
+
+struct requests {
+    struct request *all;
+    size_t count;
+};
+
+// Reads a file of targets, a request a line: "PATH<TAB>Header: value<TAB>...".
+//
+// Ends the program, and says why, when the file cannot be read or names no target.
+struct requests requests_read(const char *path, int port);
+
+#endif
