@@ -131,7 +131,7 @@ struct MetricsRouteTests {
     @Test("shows the pool, the listener and the process")
     func collected() async throws {
         try await withClinic { clinic in
-            try await eventually { try await clinic.scrape().value("therapybridge_listener_live") == 1 }
+            try await eventually { try await clinic.scrape().text.contains("\ntherapybridge_listener_live 1\n") }
             try await clinic.database.report(clinic.session, .transcribing, 30)
             try await eventually {
                 try await clinic.scrape().value("therapybridge_listener_notifications_total") ?? 0 > 0
@@ -180,14 +180,14 @@ struct MetricsTests {
             _ = try await scene.server.post(
                 "/api/auth/login", #"{"email":"nobody@clinic.example","password":"wrong horse"}"#)
             // The job ends after the report that ends the stream.
-            func scrape() async throws -> Scrape {
-                try Scrape(try await scene.server.request(.GET, "/metrics", token: admin).text)
+            func metrics() async throws -> String {
+                try await scene.server.request(.GET, "/metrics", token: admin).text
             }
             try await eventually {
-                try await scrape().value("therapybridge_pipeline_sessions_total", ["outcome": "failed"]) == 1
+                try await metrics().contains("\ntherapybridge_pipeline_sessions_total{outcome=\"failed\"} 1\n")
             }
 
-            let scrape = try await scrape()
+            let scrape = try Scrape(try await metrics())
             let documented = try MetricsDocument().rows
             #expect(Set(scrape.types.keys) == Set(documented.keys))
             for (metric, row) in documented {
