@@ -117,6 +117,10 @@ extension HubStateMachine {
         saw(epoch: changes.rightsEpoch)
         var outcome = Outcome()
         if let recovery = recovered() { outcome.deliveries.append(recovery) }
+        var changes = changes
+        // Its last transition was passed on before; a hint that comes after it is no news, least of all of a session that
+        // is new.
+        changes.items.removeAll { $0.progress.status == .processed && $0.transitions.isEmpty }
         for item in changes.items {
             if noteNews(of: item.progress) { outcome.pauses.append(item.progress.sessionID) }
         }

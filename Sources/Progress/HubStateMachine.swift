@@ -143,8 +143,8 @@ struct HubStateMachine {
         watcher.phase = .opening
         watcher.principal = principal
         guard let place = freePlaces.popLast() else {
-            // By a quarter, not by half: this is most of what a stream takes.
-            if watchers.count == watchers.capacity { watchers.reserveCapacity(watchers.count * 5 / 4 + 64) }
+            // By an eighth, not twofold: this is most of what a stream takes.
+            if watchers.count == watchers.capacity { watchers.reserveCapacity(watchers.count * 9 / 8 + 64) }
             watchers.append(watcher)
             return watchers.count - 1
         }

@@ -23,7 +23,7 @@ public actor ProgressHub: Service {
     /// So many may wait to be let in.
     static let openingLimit = 20_000
     /// So many are let in by one statement, and so many statements may be under way.
-    static let openingBatch = 500
+    static let openingBatch = 250
     static let openingStatements = 2
 
     public nonisolated let poller: Poller

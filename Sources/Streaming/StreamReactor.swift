@@ -36,6 +36,9 @@ public actor StreamReactor: PollHandler {
     /// reader, who then gets old news.
     static let sendBuffer: CInt = 32 * 1024
 
+    /// So many writes of a fan-out are one portion of work for a thread.
+    static let portion = 250
+
     public nonisolated let poller: Poller
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe poller.asUnownedSerialExecutor() }
 
@@ -94,7 +97,7 @@ public actor StreamReactor: PollHandler {
         let now = now()
         let place = Int(id.place)
         if place >= slots.count {
-            if place >= slots.capacity { slots.reserveCapacity(place + place / 4 + 64) }
+            if place >= slots.capacity { slots.reserveCapacity(place + place / 8 + 64) }
             slots.append(contentsOf: repeatElement(StreamSlot(), count: place + 1 - slots.count))
         }
         precondition(slots[place].phase == .free, "a stream has this place already")
@@ -130,6 +133,7 @@ public actor StreamReactor: PollHandler {
     /// - Returns: What became of it where it was not sent whole, by the position in the list.
     public func send(_ frame: Frame, to ids: [StreamID]) -> [(index: Int, outcome: SendOutcome)] {
         let now = now()
+        if ids.count >= 2 * Self.portion { return sendOnAllCores(frame, to: ids, now: now) }
         var exceptions: [(index: Int, outcome: SendOutcome)] = []
         for (index, id) in ids.enumerated() {
             let outcome = send(frame, to: id, now: now)
@@ -138,7 +142,7 @@ public actor StreamReactor: PollHandler {
         return exceptions
     }
 
-    private func send(_ frame: Frame, to id: StreamID, now: Tick) -> SendOutcome {
+    func send(_ frame: Frame, to id: StreamID, now: Tick) -> SendOutcome {
         guard let place = place(of: id), slots[place].phase == .open else { return .gone }
         if slots[place].unfinished != nil { return .refused }
         let outcome = start(frame, at: place, now: now)

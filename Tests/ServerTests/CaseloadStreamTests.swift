@@ -107,6 +107,22 @@ struct CaseloadStreamTests {
         }
     }
 
+    /// Each hint after the end comes to a feed that has read the end already; one of them in some hundred did so by itself.
+    @Test("does not take a session that is done for a new one, whatever is hinted of it")
+    func hintAfterEnd() async throws {
+        try await withScene { scene in
+            let done = try await scene.database.addSession(of: scene.patients[0])
+            let other = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.follow { _, reader in
+                try await scene.finish(done)
+                while try await reader.next()?.status != "processed" {}
+                try await scene.database.query("SELECT pg_notify('tb_session_v1', '\(unescaped: "\(done) 99")')")
+                try await scene.database.report(other, .transcribing, 20)
+                #expect(sessions([try await reader.next("progress")]) == [other.description])
+            }
+        }
+    }
+
     @Test("tells of sessions that are made, retried and deleted, and of no stranger's")
     func comingAndGoing() async throws {
         try await withScene { scene in
