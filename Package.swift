@@ -284,7 +284,11 @@ let package = Package(
         ),
         .testTarget(
             name: "ProgressTests",
-            dependencies: ["Domain", "Progress", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "Domain", "Polling", "Progress", "Store",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: swiftSettings
         ),
         .testTarget(

@@ -38,8 +38,12 @@ extension ProgressHub {
 
     private func pumpFollowings() {
         while followingsUnderWay < Self.followingReads, let next = followings.popFirst() {
-            followingsUnderWay += 1
-            work.continuation.yield(.following(next))
+            guard case .terminated = work.continuation.yield(.following(next)) else {
+                followingsUnderWay += 1
+                continue
+            }
+            // The hub stops, and nobody makes reads any more.
+            turnAway(next)
         }
     }
 
@@ -91,9 +95,11 @@ extension ProgressHub {
 
     func failed(_ pending: PendingFollowing, _ error: any Error) {
         followingsUnderWay -= 1
+        defer { pumpFollowings() }
+        // A read that the end of the hub has cut short is no fault of the database.
+        if Task.isCancelled { return turnAway(pending) }
         machine.release(pending.watcher)
         pending.continuation.resume(throwing: error)
-        pumpFollowings()
     }
 
     // MARK: - What reads bring

@@ -33,8 +33,12 @@ extension ProgressHub {
             let batch = Array(openings.prefix(Self.openingBatch))
             openings.removeFirst(batch.count)
             if openings.isEmpty { openings = [] }
-            openingsUnderWay += 1
-            work.continuation.yield(.openings(batch))
+            guard case .terminated = work.continuation.yield(.openings(batch)) else {
+                openingsUnderWay += 1
+                continue
+            }
+            // The hub stops, and nobody makes reads any more.
+            for opening in batch { turnAway(opening) }
         }
     }
 

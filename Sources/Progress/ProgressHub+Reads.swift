@@ -61,8 +61,13 @@ extension ProgressHub {
         case .openings(let pending):
             openingsUnderWay -= 1
             for opening in pending {
-                machine.release(opening.watcher)
-                opening.continuation.resume(throwing: error)
+                // A read that the end of the hub has cut short is no fault of the database.
+                if Task.isCancelled {
+                    turnAway(opening)
+                } else {
+                    machine.release(opening.watcher)
+                    opening.continuation.resume(throwing: error)
+                }
             }
             return pumpOpenings()
         }

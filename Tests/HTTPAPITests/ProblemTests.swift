@@ -5,6 +5,7 @@ import Hummingbird
 import NIOCore
 import NIOFileSystem
 import Postgres
+import Store
 import Testing
 
 @testable import HTTPAPI
@@ -137,6 +138,36 @@ struct ErrorTableTests {
         let problem = ErrorMiddleware.problem(for: error)
         #expect(problem.kind == kind)
         #expect(!problem.detail.contains("secret"))
+    }
+
+    @Test(
+        "answers a report that was refused among others as if it had been alone",
+        arguments: [
+            (ReportRefusal.notSignedIn, Problem.Kind.unauthorized), (.inactive, .inactive), (.notPermitted, .forbidden),
+            (.database(.noDataFound, message: secret), .notFound),
+            (.database(.lockNotAvailable, message: secret), .unavailable),
+            (.database(.syntaxError, message: secret), .internalError),
+        ])
+    func refusal(_ refusal: ReportRefusal, _ kind: Problem.Kind) {
+        let problem = ErrorMiddleware.problem(for: refusal)
+        #expect(problem.kind == kind)
+        #expect(!problem.detail.contains("secret"))
+    }
+
+    @Test("tells what the schema's own functions say of a report, as a sentence")
+    func refusalInWords() {
+        let conflict = ErrorMiddleware.problem(for: ReportRefusal.database(.checkViolation, message: "it cannot be"))
+        #expect(conflict.kind == .conflict)
+        #expect(conflict.detail == "It cannot be.")
+        let invalid = ErrorMiddleware.problem(
+            for: ReportRefusal.database(.invalidParameterValue, message: "progress: is too much"))
+        #expect(invalid.kind == .invalid)
+        #expect(invalid.detail == "progress: is too much.")
+    }
+
+    @Test("answers reports that were not taken in with 503", arguments: [ReportBatcher.Refusal.full, .closed])
+    func notTaken(_ refusal: ReportBatcher.Refusal) {
+        #expect(ErrorMiddleware.problem(for: refusal).kind == .unavailable)
     }
 
     @Test("answers a database that is not there with 503, without its words")

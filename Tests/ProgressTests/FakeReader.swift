@@ -1,0 +1,209 @@
+import Domain
+import Progress
+import Synchronization
+
+@testable import Store
+
+/// A database in memory, which can be down, and can let its readers wait.
+final class FakeReader: ProgressReader {
+    struct Down: Error {}
+
+    private struct State {
+        var rows: [SessionID: SessionProgress] = [:]
+        var transitions: [SessionID: [StatusTransition]] = [:]
+        /// Everybody may see everything but what is named here.
+        var verdicts: [Principal: SessionOpening.Verdict] = [:]
+        var rightsEpoch: Int64 = 1
+        var commits = 0
+        var isDown = false
+        var failures = 0
+        /// How many openings each statement had that was begun.
+        var openings: [Int] = []
+        var readings = 0
+        var snapshots = 0
+    }
+    private let state = Mutex(State())
+    /// Holds up whoever opens a stream.
+    let gate = Gate()
+
+    static let admitted = SessionOpening.Verdict.found(
+        role: .patient, relation: Relation(isPatient: true, isAssigned: false))
+
+    var failures: Int { state.withLock { $0.failures } }
+    var openings: [Int] { state.withLock { $0.openings } }
+    var readings: Int { state.withLock { $0.readings } }
+    var snapshots: Int { state.withLock { $0.snapshots } }
+
+    var isDown: Bool {
+        get { state.withLock { $0.isDown } }
+        set { state.withLock { $0.isDown = newValue } }
+    }
+
+    // MARK: Writing, of which nobody is told
+
+    /// Makes a session at version 1.
+    func addSession(_ status: SessionStatus = .pending) -> SessionID {
+        let session = SessionID.random()
+        change { $0.rows[session] = sample(session, version: 1, status: status) }
+        return session
+    }
+
+    /// Commits the next version.
+    @discardableResult
+    func commit(_ session: SessionID, _ status: SessionStatus = .transcribing) -> Int64 {
+        change { state in
+            guard let row = state.rows[session] else { return 0 }
+            let version = row.version + 1
+            state.rows[session] = sample(session, version: version, status: status)
+            if row.status != status {
+                state.transitions[session, default: []].append(transition(version, status: status))
+            }
+            return version
+        }
+    }
+
+    func delete(_ session: SessionID) {
+        change {
+            $0.rows[session] = nil
+            $0.rightsEpoch += 1
+        }
+    }
+
+    /// Lets somebody see nothing any more, for a reason, or everything again.
+    func refuse(_ principal: Principal, _ verdict: SessionOpening.Verdict?) {
+        change {
+            $0.verdicts[principal] = verdict
+            $0.rightsEpoch += 1
+        }
+    }
+
+    private func change<Result>(_ body: (inout sending State) -> sending Result) -> sending Result {
+        state.withLock { state in
+            state.commits += 1
+            return body(&state)
+        }
+    }
+
+    // MARK: Reading
+
+    private func read<Result: Sendable>(_ body: (inout State) -> Result) throws -> Result {
+        try state.withLock { state in
+            guard !state.isDown else {
+                state.failures += 1
+                throw Down()
+            }
+            return body(&state)
+        }
+    }
+
+    func changes(of sessions: [SessionID], after versions: [Int64]) async throws -> ProgressChanges {
+        try read { state in
+            state.readings += 1
+            var changes = ProgressChanges()
+            changes.rightsEpoch = state.rightsEpoch
+            for (session, known) in zip(sessions, versions) {
+                guard let row = state.rows[session] else {
+                    changes.missing.append(session)
+                    continue
+                }
+                guard row.version > known else { continue }
+                changes.changed.append((row, state.transitions[session, default: []].filter { $0.version > known }))
+            }
+            return changes
+        }
+    }
+
+    func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
+        state.withLock { $0.openings.append(requests.count) }
+        try await gate.pass()
+        return try read { state in
+            requests.map { request in
+                let row = state.rows[request.session]
+                let verdict = state.verdicts[request.principal] ?? (row == nil ? .noSession : Self.admitted)
+                let isAdmitted = verdict == Self.admitted
+                let transitions = state.transitions[request.session, default: []]
+                return SessionOpening(
+                    verdict: verdict, progress: isAdmitted ? row : nil,
+                    transitions: isAdmitted ? transitions.filter { $0.version > request.after ?? .max } : [],
+                    rightsEpoch: state.rightsEpoch)
+            }
+        }
+    }
+
+    func lostRights(
+        among requests: [(session: SessionID, principal: Principal)]
+    ) async throws -> (lost: Set<Int>, rightsEpoch: Int64) {
+        try read { state in
+            let lost = requests.indices.filter {
+                state.rows[requests[$0].session] == nil || state.verdicts[requests[$0].principal] != nil
+            }
+            return (Set(lost), state.rightsEpoch)
+        }
+    }
+
+    func snapshot() async throws -> String {
+        try read { state in
+            state.snapshots += 1
+            return "\(state.commits)"
+        }
+    }
+
+    // MARK: Caseloads, of which there are none
+
+    func transitions(
+        after versions: [(session: SessionID, version: Int64)]
+    ) async throws -> [[StatusTransition]] { throw Down() }
+
+    func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload { throw Down() }
+
+    func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID] { throw Down() }
+
+    func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges { throw Down() }
+
+    func missed(
+        from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope
+    ) async throws -> MissedChanges? { throw Down() }
+}
+
+/// Lets everybody pass, or holds everybody up, who may give up meanwhile.
+final class Gate: Sendable {
+    private struct State {
+        var isShut = false
+        var waiting: [Int: CheckedContinuation<Void, any Error>] = [:]
+        var last = 0
+    }
+    private let state = Mutex(State())
+
+    /// How many wait.
+    var waiting: Int { state.withLock { $0.waiting.count } }
+
+    func shut() { state.withLock { $0.isShut = true } }
+
+    func open() {
+        let waiting = state.withLock { state in
+            defer { state.waiting = [:] }
+            state.isShut = false
+            return Array(state.waiting.values)
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+
+    func pass() async throws {
+        let number = state.withLock { state in
+            state.last += 1
+            return state.last
+        }
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                let mayPass = state.withLock { state in
+                    if state.isShut, !Task.isCancelled { state.waiting[number] = continuation }
+                    return !state.isShut || Task.isCancelled
+                }
+                if mayPass { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { $0.waiting.removeValue(forKey: number) }?.resume(throwing: CancellationError())
+        }
+        try Task.checkCancellation()
+    }
+}
