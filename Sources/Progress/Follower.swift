@@ -34,12 +34,17 @@ struct Follower {
     }
 
     var scope = CaseloadScope.patients([])
-    /// The sessions that were shown and may still change.
+    /// The sessions that were shown and may still change, and as long as something is missing also those that are done: a
+    /// read may find them once more.
     var given: [SessionID: Given] = [:]
     /// The sessions that have changed while there was no room, with their patients.
     var behind: [SessionID: UserID] = [:]
     /// Those that were deleted meanwhile.
     var deleted: [SessionID: UserID] = [:]
+    /// For who is still opening, the last transaction of those that changed a session.
+    var heard: [SessionID: Int64] = [:]
+    /// The snapshot in which its sessions were last listed.
+    var listed: FeedPosition?
     /// Everything committed up to here was said.
     var position: FeedPosition?
     /// The caseload is to be read again before anything is said.
@@ -50,6 +55,28 @@ struct Follower {
     var catchingUp: [SessionID: UserID]?
 
     var isBehind: Bool { !behind.isEmpty || !deleted.isEmpty || catchingUp != nil }
+
+    /// Whether a session is none of the follower's business: it was not shown, and did not change since all were listed.
+    ///
+    /// It was done before. The feed may bring it nevertheless: its read may have begun earlier, or end earlier.
+    func isPast(_ session: SessionID, changedBy transaction: Int64?) -> Bool {
+        guard given[session] == nil, behind[session] == nil, catchingUp?[session] == nil, let listed else {
+            return false
+        }
+        return transaction.map(listed.shows) ?? true
+    }
+
+    /// What was to be read was not.
+    mutating func giveBack() {
+        behind.merge(catchingUp ?? [:]) { present, _ in present }
+        catchingUp = nil
+    }
+
+    /// Nothing is missing any more: what is done is not needed.
+    mutating func forgetDone() {
+        guard !isBehind, given.contains(where: { $0.value.status == .processed }) else { return }
+        given = given.filter { $0.value.status != .processed }
+    }
 
     /// The events that bring the follower from what it was given to a state, and notes that it was given that.
     ///
@@ -62,7 +89,7 @@ struct Follower {
         let session = progress.sessionID
         let known = given[session]
         guard progress.version > known?.version ?? 0 else { return [] }
-        given[session] = progress.status == .processed ? nil : Given(progress, of: patient)
+        given[session] = progress.status == .processed && !isBehind ? nil : Given(progress, of: patient)
         let missed = (transitions ?? []).filter { $0.version > known?.version ?? 0 && $0.version < progress.version }
         // A session that is new to the follower begins with its first state, if that is among what is said.
         guard known != nil || missed.first?.version == 1 else { return [.added(progress)] }
@@ -96,6 +123,8 @@ struct Feed {
     /// Sessions of which only a hint knows that they have changed: percentages leave no trace.
     var hinted: Set<SessionID> = []
     var underWay: [SessionID]?
+    /// The read under way is for followers who are gone.
+    var isStale = false
     /// What is known of the sessions that are not done.
     var sessions: [SessionID: Session] = [:]
 }
@@ -119,4 +148,41 @@ struct Reopening: Sendable {
     var transitions: [SessionID: [StatusTransition]] = [:]
     /// The sessions of patients who were taken away.
     var lost: [SessionID] = []
+}
+
+extension Reopening {
+    /// The sessions whose transitions are wanted, each with the version after which.
+    ///
+    /// Of a session that was made meanwhile, all are.
+    static func newer(
+        in caseload: Caseload, for request: FollowerRequest
+    ) -> [(session: SessionID, version: Int64)] {
+        caseload.sessions.compactMap { patient, progress in
+            let isOwn = request.patients?.contains(patient) ?? true
+            guard let version = request.versions[progress.sessionID] ?? (isOwn ? 0 : nil), version < progress.version
+            else { return nil }
+            return (progress.sessionID, version)
+        }
+    }
+}
+
+extension MissedChanges {
+    /// The events of what a client has missed, to be said before its caseload.
+    func events(before caseload: Caseload) -> [CaseloadEvent] {
+        let present = Dictionary(
+            uniqueKeysWithValues: caseload.sessions.map { ($0.progress.sessionID, $0.progress.version) })
+        var statuses: [SessionID: SessionStatus] = [:]
+        var events: [CaseloadEvent] = deleted.map { .removed($0) }
+        for progress in transitions {
+            let before = statuses.updateValue(progress.status, forKey: progress.sessionID)
+            // The present state follows by itself, if the session is not done.
+            if present[progress.sessionID] == progress.version { continue }
+            if progress.version == 1 || before == .failed && progress.status == .pending {
+                events.append(.added(progress))
+            } else {
+                events.append(progress.status == .processed ? .state(progress) : .passed(progress))
+            }
+        }
+        return events
+    }
 }

@@ -28,7 +28,8 @@ extension HubStateMachine {
             if follower.needsReopening {
                 followers[place]?.needsReopening = false
                 followers[place]?.isReopening = true
-                // The snapshot to come is newer than all of that.
+                // The snapshot to come is newer than all of that, but does not list what is done.
+                followers[place]?.catchingUp = follower.behind
                 followers[place]?.behind = [:]
                 followerReadsUnderWay += 1
                 return .caseload(request)
@@ -58,15 +59,15 @@ extension HubStateMachine {
             return deliveries
         }
         watchers[place].epoch = max(watchers[place].epoch, answer.caseload.rightsEpoch)
-        follower.scope = answer.caseload.scope
         guard watchers[place].isReady else {
-            // There is no room: it is read again when there is.
+            // There is no room: it is read again when there is, and until then its scope is whose sessions it was shown.
             follower.needsReopening = true
+            follower.giveBack()
             followers[place] = follower
             return deliveries
         }
         let events = differences(answer, &follower)
-        follower.deleted = follower.deleted.filter { follower.scope.contains($0.value) }
+        follower.forgetDone()
         let position = follower.isBehind ? nil : answer.caseload.position
         if let delivery = say(events, at: position, to: place, &follower) { deliveries.append(delivery) }
         followers[place] = follower
@@ -78,18 +79,31 @@ extension HubStateMachine {
     private func differences(_ answer: Reopening, _ follower: inout Follower) -> [CaseloadEvent] {
         var events: [CaseloadEvent] = []
         var removed = Set(answer.lost)
-        for (session, given) in follower.given where !follower.scope.contains(given.patient) { removed.insert(session) }
+        let (before, scope) = (follower.scope, answer.caseload.scope)
+        for (session, given) in follower.given where !scope.contains(given.patient) { removed.insert(session) }
+        // Deleted, and its patient taken away.
+        for (session, patient) in follower.deleted where before.contains(patient) && !scope.contains(patient) {
+            removed.insert(session)
+        }
+        follower.scope = scope
+        follower.listed = answer.caseload.position
         for session in removed.sorted() {
             follower.given[session] = nil
             events.append(.removed(session))
         }
-        follower.behind = follower.behind.filter { follower.scope.contains($0.value) }
+        follower.behind = follower.behind.filter { scope.contains($0.value) }
+        follower.deleted = follower.deleted.filter { scope.contains($0.value) }
         let listed = Set(answer.caseload.sessions.map(\.progress.sessionID))
         // It is done, or deleted, or somebody else's: the next read tells.
-        for (session, given) in follower.given where !listed.contains(session) {
+        for (session, given) in follower.given where given.status != .processed && !listed.contains(session) {
             follower.behind[session] = given.patient
         }
-        for (patient, progress) in answer.caseload.sessions where follower.behind[progress.sessionID] == nil {
+        for (session, patient) in follower.catchingUp ?? [:] where scope.contains(patient) && !listed.contains(session)
+        {
+            follower.behind[session] = patient
+        }
+        follower.catchingUp = nil
+        for (patient, progress) in answer.caseload.sessions {
             events += follower.events(
                 for: progress, of: patient, transitions: answer.transitions[progress.sessionID])
         }
@@ -111,6 +125,7 @@ extension HubStateMachine {
         } else {
             follower.behind.merge(read) { present, _ in present }
         }
+        follower.forgetDone()
         followers[place] = follower
         if follower.isBehind || follower.needsReopening { followerQueue.append(request.watcher) }
         return deliveries
@@ -122,8 +137,7 @@ extension HubStateMachine {
         var events: [CaseloadEvent] = []
         for (progress, transitions) in changes.changed {
             guard let patient = read[progress.sessionID] else { continue }
-            let isKnown = follower.given[progress.sessionID] != nil
-            events += follower.events(for: progress, of: patient, transitions: isKnown ? transitions : nil)
+            events += follower.events(for: progress, of: patient, transitions: transitions)
         }
         // Whoever has not seen it may have it listed from before.
         let gone = Set(changes.missing).intersection(follower.given.keys).union(follower.deleted.keys)
@@ -143,12 +157,11 @@ extension HubStateMachine {
             guard let place = place(of: request.watcher), followers[place] != nil else { return }
             followers[place]?.isReopening = false
             followers[place]?.needsReopening = true
+            followers[place]?.giveBack()
             followerQueue.append(request.watcher)
         case .sessions(let request):
             guard let place = place(of: request.watcher), followers[place] != nil else { return }
-            let read = followers[place]?.catchingUp ?? [:]
-            followers[place]?.catchingUp = nil
-            followers[place]?.behind.merge(read) { present, _ in present }
+            followers[place]?.giveBack()
             followerQueue.append(request.watcher)
         }
     }

@@ -32,7 +32,9 @@ extension HubStateMachine {
         watchers[place].epoch = caseload.rightsEpoch
         follower.scope = caseload.scope
         follower.position = caseload.position
-        follower.behind = follower.behind.filter { caseload.scope.contains($0.value) }
+        follower.listed = caseload.position
+        let (collected, heard) = (follower.behind, follower.heard)
+        (follower.behind, follower.heard) = ([:], [:])
         follower.deleted = follower.deleted.filter { caseload.scope.contains($0.value) }
         let beginsFeed = feed.cursor == nil
         if beginsFeed {
@@ -49,6 +51,9 @@ extension HubStateMachine {
             feed.sessions[progress.sessionID] = Feed.Session(version: progress.version, pause: .running)
             pauses.append(progress.sessionID)
         }
+        follower.behind = collected.filter { session, patient in
+            caseload.scope.contains(patient) && !follower.isPast(session, changedBy: heard[session])
+        }
         followers[place] = follower
         // Hints that came between the snapshot and now were nobody's.
         if beginsFeed { feedResync() }
@@ -58,7 +63,13 @@ extension HubStateMachine {
     /// A follower is gone; with the last one the feed ends.
     mutating func forgetFollower(_ place: Int) {
         followers[place] = nil
-        if followers.isEmpty { feed = Feed() }
+        guard followers.isEmpty else { return }
+        // Its read may still be under way, and the next feed must not take the answer for its own.
+        let isReading = feed.underWay != nil
+        feed = Feed()
+        guard isReading else { return }
+        feed.underWay = []
+        feed.isStale = true
     }
 
     mutating func markForReopening(_ place: Int) {
@@ -113,17 +124,18 @@ extension HubStateMachine {
     mutating func completedFeed(_ changes: FeedChanges) -> Outcome {
         guard feed.underWay != nil else { return Outcome() }
         feed.underWay = nil
-        feed.cursor = changes.position
         saw(epoch: changes.rightsEpoch)
         var outcome = Outcome()
         if let recovery = recovered() { outcome.deliveries.append(recovery) }
-        var changes = changes
-        // Its last transition was passed on before; a hint that comes after it is no news, least of all of a session that
-        // is new.
-        changes.items.removeAll { $0.progress.status == .processed && $0.transitions.isEmpty }
+        guard !feed.isStale else {
+            feed.isStale = false
+            return outcome
+        }
+        feed.cursor = changes.position
         for item in changes.items {
             if noteNews(of: item.progress) { outcome.pauses.append(item.progress.sessionID) }
         }
+        for (session, _) in changes.deleted { feed.sessions[session] = nil }
         for place in followers.keys {
             if let delivery = pass(changes, to: place) { outcome.deliveries.append(delivery) }
         }
@@ -149,19 +161,14 @@ extension HubStateMachine {
     private mutating func pass(_ changes: FeedChanges, to place: Int) -> Delivery? {
         guard var follower = followers[place], watchers[place].phase != .ended else { return nil }
         defer { followers[place] = follower }
-        let isOpening = watchers[place].phase == .opening
         guard isFree(place, follower, under: changes.rightsEpoch) else {
-            for item in changes.items where isOpening || follower.scope.contains(item.patient) {
-                follower.behind[item.progress.sessionID] = item.patient
-            }
-            for (session, patient) in changes.deleted where isOpening || follower.scope.contains(patient) {
-                follower.deleted[session] = patient
-            }
+            collect(changes, for: place, &follower)
             return nil
         }
         var events: [CaseloadEvent] = []
         for item in changes.items where follower.scope.contains(item.patient) {
             let session = item.progress.sessionID
+            guard !follower.isPast(session, changedBy: item.transaction) else { continue }
             // What lies between is still to be read, and a read under way may not have seen this.
             guard follower.behind[session] == nil, follower.catchingUp?[session] == nil else {
                 follower.behind[session] = item.patient
@@ -174,6 +181,27 @@ extension HubStateMachine {
             events.append(.removed(session))
         }
         return say(events, at: follower.isBehind ? nil : changes.position, to: place, &follower)
+    }
+
+    /// Notes what a follower cannot be told now.
+    private mutating func collect(_ changes: FeedChanges, for place: Int, _ follower: inout Follower) {
+        let watcher = watchers[place]
+        let isOpening = watcher.phase == .opening
+        // Whose sessions it may see, a read that is under way is about to say.
+        let isAnybodys = isOpening || follower.isReopening
+        for item in changes.items where isAnybodys || follower.scope.contains(item.patient) {
+            let session = item.progress.sessionID
+            guard !follower.isPast(session, changedBy: item.transaction) else { continue }
+            follower.behind[session] = item.patient
+            if isOpening, let transaction = item.transaction { follower.heard[session] = transaction }
+        }
+        for (session, patient) in changes.deleted where isAnybodys || follower.scope.contains(patient) {
+            follower.deleted[session] = patient
+        }
+        // Of an older epoch than its own, which no sweep looks at: it can be caught up at once.
+        if watcher.isReady, watcher.epoch > changes.rightsEpoch, follower.isBehind {
+            followerQueue.append(id(at: place))
+        }
     }
 
     /// Makes the message of some events, if there are any.
@@ -191,6 +219,7 @@ extension HubStateMachine {
     mutating func failedFeed() {
         guard let sessions = feed.underWay else { return }
         feed.underWay = nil
+        guard !feed.isStale else { return feed.isStale = false }
         feed.hinted.formUnion(sessions)
         feed.isWanted = true
     }

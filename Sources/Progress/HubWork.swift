@@ -76,10 +76,7 @@ extension ProgressHub {
         var reopening = Reopening(caseload: caseload)
         guard caseload.refusal == nil else { return reopening }
         // History, which nobody changes: it may come from a later snapshot.
-        let newer = caseload.sessions.compactMap { _, progress -> (session: SessionID, version: Int64)? in
-            guard let version = request.versions[progress.sessionID], version < progress.version else { return nil }
-            return (progress.sessionID, version)
-        }
+        let newer = Reopening.newer(in: caseload, for: request)
         if !newer.isEmpty {
             let transitions = try await reader.transitions(after: newer)
             reopening.transitions = Dictionary(uniqueKeysWithValues: zip(newer.map(\.session), transitions))

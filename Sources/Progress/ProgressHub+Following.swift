@@ -61,30 +61,11 @@ extension ProgressHub {
             return turnAway(pending)
         }
         readAfterPause(pauses)
-        let events = (missed.map { replay($0, before: caseload) } ?? []) + present
+        let events = (missed?.events(before: caseload) ?? []) + present
         pending.continuation.resume(
             returning: .opened(
                 Watch(watcher: pending.watcher, hub: self), events, before: missed == nil ? nil : pending.position,
                 after: caseload.position))
-    }
-
-    /// The events of what a client has missed.
-    private func replay(_ missed: MissedChanges, before caseload: Caseload) -> [CaseloadEvent] {
-        let present = Dictionary(
-            uniqueKeysWithValues: caseload.sessions.map { ($0.progress.sessionID, $0.progress.version) })
-        var statuses: [SessionID: SessionStatus] = [:]
-        var events: [CaseloadEvent] = missed.deleted.map { .removed($0) }
-        for progress in missed.transitions {
-            let before = statuses.updateValue(progress.status, forKey: progress.sessionID)
-            // The present state follows by itself, if the session is not done.
-            if present[progress.sessionID] == progress.version { continue }
-            if progress.version == 1 || before == .failed && progress.status == .pending {
-                events.append(.added(progress))
-            } else {
-                events.append(progress.status == .processed ? .state(progress) : .passed(progress))
-            }
-        }
-        return events
     }
 
     func turnAway(_ pending: PendingFollowing) {

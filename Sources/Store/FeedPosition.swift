@@ -8,6 +8,14 @@ public struct FeedPosition: Sendable, Hashable {
 
     init(snapshot: String) { self.snapshot = snapshot }
 
+    /// Whether what a transaction has committed is shown here (manual, 9.27.8, `pg_visible_in_snapshot`).
+    public func shows(_ transaction: Int64) -> Bool {
+        let parts = snapshot.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 3, let oldest = Int64(parts[0]), let next = Int64(parts[1]) else { return false }
+        guard transaction >= oldest else { return true }
+        return transaction < next && !parts[2].split(separator: ",").contains { Int64($0) == transaction }
+    }
+
     /// The longest id that a client is given.
     private static let longest = 128
 

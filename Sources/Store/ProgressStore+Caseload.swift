@@ -33,6 +33,8 @@ public struct FeedChanges: Sendable {
         public var progress: SessionProgress
         /// The transitions since, oldest first.
         public var transitions: [StatusTransition]
+        /// The transaction that made the last of them; nil when there are none.
+        public var transaction: Int64?
     }
 
     public var items: [Item] = []
@@ -92,7 +94,8 @@ extension ProgressStore {
             SELECT r.epoch AS rights_epoch, pg_current_snapshot()::text AS snapshot,
                    w.id AS asked, w.deleted_patient, t.patient_id, \(unescaped: progressColumns),
                    e.version AS e_version, e.attempt AS e_attempt, e.status AS e_status, e.progress AS e_progress,
-                   e.message AS e_message, e.error AS e_error, e.at AS e_at
+                   e.message AS e_message, e.error AS e_error, e.at AS e_at,
+                   e.xid::text::bigint AS e_transaction
             FROM app.rights_epoch r
             LEFT JOIN (
                 (SELECT n.session_id, NULL::uuid FROM app.session_events n
@@ -199,6 +202,7 @@ extension FeedChanges {
         }
         if try row.decode("e_version", as: Int64?.self) != nil {
             items[items.count - 1].transitions.append(try StatusTransition(row, prefix: "e_"))
+            items[items.count - 1].transaction = try row.decode("e_transaction", as: Int64.self)
         }
     }
 }
