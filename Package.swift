@@ -311,7 +311,15 @@ let package = Package(
             ],
             swiftSettings: swiftSettings
         ),
-        .testTarget(name: "StreamingTests", dependencies: ["Domain", "Streaming"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "StreamingTests",
+            dependencies: [
+                "Domain", "Polling", "Streaming",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings
+        ),
 
         // MARK: Benchmark
 

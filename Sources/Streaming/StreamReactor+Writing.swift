@@ -111,6 +111,17 @@ extension StreamReactor {
         return true
     }
 
+    /// Drops the unfinished frame if nothing of it is out.
+    ///
+    /// The first one has the response's head, without which nothing could follow.
+    func dropUnbegun(_ place: Int) {
+        guard let frame = slots[place].unfinished, slots[place].framesSent > 0,
+            Int(slots[place].offset) == range(of: frame, at: place).lowerBound
+        else { return }
+        slots[place].unfinished = nil
+        slots[place].offset = 0
+    }
+
     private func writeLast(_ place: Int, now: Tick) {
         if let last = slots[place].last {
             switch start(last, at: place, now: now) {

@@ -152,12 +152,15 @@ public actor StreamReactor: PollHandler {
 
     /// Ends a stream: what is unfinished is finished, then this frame goes out, and nothing after it.
     ///
-    /// - Parameter frame: A frame whose `isLast` was set.
+    /// - Parameters:
+    ///   - frame: A frame whose `isLast` was set.
+    ///   - beginsNoOther: A frame that waits for room, and of which nothing is out yet, is not begun any more.
     /// - Returns: False when the stream is over; otherwise the delegate is told when it is.
     @discardableResult
-    public func end(_ id: StreamID, with frame: Frame) -> Bool {
+    public func end(_ id: StreamID, with frame: Frame, beginsNoOther: Bool = false) -> Bool {
         guard let place = place(of: id) else { return false }
         guard slots[place].phase == .open else { return true }
+        if beginsNoOther { dropUnbegun(place) }
         slots[place].phase = .ending
         slots[place].last = frame
         if !slots[place].isBlocked { advance(place, now: now()) } else { schedule(place) }

@@ -37,11 +37,14 @@ final class StreamSink: WatcherSink {
         _ delivery: Delivery, on reactor: isolated StreamReactor
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
         var shared: Frame?
+        // After the end of a right nothing is begun but what tells of it.
+        let isRevocation = if case .revoked = delivery.message { true } else { false }
         return delivery.watchers.compactMap { watcher in
             // Who is told to come back later is told a time of its own, so that not all come back together.
             let frame = shared ?? Frame(delivery.message.bytes, isLast: true)
             if delivery.message != .goodbye { shared = frame }
-            return reactor.end(StreamID(watcher), with: frame) ? nil : (watcher, .gone)
+            let isThere = reactor.end(StreamID(watcher), with: frame, beginsNoOther: isRevocation)
+            return isThere ? nil : (watcher, .gone)
         }
     }
 }

@@ -1,0 +1,195 @@
+import Synchronization
+import Testing
+
+@testable import Streaming
+
+/// Thousands of streams come and go from several threads, under load, and use each other's places and descriptor numbers;
+/// every byte that a client gets is its own.
+@Suite("The reactor under load", .timeLimit(.minutes(4))) struct CrossTalkTests {
+    @Test("No client ever gets a byte of another's stream")
+    func crossTalk() async throws {
+        let book = StreamBook()
+        try await withReactor(heartbeat: .milliseconds(50)) { scene in
+            let delegate = BookKeeper(book)
+            await scene.reactor.setDelegate(delegate)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<3 { group.addTask { try await send(book, scene.reactor) } }
+                try await withThrowingTaskGroup(of: Void.self) { clients in
+                    for seed in 0..<8 as Range<UInt64> {
+                        clients.addTask { try await comeAndGo(book, scene.reactor, seed: seed) }
+                    }
+                    try await clients.waitForAll()
+                }
+                book.close()
+                try await group.waitForAll()
+            }
+            withExtendedLifetime(delegate) {}
+        }
+        let (opened, frames, places) = book.totals
+        #expect(opened == 8 * 400)
+        #expect(frames > opened, "the test has not tested anything")
+        #expect(places < 100, "places are used again")
+    }
+
+    /// One client after the other, on connections of one listener.
+    private func comeAndGo(_ book: StreamBook, _ reactor: StreamReactor, seed: UInt64) async throws {
+        let loopback = try Loopback()
+        var random = Random(state: seed)
+        for _ in 0..<400 {
+            let isChunked = Bool.random(using: &random)
+            let departure = Int.random(in: 0..<4, using: &random)
+            let count = Int.random(in: 1...3000, using: &random)
+            let (server, _, client) = try loopback.connect(receiveBuffer: count.isMultiple(of: 3) ? 4096 : nil)
+            let id = book.open()
+            await reactor.adopt(
+                id, server, isChunked: isChunked,
+                opening: Frame(head: [], payload: StreamBook.payload(id, 0), isChunked: isChunked),
+                expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
+            if departure == 0 { book.markForEnd(id) }
+            let bytes = try await onThread {
+                // What is sent has nothing to do with what is got.
+                try? client.write(Array("GET / HTTP/1.1\r\n\r\n".utf8))
+                let bytes = departure == 0 ? try client.readToEnd() : try client.read(exactly: count)
+                switch departure {
+                case 1: client.resetOnClose()
+                case 2: client.endWriting()
+                default: break
+                }
+                return bytes
+            }
+            try book.check(bytes, of: id, isChunked: isChunked, isWhole: departure == 0)
+        }
+    }
+
+    /// Sends without end to streams that are there, and to some that were.
+    private func send(_ book: StreamBook, _ reactor: StreamReactor) async throws {
+        while let (present, past) = book.next() {
+            for id in past {
+                let outcome = await reactor.send(Frame(StreamBook.payload(id, 0)), to: [id]).first?.outcome
+                #expect(outcome == .gone, "nothing is sent to who is gone")
+                #expect(await reactor.end(id, with: Frame(StreamBook.payload(id, 0), isLast: true)) == false)
+            }
+            for (id, number, isLast) in present {
+                if isLast {
+                    await reactor.end(id, with: Frame(StreamBook.payload(id, number), isLast: true))
+                } else if await reactor.send(Frame(StreamBook.payload(id, number)), to: [id]).first?.outcome == .gone {
+                    book.gone(id, isTold: false)
+                }
+            }
+            await Task.yield()
+        }
+    }
+}
+
+/// Tells the book who has gone.
+private final class BookKeeper: StreamReactorDelegate {
+    private let book: StreamBook
+    init(_ book: StreamBook) { self.book = book }
+
+    func streamFilled(_ id: StreamID) {}
+    func streamDrained(_ id: StreamID) {}
+    func streamExpired(_ id: StreamID) {}
+    func streamOutlived(_ id: StreamID) {}
+    func streamClosed(_ id: StreamID) { book.gone(id, isTold: true) }
+}
+
+/// Which streams there are, and which there were; gives places out again as soon as they are free.
+private final class StreamBook: Sendable {
+    private struct State {
+        var free: [StreamID] = []
+        var places: UInt32 = 0
+        var present: [StreamID: (frames: Int, isEnding: Bool)] = [:]
+        var past: [StreamID] = []
+        var opened = 0
+        var frames = 0
+        var isClosed = false
+    }
+    private let state = Mutex(State())
+
+    var totals: (opened: Int, frames: Int, places: Int) {
+        state.withLock { ($0.opened, $0.frames, Int($0.places)) }
+    }
+
+    func open() -> StreamID {
+        state.withLock { state in
+            state.opened += 1
+            let id: StreamID
+            if let last = state.free.popLast() {
+                id = StreamID(place: last.place, generation: last.generation + 1)
+            } else {
+                id = StreamID(place: state.places, generation: 0)
+                state.places += 1
+            }
+            state.present[id] = (0, false)
+            return id
+        }
+    }
+
+    func markForEnd(_ id: StreamID) { state.withLock { $0.present[id]?.isEnding = true } }
+
+    /// The stream is over, and its place may be used again.
+    ///
+    /// - Parameter isTold: The reactor has said so; otherwise only a frame has shown it, and a stream that is ending takes
+    ///   none either, but has its place still.
+    func gone(_ id: StreamID, isTold: Bool) {
+        state.withLock { state in
+            guard isTold || state.present[id]?.isEnding == false, state.present.removeValue(forKey: id) != nil else {
+                return
+            }
+            state.free.append(id)
+            state.past.append(id)
+            if state.past.count > 50 { state.past.removeFirst() }
+        }
+    }
+
+    func close() { state.withLock { $0.isClosed = true } }
+
+    /// Whom to send what to next; nil once all is over.
+    func next() -> (present: [(id: StreamID, number: Int, isLast: Bool)], past: [StreamID])? {
+        state.withLock { state in
+            guard !state.isClosed else { return nil }
+            var present: [(id: StreamID, number: Int, isLast: Bool)] = []
+            for id in state.present.keys.shuffled().prefix(4) {
+                guard let (frames, isEnding) = state.present[id] else { continue }
+                state.present[id]?.frames += 1
+                state.frames += 1
+                present.append((id, frames + 1, isEnding && frames > 3))
+            }
+            return (present, Array(state.past.shuffled().prefix(2)))
+        }
+    }
+
+    /// What a stream is sent: its own name, again and again.
+    static func payload(_ id: StreamID, _ number: Int) -> [UInt8] {
+        let name = "<\(id.place)/\(id.generation)>"
+        return Array(String(repeating: name, count: 1 + number * 7919 % 400).utf8)
+    }
+
+    /// Checks that what a client got is its own, from the first byte to the last.
+    func check(_ bytes: [UInt8], of id: StreamID, isChunked: Bool, isWhole: Bool) throws {
+        var bytes = bytes[...]
+        #expect(!bytes.isEmpty)
+        if isChunked {
+            let body = try ChunkedBody(bytes)
+            #expect(body.isComplete == isWhole)
+            bytes = Array(body.text.utf8)[...]
+        }
+        let own = [Array("<\(id.place)/\(id.generation)>".utf8), Array(": heartbeat\n\n".utf8)]
+        while let block = own.first(where: { bytes.starts(with: $0) }) { bytes = bytes.dropFirst(block.count) }
+        // Of what was cut short, a beginning may be left.
+        let isCut = !isWhole && own.contains { $0.starts(with: bytes) }
+        #expect(bytes.isEmpty || isCut, "of another stream: \(String(decoding: bytes.prefix(100), as: UTF8.self))")
+    }
+}
+
+private struct Random: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var bits = state
+        bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
+        return bits ^ (bits >> 31)
+    }
+}

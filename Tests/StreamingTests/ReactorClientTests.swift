@@ -1,0 +1,130 @@
+import Testing
+
+@testable import Streaming
+
+/// Clients who leave, in every way, and who say what nobody wants to hear.
+@Suite("The reactor and the ways of clients", .timeLimit(.minutes(2))) struct ReactorClientTests {
+    enum Departure: CaseIterable, Sendable { case closes, endsWriting, resets }
+
+    /// Opens a stream, and lets its client leave.
+    private func leave(_ departure: Departure, _ scene: ReactorScene, isBlocked: Bool) async throws -> (
+        StreamID, String
+    ) {
+        let stream = isBlocked ? try await scene.blocked().stream : try await scene.open()
+        switch departure {
+        case .closes: if !isBlocked { _ = try await onThread { try stream.client.read() } }
+        case .endsWriting:
+            stream.client.endWriting()
+            // The connection is open on the client's side, until the server closes it.
+            _ = try await onThread { try? stream.client.readToEnd() }
+        case .resets: stream.client.resetOnClose()
+        }
+        return (stream.id, stream.identity)
+    }
+
+    @Test(
+        "However a client leaves, the stream is over, told once, and its descriptor closed",
+        arguments: Departure.allCases,
+        [true, false])
+    func departure(_ departure: Departure, isBlocked: Bool) async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            for _ in 0..<5 {
+                let (id, identity) = try await leave(departure, scene, isBlocked: isBlocked)
+                var event = await events.next()
+                if event == .drained(id) { event = await events.next() }
+                #expect(event == .closed(id))
+                #expect(try !openSockets().contains(identity))
+                #expect(await scene.reactor.send(Frame([1]), to: [id]).first?.outcome == .gone)
+                #expect(await scene.reactor.streamCount == 0)
+            }
+        }
+    }
+
+    @Test("What a client sends is dropped, and disturbs nothing")
+    func garbage() async throws {
+        try await withReactor { scene in
+            let stream = try await scene.open()
+            let writer = Task {
+                try await onThread {
+                    for _ in 0..<50 { try stream.client.write([UInt8](repeating: UInt8(ascii: "G"), count: 50_000)) }
+                }
+            }
+            for number in 0..<50 { #expect(await scene.send("\(number)", to: stream) == .sent) }
+            try await writer.value
+            try stream.client.write(Array("GET / HTTP/1.1\r\nHost: pipelined\r\n\r\n".utf8))
+            await scene.end(stream)
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            #expect(body.payloads == ["hello"] + (0..<50).map { "\($0)" } + ["bye"])
+            #expect(body.isComplete)
+        }
+    }
+
+    /// A close with unread input would reset the connection, and the reset could destroy the end on its way.
+    @Test("A client that still sends at the end gets all of the end")
+    func sendsAtTheEnd() async throws {
+        try await withReactor { scene in
+            for generation in 0..<30 as Range<UInt32> {
+                let stream = try await scene.open(generation, generation: generation)
+                try stream.client.write([UInt8](repeating: UInt8(ascii: "G"), count: 100_000))
+                await scene.end(stream, with: String(repeating: "end", count: 5000))
+                try stream.client.write([UInt8](repeating: UInt8(ascii: "G"), count: 1000))
+                let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+                #expect(body.isComplete)
+            }
+        }
+    }
+
+    @Test("A client that does not close after the end is not waited for", arguments: [true, false])
+    func lingers(sends: Bool) async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let stream = try await scene.open()
+            await scene.end(stream)
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            #expect(body.isComplete)
+            if sends { try stream.client.write([1, 2, 3]) }
+            #expect(await events.next() == .closed(stream.id))
+            #expect(try !openSockets().contains(stream.identity))
+        }
+    }
+
+    @Test("A client that leaves at the end is no trouble", arguments: Departure.allCases)
+    func leavesAtTheEnd(_ departure: Departure) async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            for generation in 0..<20 as Range<UInt32> {
+                let (id, identity) = try await {
+                    let stream = try await scene.open(0, generation: generation)
+                    await scene.end(stream)
+                    if departure == .resets { stream.client.resetOnClose() }
+                    if departure == .endsWriting { stream.client.endWriting() }
+                    return (stream.id, stream.identity)
+                }()
+                #expect(await events.next() == .closed(id))
+                #expect(try !openSockets().contains(identity))
+            }
+        }
+    }
+
+    @Test("A socket whose client was gone before it came is closed")
+    func goneBefore() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            for generation in 0..<20 as Range<UInt32> {
+                let (server, identity, client) = try {
+                    let (server, identity, client) = try scene.loopback.connect()
+                    if generation.isMultiple(of: 2) { client.resetOnClose() } else { client.endWriting() }
+                    return (server, identity, generation.isMultiple(of: 2) ? nil : client)
+                }()
+                let id = StreamID(place: 0, generation: generation)
+                await scene.reactor.adopt(
+                    id, server, isChunked: true, opening: Frame(head: [], payload: [1], isChunked: true),
+                    expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
+                #expect(await events.next() == .closed(id))
+                #expect(try !openSockets().contains(identity))
+                withExtendedLifetime(client) {}
+            }
+        }
+    }
+}

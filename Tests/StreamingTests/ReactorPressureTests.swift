@@ -1,0 +1,179 @@
+import Testing
+
+@testable import Streaming
+
+/// Clients who do not read: at most one frame is unfinished, and what was begun comes whole.
+@Suite("The reactor and a slow client", .timeLimit(.minutes(2))) struct ReactorPressureTests {
+    @Test(
+        "A frame that has no room goes out piece by piece, and until then no other is taken", arguments: [true, false])
+    func unfinished(isChunked: Bool) async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let large = Frame((0..<3_000_000).map { UInt8(ascii: "a") + UInt8($0 % 23) })
+            let stream = try await scene.open(
+                opening: Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked), isChunked: isChunked,
+                receiveBuffer: 4096)
+            #expect(await scene.send(large, to: stream) == .started)
+            for _ in 0..<10 { #expect(await scene.send("too early", to: stream) == .refused) }
+            let begin = isChunked ? Array("5\r\nhello\r\n".utf8) : Array("hello".utf8)
+            let expected = begin + (isChunked ? large.bytes : Array(large.bytes[large.payload]))
+            let bytes = try await onThread { try stream.client.read(exactly: expected.count) }
+            #expect(bytes == expected)
+            #expect(await events.next() == .drained(stream.id))
+            #expect(await scene.send("now", to: stream) == .sent)
+            await scene.end(stream)
+            let rest = try await onThread { try stream.client.readToEnd() }
+            #expect(
+                String(decoding: rest, as: UTF8.self)
+                    == (isChunked ? "3\r\nnow\r\n3\r\nbye\r\n0\r\n\r\n" : "nowbye"))
+        }
+    }
+
+    @Test("An opening that has no room goes out piece by piece, too")
+    func unfinishedOpening() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let opening = Frame(
+                head: Array("HEAD\r\n\r\n".utf8), payload: [UInt8](repeating: UInt8(ascii: "o"), count: 2_000_000),
+                isChunked: true)
+            let stream = try await scene.open(opening: opening, receiveBuffer: 4096)
+            #expect(await scene.send("too early", to: stream) == .refused)
+            let bytes = try await onThread { try stream.client.read(exactly: opening.bytes.count) }
+            #expect(bytes == opening.bytes)
+            #expect(await events.next() == .drained(stream.id))
+            #expect(await scene.send("now", to: stream) == .sent)
+        }
+    }
+
+    @Test("Whatever is accepted arrives, in order and whole, however slowly it is read")
+    func slowReader() async throws {
+        try await withReactor { scene in
+            let stream = try await scene.open(receiveBuffer: 4096)
+            let reader = Task {
+                try await onThread {
+                    var bytes: [UInt8] = []
+                    var size = 1
+                    while true {
+                        let more = try stream.client.read(atMost: size)
+                        if more.isEmpty { return bytes }
+                        bytes += more
+                        size = size % 7919 + 97
+                    }
+                }
+            }
+            var events = scene.delegate.events.makeAsyncIterator()
+            var accepted = ["hello"]
+            var blocks = 0
+            for number in 0..<600 {
+                let text = "\(number):" + String(repeating: "\(number % 10)", count: number * 37 % 20_000)
+                switch await scene.send(text, to: stream) {
+                case .sent: accepted.append(text)
+                case .started:
+                    accepted.append(text)
+                    blocks += 1
+                    #expect(await events.next() == .drained(stream.id))
+                case .refused, .gone: Issue.record("refused without a reason")
+                }
+            }
+            await scene.end(stream)
+            let body = try ChunkedBody(try await reader.value)
+            #expect(body.payloads == accepted + ["bye"])
+            #expect(body.isComplete)
+            #expect(blocks > 0, "the test has not tested anything")
+        }
+    }
+
+    @Test(
+        "A stream that ends while a frame is unfinished finishes it, says its last, and ends", arguments: [true, false])
+    func endWhileBlocked(isChunked: Bool) async throws {
+        try await withReactor { scene in
+            let (stream, accepted) = try await scene.blocked(isChunked: isChunked)
+            #expect(await scene.end(stream))
+            #expect(await scene.send("after the end", to: stream) == .gone)
+            let bytes = try await onThread { try stream.client.readToEnd() }
+            let payloads = ["hello"] + accepted.map { String(decoding: $0.bytes[$0.payload], as: UTF8.self) } + ["bye"]
+            if isChunked {
+                let body = try ChunkedBody(bytes)
+                #expect(body.payloads == payloads)
+                #expect(body.isComplete)
+            } else {
+                #expect(String(decoding: bytes, as: UTF8.self) == payloads.joined())
+            }
+        }
+    }
+
+    @Test("An opening that waits for room goes out before the last word, whatever that is")
+    func unbegunOpening() async throws {
+        try await withReactor { scene in
+            let opening = Frame(
+                head: Array("HEAD\r\n\r\n".utf8), payload: [UInt8](repeating: UInt8(ascii: "o"), count: 2_000_000),
+                isChunked: true)
+            let stream = try await scene.open(opening: opening, receiveBuffer: 4096)
+            let last = Frame(Array("revoked".utf8), isLast: true)
+            await scene.reactor.end(stream.id, with: last, beginsNoOther: true)
+            #expect(try await onThread { try stream.client.readToEnd() } == opening.bytes + last.bytes)
+        }
+    }
+
+    @Test("A last word that has no room is finished as well")
+    func largeLastWord() async throws {
+        try await withReactor { scene in
+            let stream = try await scene.open(receiveBuffer: 4096)
+            let last = String(repeating: "last ", count: 400_000)
+            await scene.end(stream, with: last)
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            #expect(body.payloads.count == 2)
+            #expect(body.text == "hello" + last)
+            #expect(body.isComplete)
+        }
+    }
+
+    @Test("One client that does not read keeps no other waiting")
+    func others() async throws {
+        try await withReactor { scene in
+            let (slow, _) = try await scene.blocked()
+            var quick: [ReactorScene.Stream] = []
+            for place in 1...600 as ClosedRange<UInt32> { quick.append(try await scene.open(place)) }
+            for round in 0..<3 {
+                let exceptions = await scene.reactor.send(
+                    Frame(Array("\(round)".utf8)), to: quick.map(\.id) + [slow.id])
+                #expect(exceptions.map(\.index) == [600])
+                #expect(exceptions.first?.outcome == .refused)
+            }
+            for stream in quick {
+                await scene.end(stream)
+                let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+                #expect(body.payloads == ["hello", "0", "1", "2", "bye"])
+            }
+        }
+    }
+
+    @Test("In a fan-out, too, what has no room is begun once and finished whole")
+    func fanOut() async throws {
+        try await withReactor { scene in
+            var streams: [ReactorScene.Stream] = []
+            for place in 0..<600 as Range<UInt32> {
+                streams.append(try await scene.open(place, receiveBuffer: place < 5 ? 4096 : nil))
+            }
+            let frame = Frame([UInt8](repeating: UInt8(ascii: "f"), count: 60_000))
+            var taken = [Int](repeating: 0, count: 600)
+            for _ in 0..<20 {
+                var outcomes = [SendOutcome](repeating: .sent, count: 600)
+                for (index, outcome) in await scene.reactor.send(frame, to: streams.map(\.id)) {
+                    outcomes[index] = outcome
+                }
+                for index in streams.indices {
+                    #expect(outcomes[index] != .gone)
+                    if outcomes[index] != .refused { taken[index] += 1 }
+                }
+            }
+            #expect(taken.prefix(5).allSatisfy { $0 < 20 }, "the test has not tested anything")
+            for (index, stream) in streams.enumerated() where index < 5 || index > 590 {
+                await scene.end(stream)
+                let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+                #expect(body.isComplete)
+                #expect(body.payloads.count == taken[index] + 2)
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+import CoreMetrics
+import Logging
+import Polling
+import Synchronization
+import Testing
+
+@testable import Streaming
+
+/// A reactor at work, clients over loopback, and a record of what the reactor tells.
+struct ReactorScene: Sendable {
+    let reactor: StreamReactor
+    let delegate: RecordingDelegate
+    let loopback: Loopback
+
+    static let farewell = Frame(Array("retry: 1\n\n".utf8), isLast: true)
+
+    /// An open stream.
+    struct Stream: Sendable {
+        let id: StreamID
+        let client: Client
+        /// Names the server's socket.
+        let identity: String
+    }
+
+    /// Opens a stream.
+    ///
+    /// - Parameter opening: What its client gets before the first chunk.
+    func open(
+        _ place: UInt32 = 0, generation: UInt32 = 0,
+        opening: Frame = Frame(head: [], payload: Array("hello".utf8), isChunked: true),
+        isChunked: Bool = true, receiveBuffer: CInt? = nil, expiresIn: Duration = .seconds(3600),
+        livesFor: Duration = .seconds(3600)
+    ) async throws -> Stream {
+        let (server, identity, client) = try loopback.connect(receiveBuffer: receiveBuffer)
+        let stream = Stream(id: StreamID(place: place, generation: generation), client: client, identity: identity)
+        await reactor.adopt(
+            stream.id, server, isChunked: isChunked, opening: opening, expiresAt: .now + expiresIn,
+            livesUntil: .now + livesFor)
+        return stream
+    }
+
+    /// Sends a frame to one stream.
+    func send(_ frame: Frame, to stream: Stream) async -> SendOutcome {
+        await reactor.send(frame, to: [stream.id]).first?.outcome ?? .sent
+    }
+
+    func send(_ text: String, to stream: Stream) async -> SendOutcome {
+        await send(Frame(Array(text.utf8)), to: stream)
+    }
+
+    @discardableResult
+    func end(_ stream: Stream, with text: String = "bye") async -> Bool {
+        await reactor.end(stream.id, with: Frame(Array(text.utf8), isLast: true))
+    }
+
+    /// Opens a stream whose socket has no room, with a frame that is unfinished.
+    func blocked(
+        _ place: UInt32 = 0, isChunked: Bool = true, by size: Int = 5000
+    ) async throws -> (stream: Stream, accepted: [Frame]) {
+        let opening = Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked)
+        let stream = try await open(place, opening: opening, isChunked: isChunked, receiveBuffer: 4096)
+        var accepted: [Frame] = []
+        for number in 0..<10_000 {
+            let frame = Frame(Array("\(number): \(String(repeating: "x", count: size))".utf8))
+            let outcome = await send(frame, to: stream)
+            #expect(outcome != .gone)
+            // A heartbeat may have been faster.
+            if outcome != .refused { accepted.append(frame) }
+            if outcome != .sent { return (stream, accepted) }
+        }
+        throw NeverBlocked()
+    }
+
+    struct NeverBlocked: Error {}
+}
+
+/// Lends a running reactor, and ends it.
+func withReactor<Result>(
+    heartbeat: Duration = .seconds(3600), _ body: (ReactorScene) async throws -> Result
+) async throws -> Result {
+    let reactor = try StreamReactor(
+        heartbeatInterval: heartbeat, metrics: NOOPMetricsHandler.instance,
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let delegate = RecordingDelegate(reactor)
+    await reactor.setDelegate(delegate)
+    let scene = ReactorScene(reactor: reactor, delegate: delegate, loopback: try Loopback())
+    let result: Result
+    do {
+        result = try await body(scene)
+    } catch {
+        await reactor.shutDown(within: .zero) { ReactorScene.farewell }
+        throw error
+    }
+    await reactor.shutDown(within: .zero) { ReactorScene.farewell }
+    withExtendedLifetime(delegate) {}
+    return result
+}
+
+/// Records what the reactor tells, and ends a stream when it is asked to.
+final class RecordingDelegate: StreamReactorDelegate {
+    enum Event: Equatable, Sendable {
+        case filled(StreamID)
+        case drained(StreamID)
+        case expired(StreamID)
+        case outlived(StreamID)
+        case closed(StreamID)
+    }
+
+    private let reactor: StreamReactor
+    private let continuation: AsyncStream<Event>.Continuation
+    /// For one reader.
+    let events: AsyncStream<Event>
+    /// What to end expired and outlived streams with; nil leaves them open.
+    let lastWord = Mutex<Frame?>(nil)
+
+    init(_ reactor: StreamReactor) {
+        self.reactor = reactor
+        (events, continuation) = AsyncStream.makeStream()
+    }
+
+    func streamFilled(_ id: StreamID) { continuation.yield(.filled(id)) }
+    func streamDrained(_ id: StreamID) { continuation.yield(.drained(id)) }
+    func streamExpired(_ id: StreamID) { end(id, .expired(id)) }
+    func streamOutlived(_ id: StreamID) { end(id, .outlived(id)) }
+    func streamClosed(_ id: StreamID) { continuation.yield(.closed(id)) }
+
+    private func end(_ id: StreamID, _ event: Event) {
+        continuation.yield(event)
+        guard let last = lastWord.withLock({ $0 }) else { return }
+        reactor.assumeIsolated { _ = $0.end(id, with: last) }
+    }
+}

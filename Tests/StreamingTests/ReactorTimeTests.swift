@@ -1,0 +1,176 @@
+import Synchronization
+import Testing
+
+@testable import Streaming
+
+/// Heartbeats, the ends that time brings, and the end of the server.
+@Suite("The reactor and time", .timeLimit(.minutes(2))) struct ReactorTimeTests {
+    @Test("A quiet stream gets heartbeats, whole and in chunks, and goes on", arguments: [true, false])
+    func heartbeats(isChunked: Bool) async throws {
+        try await withReactor(heartbeat: .milliseconds(100)) { scene in
+            let stream = try await scene.open(
+                opening: Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked), isChunked: isChunked)
+            let heartbeat = isChunked ? "d\r\n: heartbeat\n\n\r\n" : ": heartbeat\n\n"
+            let expected = (isChunked ? "5\r\nhello\r\n" : "hello") + String(repeating: heartbeat, count: 5)
+            let bytes = try await onThread { try stream.client.read(exactly: expected.utf8.count) }
+            #expect(String(decoding: bytes, as: UTF8.self) == expected)
+            #expect(await scene.send("news", to: stream) == .sent)
+            await scene.end(stream)
+            let rest = String(decoding: try await onThread { try stream.client.readToEnd() }, as: UTF8.self)
+            #expect(
+                rest.replacing(heartbeat, with: "") == (isChunked ? "4\r\nnews\r\n3\r\nbye\r\n0\r\n\r\n" : "newsbye"))
+        }
+    }
+
+    @Test("A stream with an unfinished frame gets no heartbeat into it")
+    func heartbeatWhileBlocked() async throws {
+        try await withReactor(heartbeat: .milliseconds(50)) { scene in
+            let (stream, accepted) = try await scene.blocked()
+            // As long as a few heartbeats of another take.
+            let other = try await scene.open(1)
+            _ = try await onThread { try other.client.read(exactly: 5 * 18) }
+            await scene.end(stream)
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            let sent = body.payloads.filter { $0 != ": heartbeat\n\n" }
+            #expect(
+                sent == ["hello"] + accepted.map { String(decoding: $0.bytes[$0.payload], as: UTF8.self) } + ["bye"])
+            #expect(body.isComplete)
+        }
+    }
+
+    @Test(
+        "When a token expires or a life is over, the delegate is asked once, and ends the stream",
+        arguments: [true, false], [Duration.zero, .milliseconds(120), .seconds(-5)])
+    func timeIsUp(isExpiry: Bool, after delay: Duration) async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
+            let stream = try await scene.open(
+                expiresIn: isExpiry ? delay : .seconds(3600), livesFor: isExpiry ? .seconds(3600) : delay)
+            #expect(await events.next() == (isExpiry ? .expired(stream.id) : .outlived(stream.id)))
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            #expect(body.payloads == ["hello", "time"])
+            #expect(body.isComplete)
+            stream.client.endWriting()
+            #expect(await events.next() == .closed(stream.id))
+        }
+    }
+
+    @Test("A delegate that lets it live is not asked again, and the other time still comes")
+    func letLive() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let stream = try await scene.open(expiresIn: .milliseconds(10), livesFor: .milliseconds(200))
+            #expect(await events.next() == .expired(stream.id))
+            #expect(await events.next() == .outlived(stream.id))
+            #expect(await scene.send("still here", to: stream) == .sent)
+            stream.client.endWriting()
+            #expect(await events.next() == .closed(stream.id))
+        }
+    }
+
+    @Test("Time comes for a stream that has no room, too, and what was begun is finished first")
+    func timeIsUpWhileBlocked() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
+            let opening = Frame(head: [], payload: [UInt8](repeating: 1, count: 3_000_000), isChunked: true)
+            let stream = try await scene.open(opening: opening, receiveBuffer: 4096, expiresIn: .milliseconds(100))
+            #expect(await events.next() == .expired(stream.id))
+            let bytes = try await onThread { try stream.client.readToEnd() }
+            #expect(bytes == opening.bytes + Array("4\r\ntime\r\n0\r\n\r\n".utf8))
+        }
+    }
+
+    @Test("Times of streams that are gone do not come for who has their places")
+    func staleTimes() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            for generation in 0..<20 as Range<UInt32> {
+                let stream = try await scene.open(0, generation: generation, expiresIn: .milliseconds(150))
+                stream.client.endWriting()
+                var event = await events.next()
+                // On a busy machine the time may come first, but never another's.
+                if event == .expired(stream.id) { event = await events.next() }
+                #expect(event == .closed(stream.id))
+            }
+            let stream = try await scene.open(0, generation: 20, expiresIn: .milliseconds(500))
+            #expect(await events.next() == .expired(stream.id))
+            #expect(await scene.send("still here", to: stream) == .sent)
+        }
+    }
+
+    // MARK: - The end of the server
+
+    @Test("At the end every stream is told when to come back, whole, and the reactor waits for all")
+    func shutDown() async throws {
+        try await withReactor { scene in
+            var streams: [ReactorScene.Stream] = []
+            for place in 0..<100 as Range<UInt32> { streams.append(try await scene.open(place)) }
+            let readers = streams.map { stream in
+                Task {
+                    try await onThread {
+                        let bytes = try stream.client.readToEnd()
+                        stream.client.endWriting()
+                        return bytes
+                    }
+                }
+            }
+            await scene.reactor.shutDown(within: .seconds(60)) { ReactorScene.farewell }
+            #expect(await scene.reactor.streamCount == 0)
+            for reader in readers {
+                let body = try ChunkedBody(try await reader.value)
+                #expect(body.payloads == ["hello", "retry: 1\n\n"])
+                #expect(body.isComplete)
+            }
+            let open = try openSockets()
+            #expect(!streams.contains { open.contains($0.identity) })
+        }
+    }
+
+    @Test("A stream that comes after the end is told the same")
+    func late() async throws {
+        try await withReactor { scene in
+            await scene.reactor.shutDown(within: .seconds(60)) { ReactorScene.farewell }
+            let stream = try await scene.open()
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            #expect(body.payloads == ["hello", "retry: 1\n\n"])
+            #expect(body.isComplete)
+        }
+    }
+
+    @Test("A client that does not read is given up, and its descriptor closed")
+    func givesUp() async throws {
+        try await withReactor { scene in
+            let (blocked, _) = try await scene.blocked()
+            let idle = try await scene.open(1)
+            await scene.reactor.shutDown(within: .milliseconds(200)) { ReactorScene.farewell }
+            #expect(await scene.reactor.streamCount == 0)
+            let open = try openSockets()
+            #expect(!open.contains(blocked.identity))
+            #expect(!open.contains(idle.identity))
+            // What was in order came whole.
+            #expect(try ChunkedBody(try await onThread { try idle.client.readToEnd() }).isComplete)
+        }
+    }
+
+    @Test("A stream that is ending already is waited for, and not told twice")
+    func endingAlready() async throws {
+        try await withReactor { scene in
+            let (stream, accepted) = try await scene.blocked()
+            await scene.end(stream, with: "bye")
+            let reader = Task {
+                try await onThread {
+                    let bytes = try stream.client.readToEnd()
+                    stream.client.endWriting()
+                    return bytes
+                }
+            }
+            await scene.reactor.shutDown(within: .seconds(60)) { ReactorScene.farewell }
+            let body = try ChunkedBody(try await reader.value)
+            #expect(body.payloads.count == accepted.count + 2)
+            #expect(body.payloads.last == "bye")
+            #expect(body.isComplete)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Testing
+
+@testable import Streaming
+
+/// What goes over the wire, byte for byte, and to whom.
+@Suite("The reactor", .timeLimit(.minutes(2))) struct StreamReactorTests {
+    @Test("writes the head with the first chunk, then each frame as a chunk, and ends the body and the connection")
+    func wire() async throws {
+        try await withReactor { scene in
+            let opening = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: true)
+            let stream = try await scene.open(opening: opening)
+            #expect(await scene.send("two", to: stream) == .sent)
+            #expect(await scene.send("three", to: stream) == .sent)
+            #expect(await scene.end(stream, with: "four"))
+            let bytes = try await onThread { try stream.client.readToEnd() }
+            #expect(
+                String(decoding: bytes, as: UTF8.self)
+                    == "HEAD\r\n\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n4\r\nfour\r\n0\r\n\r\n")
+        }
+    }
+
+    @Test("writes payloads alone to a client of HTTP/1.0, and the end of the connection is the end of the body")
+    func http10() async throws {
+        try await withReactor { scene in
+            let opening = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: false)
+            let stream = try await scene.open(opening: opening, isChunked: false)
+            #expect(await scene.send("two", to: stream) == .sent)
+            await scene.end(stream, with: "three")
+            let bytes = try await onThread { try stream.client.readToEnd() }
+            #expect(String(decoding: bytes, as: UTF8.self) == "HEAD\r\n\r\nonetwothree")
+        }
+    }
+
+    @Test("sends one frame to many, each in its own way, and says what became of it by the position")
+    func many() async throws {
+        try await withReactor { scene in
+            var streams: [ReactorScene.Stream] = []
+            for place in 0..<20 as Range<UInt32> {
+                let isChunked = place.isMultiple(of: 2)
+                streams.append(
+                    try await scene.open(
+                        place, opening: Frame(head: [], payload: [UInt8(ascii: "!")], isChunked: isChunked),
+                        isChunked: isChunked))
+            }
+            await scene.end(streams[3])
+            await scene.end(streams[8])
+            let stranger = StreamID(place: 99, generation: 0)
+            let exceptions = await scene.reactor.send(
+                Frame(Array("news".utf8)), to: [stranger] + streams.map(\.id))
+            #expect(exceptions.map(\.index) == [0, 4, 9])
+            #expect(exceptions.allSatisfy { $0.outcome == .gone })
+            for (index, stream) in streams.enumerated() {
+                await scene.end(stream)
+                let text = String(decoding: try await onThread { try stream.client.readToEnd() }, as: UTF8.self)
+                let news = index == 3 || index == 8 ? "" : index.isMultiple(of: 2) ? "4\r\nnews\r\n" : "news"
+                #expect(text == (index.isMultiple(of: 2) ? "1\r\n!\r\n\(news)3\r\nbye\r\n0\r\n\r\n" : "!\(news)bye"))
+            }
+        }
+    }
+
+    @Test("tells by the generation who has a place from who had it")
+    func generations() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            var old: [StreamID] = []
+            for generation in 0..<50 as Range<UInt32> {
+                let stream = try await scene.open(3, generation: generation)
+                #expect(await scene.send("mine", to: stream) == .sent)
+                for id in old {
+                    #expect(await scene.reactor.send(Frame(Array("not mine".utf8)), to: [id]).first?.outcome == .gone)
+                    #expect(await scene.reactor.end(id, with: Frame([1], isLast: true)) == false)
+                }
+                await scene.end(stream)
+                let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+                #expect(body.payloads == ["hello", "mine", "bye"])
+                #expect(body.isComplete)
+                withExtendedLifetime(stream) {}
+                stream.client.endWriting()
+                #expect(await events.next() == .closed(stream.id))
+                old = [stream.id] + old.prefix(2)
+            }
+        }
+    }
+
+    @Test("ends a stream once: the first last word counts")
+    func endsOnce() async throws {
+        try await withReactor { scene in
+            let stream = try await scene.open()
+            #expect(await scene.end(stream, with: "first"))
+            #expect(await scene.end(stream, with: "second"), "it is not over before its client is done")
+            #expect(await scene.send("third", to: stream) == .gone)
+            let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
+            #expect(body.payloads == ["hello", "first"])
+        }
+    }
+
+    /// The places and descriptors of a thousand streams; the first half of them is ended before.
+    @Test("writes a fan-out on all cores, to each its own bytes and nothing to who is gone")
+    func fanOut() async throws {
+        try await withReactor { scene in
+            var streams: [ReactorScene.Stream] = []
+            for place in 0..<700 as Range<UInt32> {
+                let isChunked = !place.isMultiple(of: 3)
+                let opening = Frame(head: [], payload: Array("\(place)".utf8), isChunked: isChunked)
+                streams.append(try await scene.open(place, opening: opening, isChunked: isChunked))
+            }
+            for index in stride(from: 0, to: 700, by: 7) { await scene.end(streams[index]) }
+            for round in 0..<5 {
+                let frame = Frame(Array("round \(round)".utf8))
+                let exceptions = await scene.reactor.send(frame, to: streams.map(\.id))
+                #expect(exceptions.map(\.index) == Array(stride(from: 0, to: 700, by: 7)))
+                #expect(exceptions.allSatisfy { $0.outcome == .gone })
+            }
+            for (index, stream) in streams.enumerated() {
+                await scene.end(stream)
+                let bytes = try await onThread { try stream.client.readToEnd() }
+                let rounds = index.isMultiple(of: 7) ? [] : (0..<5).map { "round \($0)" }
+                let expected = ["\(index)"] + rounds + ["bye"]
+                if index.isMultiple(of: 3) {
+                    #expect(String(decoding: bytes, as: UTF8.self) == expected.joined())
+                } else {
+                    #expect(try ChunkedBody(bytes).payloads == expected)
+                }
+            }
+        }
+    }
+}
