@@ -169,7 +169,10 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     @Test func `A quiet listener is asked, and stays live while it answers`() async throws {
         let channel = "quiet_\(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = channel }
-        try await withListener(channels: [channel], timing: impatient, configuration: configuration) {
+        // The answer may take its time on a loaded machine.
+        var timing = impatient
+        timing.answer = .seconds(60)
+        try await withListener(channels: [channel], timing: timing, configuration: configuration) {
             listener, events in
             _ = await events.untilLive()
             try await eventually("it was asked") {
