@@ -43,6 +43,12 @@ struct WireConnection {
         return TestResponse(status: status, headers: headers, body: body)
     }
 
+    /// Reads everything up to and with a text.
+    mutating func read(upTo text: String) async throws -> String {
+        String(
+            decoding: try await readUntil { $0.firstRange(of: Data(text.utf8))?.upperBound }, as: UTF8.self)
+    }
+
     /// Reads to the end of the connection.
     mutating func readToEnd() async throws -> Data {
         while let more = try await inbound.next() { received.append(contentsOf: more.readableBytesView) }
