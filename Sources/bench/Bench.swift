@@ -93,12 +93,13 @@ struct Bench: AsyncParsableCommand {
                 if case .failed = finding.outcome { succeeded = false }
             }
             for row in table.rows.suffix(findings.count) { say("  \(row.text)") }
+            // After each: an interrupted run has not been for nothing.
+            if let document, let write {
+                let merged = table.merged(over: document.table, order: allScenarios.map { $0.name })
+                try document.text(with: merged).write(toFile: write, atomically: true, encoding: .utf8)
+            }
         }
         print(table.text)
-        if let document, let write {
-            let merged = table.merged(over: document.table, order: allScenarios.map { $0.name })
-            try document.text(with: merged).write(toFile: write, atomically: true, encoding: .utf8)
-        }
         return succeeded
     }
 
@@ -120,9 +121,10 @@ struct Bench: AsyncParsableCommand {
     /// The day, and the revision of the program where git knows it.
     private static func taken() async -> String {
         let day = Date.now.formatted(.iso8601.year().month().day())
-        let revision = try? await runToEnd("git", ["describe", "--always", "--dirty", "--exclude=*"])
-        return ([day] + [revision?.trimmingCharacters(in: .whitespacesAndNewlines)].compactMap { $0 })
-            .joined(separator: ", ")
+        guard let revision = try? await runToEnd("git", ["rev-parse", "--short", "HEAD"]) else { return day }
+        let sources = ["Package.swift", "Sources", "migrations"]
+        let isChanged = (try? await runToEnd("git", ["diff", "--quiet", "HEAD", "--"] + sources)) == nil
+        return "\(day), \(revision.trimmingCharacters(in: .whitespacesAndNewlines))" + (isChanged ? " and changes" : "")
     }
 }
 

@@ -39,11 +39,12 @@ struct Growth: Scenario {
         }
     }
 
-    private func latency(_ streams: Int, on bed: TestBed) async throws -> LoadLatency {
+    private func latency(_ streams: Int, on bed: TestBed) async throws -> ChangeLatency {
         let publisher = Publisher(rate: 200, duration: bed.duration(15))
         return try await bed.withServer { server in
             try await loadLatency(
-                of: bed.ownSessions(of: server, streams, options: Self.options), on: bed, publisher)
+                of: bed.ownSessions(of: server, streams, options: Self.options), on: bed, publisher
+            ).latency
         }
     }
 }

@@ -95,10 +95,11 @@ private struct ReportBatches {
             for connection in 0..<Self.connections {
                 group.addTask {
                     var accepted = 0
-                    for turn in 1... where ContinuousClock.now < deadline || turn == 1 {
+                    var turn = 0
+                    repeat {
+                        turn += 1
                         accepted += try await send(connection * sessions + 1, sessions, turn: turn, token: token)
-                        if ContinuousClock.now >= deadline { break }
-                    }
+                    } while ContinuousClock.now < deadline
                     return accepted
                 }
             }

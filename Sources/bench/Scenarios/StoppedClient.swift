@@ -42,6 +42,6 @@ struct StoppedClient: Scenario {
     private func latency(of streams: EventStreams, on bed: TestBed, _ duration: Duration) async throws -> Double {
         let publisher = Publisher(rate: Self.sessions, duration: duration)
         _ = try await publisher.report(to: bed.database, 1..<Self.sessions + 1, padding: Self.padding)
-        return try await streams.latencies(of: publisher.count * Self.perSession).p99
+        return try await streams.latency(of: publisher.count * Self.perSession).p99
     }
 }

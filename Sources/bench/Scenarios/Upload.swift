@@ -12,20 +12,26 @@ struct Upload: Scenario {
         let copy = bed.workplace.path("copy.wav")
         defer { for path in [recording, copy] { try? FileManager.default.removeItem(atPath: path) } }
         try writeRecording(bytes, to: recording)
-        let (upload, growth) = try await bed.withServer { server in
+        let rounds = bed.isQuick ? 1 : 3
+        let (uploads, copies, growth) = try await bed.withServer { server in
             // What a first upload sets up once is no growth.
             _ = try await send(recording, of: 1, to: server, on: bed, bytes: 1_000_000)
             _ = try await server.figures.settledBytes()
             try server.figures.forgetPeak()
             let before = server.figures.residentBytes
-            let seconds = try await send(recording, of: 2, to: server, on: bed, bytes: bytes)
-            return (Double(bytes) / 1e6 / seconds, server.figures.peakBytes - before)
+            var (uploads, copies): ([Double], [Double]) = ([], [])
+            // In turn: the speed of a disk changes from one moment to the next.
+            for round in 1...rounds {
+                copies.append(try secondsToCopy(recording, to: copy))
+                uploads.append(try await send(recording, of: 1 + round, to: server, on: bed, bytes: bytes))
+            }
+            return (uploads, copies, server.figures.peakBytes - before)
         }
-        let disk = try Double(bytes) / 1e6 / secondsToCopy(recording, to: copy)
+        let (upload, disk) = (Double(bytes) / 1e6 / uploads.median, Double(bytes) / 1e6 / copies.median)
         let size = Figure(bytes, .bytes)
         return [
             Finding(
-                "Upload of a recording of \(size) by curl, until it is stored and in the queue",
+                "Upload of a recording of \(size) by curl, until it is stored and in the queue, median of \(rounds)",
                 Figure(upload, .megabytesPerSecond), target: .atLeast(disk / 2),
                 peers: [
                     PeerFigure(
@@ -33,7 +39,7 @@ struct Upload: Scenario {
                         outcome: .measured(Figure(disk, .megabytesPerSecond)))
                 ]),
             Finding(
-                "Growth of resident memory during that upload, at its peak", Figure(growth, .bytes),
+                "Growth of resident memory during these uploads, at its peak", Figure(growth, .bytes),
                 target: .atMost(16e6)),
         ]
     }

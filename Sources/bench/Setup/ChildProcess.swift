@@ -29,13 +29,17 @@ struct ChildProcess: Sendable {
             output: .fileDescriptor(output, closeAfterSpawningProcess: false),
             error: .fileDescriptor(output, closeAfterSpawningProcess: false)
         ) { execution in
+            let child = ChildProcess(processID: execution.processIdentifier.value, log: log)
             do {
-                let child = ChildProcess(processID: execution.processIdentifier.value, log: log)
                 let result = try await body(child)
                 await execution.teardown(using: Self.ending)
                 return result
             } catch {
+                let isRunning = ProcessFigures.isRunning(child.processID)
                 await execution.teardown(using: Self.ending)
+                guard isRunning || error is CancellationError else {
+                    throw BenchmarkError("\(error); \(program) had ended: \(child.endOfLog)")
+                }
                 throw error
             }
         }.closureResult
@@ -58,7 +62,7 @@ struct ChildProcess: Sendable {
     func wait(until condition: () async throws -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(60)
         while try await !condition() {
-            guard ProcessFigures.isRunning(processID) else { throw BenchmarkError("it ended: \(endOfLog)") }
+            guard ProcessFigures.isRunning(processID) else { throw BenchmarkError("it did not start") }
             guard ContinuousClock.now < deadline else { throw BenchmarkError("it is not ready: \(endOfLog)") }
             try await Task.sleep(for: .milliseconds(20))
         }
