@@ -34,8 +34,8 @@ struct Follower {
     }
 
     var scope = CaseloadScope.patients([])
-    /// The sessions that were shown and may still change, and as long as something is missing also those that are done: a
-    /// read may find them once more.
+    /// The sessions that were shown and may still change, and for a while also those that are done: another read may find
+    /// them once more.
     var given: [SessionID: Given] = [:]
     /// The sessions that have changed while there was no room, with their patients.
     var behind: [SessionID: UserID] = [:]
@@ -43,10 +43,14 @@ struct Follower {
     var deleted: [SessionID: UserID] = [:]
     /// For who is still opening, the last transaction of those that changed a session.
     var heard: [SessionID: Int64] = [:]
-    /// The snapshot in which its sessions were last listed.
+    /// After so many reads of the feed, what is done is forgotten; 0 when nothing that is done is kept.
+    var readsToForget = 0
+    /// The snapshot in which its sessions were first listed.
     var listed: FeedPosition?
     /// Everything committed up to here was said.
     var position: FeedPosition?
+    /// The caseload may have been read before the feed began.
+    var isTooEarly = false
     /// The caseload is to be read again before anything is said.
     var needsReopening = false
     /// The caseload is being read again.
@@ -56,7 +60,7 @@ struct Follower {
 
     var isBehind: Bool { !behind.isEmpty || !deleted.isEmpty || catchingUp != nil }
 
-    /// Whether a session is none of the follower's business: it was not shown, and did not change since all were listed.
+    /// Whether a session is none of the follower's business: it was not shown, and did not change since all were first listed.
     ///
     /// It was done before. The feed may bring it nevertheless: its read may have begun earlier, or end earlier.
     func isPast(_ session: SessionID, changedBy transaction: Int64?) -> Bool {
@@ -72,10 +76,14 @@ struct Follower {
         catchingUp = nil
     }
 
-    /// Nothing is missing any more: what is done is not needed.
-    mutating func forgetDone() {
-        guard !isBehind, given.contains(where: { $0.value.status == .processed }) else { return }
-        given = given.filter { $0.value.status != .processed }
+    /// A read of the feed came back.
+    ///
+    /// One that was under way when something was told as done may bring it once more, and the next one too; after that, and
+    /// when nothing is missing, what is done is not needed any more.
+    mutating func feedCame() {
+        guard readsToForget > 0, !isBehind else { return }
+        readsToForget -= 1
+        if readsToForget == 0 { given = given.filter { $0.value.status != .processed } }
     }
 
     /// The events that bring the follower from what it was given to a state, and notes that it was given that.
@@ -89,7 +97,8 @@ struct Follower {
         let session = progress.sessionID
         let known = given[session]
         guard progress.version > known?.version ?? 0 else { return [] }
-        given[session] = progress.status == .processed && !isBehind ? nil : Given(progress, of: patient)
+        given[session] = Given(progress, of: patient)
+        if progress.status == .processed { readsToForget = 2 }
         let missed = (transitions ?? []).filter { $0.version > known?.version ?? 0 && $0.version < progress.version }
         // A session that is new to the follower begins with its first state, if that is among what is said.
         guard known != nil || missed.first?.version == 1 else { return [.added(progress)] }

@@ -67,9 +67,8 @@ extension HubStateMachine {
             return deliveries
         }
         let events = differences(answer, &follower)
-        follower.forgetDone()
-        let position = follower.isBehind ? nil : answer.caseload.position
-        if let delivery = say(events, at: position, to: place, &follower) { deliveries.append(delivery) }
+        // The feed may not have come as far, and of what was made and done meanwhile only the feed knows.
+        if let delivery = say(events, at: nil, to: place, &follower) { deliveries.append(delivery) }
         followers[place] = follower
         if follower.isBehind || follower.needsReopening { followerQueue.append(request.watcher) }
         return deliveries
@@ -86,7 +85,6 @@ extension HubStateMachine {
             removed.insert(session)
         }
         follower.scope = scope
-        follower.listed = answer.caseload.position
         for session in removed.sorted() {
             follower.given[session] = nil
             events.append(.removed(session))
@@ -125,7 +123,6 @@ extension HubStateMachine {
         } else {
             follower.behind.merge(read) { present, _ in present }
         }
-        follower.forgetDone()
         followers[place] = follower
         if follower.isBehind || follower.needsReopening { followerQueue.append(request.watcher) }
         return deliveries

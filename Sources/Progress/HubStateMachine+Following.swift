@@ -13,6 +13,14 @@ extension HubStateMachine {
         return id(at: place)
     }
 
+    /// The caseload of a follower begins to be read.
+    mutating func readsCaseload(of id: WatcherID) {
+        if let place = place(of: id) { followers[place]?.isTooEarly = false }
+    }
+
+    /// Whether the caseload of a follower has to be read again before it begins.
+    func isTooEarly(_ id: WatcherID) -> Bool { place(of: id).flatMap { followers[$0]?.isTooEarly } ?? false }
+
     /// Gives a follower its caseload.
     ///
     /// - Returns: The events to begin with, and the sessions to be read once more after a pause, as a watcher's is; nil when
@@ -40,7 +48,7 @@ extension HubStateMachine {
         if beginsFeed {
             feed.cursor = caseload.position
             // Who is opening at this moment may have read an older snapshot, and the feed never told of what lies between.
-            for other in followers.keys where other != place { followers[other]?.needsReopening = true }
+            for other in followers.keys where other != place { followers[other]?.isTooEarly = true }
         }
         var events: [CaseloadEvent] = []
         var pauses: [SessionID] = []
@@ -160,7 +168,10 @@ extension HubStateMachine {
 
     private mutating func pass(_ changes: FeedChanges, to place: Int) -> Delivery? {
         guard var follower = followers[place], watchers[place].phase != .ended else { return nil }
-        defer { followers[place] = follower }
+        defer {
+            follower.feedCame()
+            followers[place] = follower
+        }
         guard isFree(place, follower, under: changes.rightsEpoch) else {
             collect(changes, for: place, &follower)
             return nil
@@ -191,7 +202,7 @@ extension HubStateMachine {
         let isAnybodys = isOpening || follower.isReopening
         for item in changes.items where isAnybodys || follower.scope.contains(item.patient) {
             let session = item.progress.sessionID
-            guard !follower.isPast(session, changedBy: item.transaction) else { continue }
+            if follower.scope.contains(item.patient), follower.isPast(session, changedBy: item.transaction) { continue }
             follower.behind[session] = item.patient
             if isOpening, let transaction = item.transaction { follower.heard[session] = transaction }
         }

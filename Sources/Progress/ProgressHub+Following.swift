@@ -38,6 +38,7 @@ extension ProgressHub {
 
     private func pumpFollowings() {
         while followingsUnderWay < Self.followingReads, let next = followings.popFirst() {
+            machine.readsCaseload(of: next.watcher)
             guard case .terminated = work.continuation.yield(.following(next)) else {
                 followingsUnderWay += 1
                 continue
@@ -57,6 +58,7 @@ extension ProgressHub {
             machine.release(pending.watcher)
             return pending.continuation.resume(returning: .refused(refusal))
         }
+        if !isClosed, machine.isTooEarly(pending.watcher) { return followings.prepend(pending) }
         guard !isClosed, let (present, pauses) = machine.begin(pending.watcher, with: caseload) else {
             return turnAway(pending)
         }

@@ -171,13 +171,14 @@ extension ProgressStore {
             deleted: try deleted.map { try $0.decode("session_id", as: SessionID.self) })
     }
 
-    /// Reads the sessions that a therapist could see until their patients were taken away.
+    /// Reads the sessions that a therapist could see until their patients were taken away, with those deleted since.
     public func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID] {
         try await pool.query(
             """
             SELECT t.id FROM app.therapist_patients a
             JOIN app.therapy_sessions t ON t.patient_id = a.patient_id AND t.created_at <= a.ended_at
             WHERE a.therapist_id = \(principal.user) AND a.patient_id = ANY (\(Array(patients))) AND NOT a.is_active
+            UNION SELECT session_id FROM app.deleted_sessions WHERE patient_id = ANY (\(Array(patients)))
             """
         ).map { try $0.decode("id", as: SessionID.self) }
     }

@@ -57,6 +57,7 @@ extension CaseloadWorld {
 
     mutating func readCaseload() {
         guard let index = pickClient({ $0.stage == .opening }) else { return }
+        machine.readsCaseload(of: clients[index].id)
         let caseload = caseload(of: clients[index].user, known: nil)
         clients[index].caseload = caseload
         clients[index].missed = clients[index].lastEventID.flatMap(FeedPosition.init(id:)).map { position in
@@ -78,6 +79,7 @@ extension CaseloadWorld {
         guard let index = pickClient({ $0.stage == .caseloadRead }), let caseload = clients[index].caseload else {
             return
         }
+        if caseload.refusal == nil, machine.isTooEarly(clients[index].id) { return clients[index].stage = .opening }
         guard caseload.refusal == nil, let (present, pauses) = machine.begin(clients[index].id, with: caseload) else {
             machine.release(clients[index].id)
             clients.remove(at: index)
@@ -114,8 +116,10 @@ extension CaseloadWorld {
             clients.remove(at: index)
         }
         for index in clients.indices where clients[index].stage == .away { connect(index) }
-        while clients.contains(where: { $0.stage == .opening }) { readCaseload() }
-        while clients.contains(where: { $0.stage == .caseloadRead }) { begin() }
+        while clients.contains(where: { $0.stage == .opening || $0.stage == .caseloadRead }) {
+            readCaseload()
+            begin()
+        }
         while clients.contains(where: { $0.stage == .begun }) { attach() }
         while clients.contains(where: { $0.stage == .attached && $0.isBlocked }) { drain() }
     }

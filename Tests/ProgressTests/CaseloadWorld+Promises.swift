@@ -85,7 +85,7 @@ extension CaseloadWorld {
             let session = progress.sessionID
             if clients[index].stage == .attached { checkOrder(event, progress, clients[index]) }
             if let last = clients[index].shown[session] {
-                checkKnownToBreak(progress.version > last.version, "versions strictly rise: \(event) after \(last)")
+                check(progress.version > last.version, "versions strictly rise: \(event) after \(last)")
             }
             clients[index].shown[session] = Client.Shown(version: progress.version, status: progress.status)
             clients[index].told[session, default: []].insert(progress.version)
@@ -98,7 +98,7 @@ extension CaseloadWorld {
         let last = client.shown[session]
         let isRetried = last?.status == .failed && progress.status == .pending
         let isNamed = if case .added = event { true } else { false }
-        checkKnownToBreak(isNamed == (last == nil || isRetried), "what begins is added, and nothing else: \(event)")
+        check(isNamed == (last == nil || isRetried), "what begins is added, and nothing else: \(event)")
         guard let row = rows[session] else { return }
         if let last {
             check(
@@ -131,10 +131,9 @@ extension CaseloadWorld {
                     client.shown[session]?.version == row.version, "everybody has the newest state of what is not done")
             }
             for session in client.display.keys {
-                checkKnownToBreak(rows[session] != nil, "of what is deleted, everybody to whom it was shown is told")
+                check(rows[session] != nil, "of what is deleted, everybody to whom it was shown is told")
                 guard let patient = rows[session]?.patient else { continue }
-                checkKnownToBreak(
-                    may(client.user, see: patient, at: epoch), "what is taken away is taken from the display")
+                check(may(client.user, see: patient, at: epoch), "what is taken away is taken from the display")
             }
             check(machine.followers[Int(client.id.place)]?.isBehind == false, "nobody is left behind")
         }
@@ -151,7 +150,7 @@ extension CaseloadWorld {
             (start.epoch...epoch).allSatisfy({ may(client.user, see: row.patient, at: $0) })
         else { return }
         for transition in row.transitions where !start.position.shows(transition.transaction) {
-            checkKnownToBreak(
+            check(
                 client.told[session]?.contains(transition.version) == true,
                 "every transition is told: \(transition.version) of \(session)")
         }

@@ -51,6 +51,7 @@ extension CaseloadWorld {
             let end = lostAt[Right(user: request.principal, patient: row.patient)]
             return lost.contains(row.patient) && end.map { row.created <= $0 } ?? false
         }.keys.sorted()
+        answer.lost += deleted.filter { lost.contains($0.patient) }.map(\.session)
         return answer
     }
 
@@ -108,8 +109,9 @@ extension CaseloadWorld {
 
     /// The database answers, each read with what it finds at this moment; while nothing settles only some of them.
     mutating func answerReads() {
-        let present = epoch
-        if isSettling || chance(50), epochRead != nil, epochRead?.answer == nil { epochRead?.answer = present }
+        if isSettling || chance(50), epochRead != nil, epochRead?.answer == nil {
+            epochRead = EpochFlight(answer: epoch)
+        }
         for index in feeds.indices where feeds[index].answer == nil && (isSettling || chance(50)) {
             feeds[index].answer = feed(since: feeds[index].since, also: feeds[index].sessions)
         }
