@@ -146,7 +146,7 @@ struct FollowerRequest: Sendable {
     var patients: Set<UserID>?
     /// What the follower was given.
     var versions: [SessionID: Int64]
-    /// The sessions to read, for a catch-up.
+    /// The sessions that have changed: those to read, for a catch-up.
     var sessions: [SessionID] = []
 }
 
@@ -155,7 +155,7 @@ struct Reopening: Sendable {
     var caseload: Caseload
     /// For the sessions that are newer than what the follower was given, the transitions since.
     var transitions: [SessionID: [StatusTransition]] = [:]
-    /// The sessions of patients who were taken away.
+    /// The sessions of patients who were taken away, and those that were given to others.
     var lost: [SessionID] = []
 }
 

@@ -29,6 +29,7 @@ extension HubStateMachine {
                 followers[place]?.needsReopening = false
                 followers[place]?.isReopening = true
                 // The snapshot to come is newer than all of that, but does not list what is done.
+                request.sessions = Array(follower.behind.keys)
                 followers[place]?.catchingUp = follower.behind
                 followers[place]?.behind = [:]
                 followerReadsUnderWay += 1
@@ -87,12 +88,14 @@ extension HubStateMachine {
         follower.scope = scope
         for session in removed.sorted() {
             follower.given[session] = nil
+            follower.behind[session] = nil
+            follower.catchingUp?[session] = nil
             events.append(.removed(session))
         }
         follower.behind = follower.behind.filter { scope.contains($0.value) }
         follower.deleted = follower.deleted.filter { scope.contains($0.value) }
         let listed = Set(answer.caseload.sessions.map(\.progress.sessionID))
-        // It is done, or deleted, or somebody else's: the next read tells.
+        // It is done or deleted: the next read tells.
         for (session, given) in follower.given where given.status != .processed && !listed.contains(session) {
             follower.behind[session] = given.patient
         }

@@ -81,10 +81,13 @@ extension ProgressHub {
             let transitions = try await reader.transitions(after: newer)
             reopening.transitions = Dictionary(uniqueKeysWithValues: zip(newer.map(\.session), transitions))
         }
-        if let known = request.patients, case .patients(let present) = caseload.scope {
-            let lost = known.subtracting(present)
-            if !lost.isEmpty {
-                reopening.lost = try await reader.lostSessions(of: request.principal, patients: lost)
+        if case .patients(let present) = caseload.scope {
+            let lost = request.patients?.subtracting(present) ?? []
+            let unlisted = Set(request.versions.keys).union(request.sessions)
+                .subtracting(caseload.sessions.map(\.progress.sessionID))
+            if !lost.isEmpty || !unlisted.isEmpty {
+                reopening.lost = try await reader.lostSessions(
+                    of: request.principal, patients: lost, among: unlisted, present: present)
             }
         }
         return reopening

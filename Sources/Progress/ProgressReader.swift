@@ -20,8 +20,10 @@ public protocol ProgressReader: Sendable {
     /// Reads the caseload of a user.
     func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload
 
-    /// Reads the sessions that a therapist could see until their patients were taken away, with those deleted since.
-    func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID]
+    /// Reads the sessions that a user could see until their patients were taken away, with those deleted since.
+    func lostSessions(
+        of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>
+    ) async throws -> [SessionID]
 
     /// Reads what was committed since a position.
     func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges

@@ -171,14 +171,24 @@ extension ProgressStore {
             deleted: try deleted.map { try $0.decode("session_id", as: SessionID.self) })
     }
 
-    /// Reads the sessions that a therapist could see until their patients were taken away, with those deleted since.
-    public func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID] {
+    /// Reads the sessions that a user could see until their patients were taken away, with those deleted since.
+    ///
+    /// - Parameters:
+    ///   - patients: Those who were taken away.
+    ///   - sessions: These are lost, too, when they are of nobody whose sessions the user may see: somebody has corrected
+    ///     whose they are.
+    ///   - present: Whose sessions the user may see.
+    public func lostSessions(
+        of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>
+    ) async throws -> [SessionID] {
         try await pool.query(
             """
             SELECT t.id FROM app.therapist_patients a
             JOIN app.therapy_sessions t ON t.patient_id = a.patient_id AND t.created_at <= a.ended_at
             WHERE a.therapist_id = \(principal.user) AND a.patient_id = ANY (\(Array(patients))) AND NOT a.is_active
             UNION SELECT session_id FROM app.deleted_sessions WHERE patient_id = ANY (\(Array(patients)))
+            UNION SELECT id FROM app.therapy_sessions
+            WHERE id = ANY (\(Array(sessions))) AND NOT patient_id = ANY (\(Array(present)))
             """
         ).map { try $0.decode("id", as: SessionID.self) }
     }

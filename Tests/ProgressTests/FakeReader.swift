@@ -156,7 +156,9 @@ final class FakeReader: ProgressReader {
 
     func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload { throw Down() }
 
-    func lostSessions(of principal: Principal, patients: Set<UserID>) async throws -> [SessionID] { throw Down() }
+    func lostSessions(
+        of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>
+    ) async throws -> [SessionID] { throw Down() }
 
     func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges { throw Down() }
 

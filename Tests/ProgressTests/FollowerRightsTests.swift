@@ -93,6 +93,16 @@ import Testing
         #expect(events == [.state(sample(session, version: 4, status: .processed)), .removed(other)])
     }
 
+    @Test("A session that turns out to be somebody else's is removed, and not read any more")
+    func moved() throws {
+        _ = try follower([sample(session, version: 3)])
+        let request = try reopening([item(session, 4, in: 11), item(other, 1, .pending, in: 11)])
+        #expect(Set(request.sessions) == [session, other])
+        let answer = Reopening(caseload: Caseload(of: patient, epoch: 2, at: position(12)), lost: [session, other])
+        #expect(machine.completed(request, answer).events == [session, other].sorted().map { .removed($0) })
+        #expect(machine.nextCatchUp() == nil)
+    }
+
     @Test("What was made and done meanwhile is told, though no caseload lists it", arguments: [false, true])
     func madeAndDone(failsFirst: Bool) throws {
         _ = try follower([])
