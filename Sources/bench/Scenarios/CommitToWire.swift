@@ -8,7 +8,7 @@ struct CommitToWire: Scenario {
     func run(on bed: TestBed) async throws -> [Finding] {
         let publisher = Publisher(rate: Self.rate, duration: bed.duration(20))
         let (ours, statement) = try await bed.withServer { server in
-            try await loadLatency(of: bed.ownSessions(of: server, bed.streams), on: bed, publisher)
+            try await loadLatency(of: server, bed.ownSessions(of: server, bed.streams), on: bed, publisher)
         }
         let (nchan50, nchan99) = try await nchan(on: bed, publisher)
         let polling = try await bed.fastAPI("FastAPI polling") { peer in
@@ -52,6 +52,7 @@ struct CommitToWire: Scenario {
     ) async throws -> (p50: Figure, p99: Figure) {
         try await EventStreams.lend(bed.peerStreams(of: peer, streams, path: watch)) { open in
             let path = { @Sendable (index: Int) in publish(index % streams + 1) }
+            _ = try await peer.figures.settledBytes()
             try await publisher.warmUp.post(to: peer, path: path)
             _ = try await open.latency(of: publisher.warmUp.count)
             try await publisher.post(to: peer, path: path)
@@ -70,12 +71,15 @@ struct ChangeLatency: Sendable {
 
 /// The latency of changes all over the sessions that streams are open on, one stream a session.
 ///
+/// It is measured once the server has come to rest after the opening.
+///
 /// - Returns: It, and how long the statement took that reports and commits, in the middle, in milliseconds.
 func loadLatency(
-    of plan: EventStreams.Plan, on bed: TestBed, _ publisher: Publisher
+    of server: BenchServer, _ plan: EventStreams.Plan, on bed: TestBed, _ publisher: Publisher
 ) async throws -> (latency: ChangeLatency, statement: Double) {
     try await EventStreams.lend(plan) { streams in
         let sessions = 1..<plan.count + 1
+        _ = try await server.figures.settledBytes()
         _ = try await publisher.warmUp.report(to: bed.database, sessions)
         _ = try await streams.latency(of: publisher.warmUp.count)
         let statement = try await publisher.report(to: bed.database, sessions)

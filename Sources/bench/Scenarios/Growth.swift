@@ -43,7 +43,7 @@ struct Growth: Scenario {
         let publisher = Publisher(rate: 200, duration: bed.duration(15))
         return try await bed.withServer { server in
             try await loadLatency(
-                of: bed.ownSessions(of: server, streams, options: Self.options), on: bed, publisher
+                of: server, bed.ownSessions(of: server, streams, options: Self.options), on: bed, publisher
             ).latency
         }
     }
