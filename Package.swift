@@ -271,7 +271,11 @@ let package = Package(
             dependencies: ["LocalPostgres", "Migrations", "Postgres", "TestSupport"],
             swiftSettings: swiftSettings
         ),
-        .testTarget(name: "PipelineTests", dependencies: ["Pipeline"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "PipelineTests",
+            dependencies: ["Pipeline", .product(name: "Subprocess", package: "swift-subprocess")],
+            swiftSettings: swiftSettings
+        ),
         .testTarget(name: "PollingTests", dependencies: ["Polling"], swiftSettings: swiftSettings),
         .testTarget(
             name: "PostgresTests",

@@ -129,4 +129,4 @@ struct Bench: AsyncParsableCommand {
 }
 
 /// Tells whoever watches how far the run is.
-func say(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+func say(_ line: String) { try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8)) }

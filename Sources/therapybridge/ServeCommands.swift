@@ -42,7 +42,7 @@ struct Dev: AsyncParsableCommand {
         let logger = try startLogging()
         // Written at once: whoever pipes this waits for the address.
         try await DevelopmentServer(directory: directory, logger: logger, metrics: MetricsOutput.bootstrap()) { line in
-            FileHandle.standardOutput.write(Data((line + "\n").utf8))
+            try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
         }.run()
     }
 }

@@ -42,7 +42,7 @@ struct TherapyBridge: AsyncParsableCommand {
     }
 
     private static func fail(_ message: String, status: Int32) -> Never {
-        FileHandle.standardError.write(Data("therapybridge: \(message)\n".utf8))
+        try? FileHandle.standardError.write(contentsOf: Data("therapybridge: \(message)\n".utf8))
         Foundation.exit(status)
     }
 }

@@ -14,7 +14,7 @@ struct Transcribe: AsyncParsableCommand {
         let status = await TranscribeCommand().run(
             file: file,
             output: { try FileHandle.standardOutput.write(contentsOf: Data(($0 + "\n").utf8)) },
-            errorOutput: { FileHandle.standardError.write(Data(($0 + "\n").utf8)) })
+            errorOutput: { try? FileHandle.standardError.write(contentsOf: Data(($0 + "\n").utf8)) })
         if status != 0 { throw ExitCode(status) }
     }
 }

@@ -3,6 +3,8 @@ import Domain
 import Foundation
 import NIOCore
 import NIOHTTP1
+import Subprocess
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -123,6 +125,30 @@ import Testing
                 let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: any Sendable]
                 #expect(object?["message"] is String && object?["level"] is String && object?["time"] is String)
             }
+        }
+    }
+
+    @Test("a log that cannot be written, as on a full disk, does not end the service", arguments: ["json", "text"])
+    func fullDisk(format: String) async throws {
+        try await withDatabase { database in
+            let port = try await freePort()
+            let uploads = FileManager.default.temporaryDirectory.appending(
+                path: "tb-full-\(UUID().uuidString.prefix(8))")
+            defer { try? FileManager.default.removeItem(at: uploads) }
+            let folder = uploads.path(percentEncoded: false)
+            let program = Program.serving(
+                database, ["LOG_FORMAT": format, "PORT": "\(port)", "UPLOAD_DIR": folder])
+            let full = try FileDescriptor.open("/dev/full", .writeOnly)
+            let outcome = try await Subprocess.run(
+                .path(FilePath(Program.path)), arguments: ["serve", "--no-worker"],
+                environment: .custom(programEnvironment(program.environment)), input: .none, output: .discarded,
+                error: .fileDescriptor(full, closeAfterSpawningProcess: true)
+            ) { execution in
+                let server = RunningServer(port: port, processID: execution.processIdentifier.value)
+                try await eventually { (try? await server.get("/health/ready").status) == 200 }
+                server.terminate()
+            }
+            #expect(outcome.terminationStatus == .exited(0))
         }
     }
 

@@ -158,6 +158,33 @@ import Testing
         }
     }
 
+    /// Neither the notification nor the epoch tells of it: the regular check, which comes to each stream within 30 s.
+    @Test("The end of a right that nothing tells of is found nevertheless")
+    func silentEnd() async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
+            let scene = try await Scene(server)
+            try await server.withStream(scene.path, token: scene.token) { reader in
+                _ = try await reader.next("progress")
+                try await server.withStream("/api/sessions/status/stream", token: scene.token) { all in
+                    _ = try await all.next("progress")
+                    _ = try await all.next("ready")
+                    try await scene.database.withConnection { connection in
+                        try await connection.executeScript(
+                            """
+                            BEGIN;
+                            SET LOCAL session_replication_role = replica;
+                            UPDATE app.therapist_patients SET is_active = false, ended_at = now()
+                            WHERE therapist_id = '\(scene.therapist)';
+                            COMMIT;
+                            """)
+                    }
+                    try await expectRevoked(reader, scene)
+                    #expect(try await all.next("session_removed").data?.contains(scene.session.description) == true)
+                }
+            }
+        }
+    }
+
     @Test("When the access token expires the stream says so, and ends")
     func expired() async throws {
         try await withStreamScene { scene in

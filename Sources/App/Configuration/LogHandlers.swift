@@ -45,6 +45,7 @@ struct JSONLogHandler: LogHandler {
             let line = try? JSONSerialization.data(
                 withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
         else { return }
-        FileHandle.standardError.write(line + Data("\n".utf8))
+        // A line that cannot be written, because the disk is full or the reader gone, is lost; the service goes on.
+        try? FileHandle.standardError.write(contentsOf: line + Data("\n".utf8))
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Subprocess
 import Synchronization
 import Testing
 
@@ -16,14 +17,11 @@ import Testing
     }
 
     /// Runs ffmpeg, which is what the transcriber needs anyway.
-    private func ffmpeg(_ arguments: [String]) throws {
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = ["ffmpeg", "-nostdin", "-v", "error", "-y"] + arguments
-        process.standardOutput = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
+    private func ffmpeg(_ arguments: [String]) async throws {
+        let outcome = try await Subprocess.run(
+            .name("ffmpeg"), arguments: Arguments(["-nostdin", "-v", "error", "-y"] + arguments),
+            output: .discarded, error: .string(limit: 1 << 16))
+        try #require(outcome.terminationStatus.isSuccess, "\(outcome.standardError)")
     }
 
     private func transcribe(_ file: String) async throws -> Transcript {
@@ -44,7 +42,7 @@ import Testing
     func readsEveryFormat(name: String, codec: [String]) async throws {
         try await withFiles { directory in
             let file = "\(directory)/\(name)"
-            try ffmpeg(["-t", "7.5", "-i", Self.demo] + codec + [file])
+            try await ffmpeg(["-t", "7.5", "-i", Self.demo] + codec + [file])
             let duration = try await AudioProbe().duration(of: file)
             #expect(abs(duration - 7.5) < 0.3)
             let transcript = try await transcribe(file)
@@ -84,7 +82,7 @@ import Testing
         try await withFiles { directory in
             for source in ["anullsrc=r=16000:cl=mono", "sine=frequency=440", "anoisesrc=amplitude=0.1"] {
                 let file = "\(directory)/silence.flac"
-                try ffmpeg(["-f", "lavfi", "-i", source, "-t", "4", file])
+                try await ffmpeg(["-f", "lavfi", "-i", source, "-t", "4", file])
                 #expect(await failure(file) == .noSpeech)
             }
         }
@@ -110,7 +108,7 @@ import Testing
             }
             let missing = await failure("\(directory)/no-such-file.wav")
             #expect(missing?.description == "The recording could not be read as audio.")
-            try ffmpeg(["-f", "lavfi", "-i", "testsrc=d=1", "-c:v", "mpeg4", "\(directory)/picture.mp4"])
+            try await ffmpeg(["-f", "lavfi", "-i", "testsrc=d=1", "-c:v", "mpeg4", "\(directory)/picture.mp4"])
             #expect(await failure("\(directory)/picture.mp4")?.detail?.contains("no audio") == true)
         }
     }
@@ -182,7 +180,7 @@ import Testing
     @Test func speaksTheProtocolOfStages() async throws {
         try await withFiles { directory in
             let file = "\(directory)/a.ogg"
-            try ffmpeg(["-t", "7.5", "-i", Self.demo, "-c", "copy", file])
+            try await ffmpeg(["-t", "7.5", "-i", Self.demo, "-c", "copy", file])
             let lines = Mutex<[String]>([])
             let status = await TranscribeCommand().transcribe(file: file) { line in
                 lines.withLock { $0.append(line) }
