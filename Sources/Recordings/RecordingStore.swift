@@ -54,10 +54,16 @@ public struct RecordingStore: Sendable {
                 options: .newFile(replaceExisting: false, permissions: .ownerReadWrite)
             ) { handle in
                 var writer = RecordingWriter(handle: handle)
-                let result = try await body(&writer)
-                try await writer.flush()
-                try await handle.synchronize()
-                return result
+                do {
+                    let result = try await body(&writer)
+                    try await writer.finish()
+                    try await handle.synchronize()
+                    return result
+                } catch {
+                    // The file must not be closed under a write.
+                    await writer.abandon()
+                    throw error
+                }
             }
             try await FileSystem.shared.moveItem(at: temporary, to: path)
             // The rename is durable once the folder is.
@@ -111,7 +117,7 @@ public struct RecordingStore: Sendable {
     }
 }
 
-/// Writes one recording: counts and hashes what goes through, and holds no more than a buffer of it.
+/// Writes one recording: counts and hashes what goes through, and holds no more than two buffers of it.
 public struct RecordingWriter {
     /// How many bytes are gathered before they go to the disk.
     private static let bufferSize = 1 << 20
@@ -120,6 +126,8 @@ public struct RecordingWriter {
     private var buffer = ByteBuffer()
     private var offset: Int64 = 0
     private var hasher = SHA256()
+    /// The write under way: while the disk takes one buffer, the next is filled.
+    private var underWay: Task<Void, any Error>?
 
     init(handle: WriteFileHandle) {
         self.handle = handle
@@ -131,7 +139,7 @@ public struct RecordingWriter {
 
     /// Appends bytes.
     ///
-    /// - Throws: `FileSystemError`, as when the disk is full.
+    /// - Throws: `FileSystemError`, as when the disk is full; of these bytes, or of earlier ones.
     public mutating func write(_ bytes: ByteBuffer) async throws {
         bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
         buffer.writeImmutableBuffer(bytes)
@@ -141,10 +149,22 @@ public struct RecordingWriter {
     /// The SHA-256 of what was written.
     public func digest() -> [UInt8] { Array(hasher.finalize()) }
 
-    mutating func flush() async throws {
+    /// Writes what is left, and waits until everything is written.
+    mutating func finish() async throws {
+        try await flush()
+        try await underWay?.value
+    }
+
+    /// Waits for the write under way, whatever becomes of it.
+    func abandon() async { _ = try? await underWay?.value }
+
+    private mutating func flush() async throws {
         guard buffer.readableBytes > 0 else { return }
-        try await handle.write(contentsOf: buffer, toAbsoluteOffset: offset)
-        offset += Int64(buffer.readableBytes)
-        buffer.clear()
+        try await underWay?.value
+        let (full, start) = (buffer, offset)
+        underWay = Task { [handle] in try await handle.write(contentsOf: full, toAbsoluteOffset: start) }
+        offset += Int64(full.readableBytes)
+        buffer = ByteBuffer()
+        buffer.reserveCapacity(Self.bufferSize)
     }
 }

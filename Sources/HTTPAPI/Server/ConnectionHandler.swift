@@ -19,6 +19,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How long sent bytes may stay unacknowledged before the connection counts as dead, in milliseconds.
     private static let userTimeout = 60_000
 
+    /// How often a connection is read before what came is passed on: an upload goes to another thread and back each time.
+    private static let readsInARow: UInt = 16
+
     /// How long a client that was told `Connection: close` may take to read the answer and close.
     private static let lingering = TimeAmount.seconds(1)
 
@@ -36,6 +39,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // TCP_USER_TIMEOUT, tcp(7): "the maximum amount of time in milliseconds that transmitted data may remain
         // unacknowledged […] before TCP will forcibly close the corresponding connection".
         _ = context.channel.setOption(.tcpOption(.tcp_user_timeout), value: Self.userTimeout)
+        _ = context.channel.setOption(.maxMessagesPerRead, value: Self.readsInARow)
         let pipeline = context.pipeline.syncOperations
         if let codec = try? pipeline.handler(type: HTTP1ToHTTPServerCodec.self) {
             try? pipeline.addHandler(version, position: .before(codec))

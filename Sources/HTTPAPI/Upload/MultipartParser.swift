@@ -82,7 +82,8 @@ struct MultipartParser {
     mutating func feed(_ bytes: ByteBuffer) throws(Malformation) -> [Event] {
         var bytes = bytes
         if state == .epilogue { return [] }
-        pending.writeBuffer(&bytes)
+        // What is to be written behind nothing need not be copied.
+        if pending.readableBytes == 0 { pending = bytes } else { pending.writeBuffer(&bytes) }
         var events: [Event] = []
         while try step(&events) {}
         pending.discardReadBytes()
@@ -158,9 +159,10 @@ struct MultipartParser {
             state = .boundary
             return true
         }
-        // All but what might be the beginning of the delimiter.
-        let safe = pending.readableBytes - (delimiter.count - 1)
-        if safe > 0, let bytes = pending.readSlice(length: safe) { events.append(.body(bytes)) }
+        let held = pending.beginning(of: delimiter)
+        if pending.readableBytes > held, let bytes = pending.readSlice(length: pending.readableBytes - held) {
+            events.append(.body(bytes))
+        }
         return false
     }
 
@@ -229,6 +231,15 @@ struct HeaderParameters {
 }
 
 extension ByteBuffer {
+    /// How many of the last readable bytes might be the beginning of `pattern`.
+    fileprivate func beginning(of pattern: [UInt8]) -> Int {
+        let tail = readableBytesView.suffix(pattern.count - 1)
+        for start in tail.indices where tail[start] == pattern[0] && pattern.starts(with: tail[start...]) {
+            return tail.endIndex - start
+        }
+        return 0
+    }
+
     /// The offset from the reader index at which `pattern` first occurs among the readable bytes.
     ///
     /// The search for the first byte is `memchr`, which is what an upload spends its time on.
