@@ -88,31 +88,7 @@ extension ProgressStore {
 
     /// Reads what was committed since a position: every session with transitions since, those named, and deletions.
     public func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges {
-        let since = position.snapshot
-        let rows = try await pool.query(
-            """
-            SELECT r.epoch AS rights_epoch, pg_current_snapshot()::text AS snapshot,
-                   w.id AS asked, w.deleted_patient, t.patient_id, \(unescaped: progressColumns),
-                   e.version AS e_version, e.attempt AS e_attempt, e.status AS e_status, e.progress AS e_progress,
-                   e.message AS e_message, e.error AS e_error, e.at AS e_at,
-                   e.xid::text::bigint AS e_transaction
-            FROM app.rights_epoch r
-            LEFT JOIN (
-                (SELECT n.session_id, NULL::uuid FROM app.session_events n
-                 WHERE n.xid >= pg_snapshot_xmin(\(since)::pg_snapshot)
-                   AND NOT pg_visible_in_snapshot(n.xid, \(since)::pg_snapshot)
-                 UNION SELECT s.id, NULL FROM unnest(\(sessions)) AS s (id)
-                 UNION ALL SELECT d.session_id, d.patient_id FROM app.deleted_sessions d
-                 WHERE d.xid >= pg_snapshot_xmin(\(since)::pg_snapshot)
-                   AND NOT pg_visible_in_snapshot(d.xid, \(since)::pg_snapshot)) AS w (id, deleted_patient)
-                LEFT JOIN (app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id)
-                    ON p.session_id = w.id AND w.deleted_patient IS NULL
-                LEFT JOIN app.session_events e
-                    ON e.session_id = p.session_id AND e.xid >= pg_snapshot_xmin(\(since)::pg_snapshot)
-                       AND NOT pg_visible_in_snapshot(e.xid, \(since)::pg_snapshot)
-            ) ON true
-            ORDER BY w.id, e.version
-            """)
+        let rows = try await pool.query("SELECT * FROM app.read_feed(\(position.snapshot), \(sessions))")
         guard let first = rows.first else { throw StoreError.noRow }
         var changes = FeedChanges(
             rightsEpoch: try first.decode("rights_epoch", as: Int64.self),
@@ -147,25 +123,10 @@ extension ProgressStore {
         ).first?.decode("is_ours", as: Bool.self)
         guard isOurs == true else { return nil }
         let rows = try await pool.query(
-            """
-            SELECT e.session_id, e.status, e.progress, e.message, e.error, NULL::integer AS estimated_time_remaining,
-                   e.version, e.attempt, t.created_at, e.at AS updated_at
-            FROM app.session_events e JOIN app.therapy_sessions t ON t.id = e.session_id
-            WHERE e.xid >= pg_snapshot_xmin(\(from)::pg_snapshot)
-              AND NOT pg_visible_in_snapshot(e.xid, \(from)::pg_snapshot)
-              AND pg_visible_in_snapshot(e.xid, \(to)::pg_snapshot)
-              AND (\(patients)::uuid[] IS NULL OR t.patient_id = ANY (\(patients)))
-            ORDER BY e.at, e.session_id, e.version LIMIT \(limit + 1)
-            """)
+            "SELECT * FROM app.read_missed(\(from), \(to), \(patients), \(Int32(limit + 1)))")
         guard rows.count <= limit else { return nil }
         let deleted = try await pool.query(
-            """
-            SELECT session_id FROM app.deleted_sessions d
-            WHERE d.xid >= pg_snapshot_xmin(\(from)::pg_snapshot)
-              AND NOT pg_visible_in_snapshot(d.xid, \(from)::pg_snapshot)
-              AND pg_visible_in_snapshot(d.xid, \(to)::pg_snapshot)
-              AND (\(patients)::uuid[] IS NULL OR d.patient_id = ANY (\(patients)))
-            """)
+            "SELECT session_id FROM app.read_missed_deletions(\(from), \(to), \(patients)) AS session_id")
         return MissedChanges(
             transitions: try rows.map(SessionProgress.init),
             deleted: try deleted.map { try $0.decode("session_id", as: SessionID.self) })
@@ -183,12 +144,8 @@ extension ProgressStore {
     ) async throws -> [SessionID] {
         try await pool.query(
             """
-            SELECT t.id FROM app.therapist_patients a
-            JOIN app.therapy_sessions t ON t.patient_id = a.patient_id AND t.created_at <= a.ended_at
-            WHERE a.therapist_id = \(principal.user) AND a.patient_id = ANY (\(Array(patients))) AND NOT a.is_active
-            UNION SELECT session_id FROM app.deleted_sessions WHERE patient_id = ANY (\(Array(patients)))
-            UNION SELECT id FROM app.therapy_sessions
-            WHERE id = ANY (\(Array(sessions))) AND NOT patient_id = ANY (\(Array(present)))
+            SELECT id FROM app.read_lost(
+                \(principal.user), \(Array(patients)), \(Array(sessions)), \(Array(present))) AS id
             """
         ).map { try $0.decode("id", as: SessionID.self) }
     }

@@ -20,20 +20,7 @@ extension ProgressStore {
     ///   - sessions: Each at most once; none asks for the epoch alone.
     ///   - versions: The version that each is known at.
     public func changes(of sessions: [SessionID], after versions: [Int64]) async throws -> ProgressChanges {
-        let rows = try await pool.query(
-            """
-            SELECT r.epoch AS rights_epoch, w.id AS asked, \(unescaped: progressColumns),
-                   e.version AS e_version, e.attempt AS e_attempt, e.status AS e_status, e.progress AS e_progress,
-                   e.message AS e_message, e.error AS e_error, e.at AS e_at
-            FROM app.rights_epoch r
-            LEFT JOIN (
-                unnest(\(sessions), \(versions)) AS w (id, known)
-                LEFT JOIN app.session_progress p ON p.session_id = w.id
-                LEFT JOIN app.session_events e
-                    ON e.session_id = w.id AND e.version > w.known AND p.version > w.known
-            ) ON p.session_id IS NULL OR p.version > w.known
-            ORDER BY w.id, e.version
-            """)
+        let rows = try await pool.query("SELECT * FROM app.read_changes(\(sessions), \(versions))")
         var changes = ProgressChanges()
         for row in rows {
             changes.rightsEpoch = try row.decode("rights_epoch", as: Int64.self)

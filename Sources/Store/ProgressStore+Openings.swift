@@ -117,12 +117,8 @@ extension ProgressStore {
     ) async throws -> [[StatusTransition]] {
         let rows = try await pool.query(
             """
-            SELECT w.ordinal, e.version, e.attempt, e.status, e.progress, e.message, e.error, e.at
-            FROM unnest(\(versions.map(\.session)), \(versions.map(\.version))) WITH ORDINALITY AS w (id, known, ordinal)
-            CROSS JOIN LATERAL (
-                SELECT * FROM app.session_events e WHERE e.session_id = w.id AND e.version > w.known
-                ORDER BY e.version DESC LIMIT \(Self.replayLimit)) AS e
-            ORDER BY w.ordinal, e.version
+            SELECT * FROM app.read_transitions(
+                \(versions.map(\.session)), \(versions.map(\.version)), \(Int32(Self.replayLimit)))
             """)
         var found = [[StatusTransition]](repeating: [], count: versions.count)
         for row in rows {

@@ -7,30 +7,36 @@ public struct ProgressStore: Sendable {
 
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// The transitions of a session after a version, oldest first.
+    /// The transitions of a session, oldest first, as a user may see them.
     ///
-    /// - Parameters:
-    ///   - version: 0 for all.
-    ///   - limit: At most this many, the newest: a session that is retried without end has no end of transitions.
+    /// - Parameter limit: At most this many, the newest: a session that is retried without end has no end of transitions.
     public func transitions(
-        of session: SessionID, after version: Int64 = 0, limit: Int = 1000
+        of session: SessionID, as principal: Principal, limit: Int = 1000
     ) async throws -> [StatusTransition] {
-        try await pool.query(
-            """
-            SELECT * FROM (
-                SELECT version, attempt, status, progress, message, error, at FROM app.session_events
-                WHERE session_id = \(session) AND version > \(version)
-                ORDER BY version DESC LIMIT \(limit)) newest
-            ORDER BY version
-            """
-        ).map(StatusTransition.init)
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                """
+                SELECT * FROM (
+                    SELECT version, attempt, status, progress, message, error, at FROM app.session_events
+                    WHERE session_id = \(session) ORDER BY version DESC LIMIT \(limit)) newest
+                ORDER BY version
+                """
+            ).map(StatusTransition.init)
+        }
     }
 
-    /// The progress of a session; nil when there is none.
+    /// The progress of a session; nil when there is none that the user may see.
+    public func progress(of session: SessionID, as principal: Principal) async throws -> SessionProgress? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                "SELECT \(unescaped: progressColumns) FROM app.session_progress p WHERE p.session_id = \(session)"
+            ).first.map(SessionProgress.init)
+        }
+    }
+
+    /// The progress of a session, for a worker that has it; nil when there is none.
     public func progress(of session: SessionID) async throws -> SessionProgress? {
-        try await pool.query(
-            "SELECT \(unescaped: progressColumns) FROM app.session_progress p WHERE p.session_id = \(session)"
-        ).first.map(SessionProgress.init)
+        try await changes(of: [session], after: [0]).changed.first?.progress
     }
 
     /// Reports progress, held against the state machine.
@@ -60,8 +66,21 @@ public struct ProgressStore: Sendable {
     }
 
     /// Sends a failed session back to where it waits for a worker.
-    public func retry(_ session: SessionID) async throws {
-        _ = try await pool.query("SELECT app.retry_session(\(session))")
+    ///
+    /// - Returns: The progress afterwards; nil when there is no such session among those that the user manages.
+    /// - Throws: `PostgresError` with SQLSTATE 23514 when it has not failed, or has no recording.
+    public func retry(_ session: SessionID, as principal: Principal) async throws -> SessionProgress? {
+        try await pool.acting(as: principal) { connection in
+            let retried = try await connection.query(
+                """
+                SELECT app.retry_session(t.id) FROM app.therapy_sessions t
+                WHERE t.id = \(session) AND app.acting_role() IN ('therapist', 'admin')
+                """)
+            guard !retried.isEmpty else { return nil }
+            return try await connection.query(
+                "SELECT \(unescaped: progressColumns) FROM app.session_progress p WHERE p.session_id = \(session)"
+            ).first.map(SessionProgress.init)
+        }
     }
 }
 

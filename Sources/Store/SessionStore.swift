@@ -28,6 +28,8 @@ public struct RecordingReference: Sendable {
 }
 
 /// The therapy sessions and what belongs to them: `app.therapy_sessions`, `app.transcripts`, `app.notes`.
+///
+/// Whatever is asked on behalf of a user is asked as that user: what the user may not see is not there, and not changed.
 public struct SessionStore: Sendable {
     private let pool: PostgresPool
 
@@ -77,56 +79,61 @@ public struct SessionStore: Sendable {
     }
 
     /// The sessions that a user may see, newest first.
-    public func list(for user: User, _ filter: Filter) async throws -> [TherapySession] {
-        try await pool.query(
-            """
-            SELECT \(unescaped: Self.columns)
-            FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-            WHERE CASE \(user.role.rawValue)
-                    WHEN 'admin' THEN true
-                    WHEN 'patient' THEN t.patient_id = \(user.id)
-                    WHEN 'therapist' THEN t.patient_id IN (
-                        SELECT a.patient_id FROM app.therapist_patients a
-                        WHERE a.therapist_id = \(user.id) AND a.is_active)
-                    ELSE false END
-              AND (\(filter.status?.rawValue)::text IS NULL OR p.status = \(filter.status?.rawValue))
-              AND (\(filter.patient)::uuid IS NULL OR t.patient_id = \(filter.patient))
-              AND (\(filter.after?.createdAt)::timestamptz IS NULL
-                   OR (t.created_at, t.id) < (\(filter.after?.createdAt), \(filter.after?.id)))
-            ORDER BY t.created_at DESC, t.id DESC
-            LIMIT \(filter.limit)
-            """
-        ).map(TherapySession.init)
+    public func list(for user: User, as principal: Principal, _ filter: Filter) async throws -> [TherapySession] {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                """
+                SELECT \(unescaped: Self.columns)
+                FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
+                WHERE CASE \(user.role.rawValue)
+                        WHEN 'admin' THEN true
+                        WHEN 'patient' THEN t.patient_id = \(user.id)
+                        WHEN 'therapist' THEN t.patient_id IN (
+                            SELECT a.patient_id FROM app.therapist_patients a
+                            WHERE a.therapist_id = \(user.id) AND a.is_active)
+                        ELSE false END
+                  AND (\(filter.status?.rawValue)::text IS NULL OR p.status = \(filter.status?.rawValue))
+                  AND (\(filter.patient)::uuid IS NULL OR t.patient_id = \(filter.patient))
+                  AND (\(filter.after?.createdAt)::timestamptz IS NULL
+                       OR (t.created_at, t.id) < (\(filter.after?.createdAt), \(filter.after?.id)))
+                ORDER BY t.created_at DESC, t.id DESC
+                LIMIT \(filter.limit)
+                """
+            ).map(TherapySession.init)
+        }
     }
 
-    /// A session; nil when there is none.
-    ///
-    /// The caller has asked whether it may be seen.
-    public func session(_ id: SessionID) async throws -> TherapySession? {
-        try await pool.query(
-            """
-            SELECT \(unescaped: Self.columns)
-            FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-            WHERE t.id = \(id)
-            """
-        ).first.map(TherapySession.init)
+    /// A session; nil when there is none that the user may see.
+    public func session(_ id: SessionID, as principal: Principal) async throws -> TherapySession? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                """
+                SELECT \(unescaped: Self.columns)
+                FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
+                WHERE t.id = \(id)
+                """
+            ).first.map(TherapySession.init)
+        }
     }
 
-    /// Makes a session that waits for its recording.
+    /// Makes a session that waits for its recording, uploaded by the user.
     ///
     /// - Returns: False when there is a session of that id already.
+    /// - Throws: `PostgresError` with SQLSTATE 42501 when the user may not upload for the patient.
     public func add(
         _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String, mediaType: String,
-        uploadedBy: UserID
+        as principal: Principal
     ) async throws -> Bool {
-        try await pool.execute(
-            """
-            INSERT INTO app.therapy_sessions
-                (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by)
-            VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename), \(mediaType),
-                    \(uploadedBy))
-            ON CONFLICT (id) DO NOTHING
-            """) > 0
+        try await pool.acting(as: principal) { connection in
+            try await connection.execute(
+                """
+                INSERT INTO app.therapy_sessions
+                    (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by)
+                VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename), \(mediaType),
+                        \(principal.user))
+                ON CONFLICT (id) DO NOTHING
+                """) > 0
+        }
     }
 
     /// Takes a session whose upload has failed for another upload, in one transaction.
@@ -135,9 +142,9 @@ public struct SessionStore: Sendable {
     ///
     /// - Returns: The attempt that begins; nil when the session is not failed, has a recording, or is no more.
     public func beginAgain(
-        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String
+        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String, as principal: Principal
     ) async throws -> Int? {
-        try await pool.withTransaction { connection in
+        try await pool.acting(as: principal) { connection in
             _ = try await connection.query(
                 "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR UPDATE")
             // Statements of their own: one begun before the lock would not see what the first has done.
@@ -168,12 +175,14 @@ public struct SessionStore: Sendable {
     ///   - recording: What was stored.
     ///   - session: The session that it is for.
     ///   - attempt: The attempt that the upload belongs to.
-    /// - Returns: False when another upload has taken the place of this one, or the session is no more.
-    /// - Throws: `PostgresError`; after one at the commit, only ``settledRecording(of:)`` knows how it ended.
+    ///   - principal: Who uploads.
+    /// - Returns: False when another upload has taken the place of this one, the session is no more, or the user may not
+    ///   see it any more.
+    /// - Throws: `PostgresError`; after one at the commit, only ``settledRecording(of:as:)`` knows how it ended.
     public func enter(
-        _ recording: StoredRecording, of session: SessionID, attempt: Int
+        _ recording: StoredRecording, of session: SessionID, attempt: Int, as principal: Principal
     ) async throws -> Bool {
-        try await pool.withTransaction { connection in
+        try await pool.acting(as: principal) { connection in
             let entered = try await connection.execute(
                 """
                 UPDATE app.therapy_sessions
@@ -190,9 +199,11 @@ public struct SessionStore: Sendable {
     }
 
     /// The key of a session's recording once every transaction that is about to write it has ended.
-    public func settledRecording(of session: SessionID) async throws -> String? {
-        try await pool.query("SELECT recording FROM app.therapy_sessions WHERE id = \(session) FOR UPDATE")
-            .first?.decode("recording", as: String?.self)
+    public func settledRecording(of session: SessionID, as principal: Principal) async throws -> String? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query("SELECT recording FROM app.therapy_sessions WHERE id = \(session) FOR UPDATE")
+                .first?.decode("recording", as: String?.self)
+        }
     }
 
     /// What a repeated upload is held against.
@@ -203,23 +214,29 @@ public struct SessionStore: Sendable {
         public var sha256: [UInt8]?
     }
 
-    /// Who uploaded what into a session; nil when there is no such session.
-    public func upload(_ session: SessionID) async throws -> UploadRecord? {
-        try await pool.query(
-            "SELECT patient_id, uploaded_by, sha256 FROM app.therapy_sessions WHERE id = \(session)"
-        ).first.map {
-            UploadRecord(
-                patient: try $0.decode("patient_id", as: UserID.self),
-                uploadedBy: try $0.decode("uploaded_by", as: UserID?.self),
-                sha256: try $0.decode("sha256", as: [UInt8]?.self))
+    /// Who uploaded what into a session; nil when there is no such session that the user may see.
+    public func upload(_ session: SessionID, as principal: Principal) async throws -> UploadRecord? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                "SELECT patient_id, uploaded_by, sha256 FROM app.therapy_sessions WHERE id = \(session)"
+            ).first.map {
+                UploadRecord(
+                    patient: try $0.decode("patient_id", as: UserID.self),
+                    uploadedBy: try $0.decode("uploaded_by", as: UserID?.self),
+                    sha256: try $0.decode("sha256", as: [UInt8]?.self))
+            }
         }
     }
 
     /// Deletes a session with all that belongs to it in the database, and ends its streams.
     ///
     /// Its recording is among the ``discardedRecordings()`` from the same moment on.
-    public func delete(_ session: SessionID) async throws {
-        _ = try await pool.execute("DELETE FROM app.therapy_sessions WHERE id = \(session)")
+    ///
+    /// - Returns: False when there is no such session among those that the user manages.
+    public func delete(_ session: SessionID, as principal: Principal) async throws -> Bool {
+        try await pool.acting(as: principal) { connection in
+            try await connection.execute("DELETE FROM app.therapy_sessions WHERE id = \(session)") > 0
+        }
     }
 
     /// The keys of recordings whose sessions were deleted, and whose files are still to be removed; at most 100.
@@ -236,36 +253,36 @@ public struct SessionStore: Sendable {
 
     /// Notes how long a recording turned out to be.
     public func setDuration(_ seconds: Double, of session: SessionID) async throws {
-        _ = try await pool.execute(
-            "UPDATE app.therapy_sessions SET duration_seconds = \(seconds) WHERE id = \(session)")
+        _ = try await pool.query("SELECT app.set_duration(\(session), \(seconds))")
     }
 
-    /// The recording of a session; nil until there is one.
-    public func recording(of session: SessionID) async throws -> RecordingReference? {
-        let row = try await pool.query(
-            """
-            SELECT recording, filename, media_type FROM app.therapy_sessions
-            WHERE id = \(session) AND recording IS NOT NULL
-            """
-        ).first
-        return try row.map {
-            RecordingReference(
-                key: try $0.decode("recording", as: String.self),
-                filename: try $0.decode("filename", as: String?.self),
-                mediaType: try $0.decode("media_type", as: String?.self))
+    /// The recording of a session; nil until there is one that the user may hear.
+    public func recording(of session: SessionID, as principal: Principal) async throws -> RecordingReference? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query("SELECT * FROM app.acting_recording(\(session))").first.map {
+                RecordingReference(
+                    key: try $0.decode("recording", as: String.self),
+                    filename: try $0.decode("filename", as: String?.self),
+                    mediaType: try $0.decode("media_type", as: String?.self))
+            }
         }
     }
 
-    /// The transcript as the pipeline stored it, as JSON; nil until there is one.
-    public func transcript(of session: SessionID) async throws -> String? {
-        try await pool.query("SELECT body::text AS body FROM app.transcripts WHERE session_id = \(session)")
-            .first?.decode("body", as: String.self)
+    /// The transcript as the pipeline stored it, as JSON; nil until there is one that the user may see.
+    public func transcript(of session: SessionID, as principal: Principal) async throws -> String? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                "SELECT body::text AS body FROM app.transcripts WHERE session_id = \(session)"
+            ).first?.decode("body", as: String.self)
+        }
     }
 
-    /// The notes as the pipeline stored them, as JSON; nil until there are any.
-    public func notes(of session: SessionID) async throws -> String? {
-        try await pool.query("SELECT body::text AS body FROM app.notes WHERE session_id = \(session)")
-            .first?.decode("body", as: String.self)
+    /// The notes as the pipeline stored them, as JSON; nil until there are any that the user may read.
+    public func notes(of session: SessionID, as principal: Principal) async throws -> String? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query("SELECT body::text AS body FROM app.notes WHERE session_id = \(session)")
+                .first?.decode("body", as: String.self)
+        }
     }
 
     private static let columns = """

@@ -94,7 +94,7 @@ import Testing
                 _ = try await worker.query(
                     "SELECT FROM app.session_progress WHERE session_id = \(session) FOR NO KEY UPDATE")
                 async let deleted = database.query(
-                    "DELETE FROM app.therapy_sessions WHERE id = \(session) RETURNING id", as: "therapybridge_server")
+                    "DELETE FROM app.therapy_sessions WHERE id = \(session) RETURNING id")
                 try await database.untilSomeoneWaitsForALock()
                 var bindings = PostgresBindings()
                 bindings.append(session)

@@ -98,7 +98,7 @@ import Testing
                 group.addTask {
                     for session in doomed {
                         try await database.query(
-                            "DELETE FROM app.therapy_sessions WHERE id = \(session)", as: "therapybridge_server")
+                            "DELETE FROM app.therapy_sessions WHERE id = \(session)")
                     }
                 }
                 try await group.waitForAll()

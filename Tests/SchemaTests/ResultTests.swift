@@ -83,7 +83,7 @@ import Testing
                 _ = try await connection.query(claim.storeTranscript)
                 _ = try await connection.query(claim.storeNotes)
                 try await database.query(
-                    "DELETE FROM app.therapy_sessions WHERE id = \(session)", as: "therapybridge_server")
+                    "DELETE FROM app.therapy_sessions WHERE id = \(session)")
                 for table in ["transcripts", "notes", "session_progress", "session_events", "session_leases"] {
                     #expect(try await connection.query("SELECT FROM \(unescaped: "app.\(table)")").isEmpty, "\(table)")
                 }

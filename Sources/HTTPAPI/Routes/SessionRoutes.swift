@@ -59,7 +59,7 @@ struct SessionRoutes: Sendable {
         filter.after = try query.value("cursor", "is none that this server gave out.") { SessionStore.Cursor($0) }
         filter.limit += 1
         // One more than asked for tells whether there is a next page.
-        var items = try await sessions.list(for: context.user, filter)
+        var items = try await sessions.list(for: context.user, as: context.claims.principal, filter)
         var cursor: String?
         if items.count == filter.limit {
             items.removeLast()
@@ -71,15 +71,17 @@ struct SessionRoutes: Sendable {
     @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .see)
-        guard let session = try await sessions.session(id) else { throw Problem.noSession }
+        guard let session = try await sessions.session(id, as: context.claims.principal) else {
+            throw Problem.noSession
+        }
         return JSON.response(session)
     }
 
     @Sendable private func delete(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .manage)
-        let key = try await sessions.recording(of: id)?.key
-        try await sessions.delete(id)
+        let key = try await sessions.recording(of: id, as: context.claims.principal)?.key
+        guard try await sessions.delete(id, as: context.claims.principal) else { throw Problem.noSession }
         if let key {
             // What fails here is tried again by whoever clears up.
             do {
@@ -106,13 +108,13 @@ struct SessionRoutes: Sendable {
     @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .see)
-        return JSON.response(Items(items: try await progress.transitions(of: id)))
+        return JSON.response(Items(items: try await progress.transitions(of: id, as: context.claims.principal)))
     }
 
     @Sendable private func transcript(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .see)
-        guard let transcript = try await sessions.transcript(of: id) else {
+        guard let transcript = try await sessions.transcript(of: id, as: context.claims.principal) else {
             throw Problem(.notFound, "There is no transcript of this session yet.")
         }
         return JSON.response(raw: ByteBuffer(string: transcript))
@@ -121,7 +123,7 @@ struct SessionRoutes: Sendable {
     @Sendable private func notes(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .readNotes)
-        guard let notes = try await sessions.notes(of: id) else {
+        guard let notes = try await sessions.notes(of: id, as: context.claims.principal) else {
             throw Problem(.notFound, "There are no notes on this session yet.")
         }
         return JSON.response(raw: ByteBuffer(string: notes))
@@ -130,8 +132,7 @@ struct SessionRoutes: Sendable {
     @Sendable private func retry(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         _ = try await gate.open(id, for: context.claims, to: .manage)
-        try await progress.retry(id)
-        guard let present = try await progress.progress(of: id) else { throw Problem.noSession }
+        guard let present = try await progress.retry(id, as: context.claims.principal) else { throw Problem.noSession }
         return JSON.response(raw: ByteBuffer(bytes: json(of: present)), status: .accepted)
     }
 

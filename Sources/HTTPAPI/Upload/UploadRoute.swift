@@ -40,7 +40,7 @@ struct UploadRoute: Sendable {
         let therapist = context.user.role == .therapist ? context.user.id : nil
         let isNew = try await sessions.add(
             session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
-            mediaType: form.mediaType, uploadedBy: context.user.id)
+            mediaType: form.mediaType, as: context.claims.principal)
         // Where the client does not say how much it sends, percentages count against the most that it may.
         let expectedBytes = declaredLength ?? Int64(settings.maximumUploadBytes)
         guard isNew else {
@@ -48,7 +48,7 @@ struct UploadRoute: Sendable {
         }
         let upload = Upload(session: session, attempt: 1, expectedBytes: expectedBytes)
         try await receive(&reader, form, upload, context)
-        return try await response(for: session, status: .created)
+        return try await response(for: session, context, status: .created)
     }
 
     /// One try to bring a session's recording.
@@ -79,7 +79,7 @@ struct UploadRoute: Sendable {
         _ reader: inout UploadReader, _ form: UploadForm, _ upload: Upload, _ context: UserContext
     ) async throws {
         do {
-            try await store(&reader, form, upload)
+            try await store(&reader, form, upload, as: context.claims.principal)
         } catch {
             await fail(upload, because: error, context)
             throw error
@@ -91,7 +91,9 @@ struct UploadRoute: Sendable {
     /// Stores the file while it comes and puts the session into the queue.
     ///
     /// No file is left behind when that fails.
-    private func store(_ reader: inout UploadReader, _ form: UploadForm, _ upload: Upload) async throws {
+    private func store(
+        _ reader: inout UploadReader, _ form: UploadForm, _ upload: Upload, as principal: Principal
+    ) async throws {
         try await progress.report(
             ProgressReport(
                 sessionID: upload.session, status: .uploading, progress: 0, message: "Uploading the recording",
@@ -108,13 +110,14 @@ struct UploadRoute: Sendable {
             throw error
         }
         await meter.end()
-        try await enter(recording, upload)
+        try await enter(recording, upload, as: principal)
     }
 
     /// Enters a stored recording into the database, or removes it again.
-    private func enter(_ recording: StoredRecording, _ upload: Upload) async throws {
+    private func enter(_ recording: StoredRecording, _ upload: Upload, as principal: Principal) async throws {
         do {
-            let isEntered = try await sessions.enter(recording, of: upload.session, attempt: upload.attempt)
+            let isEntered = try await sessions.enter(
+                recording, of: upload.session, attempt: upload.attempt, as: principal)
             if isEntered { return }
             try await recordings.remove(key: recording.key)
             throw Problem(.conflict, "Another upload has taken the place of this one.")
@@ -124,7 +127,9 @@ struct UploadRoute: Sendable {
             // too many is better than a recording lost. In a task of its own, since this one may be cancelled.
             let (sessions, recordings) = (sessions, recordings)
             let isEntered = try await Task {
-                if try await sessions.settledRecording(of: upload.session) == recording.key { return true }
+                if try await sessions.settledRecording(of: upload.session, as: principal) == recording.key {
+                    return true
+                }
                 try await recordings.remove(key: recording.key)
                 return false
             }.value
@@ -207,22 +212,24 @@ struct UploadRoute: Sendable {
         expectedBytes: Int64
     ) async throws -> Response {
         let taken = Problem(.conflict, "session_id: is taken by another session.").closing()
-        guard let first = try await sessions.upload(session), first.uploadedBy == context.user.id,
+        guard let first = try await sessions.upload(session, as: context.claims.principal),
+            first.uploadedBy == context.user.id,
             first.patient == form.patient
         else { throw taken }
         let sha256: [UInt8]
-        switch try await outcome(of: session) {
+        switch try await outcome(of: session, as: context.claims.principal) {
         case .stored(let digest):
             sha256 = digest
         case .failed:
             // The first one left no recording: this one takes its place.
             guard
                 let attempt = try await sessions.beginAgain(
-                    session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType)
+                    session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType,
+                    as: context.claims.principal)
             else { fallthrough }
             let upload = Upload(session: session, attempt: attempt, expectedBytes: expectedBytes)
             try await receive(&reader, form, upload, context)
-            return try await response(for: session, status: .created)
+            return try await response(for: session, context, status: .created)
         case .underWay:
             throw Problem(.conflict, "session_id: its first upload is still under way.").closing()
         }
@@ -237,7 +244,7 @@ struct UploadRoute: Sendable {
         guard sha256 == Array(hasher.finalize()) else {
             throw Problem(.conflict, "session_id: has another recording already.")
         }
-        return try await response(for: session, status: .ok)
+        return try await response(for: session, context, status: .ok)
     }
 
     /// What has become of the upload into a session.
@@ -249,13 +256,15 @@ struct UploadRoute: Sendable {
 
     /// What has become of the upload into a session; waits a little for one that is at its end, or whose connection has
     /// just broken.
-    private func outcome(of session: SessionID) async throws -> FirstUpload {
-        guard try await progress.progress(of: session) != nil else { throw Problem.noSession }
+    private func outcome(of session: SessionID, as principal: Principal) async throws -> FirstUpload {
+        guard try await progress.progress(of: session, as: principal) != nil else { throw Problem.noSession }
         let states = await hub.states(of: session)
         return try await withThrowingTaskGroup(of: FirstUpload?.self) { group in
             group.addTask {
                 for await state in states where state.status != .uploading {
-                    if let sha256 = try await sessions.upload(session)?.sha256 { return .stored(sha256: sha256) }
+                    if let sha256 = try await sessions.upload(session, as: principal)?.sha256 {
+                        return .stored(sha256: sha256)
+                    }
                     if state.status == .failed { return .failed }
                 }
                 return nil
@@ -269,8 +278,12 @@ struct UploadRoute: Sendable {
         }
     }
 
-    private func response(for id: SessionID, status: HTTPResponse.Status) async throws -> Response {
-        guard let session = try await sessions.session(id) else { throw Problem.noSession }
+    private func response(
+        for id: SessionID, _ context: UserContext, status: HTTPResponse.Status
+    ) async throws -> Response {
+        guard let session = try await sessions.session(id, as: context.claims.principal) else {
+            throw Problem.noSession
+        }
         return JSON.response(session, status: status, headers: [.location: "/api/sessions/\(id)"])
     }
 }
