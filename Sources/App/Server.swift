@@ -24,6 +24,8 @@ public struct Server: Sendable {
     private let metrics: PrometheusRegistry
     private let handlesSignals: Bool
     private let onListening: @Sendable (Int) async -> Void
+    /// Called with the routes of the HTTP server before it is started.
+    package var onRoutes: @Sendable ([String]) -> Void = { _ in }
 
     /// - Parameters:
     ///   - runsWorker: Also works on the queue.
@@ -76,10 +78,11 @@ public struct Server: Sendable {
             reports: reports, recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(secret: settings.jwtSecret), streams: streams, metrics: metrics,
             missing: { await Self.missing(pool) })
-        services.append(
-            try HTTPServer(
-                host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
-                logger: logger, onListening: onListening))
+        let http = try HTTPServer(
+            host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
+            logger: logger, onListening: onListening)
+        onRoutes(http.routes)
+        services.append(http)
         // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
         services.append(streams)
         try await runUntilSignal(services)

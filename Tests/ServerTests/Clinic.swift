@@ -40,12 +40,13 @@ struct Clinic: Sendable {
 
     var database: TestDatabase { server.database }
 
-    init(_ server: TestServer) async throws {
+    /// - Parameter domain: Where their addresses are, so that a server may have two clinics.
+    init(_ server: TestServer, domain: String = "clinic.example") async throws {
         self.server = server
         var ids: [Who: UserID] = [:]
         var tokens: [Who: String] = [:]
         for who in Who.allCases {
-            let id = try await server.database.addUser(who.role, email: "\(who.rawValue)@clinic.example")
+            let id = try await server.database.addUser(who.role, email: "\(who.rawValue)@\(domain)")
             ids[who] = id
             tokens[who] = try await server.token(id)
         }

@@ -10,13 +10,17 @@ public struct TestServer: Sendable {
     public let port: Int
     /// Where recordings are stored.
     public let uploads: URL
+    /// Every route that the server has registered, as in `GET /api/sessions/{id}`.
+    public var routes: [String] = []
 
     static let jwtSecret = "a secret of tests, and of tests alone"
 
     public var baseURL: String { "http://127.0.0.1:\(port)" }
 
     /// The same server at another of its ports.
-    public func at(port: Int) -> TestServer { TestServer(database: database, port: port, uploads: uploads) }
+    public func at(port: Int) -> TestServer {
+        TestServer(database: database, port: port, uploads: uploads, routes: routes)
+    }
 
     /// An access token, under a sign-in of its own.
     public func token(
@@ -69,18 +73,25 @@ public func withServer<Result: Sendable>(
                 "DATABASE_POOL_SIZE": "4",
             ].merging(environment) { _, new in new }))
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
-    let server = Server(
+    let (routes, routesContinuation) = AsyncStream.makeStream(of: [String].self)
+    var server = Server(
         settings: settings, runsWorker: runsWorker, logger: quietLogger, metrics: MetricsOutput.registry(),
         handlesSignals: false, onListening: { continuation.yield($0) })
+    server.onRoutes = { routesContinuation.yield($0) }
     return try await withThrowingTaskGroup(of: Result?.self) { group in
-        group.addTask {
-            defer { continuation.finish() }
+        group.addTask { [server] in
+            defer {
+                continuation.finish()
+                routesContinuation.finish()
+            }
             try await server.run()
             return nil
         }
         group.addTask {
-            guard let port = await ports.first(where: { _ in true }) else { return nil }
-            return try await body(TestServer(database: database, port: port, uploads: uploads))
+            guard let routes = await routes.first(where: { _ in true }),
+                let port = await ports.first(where: { _ in true })
+            else { return nil }
+            return try await body(TestServer(database: database, port: port, uploads: uploads, routes: routes))
         }
         defer { group.cancelAll() }
         while let finished = try await group.next() {

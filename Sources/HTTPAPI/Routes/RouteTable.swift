@@ -10,6 +10,9 @@ struct RouteTable {
     struct Route: Sendable {
         let method: HTTPRequest.Method
         let path: RouterPath
+
+        /// The route as the documentation writes it: `GET /api/sessions/{id}`.
+        var description: String { "\(method.rawValue) \(path.description.replacing(/:(\w+)/) { "{\($0.output.1)}" })" }
     }
 
     private(set) var routes: [Route] = []

@@ -47,6 +47,9 @@ public struct HTTPDependencies: Sendable {
 
 /// The HTTP server: router, middleware and listening socket.
 public struct HTTPServer: Service {
+    /// Every route that is registered, as the documentation writes it: `GET /api/sessions/{id}`.
+    package let routes: [String]
+
     private let application: Application<RouterResponder<AppContext>>
 
     /// - Parameters:
@@ -57,7 +60,8 @@ public struct HTTPServer: Service {
         host: String, port: Int, settings: HTTPSettings, dependencies: HTTPDependencies, logger: Logger,
         onListening: @escaping @Sendable (Int) async -> Void
     ) throws {
-        let router = try Self.router(settings: settings, dependencies: dependencies)
+        let router: Router<AppContext>
+        (router, routes) = try Self.router(settings: settings, dependencies: dependencies)
         application = Application(
             router: router,
             server: .http1(
@@ -82,7 +86,9 @@ public struct HTTPServer: Service {
         }
     }
 
-    private static func router(settings: HTTPSettings, dependencies: HTTPDependencies) throws -> Router<AppContext> {
+    private static func router(
+        settings: HTTPSettings, dependencies: HTTPDependencies
+    ) throws -> (Router<AppContext>, routes: [String]) {
         let router = Router(context: AppContext.self)
         router.addMiddleware {
             RequestMetrics(metrics: dependencies.metrics)
@@ -114,6 +120,6 @@ public struct HTTPServer: Service {
         MetricsRoute(registry: dependencies.metrics).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         table.finish()
-        return router
+        return (router, table.routes.map(\.description))
     }
 }

@@ -1,0 +1,33 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import TestSupport
+import Testing
+
+@Suite("Access", .timeLimit(.minutes(10)))
+struct AccessMatrixTests {
+    @Test("is decided for each route that is registered, and for no other")
+    func completeness() async throws {
+        try await withServer { server in
+            let rows = AccessRow.all.map(\.name)
+            #expect(Set(rows).subtracting(server.routes) == [], "rows without a route")
+            #expect(Set(server.routes).subtracting(rows) == [], "routes that nobody has decided about")
+            #expect(rows.count == Set(rows).count)
+        }
+    }
+
+    @Test("is given to whom it is due, on every route, and to nobody else")
+    func matrix() async throws {
+        try await withServer { server in
+            let outcomes = try await AccessPass(server).run()
+            let wrong = outcomes.filter { $0.response.status != $0.expected }
+                .map { "\($0.circumstances): \($0.response.status), not \($0.expected)" }
+            #expect(wrong == [])
+            // Every role with every kind of credential on every route: less, and the table lost something.
+            #expect(outcomes.count > 2000)
+            for outcome in outcomes where outcome.response.status >= 400 && outcome.row.method != .HEAD {
+                expectProblem(outcome.response, outcome.expected, nil, Comment(rawValue: outcome.circumstances))
+            }
+        }
+    }
+}
