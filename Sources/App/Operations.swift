@@ -63,7 +63,7 @@ public struct Operations: Sendable {
     /// - Returns: The new account's id.
     public func addUser(email: String, name: String, role: Role, password: String?) async throws -> UserID {
         let address = try address(email)
-        guard !name.isEmpty, name.count <= 200 else { throw CommandFailure("a name has 1 to 200 characters") }
+        guard let name = FullName(name)?.description else { throw CommandFailure("a name has 1 to 200 characters") }
         let hash: String? = if let password { try await hashed(password) } else { nil }
         return try await withUsers { users in
             guard let id = try await users.add(email: address, fullName: name, role: role, passwordHash: hash) else {

@@ -44,10 +44,28 @@ public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
     public init?(_ text: String) {
         let address = text.trimming(while: { $0.isWhitespace }).lowercased()
         let parts = address.split(separator: "@", omittingEmptySubsequences: false)
-        guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, address.count <= 254,
+        guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, address.unicodeScalars.count <= 254,
             !address.contains(where: { $0.isWhitespace || $0.unicodeScalars.contains { $0.value < 0x20 } })
         else { return nil }
         description = address
+    }
+}
+
+/// A person's name, or a pipeline's: trimmed, 1 to 200 Unicode scalars, which are what the database counts, and no control
+/// character among them.
+public struct FullName: Hashable, Sendable, CustomStringConvertible {
+    /// The longest name, in Unicode scalars.
+    public static let maximumLength = 200
+
+    public let description: String
+
+    /// Trims a name; nil when nothing is left, when it is too long, or when it has a control character.
+    public init?(_ text: String) {
+        let name = text.trimming(while: { $0.isWhitespace })
+        guard (1...Self.maximumLength).contains(name.unicodeScalars.count),
+            !name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+        else { return nil }
+        description = name
     }
 }
 

@@ -11,7 +11,7 @@ public struct Account: Sendable {
 
 /// The users and their assignments: `app.users`, `app.therapist_patients`.
 public struct UserStore: Sendable {
-    private let pool: PostgresPool
+    let pool: PostgresPool
 
     public init(pool: PostgresPool) { self.pool = pool }
 

@@ -128,6 +128,12 @@ extension AccessRow {
         account(.POST, "/api/progress", [.pipeline, .admin], on: .newSession, body: .reports),
 
         account(.GET, "/api/patients", therapists.union([.admin])),
+        account(.PUT, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .untied),
+        account(.DELETE, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .untied),
+        account(.GET, "/api/users", [.admin]),
+        account(.POST, "/api/users", [.admin], 201, body: .account),
+        account(.GET, "/api/users/{id}", [.admin], on: .newUser),
+        account(.PATCH, "/api/users/{id}", [.admin], on: .newUser, body: .json(#"{"full_name":"Another Name"}"#)),
         account(.GET, "/metrics", [.admin]),
 
         open(.GET, "/health"),

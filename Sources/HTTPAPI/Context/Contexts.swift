@@ -61,7 +61,24 @@ struct UserContext: ChildRequestContext {
     }
 }
 
+extension UserContext {
+    /// Lets administrators alone go on.
+    ///
+    /// - Throws: 403 for everybody else.
+    func requireAdministrator() throws(Problem) {
+        guard user.role == .admin else { throw Problem(.forbidden, "Only an administrator may do this.") }
+    }
+}
+
 extension RequestContext {
+    /// The user that a parameter of the path names.
+    ///
+    /// - Throws: 422 when it is not a UUID.
+    func userID(_ name: String = "id") throws(Problem) -> UserID {
+        guard let id = parameters.get(name).flatMap({ UserID($0) }) else { throw .invalid(name, "is not a UUID.") }
+        return id
+    }
+
     /// The session that the path names.
     ///
     /// - Throws: 422 when it is not a UUID.

@@ -28,7 +28,8 @@ struct SessionRoutes: Sendable {
         table.user(.get, "/api/patients", patients)
     }
 
-    private struct Page<Item: Encodable>: Encodable {
+    /// One page of a list, and where the next begins.
+    struct Page<Item: Encodable>: Encodable {
         var items: [Item]
         var nextCursor: String?
 

@@ -113,6 +113,8 @@ public struct HTTPServer: Service {
             gate: gate, sessions: dependencies.sessions, progress: dependencies.progress, users: dependencies.users,
             recordings: dependencies.recordings
         ).add(to: &table)
+        UserRoutes(users: dependencies.users, passwords: dependencies.passwords).add(to: &table)
+        AssignmentRoutes(users: dependencies.users).add(to: &table)
         RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
         ReportRoutes(batcher: dependencies.reports).add(to: &table)
         StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)

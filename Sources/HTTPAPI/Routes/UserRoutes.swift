@@ -1,0 +1,114 @@
+import Credentials
+import Domain
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Store
+
+/// The accounts, for administrators: `/api/users`.
+struct UserRoutes: Sendable {
+    /// The longest text that is searched for, in characters.
+    private static let searchLimit = 200
+
+    let users: UserStore
+    let passwords: Passwords
+
+    func add(to table: inout RouteTable) {
+        table.user(.get, "/api/users", list)
+        table.user(.post, "/api/users", add)
+        table.user(.get, "/api/users/:id", user)
+        table.user(.patch, "/api/users/:id", change)
+    }
+
+    @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
+        try context.requireAdministrator()
+        let query = request.uri.queryParameters
+        let limit = try query.value("limit", "has to be a number from 1 to 200.") {
+            Int($0).flatMap { (1...200).contains($0) ? $0 : nil }
+        }
+        // One more than asked for tells whether there is a next page.
+        var filter = UserStore.Filter(limit: (limit ?? 50) + 1)
+        filter.role = try query.value("role", "is none of the roles.") { Role(rawValue: $0) }
+        filter.isActive = try query.value("is_active", "has to be true or false.") { Bool($0) }
+        filter.text = try query.value("q", "has to be a text of at most \(Self.searchLimit) characters.") {
+            $0.count <= Self.searchLimit && !$0.utf8.contains(0) ? $0 : nil
+        }
+        let unknownCursor = "is none that this server gave out."
+        filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
+        guard var items = try await users.list(filter) else { throw Problem.invalid("cursor", unknownCursor) }
+        var cursor: String?
+        if items.count == filter.limit {
+            items.removeLast()
+            cursor = items.last?.user.id.description
+        }
+        return JSON.response(SessionRoutes.Page(items: items, nextCursor: cursor))
+    }
+
+    @Sendable private func user(_ request: Request, _ context: UserContext) async throws -> Response {
+        try context.requireAdministrator()
+        guard let record = try await users.record(of: try context.userID()) else { throw Problem.noUser }
+        return JSON.response(record)
+    }
+
+    @Sendable private func add(_ request: Request, _ context: UserContext) async throws -> Response {
+        try context.requireAdministrator()
+        let body = try await JSON.decode(NewUserBody.self, from: request)
+        let hash: String? = if let password = body.password { try await passwords.hash(password) } else { nil }
+        guard
+            let id = try await users.add(
+                email: body.email, fullName: body.fullName.description, role: body.role, passwordHash: hash)
+        else { throw Problem(.conflict, "There is an account with this address already.") }
+        guard let record = try await users.record(of: id) else { throw Problem.noUser }
+        return JSON.response(record, status: .created, headers: [.location: "/api/users/\(id)"])
+    }
+
+    @Sendable private func change(_ request: Request, _ context: UserContext) async throws -> Response {
+        try context.requireAdministrator()
+        let id = try context.userID()
+        let change = try await JSON.decode(UserChangeBody.self, from: request).change
+        switch try await users.change(id, change, by: context.user.id) {
+        case .changed(let record): return JSON.response(record)
+        case .noUser: throw Problem.noUser
+        case .notPermitted: throw Problem(.forbidden, "Only an administrator may do this.")
+        case .ownAccount:
+            throw Problem(.conflict, "Another administrator has to do this: it would lock you out.")
+        }
+    }
+}
+
+/// Which therapist works with which patient, for administrators: `/api/therapists/{therapist_id}/patients/{patient_id}`.
+struct AssignmentRoutes: Sendable {
+    let users: UserStore
+
+    func add(to table: inout RouteTable) {
+        table.user(.put, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
+            let (therapist, patient) = try await pair(context)
+            try await users.assign(therapist: therapist, patient: patient)
+            return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+        }
+        table.user(.delete, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
+            let (therapist, patient) = try await pair(context)
+            // That there was no tie is what was asked for.
+            _ = try await users.unassign(therapist: therapist, patient: patient)
+            return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+        }
+    }
+
+    /// The two that the path names.
+    ///
+    /// - Throws: 404 when there is no such user, 422 when one is not what the path says.
+    private func pair(_ context: UserContext) async throws -> (therapist: UserID, patient: UserID) {
+        try context.requireAdministrator()
+        let (therapist, patient) = (try context.userID("therapist_id"), try context.userID("patient_id"))
+        let roles = try await users.roles(of: [therapist, patient])
+        guard let first = roles[therapist], let second = roles[patient] else { throw Problem.noUser }
+        guard first == .therapist else { throw Problem.invalid("therapist_id", "is not a therapist.") }
+        guard second == .patient else { throw Problem.invalid("patient_id", "is not a patient.") }
+        return (therapist, patient)
+    }
+}
+
+extension Problem {
+    /// There is no such account.
+    static let noUser = Problem(.notFound, "There is no such user.")
+}
