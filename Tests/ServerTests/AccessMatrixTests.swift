@@ -10,8 +10,8 @@ struct AccessMatrixTests {
     func completeness() async throws {
         try await withServer { server in
             let rows = AccessRow.all.map(\.name)
-            #expect(Set(rows).subtracting(server.routes) == [], "rows without a route")
-            #expect(Set(server.routes).subtracting(rows) == [], "routes that nobody has decided about")
+            #expect(Set(rows).subtracting(server.documentedRoutes) == [], "rows without a route")
+            #expect(server.documentedRoutes.subtracting(rows) == [], "routes that nobody has decided about")
             #expect(rows.count == Set(rows).count)
         }
     }
@@ -23,11 +23,17 @@ struct AccessMatrixTests {
             let wrong = outcomes.filter { $0.response.status != $0.expected }
                 .map { "\($0.circumstances): \($0.response.status), not \($0.expected)" }
             #expect(wrong == [])
-            // Every role with every kind of credential on every route: less, and the table lost something.
             #expect(outcomes.count > 2000)
             for outcome in outcomes where outcome.response.status >= 400 && outcome.row.method != .HEAD {
                 expectProblem(outcome.response, outcome.expected, nil, Comment(rawValue: outcome.circumstances))
             }
         }
+    }
+}
+
+extension TestServer {
+    /// The routes, with the files of the page as the one that they are to a reader.
+    var documentedRoutes: Set<String> {
+        Set(routes.map { $0.hasPrefix("GET /assets/") ? "GET /assets/{name}" : $0 })
     }
 }
