@@ -140,6 +140,8 @@ extension AccessRow {
         open(.GET, "/health/live"),
         open(.GET, "/health/ready"),
         open(.GET, "/"),
+        open(.GET, "/openapi.json"),
+        open(.GET, "/docs"),
         open(.GET, "/assets/{name}"),
         open(.GET, "/favicon.ico"),
     ]

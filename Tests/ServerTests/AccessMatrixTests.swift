@@ -23,6 +23,14 @@ struct AccessMatrixTests {
             let wrong = outcomes.filter { $0.response.status != $0.expected }
                 .map { "\($0.circumstances): \($0.response.status), not \($0.expected)" }
             #expect(wrong == [])
+            let description = try await APIDescription(server)
+            let undescribed = outcomes.compactMap { outcome in
+                let operation =
+                    "\(outcome.row.method == .HEAD ? "GET" : outcome.row.name.prefix { $0 != " " }) \(outcome.row.path)"
+                return description.fault(of: outcome.response, to: operation).map { "\(outcome.circumstances): \($0)" }
+            }
+            #expect(undescribed == [])
+            // Every role with every kind of credential on every route: less, and the table lost something.
             #expect(outcomes.count > 2000)
             for outcome in outcomes where outcome.response.status >= 400 && outcome.row.method != .HEAD {
                 expectProblem(outcome.response, outcome.expected, nil, Comment(rawValue: outcome.circumstances))

@@ -121,6 +121,7 @@ public struct HTTPServer: Service {
         HealthRoutes(missing: dependencies.missing).add(to: &table)
         MetricsRoute(registry: dependencies.metrics).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
+        try DescriptionRoutes().add(to: &table)
         table.finish()
         return (router, table.routes.map(\.description))
     }

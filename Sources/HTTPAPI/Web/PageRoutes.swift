@@ -1,26 +1,11 @@
-import Crypto
 import Domain
 import Foundation
 import HTTPTypes
 import Hummingbird
 import Mustache
-import NIOCore
 
 /// The page at `/` and what it is made of, out of the binary.
 struct PageRoutes: Sendable {
-    /// A file as it is sent.
-    private struct Asset: Sendable {
-        let body: ByteBuffer
-        let contentType: String
-        let etag: String
-
-        init(_ data: Data, contentType: String) {
-            body = ByteBuffer(bytes: data)
-            self.contentType = contentType
-            etag = "\"" + SHA256.hash(data: data).prefix(12).map { String(format: "%02x", $0) }.joined() + "\""
-        }
-    }
-
     private struct PageContext {
         let product_name = "TherapyBridge"
         let max_upload_bytes: Int
@@ -52,22 +37,14 @@ struct PageRoutes: Sendable {
 
     func add(to table: inout RouteTable) {
         let page = page
-        table.open(.get, "/", produces: "text/html") { request, _ in Self.response(page, to: request) }
+        table.open(.get, "/", produces: "text/html") { request, _ in page.response(to: request) }
         // A route for each: what there is not gets 404 for every method, as everywhere.
         for (name, asset) in assets {
-            table.open(.get, "/assets/\(name)", produces: "*/*") { request, _ in Self.response(asset, to: request) }
+            table.open(.get, "/assets/\(name)", produces: "*/*") { request, _ in asset.response(to: request) }
         }
         if let icon = assets["favicon.svg"] {
-            table.open(.get, "/favicon.ico", produces: "*/*") { request, _ in Self.response(icon, to: request) }
+            table.open(.get, "/favicon.ico", produces: "*/*") { request, _ in icon.response(to: request) }
         }
-    }
-
-    private static func response(_ asset: Asset, to request: Request) -> Response {
-        let headers: HTTPFields = [.eTag: asset.etag, .cacheControl: "no-cache", .contentType: asset.contentType]
-        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(asset.etag) {
-            return Response(status: .notModified, headers: headers)
-        }
-        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: asset.body))
     }
 }
 

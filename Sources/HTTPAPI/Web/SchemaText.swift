@@ -1,0 +1,50 @@
+import Foundation
+
+/// Schemas and descriptions as markup.
+enum SchemaText {
+    static func anchor(_ schema: String) -> String { "schema-\(schema)" }
+
+    /// Text with its `code`, for HTML.
+    static func html(_ text: String) -> String {
+        let escaped = text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+            .replacing("\"", with: "&quot;")
+        return escaped.replacing(/`([^`]*)`/) { "<code>\($0.output.1)</code>" }
+    }
+
+    /// What a value is, in words.
+    static func type(of schema: JSONTree?) -> String {
+        guard let schema else { return "" }
+        if let reference = schema["$ref"]?.text?.split(separator: "/").last {
+            return "<a href=\"#\(anchor(html(String(reference))))\">\(html(String(reference)))</a>"
+        }
+        if let values = schema["enum"]?.elements.compactMap(\.text) {
+            return "one of " + values.map { "<code>\(html($0))</code>" }.joined(separator: ", ")
+        }
+        if let constant = schema["const"]?.text { return "<code>\(html(constant))</code>" }
+        if let parts = schema["allOf"]?.elements { return parts.map(type).joined(separator: " and ") }
+        if let parts = schema["anyOf"]?.elements { return parts.map(type).joined(separator: " or ") }
+        let types = schema["type"].map { $0.elements.isEmpty ? [$0] : $0.elements }?.compactMap(\.text) ?? []
+        let names = types.map { name in
+            switch name {
+            case "array": "list of " + type(of: schema["items"])
+            case "string": html(schema["format"]?.text ?? "string")
+            default: html(name)
+            }
+        }
+        return names.joined(separator: " or ") + bounds(of: schema)
+    }
+
+    private static func bounds(of schema: JSONTree) -> String {
+        let bounds = [
+            ("minimum", "maximum", ""), ("minLength", "maxLength", " characters"), ("minItems", "maxItems", ""),
+        ]
+        return bounds.compactMap { low, high, unit in
+            switch (schema[low]?.text, schema[high]?.text) {
+            case (let low?, let high?): ", \(low) to \(high)\(unit)"
+            case (let low?, nil): ", at least \(low)\(unit)"
+            case (nil, let high?): ", at most \(high)\(unit)"
+            case (nil, nil): nil
+            }
+        }.joined()
+    }
+}

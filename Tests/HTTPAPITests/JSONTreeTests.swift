@@ -1,0 +1,40 @@
+import Foundation
+import Testing
+
+@testable import HTTPAPI
+
+@Suite("JSON as it was written")
+struct JSONTreeTests {
+    @Test("keeps the order of members and the digits of numbers")
+    func order() throws {
+        let tree = try JSONTree(Data(#" { "z" : 1.50 , "a":[true, null,{}, [ ] ,"x"],"m":{"y":-2e3,"b":"q"} }"#.utf8))
+        #expect(tree.members.map(\.name) == ["z", "a", "m"])
+        #expect(tree["z"] == .literal("1.50"))
+        #expect(
+            tree["a"]
+                == .array([.literal("true"), .literal("null"), .object([]), .array([]), .string("x")]))
+        #expect(tree["m"]?.members.map(\.name) == ["y", "b"])
+        #expect(tree["m"]?["y"]?.text == "-2e3")
+        #expect(tree["nothing"] == nil)
+    }
+
+    @Test("reads text with whatever it may hold")
+    func strings() throws {
+        let tree = try JSONTree(Data(#"["\"}\\", "a,b:c]", "\u00e4\n", "", "😀"]"#.utf8))
+        #expect(tree.elements.compactMap(\.text) == ["\"}\\", "a,b:c]", "ä\n", "", "😀"])
+    }
+
+    @Test("is written so that it reads the same", arguments: ["{}", "[1, 2]", #"{"b": {"a": "x\"y"}, "a": [null]}"#])
+    func pretty(json: String) throws {
+        let tree = try JSONTree(Data(json.utf8))
+        #expect(tree.pretty() == json)
+        let long = JSONTree.array(Array(repeating: tree, count: 40))
+        #expect(try JSONTree(Data(long.pretty().utf8)) == long)
+        #expect(long.pretty().contains("\n  "))
+    }
+
+    @Test("is refused when it is none", arguments: ["", "{", "[1", "{'a': 1}", "\"x"])
+    func malformed(json: String) {
+        #expect(throws: (any Error).self) { try JSONTree(Data(json.utf8)) }
+    }
+}
