@@ -16,11 +16,17 @@ PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
 PEER_PYTHON := .data/bench-venv
 PEER_REQUIREMENTS := Sources/bench/Peers/requirements.txt
 
+# What reads the description of the API and sends what it makes of it.
+FUZZ_PACKAGES := $(RUN_PACKAGES) python3-venv
+FUZZ_PYTHON := .data/fuzz-venv
+FUZZ_REQUIREMENTS := Tests/Fuzz/requirements.txt
+
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate bench packages-build packages-run packages-test packages-peers
+.PHONY: help run test lint format migrate bench fuzz packages-build packages-run packages-test packages-peers \
+    packages-fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +51,10 @@ migrate: packages-build ## Apply the migrations to the database of DATABASE_MIGR
 bench: packages-run packages-peers ## Measure the server beside others, into docs/benchmarks.md; BENCH="--quick" to try
 	for product in therapybridge sseload bench; do swift build -c release --product $$product; done
 	exec .build/release/bench --python-environment $(PEER_PYTHON) $(or $(BENCH),--write docs/benchmarks.md)
+
+fuzz: packages-fuzz ## Hold a running server against its /openapi.json; FUZZ="--max-examples 500" for longer
+	swift build --product therapybridge
+	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 
 # The packages of servers would start them, and PostgreSQL's a cluster of its own: nobody here needs those. Exit status
 # 101 of policy-rc.d forbids the package's scripts to start a service.
@@ -71,6 +81,14 @@ packages-run:
 	$(call install,$(RUN_PACKAGES))
 packages-test:
 	$(call install,$(TEST_PACKAGES))
+
+packages-fuzz:
+	$(call install,$(FUZZ_PACKAGES))
+	@cmp -s $(FUZZ_REQUIREMENTS) $(FUZZ_PYTHON)/requirements.txt || { \
+	    /usr/bin/python3 -m venv --clear $(FUZZ_PYTHON); \
+	    $(FUZZ_PYTHON)/bin/pip install --quiet --requirement $(FUZZ_REQUIREMENTS); \
+	    cp $(FUZZ_REQUIREMENTS) $(FUZZ_PYTHON)/requirements.txt; \
+	}
 
 # Without one of them there is still a benchmark. Nobody here needs nginx at the next boot either.
 packages-peers:
