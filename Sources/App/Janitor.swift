@@ -5,6 +5,8 @@ import Store
 
 /// Clears up what a server left that died: sessions that would say `uploading` for ever, halves of files, and the files of
 /// deleted sessions.
+///
+/// And what is of no more use: tickets that nobody used, and whose the deleted sessions were.
 struct Janitor: Service {
     /// How often it looks.
     private static let interval = Duration.seconds(600)
@@ -15,6 +17,7 @@ struct Janitor: Service {
 
     let progress: ProgressStore
     let sessions: SessionStore
+    let tickets: TicketStore
     let recordings: RecordingStore
     let logger: Logger
 
@@ -47,6 +50,7 @@ struct Janitor: Service {
             let discarded = try await sessions.discardedRecordings()
             for key in discarded { try await discard(key) }
             _ = try await progress.forgetDeletions(olderThan: Self.memory)
+            _ = try await tickets.removeExpired()
             guard uploads + partial + discarded.count > 0 else { return }
             logger.notice(
                 "cleared up",

@@ -54,6 +54,7 @@ public struct Server: Sendable {
         let recordings = try await recordingStore()
         let progress = ProgressStore(pool: pool)
         let sessions = SessionStore(pool: pool)
+        let tickets = TicketStore(pool: pool)
         let streams = try StreamEngine(
             reader: progress, settings: settings.http, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -66,7 +67,8 @@ public struct Server: Sendable {
             listener,
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
-            Janitor(progress: progress, sessions: sessions, recordings: recordings, logger: logger),
+            Janitor(
+                progress: progress, sessions: sessions, tickets: tickets, recordings: recordings, logger: logger),
         ]
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))
@@ -74,8 +76,8 @@ public struct Server: Sendable {
         let reports = ReportBatcher(progress: progress, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
-            users: UserStore(pool: pool), signIns: SignInStore(pool: pool), sessions: sessions, progress: progress,
-            reports: reports, recordings: recordings, passwords: Passwords(),
+            users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, sessions: sessions,
+            progress: progress, reports: reports, recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(secret: settings.jwtSecret), streams: streams, metrics: metrics,
             missing: { await Self.missing(pool) })
         let http = try HTTPServer(

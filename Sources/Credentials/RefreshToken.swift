@@ -1,6 +1,3 @@
-import Crypto
-import Foundation
-
 /// A refresh token: 256 random bits that are known to the client alone.
 ///
 /// The database holds their hash.
@@ -11,14 +8,8 @@ public struct RefreshToken: Sendable {
     public var hash: [UInt8] { Self.hash(of: text) }
 
     /// Makes a new token.
-    public init() {
-        let bytes = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
-        text = bytes.base64EncodedString()
-            .replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
-    }
+    public init() { text = RandomSecret.text() }
 
     /// The hash under which a token that a client presents would be stored.
-    public static func hash(of text: String) -> [UInt8] {
-        Array(SHA256.hash(data: Data(text.utf8)))
-    }
+    public static func hash(of text: String) -> [UInt8] { RandomSecret.hash(of: text) }
 }

@@ -88,6 +88,7 @@ import Testing
             "UPDATE app.therapy_sessions SET patient_id = patient_id", "UPDATE app.therapy_sessions SET id = id",
             "UPDATE app.users SET id = id", "DELETE FROM app.users",
             "UPDATE app.auth_sessions SET user_id = user_id",
+            "UPDATE app.stream_tickets SET session_id = NULL", "UPDATE app.stream_tickets SET expires_at = expires_at",
             "UPDATE app.therapist_patients SET patient_id = patient_id",
             "SET ROLE therapybridge_owner", "SET session_replication_role = replica",
         ])

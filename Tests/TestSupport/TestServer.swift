@@ -2,6 +2,7 @@ import App
 import Credentials
 public import Domain
 public import Foundation
+public import Logging
 import Postgres
 
 /// A server of one test's own, on a free port, in this process.
@@ -49,19 +50,20 @@ public struct TestServer: Sendable {
 /// - Parameters:
 ///   - environment: Settings beside those that the test needs anyway.
 ///   - runsWorker: Also works on the queue.
+///   - logger: Where it logs to.
 public func withServer<Result: Sendable>(
-    _ environment: [String: String] = [:], runsWorker: Bool = false,
+    _ environment: [String: String] = [:], runsWorker: Bool = false, logger: Logger = quietLogger,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     try await withDatabase { database in
-        try await withServer(over: database, environment, runsWorker: runsWorker, body)
+        try await withServer(over: database, environment, runsWorker: runsWorker, logger: logger, body)
     }
 }
 
 /// Lends a running server over a database that is there already.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
-    _ body: @escaping @Sendable (TestServer) async throws -> Result
+    logger: Logger = quietLogger, _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
     defer { try? FileManager.default.removeItem(at: uploads) }
@@ -75,7 +77,7 @@ public func withServer<Result: Sendable>(
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let (routes, routesContinuation) = AsyncStream.makeStream(of: [String].self)
     var server = Server(
-        settings: settings, runsWorker: runsWorker, logger: quietLogger, metrics: MetricsOutput.registry(),
+        settings: settings, runsWorker: runsWorker, logger: logger, metrics: MetricsOutput.registry(),
         handlesSignals: false, onListening: { continuation.yield($0) })
     server.onRoutes = { routesContinuation.yield($0) }
     return try await withThrowingTaskGroup(of: Result?.self) { group in

@@ -22,6 +22,7 @@ struct Problem: Error, Sendable {
         case unsupportedMedia = "unsupported-media"
         case noSuchRange = "range-not-satisfiable"
         case invalid = "invalid-value"
+        case tooManyRequests = "too-many-requests"
         case internalError = "internal-error"
         case storageFull = "storage-full"
         case unavailable
@@ -39,6 +40,7 @@ struct Problem: Error, Sendable {
             case .unsupportedMedia: .unsupportedMediaType
             case .noSuchRange: .rangeNotSatisfiable
             case .invalid: .unprocessableContent
+            case .tooManyRequests: .tooManyRequests
             case .internalError: .internalServerError
             case .storageFull: .init(code: 507, reasonPhrase: "Insufficient Storage")
             case .unavailable: .serviceUnavailable
@@ -60,6 +62,7 @@ struct Problem: Error, Sendable {
             case .unsupportedMedia: "Not an accepted recording"
             case .noSuchRange: "No such range"
             case .invalid: "A value is not valid"
+            case .tooManyRequests: "Too many requests"
             case .internalError: "Something went wrong here"
             case .storageFull: "No room for the recording"
             case .unavailable: "Not available right now"

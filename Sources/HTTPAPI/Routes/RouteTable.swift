@@ -18,13 +18,19 @@ struct RouteTable {
     private(set) var routes: [Route] = []
     private let router: Router<AppContext>
     private let users: any RouterMiddlewareOfUsers
+    private let tickets: any RouterMiddlewareOfUsers
 
     typealias RouterMiddlewareOfUsers = MiddlewareProtocol<Request, Response, AppContext>
 
-    /// - Parameter userLoader: Runs in front of the routes that need a user.
-    init(router: Router<AppContext>, userLoader: any RouterMiddlewareOfUsers) {
+    /// - Parameters:
+    ///   - userLoader: Runs in front of the routes that need a user.
+    ///   - ticketReader: Runs in front of the streams.
+    init(
+        router: Router<AppContext>, userLoader: any RouterMiddlewareOfUsers, ticketReader: any RouterMiddlewareOfUsers
+    ) {
         self.router = router
         users = userLoader
+        tickets = ticketReader
     }
 
     /// A route for anyone.
@@ -50,6 +56,20 @@ struct RouteTable {
                 try Self.checkAccept(of: request, against: produces)
                 return finish(try await handler(request, context))
             }
+        }
+    }
+
+    /// A route that begins a stream: as ``token(_:_:produces:_:)``, and a ticket in the URL will do, too.
+    mutating func stream(
+        _ path: RouterPath, produces: String = "text/event-stream",
+        _ handler: @escaping @Sendable (Request, TokenContext) async throws -> Response
+    ) {
+        add(.get, path) { [tickets] router, method, finish in
+            router.group().add(middleware: tickets).group(context: TokenContext.self)
+                .on(path, method: method) { request, context in
+                    try Self.checkAccept(of: request, against: produces)
+                    return finish(try await handler(request, context))
+                }
         }
     }
 

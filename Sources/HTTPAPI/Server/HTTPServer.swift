@@ -13,6 +13,7 @@ public import Store
 public struct HTTPDependencies: Sendable {
     public var users: UserStore
     public var signIns: SignInStore
+    public var tickets: TicketStore
     public var sessions: SessionStore
     public var progress: ProgressStore
     /// Has to run for as long as the server does.
@@ -27,12 +28,14 @@ public struct HTTPDependencies: Sendable {
     public var missing: @Sendable () async -> String?
 
     public init(
-        users: UserStore, signIns: SignInStore, sessions: SessionStore, progress: ProgressStore,
-        reports: ReportBatcher, recordings: RecordingStore, passwords: Passwords, tokens: AccessTokens,
+        users: UserStore, signIns: SignInStore, tickets: TicketStore, sessions: SessionStore,
+        progress: ProgressStore, reports: ReportBatcher, recordings: RecordingStore, passwords: Passwords,
+        tokens: AccessTokens,
         streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
     ) {
         self.users = users
         self.signIns = signIns
+        self.tickets = tickets
         self.sessions = sessions
         self.progress = progress
         self.reports = reports
@@ -99,7 +102,9 @@ public struct HTTPServer: Service {
             Authenticator(tokens: dependencies.tokens, settings: settings)
         }
         let gate = SessionGate(progress: dependencies.progress)
-        var table = RouteTable(router: router, userLoader: UserLoader(users: dependencies.users))
+        var table = RouteTable(
+            router: router, userLoader: UserLoader(users: dependencies.users),
+            ticketReader: TicketReader(tickets: dependencies.tickets))
         AuthenticationRoutes(
             users: dependencies.users, signIns: dependencies.signIns, passwords: dependencies.passwords,
             tokens: dependencies.tokens, settings: settings, metrics: SignInMetrics(metrics: dependencies.metrics)
@@ -118,6 +123,7 @@ public struct HTTPServer: Service {
         RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
         ReportRoutes(batcher: dependencies.reports).add(to: &table)
         StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)
+        TicketRoutes(gate: gate, tickets: dependencies.tickets).add(to: &table)
         HealthRoutes(missing: dependencies.missing).add(to: &table)
         MetricsRoute(registry: dependencies.metrics).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)

@@ -16,8 +16,8 @@ struct StreamRoute: Sendable {
     let settings: HTTPSettings
 
     func add(to table: inout RouteTable) {
-        table.token(.get, "/api/sessions/:id/status/stream", produces: "text/event-stream", open)
-        table.token(.get, "/api/sessions/status/stream", produces: "text/event-stream", follow)
+        table.stream("/api/sessions/:id/status/stream", open)
+        table.stream("/api/sessions/status/stream", follow)
     }
 
     @Sendable private func open(_ request: Request, _ context: TokenContext) async throws -> Response {
@@ -29,12 +29,13 @@ struct StreamRoute: Sendable {
             let after = Resumption.version(lastEventID)
             switch try await engine.hub.open(session, for: context.claims.principal, after: after) {
             case .refused(let verdict): throw Problem(refusing: verdict)
-            case .turnedAway: return unavailable(context, reason: "too many streams, or shutting down")
+            case .turnedAway:
+                return StreamAnswer.unavailable(context.logger, reason: "too many streams, or shutting down")
             case .opened(let answer, let place): (opening, watch) = (answer, place)
             }
         } catch let error as PostgresError where error.isTransient {
             // Any status but 200 would stop a native EventSource for good.
-            return unavailable(context, reason: "\(error)")
+            return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         }
         guard let progress = opening.progress else { throw Problem.noSession }
         let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
@@ -45,7 +46,7 @@ struct StreamRoute: Sendable {
         var events = ServerSentEvent.retry(.seconds(2))
         let missed = resumption == .fresh ? [] : opening.transitions.filter { $0.version < progress.version }
         events += WatcherMessage.state(progress, after: missed).bytes
-        guard let watch else { return response(events) }
+        guard let watch else { return StreamAnswer.whole(events) }
         return await stream(events, to: watch, request, context)
     }
 
@@ -54,14 +55,15 @@ struct StreamRoute: Sendable {
             let position = lastEventID(of: request).flatMap(FeedPosition.init(id:))
             switch try await engine.hub.follow(for: context.claims.principal, since: position) {
             case .refused(let verdict): throw Problem(refusing: verdict)
-            case .turnedAway: return unavailable(context, reason: "too many streams, or shutting down")
+            case .turnedAway:
+                return StreamAnswer.unavailable(context.logger, reason: "too many streams, or shutting down")
             case .opened(let watch, let events, let before, let after):
                 let bytes =
                     ServerSentEvent.retry(.seconds(2)) + WatcherMessage.bytes(events, before: before, after: after)
                 return await stream(bytes, to: watch, request, context)
             }
         } catch let error as PostgresError where error.isTransient {
-            return unavailable(context, reason: "\(error)")
+            return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         }
     }
 
@@ -69,31 +71,13 @@ struct StreamRoute: Sendable {
     private func stream(
         _ opening: [UInt8], to watch: Watch, _ request: Request, _ context: TokenContext
     ) async -> Response {
-        if request.method == .head { return response(opening) }
+        if request.method == .head { return StreamAnswer.whole(opening) }
         await context.connection.handOver(
             StreamHandoff(
                 engine: engine, watch: watch, opening: opening,
                 expiresAt: .now + context.claims.expiresAt.duration(since: .now()),
                 livesUntil: .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)))
-        return Response(status: .ok, headers: headers)
-    }
-
-    private var headers: HTTPFields {
-        [
-            .contentType: "text/event-stream", .cacheControl: "no-cache, no-transform", .accelBuffering: "no",
-            .connection: "close",
-        ]
-    }
-
-    /// A stream that ends with what it begins with.
-    private func response(_ events: [UInt8]) -> Response {
-        Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: events)))
-    }
-
-    /// A stream that says that it cannot be served now, and ends: the client comes back by itself.
-    private func unavailable(_ context: TokenContext, reason: String) -> Response {
-        context.logger.warning("stream turned away", metadata: ["reason": "\(reason)"])
-        return response(ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable)
+        return Response(status: .ok, headers: StreamAnswer.headers)
     }
 
     /// Where the client left off: the header wins, since a native EventSource sends it by itself.

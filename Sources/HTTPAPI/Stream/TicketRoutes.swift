@@ -1,0 +1,48 @@
+import Credentials
+import Domain
+import Hummingbird
+import Store
+
+/// `POST /api/sessions/{id}/status/ticket` and `POST /api/sessions/status/ticket`: a ticket for the stream of one session, or of
+/// all, for clients that can send neither header nor cookie.
+struct TicketRoutes: Sendable {
+    let gate: SessionGate
+    let tickets: TicketStore
+
+    func add(to table: inout RouteTable) {
+        table.token(.post, "/api/sessions/:id/status/ticket") { request, context in
+            let session = try context.sessionID()
+            _ = try await gate.open(session, for: context.claims, to: .see)
+            return try await issue(to: session, for: context.claims)
+        }
+        table.user(.post, "/api/sessions/status/ticket") { request, context in
+            try await issue(to: nil, for: context.claims)
+        }
+    }
+
+    private struct Ticket: Encodable {
+        var ticket: String
+        var expiresIn: Int
+
+        enum CodingKeys: String, CodingKey {
+            case ticket
+            case expiresIn = "expires_in"
+        }
+    }
+
+    private func issue(to session: SessionID?, for claims: AccessClaims) async throws -> Response {
+        let ticket = StreamTicket()
+        let lifetime = Int(TicketStore.lifetime.components.seconds)
+        switch try await tickets.issue(
+            hash: ticket.hash, for: claims.principal, to: session, accessExpiresAt: claims.expiresAt)
+        {
+        case .issued: return JSON.response(Ticket(ticket: ticket.text, expiresIn: lifetime))
+        case .notSignedIn: throw Problem.unauthorized
+        case .tooMany:
+            var problem = Problem(.tooManyRequests, "Too many tickets wait to be used. Use one, or wait.")
+            // By then each of them has expired.
+            problem.headers[.retryAfter] = "\(lifetime)"
+            throw problem
+        }
+    }
+}
