@@ -49,6 +49,9 @@ public struct HTTPSettings: Sendable {
         return !(publicURL.scheme == "http" && isLoopback)
     }
 
+    /// Whether browsers reach the server over TLS, which ends at a proxy in front.
+    var isReachedByTLS: Bool { publicURL.scheme == "https" }
+
     /// The origin of ``publicURL`` (RFC 6454, 6.1): scheme, host, and the port unless it is the scheme's own.
     var ownOrigin: String { Self.origin(of: publicURL) ?? "" }
 

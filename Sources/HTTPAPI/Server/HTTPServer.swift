@@ -96,7 +96,7 @@ public struct HTTPServer: Service {
         router.addMiddleware {
             RequestMetrics(metrics: dependencies.metrics)
             RequestLog()
-            SecurityHeaders()
+            SecurityHeaders(isReachedByTLS: settings.isReachedByTLS)
             CrossOrigin(settings: settings)
             ErrorMiddleware()
             Authenticator(tokens: dependencies.tokens, settings: settings)

@@ -15,7 +15,7 @@ public struct MetricsServer: Service {
         logger[metadataKey: "server"] = "metrics"
         let router = Router(context: AppContext.self, options: .autoGenerateHeadEndpoints)
         router.addMiddleware {
-            SecurityHeaders()
+            SecurityHeaders(isReachedByTLS: false)
             ErrorMiddleware()
         }
         router.get("/metrics") { request, _ in
