@@ -229,7 +229,8 @@ extension Settings {
             maximumStreamLifetime: maximumStreamLifetime, updateInterval: updateInterval,
             // The HTTP server and the pool are shut down after the streams, and need some of the time.
             drainTimeout: shutdownTimeout * 0.7, maximumStreams: maximumStreams,
-            maximumStreamsPerUser: maximumStreamsPerUser, maximumUploadBytes: maximumUploadBytes)
+            maximumStreamsPerUser: maximumStreamsPerUser, maximumUploadBytes: maximumUploadBytes,
+            headTimeout: headTimeout, bodyTimeout: bodyTimeout, maximumConnections: maximumConnections)
     }
 
     func stages() throws(SettingError) -> PipelineStages {

@@ -23,12 +23,18 @@ public struct HTTPSettings: Sendable {
     public var maximumStreamsPerUser: Int
     /// The largest recording in bytes (`UPLOAD_MAX_BYTES`).
     public var maximumUploadBytes: Int
+    /// How long the head of a request may take (`HTTP_HEAD_TIMEOUT`).
+    public var headTimeout: Duration
+    /// How long a body may stand still (`HTTP_BODY_TIMEOUT`).
+    public var bodyTimeout: Duration
+    /// How many connections there may be besides the streams (`HTTP_MAX_CONNECTIONS`).
+    public var maximumConnections: Int
 
     public init(
         publicURL: URL, allowedOrigins: Set<String>, accessLifetime: Duration, refreshLifetime: Duration,
         heartbeatInterval: Duration, maximumStreamLifetime: Duration, updateInterval: Duration,
         drainTimeout: Duration, maximumStreams: Int, maximumStreamsPerUser: Int,
-        maximumUploadBytes: Int
+        maximumUploadBytes: Int, headTimeout: Duration, bodyTimeout: Duration, maximumConnections: Int
     ) {
         self.publicURL = publicURL
         self.allowedOrigins = allowedOrigins
@@ -41,6 +47,9 @@ public struct HTTPSettings: Sendable {
         self.maximumStreams = maximumStreams
         self.maximumStreamsPerUser = maximumStreamsPerUser
         self.maximumUploadBytes = maximumUploadBytes
+        self.headTimeout = headTimeout
+        self.bodyTimeout = bodyTimeout
+        self.maximumConnections = maximumConnections
     }
 
     /// Whether cookies are to travel over TLS alone: always, unless the server is reached over http on loopback.

@@ -22,6 +22,9 @@ public struct Settings: Sendable {
     public var maximumStreamLifetime: Duration
     public var uploadDirectory: String
     public var maximumUploadBytes: Int
+    public var headTimeout: Duration
+    public var bodyTimeout: Duration
+    public var maximumConnections: Int
     public var transcribeCommand: String
     public var notesCommand: String?
     /// Where the metrics are served without a token, on loopback; nil for nowhere.
@@ -51,6 +54,9 @@ public struct Settings: Sendable {
         maximumStreamLifetime = try reader.seconds("SSE_MAX_LIFETIME", in: 1...31_536_000, default: 3600)
         uploadDirectory = reader.text("UPLOAD_DIR") ?? ".data/uploads"
         maximumUploadBytes = try reader.integer("UPLOAD_MAX_BYTES", in: 1...(1 << 50), default: 524_288_000)
+        headTimeout = try reader.seconds("HTTP_HEAD_TIMEOUT", in: 0.1...3600, default: 20)
+        bodyTimeout = try reader.seconds("HTTP_BODY_TIMEOUT", in: 0.1...3600, default: 30)
+        maximumConnections = try reader.integer("HTTP_MAX_CONNECTIONS", in: 1...10_000_000, default: 20_000)
         transcribeCommand = reader.text("PIPELINE_TRANSCRIBE_COMMAND") ?? "therapybridge transcribe"
         notesCommand = reader.text("PIPELINE_NOTES_COMMAND")
         metricsPort = try reader.port("METRICS_PORT", unless: "off")

@@ -17,6 +17,7 @@ struct Problem: Error, Sendable {
         case notFound = "not-found"
         case methodNotAllowed = "method-not-allowed"
         case notAcceptable = "not-acceptable"
+        case tooSlow = "request-timeout"
         case conflict
         case tooLarge = "too-large"
         case unsupportedMedia = "unsupported-media"
@@ -35,6 +36,7 @@ struct Problem: Error, Sendable {
             case .notFound: .notFound
             case .methodNotAllowed: .methodNotAllowed
             case .notAcceptable: .notAcceptable
+            case .tooSlow: .requestTimeout
             case .conflict: .conflict
             case .tooLarge: .contentTooLarge
             case .unsupportedMedia: .unsupportedMediaType
@@ -57,6 +59,7 @@ struct Problem: Error, Sendable {
             case .notFound: "Not found"
             case .methodNotAllowed: "Wrong method"
             case .notAcceptable: "Cannot answer in that form"
+            case .tooSlow: "The request took too long"
             case .conflict: "Not in the present state"
             case .tooLarge: "Too large"
             case .unsupportedMedia: "Not an accepted recording"

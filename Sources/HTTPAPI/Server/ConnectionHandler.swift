@@ -1,4 +1,3 @@
-import Foundation
 import HTTPTypes
 import NIOCore
 import NIOHTTP1
@@ -128,17 +127,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // In the middle of an answer there is no place for another.
         guard error is HTTPParserError, openRequests == 0 else { return context.fireErrorCaught(error) }
-        let id = UUID().uuidString.lowercased()
-        let body = Problem(.malformed, "The request is not HTTP.").body(requestID: id)
-        let head = HTTPResponse(
-            status: .badRequest,
-            headerFields: [
-                .contentType: "application/problem+json", .contentLength: "\(body.readableBytes)", .connection: "close",
-                .requestID: id,
-            ])
-        context.write(wrapOutboundOut(.head(head)), promise: nil)
-        context.write(wrapOutboundOut(.body(body)), promise: nil)
-        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        context.writeEarlyAnswer(Problem(.malformed, "The request is not HTTP."))
         closeSoon(context)
     }
 }

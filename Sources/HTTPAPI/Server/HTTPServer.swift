@@ -1,6 +1,7 @@
 public import Credentials
 import Domain
 import Hummingbird
+import HummingbirdCore
 public import Logging
 import NIOCore
 import Progress
@@ -65,15 +66,20 @@ public struct HTTPServer: Service {
     ) throws {
         let router: Router<AppContext>
         (router, routes) = try Self.router(settings: settings, dependencies: dependencies)
+        let pace = RequestPace.Limits(
+            headTime: TimeAmount(settings.headTimeout), bodyTime: TimeAmount(settings.bodyTimeout))
         application = Application(
             router: router,
             server: .http1(
                 configuration: .init(
-                    additionalChannelHandlers: [ConnectionHandler()], idleTimeout: .seconds(75),
+                    additionalChannelHandlers: [ConnectionHandler(), PaceHandler(limits: pace)],
+                    idleTimeout: .seconds(75),
                     httpDecoderConfiguration: .init(
                         maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100))),
             configuration: ApplicationConfiguration(
-                address: .hostname(host, port: port), serverName: nil, backlog: 4096),
+                address: .hostname(host, port: port), serverName: nil, backlog: 4096,
+                // A connection too many waits in the backlog. Streams have left, and do not count.
+                availableConnectionsDelegate: MaximumAvailableConnections(settings.maximumConnections, logger: logger)),
             onServerRunning: { channel in await onListening(channel.localAddress?.port ?? port) },
             logger: logger)
     }

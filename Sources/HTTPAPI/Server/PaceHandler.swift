@@ -1,0 +1,160 @@
+import Foundation
+import HTTPTypes
+import NIOCore
+import NIOHTTPTypes
+
+/// Cuts off clients that send their requests too slowly, or a body for which nobody waits any more.
+///
+/// Only what a client may be blamed for counts: while the server does not read, because a disk or a database is slow,
+/// the time does not run. Streams have left the framework, and this handler with it.
+final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPRequestPart
+    typealias InboundOut = HTTPRequestPart
+    typealias OutboundIn = HTTPResponsePart
+    typealias OutboundOut = HTTPResponsePart
+
+    /// How much of a body is read after the answer, to keep the connection: more costs more than a new one.
+    private static let surplusLimit = 1 << 20
+    /// A pause in reading that is longer than this is the server's.
+    private static let pause = TimeAmount.milliseconds(100)
+
+    private var pace: RequestPace
+    private var timer: Scheduled<Void>?
+    /// Requests whose answer is not complete.
+    private var openRequests = 0
+    /// The oldest of them has the beginning of its answer.
+    private var hasBegunAnswer = false
+    /// How much of a body came after its answer.
+    private var surplus = 0
+    /// Since when nobody reads; nil while somebody does.
+    private var pausedSince: NIODeadline?
+    /// The last word was said: what still comes is dropped, and so is what the framework would answer.
+    private var isOver = false
+
+    init(limits: RequestPace.Limits) { pace = RequestPace(limits: limits) }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        // The decoder keeps what is no whole head to itself.
+        try? context.pipeline.syncOperations.addHandler(
+            ByteWatch { [self] in
+                pace.bytesCame(at: .now())
+                schedule(context)
+            }, position: .first)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        timer?.cancel()
+        context.fireChannelInactive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if isOver { return }
+        switch unwrapInboundIn(data) {
+        case .head:
+            openRequests += 1
+            surplus = 0
+            pace.headCame(at: .now())
+        case .body(let bytes):
+            pace.bodyCame(bytes.readableBytes, at: .now())
+            if openRequests == 0 { surplus += bytes.readableBytes }
+        case .end: pace.endCame()
+        }
+        guard surplus <= Self.surplusLimit else { return close(context) }
+        schedule(context)
+        context.fireChannelRead(data)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        pausedSince = .now()
+        context.fireChannelReadComplete()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        let now = NIODeadline.now()
+        if let pausedSince, now - pausedSince > Self.pause { pace.excuse(at: now) }
+        pausedSince = nil
+        context.read()
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        if isOver {
+            promise?.succeed()
+            return
+        }
+        switch unwrapOutboundIn(data) {
+        case .head: hasBegunAnswer = true
+        case .body: break
+        case .end:
+            openRequests -= 1
+            hasBegunAnswer = false
+        }
+        context.write(data, promise: promise)
+    }
+
+    private func schedule(_ context: ChannelHandlerContext) {
+        // One timer that looks again is cheaper than a new one for every request.
+        guard timer == nil, !isOver, let deadline = pace.deadline else { return }
+        timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [self] in
+            timer = nil
+            look(context)
+            schedule(context)
+        }
+    }
+
+    /// Sees whether the client is late, and has it out if so.
+    private func look(_ context: ChannelHandlerContext) {
+        let now = NIODeadline.now()
+        guard let deadline = pace.deadline, deadline <= now else { return }
+        if pausedSince != nil || openRequests > 1 || hasBegunAnswer || openRequests == 1 && !pace.isInBody {
+            // The server is at work on what came before.
+            pace.excuse(at: now)
+        } else if openRequests == 0, pace.isInBody {
+            // That body has its answer.
+            close(context)
+        } else {
+            let answer = Problem(.tooSlow, "The request did not come in time.").closing()
+            context.writeEarlyAnswer(answer)
+            isOver = true
+        }
+    }
+
+    private func close(_ context: ChannelHandlerContext) {
+        isOver = true
+        context.close(promise: nil)
+    }
+
+    /// Says when bytes come, before anybody knows what they are.
+    private final class ByteWatch: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        typealias InboundOut = ByteBuffer
+
+        private let cameBytes: () -> Void
+
+        init(_ cameBytes: @escaping () -> Void) { self.cameBytes = cameBytes }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            cameBytes()
+            context.fireChannelRead(data)
+        }
+    }
+}
+
+extension ChannelHandlerContext {
+    /// Answers without the router, in front of which a request has stopped: the connection is then to be closed.
+    func writeEarlyAnswer(_ problem: Problem) {
+        let id = UUID().uuidString.lowercased()
+        let body = problem.body(requestID: id)
+        var fields = SecurityHeaders.always
+        fields[.contentType] = "application/problem+json"
+        fields[.contentLength] = "\(body.readableBytes)"
+        fields[.cacheControl] = "no-store"
+        fields[.connection] = "close"
+        fields[.requestID] = id
+        let head = HTTPResponse(status: problem.kind.status, headerFields: fields)
+        write(NIOAny(HTTPResponsePart.head(head)), promise: nil)
+        write(NIOAny(HTTPResponsePart.body(body)), promise: nil)
+        writeAndFlush(NIOAny(HTTPResponsePart.end(nil)), promise: nil)
+    }
+}

@@ -1,0 +1,59 @@
+import NIOCore
+import Testing
+
+@testable import HTTPAPI
+
+@Suite("The pace of a request")
+struct RequestPaceTests {
+    private static let limits = RequestPace.Limits(headTime: .seconds(20), bodyTime: .seconds(30))
+    private var pace = RequestPace(limits: limits)
+
+    private func at(_ seconds: Int) -> NIODeadline { .uptimeNanoseconds(UInt64(seconds) * 1_000_000_000) }
+
+    @Test("begins with the first byte of a head, and no other byte gives it more time")
+    mutating func head() {
+        #expect(pace.deadline == nil)
+        pace.bytesCame(at: at(100))
+        for second in 101..<200 { pace.bytesCame(at: at(second)) }
+        #expect(pace.deadline == at(120))
+        #expect(!pace.isInBody)
+        pace.headCame(at: at(110))
+        #expect(pace.isInBody)
+        pace.endCame()
+        #expect(pace.deadline == nil)
+        pace.bytesCame(at: at(300))
+        #expect(pace.deadline == at(320))
+    }
+
+    @Test("asks for so much of a body in each time, however it is cut, and for its end")
+    mutating func body() {
+        pace.headCame(at: at(0))
+        #expect(pace.deadline == at(30))
+        for second in 1...8191 { pace.bodyCame(1, at: at(second)) }
+        #expect(pace.deadline == at(30))
+        pace.bodyCame(1, at: at(10_000))
+        #expect(pace.deadline == at(10_030))
+        pace.bodyCame(1_000_000, at: at(10_010))
+        #expect(pace.deadline == at(10_040))
+        pace.bodyCame(0, at: at(10_020))
+        #expect(pace.deadline == at(10_040))
+        pace.endCame()
+        #expect(pace.deadline == nil)
+        #expect(!pace.isInBody)
+    }
+
+    @Test("begins anew after a pause of the server's")
+    mutating func excuse() {
+        pace.excuse(at: at(5))
+        #expect(pace.deadline == nil)
+        pace.bytesCame(at: at(10))
+        pace.excuse(at: at(25))
+        #expect(pace.deadline == at(45))
+        pace.headCame(at: at(30))
+        pace.bodyCame(8000, at: at(31))
+        pace.excuse(at: at(50))
+        #expect(pace.deadline == at(80))
+        pace.bodyCame(8000, at: at(60))
+        #expect(pace.deadline == at(80))
+    }
+}
