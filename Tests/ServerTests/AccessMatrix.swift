@@ -118,6 +118,10 @@ extension AccessRow {
         AccessRow(
             method: .GET, path: "/api/sessions/status/stream", order: .idFirst, subject: .nothing,
             permitted: everybody, status: 200),
+        session(.POST, "/status/ticket", seers),
+        AccessRow(
+            method: .POST, path: "/api/sessions/status/ticket", order: .idFirst, subject: .nothing,
+            permitted: everybody, status: 200),
         session(.GET, "/events", seers),
         session(.GET, "/transcript", seers),
         session(.GET, "/notes", managers),

@@ -23,5 +23,5 @@ COMMENT ON COLUMN app.stream_tickets.access_expires_at IS
 
 GRANT SELECT, INSERT, DELETE ON app.stream_tickets TO therapybridge_server;
 
-INSERT INTO app.schema_migrations (version, name) VALUES (9, 'stream_tickets');
+INSERT INTO app.schema_migrations (version, name) VALUES (10, 'stream_tickets');
 COMMIT;
