@@ -55,6 +55,7 @@ public struct Server: Sendable {
         let progress = ProgressStore(pool: pool)
         let sessions = SessionStore(pool: pool)
         let tickets = TicketStore(pool: pool)
+        let attempts = AttemptStore(pool: pool)
         let streams = try StreamEngine(
             reader: progress, settings: settings.http, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -68,7 +69,8 @@ public struct Server: Sendable {
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(
-                progress: progress, sessions: sessions, tickets: tickets, recordings: recordings, logger: logger),
+                progress: progress, sessions: sessions, tickets: tickets, attempts: attempts, recordings: recordings,
+                logger: logger),
         ]
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))
@@ -76,8 +78,8 @@ public struct Server: Sendable {
         let reports = ReportBatcher(progress: progress, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
-            users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, sessions: sessions,
-            progress: progress, reports: reports, recordings: recordings, passwords: Passwords(),
+            users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, attempts: attempts,
+            sessions: sessions, progress: progress, reports: reports, recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(secret: settings.jwtSecret), streams: streams, metrics: metrics,
             missing: { await Self.missing(pool) })
         let http = try HTTPServer(
@@ -224,7 +226,8 @@ extension MigrationStatus {
 extension Settings {
     var http: HTTPSettings {
         HTTPSettings(
-            publicURL: publicURL, allowedOrigins: allowedOrigins, accessLifetime: accessLifetime,
+            publicURL: publicURL, allowedOrigins: allowedOrigins, signInLimits: signInLimits,
+            trustedProxies: trustedProxies, accessLifetime: accessLifetime,
             refreshLifetime: refreshLifetime, heartbeatInterval: heartbeatInterval,
             maximumStreamLifetime: maximumStreamLifetime, updateInterval: updateInterval,
             // The HTTP server and the pool are shut down after the streams, and need some of the time.

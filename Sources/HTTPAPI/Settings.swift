@@ -8,6 +8,10 @@ public struct HTTPSettings: Sendable {
     public var allowedOrigins: Set<String>
     /// How long an access token is valid (`JWT_ACCESS_TTL`).
     public var accessLifetime: Duration
+    /// How many failed attempts to sign in there may be.
+    public var signInLimits: SignInLimits
+    /// Whose word counts on where a request comes from (`TRUSTED_PROXIES`).
+    public var trustedProxies: AddressRanges
     /// How long a sign-in can be refreshed (`JWT_REFRESH_TTL`).
     public var refreshLifetime: Duration
     /// How long a stream may be silent before a heartbeat (`SSE_HEARTBEAT_INTERVAL`).
@@ -31,13 +35,16 @@ public struct HTTPSettings: Sendable {
     public var maximumConnections: Int
 
     public init(
-        publicURL: URL, allowedOrigins: Set<String>, accessLifetime: Duration, refreshLifetime: Duration,
+        publicURL: URL, allowedOrigins: Set<String>, signInLimits: SignInLimits, trustedProxies: AddressRanges,
+        accessLifetime: Duration, refreshLifetime: Duration,
         heartbeatInterval: Duration, maximumStreamLifetime: Duration, updateInterval: Duration,
         drainTimeout: Duration, maximumStreams: Int, maximumStreamsPerUser: Int,
         maximumUploadBytes: Int, headTimeout: Duration, bodyTimeout: Duration, maximumConnections: Int
     ) {
         self.publicURL = publicURL
         self.allowedOrigins = allowedOrigins
+        self.signInLimits = signInLimits
+        self.trustedProxies = trustedProxies
         self.accessLifetime = accessLifetime
         self.refreshLifetime = refreshLifetime
         self.heartbeatInterval = heartbeatInterval

@@ -27,6 +27,10 @@ import Testing
         ("JWT_SECRET", ["", "short", String(repeating: "x", count: 31)]),
         ("JWT_ACCESS_TTL", ["0", "-5", "soon"]),
         ("JWT_REFRESH_TTL", ["0", "-5", "never"]),
+        ("LOGIN_MAX_FAILURES_PER_ACCOUNT", ["-1", "few"]),
+        ("LOGIN_MAX_FAILURES_PER_ADDRESS", ["-1", "few"]),
+        ("LOGIN_FAILURE_PERIOD", ["0", "-1", "15min"]),
+        ("TRUSTED_PROXIES", ["proxy.example.org", "10.0.0.0/33", "10.0.0.0/8/8", "10.0.0.0/", "::1/129", "10.0.0/8"]),
         (
             "SSE_CORS_ORIGIN",
             ["*", "null", "bridge.example.org", "https://a.example/path", "https://a.example,ftp://b"]

@@ -45,6 +45,13 @@ struct ProblemTests {
         #expect(Set(Problem.Kind.allCases.map(\.rawValue)).count == table.count)
     }
 
+    @Test(
+        "of too many attempts says in whole seconds, and at least one, when to come back",
+        arguments: [(0.001, "1"), (1, "1"), (1.001, "2"), (89.9, "90"), (0, "1"), (-5, "1")])
+    func retryAfter(_ wait: Double, _ header: String) {
+        #expect(Problem.limited("x", wait: .seconds(wait)).response(requestID: "").headers[.retryAfter] == header)
+    }
+
     @Test("of an unread body closes the connection")
     func closing() {
         #expect(Problem(.tooLarge, "x").closing().response(requestID: "").headers[.connection] == "close")

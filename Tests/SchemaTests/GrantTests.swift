@@ -90,6 +90,8 @@ import Testing
             "UPDATE app.auth_sessions SET user_id = user_id",
             "UPDATE app.stream_tickets SET session_id = NULL", "UPDATE app.stream_tickets SET expires_at = expires_at",
             "UPDATE app.therapist_patients SET patient_id = patient_id",
+            "SELECT FROM app.attempt_limits", "DELETE FROM app.attempt_limits",
+            "UPDATE app.attempt_limits SET clear_at = now()",
             "SET ROLE therapybridge_owner", "SET session_replication_role = replica",
         ])
     func serverStatements(statement: String) async throws {

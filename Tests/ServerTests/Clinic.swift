@@ -121,7 +121,7 @@ func expectProblem(
     }
     switch status {
     case 401: #expect(response.headers["WWW-Authenticate"] == ["Bearer"], comment, sourceLocation: sourceLocation)
-    case 503: #expect(!response.headers["Retry-After"].isEmpty, comment, sourceLocation: sourceLocation)
+    case 429, 503: #expect(!response.headers["Retry-After"].isEmpty, comment, sourceLocation: sourceLocation)
     default: break
     }
     // Nothing from inside: no SQL, no names of tables or types, no path of this machine.

@@ -1,4 +1,5 @@
 public import Foundation
+public import HTTPAPI
 
 /// The settings of the server, from environment variables.
 ///
@@ -14,6 +15,8 @@ public struct Settings: Sendable {
     public var jwtSecret: String
     public var accessLifetime: Duration
     public var refreshLifetime: Duration
+    public var signInLimits: SignInLimits
+    public var trustedProxies: AddressRanges
     public var allowedOrigins: Set<String>
     public var heartbeatInterval: Duration
     public var updateInterval: Duration
@@ -46,6 +49,11 @@ public struct Settings: Sendable {
         jwtSecret = try reader.jwtSecret()
         accessLifetime = try reader.seconds("JWT_ACCESS_TTL", in: 1...86_400, default: 1800)
         refreshLifetime = try reader.seconds("JWT_REFRESH_TTL", in: 1...31_536_000, default: 604_800)
+        signInLimits = SignInLimits(
+            perAccount: try reader.integer("LOGIN_MAX_FAILURES_PER_ACCOUNT", in: 0...1_000_000, default: 10),
+            perAddress: try reader.integer("LOGIN_MAX_FAILURES_PER_ADDRESS", in: 0...1_000_000, default: 100),
+            period: try reader.seconds("LOGIN_FAILURE_PERIOD", in: 1...86_400, default: 900))
+        trustedProxies = try reader.addressRanges("TRUSTED_PROXIES", default: "127.0.0.0/8, ::1")
         allowedOrigins = try reader.origins("SSE_CORS_ORIGIN", default: "https://therapybridge.com")
         heartbeatInterval = try reader.seconds("SSE_HEARTBEAT_INTERVAL", in: 0.1...3600, default: 15)
         updateInterval = try reader.seconds("SSE_UPDATE_INTERVAL", in: 0.05...3600, default: 2)

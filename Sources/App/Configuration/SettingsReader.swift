@@ -114,6 +114,15 @@ public struct SettingsReader: Sendable {
         return origins
     }
 
+    func addressRanges(_ name: String, default value: String) throws(SettingError) -> AddressRanges {
+        let text = text(name) ?? value
+        guard let ranges = AddressRanges(text == "none" ? "" : text) else {
+            throw SettingError(
+                name, "has to be none, or a comma-separated list of addresses and ranges, such as 10.0.0.0/8, ::1")
+        }
+        return ranges
+    }
+
     func jwtSecret() throws(SettingError) -> String {
         let mend =
             "set it to at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48"

@@ -108,6 +108,16 @@ struct Problem: Error, Sendable {
     /// - Parameter name: The parameter or field, which the detail begins with.
     static func invalid(_ name: String, _ reason: String) -> Problem { Problem(.invalid, "\(name): \(reason)") }
 
+    /// Too many attempts.
+    ///
+    /// - Parameter wait: How long until the next one is taken.
+    static func limited(_ detail: String, wait: Duration) -> Problem {
+        var problem = Problem(.tooManyRequests, detail)
+        let (seconds, fraction) = wait.components
+        problem.headers[.retryAfter] = "\(max(seconds + (fraction > 0 ? 1 : 0), 1))"
+        return problem
+    }
+
     /// The same problem for a request whose body is left unread.
     func closing() -> Problem {
         var problem = self

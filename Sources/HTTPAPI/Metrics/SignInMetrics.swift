@@ -1,9 +1,11 @@
 import Metrics
 
-/// How many signed in, and how many were refused: a wrong address or password, or an inactive account.
+/// How many signed in, and how many were refused: a wrong address or password, or an inactive account; or were not even
+/// looked at, after too many failures.
 struct SignInMetrics: Sendable {
     let accepted: Counter
     let refused: Counter
+    let limited: Counter
 
     init(metrics: any MetricsFactory) {
         func counter(_ outcome: String) -> Counter {
@@ -11,5 +13,6 @@ struct SignInMetrics: Sendable {
         }
         accepted = counter("accepted")
         refused = counter("refused")
+        limited = counter("limited")
     }
 }

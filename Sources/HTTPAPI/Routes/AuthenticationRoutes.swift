@@ -13,6 +13,7 @@ struct AuthenticationRoutes: Sendable {
     let passwords: Passwords
     let tokens: AccessTokens
     let settings: HTTPSettings
+    let limits: AttemptLimits
     let metrics: SignInMetrics
 
     func add(to table: inout RouteTable) {
@@ -31,9 +32,9 @@ struct AuthenticationRoutes: Sendable {
         let login = try await JSON.decode(Login.self, from: request)
         let user: User
         do {
-            user = try await verify(login)
+            user = try await verify(login, request, context)
         } catch let refusal as Problem {
-            metrics.refused.increment()
+            (refusal.kind == .tooManyRequests ? metrics.limited : metrics.refused).increment()
             throw refusal
         }
         let refreshToken = RefreshToken()
@@ -45,17 +46,30 @@ struct AuthenticationRoutes: Sendable {
 
     /// The user whose e-mail address and password these are.
     ///
-    /// - Throws: ``Problem`` when they are nobody's, or the account is inactive.
-    private func verify(_ login: Login) async throws -> User {
-        let refused = Problem(.unauthorized, "The e-mail address or the password is wrong.")
-        guard let email = EmailAddress(login.email) else { throw refused }
-        let account = try await users.account(email: email)
-        // An unknown account costs the same work, so that the time of the answer does not tell whether there is one.
-        guard try await passwords.verify(login.password, against: account?.passwordHash), let account else {
-            throw refused
+    /// - Throws: ``Problem`` when they are nobody's, the account is inactive, or there were too many failures.
+    private func verify(_ login: Login, _ request: Request, _ context: AppContext) async throws -> User {
+        let email = EmailAddress(login.email)
+        let charge = try await limits.charge(account: email, request, context)
+        let account: Account?
+        do {
+            account = try await rightful(email, login.password)
+        } catch {
+            // Nothing was learnt of the password.
+            await limits.refund(charge, logger: context.logger)
+            throw error
         }
+        guard let account else { throw Problem(.unauthorized, "The e-mail address or the password is wrong.") }
+        await limits.refund(charge, logger: context.logger)
         guard account.isActive else { throw Problem.inactive }
         return account.user
+    }
+
+    /// The account, if there is one and the password is its own.
+    private func rightful(_ email: EmailAddress?, _ password: String) async throws -> Account? {
+        guard let email else { return nil }
+        let account = try await users.account(email: email)
+        // An unknown account costs the same work, so that the time of the answer does not tell whether there is one.
+        return try await passwords.verify(password, against: account?.passwordHash) ? account : nil
     }
 
     private struct Refresh: Decodable {
@@ -66,6 +80,7 @@ struct AuthenticationRoutes: Sendable {
 
     @Sendable private func refresh(_ request: Request, _ context: AppContext) async throws -> Response {
         let presented = try await presentedToken(request)
+        try await limits.checkRefresh(request, context)
         let next = RefreshToken()
         let outcome = try await signIns.refresh(
             hash: RefreshToken.hash(of: presented), newHash: next.hash, lifetime: settings.refreshLifetime)
@@ -75,9 +90,11 @@ struct AuthenticationRoutes: Sendable {
         case .inactive:
             throw Problem.inactive
         case .reused:
+            try await limits.chargeRefresh(request, context)
             context.logger.warning("a spent refresh token was used again; its sign-in is revoked")
             throw Problem(.unauthorized, "This sign-in has ended. Sign in again.")
         case .refused:
+            try await limits.chargeRefresh(request, context)
             throw Problem(.unauthorized, "This sign-in has ended. Sign in again.")
         }
     }

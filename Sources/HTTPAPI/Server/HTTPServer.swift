@@ -15,6 +15,7 @@ public struct HTTPDependencies: Sendable {
     public var users: UserStore
     public var signIns: SignInStore
     public var tickets: TicketStore
+    public var attempts: AttemptStore
     public var sessions: SessionStore
     public var progress: ProgressStore
     /// Has to run for as long as the server does.
@@ -29,7 +30,7 @@ public struct HTTPDependencies: Sendable {
     public var missing: @Sendable () async -> String?
 
     public init(
-        users: UserStore, signIns: SignInStore, tickets: TicketStore, sessions: SessionStore,
+        users: UserStore, signIns: SignInStore, tickets: TicketStore, attempts: AttemptStore, sessions: SessionStore,
         progress: ProgressStore, reports: ReportBatcher, recordings: RecordingStore, passwords: Passwords,
         tokens: AccessTokens,
         streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
@@ -37,6 +38,7 @@ public struct HTTPDependencies: Sendable {
         self.users = users
         self.signIns = signIns
         self.tickets = tickets
+        self.attempts = attempts
         self.sessions = sessions
         self.progress = progress
         self.reports = reports
@@ -113,7 +115,9 @@ public struct HTTPServer: Service {
             ticketReader: TicketReader(tickets: dependencies.tickets))
         AuthenticationRoutes(
             users: dependencies.users, signIns: dependencies.signIns, passwords: dependencies.passwords,
-            tokens: dependencies.tokens, settings: settings, metrics: SignInMetrics(metrics: dependencies.metrics)
+            tokens: dependencies.tokens, settings: settings,
+            limits: AttemptLimits(attempts: dependencies.attempts, settings: settings),
+            metrics: SignInMetrics(metrics: dependencies.metrics)
         ).add(to: &table)
         UploadRoute(
             users: dependencies.users, sessions: dependencies.sessions, progress: dependencies.progress,

@@ -1,0 +1,99 @@
+import Foundation
+import NIOCore
+
+/// An IPv4 or IPv6 address, without a port.
+///
+/// An IPv4 address that comes in IPv6 clothes (RFC 4291, 2.5.5.2) is the IPv4 address: a listener on `::` sees all of them so.
+struct NetworkAddress: Hashable, Sendable {
+    /// 4 or 16 bytes, in network order.
+    let bytes: [UInt8]
+
+    private static let mappedPrefix: [UInt8] = Array(repeating: 0, count: 10) + [0xff, 0xff]
+
+    /// Reads an address as text; nil when it is none.
+    init?(_ text: some StringProtocol) {
+        guard let address = try? SocketAddress(ipAddress: String(text), port: 0) else { return nil }
+        self.init(address)
+    }
+
+    /// The address of a socket; nil when it is not of the internet.
+    init?(_ address: SocketAddress) {
+        let bytes: [UInt8]
+        switch address {
+        case .v4(let address): bytes = withUnsafeBytes(of: address.address.sin_addr) { Array($0) }
+        case .v6(let address): bytes = withUnsafeBytes(of: address.address.sin6_addr) { Array($0) }
+        case .unixDomainSocket: return nil
+        }
+        self.bytes = bytes.starts(with: Self.mappedPrefix) ? Array(bytes.dropFirst(12)) : bytes
+    }
+
+    /// Reads one address of `X-Forwarded-For`, where some proxies add the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`.
+    init?(forwarded text: some StringProtocol) {
+        let text = text.trimmingCharacters(in: .whitespaces)
+        if text.hasPrefix("[") {
+            self.init(text.dropFirst().prefix { $0 != "]" })
+        } else if let colon = text.firstIndex(of: ":"), text.contains(".") && text.filter({ $0 == ":" }).count == 1 {
+            self.init(text[..<colon])
+        } else {
+            self.init(text)
+        }
+    }
+
+    /// What one customer of a network has: an IPv4 address, or the first 64 bits of an IPv6 address, the rest of which a
+    /// host chooses itself and changes at will (RFC 8981).
+    var customer: [UInt8] { bytes.count == 4 ? bytes : Array(bytes.prefix(8)) }
+}
+
+/// Ranges of addresses, such as `10.0.0.0/8`.
+public struct AddressRanges: Sendable {
+    private struct Range {
+        let prefix: [UInt8]
+        let length: Int
+
+        func contains(_ address: NetworkAddress) -> Bool {
+            guard address.bytes.count == prefix.count else { return false }
+            return zip(address.bytes, prefix).enumerated().allSatisfy { index, pair in
+                let bits = min(max(length - index * 8, 0), 8)
+                let mask = UInt8(truncatingIfNeeded: 0xff << (8 - bits))
+                return pair.0 & mask == pair.1 & mask
+            }
+        }
+    }
+
+    private var ranges: [Range] = []
+
+    /// Reads a comma-separated list of addresses and CIDR ranges (RFC 4632, 3.1); nil when a part is neither.
+    public init?(_ text: String) {
+        for part in text.split(separator: ",") {
+            let pieces = part.trimmingCharacters(in: .whitespaces).split(
+                separator: "/", omittingEmptySubsequences: false)
+            guard let first = pieces.first, pieces.count <= 2, let address = NetworkAddress(first) else { return nil }
+            let bits = address.bytes.count * 8
+            var length = bits
+            if pieces.count == 2 {
+                guard let number = Int(pieces[1]), (0...bits).contains(number) else { return nil }
+                length = number
+            }
+            ranges.append(Range(prefix: address.bytes, length: length))
+        }
+    }
+
+    func contains(_ address: NetworkAddress) -> Bool { ranges.contains { $0.contains(address) } }
+
+    /// The address of a client that may have come through proxies.
+    ///
+    /// Each proxy appends the address that it was connected from, so only what a trusted one wrote counts: from the last
+    /// address to the first, as far as the ones before were trusted. What the client itself wrote stands further left.
+    ///
+    /// - Parameters:
+    ///   - peer: Who holds the connection.
+    ///   - forwarded: All addresses of `X-Forwarded-For`, in their order.
+    func client(peer: NetworkAddress, forwarded: [Substring]) -> NetworkAddress {
+        var client = peer
+        for text in forwarded.reversed() {
+            guard contains(client), let address = NetworkAddress(forwarded: text) else { break }
+            client = address
+        }
+        return client
+    }
+}
