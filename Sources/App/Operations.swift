@@ -64,7 +64,7 @@ public struct Operations: Sendable {
     public func addUser(email: String, name: String, role: Role, password: String?) async throws -> UserID {
         let address = try address(email)
         guard let name = FullName(name)?.description else { throw CommandFailure("a name has 1 to 200 characters") }
-        let hash: String? = if let password { try await hashed(password) } else { nil }
+        let hash: String? = if let password { try await hashed(password, address) } else { nil }
         return try await withUsers { users in
             guard let id = try await users.add(email: address, fullName: name, role: role, passwordHash: hash) else {
                 throw CommandFailure("there is an account for \(address) already")
@@ -93,7 +93,7 @@ public struct Operations: Sendable {
 
     public func setPassword(_ password: String, email: String) async throws {
         let address = try address(email)
-        let hash = try await hashed(password)
+        let hash = try await hashed(password, address)
         try await withUsers { users in
             guard try await users.setPassword(hash: hash, email: address) else { throw Self.noAccount(address) }
         }
@@ -141,9 +141,10 @@ public struct Operations: Sendable {
             guard let account = try await UserStore(pool: pool).account(email: address) else {
                 throw Self.noAccount(address)
             }
-            guard account.isActive else { throw CommandFailure("the account of \(address) is inactive") }
-            let signIn = try await SignInStore(pool: pool)
-                .begin(user: account.user.id, refreshHash: nil, lifetime: lifetime)
+            guard
+                let signIn = try await SignInStore(pool: pool)
+                    .begin(user: account.user.id, refreshHash: nil, lifetime: lifetime)
+            else { throw CommandFailure("the account of \(address) is inactive") }
             return try await tokens.issue(
                 AccessClaims(user: account.user.id, signIn: signIn, expiresAt: .now().advanced(by: lifetime)))
         }
@@ -160,9 +161,9 @@ public struct Operations: Sendable {
         CommandFailure("there is no account for \(address)")
     }
 
-    private func hashed(_ password: String) async throws -> String {
+    private func hashed(_ password: String, _ address: EmailAddress) async throws -> String {
         do {
-            return try await Passwords(threads: 1).hash(password)
+            return try await Passwords(threads: 1).hash(password, for: address)
         } catch Passwords.Failure.unacceptable(let rule) {
             throw CommandFailure(rule)
         }

@@ -49,6 +49,7 @@ public struct Server: Sendable {
     ///
     /// - Throws: ``SettingError`` when something that was set up for it is not there; the error of a service that failed.
     public func run() async throws {
+        let identityProvider = try await identityProvider()
         try await checkSchema()
         let pool = try pool(name: "therapybridge")
         let recordings = try await recordingStore()
@@ -80,7 +81,9 @@ public struct Server: Sendable {
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, attempts: attempts,
             sessions: sessions, progress: progress, reports: reports, recordings: recordings, passwords: Passwords(),
-            tokens: await AccessTokens(secret: settings.jwtSecret), streams: streams, metrics: metrics,
+            tokens: await AccessTokens(
+                secret: settings.jwtSecret, previousSecrets: settings.previousJWTSecrets),
+            identityProvider: identityProvider, streams: streams, metrics: metrics,
             missing: { await Self.missing(pool) })
         let http = try HTTPServer(
             host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
@@ -150,6 +153,16 @@ public struct Server: Sendable {
         try PostgresPool(
             configuration: try configuration(settings.databaseURL, name: name),
             settings: PostgresPoolConfiguration(size: settings.poolSize))
+    }
+
+    private func identityProvider() async throws -> IdentityProvider? {
+        guard let provider = settings.identityProvider else { return nil }
+        do {
+            return try await IdentityProvider(
+                jwks: provider.jwks, issuer: provider.issuer, audience: provider.audience)
+        } catch let error as ProviderKeysError {
+            throw SettingError("JWT_JWKS_FILE", error.description)
+        }
     }
 
     private func listener() throws -> PostgresListener {

@@ -1,3 +1,4 @@
+import Crypto
 public import Domain
 import Foundation
 import JWTKit
@@ -19,6 +20,8 @@ public struct AccessClaims: Sendable, Hashable {
 }
 
 /// Issues and verifies access tokens: JWTs (RFC 7519) signed with HS256.
+///
+/// There are no keys here but our own, all of them for HS256; those of others are an ``IdentityProvider``'s.
 public struct AccessTokens: Sendable {
     /// The shortest key (RFC 7518, 3.2: "A key of the same size as the hash output (for instance, 256 bits for "HS256") or
     /// larger MUST be used with this algorithm.").
@@ -26,13 +29,33 @@ public struct AccessTokens: Sendable {
 
     /// Who issues and who accepts the tokens.
     private static let party = "therapybridge"
+    private static let algorithm = "HS256"
 
-    private let keys: JWTKeyCollection
+    /// The key of new tokens, and of those from before tokens named their key.
+    private let present: JWTKeyCollection
+    private let presentID: String
+    /// Each key alone in its collection, under its name: which one verifies is decided here.
+    private let keys: [String: JWTKeyCollection]
 
-    /// - Parameter secret: At least ``minimumSecretBytes`` bytes; the caller has checked that.
-    public init(secret: String) async {
-        keys = JWTKeyCollection()
-        await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
+    /// - Parameters:
+    ///   - secret: The key, at least ``minimumSecretBytes`` bytes; the caller has checked that.
+    ///   - previousSecrets: Keys of before, whose tokens are good until they expire.
+    public init(secret: String, previousSecrets: [String] = []) async {
+        var keys: [String: JWTKeyCollection] = [:]
+        for secret in [secret] + previousSecrets {
+            let collection = JWTKeyCollection()
+            await collection.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
+            keys[Self.keyID(of: secret)] = collection
+        }
+        presentID = Self.keyID(of: secret)
+        present = keys[presentID] ?? JWTKeyCollection()
+        self.keys = keys
+    }
+
+    /// What a key is called in its tokens: the beginning of a hash, which tells nothing of the key.
+    private static func keyID(of secret: String) -> String {
+        SHA256.hash(data: Data("therapybridge key\0".utf8) + Data(secret.utf8)).prefix(8)
+            .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
     /// Issues a token.
@@ -44,11 +67,12 @@ public struct AccessTokens: Sendable {
         // RFC 7519, 2 allows a NumericDate to have a fraction; not every client's library does.
         let expiry = Date(timeIntervalSince1970: claims.expiresAt.date.timeIntervalSince1970.rounded(.up))
         let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down))
-        return try await keys.sign(
+        return try await present.sign(
             Payload(
-                iss: IssuerClaim(value: Self.party), aud: Audience(values: [Self.party]),
+                iss: IssuerClaim(value: Self.party), aud: Claims.Audience(values: [Self.party]),
                 sub: SubjectClaim(value: claims.user.description), sid: claims.signIn.description,
-                iat: IssuedAtClaim(value: now), exp: ExpirationClaim(value: expiry)))
+                iat: IssuedAtClaim(value: now), exp: ExpirationClaim(value: expiry)),
+            header: ["kid": .string(presentID)])
     }
 
     /// Verifies a token.
@@ -56,63 +80,18 @@ public struct AccessTokens: Sendable {
     /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, or not for us. Which of
     ///   them is nobody's business.
     public func verify(_ token: String) async -> AccessClaims? {
-        // Cookies and headers are limited anyway; this keeps a huge token away from the decoder.
-        guard token.utf8.count <= 4096, Self.isOurs(header: token.prefix { $0 != "." }),
-            let payload = try? await keys.verify(token, as: Payload.self),
-            payload.exp.value < Self.endOfTime, let user = UserID(payload.sub.value), let signIn = SignInID(payload.sid)
+        guard let parts = CompactToken(token, limit: 4096), parts.algorithm == Self.algorithm,
+            let key = parts.keyID.map({ keys[$0] }) ?? present,
+            let payload = try? await key.verify(token, as: Payload.self),
+            payload.exp.value < Claims.endOfTime, let user = UserID(payload.sub.value),
+            let signIn = SignInID(payload.sid)
         else { return nil }
         return AccessClaims(user: user, signIn: signIn, expiresAt: Timestamp(payload.exp.value))
     }
 
-    /// The end of the year 9999: what expires later could not be written as a ``Timestamp``.
-    private static let endOfTime = Date(timeIntervalSince1970: 253_402_300_800)
-
-    private struct Header: Decodable {
-        var alg: String
-        var crit: [String]?
-    }
-
-    /// Whether a token says that it is signed as ours are.
-    ///
-    /// The signature is checked by the one algorithm of the key in any case; this refuses what only claims another, and
-    /// extensions that we do not know (RFC 7515, 4.1.11: "If any of the listed extension Header Parameters are not
-    /// understood and supported by the recipient, then the JWS is invalid").
-    private static func isOurs(header: Substring) -> Bool {
-        let base64 = header.replacing("-", with: "+").replacing("_", with: "/")
-        let padding = String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
-        guard let data = Data(base64Encoded: base64 + padding),
-            let header = try? JSONDecoder().decode(Header.self, from: data)
-        else { return false }
-        return header.alg == "HS256" && header.crit == nil
-    }
-
-    /// The `aud` claim, an array or one string.
-    ///
-    /// RFC 7519, 4.1.3: "In the general case, the "aud" value is an array of case-sensitive strings […]. In the special
-    /// case when the JWT has one audience, the "aud" value MAY be a single case-sensitive string". JWTKit's own `AudienceClaim` stops the program at an empty array.
-    private struct Audience: Codable {
-        var values: [String]
-
-        init(values: [String]) { self.values = values }
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.singleValueContainer()
-            if let value = try? container.decode(String.self) {
-                values = [value]
-            } else {
-                values = try container.decode([String].self)
-            }
-        }
-
-        func encode(to encoder: any Encoder) throws {
-            var container = encoder.singleValueContainer()
-            try container.encode(values)
-        }
-    }
-
     private struct Payload: JWTPayload {
         var iss: IssuerClaim
-        var aud: Audience
+        var aud: Claims.Audience
         var sub: SubjectClaim
         /// The sign-in, under the name that OpenID Connect Front-Channel Logout 1.0 gives to a session's identifier.
         var sid: String

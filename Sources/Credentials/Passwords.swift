@@ -1,5 +1,6 @@
 import Crypto
 import CryptoExtras
+public import Domain
 import Foundation
 import NIOPosix
 import Synchronization
@@ -24,6 +25,10 @@ public final class Passwords: Sendable {
             self.blockSize = blockSize
             self.parallelism = parallelism
         }
+
+        /// How many units of memory it takes, and how many of time.
+        var memory: Int { blockSize << logN }
+        var work: Int { memory * parallelism }
 
         /// 32 MiB and three passes, one of the equivalent minimums of the OWASP Password Storage Cheat Sheet.
         public static let standard = Cost(logN: 15, blockSize: 8, parallelism: 3)
@@ -69,15 +74,26 @@ public final class Passwords: Sendable {
 
     /// Hashes a new password.
     ///
+    /// - Parameter email: The address of its account, which may not be a part of it.
     /// - Returns: The hash in the PHC string format: `$scrypt$ln=15,r=8,p=3$salt$key`.
     /// - Throws: ``Failure/unacceptable(_:)`` or ``Failure/overloaded``.
-    public func hash(_ password: String) async throws -> String {
-        guard password.count >= Self.minimumLength else {
-            throw Failure.unacceptable("A password needs at least \(Self.minimumLength) characters.")
+    public func hash(_ password: String, for email: EmailAddress? = nil) async throws -> String {
+        if let complaint = PasswordRules.complaint(about: password, of: email) {
+            throw Failure.unacceptable(complaint)
         }
-        guard password.count <= Self.maximumLength else {
-            throw Failure.unacceptable("A password may have at most \(Self.maximumLength) characters.")
-        }
+        return try await rehash(password)
+    }
+
+    /// Whether a stored hash takes less work than one made now.
+    public func isOutdated(_ hash: String) -> Bool {
+        guard let stored = PasswordHash(hash) else { return false }
+        return stored.cost.memory < cost.memory || stored.cost.work < cost.work
+    }
+
+    /// Hashes a password that is in use already, which may be of a time before the present rules.
+    ///
+    /// - Throws: ``Failure/overloaded``.
+    public func rehash(_ password: String) async throws -> String {
         let cost = cost
         return try await run { try PasswordHash(password: password, cost: cost).description }
     }

@@ -9,15 +9,24 @@ public struct SignInStore: Sendable {
 
     /// Begins a sign-in.
     ///
+    /// The user's row is held until the sign-in is there, so it either ends with what ends the others, or does not begin.
+    ///
     /// - Parameters:
+    ///   - passwordHash: The hash that the user's password was held against; nil when no password was asked for.
     ///   - refreshHash: The hash of its first refresh token; nil when it is to have none.
     ///   - lifetime: How long it may be refreshed.
-    public func begin(user: UserID, refreshHash: [UInt8]?, lifetime: Duration) async throws -> SignInID {
+    /// - Returns: Nil when the user is gone or inactive meanwhile, or has another password.
+    public func begin(
+        user: UserID, passwordHash: String? = nil, refreshHash: [UInt8]?, lifetime: Duration
+    ) async throws -> SignInID? {
         let rows = try await pool.query(
             """
             WITH sign_in AS (
                 INSERT INTO app.auth_sessions (user_id, expires_at)
-                VALUES (\(user), clock_timestamp() + make_interval(secs => \(lifetime.inSeconds)))
+                SELECT id, clock_timestamp() + make_interval(secs => \(lifetime.inSeconds)) FROM (
+                    SELECT id FROM app.users
+                    WHERE id = \(user) AND is_active
+                      AND (\(passwordHash)::text IS NULL OR password_hash = \(passwordHash)) FOR SHARE) AS u
                 RETURNING id, expires_at
             ), token AS (
                 INSERT INTO app.refresh_tokens (token_hash, auth_session_id, expires_at)
@@ -25,8 +34,43 @@ public struct SignInStore: Sendable {
             )
             SELECT id FROM sign_in
             """)
-        guard let row = rows.first else { throw StoreError.noRow }
-        return try row.decode("id", as: SignInID.self)
+        return try rows.first?.decode("id", as: SignInID.self)
+    }
+
+    /// Finds the user of a sign-in with an identity provider, and notes the sign-in when it is seen for the first time.
+    ///
+    /// It then stands here as any other: it can be ended, and stays ended.
+    ///
+    /// - Parameters:
+    ///   - signIn: Names it, the same for all its tokens.
+    ///   - email: The user's address.
+    ///   - expiresAt: When the token expires; the sign-in lasts as long as the last of its tokens.
+    /// - Returns: The user, active or not; nil when there is none of that address.
+    public func admit(
+        _ signIn: SignInID, email: EmailAddress, expiresAt: Timestamp
+    ) async throws -> (user: UserID, isActive: Bool)? {
+        let rows = try await pool.query(
+            """
+            SELECT u.id, u.is_active,
+                   coalesce(s.user_id <> u.id OR s.revoked_at IS NOT NULL OR s.expires_at >= \(expiresAt), false) AS is_settled
+            FROM app.users u LEFT JOIN app.auth_sessions s ON s.id = \(signIn)
+            WHERE lower(u.email) = lower(\(email.description))
+            """)
+        guard let row = rows.first else { return nil }
+        let user = try row.decode("id", as: UserID.self)
+        let isActive = try row.decode("is_active", as: Bool.self)
+        if try isActive && !row.decode("is_settled", as: Bool.self) {
+            // One that has ended is left as it is, also when that happened a moment ago.
+            _ = try await pool.execute(
+                """
+                INSERT INTO app.auth_sessions AS s (id, user_id, expires_at)
+                SELECT \(signIn), id, \(expiresAt) FROM (
+                    SELECT id FROM app.users WHERE id = \(user) AND is_active FOR SHARE) AS u
+                ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+                WHERE s.user_id = excluded.user_id AND s.revoked_at IS NULL AND s.expires_at < excluded.expires_at
+                """)
+        }
+        return (user, isActive)
     }
 
     /// What becomes of a refresh token that a client presents.

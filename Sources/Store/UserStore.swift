@@ -79,21 +79,32 @@ public struct UserStore: Sendable {
             """) > 0
     }
 
-    /// Replaces a password, and ends all sign-ins that were made with the old one.
+    /// Replaces a password, and ends all sign-ins of the account.
+    ///
+    /// In two statements: one that begins with the old password meanwhile holds the user's row, and is seen by the second.
     ///
     /// - Returns: False when there is no such account.
     public func setPassword(hash: String, email: EmailAddress) async throws -> Bool {
-        try await pool.execute(
-            """
-            WITH changed AS (
+        try await pool.withTransaction { connection in
+            let rows = try await connection.query(
+                """
                 UPDATE app.users SET password_hash = \(hash), updated_at = clock_timestamp()
                 WHERE lower(email) = lower(\(email.description)) RETURNING id
-            ), ended AS (
-                UPDATE app.auth_sessions s SET revoked_at = clock_timestamp(), revoked_reason = 'password_changed'
-                FROM changed WHERE s.user_id = changed.id AND s.revoked_at IS NULL
-            )
-            SELECT id FROM changed
-            """) > 0
+                """)
+            guard let user = try rows.first?.decode("id", as: UserID.self) else { return false }
+            _ = try await connection.execute(
+                """
+                UPDATE app.auth_sessions SET revoked_at = clock_timestamp(), revoked_reason = 'password_changed'
+                WHERE user_id = \(user) AND revoked_at IS NULL
+                """)
+            return true
+        }
+    }
+
+    /// Replaces the hash of a password by another of the same password, unless it was changed meanwhile.
+    public func replaceHash(_ old: String, by new: String, of user: UserID) async throws {
+        _ = try await pool.execute(
+            "UPDATE app.users SET password_hash = \(new) WHERE id = \(user) AND password_hash = \(old)")
     }
 
     /// Ties a therapist to a patient, or revives a tie that has ended.

@@ -34,6 +34,7 @@ import Testing
                 let first = try await login("first password of Ann")
                 #expect(first.status == 200)
                 let token = try first.json()["access_token"] as? String
+                let refreshToken = try #require(try first.json()["refresh_token"] as? String)
                 #expect(try await server.request(.GET, "/api/auth/me", token: token).status == 200)
 
                 let change = try await program.run(
@@ -42,6 +43,8 @@ import Testing
                 #expect(try await login("first password of Ann").status == 401)
                 #expect(try await login("second password of Ann").status == 200)
                 #expect(try await server.request(.GET, "/api/auth/me", token: token).status == 401)
+                let refresh = try await server.post("/api/auth/refresh", #"{"refresh_token":"\#(refreshToken)"}"#)
+                #expect(refresh.status == 401)
             }
         }
     }
@@ -93,6 +96,14 @@ import Testing
                 ["user", "add", "--email", "new@test.example", "--name", "A", "--role", "patient", "--password-stdin"],
                 "x\n"
             ),
+            (
+                [
+                    "user", "add", "--email", "newcomer@a.example", "--name", "A", "--role", "patient",
+                    "--password-stdin",
+                ],
+                "a newcomer in town\n"
+            ),
+            (["user", "set-password", "--email", "ann@test.example"], "password123\n"),
             (["user", "deactivate", "--email", "nobody@test.example"], ""),
             (["user", "activate", "--email", "nobody@test.example"], ""),
             (["user", "set-password", "--email", "nobody@test.example"], "a long enough password\n"),

@@ -27,6 +27,7 @@ import Testing
         ("JWT_SECRET", ["", "short", String(repeating: "x", count: 31)]),
         ("JWT_ACCESS_TTL", ["0", "-5", "soon"]),
         ("JWT_REFRESH_TTL", ["0", "-5", "never"]),
+        ("JWT_PREVIOUS_SECRETS", ["short", "\(Program.secret),short", "\(Program.secret),"]),
         ("LOGIN_MAX_FAILURES_PER_ACCOUNT", ["-1", "few"]),
         ("LOGIN_MAX_FAILURES_PER_ADDRESS", ["-1", "few"]),
         ("LOGIN_FAILURE_PERIOD", ["0", "-1", "15min"]),
@@ -54,6 +55,20 @@ import Testing
         let run = try await Program(environment: settings).run("serve")
         expectMend(run, naming: bad.name)
         if bad.name == "JWT_SECRET" && bad.value.count > 5 { #expect(!run.errorOutput.contains(bad.value)) }
+    }
+
+    @Test("an identity provider needs all three settings, and a file that is there")
+    func identityProvider() async throws {
+        let provider = [
+            "JWT_JWKS_FILE": "/nowhere/keys.json", "JWT_ISSUER": "https://id.example", "JWT_AUDIENCE": "tb",
+        ]
+        for missing in provider.keys {
+            var settings = Self.good.merging(provider) { _, new in new }
+            settings[missing] = nil
+            expectMend(try await Program(environment: settings).run("serve"), naming: missing)
+        }
+        let settings = Self.good.merging(provider) { _, new in new }
+        expectMend(try await Program(environment: settings).run("serve"), naming: "JWT_JWKS_FILE")
     }
 
     @Test(

@@ -1,4 +1,5 @@
 import Credentials
+import Domain
 import Foundation
 import Testing
 
@@ -61,18 +62,18 @@ struct PasswordsTests {
 
     @Test("has 8 to 256 characters")
     func length() async throws {
-        for text in ["", "1234567", String(repeating: "x", count: 257)] {
+        for text in ["", "seven 7", String(repeating: "xy", count: 129)] {
             await #expect {
                 try await passwords.hash(text)
             } throws: { error in
                 if case Passwords.Failure.unacceptable = error { true } else { false }
             }
         }
-        for text in ["12345678", "пароль12", String(repeating: "x", count: 256)] {
+        for text in ["12345679", "пароль12", String(repeating: "xy", count: 128)] {
             let hash = try await passwords.hash(text)
             #expect(try await passwords.verify(text, against: hash))
         }
-        let hash = try await passwords.hash("12345678")
+        let hash = try await passwords.hash("12345679")
         #expect(try await !passwords.verify(String(repeating: "x", count: 100_000), against: hash))
     }
 
@@ -96,6 +97,46 @@ struct PasswordsTests {
     @Test("of the right form but another length matches nothing")
     func shortKey() async throws {
         #expect(try await !passwords.verify("correct horse", against: "$scrypt$ln=4,r=1,p=1$c2FsdA$a2V5"))
+    }
+
+    @Test(
+        "is refused when it is what would be guessed first",
+        arguments: [
+            "password", "PassWord123", "12345678", "ｐａｓｓｗｏｒｄ", "qwertyuiop", "aaaaaaaaaa", "AAAAaaaa", "        ",
+            "ada.lovelace", "Ada.Lovelace", "1Ada.Lovelace!", "ada.lovelace@clinic.example", "therapybridge",
+            "my TherapyBridge", "Therapy-Bridge 1", "therapy bridge",
+        ])
+    func guessable(_ text: String) async throws {
+        await #expect {
+            try await passwords.hash(text, for: EmailAddress("Ada.Lovelace@clinic.example"))
+        } throws: { error in
+            if case Passwords.Failure.unacceptable = error { true } else { false }
+        }
+    }
+
+    @Test("may be any other, of whatever signs", arguments: ["correct horse", "a long walk", "bridge 42", "ada love"])
+    func acceptable(_ text: String) async throws {
+        for email in ["ada.lovelace@clinic.example", "a@clinic.example"] {
+            let hash = try await passwords.hash(text, for: EmailAddress(email))
+            #expect(try await passwords.verify(text, against: hash))
+        }
+    }
+
+    @Test("is hashed anew when less work was done for its hash than is now, by memory or by time")
+    func outdated() async throws {
+        let passwords = Passwords(cost: .init(logN: 5, blockSize: 2, parallelism: 2))
+        for (logN, blockSize, parallelism, isOutdated) in [
+            (5, 2, 2, false), (4, 2, 2, true), (5, 1, 2, true), (5, 2, 1, true), (4, 2, 8, true), (6, 2, 1, false),
+            (6, 4, 2, false),
+        ] {
+            let cost = Passwords.Cost(logN: logN, blockSize: blockSize, parallelism: parallelism)
+            let hash = try await Passwords(cost: cost).hash("correct horse")
+            #expect(passwords.isOutdated(hash) == isOutdated, "\(cost)")
+        }
+        #expect(!passwords.isOutdated("nonsense"))
+        // A password in use may break a rule of today.
+        let renewed = try await passwords.rehash("password")
+        #expect(try await passwords.verify("password", against: renewed))
     }
 
     @Test("is refused when too many wait already, and taken again when they are through")

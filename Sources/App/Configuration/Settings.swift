@@ -1,6 +1,14 @@
 public import Foundation
 public import HTTPAPI
 
+/// Whose tokens count beside our own.
+public struct IdentityProviderSettings: Sendable {
+    /// The content of `JWT_JWKS_FILE`.
+    public var jwks: Data
+    public var issuer: String
+    public var audience: String
+}
+
 /// The settings of the server, from environment variables.
 ///
 /// Names, defaults and units are those of `docs/configuration.md`.
@@ -13,6 +21,10 @@ public struct Settings: Sendable {
     public var port: Int
     public var publicURL: URL
     public var jwtSecret: String
+    /// Keys of before, whose tokens are good until they expire.
+    public var previousJWTSecrets: [String]
+    /// The site's own identity provider; nil when there is none.
+    public var identityProvider: IdentityProviderSettings?
     public var accessLifetime: Duration
     public var refreshLifetime: Duration
     public var signInLimits: SignInLimits
@@ -47,6 +59,8 @@ public struct Settings: Sendable {
         port = try reader.integer("PORT", in: 0...65_535, default: 8000)
         publicURL = try reader.publicURL("PUBLIC_URL", default: "http://\(Self.bracketed(host)):\(port)")
         jwtSecret = try reader.jwtSecret()
+        previousJWTSecrets = try reader.previousJWTSecrets()
+        identityProvider = try reader.identityProvider()
         accessLifetime = try reader.seconds("JWT_ACCESS_TTL", in: 1...86_400, default: 1800)
         refreshLifetime = try reader.seconds("JWT_REFRESH_TTL", in: 1...31_536_000, default: 604_800)
         signInLimits = SignInLimits(

@@ -133,6 +133,34 @@ public struct SettingsReader: Sendable {
         return secret
     }
 
+    /// The keys of before, separated by commas.
+    func previousJWTSecrets() throws(SettingError) -> [String] {
+        let secrets = (text("JWT_PREVIOUS_SECRETS") ?? "").split(separator: ",", omittingEmptySubsequences: false)
+            .map { $0.trimmingCharacters(in: .whitespaces) }
+        if secrets == [""] { return [] }
+        guard secrets.allSatisfy({ $0.utf8.count >= AccessTokens.minimumSecretBytes }) else {
+            throw SettingError(
+                "JWT_PREVIOUS_SECRETS",
+                "has to be a comma-separated list of earlier values of JWT_SECRET, or left out when none is in use")
+        }
+        return secrets
+    }
+
+    /// The site's identity provider: all three of its settings, or none.
+    func identityProvider() throws(SettingError) -> IdentityProviderSettings? {
+        let names = ["JWT_JWKS_FILE", "JWT_ISSUER", "JWT_AUDIENCE"]
+        let values = names.map(text)
+        if values.allSatisfy({ $0 == nil }) { return nil }
+        for (name, value) in zip(names, values) where value == nil {
+            throw SettingError(name, "is missing; an identity provider needs \(names.joined(separator: ", "))")
+        }
+        guard let file = values[0], let issuer = values[1], let audience = values[2] else { return nil }
+        guard let jwks = try? Data(contentsOf: URL(filePath: file)) else {
+            throw SettingError("JWT_JWKS_FILE", "cannot be read; name a file with the provider's public keys")
+        }
+        return IdentityProviderSettings(jwks: jwks, issuer: issuer, audience: audience)
+    }
+
     /// How and how much to log.
     ///
     /// - Throws: ``SettingError`` for a bad value.

@@ -7,9 +7,11 @@ import Store
 /// Reads the credential of a request: `Authorization: Bearer`, or else the cookie.
 ///
 /// It verifies the token and nothing else: whether the account still stands is asked of the database by whoever needs it,
-/// together with what is needed from there.
+/// together with what is needed from there. Only for the token of an identity provider the database is asked whose it is.
 struct Authenticator: RouterMiddleware {
     let tokens: AccessTokens
+    let provider: IdentityProvider?
+    let signIns: SignInStore
     let settings: HTTPSettings
 
     func handle(
@@ -18,15 +20,31 @@ struct Authenticator: RouterMiddleware {
         var context = context
         if let header = request.headers[.authorization] {
             // The first credential present decides: a bad header is not rescued by a good cookie.
-            if let token = bearerToken(in: header) { context.claims = await tokens.verify(token) }
+            if let token = bearerToken(in: header) { await read(token, into: &context) }
         } else if let cookie = request.cookies[SignInCookies.accessName]?.value {
             if isFromOurPage(request) {
-                context.claims = await tokens.verify(cookie)
+                await read(cookie, into: &context)
             } else {
-                context.isOriginRefused = true
+                context.refusal = Problem.originForbidden
             }
         }
         return try await next(request, context)
+    }
+
+    private func read(_ token: String, into context: inout AppContext) async {
+        context.claims = await tokens.verify(token)
+        guard context.claims == nil, let provider, let claims = await provider.verify(token) else { return }
+        do {
+            let found = try await signIns.admit(claims.signIn, email: claims.email, expiresAt: claims.expiresAt)
+            guard let (user, isActive) = found else { return }
+            if isActive {
+                context.claims = AccessClaims(user: user, signIn: claims.signIn, expiresAt: claims.expiresAt)
+            } else {
+                context.refusal = Problem.inactive
+            }
+        } catch {
+            context.refusal = error
+        }
     }
 
     /// RFC 6750, 2.1: the scheme's name, one space, the token; scheme names are case-insensitive (RFC 9110, 11.1).
@@ -52,7 +70,7 @@ struct UserLoader: RouterMiddleware {
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        if context.isOriginRefused { throw Problem.originForbidden }
+        if let refusal = context.refusal { throw refusal }
         guard let claims = context.claims,
             let (account, isSignedIn) = try await users.account(of: claims.user, signIn: claims.signIn), isSignedIn
         else { throw Problem.unauthorized }

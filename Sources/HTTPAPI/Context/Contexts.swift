@@ -15,10 +15,10 @@ struct AppContext: RequestContext {
     let connection: ClientConnection
     /// What the access token says, if a valid one came with the request.
     var claims: AccessClaims?
-    /// A cookie came with an unsafe method and not from a page of ours.
+    /// Why the credential that came with the request does not count, when more is to be said than that.
     ///
-    /// It is an error where signing in is asked for: signing in itself does not depend on a cookie.
-    var isOriginRefused = false
+    /// It is an error where signing in is asked for: signing in itself does not depend on it.
+    var refusal: (any Error)?
     /// The signed-in user, once the database was asked.
     var user: User?
 
@@ -39,7 +39,7 @@ struct TokenContext: ChildRequestContext {
     let connection: ClientConnection
 
     init(context: AppContext) throws {
-        if context.isOriginRefused { throw Problem.originForbidden }
+        if let refusal = context.refusal { throw refusal }
         guard let claims = context.claims else { throw Problem.unauthorized }
         coreContext = context.coreContext
         connection = context.connection

@@ -30,24 +30,45 @@ struct AuthenticationRoutes: Sendable {
 
     @Sendable private func login(_ request: Request, _ context: AppContext) async throws -> Response {
         let login = try await JSON.decode(Login.self, from: request)
-        let user: User
+        let account: Account
         do {
-            user = try await verify(login, request, context)
+            account = try await verify(login, request, context)
         } catch let refusal as Problem {
             (refusal.kind == .tooManyRequests ? metrics.limited : metrics.refused).increment()
             throw refusal
         }
         let refreshToken = RefreshToken()
         let signIn = try await signIns.begin(
-            user: user.id, refreshHash: refreshToken.hash, lifetime: settings.refreshLifetime)
+            user: account.user.id, passwordHash: account.passwordHash, refreshHash: refreshToken.hash,
+            lifetime: settings.refreshLifetime)
+        guard let signIn else {
+            // The password was right a moment ago.
+            metrics.refused.increment()
+            throw Self.wrong
+        }
         metrics.accepted.increment()
-        return try await tokenResponse(user, signIn, refreshToken)
+        await renewHash(login.password, account, context)
+        return try await tokenResponse(account.user, signIn, refreshToken)
     }
 
-    /// The user whose e-mail address and password these are.
+    private static let wrong = Problem(.unauthorized, "The e-mail address or the password is wrong.")
+
+    /// Hashes a password anew whose hash is of a time when less work was thought to be enough.
+    ///
+    /// It can only be done when the password is at hand. Who has signed in is not turned away because it failed.
+    private func renewHash(_ password: String, _ account: Account, _ context: AppContext) async {
+        guard let hash = account.passwordHash, passwords.isOutdated(hash) else { return }
+        do {
+            try await users.replaceHash(hash, by: try await passwords.rehash(password), of: account.user.id)
+        } catch {
+            context.logger.notice("cannot renew the hash of a password", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// The account whose e-mail address and password these are.
     ///
     /// - Throws: ``Problem`` when they are nobody's, the account is inactive, or there were too many failures.
-    private func verify(_ login: Login, _ request: Request, _ context: AppContext) async throws -> User {
+    private func verify(_ login: Login, _ request: Request, _ context: AppContext) async throws -> Account {
         let email = EmailAddress(login.email)
         let charge = try await limits.charge(account: email, request, context)
         let account: Account?
@@ -58,10 +79,10 @@ struct AuthenticationRoutes: Sendable {
             await limits.refund(charge, logger: context.logger)
             throw error
         }
-        guard let account else { throw Problem(.unauthorized, "The e-mail address or the password is wrong.") }
+        guard let account else { throw Self.wrong }
         await limits.refund(charge, logger: context.logger)
         guard account.isActive else { throw Problem.inactive }
-        return account.user
+        return account
     }
 
     /// The account, if there is one and the password is its own.

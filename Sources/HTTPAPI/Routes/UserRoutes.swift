@@ -53,7 +53,8 @@ struct UserRoutes: Sendable {
     @Sendable private func add(_ request: Request, _ context: UserContext) async throws -> Response {
         try context.requireAdministrator()
         let body = try await JSON.decode(NewUserBody.self, from: request)
-        let hash: String? = if let password = body.password { try await passwords.hash(password) } else { nil }
+        let hash: String? =
+            if let password = body.password { try await passwords.hash(password, for: body.email) } else { nil }
         guard
             let id = try await users.add(
                 email: body.email, fullName: body.fullName.description, role: body.role, passwordHash: hash)

@@ -23,6 +23,8 @@ public struct HTTPDependencies: Sendable {
     public var recordings: RecordingStore
     public var passwords: Passwords
     public var tokens: AccessTokens
+    /// Whose tokens count beside our own; nil when nobody's do.
+    public var identityProvider: IdentityProvider?
     public var streams: StreamEngine
     /// Takes what is counted, and renders it.
     public var metrics: PrometheusRegistry
@@ -32,7 +34,7 @@ public struct HTTPDependencies: Sendable {
     public init(
         users: UserStore, signIns: SignInStore, tickets: TicketStore, attempts: AttemptStore, sessions: SessionStore,
         progress: ProgressStore, reports: ReportBatcher, recordings: RecordingStore, passwords: Passwords,
-        tokens: AccessTokens,
+        tokens: AccessTokens, identityProvider: IdentityProvider?,
         streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
     ) {
         self.users = users
@@ -45,6 +47,7 @@ public struct HTTPDependencies: Sendable {
         self.recordings = recordings
         self.passwords = passwords
         self.tokens = tokens
+        self.identityProvider = identityProvider
         self.streams = streams
         self.metrics = metrics
         self.missing = missing
@@ -107,7 +110,9 @@ public struct HTTPServer: Service {
             SecurityHeaders(isReachedByTLS: settings.isReachedByTLS)
             CrossOrigin(settings: settings)
             ErrorMiddleware()
-            Authenticator(tokens: dependencies.tokens, settings: settings)
+            Authenticator(
+                tokens: dependencies.tokens, provider: dependencies.identityProvider, signIns: dependencies.signIns,
+                settings: settings)
         }
         let gate = SessionGate(progress: dependencies.progress)
         var table = RouteTable(

@@ -1,0 +1,205 @@
+import Credentials
+import Crypto
+import Domain
+import Foundation
+import Testing
+
+/// What somebody without a key tries, and what a careless reader would take.
+@Suite("A forged access token")
+struct TokenAttackTests {
+    private let user = UserID.random()
+    private let signIn = SignInID.random()
+
+    private func verify(_ token: String, previous: [String] = []) async -> AccessClaims? {
+        await AccessTokens(secret: Forge.secret, previousSecrets: previous).verify(token)
+    }
+
+    private func forge(_ change: (inout Forge) -> Void = { _ in }) -> Forge {
+        var forge = Forge(user: user, signIn: signIn)
+        change(&forge)
+        return forge
+    }
+
+    /// A token of a header and claims as they are written, signed with the right key.
+    private func signed(header: String, claims: String) -> String {
+        let text = "\(Forge.base64url(Data(header.utf8))).\(Forge.base64url(Data(claims.utf8)))"
+        let key = SymmetricKey(data: Data(Forge.secret.utf8))
+        return "\(text).\(Forge.base64url(Data(HMAC<SHA256>.authenticationCode(for: Data(text.utf8), using: key))))"
+    }
+
+    @Test("under an algorithm of public keys is worth nothing, nor is one whose secret is a public key")
+    func algorithmConfusion() async throws {
+        for algorithm in ["RS256", "ES256", "EdDSA", "PS256", "HS384", "hs256", "HS256 ", "nOnE"] {
+            #expect(await verify(try forge { $0.header["alg"] = algorithm }.token()) == nil, "\(algorithm)")
+        }
+        let pem = P256.Signing.PrivateKey().publicKey.pemRepresentation
+        #expect(await verify(try forge().token(secret: pem)) == nil)
+    }
+
+    @Test(
+        "gains nothing by the name of a key",
+        arguments: [
+            "", "../../../../dev/null", "/dev/null", "' OR '1'='1", "'; DROP TABLE app.users; --", "\u{0}", "0",
+            "https://evil.example/key", String(repeating: "k", count: 1000),
+        ])
+    func keyNames(_ kid: String) async throws {
+        #expect(await verify(try forge { $0.header["kid"] = kid }.token()) == nil)
+        #expect(await verify(try forge { $0.header["kid"] = kid }.token(secret: "")) == nil)
+    }
+
+    @Test("with a name of a key that is no text is worth nothing")
+    func keyNameTypes() async throws {
+        for kid in [1, ["x"], NSNull(), ["a": "b"], true] as [Any] {
+            #expect(await verify(try forge { $0.header["kid"] = kid }.token()) == nil, "\(kid)")
+        }
+    }
+
+    @Test("that brings its own key along is worth nothing")
+    func embeddedKey() async throws {
+        let own = "a key of an attacker's own, 32 bytes"
+        let key: [String: Any] = ["kty": "oct", "k": Forge.base64url(Data(own.utf8)), "kid": "mine", "alg": "HS256"]
+        let forged = forge {
+            $0.header["jwk"] = key
+            $0.header["jku"] = "https://evil.example/jwks.json"
+            $0.header["x5u"] = "https://evil.example/cert.pem"
+        }
+        #expect(await verify(try forged.token(secret: own)) == nil)
+    }
+
+    @Test("with an extension that we do not know is worth nothing, however it is written")
+    func critical() async throws {
+        for crit in [["exp"], [], "b64", NSNull(), 1] as [Any] {
+            #expect(await verify(try forge { $0.header["crit"] = crit }.token()) == nil, "\(crit)")
+        }
+    }
+
+    @Test("in which a name comes twice is worth nothing, also when it is written in another way")
+    func duplicates() async throws {
+        let now = Int(Date().timeIntervalSince1970)
+        let claims =
+            #""iss":"therapybridge","aud":"therapybridge","sub":"\#(user)","sid":"\#(signIn)","iat":\#(now),"x":{"exp":1,"sub":2}"#
+        let header = #"{"alg":"HS256"}"#
+        let good = "{\(claims),\"exp\":\(now + 600)}"
+        #expect(await verify(signed(header: header, claims: good)) != nil)
+        for extra in [
+            "\"exp\":1", "\"exp\":\(now + 9000)", #""\u0065xp":1"#, "\"sub\":\"\(UserID.random())\"", "\"x\":1",
+        ] {
+            #expect(await verify(signed(header: header, claims: "{\(extra),\(good.dropFirst())")) == nil, "\(extra)")
+            #expect(await verify(signed(header: header, claims: "\(good.dropLast()),\(extra)}")) == nil, "\(extra)")
+        }
+        for header in [
+            #"{"alg":"HS256","alg":"none"}"#, #"{"alg":"none","alg":"HS256"}"#, #"{"alg":"HS256","\u0061lg":"HS256"}"#,
+            #"{"alg":"HS256","typ":"JWT","typ":"JWT"}"#,
+        ] {
+            #expect(await verify(signed(header: header, claims: good)) == nil, "\(header)")
+        }
+        // A colon or a quote in a text is no name.
+        let quoted = "\(good.dropLast()),\"a\\\":b\":\"c\\\\\",\"d\":\":{[\"}"
+        #expect(await verify(signed(header: header, claims: quoted)) != nil)
+    }
+
+    @Test("that is no object, or nested beyond reason, is worth nothing")
+    func shapes() async throws {
+        for text in ["[]", "null", "1", "\"x\"", "", "{", String(repeating: "[", count: 2000)] {
+            #expect(await verify(signed(header: #"{"alg":"HS256"}"#, claims: text)) == nil)
+            #expect(await verify(signed(header: text, claims: "{}")) == nil)
+        }
+    }
+
+    @Test("in an encoding that is not the canonical one is worth nothing")
+    func encodings() async throws {
+        let token = try forge().token()
+        let parts = token.split(separator: ".").map(String.init)
+        for changed in [
+            token + "=", token + "\n", " " + token, token + " ", token + ".", "." + token, token + "." + parts[2],
+            token.replacing(".", with: ". "), token.replacing(".", with: ".."), "\(parts[0])=.\(parts[1]).\(parts[2])",
+            "\(parts[0]).\(parts[1])", "\(parts[0]).\(parts[1]).", "\(parts[0])..\(parts[2])",
+            "\(parts[0]).\(parts[1]).!!!!", "\(parts[0]).\(parts[1]).\(parts[2].dropLast())", token + "A",
+            "\(parts[0]).\(parts[1]).\(parts[2])\u{0}", token.replacing("e", with: "\u{ff45}"),
+        ] {
+            #expect(await verify(changed) == nil, "\(changed)")
+        }
+        for length in 0..<token.count { #expect(await verify(String(token.prefix(length))) == nil, "\(length)") }
+    }
+
+    @Test("that came about by chance from a good one is never taken")
+    func mutations() async throws {
+        let tokens = await AccessTokens(secret: Forge.secret, previousSecrets: ["another secret, of another 32 bytes"])
+        let claims = AccessClaims(user: user, signIn: signIn, expiresAt: .now().advanced(by: .seconds(600)))
+        let originals = [Array(try await tokens.issue(claims).utf8), Array(try forge().token().utf8)]
+        let alphabet = Array("ABCxyz019-_.=+/ \"{}".utf8)
+        var generator = SystemRandomNumberGenerator()
+        for turn in 0..<4000 {
+            let original = originals[turn % 2]
+            var bytes = original
+            for _ in 0...Int.random(in: 0..<3, using: &generator) {
+                let index = Int.random(in: bytes.indices, using: &generator)
+                switch Int.random(in: 0..<5, using: &generator) {
+                case 0: bytes[index] = alphabet.randomElement(using: &generator) ?? 0
+                case 1: bytes[index] ^= 1 << UInt8.random(in: 0..<7, using: &generator)
+                case 2: bytes.remove(at: index)
+                case 3: bytes.insert(alphabet.randomElement(using: &generator) ?? 0, at: index)
+                default: bytes.swapAt(index, Int.random(in: bytes.indices, using: &generator))
+                }
+            }
+            let text = String(decoding: bytes, as: UTF8.self)
+            if bytes != original { #expect(await tokens.verify(text) == nil, "\(text)") }
+        }
+        for original in originals { #expect(await tokens.verify(String(decoding: original, as: UTF8.self)) != nil) }
+    }
+}
+
+@Suite("A key of access tokens")
+struct KeyRotationTests {
+    private static let old = "the key of last year, of 32 bytes."
+    private let claims = AccessClaims(
+        user: .random(), signIn: .random(),
+        expiresAt: Timestamp(
+            microsecondsSinceEpoch: (Timestamp.now().microsecondsSinceEpoch / 1_000_000 + 60) * 1_000_000))
+
+    private func header(of token: String) throws -> [String: Any] {
+        let part = String(token.prefix { $0 != "." }).replacing("-", with: "+").replacing("_", with: "/")
+        let padded = part + String(repeating: "=", count: (4 - part.count % 4) % 4)
+        let data = try #require(Data(base64Encoded: padded))
+        return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    }
+
+    @Test("is named in its tokens, without being told")
+    func name() async throws {
+        let token = try await AccessTokens(secret: Forge.secret).issue(claims)
+        let kid = try #require(try header(of: token)["kid"] as? String)
+        #expect(kid.wholeMatch(of: /[0-9a-f]{16}/) != nil)
+        #expect(try header(of: try await AccessTokens(secret: Forge.secret).issue(claims))["kid"] as? String == kid)
+        #expect(try header(of: try await AccessTokens(secret: Self.old).issue(claims))["kid"] as? String != kid)
+    }
+
+    @Test("of before verifies its tokens, as long as it is listed")
+    func rotation() async throws {
+        let token = try await AccessTokens(secret: Self.old).issue(claims)
+        #expect(await AccessTokens(secret: Forge.secret).verify(token) == nil)
+        let rotated = await AccessTokens(secret: Forge.secret, previousSecrets: [Self.old])
+        #expect(await rotated.verify(token) == claims)
+        // New ones are of the new key.
+        let next = try await rotated.issue(claims)
+        #expect(await AccessTokens(secret: Forge.secret).verify(next) == claims)
+        #expect(await AccessTokens(secret: Self.old).verify(next) == nil)
+    }
+
+    @Test("that a token does not name is the present one")
+    func unnamed() async throws {
+        let forged = Forge(user: claims.user, signIn: claims.signIn)
+        #expect(await AccessTokens(secret: Forge.secret).verify(try forged.token()) != nil)
+        let rotated = await AccessTokens(secret: Self.old, previousSecrets: [Forge.secret])
+        #expect(await rotated.verify(try forged.token()) == nil)
+    }
+
+    @Test("does not verify under the name of another")
+    func crossed() async throws {
+        let rotated = await AccessTokens(secret: Forge.secret, previousSecrets: [Self.old])
+        let kid = try header(of: try await AccessTokens(secret: Self.old).issue(claims))["kid"]
+        var forged = Forge(user: claims.user, signIn: claims.signIn)
+        forged.header["kid"] = kid
+        #expect(await rotated.verify(try forged.token()) == nil)
+        #expect(await rotated.verify(try forged.token(secret: Self.old)) != nil)
+    }
+}
