@@ -5,9 +5,7 @@ import Foundation
 enum RandomSecret {
     /// 256 random bits in base64url without padding (RFC 4648, section 5).
     static func text() -> String {
-        let bytes = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
-        return bytes.base64EncodedString()
-            .replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
+        Base64URL.encode(SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) })
     }
 
     /// The hash under which a text is stored.

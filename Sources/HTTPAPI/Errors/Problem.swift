@@ -108,7 +108,7 @@ struct Problem: Error, Sendable {
     /// - Parameter name: The parameter or field, which the detail begins with.
     static func invalid(_ name: String, _ reason: String) -> Problem { Problem(.invalid, "\(name): \(reason)") }
 
-    /// Too many attempts.
+    /// Too many requests of a kind.
     ///
     /// - Parameter wait: How long until the next one is taken.
     static func limited(_ detail: String, wait: Duration) -> Problem {

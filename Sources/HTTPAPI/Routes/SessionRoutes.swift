@@ -29,44 +29,21 @@ struct SessionRoutes: Sendable {
     }
 
     /// One page of a list, and where the next begins.
-    struct Page<Item: Encodable>: Encodable {
-        var items: [Item]
-        var nextCursor: String?
-
-        enum CodingKeys: String, CodingKey {
-            case items
-            case nextCursor = "next_cursor"
-        }
-
-        func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(items, forKey: .items)
-            try container.encode(nextCursor, forKey: .nextCursor)
-        }
-    }
-
     private struct Items<Item: Encodable>: Encodable {
         var items: [Item]
     }
 
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
         let query = request.uri.queryParameters
-        let limit = try query.value("limit", "has to be a number from 1 to 200.") {
-            Int($0).flatMap { (1...200).contains($0) ? $0 : nil }
-        }
-        var filter = SessionStore.Filter(limit: limit ?? 50)
+        let limit = try query.pageLimit()
+        // One more than asked for tells whether there is a next page.
+        var filter = SessionStore.Filter(limit: limit + 1)
         filter.status = try query.value("status", "is none of the statuses.") { SessionStatus(rawValue: $0) }
         filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
         filter.after = try query.value("cursor", "is none that this server gave out.") { SessionStore.Cursor($0) }
-        filter.limit += 1
-        // One more than asked for tells whether there is a next page.
-        var items = try await sessions.list(for: context.user, as: context.claims.principal, filter)
-        var cursor: String?
-        if items.count == filter.limit {
-            items.removeLast()
-            cursor = items.last.map { SessionStore.Cursor(createdAt: $0.createdAt, id: $0.id).description }
-        }
-        return JSON.response(Page(items: items, nextCursor: cursor))
+        let found = try await sessions.list(for: context.user, as: context.claims.principal, filter)
+        return JSON.response(
+            Page(found, limit: limit) { SessionStore.Cursor(createdAt: $0.createdAt, id: $0.id).description })
     }
 
     @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {

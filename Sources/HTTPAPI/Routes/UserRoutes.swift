@@ -23,11 +23,9 @@ struct UserRoutes: Sendable {
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
         try context.requireAdministrator()
         let query = request.uri.queryParameters
-        let limit = try query.value("limit", "has to be a number from 1 to 200.") {
-            Int($0).flatMap { (1...200).contains($0) ? $0 : nil }
-        }
+        let limit = try query.pageLimit()
         // One more than asked for tells whether there is a next page.
-        var filter = UserStore.Filter(limit: (limit ?? 50) + 1)
+        var filter = UserStore.Filter(limit: limit + 1)
         filter.role = try query.value("role", "is none of the roles.") { Role(rawValue: $0) }
         filter.isActive = try query.value("is_active", "has to be true or false.") { Bool($0) }
         filter.text = try query.value("q", "has to be a text of at most \(Self.searchLimit) characters.") {
@@ -35,13 +33,8 @@ struct UserRoutes: Sendable {
         }
         let unknownCursor = "is none that this server gave out."
         filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
-        guard var items = try await users.list(filter) else { throw Problem.invalid("cursor", unknownCursor) }
-        var cursor: String?
-        if items.count == filter.limit {
-            items.removeLast()
-            cursor = items.last?.user.id.description
-        }
-        return JSON.response(SessionRoutes.Page(items: items, nextCursor: cursor))
+        guard let found = try await users.list(filter) else { throw Problem.invalid("cursor", unknownCursor) }
+        return JSON.response(Page(found, limit: limit) { $0.user.id.description })
     }
 
     @Sendable private func user(_ request: Request, _ context: UserContext) async throws -> Response {

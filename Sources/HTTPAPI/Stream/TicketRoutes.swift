@@ -32,17 +32,17 @@ struct TicketRoutes: Sendable {
 
     private func issue(to session: SessionID?, for claims: AccessClaims) async throws -> Response {
         let ticket = StreamTicket()
-        let lifetime = Int(TicketStore.lifetime.components.seconds)
         switch try await tickets.issue(
             hash: ticket.hash, for: claims.principal, to: session, accessExpiresAt: claims.expiresAt)
         {
-        case .issued: return JSON.response(Ticket(ticket: ticket.text, expiresIn: lifetime))
+        case .issued:
+            let lifetime = Int(TicketStore.lifetime.components.seconds)
+            return JSON.response(Ticket(ticket: ticket.text, expiresIn: lifetime))
         case .notSignedIn: throw Problem.unauthorized
         case .tooMany:
-            var problem = Problem(.tooManyRequests, "Too many tickets wait to be used. Use one, or wait.")
             // By then each of them has expired.
-            problem.headers[.retryAfter] = "\(lifetime)"
-            throw problem
+            throw Problem.limited(
+                "Too many tickets wait to be used. Use one, or wait.", wait: TicketStore.lifetime)
         }
     }
 }
