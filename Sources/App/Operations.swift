@@ -150,6 +150,50 @@ public struct Operations: Sendable {
         }
     }
 
+    // MARK: - Audit
+
+    /// Which records of the audit log are wanted; people by their addresses.
+    public struct AuditQuery: Sendable {
+        public var user: String?
+        public var patient: String?
+        public var session: SessionID?
+        public var action: AuditAction?
+        /// False for what was refused, true for what was not; nil for both.
+        public var isAllowed: Bool?
+        /// Not before this time.
+        public var from: Timestamp?
+        /// Before this time.
+        public var to: Timestamp?
+        /// At most this many.
+        public var limit: Int
+
+        public init(limit: Int) { self.limit = limit }
+    }
+
+    /// The newest records of the audit log; the newest first.
+    public func audit(_ query: AuditQuery) async throws -> [AuditEntry] {
+        try await withPool { pool in
+            var filter = AuditStore.Filter(limit: query.limit)
+            filter.user = try await id(of: query.user, in: pool)
+            filter.patient = try await id(of: query.patient, in: pool)
+            filter.session = query.session
+            filter.action = query.action
+            filter.isAllowed = query.isAllowed
+            filter.from = query.from
+            filter.to = query.to
+            return try await AuditStore(pool: pool).list(filter)
+        }
+    }
+
+    private func id(of email: String?, in pool: PostgresPool) async throws -> UserID? {
+        guard let email else { return nil }
+        let address = try address(email)
+        guard let account = try await UserStore(pool: pool).account(email: address) else {
+            throw Self.noAccount(address)
+        }
+        return account.user.id
+    }
+
     // MARK: - Parts
 
     private func address(_ email: String) throws -> EmailAddress {

@@ -80,7 +80,8 @@ public struct Server: Sendable {
         services.append(reports)
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, attempts: attempts,
-            sessions: sessions, progress: progress, reports: reports, recordings: recordings, passwords: Passwords(),
+            audit: AuditStore(pool: pool), sessions: sessions, progress: progress, reports: reports,
+            recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(
                 secret: settings.jwtSecret, previousSecrets: settings.previousJWTSecrets),
             identityProvider: identityProvider, streams: streams, metrics: metrics,

@@ -24,6 +24,7 @@ struct PendingOpening: Sendable {
 struct PendingFollowing: Sendable {
     let principal: Principal
     let position: FeedPosition?
+    let requestID: String?
     let watcher: WatcherID
     let continuation: CheckedContinuation<FollowOpening, any Error>
 }
@@ -43,7 +44,7 @@ extension ProgressHub {
                 let (lost, epoch) = try await reader.lostRights(among: requests.map { ($0.session, $0.principal) })
                 await completedSweep(lost: lost, epoch: epoch)
             case .openings(let pending):
-                await completed(pending, try await reader.open(pending.map(\.request)))
+                await completed(pending, try await reader.admit(pending.map(\.request)))
             case .snapshot:
                 await completed(snapshot: try await reader.snapshot())
             case .feed(let position, let sessions):
@@ -65,7 +66,8 @@ extension ProgressHub {
     private nonisolated func readCaseload(
         for pending: PendingFollowing
     ) async throws -> (Caseload, MissedChanges?) {
-        let caseload = try await reader.caseload(of: pending.principal, known: nil)
+        let caseload = try await reader.admitCaseload(
+            of: pending.principal, resumes: pending.position != nil, requestID: pending.requestID)
         guard caseload.refusal == nil, let position = pending.position else { return (caseload, nil) }
         // Between two snapshots lies the same whenever it is asked for.
         return (caseload, try await reader.missed(from: position, to: caseload.position, in: caseload.scope))

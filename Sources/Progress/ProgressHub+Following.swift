@@ -19,9 +19,13 @@ extension ProgressHub {
 
     /// Begins to follow all the sessions that a user may see.
     ///
-    /// - Parameter position: Where the client left off: what was committed since is told first.
+    /// - Parameters:
+    ///   - position: Where the client left off: what was committed since is told first.
+    ///   - requestID: The request behind it, for the audit log.
     /// - Throws: `PostgresError` when the database cannot say.
-    public func follow(for principal: Principal, since position: FeedPosition?) async throws -> FollowOpening {
+    public func follow(
+        for principal: Principal, since position: FeedPosition?, requestID: String? = nil
+    ) async throws -> FollowOpening {
         guard !isClosed, followings.count < Self.openingLimit else {
             metrics.turnedAway()
             return .turnedAway
@@ -31,7 +35,8 @@ extension ProgressHub {
         return try await withCheckedThrowingContinuation { continuation in
             followings.append(
                 PendingFollowing(
-                    principal: principal, position: position, watcher: watcher, continuation: continuation))
+                    principal: principal, position: position, requestID: requestID, watcher: watcher,
+                    continuation: continuation))
             pumpFollowings()
         }
     }

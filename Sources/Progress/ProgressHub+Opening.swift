@@ -9,10 +9,12 @@ extension ProgressHub {
     /// The watcher is registered before its snapshot is read, so that a change between the two is not missed. All who come
     /// while a statement is under way share the next one.
     ///
-    /// - Parameter after: Also returns the transitions after this version.
+    /// - Parameters:
+    ///   - after: Also returns the transitions after this version.
+    ///   - requestID: The request behind it, for the audit log.
     /// - Throws: `PostgresError` when the database cannot say.
     public func open(
-        _ session: SessionID, for principal: Principal, after: Int64? = nil
+        _ session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil
     ) async throws -> WatchOpening {
         guard !isClosed, openings.count < Self.openingLimit else {
             metrics.turnedAway()
@@ -22,8 +24,10 @@ extension ProgressHub {
         return try await withCheckedThrowingContinuation { continuation in
             openings.append(
                 PendingOpening(
-                    request: OpeningRequest(session, for: principal, after: after), watcher: watcher,
-                    continuation: continuation))
+                    request: OpeningRequest(
+                        session, for: principal, after: after, action: after == nil ? .openStream : .resumeStream,
+                        requestID: requestID),
+                    watcher: watcher, continuation: continuation))
             pumpOpenings()
         }
     }

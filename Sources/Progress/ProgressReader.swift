@@ -6,7 +6,11 @@ public protocol ProgressReader: Sendable {
     /// Reads those of many sessions that are newer than known; all of it is of one snapshot.
     func changes(of sessions: [SessionID], after versions: [Int64]) async throws -> ProgressChanges
 
-    /// Reads user, sign-in, session, right and state for each request, all from one snapshot.
+    /// Lets in those who want to see a session: reads user, sign-in, session, right and state for each request, all from one
+    /// snapshot, and records who is let in and who is not.
+    func admit(_ requests: [OpeningRequest]) async throws -> [SessionOpening]
+
+    /// Reads the same for those who have been let in.
     func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening]
 
     /// Finds those who may not watch any more.
@@ -17,7 +21,10 @@ public protocol ProgressReader: Sendable {
     /// Reads the transitions of several sessions after a version each, oldest first.
     func transitions(after versions: [(session: SessionID, version: Int64)]) async throws -> [[StatusTransition]]
 
-    /// Reads the caseload of a user.
+    /// Lets somebody in who wants to follow a caseload: reads it, and records that.
+    func admitCaseload(of principal: Principal, resumes: Bool, requestID: String?) async throws -> Caseload
+
+    /// Reads the caseload of a user who follows it.
     func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload
 
     /// Reads the sessions that a user could see until their patients were taken away, with those deleted since.

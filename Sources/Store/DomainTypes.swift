@@ -22,6 +22,17 @@ extension Timestamp: PostgresRepresentable, PostgresArrayElement {
     }
 }
 
+extension Timestamp {
+    /// The times that PostgreSQL and RFC 3339 share: the years 1 to 9999.
+    private static let shared: Range<Int64> = -62_135_596_800_000_000..<253_402_300_800_000_000
+
+    /// Reads the time in a list's cursor, in microseconds since 1970; nil for what is no time that the database could hold.
+    init?(cursor text: Substring) {
+        guard let time = Int64(text), Self.shared.contains(time) else { return nil }
+        self.init(microsecondsSinceEpoch: time)
+    }
+}
+
 extension Role: PostgresRepresentable {
     public init?(postgresValue: String) { self.init(rawValue: postgresValue) }
     public var postgresValue: String { rawValue }

@@ -55,15 +55,36 @@ extension ProgressStore {
     /// So many transitions are replayed to a stream of all sessions; a client that was away for longer begins anew.
     static let feedReplayLimit = 10_000
 
-    /// Reads the caseload of a user.
+    /// Reads the caseload of a user who begins to follow it, without what is done, and records that in the audit log; all in
+    /// one statement.
+    ///
+    /// - Parameters:
+    ///   - resumes: The user goes on from somewhere.
+    ///   - requestID: The `X-Request-Id` of the answer, for the audit log.
+    /// - Throws: `PostgresError` when it cannot be recorded, and so the user is not let in.
+    public func admitCaseload(of principal: Principal, resumes: Bool, requestID: String?) async throws -> Caseload {
+        let action = resumes ? AuditAction.resumeCaseload : .openCaseload
+        return try Self.caseload(
+            of: await pool.query(
+                """
+                SELECT * FROM app.admit_caseload(
+                    \(principal.user), \(principal.signIn), \(action.rawValue), \(requestID))
+                """))
+    }
+
+    /// Reads the caseload of a user who follows it.
     ///
     /// - Parameter known: The patients whose sessions the user has seen; of others also those that are done are read. Nil
     ///   leaves out whatever is done.
     public func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload {
-        let rows = try await pool.query(
-            """
-            SELECT * FROM app.open_caseload(\(principal.user), \(principal.signIn), \(known.map(Array.init)))
-            """)
+        try Self.caseload(
+            of: await pool.query(
+                """
+                SELECT * FROM app.open_caseload(\(principal.user), \(principal.signIn), \(known.map(Array.init)))
+                """))
+    }
+
+    private static func caseload(of rows: PostgresRows) throws -> Caseload {
         guard let first = rows.first else { throw StoreError.noRow }
         let patients = try first.decode("patient_ids", as: [UserID]?.self)
         var caseload = Caseload(

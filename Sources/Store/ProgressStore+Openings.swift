@@ -7,11 +7,21 @@ public struct OpeningRequest: Sendable, Equatable {
     public var session: SessionID
     /// Also the transitions after this version; nil for none.
     public var after: Int64?
+    /// What is recorded in the audit log.
+    public var action: AuditAction
+    /// The `X-Request-Id` of the answer, for the audit log; nil when no request is behind it.
+    public var requestID: String?
 
-    public init(_ session: SessionID, for principal: Principal, after: Int64? = nil) {
+    /// - Parameter action: One that has an ``AuditAction/need``: without, nobody is let in.
+    public init(
+        _ session: SessionID, for principal: Principal, after: Int64? = nil, action: AuditAction = .openStream,
+        requestID: String? = nil
+    ) {
         self.session = session
         self.principal = principal
         self.after = after
+        self.action = action
+        self.requestID = requestID
     }
 }
 
@@ -36,19 +46,23 @@ public struct SessionOpening: Sendable {
     public var transitions: [StatusTransition] = []
     /// The epoch of rights in the same snapshot: as long as it stays, so does the verdict.
     public var rightsEpoch: Int64
+    /// False when the database refuses what was asked for, and has recorded that.
+    public var isAllowed: Bool
 
     public init(
-        verdict: Verdict, progress: SessionProgress?, transitions: [StatusTransition] = [], rightsEpoch: Int64
+        verdict: Verdict, progress: SessionProgress?, transitions: [StatusTransition] = [], rightsEpoch: Int64,
+        isAllowed: Bool = true
     ) {
         self.verdict = verdict
         self.progress = progress
         self.transitions = transitions
         self.rightsEpoch = rightsEpoch
+        self.isAllowed = isAllowed
     }
 
-    /// Whether an action is permitted.
+    /// Whether an action is permitted, by the rule and by the database.
     public func permits(_ action: SessionAction) -> Bool {
-        guard case .found(let role, let relation) = verdict else { return false }
+        guard isAllowed, case .found(let role, let relation) = verdict else { return false }
         return Access.permits(action, to: role, as: relation)
     }
 }
@@ -57,24 +71,44 @@ extension ProgressStore {
     /// At most so many transitions are replayed, the newest: a session that is retried without end has no end of them.
     static let replayLimit = 1000
 
-    /// Asks for user, session, right and present state in one statement.
-    public func open(_ session: SessionID, for principal: Principal) async throws -> SessionOpening {
-        guard let opening = try await open([OpeningRequest(session, for: principal)]).first else {
-            throw StoreError.noRow
-        }
+    /// Asks for user, session, right and present state, and records in the audit log what is done with the session, or is
+    /// refused; all in one statement.
+    public func admit(_ request: OpeningRequest) async throws -> SessionOpening {
+        guard let opening = try await admit([request]).first else { throw StoreError.noRow }
         return opening
     }
 
-    /// Asks the same for many at once.
+    /// Asks and records the same for many at once.
+    ///
+    /// - Returns: An answer for each request, in order, all from one snapshot.
+    /// - Throws: `PostgresError` when it cannot be recorded, and so nobody is let in.
+    public func admit(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
+        let rows = try await pool.query(
+            """
+            SELECT * FROM app.admit(
+                \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)),
+                \(requests.map(\.action.rawValue)), \(requests.map { $0.action.need?.name }),
+                \(requests.map(\.requestID)))
+            """)
+        return try await openings(of: rows, to: requests)
+    }
+
+    /// Asks for user, session, right and present state of those who have been let in.
     ///
     /// - Returns: An answer for each request, in order, all from one snapshot.
     public func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
         let rows = try await pool.query(
             """
-            SELECT * FROM app.open_sessions(
-                \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)))
+            SELECT o.*, true AS is_allowed FROM app.open_sessions(
+                \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session))) AS o
             ORDER BY ordinal
             """)
+        return try await openings(of: rows, to: requests)
+    }
+
+    private func openings(
+        of rows: PostgresRows, to requests: [OpeningRequest]
+    ) async throws -> [SessionOpening] {
         guard rows.count == requests.count else { throw StoreError.noRow }
         var openings = try rows.map(SessionOpening.init)
         // What is asked for is history, which nobody changes: it may come from a later snapshot.
@@ -149,6 +183,20 @@ extension SessionOpening {
         self.init(
             verdict: .found(role: try row.decode("user_role", as: Role.self), relation: relation),
             // A status of a newer release must not fail all who asked together.
-            progress: try? SessionProgress(row), rightsEpoch: epoch)
+            progress: try? SessionProgress(row), rightsEpoch: epoch,
+            isAllowed: try row.decode("is_allowed", as: Bool.self))
+    }
+}
+
+extension SessionAction {
+    /// The right's name in `app.admit`.
+    fileprivate var name: String? {
+        switch self {
+        case .see: "see"
+        case .hear: "hear"
+        case .readNotes, .manage: "manage"
+        // Not asked for here: of a session that is to be, and of many at once.
+        case .upload, .report: nil
+        }
     }
 }

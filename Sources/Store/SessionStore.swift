@@ -64,15 +64,11 @@ public struct SessionStore: Sendable {
             self.id = id
         }
 
-        /// The times that PostgreSQL and RFC 3339 share: the years 1 to 9999.
-        private static let range: Range<Int64> = -62_135_596_800_000_000..<253_402_300_800_000_000
-
         public init?(_ description: String) {
             let parts = description.split(separator: "_")
-            guard parts.count == 2, let time = Int64(parts[0]),
-                Self.range.contains(time), let id = SessionID(String(parts[1]))
+            guard parts.count == 2, let createdAt = Timestamp(cursor: parts[0]), let id = SessionID(String(parts[1]))
             else { return nil }
-            self.init(createdAt: Timestamp(microsecondsSinceEpoch: time), id: id)
+            self.init(createdAt: createdAt, id: id)
         }
 
         public var description: String { "\(createdAt.microsecondsSinceEpoch)_\(id)" }

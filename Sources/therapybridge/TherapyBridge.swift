@@ -15,7 +15,7 @@ struct TherapyBridge: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
-            Transcribe.self,
+            Audit.self, Transcribe.self,
         ])
 
     /// Runs a subcommand and turns its errors into exit statuses: 0 done, 1 failed, 64 wrong usage, 78 wrong

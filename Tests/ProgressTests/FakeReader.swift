@@ -113,6 +113,8 @@ final class FakeReader: ProgressReader {
         }
     }
 
+    func admit(_ requests: [OpeningRequest]) async throws -> [SessionOpening] { try await open(requests) }
+
     func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
         state.withLock { $0.openings.append(requests.count) }
         try await gate.pass()
@@ -155,6 +157,10 @@ final class FakeReader: ProgressReader {
     ) async throws -> [[StatusTransition]] { throw Down() }
 
     func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload { throw Down() }
+
+    func admitCaseload(of principal: Principal, resumes: Bool, requestID: String?) async throws -> Caseload {
+        throw Down()
+    }
 
     func lostSessions(
         of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>

@@ -92,6 +92,8 @@ import Testing
             "UPDATE app.therapist_patients SET patient_id = patient_id",
             "SELECT FROM app.attempt_limits", "DELETE FROM app.attempt_limits",
             "UPDATE app.attempt_limits SET clear_at = now()",
+            "INSERT INTO app.audit_log (action) VALUES ('user.add')", "UPDATE app.audit_log SET is_allowed = true",
+            "DELETE FROM app.audit_log",
             "SET ROLE therapybridge_owner", "SET session_replication_role = replica",
         ])
     func serverStatements(statement: String) async throws {

@@ -138,6 +138,7 @@ extension AccessRow {
         account(.POST, "/api/users", [.admin], 201, body: .account),
         account(.GET, "/api/users/{id}", [.admin], on: .newUser),
         account(.PATCH, "/api/users/{id}", [.admin], on: .newUser, body: .json(#"{"full_name":"Another Name"}"#)),
+        account(.GET, "/api/audit", [.admin]),
         account(.GET, "/metrics", [.admin]),
 
         open(.GET, "/health"),

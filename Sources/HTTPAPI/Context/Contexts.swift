@@ -37,12 +37,15 @@ struct TokenContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims
     let connection: ClientConnection
+    /// Names the request, as ``AppContext/id`` does.
+    let requestID: String
 
     init(context: AppContext) throws {
         if let refusal = context.refusal { throw refusal }
         guard let claims = context.claims else { throw Problem.unauthorized }
         coreContext = context.coreContext
         connection = context.connection
+        requestID = context.id
         self.claims = claims
     }
 }
@@ -52,21 +55,15 @@ struct UserContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims
     let user: User
+    /// Names the request, as ``AppContext/id`` does.
+    let requestID: String
 
     init(context: AppContext) throws {
         guard let claims = context.claims, let user = context.user else { throw Problem.unauthorized }
         coreContext = context.coreContext
+        requestID = context.id
         self.claims = claims
         self.user = user
-    }
-}
-
-extension UserContext {
-    /// Lets administrators alone go on.
-    ///
-    /// - Throws: 403 for everybody else.
-    func requireAdministrator() throws(Problem) {
-        guard user.role == .admin else { throw Problem(.forbidden, "Only an administrator may do this.") }
     }
 }
 

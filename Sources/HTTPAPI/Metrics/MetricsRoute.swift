@@ -6,13 +6,12 @@ import Prometheus
 
 /// `GET /metrics`: what the server has counted, for Prometheus.
 struct MetricsRoute: Sendable {
+    let recorder: AccessRecorder
     let registry: PrometheusRegistry
 
     func add(to table: inout RouteTable) {
-        table.user(.get, "/metrics", produces: "text/plain") { [registry] _, context in
-            guard context.user.role == .admin else {
-                throw Problem(.forbidden, "Only an administrator may read the metrics.")
-            }
+        table.user(.get, "/metrics", produces: "text/plain") { [recorder, registry] _, context in
+            try await recorder.administrator(context, to: .readMetrics)
             return Self.response(registry)
         }
     }

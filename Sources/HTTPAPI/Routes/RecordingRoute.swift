@@ -21,7 +21,7 @@ struct RecordingRoute: Sendable {
 
     @Sendable private func recording(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .hear)
+        try await gate.open(id, for: context, to: .hearRecording)
         guard let reference = try await sessions.recording(of: id, as: context.claims.principal),
             let path = recordings.path(of: reference.key),
             let info = try await FileSystem.shared.info(forFileAt: path)

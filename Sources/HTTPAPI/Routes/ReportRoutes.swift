@@ -9,6 +9,7 @@ import Store
 ///
 /// Who may report is decided in the statement that writes: a report is not written after the right to it has ended.
 struct ReportRoutes: Sendable {
+    let recorder: AccessRecorder
     let batcher: ReportBatcher
 
     func add(to table: inout RouteTable) {
@@ -31,8 +32,11 @@ struct ReportRoutes: Sendable {
 
     @Sendable private func reportMany(_ request: Request, _ context: UserContext) async throws -> Response {
         // Asked again when the reports are written; this is before a large body is read for somebody who may not.
-        guard [.pipeline, .admin].contains(context.user.role) else {
-            throw Problem(.forbidden, "Only pipelines and administrators report progress.")
+        // What is reported is on record as the sessions' events; who may not report is on record here.
+        if ![.pipeline, .admin].contains(context.user.role) {
+            try await recorder.admit(
+                context, to: .report, if: false,
+                else: Problem(.forbidden, "Only pipelines and administrators report progress."))
         }
         let body = try await JSON.decode(
             ReportListBody.self, from: request, limit: ReportListBody.maximumBytes,

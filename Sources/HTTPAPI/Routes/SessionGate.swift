@@ -7,15 +7,18 @@ import Store
 struct SessionGate: Sendable {
     let progress: ProgressStore
 
-    /// Asks for user, session, right and state in one statement, and applies the rule.
+    /// Asks for user, session, right and state, and records what is done or refused, in one statement; and applies the rule.
     ///
+    /// - Parameter action: One on a session: ``AuditAction/need`` tells the right that it takes.
     /// - Returns: The state as it stands.
-    /// - Throws: A ``Problem``: 401, 403 or 404.
+    /// - Throws: A ``Problem``: 401, 403 or 404; the error of the database, also when it could not be recorded.
+    @discardableResult
     func open(
-        _ session: SessionID, for claims: AccessClaims, to action: SessionAction
+        _ session: SessionID, for context: TokenContext, to action: AuditAction
     ) async throws -> SessionProgress {
-        let opening = try await progress.open(session, for: claims.principal)
-        guard opening.permits(action) else { throw Problem(refusing: opening.verdict) }
+        let opening = try await progress.admit(
+            OpeningRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
+        guard let need = action.need, opening.permits(need) else { throw Problem(refusing: opening.verdict) }
         guard let progress = opening.progress else { throw UnreadableProgress() }
         return progress
     }

@@ -11,6 +11,7 @@ import Streaming
 /// The sessions and what belongs to them: `/api/sessions`.
 struct SessionRoutes: Sendable {
     let gate: SessionGate
+    let recorder: AccessRecorder
     let sessions: SessionStore
     let progress: ProgressStore
     let users: UserStore
@@ -41,6 +42,7 @@ struct SessionRoutes: Sendable {
         filter.status = try query.value("status", "is none of the statuses.") { SessionStatus(rawValue: $0) }
         filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
         filter.after = try query.value("cursor", "is none that this server gave out.") { SessionStore.Cursor($0) }
+        try await recorder.admit(context, to: .listSessions, patient: filter.patient)
         let found = try await sessions.list(for: context.user, as: context.claims.principal, filter)
         return JSON.response(
             Page(found, limit: limit) { SessionStore.Cursor(createdAt: $0.createdAt, id: $0.id).description })
@@ -48,7 +50,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .see)
+        try await gate.open(id, for: context, to: .readSession)
         guard let session = try await sessions.session(id, as: context.claims.principal) else {
             throw Problem.noSession
         }
@@ -57,7 +59,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func delete(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .manage)
+        try await gate.open(id, for: context, to: .delete)
         let key = try await sessions.recording(of: id, as: context.claims.principal)?.key
         guard try await sessions.delete(id, as: context.claims.principal) else { throw Problem.noSession }
         if let key {
@@ -73,7 +75,7 @@ struct SessionRoutes: Sendable {
     }
 
     @Sendable private func status(_ request: Request, _ context: TokenContext) async throws -> Response {
-        let progress = try await gate.open(try context.sessionID(), for: context.claims, to: .see)
+        let progress = try await gate.open(try context.sessionID(), for: context, to: .readStatus)
         // The version names the state, and the state is the same for everybody who may see it.
         let etag = "\"\(progress.version)\""
         let headers: HTTPFields = [.eTag: etag, .cacheControl: "private, no-cache"]
@@ -85,13 +87,13 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .see)
+        try await gate.open(id, for: context, to: .readEvents)
         return JSON.response(Items(items: try await progress.transitions(of: id, as: context.claims.principal)))
     }
 
     @Sendable private func transcript(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .see)
+        try await gate.open(id, for: context, to: .readTranscript)
         guard let transcript = try await sessions.transcript(of: id, as: context.claims.principal) else {
             throw Problem(.notFound, "There is no transcript of this session yet.")
         }
@@ -100,7 +102,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func notes(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .readNotes)
+        try await gate.open(id, for: context, to: .readNotes)
         guard let notes = try await sessions.notes(of: id, as: context.claims.principal) else {
             throw Problem(.notFound, "There are no notes on this session yet.")
         }
@@ -109,15 +111,15 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func retry(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        _ = try await gate.open(id, for: context.claims, to: .manage)
+        try await gate.open(id, for: context, to: .retry)
         guard let present = try await progress.retry(id, as: context.claims.principal) else { throw Problem.noSession }
         return JSON.response(raw: ByteBuffer(bytes: json(of: present)), status: .accepted)
     }
 
     @Sendable private func patients(_ request: Request, _ context: UserContext) async throws -> Response {
-        guard context.user.role == .therapist || context.user.role == .admin else {
-            throw Problem(.forbidden, "Only therapists and administrators have patients.")
-        }
+        try await recorder.admit(
+            context, to: .listPatients, if: [.therapist, .admin].contains(context.user.role),
+            else: Problem(.forbidden, "Only therapists and administrators have patients."))
         return JSON.response(Items(items: try await users.patients(of: context.user)))
     }
 }

@@ -10,6 +10,7 @@ struct UserRoutes: Sendable {
     /// The longest text that is searched for, in characters.
     private static let searchLimit = 200
 
+    let recorder: AccessRecorder
     let users: UserStore
     let passwords: Passwords
 
@@ -21,7 +22,7 @@ struct UserRoutes: Sendable {
     }
 
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
-        try context.requireAdministrator()
+        try await recorder.administrator(context, to: .listUsers)
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
         // One more than asked for tells whether there is a next page.
@@ -38,13 +39,13 @@ struct UserRoutes: Sendable {
     }
 
     @Sendable private func user(_ request: Request, _ context: UserContext) async throws -> Response {
-        try context.requireAdministrator()
+        try await recorder.administrator(context, to: .readUser)
         guard let record = try await users.record(of: try context.userID()) else { throw Problem.noUser }
         return JSON.response(record)
     }
 
     @Sendable private func add(_ request: Request, _ context: UserContext) async throws -> Response {
-        try context.requireAdministrator()
+        try await recorder.administrator(context, toChange: .addUser)
         let body = try await JSON.decode(NewUserBody.self, from: request)
         let hash: String? =
             if let password = body.password { try await passwords.hash(password, for: body.email) } else { nil }
@@ -57,7 +58,7 @@ struct UserRoutes: Sendable {
     }
 
     @Sendable private func change(_ request: Request, _ context: UserContext) async throws -> Response {
-        try context.requireAdministrator()
+        try await recorder.administrator(context, toChange: .changeUser)
         let id = try context.userID()
         let change = try await JSON.decode(UserChangeBody.self, from: request).change
         switch try await users.change(id, change, by: context.user.id) {
@@ -72,15 +73,18 @@ struct UserRoutes: Sendable {
 
 /// Which therapist works with which patient, for administrators: `/api/therapists/{therapist_id}/patients/{patient_id}`.
 struct AssignmentRoutes: Sendable {
+    let recorder: AccessRecorder
     let users: UserStore
 
     func add(to table: inout RouteTable) {
         table.user(.put, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
+            try await recorder.administrator(context, toChange: .beginAssignment)
             let (therapist, patient) = try await pair(context)
             try await users.assign(therapist: therapist, patient: patient)
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
         table.user(.delete, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
+            try await recorder.administrator(context, toChange: .endAssignment)
             let (therapist, patient) = try await pair(context)
             // That there was no tie is what was asked for.
             _ = try await users.unassign(therapist: therapist, patient: patient)
@@ -92,7 +96,6 @@ struct AssignmentRoutes: Sendable {
     ///
     /// - Throws: 404 when there is no such user, 422 when one is not what the path says.
     private func pair(_ context: UserContext) async throws -> (therapist: UserID, patient: UserID) {
-        try context.requireAdministrator()
         let (therapist, patient) = (try context.userID("therapist_id"), try context.userID("patient_id"))
         let roles = try await users.roles(of: [therapist, patient])
         guard let first = roles[therapist], let second = roles[patient] else { throw Problem.noUser }

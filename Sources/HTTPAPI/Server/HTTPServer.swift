@@ -16,6 +16,7 @@ public struct HTTPDependencies: Sendable {
     public var signIns: SignInStore
     public var tickets: TicketStore
     public var attempts: AttemptStore
+    public var audit: AuditStore
     public var sessions: SessionStore
     public var progress: ProgressStore
     /// Has to run for as long as the server does.
@@ -32,8 +33,9 @@ public struct HTTPDependencies: Sendable {
     public var missing: @Sendable () async -> String?
 
     public init(
-        users: UserStore, signIns: SignInStore, tickets: TicketStore, attempts: AttemptStore, sessions: SessionStore,
-        progress: ProgressStore, reports: ReportBatcher, recordings: RecordingStore, passwords: Passwords,
+        users: UserStore, signIns: SignInStore, tickets: TicketStore, attempts: AttemptStore, audit: AuditStore,
+        sessions: SessionStore, progress: ProgressStore, reports: ReportBatcher, recordings: RecordingStore,
+        passwords: Passwords,
         tokens: AccessTokens, identityProvider: IdentityProvider?,
         streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
     ) {
@@ -41,6 +43,7 @@ public struct HTTPDependencies: Sendable {
         self.signIns = signIns
         self.tickets = tickets
         self.attempts = attempts
+        self.audit = audit
         self.sessions = sessions
         self.progress = progress
         self.reports = reports
@@ -115,6 +118,7 @@ public struct HTTPServer: Service {
                 settings: settings)
         }
         let gate = SessionGate(progress: dependencies.progress)
+        let recorder = AccessRecorder(log: dependencies.audit)
         var table = RouteTable(
             router: router, userLoader: UserLoader(users: dependencies.users),
             ticketReader: TicketReader(tickets: dependencies.tickets))
@@ -125,22 +129,24 @@ public struct HTTPServer: Service {
             metrics: SignInMetrics(metrics: dependencies.metrics)
         ).add(to: &table)
         UploadRoute(
-            users: dependencies.users, sessions: dependencies.sessions, progress: dependencies.progress,
-            recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings,
+            recorder: recorder, users: dependencies.users, sessions: dependencies.sessions,
+            progress: dependencies.progress, recordings: dependencies.recordings, hub: dependencies.streams.hub,
+            settings: settings,
             metrics: UploadMetrics(metrics: dependencies.metrics)
         ).add(to: &table)
         SessionRoutes(
-            gate: gate, sessions: dependencies.sessions, progress: dependencies.progress, users: dependencies.users,
-            recordings: dependencies.recordings
+            gate: gate, recorder: recorder, sessions: dependencies.sessions, progress: dependencies.progress,
+            users: dependencies.users, recordings: dependencies.recordings
         ).add(to: &table)
-        UserRoutes(users: dependencies.users, passwords: dependencies.passwords).add(to: &table)
-        AssignmentRoutes(users: dependencies.users).add(to: &table)
+        UserRoutes(recorder: recorder, users: dependencies.users, passwords: dependencies.passwords).add(to: &table)
+        AssignmentRoutes(recorder: recorder, users: dependencies.users).add(to: &table)
         RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
-        ReportRoutes(batcher: dependencies.reports).add(to: &table)
+        ReportRoutes(recorder: recorder, batcher: dependencies.reports).add(to: &table)
         StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)
-        TicketRoutes(gate: gate, tickets: dependencies.tickets).add(to: &table)
+        TicketRoutes(gate: gate, recorder: recorder, tickets: dependencies.tickets).add(to: &table)
         HealthRoutes(missing: dependencies.missing).add(to: &table)
-        MetricsRoute(registry: dependencies.metrics).add(to: &table)
+        MetricsRoute(recorder: recorder, registry: dependencies.metrics).add(to: &table)
+        AuditRoute(recorder: recorder, log: dependencies.audit).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         try DescriptionRoutes().add(to: &table)
         table.finish()

@@ -27,7 +27,9 @@ struct StreamRoute: Sendable {
         let watch: Watch?
         do {
             let after = Resumption.version(lastEventID)
-            switch try await engine.hub.open(session, for: context.claims.principal, after: after) {
+            switch try await engine.hub.open(
+                session, for: context.claims.principal, after: after, requestID: context.requestID)
+            {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .turnedAway:
                 return StreamAnswer.unavailable(context.logger, reason: "too many streams, or shutting down")
@@ -53,7 +55,9 @@ struct StreamRoute: Sendable {
     @Sendable private func follow(_ request: Request, _ context: TokenContext) async throws -> Response {
         do {
             let position = lastEventID(of: request).flatMap(FeedPosition.init(id:))
-            switch try await engine.hub.follow(for: context.claims.principal, since: position) {
+            switch try await engine.hub.follow(
+                for: context.claims.principal, since: position, requestID: context.requestID)
+            {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .turnedAway:
                 return StreamAnswer.unavailable(context.logger, reason: "too many streams, or shutting down")

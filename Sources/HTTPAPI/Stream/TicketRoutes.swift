@@ -7,16 +7,18 @@ import Store
 /// all, for clients that can send neither header nor cookie.
 struct TicketRoutes: Sendable {
     let gate: SessionGate
+    let recorder: AccessRecorder
     let tickets: TicketStore
 
     func add(to table: inout RouteTable) {
         table.token(.post, "/api/sessions/:id/status/ticket") { request, context in
             let session = try context.sessionID()
-            _ = try await gate.open(session, for: context.claims, to: .see)
+            try await gate.open(session, for: context, to: .takeTicket)
             return try await issue(to: session, for: context.claims)
         }
         table.user(.post, "/api/sessions/status/ticket") { request, context in
-            try await issue(to: nil, for: context.claims)
+            try await recorder.admit(context, to: .takeCaseloadTicket)
+            return try await issue(to: nil, for: context.claims)
         }
     }
 

@@ -14,6 +14,7 @@ import Store
 
 /// `POST /api/sessions/upload`: brings a recording, from the first byte to the queue for a worker.
 struct UploadRoute: Sendable {
+    let recorder: AccessRecorder
     let users: UserStore
     let sessions: SessionStore
     let progress: ProgressStore
@@ -34,9 +35,9 @@ struct UploadRoute: Sendable {
         if let declaredLength, declaredLength > Int64(settings.maximumUploadBytes) + 65_536 { throw tooLarge }
         var reader = try UploadReader(request)
         let form = try await reader.readForm()
-        try await checkRight(of: context.user, toUploadFor: form.patient)
-
         let session = form.session ?? .random()
+        try await checkRight(toUploadInto: session, for: form.patient, context)
+
         let therapist = context.user.role == .therapist ? context.user.id : nil
         let isNew = try await sessions.add(
             session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
@@ -63,15 +64,19 @@ struct UploadRoute: Sendable {
         Problem(.tooLarge, "A recording may have at most \(settings.maximumUploadBytes) bytes.").closing()
     }
 
-    private func checkRight(of user: User, toUploadFor patient: UserID) async throws {
-        let relation = try await users.relation(of: user, toPatient: patient)
+    private func checkRight(
+        toUploadInto session: SessionID, for patient: UserID, _ context: UserContext
+    ) async throws {
+        let relation = try await users.relation(of: context.user, toPatient: patient)
         // Who may not upload for a patient is not told whether there is one.
-        guard let relation, Access.permits(.upload, to: user.role, as: relation) else {
-            if relation == nil, user.role == .admin {
-                throw Problem.invalid("patient_id", "is not an active patient.").closing()
-            }
-            throw Problem(.forbidden, "You may not upload a recording for this patient.").closing()
+        let forbidden = Problem(.forbidden, "You may not upload a recording for this patient.").closing()
+        guard let relation else {
+            guard context.user.role == .admin else { throw forbidden }
+            throw Problem.invalid("patient_id", "is not an active patient.").closing()
         }
+        try await recorder.admit(
+            context, to: .upload, if: Access.permits(.upload, to: context.user.role, as: relation), session: session,
+            patient: patient, else: forbidden)
     }
 
     /// Takes in the recording of a session, or marks the session as failed.

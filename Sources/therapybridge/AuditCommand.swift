@@ -1,0 +1,77 @@
+import App
+public import ArgumentParser
+public import Domain
+import Foundation
+
+extension AuditAction: ExpressibleByArgument {}
+
+struct Audit: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print who did what, or was refused it, the newest first. Works on DATABASE_MIGRATE_URL.",
+        discussion: """
+            Without --json each line has, separated by tabs: time, outcome, action, user, session, patient, account that \
+            was changed, request, database role and detail; a dash for what there is not.
+            """)
+
+    @Option(help: "Only what the account with this address did.")
+    var user: String?
+    @Option(help: "Only what was about the patient with this address.")
+    var patient: String?
+    @Option(help: "Only what was done with the session of this id.")
+    var session: String?
+    @Option(help: "Only this action.")
+    var action: AuditAction?
+    @Flag(help: "Only what was refused.")
+    var refused = false
+    @Option(help: "Not before this time, as in 2026-11-22T09:30:00Z or 2026-11-22.")
+    var from: String?
+    @Option(help: "Before this time.")
+    var to: String?
+    @Option(help: "At most so many records.")
+    var limit = 100
+    @Flag(help: "Print one JSON object a line, as GET /api/audit has them.")
+    var json = false
+
+    func validate() throws { _ = try query() }
+
+    func run() async throws {
+        let records = try await Operations(logger: startLogging()).audit(query())
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        for record in records {
+            print(json ? String(decoding: try encoder.encode(record), as: UTF8.self) : Self.line(record))
+        }
+    }
+
+    private func query() throws -> Operations.AuditQuery {
+        guard (1...1_000_000).contains(limit) else { throw ValidationError("--limit has to be from 1 to 1000000.") }
+        var query = Operations.AuditQuery(limit: limit)
+        query.user = user
+        query.patient = patient
+        query.session = try session.map { text in
+            guard let id = SessionID(text) else { throw ValidationError("--session has to be a UUID.") }
+            return id
+        }
+        query.action = action
+        query.isAllowed = refused ? false : nil
+        query.from = try time(from, "--from")
+        query.to = try time(to, "--to")
+        return query
+    }
+
+    private func time(_ text: String?, _ option: String) throws -> Timestamp? {
+        guard let text else { return nil }
+        guard let time = Timestamp(rfc3339: text) else {
+            throw ValidationError("\(option) has to be a time as in 2026-11-22T09:30:00Z.")
+        }
+        return time
+    }
+
+    private static func line(_ record: AuditEntry) -> String {
+        [
+            record.at.description, record.isAllowed ? "allowed" : "refused", record.action, record.user?.description,
+            record.session?.description, record.patient?.description, record.subject?.description, record.requestID,
+            record.databaseRole, record.detail,
+        ].map { $0 ?? "-" }.joined(separator: "\t")
+    }
+}

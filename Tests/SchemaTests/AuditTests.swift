@@ -1,0 +1,292 @@
+import Domain
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// `app.audit_log`: what gets into it, and that nothing of it is lost or changed.
+@Suite(.timeLimit(.minutes(10))) struct AuditTests {
+    // MARK: - Accesses
+
+    @Test("who is let in is whom Access permits, and the record says so", arguments: OpenSessionTests.cases)
+    func sameRule(given: OpenSessionTests.Case) async throws {
+        try await withDatabase { database in
+            let stage = try await database.withConnection { try await OpenSessionTests.Stage(given, on: $0) }
+            let actions = AuditAction.allCases.filter { $0.need != nil }
+            try await withStore(database) { store in
+                let openings = try await store.admit(actions.map { stage.request($0) })
+                for (action, opening) in zip(actions, openings) {
+                    let need = try #require(action.need)
+                    let permitted = Access.permits(need, to: given.role, as: given.relation)
+                    #expect(opening.isAllowed == permitted && opening.permits(need) == permitted, "\(action)")
+                    let records = try await database.audit("action = '\(action.rawValue)'")
+                    #expect(records.map(\.isAllowed) == [permitted], "\(action)")
+                }
+            }
+            let records = try await database.audit("request_id = 'a request'")
+            #expect(records.count == actions.count)
+            let patient = try await database.query("SELECT patient_id AS id FROM app.therapy_sessions")[0]
+                .decode("id", as: UserID.self)
+            #expect(
+                records.allSatisfy {
+                    $0.user == stage.user && $0.signIn == stage.signIn && $0.session == stage.session
+                        && $0.patient == patient && $0.databaseRole == "therapybridge_server"
+                })
+        }
+    }
+
+    @Test("an action that is none on a session lets nobody in")
+    func noNeed() async throws {
+        try await withDatabase { database in
+            let stage = try await database.adminStage()
+            try await withStore(database) { store in
+                for action in AuditAction.allCases where action.need == nil {
+                    let opening = try await store.admit(stage.request(action))
+                    #expect(!opening.isAllowed && !opening.permits(.see), "\(action)")
+                }
+            }
+        }
+    }
+
+    @Test(
+        "reading is recorded once in ten minutes for each sign-in, session and action; so is being refused; the rest always"
+    )
+    func repeated() async throws {
+        try await withDatabase { database in
+            let stage = try await database.adminStage()
+            let stranger = try await database.withConnection {
+                try await OpenSessionTests.Stage(
+                    .init(role: .therapist, relation: Relation(isPatient: false, isAssigned: false)), on: $0)
+            }
+            let log = stage.request(.readStatus)
+            let refused = OpeningRequest(stage.session, for: stranger.principal, action: .openStream)
+            try await withStore(database) { store in
+                for _ in 1...3 { _ = try await store.admit([log, stage.request(.openStream), refused]) }
+                #expect(try await database.audit("action = 'status.read'").count == 1)
+                #expect(try await database.audit("action = 'stream.open' AND is_allowed").count == 3)
+                #expect(try await database.audit("NOT is_allowed").count == 1)
+                // Another action, and another sign-in, are recorded for themselves.
+                _ = try await store.admit(stage.request(.readEvents))
+                let other = SignInID.random()
+                try await database.query(
+                    """
+                    INSERT INTO app.auth_sessions (id, user_id, expires_at)
+                    VALUES (\(other), \(stage.user), now() + interval '1 h')
+                    """)
+                _ = try await store.admit(
+                    OpeningRequest(
+                        stage.session, for: Principal(user: stage.user, signIn: other), action: .readStatus))
+                #expect(try await database.audit("action IN ('status.read', 'events.read')").count == 3)
+
+                try await database.ageAudit(by: "9 minutes")
+                _ = try await store.admit([log, refused])
+                #expect(try await database.audit("action = 'status.read' OR NOT is_allowed").count == 3)
+                try await database.ageAudit(by: "61 seconds")
+                _ = try await store.admit([log, refused])
+                #expect(try await database.audit("action = 'status.read' OR NOT is_allowed").count == 5)
+            }
+        }
+    }
+
+    @Test(
+        "of strangers, ended sign-ins and sessions that there are not, nothing is recorded; of inactive accounts it is")
+    func strangers() async throws {
+        try await withDatabase { database in
+            let stage = try await database.adminStage()
+            let before = try await database.audit().count
+            try await withStore(database) { store in
+                for principal in [
+                    Principal(user: .random(), signIn: .random()), Principal(user: stage.user, signIn: .random()),
+                ] {
+                    _ = try await store.admit(OpeningRequest(stage.session, for: principal))
+                    _ = try await store.admitCaseload(of: principal, resumes: false, requestID: nil)
+                }
+                _ = try await store.admit(OpeningRequest(.random(), for: stage.principal))
+                #expect(try await database.audit().count == before)
+                try await database.query("UPDATE app.users SET is_active = false")
+                _ = try await store.admit(stage.request(.openStream))
+                _ = try await store.admitCaseload(of: stage.principal, resumes: false, requestID: nil)
+                let records = try await database.audit("action IN ('stream.open', 'caseload.open')")
+                #expect(records.map(\.isAllowed) == [false, false])
+            }
+        }
+    }
+
+    @Test("of many who come at once each gets its own answer and record")
+    func many() async throws {
+        try await withDatabase { database in
+            let stage = try await database.adminStage()
+            let stranger = try await database.withConnection {
+                try await OpenSessionTests.Stage(
+                    .init(role: .patient, relation: Relation(isPatient: false, isAssigned: false)), on: $0)
+            }
+            let requests = (0..<300).map { number in
+                OpeningRequest(
+                    stage.session, for: number.isMultiple(of: 3) ? stranger.principal : stage.principal,
+                    after: number.isMultiple(of: 2) ? 0 : nil,
+                    action: number.isMultiple(of: 2) ? .resumeStream : .openStream, requestID: "request \(number)")
+            }
+            try await withStore(database) { store in
+                let openings = try await store.admit(requests)
+                for (number, opening) in openings.enumerated() {
+                    #expect(opening.permits(.see) != number.isMultiple(of: 3), "\(number)")
+                    #expect(opening.transitions.isEmpty == !number.isMultiple(of: 2), "\(number)")
+                }
+            }
+            let records = try await database.audit("action LIKE 'stream.%'")
+            #expect(Set(records.map(\.requestID)).count == 300)
+            #expect(records.filter(\.isAllowed).allSatisfy { $0.user == stage.user })
+            #expect(records.filter { !$0.isAllowed }.allSatisfy { $0.user == stranger.user })
+        }
+    }
+
+    // MARK: - Keeping it
+
+    @Test(
+        "nobody changes a record, not the owner and not a superuser",
+        arguments: ["therapybridge_server", "owner", "postgres"],
+        ["UPDATE app.audit_log SET is_allowed = true", "TRUNCATE app.audit_log"])
+    func append(role: String, statement: String) async throws {
+        try await withDatabase { database in
+            try await database.withConnection(as: role == "owner" ? "postgres" : role) { connection async throws in
+                if role == "owner" { try await connection.executeScript("SET ROLE therapybridge_owner") }
+                let error = await #expect(throws: PostgresError.self) {
+                    try await connection.executeScript(statement)
+                }
+                #expect(error?.sqlState == .insufficientPrivilege)
+            }
+        }
+    }
+
+    @Test("what is removed because it is old leaves a record of that")
+    func removal() async throws {
+        try await withDatabase { database in
+            for _ in 1...3 { _ = try await database.addUser(.patient) }
+            try await database.withConnection { connection in
+                try await connection.executeScript(
+                    "SET ROLE therapybridge_owner; DELETE FROM app.audit_log WHERE at < now() + interval '1 minute'")
+            }
+            let left = try await database.audit()
+            #expect(left.map(\.action) == ["audit.remove"])
+            #expect(left.first?.detail?.hasPrefix("3 records, until 20") == true)
+            #expect(left.first?.databaseRole == "postgres")
+        }
+    }
+
+    @Test("only an acting administrator sees the log", arguments: Role.allCases)
+    func readers(role: Role) async throws {
+        try await withDatabase { database in
+            let stage = try await database.withConnection {
+                try await OpenSessionTests.Stage(
+                    .init(role: role, relation: Relation(isPatient: true, isAssigned: true)), on: $0)
+            }
+            let seen = try await PostgresPool.withPool(
+                PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+                settings: PostgresPoolConfiguration(size: 1)
+            ) { pool in
+                let store = AuditStore(pool: pool)
+                let unsigned = Principal(user: stage.user, signIn: .random())
+                #expect(try await store.list(.init(limit: 10), as: unsigned).isEmpty)
+                #expect(try await store.list(.init(limit: 10)).isEmpty, "nobody acts")
+                return try await store.list(.init(limit: 10), as: stage.principal)
+            }
+            #expect(seen.isEmpty == (role != .admin))
+        }
+    }
+
+    // MARK: - Changes, whoever makes them
+
+    @Test("what changes rights is recorded, also when it is done by hand")
+    func changes() async throws {
+        try await withDatabase { database in
+            let patient = try await database.addUser(.patient)
+            let therapist = try await database.addUser(.therapist)
+            let session = try await database.addSession(of: patient)
+            try await database.query(
+                "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(patient), now() + interval '1 h')")
+            let script = """
+                UPDATE app.users SET full_name = 'Another Name', email = 'another@test.example' WHERE id = '\(patient)';
+                UPDATE app.users SET updated_at = now() WHERE id = '\(patient)';
+                UPDATE app.users SET password_hash = '$scrypt$secret', is_active = false WHERE id = '\(patient)';
+                UPDATE app.users SET role = 'admin', is_active = true WHERE id = '\(patient)';
+                UPDATE app.users SET role = 'patient' WHERE id = '\(patient)';
+                INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES ('\(therapist)', '\(patient)');
+                UPDATE app.therapist_patients SET started_at = now();
+                UPDATE app.therapist_patients SET is_active = false;
+                UPDATE app.therapist_patients SET is_active = true;
+                DELETE FROM app.therapist_patients;
+                UPDATE app.auth_sessions SET revoked_at = now(), revoked_reason = 'by hand';
+                UPDATE app.auth_sessions SET revoked_reason = 'again';
+                """
+            try await database.withConnection { try await $0.executeScript(script) }
+            let other = try await database.addUser(.patient)
+            try await database.query("UPDATE app.therapy_sessions SET patient_id = \(other) WHERE id = \(session)")
+            try await database.query("DELETE FROM app.therapy_sessions WHERE id = \(session)")
+            try await database.query("DELETE FROM app.users WHERE id = \(therapist)")
+
+            let records = try await database.audit()
+            #expect(
+                records.map { "\($0.action) \($0.detail ?? "-")" } == [
+                    "user.add role: patient", "user.add role: therapist", "session.add -", "sign_in.begin -",
+                    "user.change name, address", "user.change inactive, password", "user.change role: admin, active",
+                    "user.change role: patient", "assignment.begin -", "assignment.end -", "assignment.begin -",
+                    "assignment.end -", "sign_in.end by hand", "user.add role: patient",
+                    "session.correct was of \(patient)", "session.delete -", "user.remove role: therapist",
+                ])
+            #expect(records.allSatisfy { $0.databaseRole == "postgres" && $0.isAllowed })
+            #expect(records.allSatisfy { AuditAction(rawValue: $0.action) != nil })
+            let tie = try #require(records.first { $0.action == "assignment.begin" })
+            #expect(tie.subject == therapist && tie.patient == patient && tie.user == nil)
+            let begin = try #require(records.first { $0.action == "sign_in.begin" })
+            #expect(begin.user == patient && begin.signIn != nil)
+            // Neither a name, nor an address, nor anything of a password.
+            let text = records.map { String(reflecting: $0) }.joined()
+            #expect(!text.contains("Another") && !text.contains("test.example") && !text.contains("scrypt"))
+        }
+    }
+
+    @Test("a change that cannot be recorded is not made")
+    func unrecorded() async throws {
+        try await withDatabase { database in
+            let patient = try await database.addUser(.patient)
+            let therapist = try await database.addUser(.therapist)
+            try await database.breakAudit()
+            for statement: PostgresQuery in [
+                "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(therapist), \(patient))",
+                "UPDATE app.users SET is_active = false WHERE id = \(patient)",
+                "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(patient), now() + interval '1 h')",
+            ] {
+                await #expect(throws: PostgresError.self) { try await database.query(statement) }
+            }
+            #expect(try await database.query("SELECT FROM app.therapist_patients").isEmpty)
+            #expect(try await database.query("SELECT FROM app.users WHERE NOT is_active").isEmpty)
+            #expect(try await database.query("SELECT FROM app.auth_sessions").isEmpty)
+        }
+    }
+
+    private func withStore<Result: Sendable>(
+        _ database: TestDatabase, _ body: @escaping @Sendable (ProgressStore) async throws -> Result
+    ) async throws -> Result {
+        try await PostgresPool.withPool(
+            PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+            settings: PostgresPoolConfiguration(size: 1)
+        ) { try await body(ProgressStore(pool: $0)) }
+    }
+}
+
+extension OpenSessionTests.Stage {
+    var principal: Principal { Principal(user: user, signIn: signIn) }
+
+    fileprivate func request(_ action: AuditAction) -> OpeningRequest {
+        OpeningRequest(session, for: principal, action: action, requestID: "a request")
+    }
+}
+
+extension TestDatabase {
+    fileprivate func adminStage() async throws -> OpenSessionTests.Stage {
+        try await withConnection {
+            try await OpenSessionTests.Stage(
+                .init(role: .admin, relation: Relation(isPatient: false, isAssigned: false)), on: $0)
+        }
+    }
+}
