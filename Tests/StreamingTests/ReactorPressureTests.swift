@@ -45,37 +45,35 @@ import Testing
     func slowReader() async throws {
         try await withReactor { scene in
             let stream = try await scene.open(receiveBuffer: 4096)
-            let reader = Task {
-                try await onThread {
-                    var bytes: [UInt8] = []
-                    var size = 1
-                    while true {
-                        let more = try stream.client.read(atMost: size)
-                        if more.isEmpty { return bytes }
-                        bytes += more
-                        size = size % 7919 + 97
-                    }
+            let read = { @Sendable in
+                var bytes: [UInt8] = []
+                var size = 1
+                while true {
+                    let more = try stream.client.read(atMost: size)
+                    if more.isEmpty { return bytes }
+                    bytes += more
+                    size = size % 7919 + 97
                 }
             }
             var events = scene.delegate.events.makeAsyncIterator()
             var accepted = ["hello"]
-            var blocks = 0
+            var reader: Task<[UInt8], any Error>?
             for number in 0..<600 {
                 let text = "\(number):" + String(repeating: "\(number % 10)", count: number * 37 % 20_000)
                 switch await scene.send(text, to: stream) {
                 case .sent: accepted.append(text)
                 case .started:
                     accepted.append(text)
-                    blocks += 1
+                    // Nobody reads before the socket is full for once: on a loaded machine it might never be.
+                    if reader == nil { reader = Task { try await onThread(read) } }
                     #expect(await events.next() == .drained(stream.id))
                 case .refused, .gone: Issue.record("refused without a reason")
                 }
             }
             await scene.end(stream)
-            let body = try ChunkedBody(try await reader.value)
+            let body = try ChunkedBody(try await #require(reader).value)
             #expect(body.payloads == accepted + ["bye"])
             #expect(body.isComplete)
-            #expect(blocks > 0, "the test has not tested anything")
         }
     }
 
