@@ -29,37 +29,22 @@ public struct TicketStore: Sendable {
 
     /// Stores a new ticket.
     ///
-    /// The row of the sign-in is locked first, so that those who come at once are counted one after the other.
-    ///
     /// - Parameters:
     ///   - session: Whose stream it opens; nil for the stream of all.
     ///   - accessExpiresAt: When the access token expires with which it is asked for.
     public func issue(
         hash: [UInt8], for principal: Principal, to session: SessionID?, accessExpiresAt: Timestamp
     ) async throws -> Issue {
-        try await pool.withTransaction { connection in
-            let signIns = try await connection.query(
-                """
-                SELECT FROM app.auth_sessions
-                WHERE id = \(principal.signIn) AND user_id = \(principal.user)
-                  AND revoked_at IS NULL AND expires_at > clock_timestamp()
-                FOR NO KEY UPDATE
-                """)
-            guard !signIns.isEmpty else { return .notSignedIn }
-            let issued = try await connection.execute(
-                """
-                WITH expired AS (
-                    DELETE FROM app.stream_tickets
-                    WHERE auth_session_id = \(principal.signIn) AND expires_at <= clock_timestamp()
-                )
-                INSERT INTO app.stream_tickets
-                    (ticket_hash, auth_session_id, session_id, access_expires_at, expires_at)
-                SELECT \(hash)::bytea, \(principal.signIn)::uuid, \(session)::uuid, \(accessExpiresAt)::timestamptz,
-                       clock_timestamp() + make_interval(secs => \(Self.lifetime.inSeconds))
-                WHERE (SELECT count(*) FROM app.stream_tickets
-                       WHERE auth_session_id = \(principal.signIn) AND expires_at > clock_timestamp()) < \(Self.limit)
-                """)
-            return issued == 1 ? .issued : .tooMany
+        let rows = try await pool.query(
+            """
+            SELECT app.issue_ticket(
+                \(hash), \(principal.user), \(principal.signIn), \(session), \(accessExpiresAt),
+                make_interval(secs => \(Self.lifetime.inSeconds)), \(Self.limit)) AS outcome
+            """)
+        return switch try rows.first?.decode("outcome", as: String.self) {
+        case "issued": .issued
+        case "too many": .tooMany
+        default: .notSignedIn
         }
     }
 
@@ -70,43 +55,28 @@ public struct TicketStore: Sendable {
         public var accessExpiresAt: Timestamp
     }
 
-    /// Uses a ticket.
-    ///
-    /// Of those who delete a row at once, one has deleted it, and the others find none.
+    /// Uses a ticket: of those who come with it at once, one has it.
     ///
     /// - Parameter session: Whose stream it is to open; nil for the stream of all.
     /// - Returns: Nil when it is unknown, used, expired, or for another stream. For another stream it is still good for
     ///   its own.
     public func spend(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
-        let rows = try await pool.query(
-            """
-            DELETE FROM app.stream_tickets t USING app.auth_sessions s
-            WHERE t.ticket_hash = \(hash) AND t.session_id IS NOT DISTINCT FROM \(session)::uuid
-              AND t.expires_at > clock_timestamp() AND s.id = t.auth_session_id
-            RETURNING s.user_id, s.id AS sign_in, t.access_expires_at
-            """)
-        return try rows.first.map(Grant.init)
+        try await pool.query("SELECT * FROM app.spend_ticket(\(hash), \(session))").first.map(Grant.init)
     }
 
     /// Looks at a ticket, and leaves it good.
     ///
     /// - Returns: What ``spend(hash:on:)`` would.
     public func look(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
-        let rows = try await pool.query(
-            """
-            SELECT s.user_id, s.id AS sign_in, t.access_expires_at
-            FROM app.stream_tickets t JOIN app.auth_sessions s ON s.id = t.auth_session_id
-            WHERE t.ticket_hash = \(hash) AND t.session_id IS NOT DISTINCT FROM \(session)::uuid
-              AND t.expires_at > clock_timestamp()
-            """)
-        return try rows.first.map(Grant.init)
+        try await pool.query("SELECT * FROM app.look_at_ticket(\(hash), \(session))").first.map(Grant.init)
     }
 
     /// Removes the tickets that nobody has used in time.
     ///
     /// - Returns: How many there were.
     public func removeExpired() async throws -> Int {
-        try await pool.execute("DELETE FROM app.stream_tickets WHERE expires_at <= clock_timestamp()")
+        let rows = try await pool.query("SELECT app.forget_tickets() AS forgotten")
+        return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }
 

@@ -23,31 +23,36 @@ extension UserStore {
     ///
     /// - Returns: Nil when there is no account that the page could begin after.
     public func list(_ filter: Filter) async throws -> [UserRecord]? {
-        var address: String?
-        if let after = filter.after {
-            address = try await pool.query("SELECT lower(email) AS address FROM app.users WHERE id = \(after)")
-                .first?.decode("address", as: String.self)
-            guard address != nil else { return nil }
+        try await perform { connection in
+            var address: String?
+            if let after = filter.after {
+                let rows = try await connection.query(
+                    "SELECT lower(email) AS address FROM app.users WHERE id = \(after)")
+                address = try rows.first?.decode("address", as: String.self)
+                guard address != nil else { return nil }
+            }
+            return try await connection.query(
+                """
+                SELECT \(unescaped: Self.recordColumns) FROM app.users
+                WHERE (\(filter.role?.rawValue)::text IS NULL OR role = \(filter.role?.rawValue))
+                  AND (\(filter.isActive)::boolean IS NULL OR is_active = \(filter.isActive))
+                  AND (\(filter.text)::text IS NULL
+                       OR position(lower(\(filter.text)) IN lower(email)) > 0
+                       OR position(lower(\(filter.text)) IN lower(full_name)) > 0)
+                  AND (\(address)::text IS NULL OR lower(email) > \(address))
+                ORDER BY lower(email)
+                LIMIT \(filter.limit)
+                """
+            ).map(UserRecord.init)
         }
-        return try await pool.query(
-            """
-            SELECT \(unescaped: Self.recordColumns) FROM app.users
-            WHERE (\(filter.role?.rawValue)::text IS NULL OR role = \(filter.role?.rawValue))
-              AND (\(filter.isActive)::boolean IS NULL OR is_active = \(filter.isActive))
-              AND (\(filter.text)::text IS NULL
-                   OR position(lower(\(filter.text)) IN lower(email)) > 0
-                   OR position(lower(\(filter.text)) IN lower(full_name)) > 0)
-              AND (\(address)::text IS NULL OR lower(email) > \(address))
-            ORDER BY lower(email)
-            LIMIT \(filter.limit)
-            """
-        ).map(UserRecord.init)
     }
 
     /// One account; nil when there is none of that id.
     public func record(of id: UserID) async throws -> UserRecord? {
-        try await pool.query("SELECT \(unescaped: Self.recordColumns) FROM app.users WHERE id = \(id)")
-            .first.map(UserRecord.init)
+        try await perform { connection in
+            try await connection.query("SELECT \(unescaped: Self.recordColumns) FROM app.users WHERE id = \(id)")
+                .first.map(UserRecord.init)
+        }
     }
 
     /// What is to become of an account; nil leaves a value as it is.
@@ -84,7 +89,7 @@ extension UserStore {
     /// All active administrators are locked first, so that two who deactivate each other come one after the other, and the
     /// second is none any more. As nobody can do it to the own account, there is always one left.
     public func change(_ id: UserID, _ change: Change, by administrator: UserID) async throws -> ChangeOutcome {
-        try await pool.withTransaction { connection in
+        try await perform { connection in
             let administrators = try await connection.query(
                 "SELECT id FROM app.users WHERE role = 'admin' AND is_active ORDER BY id FOR NO KEY UPDATE"
             ).map { try $0.decode("id", as: UserID.self) }
@@ -115,13 +120,15 @@ extension UserStore {
 
     /// The role of each of these users that there is.
     public func roles(of users: [UserID]) async throws -> [UserID: Role] {
-        let rows = try await pool.query("SELECT id, role FROM app.users WHERE id = ANY(\(users))")
-        return Dictionary(
-            try rows.map { (try $0.decode("id", as: UserID.self), try $0.decode("role", as: Role.self)) },
-            uniquingKeysWith: { first, _ in first })
+        try await perform { connection in
+            let rows = try await connection.query("SELECT id, role FROM app.users WHERE id = ANY(\(users))")
+            return Dictionary(
+                try rows.map { (try $0.decode("id", as: UserID.self), try $0.decode("role", as: Role.self)) },
+                uniquingKeysWith: { first, _ in first })
+        }
     }
 
-    private static let recordColumns = "id, email, full_name, role, is_active, created_at"
+    static let recordColumns = "id, email, full_name, role, is_active, created_at"
 }
 
 extension UserRecord {

@@ -83,7 +83,8 @@ import Testing
             #expect(try await clinic.upload(upload, as: .therapist).status == 201)
             let records = try await clinic.database.audit("action = 'session.upload'")
             #expect(records.map(\.isAllowed) == [false, true])
-            #expect(records.allSatisfy { $0.session == id && $0.patient == clinic.id(.patient) })
+            #expect(records.map(\.session) == [nil, id])
+            #expect(records.allSatisfy { $0.patient == clinic.id(.patient) })
             #expect(records.map(\.user) == [clinic.id(.stranger), clinic.id(.therapist)])
 
             try await clinic.database.breakAudit()
@@ -92,6 +93,32 @@ import Testing
             #expect(
                 try await clinic.database.query("SELECT FROM app.therapy_sessions WHERE bytes IS NOT NULL").count == 1)
             #expect(try FileManager.default.contentsOfDirectory(atPath: clinic.server.uploads.path).count == 1)
+        }
+    }
+
+    @Test("what administrators change is recorded as theirs, once, and who is refused it")
+    func changes() async throws {
+        try await withClinic { clinic in
+            let json = ["Content-Type": "application/json"]
+            let account = #"{"email":"new@clinic.example","full_name":"New Person","role":"patient"}"#
+            let tie = "/api/therapists/\(clinic.id(.stranger))/patients/\(clinic.id(.patient))"
+            let user = "/api/users/\(clinic.id(.otherPatient))"
+            let changes: [(HTTPMethod, String, String?, AuditAction, UserID?)] = [
+                (.POST, "/api/users", account, .addUser, nil),
+                (.PATCH, user, #"{"is_active":false}"#, .changeUser, clinic.id(.otherPatient)),
+                (.PUT, tie, nil, .beginAssignment, clinic.id(.stranger)),
+                (.DELETE, tie, nil, .endAssignment, clinic.id(.stranger)),
+            ]
+            for (method, path, body, action, subject) in changes {
+                for who in [Clinic.Who.therapist, .admin] {
+                    let answer = try await clinic.request(method, path, as: who, headers: json, body: body)
+                    let records = try await clinic.database.audit(
+                        "action = '\(action.rawValue)' AND user_id = '\(clinic.id(who))'")
+                    #expect(records.map(\.isAllowed) == [answer.status < 300], "\(who) \(action)")
+                    #expect((answer.status == 403) == (who == .therapist), "\(who) \(action)")
+                    if let subject, who == .admin { #expect(records.map(\.subject) == [subject], "\(action)") }
+                }
+            }
         }
     }
 

@@ -43,9 +43,63 @@ import Testing
             #expect(try await clinic.request(.POST, of: "/retry", as: .therapist).status == 202)
         }
     }
+
+    @Test("With everybody taken for an administrator, strangers still see nobody and change nobody")
+    func accounts() async throws {
+        try await withClinic { clinic in
+            try await clinic.takeEverybodyForAdministrators()
+            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal, .pipeline] {
+                // Each sees nobody but itself.
+                let own = try await clinic.request(.GET, "/api/users", as: who)
+                #expect(own.status == 200 && own.text.contains("\(clinic.id(who))"), "\(who)")
+                for other in Clinic.Who.allCases where other != who {
+                    #expect(!own.text.contains("\(clinic.id(other))"), "\(who) \(other)")
+                    let one = try await clinic.request(.GET, "/api/users/\(clinic.id(other))", as: who)
+                    #expect(one.status == 404, "\(who) \(other)")
+                }
+                #expect(
+                    try await clinic.request(.GET, "/api/patients", as: who).text.contains("@")
+                        == (who == .otherPatient))
+                let change = try await clinic.request(
+                    .PATCH, "/api/users/\(clinic.id(who))", as: who, headers: ["Content-Type": "application/json"],
+                    body: #"{"role":"admin"}"#)
+                #expect(change.status == 403, "\(who)")
+                let tie = "/api/therapists/\(clinic.id(.stranger))/patients/\(clinic.id(.patient))"
+                #expect(try await clinic.request(.PUT, tie, as: who).status == 404, "\(who)")
+                let new = #"{"email":"\#(who.rawValue)@new.example","full_name":"N","role":"admin"}"#
+                #expect(try await clinic.post("/api/users", new, as: who).status >= 400, "\(who)")
+            }
+            let rows = try await clinic.database.query(
+                """
+                SELECT (SELECT count(*) FROM app.users WHERE role = 'admin') AS admins,
+                       (SELECT count(*) FROM app.therapist_patients WHERE is_active) AS ties
+                """)
+            #expect(try rows[0].decode("admins", as: Int.self) == 1)
+            #expect(try rows[0].decode("ties", as: Int.self) == 1)
+            let all = try await clinic.request(.GET, "/api/users", as: .admin)
+            #expect(Clinic.Who.allCases.allSatisfy { all.text.contains("\(clinic.id($0))") })
+        }
+    }
 }
 
 extension Clinic {
+    /// Makes the server believe that whoever is signed in is an administrator.
+    fileprivate func takeEverybodyForAdministrators() async throws {
+        try await database.withConnection { connection in
+            try await connection.executeScript(
+                """
+                ALTER FUNCTION app.account_signed_in RENAME TO honest_account_signed_in;
+                CREATE FUNCTION app.account_signed_in(user_id uuid, sign_in uuid)
+                RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean)
+                LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+                    SELECT id, email, full_name, 'admin', is_active FROM honest_account_signed_in($1, $2)
+                $$;
+                ALTER FUNCTION app.account_signed_in OWNER TO therapybridge_owner;
+                GRANT EXECUTE ON FUNCTION app.account_signed_in TO therapybridge_server;
+                """)
+        }
+    }
+
     /// Takes the check out that the routes make: whoever is signed in has every right that the question is about.
     fileprivate func letEverybodyIn() async throws {
         try await database.withConnection { connection in

@@ -72,11 +72,11 @@ struct UserLoader: RouterMiddleware {
     ) async throws -> Response {
         if let refusal = context.refusal { throw refusal }
         guard let claims = context.claims,
-            let (account, isSignedIn) = try await users.account(of: claims.user, signIn: claims.signIn), isSignedIn
+            let (user, isActive) = try await users.account(of: claims.user, signIn: claims.signIn)
         else { throw Problem.unauthorized }
-        guard account.isActive else { throw Problem.inactive }
+        guard isActive else { throw Problem.inactive }
         var context = context
-        context.user = account.user
+        context.user = user
         return try await next(request, context)
     }
 }

@@ -120,7 +120,8 @@ struct SessionRoutes: Sendable {
         try await recorder.admit(
             context, to: .listPatients, if: [.therapist, .admin].contains(context.user.role),
             else: Problem(.forbidden, "Only therapists and administrators have patients."))
-        return JSON.response(Items(items: try await users.patients(of: context.user)))
+        return JSON.response(
+            Items(items: try await users.acting(as: context.claims.principal).patients(of: context.user)))
     }
 }
 

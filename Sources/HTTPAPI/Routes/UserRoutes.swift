@@ -34,13 +34,17 @@ struct UserRoutes: Sendable {
         }
         let unknownCursor = "is none that this server gave out."
         filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
-        guard let found = try await users.list(filter) else { throw Problem.invalid("cursor", unknownCursor) }
+        guard let found = try await users.acting(as: context.claims.principal).list(filter) else {
+            throw Problem.invalid("cursor", unknownCursor)
+        }
         return JSON.response(Page(found, limit: limit) { $0.user.id.description })
     }
 
     @Sendable private func user(_ request: Request, _ context: UserContext) async throws -> Response {
         try await recorder.administrator(context, to: .readUser)
-        guard let record = try await users.record(of: try context.userID()) else { throw Problem.noUser }
+        guard let record = try await users.acting(as: context.claims.principal).record(of: try context.userID()) else {
+            throw Problem.noUser
+        }
         return JSON.response(record)
     }
 
@@ -49,6 +53,7 @@ struct UserRoutes: Sendable {
         let body = try await JSON.decode(NewUserBody.self, from: request)
         let hash: String? =
             if let password = body.password { try await passwords.hash(password, for: body.email) } else { nil }
+        let users = users.acting(as: context.claims.principal)
         guard
             let id = try await users.add(
                 email: body.email, fullName: body.fullName.description, role: body.role, passwordHash: hash)
@@ -61,7 +66,7 @@ struct UserRoutes: Sendable {
         try await recorder.administrator(context, toChange: .changeUser)
         let id = try context.userID()
         let change = try await JSON.decode(UserChangeBody.self, from: request).change
-        switch try await users.change(id, change, by: context.user.id) {
+        switch try await users.acting(as: context.claims.principal).change(id, change, by: context.user.id) {
         case .changed(let record): return JSON.response(record)
         case .noUser: throw Problem.noUser
         case .notPermitted: throw Problem(.forbidden, "Only an administrator may do this.")
@@ -80,14 +85,14 @@ struct AssignmentRoutes: Sendable {
         table.user(.put, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
             try await recorder.administrator(context, toChange: .beginAssignment)
             let (therapist, patient) = try await pair(context)
-            try await users.assign(therapist: therapist, patient: patient)
+            try await users.acting(as: context.claims.principal).assign(therapist: therapist, patient: patient)
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
         table.user(.delete, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
             try await recorder.administrator(context, toChange: .endAssignment)
             let (therapist, patient) = try await pair(context)
             // That there was no tie is what was asked for.
-            _ = try await users.unassign(therapist: therapist, patient: patient)
+            _ = try await users.acting(as: context.claims.principal).unassign(therapist: therapist, patient: patient)
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
     }
@@ -97,7 +102,7 @@ struct AssignmentRoutes: Sendable {
     /// - Throws: 404 when there is no such user, 422 when one is not what the path says.
     private func pair(_ context: UserContext) async throws -> (therapist: UserID, patient: UserID) {
         let (therapist, patient) = (try context.userID("therapist_id"), try context.userID("patient_id"))
-        let roles = try await users.roles(of: [therapist, patient])
+        let roles = try await users.acting(as: context.claims.principal).roles(of: [therapist, patient])
         guard let first = roles[therapist], let second = roles[patient] else { throw Problem.noUser }
         guard first == .therapist else { throw Problem.invalid("therapist_id", "is not a therapist.") }
         guard second == .patient else { throw Problem.invalid("patient_id", "is not a patient.") }

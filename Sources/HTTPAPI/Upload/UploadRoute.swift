@@ -67,16 +67,16 @@ struct UploadRoute: Sendable {
     private func checkRight(
         toUploadInto session: SessionID, for patient: UserID, _ context: UserContext
     ) async throws {
-        let relation = try await users.relation(of: context.user, toPatient: patient)
-        // Who may not upload for a patient is not told whether there is one.
-        let forbidden = Problem(.forbidden, "You may not upload a recording for this patient.").closing()
-        guard let relation else {
-            guard context.user.role == .admin else { throw forbidden }
+        let relation = try await users.acting(as: context.claims.principal)
+            .relation(of: context.user, toPatient: patient)
+        if relation == nil, context.user.role == .admin {
             throw Problem.invalid("patient_id", "is not an active patient.").closing()
         }
+        let isAllowed = relation.map { Access.permits(.upload, to: context.user.role, as: $0) } ?? false
+        // Who may not upload for a patient is not told whether there is one; and no session comes of it.
         try await recorder.admit(
-            context, to: .upload, if: Access.permits(.upload, to: context.user.role, as: relation), session: session,
-            patient: patient, else: forbidden)
+            context, to: .upload, if: isAllowed, session: isAllowed ? session : nil, patient: patient,
+            else: Problem(.forbidden, "You may not upload a recording for this patient.").closing())
     }
 
     /// Takes in the recording of a session, or marks the session as failed.
