@@ -216,7 +216,7 @@ let package = Package(
         .target(
             name: "TestSupport",
             dependencies: [
-                "App", "Credentials", "Domain", "LocalPostgres", "Migrations", "Postgres",
+                "App", "Credentials", "Domain", "LocalPostgres", "Migrations", "Postgres", "Prometheus",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),

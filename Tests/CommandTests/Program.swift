@@ -34,7 +34,7 @@ struct Program {
         Program(
             environment: [
                 "DATABASE_URL": database.url("therapybridge_server"), "DATABASE_MIGRATE_URL": database.url(),
-                "JWT_SECRET": secret, "PORT": "0", "LOG_LEVEL": "info", "LOG_FORMAT": "json",
+                "JWT_SECRET": secret, "PORT": "0", "LOG_LEVEL": "trace", "LOG_FORMAT": "json",
             ].merging(settings) { _, new in new })
     }
 }
@@ -78,6 +78,7 @@ extension Program {
         var status: Int?
         if case .exited(let code) = outcome.terminationStatus { status = Int(code) }
         let (result, output, text) = outcome.closureResult
+        try CanaryWatch.shared.inspect(text, in: "the log of a program")
         return (result, ServerEnd(status: status, output: output, log: text))
     }
 

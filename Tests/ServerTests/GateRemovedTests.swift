@@ -17,6 +17,7 @@ import Testing
     func strangers() async throws {
         try await withClinic { clinic in
             let words = "a word that is the patient's alone"
+            CanaryWatch.shared.plant(words)
             try await clinic.database.query(
                 "UPDATE app.therapy_sessions SET filename = \(words), recording = 'key' WHERE id = \(clinic.session)")
             try await clinic.database.query(

@@ -64,7 +64,7 @@ import Testing
     @Test("The database holds the SHA-256 of a ticket, and no log line holds it at any level")
     func secrecy() async throws {
         let memory = LogMemory()
-        try await withServer(["LOG_LEVEL": "trace"], logger: memory.logger) { server in
+        try await withServer(["LOG_LEVEL": "trace"], log: memory) { server in
             let clinic = try await Clinic(server)
             var tickets: [String] = []
             for stream in [clinic.streamOfSession, Clinic.streamOfAll] {

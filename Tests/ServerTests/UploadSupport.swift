@@ -11,6 +11,8 @@ struct UploadFile: Sendable {
     var bytes: Data
 
     init(_ name: String?, _ type: String?, _ beginning: [UInt8], size: Int = 4000) {
+        // What a file is called is private.
+        name.map(CanaryWatch.shared.plant)
         self.name = name
         self.type = type
         // No byte that multipart means anything by, and not all the same.

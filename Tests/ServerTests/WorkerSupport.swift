@@ -23,6 +23,9 @@ struct ScriptFolder: Sendable {
     ///
     /// - Returns: The command that runs it, for a setting.
     func command(_ name: String, _ script: String) throws -> String {
+        // Whatever a stage says may be what was said in the session.
+        for words in script.matches(of: /echo '([^{'][^']*)'/) { CanaryWatch.shared.plant(String(words.1)) }
+        for words in script.matches(of: /"(?:text|message)": ?"([^"]*)"/) { CanaryWatch.shared.plant(String(words.1)) }
         let file = url.appending(path: name)
         try Data("folder='\(path)'\n\(script)\n".utf8).write(to: file)
         return "/bin/sh '\(file.path(percentEncoded: false))'"
@@ -109,6 +112,7 @@ struct WorkerScene: Sendable {
 
     /// Uploads a recording, as a browser does.
     func upload(_ recording: Data = Recording.silence, name: String = "session.wav") async throws -> SessionID {
+        CanaryWatch.shared.plant(name)
         let boundary = "boundary-of-this-test"
         var body = Data(
             """

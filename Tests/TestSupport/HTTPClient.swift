@@ -25,6 +25,8 @@ public struct TestResponse: Sendable {
 
 extension TestServer {
     /// Sends a request and reads the answer whole.
+    ///
+    /// What is private in either is looked for in the log from then on, and in this answer if it is a refusal.
     public func request(
         _ method: HTTPMethod, _ path: String, token: String? = nil, headers: [String: String] = [:],
         body: Data? = nil
@@ -33,11 +35,20 @@ extension TestServer {
         request.method = method
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
-        if let body { request.body = .bytes(ByteBuffer(bytes: body)) }
+        if let body {
+            CanaryWatch.shared.plant(json: body)
+            request.body = .bytes(ByteBuffer(bytes: body))
+        }
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
         let bytes = try await response.body.collect(upTo: 64 << 20)
-        return TestResponse(
+        let answer = TestResponse(
             status: Int(response.status.code), headers: response.headers, body: Data(bytes.readableBytesView))
+        if answer.status >= 400 {
+            try CanaryWatch.shared.inspect(answer.text, in: "a refusal")
+        } else {
+            CanaryWatch.shared.plant(json: answer.body)
+        }
+        return answer
     }
 
     /// Sends JSON.

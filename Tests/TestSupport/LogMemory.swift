@@ -29,7 +29,8 @@ public final class LogMemory: Sendable {
 
         func log(event: LogEvent) {
             let all = metadata.merging(event.metadata ?? [:]) { $1 }
-            memory.lines.withLock { $0.append("\(event.level) \(event.message) \(all)") }
+            let error = event.error.map { " \($0)" } ?? ""
+            memory.lines.withLock { $0.append("\(event.level) \(event.message) \(all)\(error)") }
         }
     }
 }

@@ -17,6 +17,9 @@ public struct ProgramRun: Sendable {
 }
 
 /// Runs a program to its end, with these environment variables and no others.
+///
+/// What is planted is looked for in its standard error; addresses are not, since a command tells the operator which account
+/// it means.
 public func runProgram(
     _ path: String, _ arguments: [String], environment: [String: String] = [:], input: String = ""
 ) async throws -> ProgramRun {
@@ -25,6 +28,8 @@ public func runProgram(
         input: .string(input), output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
     var status: Int?
     if case .exited(let code) = outcome.terminationStatus { status = Int(code) }
+    CanaryWatch.shared.plant(input.trimmingCharacters(in: .newlines))
+    try CanaryWatch.shared.inspect(outcome.standardError, in: "standard error", looks: false)
     return ProgramRun(
         status: status, output: outcome.standardOutput, errorOutput: outcome.standardError)
 }

@@ -13,9 +13,11 @@ public let builtProgram: String = {
 
 /// A program that runs, to be ended by the test.
 public struct RunningProgram: Sendable {
-    private let execution: Execution<NoInput, DiscardedOutput, DiscardedOutput>
+    private let execution: Execution<NoInput, DiscardedOutput, FileDescriptorOutput>
 
-    fileprivate init(_ execution: Execution<NoInput, DiscardedOutput, DiscardedOutput>) { self.execution = execution }
+    fileprivate init(_ execution: Execution<NoInput, DiscardedOutput, FileDescriptorOutput>) {
+        self.execution = execution
+    }
 
     /// Asks it to stop, as an operator's service manager does.
     public func terminate() throws { try execution.send(signal: .terminate) }
@@ -25,29 +27,40 @@ public struct RunningProgram: Sendable {
 }
 
 /// Lends the running program; it is ended when `body` is done, if it still runs.
+///
+/// It logs at every level unless told otherwise, and its log is looked through afterwards.
 public func withRunningProgram<Result: Sendable>(
-    _ arguments: String..., environment: [String: String],
+    _ arguments: String..., environment: [String: String], canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (RunningProgram) async throws -> Result
 ) async throws -> Result {
-    try await Subprocess.run(
+    let log = FileManager.default.temporaryDirectory.appending(path: "tb-log-\(UUID().uuidString.prefix(8))")
+    defer { try? FileManager.default.removeItem(at: log) }
+    let file = try FileDescriptor.open(
+        FilePath(log.path(percentEncoded: false)), .writeOnly, options: .create, permissions: .ownerReadWrite)
+    let result = try await Subprocess.run(
         .path(FilePath(builtProgram)), arguments: Arguments(arguments),
-        environment: .custom(programEnvironment(environment)), input: .none, output: .discarded, error: .discarded
+        environment: .custom(programEnvironment(["LOG_LEVEL": "trace"].merging(environment) { $1 })), input: .none,
+        output: .discarded, error: .fileDescriptor(file, closeAfterSpawningProcess: true)
     ) { execution in
         defer { try? execution.send(signal: .kill) }
         return try await body(RunningProgram(execution))
     }.closureResult
+    try canaries.inspect(String(contentsOf: log, encoding: .utf8), in: "the log of a program")
+    return result
 }
 
 /// Lends a server that is a process of its own.
 public func withServingProgram<Result: Sendable>(
-    over database: TestDatabase, _ environment: [String: String] = [:],
+    over database: TestDatabase, _ environment: [String: String] = [:], canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer, RunningProgram) async throws -> Result
 ) async throws -> Result {
     let port = try await freePort()
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
     defer { try? FileManager.default.removeItem(at: uploads) }
     let settings = TestServer.settings(over: database, uploads: uploads).merging(["PORT": "\(port)"]) { $1 }
-    return try await withRunningProgram("serve", "--no-worker", environment: settings.merging(environment) { $1 }) {
+    return try await withRunningProgram(
+        "serve", "--no-worker", environment: settings.merging(environment) { $1 }, canaries: canaries
+    ) {
         program in
         let server = TestServer(database: database, port: port, uploads: uploads)
         try await eventually { (try? await server.request(.GET, "/health/ready").status) == 200 }

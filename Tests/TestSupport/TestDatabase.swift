@@ -32,10 +32,12 @@ public struct TestDatabase: Sendable {
     /// Adds an account without a password.
     public func addUser(_ role: Role, email: String? = nil, isActive: Bool = true) async throws -> UserID {
         let id = UserID.random()
+        let name = "Test Person"
+        CanaryWatch.shared.plant(name)
         try await query(
             """
             INSERT INTO app.users (id, email, full_name, role, is_active)
-            VALUES (\(id.rawValue), \(email ?? "\(id)@test.example"), 'Test Person', \(role.rawValue), \(isActive))
+            VALUES (\(id.rawValue), \(email ?? "\(id)@test.example"), \(name), \(role.rawValue), \(isActive))
             """)
         return id
     }
@@ -74,7 +76,8 @@ public struct TestDatabase: Sendable {
     public func report(
         _ session: SessionID, _ status: SessionStatus, _ progress: Int, message: String? = nil, error: String? = nil
     ) async throws -> Int64 {
-        try await query(
+        for words in [message, error] { words.map(CanaryWatch.shared.plant) }
+        return try await query(
             """
             SELECT app.report_progress(
                 \(session.rawValue), \(status.rawValue), \(Int32(progress)), \(message), \(error)) AS version

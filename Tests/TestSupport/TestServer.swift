@@ -2,8 +2,9 @@ import App
 import Credentials
 public import Domain
 public import Foundation
-public import Logging
+import Logging
 import Postgres
+import Prometheus
 
 /// A server of one test's own, on a free port, in this process.
 public struct TestServer: Sendable {
@@ -50,20 +51,38 @@ public struct TestServer: Sendable {
 /// - Parameters:
 ///   - environment: Settings beside those that the test needs anyway.
 ///   - runsWorker: Also works on the queue.
-///   - logger: Where it logs to.
+///   - log: Where it logs to, at every level.
+///   - canaries: What may be neither in its log nor in its metrics.
+/// - Throws: ``CanaryFound`` when it is.
 public func withServer<Result: Sendable>(
-    _ environment: [String: String] = [:], runsWorker: Bool = false, logger: Logger = quietLogger,
-    _ body: @escaping @Sendable (TestServer) async throws -> Result
+    _ environment: [String: String] = [:], runsWorker: Bool = false, log: LogMemory = LogMemory(),
+    canaries: CanaryWatch = .shared, _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     try await withDatabase { database in
-        try await withServer(over: database, environment, runsWorker: runsWorker, logger: logger, body)
+        try await withServer(
+            over: database, environment, runsWorker: runsWorker, log: log, canaries: canaries, body)
     }
 }
 
 /// Lends a running server over a database that is there already.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
-    logger: Logger = quietLogger, _ body: @escaping @Sendable (TestServer) async throws -> Result
+    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
+) async throws -> Result {
+    let metrics = MetricsOutput.registry()
+    canaries.plant(TestServer.jwtSecret)
+    let result = try await withUnwatchedServer(
+        over: database, environment, runsWorker: runsWorker, logger: log.logger, metrics: metrics, body)
+    // All that it does has ended, and so has what it has to say.
+    try canaries.inspect(log.text, in: "the log")
+    try canaries.inspect(metrics.render(), in: "a metric")
+    return result
+}
+
+private func withUnwatchedServer<Result: Sendable>(
+    over database: TestDatabase, _ environment: [String: String], runsWorker: Bool, logger: Logger,
+    metrics: PrometheusRegistry, _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
     defer { try? FileManager.default.removeItem(at: uploads) }
@@ -77,7 +96,7 @@ public func withServer<Result: Sendable>(
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let (routes, routesContinuation) = AsyncStream.makeStream(of: [String].self)
     var server = Server(
-        settings: settings, runsWorker: runsWorker, logger: logger, metrics: MetricsOutput.registry(),
+        settings: settings, runsWorker: runsWorker, logger: logger, metrics: metrics,
         handlesSignals: false, onListening: { continuation.yield($0) })
     server.onRoutes = { routesContinuation.yield($0) }
     return try await withThrowingTaskGroup(of: Result?.self) { group in

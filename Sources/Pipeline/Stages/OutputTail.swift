@@ -6,12 +6,15 @@ import Subprocess
 struct OutputTail: Sendable {
     private var bytes: [UInt8] = []
     private let limit: Int
+    /// How many bytes there were, kept or not.
+    private(set) var byteCount = 0
 
     init(limit: Int = 8 * 1_024) {
         self.limit = limit
     }
 
     mutating func append(_ new: [UInt8]) {
+        byteCount += new.count
         bytes.append(contentsOf: new.suffix(limit))
         if bytes.count > limit { bytes.removeFirst(bytes.count - limit) }
     }

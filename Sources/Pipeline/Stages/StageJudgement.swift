@@ -6,7 +6,8 @@ extension StageCommand {
     ///
     /// The first cause wins: output that breaks the protocol had the command ended, so it is judged before the status.
     func judge(_ ending: StageProcess.Ending) throws(StageFailure) -> StageResult {
-        let context = "\(setting)=\(words.program) …; standard error: \(ending.errorTail.text)"
+        // How much it is and not what: a program may well print there what was said in the session.
+        let context = "\(setting)=\(words.program) …; \(ending.errorTail.byteCount) bytes of standard error"
         let output: StageResult?
         switch ending.output {
         case .success(let result): output = result

@@ -64,7 +64,7 @@ public struct StageFailure: Error, Sendable, Equatable, CustomStringConvertible,
     public let code: Code
     /// One sentence for the people who watch the session.
     public let publicMessage: String
-    /// What an operator needs to find the cause: status, program, the end of standard error.
+    /// What an operator needs to find the cause: status and program; nothing that the program has printed.
     public let detail: String
 
     /// Describes a failure.

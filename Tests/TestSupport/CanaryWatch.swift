@@ -1,0 +1,134 @@
+public import Foundation
+import Synchronization
+
+/// Looks for what is private in what is not: log lines, metrics, refusals.
+///
+/// Two kinds of canaries: what the fixtures plant here (passwords, names, file names, messages, transcripts), which is
+/// looked for word by word; and what can be told by its look alone: addresses of e-mail, access tokens, hashes of
+/// passwords, and anything as random as a refresh token, a ticket or a key.
+///
+/// Servers of tests log at the lowest level, and are looked at when they have ended: so it makes no difference whether a
+/// canary was planted before or after it was logged.
+public final class CanaryWatch: Sendable {
+    /// What the fixtures of this process use.
+    public static let shared = CanaryWatch()
+
+    /// What is shorter would be found everywhere.
+    private static let shortest = 8
+
+    /// The canaries, by their first eight bytes: a text is looked through once, however many there are.
+    private let planted = Mutex<[UInt64: Set<[UInt8]>]>([:])
+
+    public init() {}
+
+    /// Adds a text that must not be found; one of less than eight bytes is not looked for.
+    public func plant(_ text: String) {
+        let bytes = Array(text.utf8)
+        guard bytes.count >= Self.shortest else { return }
+        let key = bytes[..<Self.shortest].reduce(0) { $0 << 8 | UInt64($1) }
+        planted.withLock { _ = $0[key, default: []].insert(bytes) }
+    }
+
+    /// The members of JSON that hold what is private, in requests and in answers.
+    private static let privateMembers: Set<String> = [
+        "password", "email", "full_name", "message", "error", "text", "access_token", "refresh_token", "ticket",
+    ]
+
+    /// Adds what is private in a request or an answer.
+    public func plant(json: Data) {
+        guard json.count < 65_536, let value = try? JSONSerialization.jsonObject(with: json) else { return }
+        plant(value)
+    }
+
+    private func plant(_ value: Any) {
+        if let list = value as? [Any] { return list.forEach(plant) }
+        guard let object = value as? [String: Any] else { return }
+        for (name, member) in object {
+            if Self.privateMembers.contains(name), let text = member as? String { plant(text) } else { plant(member) }
+        }
+    }
+
+    /// Looks for canaries.
+    ///
+    /// - Parameters:
+    ///   - text: What was logged or answered, as many lines as there are.
+    ///   - place: What it is, for the error.
+    ///   - looks: Whether what can be told by its look is looked for, too.
+    /// - Throws: ``CanaryFound`` with the first line that holds one.
+    public func inspect(_ text: String, in place: String, looks: Bool = true) throws(CanaryFound) {
+        let planted = planted.withLock { $0 }
+        for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
+            let bytes = Array(line)
+            guard let reason = Self.planted(in: bytes, planted) ?? (looks ? Self.look(of: bytes) : nil) else {
+                continue
+            }
+            throw CanaryFound(place: place, reason: reason, line: String(decoding: bytes, as: UTF8.self))
+        }
+    }
+
+    private static func planted(in line: [UInt8], _ planted: [UInt64: Set<[UInt8]>]) -> String? {
+        var window: UInt64 = 0
+        for (index, byte) in line.enumerated() {
+            window = window << 8 | UInt64(byte)
+            guard index >= shortest - 1, let candidates = planted[window] else { continue }
+            let rest = line[(index - shortest + 1)...]
+            for candidate in candidates where rest.starts(with: candidate) {
+                return "a planted text: \(String(decoding: candidate, as: UTF8.self))"
+            }
+        }
+        return nil
+    }
+
+    /// What a line holds that looks private.
+    private static func look(of line: [UInt8]) -> String? {
+        var start = 0
+        for index in 0...line.count {
+            if index < line.count, isTokenByte(line[index]) { continue }
+            let word = line[start..<index]
+            start = index + 1
+            // The beginning of a JWT is `{"` in base64url (RFC 7515, section 3.1).
+            if word.count > 20, word.starts(with: "eyJ".utf8) { return "a token: eyJ…" }
+            if word.count >= 40, isMixed(word) { return "something random" }
+            guard index < line.count else { break }
+            let next = index + 1 < line.count ? line[index + 1] : 0
+            if line[index] == UInt8(ascii: "@"), !word.isEmpty, isTokenByte(next) { return "an address" }
+            if line[index...].starts(with: "$scrypt$".utf8) { return "the hash of a password" }
+        }
+        return nil
+    }
+
+    /// The bytes of base64url (RFC 4648, section 5).
+    private static func isTokenByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+            true
+        default: false
+        }
+    }
+
+    /// Whether a word has letters of both cases and digits, which ids, and nearly all long names, have not.
+    private static func isMixed(_ word: ArraySlice<UInt8>) -> Bool {
+        var (upper, lower, digits) = (0, 0, 0)
+        for byte in word {
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"): upper += 1
+            case UInt8(ascii: "a")...UInt8(ascii: "z"): lower += 1
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): digits += 1
+            default: break
+            }
+        }
+        return upper > 0 && lower > 0 && digits > 0
+    }
+}
+
+/// Something private was found where it has no place.
+public struct CanaryFound: Error, CustomStringConvertible {
+    /// What was looked through.
+    public let place: String
+    /// What was found.
+    public let reason: String
+    public let line: String
+
+    public var description: String { "\(place) holds \(reason): \(line.prefix(2000))" }
+}
