@@ -1,0 +1,190 @@
+/// Reads the frames of a WebSocket's client (RFC 6455, 5.2) from bytes, in whatever pieces they come.
+///
+/// Of messages nothing is kept, for nobody wants to hear them; a control frame is kept until it is whole, which has at most
+/// 125 bytes. So nothing is ever allocated by a length that a client names.
+struct ClientFrameReader {
+    /// What a client has said.
+    enum Event: Equatable, Sendable {
+        /// It wants to hear this back.
+        case ping([UInt8])
+        /// It has heard us.
+        case pong
+        /// It has said something of so many bytes, which is ignored.
+        case message(bytes: Int)
+        /// It ends the connection, with a code or without one; nothing is read after it.
+        case close(UInt16?)
+        /// It does what it must not, and is to be told so; nothing is read after it.
+        case violation(WebSocketClose)
+    }
+
+    /// The longest message, in bytes.
+    static let messageLimit = 64 * 1024
+
+    /// What the next byte is.
+    private enum State {
+        /// FIN, the reserved bits and the opcode; goes to ``length`` or ``over``.
+        case opcode
+        /// MASK and the length, or how wide it is; goes to ``length16``, ``length64``, ``mask`` or ``over``.
+        case length
+        /// One of two bytes of the length; goes to ``mask`` or ``over``.
+        case length16
+        /// One of eight bytes of the length; goes to ``mask`` or ``over``.
+        case length64
+        /// One of the four bytes of the masking key; goes to ``payload``.
+        case mask
+        /// The payload; goes to ``opcode`` or ``over``.
+        case payload
+        /// Nothing is read any more.
+        case over
+    }
+
+    private var state = State.opcode
+    /// The first byte of the frame.
+    private var first: UInt8 = 0
+    /// How many bytes of the length or of the masking key are still to come.
+    private var missing: UInt8 = 0
+    /// A message has begun that this frame may go on with.
+    private var isFragmented = false
+    /// The bytes of the message so far, those of the present frame included.
+    private var messageSize: UInt32 = 0
+    private var mask: UInt32 = 0
+    /// The length as far as it is read, then how much of the payload is still to come.
+    private var remaining: UInt64 = 0
+    /// The payload of a control frame so far, without its mask.
+    private var control: [UInt8] = []
+
+    private var opcode: UInt8 { first & 0x0F }
+    private var isFinal: Bool { first & 0x80 != 0 }
+    /// RFC 6455, 5.5: "Control frames are identified by opcodes where the most significant bit of the opcode is 1."
+    private var isControl: Bool { first & 0x08 != 0 }
+
+    /// Takes bytes in, and says what whole things there were in them.
+    mutating func read(_ bytes: Span<UInt8>) -> [Event] {
+        var events: [Event] = []
+        var index = 0
+        while index < bytes.count, state != .over {
+            if state == .payload {
+                let count = Int(min(remaining, UInt64(bytes.count - index)))
+                if isControl { keep(bytes.extracting(index..<index + count)) }
+                remaining -= UInt64(count)
+                index += count
+            } else {
+                if let violation = take(bytes[index]) {
+                    state = .over
+                    events.append(.violation(violation))
+                }
+                index += 1
+            }
+            if state == .payload, remaining == 0, let event = finish() { events.append(event) }
+        }
+        return events
+    }
+
+    /// Takes one byte of a frame's header.
+    private mutating func take(_ byte: UInt8) -> WebSocketClose? {
+        switch state {
+        case .opcode: return begin(byte)
+        case .length: return measure(byte)
+        case .length16, .length64:
+            // The length has 63 bits: "the most significant bit MUST be 0".
+            if state == .length64, missing == 8, byte & 0x80 != 0 { return .protocolError }
+            remaining = remaining << 8 | UInt64(byte)
+            missing -= 1
+            guard missing == 0 else { return nil }
+            // "The minimal number of bytes MUST be used to encode the length."
+            if remaining <= (state == .length16 ? 125 : 0xFFFF) { return .protocolError }
+            return admit()
+        case .mask:
+            mask = mask << 8 | UInt32(byte)
+            missing -= 1
+            if missing == 0 { state = .payload }
+            return nil
+        case .payload, .over: return nil
+        }
+    }
+
+    private mutating func begin(_ byte: UInt8) -> WebSocketClose? {
+        first = byte
+        // Reserved bits "MUST be 0 unless an extension is negotiated", and none ever is.
+        guard byte & 0x70 == 0 else { return .protocolError }
+        switch opcode {
+        case 0x0: guard isFragmented else { return .protocolError }
+        case 0x1, 0x2: guard !isFragmented else { return .protocolError }
+        // Control frames "MUST NOT be fragmented".
+        case 0x8, 0x9, 0xA: guard isFinal else { return .protocolError }
+        default: return .protocolError
+        }
+        state = .length
+        return nil
+    }
+
+    private mutating func measure(_ byte: UInt8) -> WebSocketClose? {
+        // RFC 6455, 5.1: "The server MUST close the connection upon receiving a frame that is not masked."
+        guard byte & 0x80 != 0 else { return .protocolError }
+        let length = byte & 0x7F
+        // Control frames "MUST have a payload length of 125 bytes or less".
+        if isControl, length > 125 { return .protocolError }
+        remaining = 0
+        switch length {
+        case 126: (state, missing) = (.length16, 2)
+        case 127: (state, missing) = (.length64, 8)
+        default:
+            remaining = UInt64(length)
+            return admit()
+        }
+        return nil
+    }
+
+    /// The length is known: sees whether so much is allowed.
+    private mutating func admit() -> WebSocketClose? {
+        if !isControl {
+            guard remaining + UInt64(messageSize) <= UInt64(Self.messageLimit) else { return .tooLarge }
+            messageSize += UInt32(remaining)
+        }
+        (state, missing, mask) = (.mask, 4, 0)
+        return nil
+    }
+
+    /// Keeps a part of a control frame.
+    ///
+    /// RFC 6455, 5.3: octet i is masked with octet i modulo 4 of the key.
+    private mutating func keep(_ bytes: Span<UInt8>) {
+        for index in bytes.indices {
+            let key = UInt8(truncatingIfNeeded: mask >> (24 - 8 * UInt32(control.count % 4)))
+            control.append(bytes[index] ^ key)
+        }
+    }
+
+    /// The frame is whole.
+    private mutating func finish() -> Event? {
+        state = .opcode
+        guard isControl else {
+            isFragmented = !isFinal
+            guard isFinal else { return nil }
+            defer { messageSize = 0 }
+            return .message(bytes: Int(messageSize))
+        }
+        defer { control = [] }
+        switch opcode {
+        case 0x9: return .ping(control)
+        case 0xA: return .pong
+        default:
+            state = .over
+            return close()
+        }
+    }
+
+    /// What a Close frame says (RFC 6455, 5.5.1 and 7.4): nothing, or a code and a reason in UTF-8.
+    private func close() -> Event {
+        if control.isEmpty { return .close(nil) }
+        guard control.count >= 2 else { return .violation(.protocolError) }
+        let code = UInt16(control[0]) << 8 | UInt16(control[1])
+        switch code {
+        // Those that may be sent, of the RFC and of IANA's registry; then those of libraries and applications.
+        case 1000...1003, 1007...1014, 3000...4999: break
+        default: return .violation(.protocolError)
+        }
+        guard String(validating: control[2...], as: UTF8.self) != nil else { return .violation(.invalidText) }
+        return .close(code)
+    }
+}

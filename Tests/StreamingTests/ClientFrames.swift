@@ -1,0 +1,59 @@
+@testable import Streaming
+
+/// A frame as a client sends it, or as it must not.
+struct ClientFrame {
+    var opcode: UInt8
+    var payload: [UInt8] = []
+    var isFinal = true
+    /// The three reserved bits, where they belong in the first byte.
+    var reserved: UInt8 = 0
+    /// Nil for a frame without a mask.
+    var mask: [UInt8]? = [0x37, 0xFA, 0x21, 0x3D]
+    /// How many bytes the length takes behind the second: 0, 2 or 8; nil for the fewest.
+    var lengthWidth: Int?
+
+    static func text(_ text: String, isFinal: Bool = true) -> ClientFrame {
+        ClientFrame(opcode: 1, payload: Array(text.utf8), isFinal: isFinal)
+    }
+
+    static func ping(_ payload: [UInt8] = []) -> ClientFrame { ClientFrame(opcode: 9, payload: payload) }
+
+    static func close(_ code: UInt16?, _ reason: [UInt8] = []) -> ClientFrame {
+        ClientFrame(opcode: 8, payload: (code.map { [UInt8($0 >> 8), UInt8($0 & 0xFF)] } ?? []) + reason)
+    }
+
+    var bytes: [UInt8] {
+        var bytes = [(isFinal ? 0x80 : 0) | reserved | opcode]
+        let width = lengthWidth ?? (payload.count < 126 ? 0 : payload.count < 65_536 ? 2 : 8)
+        let inSecond = width == 0 ? UInt8(payload.count) : width == 2 ? 126 : 127
+        bytes.append((mask == nil ? 0 : 0x80) | inSecond)
+        for index in 0..<width { bytes.append(UInt8(payload.count >> (8 * (width - 1 - index)) & 0xFF)) }
+        bytes += mask ?? []
+        let key = mask ?? [0, 0, 0, 0]
+        return bytes + payload.enumerated().map { $1 ^ key[$0 % 4] }
+    }
+}
+
+extension ClientFrameReader {
+    /// What comes of bytes that come in pieces.
+    static func events(in pieces: [[UInt8]]) -> [Event] {
+        var reader = ClientFrameReader()
+        return pieces.flatMap { reader.read($0.span) }
+    }
+}
+
+/// Numbers that are the same in every run.
+struct SeededNumbers: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        // SplitMix64.
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var bits = state
+        bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
+        return bits ^ (bits >> 31)
+    }
+}
