@@ -179,6 +179,9 @@ public actor ProgressHub: Service {
     /// The watcher's socket has no room at present.
     public func filled(_ watcher: WatcherID) { machine.filled(watcher) }
 
+    /// The watcher wants no more, and its socket will soon be gone.
+    public func leaving(_ watcher: WatcherID) { machine.end(watcher) }
+
     /// The watcher's socket is gone.
     public func closed(_ watcher: WatcherID) { machine.release(watcher) }
 

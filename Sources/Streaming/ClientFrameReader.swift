@@ -55,7 +55,7 @@ struct ClientFrameReader {
 
     private var opcode: UInt8 { first & 0x0F }
     private var isFinal: Bool { first & 0x80 != 0 }
-    /// RFC 6455, 5.5: "Control frames are identified by opcodes where the most significant bit of the opcode is 1."
+    /// The frame is a control frame (RFC 6455, 5.5): "the most significant bit of the opcode is 1".
     private var isControl: Bool { first & 0x08 != 0 }
 
     /// Takes bytes in, and says what whole things there were in them.

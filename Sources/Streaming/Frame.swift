@@ -1,7 +1,8 @@
 /// Bytes of a response's body that are written whole or not at all: one chunk, encoded once and shared by every stream
 /// that it goes to.
 ///
-/// RFC 9112, 7.1: a chunk is its size in hexadecimal, CRLF, the data, CRLF; a chunk of size zero ends the body.
+/// RFC 9112, 7.1: a chunk is its size in hexadecimal, CRLF, the data, CRLF; a chunk of size zero ends the body. A WebSocket
+/// has frames of its own, and takes those.
 public final class Frame: Sendable {
     let bytes: [UInt8]
     /// The payload alone, for clients of HTTP/1.0, which know no chunks and read until the connection ends.
@@ -33,6 +34,27 @@ public final class Frame: Sendable {
         if isChunked { bytes += Self.lineEnd }
         self.bytes = bytes
         self.payload = bytes.indices
+    }
+
+    /// Takes frames of a WebSocket, which go out in one write, and a response's head before them.
+    ///
+    /// - Parameter webSocketFrames: Whole frames, as ``WebSocketFrame`` makes them.
+    public init(head: [UInt8] = [], webSocketFrames: [UInt8]) {
+        bytes = head + webSocketFrames
+        payload = head.count..<bytes.count
+    }
+
+    /// The end of the WebSocket's frame, or of the head, that has begun when so many bytes are out.
+    func endOfBegun(at offset: Int) -> Int {
+        var end = payload.lowerBound
+        while end < offset { end = WebSocketFrame.end(ofFrameAt: end, in: bytes) }
+        return end
+    }
+
+    /// The same without what lies behind an index, for a WebSocket.
+    func prefix(upTo end: Int) -> Frame {
+        let headEnd = min(payload.lowerBound, end)
+        return Frame(head: Array(bytes[..<headEnd]), webSocketFrames: Array(bytes[headEnd..<end]))
     }
 
     private static let lineEnd = Array("\r\n".utf8)

@@ -2,40 +2,56 @@ import CoreMetrics
 
 /// What the reactor counts.
 struct StreamMetrics: Sendable {
-    private let openStreams: Meter
-    private let openedTotal: Counter
+    /// What is counted for events and for WebSockets apart.
+    private struct Transport {
+        let open: Meter
+        let openedTotal: Counter
+        let endedTotal: [StreamEnd: Counter]
+
+        init(_ name: String, reasons: [StreamEnd], factory: any MetricsFactory) {
+            let label = ("transport", name)
+            open = Meter(label: "therapybridge_streams_open", dimensions: [label], factory: factory)
+            openedTotal = Counter(
+                label: "therapybridge_streams_opened_total", dimensions: [label], factory: factory)
+            endedTotal = Dictionary(
+                uniqueKeysWithValues: reasons.map { reason in
+                    let labels = [("reason", reason.rawValue), label]
+                    return (
+                        reason,
+                        Counter(label: "therapybridge_streams_ended_total", dimensions: labels, factory: factory)
+                    )
+                })
+        }
+    }
+
+    private let events: Transport
+    private let webSockets: Transport
     private let framesTotal: Counter
     private let heartbeatsTotal: Counter
     private let blockedTotal: Counter
-    private let endedTotal: [StreamEnd: Counter]
 
     init(factory: any MetricsFactory) {
-        openStreams = Meter(label: "therapybridge_streams_open", factory: factory)
-        openedTotal = Counter(label: "therapybridge_streams_opened_total", factory: factory)
+        let reasons: [StreamEnd] = [.ended, .clientClosed, .broken, .stalled, .shutdown]
+        events = Transport("sse", reasons: reasons, factory: factory)
+        webSockets = Transport("websocket", reasons: reasons + [.violation], factory: factory)
         framesTotal = Counter(label: "therapybridge_stream_frames_total", factory: factory)
         heartbeatsTotal = Counter(label: "therapybridge_stream_heartbeats_total", factory: factory)
         blockedTotal = Counter(label: "therapybridge_stream_blocked_total", factory: factory)
-        let reasons: [StreamEnd] = [.ended, .clientClosed, .broken, .stalled, .shutdown]
-        endedTotal = Dictionary(
-            uniqueKeysWithValues: reasons.map { reason in
-                (
-                    reason,
-                    Counter(
-                        label: "therapybridge_streams_ended_total", dimensions: [("reason", reason.rawValue)],
-                        factory: factory)
-                )
-            })
     }
 
-    func opened() {
-        openStreams.increment()
-        openedTotal.increment()
+    func opened(_ wire: StreamWire) {
+        let transport = transport(of: wire)
+        transport.open.increment()
+        transport.openedTotal.increment()
     }
 
-    func ended(_ reason: StreamEnd) {
-        openStreams.decrement()
-        endedTotal[reason]?.increment()
+    func ended(_ reason: StreamEnd, _ wire: StreamWire) {
+        let transport = transport(of: wire)
+        transport.open.decrement()
+        transport.endedTotal[reason]?.increment()
     }
+
+    private func transport(of wire: StreamWire) -> Transport { wire == .webSocket ? webSockets : events }
 
     func frameSent() { framesTotal.increment() }
     func heartbeat() { heartbeatsTotal.increment() }

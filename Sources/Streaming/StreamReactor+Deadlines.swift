@@ -5,27 +5,33 @@ extension StreamReactor {
     ///
     /// Nothing is done when it is looked at earlier anyway.
     func schedule(_ place: Int) {
-        let due = nextDue(slots[place])
+        let due = nextDue(place)
         guard due < slots[place].scheduledFor else { return }
         slots[place].scheduledFor = due
         deadlines.insert(UInt32(place), due: due)
         arm()
     }
 
-    private func nextDue(_ slot: StreamSlot) -> Tick {
-        switch slot.phase {
+    private func nextDue(_ place: Int) -> Tick {
+        let slot = slots[place]
+        return switch slot.phase {
         case .free: .never
         case .lingering: slot.waitingSince + Self.lingering
         case .ending: slot.waitingSince + Self.patience
         case .open:
             min(
                 slot.expiresAt, slot.livesUntil,
-                slot.isBlocked ? slot.waitingSince + Self.patience : heartbeatDue(slot))
+                slot.isBlocked ? slot.waitingSince + Self.patience : signOfLifeDue(place))
         }
     }
 
+    /// When the next heartbeat is due, or the next ping.
+    ///
     /// The last write was somewhere in its tick, and a heartbeat does not come early.
-    private func heartbeatDue(_ slot: StreamSlot) -> Tick { slot.lastWrite + heartbeatInterval + 1 }
+    private func signOfLifeDue(_ place: Int) -> Tick {
+        slots[place].wire == .webSocket
+            ? conversations[UInt32(place)]?.nextPing ?? .never : slots[place].lastWrite + heartbeatInterval + 1
+    }
 
     /// Sets the one timer to the earliest deadline.
     private func arm() {
@@ -57,7 +63,7 @@ extension StreamReactor {
         switch slot.phase {
         case .free: return
         case .lingering:
-            if now >= slot.waitingSince + Self.lingering { closeAndTell(place, .ended) }
+            if now >= slot.waitingSince + Self.lingering { closeAndTell(place, reasonOfEnd(place)) }
         case .ending:
             if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
         case .open:
@@ -69,7 +75,8 @@ extension StreamReactor {
                 delegate?.streamOutlived(id(at: place))
             } else if slot.isBlocked {
                 if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
-            } else if now >= heartbeatDue(slot) {
+            } else if now >= signOfLifeDue(place) {
+                guard slot.wire != .webSocket else { return ping(place, now: now) }
                 metrics.heartbeat()
                 switch start(heartbeat, at: place, now: now) {
                 case .sent: break

@@ -13,7 +13,7 @@ extension StreamReactor {
     }
 
     private func range(of frame: Frame, at place: Int) -> Range<Int> {
-        slots[place].isChunked ? frame.bytes.indices : frame.payload
+        slots[place].wire == .bare ? frame.payload : frame.bytes.indices
     }
 
     /// Notes how much of a frame the kernel has taken.
@@ -80,6 +80,7 @@ extension StreamReactor {
         guard slots[place].isBlocked else { return }
         slots[place].isBlocked = false
         watch(place, for: .read)
+        if slots[place].wire == .webSocket, !answerAfterWaiting(place, now: now) { return }
         schedule(place)
         delegate?.streamDrained(id(at: place))
     }
@@ -89,7 +90,7 @@ extension StreamReactor {
     /// - Returns: Whether nothing of it is left.
     private func finishFrame(_ place: Int, now: Tick) -> Bool {
         guard let frame = slots[place].unfinished else { return true }
-        let end = slots[place].isChunked ? frame.bytes.count : frame.payload.upperBound
+        let end = range(of: frame, at: place).upperBound
         let offset = Int(slots[place].offset)
         guard let count = Self.write(frame, offset..<end, to: slots[place].descriptor) else {
             closeAndTell(place, .broken)
@@ -111,11 +112,18 @@ extension StreamReactor {
         return true
     }
 
-    /// Drops the unfinished frame if nothing of it is out.
+    /// Drops the unfinished frame if nothing of it is out; of a WebSocket's several, those that have not begun.
     ///
     /// The first one has the response's head, without which nothing could follow.
     func dropUnbegun(_ place: Int) {
-        guard let frame = slots[place].unfinished, slots[place].framesSent > 0,
+        guard let frame = slots[place].unfinished else { return }
+        if slots[place].wire == .webSocket {
+            let end = frame.endOfBegun(at: Int(slots[place].offset))
+            slots[place].unfinished = end == Int(slots[place].offset) ? nil : frame.prefix(upTo: end)
+            if slots[place].unfinished == nil { slots[place].offset = 0 }
+            return
+        }
+        guard slots[place].framesSent > 0,
             Int(slots[place].offset) == range(of: frame, at: place).lowerBound
         else { return }
         slots[place].unfinished = nil
@@ -136,7 +144,7 @@ extension StreamReactor {
         slots[place].isBlocked = false
         slots[place].waitingSince = now
         watch(place, for: .read)
-        shutdown(slots[place].descriptor, CInt(SHUT_WR))
+        if !awaitsClose(place) { shutdown(slots[place].descriptor, CInt(SHUT_WR)) }
         schedule(place)
     }
 

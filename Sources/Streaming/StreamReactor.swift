@@ -7,7 +7,7 @@ public import Polling
 ///
 /// Called on the reactor's thread, and never from within a call to the reactor.
 public protocol StreamReactorDelegate: AnyObject, Sendable {
-    /// There is no room at present, as a heartbeat has found.
+    /// There is no room at present, as a heartbeat or the answer to a client's ping has found.
     func streamFilled(_ id: StreamID)
     /// There is room again: the stream takes frames.
     func streamDrained(_ id: StreamID)
@@ -15,6 +15,8 @@ public protocol StreamReactorDelegate: AnyObject, Sendable {
     func streamExpired(_ id: StreamID)
     /// The stream has lived as long as one may; the answer is ``StreamReactor/end(_:with:)``.
     func streamOutlived(_ id: StreamID)
+    /// The client ends the stream, or is made to: it takes no frames any more, and its place is free later.
+    func streamLeaving(_ id: StreamID)
     /// The stream is over and its place free.
     func streamClosed(_ id: StreamID)
 }
@@ -22,7 +24,8 @@ public protocol StreamReactorDelegate: AnyObject, Sendable {
 /// Owns the sockets of all open streams and writes to them, on one thread.
 ///
 /// It takes over sockets whose response is due, and from then on nobody else touches them. A stream costs a slot in a
-/// table, a deadline, and an entry with the poller: no task, no buffer. What clients send is read and dropped.
+/// table, a deadline, and an entry with the poller: no task, no buffer. What clients send is read and dropped, but for the
+/// clients of WebSockets, who are answered.
 ///
 /// Each descriptor has one owner, the slot that its stream has in the table. A ``StreamID`` names the slot and the
 /// generation of its stream, so that a frame can reach no other stream that got the slot or the descriptor's number
@@ -32,9 +35,8 @@ public actor StreamReactor: PollHandler {
     static let patience = Tick.count(.seconds(60))
     /// How long a client is given to read the end.
     static let lingering = Tick.count(.seconds(1))
-    /// What the kernel may hold back for one stream, in bytes; without a bound it keeps a backlog of megabytes for a slow
-    /// reader, who then gets old news.
-    static let sendBuffer: CInt = 32 * 1024
+    /// How often the client of a WebSocket is asked whether it is there, and how long it may take to say so.
+    public static let pingInterval = Duration.seconds(30)
 
     /// So many writes of a fan-out are one portion of work for a thread.
     static let portion = 250
@@ -45,12 +47,17 @@ public actor StreamReactor: PollHandler {
     /// In ticks.
     let heartbeatInterval: Int
     let heartbeat = Frame(ServerSentEvent.heartbeat)
+    /// In ticks.
+    let pingInterval: Int
+    let pingFrame = Frame(webSocketFrames: WebSocketFrame.ping)
     let metrics: StreamMetrics
     private let logger: Logger
     private let beginning = ContinuousClock.now
     weak var delegate: (any StreamReactorDelegate)?
 
     var slots: [StreamSlot] = []
+    /// What there is beside their slots of those streams that are WebSockets, by the place.
+    var conversations: [UInt32: WebSocketConversation] = [:]
     /// The place of each descriptor's stream, by the descriptor's number.
     private var placeOf: [UInt32] = []
     var deadlines = StreamDeadlines()
@@ -58,7 +65,7 @@ public actor StreamReactor: PollHandler {
     /// Streams that have a descriptor.
     private(set) var streamCount = 0
     /// Set once the server stops: the frame to end every stream with.
-    private var farewell: (@Sendable () -> Frame)?
+    private var farewell: (@Sendable (StreamWire) -> Frame)?
     private var emptyWaiter: CheckedContinuation<Void, Never>?
     /// Streams that came or went since memory was last given back, and whether that is going to be looked at.
     var churn = 0
@@ -66,12 +73,18 @@ public actor StreamReactor: PollHandler {
 
     /// Makes a reactor; its thread begins at once.
     ///
-    /// - Parameter heartbeatInterval: How long a stream may be silent.
+    /// - Parameters:
+    ///   - heartbeatInterval: How long a stream may be silent.
+    ///   - pingInterval: The time between two pings of a WebSocket.
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
-    public init(heartbeatInterval: Duration, metrics: any MetricsFactory, logger: Logger) throws {
+    public init(
+        heartbeatInterval: Duration, pingInterval: Duration = StreamReactor.pingInterval, metrics: any MetricsFactory,
+        logger: Logger
+    ) throws {
         Self.largeBlocksAreApart
         poller = try Poller(name: "sse-reactor")
         self.heartbeatInterval = max(1, Tick.count(heartbeatInterval))
+        self.pingInterval = max(1, Tick.count(pingInterval))
         self.metrics = StreamMetrics(factory: metrics)
         self.logger = logger
     }
@@ -87,11 +100,11 @@ public actor StreamReactor: PollHandler {
     ///
     /// - Parameters:
     ///   - id: A name that no open stream has.
-    ///   - isChunked: False for a client of HTTP/1.0, which gets the payloads alone.
+    ///   - wire: How frames are written.
     ///   - opening: The head and the first payload.
     ///   - expiresAt, livesUntil: When the delegate is asked to end it.
     public func adopt(
-        _ id: StreamID, _ socket: StreamSocket, isChunked: Bool, opening: Frame,
+        _ id: StreamID, _ socket: StreamSocket, as wire: StreamWire, opening: Frame,
         expiresAt: ContinuousClock.Instant, livesUntil: ContinuousClock.Instant
     ) {
         let now = now()
@@ -102,20 +115,23 @@ public actor StreamReactor: PollHandler {
         }
         precondition(slots[place].phase == .free, "a stream has this place already")
         let descriptor = socket.take()
-        prepare(descriptor)
+        StreamSocket.prepare(descriptor)
         var slot = StreamSlot()
         slot.descriptor = descriptor
         slot.generation = id.generation
         slot.phase = .open
-        slot.isChunked = isChunked
+        slot.wire = wire
         slot.openedAt = now
         slot.lastWrite = now
         slot.expiresAt = Tick(notBefore: expiresAt - beginning)
         slot.livesUntil = Tick(notBefore: livesUntil - beginning)
         slots[place] = slot
+        if wire == .webSocket {
+            conversations[id.place] = WebSocketConversation(now: now, nextPing: now + pingInterval)
+        }
         streamCount += 1
         noteChurn()
-        metrics.opened()
+        metrics.opened(wire)
         setPlace(id.place, of: descriptor)
         do {
             try poller.watch(descriptor, for: .read, handler: self)
@@ -125,7 +141,7 @@ public actor StreamReactor: PollHandler {
         }
         if start(opening, at: place, now: now) == .gone { return closeAndTell(place, .broken) }
         schedule(place)
-        if let farewell { end(id, with: farewell()) }
+        if let farewell { end(id, with: farewell(wire)) }
     }
 
     /// Sends a frame to many streams.
@@ -172,10 +188,10 @@ public actor StreamReactor: PollHandler {
     /// - Parameters:
     ///   - limit: After this long, streams whose clients do not read are closed as they are.
     ///   - frame: Makes the frame to end a stream with.
-    public func shutDown(within limit: Duration, with frame: @escaping @Sendable () -> Frame) async {
+    public func shutDown(within limit: Duration, with frame: @escaping @Sendable (StreamWire) -> Frame) async {
         farewell = frame
         for place in slots.indices where slots[place].phase == .open {
-            end(StreamID(place: UInt32(place), generation: slots[place].generation), with: frame())
+            end(id(at: place), with: frame(slots[place].wire))
         }
         guard streamCount > 0 else { return }
         let deadline = poller.schedule(at: .now + limit) { [weak self] in
@@ -209,12 +225,6 @@ public actor StreamReactor: PollHandler {
         placeOf[index] = place
     }
 
-    private func prepare(_ descriptor: CInt) {
-        setOption(descriptor, SOL_SOCKET, SO_SNDBUF, Self.sendBuffer)
-        // An event is a small packet that nothing follows: Nagle's algorithm would keep it back.
-        setOption(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
-    }
-
     /// Frees a place, and the descriptor with it.
     func close(_ place: Int, _ reason: StreamEnd) {
         let slot = slots[place]
@@ -224,9 +234,10 @@ public actor StreamReactor: PollHandler {
         var free = StreamSlot()
         free.generation = slot.generation
         slots[place] = free
+        if slot.wire == .webSocket { conversations[UInt32(place)] = nil }
         streamCount -= 1
         noteChurn()
-        metrics.ended(reason)
+        metrics.ended(reason, slot.wire)
         logger.info(
             "stream ended",
             metadata: [
@@ -254,7 +265,9 @@ public actor StreamReactor: PollHandler {
     private func ready(_ descriptor: CInt, _ readiness: PollReadiness) {
         let place = Int(placeOf[Int(descriptor)])
         guard slots[place].descriptor == descriptor else { return }
-        if readiness.contains(.readable), let reason = drop(descriptor) {
+        if slots[place].wire == .webSocket {
+            if readiness.contains(.readable), !listen(to: place) { return }
+        } else if readiness.contains(.readable), let reason = drop(descriptor) {
             return closeAndTell(place, slots[place].phase == .lingering ? .ended : reason)
         }
         if readiness.contains(.writable), slots[place].isBlocked { advance(place, now: now()) }
@@ -280,9 +293,4 @@ public actor StreamReactor: PollHandler {
     func now() -> Tick { Tick(.now - beginning) }
 
     func moment(_ tick: Tick) -> ContinuousClock.Instant { beginning + tick.sinceBeginning }
-}
-
-private func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {
-    var value = value
-    _ = unsafe setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<CInt>.size))
 }

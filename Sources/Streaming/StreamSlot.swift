@@ -17,10 +17,22 @@ public enum StreamEnd: String, Sendable {
     case clientClosed = "client_closed"
     /// The connection broke.
     case broken
+    /// The client of a WebSocket did what the protocol or we forbid.
+    case violation
     /// The client has acknowledged nothing for too long.
     case stalled
     /// The server stops, and could not wait any longer.
     case shutdown
+}
+
+/// How frames go over a connection.
+public enum StreamWire: UInt8, Sendable {
+    /// As chunks of a response's body.
+    case chunks
+    /// Their payloads alone, for a client of HTTP/1.0.
+    case bare
+    /// As frames of a WebSocket, which are in them already.
+    case webSocket
 }
 
 /// What became of a frame that was to be sent.
@@ -47,7 +59,8 @@ struct StreamSlot {
         case open
         /// The last frame is being written; goes to ``lingering`` or ``free``.
         case ending
-        /// Everything is written, and our half of the connection is shut: the client gets the time to read it.
+        /// Everything is written, and our half of the connection is shut: the client gets the time to read it. The client of a
+        /// WebSocket gets the time to end its side first.
         ///
         /// RFC 9112, 9.6: a server that closes with unread input risks a reset that destroys what it sent, so it closes
         /// its half and "continues to read from the connection until it receives a corresponding close". Goes to
@@ -58,7 +71,7 @@ struct StreamSlot {
     var descriptor: CInt = -1
     var generation: UInt32 = 0
     var phase = Phase.free
-    var isChunked = true
+    var wire = StreamWire.chunks
     /// The socket has no room.
     var isBlocked = false
     /// What is left of a frame, from ``offset`` on.

@@ -30,3 +30,21 @@ public final class StreamSocket: Sendable {
         }
     }
 }
+
+extension StreamSocket {
+    /// What the kernel may hold back for one stream, in bytes; without a bound it keeps a backlog of megabytes for a slow
+    /// reader, who then gets old news.
+    private static let sendBuffer: CInt = 32 * 1024
+
+    /// Sets a socket up for frames.
+    static func prepare(_ descriptor: CInt) {
+        setOption(descriptor, SOL_SOCKET, SO_SNDBUF, sendBuffer)
+        // An event is a small packet that nothing follows: Nagle's algorithm would keep it back.
+        setOption(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+}
+
+private func setOption(_ descriptor: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {
+    var value = value
+    _ = unsafe setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<CInt>.size))
+}

@@ -36,7 +36,7 @@ struct ProblemTests {
         let table: [(Problem.Kind, Int)] = [
             (.malformed, 400), (.unauthorized, 401), (.inactive, 403), (.forbidden, 403), (.originForbidden, 403),
             (.notFound, 404), (.methodNotAllowed, 405), (.notAcceptable, 406), (.conflict, 409), (.tooLarge, 413),
-            (.unsupportedMedia, 415), (.noSuchRange, 416), (.invalid, 422),
+            (.unsupportedMedia, 415), (.noSuchRange, 416), (.invalid, 422), (.upgradeRequired, 426),
             (.tooManyRequests, 429), (.tooSlow, 408),
             (.internalError, 500), (.unavailable, 503), (.storageFull, 507),
         ]

@@ -118,6 +118,10 @@ extension AccessRow {
         AccessRow(
             method: .GET, path: "/api/sessions/status/stream", order: .idFirst, subject: .nothing,
             permitted: everybody, status: 200),
+        // Without an upgrade; who gets what behind one is told by WebSocketRefusalTests.
+        AccessRow(
+            method: .GET, path: id + "/status/ws", order: .open, subject: .readSession, permitted: everybody,
+            status: 426),
         session(.POST, "/status/ticket", seers),
         AccessRow(
             method: .POST, path: "/api/sessions/status/ticket", order: .idFirst, subject: .nothing,

@@ -42,7 +42,7 @@ import Testing
             let (server, _, client) = try loopback.connect(receiveBuffer: count.isMultiple(of: 3) ? 4096 : nil)
             let id = book.open()
             await reactor.adopt(
-                id, server, isChunked: isChunked,
+                id, server, as: isChunked ? .chunks : .bare,
                 opening: Frame(head: [], payload: StreamBook.payload(id, 0), isChunked: isChunked),
                 expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
             book.adopted(id, isForEnd: departure == 0)
@@ -90,6 +90,7 @@ private final class BookKeeper: StreamReactorDelegate {
     func streamDrained(_ id: StreamID) {}
     func streamExpired(_ id: StreamID) {}
     func streamOutlived(_ id: StreamID) {}
+    func streamLeaving(_ id: StreamID) {}
     func streamClosed(_ id: StreamID) { book.gone(id, isTold: true) }
 }
 

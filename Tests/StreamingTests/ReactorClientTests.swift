@@ -119,7 +119,7 @@ import Testing
                 }()
                 let id = StreamID(place: 0, generation: generation)
                 await scene.reactor.adopt(
-                    id, server, isChunked: true, opening: Frame(head: [], payload: [1], isChunked: true),
+                    id, server, as: .chunks, opening: Frame(head: [], payload: [1], isChunked: true),
                     expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
                 #expect(await events.next() == .closed(id))
                 #expect(try !openSockets().contains(identity))

@@ -30,14 +30,15 @@ struct ReactorScene: Sendable {
     func open(
         _ place: UInt32 = 0, generation: UInt32 = 0,
         opening: Frame = Frame(head: [], payload: Array("hello".utf8), isChunked: true),
-        isChunked: Bool = true, receiveBuffer: CInt? = nil, expiresIn: Duration = .seconds(3600),
+        isChunked: Bool = true, as wire: StreamWire? = nil, receiveBuffer: CInt? = nil,
+        expiresIn: Duration = .seconds(3600),
         livesFor: Duration = .seconds(3600)
     ) async throws -> Stream {
         let (server, identity, client) = try loopback.connect(receiveBuffer: receiveBuffer)
         let stream = Stream(id: StreamID(place: place, generation: generation), client: client, identity: identity)
         await reactor.adopt(
-            stream.id, server, isChunked: isChunked, opening: opening, expiresAt: .now + expiresIn,
-            livesUntil: .now + livesFor)
+            stream.id, server, as: wire ?? (isChunked ? .chunks : .bare), opening: opening,
+            expiresAt: .now + expiresIn, livesUntil: .now + livesFor)
         return stream
     }
 
@@ -66,10 +67,10 @@ struct ReactorScene: Sendable {
 
 /// Lends a running reactor, and ends it.
 func withReactor<Result>(
-    heartbeat: Duration = .seconds(3600), _ body: (ReactorScene) async throws -> Result
+    heartbeat: Duration = .seconds(3600), ping: Duration = .seconds(3600), _ body: (ReactorScene) async throws -> Result
 ) async throws -> Result {
     let reactor = try StreamReactor(
-        heartbeatInterval: heartbeat, metrics: NOOPMetricsHandler.instance,
+        heartbeatInterval: heartbeat, pingInterval: ping, metrics: NOOPMetricsHandler.instance,
         logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     let delegate = RecordingDelegate(reactor)
     await reactor.setDelegate(delegate)
@@ -78,10 +79,10 @@ func withReactor<Result>(
     do {
         result = try await body(scene)
     } catch {
-        await reactor.shutDown(within: .zero) { ReactorScene.farewell }
+        await reactor.shutDown(within: .zero) { _ in ReactorScene.farewell }
         throw error
     }
-    await reactor.shutDown(within: .zero) { ReactorScene.farewell }
+    await reactor.shutDown(within: .zero) { _ in ReactorScene.farewell }
     withExtendedLifetime(delegate) {}
     return result
 }
@@ -93,6 +94,7 @@ final class RecordingDelegate: StreamReactorDelegate {
         case drained(StreamID)
         case expired(StreamID)
         case outlived(StreamID)
+        case leaving(StreamID)
         case closed(StreamID)
     }
 
@@ -112,6 +114,7 @@ final class RecordingDelegate: StreamReactorDelegate {
     func streamDrained(_ id: StreamID) { continuation.yield(.drained(id)) }
     func streamExpired(_ id: StreamID) { end(id, .expired(id)) }
     func streamOutlived(_ id: StreamID) { end(id, .outlived(id)) }
+    func streamLeaving(_ id: StreamID) { continuation.yield(.leaving(id)) }
     func streamClosed(_ id: StreamID) { continuation.yield(.closed(id)) }
 
     private func end(_ id: StreamID, _ event: Event) {

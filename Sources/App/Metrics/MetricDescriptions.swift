@@ -37,7 +37,7 @@ enum MetricDescriptions {
         "therapybridge_sign_ins_total": "Sign-ins with e-mail address and password.",
         "therapybridge_stream_blocked_total": "Times that a stream's client had no room for what was to be written.",
         "therapybridge_stream_frames_total": "Pieces of streams that were written whole; heartbeats count.",
-        "therapybridge_stream_heartbeats_total": "Heartbeats on quiet streams.",
+        "therapybridge_stream_heartbeats_total": "Heartbeats on quiet streams, and pings on WebSockets.",
         "therapybridge_streams_ended_total": "Streams that are over.",
         "therapybridge_streams_open": "Open streams, with those that are ending.",
         "therapybridge_streams_opened_total": "Streams that began.",

@@ -14,17 +14,24 @@ struct TicketReader: RouterMiddleware {
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var context = context
+        do {
+            try await read(request, into: &context)
+        } catch let error as PostgresError where error.isTransient {
+            let answer = StreamAnswer.unavailable(context.logger, reason: "\(error)")
+            return request.method == .head ? answer.createHeadResponse() : answer
+        }
+        return try await next(request, context)
+    }
+
+    /// Uses the ticket up, where it is the credential.
+    ///
+    /// - Throws: `PostgresError` when the database cannot say.
+    func read(_ request: Request, into context: inout AppContext) async throws {
         if request.headers[.authorization] == nil, request.cookies[SignInCookies.accessName] == nil,
             let ticket = request.uri.queryParameters["ticket"].flatMap({ StreamTicket(String($0)) })
         {
-            do {
-                context.claims = try await claims(of: ticket, request, context)
-            } catch let error as PostgresError where error.isTransient {
-                let answer = StreamAnswer.unavailable(context.logger, reason: "\(error)")
-                return request.method == .head ? answer.createHeadResponse() : answer
-            }
+            context.claims = try await claims(of: ticket, request, context)
         }
-        return try await next(request, context)
     }
 
     /// What the access token said with which the ticket was asked for.

@@ -23,17 +23,22 @@ struct ErrorMiddleware: RouterMiddleware {
             throw error
         } catch {
             let problem = Self.problem(for: error)
-            if problem.kind == .internalError {
-                context.logger.error("request failed", metadata: ["error": "\(error)"])
-            } else if problem.kind == .unavailable || problem.kind == .storageFull {
-                context.logger.warning("request refused", metadata: ["error": "\(error)"])
-            }
+            Self.log(problem, error, context.logger)
             response = problem.response(requestID: context.id)
             // The routes see to it for what they answer. A body here would be taken for the next answer.
             if request.method == .head { response = response.createHeadResponse() }
         }
         response.headers[.requestID] = context.id
         return response
+    }
+
+    /// Logs what is not the client's fault.
+    static func log(_ problem: Problem, _ error: any Error, _ logger: Logger) {
+        if problem.kind == .internalError {
+            logger.error("request failed", metadata: ["error": "\(error)"])
+        } else if problem.kind == .unavailable || problem.kind == .storageFull {
+            logger.warning("request refused", metadata: ["error": "\(error)"])
+        }
     }
 
     /// The table.

@@ -23,6 +23,7 @@ struct Problem: Error, Sendable {
         case unsupportedMedia = "unsupported-media"
         case noSuchRange = "range-not-satisfiable"
         case invalid = "invalid-value"
+        case upgradeRequired = "upgrade-required"
         case tooManyRequests = "too-many-requests"
         case internalError = "internal-error"
         case storageFull = "storage-full"
@@ -42,6 +43,7 @@ struct Problem: Error, Sendable {
             case .unsupportedMedia: .unsupportedMediaType
             case .noSuchRange: .rangeNotSatisfiable
             case .invalid: .unprocessableContent
+            case .upgradeRequired: .upgradeRequired
             case .tooManyRequests: .tooManyRequests
             case .internalError: .internalServerError
             case .storageFull: .init(code: 507, reasonPhrase: "Insufficient Storage")
@@ -65,6 +67,7 @@ struct Problem: Error, Sendable {
             case .unsupportedMedia: "Not an accepted recording"
             case .noSuchRange: "No such range"
             case .invalid: "A value is not valid"
+            case .upgradeRequired: "For WebSockets alone"
             case .tooManyRequests: "Too many requests"
             case .internalError: "Something went wrong here"
             case .storageFull: "No room for the recording"

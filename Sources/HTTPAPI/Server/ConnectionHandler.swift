@@ -8,7 +8,7 @@ import Streaming
 /// What every connection needs beside HTTP itself.
 ///
 /// It answers `Expect: 100-continue`, answers what is no HTTP with a problem instead of an empty 400, has the kernel close
-/// connections whose other side is gone, and lets the sockets of streams leave the framework.
+/// connections whose other side is gone, and lets the sockets of streams and WebSockets leave the framework.
 final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
@@ -21,6 +21,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How often a connection is read before what came is passed on: an upload goes to another thread and back each time.
     private static let readsInARow: UInt = 16
 
+    /// How long a client may take to take in what ends a WebSocket that never began.
+    private static let patience = TimeAmount.seconds(60)
+
     /// How long a client that was told `Connection: close` may take to read the answer and close.
     private static let lingering = TimeAmount.seconds(1)
 
@@ -28,9 +31,11 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var openRequests = 0
     /// The present answer says `Connection: close`.
     private var isLastAnswer = false
+    /// The last request that will be read: it asks for another protocol, and the decoder stops behind it.
+    private var isLastRequest = false
     private let version = RequestVersion()
-    /// The stream that the next answer begins.
-    var handoff: StreamHandoff?
+    /// What becomes of the connection with the next answer.
+    var departure: Departure?
     /// The connection is a stream's: what the framework still writes goes nowhere.
     private var isHandedOver = false
 
@@ -46,8 +51,14 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if case .head(let head) = unwrapInboundIn(data) {
+        if case .head(var head) = unwrapInboundIn(data) {
             openRequests += 1
+            isLastRequest = head.asksForUpgrade
+            if isLastRequest, version.last == .http1_0 {
+                // RFC 9110, 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
+                head.headerFields[.upgrade] = nil
+                return context.fireChannelRead(wrapInboundOut(.head(head)))
+            }
             if head.headerFields[.expect]?.lowercased() == "100-continue" {
                 // RFC 9110, 10.1.1: the client waits for this before it sends the body.
                 context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
@@ -63,12 +74,18 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         switch part {
-        case .head(let head):
+        case .head(var head):
             isLastAnswer = head.headerFields[.connection] == "close"
-            if let handoff = handoff.take(), head.status == .ok {
+            if let departure = departure.take(), head.status == .ok || head.status == .switchingProtocols {
                 isHandedOver = true
                 promise?.succeed()
-                return handOver(handoff, head: head, context)
+                return depart(departure, head: head, context)
+            }
+            if isLastRequest, openRequests == 1, !isLastAnswer {
+                // Whatever the client sends behind it is read by nobody.
+                isLastAnswer = true
+                head.headerFields.append(HTTPField(name: .connection, value: "close"))
+                return context.write(wrapOutboundOut(.head(head)), promise: promise)
             }
         case .body: break
         case .end:
@@ -78,21 +95,53 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.write(data, promise: promise)
     }
 
+    private func depart(_ departure: Departure, head: HTTPResponse, _ context: ChannelHandlerContext) {
+        switch departure {
+        case .stream(let handoff):
+            handOver(handoff, head: head, as: version.last == .http1_0 ? .bare : .chunks, context)
+        case .webSocket(let handoff): handOver(handoff, head: head, as: .webSocket, context)
+        case .lastWords(let frames): end(head, frames, context)
+        }
+    }
+
     /// Gives the connection away, once earlier answers on it are with the kernel.
-    private func handOver(_ handoff: StreamHandoff, head: HTTPResponse, _ context: ChannelHandlerContext) {
-        let isChunked = version.last != .http1_0
-        let encoder = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
-        guard let encoder else { return context.close(promise: nil) }
-        let written = context.eventLoop.makePromise(of: Void.self)
+    private func handOver(
+        _ handoff: StreamHandoff, head: HTTPResponse, as wire: StreamWire, _ context: ChannelHandlerContext
+    ) {
         // Writes are carried out in their order: when this one is, nothing is left of those before it.
-        encoder.writeAndFlush(NIOAny(ByteBuffer()), promise: written)
-        written.futureResult.assumeIsolated().whenSuccess {
-            if handoff.take(socketOf: context.channel, head: head, isChunked: isChunked) {
+        write([], context)?.whenSuccess {
+            if handoff.take(socketOf: context.channel, head: head, as: wire) {
                 context.close(promise: nil)
+            } else if wire == .webSocket {
+                self.end(head, WebSocketFrame.close(.tooMany), context)
             } else {
                 self.apologise(head, context)
             }
         }
+    }
+
+    /// Writes the head of a WebSocket and all that there is to be said on it, and ends the connection.
+    private func end(_ head: HTTPResponse, _ frames: [UInt8], _ context: ChannelHandlerContext) {
+        let channel = context.channel
+        let patience = context.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
+        write(head.bytes(isChunked: false) + frames, context)?.whenComplete { _ in
+            patience.cancel()
+            // The client sees at once that nothing follows, and has the time to end its side.
+            context.close(mode: .output, promise: nil)
+            self.closeSoon(context)
+        }
+    }
+
+    /// Writes bytes as they are.
+    private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) -> EventLoopFuture<Void>.Isolated? {
+        let encoder = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
+        guard let encoder else {
+            context.close(promise: nil)
+            return nil
+        }
+        let written = context.eventLoop.makePromise(of: Void.self)
+        encoder.writeAndFlush(NIOAny(ByteBuffer(bytes: bytes)), promise: written)
+        return written.futureResult.assumeIsolated()
     }
 
     /// Answers with a stream that cannot be served now: the process has no descriptor left.
@@ -150,16 +199,26 @@ private final class RequestVersion: ChannelInboundHandler {
     }
 }
 
+/// How a connection leaves the framework.
+enum Departure: Sendable {
+    /// As the stream of a watcher.
+    case stream(StreamHandoff)
+    /// As the WebSocket of a watcher.
+    case webSocket(StreamHandoff)
+    /// As a WebSocket on which these frames are all there is.
+    case lastWords([UInt8])
+}
+
 /// The connection behind a request, for the routes that answer with a stream.
 struct ClientConnection: Sendable {
     let channel: any Channel
 
-    /// Makes the answer that comes next the beginning of a stream.
+    /// Makes the answer that comes next the connection's departure.
     ///
     /// If the connection is gone, so is whoever wanted the stream.
-    func handOver(_ handoff: StreamHandoff) async {
+    func leave(as departure: Departure) async {
         let isArmed = channel.eventLoop.submit { [channel] in
-            try channel.pipeline.syncOperations.handler(type: ConnectionHandler.self).handoff = handoff
+            try channel.pipeline.syncOperations.handler(type: ConnectionHandler.self).departure = departure
         }
         try? await isArmed.get()
     }

@@ -119,9 +119,9 @@ public struct HTTPServer: Service {
         }
         let gate = SessionGate(progress: dependencies.progress)
         let recorder = AccessRecorder(log: dependencies.audit)
+        let tickets = TicketReader(tickets: dependencies.tickets)
         var table = RouteTable(
-            router: router, userLoader: UserLoader(users: dependencies.users),
-            ticketReader: TicketReader(tickets: dependencies.tickets))
+            router: router, userLoader: UserLoader(users: dependencies.users), ticketReader: tickets)
         AuthenticationRoutes(
             users: dependencies.users, signIns: dependencies.signIns, passwords: dependencies.passwords,
             tokens: dependencies.tokens, settings: settings,
@@ -143,6 +143,7 @@ public struct HTTPServer: Service {
         RecordingRoute(gate: gate, sessions: dependencies.sessions, recordings: dependencies.recordings).add(to: &table)
         ReportRoutes(recorder: recorder, batcher: dependencies.reports).add(to: &table)
         StreamRoute(engine: dependencies.streams, settings: settings).add(to: &table)
+        WebSocketRoute(engine: dependencies.streams, tickets: tickets, settings: settings).add(to: &table)
         TicketRoutes(gate: gate, recorder: recorder, tickets: dependencies.tickets).add(to: &table)
         HealthRoutes(missing: dependencies.missing).add(to: &table)
         MetricsRoute(recorder: recorder, registry: dependencies.metrics).add(to: &table)

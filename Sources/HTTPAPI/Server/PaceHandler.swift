@@ -28,6 +28,9 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var surplus = 0
     /// Since when nobody reads; nil while somebody does.
     private var pausedSince: NIODeadline?
+    /// A request for another protocol is complete, behind which the decoder reads nothing and would keep everything.
+    private var isBehindUpgrade = false
+    private var isUpgrade = false
     /// The last word was said: what still comes is dropped, and so is what the framework would answer.
     private var isOver = false
 
@@ -37,8 +40,10 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // The decoder keeps what is no whole head to itself.
         try? context.pipeline.syncOperations.addHandler(
             ByteWatch { [self] in
+                if isBehindUpgrade { return false }
                 pace.bytesCame(at: .now())
                 schedule(context)
+                return true
             }, position: .first)
     }
 
@@ -52,14 +57,17 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if isOver { return }
         switch unwrapInboundIn(data) {
-        case .head:
+        case .head(let head):
             openRequests += 1
             surplus = 0
+            isUpgrade = head.asksForUpgrade
             pace.headCame(at: .now())
         case .body(let bytes):
             pace.bodyCame(bytes.readableBytes, at: .now())
             if openRequests == 0 { surplus += bytes.readableBytes }
-        case .end: pace.endCame()
+        case .end:
+            pace.endCame()
+            isBehindUpgrade = isUpgrade
         }
         guard surplus <= Self.surplusLimit else { return close(context) }
         schedule(context)
@@ -125,18 +133,17 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    /// Says when bytes come, before anybody knows what they are.
+    /// Says when bytes come, before anybody knows what they are, and is told whether anybody will want them.
     private final class ByteWatch: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
         typealias InboundOut = ByteBuffer
 
-        private let cameBytes: () -> Void
+        private let cameBytes: () -> Bool
 
-        init(_ cameBytes: @escaping () -> Void) { self.cameBytes = cameBytes }
+        init(_ cameBytes: @escaping () -> Bool) { self.cameBytes = cameBytes }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            cameBytes()
-            context.fireChannelRead(data)
+            if cameBytes() { context.fireChannelRead(data) }
         }
     }
 }

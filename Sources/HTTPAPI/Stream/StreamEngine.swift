@@ -32,8 +32,10 @@ public struct StreamEngine: Service {
     public func run() async throws {
         await reactor.setDelegate(events)
         try await hub.run()
-        await reactor.shutDown(within: settings.drainTimeout) {
-            Frame(ServerSentEvent.retry(jitteredRetry()), isLast: true)
+        await reactor.shutDown(within: settings.drainTimeout) { wire in
+            wire == .webSocket
+                ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown))
+                : Frame(ServerSentEvent.retry(jitteredRetry()), isLast: true)
         }
     }
 
@@ -41,13 +43,16 @@ public struct StreamEngine: Service {
     ///
     /// - Parameters:
     ///   - head: The response's head, as it goes over the wire.
-    ///   - isChunked: The head announces chunks; false for a client of HTTP/1.0.
-    func adopt(_ handoff: StreamHandoff, _ socket: StreamSocket, head: [UInt8], isChunked: Bool) {
+    ///   - wire: What the head announces.
+    func adopt(_ handoff: StreamHandoff, _ socket: StreamSocket, head: [UInt8], as wire: StreamWire) {
         reactor.poller.execute {
+            let opening =
+                wire == .webSocket
+                ? Frame(head: head, webSocketFrames: handoff.opening)
+                : Frame(head: head, payload: handoff.opening, isChunked: wire == .chunks)
             reactor.assumeIsolated { reactor in
                 reactor.adopt(
-                    StreamID(handoff.watch.watcher), socket, isChunked: isChunked,
-                    opening: Frame(head: head, payload: handoff.opening, isChunked: isChunked),
+                    StreamID(handoff.watch.watcher), socket, as: wire, opening: opening,
                     expiresAt: handoff.expiresAt, livesUntil: handoff.livesUntil)
             }
             handoff.watch.attach()

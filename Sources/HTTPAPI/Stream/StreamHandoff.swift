@@ -1,3 +1,5 @@
+import Credentials
+import Domain
 import HTTPTypes
 import NIOCore
 import Progress
@@ -7,20 +9,18 @@ import Streaming
 final class StreamHandoff: Sendable {
     let engine: StreamEngine
     let watch: Watch
-    /// The events to begin with.
+    /// The events, or the frames of a WebSocket, to begin with.
     let opening: [UInt8]
     let expiresAt: ContinuousClock.Instant
     let livesUntil: ContinuousClock.Instant
 
-    init(
-        engine: StreamEngine, watch: Watch, opening: [UInt8], expiresAt: ContinuousClock.Instant,
-        livesUntil: ContinuousClock.Instant
-    ) {
+    /// - Parameter claims: Those of the access token that the stream stands on, and ends with.
+    init(engine: StreamEngine, watch: Watch, opening: [UInt8], claims: AccessClaims, settings: HTTPSettings) {
         self.engine = engine
         self.watch = watch
         self.opening = opening
-        self.expiresAt = expiresAt
-        self.livesUntil = livesUntil
+        expiresAt = .now + claims.expiresAt.duration(since: .now())
+        livesUntil = .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)
     }
 
     /// Duplicates the channel's socket and gives it to the reactor.
@@ -29,12 +29,12 @@ final class StreamHandoff: Sendable {
     /// the channel's event loop, with nothing of an earlier response left to write.
     ///
     /// - Returns: False when the process has no descriptor left.
-    func take(socketOf channel: any Channel, head: HTTPResponse, isChunked: Bool) -> Bool {
+    func take(socketOf channel: any Channel, head: HTTPResponse, as wire: StreamWire) -> Bool {
         let socket = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
             of: NIOBSDSocket.Handle.self
         ) { StreamSocket(duplicating: $0) }
         guard let socket = socket ?? nil else { return false }
-        engine.adopt(self, socket, head: head.bytes(isChunked: isChunked), isChunked: isChunked)
+        engine.adopt(self, socket, head: head.bytes(isChunked: wire == .chunks), as: wire)
         return true
     }
 }
@@ -44,7 +44,7 @@ extension HTTPResponse {
     ///
     /// The framework counts a body that it does not know; that length is left out. Chunks are announced, or else the
     /// body ends with the connection.
-    fileprivate func bytes(isChunked: Bool) -> [UInt8] {
+    func bytes(isChunked: Bool) -> [UInt8] {
         var head = "HTTP/1.1 \(status.code) \(status.reasonPhrase)\r\n"
         for field in headerFields where field.name != .contentLength {
             head += "\(field.name.rawName): \(field.value)\r\n"

@@ -22,7 +22,7 @@ struct StreamRoute: Sendable {
 
     @Sendable private func open(_ request: Request, _ context: TokenContext) async throws -> Response {
         let session = try context.sessionID()
-        let lastEventID = lastEventID(of: request)
+        let lastEventID = request.lastEventID
         let opening: SessionOpening
         let watch: Watch?
         do {
@@ -39,22 +39,18 @@ struct StreamRoute: Sendable {
             // Any status but 200 would stop a native EventSource for good.
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         }
-        guard let progress = opening.progress else { throw Problem.noSession }
-        let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
-        if case .after(let version) = resumption, progress.status.isFinished, version == progress.version {
+        guard let message = try opening.beginning(after: lastEventID) else {
             // The only answer that stops a native EventSource without an error.
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
-        var events = ServerSentEvent.retry(.seconds(2))
-        let missed = resumption == .fresh ? [] : opening.transitions.filter { $0.version < progress.version }
-        events += WatcherMessage.state(progress, after: missed).bytes
+        let events = ServerSentEvent.retry(.seconds(2)) + message.bytes
         guard let watch else { return StreamAnswer.whole(events) }
         return await stream(events, to: watch, request, context)
     }
 
     @Sendable private func follow(_ request: Request, _ context: TokenContext) async throws -> Response {
         do {
-            let position = lastEventID(of: request).flatMap(FeedPosition.init(id:))
+            let position = request.lastEventID.flatMap(FeedPosition.init(id:))
             switch try await engine.hub.follow(
                 for: context.claims.principal, since: position, requestID: context.requestID)
             {
@@ -76,16 +72,28 @@ struct StreamRoute: Sendable {
         _ opening: [UInt8], to watch: Watch, _ request: Request, _ context: TokenContext
     ) async -> Response {
         if request.method == .head { return StreamAnswer.whole(opening) }
-        await context.connection.handOver(
-            StreamHandoff(
-                engine: engine, watch: watch, opening: opening,
-                expiresAt: .now + context.claims.expiresAt.duration(since: .now()),
-                livesUntil: .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)))
+        await context.connection.leave(
+            as: .stream(
+                StreamHandoff(
+                    engine: engine, watch: watch, opening: opening, claims: context.claims, settings: settings)))
         return Response(status: .ok, headers: StreamAnswer.headers)
     }
+}
 
+extension Request {
     /// Where the client left off: the header wins, since a native EventSource sends it by itself.
-    private func lastEventID(of request: Request) -> String? {
-        request.headers[.lastEventID] ?? request.uri.queryParameters["last_event_id"].map(String.init)
+    var lastEventID: String? { headers[.lastEventID] ?? uri.queryParameters["last_event_id"].map(String.init) }
+}
+
+extension SessionOpening {
+    /// What a watcher begins with: the present state, after the transitions since what it has.
+    ///
+    /// - Returns: Nil for who has seen the end already.
+    func beginning(after lastEventID: String?) throws -> WatcherMessage? {
+        guard let progress else { throw Problem.noSession }
+        let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
+        if case .after(let version) = resumption, progress.status.isFinished, version == progress.version { return nil }
+        let missed = resumption == .fresh ? [] : transitions.filter { $0.version < progress.version }
+        return .state(progress, after: missed)
     }
 }

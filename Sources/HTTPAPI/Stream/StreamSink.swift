@@ -13,10 +13,45 @@ final class StreamSink: WatcherSink {
 
     func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)] {
         reactor.assumeIsolated { reactor in
-            delivery.message.isLast
-                ? Self.end(delivery, on: reactor)
-                : Self.send(Frame(delivery.message.bytes), to: delivery.watchers, on: reactor)
+            guard reactor.webSocketCount > 0 else { return Self.deliver(delivery, on: reactor) }
+            let (events, webSockets) = Self.parted(delivery, on: reactor)
+            return Self.deliver(events, on: reactor) + Self.deliverToWebSockets(webSockets, on: reactor)
         }
+    }
+
+    /// The parts of a delivery that go out as events, and as frames of WebSockets.
+    private static func parted(
+        _ delivery: Delivery, on reactor: isolated StreamReactor
+    ) -> (events: Delivery, webSockets: Delivery) {
+        var (events, webSockets) = (delivery, delivery)
+        events.watchers = delivery.watchers.filter { !reactor.isWebSocket(StreamID($0)) }
+        webSockets.watchers = delivery.watchers.filter { reactor.isWebSocket(StreamID($0)) }
+        return (events, webSockets)
+    }
+
+    private static func deliver(
+        _ delivery: Delivery, on reactor: isolated StreamReactor
+    ) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        guard !delivery.watchers.isEmpty else { return [] }
+        let message = delivery.message
+        guard message.isLast else { return send(Frame(message.bytes), to: delivery.watchers, on: reactor) }
+        var shared: Frame?
+        return end(delivery, on: reactor) {
+            // Who is told to come back later is told a time of its own, so that not all come back together.
+            let frame = shared ?? Frame(message.bytes, isLast: true)
+            if message != .goodbye { shared = frame }
+            return frame
+        }
+    }
+
+    private static func deliverToWebSockets(
+        _ delivery: Delivery, on reactor: isolated StreamReactor
+    ) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        // Of some messages nothing is said there.
+        guard !delivery.watchers.isEmpty, let bytes = delivery.message.webSocketFrames else { return [] }
+        let frame = Frame(webSocketFrames: bytes)
+        return delivery.message.isLast
+            ? end(delivery, on: reactor) { frame } : send(frame, to: delivery.watchers, on: reactor)
     }
 
     private static func send(
@@ -34,16 +69,12 @@ final class StreamSink: WatcherSink {
     }
 
     private static func end(
-        _ delivery: Delivery, on reactor: isolated StreamReactor
+        _ delivery: Delivery, on reactor: isolated StreamReactor, with frame: () -> Frame
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
-        var shared: Frame?
         // After the end of a right nothing is begun but what tells of it.
         let isRevocation = if case .revoked = delivery.message { true } else { false }
         return delivery.watchers.compactMap { watcher in
-            // Who is told to come back later is told a time of its own, so that not all come back together.
-            let frame = shared ?? Frame(delivery.message.bytes, isLast: true)
-            if delivery.message != .goodbye { shared = frame }
-            let isThere = reactor.end(StreamID(watcher), with: frame, beginsNoOther: isRevocation)
+            let isThere = reactor.end(StreamID(watcher), with: frame(), beginsNoOther: isRevocation)
             return isThere ? nil : (watcher, .gone)
         }
     }
@@ -59,6 +90,7 @@ final class StreamEvents: StreamReactorDelegate {
     func streamDrained(_ id: StreamID) { hub.assumeIsolated { $0.ready(WatcherID(id)) } }
     func streamExpired(_ id: StreamID) { hub.assumeIsolated { $0.expired(WatcherID(id)) } }
     func streamOutlived(_ id: StreamID) { hub.assumeIsolated { $0.outlived(WatcherID(id)) } }
+    func streamLeaving(_ id: StreamID) { hub.assumeIsolated { $0.leaving(WatcherID(id)) } }
     func streamClosed(_ id: StreamID) { hub.assumeIsolated { $0.closed(WatcherID(id)) } }
 }
 

@@ -1,0 +1,225 @@
+import Testing
+
+@testable import Streaming
+
+/// WebSockets at the reactor: pings, ends, and what clients say.
+@Suite("The reactor and WebSockets", .timeLimit(.minutes(2))) struct WebSocketReactorTests {
+    private static let hello = WebSocketFrame.frame(.text, Array("hello".utf8))
+    private static let bye = WebSocketFrame.close(.finished)
+
+    /// Opens a WebSocket, whose client has read nothing yet.
+    private func open(_ scene: ReactorScene, _ place: UInt32 = 0, receiveBuffer: CInt? = nil) async throws
+        -> ReactorScene.Stream
+    {
+        try await scene.open(
+            place, opening: Frame(head: Array("HEAD\r\n\r\n".utf8), webSocketFrames: Self.hello), as: .webSocket,
+            receiveBuffer: receiveBuffer)
+    }
+
+    /// Opens a WebSocket with an unfinished frame, behind which another waits in the same piece.
+    private func blocked(_ scene: ReactorScene) async throws -> (stream: ReactorScene.Stream, first: [UInt8]) {
+        let stream = try await open(scene, receiveBuffer: 4096)
+        let first = WebSocketFrame.frame(.text, [UInt8](repeating: UInt8(ascii: "a"), count: 2_000_000))
+        let second = WebSocketFrame.frame(.text, Array("second".utf8))
+        #expect(await scene.send(Frame(webSocketFrames: first + second), to: stream) == .started)
+        return (stream, first)
+    }
+
+    private let head = Array("HEAD\r\n\r\n".utf8) + hello
+
+    @Test("A WebSocket gets its head and its frames, and once both sides have said their last, the end")
+    func wire() async throws {
+        try await withReactor { scene in
+            let stream = try await open(scene)
+            let news = WebSocketFrame.frame(.text, Array("news".utf8))
+            #expect(await scene.send(Frame(webSocketFrames: news), to: stream) == .sent)
+            await scene.reactor.end(stream.id, with: Frame(webSocketFrames: Self.bye))
+            let expected = head + news + Self.bye
+            let bytes = try await onThread {
+                let bytes = try stream.client.read(exactly: expected.count)
+                try stream.client.write(ClientFrame.close(1000).bytes)
+                return bytes + (try stream.client.readToEnd())
+            }
+            expectSame(bytes, expected)
+            stream.client.endWriting()
+            var events = scene.delegate.events.makeAsyncIterator()
+            #expect(await events.next() == .closed(stream.id))
+            #expect(try !openSockets().contains(stream.identity))
+        }
+    }
+
+    @Test("A client that does not say its last is waited for no longer than a moment", arguments: [true, false])
+    func waits(talks: Bool) async throws {
+        try await withReactor { scene in
+            let stream = try await open(scene)
+            await scene.reactor.end(stream.id, with: Frame(webSocketFrames: Self.bye))
+            let bytes = try await onThread {
+                if talks {
+                    for _ in 0..<100 { try stream.client.write(ClientFrame(opcode: 2, payload: [1]).bytes) }
+                }
+                return try stream.client.readToEnd()
+            }
+            expectSame(bytes, head + Self.bye)
+            var events = scene.delegate.events.makeAsyncIterator()
+            #expect(await events.next() == .closed(stream.id))
+        }
+    }
+
+    @Test("A client's end is answered with its own code, and the delegate is told before the place is free")
+    func clientCloses() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            for (generation, code) in [(0, 1000), (1, 4321), (2, nil)] as [(UInt32, UInt16?)] {
+                let (server, identity, client) = try scene.loopback.connect()
+                let id = StreamID(place: 0, generation: generation)
+                await scene.reactor.adopt(
+                    id, server, as: .webSocket, opening: Frame(head: [], webSocketFrames: Self.hello),
+                    expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
+                let bytes = try await onThread {
+                    // What comes behind the end counts no more.
+                    try client.write(ClientFrame.close(code).bytes + ClientFrame.ping([1]).bytes + [0xFF, 0xFF])
+                    return try client.readToEnd()
+                }
+                expectSame(bytes, Self.hello + WebSocketFrame.close(echoing: code))
+                #expect(await events.next() == .leaving(id))
+                #expect(await scene.reactor.send(Frame(webSocketFrames: Self.hello), to: [id]).first?.outcome == .gone)
+                client.endWriting()
+                #expect(await events.next() == .closed(id))
+                #expect(try !openSockets().contains(identity))
+            }
+        }
+    }
+
+    @Test("A client that does what it must not is told so, and the connection ends")
+    func violation() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let stream = try await open(scene)
+            let bytes = try await onThread {
+                try stream.client.write([0x81, 0x05] + Array("naked".utf8))
+                return try stream.client.readToEnd()
+            }
+            expectSame(bytes, head + WebSocketFrame.close(.protocolError))
+            #expect(await events.next() == .leaving(stream.id))
+            stream.client.endWriting()
+            #expect(await events.next() == .closed(stream.id))
+        }
+    }
+
+    @Test("One that does so while it reads nothing is cut off, and one that floods an end that waits is, too")
+    func violationWhileBlocked() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let (stream, _) = try await blocked(scene)
+            try stream.client.write([0xFF])
+            #expect(await events.next() == .closed(stream.id))
+            withExtendedLifetime(stream) {}
+
+            let (other, _) = try await blocked(scene)
+            await scene.reactor.end(other.id, with: Frame(webSocketFrames: Self.bye))
+            let flood = ClientFrame(opcode: 2, payload: [UInt8](repeating: 0, count: 60_000)).bytes
+            // The connection may be gone before all of it is written.
+            try? await onThread { for _ in 0..<20 { try other.client.write(flood) } }
+            #expect(await events.next() == .closed(other.id))
+            withExtendedLifetime(other) {}
+        }
+    }
+
+    @Test("A ping is answered, also in the pieces in which it comes")
+    func pong() async throws {
+        try await withReactor { scene in
+            let stream = try await open(scene)
+            let payload = (0..<125).map { UInt8($0) }
+            let expected = head + WebSocketFrame.pong(payload)
+            let bytes = try await onThread {
+                for byte in ClientFrame.ping(payload).bytes { try stream.client.write([byte]) }
+                return try stream.client.read(exactly: expected.count)
+            }
+            expectSame(bytes, expected)
+        }
+    }
+
+    @Test("A ping that comes while there is no room is answered when there is, the last one of several")
+    func pongAfterWaiting() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let (stream, first) = try await blocked(scene)
+            for number in 0..<5 as Range<UInt8> { try stream.client.write(ClientFrame.ping([number]).bytes) }
+            let before = head + first + WebSocketFrame.frame(.text, Array("second".utf8))
+            let last = WebSocketFrame.pong([4])
+            while await scene.reactor.conversations[0]?.pong?.bytes != last { await Task.yield() }
+            #expect(await scene.send(Frame(webSocketFrames: Self.hello), to: stream) == .refused)
+            let bytes = try await onThread { try stream.client.read(exactly: before.count + last.count) }
+            expectSame(bytes, before + last)
+            #expect(await events.next() == .drained(stream.id))
+            #expect(await scene.send(Frame(webSocketFrames: Self.hello), to: stream) == .sent)
+        }
+    }
+
+    @Test("Of what waits when a right ends, only the frame that has begun is finished")
+    func endsWhileBlocked() async throws {
+        try await withReactor { scene in
+            let (stream, first) = try await blocked(scene)
+            await scene.reactor.end(
+                stream.id, with: Frame(webSocketFrames: WebSocketFrame.close(.revoked)), beginsNoOther: true)
+            let bytes = try await onThread { try stream.client.readToEnd() }
+            expectSame(bytes, head + first + WebSocketFrame.close(.revoked))
+        }
+    }
+
+    @Test("While a client answers it is asked again and again; one that does not is given up")
+    func pings() async throws {
+        try await withReactor(ping: .seconds(3)) { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let (server, identity, client) = try scene.loopback.connect()
+            let id = StreamID(place: 0, generation: 0)
+            await scene.reactor.adopt(
+                id, server, as: .webSocket, opening: Frame(webSocketFrames: Self.hello),
+                expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
+            let rest = try await onThread {
+                var bytes = try client.read(exactly: Self.hello.count)
+                for _ in 0..<2 {
+                    bytes += try client.read(exactly: 2)
+                    try client.write(ClientFrame(opcode: 10).bytes)
+                }
+                return bytes + (try client.readToEnd())
+            }
+            let pings = [[UInt8]](repeating: WebSocketFrame.ping, count: 3)
+            expectSame(rest, Self.hello + Array(pings.joined()))
+            #expect(await events.next() == .closed(id))
+            #expect(try !openSockets().contains(identity))
+        }
+    }
+
+    @Test("At the end of the server WebSockets and streams of events are told each in their own way")
+    func shutDown() async throws {
+        try await withReactor { scene in
+            var readers: [Task<(Bool, [UInt8]), any Error>] = []
+            for place in 0..<20 as Range<UInt32> {
+                let isWebSocket = place.isMultiple(of: 2)
+                let stream = isWebSocket ? try await open(scene, place) : try await scene.open(place)
+                readers.append(
+                    Task {
+                        try await onThread {
+                            let bytes = try stream.client.readToEnd()
+                            stream.client.endWriting()
+                            return (isWebSocket, bytes)
+                        }
+                    })
+            }
+            #expect(await scene.reactor.webSocketCount == 10)
+            await scene.reactor.shutDown(within: .seconds(60)) { wire in
+                wire == .webSocket ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown)) : ReactorScene.farewell
+            }
+            for reader in readers {
+                let (isWebSocket, bytes) = try await reader.value
+                if isWebSocket {
+                    expectSame(bytes, head + WebSocketFrame.close(.shutdown))
+                } else {
+                    #expect(try ChunkedBody(bytes).payloads == ["hello", "retry: 1\n\n"])
+                }
+            }
+            #expect(await scene.reactor.webSocketCount == 0)
+        }
+    }
+}
