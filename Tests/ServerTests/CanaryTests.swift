@@ -15,7 +15,8 @@ struct CanaryTests {
         watch.plant("Katrin Müller")
         watch.plant("Katrin M")
         watch.plant("short")
-        watch.plant(json: Data(#"{"reports":[{"message":"she said so","status":"transcribing"}]}"#.utf8))
+        watch.plant(
+            json: Data(#"{"reports":[{"message":"she said so","status":"transcribing"}]}"#.utf8), isRequest: true)
         for line in [
             "Katrin Müller", "x=Katrin Müller.", "info a\ninfo b\ninfo [\"name\": Katrin Müller]", "Katrin Mar",
             "…she said so…", "user ada@clinic.example", "token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.x.y",

@@ -239,7 +239,7 @@ extension TestServer {
     /// How many descriptors this process has of connections to the server, which runs in it.
     ///
     /// The number of all its descriptors says nothing while other tests run.
-    fileprivate func openDescriptors() throws -> Int {
+    func openDescriptors() throws -> Int {
         // This thread's own entry: the main thread may have ended, and the process then looks as if it had none.
         try FileManager.default.contentsOfDirectory(atPath: "/proc/thread-self/fd").compactMap { CInt($0) }
             .count { localPort(of: $0) == port && !isListening($0) }

@@ -53,7 +53,7 @@ import Testing
                 _ = try await colleague.next("progress")
                 try await server.withStream(scene.path, token: scene.token) { reader in
                     _ = try await reader.next("progress")
-                    try await bring(end, on: scene)
+                    try await scene.bring(end)
                     try await expectRevoked(reader, scene)
                 }
                 if end.isOfOneWatcher {
@@ -72,39 +72,6 @@ import Testing
         #expect(events.map(\.event) == ["revoked"])
         #expect(events.first?.id == nil)
         #expect(events.first?.data == "{\"session_id\":\"\(scene.session)\"}")
-    }
-
-    private func bring(_ end: End, on scene: Scene) async throws {
-        let database = scene.database
-        switch end {
-        case .assignmentEnded: try await database.endAssignment(of: scene.therapist, to: scene.patient)
-        case .assignmentDeleted:
-            try await database.query(
-                "DELETE FROM app.therapist_patients WHERE therapist_id = \(scene.therapist.rawValue)")
-        case .accountDeactivated:
-            try await database.query("UPDATE app.users SET is_active = false WHERE id = \(scene.therapist.rawValue)")
-        case .signedOut:
-            let response = try await scene.server.request(.POST, "/api/auth/logout", token: scene.token)
-            #expect(response.status == 204)
-        case .signInRevoked:
-            try await database.query(
-                "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(scene.signIn.rawValue)")
-        case .signInDeleted:
-            try await database.query("DELETE FROM app.auth_sessions WHERE id = \(scene.signIn.rawValue)")
-        case .roleChanged:
-            // A patient who is somebody else's sees nothing of this one's.
-            try await database.query("UPDATE app.users SET role = 'patient' WHERE id = \(scene.therapist.rawValue)")
-        case .sessionDeleted:
-            let response = try await scene.server.request(
-                .DELETE, "/api/sessions/\(scene.session)", token: scene.colleagueToken)
-            #expect(response.status == 204)
-        case .sessionDeletedBySQL:
-            try await database.query("DELETE FROM app.therapy_sessions WHERE id = \(scene.session.rawValue)")
-        case .sessionMoved:
-            let other = try await database.addUser(.patient)
-            try await database.query(
-                "UPDATE app.therapy_sessions SET patient_id = \(other.rawValue) WHERE id = \(scene.session.rawValue)")
-        }
     }
 
     /// The change is committed with the end of the right, or after it, while the server reads as often as it can.
@@ -229,6 +196,41 @@ import Testing
                 let event = try await reader.next("progress")
                 #expect(event.version == 2)
             }
+        }
+    }
+}
+
+extension StreamRightsTests.Scene {
+    /// Ends the therapist's right.
+    func bring(_ end: StreamRightsTests.End) async throws {
+        switch end {
+        case .assignmentEnded: try await database.endAssignment(of: therapist, to: patient)
+        case .assignmentDeleted:
+            try await database.query(
+                "DELETE FROM app.therapist_patients WHERE therapist_id = \(therapist.rawValue)")
+        case .accountDeactivated:
+            try await database.query("UPDATE app.users SET is_active = false WHERE id = \(therapist.rawValue)")
+        case .signedOut:
+            let response = try await server.request(.POST, "/api/auth/logout", token: token)
+            #expect(response.status == 204)
+        case .signInRevoked:
+            try await database.query(
+                "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)")
+        case .signInDeleted:
+            try await database.query("DELETE FROM app.auth_sessions WHERE id = \(signIn.rawValue)")
+        case .roleChanged:
+            // A patient who is somebody else's sees nothing of this one's.
+            try await database.query("UPDATE app.users SET role = 'patient' WHERE id = \(therapist.rawValue)")
+        case .sessionDeleted:
+            let response = try await server.request(
+                .DELETE, "/api/sessions/\(session)", token: colleagueToken)
+            #expect(response.status == 204)
+        case .sessionDeletedBySQL:
+            try await database.query("DELETE FROM app.therapy_sessions WHERE id = \(session.rawValue)")
+        case .sessionMoved:
+            let other = try await database.addUser(.patient)
+            try await database.query(
+                "UPDATE app.therapy_sessions SET patient_id = \(other.rawValue) WHERE id = \(session.rawValue)")
         }
     }
 }

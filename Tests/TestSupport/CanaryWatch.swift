@@ -31,20 +31,27 @@ public final class CanaryWatch: Sendable {
 
     /// The members of JSON that hold what is private, in requests and in answers.
     private static let privateMembers: Set<String> = [
-        "password", "email", "full_name", "message", "error", "text", "access_token", "refresh_token", "ticket",
+        "password", "email", "full_name", "text", "access_token", "refresh_token", "ticket",
     ]
 
     /// Adds what is private in a request or an answer.
-    public func plant(json: Data) {
+    ///
+    /// - Parameter isRequest: Also what it says of progress. In an answer those may be the server's own words, which it says in
+    ///   a refusal, too.
+    public func plant(json: Data, isRequest: Bool) {
         guard json.count < 65_536, let value = try? JSONSerialization.jsonObject(with: json) else { return }
-        plant(value)
+        plant(value, members: isRequest ? Self.privateMembers.union(["message", "error"]) : Self.privateMembers)
     }
 
-    private func plant(_ value: Any) {
-        if let list = value as? [Any] { return list.forEach(plant) }
+    private func plant(_ value: Any, members: Set<String>) {
+        if let list = value as? [Any] { return list.forEach { plant($0, members: members) } }
         guard let object = value as? [String: Any] else { return }
         for (name, member) in object {
-            if Self.privateMembers.contains(name), let text = member as? String { plant(text) } else { plant(member) }
+            if members.contains(name), let text = member as? String {
+                plant(text)
+            } else {
+                plant(member, members: members)
+            }
         }
     }
 

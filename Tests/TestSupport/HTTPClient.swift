@@ -36,7 +36,7 @@ extension TestServer {
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
         if let body {
-            CanaryWatch.shared.plant(json: body)
+            CanaryWatch.shared.plant(json: body, isRequest: true)
             request.body = .bytes(ByteBuffer(bytes: body))
         }
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
@@ -46,7 +46,7 @@ extension TestServer {
         if answer.status >= 400 {
             try CanaryWatch.shared.inspect(answer.text, in: "a refusal")
         } else {
-            CanaryWatch.shared.plant(json: answer.body)
+            CanaryWatch.shared.plant(json: answer.body, isRequest: false)
         }
         return answer
     }

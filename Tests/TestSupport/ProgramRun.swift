@@ -29,7 +29,9 @@ public func runProgram(
     var status: Int?
     if case .exited(let code) = outcome.terminationStatus { status = Int(code) }
     CanaryWatch.shared.plant(input.trimmingCharacters(in: .newlines))
-    try CanaryWatch.shared.inspect(outcome.standardError, in: "standard error", looks: false)
+    // What the operator has typed may be said back.
+    let said = arguments.reduce(outcome.standardError) { $1.isEmpty ? $0 : $0.replacing($1, with: "…") }
+    try CanaryWatch.shared.inspect(said, in: "standard error", looks: false)
     return ProgramRun(
         status: status, output: outcome.standardOutput, errorOutput: outcome.standardError)
 }
