@@ -307,6 +307,16 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .testTarget(
+            name: "RecordingsTests",
+            dependencies: [
+                "Recordings",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "_NIOFileSystem", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
             name: "SchemaTests",
             dependencies: ["Domain", "Postgres", "Store", "TestSupport"],
             swiftSettings: swiftSettings

@@ -6,8 +6,8 @@ import Store
 /// Clears up what a server left that died: sessions that would say `uploading` for ever, halves of files, and the files of
 /// deleted sessions.
 ///
-/// And what is of no more use: tickets that nobody used, attempts to sign in that have worn off, and whose the deleted
-/// sessions were.
+/// And what is of no more use: tickets that nobody used, attempts to sign in that have worn off, what was uploaded before the
+/// last day, and whose the deleted sessions were.
 struct Janitor: Service {
     /// How often it looks.
     private static let interval = Duration.seconds(600)
@@ -20,6 +20,7 @@ struct Janitor: Service {
     let sessions: SessionStore
     let tickets: TicketStore
     let attempts: AttemptStore
+    let charges: UploadChargeStore
     let recordings: RecordingStore
     let logger: Logger
 
@@ -54,6 +55,7 @@ struct Janitor: Service {
             _ = try await progress.forgetDeletions(olderThan: Self.memory)
             _ = try await tickets.removeExpired()
             _ = try await attempts.forgetWornOff()
+            _ = try await charges.forgetOld()
             guard uploads + partial + discarded.count > 0 else { return }
             logger.notice(
                 "cleared up",

@@ -57,6 +57,7 @@ public struct Server: Sendable {
         let sessions = SessionStore(pool: pool)
         let tickets = TicketStore(pool: pool)
         let attempts = AttemptStore(pool: pool)
+        let charges = UploadChargeStore(pool: pool)
         let streams = try StreamEngine(
             reader: progress, settings: settings.http, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -70,7 +71,8 @@ public struct Server: Sendable {
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(
-                progress: progress, sessions: sessions, tickets: tickets, attempts: attempts, recordings: recordings,
+                progress: progress, sessions: sessions, tickets: tickets, attempts: attempts, charges: charges,
+                recordings: recordings,
                 logger: logger),
         ]
         if runsWorker {
@@ -80,8 +82,8 @@ public struct Server: Sendable {
         services.append(reports)
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, attempts: attempts,
-            audit: AuditStore(pool: pool), sessions: sessions, progress: progress, reports: reports,
-            recordings: recordings, passwords: Passwords(),
+            audit: AuditStore(pool: pool), charges: charges, sessions: sessions, progress: progress,
+            reports: reports, recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(
                 secret: settings.jwtSecret, previousSecrets: settings.previousJWTSecrets),
             identityProvider: identityProvider, streams: streams, metrics: metrics,
@@ -185,7 +187,7 @@ public struct Server: Sendable {
     }
 
     private func recordingStore() async throws -> RecordingStore {
-        let recordings = RecordingStore(directory: settings.uploadDirectory)
+        let recordings = RecordingStore(directory: settings.uploadDirectory, keys: settings.recordingKeys)
         do {
             try await recordings.prepare()
         } catch {
@@ -247,6 +249,7 @@ extension Settings {
             // The HTTP server and the pool are shut down after the streams, and need some of the time.
             drainTimeout: shutdownTimeout * 0.7, maximumStreams: maximumStreams,
             maximumStreamsPerUser: maximumStreamsPerUser, maximumUploadBytes: maximumUploadBytes,
+            uploadLimits: uploadLimits,
             headTimeout: headTimeout, bodyTimeout: bodyTimeout, maximumConnections: maximumConnections)
     }
 
@@ -255,7 +258,23 @@ extension Settings {
             transcribe: try stage(transcribeCommand, "PIPELINE_TRANSCRIBE_COMMAND", "transcription"),
             notes: try notesCommand.map { command throws(SettingError) in
                 try stage(command, "PIPELINE_NOTES_COMMAND", "notes")
-            })
+            },
+            workDirectory: try preparedWorkDirectory())
+    }
+
+    private func preparedWorkDirectory() throws(SettingError) -> String {
+        guard let workDirectory else { return FileManager.default.temporaryDirectory.path }
+        do {
+            try FileManager.default.createDirectory(
+                atPath: workDirectory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw SettingError("PIPELINE_WORK_DIR", "cannot be made; name a folder that this account may write to")
+        }
+        guard FileManager.default.isWritableFile(atPath: workDirectory) else {
+            throw SettingError("PIPELINE_WORK_DIR", "cannot be used; name a folder that this account may write to")
+        }
+        // A command may have another working directory.
+        return URL(filePath: workDirectory).standardizedFileURL.path(percentEncoded: false)
     }
 
     private func stage(_ command: String, _ name: String, _ title: String) throws(SettingError) -> StageCommand {

@@ -1,4 +1,5 @@
 public import Foundation
+public import Store
 
 /// What the HTTP side of the server is set to.
 public struct HTTPSettings: Sendable {
@@ -27,6 +28,8 @@ public struct HTTPSettings: Sendable {
     public var maximumStreamsPerUser: Int
     /// The largest recording in bytes (`UPLOAD_MAX_BYTES`).
     public var maximumUploadBytes: Int
+    /// How much one user may upload.
+    public var uploadLimits: UploadLimits
     /// How long the head of a request may take (`HTTP_HEAD_TIMEOUT`).
     public var headTimeout: Duration
     /// How long a body may stand still (`HTTP_BODY_TIMEOUT`).
@@ -39,7 +42,8 @@ public struct HTTPSettings: Sendable {
         accessLifetime: Duration, refreshLifetime: Duration,
         heartbeatInterval: Duration, maximumStreamLifetime: Duration, updateInterval: Duration,
         drainTimeout: Duration, maximumStreams: Int, maximumStreamsPerUser: Int,
-        maximumUploadBytes: Int, headTimeout: Duration, bodyTimeout: Duration, maximumConnections: Int
+        maximumUploadBytes: Int, uploadLimits: UploadLimits, headTimeout: Duration, bodyTimeout: Duration,
+        maximumConnections: Int
     ) {
         self.publicURL = publicURL
         self.allowedOrigins = allowedOrigins
@@ -54,6 +58,7 @@ public struct HTTPSettings: Sendable {
         self.maximumStreams = maximumStreams
         self.maximumStreamsPerUser = maximumStreamsPerUser
         self.maximumUploadBytes = maximumUploadBytes
+        self.uploadLimits = uploadLimits
         self.headTimeout = headTimeout
         self.bodyTimeout = bodyTimeout
         self.maximumConnections = maximumConnections

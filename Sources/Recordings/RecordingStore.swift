@@ -1,21 +1,27 @@
-import Crypto
 import Foundation
-public import NIOCore
 public import NIOFileSystem
 
 /// Where recordings are kept: one folder of files, each under a key that is random and says nothing.
 ///
 /// A recording is written under a temporary name, brought to the disk, and then renamed: under its key there is either
 /// nothing or the whole of it. Files are for the server's account alone (mode 0600), the folder likewise (0700).
+///
+/// Where there are keys, new recordings are sealed. Their keys say so, by ``sealedSuffix``: the word of the file itself would not
+/// do, since whoever can put a file in the place of another could say that it is not.
 public struct RecordingStore: Sendable {
     /// The folder (`UPLOAD_DIR`).
     public let directory: FilePath
+    /// What recordings are sealed with (`UPLOAD_KEY_FILE`); nil for none, and then new ones are stored as they come.
+    private let keys: RecordingKeys?
 
     /// The end of the name of a recording that is still being written.
     static let temporarySuffix = ".partial"
+    /// The end of the name of a recording that is sealed.
+    static let sealedSuffix = ".enc"
 
-    public init(directory: String) {
+    public init(directory: String, keys: RecordingKeys? = nil) {
         self.directory = FilePath(directory)
+        self.keys = keys
     }
 
     /// Makes the folder if it is not there.
@@ -26,11 +32,26 @@ public struct RecordingStore: Sendable {
             at: directory, withIntermediateDirectories: true, permissions: .ownerReadWriteExecute)
     }
 
-    /// The file of a recording.
+    /// The key of a new recording.
+    ///
+    /// - Parameter name: A name that no other has, with the format's extension: lower-case letters, digits, `-` and `.`.
+    public func key(for name: String) -> String { keys == nil ? name : name + Self.sealedSuffix }
+
+    /// Opens a recording.
     ///
     /// - Parameter key: A key of this store's making, as the database holds it.
-    /// - Returns: Nil for what cannot be a key: a name with a separator could leave the folder.
-    public func path(of key: String) -> FilePath? {
+    /// - Returns: Nil when it is not there.
+    /// - Throws: ``RecordingError``; `FileSystemError`.
+    public func open(key: String) async throws -> RecordingFile? {
+        guard let path = path(of: key), let info = try await FileSystem.shared.info(forFileAt: path) else { return nil }
+        guard key.hasSuffix(Self.sealedSuffix) else {
+            return RecordingFile(plain: path, name: key, byteCount: info.size)
+        }
+        return try await RecordingFile(sealed: path, name: key, keys: keys)
+    }
+
+    /// The file of a recording; nil for what cannot be a key: a name with a separator could leave the folder.
+    private func path(of key: String) -> FilePath? {
         guard !key.isEmpty, key.utf8.allSatisfy(Self.isKeyByte), !key.hasPrefix(".") else { return nil }
         return directory.appending(key)
     }
@@ -40,7 +61,7 @@ public struct RecordingStore: Sendable {
     /// Whatever goes wrong, in `body` or here, nothing is left behind.
     ///
     /// - Parameters:
-    ///   - key: A key for the new recording: a UUID and the format's extension.
+    ///   - key: A key for the new recording, from ``key(for:)``.
     ///   - body: Writes the bytes. When it returns they are made durable and take their name.
     /// - Returns: What `body` returned.
     public func write<Result: Sendable>(
@@ -48,12 +69,14 @@ public struct RecordingStore: Sendable {
     ) async throws -> Result {
         guard let path = path(of: key) else { preconditionFailure("a key of our own making is no key") }
         let temporary = directory.appending(key + Self.temporarySuffix)
+        let seal = keys.map { RecordingSeal(key: $0.current, name: key) }
+        precondition((seal != nil) == key.hasSuffix(Self.sealedSuffix), "a key that says of its file what is not so")
         do {
             let result = try await FileSystem.shared.withFileHandle(
                 forWritingAt: temporary,
                 options: .newFile(replaceExisting: false, permissions: .ownerReadWrite)
             ) { handle in
-                var writer = RecordingWriter(handle: handle)
+                var writer = RecordingWriter(handle: handle, seal: seal)
                 do {
                     let result = try await body(&writer)
                     try await writer.finish()
@@ -114,57 +137,5 @@ public struct RecordingStore: Sendable {
             true
         default: false
         }
-    }
-}
-
-/// Writes one recording: counts and hashes what goes through, and holds no more than two buffers of it.
-public struct RecordingWriter {
-    /// How many bytes are gathered before they go to the disk.
-    private static let bufferSize = 1 << 20
-
-    private let handle: WriteFileHandle
-    private var buffer = ByteBuffer()
-    private var offset: Int64 = 0
-    private var hasher = SHA256()
-    /// The write under way: while the disk takes one buffer, the next is filled.
-    private var underWay: Task<Void, any Error>?
-
-    init(handle: WriteFileHandle) {
-        self.handle = handle
-        buffer.reserveCapacity(Self.bufferSize)
-    }
-
-    /// How many bytes have been written.
-    public var byteCount: Int64 { offset + Int64(buffer.readableBytes) }
-
-    /// Appends bytes.
-    ///
-    /// - Throws: `FileSystemError`, as when the disk is full; of these bytes, or of earlier ones.
-    public mutating func write(_ bytes: ByteBuffer) async throws {
-        bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
-        buffer.writeImmutableBuffer(bytes)
-        if buffer.readableBytes >= Self.bufferSize { try await flush() }
-    }
-
-    /// The SHA-256 of what was written.
-    public func digest() -> [UInt8] { Array(hasher.finalize()) }
-
-    /// Writes what is left, and waits until everything is written.
-    mutating func finish() async throws {
-        try await flush()
-        try await underWay?.value
-    }
-
-    /// Waits for the write under way, whatever becomes of it.
-    func abandon() async { _ = try? await underWay?.value }
-
-    private mutating func flush() async throws {
-        guard buffer.readableBytes > 0 else { return }
-        try await underWay?.value
-        let (full, start) = (buffer, offset)
-        underWay = Task { [handle] in try await handle.write(contentsOf: full, toAbsoluteOffset: start) }
-        offset += Int64(full.readableBytes)
-        buffer = ByteBuffer()
-        buffer.reserveCapacity(Self.bufferSize)
     }
 }

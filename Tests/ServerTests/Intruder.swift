@@ -42,9 +42,14 @@ struct Intruder: Sendable {
     /// Waits until the server closes the connection.
     ///
     /// - Returns: Everything that came back.
-    func untilClosed() async throws -> String {
+    func untilClosed() async throws -> String { String(buffer: try await bytesUntilClosed()) }
+
+    /// Waits until the server closes the connection.
+    ///
+    /// - Returns: Everything that came back, text or not.
+    func bytesUntilClosed() async throws -> ByteBuffer {
         try await channel.closeFuture.get()
-        return ear.text
+        return ear.bytes
     }
 
     /// Closes the connection without a word.
@@ -53,13 +58,15 @@ struct Intruder: Sendable {
     fileprivate final class Ear: ChannelInboundHandler, Sendable {
         typealias InboundIn = ByteBuffer
 
-        private let received = Mutex("")
+        private let received = Mutex(ByteBuffer())
 
-        var text: String { received.withLock { $0 } }
+        var bytes: ByteBuffer { received.withLock { $0 } }
+
+        var text: String { String(buffer: bytes) }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            let text = String(buffer: unwrapInboundIn(data))
-            received.withLock { $0 += text }
+            let bytes = unwrapInboundIn(data)
+            received.withLock { _ = $0.writeImmutableBuffer(bytes) }
         }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }

@@ -1,5 +1,7 @@
 public import Foundation
 public import HTTPAPI
+public import Recordings
+public import Store
 
 /// Whose tokens count beside our own.
 public struct IdentityProviderSettings: Sendable {
@@ -37,11 +39,16 @@ public struct Settings: Sendable {
     public var maximumStreamLifetime: Duration
     public var uploadDirectory: String
     public var maximumUploadBytes: Int
+    public var uploadLimits: UploadLimits
+    /// What stored recordings are encrypted with; nil when they are stored as they come.
+    public var recordingKeys: RecordingKeys?
     public var headTimeout: Duration
     public var bodyTimeout: Duration
     public var maximumConnections: Int
     public var transcribeCommand: String
     public var notesCommand: String?
+    /// Where the pipeline has its temporary files; nil for the system's own place.
+    public var workDirectory: String?
     /// Where the metrics are served without a token, on loopback; nil for nowhere.
     public var metricsPort: Int?
     public var shutdownTimeout: Duration
@@ -76,11 +83,14 @@ public struct Settings: Sendable {
         maximumStreamLifetime = try reader.seconds("SSE_MAX_LIFETIME", in: 1...31_536_000, default: 3600)
         uploadDirectory = reader.text("UPLOAD_DIR") ?? ".data/uploads"
         maximumUploadBytes = try reader.integer("UPLOAD_MAX_BYTES", in: 1...(1 << 50), default: 524_288_000)
+        uploadLimits = try reader.uploadLimits(largest: maximumUploadBytes)
+        recordingKeys = try reader.recordingKeys()
         headTimeout = try reader.seconds("HTTP_HEAD_TIMEOUT", in: 0.1...3600, default: 20)
         bodyTimeout = try reader.seconds("HTTP_BODY_TIMEOUT", in: 0.1...3600, default: 30)
         maximumConnections = try reader.integer("HTTP_MAX_CONNECTIONS", in: 1...10_000_000, default: 20_000)
         transcribeCommand = reader.text("PIPELINE_TRANSCRIBE_COMMAND") ?? "therapybridge transcribe"
         notesCommand = reader.text("PIPELINE_NOTES_COMMAND")
+        workDirectory = reader.text("PIPELINE_WORK_DIR")
         metricsPort = try reader.port("METRICS_PORT", unless: "off")
         if let metricsPort, metricsPort == port {
             throw SettingError("METRICS_PORT", "has to be another port than PORT")

@@ -4,6 +4,7 @@ import Foundation
 import HTTPAPI
 public import Logging
 import Postgres
+import Store
 
 /// A setting that is missing or cannot be used: which one, and what to do about it.
 public struct SettingError: Error, CustomStringConvertible, Equatable {
@@ -70,6 +71,20 @@ public struct SettingsReader: Sendable {
             throw SettingError(name, "has to be one of \(values.keys.sorted().joined(separator: ", "))")
         }
         return value
+    }
+
+    /// How much one user may upload.
+    ///
+    /// - Parameter largest: The bytes of the largest recording, for which there has to be room.
+    func uploadLimits(largest: Int) throws(SettingError) -> UploadLimits {
+        let name = "UPLOAD_QUOTA_BYTES"
+        let quota = try integer(name, in: 0...(1 << 60), default: max(20 << 30, largest))
+        guard quota == 0 || quota >= largest else {
+            throw SettingError(name, "has to be 0, for no limit, or at least UPLOAD_MAX_BYTES")
+        }
+        return UploadLimits(
+            atOnce: try integer("UPLOAD_MAX_CONCURRENT_PER_USER", in: 0...1_000_000, default: 10),
+            perHour: try integer("UPLOADS_PER_HOUR", in: 0...1_000_000, default: 300), bytesPerDay: quota)
     }
 
     func connectionString(_ name: String, default value: String? = nil) throws(SettingError) -> String {

@@ -46,5 +46,6 @@ enum MetricDescriptions {
         "therapybridge_upload_bytes_total": "Bytes of recordings that arrived, kept or not.",
         "therapybridge_uploads_failed_total": "Uploads that were let in and failed.",
         "therapybridge_uploads_finished_total": "Recordings that were stored and went into the queue.",
+        "therapybridge_uploads_refused_total": "Uploads that a limit of their user did not let in.",
     ]
 }

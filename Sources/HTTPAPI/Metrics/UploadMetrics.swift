@@ -1,6 +1,9 @@
 import Metrics
+import Store
 
-/// What is counted of uploads once they are let in: who may not upload is told so by the status of the answer.
+/// What is counted of uploads: once they are let in, and when a limit does not let them in.
+///
+/// Who may not upload at all is told so by the status of the answer.
 struct UploadMetrics: Sendable {
     /// Bytes of recordings that arrived, kept or not.
     let bytes: Counter
@@ -8,6 +11,7 @@ struct UploadMetrics: Sendable {
     let finished: Counter
     private let failures: [String: Counter]
     private let otherFailures: Counter
+    private let refusals: [UploadRefusal.Limit: Counter]
 
     /// What can befall an upload; each is counted from the start, so that its first occurrence is a change.
     private static let reasons: [Problem.Kind] = [
@@ -24,9 +28,19 @@ struct UploadMetrics: Sendable {
         failures = Dictionary(
             uniqueKeysWithValues: ([Self.brokenOff] + Self.reasons.map(\.rawValue)).map { ($0, counter($0)) })
         otherFailures = counter("other")
+        refusals = Dictionary(
+            uniqueKeysWithValues: UploadRefusal.Limit.allCases.map {
+                let dimensions = [("limit", $0.rawValue)]
+                return (
+                    $0, Counter(label: "therapybridge_uploads_refused_total", dimensions: dimensions, factory: metrics)
+                )
+            })
     }
 
     private static let brokenOff = "broken-off"
+
+    /// Counts an upload that was not let in.
+    func refused(by limit: UploadRefusal.Limit) { refusals[limit]?.increment() }
 
     /// Counts a failure.
     ///

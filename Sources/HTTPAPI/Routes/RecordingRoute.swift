@@ -1,16 +1,12 @@
 import Domain
 import HTTPTypes
 import Hummingbird
-import NIOCore
-import NIOFileSystem
+import Logging
 import Recordings
 import Store
 
 /// `GET /api/sessions/{id}/recording`: the audio, whole or a range of it, as a player asks for it.
 struct RecordingRoute: Sendable {
-    /// How much of a recording is read at once.
-    private static let chunk = ByteCount.kibibytes(128)
-
     let gate: SessionGate
     let sessions: SessionStore
     let recordings: RecordingStore
@@ -23,8 +19,7 @@ struct RecordingRoute: Sendable {
         let id = try context.sessionID()
         try await gate.open(id, for: context, to: .hearRecording)
         guard let reference = try await sessions.recording(of: id, as: context.claims.principal),
-            let path = recordings.path(of: reference.key),
-            let info = try await FileSystem.shared.info(forFileAt: path)
+            let file = try await recordings.open(key: reference.key)
         else { throw Problem(.notFound, "There is no recording of this session.") }
 
         var headers: HTTPFields = [
@@ -36,23 +31,27 @@ struct RecordingRoute: Sendable {
         ]
         let range: Range<Int64>
         var status = HTTPResponse.Status.ok
-        switch ByteRange(request.headers[.range], of: info.size) {
+        switch ByteRange(request.headers[.range], of: file.byteCount) {
         case .whole:
-            range = 0..<info.size
+            range = 0..<file.byteCount
         case .part(let part):
             range = part
             status = .partialContent
-            headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(info.size)"
+            headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(file.byteCount)"
         case .unsatisfiable:
-            var problem = Problem(.noSuchRange, "The recording has \(info.size) bytes.")
-            problem.headers[.contentRange] = "bytes */\(info.size)"
+            var problem = Problem(.noSuchRange, "The recording has \(file.byteCount) bytes.")
+            problem.headers[.contentRange] = "bytes */\(file.byteCount)"
             throw problem
         }
-        let body = ResponseBody(contentLength: Int(range.count)) { writer in
-            try await FileSystem.shared.withFileHandle(forReadingAt: path) { handle in
-                for try await bytes in handle.readChunks(in: range, chunkLength: Self.chunk) {
-                    try await writer.write(bytes)
-                }
+        // While there still is a status to say it with.
+        try await file.check(from: range.lowerBound)
+        let body = ResponseBody(contentLength: Int(range.count)) { [logger = context.logger] writer in
+            do {
+                try await file.read(range) { try await writer.write($0) }
+            } catch let error as RecordingError {
+                // The head has gone: all that is left is to end the connection before the length that it declared.
+                logger.error("recording broken off", metadata: ["error": "\(error)"])
+                throw error
             }
             try await writer.finish(nil)
         }

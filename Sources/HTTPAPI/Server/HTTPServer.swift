@@ -17,6 +17,7 @@ public struct HTTPDependencies: Sendable {
     public var tickets: TicketStore
     public var attempts: AttemptStore
     public var audit: AuditStore
+    public var charges: UploadChargeStore
     public var sessions: SessionStore
     public var progress: ProgressStore
     /// Has to run for as long as the server does.
@@ -34,8 +35,8 @@ public struct HTTPDependencies: Sendable {
 
     public init(
         users: UserStore, signIns: SignInStore, tickets: TicketStore, attempts: AttemptStore, audit: AuditStore,
-        sessions: SessionStore, progress: ProgressStore, reports: ReportBatcher, recordings: RecordingStore,
-        passwords: Passwords,
+        charges: UploadChargeStore, sessions: SessionStore, progress: ProgressStore, reports: ReportBatcher,
+        recordings: RecordingStore, passwords: Passwords,
         tokens: AccessTokens, identityProvider: IdentityProvider?,
         streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
     ) {
@@ -44,6 +45,7 @@ public struct HTTPDependencies: Sendable {
         self.tickets = tickets
         self.attempts = attempts
         self.audit = audit
+        self.charges = charges
         self.sessions = sessions
         self.progress = progress
         self.reports = reports
@@ -132,7 +134,7 @@ public struct HTTPServer: Service {
             recorder: recorder, users: dependencies.users, sessions: dependencies.sessions,
             progress: dependencies.progress, recordings: dependencies.recordings, hub: dependencies.streams.hub,
             settings: settings,
-            metrics: UploadMetrics(metrics: dependencies.metrics)
+            metrics: UploadMetrics(metrics: dependencies.metrics), charges: dependencies.charges
         ).add(to: &table)
         SessionRoutes(
             gate: gate, recorder: recorder, sessions: dependencies.sessions, progress: dependencies.progress,

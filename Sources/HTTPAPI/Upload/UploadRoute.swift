@@ -22,6 +22,7 @@ struct UploadRoute: Sendable {
     let hub: ProgressHub
     let settings: HTTPSettings
     let metrics: UploadMetrics
+    let charges: UploadChargeStore
 
     /// How long a repeat waits for the failure of the upload that it repeats.
     private static let patience = Duration.seconds(10)
@@ -34,20 +35,32 @@ struct UploadRoute: Sendable {
         let declaredLength = request.headers[.contentLength].flatMap { Int64($0) }
         if let declaredLength, declaredLength > Int64(settings.maximumUploadBytes) + 65_536 { throw tooLarge }
         var reader = try UploadReader(request)
+        // Where the client does not say how much it sends, it may be the most.
+        let expectedBytes = declaredLength ?? Int64(settings.maximumUploadBytes)
+        return try await UploadAllowance.with(
+            of: context.user.id, bytes: expectedBytes, limits: settings.uploadLimits, charges: charges,
+            metrics: metrics, logger: context.logger
+        ) { allowance in
+            try await upload(&reader, expectedBytes: expectedBytes, allowance, context)
+        }
+    }
+
+    private func upload(
+        _ reader: inout UploadReader, expectedBytes: Int64, _ allowance: UploadAllowance, _ context: UserContext
+    ) async throws -> Response {
         let form = try await reader.readForm()
         let session = form.session ?? .random()
         try await checkRight(toUploadInto: session, for: form.patient, context)
+        allowance.begin()
 
         let therapist = context.user.role == .therapist ? context.user.id : nil
         let isNew = try await sessions.add(
             session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
             mediaType: form.mediaType, as: context.claims.principal)
-        // Where the client does not say how much it sends, percentages count against the most that it may.
-        let expectedBytes = declaredLength ?? Int64(settings.maximumUploadBytes)
         guard isNew else {
-            return try await takeRepeat(of: session, form, &reader, context, expectedBytes: expectedBytes)
+            return try await takeRepeat(of: session, form, &reader, context, allowance, expectedBytes: expectedBytes)
         }
-        let upload = Upload(session: session, attempt: 1, expectedBytes: expectedBytes)
+        let upload = Upload(session: session, attempt: 1, expectedBytes: expectedBytes, allowance: allowance)
         try await receive(&reader, form, upload, context)
         return try await response(for: session, context, status: .created)
     }
@@ -58,6 +71,7 @@ struct UploadRoute: Sendable {
         /// Makes whatever this upload says stale once another has taken its place.
         let attempt: Int
         let expectedBytes: Int64
+        let allowance: UploadAllowance
     }
 
     private var tooLarge: Problem {
@@ -104,12 +118,12 @@ struct UploadRoute: Sendable {
                 sessionID: upload.session, status: .uploading, progress: 0, message: "Uploading the recording",
                 attempt: upload.attempt))
         // A key of its own for each upload: a name of the client's choosing would be a path of the client's choosing.
-        let key = "\(SessionID.random()).\(form.format.rawValue)"
+        let key = recordings.key(for: "\(SessionID.random()).\(form.format.rawValue)")
         let meter = UploadProgress(
             store: progress, session: upload.session, attempt: upload.attempt, expectedBytes: upload.expectedBytes)
         let recording: StoredRecording
         do {
-            recording = try await write(&reader, form, key: key, meter)
+            recording = try await write(&reader, form, key: key, upload.allowance, meter)
         } catch {
             await meter.end()
             throw error
@@ -143,12 +157,14 @@ struct UploadRoute: Sendable {
     }
 
     private func write(
-        _ reader: inout UploadReader, _ form: UploadForm, key: String, _ meter: UploadProgress
+        _ reader: inout UploadReader, _ form: UploadForm, key: String, _ allowance: UploadAllowance,
+        _ meter: UploadProgress
     ) async throws -> StoredRecording {
         try await recordings.write(key: key) { writer in
             var beginning = ByteBuffer()
             var isChecked = false
             while var bytes = try await reader.readFile() {
+                allowance.received(bytes.readableBytes)
                 if !isChecked {
                     beginning.writeBuffer(&bytes)
                     guard beginning.readableBytes >= AudioFormat.leadingByteCount else { continue }
@@ -214,7 +230,7 @@ struct UploadRoute: Sendable {
     /// knowing whether the first came through.
     private func takeRepeat(
         of session: SessionID, _ form: UploadForm, _ reader: inout UploadReader, _ context: UserContext,
-        expectedBytes: Int64
+        _ allowance: UploadAllowance, expectedBytes: Int64
     ) async throws -> Response {
         let taken = Problem(.conflict, "session_id: is taken by another session.").closing()
         guard let first = try await sessions.upload(session, as: context.claims.principal),
@@ -232,7 +248,8 @@ struct UploadRoute: Sendable {
                     session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType,
                     as: context.claims.principal)
             else { fallthrough }
-            let upload = Upload(session: session, attempt: attempt, expectedBytes: expectedBytes)
+            let upload = Upload(
+                session: session, attempt: attempt, expectedBytes: expectedBytes, allowance: allowance)
             try await receive(&reader, form, upload, context)
             return try await response(for: session, context, status: .created)
         case .underWay:
@@ -242,6 +259,7 @@ struct UploadRoute: Sendable {
         var byteCount = 0
         while let bytes = try await reader.readFile() {
             byteCount += bytes.readableBytes
+            allowance.received(bytes.readableBytes)
             guard byteCount <= settings.maximumUploadBytes else { throw tooLarge }
             bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
         }

@@ -1,3 +1,4 @@
+import Foundation
 import Subprocess
 import SystemPackage
 
@@ -28,6 +29,8 @@ public struct StageCommand: Sendable {
     ///
     /// The server puts itself there as `therapybridge`, so that the default command works wherever the binary lies.
     public var programs: [String: String] = [:]
+    /// Where the command's own temporary directory is made.
+    public var workDirectory = FileManager.default.temporaryDirectory.path
 
     /// Reads a command from a setting.
     ///
@@ -58,7 +61,7 @@ public struct StageCommand: Sendable {
         recording: String,
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
     ) async throws -> StageResult {
-        try await PrivateDirectory.with(prefix: "therapybridge-stage") { directory in
+        try await PrivateDirectory.with(purpose: "stage", in: workDirectory) { directory in
             try await run(recording: recording, temporaryDirectory: directory, onProgress: onProgress)
         }
     }

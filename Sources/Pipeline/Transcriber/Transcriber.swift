@@ -42,7 +42,7 @@ public struct Transcriber: Sendable {
     ) async throws -> Transcript {
         try programs.check()
         let duration = try await AudioProbe(programs: programs).duration(of: file)
-        return try await PrivateDirectory.with(prefix: "therapybridge-transcribe", in: temporaryDirectory) {
+        return try await PrivateDirectory.with(purpose: "transcribe", in: temporaryDirectory) {
             directory in
             let work = TranscriptionWork(
                 file: file, programs: programs, directory: directory, state: TranscriptionState(duration: duration)

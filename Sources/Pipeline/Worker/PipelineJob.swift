@@ -1,5 +1,4 @@
 import Domain
-import Foundation
 import Logging
 import Postgres
 import Recordings
@@ -41,6 +40,13 @@ struct PipelineJob: Sendable {
             log(.warning, "stage failed", ["code": "\(failure.code.rawValue)", "detail": "\(failure.detail)"])
             await fail(failure.publicMessage)
             return .failed
+        } catch let error as RecordingError where error.code == .unknownKey {
+            await leaveLocked(error)
+            return .locked
+        } catch let error as RecordingError {
+            log(.error, "recording damaged", ["error": "\(error)"])
+            await fail("The recording on the server is damaged.")
+            return .failed
         } catch {
             if Task.isCancelled {
                 await release()
@@ -55,8 +61,7 @@ struct PipelineJob: Sendable {
     // MARK: - The way
 
     private func goThroughStages() async throws {
-        guard let path = recordings.path(of: claim.recording)?.string, FileManager.default.fileExists(atPath: path)
-        else {
+        guard let recording = try await recordings.open(key: claim.recording) else {
             throw StageFailure(
                 .badOutput, publicMessage: "The recording is missing on the server.",
                 detail: "no file for the recording of this session in UPLOAD_DIR")
@@ -70,26 +75,26 @@ struct PipelineJob: Sendable {
             status = .preprocessing
         }
         if status == .preprocessing {
-            try await noteDuration(of: path)
+            try await noteDuration(of: recording)
             try await report(.transcribing, 20, "Transcribing audio")
             status = .transcribing
         }
         if status == .transcribing || status == .diarizing {
-            try await transcribe(path, as: status)
+            try await transcribe(recording, as: status)
             try await report(.transcribed, 60, "The transcript is ready")
             status = .transcribed
         }
         if let notes = stages.notes {
             if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
-            try await write(notes, path)
+            try await write(notes, recording)
         }
         try await report(.processed, 100, "All done")
         log(.info, "session processed")
     }
 
-    private func noteDuration(of path: String) async throws {
+    private func noteDuration(of recording: RecordingFile) async throws {
         do {
-            let duration = try await AudioProbe().duration(of: path)
+            let duration = try await withPlainFile(of: recording) { try await AudioProbe().duration(of: $0) }
             try await persistently { try await sessions.setDuration(duration, of: claim.session) }
         } catch let error as TranscriberError {
             // Whether the recording can be worked with is for the stage to say: a site's own may not need this program.
@@ -97,29 +102,43 @@ struct PipelineJob: Sendable {
         }
     }
 
-    private func transcribe(_ path: String, as status: SessionStatus) async throws {
-        let result = try await run(.transcription, stages.transcribe, path, as: status, from: 20, to: 60)
+    private func transcribe(_ recording: RecordingFile, as status: SessionStatus) async throws {
+        let result = try await run(.transcription, stages.transcribe, recording, as: status, from: 20, to: 60)
         try await persistently { try await queue.storeTranscript(result.json, of: claim) }
     }
 
-    private func write(_ notes: StageCommand, _ path: String) async throws {
-        let result = try await run(.notes, notes, path, as: .extractingNotes, from: 60, to: 95)
+    private func write(_ notes: StageCommand, _ recording: RecordingFile) async throws {
+        let result = try await run(.notes, notes, recording, as: .extractingNotes, from: 60, to: 95)
         try await persistently { try await queue.storeNotes(result.json, of: claim) }
     }
 
     /// Runs a stage, whose own 0-100 % are the part `from`-`to` of the whole way, and notes how long it took.
     private func run(
-        _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ path: String, as status: SessionStatus, from: Int,
-        to: Int
+        _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ recording: RecordingFile, as status: SessionStatus,
+        from: Int, to: Int
     ) async throws -> StageResult {
-        let start = ContinuousClock.now
-        do {
-            let result = try await run(command, path, as: status, from: from, to: to)
-            metrics.ended(stage, .finished, after: .now - start)
-            return result
-        } catch {
-            metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: .now - start)
-            throw error
+        try await withPlainFile(of: recording) { path in
+            let start = ContinuousClock.now
+            do {
+                let result = try await run(command, path, as: status, from: from, to: to)
+                metrics.ended(stage, .finished, after: .now - start)
+                return result
+            } catch {
+                metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: .now - start)
+                throw error
+            }
+        }
+    }
+
+    /// Lends the path of a file that holds the recording as it came: for a command, and no longer than it runs.
+    private func withPlainFile<Result: Sendable>(
+        of recording: RecordingFile, _ body: (String) async throws -> Result
+    ) async throws -> Result {
+        if let path = recording.plainPath { return try await body(path.string) }
+        return try await PrivateDirectory.with(purpose: "recording", in: stages.workDirectory) { directory in
+            let path = FilePath(directory).appending("recording.\(recording.fileExtension)")
+            try await recording.copy(to: path)
+            return try await body(path.string)
         }
     }
 
@@ -167,6 +186,23 @@ struct PipelineJob: Sendable {
     private func release() async {
         // Not in this task, which is cancelled: a statement of a cancelled task is not sent.
         _ = await Task { try? await queue.keepLease(of: claim, lease: .seconds(1)) }.value
+    }
+
+    /// Leaves a session whose recording this worker has no key for to others, as it is.
+    ///
+    /// The session has not failed: a setting is missing here, or not yet the new one.
+    private func leaveLocked(_ error: RecordingError) async {
+        log(.error, "recording cannot be opened by this worker", ["error": "\(error)"])
+        do {
+            guard let state = try await progress.progress(of: claim.session) else { return }
+            try await progress.report(
+                ProgressReport(
+                    sessionID: claim.session, status: state.status, progress: state.progress,
+                    message: "Waiting for a worker that can open the recording", attempt: claim.attempt))
+            _ = try await queue.keepLease(of: claim, lease: PipelineWorker.keyPatience)
+        } catch {
+            log(.warning, "session is left until its lease is over", ["error": "\(error)"])
+        }
     }
 
     /// Repeats what fails because the database is away.

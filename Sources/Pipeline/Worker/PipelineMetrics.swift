@@ -12,6 +12,8 @@ struct PipelineMetrics: Sendable {
         case left
         /// The worker was stopped, and gave it back to the queue.
         case released
+        /// This worker has no key for its recording, and left it to others.
+        case locked
     }
 
     /// A stage of the way.

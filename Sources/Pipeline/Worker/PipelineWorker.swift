@@ -11,10 +11,16 @@ public struct PipelineStages: Sendable {
     public var transcribe: StageCommand
     /// Makes notes (`PIPELINE_NOTES_COMMAND`); nil where a site has none.
     public var notes: StageCommand?
+    /// Where recordings that are stored encrypted lie as they came while a stage reads them (`PIPELINE_WORK_DIR`).
+    public let workDirectory: String
 
-    public init(transcribe: StageCommand, notes: StageCommand?) {
+    /// - Parameter workDirectory: Also where the commands have their temporary files.
+    public init(transcribe: StageCommand, notes: StageCommand?, workDirectory: String) {
         self.transcribe = transcribe
         self.notes = notes
+        self.workDirectory = workDirectory
+        self.transcribe.workDirectory = workDirectory
+        self.notes?.workDirectory = workDirectory
     }
 }
 
@@ -27,11 +33,18 @@ public struct PipelineWorker: Service {
     static let lease = Duration.seconds(60)
     /// How often the queue is looked at when nobody calls.
     static let idleInterval = Duration.seconds(5)
+    /// How long a session is left to others whose recording this worker has no key for.
+    ///
+    /// As long as a server may be unlike the others while a new key is brought out. Each time counts as an attempt.
+    static let keyPatience = Duration.seconds(300)
+    /// How often what killed workers have left behind is looked for.
+    private static let sweepInterval = Duration.seconds(60)
 
     private let name: String
     private let queue: PipelineStore
     private let job: @Sendable (ClaimedSession) -> PipelineJob
     private let calls: AsyncStream<Void>
+    private let workDirectory: String
     private let metrics: PipelineMetrics
     private let logger: Logger
 
@@ -48,6 +61,7 @@ public struct PipelineWorker: Service {
         self.name = name
         self.queue = queue
         self.calls = calls
+        workDirectory = stages.workDirectory
         self.metrics = metrics
         self.logger = logger
         job = { claim in
@@ -59,12 +73,25 @@ public struct PipelineWorker: Service {
 
     public func run() async throws {
         await cancelWhenGracefulShutdown {
+            sweep()
+            var lastSweep = ContinuousClock.now
             await workUntilIdle()
             // One consumer for as long as the worker runs: an AsyncStream whose consumer is cancelled ends, and would then
             // call without a pause.
             let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: .continuous).map { _ in }
-            for await _ in merge(calls, timer) { await workUntilIdle() }
+            for await _ in merge(calls, timer) {
+                await workUntilIdle()
+                guard .now - lastSweep >= Self.sweepInterval else { continue }
+                sweep()
+                lastSweep = .now
+            }
         }
+    }
+
+    private func sweep() {
+        let removed = PrivateDirectory.sweep(in: workDirectory)
+        guard removed > 0 else { return }
+        logger.notice("removed what a killed worker left behind", metadata: ["directories": "\(removed)"])
     }
 
     private func workUntilIdle() async {

@@ -20,6 +20,7 @@ struct BenchServer: Sendable {
         let port = try await freePort()
         let settings = [
             "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": BenchDatabase.jwtSecret,
+            "UPLOAD_QUOTA_BYTES": "0", "UPLOADS_PER_HOUR": "0",
             "UPLOAD_DIR": try workplace.makeFolder("uploads"), "PORT": "\(port)",
             "SSE_MAX_STREAMS_PER_USER": "100000",
         ]

@@ -13,7 +13,7 @@ import Testing
         .appending(path: "../../../Sources/App/Demo/demo-recording.ogg").standardizedFileURL.path
 
     private func withFiles(_ body: (String) async throws -> Void) async throws {
-        try await PrivateDirectory.with(prefix: "transcriber-tests", body)
+        try await PrivateDirectory.with(purpose: "test", body)
     }
 
     /// Runs ffmpeg, which is what the transcriber needs anyway.

@@ -1,0 +1,108 @@
+import Domain
+import Foundation
+import Logging
+import Store
+import Synchronization
+
+/// What one upload has been granted of its user's limits, from before its first byte to its end.
+///
+/// It is charged with the most that it may have, as long as it lasts, and then with what came. So any number that come at once
+/// stay within the limits together, and what is refused or breaks off costs no more than it was.
+final class UploadAllowance: Sendable {
+    private struct State {
+        /// Nil until the upload begins.
+        var bytes: Int64?
+        var keeper: Task<Void, Never>?
+    }
+
+    private let id = UUID()
+    private let charges: UploadChargeStore
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    private init(charges: UploadChargeStore, logger: Logger) {
+        self.charges = charges
+        self.logger = logger
+    }
+
+    /// Lends an allowance.
+    ///
+    /// - Parameters:
+    ///   - bytes: The most that the upload may have.
+    ///   - body: Begins the upload, and brings it to its end.
+    /// - Throws: A 429 when a limit is reached; what `body` throws.
+    static func with<Result>(
+        of user: UserID, bytes: Int64, limits: UploadLimits, charges: UploadChargeStore, metrics: UploadMetrics,
+        logger: Logger, _ body: (UploadAllowance) async throws -> Result
+    ) async throws -> Result {
+        let allowance = UploadAllowance(charges: charges, logger: logger)
+        do {
+            try await charges.charge(allowance.id, of: user, bytes: bytes, limits: limits)
+        } catch let refusal as UploadRefusal {
+            metrics.refused(by: refusal.limit)
+            throw Problem(refusal, limits)
+        }
+        allowance.keep()
+        do {
+            let result = try await body(allowance)
+            await allowance.end()
+            return result
+        } catch {
+            await allowance.end()
+            throw error
+        }
+    }
+
+    /// Says that the upload is let in: from now on it counts, whatever becomes of it.
+    func begin() { state.withLock { $0.bytes = 0 } }
+
+    /// Takes note of bytes that came.
+    func received(_ count: Int) { state.withLock { $0.bytes = ($0.bytes ?? 0) + Int64(count) } }
+
+    /// Has the charge kept open.
+    ///
+    /// Unstructured, since it goes on beside whatever the upload does; ``end()`` ends it.
+    private func keep() {
+        let (charges, id) = (charges, id)
+        let keeper = Task {
+            while true {
+                do { try await Task.sleep(for: UploadChargeStore.lease / 3) } catch { return }
+                // The next one may succeed, well before it is over.
+                try? await charges.keep(id)
+            }
+        }
+        state.withLock { $0.keeper = keeper }
+    }
+
+    private func end() async {
+        let (bytes, keeper) = state.withLock { ($0.bytes, $0.keeper) }
+        keeper?.cancel()
+        await keeper?.value
+        let (charges, id, logger) = (charges, id, logger)
+        // In a task of its own: when the client has gone, this one is cancelled.
+        await Task {
+            do {
+                try await charges.end(id, bytes: bytes)
+            } catch {
+                // It counts as under way for a little longer, and for a day with the most that it could have had.
+                logger.warning("an upload's charge could not be corrected", metadata: ["error": "\(error)"])
+            }
+        }.value
+    }
+}
+
+extension Problem {
+    /// Why an upload may not begin, and what to do.
+    fileprivate init(_ refusal: UploadRefusal, _ limits: UploadLimits) {
+        let detail =
+            switch refusal.limit {
+            case .atOnce:
+                "You may upload \(limits.atOnce) recordings at the same time. Wait until one of them has arrived."
+            case .perHour: "You may upload \(limits.perHour) recordings in an hour. Try again later."
+            case .bytesPerDay:
+                "You may upload \(limits.bytesPerDay) bytes in 24 hours, and this recording would be beyond that. "
+                    + "Try again later, or send a Content-Length if you sent none: without it, the largest recording is counted."
+            }
+        self = Problem.limited(detail, wait: refusal.wait).closing()
+    }
+}

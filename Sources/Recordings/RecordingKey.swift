@@ -1,0 +1,79 @@
+import Crypto
+import Foundation
+
+/// A key under which recordings are encrypted at rest: 256 random bits.
+public struct RecordingKey: Sendable {
+    /// How many bytes a key has.
+    static let byteCount = 32
+
+    /// Names the key in the files that it encrypts: the beginning of a hash, from which nobody finds the key.
+    let id: [UInt8]
+    let secret: SymmetricKey
+
+    /// Reads the content of a key's file: 32 bytes as they are, or 64 hexadecimal digits, or base64.
+    ///
+    /// - Returns: Nil for anything else, and for 32 characters of text: that is a password, or the digits of half a key.
+    public init?(contents: some Sequence<UInt8>) {
+        let contents = Array(contents)
+        let isText = contents.allSatisfy { (0x20...0x7E).contains($0) || $0 == 0x0A || $0 == 0x0D }
+        if !isText {
+            self.init(bytes: contents)
+            return
+        }
+        let text = String(decoding: contents, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        if text.utf8.count == 2 * Self.byteCount, text.utf8.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }) {
+            self.init(
+                bytes: stride(from: 0, to: text.count, by: 2).compactMap {
+                    UInt8(text.dropFirst($0).prefix(2), radix: 16)
+                })
+        } else {
+            self.init(bytes: Data(base64Encoded: text).map(Array.init) ?? [])
+        }
+    }
+
+    private init?(bytes: [UInt8]) {
+        guard bytes.count == Self.byteCount else { return nil }
+        secret = SymmetricKey(data: bytes)
+        var hasher = SHA256()
+        hasher.update(data: Data("therapybridge recording key".utf8))
+        hasher.update(data: bytes)
+        id = Array(hasher.finalize().prefix(RecordingSeal.keyIDSize))
+    }
+}
+
+/// The keys of a site: one that encrypts, and those of before, which only decrypt.
+public struct RecordingKeys: Sendable {
+    /// Encrypts what is stored from now on.
+    let current: RecordingKey
+    private let keys: [[UInt8]: RecordingKey]
+
+    public init(current: RecordingKey, previous: [RecordingKey] = []) {
+        self.current = current
+        keys = Dictionary(([current] + previous).map { ($0.id, $0) }) { first, _ in first }
+    }
+
+    /// The key that a file names; nil when it is not among these.
+    subscript(id: [UInt8]) -> RecordingKey? { keys[id] }
+}
+
+/// Why a stored recording cannot be read.
+public struct RecordingError: Error, Equatable, CustomStringConvertible {
+    public enum Code: Sendable {
+        /// It is not what was stored: changed, cut off, or another file in its place.
+        case damaged
+        /// It was encrypted under a key that is not among ours.
+        case unknownKey
+    }
+
+    public let code: Code
+
+    init(_ code: Code) { self.code = code }
+
+    /// Names no file and no key.
+    public var description: String {
+        switch code {
+        case .damaged: "the stored recording is damaged, or was tampered with"
+        case .unknownKey: "the key of the stored recording is in neither UPLOAD_KEY_FILE nor UPLOAD_PREVIOUS_KEY_FILES"
+        }
+    }
+}

@@ -1,0 +1,133 @@
+import Crypto
+import Foundation
+import NIOCore
+
+/// The encryption of one stored recording.
+///
+/// A file is a header and chunks:
+///
+/// ```
+/// header   "\x89TBREC\x1A" · version 1 (1 byte) · key id (8 bytes) · salt (32 random bytes)
+/// chunks   of 64 KiB of plaintext each, the last shorter or as long; each followed by its tag of 16 bytes
+/// ```
+///
+/// The file's own key is HKDF-SHA256 (RFC 5869) of the site's key and the salt, for the header and the file's name. Chunks are
+/// encrypted with AES-256-GCM by the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár: Online Authenticated-Encryption and
+/// its Nonce-Reuse Misuse-Resistance, CRYPTO 2015), as in Tink's streaming AEAD and in age (https://age-encryption.org/v1): the
+/// nonce is the chunk's index, 11 bytes, big-endian, and one byte that is 1 for the last chunk alone. The header is additional data.
+///
+/// So a chunk is good at its own place in its own file alone: one that is changed, moved, left out or taken from elsewhere is
+/// refused, and so is a file under another's name. Whether something is missing at the end shows in the last chunk, which
+/// whoever opens a file has to look at first. Any chunk can be read without those before it. Only an empty recording
+/// has an empty chunk.
+struct RecordingSeal: Sendable {
+    /// How much plaintext a chunk has, unless it is the last.
+    static let chunkSize = 65_536
+    static let tagSize = 16
+    static let keyIDSize = 8
+    static let headerSize = 48
+    private static let saltSize = 32
+    /// The first bytes of a sealed file, with the version: like none of a recording (see `AudioFormat`).
+    private static let magic: [UInt8] = [0x89] + Array("TBREC".utf8) + [0x1A, 1]
+    private static let sealedChunkSize = chunkSize + tagSize
+
+    let header: [UInt8]
+    private let key: SymmetricKey
+
+    /// Seals a new file.
+    ///
+    /// - Parameters:
+    ///   - key: The site's key.
+    ///   - name: The name under which the file will be kept.
+    init(key: RecordingKey, name: String) {
+        var generator = SystemRandomNumberGenerator()
+        let salt = (0..<Self.saltSize).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+        self.init(header: Self.magic + key.id + salt, key: key, name: name)
+    }
+
+    /// Reads a sealed file's header.
+    ///
+    /// - Throws: ``RecordingError``.
+    init(header: [UInt8], keys: RecordingKeys?, name: String) throws(RecordingError) {
+        guard header.count == Self.headerSize, header.starts(with: Self.magic) else { throw RecordingError(.damaged) }
+        let id = Array(header.dropFirst(Self.magic.count).prefix(Self.keyIDSize))
+        guard let key = keys?[id] else { throw RecordingError(.unknownKey) }
+        self.init(header: header, key: key, name: name)
+    }
+
+    private init(header: [UInt8], key: RecordingKey, name: String) {
+        self.header = header
+        self.key = HKDF<SHA256>.deriveKey(
+            inputKeyMaterial: key.secret, salt: header.suffix(Self.saltSize),
+            info: Data("therapybridge recording\0".utf8) + header + Data(name.utf8), outputByteCount: 32)
+    }
+
+    // MARK: - Sizes
+
+    /// How much plaintext is in a sealed file; nil when no such file is so long.
+    static func plainSize(ofSealed size: Int64) -> Int64? {
+        let body = size - Int64(headerSize)
+        guard body >= tagSize else { return nil }
+        let full = Int64(sealedChunkSize)
+        let chunks = (body + full - 1) / full
+        let last = body - (chunks - 1) * full
+        guard last > tagSize || last == tagSize && chunks == 1 else { return nil }
+        return body - chunks * Int64(tagSize)
+    }
+
+    /// The index of the last chunk of that much plaintext.
+    static func lastChunk(of size: Int64) -> Int64 { max(size - 1, 0) / Int64(chunkSize) }
+
+    /// Where a chunk begins in the sealed file.
+    static func offset(ofChunk index: Int64) -> Int64 { Int64(headerSize) + index * Int64(sealedChunkSize) }
+
+    // MARK: - Chunks
+
+    /// Seals plaintext, chunk by chunk.
+    ///
+    /// - Parameters:
+    ///   - plain: Whole chunks, unless it is the end.
+    ///   - first: The index of its first chunk.
+    ///   - isEnd: Nothing follows.
+    func seal(_ plain: ByteBuffer, from first: Int64, isEnd: Bool) throws -> ByteBuffer {
+        var plain = plain
+        var sealed = ByteBuffer()
+        sealed.reserveCapacity(plain.readableBytes + (plain.readableBytes / Self.chunkSize + 1) * Self.tagSize)
+        var index = first
+        repeat {
+            let chunk = plain.readSlice(length: min(Self.chunkSize, plain.readableBytes)) ?? ByteBuffer()
+            let isLast = isEnd && plain.readableBytes == 0
+            precondition(isLast || chunk.readableBytes == Self.chunkSize, "a part of a chunk before the end")
+            let box = try chunk.withUnsafeReadableBytes {
+                try AES.GCM.seal(
+                    $0, using: key, nonce: Self.nonce(index, isLast: isLast), authenticating: header)
+            }
+            sealed.writeBytes(box.ciphertext)
+            sealed.writeBytes(box.tag)
+            index += 1
+        } while plain.readableBytes > 0
+        return sealed
+    }
+
+    /// Opens one chunk.
+    ///
+    /// - Throws: ``RecordingError/Code/damaged`` when it is not the chunk of this place.
+    func open(_ sealed: ByteBuffer, index: Int64, isLast: Bool) throws(RecordingError) -> ByteBuffer {
+        let size = sealed.readableBytes - Self.tagSize
+        guard (0...Self.chunkSize).contains(size),
+            let plain = sealed.withUnsafeReadableBytes({ bytes in
+                try? AES.GCM.open(
+                    AES.GCM.SealedBox(
+                        nonce: Self.nonce(index, isLast: isLast), ciphertext: bytes.prefix(size),
+                        tag: bytes.suffix(Self.tagSize)),
+                    using: key, authenticating: header)
+            })
+        else { throw RecordingError(.damaged) }
+        return ByteBuffer(bytes: plain)
+    }
+
+    private static func nonce(_ index: Int64, isLast: Bool) throws -> AES.GCM.Nonce {
+        let counter = withUnsafeBytes(of: UInt64(index).bigEndian) { Array($0) }
+        return try AES.GCM.Nonce(data: [0, 0, 0] + counter + [isLast ? 1 : 0])
+    }
+}

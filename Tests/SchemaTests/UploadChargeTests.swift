@@ -1,0 +1,160 @@
+import Domain
+import Foundation
+import Postgres
+import Store
+import TestSupport
+import Testing
+
+/// How much somebody may upload, with the server's role and on several connections at once.
+@Suite(.timeLimit(.minutes(10))) struct UploadChargeTests {
+    private struct Scene: Sendable {
+        let database: TestDatabase
+        let store: UploadChargeStore
+        let user: UserID
+
+        /// Charges an upload.
+        ///
+        /// - Returns: The refusal; nil when it was charged.
+        func charge(
+            _ id: UUID = UUID(), of other: UserID? = nil, bytes: Int64 = 100, atOnce: Int = 0, perHour: Int = 0,
+            perDay: Int = 0
+        ) async throws -> UploadRefusal? {
+            let limits = UploadLimits(atOnce: atOnce, perHour: perHour, bytesPerDay: perDay)
+            do {
+                try await store.charge(id, of: other ?? user, bytes: bytes, limits: limits)
+                return nil
+            } catch let refusal as UploadRefusal {
+                return refusal
+            }
+        }
+
+        /// Charges an upload that ends at once.
+        func upload(bytes: Int64 = 100) async throws {
+            let id = UUID()
+            #expect(try await charge(id, bytes: bytes) == nil)
+            try await store.end(id, bytes: bytes)
+        }
+
+        func passes(_ time: String) async throws {
+            try await database.query(
+                """
+                UPDATE app.upload_charges
+                SET begun_at = begun_at - \(time)::interval, open_until = open_until - \(time)::interval
+                """)
+        }
+
+        func rows() async throws -> Int { try await database.query("SELECT FROM app.upload_charges").count }
+    }
+
+    private func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
+        try await withDatabase { database in
+            let user = try await database.addUser(.patient)
+            try await PostgresPool.withPool(
+                try PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+                settings: PostgresPoolConfiguration(size: 8)
+            ) { try await body(Scene(database: database, store: UploadChargeStore(pool: $0), user: user)) }
+        }
+    }
+
+    @Test("so many may be under way as the limit says; one that ends, or is not heard of any more, makes room")
+    func atOnce() async throws {
+        try await withScene { scene async throws in
+            let first = UUID()
+            #expect(try await scene.charge(first, atOnce: 2) == nil)
+            #expect(try await scene.charge(atOnce: 2) == nil)
+            let refusal = try #require(try await scene.charge(atOnce: 2))
+            #expect(refusal.limit == .atOnce && refusal.wait > .zero)
+            #expect(try await scene.charge(of: scene.database.addUser(.patient), atOnce: 2) == nil)
+            try await scene.store.end(first, bytes: 7)
+            #expect(try await scene.charge(atOnce: 2) == nil)
+            #expect(try await scene.charge(atOnce: 2)?.limit == .atOnce)
+            // Their server has died.
+            try await scene.passes("3 minutes")
+            let kept = UUID()
+            #expect(try await scene.charge(kept, atOnce: 1) == nil)
+            try await scene.passes("1 minute")
+            try await scene.store.keep(kept)
+            try await scene.passes("1 minute 50 seconds")
+            #expect(try await scene.charge(atOnce: 1)?.limit == .atOnce)
+        }
+    }
+
+    @Test("so many may begin in an hour; the next waits until the oldest of them is an hour ago")
+    func perHour() async throws {
+        try await withScene { scene async throws in
+            try await scene.upload()
+            try await scene.passes("40 minutes")
+            for _ in 0..<2 { try await scene.upload() }
+            let refusal = try #require(try await scene.charge(perHour: 3))
+            #expect(refusal.limit == .perHour)
+            #expect(refusal.wait <= .seconds(1200) && refusal.wait > .seconds(600))
+            #expect(try await scene.charge(perHour: 4) == nil)
+            try await scene.passes("21 minutes")
+            #expect(try await scene.charge(perHour: 4) == nil)
+            #expect(try await scene.charge(perHour: 4)?.limit == .perHour)
+        }
+    }
+
+    @Test("so many bytes may come in a day: what may come counts until it is known what came")
+    func perDay() async throws {
+        try await withScene { scene async throws in
+            try await scene.upload(bytes: 400)
+            try await scene.passes("10 hours")
+            let open = UUID()
+            #expect(try await scene.charge(open, bytes: 500, perDay: 1000) == nil)
+            #expect(try await scene.charge(bytes: 100, perDay: 1000) == nil)
+            let refusal = try #require(try await scene.charge(bytes: 1, perDay: 1000))
+            #expect(refusal.limit == .bytesPerDay)
+            // Until the first is a day ago.
+            #expect(refusal.wait <= .seconds(14 * 3600) && refusal.wait > .seconds(13 * 3600))
+            // This one needs the room of the second, too.
+            #expect(try await scene.charge(bytes: 500, perDay: 1000)?.wait ?? .zero > .seconds(23 * 3600))
+            try await scene.store.end(open, bytes: 200)
+            #expect(try await scene.charge(bytes: 300, perDay: 1000) == nil)
+            #expect(try await scene.charge(bytes: 1, perDay: 1000)?.limit == .bytesPerDay)
+            try await scene.passes("14 hours 1 minute")
+            #expect(try await scene.charge(bytes: 400, perDay: 1000) == nil)
+        }
+    }
+
+    @Test("of many that ask at once no more are let in than there is room for")
+    func race() async throws {
+        try await withScene { scene async throws in
+            for (atOnce, perHour, perDay) in [(5, 0, 0), (0, 5, 0), (0, 0, 599)] {
+                try await scene.database.query("DELETE FROM app.upload_charges")
+                let refused = try await withThrowingTaskGroup(of: Bool.self) { group in
+                    for _ in 0..<30 {
+                        group.addTask {
+                            try await scene.charge(atOnce: atOnce, perHour: perHour, perDay: perDay) != nil
+                        }
+                    }
+                    return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+                }
+                #expect(refused == 25)
+                #expect(try await scene.rows() == 5)
+            }
+        }
+    }
+
+    @Test("what was refused before it began leaves nothing, and what is a day old is removed")
+    func forgotten() async throws {
+        try await withScene { scene async throws in
+            let id = UUID()
+            #expect(try await scene.charge(id) == nil)
+            try await scene.store.end(id, bytes: nil)
+            #expect(try await scene.rows() == 0)
+            try await scene.upload()
+            #expect(try await scene.store.forgetOld() == 0)
+            try await scene.passes("24 hours 1 second")
+            try await scene.upload()
+            // One that has been under way for longer than a day still counts as one.
+            let long = UUID()
+            #expect(try await scene.charge(long) == nil)
+            try await scene.database.query(
+                "UPDATE app.upload_charges SET begun_at = begun_at - interval '2 days' WHERE id = \(long)")
+            #expect(try await scene.store.forgetOld() == 1)
+            #expect(try await scene.rows() == 2)
+            #expect(try await scene.charge(atOnce: 1)?.limit == .atOnce)
+        }
+    }
+}
