@@ -120,7 +120,7 @@ public struct Operations: Sendable {
     private func pair(_ therapist: String, _ patient: String, _ users: UserStore) async throws -> (UserID, UserID) {
         func id(_ email: String, _ role: Role) async throws -> UserID {
             let address = try address(email)
-            guard let account = try await users.account(email: address) else { throw Self.noAccount(address) }
+            let account = try await account(of: address, users)
             guard account.user.role == role else { throw CommandFailure("\(address) is not a \(role.rawValue)") }
             return account.user.id
         }
@@ -138,9 +138,7 @@ public struct Operations: Sendable {
         let standard = try reader.seconds("JWT_ACCESS_TTL", in: 1...86_400, default: 1800)
         let lifetime = lifetime ?? standard
         return try await withPool { pool in
-            guard let account = try await UserStore(pool: pool).account(email: address) else {
-                throw Self.noAccount(address)
-            }
+            let account = try await account(of: address, UserStore(pool: pool))
             guard
                 let signIn = try await SignInStore(pool: pool)
                     .begin(user: account.user.id, refreshHash: nil, lifetime: lifetime)
@@ -187,11 +185,7 @@ public struct Operations: Sendable {
 
     private func id(of email: String?, in pool: PostgresPool) async throws -> UserID? {
         guard let email else { return nil }
-        let address = try address(email)
-        guard let account = try await UserStore(pool: pool).account(email: address) else {
-            throw Self.noAccount(address)
-        }
-        return account.user.id
+        return try await account(of: try address(email), UserStore(pool: pool)).user.id
     }
 
     // MARK: - Parts
@@ -199,6 +193,11 @@ public struct Operations: Sendable {
     private func address(_ email: String) throws -> EmailAddress {
         guard let address = EmailAddress(email) else { throw CommandFailure("\(email) is not an e-mail address") }
         return address
+    }
+
+    private func account(of address: EmailAddress, _ users: UserStore) async throws -> Account {
+        guard let account = try await users.account(email: address) else { throw Self.noAccount(address) }
+        return account
     }
 
     private static func noAccount(_ address: EmailAddress) -> CommandFailure {

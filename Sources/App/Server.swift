@@ -72,8 +72,7 @@ public struct Server: Sendable {
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(
                 progress: progress, sessions: sessions, tickets: tickets, attempts: attempts, charges: charges,
-                recordings: recordings,
-                logger: logger),
+                recordings: recordings, logger: logger),
         ]
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))

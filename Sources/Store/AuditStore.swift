@@ -83,9 +83,7 @@ public struct AuditStore: Sendable {
 
     private static func query(_ filter: Filter) -> PostgresQuery {
         """
-        SELECT id, at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, subject_id, request_id,
-               database_role, detail
-        FROM app.audit_log
+        SELECT \(unescaped: AuditEntry.columns) FROM app.audit_log
         WHERE (\(filter.user)::uuid IS NULL OR user_id = \(filter.user))
           AND (\(filter.session)::uuid IS NULL OR session_id = \(filter.session))
           AND (\(filter.patient)::uuid IS NULL OR patient_id = \(filter.patient))
@@ -101,6 +99,12 @@ public struct AuditStore: Sendable {
 }
 
 extension AuditEntry {
+    /// What a row has to have that a record is made of.
+    package static let columns = """
+        id, at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, subject_id, request_id,
+        database_role, detail
+        """
+
     package init(_ row: PostgresRow) throws {
         self.init(
             id: try row.decode("id", as: Int64.self),

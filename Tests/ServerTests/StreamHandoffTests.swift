@@ -162,11 +162,7 @@ import Testing
                         }
                     }
                 }
-                var count = 0
-                for await _ in opened {
-                    count += 1
-                    if count == 200 { break }
-                }
+                await opened.wait(for: 200)
                 // Half of them are still there.
                 #expect(try scene.server.openDescriptors() >= 100)
                 try await scene.report(.transcribing, 20)
@@ -204,11 +200,7 @@ import Testing
                             }
                         }
                     }
-                    var count = 0
-                    for await _ in opened {
-                        count += 1
-                        if count == 50 { break }
-                    }
+                    await opened.wait(for: 50)
                     try program.terminate()
                     try await clients.waitForAll()
                 }

@@ -220,11 +220,7 @@ import Testing
                             }
                         }
                     }
-                    var count = 0
-                    for await _ in opened {
-                        count += 1
-                        if count == 30 { break }
-                    }
+                    await opened.wait(for: 30)
                     try program.terminate()
                     try await clients.waitForAll()
                 }

@@ -123,11 +123,7 @@ import Testing
                         }
                     }
                 }
-                var count = 0
-                for await _ in opened {
-                    count += 1
-                    if count == 8 { break }
-                }
+                await opened.wait(for: 8)
                 for _ in 0..<5 {
                     try await scene.report(.transcribing, 20)
                     for progress in 21...40 { try await scene.report(.transcribing, progress) }

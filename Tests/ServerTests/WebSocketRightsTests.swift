@@ -134,11 +134,7 @@ import Testing
                         }
                     }
                 }
-                var count = 0
-                for await _ in opened {
-                    count += 1
-                    if count == 60 { break }
-                }
+                await opened.wait(for: 60)
                 for progress in 20...39 { try await scene.database.report(scene.session, .transcribing, progress) }
                 try await scene.database.withConnection { connection in
                     try await connection.executeScript(

@@ -34,7 +34,7 @@ import Testing
     /// One client after the other, on connections of one listener.
     private func comeAndGo(_ book: StreamBook, _ reactor: StreamReactor, seed: UInt64) async throws {
         let loopback = try Loopback()
-        var random = Random(state: seed)
+        var random = SeededNumbers(seed: seed)
         for _ in 0..<300 {
             let isChunked = Bool.random(using: &random)
             let departure = Int.random(in: 0..<4, using: &random)
@@ -191,17 +191,5 @@ private final class StreamBook: Sendable {
         // Of what was cut short, a beginning may be left.
         let isCut = !isWhole && own.contains { $0.starts(with: bytes) }
         #expect(bytes.isEmpty || isCut, "of another stream: \(String(decoding: bytes.prefix(100), as: UTF8.self))")
-    }
-}
-
-private struct Random: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var bits = state
-        bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
-        return bits ^ (bits >> 31)
     }
 }

@@ -7,9 +7,7 @@ extension TestDatabase {
     public func audit(_ condition: String = "true") async throws -> [AuditEntry] {
         try await query(
             """
-            SELECT id, at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, subject_id, request_id,
-                   database_role, detail
-            FROM app.audit_log WHERE \(unescaped: condition) ORDER BY at, id
+            SELECT \(unescaped: AuditEntry.columns) FROM app.audit_log WHERE \(unescaped: condition) ORDER BY at, id
             """
         ).map(AuditEntry.init)
     }

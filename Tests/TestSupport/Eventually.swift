@@ -11,3 +11,10 @@ public func eventually(within limit: Duration = .seconds(60), _ condition: () as
         try await Task.sleep(for: .milliseconds(20))
     }
 }
+
+extension AsyncStream<Void> {
+    /// Waits until it was called so many times.
+    public func wait(for count: Int) async {
+        for await _ in prefix(count) {}
+    }
+}

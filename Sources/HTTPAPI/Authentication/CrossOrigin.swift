@@ -11,7 +11,7 @@ struct CrossOrigin: RouterMiddleware {
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
+        guard let origin = settings.allowedOrigin(of: request) else {
             var response = try await next(request, context)
             response.headers.addVary("Origin")
             return response
@@ -44,5 +44,12 @@ struct CrossOrigin: RouterMiddleware {
 extension HTTPFields {
     fileprivate mutating func addVary(_ name: String) {
         self[.vary] = self[.vary].map { "\($0), \(name)" } ?? name
+    }
+}
+
+extension HTTPSettings {
+    /// The origin of the page that sent a request, if it may act with its user's cookies; nil also when none is named.
+    func allowedOrigin(of request: Request) -> String? {
+        request.headers[.origin].flatMap { allows(origin: $0) ? $0 : nil }
     }
 }

@@ -128,9 +128,7 @@ struct AuthenticationRoutes: Sendable {
         let hasBody = length > 0 || request.headers[.transferEncoding] != nil
         if hasBody, let token = try await JSON.decode(Refresh.self, from: request).refreshToken { return token }
         if let cookie = request.cookies[SignInCookies.refreshName]?.value, !cookie.isEmpty {
-            guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
-                throw Problem.originForbidden
-            }
+            guard settings.allowedOrigin(of: request) != nil else { throw Problem.originForbidden }
             return cookie
         }
         throw hasBody

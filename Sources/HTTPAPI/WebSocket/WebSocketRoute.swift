@@ -66,6 +66,6 @@ struct WebSocketRoute: Sendable {
     /// 10.2, has the server look at `Origin`, which a page cannot forge.
     private func isFromOurPage(_ request: Request) -> Bool {
         let isByCookie = request.headers[.authorization] == nil && request.cookies[SignInCookies.accessName] != nil
-        return !isByCookie || request.headers[.origin].map(settings.allows(origin:)) ?? false
+        return !isByCookie || settings.allowedOrigin(of: request) != nil
     }
 }
