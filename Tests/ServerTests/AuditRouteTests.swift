@@ -148,6 +148,48 @@ import Testing
         }
     }
 
+    @Test(
+        "a report by who may not report is refused and recorded, whatever stands in it; those of pipelines are events")
+    func reports() async throws {
+        try await withClinic { clinic in
+            let good = #"{"status":"transcribing","progress":45}"#
+            let bad = ["{", #"{"status":"none","progress":45}"#, #"{"status":"transcribing","progress":101}"#]
+            let path = "/api/sessions/\(clinic.session)/progress"
+            for (who, body) in zip([Clinic.Who.therapist, .patient, .stranger, .otherPatient], [good] + bad) {
+                let answer = try await clinic.post(path, body, as: who)
+                expectProblem(answer, 403, "forbidden", "\(body)")
+                let records = try await clinic.database.audit("user_id = '\(clinic.id(who))' AND NOT is_allowed")
+                #expect(records.map(\.action) == ["progress.report"])
+                #expect(records.map(\.session) == [clinic.session])
+                #expect(records.map(\.patient) == [clinic.id(.patient)])
+                #expect(records.map(\.requestID) == answer.headers["X-Request-Id"])
+                let unknown = "/api/sessions/\(SessionID.random())/progress"
+                expectProblem(try await clinic.post(unknown, body, as: who), 404, "not-found", "\(body)")
+            }
+            for body in bad { #expect([400, 422].contains(try await clinic.post(path, body, as: .pipeline).status)) }
+            let before = try await clinic.database.audit("action = 'progress.report'").count
+            try await clinic.database.breakAudit()
+            for body in [good] + bad {
+                try await clinic.database.ageAudit(by: "1 hour")
+                #expect(try await clinic.post(path, body, as: .therapist).status >= 500)
+            }
+            #expect(try await clinic.post(path, good, as: .pipeline).status == 200)
+            try await clinic.database.mendAudit()
+            #expect(try await clinic.database.audit("action = 'progress.report'").count == before)
+
+            // Whose account or sign-in has ended hears of that first, too.
+            try await clinic.database.query(
+                "UPDATE app.users SET is_active = false WHERE id = \(clinic.id(.therapist).rawValue)")
+            for body in [good] + bad {
+                expectProblem(try await clinic.post(path, body, as: .therapist), 403, "account-inactive", "\(body)")
+            }
+            try await clinic.database.query("UPDATE app.auth_sessions SET revoked_at = now()")
+            for body in [good] + bad {
+                expectProblem(try await clinic.post(path, body, as: .pipeline), 401, "unauthorized", "\(body)")
+            }
+        }
+    }
+
     @Test("what has no good credential, or no session, is not recorded")
     func strangers() async throws {
         try await withClinic { clinic in

@@ -66,6 +66,19 @@ struct TicketTests {
         }
     }
 
+    @Test("is still good when what it would open is not what the client takes")
+    func notAcceptable() async throws {
+        try await withClinic { clinic in
+            for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                let path = "\(stream)?ticket=\(try await clinic.ticket(for: stream, as: .patient))"
+                let refusal = try await clinic.request(.GET, path, as: nil, headers: ["Accept": "application/json"])
+                expectProblem(refusal, 406, "not-acceptable")
+                try await clinic.server.withStream(path, headers: [:]) { #expect($0.status == 200) }
+                expectProblem(try await clinic.request(.GET, path, as: nil), 401, "unauthorized")
+            }
+        }
+    }
+
     @Test("opens one stream of the fifty that ask with it at once, over two servers")
     func race() async throws {
         try await withClinic { clinic in

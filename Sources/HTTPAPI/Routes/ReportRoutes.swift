@@ -9,7 +9,9 @@ import Store
 ///
 /// Who may report is decided in the statement that writes: a report is not written after the right to it has ended.
 struct ReportRoutes: Sendable {
+    let gate: SessionGate
     let recorder: AccessRecorder
+    let users: UserStore
     let batcher: ReportBatcher
 
     func add(to table: inout RouteTable) {
@@ -19,12 +21,39 @@ struct ReportRoutes: Sendable {
 
     @Sendable private func report(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        let report = try await JSON.decode(ReportBody.self, from: request).report(of: id)
+        do {
+            return JSON.response(raw: ByteBuffer(bytes: json(of: try await write(request, about: id, context))))
+        } catch ReportRefusal.notPermitted {
+            throw try await gate.refuse(id, for: context, to: .report)
+        } catch let problem as Problem {
+            // Who may not report is told so, and not what is wrong with the report.
+            try await checkRight(toReportOf: id, context)
+            throw problem
+        }
+    }
+
+    private func mayReport(_ user: User) -> Bool {
+        // About whichever session: how the user stands to it makes no difference.
+        Access.permits(.report, to: user.role, as: Relation(isPatient: false, isAssigned: false))
+    }
+
+    private func checkRight(toReportOf session: SessionID, _ context: TokenContext) async throws {
+        guard let (user, isActive) = try await users.account(of: context.claims.user, signIn: context.claims.signIn)
+        else { throw Problem.unauthorized }
+        guard isActive else { throw Problem.inactive }
+        guard mayReport(user) else { throw try await gate.refuse(session, for: context, to: .report) }
+    }
+
+    /// Writes a report, and gives the state as it leaves it.
+    private func write(
+        _ request: Request, about session: SessionID, _ context: TokenContext
+    ) async throws -> SessionProgress {
+        let report = try await JSON.decode(ReportBody.self, from: request).report(of: session)
         let outcomes = try await batcher.report([
             CallerReport(report, user: context.claims.user, signIn: context.claims.signIn, wantsProgress: true)
         ])
         switch outcomes.first {
-        case .accepted(_, let progress?): return JSON.response(raw: ByteBuffer(bytes: json(of: progress)))
+        case .accepted(_, let progress?): return progress
         case .refused(let refusal): throw refusal
         case .accepted(_, nil), nil: throw Problem.noSession
         }
@@ -33,11 +62,7 @@ struct ReportRoutes: Sendable {
     @Sendable private func reportMany(_ request: Request, _ context: UserContext) async throws -> Response {
         // Asked again when the reports are written; this is before a large body is read for somebody who may not.
         // What is reported is on record as the sessions' events; who may not report is on record here.
-        if ![.pipeline, .admin].contains(context.user.role) {
-            try await recorder.admit(
-                context, to: .report, if: false,
-                else: Problem(.forbidden, "Only pipelines and administrators report progress."))
-        }
+        guard mayReport(context.user) else { try await refuse(context) }
         let body = try await JSON.decode(
             ReportListBody.self, from: request, limit: ReportListBody.maximumBytes,
             maximumValues: ReportListBody.maximumValues)
@@ -49,6 +74,16 @@ struct ReportRoutes: Sendable {
             }
         }
         let outcomes = reports.isEmpty ? [] : try await batcher.report(reports)
-        return JSON.response(try ReportResults(of: body.entries, outcomes: outcomes))
+        do {
+            return JSON.response(try ReportResults(of: body.entries, outcomes: outcomes))
+        } catch ReportRefusal.notPermitted {
+            try await refuse(context)
+        }
+    }
+
+    private func refuse(_ context: UserContext) async throws -> Never {
+        let refusal = Problem(.forbidden, "Only pipelines and administrators report progress.")
+        try await recorder.admit(context, to: .report, if: false, else: refusal)
+        throw refusal
     }
 }

@@ -60,16 +60,16 @@ struct RouteTable {
     }
 
     /// A route that begins a stream: as ``token(_:_:produces:_:)``, and a ticket in the URL will do, too.
+    ///
+    /// What the client takes is looked at first: a ticket is not spent on a stream that is not begun.
     mutating func stream(
         _ path: RouterPath, produces: String = "text/event-stream",
         _ handler: @escaping @Sendable (Request, TokenContext) async throws -> Response
     ) {
         add(.get, path) { [tickets] router, method, finish in
-            router.group().add(middleware: tickets).group(context: TokenContext.self)
-                .on(path, method: method) { request, context in
-                    try Self.checkAccept(of: request, against: produces)
-                    return finish(try await handler(request, context))
-                }
+            router.group().add(middleware: AcceptCheck(mediaType: produces)).add(middleware: tickets)
+                .group(context: TokenContext.self)
+                .on(path, method: method) { request, context in finish(try await handler(request, context)) }
         }
     }
 
@@ -125,5 +125,17 @@ struct RouteTable {
         // What is anything at all is met by whatever the client takes.
         let isMet = decisive.map { ($0["q"].flatMap { Double($0) } ?? 1) > 0 } ?? (mediaType == "*/*")
         guard isMet else { throw Problem(.notAcceptable, "This answers with \(mediaType).") }
+    }
+}
+
+/// Turns away who does not take what a route answers with, before what is behind it.
+private struct AcceptCheck: RouterMiddleware {
+    let mediaType: String
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        try RouteTable.checkAccept(of: request, against: mediaType)
+        return try await next(request, context)
     }
 }

@@ -22,6 +22,18 @@ struct SessionGate: Sendable {
         guard let progress = opening.progress else { throw UnreadableProgress() }
         return progress
     }
+
+    /// Turns somebody away who was found elsewhere to have no right to an action, and records that.
+    ///
+    /// - Returns: What to answer: 401, 403 or 404.
+    /// - Throws: The error of the database when it could not be recorded.
+    func refuse(_ session: SessionID, for context: TokenContext, to action: AuditAction) async throws -> Problem {
+        // An action without a need is one that the gate lets nobody do.
+        precondition(action.need == nil)
+        let opening = try await progress.admit(
+            OpeningRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
+        return Problem(refusing: opening.verdict)
+    }
 }
 
 /// The state of a session has something that this release does not know.
