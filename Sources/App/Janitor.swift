@@ -6,8 +6,8 @@ import Store
 /// Clears up what a server left that died: sessions that would say `uploading` for ever, halves of files, and the files of
 /// deleted sessions.
 ///
-/// And what is of no more use: tickets that nobody used, attempts to sign in that have worn off, what was uploaded before the
-/// last day, and whose the deleted sessions were.
+/// And what is of no more use: tickets that nobody used, sign-ins that have long been over, attempts to sign in that have worn
+/// off, what was uploaded before the last day, and whose the deleted sessions were.
 struct Janitor: Service {
     /// How often it looks.
     private static let interval = Duration.seconds(600)
@@ -18,6 +18,7 @@ struct Janitor: Service {
 
     let progress: ProgressStore
     let sessions: SessionStore
+    let signIns: SignInStore
     let tickets: TicketStore
     let attempts: AttemptStore
     let charges: UploadChargeStore
@@ -36,6 +37,9 @@ struct Janitor: Service {
     /// How long a deletion is told to streams that come back; longer than any of them lives.
     private static let memory = Duration.seconds(86_400)
 
+    /// How long a sign-in that is over is kept: for who looks into what was done under it.
+    private static let signInMemory = Duration.seconds(30 * 86_400)
+
     /// Removes one file; one that cannot be removed does not keep the others.
     private func discard(_ key: String) async throws {
         do {
@@ -53,6 +57,7 @@ struct Janitor: Service {
             let discarded = try await sessions.discardedRecordings()
             for key in discarded { try await discard(key) }
             _ = try await progress.forgetDeletions(olderThan: Self.memory)
+            _ = try await signIns.forget(olderThan: Self.signInMemory)
             _ = try await tickets.removeExpired()
             _ = try await attempts.forgetWornOff()
             _ = try await charges.forgetOld()

@@ -58,6 +58,7 @@ public struct Server: Sendable {
         let tickets = TicketStore(pool: pool)
         let attempts = AttemptStore(pool: pool)
         let charges = UploadChargeStore(pool: pool)
+        let signIns = SignInStore(pool: pool)
         let streams = try StreamEngine(
             reader: progress, settings: settings.http, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -71,8 +72,8 @@ public struct Server: Sendable {
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(
-                progress: progress, sessions: sessions, tickets: tickets, attempts: attempts, charges: charges,
-                recordings: recordings, logger: logger),
+                progress: progress, sessions: sessions, signIns: signIns, tickets: tickets, attempts: attempts,
+                charges: charges, recordings: recordings, logger: logger),
         ]
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))
@@ -80,7 +81,7 @@ public struct Server: Sendable {
         let reports = ReportBatcher(progress: progress, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
-            users: UserStore(pool: pool), signIns: SignInStore(pool: pool), tickets: tickets, attempts: attempts,
+            users: UserStore(pool: pool), signIns: signIns, tickets: tickets, attempts: attempts,
             audit: AuditStore(pool: pool), charges: charges, sessions: sessions, progress: progress,
             reports: reports, recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(

@@ -81,6 +81,18 @@ public struct SignInStore: Sendable {
     public func end(_ signIn: SignInID) async throws {
         _ = try await pool.query("SELECT app.end_sign_in(\(signIn))")
     }
+
+    /// How many rows ``forget(olderThan:)`` removes at once.
+    private static let portion: Int32 = 10_000
+
+    /// Removes the sign-ins, and the refresh tokens, whose time has been over for longer than `age`.
+    ///
+    /// - Returns: How many rows went.
+    public func forget(olderThan age: Duration) async throws -> Int {
+        let rows = try await pool.query(
+            "SELECT app.forget_sign_ins(make_interval(secs => \(age.inSeconds)), \(Self.portion)) AS forgotten")
+        return try rows.first?.decode("forgotten", as: Int.self) ?? 0
+    }
 }
 
 /// A statement answered what it cannot answer.

@@ -51,11 +51,19 @@ import Testing
                        now() + n * interval '1 hour'
                 FROM unnest(ARRAY[-2, -1, 1]) AS n
                 """)
+            // And a sign-in that was over long ago.
+            try await database.query(
+                "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(patient.rawValue), now() - interval '31 d')"
+            )
             // A server clears up when it begins.
             try await withServer(over: database) { _ in
                 try await eventually {
-                    let rows = try await database.query("SELECT count(*) FROM app.stream_tickets")
-                    return try rows[0].decode(0, as: Int64.self) == 1
+                    let rows = try await database.query(
+                        """
+                        SELECT (SELECT count(*) FROM app.stream_tickets) = 1
+                               AND (SELECT array_agg(id) FROM app.auth_sessions) = ARRAY[\(signIn.rawValue)]
+                        """)
+                    return try rows[0].decode(0, as: Bool.self)
                 }
             }
         }
