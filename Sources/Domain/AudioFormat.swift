@@ -66,6 +66,7 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         } else if shows("fLaC") {
             self = .flac
         } else if shows("ftyp", at: 4) {
+            guard !Self.pictureBrands.contains(String(decoding: bytes[8..<12], as: UTF8.self)) else { return nil }
             self = .mp4
         } else if bytes.starts(with: [0x1A, 0x45, 0xDF, 0xA3]) {
             self = .webm
@@ -75,6 +76,12 @@ public enum AudioFormat: String, Sendable, CaseIterable {
             return nil
         }
     }
+
+    /// Brands of ISO base media files that hold pictures (ISO 23008-12, 10; the registry at mp4ra.org).
+    private static let pictureBrands: Set<String> = [
+        "avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "mif2", "msf1", "miaf", "jpeg", "jpgs",
+        "avci", "avcs", "j2ki", "j2is", "jp2 ", "jpm ", "jpx ", "mjp2", "crx ",
+    ]
 
     private static func isMP3Frame(_ bytes: [UInt8]) -> Bool {
         guard bytes[0] == 0xFF, bytes[1] & 0xE0 == 0xE0 else { return false }

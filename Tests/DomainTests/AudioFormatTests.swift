@@ -66,6 +66,7 @@ struct AudioFormatTests {
     static let others: [[UInt8]] = [
         [], zeros, bytes("RIFF\0\0\0\0WAV"), bytes("RIFF\0\0\0\0AVI "), bytes("riff\0\0\0\0WAVE"),
         bytes("OggT\0\0\0\0\0\0\0\0"),
+        bytes("\0\0\0\u{18}ftypheic"), bytes("\0\0\0\u{18}ftypavif"), bytes("\0\0\0\u{18}ftypmif1"),
         bytes("ftyp\0\0\0\0M4A "), bytes("<!DOCTYPE html><html>"), bytes("MZ\0\0\0\0\0\0\0\0\0\0"),
         bytes("%PDF-1.7\n\0\0\0\0"),
         bytes("PK\u{3}\u{4}\0\0\0\0\0\0\0\0"), [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 0],

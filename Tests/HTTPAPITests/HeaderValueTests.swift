@@ -24,6 +24,8 @@ struct HeaderValueTests {
             ("a;b=\"c\\", "a", ["b": "c\\"]),
             ("a;b=\"c\"junk;d=e", "a", ["b": "c", "d": "e"]),
             ("a;;;b=c;;", "a", ["b": "c"]),
+            // To a String, each of these marks and the scalar before it are one character.
+            ("a;\u{301}b=c;b=\"d\"\u{301};e=f", "a", ["b": "d", "e": "f"]),
             ("a;b=c=d", "a", ["b": "c=d"]),
             ("a;=x;b=c", "a", ["b": "c", "": "x"]),
             ("text/html;q=0.5", "text/html", ["q": "0.5"]),

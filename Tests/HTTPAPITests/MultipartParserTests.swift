@@ -29,6 +29,8 @@ func read(_ pieces: [ArraySlice<UInt8>], contentType: String = "multipart/form-d
     do throws(MultipartParser.Malformation) {
         var parser = try MultipartParser(contentType: contentType)
         var parts: [ReadPart] = []
+        // Decoded when it is whole: a character may be cut in two.
+        var body: [UInt8] = []
         var isOpen = false
         for piece in pieces {
             for event in try parser.feed(ByteBuffer(bytes: piece)) {
@@ -36,12 +38,14 @@ func read(_ pieces: [ArraySlice<UInt8>], contentType: String = "multipart/form-d
                 case .began(let part):
                     #expect(!isOpen, "a part begins in a part")
                     isOpen = true
+                    body = []
                     parts.append(ReadPart(part.name, filename: part.filename, type: part.contentType, ""))
                 case .body(let bytes):
                     #expect(isOpen && bytes.readableBytes > 0)
-                    parts[parts.count - 1].body += String(buffer: bytes)
+                    body += bytes.readableBytesView
                 case .ended:
                     #expect(isOpen, "what has not begun ends")
+                    parts[parts.count - 1].body = String(decoding: body, as: UTF8.self)
                     isOpen = false
                 }
             }
@@ -141,6 +145,18 @@ struct MultipartParserTests {
         (
             "another disposition", "--b\r\nContent-Disposition: attachment; name=a\r\n\r\n42\r\n--b--",
             .refused(.badHeaders)
+        ),
+        (
+            "two dispositions", "--b\r\n\(field.dropLast())\(field)42\r\n--b--", .refused(.badHeaders)
+        ),
+        (
+            "two types",
+            "--b\r\nContent-Type: audio/mpeg\r\nContent-Type: text/html\r\n\(field)42\r\n--b--", .refused(.badHeaders)
+        ),
+        (
+            "a file name that no RFC 7578 has",
+            "--b\r\nContent-Disposition: form-data; name=a; filename*=UTF-8''x.mp3\r\n\r\n42\r\n--b--",
+            .parts([ReadPart("a", "42")])
         ),
         ("a part without a name", "--b\r\nContent-Disposition: form-data\r\n\r\n42\r\n--b--", .refused(.badHeaders)),
         (

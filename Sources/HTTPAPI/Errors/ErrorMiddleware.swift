@@ -102,7 +102,8 @@ struct ErrorMiddleware: RouterMiddleware {
             case .badBoundary: "Send multipart/form-data with a boundary."
             case .noBoundary: "The body does not begin with the boundary that its Content-Type names."
             case .headersTooLong: "The headers of a part are too long."
-            case .badHeaders: "A part needs a Content-Disposition of form-data with a name."
+            case .badHeaders:
+                "Each part needs one Content-Disposition of form-data, with a name, and at most one Content-Type."
             case .truncated: "The body ended before its closing boundary."
             }
         return Problem(.malformed, detail).closing()

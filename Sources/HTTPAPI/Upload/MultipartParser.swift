@@ -34,7 +34,7 @@ struct MultipartParser {
         case noBoundary
         /// A part's headers are longer than ``headerLimit``.
         case headersTooLong
-        /// A part has no `Content-Disposition: form-data` with a name, or a header line without a colon.
+        /// A part has no `Content-Disposition: form-data` with a name, one header twice, or a header line without a colon.
         case badHeaders
         /// The body ended before its closing boundary.
         case truncated
@@ -169,12 +169,14 @@ struct MultipartParser {
     private static func part(headers block: String) throws(Malformation) -> Part {
         var disposition: HeaderParameters?
         var contentType: String?
-        for line in block.split(separator: "\r\n") {
+        // By scalars: to a String a colon with a combining mark behind it is one character, and no colon.
+        for line in block.unicodeScalars.split(separator: "\r\n".unicodeScalars) {
             guard let colon = line.firstIndex(of: ":") else { throw .badHeaders }
             let value = String(line[line.index(after: colon)...])
-            switch line[..<colon].lowercased() {
-            case "content-disposition": disposition = HeaderParameters(value)
-            case "content-type": contentType = value.trimmingCharacters(in: .whitespaces)
+            switch (String(line[..<colon]).lowercased(), disposition, contentType) {
+            case ("content-disposition", nil, _): disposition = HeaderParameters(value)
+            case ("content-type", _, nil): contentType = value.trimmingCharacters(in: .whitespaces)
+            case ("content-disposition", _, _), ("content-type", _, _): throw .badHeaders
             default: break
             }
         }
@@ -182,51 +184,6 @@ struct MultipartParser {
             throw .badHeaders
         }
         return Part(name: name, filename: disposition["filename"], contentType: contentType)
-    }
-}
-
-/// A header's value with its parameters: `form-data; name="file"; filename="a.mp3"`.
-///
-/// Quoted strings are those of RFC 9110, 5.6.4. Browsers write a quotation mark in a file name as `%22` (WHATWG HTML,
-/// multipart form data), which is left as it is: it is a name to be shown.
-struct HeaderParameters {
-    /// The value before the first semicolon, lower-case.
-    let value: String
-    private var parameters: [String: String] = [:]
-
-    init(_ text: String) {
-        var rest = text[...]
-        value = rest.prefix { $0 != ";" }.trimmingCharacters(in: .whitespaces).lowercased()
-        rest = rest.drop { $0 != ";" }.dropFirst()
-        while !rest.isEmpty {
-            let name = rest.prefix { $0 != "=" && $0 != ";" }
-            rest = rest.dropFirst(name.count)
-            var parameter = ""
-            if rest.first == "=" {
-                rest = rest.dropFirst()
-                parameter = Self.readValue(&rest)
-            }
-            rest = rest.drop { $0 != ";" }.dropFirst()
-            let key = name.trimmingCharacters(in: .whitespaces).lowercased()
-            // The first of two wins, so that a second cannot change what a check before us saw.
-            if parameters[key] == nil { parameters[key] = parameter }
-        }
-    }
-
-    subscript(name: String) -> String? { parameters[name] }
-
-    private static func readValue(_ rest: inout Substring) -> String {
-        guard rest.first == "\"" else {
-            let token = rest.prefix { $0 != ";" }
-            rest = rest.dropFirst(token.count)
-            return token.trimmingCharacters(in: .whitespaces)
-        }
-        rest = rest.dropFirst()
-        var result = ""
-        while let character = rest.popFirst(), character != "\"" {
-            result.append(character == "\\" ? rest.popFirst() ?? "\\" : character)
-        }
-        return result
     }
 }
 

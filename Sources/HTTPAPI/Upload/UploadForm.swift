@@ -8,7 +8,7 @@ struct UploadForm: Equatable {
     var patient: UserID
     var sessionDate: Timestamp?
     var session: SessionID?
-    /// The name of the recording, without folders and control characters.
+    /// The name of the recording, without folders, control characters and what turns the direction of writing.
     var filename: String
     var format: AudioFormat
     /// The declared media type, or the format's own where the client did not know it.
@@ -128,10 +128,20 @@ struct UploadReader: ~Copyable {
 
     /// A client's file name as it may be shown: the last component, whatever separator its system uses.
     static func displayName(_ name: String) -> String {
-        let last = name.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last.map(String.init) ?? ""
-        let printable = last.filter { !$0.unicodeScalars.contains { $0.properties.generalCategory == .control } }
+        // By scalars, as what is shown is made of them.
+        let last =
+            name.unicodeScalars.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last ?? Substring().unicodeScalars
+        let shown = last.filter(isShown)
         // The extension has to survive the cut. One character may be made of any number of scalars, which are what the
         // database counts.
-        return String(String.UnicodeScalarView(printable.unicodeScalars.suffix(filenameLimit)))
+        return String(String.UnicodeScalarView(shown.suffix(filenameLimit)))
+    }
+
+    /// Whether a scalar may stand in a name: no ends of lines, and nothing that would show `3pm.exe` as `exe.mp3`.
+    private static func isShown(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: false
+        default: !scalar.properties.isBidiControl
+        }
     }
 }

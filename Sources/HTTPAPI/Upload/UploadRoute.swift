@@ -161,17 +161,10 @@ struct UploadRoute: Sendable {
         _ meter: UploadProgress
     ) async throws -> StoredRecording {
         try await recordings.write(key: key) { writer in
-            var beginning = ByteBuffer()
-            var isChecked = false
-            while var bytes = try await reader.readFile() {
-                allowance.received(bytes.readableBytes)
-                if !isChecked {
-                    beginning.writeBuffer(&bytes)
-                    guard beginning.readableBytes >= AudioFormat.leadingByteCount else { continue }
-                    try check(beginning, is: form.format)
-                    isChecked = true
-                    bytes = beginning
-                }
+            var check = RecordingCheck(form.format)
+            while let received = try await reader.readFile() {
+                allowance.received(received.readableBytes)
+                guard let bytes = try check.take(received) else { continue }
                 guard writer.byteCount + Int64(bytes.readableBytes) <= Int64(settings.maximumUploadBytes) else {
                     throw tooLarge
                 }
@@ -179,18 +172,9 @@ struct UploadRoute: Sendable {
                 metrics.bytes.increment(by: bytes.readableBytes)
                 meter.received(writer.byteCount)
             }
-            guard isChecked else {
-                throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing()
-            }
+            try check.finish()
             try await reader.readEnd()
             return StoredRecording(key: key, bytes: writer.byteCount, sha256: writer.digest())
-        }
-    }
-
-    private func check(_ beginning: ByteBuffer, is format: AudioFormat) throws {
-        let bytes = beginning.getBytes(at: beginning.readerIndex, length: AudioFormat.leadingByteCount) ?? []
-        guard AudioFormat(leadingBytes: bytes) == format else {
-            throw Problem(.unsupportedMedia, "The file is not a .\(format.rawValue) recording inside.").closing()
         }
     }
 

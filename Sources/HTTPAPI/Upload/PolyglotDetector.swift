@@ -1,0 +1,100 @@
+import Foundation
+import NIOCore
+
+/// Looks in a recording, while it comes, for the marks of another kind of file: bytes that one program plays and another
+/// unpacks or shows are not stored.
+///
+/// It holds the first KiB, and as much of the end as a ZIP archive's directory may be away from it.
+struct PolyglotDetector {
+    /// What else the bytes may be read as.
+    enum Disguise: String {
+        case archive = "a ZIP archive"
+        case document = "a PDF document"
+        case page = "a web page"
+        case script = "a script"
+    }
+
+    /// Readers of PDF look for its header in the first 1,024 bytes (Adobe's implementation note to ISO 32000-1, 7.5.2);
+    /// browsers that sniff look no further than 1,445 (WHATWG MIME Sniffing, 5.3), at the first ones.
+    private static let beginningLength = 1024
+    /// The end of a ZIP archive's directory has 22 bytes, and behind it a comment of at most 65,535 (APPNOTE.TXT, 4.3.16).
+    private static let archiveEndLength = 22
+    private static let endLength = archiveEndLength + 65_535
+
+    private static let marks: [(mark: [UInt8], disguise: Disguise)] =
+        marks(of: .document, "%pdf-") + marks(of: .script, "<?php")
+        + marks(of: .page, "<!doctype html", "<html", "<head", "<body", "<script", "<iframe", "<svg")
+
+    private static func marks(of disguise: Disguise, _ marks: String...) -> [(mark: [UInt8], disguise: Disguise)] {
+        marks.map { (Array($0.utf8), disguise) }
+    }
+
+    private var beginning: [UInt8] = []
+    private var isBeginningChecked = false
+    private var end = ByteBuffer()
+
+    /// Takes in the next bytes.
+    ///
+    /// - Returns: What they show the file to be as well.
+    mutating func take(_ bytes: ByteBuffer) -> Disguise? {
+        keepEnd(bytes)
+        guard !isBeginningChecked else { return nil }
+        beginning += bytes.readableBytesView.prefix(Self.beginningLength - beginning.count)
+        return beginning.count == Self.beginningLength ? checkBeginning() : nil
+    }
+
+    /// Says that no more bytes come.
+    ///
+    /// - Returns: What the file is as well.
+    mutating func finish() -> Disguise? {
+        if !isBeginningChecked, let disguise = checkBeginning() { return disguise }
+        return endsAsArchive ? .archive : nil
+    }
+
+    private mutating func keepEnd(_ bytes: ByteBuffer) {
+        end.writeBytes(bytes.readableBytesView.suffix(Self.endLength))
+        // Only now and then, so that each byte is moved about once.
+        if end.readableBytes > 2 * Self.endLength {
+            end.moveReaderIndex(forwardBy: end.readableBytes - Self.endLength)
+            end.discardReadBytes()
+        }
+    }
+
+    private mutating func checkBeginning() -> Disguise? {
+        isBeginningChecked = true
+        let lowercase = beginning.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
+        beginning = []
+        return Self.marks.first { lowercase.firstRange(of: $0.mark) != nil }?.disguise
+    }
+
+    /// Whether a program that unpacks archives would find one: the end of a directory, in which the numbers fit together.
+    ///
+    /// The four bytes of its signature alone are in one of 60,000 recordings by chance.
+    private var endsAsArchive: Bool {
+        let bytes = end.readableBytesView.suffix(Self.endLength)
+        let signature: [UInt8] = [0x50, 0x4B, 0x05, 0x06]
+        var rest = bytes[...]
+        while let found = rest.firstRange(of: signature) {
+            if isArchiveEnd(bytes[found.lowerBound...]) { return true }
+            rest = rest[found.upperBound...]
+        }
+        return false
+    }
+
+    /// APPNOTE.TXT, 4.3.16: the number of this disk, the disk of the directory, entries on this disk, entries, size and offset
+    /// of the directory, length of the comment.
+    private func isArchiveEnd(_ bytes: ByteBufferView) -> Bool {
+        guard bytes.count >= Self.archiveEndLength else { return false }
+        func number(at offset: Int, width: Int) -> Int {
+            bytes.dropFirst(offset).prefix(width).reversed().reduce(0) { $0 << 8 | Int($1) }
+        }
+        let entriesHere = number(at: 8, width: 2)
+        let entries = number(at: 10, width: 2)
+        let size = number(at: 12, width: 4)
+        let comment = number(at: 20, width: 2)
+        // A large archive says all ones, and the numbers elsewhere. Each entry of the directory has at least 46 bytes.
+        return number(at: 4, width: 2) == number(at: 6, width: 2) && entriesHere == entries
+            && (entries == 0xFFFF || size >= 46 * entries)
+            && comment <= bytes.count - Self.archiveEndLength
+    }
+}
