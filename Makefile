@@ -52,7 +52,8 @@ bench: packages-run packages-peers ## Measure the server beside others, into doc
 	for product in therapybridge sseload bench; do swift build -c release --product $$product; done
 	exec .build/release/bench --python-environment $(PEER_PYTHON) $(or $(BENCH),--write docs/benchmarks.md)
 
-fuzz: packages-fuzz ## Hold a running server against its /openapi.json; FUZZ="--max-examples 500" for longer
+fuzz: packages-fuzz ## Try parsers, and a running server by its /openapi.json, with hostile input; FUZZ="--max-examples 500" for longer
+	FUZZ_CASES=100 swift test --filter Property
 	swift build --product therapybridge
 	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 

@@ -214,6 +214,9 @@ let package = Package(
         // MARK: Tests
 
         .target(
+            name: "PropertySupport", path: "Tests/PropertySupport", swiftSettings: swiftSettings
+        ),
+        .target(
             name: "TestSupport",
             dependencies: [
                 "App", "Credentials", "Domain", "LocalPostgres", "Migrations", "Postgres", "Prometheus",
@@ -253,17 +256,17 @@ let package = Package(
         .testTarget(
             name: "CredentialsTests",
             dependencies: [
-                "Credentials", "Domain", "TestSupport",
+                "Credentials", "Domain", "PropertySupport", "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings
         ),
-        .testTarget(name: "DomainTests", dependencies: ["Domain"], swiftSettings: swiftSettings),
+        .testTarget(name: "DomainTests", dependencies: ["Domain", "PropertySupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "HTTPAPITests",
             dependencies: [
-                "Credentials", "Domain", "HTTPAPI", "Postgres", "Store",
+                "Credentials", "Domain", "HTTPAPI", "Postgres", "PropertySupport", "Store",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -295,7 +298,7 @@ let package = Package(
         .testTarget(
             name: "ProgressTests",
             dependencies: [
-                "Domain", "Polling", "Progress", "Store",
+                "Domain", "Polling", "Progress", "PropertySupport", "Store",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -334,7 +337,7 @@ let package = Package(
         .testTarget(
             name: "StreamingTests",
             dependencies: [
-                "Domain", "Polling", "Streaming",
+                "Domain", "Polling", "PropertySupport", "Streaming",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -15,8 +15,7 @@ public protocol EntityID: Hashable, Sendable, Codable, LosslessStringConvertible
 extension EntityID {
     /// Parses the text form of a UUID; nil when `description` is not one.
     public init?(_ description: String) {
-        // Foundation stops at a NUL, as C does.
-        guard description.utf8.count == 36, let uuid = UUID(uuidString: description) else { return nil }
+        guard isUUID(description.utf8), let uuid = UUID(uuidString: description) else { return nil }
         self.init(rawValue: uuid)
     }
 
@@ -70,4 +69,20 @@ public struct SessionID: EntityID {
 public struct SignInID: EntityID {
     public let rawValue: UUID
     public init(rawValue: UUID) { self.rawValue = rawValue }
+}
+
+/// Whether text is a UUID as RFC 9562, section 4 writes it: hexadecimal digits, 8-4-4-4-12.
+///
+/// Foundation takes more for one: it stops at a NUL, and passes over white space between the digits.
+private func isUUID(_ text: String.UTF8View) -> Bool {
+    text.count == 36
+        && text.enumerated().allSatisfy { index, byte in
+            switch (index, byte) {
+            case (8, _), (13, _), (18, _), (23, _): byte == UInt8(ascii: "-")
+            case (_, UInt8(ascii: "0")...UInt8(ascii: "9")), (_, UInt8(ascii: "a")...UInt8(ascii: "f")),
+                (_, UInt8(ascii: "A")...UInt8(ascii: "F")):
+                true
+            default: false
+            }
+        }
 }

@@ -1,4 +1,5 @@
 import Domain
+import PropertySupport
 import Testing
 
 @testable import Progress
@@ -43,7 +44,7 @@ struct CaseloadWorld {
 
     let seed: UInt64
     let manner: Manner
-    var random: Seeded
+    var random: SeededGenerator
     var machine = HubStateMachine(readLimit: 2)
     var time = 0
     var isBroken = false
@@ -88,7 +89,7 @@ struct CaseloadWorld {
     init(seed: UInt64, manner: Manner) {
         self.seed = seed
         self.manner = manner
-        random = Seeded(state: seed)
+        random = SeededGenerator(seed: seed)
         rights = [
             [users[0]: .everybody, users[1]: .patients(Set(patients.prefix(2))), users[2]: .patients([patients[0]])]
         ]

@@ -1,4 +1,5 @@
 import Domain
+import PropertySupport
 import Testing
 
 @testable import Progress
@@ -31,7 +32,7 @@ struct HubWorld {
 
     let seed: UInt64
     let manner: Manner
-    var random: Seeded
+    var random: SeededGenerator
     var machine = HubStateMachine(readLimit: 2, admission: StreamAdmission(limit: 8, limitPerUser: 4))
     var time = 0
     /// A promise was broken: the history ends here.
@@ -69,7 +70,7 @@ struct HubWorld {
     init(seed: UInt64, manner: Manner) {
         self.seed = seed
         self.manner = manner
-        random = Seeded(state: seed)
+        random = SeededGenerator(seed: seed)
         // The last two are made later; who may see them may do so from the beginning.
         for session in sessions.prefix(3) { rows[session] = Row() }
         rights = [Set(users.flatMap { user in sessions.map { Right(user: user, session: $0) } })]
@@ -210,18 +211,4 @@ struct HubWorld {
 struct Right: Hashable {
     var user: Principal
     var session: SessionID
-}
-
-/// A random generator that tells the same history for the same seed (SplitMix64), provided that dictionaries keep their
-/// order from run to run: `SWIFT_DETERMINISTIC_HASHING=1`.
-struct Seeded: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var bits = state
-        bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
-        return bits ^ (bits >> 31)
-    }
 }

@@ -57,7 +57,8 @@ import Testing
         "What is not understood is nothing, and does not spoil its neighbours",
         arguments: [
             "", " ", "0", "\n", "\0", "work ", " work", "WORK", "works", "rights", "right 1", "session",
-            id, "\(id) ", "\(id)  7", " \(id) 7", "\(id) 7 ", "\(id) 7 8", "\(id)\t7", "\(id) seven", "\(id) 7.0",
+            id, "\(id) ", "\(id)  7", "\(id) +7", " \(id) 7", "\(id) 7 ", "\(id) 7 8", "\(id)\t7", "\(id) seven",
+            "\(id) 7.0",
             "\(id) 0x7", "\(id) 7\n", "\(id) 7; DROP TABLE app.users", "\(id) -1", "\(id) \(Int64.min)",
             "\(id) 9223372036854775808", "\(id) 99999999999999999999999999", "\(id) ７", "\(id) ٧", "\(id),7",
             "{\"session\":\"\(id)\"}", "\(id.dropLast()) 7", "\(id)0 7", "{\(id)} 7",

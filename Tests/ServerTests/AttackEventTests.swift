@@ -44,6 +44,10 @@ struct AttackEventTests {
                     let stored = try await clinic.database.report(
                         clinic.session, .transcribing, 20 + index, message: text + "!")
                     try await expectWhole(reader, upTo: Int(stored))
+                    let entry = "{\"session_id\":\"\(clinic.session)\",\(body.dropFirst().dropLast(2))#\"}"
+                    let listed = try await clinic.post("/api/progress", "{\"reports\":[\(entry)]}", as: .admin)
+                    #expect(listed.status == 200)
+                    try await expectWhole(reader, upTo: Int(stored) + 1)
                     // By somebody who owns the table, past every rule.
                     try await clinic.database.query(
                         """
@@ -51,11 +55,24 @@ struct AttackEventTests {
                         WHERE session_id = \(clinic.session.rawValue)
                         """)
                 }
-                let error = Self.texts.joined()
-                try await clinic.database.report(clinic.session, .failed, 60, error: error)
+                let error = String(decoding: try JSONEncoder().encode(Self.texts.joined()), as: UTF8.self)
+                let failed = try await clinic.post(
+                    path, "{\"status\":\"failed\",\"progress\":60,\"error\":\(error)}", as: .pipeline)
+                #expect(failed.status == 200)
                 let rest = try await reader.rest().filter { $0.status != "transcribing" }
                 #expect(rest.map(\.event) == ["error"])
-                #expect(try rest.first?.json()["error"] as? String != nil)
+                let shown = try #require(try rest.first?.json()["error"] as? String)
+                // The same wherever it is read, with a blank for each end of a line.
+                #expect(!shown.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F })
+                let status = try await clinic.request(.GET, of: "/status", as: .patient)
+                #expect(try status.json()["error"] as? String == shown)
+                let events = try await clinic.request(.GET, of: "/events", as: .patient).json()
+                let items = try #require(events["items"] as? [[String: Any]])
+                #expect(items.last?["error"] as? String == shown)
+                for item in items {
+                    let message = item["message"] as? String ?? ""
+                    #expect(!message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F })
+                }
             }
         }
     }

@@ -1,3 +1,4 @@
+import PropertySupport
 import Synchronization
 import Testing
 
@@ -34,7 +35,7 @@ import Testing
     /// One client after the other, on connections of one listener.
     private func comeAndGo(_ book: StreamBook, _ reactor: StreamReactor, seed: UInt64) async throws {
         let loopback = try Loopback()
-        var random = SeededNumbers(seed: seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<300 {
             let isChunked = Bool.random(using: &random)
             let departure = Int.random(in: 0..<4, using: &random)

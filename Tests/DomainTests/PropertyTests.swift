@@ -1,0 +1,72 @@
+import Domain
+import Foundation
+import PropertySupport
+import Testing
+
+/// What is read from text that a stranger wrote.
+@Suite("Any text")
+struct TextPropertyTests {
+    @Test("is an identifier exactly when it is a UUID as RFC 9562 writes it")
+    func identifiers() {
+        let good = Array("550e8400-e29b-41d4-a716-446655440000".utf8)
+        holds(forCases: 5000) { random in
+            let text = String(decoding: random.mutation(of: good, changes: 0...2), as: UTF8.self)
+            let isUUID =
+                text.utf8.count == 36
+                && text.utf8.enumerated().allSatisfy { index, byte in
+                    [8, 13, 18, 23].contains(index)
+                        ? byte == UInt8(ascii: "-")
+                        : Character(Unicode.Scalar(byte)).isHexDigit && byte < 0x80
+                }
+            let id = SessionID(text)
+            guard (id != nil) == isUUID, id == nil || id?.description == text.lowercased() else {
+                return "\(text.debugDescription) is \(id as Any)"
+            }
+            return nil
+        }
+    }
+
+    @Test("is a time that is written as the same time, or none; and every time is read as it is written")
+    func times() {
+        let good = Array("2026-11-22T09:30:00.123456+02:00".utf8)
+        holds(forCases: 5000) { random in
+            let text = String(decoding: random.mutation(of: good, changes: 0...3), as: UTF8.self)
+            if let time = Timestamp(rfc3339: text), Timestamp(rfc3339: time.description) != time {
+                return "\(text.debugDescription) is \(time)"
+            }
+            let microseconds = Int64.random(in: -62_135_596_800_000_000..<253_402_300_800_000_000, using: &random)
+            let time = Timestamp(microsecondsSinceEpoch: microseconds)
+            guard Timestamp(rfc3339: time.description) == time else { return "\(microseconds) is written \(time)" }
+            // Another's word for it; Foundation gives no more than milliseconds back.
+            let seconds = Timestamp(microsecondsSinceEpoch: microseconds / 1_000_000 * 1_000_000)
+            guard seconds.date.timeIntervalSince1970 == Double(microseconds / 1_000_000) else { return "\(seconds)" }
+            return nil
+        }
+    }
+
+    @Test("is an address that is read as itself, or none")
+    func addresses() {
+        let words = [
+            "a", "@", ".", "example.org", " ", "\n", "\0", "é", "\u{301}", "İ", "ß", "😀", "\u{A0}", "\u{202E}",
+        ]
+        holds(forCases: 5000) { random in
+            let text = random.text(of: words, count: 0...8)
+            guard let address = EmailAddress(text) else { return nil }
+            let isWhole = address.description.unicodeScalars.allSatisfy { $0.value >= 0x20 }
+            return isWhole && EmailAddress(address.description) == address
+                ? nil : "\(text.debugDescription) is \(address.description.debugDescription)"
+        }
+    }
+
+    @Test("of bytes shows one format of recordings, whatever follows, or none")
+    func formats() {
+        let words = ["RIFF", "WAVE", "OggS", "fLaC", "ftyp", "M4A ", "heic", "ID3", "\0\0\0\0", "\u{1A}", "AVI "]
+        holds(forCases: 5000) { random in
+            let bytes = random.jumble(of: words, count: 0...6)
+            let format = AudioFormat(leadingBytes: bytes)
+            let isKept = AudioFormat(leadingBytes: bytes + random.bytes(0...20)) == format
+            guard bytes.count < AudioFormat.leadingByteCount || isKept else { return "\(bytes)" }
+            return bytes.count >= AudioFormat.leadingByteCount || format == nil ? nil : "\(bytes) is \(format as Any)"
+        }
+    }
+}

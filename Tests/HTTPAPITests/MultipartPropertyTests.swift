@@ -1,0 +1,128 @@
+import NIOCore
+import PropertySupport
+import Testing
+
+@testable import HTTPAPI
+
+/// What comes as a multipart body, whoever wrote it.
+@Suite("Any multipart body")
+struct MultipartPropertyTests {
+    private static let pieces = [
+        "\r\n", "\r", "\n", "--", "-", "b", "--b", "\r\n--b", "\r\n--b\r\n", "\r\n--b--", "--b--\r\n", " ", "\t", ":",
+        ";", "=",
+        "\"", "\\", "Content-Disposition: form-data; name=a\r\n\r\n",
+        "Content-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\n", "Content-Type: audio/mpeg\r\n",
+        "\r\n\r\n",
+        "filename*=UTF-8''%2e%2e%2f", "name=", "form-data", "multipart/mixed; boundary=c", "\0", "\u{301}", "é", "😀",
+        "x",
+    ]
+
+    @Test("is read the same however it is cut, and is read or refused")
+    func cuts() {
+        holds(forCases: 3000) { random in
+            let bytes =
+                random.happens(oneIn: 2)
+                ? Array("--b\r\n".utf8) + random.jumble(of: Self.pieces, count: 0...30)
+                : random.mutation(of: wellFormed(parts(&random)))
+            let whole = read([bytes[...]])
+            let inPieces = read(random.pieces(of: bytes, longest: 7))
+            return whole == inPieces ? nil : "\(bytes): \(whole), in pieces \(inPieces)"
+        }
+    }
+
+    @Test("that is well-formed comes out as it was meant")
+    func roundTrip() {
+        holds(forCases: 2000) { random in
+            let parts = parts(&random)
+            let result = read(random.pieces(of: wellFormed(parts), longest: 20))
+            return result == .parts(parts) ? nil : "\(parts) came out as \(result)"
+        }
+    }
+
+    /// Parts with names of what quoted strings may hold, and bodies without the delimiter.
+    private func parts(_ random: inout SeededGenerator) -> [ReadPart] {
+        let words = ["a", "file", "\"", "\\", ";", "=", ":", "é", "😀", " x", "\u{301}", "--b", "name"]
+        let bodies = ["\r\n", "--", "\r\n-", "--b", "b", "\r", "x", "\r\n\r\n"]
+        return (0..<Int.random(in: 1...4, using: &random)).map { _ in
+            let name = random.text(of: words, count: 1...4).filter { !$0.isNewline && $0 != "\0" }
+            let filename: String? =
+                random.happens(oneIn: 2)
+                ? random.text(of: words, count: 0...4).filter { !$0.isNewline && $0 != "\0" } : nil
+            let body = random.text(of: bodies, count: 0...12).replacing("\r\n--b", with: "")
+            return ReadPart(
+                oneLine(name), filename: filename.map(oneLine), type: random.happens(oneIn: 2) ? "audio/mpeg" : nil,
+                ("\r\n" + body).contains("\r\n--b") ? "x" : body)
+        }
+    }
+
+    /// Without what would end a header, which as part of a character `filter` has not seen.
+    private func oneLine(_ text: String) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.filter { $0 != "\r" && $0 != "\n" }))
+    }
+
+    private func wellFormed(_ parts: [ReadPart]) -> [UInt8] {
+        func quoted(_ text: String) -> String {
+            var result = "\""
+            for scalar in text.unicodeScalars {
+                if scalar == "\"" || scalar == "\\" { result += "\\" }
+                result.unicodeScalars.append(scalar)
+            }
+            return result + "\""
+        }
+        var text = ""
+        for part in parts {
+            text += "--b\r\nContent-Disposition: form-data; name=" + quoted(part.part.name)
+            if let filename = part.part.filename { text += "; filename=" + quoted(filename) }
+            if let type = part.part.contentType { text += "\r\nContent-Type: " + type }
+            text += "\r\n\r\n" + part.body + "\r\n"
+        }
+        return Array((text + "--b--\r\n").utf8)
+    }
+
+    @Test("has a file name that is shown in one line, in one direction, and without folders")
+    func displayNames() {
+        let words = [
+            "/", "\\", "..", ".", "a", "mp3", "\r\n", "\0", "\u{202E}", "\u{2066}", "\u{2028}", "\u{301}", "é", "😀",
+            "\u{200D}",
+            "\u{FEFF}", "\u{7F}", "\u{85}", String(repeating: "x", count: 200),
+        ]
+        holds(forCases: 3000) { random in
+            let name = random.text(of: words, count: 0...12)
+            let shown = UploadReader.displayName(name)
+            let isWhole = shown.unicodeScalars.allSatisfy {
+                $0 != "/" && $0 != "\\" && $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value)
+                    && !(0x2028...0x202E).contains($0.value) && !(0x2066...0x2069).contains($0.value)
+            }
+            guard isWhole, shown.unicodeScalars.count <= 255, UploadReader.displayName(shown) == shown else {
+                return "\(name.debugDescription) is shown as \(shown.debugDescription)"
+            }
+            return nil
+        }
+    }
+
+    @Test("is another kind of file, or none, however its file is cut")
+    func polyglots() {
+        let words = [
+            "%PDF-1.4", "<html>", "<SCRIPT", "PK\u{5}\u{6}", "PK\u{1}\u{2}", "PK\u{3}\u{4}", "\0\0\0\0", "RIFF", "WAVE",
+            String(repeating: "x", count: 700), String(repeating: "\0", count: 18),
+        ]
+        holds(forCases: 1000) { random in
+            var bytes = random.jumble(of: words, count: 0...12)
+            if random.happens(oneIn: 4) { bytes = Array(repeating: 7, count: 70_000) + bytes }
+            let whole = PolyglotDetector.disguise(of: [bytes[...]])
+            let inPieces = PolyglotDetector.disguise(of: random.pieces(of: bytes, longest: 900))
+            return whole == inPieces ? nil : "\(bytes.suffix(2000)): \(whole as Any), in pieces \(inPieces as Any)"
+        }
+    }
+}
+
+extension PolyglotDetector {
+    /// What a file is as well that comes in these pieces.
+    static func disguise(of pieces: [ArraySlice<UInt8>]) -> Disguise? {
+        var detector = PolyglotDetector()
+        for piece in pieces {
+            if let disguise = detector.take(ByteBuffer(bytes: piece)) { return disguise }
+        }
+        return detector.finish()
+    }
+}
