@@ -54,6 +54,14 @@ extension HubStateMachine {
         guard let place = place(of: request.watcher), watchers[place].phase == .begun, var follower = followers[place]
         else { return deliveries }
         follower.isReopening = false
+        guard answer.caseload.rightsEpoch == epoch else {
+            // Another read has shown that rights have changed since this one.
+            follower.needsReopening = true
+            follower.giveBack()
+            followers[place] = follower
+            followerQueue.append(request.watcher)
+            return deliveries
+        }
         guard answer.caseload.refusal == nil else {
             followers[place] = follower
             if end(request.watcher) { deliveries.append(Delivery(.revoked(nil), to: [request.watcher])) }
@@ -120,7 +128,9 @@ extension HubStateMachine {
         else { return deliveries }
         let read = follower.catchingUp ?? [:]
         follower.catchingUp = nil
-        if watchers[place].isReady, watchers[place].epoch == changes.rightsEpoch, !follower.needsReopening {
+        if watchers[place].isReady, watchers[place].epoch == changes.rightsEpoch, changes.rightsEpoch == epoch,
+            !follower.needsReopening
+        {
             let events = news(in: changes, of: read, &follower)
             if let delivery = say(events, at: nil, to: place, &follower) { deliveries.append(delivery) }
         } else {

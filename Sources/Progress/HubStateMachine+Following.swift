@@ -90,8 +90,8 @@ extension HubStateMachine {
     private func isFree(_ place: Int, _ follower: Follower, under epoch: Int64) -> Bool {
         let watcher = watchers[place]
         // Under an older epoch than its own it may have been without the right.
-        return watcher.phase == .begun && watcher.isReady && watcher.epoch == epoch && !follower.needsReopening
-            && !follower.isReopening
+        return watcher.phase == .begun && watcher.isReady && watcher.epoch == epoch && epoch == self.epoch
+            && !follower.needsReopening && !follower.isReopening
     }
 
     // MARK: - The feed

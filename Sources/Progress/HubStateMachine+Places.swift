@@ -20,9 +20,6 @@ extension HubStateMachine {
 
     /// Takes a watcher out of what it takes part in.
     mutating func leave(_ place: Int) {
-        if watchers[place].phase == .begun, let principal = watchers[place].principal {
-            admission.leave(principal.user)
-        }
         guard let session = watchers[place].session else { return forgetFollower(place) }
         if watchers[place].phase == .begun { watched[session]?.begun -= 1 }
         let (previous, next) = (watchers[place].previous, watchers[place].next)

@@ -145,8 +145,11 @@ extension HubStateMachine {
                 guard watcher.given >= from else { continue }
                 watchers[place].given = version
                 outcome.listeners.append((id(at: place), item.progress))
-            } else if watcher.isReady, !watcher.isBehind, watcher.given >= from, watcher.epoch == epoch {
-                // Under this very epoch it was seen to have the right; under an older one it may have been without.
+            } else if watcher.isReady, !watcher.isBehind, watcher.given >= from, watcher.epoch == epoch,
+                epoch == self.epoch
+            {
+                // Under this very epoch it was seen to have the right; under an older one it may have been without, and
+                // under a newer one that another read has shown, it may be without by now.
                 watchers[place].given = version
                 if let index = groups.firstIndex(where: { $0.given == watcher.given }) {
                     groups[index].watchers.append(id(at: place))

@@ -73,6 +73,11 @@ extension HubStateMachine {
         catchUp = nil
         saw(epoch: epoch)
         var deliveries = [recovered()].compactMap { $0 }
+        guard epoch == self.epoch else {
+            // Another read has shown that rights have changed since this one: they are asked about anew.
+            behind.append(contentsOf: requests.map(\.watcher))
+            return deliveries
+        }
         for (request, answer) in zip(requests, answers) {
             guard let place = place(of: request.watcher), watchers[place].phase == .begun else { continue }
             if answer == .refused {
@@ -88,7 +93,9 @@ extension HubStateMachine {
             guard case .reading(let reading) = answer else { continue }
             let (given, version) = (watchers[place].given, reading.progress.version)
             if version > given {
-                let transitions = reading.transitions.filter { $0.version > given && $0.version < version }
+                // Who has been given nothing begins with the state as it stands.
+                let transitions =
+                    given == 0 ? [] : reading.transitions.filter { $0.version > given && $0.version < version }
                 watchers[place].given = version
                 deliveries.append(
                     Delivery(.state(reading.progress, after: transitions), to: [request.watcher], given: given))

@@ -213,6 +213,21 @@ struct HubStateMachine {
 
     func isListener(_ id: WatcherID) -> Bool { place(of: id).map { watchers[$0].principal == nil } ?? false }
 
+    /// Whether no read has shown that rights have changed since a watcher was let in.
+    func isCurrent(_ id: WatcherID) -> Bool { place(of: id).map { watchers[$0].epoch >= epoch } ?? true }
+
+    func isFollower(_ id: WatcherID) -> Bool { place(of: id).map { followers[$0] != nil } ?? false }
+
+    /// What a watcher of a session was let in with has not gone out: it is asked about again, and told from the version that
+    /// its client has.
+    ///
+    /// - Parameter version: 0 for none.
+    mutating func withhold(_ id: WatcherID, given version: Int64) {
+        guard let place = place(of: id), followers[place] == nil else { return }
+        watchers[place].given = version
+        markBehind(place)
+    }
+
     /// A watcher has a socket now, or room in it again.
     ///
     /// - Returns: What it is to be told of how things stand.
@@ -264,7 +279,8 @@ struct HubStateMachine {
         return nil
     }
 
-    /// The watcher gets its last message now: it is owed nothing more, but its place stays taken until ``release(_:)``.
+    /// The watcher gets its last message now: it is owed nothing more, but it has its place, and counts as a stream of its
+    /// user's, until ``release(_:)``.
     ///
     /// - Returns: False when it was over before.
     @discardableResult
@@ -280,6 +296,9 @@ struct HubStateMachine {
     /// Forgets a watcher, and its session with the last one.
     mutating func release(_ id: WatcherID) {
         guard let place = place(of: id) else { return }
+        if watchers[place].phase != .opening, let principal = watchers[place].principal {
+            admission.leave(principal.user)
+        }
         if watchers[place].phase != .ended { leave(place) }
         var free = Watcher()
         free.generation = id.generation

@@ -9,8 +9,8 @@ public enum FollowOpening: Sendable {
     case opened(Watch, [CaseloadEvent], before: FeedPosition?, after: FeedPosition)
     /// The user may follow nothing, for the reason given.
     case refused(SessionOpening.Verdict)
-    /// There are too many streams, or too many who want one, or the server stops.
-    case turnedAway
+    /// It may not begin now.
+    case turnedAway(TurningAway)
 }
 
 extension ProgressHub {
@@ -28,7 +28,7 @@ extension ProgressHub {
     ) async throws -> FollowOpening {
         guard !isClosed, followings.count < Self.openingLimit else {
             metrics.turnedAway()
-            return .turnedAway
+            return .turnedAway(isClosed ? .closing : .tooMany)
         }
         // Registered before the caseload is read: what changes between is collected.
         let watcher = machine.follow(for: principal)
@@ -78,7 +78,7 @@ extension ProgressHub {
     func turnAway(_ pending: PendingFollowing) {
         metrics.turnedAway()
         machine.release(pending.watcher)
-        pending.continuation.resume(returning: .turnedAway)
+        pending.continuation.resume(returning: .turnedAway(isClosed ? .closing : .tooMany))
     }
 
     func failed(_ pending: PendingFollowing, _ error: any Error) {

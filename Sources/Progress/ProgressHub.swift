@@ -142,10 +142,14 @@ public actor ProgressHub: Service {
 
     func send(_ deliveries: [Delivery]) {
         for delivery in deliveries {
-            // What nothing follows is always taken.
-            if delivery.message.isLast { for watcher in delivery.watchers { machine.end(watcher) } }
             metrics.delivered(delivery.watchers.count)
-            for (watcher, exception) in sink.deliver(delivery) {
+            let exceptions = sink.deliver(delivery)
+            if delivery.message.isLast {
+                // Who had no room for the last state is asked about once more when there is some.
+                let refused = Set(exceptions.lazy.filter { $0.exception == .refused }.map(\.watcher))
+                for watcher in delivery.watchers where !refused.contains(watcher) { machine.end(watcher) }
+            }
+            for (watcher, exception) in exceptions {
                 if let instead = machine.note(exception, of: watcher, in: delivery) { send([instead]) }
             }
         }
@@ -174,6 +178,17 @@ public actor ProgressHub: Service {
     public func ready(_ watcher: WatcherID) {
         if let delivery = machine.ready(watcher) { send([delivery]) }
         pump()
+    }
+
+    /// Whether no read has shown that rights have changed since the watcher was let in.
+    func isCurrent(_ watcher: WatcherID) -> Bool { machine.isCurrent(watcher) }
+
+    /// The watcher has a socket now, and was not sent what it was let in with.
+    func ready(_ watcher: WatcherID, given version: Int64) {
+        machine.withhold(watcher, given: version)
+        ready(watcher)
+        // Who follows a caseload comes back with the position that it has, and is told from there.
+        if machine.isFollower(watcher) { send([Delivery(.goodbye, to: [watcher])]) }
     }
 
     /// The watcher's socket has no room at present.

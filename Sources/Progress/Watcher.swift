@@ -71,7 +71,7 @@ public enum DeliveryException: Sendable, Equatable {
 public protocol WatcherSink: AnyObject, Sendable {
     /// Sends a message.
     ///
-    /// One that is the last is always taken.
+    /// One that is the last is always taken, unless it is a state: that may be refused as others are.
     ///
     /// - Returns: The watchers who did not simply get it.
     func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)]

@@ -7,6 +7,8 @@ public final class Frame: Sendable {
     let bytes: [UInt8]
     /// The payload alone, for clients of HTTP/1.0, which know no chunks and read until the connection ends.
     let payload: Range<Int>
+    /// How many of the bytes are the response's head; 0 where there is none.
+    let headLength: Int
 
     /// Wraps a payload into a chunk.
     ///
@@ -22,6 +24,7 @@ public final class Frame: Sendable {
         bytes += Self.lineEnd
         if isLast { bytes += Self.end }
         self.bytes = bytes
+        headLength = 0
     }
 
     /// Wraps a response's head and the first payload after it, which go out in one write.
@@ -34,6 +37,7 @@ public final class Frame: Sendable {
         if isChunked { bytes += Self.lineEnd }
         self.bytes = bytes
         self.payload = bytes.indices
+        headLength = head.count
     }
 
     /// Takes frames of a WebSocket, which go out in one write, and a response's head before them.
@@ -42,7 +46,11 @@ public final class Frame: Sendable {
     public init(head: [UInt8] = [], webSocketFrames: [UInt8]) {
         bytes = head + webSocketFrames
         payload = head.count..<bytes.count
+        headLength = head.count
     }
+
+    /// The response's head alone, of a frame that is no WebSocket's.
+    var head: Frame { Frame(head: Array(bytes[..<headLength]), payload: [], isChunked: false) }
 
     /// The end of the WebSocket's frame, or of the head, that has begun when so many bytes are out.
     func endOfBegun(at offset: Int) -> Int {

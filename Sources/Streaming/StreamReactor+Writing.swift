@@ -12,6 +12,15 @@ extension StreamReactor {
         return settle(frame, range, taken, at: place, now: now)
     }
 
+    /// Writes a frame to a stream that has room, or nothing of it.
+    ///
+    /// - Returns: `refused` when there was no room for any of it.
+    func begin(_ frame: Frame, at place: Int, now: Tick) -> SendOutcome {
+        let range = range(of: frame, at: place)
+        let taken = Self.write(frame, range, to: slots[place].descriptor)
+        return taken == 0 ? .refused : settle(frame, range, taken, at: place, now: now)
+    }
+
     private func range(of frame: Frame, at place: Int) -> Range<Int> {
         slots[place].wire == .bare ? frame.payload : frame.bytes.indices
     }
@@ -98,7 +107,7 @@ extension StreamReactor {
         }
         if count > 0 {
             slots[place].lastWrite = now
-            slots[place].waitingSince = now
+            if slots[place].phase == .open { slots[place].waitingSince = now }
         }
         guard offset + count == end else {
             slots[place].offset = UInt32(offset + count)
@@ -114,7 +123,7 @@ extension StreamReactor {
 
     /// Drops the unfinished frame if nothing of it is out; of a WebSocket's several, those that have not begun.
     ///
-    /// The first one has the response's head, without which nothing could follow.
+    /// Of the first one the response's head stays, without which nothing could follow.
     func dropUnbegun(_ place: Int) {
         guard let frame = slots[place].unfinished else { return }
         if slots[place].wire == .webSocket {
@@ -123,11 +132,13 @@ extension StreamReactor {
             if slots[place].unfinished == nil { slots[place].offset = 0 }
             return
         }
-        guard slots[place].framesSent > 0,
-            Int(slots[place].offset) == range(of: frame, at: place).lowerBound
-        else { return }
-        slots[place].unfinished = nil
-        slots[place].offset = 0
+        let offset = Int(slots[place].offset)
+        if frame.headLength > 0, offset <= frame.headLength {
+            slots[place].unfinished = offset == frame.headLength ? nil : frame.head
+        } else if frame.headLength == 0, offset == range(of: frame, at: place).lowerBound {
+            slots[place].unfinished = nil
+        }
+        if slots[place].unfinished == nil { slots[place].offset = 0 }
     }
 
     private func writeLast(_ place: Int, now: Tick) {
@@ -148,7 +159,7 @@ extension StreamReactor {
         schedule(place)
     }
 
-    private func block(_ place: Int, now: Tick) {
+    func block(_ place: Int, now: Tick) {
         guard !slots[place].isBlocked else { return }
         slots[place].isBlocked = true
         slots[place].waitingSince = now

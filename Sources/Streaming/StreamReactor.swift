@@ -169,7 +169,7 @@ public actor StreamReactor: PollHandler {
     /// Ends a stream: what is unfinished is finished, then this frame goes out, and nothing after it.
     ///
     /// - Parameters:
-    ///   - frame: A frame whose `isLast` was set.
+    ///   - frame: One after which nothing follows.
     ///   - beginsNoOther: A frame that waits for room, and of which nothing is out yet, is not begun any more.
     /// - Returns: False when the stream is over; otherwise the delegate is told when it is.
     @discardableResult
@@ -179,8 +179,32 @@ public actor StreamReactor: PollHandler {
         if beginsNoOther { dropUnbegun(place) }
         slots[place].phase = .ending
         slots[place].last = frame
+        // From here on the time is counted for all that is left, however it moves.
+        slots[place].waitingSince = now()
         if !slots[place].isBlocked { advance(place, now: now()) } else { schedule(place) }
         return true
+    }
+
+    /// Ends a stream with a frame that goes out now, or not at all.
+    ///
+    /// - Returns: `refused` when there is no room and nothing of it was taken: the stream goes on, and the delegate is told
+    ///   when there is room. `gone` when the stream is over.
+    public func finish(_ id: StreamID, with frame: Frame) -> SendOutcome {
+        guard let place = place(of: id), slots[place].phase == .open else { return .gone }
+        let now = now()
+        guard !slots[place].isBlocked else { return .refused }
+        switch begin(frame, at: place, now: now) {
+        case .sent, .started:
+            slots[place].phase = .ending
+            if !slots[place].isBlocked { advance(place, now: now) } else { schedule(place) }
+            return .sent
+        case .refused:
+            block(place, now: now)
+            return .refused
+        case .gone:
+            close(place, .broken)
+            return .gone
+        }
     }
 
     /// Ends every stream, those that come later too, and waits until none is left.

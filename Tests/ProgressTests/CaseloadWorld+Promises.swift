@@ -10,9 +10,11 @@ extension CaseloadWorld {
     /// - Parameter epoch: That of the snapshot which they come from.
     mutating func send(_ deliveries: [Delivery], epoch: Int64?) {
         for delivery in deliveries {
+            let exceptions = delivery.watchers.compactMap { watcher in
+                take(delivery, at: watcher, epoch: epoch).map { (watcher, $0) }
+            }
             if delivery.message.isLast { for watcher in delivery.watchers { machine.end(watcher) } }
-            for watcher in delivery.watchers {
-                guard let exception = take(delivery, at: watcher, epoch: epoch) else { continue }
+            for (watcher, exception) in exceptions {
                 if let instead = machine.note(exception, of: watcher, in: delivery) { send([instead], epoch: nil) }
             }
         }
@@ -66,6 +68,7 @@ extension CaseloadWorld {
         for event in events {
             guard let progress = event.progress, let patient = patient(of: progress.sessionID) else { continue }
             check(epoch.map { may(user, see: patient, at: $0) } == true, "nothing from a snapshot without the right")
+            check(epoch == machine.epoch, "nothing from a snapshot since which rights are known to have changed")
         }
     }
 

@@ -151,7 +151,7 @@ import Testing
 
     @Test("A feed that has not come as far as the caseload does not leave it behind")
     func olderFeed() throws {
-        let first = try follower([])
+        _ = try follower([])
         machine.hint(session, 0)
         #expect(machine.nextFeed() != nil)
         let second = machine.follow()
@@ -161,7 +161,8 @@ import Testing
         // Its snapshot is of before the change of rights, and of after the state that the follower has.
         let item = item(session, 4, in: 14)
         let told = machine.completedFeed(FeedChanges([item], at: position(15))).deliveries
-        #expect(told.map(\.watchers) == [[first]])
+        // Nor is the first told: the other's caseload has shown that rights have changed since.
+        #expect(told.isEmpty)
         var requests: [FollowerRequest] = []
         _ = machine.value.nextSweep()
         while let read = machine.value.nextFollowerRead() {

@@ -17,7 +17,7 @@ struct HintPropertyTests {
 
     @Test("is read by itself: what is understood counts, and what is not spoils nothing")
     func notifications() {
-        holds(forCases: 5000) { random in
+        holds(forCases: 500) { random in
             let payloads = (0..<Int.random(in: 0...6, using: &random)).map { _ in
                 random.happens(oneIn: 2)
                     ? "\(random.pick(Self.ids)) \(random.pick(["0", "1", "2", "9223372036854775807"]))"
@@ -54,7 +54,7 @@ struct HintPropertyTests {
         let pieces = [
             "3", "10", "12", "20", ".", "..", ":", ",", "9223372036854775807", "9223372036854775808", "-", " ", "٣",
         ]
-        holds(forCases: 5000) { random in
+        holds(forCases: 500) { random in
             let text = random.text(of: pieces, count: 0...9)
             guard let position = FeedPosition(id: text) else { return nil }
             guard position.snapshot.wholeMatch(of: /[0-9]+:[0-9]+:([0-9]+(,[0-9]+)*)?/) != nil,
@@ -66,7 +66,7 @@ struct HintPropertyTests {
 
     @Test("that is a snapshot shows nothing to which it does not come back by its id")
     func snapshots() {
-        holds(forCases: 2000) { random in
+        holds(forCases: 200) { random in
             let oldest = Int64.random(in: 3...1_000_000, using: &random)
             let next = oldest + Int64.random(in: 0...60, using: &random)
             let inProgress = (oldest..<next).filter { _ in random.happens(oneIn: 3) }

@@ -6,7 +6,7 @@ import Testing
 @testable import Progress
 
 /// How watchers are let in, and that nothing is left of those who do not stay.
-@Suite("The door of the hub", .timeLimit(.minutes(2))) struct HubOpeningTests {
+@Suite("The door of the hub", .timeLimit(.minutes(15))) struct HubOpeningTests {
     /// Many who come at once, each for a session of its own.
     private func openAll(_ sessions: [SessionID], _ scene: HubScene) async throws -> [WatchOpening] {
         try await withThrowingTaskGroup(of: WatchOpening.self) { group in

@@ -4,7 +4,7 @@ import Testing
 @testable import Progress
 
 /// The database is down and comes back; and watchers within the program.
-@Suite("The hub through an outage", .timeLimit(.minutes(2))) struct HubOutageTests {
+@Suite("The hub through an outage", .timeLimit(.minutes(15))) struct HubOutageTests {
     @Test("When reads fail the watchers are told once, and when they work again once, with what was missed")
     func degraded() async throws {
         try await withHub(pollInterval: .milliseconds(10)) { scene in

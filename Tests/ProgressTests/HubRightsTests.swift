@@ -37,6 +37,65 @@ import Testing
                 == [news(session, 2, to: [watcher], given: 1)])
     }
 
+    @Test("News from under older rights than another read has shown are for nobody, until they are asked about anew")
+    func outdatedReading() {
+        let watcher = machine.watcher(of: session, epoch: 1)
+        machine.hint(session, 2)
+        machine.nextReading()
+        // The poll is faster, and comes back with the change of rights.
+        machine.poll()
+        machine.nextReading(.poll)
+        machine.completed(epoch: 2, .poll)
+        #expect(machine.completed([reading(session, version: 2)], epoch: 1).deliveries == [])
+        #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
+        #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
+    }
+
+    @Test("A catch-up from under older rights than another read has shown is made anew")
+    func outdatedCatchUp() {
+        let watcher = machine.watcher(of: session, epoch: 1)
+        machine.pass(reading(session, version: 2), epoch: 2)
+        #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
+        machine.rightsChanged()
+        machine.nextReading()
+        machine.completed(epoch: 3)
+        #expect(machine.completedCatchUp([reading(session, version: 2)], epoch: 2) == [])
+        #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
+        #expect(
+            machine.completedCatchUp([reading(session, version: 2)], epoch: 3)
+                == [news(session, 2, to: [watcher], given: 1)])
+    }
+
+    @Test(
+        "Whose snapshot was not sent, since rights have changed, is asked about, and begins with the state as it stands"
+    )
+    func withheld() {
+        let watcher = machine.unattached(of: session, at: 4, epoch: 1)
+        #expect(machine.isCurrent(watcher))
+        machine.rightsChanged()
+        machine.nextReading()
+        machine.completed(epoch: 2)
+        #expect(!machine.isCurrent(watcher))
+        machine.withhold(watcher, given: 0)
+        machine.ready(watcher)
+        #expect(machine.nextCatchUp()?.map(\.version) == [0])
+        let state = reading(session, version: 4, transitions: [1, 2, 4])
+        #expect(machine.completedCatchUp([state], epoch: 2) == [news(session, 4, to: [watcher], given: 0)])
+    }
+
+    @Test("Whose client has left off somewhere is then told what has passed since")
+    func withheldResumption() {
+        let watcher = machine.unattached(of: session, at: 4, epoch: 1)
+        machine.rightsChanged()
+        machine.nextReading()
+        machine.completed(epoch: 2)
+        machine.withhold(watcher, given: 2)
+        machine.ready(watcher)
+        #expect(machine.nextCatchUp()?.map(\.version) == [2])
+        let told = machine.completedCatchUp([reading(session, version: 4, transitions: [3, 4])], epoch: 2)
+        #expect(told == [news(session, 4, after: [3], to: [watcher], given: 2)])
+    }
+
     @Test("Who was let in under the newer rights does not wait for who was not")
     func mixed() {
         let old = machine.watcher(of: session, epoch: 1)

@@ -59,7 +59,7 @@ extension HubWorld {
         guard let index = pickClient({ $0.stage == .snapshotRead }) else { return }
         let client = clients[index]
         guard let snapshot = client.snapshot, !snapshot.isFinished else { return depart(index) }
-        let others = clients.filter(\.isWatching)
+        let others = clients.filter { $0.isWatching || $0.stage == .ended }
         let hasPlace = others.count < 8 && others.count { $0.right.user == client.right.user } < 4
         switch machine.begin(client.id, at: snapshot.version, epoch: snapshot.epoch) {
         case .turnedAway:
@@ -76,6 +76,11 @@ extension HubWorld {
     mutating func attach() {
         guard let index = pickClient({ $0.stage == .begun }) else { return }
         clients[index].stage = .attached
+        if !machine.isCurrent(clients[index].id) {
+            // Its snapshot does not go out: rights have changed since.
+            machine.withhold(clients[index].id, given: 0)
+            clients[index].last = 0
+        }
         ready(clients[index].id)
     }
 

@@ -9,11 +9,15 @@ extension HubWorld {
     /// - Parameter epoch: That of the snapshot which they come from.
     mutating func send(_ deliveries: [Delivery], epoch: Int64?) {
         for delivery in deliveries {
-            if delivery.message.isLast { for watcher in delivery.watchers { machine.end(watcher) } }
-            for watcher in delivery.watchers {
-                if let exception = take(delivery, at: watcher, epoch: epoch) {
-                    check(machine.note(exception, of: watcher, in: delivery) == nil, "nothing is told instead")
-                }
+            let exceptions = delivery.watchers.compactMap { watcher in
+                take(delivery, at: watcher, epoch: epoch).map { (watcher, $0) }
+            }
+            if delivery.message.isLast {
+                let refused = Set(exceptions.filter { $0.1 == .refused }.map(\.0))
+                for watcher in delivery.watchers where !refused.contains(watcher) { machine.end(watcher) }
+            }
+            for (watcher, exception) in exceptions {
+                check(machine.note(exception, of: watcher, in: delivery) == nil, "nothing is told instead")
             }
         }
     }
@@ -26,6 +30,7 @@ extension HubWorld {
         }
         check(clients[index].stage == .attached, "a message is for one who has a socket and has not been told the last")
         if delivery.message.isLast {
+            if case .state = delivery.message, clients[index].isBlocked { return .refused }
             receive(delivery, index, epoch: epoch)
             clients[index].stage = .ended
             return nil
@@ -58,10 +63,18 @@ extension HubWorld {
             check(progress.sessionID == client.right.session, "a watcher is told of its own session")
             check(delivery.given == client.last, "the hub knows what a watcher was given")
             check(version > client.last, "versions strictly rise")
+            check(epoch.map { had(client.right, at: $0) } == true, "nothing from a snapshot without the right")
+            check(epoch == machine.epoch, "nothing from a snapshot since which rights are known to have changed")
+            guard client.last > 0 else {
+                // It was given nothing yet, and begins here.
+                check(after.isEmpty, "a beginning is the state as it stands")
+                clients[index].snapshot?.version = version
+                clients[index].last = version
+                return
+            }
             check(
                 after.map(\.version) == transitions.filter { $0 > client.last && $0 < version },
                 "each transition between, once and in order")
-            check(epoch.map { had(client.right, at: $0) } == true, "nothing from a snapshot without the right")
             clients[index].transitions += transitions.filter { $0 > client.last && $0 <= version }
             clients[index].last = version
         case .caseload: check(false, "a watcher of one session is told of no other")
@@ -82,7 +95,9 @@ extension HubWorld {
     mutating func checkBooks() {
         let watching = clients.filter(\.isWatching)
         let listening = listeners.filter { !$0.isEnded }
-        check(machine.admission.total == watching.count, "each who watches takes a place, and nobody else")
+        check(
+            machine.admission.total == watching.count + clients.count { $0.stage == .ended },
+            "each who watches takes a place, and whose end is still on its way, and nobody else")
         check(machine.begunCount == watching.count + listening.count, "who has begun is counted")
         check(
             Set(machine.watchedSessions)

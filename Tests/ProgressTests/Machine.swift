@@ -42,6 +42,9 @@ final class Machine {
         return watcher
     }
 
+    func isCurrent(_ watcher: WatcherID) -> Bool { value.isCurrent(watcher) }
+    func withhold(_ watcher: WatcherID, given version: Int64) { value.withhold(watcher, given: version) }
+
     func listen(to session: SessionID) -> WatcherID { value.listen(to: session) }
     @discardableResult
     func note(_ exception: DeliveryException, of watcher: WatcherID, in delivery: Delivery) -> Delivery? {

@@ -9,7 +9,7 @@ import Testing
 
     @Test("says the same of frames in whatever pieces they come")
     func pieces() {
-        holds(forCases: 400) { random in
+        holds(forCases: 100) { random in
             var (bytes, expected): ([UInt8], [Event]) = ([], [])
             for _ in 0..<Int.random(in: 1...12, using: &random) {
                 let payload = random.bytes(0...125)
@@ -42,7 +42,7 @@ import Testing
     @Test("bears whatever bytes there are, and says the same of them in whatever pieces they come")
     func garbage() {
         var kinds: Set<String> = []
-        holds(forCases: 20_000) { random in
+        holds(forCases: 2000) { random in
             // The more that is right at the beginning, the further the reader comes.
             var bytes: [UInt8] = []
             for _ in 0..<Int.random(in: 1...6, using: &random) {

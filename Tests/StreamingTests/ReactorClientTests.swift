@@ -3,7 +3,7 @@ import Testing
 @testable import Streaming
 
 /// Clients who leave, in every way, and who say what nobody wants to hear.
-@Suite("The reactor and the ways of clients", .timeLimit(.minutes(2))) struct ReactorClientTests {
+@Suite("The reactor and the ways of clients", .timeLimit(.minutes(15))) struct ReactorClientTests {
     enum Departure: CaseIterable, Sendable { case closes, endsWriting, resets }
 
     /// Opens a stream, and lets its client leave.

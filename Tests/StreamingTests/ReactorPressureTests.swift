@@ -3,7 +3,7 @@ import Testing
 @testable import Streaming
 
 /// Clients who do not read: at most one frame is unfinished, and what was begun comes whole.
-@Suite("The reactor and a slow client", .timeLimit(.minutes(2))) struct ReactorPressureTests {
+@Suite("The reactor and a slow client", .timeLimit(.minutes(15))) struct ReactorPressureTests {
     @Test(
         "A frame that has no room goes out piece by piece, and until then no other is taken", arguments: [true, false])
     func unfinished(isChunked: Bool) async throws {
@@ -38,6 +38,42 @@ import Testing
             expectSame(bytes, opening.bytes)
             #expect(await events.next() == .drained(stream.id))
             #expect(await scene.send("now", to: stream) == .sent)
+        }
+    }
+
+    @Test("A last state for which there is no room is not taken, and the stream goes on")
+    func finish() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let last = Frame(Array("last".utf8), isLast: true)
+            let (stream, large) = try await scene.blocked()
+            #expect(await scene.reactor.finish(stream.id, with: last) == .refused)
+            _ = try await onThread { try stream.client.read(exactly: 10 + large.bytes.count) }
+            #expect(await events.next() == .drained(stream.id))
+            #expect(await scene.reactor.finish(stream.id, with: last) == .sent)
+            let rest = try await onThread { try stream.client.readToEnd() }
+            #expect(String(decoding: rest, as: UTF8.self) == "4\r\nlast\r\n0\r\n\r\n")
+            #expect(await scene.reactor.finish(stream.id, with: last) == .gone)
+        }
+    }
+
+    @Test("A last state that finds the socket full is not taken either, and there is word when there is room")
+    func finishFull() async throws {
+        try await withReactor { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let stream = try await scene.open(receiveBuffer: 4096)
+            // Exactly as much as there is room for: of what comes next, nothing is taken.
+            let piece = Frame([UInt8](repeating: UInt8(ascii: "x"), count: 1000))
+            var sent = 0
+            while await scene.send(piece, to: stream) == .sent { sent += 1 }
+            let last = Frame(Array("last".utf8), isLast: true)
+            #expect(await scene.reactor.finish(stream.id, with: last) == .refused)
+            let begun = 10 + (sent + 1) * piece.bytes.count
+            _ = try await onThread { try stream.client.read(exactly: begun) }
+            #expect(await events.next() == .drained(stream.id))
+            #expect(await scene.reactor.finish(stream.id, with: last) == .sent)
+            let rest = try await onThread { try stream.client.readToEnd() }
+            #expect(String(decoding: rest, as: UTF8.self) == "4\r\nlast\r\n0\r\n\r\n")
         }
     }
 
@@ -90,6 +126,22 @@ import Testing
             } else {
                 expectSame(bytes, Array("hello".utf8) + unfinished.bytes[unfinished.payload] + Array("bye".utf8))
             }
+        }
+    }
+
+    @Test("When the right ends before anything but the head is out, nothing of what was to come first is begun")
+    func unbegunState() async throws {
+        try await withReactor { scene in
+            // A head that is larger than any room there is.
+            let head = Array(
+                ("HTTP/1.1 200 OK\r\n" + String(repeating: "X: \(String(repeating: "y", count: 1000))\r\n", count: 5000)
+                    + "\r\n").utf8)
+            let opening = Frame(head: head, payload: Array("a state".utf8), isChunked: true)
+            let stream = try await scene.open(opening: opening, receiveBuffer: 4096)
+            let last = Frame(Array("revoked".utf8), isLast: true)
+            #expect(await scene.reactor.end(stream.id, with: last, beginsNoOther: true))
+            let bytes = try await onThread { try stream.client.readToEnd() }
+            expectSame(bytes, head + last.bytes)
         }
     }
 

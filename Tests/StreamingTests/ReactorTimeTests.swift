@@ -4,7 +4,7 @@ import Testing
 @testable import Streaming
 
 /// Heartbeats, the ends that time brings, and the end of the server.
-@Suite("The reactor and time", .timeLimit(.minutes(2))) struct ReactorTimeTests {
+@Suite("The reactor and time", .timeLimit(.minutes(15))) struct ReactorTimeTests {
     @Test("A quiet stream gets heartbeats, whole and in chunks, and goes on", arguments: [true, false])
     func heartbeats(isChunked: Bool) async throws {
         try await withReactor(heartbeat: .milliseconds(100)) { scene in

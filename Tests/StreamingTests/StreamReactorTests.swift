@@ -3,7 +3,7 @@ import Testing
 @testable import Streaming
 
 /// What goes over the wire, byte for byte, and to whom.
-@Suite("The reactor", .timeLimit(.minutes(2))) struct StreamReactorTests {
+@Suite("The reactor", .timeLimit(.minutes(15))) struct StreamReactorTests {
     @Test("writes the head with the first chunk, then each frame as a chunk, and ends the body and the connection")
     func wire() async throws {
         try await withReactor { scene in

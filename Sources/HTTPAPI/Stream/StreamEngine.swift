@@ -46,16 +46,19 @@ public struct StreamEngine: Service {
     ///   - wire: What the head announces.
     func adopt(_ handoff: StreamHandoff, _ socket: StreamSocket, head: [UInt8], as wire: StreamWire) {
         reactor.poller.execute {
+            // Rights may have changed while the answers before this one went out.
+            let isCurrent = handoff.watch.isCurrent
+            let payload = isCurrent ? handoff.opening : handoff.preamble(of: wire)
             let opening =
                 wire == .webSocket
-                ? Frame(head: head, webSocketFrames: handoff.opening)
-                : Frame(head: head, payload: handoff.opening, isChunked: wire == .chunks)
+                ? Frame(head: head, webSocketFrames: payload)
+                : Frame(head: head, payload: payload, isChunked: wire == .chunks)
             reactor.assumeIsolated { reactor in
                 reactor.adopt(
                     StreamID(handoff.watch.watcher), socket, as: wire, opening: opening,
                     expiresAt: handoff.expiresAt, livesUntil: handoff.livesUntil)
             }
-            handoff.watch.attach()
+            if isCurrent { handoff.watch.attach() } else { handoff.watch.attach(given: handoff.version) }
         }
     }
 }

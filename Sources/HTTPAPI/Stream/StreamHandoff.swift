@@ -11,17 +11,26 @@ final class StreamHandoff: Sendable {
     let watch: Watch
     /// The events, or the frames of a WebSocket, to begin with.
     let opening: [UInt8]
+    /// The version of the session that the client has; 0 for none.
+    let version: Int64
     let expiresAt: ContinuousClock.Instant
     let livesUntil: ContinuousClock.Instant
 
     /// - Parameter claims: Those of the access token that the stream stands on, and ends with.
-    init(engine: StreamEngine, watch: Watch, opening: [UInt8], claims: AccessClaims, settings: HTTPSettings) {
+    init(
+        engine: StreamEngine, watch: Watch, opening: [UInt8], version: Int64 = 0, claims: AccessClaims,
+        settings: HTTPSettings
+    ) {
         self.engine = engine
         self.watch = watch
         self.opening = opening
+        self.version = version
         expiresAt = .now + claims.expiresAt.duration(since: .now())
         livesUntil = .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)
     }
+
+    /// What stands before the first state: it tells nothing of anybody.
+    func preamble(of wire: StreamWire) -> [UInt8] { wire == .webSocket ? [] : ServerSentEvent.retry(.seconds(2)) }
 
     /// Duplicates the channel's socket and gives it to the reactor.
     ///

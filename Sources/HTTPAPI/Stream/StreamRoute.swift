@@ -31,8 +31,8 @@ struct StreamRoute: Sendable {
                 session, for: context.claims.principal, after: after, requestID: context.requestID)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
-            case .turnedAway:
-                return StreamAnswer.unavailable(context.logger, reason: "too many streams, or shutting down")
+            case .turnedAway(let reason):
+                return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
             case .opened(let answer, let place): (opening, watch) = (answer, place)
             }
         } catch let error as PostgresError where error.isTransient {
@@ -45,7 +45,7 @@ struct StreamRoute: Sendable {
         }
         let events = ServerSentEvent.retry(.seconds(2)) + message.bytes
         guard let watch else { return StreamAnswer.whole(events) }
-        return await stream(events, to: watch, request, context)
+        return await stream(events, after: opening.version(seenBy: lastEventID), to: watch, request, context)
     }
 
     @Sendable private func follow(_ request: Request, _ context: TokenContext) async throws -> Response {
@@ -55,8 +55,8 @@ struct StreamRoute: Sendable {
                 for: context.claims.principal, since: position, requestID: context.requestID)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
-            case .turnedAway:
-                return StreamAnswer.unavailable(context.logger, reason: "too many streams, or shutting down")
+            case .turnedAway(let reason):
+                return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
             case .opened(let watch, let events, let before, let after):
                 let bytes =
                     ServerSentEvent.retry(.seconds(2)) + WatcherMessage.bytes(events, before: before, after: after)
@@ -69,13 +69,14 @@ struct StreamRoute: Sendable {
 
     /// Begins a stream; HEAD gets the same head, and opens nothing.
     private func stream(
-        _ opening: [UInt8], to watch: Watch, _ request: Request, _ context: TokenContext
+        _ opening: [UInt8], after version: Int64 = 0, to watch: Watch, _ request: Request, _ context: TokenContext
     ) async -> Response {
         if request.method == .head { return StreamAnswer.whole(opening) }
         await context.connection.leave(
             as: .stream(
                 StreamHandoff(
-                    engine: engine, watch: watch, opening: opening, claims: context.claims, settings: settings)))
+                    engine: engine, watch: watch, opening: opening, version: version, claims: context.claims,
+                    settings: settings)))
         return Response(status: .ok, headers: StreamAnswer.headers)
     }
 }
@@ -95,5 +96,13 @@ extension SessionOpening {
         if case .after(let version) = resumption, progress.status.isFinished, version == progress.version { return nil }
         let missed = resumption == .fresh ? [] : transitions.filter { $0.version < progress.version }
         return .state(progress, after: missed)
+    }
+
+    /// The version that a client has; 0 for none.
+    func version(seenBy lastEventID: String?) -> Int64 {
+        guard let progress,
+            case .after(let version) = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
+        else { return 0 }
+        return version
     }
 }

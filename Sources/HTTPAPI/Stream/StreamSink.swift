@@ -71,11 +71,27 @@ final class StreamSink: WatcherSink {
     private static func end(
         _ delivery: Delivery, on reactor: isolated StreamReactor, with frame: () -> Frame
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        if case .state = delivery.message { return finish(delivery, on: reactor, with: frame) }
         // After the end of a right nothing is begun but what tells of it.
         let isRevocation = if case .revoked = delivery.message { true } else { false }
         return delivery.watchers.compactMap { watcher in
             let isThere = reactor.end(StreamID(watcher), with: frame(), beginsNoOther: isRevocation)
             return isThere ? nil : (watcher, .gone)
+        }
+    }
+}
+
+extension StreamSink {
+    /// Ends streams with their last state: where there is no room for it, the right is asked about once more when there is.
+    private static func finish(
+        _ delivery: Delivery, on reactor: isolated StreamReactor, with frame: () -> Frame
+    ) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        delivery.watchers.compactMap { watcher in
+            switch reactor.finish(StreamID(watcher), with: frame()) {
+            case .sent, .started: nil
+            case .refused: (watcher, .refused)
+            case .gone: (watcher, .gone)
+            }
         }
     }
 }

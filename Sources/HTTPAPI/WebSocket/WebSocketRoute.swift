@@ -45,10 +45,9 @@ struct WebSocketRoute: Sendable {
             requestID: context.id)
         switch answer {
         case .refused(let verdict): throw Problem(refusing: verdict)
-        case .turnedAway:
-            context.logger.warning(
-                "stream turned away", metadata: ["reason": "too many streams, or shutting down"])
-            return .lastWords(WebSocketFrame.close(.tooMany))
+        case .turnedAway(let reason):
+            context.logger.warning("stream turned away", metadata: ["reason": "\(reason.rawValue)"])
+            return .lastWords(WebSocketFrame.close(reason == .closing ? .shutdown : .tooMany))
         case .opened(let opening, let watch):
             guard let frames = try opening.beginning(after: lastEventID)?.webSocketFrames else {
                 return .lastWords(WebSocketFrame.close(.finished))
@@ -56,7 +55,8 @@ struct WebSocketRoute: Sendable {
             guard let watch else { return .lastWords(frames) }
             return .webSocket(
                 StreamHandoff(
-                    engine: engine, watch: watch, opening: frames, claims: caller.claims, settings: settings))
+                    engine: engine, watch: watch, opening: frames, version: opening.version(seenBy: lastEventID),
+                    claims: caller.claims, settings: settings))
         }
     }
 
