@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Requests without an end: each has to meet a limit, and none may keep others from being served.
-@Suite("A request without an end", .timeLimit(.minutes(10)))
+@Suite("A request without an end", .timeLimit(.minutes(30)))
 struct AttackSizeTests {
     private static let head = "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     private static let piece = String(repeating: "x", count: 16_384)
@@ -27,6 +27,21 @@ struct AttackSizeTests {
         (
             "body of a GET", "GET /health HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n",
             "4000\r\n\(piece)\r\n", [200]
+        ),
+        // Behind these the decoder stops, and would keep whatever comes.
+        ("what follows CONNECT", "CONNECT x:1 HTTP/1.1\r\nHost: test\r\n\r\n", piece, [400, 404, 405]),
+        (
+            "what follows an upgrade",
+            "GET /health HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+            piece, [200]
+        ),
+        (
+            "what follows an upgrade for a proxy",
+            "GET /health HTTP/1.1\r\nHost: test\r\nProxy-Connection: upgrade\r\nUpgrade: x\r\n\r\n", piece, [200]
+        ),
+        (
+            "what follows an upgrade of HTTP/1.0",
+            "GET /health HTTP/1.0\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", piece, [200]
         ),
         (
             "body of nothing", "POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 9999999999\r\n\r\n", piece,

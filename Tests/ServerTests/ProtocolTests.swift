@@ -4,7 +4,7 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-@Suite("HTTP itself", .timeLimit(.minutes(10)))
+@Suite("HTTP itself", .timeLimit(.minutes(30)))
 struct ProtocolTests {
     @Test("answers HEAD wherever it answers GET, with the same head and no body")
     func head() async throws {
@@ -61,6 +61,24 @@ struct ProtocolTests {
                 // The connection goes on.
                 try await wire.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
                 #expect(try await wire.readResponse().status == 200)
+            }
+        }
+    }
+
+    @Test("answers Expect: 100-continue behind the answers to the requests before, and not among them")
+    func expectContinuePipelined() async throws {
+        try await withClinic { clinic in
+            let upload = Upload(patient: clinic.id(.patient), file: .wav)
+            try await clinic.server.withWire { wire in
+                let head = upload.requestHead(token: clinic.token(.patient)).dropLast() + "Expect: 100-continue\r\n\r\n"
+                try await wire.send(
+                    "GET / HTTP/1.1\r\nHost: test\r\n\r\nGET /health HTTP/1.1\r\nHost: test\r\n\r\n\(head)")
+                let page = try await wire.readResponse()
+                #expect(page.status == 200 && page.text.contains("</html>"))
+                #expect(try await wire.readResponse().text == #"{"status":"healthy"}"#)
+                #expect(try await wire.readHead().status == 100)
+                try await wire.send(upload.body)
+                #expect(try await wire.readResponse().status == 201)
             }
         }
     }

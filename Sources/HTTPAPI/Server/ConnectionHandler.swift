@@ -27,13 +27,21 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How long a client that was told `Connection: close` may take to read the answer and close.
     private static let lingering = TimeAmount.seconds(1)
 
-    /// Requests whose answer is not complete.
-    private var openRequests = 0
+    /// A request whose answer is not complete.
+    private struct OpenRequest {
+        let version: HTTPVersion
+        /// Nothing is read behind it.
+        let isLast: Bool
+        /// The client waits for word before it sends the body.
+        var awaitsContinue: Bool
+    }
+
+    /// The oldest first: it is the one that is being answered.
+    private var requests: [OpenRequest] = []
     /// The present answer says `Connection: close`.
     private var isLastAnswer = false
-    /// The last request that will be read: it asks for another protocol, and the decoder stops behind it.
-    private var isLastRequest = false
-    private let version = RequestVersion()
+    /// What has come out of the decoder.
+    let decoded = DecoderWatch()
     /// What becomes of the connection with the next answer.
     var departure: Departure?
     /// The connection is a stream's: what the framework still writes goes nowhere.
@@ -46,25 +54,33 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         _ = context.channel.setOption(.maxMessagesPerRead, value: Self.readsInARow)
         let pipeline = context.pipeline.syncOperations
         if let codec = try? pipeline.handler(type: HTTP1ToHTTPServerCodec.self) {
-            try? pipeline.addHandler(version, position: .before(codec))
+            try? pipeline.addHandler(decoded, position: .before(codec))
         }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if case .head(var head) = unwrapInboundIn(data) {
-            openRequests += 1
-            isLastRequest = head.asksForUpgrade
-            if isLastRequest, version.last == .http1_0 {
+            requests.append(
+                OpenRequest(
+                    version: decoded.version, isLast: decoded.isLast,
+                    awaitsContinue: head.headerFields[.expect]?.lowercased() == "100-continue"))
+            sayContinue(context)
+            if decoded.version == .http1_0, head.headerFields[.upgrade] != nil {
                 // RFC 9110, 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
                 head.headerFields[.upgrade] = nil
                 return context.fireChannelRead(wrapInboundOut(.head(head)))
             }
-            if head.headerFields[.expect]?.lowercased() == "100-continue" {
-                // RFC 9110, 10.1.1: the client waits for this before it sends the body.
-                context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
-            }
         }
         context.fireChannelRead(data)
+    }
+
+    /// Tells the client to go on, once the answers before are out: in the middle of one, this would be part of it.
+    ///
+    /// RFC 9110, 10.1.1: the client waits for this before it sends the body.
+    private func sayContinue(_ context: ChannelHandlerContext) {
+        guard !isHandedOver, requests.first?.awaitsContinue == true else { return }
+        requests[0].awaitsContinue = false
+        context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
@@ -81,7 +97,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 promise?.succeed()
                 return depart(departure, head: head, context)
             }
-            if isLastRequest, openRequests == 1, !isLastAnswer {
+            // Who has the answer needs no word any more.
+            if !requests.isEmpty { requests[0].awaitsContinue = false }
+            if requests.first?.isLast == true, !isLastAnswer {
                 // Whatever the client sends behind it is read by nobody.
                 isLastAnswer = true
                 head.headerFields.append(HTTPField(name: .connection, value: "close"))
@@ -89,16 +107,25 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
         case .body: break
         case .end:
-            openRequests -= 1
-            if isLastAnswer { closeSoon(context) }
+            if !requests.isEmpty { requests.removeFirst() }
+            if isLastAnswer { return writeLast(data, promise, context) }
+            context.write(data, promise: promise)
+            return sayContinue(context)
         }
         context.write(data, promise: promise)
+    }
+
+    /// Writes the end of the last answer, and closes the connection a while after the kernel has taken it.
+    private func writeLast(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
+        let written = promise ?? context.eventLoop.makePromise()
+        written.futureResult.assumeIsolated().whenComplete { _ in self.closeSoon(context) }
+        context.write(data, promise: written)
     }
 
     private func depart(_ departure: Departure, head: HTTPResponse, _ context: ChannelHandlerContext) {
         switch departure {
         case .stream(let handoff):
-            handOver(handoff, head: head, as: version.last == .http1_0 ? .bare : .chunks, context)
+            handOver(handoff, head: head, as: requests.first?.version == .http1_0 ? .bare : .chunks, context)
         case .webSocket(let handoff): handOver(handoff, head: head, as: .webSocket, context)
         case .lastWords(let frames): end(head, frames, context)
         }
@@ -151,8 +178,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         head.headerFields[.contentLength] = "\(events.count)"
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         context.write(wrapOutboundOut(.body(ByteBuffer(bytes: events))), promise: nil)
-        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-        closeSoon(context)
+        writeLast(NIOAny(HTTPResponsePart.end(nil)), nil, context)
+        context.flush()
     }
 
     /// Closes the connection after a while.
@@ -175,7 +202,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // In the middle of an answer there is no place for another.
-        guard error is HTTPParserError, openRequests == 0 else { return context.fireErrorCaught(error) }
+        guard error is HTTPParserError, requests.isEmpty else { return context.fireErrorCaught(error) }
         context.writeEarlyAnswer(Problem(.malformed, "The request is not HTTP."))
         closeSoon(context)
     }
@@ -186,15 +213,28 @@ extension NIOBSDSocket.Option {
     fileprivate static let tcp_user_timeout = NIOBSDSocket.Option(rawValue: 18)
 }
 
-/// Remembers the version of the last request: the HTTP types do not carry it, and a client of HTTP/1.0 knows no chunks.
-private final class RequestVersion: ChannelInboundHandler {
+/// Sees what comes out of the decoder: what the HTTP types do not carry, and whether anything more will.
+final class DecoderWatch: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
 
-    private(set) var last = HTTPVersion.http1_1
+    /// The version of the last request: a client of HTTP/1.0 knows no chunks.
+    private(set) var version = HTTPVersion.http1_1
+    /// The decoder reads nothing behind the last request, and would keep whatever comes.
+    private(set) var isLast = false
+    /// The last request is complete.
+    private(set) var hasStopped = false
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if case .head(let head) = unwrapInboundIn(data) { last = head.version }
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            version = head.version
+            // llhttp stops where another protocol may begin: behind CONNECT, and behind `Upgrade` when `Connection`, or
+            // `Proxy-Connection`, says so. Where it would go on all the same, the client is told that the connection ends.
+            isLast = head.method == .CONNECT || head.headers.contains(name: "Upgrade")
+        case .body: break
+        case .end: hasStopped = isLast
+        }
         context.fireChannelRead(data)
     }
 }

@@ -28,19 +28,17 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var surplus = 0
     /// Since when nobody reads; nil while somebody does.
     private var pausedSince: NIODeadline?
-    /// A request for another protocol is complete, behind which the decoder reads nothing and would keep everything.
-    private var isBehindUpgrade = false
-    private var isUpgrade = false
     /// The last word was said: what still comes is dropped, and so is what the framework would answer.
     private var isOver = false
 
     init(limits: RequestPace.Limits) { pace = RequestPace(limits: limits) }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        // The decoder keeps what is no whole head to itself.
+        // The decoder keeps what is no whole head to itself, and once it has stopped, everything.
+        let decoded = try? context.pipeline.syncOperations.handler(type: ConnectionHandler.self).decoded
         try? context.pipeline.syncOperations.addHandler(
             ByteWatch { [self] in
-                if isBehindUpgrade { return false }
+                if decoded?.hasStopped == true { return false }
                 pace.bytesCame(at: .now())
                 schedule(context)
                 return true
@@ -57,17 +55,14 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if isOver { return }
         switch unwrapInboundIn(data) {
-        case .head(let head):
+        case .head:
             openRequests += 1
             surplus = 0
-            isUpgrade = head.asksForUpgrade
             pace.headCame(at: .now())
         case .body(let bytes):
             pace.bodyCame(bytes.readableBytes, at: .now())
             if openRequests == 0 { surplus += bytes.readableBytes }
-        case .end:
-            pace.endCame()
-            isBehindUpgrade = isUpgrade
+        case .end: pace.endCame()
         }
         guard surplus <= Self.surplusLimit else { return close(context) }
         schedule(context)

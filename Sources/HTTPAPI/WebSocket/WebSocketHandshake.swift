@@ -55,8 +55,6 @@ struct WebSocketHandshake {
 
 extension HTTPRequest {
     /// Whether the connection is to go on in another protocol, whichever.
-    ///
-    /// This is what makes the decoder stop behind the request.
     var asksForUpgrade: Bool { headerFields[.upgrade] != nil && headerFields.hasToken("upgrade", in: .connection) }
 }
 
