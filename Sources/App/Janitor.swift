@@ -3,18 +3,16 @@ import Recordings
 import ServiceLifecycle
 import Store
 
-/// Clears up what a server left that died: sessions that would say `uploading` for ever, halves of files, and the files of
-/// deleted sessions.
+/// Clears up what a server left that died: sessions that would say `uploading` for ever, files that no session has, whole or half,
+/// and those of deleted sessions.
 ///
 /// And what is of no more use: tickets that nobody used, sign-ins that have long been over, attempts to sign in that have worn
 /// off, what was uploaded before the last day, and whose the deleted sessions were.
 struct Janitor: Service {
     /// How often it looks.
     private static let interval = Duration.seconds(600)
-    /// How long an upload may show no progress before it counts as dead.
-    ///
-    /// One per cent of the largest recording takes four minutes over a line of 1 Mbit/s.
-    private static let patience = Duration.seconds(1800)
+    /// How long an upload may show no progress, and not be heard of, before it counts as dead.
+    private static let patience = Duration.seconds(600)
 
     let progress: ProgressStore
     let sessions: SessionStore
@@ -40,36 +38,46 @@ struct Janitor: Service {
     /// How long a sign-in that is over is kept: for who looks into what was done under it.
     private static let signInMemory = Duration.seconds(30 * 86_400)
 
-    /// Removes one file; one that cannot be removed does not keep the others.
-    private func discard(_ key: String) async throws {
-        do {
-            try await recordings.remove(key: key)
-        } catch {
-            return logger.warning("a discarded recording cannot be removed", metadata: ["error": "\(error)"])
+    private func clearUp() async {
+        await attempt("uploads") {
+            let uploads = try await progress.failAbandonedUploads(olderThan: Self.patience)
+            if uploads > 0 { logger.notice("broken uploads failed", metadata: ["uploads": "\(uploads)"]) }
         }
-        try await sessions.forgetDiscarded(recording: key)
+        await attempt("recordings") { try await removeDiscarded() }
+        await attempt("deletions") { _ = try await progress.forgetDeletions(olderThan: Self.memory) }
+        await attempt("sign-ins") { _ = try await signIns.forget(olderThan: Self.signInMemory) }
+        await attempt("tickets") { _ = try await tickets.removeExpired() }
+        await attempt("attempts") { _ = try await attempts.forgetWornOff() }
+        await attempt("charges") { _ = try await charges.forgetOld() }
     }
 
-    private func clearUp() async {
+    /// Does one thing; that it fails does not keep the others.
+    private func attempt(_ what: String, _ body: () async throws -> Void) async {
         do {
-            let uploads = try await progress.failAbandonedUploads(olderThan: Self.patience)
-            let partial = try await recordings.removeAbandoned()
-            let discarded = try await sessions.discardedRecordings()
-            for key in discarded { try await discard(key) }
-            _ = try await progress.forgetDeletions(olderThan: Self.memory)
-            _ = try await signIns.forget(olderThan: Self.signInMemory)
-            _ = try await tickets.removeExpired()
-            _ = try await attempts.forgetWornOff()
-            _ = try await charges.forgetOld()
-            guard uploads + partial + discarded.count > 0 else { return }
-            logger.notice(
-                "cleared up",
-                metadata: [
-                    "broken_uploads": "\(uploads)", "partial_files": "\(partial)",
-                    "discarded_recordings": "\(discarded.count)",
-                ])
+            try await body()
         } catch {
-            logger.warning("cannot clear up; trying again later", metadata: ["error": "\(error)"])
+            if Task.isCancelled { return }
+            logger.warning("cannot clear up; trying again later", metadata: ["what": "\(what)", "error": "\(error)"])
+        }
+    }
+
+    /// Removes the files that are of no session any more, or never were.
+    private func removeDiscarded() async throws {
+        var removed = 0
+        defer { if removed > 0 { logger.notice("recordings removed", metadata: ["recordings": "\(removed)"]) } }
+        while !Task.isCancelled {
+            let keys = try await sessions.takeDiscardedRecordings()
+            if keys.isEmpty { return }
+            for key in keys {
+                do {
+                    try await recordings.remove(key: key)
+                } catch {
+                    logger.warning("a discarded recording cannot be removed", metadata: ["error": "\(error)"])
+                    continue
+                }
+                try await sessions.forgetDiscarded(recording: key)
+                removed += 1
+            }
         }
     }
 }

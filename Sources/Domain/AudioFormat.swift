@@ -46,7 +46,7 @@ public enum AudioFormat: String, Sendable, CaseIterable {
     ///
     /// Parameters are ignored, and so is `application/octet-stream`, which says that the client does not know.
     public func accepts(mediaType: String) -> Bool {
-        let essence = String(mediaType.prefix { $0 != ";" }).trimming(while: { $0.isWhitespace }).lowercased()
+        let essence = String(mediaType.prefix { $0 != ";" }).trimming(while: { $0 == " " || $0 == "\t" }).lowercased()
         return essence == "application/octet-stream" || mediaTypes.contains(essence)
     }
 

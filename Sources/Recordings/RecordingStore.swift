@@ -74,7 +74,10 @@ public struct RecordingStore: Sendable {
         do {
             let result = try await FileSystem.shared.withFileHandle(
                 forWritingAt: temporary,
-                options: .newFile(replaceExisting: false, permissions: .ownerReadWrite)
+                // With its name from the start, by which it is found when this process is killed.
+                options: .init(
+                    existingFile: .none,
+                    newFile: .init(permissions: .ownerReadWrite, transactionalCreation: false))
             ) { handle in
                 var writer = RecordingWriter(handle: handle, seal: seal)
                 do {
@@ -93,41 +96,20 @@ public struct RecordingStore: Sendable {
             try await FileSystem.shared.withDirectoryHandle(atPath: directory) { try await $0.synchronize() }
             return result
         } catch {
-            await remove(temporary)
+            // In a task of its own: the file system does nothing for one that is cancelled.
+            await Task { _ = try? await remove(key: key) }.value
             throw error
         }
     }
 
-    /// Removes a recording; one that is not there is as good as removed.
+    /// Removes a recording, and what is there of one that was not written to its end; nothing there is as good as removed.
     ///
     /// - Throws: `FileSystemError` when it is there and stays.
     public func remove(key: String) async throws {
         guard let path = path(of: key) else { return }
-        _ = try await FileSystem.shared.removeItem(at: path, strategy: .sequential)
-    }
-
-    /// Removes what writers left behind that were killed: files that are still temporary and have not grown for an hour.
-    ///
-    /// - Returns: How many were removed.
-    public func removeAbandoned(olderThan age: Duration = .seconds(3600)) async throws -> Int {
-        var removed = 0
-        let now = Int(Date().timeIntervalSince1970)
-        try await FileSystem.shared.withDirectoryHandle(atPath: directory) { directory in
-            for try await entry in directory.listContents() where entry.name.string.hasSuffix(Self.temporarySuffix) {
-                guard let info = try await FileSystem.shared.info(forFileAt: entry.path),
-                    now - info.lastDataModificationTime.seconds > Int(age.components.seconds)
-                else { continue }
-                await remove(entry.path)
-                removed += 1
-            }
+        for path in [directory.appending(key + Self.temporarySuffix), path] {
+            _ = try await FileSystem.shared.removeItem(at: path, strategy: .sequential)
         }
-        return removed
-    }
-
-    private func remove(_ path: FilePath) async {
-        // In a task of its own: the file system does nothing for one that is cancelled. There is nobody to tell of an error:
-        // what stays is found by `removeAbandoned`.
-        await Task { _ = try? await FileSystem.shared.removeItem(at: path, strategy: .sequential) }.value
     }
 
     private static func isKeyByte(_ byte: UInt8) -> Bool {

@@ -1,4 +1,5 @@
 public import Domain
+public import Foundation
 public import Postgres
 
 /// The progress of sessions: `app.session_progress`, `app.session_events`.
@@ -56,7 +57,22 @@ public struct ProgressStore: Sendable {
         return try row.decode("version", as: Int64.self)
     }
 
-    /// Fails the sessions whose upload has shown no progress for a while: the server that received it has died.
+    /// Reports for an upload, as long as the session waits for it.
+    ///
+    /// - Returns: False when the session does not: it was deleted, or another upload has taken its place.
+    public func reportUpload(
+        _ upload: UUID, of session: SessionID, status: SessionStatus, progress: Int, message: String? = nil,
+        error: String? = nil
+    ) async throws -> Bool {
+        let rows = try await pool.query(
+            """
+            SELECT app.report_upload(\(session), \(upload), \(status.rawValue), \(Int32(clamping: progress)), \(message),
+                                     \(error)) AS version
+            """)
+        return try rows.first?.decode("version", as: Int64?.self) != nil
+    }
+
+    /// Fails the sessions whose upload has shown no progress for a while and is not heard of: its server has died.
     ///
     /// - Returns: How many there were.
     public func failAbandonedUploads(olderThan age: Duration) async throws -> Int {

@@ -147,6 +147,17 @@ struct MultipartParserTests {
             .refused(.badHeaders)
         ),
         (
+            "a NUL in a header",
+            "--b\r\nContent-Disposition: form-data; name=\"a\0\"\r\n\r\n42\r\n--b--", .refused(.badHeaders)
+        ),
+        ("half an end of a line in a header", "--b\r\nX: 1\nY: 2\r\n\(field)42\r\n--b--", .refused(.badHeaders)),
+        ("the other half", "--b\r\nX: 1\rY: 2\r\n\(field)42\r\n--b--", .refused(.badHeaders)),
+        (
+            "as much padding as there may be",
+            "--b\(String(repeating: " ", count: 256))\r\n\(field)42\r\n--b--", .parts([ReadPart("patient_id", "42")])
+        ),
+        ("more", "--b\(String(repeating: "\t", count: 257))\r\n\(field)42\r\n--b--", .refused(.noBoundary)),
+        (
             "two dispositions", "--b\r\n\(field.dropLast())\(field)42\r\n--b--", .refused(.badHeaders)
         ),
         (

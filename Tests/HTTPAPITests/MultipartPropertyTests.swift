@@ -19,7 +19,7 @@ struct MultipartPropertyTests {
 
     @Test("is read the same however it is cut, and is read or refused")
     func cuts() {
-        holds(forCases: 3000) { random in
+        holds(forCases: 300) { random in
             let bytes =
                 random.happens(oneIn: 2)
                 ? Array("--b\r\n".utf8) + random.jumble(of: Self.pieces, count: 0...30)
@@ -32,7 +32,7 @@ struct MultipartPropertyTests {
 
     @Test("that is well-formed comes out as it was meant")
     func roundTrip() {
-        holds(forCases: 2000) { random in
+        holds(forCases: 200) { random in
             let parts = parts(&random)
             let result = read(random.pieces(of: wellFormed(parts), longest: 20))
             return result == .parts(parts) ? nil : "\(parts) came out as \(result)"
@@ -86,7 +86,7 @@ struct MultipartPropertyTests {
             "\u{200D}",
             "\u{FEFF}", "\u{7F}", "\u{85}", String(repeating: "x", count: 200),
         ]
-        holds(forCases: 3000) { random in
+        holds(forCases: 300) { random in
             let name = random.text(of: words, count: 0...12)
             let shown = UploadReader.displayName(name)
             let isWhole = shown.unicodeScalars.allSatisfy {
@@ -106,7 +106,7 @@ struct MultipartPropertyTests {
             "%PDF-1.4", "<html>", "<SCRIPT", "PK\u{5}\u{6}", "PK\u{1}\u{2}", "PK\u{3}\u{4}", "\0\0\0\0", "RIFF", "WAVE",
             String(repeating: "x", count: 700), String(repeating: "\0", count: 18),
         ]
-        holds(forCases: 1000) { random in
+        holds(forCases: 100) { random in
             var bytes = random.jumble(of: words, count: 0...12)
             if random.happens(oneIn: 4) { bytes = Array(repeating: 7, count: 70_000) + bytes }
             let whole = PolyglotDetector.disguise(of: [bytes[...]])

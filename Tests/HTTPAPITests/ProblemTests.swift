@@ -12,6 +12,14 @@ import Testing
 
 @Suite("A problem")
 struct ProblemTests {
+    @Test("is in the documentation", arguments: Problem.Kind.allCases)
+    func documented(_ kind: Problem.Kind) throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let text = try String(contentsOf: root.appending(path: "docs/http-api.md"), encoding: .utf8)
+        #expect(text.contains("| `/problems/\(kind.rawValue)` | \(kind.status.code) |"))
+    }
+
     @Test("has the type, the status and the headers of its kind", arguments: Problem.Kind.allCases)
     func response(_ kind: Problem.Kind) async throws {
         let response = Problem(kind, "What to do: \"this\".").response(requestID: "r-1")
@@ -72,7 +80,7 @@ struct ProblemTests {
     }
 }
 
-@Suite("The table from error to problem", .timeLimit(.minutes(5)))
+@Suite("The table from error to problem", .timeLimit(.minutes(15)))
 struct ErrorTableTests {
     /// Something that nobody outside may read.
     private struct Secretive: Error, CustomStringConvertible {

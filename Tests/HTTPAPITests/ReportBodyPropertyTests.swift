@@ -31,7 +31,7 @@ struct ReportBodyPropertyTests {
     }
 
     private func decodes<Body: Decodable & SendableMetatype>(_ type: Body.Type) async {
-        await holds(forCases: 2000) { random in
+        await holds(forCases: 200) { random in
             let input =
                 random.happens(oneIn: 2)
                 ? random.mutation(of: Array(Self.good.utf8), changes: 1...3)

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("An upload over a slow or broken line", .timeLimit(.minutes(10)))
+@Suite("An upload over a slow or broken line", .timeLimit(.minutes(30)))
 struct UploadConnectionTests {
     @Test("is seen as it goes by who watches the id of the client's choosing")
     func percentages() async throws {
@@ -121,7 +121,103 @@ struct UploadConnectionTests {
     }
 }
 
-@Suite("An upload that comes twice", .timeLimit(.minutes(10)))
+@Suite("An upload whose session is deleted", .timeLimit(.minutes(30)))
+struct UploadDeletionTests {
+    /// The first upload is cut in the middle by a deletion, and a second one comes under the same id.
+    private func deleteMidway(
+        _ clinic: Clinic, _ id: SessionID, then body: (inout WireConnection, Upload) async throws -> Void
+    ) async throws {
+        let first = Upload(patient: clinic.id(.patient), file: .wav(size: 200_000), session: id)
+        try await clinic.server.withWire { wire in
+            try await wire.send(first.requestHead(token: clinic.token(.patient)))
+            try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(100_000))
+            try await eventually {
+                try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
+            }
+            #expect(try await clinic.request(.DELETE, "/api/sessions/\(id)", as: .therapist).status == 204)
+            try await body(&wire, first)
+        }
+    }
+
+    @Test("brings nothing into the session that has taken the id since, and does not fail it")
+    func again() async throws {
+        try await withClinic { clinic in
+            for isBroken in [false, true] {
+                let id = SessionID.random()
+                try await deleteMidway(clinic, id) { wire, first in
+                    let second = Upload(patient: clinic.id(.patient), file: .wav(size: 300_000), session: id)
+                    try await clinic.server.withWire { other in
+                        try await other.send(second.requestHead(token: clinic.token(.patient)))
+                        try await other.send(second.head + (second.file?.bytes ?? Data()).prefix(1000))
+                        try await eventually {
+                            try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
+                        }
+                        if isBroken {
+                            // No form goes on like this.
+                            try await wire.send(Data("\r\n--\(Upload.boundary)x\r\n".utf8) + Data(count: 200_000))
+                            #expect(try await wire.readResponse().status == 400)
+                        } else {
+                            try await wire.send((first.file?.bytes ?? Data()).dropFirst(100_000) + first.tail)
+                            expectProblem(try await wire.readResponse(), 409, "conflict")
+                        }
+                        let status = try await clinic.progress(of: id)
+                        #expect(status["status"] as? String == "uploading")
+                        try await other.send((second.file?.bytes ?? Data()).dropFirst(1000) + second.tail)
+                        #expect(try await other.readResponse().status == 201)
+                    }
+                }
+                let recording = try await clinic.request(.GET, "/api/sessions/\(id)/recording", as: .patient)
+                #expect(recording.body.count == 300_000)
+            }
+            #expect(try clinic.storedFiles().count == 2)
+            #expect(try await clinic.database.query("SELECT FROM app.discarded_recordings").count <= 1)
+        }
+    }
+
+    @Test("leaves no file, and is told so")
+    func gone() async throws {
+        try await withClinic { clinic in
+            let id = SessionID.random()
+            try await deleteMidway(clinic, id) { wire, first in
+                try await wire.send((first.file?.bytes ?? Data()).dropFirst(100_000) + first.tail)
+                expectProblem(try await wire.readResponse(), 409, "conflict", detail: "deleted")
+            }
+            #expect(try clinic.storedFiles() == [])
+            #expect(try await clinic.database.query("SELECT FROM app.discarded_recordings").isEmpty)
+        }
+    }
+
+    @Test("left files behind when its server was killed: the next one removes them, and no file of a session")
+    func killed() async throws {
+        try await withClinic { clinic in
+            #expect(
+                try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: .patient).status == 201)
+            let kept = try clinic.storedFiles()
+            // As an upload leaves them whose server was killed: before its end, or before its recording was entered.
+            for (name, suffix) in [("a", ".partial"), ("b", "")] {
+                let key = "\(name)\(UUID().uuidString.lowercased()).wav"
+                try Data("RIFF".utf8).write(to: clinic.server.uploads.appending(path: key + suffix))
+                try await clinic.database.query(
+                    """
+                    INSERT INTO app.therapy_sessions (patient_id, uploaded_by, upload_id, upload_key)
+                    SELECT id, id, gen_random_uuid(), \(key) FROM app.users WHERE id = \(clinic.id(.patient).rawValue)
+                    """)
+            }
+            try await clinic.database.query(
+                "UPDATE app.discarded_recordings SET discarded_at = discarded_at - interval '1 hour'")
+            #expect(try clinic.storedFiles().count == 3)
+            let uploads = clinic.server.uploads.path(percentEncoded: false)
+            try await withServer(over: clinic.database, ["UPLOAD_DIR": uploads]) { _ in
+                try await eventually { try clinic.storedFiles() == kept }
+                try await eventually {
+                    try await clinic.database.query("SELECT FROM app.discarded_recordings").isEmpty
+                }
+            }
+        }
+    }
+}
+
+@Suite("An upload that comes twice", .timeLimit(.minutes(30)))
 struct UploadRepeatTests {
     @Test("is answered with the first one's session")
     func same() async throws {

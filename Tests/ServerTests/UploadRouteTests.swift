@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/upload", .timeLimit(.minutes(10)))
+@Suite("POST /api/sessions/upload", .timeLimit(.minutes(30)))
 struct UploadRouteTests {
     static let accepted: [UploadFile] = [
         UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}"), UploadFile("A.MP3", "audio/mp3", [0xFF, 0xFB, 0x90, 0x64]),
@@ -93,7 +93,7 @@ struct UploadRouteTests {
         try await withClinic { clinic in
             for (name, shown) in [
                 ("../../etc/a.wav", "a.wav"), ("C:\\\\Users\\\\ada\\\\a.wav", "a.wav"), ("a\\\"b.wav", "a\"b.wav"),
-                ("Größe – 3.wav", "Größe – 3.wav"), ("a\0b\u{1B}.wav", "ab.wav"),
+                ("Größe – 3.wav", "Größe – 3.wav"), ("a\u{7}b\u{1B}.wav", "ab.wav"),
                 (String(repeating: "👩‍👩‍👧‍👦", count: 100) + ".wav", nil), (String(repeating: "x", count: 1000) + ".wav", nil),
             ] {
                 let file = UploadFile(name, "audio/wav", "RIFF\0\0\0\0WAVE")
@@ -213,7 +213,7 @@ struct UploadRouteTests {
     }
 }
 
-@Suite("The size of an upload", .timeLimit(.minutes(10)))
+@Suite("The size of an upload", .timeLimit(.minutes(30)))
 struct UploadSizeTests {
     @Test("is limited exactly")
     func exactly() async throws {
@@ -281,6 +281,35 @@ struct UploadSizeTests {
             #expect(response.headers["Connection"] == ["close"])
             #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
             #expect(try clinic.storedFiles() == [])
+        }
+    }
+    @Test("is held to what the body has in all, also where nothing of it is the file's")
+    func trailer() async throws {
+        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
+            let id = SessionID.random()
+            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
+            let response = try await clinic.server.withWire { wire in
+                try await wire.send(
+                    """
+                    POST /api/sessions/upload HTTP/1.1\r
+                    Host: test\r
+                    Authorization: Bearer \(clinic.token(.patient))\r
+                    Content-Type: \(Upload.contentType)\r
+                    Transfer-Encoding: chunked\r
+                    \r
+
+                    """)
+                // A form that is complete, and then no end.
+                for data in [upload.body] + Array(repeating: Data(repeating: 0x20, count: 10_000), count: 8) {
+                    try await wire.send(Data("\(String(data.count, radix: 16))\r\n".utf8) + data + Data("\r\n".utf8))
+                }
+                return try await wire.readResponse()
+            }
+            expectProblem(response, 413, "too-large", detail: "70536")
+            #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
+            #expect(try clinic.storedFiles() == [])
+            let charged = try await clinic.database.query("SELECT bytes FROM app.upload_charges")
+            #expect(try charged[0].decode("bytes", as: Int64.self) > 65_536)
         }
     }
 }

@@ -31,7 +31,10 @@ struct RecordingRoute: Sendable {
         ]
         let range: Range<Int64>
         var status = HTTPResponse.Status.ok
-        switch ByteRange(request.headers[.range], of: file.byteCount) {
+        // RFC 9110, 14.2: "GET is the only method". 13.1.5: an `If-Range` that does not match has the whole sent, and there is no
+        // validator here that it could match.
+        let wanted = request.method == .get && request.headers[.ifRange] == nil ? request.headers[.range] : nil
+        switch ByteRange(wanted, of: file.byteCount) {
         case .whole:
             range = 0..<file.byteCount
         case .part(let part):

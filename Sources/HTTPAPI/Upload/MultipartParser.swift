@@ -34,7 +34,8 @@ struct MultipartParser {
         case noBoundary
         /// A part's headers are longer than ``headerLimit``.
         case headersTooLong
-        /// A part has no `Content-Disposition: form-data` with a name, one header twice, or a header line without a colon.
+        /// A part has no `Content-Disposition: form-data` with a name, one header twice, or a header line without a colon or
+        /// with a NUL or half an end of a line.
         case badHeaders
         /// The body ended before its closing boundary.
         case truncated
@@ -42,6 +43,8 @@ struct MultipartParser {
 
     /// The longest header block of a part, in bytes.
     static let headerLimit = 8192
+    /// The most spaces and tabs behind a boundary. Nobody sends any.
+    static let paddingLimit = 256
 
     private enum State {
         /// Before the first boundary. Anything there is to be ignored (RFC 2046, 5.1.1), but nobody sends any.
@@ -124,9 +127,10 @@ struct MultipartParser {
 
     private mutating func readBoundaryEnd() throws(Malformation) -> Bool {
         // RFC 2046, 5.1.1: the boundary may be followed by "transport padding" of spaces and tabs.
-        while let byte: UInt8 = pending.getInteger(at: pending.readerIndex), byte == 0x20 || byte == 0x09 {
-            pending.moveReaderIndex(forwardBy: 1)
-        }
+        let padding = pending.readableBytesView.prefix { $0 == 0x20 || $0 == 0x09 }.count
+        guard padding <= Self.paddingLimit else { throw .noBoundary }
+        guard pending.readableBytes >= padding + 2 else { return false }
+        pending.moveReaderIndex(forwardBy: padding)
         guard let end = pending.readBytes(length: 2) else { return false }
         switch end {
         case Array("--".utf8): state = .epilogue
@@ -171,7 +175,9 @@ struct MultipartParser {
         var contentType: String?
         // By scalars: to a String a colon with a combining mark behind it is one character, and no colon.
         for line in block.unicodeScalars.split(separator: "\r\n".unicodeScalars) {
-            guard let colon = line.firstIndex(of: ":") else { throw .badHeaders }
+            // RFC 9110, 5.5: CR, LF and NUL are "invalid and dangerous".
+            guard let colon = line.firstIndex(of: ":"), !line.contains(where: { "\r\n\0".unicodeScalars.contains($0) })
+            else { throw .badHeaders }
             let value = String(line[line.index(after: colon)...])
             switch (String(line[..<colon]).lowercased(), disposition, contentType) {
             case ("content-disposition", nil, _): disposition = HeaderParameters(value)

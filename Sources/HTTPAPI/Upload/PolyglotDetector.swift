@@ -32,11 +32,13 @@ struct PolyglotDetector {
     private var beginning: [UInt8] = []
     private var isBeginningChecked = false
     private var end = ByteBuffer()
+    private var byteCount = 0
 
     /// Takes in the next bytes.
     ///
     /// - Returns: What they show the file to be as well.
     mutating func take(_ bytes: ByteBuffer) -> Disguise? {
+        byteCount += bytes.readableBytes
         keepEnd(bytes)
         guard !isBeginningChecked else { return nil }
         beginning += bytes.readableBytesView.prefix(Self.beginningLength - beginning.count)
@@ -67,34 +69,28 @@ struct PolyglotDetector {
         return Self.marks.first { lowercase.firstRange(of: $0.mark) != nil }?.disguise
     }
 
-    /// Whether a program that unpacks archives would find one: the end of a directory, in which the numbers fit together.
+    /// Whether a program that unpacks archives may find one: the end of a directory of entries.
     ///
-    /// The four bytes of its signature alone are in one of 60,000 recordings by chance.
+    /// Programs differ in which of its numbers they believe, so two marks have to come together and no number has to fit: the
+    /// four bytes of the signature alone are in one of 60,000 recordings by chance. The other mark is that of an entry where the
+    /// directory begins, that the directory is too large to be seen from here, or that there is nothing in it.
     private var endsAsArchive: Bool {
         let bytes = end.readableBytesView.suffix(Self.endLength)
-        let signature: [UInt8] = [0x50, 0x4B, 0x05, 0x06]
+        let hasEntries = bytes.firstRange(of: Self.entrySignature) != nil
         var rest = bytes[...]
-        while let found = rest.firstRange(of: signature) {
-            if isArchiveEnd(bytes[found.lowerBound...]) { return true }
+        while let found = rest.firstRange(of: Self.endSignature) {
+            let directory = bytes[found.lowerBound...]
+            if directory.count >= Self.archiveEndLength {
+                // APPNOTE.TXT, 4.3.16: the size of the directory is the fifth of its numbers.
+                let size = directory.dropFirst(12).prefix(4).reversed().reduce(0) { $0 << 8 | Int($1) }
+                let seen = bytes.distance(from: bytes.startIndex, to: found.lowerBound)
+                if hasEntries || size == 0 || size > seen && size <= byteCount { return true }
+            }
             rest = rest[found.upperBound...]
         }
         return false
     }
 
-    /// APPNOTE.TXT, 4.3.16: the number of this disk, the disk of the directory, entries on this disk, entries, size and offset
-    /// of the directory, length of the comment.
-    private func isArchiveEnd(_ bytes: ByteBufferView) -> Bool {
-        guard bytes.count >= Self.archiveEndLength else { return false }
-        func number(at offset: Int, width: Int) -> Int {
-            bytes.dropFirst(offset).prefix(width).reversed().reduce(0) { $0 << 8 | Int($1) }
-        }
-        let entriesHere = number(at: 8, width: 2)
-        let entries = number(at: 10, width: 2)
-        let size = number(at: 12, width: 4)
-        let comment = number(at: 20, width: 2)
-        // A large archive says all ones, and the numbers elsewhere. Each entry of the directory has at least 46 bytes.
-        return number(at: 4, width: 2) == number(at: 6, width: 2) && entriesHere == entries
-            && (entries == 0xFFFF || size >= 46 * entries)
-            && comment <= bytes.count - Self.archiveEndLength
-    }
+    private static let endSignature: [UInt8] = [0x50, 0x4B, 0x05, 0x06]
+    private static let entrySignature: [UInt8] = [0x50, 0x4B, 0x01, 0x02]
 }

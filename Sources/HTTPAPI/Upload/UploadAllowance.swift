@@ -10,12 +10,13 @@ import Synchronization
 /// stay within the limits together, and what is refused or breaks off costs no more than it was.
 final class UploadAllowance: Sendable {
     private struct State {
-        /// Nil until the upload begins.
-        var bytes: Int64?
+        var bytes: Int64 = 0
+        var isBegun = false
         var keeper: Task<Void, Never>?
     }
 
-    private let id = UUID()
+    /// Names the upload.
+    let id = UUID()
     private let charges: UploadChargeStore
     private let logger: Logger
     private let state = Mutex(State())
@@ -41,6 +42,10 @@ final class UploadAllowance: Sendable {
         } catch let refusal as UploadRefusal {
             metrics.refused(by: refusal.limit)
             throw Problem(refusal, limits)
+        } catch {
+            // The answer may be lost, and the charge made.
+            await allowance.end()
+            throw error
         }
         allowance.keep()
         do {
@@ -54,10 +59,10 @@ final class UploadAllowance: Sendable {
     }
 
     /// Says that the upload is let in: from now on it counts, whatever becomes of it.
-    func begin() { state.withLock { $0.bytes = 0 } }
+    func begin() { state.withLock { $0.isBegun = true } }
 
     /// Takes note of bytes that came.
-    func received(_ count: Int) { state.withLock { $0.bytes = ($0.bytes ?? 0) + Int64(count) } }
+    func received(_ count: Int) { state.withLock { $0.bytes += Int64(count) } }
 
     /// Has the charge kept open.
     ///
@@ -74,20 +79,25 @@ final class UploadAllowance: Sendable {
         state.withLock { $0.keeper = keeper }
     }
 
+    /// When the end of an upload is said again that could not be said: as long as a database takes to come back.
+    private static let pauses: [Duration] = [.seconds(1), .seconds(5), .seconds(20), .seconds(60)]
+
     private func end() async {
-        let (bytes, keeper) = state.withLock { ($0.bytes, $0.keeper) }
+        let (bytes, keeper) = state.withLock { ($0.isBegun ? $0.bytes : nil, $0.keeper) }
         keeper?.cancel()
         await keeper?.value
         let (charges, id, logger) = (charges, id, logger)
-        // In a task of its own: when the client has gone, this one is cancelled.
-        await Task {
-            do {
-                try await charges.end(id, bytes: bytes)
-            } catch {
-                // It counts as under way for a little longer, and for a day with the most that it could have had.
-                logger.warning("an upload's charge could not be corrected", metadata: ["error": "\(error)"])
+        // In tasks of their own: when the client has gone, this one is cancelled, and its answer waits for one try alone.
+        let isSaid = await Task { (try? await charges.end(id, bytes: bytes)) != nil }.value
+        if isSaid { return }
+        Task {
+            for pause in Self.pauses {
+                try? await Task.sleep(for: pause)
+                if (try? await charges.end(id, bytes: bytes)) != nil { return }
             }
-        }.value
+            // It counts as under way for a little longer, and for a day with the most that it could have had.
+            logger.warning("an upload's charge could not be corrected", metadata: ["upload": "\(id)"])
+        }
     }
 }
 

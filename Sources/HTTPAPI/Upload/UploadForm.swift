@@ -27,14 +27,20 @@ struct UploadReader: ~Copyable {
     private var parser: MultipartParser
     private var body: RequestBody.AsyncIterator
     private var events: ArraySlice<MultipartParser.Event> = []
+    private let limit: Int
+    private var byteCount = 0
+    /// Is charged with whatever comes, also with what is thrown away.
+    var allowance: UploadAllowance?
 
+    /// - Parameter limit: The most bytes that the body may have, its form included.
     /// - Throws: 415 when the body is not multipart, 400 without a boundary.
-    init(_ request: Request) throws {
+    init(_ request: Request, limit: Int) throws {
         guard let contentType = request.headers[.contentType],
             HeaderParameters(contentType).value == "multipart/form-data"
         else { throw Problem(.unsupportedMedia, "Send multipart/form-data.").closing() }
         parser = try MultipartParser(contentType: contentType)
         body = request.body.makeAsyncIterator()
+        self.limit = limit
     }
 
     /// Reads up to the beginning of the file's bytes.
@@ -47,7 +53,7 @@ struct UploadReader: ~Copyable {
             guard case .began(let part) = event else { continue }
             if part.name == "file" { return try form(fields, file: part) }
             guard ["patient_id", "session_date", "session_id"].contains(part.name) else {
-                throw Problem.invalid(String(part.name.prefix(64)), "is not a field of an upload.").closing()
+                throw Problem.invalid(Self.shown(part.name), "is not a field of an upload.").closing()
             }
             guard fields[part.name] == nil else { throw Problem.invalid(part.name, "comes twice.").closing() }
             fields[part.name] = try await readField(part.name)
@@ -69,7 +75,7 @@ struct UploadReader: ~Copyable {
     mutating func readEnd() async throws {
         while let event = try await next() {
             if case .began(let part) = event {
-                throw Problem.invalid(String(part.name.prefix(64)), "has to come before the file.").closing()
+                throw Problem.invalid(Self.shown(part.name), "has to come before the file.").closing()
             }
         }
     }
@@ -80,6 +86,11 @@ struct UploadReader: ~Copyable {
             guard let bytes = try await body.next() else {
                 try parser.finish()
                 return nil
+            }
+            byteCount += bytes.readableBytes
+            allowance?.received(bytes.readableBytes)
+            guard byteCount <= limit else {
+                throw Problem(.tooLarge, "The request may have at most \(limit) bytes.").closing()
             }
             events = try parser.feed(bytes)[...]
         }
@@ -112,18 +123,22 @@ struct UploadReader: ~Copyable {
         guard let format = AudioFormat(filename: filename) else {
             throw Problem(.unsupportedMedia, "A recording has one of the extensions \(accepted).").closing()
         }
-        let declared = file.contentType ?? "application/octet-stream"
+        let declared = HeaderParameters(file.contentType ?? "application/octet-stream").value
         guard format.accepts(mediaType: declared) else {
             throw Problem(.unsupportedMedia, "The declared type is not that of a .\(format.rawValue) recording.")
                 .closing()
         }
-        let isUnknown = HeaderParameters(declared).value == "application/octet-stream"
         return UploadForm(
             patient: patient,
             sessionDate: try value("session_date", "is not an RFC 3339 date or time.") { Timestamp(rfc3339: $0) },
             session: try value("session_id", "is not a UUID.") { SessionID($0) },
             filename: filename, format: format,
-            mediaType: isUnknown ? format.mediaTypes[0] : HeaderParameters(declared).value)
+            mediaType: declared == "application/octet-stream" ? format.mediaTypes[0] : declared)
+    }
+
+    /// The name of a field as it may be shown to whoever watches the session.
+    private static func shown(_ name: String) -> String {
+        String(String.UnicodeScalarView(name.unicodeScalars.filter(isShown).prefix(64)))
     }
 
     /// A client's file name as it may be shown: the last component, whatever separator its system uses.

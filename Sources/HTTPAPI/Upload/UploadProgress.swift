@@ -1,4 +1,5 @@
 import Domain
+import Foundation
 import Store
 import Synchronization
 
@@ -22,7 +23,7 @@ final class UploadProgress: Sendable {
 
     private let store: ProgressStore
     private let session: SessionID
-    private let attempt: Int
+    private let upload: UUID
     private let expectedBytes: Int64
     private let state = Mutex(State())
 
@@ -31,12 +32,12 @@ final class UploadProgress: Sendable {
     /// - Parameters:
     ///   - store: Takes the reports.
     ///   - session: The session that the recording is for.
-    ///   - attempt: The attempt that the upload belongs to.
+    ///   - upload: The upload that brings it.
     ///   - expectedBytes: What is expected in all.
-    init(store: ProgressStore, session: SessionID, attempt: Int, expectedBytes: Int64) {
+    init(store: ProgressStore, session: SessionID, upload: UUID, expectedBytes: Int64) {
         self.store = store
         self.session = session
-        self.attempt = attempt
+        self.upload = upload
         self.expectedBytes = expectedBytes
     }
 
@@ -67,11 +68,9 @@ final class UploadProgress: Sendable {
     }
 
     private func report(_ percentage: Int) async {
-        let report = ProgressReport(
-            sessionID: session, status: .uploading, progress: percentage, message: "Uploading the recording",
-            attempt: attempt)
         // A report that fails is no reason to stop: the next one, or the end of the upload, says more.
-        _ = try? await store.report(report)
+        _ = try? await store.reportUpload(
+            upload, of: session, status: .uploading, progress: percentage, message: "Uploading the recording")
         state.withLock { $0.report = nil }
     }
 }
