@@ -1,3 +1,6 @@
+import Subprocess
+import SystemPackage
+
 /// Splits a setting such as `PIPELINE_TRANSCRIBE_COMMAND` into the words of a command.
 ///
 /// The rules are those of a shell's quoting and no more: blanks separate words, `'…'` keeps everything, `"…"` keeps everything
@@ -115,4 +118,9 @@ private struct Splitter {
         guard let program = words.first, !program.isEmpty else { throw .empty }
         return words
     }
+}
+
+extension Executable {
+    /// A program as a setting names it: a path when it has a slash, else a name to be looked up in `PATH`, as a shell does.
+    static func program(_ name: String) -> Executable { name.contains("/") ? .path(FilePath(name)) : .name(name) }
 }

@@ -123,7 +123,7 @@ public struct StageCommand: Sendable {
             variables[Environment.Key(stringLiteral: name)] = value
         }
         return Configuration(
-            executable: program.contains("/") ? .path(FilePath(program)) : .name(program),
+            executable: .program(program),
             arguments: Arguments(Array(words.arguments) + [recording]),
             environment: .custom(variables),
             platformOptions: options

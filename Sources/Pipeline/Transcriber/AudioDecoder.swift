@@ -19,7 +19,7 @@ struct AudioDecoder: Sendable {
     /// - Throws: ``TranscriberError/unreadable(detail:)`` when nothing could be decoded or ffmpeg gave up; what `consume` throws.
     func decode(_ file: String, consume: ([UInt8]) async throws -> Void) async throws -> Int {
         let outcome = try await run(
-            .name(programs.ffmpeg),
+            .program(programs.ffmpeg),
             arguments: Arguments(
                 ["-nostdin", "-hide_banner", "-v", "error"] + AudioInput.options
                     + ["-i", AudioInput.url(of: file), "-map", "0:a:0", "-vn", "-sn", "-dn"]

@@ -2,14 +2,20 @@ import Foundation
 import Subprocess
 
 /// Measures a recording with ffprobe.
+///
+/// It runs in the server, on a stranger's file: its programs get none of the server's secrets, and no more time than they need.
 public struct AudioProbe: Sendable {
     private let programs: SpeechPrograms
+    private let timeout: Duration
 
     /// Makes a probe.
     ///
-    /// - Parameter programs: where `ffprobe` and `ffmpeg` are.
-    public init(programs: SpeechPrograms = SpeechPrograms()) {
+    /// - Parameters:
+    ///   - programs: where `ffprobe` and `ffmpeg` are.
+    ///   - timeout: how long they may take in all. Reading 500 MiB from a slow disk takes half a minute.
+    public init(programs: SpeechPrograms = SpeechPrograms(), timeout: Duration = .seconds(120)) {
         self.programs = programs
+        self.timeout = timeout
     }
 
     /// How long the recording is, as its container says, or as its packets say when the container is silent.
@@ -18,15 +24,41 @@ public struct AudioProbe: Sendable {
     ///
     /// - Parameter file: the recording's path.
     /// - Returns: seconds; exact to a packet at best, and for MP3 without a header an estimate from its bit rate.
-    /// - Throws: ``TranscriberError/unreadable(detail:)`` when it holds no audio; `CancellationError`.
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when it holds no audio, or cannot be measured; `CancellationError`.
     public func duration(of file: String) async throws -> Double {
+        do {
+            return try await withThrowingTaskGroup(of: Double.self) { group in
+                group.addTask { try await durationByHeader(of: file) }
+                group.addTask {
+                    try await Task.sleep(for: timeout)
+                    throw TranscriberError.unreadable(detail: "ffprobe was not done after \(timeout)")
+                }
+                defer { group.cancelAll() }
+                guard let duration = try await group.next() else { throw CancellationError() }
+                return duration
+            }
+        } catch let error as SubprocessError {
+            try Task.checkCancellation()
+            throw TranscriberError.unreadable(detail: "\(programs.ffprobe): \(error)")
+        }
+    }
+
+    private var environment: Environment {
+        let variables = StageEnvironment.scrubbed(
+            adding: [:], temporaryDirectory: FileManager.default.temporaryDirectory.path)
+        return .custom(
+            Dictionary(uniqueKeysWithValues: variables.map { (Environment.Key(stringLiteral: $0.key), $0.value) }))
+    }
+
+    private func durationByHeader(of file: String) async throws -> Double {
         let result = try await run(
-            .name(programs.ffprobe),
+            .program(programs.ffprobe),
             arguments: Arguments(
                 ["-v", "error"] + AudioInput.options
                     + ["-select_streams", "a", "-show_entries", "format=duration:stream=codec_name", "-of", "json"]
                     + [AudioInput.url(of: file)]
             ),
+            environment: environment,
             output: .string(limit: 256 * 1_024),
             error: .discarded
         )
@@ -43,12 +75,13 @@ public struct AudioProbe: Sendable {
 
     private func durationByPackets(of file: String) async throws -> Double {
         let result = try await run(
-            .name(programs.ffmpeg),
+            .program(programs.ffmpeg),
             arguments: Arguments(
                 ["-nostdin", "-v", "error"] + AudioInput.options
                     + ["-i", AudioInput.url(of: file), "-map", "0:a:0", "-c", "copy", "-f", "null"]
                     + ["-stats_period", "60", "-progress", "pipe:1", "-"]
             ),
+            environment: environment,
             output: .string(limit: 1_024 * 1_024),
             error: .discarded
         )

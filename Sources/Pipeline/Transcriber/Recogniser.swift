@@ -38,7 +38,7 @@ struct Recogniser: Sendable {
         // values goes to one iterator.
         guard let first = await jobs.first(where: { _ in true }) else { return }
         let outcome = try await run(
-            .name(programs.recogniser),
+            .program(programs.recogniser),
             arguments: Arguments(arguments),
             input: .inputWriter,
             output: .sequence,

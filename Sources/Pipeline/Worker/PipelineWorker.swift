@@ -74,18 +74,19 @@ public struct PipelineWorker: Service {
     public func run() async throws {
         await cancelWhenGracefulShutdown {
             sweep()
-            var lastSweep = ContinuousClock.now
+            // Beside the work, which may not pause for days: what lies there may be a recording as it came.
+            async let sweeping: Void = keepSweeping()
             await workUntilIdle()
             // One consumer for as long as the worker runs: an AsyncStream whose consumer is cancelled ends, and would then
             // call without a pause.
             let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: .continuous).map { _ in }
-            for await _ in merge(calls, timer) {
-                await workUntilIdle()
-                guard .now - lastSweep >= Self.sweepInterval else { continue }
-                sweep()
-                lastSweep = .now
-            }
+            for await _ in merge(calls, timer) { await workUntilIdle() }
+            await sweeping
         }
+    }
+
+    private func keepSweeping() async {
+        for await _ in AsyncTimerSequence(interval: Self.sweepInterval, clock: .continuous) { sweep() }
     }
 
     private func sweep() {

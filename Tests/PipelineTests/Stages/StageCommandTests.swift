@@ -7,7 +7,7 @@ import Testing
 /// Runs small shell scripts as stages.
 ///
 /// Every failure of a command that a session can meet has its test here.
-@Suite(.timeLimit(.minutes(5))) struct StageCommandTests {
+@Suite(.timeLimit(.minutes(15))) struct StageCommandTests {
     private func command(_ script: String) throws -> StageCommand {
         var command = try StageCommand(
             "/bin/sh -c '\(script.replacingOccurrences(of: "'", with: #"'\''"#))' sh",

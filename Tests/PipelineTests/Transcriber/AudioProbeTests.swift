@@ -1,0 +1,58 @@
+import Foundation
+import Pipeline
+import Testing
+
+/// What the probe lets its programs have, and what it makes of programs that do not behave.
+@Suite("A probe of a recording", .timeLimit(.minutes(30))) struct AudioProbeTests {
+    private static let answer = #"{"streams": [{}], "format": {"duration": "42.5"}}"#
+
+    /// Lends the probe a program of this text in the place of ffprobe.
+    private func probe(_ script: String, timeout: Duration = .seconds(120)) async throws -> Double {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "tb-probe-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let program = directory.appending(path: "ffprobe").path(percentEncoded: false)
+        try Data("#!/bin/sh\n\(script)\n".utf8).write(to: URL(filePath: program))
+        try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: program)
+        var programs = SpeechPrograms()
+        programs.ffprobe = program
+        return try await AudioProbe(programs: programs, timeout: timeout).duration(of: "/nothing.wav")
+    }
+
+    private func isUnreadable(_ body: () async throws -> Double) async -> Bool {
+        do {
+            _ = try await body()
+            return false
+        } catch TranscriberError.unreadable {
+            return true
+        } catch {
+            Issue.record("\(error)")
+            return false
+        }
+    }
+
+    @Test("gives its programs none of the server's variables")
+    func environment() async throws {
+        #expect(setenv("TB_PROBE_SECRET", "secret", 1) == 0)
+        defer { unsetenv("TB_PROBE_SECRET") }
+        let duration = try await probe(
+            #"[ -z "$TB_PROBE_SECRET" ] && [ -n "$PATH" ] && echo '\#(Self.answer)' || exit 1"#)
+        #expect(duration == 42.5)
+    }
+
+    @Test("ends a program that does not end")
+    func timeout() async {
+        #expect(await isUnreadable { try await probe("exec sleep 100000", timeout: .milliseconds(300)) })
+    }
+
+    @Test("says that a recording cannot be measured without its program, or when that says too much or nothing")
+    func misbehaviour() async {
+        #expect(await isUnreadable { try await probe("yes x | head -c 1000000") })
+        #expect(await isUnreadable { try await probe("exit 3") })
+        #expect(await isUnreadable { try await probe("echo '{}'") })
+        var programs = SpeechPrograms()
+        programs.ffprobe = "/no/ffprobe"
+        let missing = AudioProbe(programs: programs)
+        #expect(await isUnreadable { try await missing.duration(of: "/nothing.wav") })
+    }
+}
