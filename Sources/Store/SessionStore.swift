@@ -1,17 +1,26 @@
 public import Domain
+public import Foundation
 public import Postgres
+
+/// A recording that is to come: which upload brings it, and the key under which it will be found.
+public struct ExpectedRecording: Sendable {
+    public var upload: UUID
+    public var key: String
+
+    public init(upload: UUID, key: String) {
+        self.upload = upload
+        self.key = key
+    }
+}
 
 /// A recording that has been stored, as it is entered into the database.
 public struct StoredRecording: Sendable {
-    /// The key under which the recording is found.
-    public var key: String
     /// Its size in bytes.
     public var bytes: Int64
     /// Its SHA-256.
     public var sha256: [UInt8]
 
-    public init(key: String, bytes: Int64, sha256: [UInt8]) {
-        self.key = key
+    public init(bytes: Int64, sha256: [UInt8]) {
         self.bytes = bytes
         self.sha256 = sha256
     }
@@ -76,19 +85,26 @@ public struct SessionStore: Sendable {
 
     /// The sessions that a user may see, newest first.
     public func list(for user: User, as principal: Principal, _ filter: Filter) async throws -> [TherapySession] {
-        try await pool.acting(as: principal) { connection in
+        // A condition of its own for each role, and the patients as an array: so they are found by the index.
+        let ownSessions =
+            switch user.role {
+            case .admin: "true"
+            case .patient: "t.patient_id = u.id"
+            case .therapist:
+                """
+                t.patient_id = ANY (ARRAY(SELECT a.patient_id FROM app.therapist_patients a
+                                          WHERE a.therapist_id = u.id AND a.is_active))
+                """
+            case .pipeline: "false"
+            }
+        return try await pool.acting(as: principal) { connection in
             try await connection.query(
                 """
                 SELECT \(unescaped: Self.columns)
-                FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-                WHERE CASE \(user.role.rawValue)
-                        WHEN 'admin' THEN true
-                        WHEN 'patient' THEN t.patient_id = \(user.id)
-                        WHEN 'therapist' THEN t.patient_id IN (
-                            SELECT a.patient_id FROM app.therapist_patients a
-                            WHERE a.therapist_id = \(user.id) AND a.is_active)
-                        ELSE false END
-                  AND (\(filter.status?.rawValue)::text IS NULL OR p.status = \(filter.status?.rawValue))
+                FROM (SELECT \(user.id)::uuid AS id) AS u
+                JOIN app.therapy_sessions t ON \(unescaped: ownSessions)
+                JOIN app.session_progress p ON p.session_id = t.id
+                WHERE (\(filter.status?.rawValue)::text IS NULL OR p.status = \(filter.status?.rawValue))
                   AND (\(filter.patient)::uuid IS NULL OR t.patient_id = \(filter.patient))
                   AND (\(filter.after?.createdAt)::timestamptz IS NULL
                        OR (t.created_at, t.id) < (\(filter.after?.createdAt), \(filter.after?.id)))
@@ -118,15 +134,15 @@ public struct SessionStore: Sendable {
     /// - Throws: `PostgresError` with SQLSTATE 42501 when the user may not upload for the patient.
     public func add(
         _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String, mediaType: String,
-        as principal: Principal
+        awaiting recording: ExpectedRecording, as principal: Principal
     ) async throws -> Bool {
         try await pool.acting(as: principal) { connection in
             try await connection.execute(
                 """
                 INSERT INTO app.therapy_sessions
-                    (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by)
+                    (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
                 VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename), \(mediaType),
-                        \(principal.user))
+                        \(principal.user), \(recording.upload), \(recording.key))
                 ON CONFLICT (id) DO NOTHING
                 """) > 0
         }
@@ -136,13 +152,14 @@ public struct SessionStore: Sendable {
     ///
     /// The session's row is locked first: of two that come at once, the second finds it taken.
     ///
-    /// - Returns: The attempt that begins; nil when the session is not failed, has a recording, or is no more.
+    /// - Returns: False when the session is not failed, has a recording, or is no more.
     public func beginAgain(
-        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String, as principal: Principal
-    ) async throws -> Int? {
+        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String, awaiting recording: ExpectedRecording,
+        as principal: Principal
+    ) async throws -> Bool {
         try await pool.acting(as: principal) { connection in
             _ = try await connection.query(
-                "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR UPDATE")
+                "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR NO KEY UPDATE")
             // Statements of their own: one begun before the lock would not see what the first has done.
             let begun = try await connection.query(
                 """
@@ -150,56 +167,41 @@ public struct SessionStore: Sendable {
                 FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id
                 WHERE t.id = \(id) AND t.recording IS NULL AND p.status = 'failed'
                 """)
-            guard begun.first != nil else { return nil }
-            _ = try await connection.execute(
+            guard begun.first != nil else { return false }
+            return try await connection.execute(
                 """
                 UPDATE app.therapy_sessions
                 SET session_date = coalesce(\(date)::timestamptz, session_date), filename = \(filename),
-                    media_type = \(mediaType)
+                    media_type = \(mediaType), upload_id = \(recording.upload), upload_key = \(recording.key)
                 WHERE id = \(id)
-                """)
-            let rows = try await connection.query(
-                "SELECT attempt FROM app.session_progress WHERE session_id = \(id)")
-            return Int(try rows[0].decode("attempt", as: Int32.self))
+                """) > 0
         }
     }
 
     /// Enters the recording of a session and says that it waits for a worker, in one transaction: a worker never finds
     /// the one without the other.
     ///
-    /// - Parameters:
-    ///   - recording: What was stored.
-    ///   - session: The session that it is for.
-    ///   - attempt: The attempt that the upload belongs to.
-    ///   - principal: Who uploads.
     /// - Returns: False when another upload has taken the place of this one, the session is no more, or the user may not
     ///   see it any more.
-    /// - Throws: `PostgresError`; after one at the commit, only ``settledRecording(of:as:)`` knows how it ended.
+    /// - Throws: `PostgresError`; after one at the commit, only ``hasEntered(_:into:)`` knows how it ended.
     public func enter(
-        _ recording: StoredRecording, of session: SessionID, attempt: Int, as principal: Principal
+        _ stored: StoredRecording, from recording: ExpectedRecording, into session: SessionID, as principal: Principal
     ) async throws -> Bool {
         try await pool.acting(as: principal) { connection in
-            let entered = try await connection.execute(
+            try await connection.query(
                 """
-                UPDATE app.therapy_sessions
-                SET recording = \(recording.key), bytes = \(recording.bytes), sha256 = \(recording.sha256)
-                WHERE id = \(session) AND recording IS NULL
-                  AND EXISTS (SELECT FROM app.session_progress p
-                              WHERE p.session_id = \(session) AND p.attempt = \(Int32(clamping: attempt)))
-                """)
-            guard entered > 0 else { return false }
-            _ = try await connection.query(
-                "SELECT app.report_progress(\(session), 'pending', 20, 'Waiting for a free worker')")
-            return true
+                SELECT app.enter_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256)) AS entered
+                """
+            ).first?.decode("entered", as: Bool.self) ?? false
         }
     }
 
-    /// The key of a session's recording once every transaction that is about to write it has ended.
-    public func settledRecording(of session: SessionID, as principal: Principal) async throws -> String? {
-        try await pool.acting(as: principal) { connection in
-            try await connection.query("SELECT recording FROM app.therapy_sessions WHERE id = \(session) FOR UPDATE")
-                .first?.decode("recording", as: String?.self)
-        }
+    /// Whether a recording is entered, once every transaction that is about to enter it has ended.
+    ///
+    /// It is asked as nobody: the user may have lost the right to see the session since.
+    public func hasEntered(_ recording: ExpectedRecording, into session: SessionID) async throws -> Bool {
+        try await pool.query("SELECT app.is_entered(\(session), \(recording.key)) AS entered")
+            .first?.decode("entered", as: Bool.self) ?? false
     }
 
     /// What a repeated upload is held against.
@@ -226,7 +228,7 @@ public struct SessionStore: Sendable {
 
     /// Deletes a session with all that belongs to it in the database, and ends its streams.
     ///
-    /// Its recording is among the ``discardedRecordings()`` from the same moment on.
+    /// Its recording is among the ``takeDiscardedRecordings()`` from the same moment on.
     ///
     /// - Returns: False when there is no such session among those that the user manages.
     public func delete(_ session: SessionID, as principal: Principal) async throws -> Bool {
@@ -235,11 +237,11 @@ public struct SessionStore: Sendable {
         }
     }
 
-    /// The keys of recordings whose sessions were deleted, and whose files are still to be removed; at most 100.
-    public func discardedRecordings() async throws -> [String] {
-        try await pool.query(
-            "SELECT recording FROM app.discarded_recordings ORDER BY discarded_at LIMIT 100"
-        ).map { try $0.decode("recording", as: String.self) }
+    /// Takes recordings whose files are to be removed, of deleted sessions and of uploads that came to nothing: at most 100, the
+    /// oldest first. No other server is given them within an hour.
+    public func takeDiscardedRecordings() async throws -> [String] {
+        try await pool.query("SELECT recording FROM app.take_discarded(100) AS recording")
+            .map { try $0.decode("recording", as: String.self) }
     }
 
     /// Notes that the file of a discarded recording is gone.

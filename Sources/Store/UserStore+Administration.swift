@@ -90,9 +90,13 @@ extension UserStore {
     /// second is none any more. As nobody can do it to the own account, there is always one left.
     public func change(_ id: UserID, _ change: Change, by administrator: UserID) async throws -> ChangeOutcome {
         try await perform { connection in
+            // The account itself is locked with them: before its ties, and before the epoch of rights.
             let administrators = try await connection.query(
-                "SELECT id FROM app.users WHERE role = 'admin' AND is_active ORDER BY id FOR NO KEY UPDATE"
-            ).map { try $0.decode("id", as: UserID.self) }
+                """
+                SELECT id, role = 'admin' AND is_active AS is_administrator FROM app.users
+                WHERE role = 'admin' AND is_active OR id = \(id) ORDER BY id FOR NO KEY UPDATE
+                """
+            ).filter { try $0.decode("is_administrator", as: Bool.self) }.map { try $0.decode("id", as: UserID.self) }
             guard administrators.contains(administrator) else { return .notPermitted }
             if id == administrator, change.endsAdministration { return .ownAccount }
             if let role = change.role {

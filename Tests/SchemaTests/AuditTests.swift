@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// `app.audit_log`: what gets into it, and that nothing of it is lost or changed.
-@Suite(.timeLimit(.minutes(10))) struct AuditTests {
+@Suite(.timeLimit(.minutes(30))) struct AuditTests {
     // MARK: - Accesses
 
     @Test("who is let in is whom Access permits, and the record says so", arguments: OpenSessionTests.cases)
@@ -242,6 +242,24 @@ import Testing
             // Neither a name, nor an address, nor anything of a password.
             let text = records.map { String(reflecting: $0) }.joined()
             #expect(!text.contains("Another") && !text.contains("test.example") && !text.contains("scrypt"))
+        }
+    }
+
+    @Test("a name that somebody sets in psql is nobody's: what is done under it is recorded as the role's")
+    func forgedName() async throws {
+        try await withDatabase { database in
+            let patient = try await database.addUser(.patient)
+            try await database.query("INSERT INTO app.therapy_sessions (patient_id) VALUES (\(patient))")
+            try await database.withConnection { connection in
+                try await connection.withTransaction { connection in
+                    _ = try await connection.query("SELECT set_config('app.user_id', \(patient.description), true)")
+                    _ = try await connection.query("DELETE FROM app.therapy_sessions")
+                    _ = try await connection.query("UPDATE app.users SET role = 'admin'")
+                }
+            }
+            let records = try await database.audit("action IN ('session.delete', 'user.change')")
+            #expect(records.map(\.action) == ["session.delete", "user.change"])
+            #expect(records.allSatisfy { $0.user == nil && $0.databaseRole == "postgres" })
         }
     }
 

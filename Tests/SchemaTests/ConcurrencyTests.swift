@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Several writers at once.
-@Suite(.timeLimit(.minutes(10))) struct ConcurrencyTests {
+@Suite(.timeLimit(.minutes(30))) struct ConcurrencyTests {
     @Test("reports at once on one session lose no update: each change gets a version of its own, without a gap")
     func noLostUpdate() async throws {
         try await withDatabase { database in

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What the roles may do, and what they may not.
-@Suite(.timeLimit(.minutes(10))) struct GrantTests {
+@Suite(.timeLimit(.minutes(30))) struct GrantTests {
     /// What the contract shows to a pipeline.
     private static let pipelineFunctions: Set<String> = [
         "report_progress", "claim_session", "keep_lease", "store_transcript", "store_notes",
@@ -94,7 +94,8 @@ import Testing
             "SELECT FROM app.refresh_tokens", "DELETE FROM app.refresh_tokens",
             "SELECT FROM app.stream_tickets", "DELETE FROM app.stream_tickets",
             "UPDATE app.therapist_patients SET patient_id = patient_id", "DELETE FROM app.therapist_patients",
-            "SELECT app.acting_user()",
+            "SELECT app.acting_user()", "SELECT app.acting_user_id()", "SELECT app.raise_rights_epoch()",
+            "SELECT app.begin_sign_in(gen_random_uuid(), NULL, NULL, '1 h')",
             "SELECT FROM app.attempt_limits", "DELETE FROM app.attempt_limits",
             "UPDATE app.attempt_limits SET clear_at = now()",
             "INSERT INTO app.audit_log (action) VALUES ('user.add')", "UPDATE app.audit_log SET is_allowed = true",

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What is announced on `tb_session_v1`, when, and what is not.
-@Suite(.timeLimit(.minutes(10))) struct NotificationTests {
+@Suite(.timeLimit(.minutes(30))) struct NotificationTests {
     private func withSession(
         in status: SessionStatus = .transcribing,
         _ body: @escaping @Sendable (PostgresConnection, SessionID, NotificationReader) async throws -> Void
@@ -191,6 +191,19 @@ import Testing
                     "UPDATE app.users SET full_name = 'Other', password_hash = 'x' WHERE id = \(user)")
                 try await database.query(
                     "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(user), now() + interval '1 h')")
+                // Nor what names a right and leaves it as it is, or has ended before.
+                for statement in [
+                    "UPDATE app.users SET role = role, is_active = is_active, full_name = 'Third'",
+                    "UPDATE app.auth_sessions SET revoked_at = now() WHERE false",
+                    "UPDATE app.auth_sessions SET expires_at = expires_at + interval '1 h'",
+                    "SELECT app.end_sign_in(gen_random_uuid())", "DELETE FROM app.auth_sessions WHERE false",
+                ] {
+                    try await database.query(PostgresQuery(unescaped: statement))
+                }
+                #expect(try await notifications.heard() == [])
+                try await database.query("UPDATE app.auth_sessions SET revoked_at = now()")
+                #expect(try await notifications.heard().count == 1)
+                try await database.query("UPDATE app.auth_sessions SET revoked_at = now(), revoked_reason = 'again'")
                 #expect(try await notifications.heard() == [])
             }
         }

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// `app.open_session` against the rule as Swift has it.
-@Suite(.timeLimit(.minutes(10))) struct OpenSessionTests {
+@Suite(.timeLimit(.minutes(30))) struct OpenSessionTests {
     /// A user of a role that stands so to a session.
     struct Case: Sendable, CustomTestStringConvertible {
         var role: Role

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Single reports: what changes something, what does not, and what is refused.
-@Suite(.timeLimit(.minutes(10))) struct ReportTests {
+@Suite(.timeLimit(.minutes(30))) struct ReportTests {
     /// A session at transcribing, 45 %, in its second attempt.
     private func withSession(
         _ body: @escaping @Sendable (TestDatabase, PostgresConnection, SessionID) async throws -> Void

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Transcripts and notes, as a pipeline stores them by SQL.
-@Suite(.timeLimit(.minutes(10))) struct ResultTests {
+@Suite(.timeLimit(.minutes(30))) struct ResultTests {
     @Test(
         "a transcript or notes are stored for the present attempt, and storing again replaces them",
         arguments: [

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Retries of what failed, and take-overs of what was left behind.
-@Suite(.timeLimit(.minutes(10))) struct RetryTests {
+@Suite(.timeLimit(.minutes(30))) struct RetryTests {
     @Test(
         "a retry goes back to pending with the next attempt and the share of the upload",
         arguments: [

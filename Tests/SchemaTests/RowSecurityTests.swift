@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// What the server's role gets from the tables, whatever it asks for: what the acting user may see, and otherwise nothing.
-@Suite(.timeLimit(.minutes(10))) struct RowSecurityTests {
+@Suite(.timeLimit(.minutes(30))) struct RowSecurityTests {
     /// The tables that hold what is a patient's.
     private static let tables = [
         "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "deleted_sessions",

@@ -12,7 +12,7 @@ struct Step: Hashable, CustomStringConvertible {
 }
 
 /// The state machine, as the contract lists it, against every pair of statuses.
-@Suite(.timeLimit(.minutes(10))) struct StateMachineTests {
+@Suite(.timeLimit(.minutes(30))) struct StateMachineTests {
     /// The list of the contract: pending→uploading, uploading→pending and so on.
     private static let allowed: Set<Step> = {
         let table: [(SessionStatus, [SessionStatus])] = [

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// How much somebody may upload, with the server's role and on several connections at once.
-@Suite(.timeLimit(.minutes(10))) struct UploadChargeTests {
+@Suite(.timeLimit(.minutes(30))) struct UploadChargeTests {
     private struct Scene: Sendable {
         let database: TestDatabase
         let store: UploadChargeStore
