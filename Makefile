@@ -53,7 +53,7 @@ bench: packages-run packages-peers ## Measure the server beside others, into doc
 	exec .build/release/bench --python-environment $(PEER_PYTHON) $(or $(BENCH),--write docs/benchmarks.md)
 
 fuzz: packages-fuzz ## Try parsers, and a running server by its /openapi.json, with hostile input; FUZZ="--max-examples 500" for longer
-	FUZZ_CASES=100 swift test --filter Property
+	FUZZ_CASES=300 swift test --filter Property
 	swift build --product therapybridge
 	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 

@@ -5,7 +5,7 @@ import Testing
 @testable import bench
 
 /// The load generator: what it measures has to be true, or no figure is.
-@Suite(.timeLimit(.minutes(5))) struct LoadGeneratorTests {
+@Suite(.timeLimit(.minutes(15))) struct LoadGeneratorTests {
     @Test("a stream is open with its first event; another status and an unavailable stream are refused")
     func opening() async throws {
         let answers = [

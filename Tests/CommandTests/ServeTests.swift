@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// `serve` as a process: it starts, takes tokens of `token`, and ends in order.
-@Suite(.timeLimit(.minutes(10))) struct ServeTests {
+@Suite(.timeLimit(.minutes(30))) struct ServeTests {
     @Test(
         "a token that the program prints is accepted by the server that it runs, with and without the worker",
         arguments: [[], ["--no-worker"]])

@@ -19,7 +19,7 @@ struct TokenPropertyTests {
             Array(try await tokens.issue(claims).utf8), Array(try Forge(user: user, signIn: signIn).token().utf8),
         ]
         for original in originals { #expect(await tokens.verify(String(decoding: original, as: UTF8.self)) != nil) }
-        await holds(forCases: 4000) { random in
+        await holds(forCases: 400) { random in
             let original = random.pick(originals)
             let text = String(decoding: random.mutation(of: original), as: UTF8.self)
             let isTaken = await tokens.verify(text) != nil
@@ -38,7 +38,7 @@ struct TokenPropertyTests {
             "\"\"",
             "9223372036854775807", "0.1", "\"therapybridge\"", "\\u0000", "true",
         ]
-        await holds(forCases: 3000) { random in
+        await holds(forCases: 300) { random in
             let payload =
                 random.happens(oneIn: 3) ? random.jumble(of: words, count: 0...12) : random.mutation(of: claims)
             let header =
@@ -59,7 +59,7 @@ struct TokenPropertyTests {
     @Test("for a stream is 43 characters of base64url, or none")
     func tickets() {
         let good = Array(StreamTicket().text.utf8)
-        holds(forCases: 3000) { random in
+        holds(forCases: 300) { random in
             let text = String(decoding: random.mutation(of: good, changes: 0...2), as: UTF8.self)
             let isTicket = text.wholeMatch(of: /[A-Za-z0-9_-]{43}/) != nil
             guard (StreamTicket(text) != nil) == isTicket else { return text }

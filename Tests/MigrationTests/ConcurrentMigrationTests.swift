@@ -7,7 +7,7 @@ import Testing
 @testable import Migrations
 
 /// Migrations that meet others, and roles that are less than a superuser.
-@Suite(.timeLimit(.minutes(10))) struct ConcurrentMigrationTests {
+@Suite(.timeLimit(.minutes(30))) struct ConcurrentMigrationTests {
     /// "TherapyB" in ASCII: the key of the advisory lock, which operators may see in pg_locks.
     private static let lockKey: Int64 = 0x5468_6572_6170_7942
 

@@ -53,7 +53,7 @@ private actor Resident {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct PollerTests {
+@Suite(.timeLimit(.minutes(15))) struct PollerTests {
     private func withPoller(_ body: (Poller) async throws -> Void) async throws {
         let poller = try Poller(name: "test-poller")
         defer { poller.stop() }

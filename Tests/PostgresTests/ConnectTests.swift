@@ -5,7 +5,7 @@ import Testing
 
 @testable import Postgres
 
-@Suite(.timeLimit(.minutes(2))) struct ConnectTests {
+@Suite(.timeLimit(.minutes(15))) struct ConnectTests {
     @Test func `The version of the server is known`() async throws {
         try await withConnection { connection in
             let version = await connection.serverVersion
@@ -172,7 +172,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct ConfigurationTests {
+@Suite(.timeLimit(.minutes(15))) struct ConfigurationTests {
     @Test(
         arguments: [
             "postgres://u:sec%20ret@db.example:5433/name?sslmode=require",

@@ -19,7 +19,7 @@ func eventually(
     }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct DeadlineTests {
+@Suite(.timeLimit(.minutes(15))) struct DeadlineTests {
     /// How many of the server's processes with this name run something.
     private func active(_ name: String) async throws -> Int {
         try await withConnection { connection in

@@ -91,7 +91,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ListenerMailboxTests {
+@Suite(.timeLimit(.minutes(15))) struct ListenerMailboxTests {
     private func notification(_ number: Int) -> PostgresNotification {
         PostgresNotification(channel: "c", payload: "\(number)")
     }

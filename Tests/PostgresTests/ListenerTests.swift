@@ -59,7 +59,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct ListenerTests {
+@Suite(.timeLimit(.minutes(15))) struct ListenerTests {
     /// Times that make silence short.
     private var impatient: ListenerStateMachine.Timing {
         var timing = ListenerStateMachine.Timing()

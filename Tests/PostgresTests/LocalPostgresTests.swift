@@ -4,7 +4,7 @@ import LocalPostgres
 import Postgres
 import Testing
 
-@Suite(.timeLimit(.minutes(3))) struct LocalPostgresTests {
+@Suite(.timeLimit(.minutes(15))) struct LocalPostgresTests {
     private func withDirectory(_ body: (String) async throws -> Void) async throws {
         let directory = "/tmp/tb-pgtest-\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
         defer { try? FileManager.default.removeItem(atPath: directory) }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Postgres
 
-@Suite(.timeLimit(.minutes(3))) struct PoolTests {
+@Suite(.timeLimit(.minutes(15))) struct PoolTests {
     @Test func `There are never more connections than the size, as the server counts them`() async throws {
         let name = "size \(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = name }

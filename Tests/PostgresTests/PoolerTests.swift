@@ -9,7 +9,7 @@ private let program = "/usr/sbin/pgbouncer"
 
 /// Against a real PgBouncer in transaction mode; Debian's package is `pgbouncer`.
 @Suite(
-    .timeLimit(.minutes(2)),
+    .timeLimit(.minutes(15)),
     .enabled(if: FileManager.default.isExecutableFile(atPath: program), "pgbouncer is not installed"))
 struct PoolerTests {
     /// Runs a PgBouncer with two connections to the shared server, and lends the way through it.

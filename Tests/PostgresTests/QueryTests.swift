@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 import Testing
 
-@Suite(.timeLimit(.minutes(3))) struct QueryTests {
+@Suite(.timeLimit(.minutes(15))) struct QueryTests {
     @Test func `A query returns its rows`() async throws {
         try await withConnection { connection in
             let rows = try await connection.query(

@@ -10,7 +10,7 @@ import Testing
 ///
 /// The trap: a standby lets anyone in and refuses LISTEN and NOTIFY, so a listener that takes the first server of its list
 /// would never be live.
-@Suite(.timeLimit(.minutes(5))) struct StandbyTests {
+@Suite(.timeLimit(.minutes(15))) struct StandbyTests {
     /// Runs both servers, and lends them.
     private func withStandby(_ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void)
         async throws

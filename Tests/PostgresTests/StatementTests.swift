@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct StatementTests {
+@Suite(.timeLimit(.minutes(15))) struct StatementTests {
     private func preparedCount(_ connection: PostgresConnection) async throws -> Int {
         // By the simple protocol it would not be binary; unnamed through a fresh text each time, it counts itself.
         try await connection.query(

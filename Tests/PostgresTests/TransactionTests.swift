@@ -4,7 +4,7 @@ import Testing
 
 private struct BodyError: Error {}
 
-@Suite(.timeLimit(.minutes(2))) struct TransactionTests {
+@Suite(.timeLimit(.minutes(15))) struct TransactionTests {
     private func withTable(_ body: (PostgresConnection) async throws -> Void) async throws {
         try await withConnection { connection in
             try await connection.executeScript(

@@ -16,7 +16,7 @@ private enum Role: String, PostgresRepresentable {
     var postgresValue: String { rawValue }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct TypeTests {
+@Suite(.timeLimit(.minutes(15))) struct TypeTests {
     /// Sends values and reads them back, alone, as NULL, and as an array with a NULL in it.
     private func roundTrip<Value: PostgresArrayElement & Equatable>(_ values: [Value], type: String) async throws {
         try await withConnection { connection in

@@ -4,7 +4,7 @@ import Testing
 @testable import Prometheus
 
 /// What each kind of instrument makes of what is recorded with it.
-@Suite("An instrument", .timeLimit(.minutes(5))) struct InstrumentTests {
+@Suite("An instrument", .timeLimit(.minutes(15))) struct InstrumentTests {
     private let registry = PrometheusRegistry()
 
     /// The rendered lines but for the comments.

@@ -75,7 +75,7 @@ private let chunk = RecordingSeal.chunkSize
 private let sealedChunk = RecordingSeal.chunkSize + RecordingSeal.tagSize
 private let header = RecordingSeal.headerSize
 
-@Suite("A sealed recording", .timeLimit(.minutes(10)))
+@Suite("A sealed recording", .timeLimit(.minutes(30)))
 struct SealedRecordingTests {
     @Test(
         "comes back as it went in, of whatever size",
@@ -182,7 +182,7 @@ struct SealedRecordingTests {
     }
 }
 
-@Suite("A sealed recording that was tampered with", .timeLimit(.minutes(10)))
+@Suite("A sealed recording that was tampered with", .timeLimit(.minutes(30)))
 struct TamperedRecordingTests {
     /// Lends a recording of three whole chunks and a bit, as it lies on the disk.
     private func withRecording(_ body: (Shelf, String, [UInt8]) async throws -> Void) async throws {

@@ -3,7 +3,7 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-@Suite("/openapi.json and /docs", .timeLimit(.minutes(10)))
+@Suite("/openapi.json and /docs", .timeLimit(.minutes(30)))
 struct APIDescriptionTests {
     @Test("describe every route that is registered, and no other")
     func completeness() async throws {

@@ -4,7 +4,7 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-@Suite("Access", .timeLimit(.minutes(10)))
+@Suite("Access", .timeLimit(.minutes(30)))
 struct AccessMatrixTests {
     @Test("is decided for each route that is registered, and for no other")
     func completeness() async throws {

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Clients that hold connections for nothing.
-@Suite("A crowd of slow clients", .timeLimit(.minutes(10)), .serialized)
+@Suite("A crowd of slow clients", .timeLimit(.minutes(30)), .serialized)
 struct AttackSlowTests {
     @Test("keeps nobody else from being served, and each of it is cut off")
     func slowloris() async throws {

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// The audit log behind the routes: what each records, and that nothing happens without.
-@Suite(.timeLimit(.minutes(10))) struct AuditRouteTests {
+@Suite(.timeLimit(.minutes(30))) struct AuditRouteTests {
     /// A request about the clinic's session, or about none, and what it is recorded as.
     struct Access: Sendable, CustomTestStringConvertible {
         var method: HTTPMethod

@@ -79,7 +79,7 @@ private func withEntrance<Result: Sendable>(
     try await withServer(environment) { try await body(Entrance($0, role: role)) }
 }
 
-@Suite("Signing in", .timeLimit(.minutes(10)))
+@Suite("Signing in", .timeLimit(.minutes(30)))
 struct SignInTests {
     @Test("gives a pair of tokens and the user")
     func login() async throws {
@@ -183,7 +183,7 @@ struct SignInTests {
     }
 }
 
-@Suite("A request with a cookie", .timeLimit(.minutes(10)))
+@Suite("A request with a cookie", .timeLimit(.minutes(30)))
 struct CookieTests {
     @Test("is authenticated by it, and an unsafe one needs an origin of ours")
     func origin() async throws {
@@ -249,7 +249,7 @@ struct CookieTests {
     }
 }
 
-@Suite("A refresh token", .timeLimit(.minutes(10)))
+@Suite("A refresh token", .timeLimit(.minutes(30)))
 struct RefreshTests {
     @Test("gives a new pair under the same sign-in, once")
     func renews() async throws {
@@ -310,7 +310,7 @@ struct RefreshTests {
     }
 }
 
-@Suite("Signing out", .timeLimit(.minutes(10)))
+@Suite("Signing out", .timeLimit(.minutes(30)))
 struct SignOutTests {
     @Test("ends every token of the sign-in, clears the cookies, and leaves other sign-ins alone")
     func logout() async throws {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What tells a browser to be strict, and which other sites' pages may call.
-@Suite("A browser", .timeLimit(.minutes(10)))
+@Suite("A browser", .timeLimit(.minutes(30)))
 struct BrowserHeaderTests {
     private static let fixed = [
         "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
@@ -94,7 +94,7 @@ struct BrowserHeaderTests {
     }
 }
 
-@Suite("Another origin", .timeLimit(.minutes(10)))
+@Suite("Another origin", .timeLimit(.minutes(30)))
 struct CrossOriginTests {
     private static let environment = [
         "PUBLIC_URL": "https://bridge.example.org:8443",

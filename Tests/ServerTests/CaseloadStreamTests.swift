@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// The stream of all sessions: contract 6, last part.
-@Suite("The stream of all sessions", .timeLimit(.minutes(5)))
+@Suite("The stream of all sessions", .timeLimit(.minutes(30)))
 struct CaseloadStreamTests {
     private static let path = "/api/sessions/status/stream"
     /// The poll comes after the end of every test.

@@ -6,7 +6,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("The health of the server", .timeLimit(.minutes(10)))
+@Suite("The health of the server", .timeLimit(.minutes(30)))
 struct HealthRouteTests {
     private func expectHealthy(
         _ server: TestServer, _ path: String, sourceLocation: SourceLocation = #_sourceLocation
@@ -82,7 +82,7 @@ struct HealthRouteTests {
     }
 }
 
-@Suite("The page", .timeLimit(.minutes(10)))
+@Suite("The page", .timeLimit(.minutes(30)))
 struct PageTests {
     @Test("comes with its parts, each of its type, with an entity tag and a strict policy")
     func page() async throws {

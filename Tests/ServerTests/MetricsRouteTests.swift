@@ -6,7 +6,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("GET /metrics", .timeLimit(.minutes(10)))
+@Suite("GET /metrics", .timeLimit(.minutes(30)))
 struct MetricsRouteTests {
     @Test("is for admins alone")
     func rights() async throws {
@@ -163,7 +163,7 @@ struct MetricsRouteTests {
     }
 }
 
-@Suite("The metrics", .timeLimit(.minutes(10)))
+@Suite("The metrics", .timeLimit(.minutes(30)))
 struct MetricsTests {
     /// The pipeline too, with a stage that works and one that fails.
     @Test("are all in docs/metrics.md in the same words, and none has a label with somebody's id, address or words")
@@ -230,7 +230,7 @@ struct MetricsTests {
     }
 }
 
-@Suite("METRICS_PORT", .timeLimit(.minutes(10)))
+@Suite("METRICS_PORT", .timeLimit(.minutes(30)))
 struct MetricsPortTests {
     @Test("serves the metrics without a token, and nothing else")
     func port() async throws {

@@ -54,7 +54,7 @@ private func expectRefusal(
     #expect(!response.headers["X-Request-Id"].isEmpty, comment, sourceLocation: sourceLocation)
 }
 
-@Suite("A refusal", .timeLimit(.minutes(10)))
+@Suite("A refusal", .timeLimit(.minutes(30)))
 struct RefusalTests {
     /// The routes that ask for a user and name no session.
     static let userRoutes: [(HTTPMethod, String)] = [

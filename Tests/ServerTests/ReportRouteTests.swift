@@ -4,7 +4,7 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/{id}/progress", .timeLimit(.minutes(10)))
+@Suite("POST /api/sessions/{id}/progress", .timeLimit(.minutes(30)))
 struct ReportRouteTests {
     private func report(_ clinic: Clinic, _ json: String, as who: Clinic.Who = .pipeline) async throws -> TestResponse {
         try await clinic.post("/api/sessions/\(clinic.session)/progress", json, as: who)

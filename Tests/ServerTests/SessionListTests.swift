@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("GET /api/sessions", .timeLimit(.minutes(10)))
+@Suite("GET /api/sessions", .timeLimit(.minutes(30)))
 struct SessionListTests {
     /// The ids on a page, and the cursor to the next.
     private func page(
@@ -159,7 +159,7 @@ struct SessionListTests {
     }
 }
 
-@Suite("GET /api/patients", .timeLimit(.minutes(10)))
+@Suite("GET /api/patients", .timeLimit(.minutes(30)))
 struct PatientTests {
     @Test("names whom the caller may upload for")
     func patients() async throws {

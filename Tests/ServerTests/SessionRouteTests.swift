@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("GET /api/sessions/{id}/status", .timeLimit(.minutes(10)))
+@Suite("GET /api/sessions/{id}/status", .timeLimit(.minutes(30)))
 struct StatusTests {
     @Test("is the progress object, with an entity tag that answers 304 until something changes")
     func entityTag() async throws {
@@ -53,7 +53,7 @@ struct StatusTests {
     }
 }
 
-@Suite("GET /api/sessions/{id}/events", .timeLimit(.minutes(10)))
+@Suite("GET /api/sessions/{id}/events", .timeLimit(.minutes(30)))
 struct EventListTests {
     @Test("has the transitions, oldest first, and no percentages")
     func transitions() async throws {
@@ -76,7 +76,7 @@ struct EventListTests {
     }
 }
 
-@Suite("Transcript and notes", .timeLimit(.minutes(10)))
+@Suite("Transcript and notes", .timeLimit(.minutes(30)))
 struct ResultTests {
     @Test("are 404 until they are there, and then what the pipeline stored")
     func results() async throws {
@@ -111,7 +111,7 @@ struct ResultTests {
     }
 }
 
-@Suite("POST /api/sessions/{id}/retry", .timeLimit(.minutes(10)))
+@Suite("POST /api/sessions/{id}/retry", .timeLimit(.minutes(30)))
 struct RetryTests {
     @Test("sends a failed session back to pending, once")
     func retry() async throws {
@@ -142,7 +142,7 @@ struct RetryTests {
     }
 }
 
-@Suite("DELETE /api/sessions/{id}", .timeLimit(.minutes(10)))
+@Suite("DELETE /api/sessions/{id}", .timeLimit(.minutes(30)))
 struct DeletionTests {
     @Test(
         "removes the session, its recording, its transcript and its notes", arguments: [Clinic.Who.therapist, .admin])

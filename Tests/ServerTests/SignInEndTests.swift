@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// How a sign-in ends, also on the other servers of a database.
-@Suite("The end of a sign-in", .timeLimit(.minutes(10)))
+@Suite("The end of a sign-in", .timeLimit(.minutes(30)))
 struct SignInEndTests {
     private static let password = "correct horse battery"
 

@@ -9,7 +9,7 @@ import Testing
 private let password = "correct horse battery"
 
 /// How many may try to sign in and fail.
-@Suite("Failed attempts to sign in", .timeLimit(.minutes(10)))
+@Suite("Failed attempts to sign in", .timeLimit(.minutes(30)))
 struct SignInLimitTests {
     /// A server with an account, and a long period, so that nothing wears off while a test runs.
     private struct Scene: Sendable {

@@ -8,7 +8,7 @@ import Testing
 
 /// How the socket of a stream leaves the framework: what comes before it on the connection, and after it, and that nothing of
 /// it is left behind.
-@Suite(.timeLimit(.minutes(10))) struct StreamHandoffTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamHandoffTests {
     // MARK: - What comes before and after
 
     @Test("A stream that is asked for behind other requests on its connection begins after their answers, whole")

@@ -7,7 +7,7 @@ import Testing
 
 /// Books kept over many clients who come and go while the listener is killed and PostgreSQL crashes: what each was told is
 /// held against what was committed.
-@Suite("The ledger of all streams", .timeLimit(.minutes(10)))
+@Suite("The ledger of all streams", .timeLimit(.minutes(30)))
 struct StreamLedgerTests {
     @Test("shows every client exactly the committed transitions, in order, and in the end the database's state")
     func ledger() async throws {

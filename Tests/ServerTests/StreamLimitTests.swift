@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Contract 6.8 and 6.9: limits, clients that leave, and the end of the server.
-@Suite(.timeLimit(.minutes(10))) struct StreamLimitTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamLimitTests {
     @Test(
         "Over a limit a stream says that it is unavailable, and ends",
         arguments: ["SSE_MAX_STREAMS", "SSE_MAX_STREAMS_PER_USER"])

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Contract 6, the response's head, 6.1 and 6.2: how a stream opens, what its events are called, and how it ends.
-@Suite(.timeLimit(.minutes(10))) struct StreamOpeningTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamOpeningTests {
     @Test("The state as it stands is there at once, also when nothing has happened yet")
     func firstEvent() async throws {
         try await withStreamScene { scene in

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Contract 6.5 and 6.8: the listener's connection, or the whole database, goes away.
-@Suite(.timeLimit(.minutes(10))) struct StreamOutageTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamOutageTests {
     /// Lends a server whose listener connects under a role of its own, so that it can be shut out alone.
     private func withListenerRole<Result: Sendable>(
         _ environment: [String: String], _ body: @escaping @Sendable (StreamScene, ListenerRole) async throws -> Result

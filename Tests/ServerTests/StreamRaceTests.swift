@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Opening a stream while the state changes: whatever the order, the stream ends on the database's state.
-@Suite(.timeLimit(.minutes(10))) struct StreamRaceTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamRaceTests {
     /// Twenty each by fifty clients.
     ///
     /// The poll comes after the end of the test, so it can make nothing good.

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Contract 6.3: how a client goes on where it left off.
-@Suite(.timeLimit(.minutes(10))) struct StreamResumptionTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamResumptionTests {
     /// Goes to `extracting_notes` 70 over a few percentages: transitions at 2, 3, 6 and 7, now at 8.
     private func goAhead(_ scene: StreamScene) async throws {
         try await scene.report(.preprocessing, 20)

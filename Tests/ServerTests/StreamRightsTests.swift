@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Contract 6.6 and 6.7: heartbeats, and how a stream ends with the right that it stands on.
-@Suite(.timeLimit(.minutes(10))) struct StreamRightsTests {
+@Suite(.timeLimit(.minutes(30))) struct StreamRightsTests {
     /// A therapist who watches a session, and a colleague with the same right.
     struct Scene: Sendable {
         let server: TestServer

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// How tickets are kept: few, briefly, and as hashes.
-@Suite(.timeLimit(.minutes(10))) struct TicketKeepingTests {
+@Suite(.timeLimit(.minutes(30))) struct TicketKeepingTests {
     @Test("A sign-in has at most fifty tickets that wait, also when it asks for all at once; one more is 429")
     func limit() async throws {
         try await withClinic { clinic in

@@ -29,7 +29,7 @@ extension Clinic {
     }
 }
 
-@Suite("A ticket", .timeLimit(.minutes(10)))
+@Suite("A ticket", .timeLimit(.minutes(30)))
 struct TicketTests {
     @Test("opens its stream once, of one session or of all, also where it was left off")
     func opens() async throws {

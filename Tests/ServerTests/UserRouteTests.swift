@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite("/api/users", .timeLimit(.minutes(10)))
+@Suite("/api/users", .timeLimit(.minutes(30)))
 struct UserRouteTests {
     private static let members: Set<String> = ["id", "email", "full_name", "role", "is_active", "created_at"]
 
@@ -207,7 +207,7 @@ struct UserRouteTests {
     }
 }
 
-@Suite("/api/therapists/{id}/patients/{id}", .timeLimit(.minutes(10)))
+@Suite("/api/therapists/{id}/patients/{id}", .timeLimit(.minutes(30)))
 struct AssignmentRouteTests {
     private func path(_ therapist: UserID, _ patient: UserID) -> String {
         "/api/therapists/\(therapist)/patients/\(patient)"

@@ -2,11 +2,12 @@ import Domain
 import Foundation
 import NIOCore
 import NIOPosix
+import Postgres
 import TestSupport
 import Testing
 
 /// What clients say on their WebSockets, what they must not, and what is left of them.
-@Suite(.timeLimit(.minutes(10))) struct WebSocketClientTests {
+@Suite(.timeLimit(.minutes(30))) struct WebSocketClientTests {
     @Test("A ping is answered with what was in it, and whatever else a client says is passed over")
     func talks() async throws {
         try await withStreamScene { scene in
@@ -132,9 +133,19 @@ import Testing
                 try await scene.report(.transcribing, 1)
                 // The client's own library reads ahead until it is told not to.
                 try await socket.channel.setOption(.autoRead, value: false).get()
-                let message = String(repeating: "words ", count: 300)
-                for number in 0..<900 {
-                    try await scene.report(.transcribing, 1 + number / 10, message: "\(number) \(message)")
+                // In the database, so that it is over well before the time after which such a reader is closed.
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        """
+                        DO $$ BEGIN
+                            FOR n IN 0..899 LOOP
+                                PERFORM app.report_progress(
+                                    '\(scene.session)', 'transcribing', 1 + n / 10, n || ' ' || repeat('words ', 300));
+                                COMMIT;
+                                PERFORM pg_sleep(0.01);
+                            END LOOP;
+                        END $$
+                        """, timeout: .seconds(300))
                 }
                 try await scene.report(.transcribed, 91)
                 let last = try await scene.report(.extractingNotes, 92)

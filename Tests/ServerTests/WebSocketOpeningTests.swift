@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Contract 7: what a WebSocket begins with, how it goes on and how it ends by itself.
-@Suite(.timeLimit(.minutes(10))) struct WebSocketOpeningTests {
+@Suite(.timeLimit(.minutes(30))) struct WebSocketOpeningTests {
     @Test("A WebSocket begins with the state as it stands, goes on with each change, and ends with the last")
     func wholeLife() async throws {
         try await withStreamScene { scene in

@@ -11,7 +11,7 @@ extension Clinic {
 }
 
 /// Contract 7 and 8: "A refused watcher is accepted and closed with 1008 and a reason".
-@Suite(.timeLimit(.minutes(10))) struct WebSocketRefusalTests {
+@Suite(.timeLimit(.minutes(30))) struct WebSocketRefusalTests {
     @Test("Every role and relation gets what is due to it, whatever the credential, and a refusal in a Close")
     func matrix() async throws {
         try await withClinic { clinic in

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// How a WebSocket ends with the right that it stands on.
-@Suite(.timeLimit(.minutes(10))) struct WebSocketRightsTests {
+@Suite(.timeLimit(.minutes(30))) struct WebSocketRightsTests {
     typealias Scene = StreamRightsTests.Scene
     typealias End = StreamRightsTests.End
 

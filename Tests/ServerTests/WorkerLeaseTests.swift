@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Who works on which session: leases, take-overs, and what interrupts a worker.
-@Suite(.timeLimit(.minutes(10))) struct WorkerLeaseTests {
+@Suite(.timeLimit(.minutes(30))) struct WorkerLeaseTests {
     @Test("A worker that is told to stop hands its session on at once, to be the next attempt")
     func stopped() async throws {
         try await withInterruptedWorker { worker, database in
