@@ -14,15 +14,17 @@ public final class Watch: Sendable {
 
     deinit { hub.forget(unattached: watcher) }
 
-    /// Whether what the watcher was let in with may be sent: no read has shown since that rights have changed. On the hub's
-    /// thread only.
+    /// Whether what the watcher was let in with may be sent: no read has shown since that rights have changed.
+    ///
+    /// On the hub's thread only.
     public var isCurrent: Bool { hub.assumeIsolated { $0.isCurrent(watcher) } }
 
     /// The watcher has a socket now; on the hub's thread only.
     public func attach() { hub.assumeIsolated { $0.ready(watcher) } }
 
-    /// The watcher has a socket now, and was sent nothing of what it was let in with: it is asked about again. On the hub's
-    /// thread only.
+    /// The watcher has a socket now, and was sent nothing of what it was let in with: it is asked about again.
+    ///
+    /// On the hub's thread only.
     ///
     /// - Parameter version: What its client has; 0 for nothing.
     public func attach(given version: Int64) { hub.assumeIsolated { $0.ready(watcher, given: version) } }

@@ -238,7 +238,9 @@ public struct SessionStore: Sendable {
     }
 
     /// Takes recordings whose files are to be removed, of deleted sessions and of uploads that came to nothing: at most 100, the
-    /// oldest first. No other server is given them within an hour.
+    /// oldest first.
+    ///
+    /// No other server is given them within an hour.
     public func takeDiscardedRecordings() async throws -> [String] {
         try await pool.query("SELECT recording FROM app.take_discarded(100) AS recording")
             .map { try $0.decode("recording", as: String.self) }

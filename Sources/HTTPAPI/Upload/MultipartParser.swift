@@ -43,7 +43,7 @@ struct MultipartParser {
 
     /// The longest header block of a part, in bytes.
     static let headerLimit = 8192
-    /// The most spaces and tabs behind a boundary. Nobody sends any.
+    /// The most spaces and tabs behind a boundary, where nobody sends any.
     static let paddingLimit = 256
 
     private enum State {

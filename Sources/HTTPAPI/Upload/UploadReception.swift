@@ -80,8 +80,9 @@ struct UploadReception: Sendable {
         }
     }
 
-    /// Removes the file. In a task of its own: the file system does nothing for one that is cancelled.
+    /// Removes the file.
     private func remove() async {
+        // In a task of its own: the file system does nothing for one that is cancelled.
         await Task {
             do {
                 try await route.recordings.remove(key: recording.key)
