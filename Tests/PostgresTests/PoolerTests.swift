@@ -52,7 +52,7 @@ struct PoolerTests {
         }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(port) user=any dbname=postgres", pooler: .transaction,
-            connectTimeout: .seconds(30), queryTimeout: .seconds(60))
+            connectTimeout: .seconds(120), queryTimeout: .seconds(600))
         try await eventually("pgbouncer answers") {
             (try? await PostgresConnection.withConnection(configuration) { _ in }) != nil
         }
@@ -62,7 +62,7 @@ struct PoolerTests {
     @Test func `Queries, transactions and deadlines work through it`() async throws {
         try await withPooler { configuration in
             try await PostgresPool.withPool(
-                configuration, settings: PostgresPoolConfiguration(size: 8, waitTimeout: .seconds(60))
+                configuration, settings: PostgresPoolConfiguration(size: 8, waitTimeout: .seconds(600))
             ) { pool in
                 try await withThrowingTaskGroup(of: Bool.self) { group in
                     for number in 0..<400 {
