@@ -11,7 +11,7 @@ import Testing
         let name = "size \(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = name }
         try await PostgresPool.withPool(
-            configuration, settings: PostgresPoolConfiguration(size: 3, waitTimeout: .seconds(60))
+            configuration, settings: PostgresPoolConfiguration(size: 3, waitTimeout: .seconds(600))
         ) { pool in
             let counts = try await withThrowingTaskGroup(of: Int.self) { group in
                 for _ in 0..<100 {
@@ -136,7 +136,7 @@ import Testing
             }
             #expect(error?.isTransient == true)
             let waiting = Task {
-                try await pool.withConnection(waitTimeout: .seconds(60)) { try await $0.query("SELECT 42") }
+                try await pool.withConnection(waitTimeout: .seconds(600)) { try await $0.query("SELECT 42") }
             }
             try await server.start()
             #expect(try await waiting.value[0].decode(0, as: Int.self) == 42)
@@ -148,7 +148,7 @@ import Testing
         let server = try await startTestServer()
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await PostgresPool.withPool(
-            configuration, settings: PostgresPoolConfiguration(size: 4, waitTimeout: .seconds(60))
+            configuration, settings: PostgresPoolConfiguration(size: 4, waitTimeout: .seconds(600))
         ) { pool in
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<8 {
@@ -200,7 +200,7 @@ import Testing
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
             connectTimeout: .milliseconds(500))
-        var settings = PostgresPoolConfiguration(size: 1, waitTimeout: .seconds(60))
+        var settings = PostgresPoolConfiguration(size: 1, waitTimeout: .seconds(600))
         settings.checkAfter = .zero
         settings.checkTimeout = .milliseconds(100)
         try await PostgresPool.withPool(configuration, settings: settings) { pool in
@@ -301,7 +301,7 @@ import Testing
             connectTimeout: .seconds(30))
         do {
             let pool = try PostgresPool(configuration: configuration)
-            try await pool.withConnection(waitTimeout: .seconds(60)) { _ in
+            try await pool.withConnection(waitTimeout: .seconds(600)) { _ in
                 #expect(openSockets(toPort: proxy.port) == 1)
             }
         }

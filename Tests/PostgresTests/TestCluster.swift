@@ -52,7 +52,7 @@ func withPool<Value>(
     _ change: (inout PostgresPoolConfiguration) -> Void = { _ in },
     _ body: (PostgresPool) async throws -> Value
 ) async throws -> Value {
-    var settings = PostgresPoolConfiguration(size: size, waitTimeout: .seconds(60))
+    var settings = PostgresPoolConfiguration(size: size, waitTimeout: .seconds(600))
     change(&settings)
     return try await PostgresPool.withPool(try await testConfiguration(), settings: settings) { try await body($0) }
 }
