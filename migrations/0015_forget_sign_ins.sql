@@ -21,6 +21,14 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION app.rights_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    PERFORM raise_rights_epoch();
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION app.sign_ins_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN

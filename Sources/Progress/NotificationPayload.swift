@@ -35,8 +35,7 @@ enum NotificationPayload {
     private static func hint(_ payload: String) -> ChangeHint? {
         let parts = payload.split(separator: " ", omittingEmptySubsequences: false)
         guard parts.count == 2, let session = SessionID(String(parts[0])),
-            parts[1].utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-            let version = Int64(parts[1])
+            let version = Int64(digits: parts[1])
         else { return nil }
         return ChangeHint(session: session, version: version)
     }

@@ -28,7 +28,7 @@ extension ProgressHub {
     ) async throws -> FollowOpening {
         guard !isClosed, followings.count < Self.openingLimit else {
             metrics.turnedAway()
-            return .turnedAway(isClosed ? .closing : .tooMany)
+            return .turnedAway(turningAway)
         }
         // Registered before the caseload is read: what changes between is collected.
         let watcher = machine.follow(for: principal)
@@ -78,7 +78,7 @@ extension ProgressHub {
     func turnAway(_ pending: PendingFollowing) {
         metrics.turnedAway()
         machine.release(pending.watcher)
-        pending.continuation.resume(returning: .turnedAway(isClosed ? .closing : .tooMany))
+        pending.continuation.resume(returning: .turnedAway(turningAway))
     }
 
     func failed(_ pending: PendingFollowing, _ error: any Error) {

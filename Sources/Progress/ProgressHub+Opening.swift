@@ -18,7 +18,7 @@ extension ProgressHub {
     ) async throws -> WatchOpening {
         guard !isClosed, openings.count < Self.openingLimit else {
             metrics.turnedAway()
-            return .turnedAway(isClosed ? .closing : .tooMany)
+            return .turnedAway(turningAway)
         }
         let watcher = machine.register(session, for: principal)
         return try await withCheckedThrowingContinuation { continuation in
@@ -78,7 +78,7 @@ extension ProgressHub {
     func turnAway(_ opening: PendingOpening) {
         metrics.turnedAway()
         machine.release(opening.watcher)
-        opening.continuation.resume(returning: .turnedAway(isClosed ? .closing : .tooMany))
+        opening.continuation.resume(returning: .turnedAway(turningAway))
     }
 
     /// Watches a session from within the program: the state as it stands, then each that is newer; it ends when the session

@@ -74,6 +74,9 @@ public actor ProgressHub: Service {
         machine = HubStateMachine(admission: admission)
     }
 
+    /// Why somebody is turned away now.
+    var turningAway: TurningAway { isClosed ? .closing : .tooMany }
+
     /// How many watch at present.
     var watcherCount: Int { machine.begunCount }
 

@@ -1,3 +1,5 @@
+import Domain
+
 /// A place in the stream of all sessions: a snapshot of PostgreSQL's transactions.
 ///
 /// What was committed after it is exactly what it does not show. A number of a sequence or a time could not say that: a
@@ -38,10 +40,7 @@ public struct FeedPosition: Sendable, Hashable {
     public init?(id: String) {
         guard id.utf8.count <= Self.longest else { return nil }
         let parts = id.split(separator: ".", omittingEmptySubsequences: false)
-        let numbers = parts.compactMap { part -> Int64? in
-            guard part.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
-            return Int64(part)
-        }
+        let numbers = parts.compactMap { Int64(digits: $0) }
         guard numbers.count == parts.count, numbers.count >= 2, numbers[0] >= 3, numbers[0] <= numbers[1] else {
             return nil
         }

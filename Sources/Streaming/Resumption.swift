@@ -1,3 +1,5 @@
+import Domain
+
 /// Where a client says it left off: the version in `Last-Event-ID`, held against the present one.
 public enum Resumption: Equatable, Sendable {
     /// The client has seen nothing, or says something that cannot be: it starts with the present state.
@@ -21,9 +23,7 @@ public enum Resumption: Equatable, Sendable {
 
     /// The version that a client names, whether or not there has been such a one; nil when it names none.
     public static func version(_ text: String?) -> Int64? {
-        guard let text, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-            let version = Int64(text), version >= 1
-        else { return nil }
+        guard let text, let version = Int64(digits: text), version >= 1 else { return nil }
         return version
     }
 }

@@ -176,12 +176,13 @@ public actor StreamReactor: PollHandler {
     public func end(_ id: StreamID, with frame: Frame, beginsNoOther: Bool = false) -> Bool {
         guard let place = place(of: id) else { return false }
         guard slots[place].phase == .open else { return true }
+        let now = now()
         if beginsNoOther { dropUnbegun(place) }
         slots[place].phase = .ending
         slots[place].last = frame
         // From here on the time is counted for all that is left, however it moves.
-        slots[place].waitingSince = now()
-        if !slots[place].isBlocked { advance(place, now: now()) } else { schedule(place) }
+        slots[place].waitingSince = now
+        if !slots[place].isBlocked { advance(place, now: now) } else { schedule(place) }
         return true
     }
 

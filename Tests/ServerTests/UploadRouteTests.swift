@@ -259,21 +259,9 @@ struct UploadSizeTests {
             let id = SessionID.random()
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
             let response = try await clinic.server.withWire { wire in
-                try await wire.send(
-                    """
-                    POST /api/sessions/upload HTTP/1.1\r
-                    Host: test\r
-                    Authorization: Bearer \(clinic.token(.patient))\r
-                    Content-Type: \(Upload.contentType)\r
-                    Transfer-Encoding: chunked\r
-                    \r
-
-                    """)
-                func chunk(_ data: Data) async throws {
-                    try await wire.send(Data("\(String(data.count, radix: 16))\r\n".utf8) + data + Data("\r\n".utf8))
-                }
-                try await chunk(upload.head + (upload.file?.bytes ?? Data()))
-                for _ in 0..<5 { try await chunk(Data(repeating: 0x80, count: 1000)) }
+                try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
+                try await wire.send(Upload.chunk(upload.head + (upload.file?.bytes ?? Data())))
+                for _ in 0..<5 { try await wire.send(Upload.chunk(Data(repeating: 0x80, count: 1000))) }
                 // Not to its end: the answer does not wait for it.
                 return try await wire.readResponse()
             }
@@ -283,25 +271,17 @@ struct UploadSizeTests {
             #expect(try clinic.storedFiles() == [])
         }
     }
+
     @Test("is held to what the body has in all, also where nothing of it is the file's")
     func trailer() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
             let id = SessionID.random()
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
             let response = try await clinic.server.withWire { wire in
-                try await wire.send(
-                    """
-                    POST /api/sessions/upload HTTP/1.1\r
-                    Host: test\r
-                    Authorization: Bearer \(clinic.token(.patient))\r
-                    Content-Type: \(Upload.contentType)\r
-                    Transfer-Encoding: chunked\r
-                    \r
-
-                    """)
+                try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
                 // A form that is complete, and then no end.
                 for data in [upload.body] + Array(repeating: Data(repeating: 0x20, count: 10_000), count: 8) {
-                    try await wire.send(Data("\(String(data.count, radix: 16))\r\n".utf8) + data + Data("\r\n".utf8))
+                    try await wire.send(Upload.chunk(data))
                 }
                 return try await wire.readResponse()
             }

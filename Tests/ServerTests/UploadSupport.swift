@@ -78,17 +78,22 @@ struct Upload: Sendable {
         Data("--\(boundary)\r\nContent-Disposition: form-data; name=\"\(field.name)\"\r\n\r\n\(field.value)\r\n".utf8)
     }
 
-    /// The head of a request that declares its length.
-    func requestHead(token: String) -> String {
+    /// The head of a request that declares its length, or comes in chunks.
+    func requestHead(token: String, isChunked: Bool = false) -> String {
         """
         POST /api/sessions/upload HTTP/1.1\r
         Host: test\r
         Authorization: Bearer \(token)\r
         Content-Type: \(Self.contentType)\r
-        Content-Length: \(body.count)\r
+        \(isChunked ? "Transfer-Encoding: chunked" : "Content-Length: \(body.count)")\r
         \r
 
         """
+    }
+
+    /// Bytes as a chunk of a body.
+    static func chunk(_ data: Data) -> Data {
+        Data("\(String(data.count, radix: 16))\r\n".utf8) + data + Data("\r\n".utf8)
     }
 }
 

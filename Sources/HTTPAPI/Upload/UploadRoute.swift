@@ -5,10 +5,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Logging
-import Metrics
 import NIOCore
-import NIOHTTP1
-import Postgres
 import Progress
 import Recordings
 import Store

@@ -118,14 +118,10 @@ public struct StageCommand: Sendable {
         // Ctrl-C reaches only the server, which then ends the command in order.
         options.createSession = true
         options.teardownSequence = [.gracefulShutDown(toProcessGroup: true, allowedDurationToNextStep: grace)]
-        var variables: [Environment.Key: String] = [:]
-        for (name, value) in StageEnvironment.scrubbed(adding: environment, temporaryDirectory: temporaryDirectory) {
-            variables[Environment.Key(stringLiteral: name)] = value
-        }
         return Configuration(
             executable: .program(program),
             arguments: Arguments(Array(words.arguments) + [recording]),
-            environment: .custom(variables),
+            environment: .scrubbed(adding: environment, temporaryDirectory: temporaryDirectory),
             platformOptions: options
         )
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Subprocess
 
 /// The environment that a stage's command gets.
 ///
@@ -23,5 +24,17 @@ enum StageEnvironment {
         variables["TMPDIR"] = temporaryDirectory
         variables.merge(extra) { _, new in new }
         return variables
+    }
+}
+
+extension Environment {
+    /// The environment of a program that is run in the server, without the server's own; see ``StageEnvironment``.
+    static func scrubbed(
+        adding extra: [String: String] = [:],
+        temporaryDirectory: String = FileManager.default.temporaryDirectory.path
+    ) -> Environment {
+        let variables = StageEnvironment.scrubbed(adding: extra, temporaryDirectory: temporaryDirectory)
+        return .custom(
+            Dictionary(uniqueKeysWithValues: variables.map { (Environment.Key(stringLiteral: $0.key), $0.value) }))
     }
 }

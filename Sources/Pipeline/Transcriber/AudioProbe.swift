@@ -43,13 +43,6 @@ public struct AudioProbe: Sendable {
         }
     }
 
-    private var environment: Environment {
-        let variables = StageEnvironment.scrubbed(
-            adding: [:], temporaryDirectory: FileManager.default.temporaryDirectory.path)
-        return .custom(
-            Dictionary(uniqueKeysWithValues: variables.map { (Environment.Key(stringLiteral: $0.key), $0.value) }))
-    }
-
     private func durationByHeader(of file: String) async throws -> Double {
         let result = try await run(
             .program(programs.ffprobe),
@@ -58,7 +51,7 @@ public struct AudioProbe: Sendable {
                     + ["-select_streams", "a", "-show_entries", "format=duration:stream=codec_name", "-of", "json"]
                     + [AudioInput.url(of: file)]
             ),
-            environment: environment,
+            environment: .scrubbed(),
             output: .string(limit: 256 * 1_024),
             error: .discarded
         )
@@ -81,7 +74,7 @@ public struct AudioProbe: Sendable {
                     + ["-i", AudioInput.url(of: file), "-map", "0:a:0", "-c", "copy", "-f", "null"]
                     + ["-stats_period", "60", "-progress", "pipe:1", "-"]
             ),
-            environment: environment,
+            environment: .scrubbed(),
             output: .string(limit: 1_024 * 1_024),
             error: .discarded
         )
