@@ -26,6 +26,7 @@ public struct Server: Sendable {
     private let onListening: @Sendable (Int) async -> Void
     /// Called with the routes of the HTTP server before it is started.
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
+    public var databaseTimeouts = DatabaseTimeouts()
 
     /// - Parameters:
     ///   - runsWorker: Also works on the queue.
@@ -149,13 +150,14 @@ public struct Server: Sendable {
     private func configuration(_ url: String, name: String) throws -> PostgresConfiguration {
         try PostgresConfiguration(
             connectionString: url, pooler: settings.isBehindTransactionPooler ? .transaction : .off,
-            applicationName: name, logger: logger)
+            applicationName: name, connectTimeout: databaseTimeouts.connect, queryTimeout: databaseTimeouts.query,
+            logger: logger)
     }
 
     private func pool(name: String) throws -> PostgresPool {
         try PostgresPool(
             configuration: try configuration(settings.databaseURL, name: name),
-            settings: PostgresPoolConfiguration(size: settings.poolSize))
+            settings: PostgresPoolConfiguration(size: settings.poolSize, waitTimeout: databaseTimeouts.lease))
     }
 
     private func identityProvider() async throws -> IdentityProvider? {

@@ -47,7 +47,7 @@ import Testing
                 try await EventStreams.lend(plan) { streams in
                     let sent = Self.microseconds()
                     let event = "id: 2\nevent: progress\ndata: {\"message\":\"t=\(sent)\"}\n\n"
-                    let arrivals = try await streams.arrivals(of: 2, within: .seconds(60)) {
+                    let arrivals = try await streams.arrivals(of: 2, within: .seconds(600)) {
                         try await server.send(
                             framed(": heartbeat\n\n" + event, chunk: 11), pieceLength: pieceLength)
                     }
@@ -61,7 +61,7 @@ import Testing
 
                     // Neither what is sent again nor what was sent before the streams were open is a latency.
                     let second = "data: t=\(Self.microseconds())\n\n"
-                    let again = try await streams.arrivals(of: 2, within: .seconds(60)) {
+                    let again = try await streams.arrivals(of: 2, within: .seconds(600)) {
                         try await server.send(
                             framed(event + "data: t=1700000000000000\n\n" + second, chunk: 11), pieceLength: pieceLength
                         )

@@ -175,7 +175,7 @@ extension RunningServer {
     func open(_ path: String, token: String?) async throws -> HTTPClientResponse {
         var request = HTTPClientRequest(url: baseURL + path)
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
-        return try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(120))
+        return try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(600))
     }
 
     func get(_ path: String, token: String? = nil) async throws -> (status: Int, body: String) {

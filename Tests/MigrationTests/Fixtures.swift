@@ -8,7 +8,7 @@ import Testing
 
 extension TestDatabase {
     func migrator(
-        _ migrations: [Migration] = Migration.carried, role: String = "postgres", queryTimeout: Duration = .seconds(10)
+        _ migrations: [Migration] = Migration.carried, role: String = "postgres", queryTimeout: Duration = .seconds(600)
     ) throws -> Migrator {
         Migrator(
             configuration: try PostgresConfiguration(connectionString: url(role), queryTimeout: queryTimeout),

@@ -146,8 +146,8 @@ import Testing
     func slow() async throws {
         try await withDatabase { database in
             // Sleeps for longer than the configuration allows a query, so that the limit would certainly strike.
-            let slow = nextMigration("more", "SELECT pg_sleep(1.5);")
-            let migrator = try database.migrator(Migration.carried + [slow], queryTimeout: .milliseconds(700))
+            let slow = nextMigration("more", "SELECT pg_sleep(11);")
+            let migrator = try database.migrator(Migration.carried + [slow], queryTimeout: .seconds(10))
             #expect(try await migrator.up() == [slow])
         }
     }

@@ -52,7 +52,7 @@ import Testing
         let several = try PostgresConfiguration(
             connectionString:
                 "host=no-such-host.invalid,127.0.0.1,127.0.0.1 port=\(server.port),1,\(server.port) user=postgres"
-                + " password=\(server.superuserPassword)", connectTimeout: .seconds(30))
+                + " password=\(server.superuserPassword)", connectTimeout: .seconds(300))
         try await PostgresConnection.withConnection(several) { connection in
             try await #expect(connection.query("SELECT 1").count == 1)
         }
@@ -65,7 +65,7 @@ import Testing
         let configuration = try PostgresConfiguration(
             connectionString:
                 "host=127.0.0.1,127.0.0.1 port=\(silent.port),\(server.port) user=postgres"
-                + " password=\(server.superuserPassword)", connectTimeout: .seconds(20))
+                + " password=\(server.superuserPassword)", connectTimeout: .seconds(60))
         // Half of the time goes to the silent one; the other half is enough on the slowest of machines.
         try await PostgresConnection.withConnection(configuration) { connection in
             try await #expect(connection.query("SELECT 1").count == 1)
@@ -78,13 +78,13 @@ import Testing
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .milliseconds(50))
-        for _ in 0..<20 {
+        // On a busy machine the time of some is over before they have arrived.
+        while silent.accepted < 20 {
             let error = await #expect(throws: PostgresError.self) {
                 try await PostgresConnection.connect(configuration)
             }
-            #expect(error?.code == .deadlineExceeded)
+            try #require(error?.code == .deadlineExceeded)
         }
-        #expect(silent.accepted == 20)
         #expect(openSockets(toPort: silent.port) == 0)
     }
 
@@ -92,7 +92,7 @@ import Testing
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
-            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .seconds(60))
+            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .seconds(600))
         for round in 1...20 {
             let task = Task { try await PostgresConnection.connect(configuration) }
             // Every other one is cancelled before it has begun.
@@ -113,7 +113,7 @@ import Testing
         let configuration = try PostgresConfiguration(
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
-            connectTimeout: .seconds(30))
+            connectTimeout: .seconds(300))
         for _ in 0..<10 {
             try await PostgresConnection.withConnection(configuration) { _ = try await $0.query("SELECT 1") }
         }

@@ -5,7 +5,7 @@ import Testing
 /// Waits until a condition holds; for what another process does and cannot signal.
 func eventually(
     _ what: Comment,
-    within: Duration = .seconds(60),
+    within: Duration = .seconds(600),
     sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: () async throws -> Bool
 ) async throws {

@@ -171,7 +171,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         let configuration = try await testConfiguration { $0.applicationName = channel }
         // The answer may take its time on a loaded machine.
         var timing = impatient
-        timing.answer = .seconds(60)
+        timing.answer = .seconds(600)
         try await withListener(channels: [channel], timing: timing, configuration: configuration) {
             listener, events in
             _ = await events.untilLive()

@@ -52,7 +52,7 @@ struct PoolerTests {
         }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(port) user=any dbname=postgres", pooler: .transaction,
-            connectTimeout: .seconds(120), queryTimeout: .seconds(600))
+            connectTimeout: .seconds(600), queryTimeout: .seconds(600))
         try await eventually("pgbouncer answers") {
             (try? await PostgresConnection.withConnection(configuration) { _ in }) != nil
         }

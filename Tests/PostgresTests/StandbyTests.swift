@@ -39,7 +39,7 @@ import Testing
         let ports = servers.map { "\($0.port)" }.joined(separator: ",")
         var configuration = try PostgresConfiguration(
             connectionString: "host=\(hosts) port=\(ports) user=postgres dbname=postgres",
-            connectTimeout: .seconds(30), queryTimeout: .seconds(60))
+            connectTimeout: .seconds(300), queryTimeout: .seconds(600))
         if let logger { configuration.logger = logger }
         return configuration
     }
@@ -108,7 +108,7 @@ private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPo
             "--checkpoint", "fast", "--no-sync", "--host", primary.socketDirectory, "--port", "\(primary.port)",
             "--username", "postgres",
         ], environment: serverEnvironment(), outputPath: layout.logFile, holdsInput: false)
-    let status = await copy.waitForExit(timeout: .seconds(120))
+    let status = await copy.waitForExit(timeout: .seconds(600))
     try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
     // The password came with the copy; a cluster that was made here keeps it in this file.
     try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))

@@ -62,7 +62,7 @@ func testConfiguration(_ change: (inout PostgresConfiguration) -> Void = { _ in 
 {
     let server = try await TestCluster.shared.server()
     var configuration = try PostgresConfiguration(
-        connectionString: server.connectionString(), connectTimeout: .seconds(30), queryTimeout: .seconds(60))
+        connectionString: server.connectionString(), connectTimeout: .seconds(300), queryTimeout: .seconds(600))
     change(&configuration)
     return configuration
 }

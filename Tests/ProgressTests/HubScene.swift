@@ -66,7 +66,7 @@ struct HubScene: Sendable {
 
     /// Waits for what the hub does by itself, and which sends no signal.
     func eventually(_ condition: (isolated ProgressHub) -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(60)
+        let deadline = ContinuousClock.now + .seconds(600)
         while await !condition(hub) {
             guard ContinuousClock.now < deadline else { throw DidNotHappen() }
             try await Task.sleep(for: .milliseconds(5))

@@ -50,7 +50,7 @@ import Testing
         try await withDatabase { database in
             let user = try await database.addUser(.patient)
             try await PostgresPool.withPool(
-                try PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+                try PostgresConfiguration.patient(database.url("therapybridge_server")),
                 settings: PostgresPoolConfiguration(size: 8)
             ) { try await body(Scene(database: database, store: UploadChargeStore(pool: $0), user: user)) }
         }

@@ -71,7 +71,7 @@ import Testing
                 INSERT INTO app.auth_sessions (id, user_id, expires_at) VALUES (\(signIn), \(patient), now() + interval '1 h')
                 """)
             try await PostgresPool.withPool(
-                try PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+                try PostgresConfiguration.patient(database.url("therapybridge_server")),
                 settings: PostgresPoolConfiguration(size: 4)
             ) { pool in
                 try await body(

@@ -31,7 +31,7 @@ struct AccessPass: Sendable {
     private static let client = HTTPClient(
         eventLoopGroupProvider: .singleton,
         configuration: HTTPClient.Configuration(
-            timeout: .init(connect: .seconds(60), read: .seconds(120)),
+            timeout: .init(connect: .seconds(600), read: .seconds(600)),
             connectionPool: .init(idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: width)))
 
     private let server: TestServer
@@ -208,7 +208,7 @@ struct AccessPass: Sendable {
             request.headers.add(name: "Content-Type", value: content.type)
             request.body = .bytes(ByteBuffer(bytes: content.bytes))
         }
-        let response = try await Self.client.execute(request, timeout: .seconds(120))
+        let response = try await Self.client.execute(request, timeout: .seconds(600))
         let isEndless = response.status == .ok && attempt.row.path == "/api/sessions/status/stream"
         let body = isEndless ? ByteBuffer() : try await response.body.collect(upTo: 64 << 20)
         return Outcome(

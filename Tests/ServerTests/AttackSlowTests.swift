@@ -10,7 +10,7 @@ struct AttackSlowTests {
     @Test("keeps nobody else from being served, and each of it is cut off")
     func slowloris() async throws {
         raiseDescriptorLimit()
-        try await withStreamScene(["HTTP_HEAD_TIMEOUT": "5"]) { scene in
+        try await withStreamScene(["HTTP_HEAD_TIMEOUT": "20"]) { scene in
             let server = scene.server
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
@@ -74,7 +74,7 @@ struct AttackSlowTests {
 
     @Test("does not include an upload, for as long as its bytes come")
     func upload() async throws {
-        try await withClinic(["HTTP_HEAD_TIMEOUT": "5", "HTTP_BODY_TIMEOUT": "5"]) { clinic in
+        try await withClinic(["HTTP_HEAD_TIMEOUT": "60", "HTTP_BODY_TIMEOUT": "15"]) { clinic in
             let file = UploadFile.wav(size: 200_000)
             let upload = Upload(patient: clinic.id(.patient), file: file)
             try await clinic.server.withWire { wire in
@@ -84,7 +84,7 @@ struct AttackSlowTests {
                 let step = body.count / 20 + 1
                 for start in stride(from: body.startIndex, to: body.endIndex, by: step) {
                     try await wire.send(body[start..<min(start + step, body.endIndex)])
-                    try await Task.sleep(for: .milliseconds(500))
+                    try await Task.sleep(for: .milliseconds(1500))
                 }
                 #expect(try await wire.readResponse().status == 201)
             }

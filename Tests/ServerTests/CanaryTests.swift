@@ -81,7 +81,9 @@ struct CanaryTests {
         try await ScriptFolder.with { folder in
             let settings = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", stage)]
             try await withOwnCluster { database in
-                try await withServer(over: database, settings, runsWorker: true) { server in
+                try await withServer(
+                    over: database, settings, runsWorker: true, databaseTimeouts: .impatient
+                ) { server in
                     let clinic = try await Clinic(server)
                     let address = "\(clinic.session)@clinic.example"
                     for name in ["Ada", words] {

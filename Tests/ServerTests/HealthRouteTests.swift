@@ -54,7 +54,7 @@ struct HealthRouteTests {
     @Test("is not ready while the database is gone, and everything that needs it says 503")
     func database() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database) { server in
+            try await withServer(over: database, databaseTimeouts: .impatient) { server in
                 let clinic = try await Clinic(server)
                 try await expectHealthy(server, "/health/ready")
                 try await database.cluster.stop(mode: .immediate)

@@ -16,7 +16,7 @@ struct StreamLedgerTests {
             let environment = [
                 "SSE_MAX_STREAMS_PER_USER": "100000", "SSE_UPDATE_INTERVAL": "0.5", "DATABASE_POOL_SIZE": "8",
             ]
-            try await withServer(over: database, environment) { server in
+            try await withServer(over: database, environment, databaseTimeouts: .impatient) { server in
                 let patient = try await database.addUser(.patient)
                 let token = try await server.token(patient)
                 var sessions: [SessionID] = []

@@ -125,7 +125,7 @@ import Testing
     @Test("A stream that is opened while the database is down says that it is unavailable, and ends")
     func unavailable() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database) { server in
+            try await withServer(over: database, databaseTimeouts: .impatient) { server in
                 let scene = try await StreamScene(server)
                 try await database.cluster.stop(mode: .immediate)
                 try await scene.withStream { try await expectUnavailable($0) }

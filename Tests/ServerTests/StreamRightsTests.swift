@@ -155,7 +155,7 @@ import Testing
     @Test("When the access token expires the stream says so, and ends")
     func expired() async throws {
         try await withStreamScene { scene in
-            let token = try await scene.server.token(scene.patient, lifetime: .seconds(4))
+            let token = try await scene.server.token(scene.patient, lifetime: .seconds(30))
             try await scene.server.withStream(scene.path, token: token) { reader in
                 _ = try await reader.next("progress")
                 let events = try await reader.rest()

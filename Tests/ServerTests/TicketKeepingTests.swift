@@ -97,7 +97,7 @@ import Testing
     @Test("A ticket that comes while the database does not answer gets a stream that says so, not an error")
     func outage() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database) { server in
+            try await withServer(over: database, databaseTimeouts: .impatient) { server in
                 let clinic = try await Clinic(server)
                 let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .patient)
                 try await database.cluster.stop(mode: .immediate)

@@ -25,7 +25,7 @@ struct WebSocketConnection {
     private(set) var status = 0
     private(set) var headers = HTTPHeaders()
     /// Pings come for ever, so that no time-out would ever end a test that waits in vain.
-    private let deadline = ContinuousClock.now + .seconds(180)
+    private let deadline = ContinuousClock.now + .seconds(600)
 
     /// The key of RFC 6455, 1.3, and what it says is the answer to it.
     static let key = "dGhlIHNhbXBsZSBub25jZQ=="

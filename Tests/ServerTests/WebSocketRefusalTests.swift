@@ -177,7 +177,9 @@ extension Clinic {
         "While the database is gone a WebSocket says nothing, and then what was missed; a new one is closed with 1011")
     func outage() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database, ["SSE_UPDATE_INTERVAL": "0.2"]) { server in
+            try await withServer(
+                over: database, ["SSE_UPDATE_INTERVAL": "0.2"], databaseTimeouts: .impatient
+            ) { server in
                 let scene = try await StreamScene(server)
                 try await scene.withWebSocket { socket in
                     try await socket.expectVersion(1)

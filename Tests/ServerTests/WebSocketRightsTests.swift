@@ -161,7 +161,7 @@ import Testing
         "When the access token expires, or that with which the ticket was asked for, it ends", arguments: [true, false])
     func expired(isTicket: Bool) async throws {
         try await withStreamScene { scene in
-            let token = try await scene.server.token(scene.patient, lifetime: .seconds(6))
+            let token = try await scene.server.token(scene.patient, lifetime: .seconds(30))
             var path = scene.webSocketPath
             if isTicket {
                 let answer = try await scene.server.request(

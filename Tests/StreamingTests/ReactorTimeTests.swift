@@ -118,7 +118,7 @@ import Testing
                     }
                 }
             }
-            await scene.reactor.shutDown(within: .seconds(60)) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: .seconds(600)) { _ in ReactorScene.farewell }
             #expect(await scene.reactor.streamCount == 0)
             for reader in readers {
                 let body = try ChunkedBody(try await reader.value)
@@ -133,7 +133,7 @@ import Testing
     @Test("A stream that comes after the end is told the same")
     func late() async throws {
         try await withReactor { scene in
-            await scene.reactor.shutDown(within: .seconds(60)) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: .seconds(600)) { _ in ReactorScene.farewell }
             let stream = try await scene.open()
             let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
             #expect(body.payloads == ["hello", "retry: 1\n\n"])
@@ -168,7 +168,7 @@ import Testing
                     return bytes
                 }
             }
-            await scene.reactor.shutDown(within: .seconds(60)) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: .seconds(600)) { _ in ReactorScene.farewell }
             let body = try ChunkedBody(try await reader.value)
             #expect(body.payloads.count == 3)
             #expect(body.payloads.last == "bye")

@@ -170,7 +170,14 @@ import Testing
 
     @Test("While a client answers it is asked again and again; one that does not is given up")
     func pings() async throws {
-        try await withReactor(ping: .seconds(3)) { scene in
+        // On a busy machine an answer may come too late, but not with any time to give it.
+        for interval in [3, 30, 120] where try await isAskedAgain(every: .seconds(interval)) { return }
+        Issue.record("The client was given up although it answered.")
+    }
+
+    /// Whether a client that answers twice is asked three times, and then given up.
+    private func isAskedAgain(every interval: Duration) async throws -> Bool {
+        try await withReactor(ping: interval) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             let (server, identity, client) = try scene.loopback.connect()
             let id = StreamID(place: 0, generation: 0)
@@ -181,14 +188,15 @@ import Testing
                 var bytes = try client.read(exactly: Self.hello.count)
                 for _ in 0..<2 {
                     bytes += try client.read(exactly: 2)
-                    try client.write(ClientFrame(opcode: 10).bytes)
+                    // Who came too late learns it here, or by the end.
+                    try? client.write(ClientFrame(opcode: 10).bytes)
                 }
-                return bytes + (try client.readToEnd())
+                return bytes + ((try? client.readToEnd()) ?? [])
             }
-            let pings = [[UInt8]](repeating: WebSocketFrame.ping, count: 3)
-            expectSame(rest, Self.hello + Array(pings.joined()))
             #expect(await events.next() == .closed(id))
             #expect(try !openSockets().contains(identity))
+            let pings = [[UInt8]](repeating: WebSocketFrame.ping, count: 3)
+            return rest == Self.hello + Array(pings.joined())
         }
     }
 
@@ -209,7 +217,7 @@ import Testing
                     })
             }
             #expect(await scene.reactor.webSocketCount == 10)
-            await scene.reactor.shutDown(within: .seconds(60)) { wire in
+            await scene.reactor.shutDown(within: .seconds(600)) { wire in
                 wire == .webSocket ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown)) : ReactorScene.farewell
             }
             for reader in readers {

@@ -43,7 +43,7 @@ public final class EventReader {
     private var body: HTTPClientResponse.Body.AsyncIterator
     private var pending = ""
     /// Heartbeats keep a stream from being idle, so that no time-out of the client would ever end a test that waits in vain.
-    private let deadline = ContinuousClock.now + .seconds(120)
+    private let deadline = ContinuousClock.now + .seconds(600)
 
     init(_ response: HTTPClientResponse) {
         status = Int(response.status.code)
@@ -89,7 +89,7 @@ extension TestServer {
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if let lastEventID { request.headers.add(name: "Last-Event-ID", value: lastEventID) }
         request.headers.add(name: "Accept", value: "text/event-stream")
-        let response = try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(120))
+        let response = try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(600))
         return try await body(EventReader(response))
     }
 }

@@ -4,7 +4,7 @@ public struct DidNotHappen: Error {}
 /// Waits for a condition that sends no signal of its own: the state of another process or of the database's server.
 ///
 /// Where there is a signal to wait on, wait on that.
-public func eventually(within limit: Duration = .seconds(60), _ condition: () async throws -> Bool) async throws {
+public func eventually(within limit: Duration = .seconds(600), _ condition: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + limit
     while try await !condition() {
         guard ContinuousClock.now < deadline else { throw DidNotHappen() }

@@ -50,7 +50,7 @@ public func withNotifications<Result: Sendable>(
     of database: TestDatabase, _ body: @escaping @Sendable (NotificationReader) async throws -> Result
 ) async throws -> Result {
     let listener = try PostgresListener(
-        configuration: try PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+        configuration: try PostgresConfiguration.patient(database.url("therapybridge_server")),
         channels: [NotificationReader.channel])
     let (events, continuation) = AsyncStream.makeStream(of: ListenerEvent.self)
     return try await withThrowingTaskGroup(of: Void.self) { group in

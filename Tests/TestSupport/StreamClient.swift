@@ -7,7 +7,7 @@ extension TestServer {
     private static let streams = HTTPClient(
         eventLoopGroupProvider: .singleton,
         configuration: HTTPClient.Configuration(
-            timeout: .init(connect: .seconds(60), read: .seconds(120)),
+            timeout: .init(connect: .seconds(600), read: .seconds(600)),
             connectionPool: .init(idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: 1000)))
 
     /// Lends an open stream, of which there may be many; the connection is closed when `body` is done.
@@ -16,7 +16,7 @@ extension TestServer {
     ) async throws -> Result {
         var request = HTTPClientRequest(url: baseURL + path)
         request.headers = headers
-        let response = try await Self.streams.execute(request, deadline: .now() + .seconds(180))
+        let response = try await Self.streams.execute(request, deadline: .now() + .seconds(600))
         return try await body(EventReader(response))
     }
 }

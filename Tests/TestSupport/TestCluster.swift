@@ -76,13 +76,13 @@ public actor TestCluster {
     /// Makes a database and migrates it.
     public static func migrate(_ name: String, of cluster: LocalPostgres) async throws {
         try await execute("CREATE DATABASE \(name)", on: cluster)
-        let configuration = try PostgresConfiguration(connectionString: cluster.connectionString(database: name))
+        let configuration = try PostgresConfiguration.patient(cluster.connectionString(database: name))
         _ = try await Migrator(configuration: configuration, logger: quietLogger).up()
     }
 
     private static func execute(_ sql: String, on cluster: LocalPostgres) async throws {
         try await PostgresConnection.withConnection(
-            try PostgresConfiguration(connectionString: cluster.connectionString())
+            try PostgresConfiguration.patient(cluster.connectionString())
         ) { connection in
             try await connection.executeScript(sql)
         }

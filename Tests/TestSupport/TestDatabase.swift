@@ -26,7 +26,7 @@ public struct TestDatabase: Sendable {
         as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
     ) async throws -> Result {
         try await PostgresConnection.withConnection(
-            try PostgresConfiguration(connectionString: url(role)), body)
+            try PostgresConfiguration.patient(url(role)), body)
     }
 
     /// Adds an account without a password.

@@ -1,4 +1,4 @@
-import App
+public import App
 import Credentials
 public import Domain
 public import Foundation
@@ -65,15 +65,18 @@ public func withServer<Result: Sendable>(
 }
 
 /// Lends a running server over a database that is there already.
+///
+/// - Parameter databaseTimeouts: Where the database is away in a test, `impatient`.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
-    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    databaseTimeouts: DatabaseTimeouts = .patient, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let metrics = MetricsOutput.registry()
     canaries.plant(TestServer.jwtSecret)
     let result = try await withUnwatchedServer(
-        over: database, environment, runsWorker: runsWorker, logger: log.logger, metrics: metrics, body)
+        over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, logger: log.logger,
+        metrics: metrics, body)
     // All that it does has ended, and so has what it has to say.
     try canaries.inspect(log.text, in: "the log")
     try canaries.inspect(metrics.render(), in: "a metric")
@@ -81,8 +84,9 @@ public func withServer<Result: Sendable>(
 }
 
 private func withUnwatchedServer<Result: Sendable>(
-    over database: TestDatabase, _ environment: [String: String], runsWorker: Bool, logger: Logger,
-    metrics: PrometheusRegistry, _ body: @escaping @Sendable (TestServer) async throws -> Result
+    over database: TestDatabase, _ environment: [String: String], runsWorker: Bool,
+    databaseTimeouts: DatabaseTimeouts, logger: Logger, metrics: PrometheusRegistry,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
     defer { try? FileManager.default.removeItem(at: uploads) }
@@ -99,6 +103,7 @@ private func withUnwatchedServer<Result: Sendable>(
         settings: settings, runsWorker: runsWorker, logger: logger, metrics: metrics,
         handlesSignals: false, onListening: { continuation.yield($0) })
     server.onRoutes = { routesContinuation.yield($0) }
+    server.databaseTimeouts = databaseTimeouts
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask { [server] in
             defer {

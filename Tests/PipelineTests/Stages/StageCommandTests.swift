@@ -192,7 +192,7 @@ import Testing
     ///
     /// SIGKILL was sent before `run` returned, but the kernel may take a moment to clear up.
     private func expectGone(_ marker: String) async throws {
-        let deadline = ContinuousClock.now + .seconds(30)
+        let deadline = ContinuousClock.now + .seconds(600)
         while !processes(with: marker).isEmpty, ContinuousClock.now < deadline {
             try await Task.sleep(for: .milliseconds(5))
         }

@@ -7,7 +7,7 @@ import Testing
     private static let answer = #"{"streams": [{}], "format": {"duration": "42.5"}}"#
 
     /// Lends the probe a program of this text in the place of ffprobe.
-    private func probe(_ script: String, timeout: Duration = .seconds(120)) async throws -> Double {
+    private func probe(_ script: String, timeout: Duration = .seconds(600)) async throws -> Double {
         let directory = FileManager.default.temporaryDirectory.appending(path: "tb-probe-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
         defer { try? FileManager.default.removeItem(at: directory) }
