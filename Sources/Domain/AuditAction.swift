@@ -40,6 +40,8 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case endAssignment = "assignment.end"
     case addSession = "session.add"
     case correctSession = "session.correct"
+    case correctTranscript = "transcript.correct"
+    case correctNotes = "notes.correct"
     case removeAudit = "audit.remove"
 
     /// The right to a session that the action takes; nil where it is not an action on a session that there is.

@@ -248,7 +248,7 @@ public struct SessionStore: Sendable {
 
     /// Notes that the file of a discarded recording is gone.
     public func forgetDiscarded(recording key: String) async throws {
-        _ = try await pool.execute("DELETE FROM app.discarded_recordings WHERE recording = \(key)")
+        _ = try await pool.query("SELECT app.forget_discarded(\(key))")
     }
 
     /// Notes how long a recording turned out to be.

@@ -51,6 +51,37 @@ import Testing
         }
     }
 
+    @Test(
+        "a tie does not begin while a role is being changed, but waits for what comes of that",
+        arguments: [true, false])
+    func changingRole(isRevived: Bool) async throws {
+        try await withDatabase { database in
+            let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
+            if isRevived {
+                try await database.assign(therapist, to: patient)
+                try await database.endAssignment(of: therapist, to: patient)
+            }
+            let tie = try await database.withConnection { connection in
+                try await connection.withTransaction { connection in
+                    _ = try await connection.query("UPDATE app.users SET role = 'admin' WHERE id = \(therapist)")
+                    let tie = Task {
+                        try await database.query(
+                            """
+                            INSERT INTO app.therapist_patients AS t (therapist_id, patient_id)
+                            VALUES (\(therapist), \(patient))
+                            ON CONFLICT (therapist_id, patient_id) DO UPDATE SET is_active = true WHERE NOT t.is_active
+                            """)
+                    }
+                    try await database.untilSomeoneWaitsForALock()
+                    return tie
+                }
+            }
+            let error = await #expect(throws: PostgresError.self) { try await tie.value }
+            #expect(error?.sqlState == .checkViolation)
+            #expect(try await database.query("SELECT FROM app.therapist_patients WHERE is_active").isEmpty)
+        }
+    }
+
     @Test("two accounts cannot share an address, whatever its case")
     func addresses() async throws {
         try await withDatabase { database in

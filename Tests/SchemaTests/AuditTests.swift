@@ -181,7 +181,7 @@ import Testing
                     .init(role: role, relation: Relation(isPatient: true, isAssigned: true)), on: $0)
             }
             let seen = try await PostgresPool.withPool(
-                PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+                PostgresConfiguration.patient(database.url("therapybridge_server")),
                 settings: PostgresPoolConfiguration(size: 1)
             ) { pool in
                 let store = AuditStore(pool: pool)
@@ -286,7 +286,7 @@ import Testing
         _ database: TestDatabase, _ body: @escaping @Sendable (ProgressStore) async throws -> Result
     ) async throws -> Result {
         try await PostgresPool.withPool(
-            PostgresConfiguration(connectionString: database.url("therapybridge_server")),
+            PostgresConfiguration.patient(database.url("therapybridge_server")),
             settings: PostgresPoolConfiguration(size: 1)
         ) { try await body(ProgressStore(pool: $0)) }
     }

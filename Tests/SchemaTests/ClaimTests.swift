@@ -1,4 +1,5 @@
 import Domain
+import Foundation
 import Postgres
 import Store
 import TestSupport
@@ -27,7 +28,7 @@ import Testing
         try await withDatabase { database in
             try await database.withConnection { connection in
                 var sessions: [SessionID] = []
-                for _ in 0..<3 { sessions.append(try await connection.addSession(recording: "key")) }
+                for _ in 0..<3 { sessions.append(try await connection.addSession(recording: "\(UUID())")) }
                 for session in sessions { #expect(try await connection.claim()?.session == session) }
                 #expect(try await connection.claim() == nil)
             }
@@ -39,7 +40,7 @@ import Testing
         try await withDatabase { database in
             let sessions = try await database.withConnection { connection in
                 var sessions: [SessionID] = []
-                for _ in 0..<60 { sessions.append(try await connection.addSession(recording: "key")) }
+                for _ in 0..<60 { sessions.append(try await connection.addSession(recording: "\(UUID())")) }
                 return sessions
             }
             let claims = try await claims(by: 20, on: database)
@@ -55,7 +56,7 @@ import Testing
             let sessions = try await database.withConnection { connection in
                 var sessions: [SessionID] = []
                 for _ in 0..<20 {
-                    let session = try await connection.addSession(recording: "key")
+                    let session = try await connection.addSession(recording: "\(UUID())")
                     sessions.append(session)
                     _ = try await connection.claim()
                     try await connection.report(Report("transcribing", 44), session)

@@ -150,7 +150,7 @@ import Testing
 
             let other = try await connection.addSession()
             _ = try await notifications.heard()
-            _ = try await connection.query("UPDATE app.therapy_sessions SET recording = 'key' WHERE id = \(other)")
+            _ = try await connection.query("UPDATE app.therapy_sessions SET recording = 'another' WHERE id = \(other)")
             #expect(try await notifications.heard() == ["work"])
         }
     }

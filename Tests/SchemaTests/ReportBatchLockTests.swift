@@ -1,4 +1,5 @@
 import Domain
+import Foundation
 import Postgres
 import Store
 import TestSupport
@@ -16,7 +17,7 @@ import Testing
                 var sessions: [SessionID] = []
                 for _ in 0..<12 { sessions.append(try await connection.addSession(in: .transcribing)) }
                 // Work for those who claim.
-                for _ in 0..<4 { _ = try await connection.addSession(recording: "key") }
+                for _ in 0..<4 { _ = try await connection.addSession(recording: "\(UUID())") }
                 return sessions
             }
             let versions = try await withThrowingTaskGroup(of: [(SessionID, Int)].self) { group in

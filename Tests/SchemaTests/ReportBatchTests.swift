@@ -1,4 +1,5 @@
 import Domain
+import Foundation
 import Postgres
 import Store
 import TestSupport
@@ -58,11 +59,12 @@ import Testing
                     var pairs: [(SessionID, SessionID)?] = [nil]
                     for _ in 0..<1 + draw.below(5) {
                         let status = draw.one(of: SessionStatus.allCases)
-                        let key = draw.one(of: [nil, "key"])
+                        let hasRecording = draw.one(of: [false, true])
                         let (progress, takesOver) = (draw.below(40), draw.below(4) == 0)
                         var pair: [SessionID] = []
                         for _ in 0..<2 {
-                            let session = try await connection.addSession(in: status, at: progress, recording: key)
+                            let session = try await connection.addSession(
+                                in: status, at: progress, recording: hasRecording ? "\(UUID())" : nil)
                             if takesOver, status != .processed, status != .failed {
                                 try await connection.execute(
                                     "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(session)")

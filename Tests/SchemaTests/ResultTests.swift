@@ -30,6 +30,29 @@ import Testing
         }
     }
 
+    @Test("what is stored for a finished session is on record", arguments: [SessionStatus.processed, .failed])
+    func corrected(status: SessionStatus) async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession(in: .extractingNotes) }
+            func store() async throws {
+                try await database.query(
+                    "SELECT app.store_transcript(\(session), 1, '{\"text\": \"\", \"segments\": []}')",
+                    as: "therapybridge_pipeline")
+                try await database.query(
+                    "SELECT app.store_notes(\(session), 1, '{}')", as: "therapybridge_pipeline")
+            }
+            func records() async throws -> [AuditEntry] { try await database.audit("action LIKE '%.correct'") }
+            for _ in 0..<2 { try await store() }
+            #expect(try await records().isEmpty)
+            try await database.query("SELECT app.report_progress(\(session), \(status.rawValue), 100)")
+            try await store()
+            let recorded = try await records()
+            #expect(recorded.map(\.action) == ["transcript.correct", "notes.correct"])
+            #expect(recorded.allSatisfy { $0.session == session && $0.patient != nil && $0.user == nil })
+            #expect(recorded.allSatisfy { $0.databaseRole == "therapybridge_pipeline" })
+        }
+    }
+
     @Test(
         "another attempt is refused with 23514, an unknown session with P0002",
         arguments: [

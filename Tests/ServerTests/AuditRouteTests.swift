@@ -149,7 +149,8 @@ import Testing
     }
 
     @Test(
-        "a report by who may not report is refused and recorded, whatever stands in it; those of pipelines are events")
+        "a report is recorded with who makes it, once in a while, and that of who may not report, whatever stands in it"
+    )
     func reports() async throws {
         try await withClinic { clinic in
             let good = #"{"status":"transcribing","progress":45}"#
@@ -167,14 +168,27 @@ import Testing
                 expectProblem(try await clinic.post(unknown, body, as: who), 404, "not-found", "\(body)")
             }
             for body in bad { #expect([400, 422].contains(try await clinic.post(path, body, as: .pipeline).status)) }
+            func accepted() async throws -> [AuditEntry] {
+                try await clinic.database.audit("action = 'progress.report' AND is_allowed")
+            }
+            #expect(try await accepted().isEmpty)
+            for _ in 0..<3 { #expect(try await clinic.post(path, good, as: .pipeline).status == 200) }
+            let first = try await accepted()
+            #expect(first.map(\.user) == [clinic.id(.pipeline)])
+            #expect(first.map(\.session) == [clinic.session] && first.map(\.patient) == [clinic.id(.patient)])
+            try await clinic.database.ageAudit(by: "1 hour")
+            #expect(try await clinic.post(path, good, as: .pipeline).status == 200)
+            #expect(try await accepted().count == 2)
             let before = try await clinic.database.audit("action = 'progress.report'").count
             try await clinic.database.breakAudit()
             for body in [good] + bad {
                 try await clinic.database.ageAudit(by: "1 hour")
                 #expect(try await clinic.post(path, body, as: .therapist).status >= 500)
             }
-            #expect(try await clinic.post(path, good, as: .pipeline).status == 200)
+            let further = #"{"status":"transcribing","progress":46}"#
+            #expect(try await clinic.post(path, further, as: .pipeline).status >= 500)
             try await clinic.database.mendAudit()
+            #expect(try await clinic.request(.GET, of: "/status", as: .patient).json()["progress"] as? Int == 45)
             #expect(try await clinic.database.audit("action = 'progress.report'").count == before)
 
             // Whose account or sign-in has ended hears of that first, too.
