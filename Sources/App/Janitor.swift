@@ -75,7 +75,7 @@ struct Janitor: Service {
                     logger.warning("a discarded recording cannot be removed", metadata: ["error": "\(error)"])
                     continue
                 }
-                try await sessions.forgetDiscarded(recording: key)
+                try await sessions.noteRemoval(recording: key)
                 removed += 1
             }
         }

@@ -63,7 +63,7 @@ extension ProgressStore {
         let rows = try await pool.query(
             """
             SELECT r.report, r.version, r.code, r.reason, (r.state).*
-            FROM app.report_as(
+            FROM app.report_progress_batch(
                 \(callers.map(\.user)), \(callers.map(\.signIn)), \(callerOfReport),
                 \(reports.map(\.report.sessionID)), \(reports.map(\.report.status.rawValue)),
                 \(reports.map { Int32(clamping: $0.report.progress) }),

@@ -247,8 +247,11 @@ public struct SessionStore: Sendable {
     }
 
     /// Notes that the file of a discarded recording is gone.
-    public func forgetDiscarded(recording key: String) async throws {
-        _ = try await pool.query("SELECT app.forget_discarded(\(key))")
+    ///
+    /// - Parameter upload: The upload that was to bring it, when it is that which says so: another's is not given up as long
+    ///   as it is under way.
+    public func noteRemoval(recording key: String, of upload: UUID? = nil) async throws {
+        _ = try await pool.query("SELECT app.note_removal(\(key), \(upload))")
     }
 
     /// Notes how long a recording turned out to be.

@@ -82,6 +82,22 @@ import Testing
         }
     }
 
+    @Test("what is changed of an assignment that goes on waits for nobody who changes the accounts")
+    func goingOn() async throws {
+        try await withDatabase { database in
+            let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
+            try await database.assign(therapist, to: patient)
+            try await database.withConnection { connection in
+                try await connection.withTransaction { connection in
+                    _ = try await connection.query("SELECT FROM app.users ORDER BY id FOR NO KEY UPDATE")
+                    for change in ["started_at = now()", "is_active = false"] {
+                        try await database.query("UPDATE app.therapist_patients SET \(unescaped: change)")
+                    }
+                }
+            }
+        }
+    }
+
     @Test("two accounts cannot share an address, whatever its case")
     func addresses() async throws {
         try await withDatabase { database in

@@ -19,6 +19,8 @@ import Testing
                     let need = try #require(action.need)
                     let permitted = Access.permits(need, to: given.role, as: given.relation)
                     #expect(opening.isAllowed == permitted && opening.permits(need) == permitted, "\(action)")
+                    // Who is refused is shown nothing, whatever is made of the refusal.
+                    #expect((opening.progress != nil) == permitted, "\(action)")
                     let records = try await database.audit("action = '\(action.rawValue)'")
                     #expect(records.map(\.isAllowed) == [permitted], "\(action)")
                 }
@@ -129,8 +131,9 @@ import Testing
             try await withStore(database) { store in
                 let openings = try await store.admit(requests)
                 for (number, opening) in openings.enumerated() {
-                    #expect(opening.permits(.see) != number.isMultiple(of: 3), "\(number)")
-                    #expect(opening.transitions.isEmpty == !number.isMultiple(of: 2), "\(number)")
+                    let isRefused = number.isMultiple(of: 3)
+                    #expect(opening.permits(.see) == !isRefused, "\(number)")
+                    #expect(opening.transitions.isEmpty == (isRefused || !number.isMultiple(of: 2)), "\(number)")
                 }
             }
             let records = try await database.audit("action LIKE 'stream.%'")
@@ -242,6 +245,49 @@ import Testing
             // Neither a name, nor an address, nor anything of a password.
             let text = records.map { String(reflecting: $0) }.joined()
             #expect(!text.contains("Another") && !text.contains("test.example") && !text.contains("scrypt"))
+        }
+    }
+
+    @Test("a sign-in that is ended or begun anew by hand is recorded, however that is done; one that is over is not")
+    func signIns() async throws {
+        try await withDatabase { database in
+            let user = try await database.addUser(.patient)
+            try await database.query(
+                """
+                INSERT INTO app.auth_sessions (user_id, expires_at)
+                VALUES (\(user), now() + interval '1 h'), (\(user), now() - interval '1 h')
+                """)
+            let before = try await database.audit().count
+            let script = """
+                UPDATE app.auth_sessions SET revoked_at = now(), revoked_reason = 'one' WHERE expires_at > now();
+                UPDATE app.auth_sessions SET revoked_at = NULL, revoked_reason = NULL WHERE expires_at > now();
+                DELETE FROM app.auth_sessions;
+                """
+            try await database.withConnection { try await $0.executeScript(script) }
+            let records = try await database.audit().dropFirst(before)
+            #expect(
+                records.map { "\($0.action) \($0.detail ?? "-")" }
+                    == ["sign_in.end one", "sign_in.begin -", "sign_in.end removed"])
+            #expect(records.allSatisfy { $0.user == user && $0.signIn != nil })
+        }
+    }
+
+    @Test("nothing is recorded under a sign-in that is another's")
+    func foreignSignIn() async throws {
+        try await withDatabase { database in
+            let stage = try await database.adminStage()
+            let victim = try await database.addUser(.therapist)
+            let audit = { (user: UserID, signIn: SignInID) in
+                try await database.query(
+                    "SELECT app.record_access(\(user), \(signIn), 'notes.read', true, \(stage.session), NULL, 'r')",
+                    as: "therapybridge_server")
+            }
+            for (user, signIn) in [(victim, stage.signIn), (stage.user, SignInID.random())] {
+                let error = await #expect(throws: PostgresError.self) { try await audit(user, signIn) }
+                #expect(error?.sqlState == .invalidAuthorization)
+            }
+            _ = try await audit(stage.user, stage.signIn)
+            #expect(try await database.audit("action = 'notes.read'").map(\.user) == [stage.user])
         }
     }
 

@@ -41,7 +41,7 @@ extension PostgresConnection {
     ) async throws -> [ReportAnswer] {
         let rows = try await query(
             """
-            SELECT report, version, code, reason, (state).version AS state_version FROM app.report_as(
+            SELECT report, version, code, reason, (state).version AS state_version FROM app.report_progress_batch(
                 \(reporters.map(\.user)), \(reporters.map(\.signIn)),
                 \(callers ?? Array(repeating: 1, count: reports.count)), \(reports.map(\.0)),
                 \(reports.map(\.1.status)), \(reports.map { $0.1.progress.map { Int32($0) } }),

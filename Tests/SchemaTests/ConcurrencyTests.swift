@@ -60,7 +60,7 @@ import Testing
             let refusals = try await withThrowingTaskGroup(of: SQLState?.self) { group in
                 for _ in 0..<8 {
                     group.addTask {
-                        try await database.withConnection(as: "therapybridge_server") {
+                        try await database.withConnection {
                             try await $0.refusal(of: "SELECT app.retry_session(\(session))")
                         }
                     }

@@ -93,7 +93,7 @@ import Testing
             "INSERT INTO app.therapy_sessions (patient_id, sha256) VALUES (gen_random_uuid(), NULL)",
             "SELECT FROM app.discarded_recordings", "DELETE FROM app.discarded_recordings",
             "INSERT INTO app.discarded_recordings VALUES ('a')",
-            "SELECT app.report_progress_batch(\(String(repeating: "NULL, ", count: 11))true)",
+            "SELECT app.write_reports(\(String(repeating: "NULL, ", count: 11))true)",
             "UPDATE app.users SET id = id", "UPDATE app.users SET email = email", "DELETE FROM app.users",
             "SELECT password_hash FROM app.users", "UPDATE app.users SET password_hash = NULL",
             "SELECT FROM app.auth_sessions", "UPDATE app.auth_sessions SET expires_at = 'infinity'",

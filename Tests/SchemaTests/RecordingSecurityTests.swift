@@ -125,21 +125,72 @@ import Testing
         }
     }
 
-    @Test("a file is forgotten once it was given out to be removed, and no sooner")
-    func forgetting() async throws {
+    @Test("a file is given up by the upload that was to bring it, or once it was due to be removed, and no sooner")
+    func givingUp() async throws {
         try await withScene { scene in
-            let recording = ExpectedRecording(upload: UUID(), key: "next.wav")
-            try await scene.add(.random(), awaiting: recording, as: scene.principal)
-            func known() async throws -> Int {
-                try await scene.database.query("SELECT FROM app.discarded_recordings").count
+            func expected() async throws -> ExpectedRecording {
+                let recording = ExpectedRecording(upload: UUID(), key: "\(UUID().uuidString.lowercased()).wav")
+                try await scene.add(.random(), awaiting: recording, as: scene.principal)
+                return recording
             }
-            try await scene.sessions.forgetDiscarded(recording: recording.key)
-            #expect(try await known() == 1)
+            func isKnown(_ recording: ExpectedRecording) async throws -> Bool {
+                try await !scene.database.query(
+                    "SELECT FROM app.discarded_recordings WHERE recording = \(recording.key) AND removed_at IS NULL"
+                ).isEmpty
+            }
+            let (first, second) = (try await expected(), try await expected())
+            for upload in [nil, second.upload] {
+                try await scene.sessions.noteRemoval(recording: first.key, of: upload)
+                #expect(try await isKnown(first))
+            }
+            try await scene.sessions.noteRemoval(recording: first.key, of: first.upload)
+            #expect(try await !isKnown(first))
+
+            // A slow upload is under way although its time is over.
+            try await scene.database.query(
+                """
+                INSERT INTO app.upload_charges (id, user_id, bytes, open_until)
+                VALUES (\(second.upload), \(scene.principal.user), 1, now() + interval '1 minute')
+                """)
             try await scene.database.query(
                 "UPDATE app.discarded_recordings SET discarded_at = discarded_at - interval '1 hour'")
-            #expect(try await scene.sessions.takeDiscardedRecordings() == [recording.key])
-            try await scene.sessions.forgetDiscarded(recording: recording.key)
-            #expect(try await known() == 0)
+            try await scene.sessions.noteRemoval(recording: second.key)
+            #expect(try await isKnown(second))
+            try await scene.database.query("UPDATE app.upload_charges SET open_until = NULL")
+            try await scene.sessions.noteRemoval(recording: second.key)
+            #expect(try await !isKnown(second))
+
+            // What a session had goes with it.
+            try await scene.database.query("DELETE FROM app.therapy_sessions WHERE id = \(scene.session)")
+            #expect(try await isKnown(scene.recording))
+            try await scene.sessions.noteRemoval(recording: scene.recording.key)
+            #expect(try await !isKnown(scene.recording))
+            // Whether its file is gone or not: the key is nobody's any more.
+            #expect(
+                await scene.refusal(
+                    of:
+                        """
+                        INSERT INTO app.therapy_sessions (patient_id, uploaded_by, upload_id, upload_key)
+                        VALUES (\(scene.principal.user), \(scene.principal.user), gen_random_uuid(), \(scene.recording.key))
+                        """) == .uniqueViolation)
+            #expect(try await scene.sessions.takeDiscardedRecordings() == [])
+        }
+    }
+
+    @Test("what is uploaded keeps its name and its date")
+    func uploaded() async throws {
+        try await withScene { scene in
+            let own = SessionID.random()
+            let recording = ExpectedRecording(upload: UUID(), key: "own.wav")
+            try await scene.add(own, awaiting: recording, as: scene.principal)
+            let change: PostgresQuery = "UPDATE app.therapy_sessions SET filename = 'other' WHERE id = \(own)"
+            #expect(await scene.refusal(of: change) == nil)
+            let stored = StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32))
+            #expect(try await scene.sessions.enter(stored, from: recording, into: own, as: scene.principal))
+            #expect(
+                await scene.refusal(of: "UPDATE app.therapy_sessions SET filename = 'third' WHERE id = \(own)") == nil)
+            let row = try await scene.database.query("SELECT filename FROM app.therapy_sessions WHERE id = \(own)")[0]
+            #expect(try row.decode("filename", as: String.self) == "other")
         }
     }
 

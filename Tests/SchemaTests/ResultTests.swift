@@ -53,6 +53,24 @@ import Testing
         }
     }
 
+    @Test("what another attempt puts in the place of something is on record")
+    func replaced() async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession(in: .transcribing) }
+            for attempt in 1...2 as ClosedRange<Int32> {
+                try await database.query("SELECT app.report_progress(\(session), 'transcribing', 30)")
+                try await database.query(
+                    "SELECT app.store_notes(\(session), \(attempt), '{}')", as: "therapybridge_pipeline")
+                for status in ["failed", "pending"] {
+                    try await database.query("SELECT app.report_progress(\(session), \(status), 0)")
+                }
+            }
+            let records = try await database.audit("action LIKE '%.correct'")
+            #expect(records.map(\.action) == ["notes.correct"])
+            #expect(records.map(\.session) == [session])
+        }
+    }
+
     @Test(
         "another attempt is refused with 23514, an unknown session with P0002",
         arguments: [

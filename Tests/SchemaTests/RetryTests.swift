@@ -66,6 +66,17 @@ import Testing
         }
     }
 
+    @Test("the server's role retries for nobody who is not acting")
+    func nobody() async throws {
+        try await withDatabase { database in
+            let session = try await database.withConnection { try await $0.addSession(in: .failed, recording: "key") }
+            let refusal = try await database.withConnection(as: "therapybridge_server") {
+                try await $0.refusal(of: "SELECT app.retry_session(\(session))")
+            }
+            #expect(refusal == .noDataFound)
+        }
+    }
+
     @Test(
         "a take-over keeps the status, raises the attempt, begins at the floor of the stage, and is a transition",
         arguments: [

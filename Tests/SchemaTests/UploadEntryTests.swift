@@ -47,7 +47,8 @@ import Testing
 
         func discarded() async throws -> Set<String> {
             Set(
-                try await database.query("SELECT recording FROM app.discarded_recordings").map {
+                try await database.query("SELECT recording FROM app.discarded_recordings WHERE removed_at IS NULL").map
+                {
                     try $0.decode(0, as: String.self)
                 })
         }
@@ -192,7 +193,7 @@ import Testing
             #expect(try await take() == [])
             try await scene.passes("2 minutes")
             #expect(try await take() == [recording.key])
-            try await scene.sessions.forgetDiscarded(recording: recording.key)
+            try await scene.sessions.noteRemoval(recording: recording.key)
             try await scene.passes("2 hours")
             #expect(try await take() == [])
         }

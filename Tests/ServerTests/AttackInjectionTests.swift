@@ -38,6 +38,12 @@ struct AttackInjectionTests {
                     "/api/sessions?cursor=\(text)", "/api/sessions?\(text)=\(text)", "/api/sessions/\(text)",
                     "/api/sessions/\(text)/status", "/api/sessions/\(text)/recording", "\(session)/\(text)",
                     "\(session)/status?last_event_id=\(text)", "/\(text)", "/assets/\(text)", "/api/\(text)",
+                    "/api/audit?user_id=\(text)", "/api/audit?session_id=\(text)", "/api/audit?patient_id=\(text)",
+                    "/api/audit?action=\(text)", "/api/audit?outcome=\(text)", "/api/audit?from=\(text)",
+                    "/api/audit?to=\(text)", "/api/audit?limit=\(text)", "/api/audit?cursor=\(text)",
+                    "/api/users?q=\(text)", "/api/users?role=\(text)", "/api/users?is_active=\(text)",
+                    "/api/users?limit=\(text)", "/api/users?cursor=\(text)", "/api/users/\(text)",
+                    "\(session)/status/ws?last_event_id=\(text)",
                 ] {
                     Self.expectHarmless(try await clinic.request(.GET, path, as: .admin), "\(path)")
                 }
@@ -46,6 +52,14 @@ struct AttackInjectionTests {
                         try await clinic.request(.HEAD, "\(stream)?last_event_id=\(text)", as: .admin).withoutBody,
                         "\(text)")
                     Self.expectHarmless(try await clinic.request(.GET, "\(stream)?ticket=\(text)", as: nil), "\(text)")
+                }
+                for method in [HTTPMethod.PUT, .DELETE] {
+                    for pair in [
+                        "\(text)/patients/\(clinic.id(.patient))", "\(clinic.id(.therapist))/patients/\(text)",
+                    ] {
+                        let path = "/api/therapists/\(pair)"
+                        Self.expectHarmless(try await clinic.request(method, path, as: .admin), "\(method) \(path)")
+                    }
                 }
             }
             #expect(try await clinic.request(.GET, session, as: .admin).status == 200)
@@ -93,6 +107,8 @@ struct AttackInjectionTests {
                     (report, .pipeline, "{\"status\":\"transcribing\",\"progress\":30,\(json):\(json)}"),
                     (report, .pipeline, "{\"status\":\"transcribing\",\"progress\":30,\"message\":\(json)}"),
                     ("/api/progress", .pipeline, "{\"reports\":[{\"session_id\":\(json),\"status\":\(json)}]}"),
+                    ("/api/users", .admin, "{\"email\":\(json),\"full_name\":\"x\",\"role\":\"patient\"}"),
+                    ("/api/users", .admin, "{\"email\":\"a@b.example\",\"full_name\":\"x\",\"role\":\(json)}"),
                 ] as [(String, Clinic.Who?, String)] {
                     let response = try await clinic.post(path, body, as: who)
                     Self.expectHarmless(response, "\(path): \(body.prefix(100))")
@@ -100,6 +116,35 @@ struct AttackInjectionTests {
             }
             let users = try await clinic.database.query("SELECT count(*) FROM app.users")
             #expect(try users[0].decode(0, as: Int64.self) == Int64(Clinic.Who.allCases.count))
+        }
+    }
+
+    @Test("is no more than that in a field of an upload")
+    func fields() async throws {
+        try await withClinic { clinic in
+            let sessions = try await clinic.database.query("SELECT FROM app.therapy_sessions").count
+            for text in Self.texts {
+                for name in ["patient_id", "session_id", "session_date"] {
+                    var fields = ["patient_id": "\(clinic.id(.patient))"]
+                    fields[name] = text
+                    let head = fields.sorted { $0.key < $1.key }.map { name, value in
+                        "--b0undary\r\nContent-Disposition: form-data; name=\"\(name)\"\r\n\r\n\(value)\r\n"
+                    }.joined()
+                    let file = """
+                        --b0undary\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\
+                        Content-Type: audio/wav\r\n\r\n
+                        """
+                    let body =
+                        Data((head + file).utf8) + UploadFile.wav(size: 2000).bytes + Data("\r\n--b0undary--\r\n".utf8)
+                    let response = try await clinic.server.request(
+                        .POST, "/api/sessions/upload", token: clinic.token(.admin),
+                        headers: ["Content-Type": "multipart/form-data; boundary=b0undary"], body: body)
+                    Self.expectHarmless(response, "\(name): \(text)")
+                    #expect([400, 422].contains(response.status), "\(name): \(text)")
+                }
+            }
+            #expect(try await clinic.database.query("SELECT FROM app.therapy_sessions").count == sessions)
+            #expect(try clinic.storedFiles() == [])
         }
     }
 

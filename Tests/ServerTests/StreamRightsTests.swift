@@ -37,8 +37,8 @@ import Testing
 
     /// The ways in which a right ends; those of the first line leave the colleague's alone.
     enum End: CaseIterable, Sendable {
-        case assignmentEnded, assignmentDeleted, accountDeactivated, signedOut, signInRevoked, signInDeleted,
-            roleChanged
+        case assignmentEnded, assignmentDeleted, accountDeactivated, signedOut, signInRevoked, signInCutShort,
+            signInDeleted, roleChanged
         case sessionDeleted, sessionDeletedBySQL, sessionMoved
 
         var isOfOneWatcher: Bool { ![.sessionDeleted, .sessionDeletedBySQL, .sessionMoved].contains(self) }
@@ -216,6 +216,8 @@ extension StreamRightsTests.Scene {
         case .signInRevoked:
             try await database.query(
                 "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)")
+        case .signInCutShort:
+            try await database.query("UPDATE app.auth_sessions SET expires_at = now() WHERE id = \(signIn.rawValue)")
         case .signInDeleted:
             try await database.query("DELETE FROM app.auth_sessions WHERE id = \(signIn.rawValue)")
         case .roleChanged:

@@ -170,7 +170,9 @@ struct UploadDeletionTests {
                 #expect(recording.body.count == 300_000)
             }
             #expect(try clinic.storedFiles().count == 2)
-            #expect(try await clinic.database.query("SELECT FROM app.discarded_recordings").count <= 1)
+            #expect(
+                try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL").count
+                    <= 1)
         }
     }
 
@@ -183,7 +185,9 @@ struct UploadDeletionTests {
                 expectProblem(try await wire.readResponse(), 409, "conflict", detail: "deleted")
             }
             #expect(try clinic.storedFiles() == [])
-            #expect(try await clinic.database.query("SELECT FROM app.discarded_recordings").isEmpty)
+            #expect(
+                try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL").isEmpty
+            )
         }
     }
 
@@ -210,7 +214,8 @@ struct UploadDeletionTests {
             try await withServer(over: clinic.database, ["UPLOAD_DIR": uploads]) { _ in
                 try await eventually { try clinic.storedFiles() == kept }
                 try await eventually {
-                    try await clinic.database.query("SELECT FROM app.discarded_recordings").isEmpty
+                    try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL")
+                        .isEmpty
                 }
             }
         }

@@ -82,6 +82,7 @@ struct ErrorMiddleware: RouterMiddleware {
         case .checkViolation where constraint == nil: Problem(.conflict, sentence(message))
         case .invalidParameterValue: Problem(.invalid, sentence(message))
         case .noDataFound: .noSession
+        case .invalidAuthorization: .unauthorized
         default:
             isTransient
                 ? Problem(.unavailable, "The database cannot answer in time. Try again in a moment.")

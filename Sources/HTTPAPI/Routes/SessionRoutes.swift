@@ -66,7 +66,7 @@ struct SessionRoutes: Sendable {
             // What fails here is tried again by whoever clears up.
             do {
                 try await recordings.remove(key: key)
-                try await sessions.forgetDiscarded(recording: key)
+                try await sessions.noteRemoval(recording: key)
             } catch {
                 context.logger.warning("recording not removed yet", metadata: ["error": "\(error)"])
             }

@@ -86,7 +86,7 @@ struct UploadReception: Sendable {
         await Task {
             do {
                 try await route.recordings.remove(key: recording.key)
-                try await route.sessions.forgetDiscarded(recording: recording.key)
+                try await route.sessions.noteRemoval(recording: recording.key, of: recording.upload)
             } catch {
                 logger.notice("a file is left to be removed later", metadata: ["error": "\(error)"])
             }
