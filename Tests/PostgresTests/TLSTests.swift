@@ -1,0 +1,99 @@
+import Foundation
+import LocalPostgres
+import Testing
+
+@testable import Postgres
+
+/// Connections under TLS, where what has arrived may wait in OpenSSL's buffers while the socket has nothing to tell of.
+@Suite(.timeLimit(.minutes(15))) struct TLSTests {
+    /// Lends a server that speaks TLS with a certificate of its own, and a configuration that trusts nothing else.
+    private func withTLS<Value>(
+        _ body: (LocalPostgres, PostgresConfiguration, _ root: String) async throws -> Value
+    ) async throws -> Value {
+        let server = try await startTestServer()
+        let superuser = try PostgresConfiguration(
+            connectionString: server.connectionString(), connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+        let certificate = try await PostgresConnection.withConnection(superuser) { connection in
+            // By the server's own account and in its own folder: the key is nobody else's to read.
+            try await connection.executeScript(
+                """
+                COPY (SELECT) TO PROGRAM 'umask 077; openssl req -x509 -newkey rsa:2048 -nodes -days 2 \
+                -subj /CN=localhost -keyout server.key -out server.crt 2>&1';
+                """)
+            _ = try await connection.execute("ALTER SYSTEM SET ssl = on")
+            _ = try await connection.query("SELECT pg_reload_conf()")
+            return try await connection.query("SELECT pg_read_file('server.crt')")[0].decode(0, as: String.self)
+        }
+        let root = newTestDirectory() + ".crt"
+        try certificate.write(toFile: root, atomically: true, encoding: .utf8)
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        let configuration = try PostgresConfiguration(
+            connectionString: server.loopbackConnectionString() + " sslmode=verify-ca sslrootcert=\(root)",
+            connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+        try await eventually("the server has read its settings") {
+            (try? await PostgresConnection.withConnection(configuration) { _ in }) != nil
+        }
+        let value = try await body(server, configuration, root)
+        try await server.stop()
+        return value
+    }
+
+    @Test func `What is larger than a record of TLS, and than a buffer of libpq, comes whole in both directions`()
+        async throws
+    {
+        try await withTLS { _, configuration, _ in
+            try await PostgresConnection.withConnection(configuration) { connection in
+                let isEncrypted = try await connection.query(
+                    "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+                #expect(try isEncrypted[0].decode(0, as: Bool.self))
+                for size in [1, 8_191, 8_192, 16_383, 16_384, 16_385, 32_768, 100_000, 5_000_000] as [Int32] {
+                    let rows = try await connection.query(
+                        "SELECT repeat('x', \(size)) AS text FROM generate_series(1, 5)")
+                    #expect(rows.count == 5)
+                    for row in rows { #expect(try row.decode("text", as: String.self).utf8.count == Int(size)) }
+                    let sent = String(repeating: "y", count: Int(size))
+                    let length = try await connection.query("SELECT length(\(sent)) AS length")
+                    #expect(try length[0].decode("length", as: Int32.self) == size)
+                }
+                let many = try await connection.query("SELECT repeat('z', n % 300) FROM generate_series(1, 50000) AS n")
+                #expect(many.count == 50_000)
+            }
+        }
+    }
+
+    @Test func `A listener hears every notification of a burst, at once and in order`() async throws {
+        try await withTLS { _, configuration, _ in
+            try await withListener(channels: ["tls"], configuration: configuration) { _, events in
+                _ = await events.untilLive()
+                try await PostgresConnection.withConnection(configuration) { connection in
+                    for round in 0..<10 as Range<Int32> {
+                        // One transaction: they arrive together, some megabytes.
+                        _ = try await connection.query(
+                            """
+                            SELECT pg_notify('tls', \(round) || ' ' || n || repeat(' ', 7000))
+                            FROM generate_series(1, 200) AS n
+                            """)
+                        let heard = await events.notifications(200)
+                        let expected = (1...200).map { "\(round) \($0)" }
+                        #expect(heard.map { $0.payload.trimmingCharacters(in: .whitespaces) } == expected)
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func `A server that is not the trusted one is not spoken to`() async throws {
+        try await withTLS { _, _, root in
+            try await withTLS { other, _, _ in
+                let wrong = try PostgresConfiguration(
+                    connectionString: other.loopbackConnectionString() + " sslmode=verify-ca sslrootcert=\(root)",
+                    connectTimeout: .seconds(300))
+                let error = await #expect(throws: PostgresError.self) {
+                    try await PostgresConnection.withConnection(wrong) { _ in }
+                }
+                #expect(error?.code == .connection)
+                #expect(error.map { "\($0)".contains(other.superuserPassword) } == false)
+            }
+        }
+    }
+}
