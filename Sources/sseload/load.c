@@ -144,6 +144,8 @@ static void send_request(struct load *load, struct stream *stream) {
     // A request is far smaller than the empty buffer of a new socket.
     ssize_t sent = send(stream->descriptor, stream->request->bytes, stream->request->length, MSG_NOSIGNAL);
     if (sent != (ssize_t)stream->request->length) {
+        if (sent < 0) warn("send");
+        else warnx("send: %zd bytes of %zu", sent, stream->request->length);
         refuse_stream(load, stream, 0);
         return;
     }
@@ -216,6 +218,11 @@ static void read_stream(struct load *load, struct stream *stream) {
     static char bytes[1 << 16];
     ssize_t count = recv(stream->descriptor, bytes, sizeof bytes, 0);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    // Without a status there is nothing else that would tell how a stream was refused.
+    if (count <= 0 && stream->response.status == 0) {
+        if (count < 0) warn("recv");
+        else warnx("recv: closed without an answer, %.3f s after the connection was asked for", clock_monotonic() - stream->begun);
+    }
     struct arrival arrival = {load, stream, clock_microseconds()};
     if (count > 0) {
         load->bytes += count;

@@ -68,9 +68,11 @@ struct ChildProcess: Sendable {
         }
     }
 
-    /// The last lines that it wrote.
-    private var endOfLog: String {
-        let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+    private var endOfLog: String { Self.endOfLog(log) }
+
+    /// The last lines of what a program wrote.
+    static func endOfLog(_ path: String) -> String {
+        let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
         return text.split(separator: "\n").suffix(3).joined(separator: " / ")
     }
 }

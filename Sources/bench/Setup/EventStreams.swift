@@ -73,9 +73,13 @@ struct EventStreams {
                 let lines = Lines(execution.standardOutput)
                 let opening = try await lines.next(Opening.self)
                 guard opening.open == opening.asked else {
+                    // Where there was no status, the log has the error.
+                    let reason =
+                        opening.refused > 0 && opening.refusedStatus == 0
+                        ? ChildProcess.endOfLog(plan.log) : "status \(opening.refusedStatus)"
                     throw BenchmarkError(
                         """
-                        of \(opening.asked) streams \(opening.refused) were refused (status \(opening.refusedStatus)) \
+                        of \(opening.asked) streams \(opening.refused) were refused (\(reason)) \
                         and \(opening.unanswered) not answered
                         """)
                 }
