@@ -221,7 +221,7 @@ static void read_stream(struct load *load, struct stream *stream) {
     // Without a status there is nothing else that would tell how a stream was refused.
     if (count <= 0 && stream->response.status == 0) {
         if (count < 0) warn("recv");
-        else warnx("recv: closed without an answer, %.3f s after the connection was asked for", clock_monotonic() - stream->begun);
+        else warnx("closed without an answer, %.3f s after it was asked for", clock_monotonic() - stream->begun);
     }
     struct arrival arrival = {load, stream, clock_microseconds()};
     if (count > 0) {

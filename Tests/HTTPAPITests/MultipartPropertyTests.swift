@@ -49,9 +49,11 @@ struct MultipartPropertyTests {
                 random.happens(oneIn: 2)
                 ? random.text(of: words, count: 0...4).filter { !$0.isNewline && $0 != "\0" } : nil
             let body = random.text(of: bodies, count: 0...12).replacing("\r\n--b", with: "")
+            // By bytes: as part of a character, with a mark behind it, the delimiter is none to a String.
+            let holdsDelimiter = ("\r\n" + body).utf8.firstRange(of: "\r\n--b".utf8) != nil
             return ReadPart(
                 oneLine(name), filename: filename.map(oneLine), type: random.happens(oneIn: 2) ? "audio/mpeg" : nil,
-                ("\r\n" + body).contains("\r\n--b") ? "x" : body)
+                holdsDelimiter ? "x" : body)
         }
     }
 
@@ -108,7 +110,8 @@ struct MultipartPropertyTests {
         ]
         holds(forCases: 100) { random in
             var bytes = random.jumble(of: words, count: 0...12)
-            if random.happens(oneIn: 4) { bytes = Array(repeating: 7, count: 70_000) + bytes }
+            // As long as the end of a file that is kept, and slow to read: now and then.
+            if random.happens(oneIn: 50) { bytes = Array(repeating: 7, count: 70_000) + bytes }
             let whole = PolyglotDetector.disguise(of: [bytes[...]])
             let inPieces = PolyglotDetector.disguise(of: random.pieces(of: bytes, longest: 900))
             return whole == inPieces ? nil : "\(bytes.suffix(2000)): \(whole as Any), in pieces \(inPieces as Any)"

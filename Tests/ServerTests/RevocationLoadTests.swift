@@ -42,7 +42,7 @@ struct RevocationLoadTests {
                         let token = isLost ? scene.token : scene.colleagueToken
                         let path = wire == .session ? scene.path : "/api/sessions/status/stream"
                         return try await server.withStream(path, headers: ["Authorization": "Bearer \(token)"]) {
-                            while try await $0.next()?.event != wire.endOfBeginning {}
+                            while let event = try await $0.next(), event.event != wire.endOfBeginning {}
                             open.yield()
                             var events: [StreamedEvent] = []
                             while let event = try await $0.next() {
