@@ -184,22 +184,18 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS 
 DECLARE
     who CONSTANT uuid := acting_user_id();
     since CONSTANT timestamptz := clock_timestamp() - audit_interval();
+    session CONSTANT therapy_sessions := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         INSERT INTO audit_log (action, user_id, session_id, patient_id, detail)
         VALUES ('session.correct', who, NEW.id, NEW.patient_id, 'was of ' || OLD.patient_id);
-    ELSIF TG_OP = 'INSERT' THEN
-        INSERT INTO audit_log (action, user_id, session_id, patient_id)
-        SELECT 'session.add', who, NEW.id, NEW.patient_id
-        WHERE who IS NULL OR NOT EXISTS (SELECT FROM audit_log l
-                                         WHERE l.session_id = NEW.id AND l.user_id = who AND l.is_allowed
-                                           AND l.action = 'session.upload' AND l.at > since);
     ELSE
         INSERT INTO audit_log (action, user_id, session_id, patient_id)
-        SELECT 'session.delete', who, OLD.id, OLD.patient_id
-        WHERE who IS NULL OR NOT EXISTS (SELECT FROM audit_log l
-                                         WHERE l.session_id = OLD.id AND l.user_id = who AND l.is_allowed
-                                           AND l.action = 'session.delete' AND l.at > since);
+        SELECT CASE TG_OP WHEN 'INSERT' THEN 'session.add' ELSE 'session.delete' END, who, session.id, session.patient_id
+        WHERE who IS NULL OR NOT EXISTS (
+            SELECT FROM audit_log l
+            WHERE l.session_id = session.id AND l.user_id = who AND l.is_allowed AND l.at > since
+              AND l.action = CASE TG_OP WHEN 'INSERT' THEN 'session.upload' ELSE 'session.delete' END);
     END IF;
     RETURN NULL;
 END

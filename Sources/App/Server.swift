@@ -26,6 +26,7 @@ public struct Server: Sendable {
     private let onListening: @Sendable (Int) async -> Void
     /// Called with the routes of the HTTP server before it is started.
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
+    /// How long the database is waited for; a test on a busy machine waits longer.
     public var databaseTimeouts = DatabaseTimeouts()
 
     /// - Parameters:

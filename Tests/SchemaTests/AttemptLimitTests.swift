@@ -28,10 +28,9 @@ import Testing
 
     private func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
         try await withDatabase { database in
-            try await PostgresPool.withPool(
-                try PostgresConfiguration.patient(database.url("therapybridge_server")),
-                settings: PostgresPoolConfiguration(size: 8)
-            ) { try await body(Scene(database: database, store: AttemptStore(pool: $0))) }
+            try await database.withServerPool(size: 8) {
+                try await body(Scene(database: database, store: AttemptStore(pool: $0)))
+            }
         }
     }
 

@@ -69,12 +69,7 @@ import Testing
                 #expect(try await database.audit("NOT is_allowed").count == 1)
                 // Another action, and another sign-in, are recorded for themselves.
                 _ = try await store.admit(stage.request(.readEvents))
-                let other = SignInID.random()
-                try await database.query(
-                    """
-                    INSERT INTO app.auth_sessions (id, user_id, expires_at)
-                    VALUES (\(other), \(stage.user), now() + interval '1 h')
-                    """)
+                let other = try await database.addSignIn(of: stage.user)
                 _ = try await store.admit(
                     OpeningRequest(
                         stage.session, for: Principal(user: stage.user, signIn: other), action: .readStatus))
@@ -183,10 +178,7 @@ import Testing
                 try await OpenSessionTests.Stage(
                     .init(role: role, relation: Relation(isPatient: true, isAssigned: true)), on: $0)
             }
-            let seen = try await PostgresPool.withPool(
-                PostgresConfiguration.patient(database.url("therapybridge_server")),
-                settings: PostgresPoolConfiguration(size: 1)
-            ) { pool in
+            let seen = try await database.withServerPool(size: 1) { pool in
                 let store = AuditStore(pool: pool)
                 let unsigned = Principal(user: stage.user, signIn: .random())
                 #expect(try await store.list(.init(limit: 10), as: unsigned).isEmpty)
@@ -331,10 +323,7 @@ import Testing
     private func withStore<Result: Sendable>(
         _ database: TestDatabase, _ body: @escaping @Sendable (ProgressStore) async throws -> Result
     ) async throws -> Result {
-        try await PostgresPool.withPool(
-            PostgresConfiguration.patient(database.url("therapybridge_server")),
-            settings: PostgresPoolConfiguration(size: 1)
-        ) { try await body(ProgressStore(pool: $0)) }
+        try await database.withServerPool(size: 1) { try await body(ProgressStore(pool: $0)) }
     }
 }
 

@@ -21,13 +21,8 @@ enum ReportAnswer: Equatable {
 extension TestDatabase {
     /// Adds an account with a sign-in.
     func addReporter(_ role: Role = .pipeline) async throws -> Reporter {
-        let reporter = Reporter(user: try await addUser(role), signIn: .random())
-        try await query(
-            """
-            INSERT INTO app.auth_sessions (id, user_id, expires_at)
-            VALUES (\(reporter.signIn), \(reporter.user), now() + interval '1 h')
-            """)
-        return reporter
+        let user = try await addUser(role)
+        return Reporter(user: user, signIn: try await addSignIn(of: user))
     }
 }
 

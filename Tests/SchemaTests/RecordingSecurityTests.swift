@@ -21,14 +21,7 @@ import Testing
         /// What becomes of a statement of the acting patient's.
         func refusal(of statement: PostgresQuery) async -> SQLState? {
             do {
-                _ = try await pool.withTransaction { connection in
-                    _ = try await connection.query(
-                        """
-                        SELECT set_config('app.user_id', \(principal.user.description), true),
-                               set_config('app.sign_in_id', \(principal.signIn.description), true)
-                        """)
-                    return try await connection.query(statement)
-                }
+                _ = try await pool.withConnection { try await $0.query(statement, as: principal) }
                 return nil
             } catch {
                 return (error as? PostgresError)?.sqlState
@@ -46,19 +39,11 @@ import Testing
     private func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
         try await withDatabase { database in
             func signedIn() async throws -> Principal {
-                let principal = Principal(user: try await database.addUser(.patient), signIn: .random())
-                try await database.query(
-                    """
-                    INSERT INTO app.auth_sessions (id, user_id, expires_at)
-                    VALUES (\(principal.signIn), \(principal.user), now() + interval '1 h')
-                    """)
-                return principal
+                let user = try await database.addUser(.patient)
+                return Principal(user: user, signIn: try await database.addSignIn(of: user))
             }
             let (principal, other) = (try await signedIn(), try await signedIn())
-            try await PostgresPool.withPool(
-                PostgresConfiguration.patient(database.url("therapybridge_server")),
-                settings: PostgresPoolConfiguration(size: 2)
-            ) { pool in
+            try await database.withServerPool(size: 2) { pool in
                 let scene = Scene(
                     database: database, sessions: SessionStore(pool: pool), pool: pool, principal: principal,
                     other: other)
@@ -211,17 +196,9 @@ import Testing
     @Test("a session that is made or deleted without word to the audit log is on record all the same")
     func unannounced() async throws {
         try await withDatabase { database in
-            let admin = Principal(user: try await database.addUser(.admin), signIn: .random())
-            let patient = try await database.addUser(.patient)
-            try await database.query(
-                """
-                INSERT INTO app.auth_sessions (id, user_id, expires_at)
-                VALUES (\(admin.signIn), \(admin.user), now() + interval '1 h')
-                """)
-            try await PostgresPool.withPool(
-                PostgresConfiguration.patient(database.url("therapybridge_server")),
-                settings: PostgresPoolConfiguration(size: 1)
-            ) { pool in
+            let (user, patient) = (try await database.addUser(.admin), try await database.addUser(.patient))
+            let admin = Principal(user: user, signIn: try await database.addSignIn(of: user))
+            try await database.withServerPool(size: 1) { pool in
                 let (sessions, audit) = (SessionStore(pool: pool), AuditStore(pool: pool))
                 for isAnnounced in [false, true] {
                     let session = SessionID.random()

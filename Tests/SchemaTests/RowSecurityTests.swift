@@ -139,14 +139,7 @@ private struct RowStage {
 
     /// Runs a statement as the user, in a transaction of its own.
     func act(_ connection: PostgresConnection, _ query: PostgresQuery) async throws -> PostgresRows {
-        try await connection.withTransaction { connection in
-            _ = try await connection.query(
-                """
-                SELECT set_config('app.user_id', \(user.description), true),
-                       set_config('app.sign_in_id', \(signIn.description), true)
-                """)
-            return try await connection.query(query)
-        }
+        try await connection.query(query, as: Principal(user: user, signIn: signIn))
     }
 
     func refusal(_ connection: PostgresConnection, _ query: PostgresQuery) async throws -> SQLState? {

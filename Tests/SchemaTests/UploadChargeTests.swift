@@ -49,10 +49,9 @@ import Testing
     private func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
         try await withDatabase { database in
             let user = try await database.addUser(.patient)
-            try await PostgresPool.withPool(
-                try PostgresConfiguration.patient(database.url("therapybridge_server")),
-                settings: PostgresPoolConfiguration(size: 8)
-            ) { try await body(Scene(database: database, store: UploadChargeStore(pool: $0), user: user)) }
+            try await database.withServerPool(size: 8) {
+                try await body(Scene(database: database, store: UploadChargeStore(pool: $0), user: user))
+            }
         }
     }
 

@@ -66,15 +66,8 @@ import Testing
     private func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
         try await withDatabase { database in
             let patient = try await database.addUser(.patient)
-            let signIn = SignInID.random()
-            try await database.query(
-                """
-                INSERT INTO app.auth_sessions (id, user_id, expires_at) VALUES (\(signIn), \(patient), now() + interval '1 h')
-                """)
-            try await PostgresPool.withPool(
-                try PostgresConfiguration.patient(database.url("therapybridge_server")),
-                settings: PostgresPoolConfiguration(size: 4)
-            ) { pool in
+            let signIn = try await database.addSignIn(of: patient)
+            try await database.withServerPool(size: 4) { pool in
                 try await body(
                     Scene(
                         database: database, sessions: SessionStore(pool: pool), progress: ProgressStore(pool: pool),

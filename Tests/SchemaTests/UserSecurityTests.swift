@@ -164,25 +164,14 @@ private struct People {
         try await database.endAssignment(of: therapist, to: former)
         var signIns: [UserID: SignInID] = [:]
         for user in [admin, therapist, patient, former, stranger, pipeline] {
-            signIns[user] = try await database.query(
-                """
-                INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(user), now() + interval '1 hour')
-                RETURNING id
-                """)[0].decode("id", as: SignInID.self)
+            signIns[user] = try await database.addSignIn(of: user)
         }
         self.signIns = signIns
     }
 
     /// Runs a statement as a user, in a transaction of its own.
     func act(_ user: UserID, _ connection: PostgresConnection, _ query: PostgresQuery) async throws -> PostgresRows {
-        try await connection.withTransaction { connection in
-            _ = try await connection.query(
-                """
-                SELECT set_config('app.user_id', \(user.description), true),
-                       set_config('app.sign_in_id', \(signIns[user]?.description), true)
-                """)
-            return try await connection.query(query)
-        }
+        try await connection.query(query, as: Principal(user: user, signIn: try #require(signIns[user])))
     }
 
     func refusal(_ user: UserID, _ connection: PostgresConnection, _ query: PostgresQuery) async throws -> SQLState? {

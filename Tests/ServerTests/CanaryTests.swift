@@ -127,11 +127,7 @@ struct CanaryTests {
 extension Clinic {
     /// Begins to act for somebody, in the present transaction.
     fileprivate func act(as who: Who, _ connection: PostgresConnection) async throws {
-        let signIn = try await server.signIn(id(who)).signIn
-        _ = try await connection.query(
-            """
-            SELECT set_config('app.user_id', \(id(who).description), true),
-                   set_config('app.sign_in_id', \(signIn.description), true)
-            """)
+        try await connection.act(
+            as: Principal(user: id(who), signIn: try await server.database.addSignIn(of: id(who))))
     }
 }

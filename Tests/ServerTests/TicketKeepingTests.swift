@@ -38,12 +38,7 @@ import Testing
     func janitor() async throws {
         try await withDatabase { database in
             let patient = try await database.addUser(.patient)
-            let signIn = SignInID.random()
-            try await database.query(
-                """
-                INSERT INTO app.auth_sessions (id, user_id, expires_at)
-                VALUES (\(signIn.rawValue), \(patient.rawValue), now() + interval '1 day')
-                """)
+            let signIn = try await database.addSignIn(of: patient)
             try await database.query(
                 """
                 INSERT INTO app.stream_tickets (ticket_hash, auth_session_id, access_expires_at, expires_at)

@@ -35,12 +35,7 @@ public struct TestServer: Sendable {
     public func signIn(
         _ user: UserID, lifetime: Duration = .seconds(600)
     ) async throws -> (token: String, signIn: SignInID) {
-        let signIn = SignInID.random()
-        try await database.query(
-            """
-            INSERT INTO app.auth_sessions (id, user_id, expires_at)
-            VALUES (\(signIn.rawValue), \(user.rawValue), now() + interval '1 day')
-            """)
+        let signIn = try await database.addSignIn(of: user)
         let claims = AccessClaims(user: user, signIn: signIn, expiresAt: .now().advanced(by: lifetime))
         return (try await AccessTokens(secret: Self.jwtSecret).issue(claims), signIn)
     }

@@ -38,7 +38,7 @@ struct ChildProcess: Sendable {
                 let isRunning = ProcessFigures.isRunning(child.processID)
                 await execution.teardown(using: Self.ending)
                 guard isRunning || error is CancellationError else {
-                    throw BenchmarkError("\(error); \(program) had ended: \(child.endOfLog)")
+                    throw BenchmarkError("\(error); \(program) had ended: \(endOfLog(child.log))")
                 }
                 throw error
             }
@@ -63,12 +63,10 @@ struct ChildProcess: Sendable {
         let deadline = ContinuousClock.now + .seconds(60)
         while try await !condition() {
             guard ProcessFigures.isRunning(processID) else { throw BenchmarkError("it did not start") }
-            guard ContinuousClock.now < deadline else { throw BenchmarkError("it is not ready: \(endOfLog)") }
+            guard ContinuousClock.now < deadline else { throw BenchmarkError("it is not ready: \(Self.endOfLog(log))") }
             try await Task.sleep(for: .milliseconds(20))
         }
     }
-
-    private var endOfLog: String { Self.endOfLog(log) }
 
     /// The last lines of what a program wrote.
     static func endOfLog(_ path: String) -> String {
