@@ -344,10 +344,11 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
 
-        // MARK: Benchmark
+        // MARK: Tools
 
         .executableTarget(
             name: "sseload",
+            path: "Sources/Tools/sseload",
             cSettings: [
                 .define("_GNU_SOURCE"), .enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error),
             ]
@@ -366,16 +367,15 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
+            path: "Sources/Tools/bench",
             exclude: ["Peers"],
             swiftSettings: swiftSettings,
             plugins: ["EmbedFiles"]
         ),
-
-        // MARK: Building
-
-        .executableTarget(name: "embed-files", swiftSettings: swiftSettings),
+        .executableTarget(name: "embed-files", path: "Sources/Tools/embed-files", swiftSettings: swiftSettings),
         .plugin(
-            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files"], path: "Sources/EmbedFiles"),
+            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files"],
+            path: "Sources/Tools/EmbedFiles"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -13,7 +13,7 @@ struct EmbedFiles: BuildToolPlugin {
         "Migrations": "migrations",
         "HTTPAPI": "Sources/HTTPAPI/Web/Assets",
         "App": "Sources/App/Demo",
-        "bench": "Sources/bench/Peers",
+        "bench": "Sources/Tools/bench/Peers",
     ]
 
     func createBuildCommands(context: PluginContext, target: any Target) async throws -> [Command] {
