@@ -1,5 +1,6 @@
 import AsyncHTTPClient
 import Foundation
+import LocalPostgres
 import NIOCore
 import NIOHTTP1
 
@@ -17,7 +18,7 @@ struct BenchServer: Sendable {
         program: String, over database: BenchDatabase, in workplace: Workplace,
         _ body: (BenchServer) async throws -> Result
     ) async throws -> Result {
-        let port = try await freePort()
+        let port = try freePort()
         let settings = [
             "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": BenchDatabase.jwtSecret,
             "UPLOAD_QUOTA_BYTES": "0", "UPLOADS_PER_HOUR": "0",

@@ -1,4 +1,5 @@
 import Foundation
+import LocalPostgres
 
 /// The programs that the server is measured beside, as far as they are installed.
 struct Peers: Sendable {
@@ -49,7 +50,7 @@ struct NchanPeer: Sendable {
     func lend<Result: Sendable>(
         in workplace: Workplace, descriptors: Int, _ body: (RunningPeer) async throws -> Result
     ) async throws -> Result {
-        let port = try await freePort()
+        let port = try freePort()
         let folder = try workplace.makeFolder("nginx")
         let template = String(decoding: EmbeddedFiles.all["nchan.conf"] ?? Data(), as: UTF8.self)
         let configuration = template.replacing("@PORT@", with: "\(port)")
@@ -87,7 +88,7 @@ struct FastAPIPeer: Sendable {
     func lend<Result: Sendable>(
         in workplace: Workplace, _ body: (RunningPeer) async throws -> Result
     ) async throws -> Result {
-        let port = try await freePort()
+        let port = try freePort()
         let folder = try workplace.makeFolder("fastapi")
         _ = try workplace.write(EmbeddedFiles.all["fastapi_peer.py"] ?? Data(), to: "fastapi/fastapi_peer.py")
         return try await ChildProcess.lend(
