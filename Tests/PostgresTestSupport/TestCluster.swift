@@ -19,6 +19,9 @@ public actor TestCluster {
     /// The name of the database that tests' databases are copies of: migrated, and otherwise empty.
     private static let templateName = "template_app"
 
+    /// The settings of every cluster.
+    public static let settings = ["max_connections": "200"]
+
     /// The beginning of the names of clusters' folders; the number of the process follows.
     private static let prefix = "tb-test-"
 
@@ -48,7 +51,7 @@ public actor TestCluster {
     /// - Parameter listensOnLoopback: True if it listens on a port of 127.0.0.1 besides its Unix socket.
     public static func makeCluster(listensOnLoopback: Bool = false) async throws -> LocalPostgres {
         try await LocalPostgres.start(
-            directory: newDirectory(), settings: ["max_connections": "200"], fsync: false,
+            directory: newDirectory(), settings: settings, fsync: false,
             listensOnLoopback: listensOnLoopback, logger: quietLogger)
     }
 

@@ -113,5 +113,6 @@ private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPo
     try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
     // The password came with the copy; a cluster that was made here keeps it in this file.
     try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
-    return try await LocalPostgres.start(directory: directory, fsync: false)
+    // A standby must allow as many connections as its primary.
+    return try await LocalPostgres.start(directory: directory, settings: TestCluster.settings, fsync: false)
 }
