@@ -87,6 +87,7 @@ let package = Package(
         // MARK: The way of one change
 
         .target(name: "Domain", swiftSettings: swiftSettings),
+        .target(name: "JSONScanning", swiftSettings: swiftSettings),
         .target(name: "Store", dependencies: ["Domain", "Postgres"], swiftSettings: swiftSettings),
         .target(
             name: "Migrations",
@@ -170,7 +171,7 @@ let package = Package(
         .target(
             name: "Pipeline",
             dependencies: [
-                "Domain", "Postgres", "Recordings", "Store",
+                "Domain", "JSONScanning", "Postgres", "Recordings", "Store",
                 .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -289,6 +290,7 @@ let package = Package(
             ],
             swiftSettings: swiftSettings
         ),
+        .testTarget(name: "JSONScanningTests", dependencies: ["JSONScanning"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MigrationTests",
             dependencies: ["LocalPostgres", "Migrations", "Postgres", "PostgresTestSupport", "TestSupport"],
@@ -296,7 +298,9 @@ let package = Package(
         ),
         .testTarget(
             name: "PipelineTests",
-            dependencies: ["Pipeline", "TestSupport", .product(name: "Subprocess", package: "swift-subprocess")],
+            dependencies: [
+                "JSONScanning", "Pipeline", "TestSupport", .product(name: "Subprocess", package: "swift-subprocess"),
+            ],
             swiftSettings: swiftSettings
         ),
         .testTarget(name: "PollingTests", dependencies: ["Polling"], swiftSettings: swiftSettings),
@@ -333,6 +337,8 @@ let package = Package(
             ],
             swiftSettings: swiftSettings
         ),
+        .testTarget(
+            name: "RenderDocsTests", dependencies: ["render-docs", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "SchemaTests",
             dependencies: ["Domain", "Postgres", "PostgresTestSupport", "Store", "TestSupport"],
@@ -388,8 +394,15 @@ let package = Package(
             plugins: ["EmbedFiles"]
         ),
         .executableTarget(name: "embed-files", path: "Sources/Tools/embed-files", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "render-docs",
+            dependencies: ["JSONScanning", .product(name: "Mustache", package: "swift-mustache")],
+            path: "Sources/Tools/render-docs",
+            exclude: ["docs.mustache"],
+            swiftSettings: swiftSettings
+        ),
         .plugin(
-            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files"],
+            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files", "render-docs"],
             path: "Sources/Tools/EmbedFiles"),
     ],
     swiftLanguageModes: [.v6]

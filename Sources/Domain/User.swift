@@ -31,6 +31,46 @@ public struct User: Hashable, Sendable, Codable {
     }
 }
 
+/// On whose behalf something is done: a user, and the sign-in whose end ends it.
+public struct Principal: Hashable, Sendable {
+    public var user: UserID
+    public var signIn: SignInID
+
+    public init(user: UserID, signIn: SignInID) {
+        self.user = user
+        self.signIn = signIn
+    }
+}
+
+/// An account as administrators see it: who it is, and whether it may sign in.
+///
+/// There is no place in it for a password's hash.
+public struct UserRecord: Hashable, Sendable, Encodable {
+    public var user: User
+    /// False ends every right and stream of the account.
+    public var isActive: Bool
+    public var createdAt: Timestamp
+
+    public init(user: User, isActive: Bool, createdAt: Timestamp) {
+        self.user = user
+        self.isActive = isActive
+        self.createdAt = createdAt
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case isActive = "is_active"
+        case createdAt = "created_at"
+    }
+
+    /// Encodes the members of the user, and the account's beside them.
+    public func encode(to encoder: any Encoder) throws {
+        try user.encode(to: encoder)
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(isActive, forKey: .isActive)
+        try container.encode(createdAt, forKey: .createdAt)
+    }
+}
+
 /// An e-mail address as the key of an account: trimmed, lower-case, of the shape `local@domain`.
 ///
 /// Whether mail arrives there is nobody's concern here, so this checks the shape that a person may have mistyped and
@@ -45,32 +85,26 @@ public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
         let address = text.trimming(while: { $0.isWhitespace }).lowercased()
         let parts = address.split(separator: "@", omittingEmptySubsequences: false)
         guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, address.unicodeScalars.count <= 254,
-            !address.contains(where: { $0.isWhitespace || $0.unicodeScalars.contains { $0.value < 0x20 } })
+            !address.contains(where: \.isWhitespace), address.unicodeScalars.allSatisfy(\.mayBeShown)
         else { return nil }
         description = address
     }
 }
 
-/// A person's name, or a pipeline's: trimmed, 1 to 200 Unicode scalars, which are what the database counts, and no control
-/// character among them.
+/// A person's name, or a pipeline's: trimmed, 1 to 200 Unicode scalars, which are what the database counts, and none among
+/// them that may not be shown (``Unicode/Scalar/mayBeShown``).
 public struct FullName: Hashable, Sendable, CustomStringConvertible {
     /// The longest name, in Unicode scalars.
     public static let maximumLength = 200
 
     public let description: String
 
-    /// Trims a name; nil when nothing is left, when it is too long, or when it has a control character.
+    /// Trims a name; nil when nothing is left, when it is too long, or when a scalar of it may not be shown.
     public init?(_ text: String) {
         let name = text.trimming(while: { $0.isWhitespace })
         guard (1...Self.maximumLength).contains(name.unicodeScalars.count),
-            !name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+            name.unicodeScalars.allSatisfy(\.mayBeShown)
         else { return nil }
         description = name
-    }
-}
-
-extension String {
-    func trimming(while predicate: (Character) -> Bool) -> String {
-        String(drop(while: predicate).reversed().drop(while: predicate).reversed())
     }
 }

@@ -106,6 +106,3 @@ extension ProgressHub {
         machine.release(listener)
     }
 }
-
-/// The state of a session has something that this release does not know.
-struct UnreadableProgress: Error {}

@@ -94,17 +94,3 @@ public struct SignInStore: Sendable {
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }
-
-/// A statement answered what it cannot answer.
-enum StoreError: Error {
-    /// A statement that always gives a row gave none.
-    case noRow
-}
-
-extension Duration {
-    /// Seconds with their fraction, as PostgreSQL's `make_interval(secs =>)` takes them.
-    var inSeconds: Double {
-        let (seconds, attoseconds) = components
-        return Double(seconds) + Double(attoseconds) / 1e18
-    }
-}

@@ -1,4 +1,5 @@
 import Metrics
+import Postgres
 public import Prometheus
 
 /// Sets up metrics for the whole process.
@@ -19,5 +20,67 @@ public enum MetricsOutput {
         let registry = registry()
         MetricsSystem.bootstrap(registry)
         return registry
+    }
+}
+
+/// What other parts keep already, read when Prometheus asks.
+extension PrometheusRegistry {
+    /// Shows a pool of database connections.
+    func collect(from pool: PostgresPool, size: Int) {
+        addCollector { [weak pool] in
+            guard let statistics = pool?.statistics else { return [] }
+            return [
+                .gauge("therapybridge_pool_connections", statistics.idle, [("state", "idle")]),
+                .gauge("therapybridge_pool_connections", statistics.leased, [("state", "leased")]),
+                .gauge("therapybridge_pool_max_connections", size),
+                .gauge("therapybridge_pool_opening_connections", statistics.connecting),
+                .gauge("therapybridge_pool_waiting", statistics.waiting),
+                .counter("therapybridge_pool_connections_opened_total", statistics.openedTotal),
+                .counter("therapybridge_pool_connect_failures_total", statistics.connectFailuresTotal),
+                .counter("therapybridge_pool_leases_total", statistics.leasesTotal),
+                .counter("therapybridge_pool_exhausted_total", statistics.exhaustedTotal),
+            ]
+        }
+    }
+
+    /// Shows the listening connection.
+    func collect(from listener: PostgresListener) {
+        addCollector { [weak listener] in
+            guard let listener else { return [] }
+            let statistics = listener.statistics
+            return [
+                .gauge("therapybridge_listener_live", listener.isLive ? 1 : 0),
+                // The first time that it went live is not a reconnect.
+                .counter("therapybridge_listener_reconnects_total", max(0, statistics.livePeriods - 1)),
+                .counter("therapybridge_listener_failures_total", statistics.failures),
+                .counter("therapybridge_listener_notifications_total", statistics.notifications),
+                .counter("therapybridge_listener_overflows_total", statistics.overflows),
+            ]
+        }
+    }
+
+    /// Shows the process and the program that it runs.
+    func collectProcess() {
+        addCollector {
+            var values: [CollectedValue] = [
+                .gauge("therapybridge_build_info", 1, [("version", Release.version), ("schema", Release.schema)]),
+                .counter("therapybridge_process_cpu_seconds_total", ProcessReadings.processorSeconds()),
+            ]
+            // "Client libraries SHOULD prefer leaving out the corresponding metric over exporting bogus, inaccurate, or special
+            // values" (writing client libraries, process metrics).
+            if let bytes = ProcessReadings.residentBytes() {
+                values.append(.gauge("therapybridge_process_resident_memory_bytes", bytes))
+            }
+            if let count = ProcessReadings.openDescriptors() {
+                values.append(.gauge("therapybridge_process_open_descriptors", count))
+            }
+            if let limit = ProcessReadings.descriptorLimit() {
+                values.append(.gauge("therapybridge_process_max_descriptors", limit))
+            }
+            if let start = ProcessReadings.startTime {
+                values.append(.gauge("therapybridge_process_start_time_seconds", start))
+            }
+            return values
+        }
     }
 }

@@ -98,7 +98,3 @@ struct AttemptLimits: Sendable {
         Data(SHA256.hash(data: Data(kind.utf8) + [0] + Data(value)))
     }
 }
-
-extension HTTPField.Name {
-    static let forwardedFor = HTTPField.Name("X-Forwarded-For")!
-}

@@ -85,10 +85,3 @@ extension HTTPRequest.Method {
     /// Whether the method is not expected to change anything (RFC 9110, 9.2.1).
     var isSafe: Bool { [.get, .head, .options, .trace].contains(self) }
 }
-
-extension HTTPField.Name {
-    static let origin = HTTPField.Name("Origin")!
-    static let requestID = HTTPField.Name("X-Request-Id")!
-    static let lastEventID = HTTPField.Name("Last-Event-ID")!
-    static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
-}

@@ -86,3 +86,7 @@ extension RequestContext {
         return id
     }
 }
+
+extension AccessClaims {
+    var principal: Principal { Principal(user: user, signIn: signIn) }
+}

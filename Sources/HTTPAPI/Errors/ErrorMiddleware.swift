@@ -126,5 +126,5 @@ struct ErrorMiddleware: RouterMiddleware {
 
 extension FileSystemError {
     /// The system's reason, when a system call failed.
-    var systemCallErrno: Errno? { (cause as? FileSystemError.SystemCallError)?.errno }
+    fileprivate var systemCallErrno: Errno? { (cause as? FileSystemError.SystemCallError)?.errno }
 }

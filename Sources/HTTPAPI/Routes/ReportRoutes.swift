@@ -22,7 +22,7 @@ struct ReportRoutes: Sendable {
     @Sendable private func report(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
         do {
-            return JSON.response(raw: ByteBuffer(bytes: json(of: try await write(request, about: id, context))))
+            return JSON.response(raw: JSON.encode(progress: try await write(request, about: id, context)))
         } catch ReportRefusal.notPermitted {
             throw try await gate.refuse(id, for: context, to: .report)
         } catch let problem as Problem {

@@ -29,11 +29,6 @@ struct SessionRoutes: Sendable {
         table.user(.get, "/api/patients", patients)
     }
 
-    /// One page of a list, and where the next begins.
-    private struct Items<Item: Encodable>: Encodable {
-        var items: [Item]
-    }
-
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
@@ -82,7 +77,7 @@ struct SessionRoutes: Sendable {
         if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(etag) {
             return Response(status: .notModified, headers: headers)
         }
-        return JSON.response(raw: ByteBuffer(bytes: json(of: progress)), headers: headers)
+        return JSON.response(raw: JSON.encode(progress: progress), headers: headers)
     }
 
     @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {
@@ -113,7 +108,7 @@ struct SessionRoutes: Sendable {
         let id = try context.sessionID()
         try await gate.open(id, for: context, to: .retry)
         guard let present = try await progress.retry(id, as: context.claims.principal) else { throw Problem.noSession }
-        return JSON.response(raw: ByteBuffer(bytes: json(of: present)), status: .accepted)
+        return JSON.response(raw: JSON.encode(progress: present), status: .accepted)
     }
 
     @Sendable private func patients(_ request: Request, _ context: UserContext) async throws -> Response {
@@ -122,37 +117,5 @@ struct SessionRoutes: Sendable {
             else: Problem(.forbidden, "Only therapists and administrators have patients."))
         return JSON.response(
             Items(items: try await users.acting(as: context.claims.principal).patients(of: context.user)))
-    }
-}
-
-/// The progress object as every way to a watcher carries it.
-func json(of progress: SessionProgress) -> [UInt8] {
-    var bytes: [UInt8] = []
-    appendJSON(progress, to: &bytes)
-    return bytes
-}
-
-/// The value of `If-None-Match` (RFC 9110, 13.1.2).
-struct EntityTags {
-    private let tags: [Substring]
-
-    init(_ text: String) {
-        tags = text.split(separator: ",").map { $0.drop { $0 == " " }.prefix { $0 != " " } }
-    }
-
-    /// Whether the present tag is among them, by the weak comparison that the header asks for.
-    func contains(_ tag: String) -> Bool {
-        tags.contains { $0 == "*" || $0 == tag || $0 == "W/" + tag }
-    }
-}
-
-extension Parameters {
-    /// A query parameter, if there is one.
-    ///
-    /// - Throws: 422 when it is there and `read` makes nothing of it.
-    func value<Result>(_ name: Substring, _ reason: String, _ read: (String) -> Result?) throws -> Result? {
-        guard let text = self[name] else { return nil }
-        guard let value = read(String(text)) else { throw Problem.invalid(String(name), reason) }
-        return value
     }
 }

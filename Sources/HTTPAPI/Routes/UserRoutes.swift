@@ -109,8 +109,3 @@ struct AssignmentRoutes: Sendable {
         return (therapist, patient)
     }
 }
-
-extension Problem {
-    /// There is no such account.
-    static let noUser = Problem(.notFound, "There is no such user.")
-}

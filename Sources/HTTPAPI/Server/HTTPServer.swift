@@ -152,7 +152,7 @@ public struct HTTPServer: Service {
         MetricsRoute(recorder: recorder, registry: dependencies.metrics).add(to: &table)
         AuditRoute(recorder: recorder, log: dependencies.audit).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
-        try DescriptionRoutes().add(to: &table)
+        DescriptionRoutes().add(to: &table)
         table.finish()
         return (router, table.routes.map(\.description))
     }

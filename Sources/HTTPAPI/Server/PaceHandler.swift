@@ -142,21 +142,3 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 }
-
-extension ChannelHandlerContext {
-    /// Answers without the router, in front of which a request has stopped: the connection is then to be closed.
-    func writeEarlyAnswer(_ problem: Problem) {
-        let id = UUID().uuidString.lowercased()
-        let body = problem.body(requestID: id)
-        var fields = SecurityHeaders.always
-        fields[.contentType] = "application/problem+json"
-        fields[.contentLength] = "\(body.readableBytes)"
-        fields[.cacheControl] = "no-store"
-        fields[.connection] = "close"
-        fields[.requestID] = id
-        let head = HTTPResponse(status: problem.kind.status, headerFields: fields)
-        write(NIOAny(HTTPResponsePart.head(head)), promise: nil)
-        write(NIOAny(HTTPResponsePart.body(body)), promise: nil)
-        writeAndFlush(NIOAny(HTTPResponsePart.end(nil)), promise: nil)
-    }
-}

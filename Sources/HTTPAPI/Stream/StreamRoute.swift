@@ -80,29 +80,3 @@ struct StreamRoute: Sendable {
         return Response(status: .ok, headers: StreamAnswer.headers)
     }
 }
-
-extension Request {
-    /// Where the client left off: the header wins, since a native EventSource sends it by itself.
-    var lastEventID: String? { headers[.lastEventID] ?? uri.queryParameters["last_event_id"].map(String.init) }
-}
-
-extension SessionOpening {
-    /// What a watcher begins with: the present state, after the transitions since what it has.
-    ///
-    /// - Returns: Nil for who has seen the end already.
-    func beginning(after lastEventID: String?) throws -> WatcherMessage? {
-        guard let progress else { throw Problem.noSession }
-        let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
-        if case .after(let version) = resumption, progress.status.isFinished, version == progress.version { return nil }
-        let missed = resumption == .fresh ? [] : transitions.filter { $0.version < progress.version }
-        return .state(progress, after: missed)
-    }
-
-    /// The version that a client has; 0 for none.
-    func version(seenBy lastEventID: String?) -> Int64 {
-        guard let progress,
-            case .after(let version) = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
-        else { return 0 }
-        return version
-    }
-}

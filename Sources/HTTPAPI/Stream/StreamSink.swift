@@ -158,6 +158,3 @@ extension WatcherMessage {
         return bytes
     }
 }
-
-/// A time to come back in, spread so that all whose streams end together do not come back together.
-func jitteredRetry() -> Duration { .milliseconds(Int.random(in: 500...5000)) }

@@ -138,7 +138,7 @@ struct UploadReader: ~Copyable {
 
     /// The name of a field as it may be shown to whoever watches the session.
     private static func shown(_ name: String) -> String {
-        String(String.UnicodeScalarView(name.unicodeScalars.filter(isShown).prefix(64)))
+        String(String.UnicodeScalarView(name.shown.unicodeScalars.prefix(64)))
     }
 
     /// A client's file name as it may be shown: the last component, whatever separator its system uses.
@@ -146,17 +146,9 @@ struct UploadReader: ~Copyable {
         // By scalars, as what is shown is made of them.
         let last =
             name.unicodeScalars.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last ?? Substring().unicodeScalars
-        let shown = last.filter(isShown)
+        let shown = String(last).shown.unicodeScalars
         // The extension has to survive the cut. One character may be made of any number of scalars, which are what the
         // database counts.
         return String(String.UnicodeScalarView(shown.suffix(filenameLimit)))
-    }
-
-    /// Whether a scalar may stand in a name: no ends of lines, and nothing that would show `3pm.exe` as `exe.mp3`.
-    private static func isShown(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.properties.generalCategory {
-        case .control, .lineSeparator, .paragraphSeparator: false
-        default: !scalar.properties.isBidiControl
-        }
     }
 }

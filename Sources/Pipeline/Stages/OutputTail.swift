@@ -1,3 +1,4 @@
+import Domain
 import Subprocess
 
 /// The end of a text of any length: what a command wrote last on standard error.
@@ -22,22 +23,13 @@ struct OutputTail: Sendable {
     /// All that is kept, with broken UTF-8 repaired.
     var text: String { String(decoding: bytes, as: UTF8.self) }
 
-    /// The last line that is not blank, made fit to be shown: control characters gone, at most 500 characters.
+    /// The last line that is not blank, made fit to be shown: without what may not be shown, at most 500 characters.
     var lastLine: String? {
         for line in text.split(whereSeparator: \.isNewline).reversed() {
-            let shown = String(line.unicodeScalars.filter { !Self.isControl($0) }.map(Character.init))
-            let trimmed = shown.drop { $0.isWhitespace }.prefix(500)
+            let trimmed = line.shown.drop { $0.isWhitespace }.prefix(500)
             if !trimmed.isEmpty { return String(trimmed) }
         }
         return nil
-    }
-
-    /// Terminal escapes and the like: a web page or a terminal that shows the message must not be steered by it.
-    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.properties.generalCategory {
-        case .control, .format, .privateUse, .surrogate: true
-        default: false
-        }
     }
 }
 

@@ -66,6 +66,10 @@ public struct StageCommand: Sendable {
         }
     }
 
+    private var judgement: StageJudgement {
+        StageJudgement(setting: setting, title: title, program: words.program)
+    }
+
     private func run(
         recording: String,
         temporaryDirectory: String,
@@ -84,7 +88,7 @@ public struct StageCommand: Sendable {
                 do {
                     return try await process.run { continuation.yield($0) }
                 } catch let error as SubprocessError {
-                    throw notStarted(error)
+                    throw judgement.notStarted(error)
                 }
             }
             group.addTask {
@@ -94,7 +98,7 @@ public struct StageCommand: Sendable {
             if let timeout {
                 group.addTask {
                     try await Task.sleep(for: timeout)
-                    throw timedOut(after: timeout)
+                    throw judgement.timedOut(after: timeout)
                 }
             }
             // The command and the last callback: with both, all is said. The timer is cancelled then; if it or the callback
@@ -108,7 +112,7 @@ public struct StageCommand: Sendable {
             guard let ending else { throw CancellationError() }
             return ending
         }
-        return try judge(ending)
+        return try judgement.judge(ending)
     }
 
     private func configuration(recording: String, temporaryDirectory: String) -> Configuration {

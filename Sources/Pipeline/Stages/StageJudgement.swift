@@ -1,13 +1,20 @@
 import Subprocess
 
 /// From how a command ended to what is said about it, to a therapist and to the log.
-extension StageCommand {
+struct StageJudgement {
+    /// The environment variable that named the command.
+    let setting: String
+    /// What the people who watch call the stage.
+    let title: String
+    /// The name of the command's program, as the setting has it.
+    let program: String
+
     /// The result, or the failure that the ending amounts to.
     ///
     /// The first cause wins: output that breaks the protocol had the command ended, so it is judged before the status.
     func judge(_ ending: StageProcess.Ending) throws(StageFailure) -> StageResult {
         // How much it is and not what: a program may well print there what was said in the session.
-        let context = "\(setting)=\(words.program) …; \(ending.errorTail.byteCount) bytes of standard error"
+        let context = "\(setting)=\(program) …; \(ending.errorTail.byteCount) bytes of standard error"
         let output: StageResult?
         switch ending.output {
         case .success(let result): output = result
@@ -51,7 +58,7 @@ extension StageCommand {
             publicMessage: missing
                 ? "The \(title) program is not installed on the server (setting \(setting))."
                 : "The \(title) program could not be started.",
-            detail: "\(setting) names the program \"\(words.program)\": \(error)"
+            detail: "\(setting) names the program \"\(program)\": \(error)"
         )
     }
 
@@ -60,7 +67,7 @@ extension StageCommand {
         StageFailure(
             .timedOut,
             publicMessage: "The \(title) took too long and was stopped.",
-            detail: "\(setting)=\(words.program) … was ended after \(timeout)"
+            detail: "\(setting)=\(program) … was ended after \(timeout)"
         )
     }
 }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import JSONScanning
 
 /// What a stage prints on standard output, line by line: progress, then one result, then nothing.
 ///

@@ -21,19 +21,36 @@ struct EmbedFiles: BuildToolPlugin {
             throw PluginError(description: "no folder is named for the target \(target.name)")
         }
         let folderURL = context.package.directoryURL.appending(path: folder)
-        let files = try FileManager.default
+        var files = try FileManager.default
             .contentsOfDirectory(at: folderURL, includingPropertiesForKeys: nil)
             .filter { !$0.lastPathComponent.hasPrefix(".") && $0.pathExtension != "swift" }
             .sorted { $0.lastPathComponent < $1.lastPathComponent }
+        var commands: [Command] = []
+        if let description = files.first(where: { $0.lastPathComponent == "openapi.json" }) {
+            let page = context.pluginWorkDirectoryURL.appending(path: "docs.html")
+            commands.append(try rendering(description, into: page, context))
+            files.append(page)
+        }
         let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedFiles.swift")
-        return [
+        commands.append(
             .buildCommand(
                 displayName: "Embedding \(folder)",
                 executable: try context.tool(named: "embed-files").url,
                 arguments: [output.path] + files.map(\.path),
                 inputFiles: files,
-                outputFiles: [output])
-        ]
+                outputFiles: [output]))
+        return commands
+    }
+
+    /// Makes the page `/docs` of the description of the API.
+    private func rendering(_ description: URL, into page: URL, _ context: PluginContext) throws -> Command {
+        let template = context.package.directoryURL.appending(path: "Sources/Tools/render-docs/docs.mustache")
+        return .buildCommand(
+            displayName: "Rendering \(page.lastPathComponent)",
+            executable: try context.tool(named: "render-docs").url,
+            arguments: [description.path, template.path, page.path],
+            inputFiles: [description, template],
+            outputFiles: [page])
     }
 }
 

@@ -1,3 +1,4 @@
+import JSONScanning
 import Testing
 
 @testable import Pipeline

@@ -6,7 +6,7 @@ import NIOHTTP1
 
 /// The server that is measured: `therapybridge serve --no-worker`, a process of its own.
 struct BenchServer: Sendable {
-    let process: ChildProcess
+    let process: ServerProcess
     let port: Int
 
     var figures: ProcessFigures { ProcessFigures(processID: process.processID) }
@@ -25,7 +25,7 @@ struct BenchServer: Sendable {
             "UPLOAD_DIR": try workplace.makeFolder("uploads"), "PORT": "\(port)",
             "SSE_MAX_STREAMS_PER_USER": "100000",
         ]
-        return try await ChildProcess.lend(
+        return try await ServerProcess.lend(
             program, ["serve", "--no-worker"], environment: settings, log: workplace.path("server.log")
         ) { process in
             let server = BenchServer(process: process, port: port)

@@ -62,11 +62,11 @@ struct EventStreams {
         defer { try? errors.close() }
         var options = PlatformOptions()
         options.processGroupID = 0
-        options.teardownSequence = ChildProcess.ending
+        options.teardownSequence = ServerProcess.ending
         return try await Subprocess.run(
             .path(FilePath(plan.program)),
             arguments: Arguments(plan.options + ["127.0.0.1", "\(plan.port)", plan.targets, "\(plan.count)"]),
-            environment: .custom(ChildProcess.variables([:])), platformOptions: options, input: .inputWriter,
+            environment: .custom(ServerProcess.variables([:])), platformOptions: options, input: .inputWriter,
             output: .sequence, error: .fileDescriptor(errors, closeAfterSpawningProcess: false)
         ) { execution in
             do {
@@ -76,7 +76,7 @@ struct EventStreams {
                     // Where there was no status, the log has the error.
                     let reason =
                         opening.refused > 0 && opening.refusedStatus == 0
-                        ? ChildProcess.endOfLog(plan.log) : "status \(opening.refusedStatus)"
+                        ? ServerProcess.endOfLog(plan.log) : "status \(opening.refusedStatus)"
                     throw BenchmarkError(
                         """
                         of \(opening.asked) streams \(opening.refused) were refused (\(reason)) \
@@ -87,10 +87,10 @@ struct EventStreams {
                     opening: opening, lines: lines, input: execution.standardInputWriter,
                     execution: execution.processIdentifier)
                 let result = try await body(streams)
-                await execution.teardown(using: ChildProcess.ending)
+                await execution.teardown(using: ServerProcess.ending)
                 return result
             } catch {
-                await execution.teardown(using: ChildProcess.ending)
+                await execution.teardown(using: ServerProcess.ending)
                 throw error
             }
         }.closureResult

@@ -26,7 +26,7 @@ struct Peers: Sendable {
 
 /// A peer that runs.
 struct RunningPeer: Sendable {
-    let process: ChildProcess
+    let process: ServerProcess
     let port: Int
 
     var figures: ProcessFigures { ProcessFigures(processID: process.processID) }
@@ -56,7 +56,7 @@ struct NchanPeer: Sendable {
         let configuration = template.replacing("@PORT@", with: "\(port)")
             .replacing("@DESCRIPTORS@", with: "\(descriptors)")
         let file = try workplace.write(Data(configuration.utf8), to: "nginx/nchan.conf")
-        return try await ChildProcess.lend(
+        return try await ServerProcess.lend(
             Self.program, ["-p", folder, "-e", "stderr", "-c", file], log: workplace.path("nginx.log")
         ) { process in
             // An empty channel answers 404 to a publisher's GET; a server that is not ready answers nothing.
@@ -91,7 +91,7 @@ struct FastAPIPeer: Sendable {
         let port = try freePort()
         let folder = try workplace.makeFolder("fastapi")
         _ = try workplace.write(EmbeddedFiles.all["fastapi_peer.py"] ?? Data(), to: "fastapi/fastapi_peer.py")
-        return try await ChildProcess.lend(
+        return try await ServerProcess.lend(
             "\(environment)/bin/python",
             [
                 "-m", "uvicorn", "fastapi_peer:app", "--app-dir", folder, "--port", "\(port)", "--no-access-log",

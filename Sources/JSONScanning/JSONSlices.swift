@@ -1,45 +1,74 @@
-/// Checks a JSON object (RFC 8259) and tells where the values of its members lie, without decoding them.
+/// Checks JSON (RFC 8259) and tells where the values of an object or array lie, without decoding them.
 ///
 /// A stage's result may have many megabytes and goes to the database as it is; decoding and encoding it again would cost ten times
-/// its size and could change its numbers. What `jsonb` refuses is refused here, where the failure can still be explained.
+/// its size and could change its numbers. Foundation's decoders also forget the order of members. What `jsonb` refuses is refused here, where the failure can still be explained.
 /// PostgreSQL 15, 8.14: "It also rejects \u0000 (because that cannot be represented in PostgreSQL's text type), and it insists
 /// that any use of Unicode surrogate pairs to designate characters outside the Unicode Basic Multilingual Plane be correct."
-struct JSONSlices {
+public struct JSONSlices {
     /// One member of the outermost object.
-    struct Member: Equatable {
+    public struct Member: Equatable {
         /// The key without its quotes, escapes as written.
-        var key: String
+        public var key: String
         /// Where the value lies in the text.
-        var value: Range<Int>
+        public var value: Range<Int>
     }
 
     /// What is wrong, and at which byte.
-    enum Fault: Error, Equatable {
+    public enum Fault: Error, Equatable {
+        /// No JSON can go on with this byte.
         case unexpected(at: Int)
+        /// The text ends within a value.
         case truncated
+        /// More brackets are open than ``depthLimit``.
         case tooDeep(at: Int)
+        /// The text is JSON, but no object.
         case notAnObject
+        /// The text is JSON, but no array.
+        case notAnArray
+        /// The text is not UTF-8.
         case notUTF8
+        /// An escape that `jsonb` refuses: unknown, NUL, or half of a surrogate pair.
         case badEscape(at: Int)
     }
 
     /// Deep enough for any transcript, shallow enough for the stack.
-    static let depthLimit = 256
+    public static let depthLimit = 256
 
-    /// The members of the object that the text holds.
-    static func members(of text: [UInt8]) throws(Fault) -> [Member] {
+    /// The members of the object that the text holds, in their order.
+    ///
+    /// - Throws: ``Fault`` when the text is no JSON object.
+    public static func members(of text: [UInt8]) throws(Fault) -> [Member] {
+        try whole(text, beginning: UInt8(ascii: "{"), else: .notAnObject) { scanner throws(Fault) in
+            try scanner.object(depth: 0, collect: true)
+        }
+    }
+
+    /// Where the elements of the array lie that the text holds.
+    ///
+    /// - Throws: ``Fault`` when the text is no JSON array.
+    public static func elements(of text: [UInt8]) throws(Fault) -> [Range<Int>] {
+        try whole(text, beginning: UInt8(ascii: "["), else: .notAnArray) { scanner throws(Fault) in
+            try scanner.array(depth: 0, collect: true)
+        }
+    }
+
+    /// Reads a text that begins with a bracket, to its end.
+    private static func whole<Found>(
+        _ text: [UInt8], beginning bracket: UInt8, else fault: Fault,
+        _ read: (inout JSONSlices) throws(Fault) -> Found
+    ) throws(Fault) -> Found {
         guard String(validating: text, as: UTF8.self) != nil else { throw .notUTF8 }
         var scanner = JSONSlices(text: text)
         scanner.skipBlanks()
-        guard scanner.peek == UInt8(ascii: "{") else {
-            // A valid scalar or array deserves another word than garbage does.
+        guard scanner.peek == bracket else {
+            // Valid JSON of another kind deserves another word than garbage does.
             try scanner.value(depth: 0)
-            throw .notAnObject
+            throw fault
         }
-        let members = try scanner.object(depth: 0, collect: true)
+        let found = try read(&scanner)
         scanner.skipBlanks()
         guard scanner.position == text.count else { throw .unexpected(at: scanner.position) }
-        return members
+        return found
     }
 
     private let text: [UInt8]
@@ -67,7 +96,7 @@ struct JSONSlices {
         guard let first = peek else { throw .truncated }
         switch first {
         case UInt8(ascii: "{"): _ = try object(depth: depth, collect: false)
-        case UInt8(ascii: "["): try array(depth: depth)
+        case UInt8(ascii: "["): _ = try array(depth: depth, collect: false)
         case UInt8(ascii: "\""): try string()
         case UInt8(ascii: "t"): try literal("true")
         case UInt8(ascii: "f"): try literal("false")
@@ -104,16 +133,21 @@ struct JSONSlices {
         }
     }
 
-    private mutating func array(depth: Int) throws(Fault) {
+    private mutating func array(depth: Int, collect: Bool) throws(Fault) -> [Range<Int>] {
+        var elements: [Range<Int>] = []
         position += 1
         skipBlanks()
         if peek == UInt8(ascii: "]") {
             position += 1
-            return
+            return elements
         }
         repeat {
+            skipBlanks()
+            let start = position
             try value(depth: depth + 1)
+            if collect { elements.append(start..<position) }
         } while try !endOfItems(UInt8(ascii: "]"))
+        return elements
     }
 
     /// Reads the comma or the closing bracket after an item.

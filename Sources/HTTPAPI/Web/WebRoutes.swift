@@ -1,8 +1,10 @@
+import Crypto
 import Domain
 import Foundation
 import HTTPTypes
 import Hummingbird
 import Mustache
+import NIOCore
 
 /// The page at `/` and what it is made of, out of the binary.
 struct PageRoutes: Sendable {
@@ -45,5 +47,44 @@ struct PageRoutes: Sendable {
         if let icon = assets["favicon.svg"] {
             table.open(.get, "/favicon.ico", produces: "*/*") { request, _ in icon.response(to: request) }
         }
+    }
+}
+
+/// What this server takes and gives: `/openapi.json`, and `/docs`, a page that was made of the same file when the server was
+/// built.
+struct DescriptionRoutes: Sendable {
+    private let description: Asset
+    private let page: Asset
+
+    init() {
+        description = Asset(EmbeddedFiles.all["openapi.json"] ?? Data(), contentType: "application/json; charset=utf-8")
+        page = Asset(EmbeddedFiles.all["docs.html"] ?? Data(), contentType: "text/html; charset=utf-8")
+    }
+
+    func add(to table: inout RouteTable) {
+        let (description, page) = (description, page)
+        table.open(.get, "/openapi.json") { request, _ in description.response(to: request) }
+        table.open(.get, "/docs", produces: "text/html") { request, _ in page.response(to: request) }
+    }
+}
+
+/// A file of the binary as it is sent.
+struct Asset: Sendable {
+    let body: ByteBuffer
+    let contentType: String
+    let etag: String
+
+    init(_ data: Data, contentType: String) {
+        body = ByteBuffer(bytes: data)
+        self.contentType = contentType
+        etag = "\"" + SHA256.hash(data: data).prefix(12).map { String(format: "%02x", $0) }.joined() + "\""
+    }
+
+    func response(to request: Request) -> Response {
+        let headers: HTTPFields = [.eTag: etag, .cacheControl: "no-cache", .contentType: contentType]
+        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(etag) {
+            return Response(status: .notModified, headers: headers)
+        }
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: body))
     }
 }

@@ -36,9 +36,6 @@ struct SessionGate: Sendable {
     }
 }
 
-/// The state of a session has something that this release does not know.
-private struct UnreadableProgress: Error {}
-
 extension Problem {
     /// Why somebody is not let in to a session.
     init(refusing verdict: SessionOpening.Verdict) {
@@ -49,8 +46,4 @@ extension Problem {
         case .found: self = .forbidden
         }
     }
-}
-
-extension AccessClaims {
-    var principal: Principal { Principal(user: user, signIn: signIn) }
 }

@@ -1,3 +1,22 @@
+import Crypto
+import Foundation
+
+/// A refresh token: 256 random bits that are known to the client alone.
+///
+/// The database holds their hash.
+public struct RefreshToken: Sendable {
+    /// What the client is given: base64url without padding (RFC 4648, section 5).
+    public let text: String
+    /// What is stored.
+    public var hash: [UInt8] { Self.hash(of: text) }
+
+    /// Makes a new token.
+    public init() { text = RandomSecret.text() }
+
+    /// The hash under which a token that a client presents would be stored.
+    public static func hash(of text: String) -> [UInt8] { RandomSecret.hash(of: text) }
+}
+
 /// A ticket for one stream: 256 random bits that are known to the client alone.
 ///
 /// It travels in a URL, where proxies and browsers may keep it; so it lives briefly, and is good for one use. The
@@ -24,5 +43,20 @@ public struct StreamTicket: Sendable {
         // 256 bits, six in each character.
         guard text.utf8.count == 43, isBase64URL else { return nil }
         self.text = text
+    }
+}
+
+/// Texts that nobody can guess, and the hashes under which they are stored.
+enum RandomSecret {
+    /// 256 random bits in base64url without padding (RFC 4648, section 5).
+    static func text() -> String {
+        Base64URL.encode(SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) })
+    }
+
+    /// The hash under which a text is stored.
+    ///
+    /// What has 256 random bits needs neither salt nor work: nobody can try them all.
+    static func hash(of text: String) -> [UInt8] {
+        Array(SHA256.hash(data: Data(text.utf8)))
     }
 }

@@ -1,5 +1,5 @@
 import Foundation
-import NIOCore
+import JSONScanning
 
 /// JSON as it was written: members in their order, numbers as their digits.
 ///
@@ -18,11 +18,25 @@ indirect enum JSONTree: Sendable, Equatable {
 
     /// Reads JSON.
     ///
-    /// - Throws: What Foundation finds wrong with it: only what it takes is read here.
+    /// - Throws: ``JSONSlices/Fault``, or a `DecodingError`, when it is none.
     init(_ json: Data) throws {
-        _ = try JSONSerialization.jsonObject(with: json, options: .fragmentsAllowed)
-        var reader = JSONTreeReader(bytes: Array(json)[...])
-        self = try reader.value()
+        let bytes = Array(json.drop { " \t\r\n".utf8.contains($0) })
+        switch bytes.first {
+        case UInt8(ascii: "{"):
+            self = .object(
+                try JSONSlices.members(of: bytes).map { member in
+                    // Keys come with their escapes.
+                    let name = try JSONDecoder().decode(String.self, from: Data("\"\(member.key)\"".utf8))
+                    return Member(name: name, value: try JSONTree(Data(bytes[member.value])))
+                })
+        case UInt8(ascii: "["):
+            self = .array(try JSONSlices.elements(of: bytes).map { try JSONTree(Data(bytes[$0])) })
+        case UInt8(ascii: "\""):
+            self = .string(try JSONDecoder().decode(String.self, from: Data(bytes)))
+        default:
+            _ = try JSONSerialization.jsonObject(with: Data(bytes), options: .fragmentsAllowed)
+            self = .literal(String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines))
+        }
     }
 
     /// The member of an object; nil when it has none of that name, or this is no object.
@@ -69,49 +83,10 @@ indirect enum JSONTree: Sendable, Equatable {
         }
     }
 
-    private static func quoted(_ text: String) -> String { String(buffer: JSON.encode(text)) }
-}
-
-/// Reads what is known to be JSON: between two values there is nothing then but space, commas and colons.
-private struct JSONTreeReader {
-    var bytes: ArraySlice<UInt8>
-
-    mutating func value() throws -> JSONTree {
-        skipToNext()
-        switch bytes.first {
-        case UInt8(ascii: "{"):
-            var members: [JSONTree.Member] = []
-            bytes.removeFirst()
-            while !isAtEnd(UInt8(ascii: "}")) { members.append(.init(name: try string(), value: try value())) }
-            return .object(members)
-        case UInt8(ascii: "["):
-            var elements: [JSONTree] = []
-            bytes.removeFirst()
-            while !isAtEnd(UInt8(ascii: "]")) { elements.append(try value()) }
-            return .array(elements)
-        case UInt8(ascii: "\""):
-            return .string(try string())
-        default:
-            let literal = bytes.prefix { !" \t\r\n,]}".utf8.contains($0) }
-            bytes = bytes.dropFirst(literal.count)
-            return .literal(String(decoding: literal, as: UTF8.self))
-        }
-    }
-
-    private mutating func skipToNext() { bytes = bytes.drop { " \t\r\n,:".utf8.contains($0) } }
-
-    /// Goes on to the next member or element; when there is none, past the bracket.
-    private mutating func isAtEnd(_ bracket: UInt8) -> Bool {
-        skipToNext()
-        guard bytes.first == bracket else { return false }
-        bytes.removeFirst()
-        return true
-    }
-
-    private mutating func string() throws -> String {
-        var end = bytes.startIndex + 1
-        while bytes[end] != UInt8(ascii: "\"") { end += bytes[end] == UInt8(ascii: "\\") ? 2 : 1 }
-        defer { bytes = bytes[(end + 1)...] }
-        return try JSONDecoder().decode(String.self, from: Data(bytes[...end]))
+    private static func quoted(_ text: String) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        guard let json = try? encoder.encode(text) else { preconditionFailure("a text that is no JSON") }
+        return String(decoding: json, as: UTF8.self)
     }
 }

@@ -3,7 +3,7 @@ import Subprocess
 import SystemPackage
 
 /// A program that runs beside this one.
-struct ChildProcess: Sendable {
+struct ServerProcess: Sendable {
     let processID: Int32
     /// Where its outputs go.
     let log: String
@@ -14,7 +14,7 @@ struct ChildProcess: Sendable {
     /// terminal does not reach it, so that the end comes from here.
     static func lend<Result: Sendable>(
         _ program: String, _ arguments: [String], environment: [String: String] = [:], log: String,
-        _ body: (ChildProcess) async throws -> Result
+        _ body: (ServerProcess) async throws -> Result
     ) async throws -> Result {
         // Appended: a program is started several times in one run.
         let output = try FileDescriptor.open(
@@ -29,7 +29,7 @@ struct ChildProcess: Sendable {
             output: .fileDescriptor(output, closeAfterSpawningProcess: false),
             error: .fileDescriptor(output, closeAfterSpawningProcess: false)
         ) { execution in
-            let child = ChildProcess(processID: execution.processIdentifier.value, log: log)
+            let child = ServerProcess(processID: execution.processIdentifier.value, log: log)
             do {
                 let result = try await body(child)
                 await execution.teardown(using: Self.ending)
@@ -81,10 +81,10 @@ struct ChildProcess: Sendable {
 func runToEnd(_ program: String, _ arguments: [String], environment: [String: String] = [:]) async throws -> String {
     var options = PlatformOptions()
     options.processGroupID = 0
-    options.teardownSequence = ChildProcess.ending
+    options.teardownSequence = ServerProcess.ending
     let executable: Executable = program.contains("/") ? .path(FilePath(program)) : .name(program)
     let outcome = try await Subprocess.run(
-        executable, arguments: Arguments(arguments), environment: .custom(ChildProcess.variables(environment)),
+        executable, arguments: Arguments(arguments), environment: .custom(ServerProcess.variables(environment)),
         platformOptions: options, output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
     try Task.checkCancellation()
     guard outcome.terminationStatus.isSuccess else {

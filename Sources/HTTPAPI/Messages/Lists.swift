@@ -28,7 +28,21 @@ struct Page<Item: Encodable>: Encodable {
     }
 }
 
+/// A list that is short enough to be sent whole.
+struct Items<Item: Encodable>: Encodable {
+    var items: [Item]
+}
+
 extension Parameters {
+    /// A query parameter, if there is one.
+    ///
+    /// - Throws: 422 when it is there and `read` makes nothing of it.
+    func value<Result>(_ name: Substring, _ reason: String, _ read: (String) -> Result?) throws -> Result? {
+        guard let text = self[name] else { return nil }
+        guard let value = read(String(text)) else { throw Problem.invalid(String(name), reason) }
+        return value
+    }
+
     /// How many items a page is to have (`limit`).
     ///
     /// - Throws: 422 when it is there and not from 1 to 200.

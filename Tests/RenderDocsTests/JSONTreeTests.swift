@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import HTTPAPI
+@testable import render_docs
 
 @Suite("JSON as it was written")
 struct JSONTreeTests {

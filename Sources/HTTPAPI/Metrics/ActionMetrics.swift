@@ -49,3 +49,20 @@ struct UploadMetrics: Sendable {
         (failures[kind?.rawValue ?? Self.brokenOff] ?? otherFailures).increment()
     }
 }
+
+/// How many signed in, and how many were refused: a wrong address or password, or an inactive account; or were not even
+/// looked at, after too many failures.
+struct SignInMetrics: Sendable {
+    let accepted: Counter
+    let refused: Counter
+    let limited: Counter
+
+    init(metrics: any MetricsFactory) {
+        func counter(_ outcome: String) -> Counter {
+            Counter(label: "therapybridge_sign_ins_total", dimensions: [("outcome", outcome)], factory: metrics)
+        }
+        accepted = counter("accepted")
+        refused = counter("refused")
+        limited = counter("limited")
+    }
+}

@@ -1,6 +1,9 @@
+import Domain
 import HTTPTypes
 import Hummingbird
 import Logging
+import NIOCore
+import Prometheus
 
 /// Whether the server lives and can serve: for load balancers and service managers.
 struct HealthRoutes: Sendable {
@@ -22,5 +25,24 @@ struct HealthRoutes: Sendable {
             context.logger.warning("not ready", metadata: ["reason": "\(reason)"])
             throw Problem(.unavailable, "The server is not ready to serve.")
         }
+    }
+}
+
+/// `GET /metrics`: what the server has counted, for Prometheus.
+struct MetricsRoute: Sendable {
+    let recorder: AccessRecorder
+    let registry: PrometheusRegistry
+
+    func add(to table: inout RouteTable) {
+        table.user(.get, "/metrics", produces: "text/plain") { [recorder, registry] _, context in
+            try await recorder.administrator(context, to: .readMetrics)
+            return Self.response(registry)
+        }
+    }
+
+    static func response(_ registry: PrometheusRegistry) -> Response {
+        Response(
+            status: .ok, headers: [.contentType: PrometheusRegistry.contentType, .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: registry.render())))
     }
 }

@@ -1,0 +1,133 @@
+import Domain
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Streaming
+
+/// The JSON of requests and responses.
+enum JSON {
+    /// Encodes a response.
+    ///
+    /// Our own types always encode.
+    static func encode(_ value: some Encodable) -> ByteBuffer {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+        guard let data = try? encoder.encode(value) else { preconditionFailure("a response that is no JSON") }
+        return ByteBuffer(bytes: data)
+    }
+
+    /// Encodes the progress object, as every way to a watcher carries it.
+    static func encode(progress: SessionProgress) -> ByteBuffer {
+        var bytes: [UInt8] = []
+        appendJSON(progress, to: &bytes)
+        return ByteBuffer(bytes: bytes)
+    }
+
+    /// A response with a JSON body, which no cache may keep: it is somebody's health data.
+    static func response(
+        _ value: some Encodable, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
+    ) -> Response {
+        response(raw: encode(value), status: status, headers: headers)
+    }
+
+    /// A response with a body that is JSON already.
+    static func response(
+        raw body: ByteBuffer, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
+    ) -> Response {
+        var headers = headers
+        headers[.contentType] = "application/json; charset=utf-8"
+        if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: body))
+    }
+
+    /// Reads a small JSON body.
+    ///
+    /// - Parameters:
+    ///   - limit: The most bytes that are read.
+    ///   - maximumValues: The most values that are read. The decoder notes down the place of each first, which takes
+    ///     thirty times the bytes of a list of digits.
+    /// - Throws: A ``Problem``: 400 for what is no JSON, 413 past the limits, 415 for another declared type, 422 for a
+    ///   missing field or a value of the wrong type, naming it.
+    static func decode<Value: Decodable>(
+        _ type: Value.Type, from request: Request, limit: Int = 65_536, maximumValues: Int = .max
+    ) async throws -> Value {
+        if let declared = request.headers[.contentType], HeaderParameters(declared).value != "application/json" {
+            throw Problem(.unsupportedMedia, "Send application/json.").closing()
+        }
+        var body = ByteBuffer()
+        for try await var part in request.body {
+            guard body.readableBytes + part.readableBytes <= limit else {
+                throw Problem(.tooLarge, "The body may have at most \(limit) bytes.").closing()
+            }
+            body.writeBuffer(&part)
+        }
+        guard countValues(of: body) <= maximumValues else {
+            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
+        }
+        do {
+            return try JSONDecoder().decode(Value.self, from: Data(body.readableBytesView))
+        } catch let error as DecodingError {
+            throw problem(of: error)
+        }
+    }
+
+    /// How many values JSON has at most: each but the first comes after a comma, or begins what a bracket opens.
+    static func countValues(of body: ByteBuffer) -> Int {
+        var count = 1
+        var isInString = false
+        var isEscaped = false
+        for byte in body.readableBytesView {
+            switch byte {
+            case _ where isEscaped: isEscaped = false
+            case UInt8(ascii: "\\"): isEscaped = isInString
+            case UInt8(ascii: "\""): isInString.toggle()
+            case UInt8(ascii: ","), UInt8(ascii: "["), UInt8(ascii: "{"): if !isInString { count += 1 }
+            default: break
+            }
+        }
+        return count
+    }
+
+    /// What is wrong with a body, or with a part of one.
+    static func problem(of error: DecodingError) -> Problem {
+        func name(_ path: [any CodingKey]) -> String {
+            path.reduce("") { name, key in
+                if let index = key.intValue { return "\(name)[\(index)]" }
+                return name.isEmpty ? key.stringValue : "\(name).\(key.stringValue)"
+            }
+        }
+        switch error {
+        case .keyNotFound(let key, let context): return .invalid(name(context.codingPath + [key]), "is missing.")
+        case .valueNotFound(_, let context): return .invalid(name(context.codingPath), "may not be null.")
+        case .typeMismatch(_, let context) where context.codingPath.isEmpty:
+            return Problem(.invalid, "The body has to be a JSON object.")
+        case .typeMismatch(_, let context): return .invalid(name(context.codingPath), "has the wrong type.")
+        case .dataCorrupted(let context) where context.codingPath.isEmpty:
+            return Problem(.malformed, "The body is not JSON.")
+        case .dataCorrupted(let context): return .invalid(name(context.codingPath), "is not valid.")
+        @unknown default: return Problem(.malformed, "The body cannot be read.")
+        }
+    }
+}
+
+/// A whole number in a JSON body.
+///
+/// Foundation's decoder does not say which one it was that has a fraction or is too large: by an error of its own, it
+/// calls the whole body corrupted.
+struct WholeNumber: Decodable {
+    let value: Int
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        do {
+            value = try container.decode(Int.self)
+        } catch let error as DecodingError {
+            throw error
+        } catch {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "no whole number")
+        }
+    }
+}

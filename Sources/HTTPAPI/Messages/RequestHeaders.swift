@@ -1,0 +1,54 @@
+import HTTPTypes
+import Hummingbird
+
+/// The value of `If-None-Match` (RFC 9110, 13.1.2).
+struct EntityTags {
+    private let tags: [Substring]
+
+    init(_ text: String) {
+        tags = text.split(separator: ",").map { $0.drop { $0 == " " }.prefix { $0 != " " } }
+    }
+
+    /// Whether the present tag is among them, by the weak comparison that the header asks for.
+    func contains(_ tag: String) -> Bool {
+        tags.contains { $0 == "*" || $0 == tag || $0 == "W/" + tag }
+    }
+}
+
+/// What part of a file a request wants (RFC 9110, 14.2): one range, or all of it.
+enum ByteRange: Equatable {
+    case whole
+    case part(Range<Int64>)
+    case unsatisfiable
+
+    /// Reads the `Range` header.
+    ///
+    /// "A server MAY ignore the Range header field": what is malformed, or asks for several ranges, gets the whole.
+    init(_ header: String?, of size: Int64) {
+        let form = /\s*bytes=(\d{0,18})-(\d{0,18})\s*/.asciiOnlyDigits().ignoresCase()
+        guard let match = header?.wholeMatch(of: form)?.output,
+            !(match.1.isEmpty && match.2.isEmpty)
+        else {
+            self = .whole
+            return
+        }
+        guard let first = Int64(match.1) else {
+            let suffix = Int64(match.2) ?? 0
+            self = suffix == 0 || size == 0 ? .unsatisfiable : .part(max(0, size - suffix)..<size)
+            return
+        }
+        let last = Int64(match.2) ?? .max
+        if last < first {
+            self = .whole
+        } else if first >= size {
+            self = .unsatisfiable
+        } else {
+            self = .part(first..<min(last, size - 1) + 1)
+        }
+    }
+}
+
+extension Request {
+    /// Where the client left off: the header wins, since a native EventSource sends it by itself.
+    var lastEventID: String? { headers[.lastEventID] ?? uri.queryParameters["last_event_id"].map(String.init) }
+}

@@ -1,0 +1,34 @@
+import JSONScanning
+import Testing
+
+@Suite("JSON that is not decoded")
+struct JSONSlicesTests {
+    private func text(_ range: Range<Int>, of json: String) -> String {
+        String(decoding: Array(json.utf8)[range], as: UTF8.self)
+    }
+
+    @Test("tells where the values of an object lie, in their order and as they are written")
+    func members() throws {
+        let json = #" {"z" : 1.50 ,"a\n":[true, {"b": null}],"m":"}\"" }  "#
+        let members = try JSONSlices.members(of: Array(json.utf8))
+        #expect(members.map(\.key) == ["z", #"a\n"#, "m"])
+        #expect(members.map { text($0.value, of: json) } == ["1.50", #"[true, {"b": null}]"#, #""}\"""#])
+    }
+
+    @Test("tells where the elements of an array lie")
+    func elements() throws {
+        let json = #"[ 1 ,"a,b" , [2, 3],{"c": []} ]"#
+        let elements = try JSONSlices.elements(of: Array(json.utf8))
+        #expect(elements.map { text($0, of: json) } == ["1", #""a,b""#, "[2, 3]", #"{"c": []}"#])
+        #expect(try JSONSlices.elements(of: Array("[]".utf8)) == [])
+    }
+
+    @Test("says what another kind of value is not")
+    func otherKinds() {
+        #expect(throws: JSONSlices.Fault.notAnObject) { try JSONSlices.members(of: Array("[1]".utf8)) }
+        #expect(throws: JSONSlices.Fault.notAnArray) { try JSONSlices.elements(of: Array("{}".utf8)) }
+        #expect(throws: JSONSlices.Fault.unexpected(at: 3)) { try JSONSlices.elements(of: Array("[1]x".utf8)) }
+        #expect(throws: JSONSlices.Fault.unexpected(at: 3)) { try JSONSlices.elements(of: Array("[1,]".utf8)) }
+        #expect(throws: JSONSlices.Fault.truncated) { try JSONSlices.elements(of: Array("[1".utf8)) }
+    }
+}

@@ -1,0 +1,53 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import render_docs
+
+@Suite("The page of the description")
+struct DescriptionPageTests {
+    private let template = packageRoot.appending(path: "Sources/Tools/render-docs/docs.mustache")
+
+    private func page(of description: String) throws -> String {
+        try RenderDocs.page(
+            of: Data(description.utf8), template: String(contentsOf: template, encoding: .utf8))
+    }
+
+    @Test("shows operations under their tags, members in their order, and text as text")
+    func operations() throws {
+        let page = try page(
+            of: #"""
+                {
+                  "info": {"title": "A <title>", "description": "One `code`.\n\nTwo & more."},
+                  "tags": [{"name": "Two words", "description": "About <it>"}],
+                  "paths": {"/b": {"get": {
+                    "tags": ["Two words"], "operationId": "readB", "summary": "Read \"b\"",
+                    "security": [{"bearer": []}, {"cookie": []}],
+                    "parameters": [{"$ref": "#/components/parameters/limit"}],
+                    "responses": {"200": {"description": "Good", "content": {"application/json": {
+                      "schema": {"$ref": "#/components/schemas/Thing"}, "example": {"z": 1.50, "a": "x"}}}},
+                      "404": {"description": "None"}}}}},
+                  "components": {
+                    "parameters": {"limit": {"name": "limit", "in": "query",
+                      "schema": {"type": "integer", "minimum": 1, "maximum": 200}}},
+                    "schemas": {"Thing": {"type": "object", "required": ["z"],
+                      "properties": {"z": {"type": "number"}, "a": {"type": ["string", "null"], "maxLength": 5}}}}}
+                }
+                """#)
+        #expect(page.contains("<title>API – A &lt;title&gt;</title>"))
+        #expect(page.contains("<p>One <code>code</code>.</p>"))
+        #expect(page.contains("<p>Two &amp; more.</p>"))
+        #expect(page.contains("<h2 id=\"group-two-words\">Two words</h2>"))
+        #expect(page.contains("Read &quot;b&quot;"))
+        #expect(page.contains("With bearer or cookie."))
+        #expect(page.contains("integer, 1 to 200"))
+        #expect(page.contains("<a href=\"#schema-Thing\">Thing</a>"))
+        #expect(page.contains("{&quot;z&quot;: 1.50, &quot;a&quot;: &quot;x&quot;}"))
+        #expect(page.contains("string or null, at most 5 characters"))
+    }
+
+    @Test("is not made of what is no description", arguments: ["", "[", "{\"info\": }"])
+    func malformed(description: String) {
+        #expect(throws: (any Error).self) { try page(of: description) }
+    }
+}
