@@ -10,11 +10,14 @@ import Testing
         try await withBareDatabase { database in
             let program = Program(environment: ["DATABASE_MIGRATE_URL": database.url(), "LOG_LEVEL": "error"])
             let planned = try await program.lines("migrate", "up", "--dry-run")
-            #expect(planned.first == "0001_schema.sql" && planned == planned.sorted() && planned.count >= 6)
+            #expect(planned.first == "0001_schema.sql")
+            #expect(planned == planned.sorted())
+            #expect(planned.count >= 6)
             #expect(try await program.lines("migrate", "status") == planned.map { "missing  \($0)" })
             let before = try await program.run("migrate", "validate")
             #expect(before.status == 1)
-            #expect(before.output == "" && before.errorLines.count == 1)
+            #expect(before.output == "")
+            #expect(before.errorLines.count == 1)
             for file in planned { #expect(before.errorOutput.contains(file)) }
 
             #expect(try await program.lines("migrate", "up") == planned)
@@ -23,7 +26,9 @@ import Testing
             #expect(try await program.lines("migrate", "up", "--dry-run") == [])
             #expect(try await program.lines("migrate", "status") == planned.map { "applied  \($0)" })
             let after = try await program.run("migrate", "validate")
-            #expect(after.status == 0 && after.output == "" && after.errorOutput == "")
+            #expect(after.status == 0)
+            #expect(after.output == "")
+            #expect(after.errorOutput == "")
         }
     }
 
@@ -58,6 +63,7 @@ import Testing
         let program = Program(environment: ["DATABASE_MIGRATE_URL": "host=/nowhere dbname=x"])
         let run = try await program.run("migrate", command)
         #expect(run.status == 1)
-        #expect(run.output == "" && run.errorLines.count == 1)
+        #expect(run.output == "")
+        #expect(run.errorLines.count == 1)
     }
 }

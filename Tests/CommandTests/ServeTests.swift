@@ -125,7 +125,9 @@ import Testing
             #expect(!lines.isEmpty)
             for line in lines {
                 let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: any Sendable]
-                #expect(object?["message"] is String && object?["level"] is String && object?["time"] is String)
+                #expect(object?["message"] is String)
+                #expect(object?["level"] is String)
+                #expect(object?["time"] is String)
             }
         }
     }

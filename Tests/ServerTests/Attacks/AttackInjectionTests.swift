@@ -205,7 +205,8 @@ struct AttackInjectionTests {
                     to: "GET \(target) HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
                 let statuses = answerStatuses(in: answer)
                 #expect(statuses.count == 1, "\(target)")
-                #expect(!answer.contains("root:") && !answer.contains("{{"), "\(target)")
+                #expect(!answer.contains("root:"), "\(target)")
+                #expect(!answer.contains("{{"), "\(target)")
                 let isPage = ["/?%", "/#x"].contains(target) && statuses == [200]
                 #expect(isPage || statuses == [404] || statuses == [400], "\(target): \(statuses)")
             }

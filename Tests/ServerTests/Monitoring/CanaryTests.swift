@@ -117,7 +117,8 @@ struct CanaryTests {
                 let log = try String(
                     contentsOf: URL(filePath: database.cluster.directory).appending(path: "server.log"), encoding: .utf8
                 )
-                #expect(log.contains("violates check constraint") && log.contains("violates unique constraint"))
+                #expect(log.contains("violates check constraint"))
+                #expect(log.contains("violates unique constraint"))
                 let watch = CanaryWatch()
                 watch.plant(words)
                 try watch.inspect(log, in: "PostgreSQL's log")

@@ -20,7 +20,8 @@ struct APIDescriptionTests {
             let api = try await APIDescription(server)
             #expect((api.document["openapi"] as? String)?.hasPrefix("3.1.") == true)
             let info = api.object(api.document["info"])
-            #expect(info["title"] is String && info["version"] is String)
+            #expect(info["title"] is String)
+            #expect(info["version"] is String)
             for reference in api.values(of: "$ref") {
                 #expect(api.resolved(["$ref": reference] as APIDescription.Object) != nil, "\(reference)")
             }
@@ -31,10 +32,12 @@ struct APIDescriptionTests {
             #expect(schemes == ["bearer", "cookie", "ticket"])
             let operations = api.operations
             let ids = operations.values.compactMap { $0["operationId"] as? String }
-            #expect(ids.count == operations.count && Set(ids).count == ids.count)
+            #expect(ids.count == operations.count)
+            #expect(Set(ids).count == ids.count)
             for (name, operation) in operations {
                 #expect(Set(api.strings(operation["tags"])).isSubset(of: tags), "\(name)")
-                #expect(!api.strings(operation["tags"]).isEmpty && operation["summary"] is String, "\(name)")
+                #expect(!api.strings(operation["tags"]).isEmpty, "\(name)")
+                #expect(operation["summary"] is String, "\(name)")
                 let security = try #require(operation["security"] as? [APIDescription.Object], "\(name)")
                 for requirement in security { #expect(schemes.isSuperset(of: requirement.keys), "\(name)") }
 
@@ -77,7 +80,8 @@ struct APIDescriptionTests {
             for link in page.matches(of: /href="#([^"]+)"/) where link.output.1 != "main" {
                 #expect(page.contains("id=\"\(link.output.1)\""), "\(link.output.1)")
             }
-            #expect(page.contains("id=\"schema-Progress\"") && !page.contains("{{"))
+            #expect(page.contains("id=\"schema-Progress\""))
+            #expect(!page.contains("{{"))
             for asset in page.matches(of: /(?:href|src)="(\/[^"#]+)"/) {
                 #expect(try await server.request(.GET, String(asset.output.1)).status == 200, "\(asset.output.1)")
             }

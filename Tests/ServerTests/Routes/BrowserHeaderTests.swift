@@ -16,11 +16,14 @@ struct BrowserHeaderTests {
         for (name, value) in fixed { #expect(headers[name] == [value], comment) }
         let policy = headers["Content-Security-Policy"].joined()
         #expect(policy.hasPrefix("default-src 'none'; script-src 'self'; style-src 'self'; "), comment)
-        #expect(policy.contains("frame-ancestors 'none'") && policy.contains("base-uri 'none'"), comment)
-        #expect(!policy.contains("unsafe") && !policy.contains("*"), comment)
+        #expect(policy.contains("frame-ancestors 'none'"), comment)
+        #expect(policy.contains("base-uri 'none'"), comment)
+        #expect(!policy.contains("unsafe"), comment)
+        #expect(!policy.contains("*"), comment)
         #expect(headers["Cache-Control"].count == 1, comment)
         #expect(headers[canonicalForm: "Vary"].contains("Origin"), comment)
-        #expect(headers["Server"].isEmpty && headers["X-Powered-By"].isEmpty, comment)
+        #expect(headers["Server"].isEmpty, comment)
+        #expect(headers["X-Powered-By"].isEmpty, comment)
     }
 
     @Test("is told to be strict by every answer, whatever its status")
@@ -87,7 +90,8 @@ struct BrowserHeaderTests {
             let page = try await server.request(.GET, "/").text
             #expect(page.contains("<script"))
             for tag in page.matches(of: /<script[^>]*>([^<]*)<\/script>/) {
-                #expect(tag.output.1.isEmpty && tag.output.0.contains("src=\"/assets/"))
+                #expect(tag.output.1.isEmpty)
+                #expect(tag.output.0.contains("src=\"/assets/"))
             }
             #expect(page.firstMatch(of: /<style|\sstyle=|\son[a-z]+=|javascript:/) == nil)
         }

@@ -62,7 +62,8 @@ struct SealedUploadTests {
                 let stored = try #require(try clinic.storedFiles().first)
                 #expect(stored.hasSuffix(".wav.enc"))
                 let raw = try Data(contentsOf: clinic.server.uploads.appending(path: stored))
-                #expect(raw.firstRange(of: Self.canary) == nil && raw.firstRange(of: Data("RIFF".utf8)) == nil)
+                #expect(raw.firstRange(of: Self.canary) == nil)
+                #expect(raw.firstRange(of: Data("RIFF".utf8)) == nil)
 
                 let whole = try await clinic.request(.GET, path, as: .patient)
                 #expect(whole.status == 200)
@@ -216,7 +217,8 @@ struct SealedWorkerTests {
                     #expect(try await scene.watchToEnd(session).last?.event == "complete")
                     #expect(try Data(contentsOf: folder.url.appending(path: "copy")) == Recording.silence)
                     let path = try folder.text(of: "path").trimmingCharacters(in: .whitespacesAndNewlines)
-                    #expect(path.hasPrefix(work) && path.hasSuffix(".wav"))
+                    #expect(path.hasPrefix(work))
+                    #expect(path.hasSuffix(".wav"))
                     #expect(try folder.text(of: "modes") == "600\n700\n")
                     #expect(try FileManager.default.contentsOfDirectory(atPath: work) == [])
                     #expect(try await scene.get("/notes", session).json()["same"] as? Bool == true)
@@ -283,7 +285,8 @@ struct SealedWorkerTests {
                         ).isEmpty
                     }
                     let state = try await state()
-                    #expect(state.status == "pending" && state.attempt == 1)
+                    #expect(state.status == "pending")
+                    #expect(state.attempt == 1)
                     #expect(state.message == "Waiting for a worker that can open the recording")
                 }
                 #expect(memory.text.contains("error recording cannot be opened by this worker"))

@@ -43,7 +43,8 @@ struct UploadConnectionTests {
             let events = try await watched
             let percentages = events.filter { $0.status == "uploading" }.compactMap(\.progress)
             #expect(percentages.count >= 4)
-            #expect(percentages == percentages.sorted() && percentages.allSatisfy { (0..<20).contains($0) })
+            #expect(percentages == percentages.sorted())
+            #expect(percentages.allSatisfy { (0..<20).contains($0) })
             #expect(events.last?.status == "pending")
             #expect(events.last?.progress == 20)
         }
