@@ -1,37 +1,35 @@
--- How often somebody may fail to sign in, for one account and from one address, over all servers.
+-- How often an account or a network address may fail to sign in, over all servers.
+-- revision: 1
+--
+-- The algorithm stands at app.attempt_limits. Functions that lock several subjects lock them in the order of their keys, so
+-- that no two wait for each other.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('080_attempt_limits', 1); END $$;
 
--- The generic cell rate algorithm (ITU-T I.371, A.1): each attempt moves clear_at on by period/limit, and may not move it
--- further ahead than the period. So as many as the limit may come at once, and then one in each period/limit.
-CREATE TABLE app.attempt_limits (
-    subject  bytea PRIMARY KEY CHECK (octet_length(subject) = 32),
-    clear_at timestamptz NOT NULL
-) WITH (fillfactor = 50);
-COMMENT ON TABLE app.attempt_limits IS
-    'What failed attempts to sign in have used up. A row whose clear_at is past says nothing, and may go';
-COMMENT ON COLUMN app.attempt_limits.subject IS 'SHA-256 of what is limited: no address is kept, of mail or of a network';
+REVOKE ALL ON app.attempt_limits FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
--- How far ahead of now a subject is. What would be further ahead than the period is of before the clock was set back, or
--- of before the period was made shorter.
-CREATE FUNCTION app.attempts_ahead(clear_at timestamptz, period interval) RETURNS interval
+CREATE OR REPLACE FUNCTION app.attempts_ahead(clear_at timestamptz, period interval) RETURNS interval
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT greatest(least($1 - clock_timestamp(), $2), '0')
 $$;
+COMMENT ON FUNCTION app.attempts_ahead IS
+    'How far a subject''s clear_at lies ahead of now, at most the period: more can only come from a clock that was set back, or '
+    'from a longer period of earlier';
 
--- How many seconds to wait until there is room for one more attempt on all subjects; null when there is.
-CREATE FUNCTION app.attempts_wait(subjects bytea[], limits integer[], period interval) RETURNS double precision
+CREATE OR REPLACE FUNCTION app.attempts_wait(subjects bytea[], limits integer[], period interval) RETURNS double precision
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT extract(epoch FROM max(w.wait))::double precision
     FROM unnest($1, $2) AS s (subject, allowed) JOIN attempt_limits a ON a.subject = s.subject
     CROSS JOIN LATERAL (SELECT attempts_ahead(a.clear_at, $3) + $3 / s.allowed - $3 AS wait) AS w
     WHERE w.wait > '0'
 $$;
+COMMENT ON FUNCTION app.attempts_wait IS
+    'In how many seconds every subject has room for one more attempt; null: now';
 
--- Subjects are always locked in their order, so that nobody waits in a ring.
-CREATE FUNCTION app.refund_attempt(subjects bytea[], limits integer[], period interval) RETURNS void
+CREATE OR REPLACE FUNCTION app.refund_attempt(subjects bytea[], limits integer[], period interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 DECLARE
     s record;
@@ -41,9 +39,9 @@ BEGIN
     END LOOP;
 END
 $$;
+COMMENT ON FUNCTION app.refund_attempt IS 'Takes back one attempt of each subject: the sign-in succeeded';
 
--- Charges one attempt to all subjects, or to none: then the answer is how many seconds to wait, else null.
-CREATE FUNCTION app.charge_attempt(subjects bytea[], limits integer[], period interval) RETURNS double precision
+CREATE OR REPLACE FUNCTION app.charge_attempt(subjects bytea[], limits integer[], period interval) RETURNS double precision
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 DECLARE
     s record;
@@ -51,7 +49,7 @@ DECLARE
     charged bytea[] := '{}';
     charged_limits integer[] := '{}';
 BEGIN
-    -- Most of a flood ends here, and writes nothing.
+    -- Most of a flood ends here and writes nothing.
     IF wait IS NOT NULL THEN
         RETURN wait;
     END IF;
@@ -61,7 +59,7 @@ BEGIN
         ON CONFLICT (subject) DO UPDATE SET clear_at = clock_timestamp() + attempts_ahead(a.clear_at, $3) + s.step
             WHERE attempts_ahead(a.clear_at, $3) + s.step <= $3;
         IF NOT FOUND THEN
-            -- Others took the room since it was looked for.
+            -- Concurrent attempts took the room after the check above.
             PERFORM refund_attempt(charged, charged_limits, $3);
             RETURN coalesce(attempts_wait($1, $2, $3), extract(epoch FROM s.step));
         END IF;
@@ -71,8 +69,11 @@ BEGIN
     RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION app.charge_attempt IS
+    'Charges one attempt to every subject and returns null; or, if one has no room, charges none and returns the seconds to wait. '
+    'The server charges before it checks the password, so that parallel guesses count too';
 
-CREATE FUNCTION app.forget_attempts() RETURNS bigint
+CREATE OR REPLACE FUNCTION app.forget_attempts() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH forgotten AS (
         DELETE FROM attempt_limits WHERE subject IN (
@@ -80,9 +81,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
         RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
+COMMENT ON FUNCTION app.forget_attempts IS 'Deletes the subjects whose attempts have worn off and returns how many there were';
 
+REVOKE ALL ON FUNCTION app.attempts_ahead, app.attempts_wait, app.refund_attempt, app.charge_attempt, app.forget_attempts
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.attempts_wait, app.charge_attempt, app.refund_attempt, app.forget_attempts
     TO therapybridge_server;
 
-INSERT INTO app.schema_migrations (version, name) VALUES (11, 'attempt_limits');
 COMMIT;

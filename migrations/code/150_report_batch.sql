@@ -1,80 +1,12 @@
--- Many reports in one transaction, for the server: what arrives over HTTP within a few milliseconds, of whomever.
+-- Batches of reports: what arrives over HTTP within a few milliseconds, from any callers, in one transaction.
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 1); END $$;
 
--- The guard of 0004 with one difference: it cleans the message itself, by the expression that is the body of one_line().
--- That function has a search_path of its own, so it is never inlined, and its calls took an eighth of the time of a report.
-CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-DECLARE
-    is_transition boolean;
-BEGIN
-    IF NEW.session_id <> OLD.session_id THEN
-        RAISE EXCEPTION 'progress cannot move to another session' USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.attempt < OLD.attempt THEN
-        RETURN NULL;
-    END IF;
-    is_transition := (NEW.status, NEW.attempt) IS DISTINCT FROM (OLD.status, OLD.attempt);
-
-    IF NEW.status <> OLD.status THEN
-        IF NOT EXISTS (SELECT FROM status_transitions WHERE from_status = OLD.status AND to_status = NEW.status) THEN
-            RAISE EXCEPTION 'a session that is % cannot become %', OLD.status, NEW.status
-                USING ERRCODE = 'check_violation';
-        END IF;
-        IF OLD.status = 'failed' THEN
-            NEW.attempt := OLD.attempt + 1;
-            -- The share of the upload is kept, when there is an upload.
-            NEW.progress := CASE WHEN EXISTS (SELECT FROM therapy_sessions
-                                              WHERE id = NEW.session_id AND recording IS NOT NULL)
-                                 THEN 20 ELSE 0 END;
-        ELSE
-            NEW.progress := CASE WHEN NEW.status = 'processed' THEN 100
-                                 ELSE greatest(NEW.progress, OLD.progress) END;
-        END IF;
-    ELSIF NEW.attempt > OLD.attempt THEN
-        -- A worker takes the session over: same status, next attempt.
-        IF OLD.status IN ('processed', 'failed') THEN
-            RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status USING ERRCODE = 'check_violation';
-        END IF;
-        NEW.progress := (SELECT floor FROM statuses WHERE status = OLD.status);
-    ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' THEN
-        RETURN NULL;
-    END IF;
-    IF NEW.attempt > OLD.attempt + 1 THEN
-        RAISE EXCEPTION 'the attempt after % is %', OLD.attempt, OLD.attempt + 1 USING ERRCODE = 'check_violation';
-    END IF;
-
-    NEW.message := left(regexp_replace(NEW.message, '[\x01-\x1f\x7f]+', ' ', 'g'), 2000);
-    NEW.error := CASE WHEN NEW.status = 'failed'
-                      THEN coalesce(nullif(one_line(NEW.error), ''), nullif(NEW.message, ''), 'Processing failed') END;
-    IF NEW.status IN ('processed', 'failed') THEN
-        NEW.estimated_time_remaining := NULL;
-    END IF;
-    IF NOT is_transition
-        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining)
-            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining) THEN
-        RETURN NULL;
-    END IF;
-
-    NEW.version := OLD.version + 1;
-    NEW.created_at := OLD.created_at;
-    -- A clock that was set back does not make a version older than the one before it.
-    NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at);
-    -- Every announcement takes a lock that the whole cluster shares until it is on disk. So a transition is announced at
-    -- once, a percentage only when the last announcement of this session is 500 ms old; the server reads again after news.
-    -- An announcement in the future is one of before the clock was set back.
-    NEW.notified_at := CASE WHEN is_transition OR clock_timestamp() - OLD.notified_at >= interval '500 ms'
-                              OR OLD.notified_at > clock_timestamp()
-                            THEN clock_timestamp() ELSE OLD.notified_at END;
-    RETURN NEW;
-END
-$$;
-
--- Whether each of some callers may report: 'good', 'signed out', 'inactive' or 'not permitted'.
-CREATE FUNCTION app.standing_of_reporters(user_ids uuid[], sign_ins uuid[]) RETURNS text[]
+CREATE OR REPLACE FUNCTION app.check_reporters(user_ids uuid[], sign_ins uuid[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT array_agg(CASE WHEN s.id IS NULL THEN 'signed out'
                           WHEN NOT u.is_active THEN 'inactive'
@@ -85,17 +17,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     LEFT JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
                              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
 $$;
+COMMENT ON FUNCTION app.check_reporters IS
+    'Whether each of the callers may report progress: "good", "signed out", "inactive" or "not permitted"';
 
--- Each report comes to what app.report_progress would have made of it, had they come one after the other in this order.
+-- Every report has the effect that app.report_progress would have had, if the reports had come one after the other in this
+-- order.
 --
--- Locks are taken before anything is written: first the sessions, in the order of their ids, then the callers. Who writes
--- progress elsewhere holds one session at a time, or skips what is locked (claim_session, fail_abandoned_uploads), and
--- waits for no caller. So nobody waits in a ring. The callers' rows are held to the end: a revocation that has committed is
--- seen here, and one that has not waits for this transaction.
+-- The function takes all locks before it writes: first the sessions in the order of their ids, then the callers. Other
+-- writers of progress hold one session at a time or skip locked ones (claim_session, fail_abandoned_uploads), and wait for no
+-- caller. So there is no deadlock. The callers' rows stay locked to the end: a revocation that has committed is seen here,
+-- and one that has not waits for this transaction.
 --
--- The settings: the plans are kept by a connection, and may have been made when the tables were empty. A scan of a whole
--- table would then be right; with a hundred thousand sessions it is not.
-CREATE FUNCTION app.report_progress_batch(
+-- The settings force plans by index: a connection keeps its plans, and a plan that was made when the tables were empty would
+-- scan whole tables.
+CREATE OR REPLACE FUNCTION app.write_progress_batch(
     user_ids uuid[], sign_ins uuid[], callers integer[],
     session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
     estimates integer[], attempts integer[], wants_state boolean[], waits boolean
@@ -108,7 +43,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 AS $$
 #variable_conflict use_column
 DECLARE
-    standing text[] := standing_of_reporters($1, $2);
+    standing text[] := check_reporters($1, $2);
     faults text[];
     wanted uuid[];
     held uuid[];
@@ -119,7 +54,7 @@ DECLARE
     first integer := 1;
     next integer;
 BEGIN
-    -- What is wrong with each report by itself, in the order in which report_progress looks.
+    -- What is wrong with each report by itself, checked in the order of app.report_progress.
     SELECT array_agg(f.fault ORDER BY r.n),
            array_agg(DISTINCT r.session_id) FILTER (WHERE f.fault IS NULL AND standing[$3[r.n]] = 'good')
     INTO faults, wanted
@@ -130,7 +65,7 @@ BEGIN
         WHEN $9[r.n] < 0 THEN 'estimated_time_remaining: may not be negative'
         WHEN $10[r.n] < 1 THEN 'attempt: has to be at least 1' END AS fault) f;
 
-    -- Nothing is locked for those who may not report.
+    -- No row is locked for a caller that may not report.
     IF $12 THEN
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
@@ -154,12 +89,13 @@ BEGIN
     END IF;
     holds_all := cardinality(held) = cardinality(wanted);
 
-    -- A right may have ended while a lock was waited for. Who has it and is not held is skipped: another holds that row.
+    -- A right may have ended while this waited for a lock. A caller that has the right but could not be locked was skipped:
+    -- another transaction holds its row.
     IF cardinality(good) IS DISTINCT FROM nullif(cardinality(array_positions(standing, 'good')), 0) THEN
         SELECT array_agg(CASE WHEN c.standing <> 'good' OR c.number = ANY (good) THEN c.standing ELSE 'busy' END
                          ORDER BY c.number)
         INTO standing
-        FROM unnest(standing_of_reporters($1, $2)) WITH ORDINALITY AS c (standing, number);
+        FROM unnest(check_reporters($1, $2)) WITH ORDINALITY AS c (standing, number);
     END IF;
 
     -- The first reports of all sessions come first, then the second ones, and so on.
@@ -208,8 +144,8 @@ BEGIN
         )
         SELECT w.n, w.version, NULL::text, NULL::text, w.state FROM w
         UNION ALL
-        -- What the guard drops is stale, or changes nothing: a change of status it never drops. These are the rows as they
-        -- were before this statement, and so as they are.
+        -- Reports that the UPDATE passed over or the guard dropped. The guard drops what is stale or changes nothing, and never
+        -- a change of status. This reads the rows as they were before the statement, which is as they still are.
         SELECT r.n, CASE WHEN x.reason IS NULL THEN p.version END, CASE WHEN x.reason IS NOT NULL THEN '23514' END,
                x.reason, CASE WHEN x.reason IS NULL AND r.wants_state THEN p END
         FROM r JOIN session_progress p ON p.session_id = r.session_id
@@ -222,13 +158,48 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION app.report_progress_batch IS
-    'Reports progress for many sessions and callers: user_ids and sign_ins are the callers, callers says whose each report '
-    'is (from 1). One row for each report, by its place: the version that stands then, and with wants_state all of it; or '
-    'code and reason as of report_progress, and 28000 "signed out" or "inactive", 42501 for who may not report, 55P03 '
-    'for what another transaction holds. With waits, locks are waited for, a second each; without, what is locked is skipped';
+COMMENT ON FUNCTION app.write_progress_batch IS
+    'The part of app.report_progress_batch that writes, without the audit log. The server''s role cannot call it';
 
+CREATE OR REPLACE FUNCTION app.report_progress_batch(
+    user_ids uuid[], sign_ins uuid[], callers integer[],
+    session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
+    estimates integer[], attempts integer[], wants_state boolean[], waits boolean
+) RETURNS TABLE (report integer, version bigint, code text, reason text, state app.session_progress)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    since CONSTANT timestamptz := clock_timestamp() - audit_interval();
+BEGIN
+    RETURN QUERY
+        WITH written AS MATERIALIZED (
+            SELECT * FROM write_progress_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        ), recorded AS (
+            INSERT INTO audit_log (action, user_id, auth_session_id, session_id, patient_id)
+            SELECT 'progress.report', $1[n.caller], $2[n.caller], n.session_id, t.patient_id
+            FROM (SELECT DISTINCT $3[w.report] AS caller, $4[w.report] AS session_id FROM written w
+                  WHERE w.code IS NULL) AS n
+            LEFT JOIN therapy_sessions t ON t.id = n.session_id
+            WHERE NOT EXISTS (SELECT FROM audit_log l
+                              WHERE l.session_id = n.session_id AND l.auth_session_id = $2[n.caller]
+                                AND l.action = 'progress.report' AND l.at > since
+                                AND l.user_id = $1[n.caller] AND l.is_allowed)
+        )
+        SELECT * FROM written;
+END
+$$;
+COMMENT ON FUNCTION app.report_progress_batch IS
+    'Reports progress for many sessions and callers, and records once in ten minutes which caller reports about which session. '
+    'user_ids and sign_ins are the callers; callers gives the place, from 1, of each report''s caller among them. Returns a row '
+    'for each report: the version that stands afterwards and, with wants_state, the whole progress; or code and reason as of '
+    'app.report_progress, 28000 for "signed out" and "inactive", 42501 for a caller that may not report, 55P03 for what another '
+    'transaction has locked. With waits, it waits up to a second for each lock; otherwise it skips what is locked';
+
+REVOKE ALL ON FUNCTION app.check_reporters, app.write_progress_batch, app.report_progress_batch
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_progress_batch TO therapybridge_server;
 
-INSERT INTO app.schema_migrations (version, name) VALUES (8, 'report_batch');
 COMMIT;

@@ -1,11 +1,12 @@
--- What streams take: the question of app.open_session for many askers in one statement, and for the stream of all
--- sessions the caseload of a user, and what has been committed since a snapshot.
+-- Who may see what, and its present state: for many users and sessions at once, and for all sessions of a user.
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('160_openings', 1); END $$;
 
-CREATE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
+CREATE OR REPLACE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
 RETURNS TABLE (
     ordinal bigint,
     user_found boolean, user_active boolean, user_role text, signed_in boolean,
@@ -36,66 +37,15 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp 
     CROSS JOIN LATERAL (SELECT facts.*, facts.user_active AND facts.signed_in AND facts.session_found AS is_in) AS f
 $$;
 COMMENT ON FUNCTION app.open_sessions IS
-    'For each position of the arrays: user, sign-in, session, right and present state, all from one snapshot';
+    'For each position of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot';
 
--- The rule stands once: a single question is a list of one.
-CREATE OR REPLACE FUNCTION app.open_session(user_id uuid, auth_session_id uuid, session_id uuid)
-RETURNS TABLE (
-    user_found boolean, user_active boolean, user_role text, signed_in boolean,
-    session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
-    session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz, rights_epoch bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    SELECT o.user_found, o.user_active, o.user_role, o.signed_in, o.session_found, o.is_patient, o.is_assigned,
-           o.may_see, o.may_manage, o.session_id, o.status, o.progress, o.message, o.error,
-           o.estimated_time_remaining, o.version, o.attempt, o.created_at, o.updated_at, o.rights_epoch
-    FROM open_sessions(ARRAY[$1], ARRAY[$2], ARRAY[$3]) AS o
-$$;
-
--- A position in the stream of all sessions is a snapshot of transactions. What is committed after it is exactly what it
--- does not show, however late a transaction that took its number early commits: no sequence or clock could say that.
--- Rows from before this migration have no transaction, and are older than any position. (The default comes after the
--- column, so that no row has to be rewritten.)
-ALTER TABLE app.session_events ADD COLUMN xid xid8;
-ALTER TABLE app.session_events ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
-CREATE INDEX session_events_xid_idx ON app.session_events (xid);
-COMMENT ON COLUMN app.session_events.xid IS 'The transaction that made the transition';
-
-CREATE TABLE app.deleted_sessions (
-    session_id uuid PRIMARY KEY,
-    patient_id uuid NOT NULL,
-    xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    deleted_at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX deleted_sessions_xid_idx ON app.deleted_sessions (xid);
-COMMENT ON TABLE app.deleted_sessions IS
-    'Whose session was deleted, for the streams of all sessions; a row is of no use after the longest life of a stream';
-
-CREATE FUNCTION app.note_deletion() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-BEGIN
-    INSERT INTO deleted_sessions (session_id, patient_id) VALUES (OLD.id, OLD.patient_id)
-    ON CONFLICT (session_id) DO UPDATE
-        SET patient_id = excluded.patient_id, xid = excluded.xid, deleted_at = excluded.deleted_at;
-    RETURN NULL;
-END
-$$;
-CREATE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
-    FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
-
-CREATE FUNCTION app.forget_deletions(age interval) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    WITH forgotten AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
-    SELECT count(*) FROM forgotten
-$$;
-
-CREATE FUNCTION app.open_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
+CREATE OR REPLACE FUNCTION app.open_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
 RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
     rights_epoch bigint, snapshot text,
     patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
     estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
--- Stable: each statement inside sees the snapshot of the one outside.
+-- STABLE: every statement inside sees the snapshot of the calling statement.
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -112,7 +62,7 @@ BEGIN
                          WHERE s.id = $2 AND s.user_id = who.id
                            AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
     is_in := user_active AND signed_in;
-    -- Null: everybody's.
+    -- Null stands for all patients.
     patient_ids := CASE
         WHEN is_in AND user_role = 'admin' THEN NULL
         WHEN is_in AND user_role = 'patient' THEN ARRAY[who.id]
@@ -132,7 +82,7 @@ BEGIN
             WHERE p.status <> 'processed'
             ORDER BY p.created_at, p.session_id;
     ELSE
-        -- Of a patient who has come since, also what is done: whoever follows has not seen it listed.
+        -- Of a patient who is new to the user, processed sessions too: the user has not seen them listed.
         RETURN QUERY
             SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
@@ -146,11 +96,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.open_caseload IS
-    'The user and the sign-in, whose sessions the user may see, and those that are not done. The first row has no session';
+    'The first row, without a session: user, sign-in, and the patients whose sessions the user may see (null: all). Then the '
+    'sessions that are not processed, oldest first, and every session of a patient who is not among known_patients, unless '
+    'known_patients is null';
 
-GRANT SELECT ON app.deleted_sessions TO therapybridge_server;
-GRANT EXECUTE ON FUNCTION app.open_caseload, app.forget_deletions TO therapybridge_server;
-GRANT EXECUTE ON FUNCTION app.open_sessions TO therapybridge_server;
+REVOKE ALL ON FUNCTION app.open_sessions, app.open_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.open_sessions, app.open_caseload TO therapybridge_server;
 
-INSERT INTO app.schema_migrations (version, name) VALUES (7, 'streams');
 COMMIT;
