@@ -277,7 +277,7 @@ let package = Package(
         ),
         .testTarget(
             name: "MigrationTests",
-            dependencies: ["LocalPostgres", "Migrations", "Postgres", "TestSupport"],
+            dependencies: ["LocalPostgres", "Migrations", "Postgres", "SchemaCatalogue", "TestSupport"],
             swiftSettings: swiftSettings
         ),
         .testTarget(
@@ -369,6 +369,21 @@ let package = Package(
             exclude: ["Peers"],
             swiftSettings: swiftSettings,
             plugins: ["EmbedFiles"]
+        ),
+
+        // MARK: The description of the schema
+
+        .target(
+            name: "SchemaCatalogue", dependencies: ["Postgres"], path: "Sources/Tools/SchemaCatalogue",
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "write-schema",
+            dependencies: [
+                "LocalPostgres", "Migrations", "Postgres", "SchemaCatalogue",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Sources/Tools/write-schema",
+            swiftSettings: swiftSettings
         ),
 
         // MARK: Building
