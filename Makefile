@@ -14,7 +14,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer
 # What the server is measured beside. The benchmark leaves out what is not there.
 PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
 PEER_PYTHON := .data/bench-venv
-PEER_REQUIREMENTS := Sources/bench/Peers/requirements.txt
+PEER_REQUIREMENTS := Sources/Tools/bench/Peers/requirements.txt
 
 # What reads the description of the API and sends what it makes of it.
 FUZZ_PACKAGES := $(RUN_PACKAGES) python3-venv

@@ -1,7 +1,7 @@
 import Foundation
 import LocalPostgres
 import Postgres
-import TestSupport
+import PostgresTestSupport
 import Testing
 
 @testable import Migrations

@@ -1,7 +1,7 @@
 import Domain
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// `app.open_sessions` against the rule as Swift has it.
