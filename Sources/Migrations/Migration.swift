@@ -79,3 +79,8 @@ public struct Migration: Sendable, Equatable {
         if case .code = kind { true } else { false }
     }
 }
+
+extension Migration: CustomStringConvertible {
+    /// The file's path, without its text.
+    public var description: String { filename }
+}

@@ -1,6 +1,7 @@
 import Foundation
 import Postgres
 import SchemaCatalogue
+import PostgresTestSupport
 import TestSupport
 import Testing
 

@@ -124,7 +124,3 @@ func withMigrationFiles<Result>(
     }
     return try await body(paths)
 }
-
-extension Migration: CustomTestStringConvertible {
-    public var testDescription: String { filename }
-}
