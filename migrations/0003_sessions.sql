@@ -32,7 +32,8 @@ ALTER TABLE app.therapy_sessions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.therapy_sessions IS
     'Therapy sessions and their recordings. An INSERT also creates the row of session_progress';
 COMMENT ON COLUMN app.therapy_sessions.therapist_id IS
-    'The therapist who held the session. It gives no right to see the session: only an active row of therapist_patients does';
+    'The therapist who held the session. It gives no right to see the session: only an active row of therapist_patients '
+    'does';
 COMMENT ON COLUMN app.therapy_sessions.session_date IS 'When the session took place';
 COMMENT ON COLUMN app.therapy_sessions.uploaded_by IS
     'The user who uploads the recording; null: the session was made without an upload';
@@ -55,8 +56,9 @@ CREATE TABLE app.discarded_recordings (
 );
 CREATE INDEX discarded_recordings_discarded_at_idx ON app.discarded_recordings (discarded_at) WHERE removed_at IS NULL;
 COMMENT ON TABLE app.discarded_recordings IS
-    'Recordings whose files have to be removed: those of deleted sessions, and those of uploads until they complete. A file '
-    'cannot be removed inside a transaction, so a server does it later. The row stays: no other recording ever gets the key';
+    'Recordings whose files have to be removed: those of deleted sessions, and those of uploads until they complete. A '
+    'file cannot be removed inside a transaction, so a server does it later. The row stays: no other recording ever gets '
+    'the key';
 COMMENT ON COLUMN app.discarded_recordings.recording IS 'The key of the recording in UPLOAD_DIR';
 COMMENT ON COLUMN app.discarded_recordings.upload_id IS 'The upload that may still write the file; null: no upload does';
 COMMENT ON COLUMN app.discarded_recordings.discarded_at IS 'The file may be removed from this time on';
@@ -86,10 +88,12 @@ CREATE TABLE app.deleted_sessions (
     deleted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX deleted_sessions_xid_idx ON app.deleted_sessions (xid);
+CREATE INDEX deleted_sessions_patient_id_idx ON app.deleted_sessions (patient_id);
 ALTER TABLE app.deleted_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.deleted_sessions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.deleted_sessions IS
-    'Deleted sessions and their patients, for the streams of all sessions. A row is useless after the longest life of a stream';
+    'Deleted sessions and their patients, for the streams of all sessions. A row is useless after the longest life of a '
+    'stream';
 COMMENT ON COLUMN app.deleted_sessions.xid IS
     'The transaction that deleted the session. Streams compare it with their last snapshot';
 

@@ -89,8 +89,8 @@ COMMENT ON TABLE app.session_events IS
 COMMENT ON COLUMN app.session_events.version IS 'The version of session_progress that the transition made';
 COMMENT ON COLUMN app.session_events.at IS 'When the transition happened';
 COMMENT ON COLUMN app.session_events.xid IS
-    'The transaction that made the transition. The position of a stream of all sessions is a snapshot, and what the snapshot '
-    'does not show was committed later, however early its transaction took its number';
+    'The transaction that made the transition. The position of a stream of all sessions is a snapshot, and what the '
+    'snapshot does not show was committed later, however early its transaction took its number';
 
 -- Autovacuum never reaches these tables: nobody changes them. Without statistics the planner would assume a thousand rows.
 ANALYZE app.statuses;

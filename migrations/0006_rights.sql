@@ -9,8 +9,8 @@ CREATE TABLE app.rights_epoch (
     epoch   bigint NOT NULL
 );
 COMMENT ON TABLE app.rights_epoch IS
-    'Counts the changes of rights, in its only row. A server reads the epoch in the same snapshot as progress. If the epoch '
-    'has grown, the server checks the rights of its watchers before it shows the progress';
+    'Counts the changes of rights, in its only row. A server reads the epoch in the same snapshot as progress. If the '
+    'epoch has grown, the server checks the rights of its watchers before it shows the progress';
 COMMENT ON COLUMN app.rights_epoch.is_only IS 'Always true: the primary key keeps the table at one row';
 INSERT INTO app.rights_epoch (epoch) VALUES (1);
 

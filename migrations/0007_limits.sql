@@ -10,7 +10,8 @@ CREATE TABLE app.attempt_limits (
     subject  bytea PRIMARY KEY CHECK (octet_length(subject) = 32),
     clear_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE app.attempt_limits IS 'What failed attempts to sign in have used up, one row an account or network address';
+COMMENT ON TABLE app.attempt_limits IS
+    'What failed attempts to sign in have used up, one row an account or network address';
 COMMENT ON COLUMN app.attempt_limits.subject IS
     'SHA-256 of the account''s or the network''s address: the address itself is not stored';
 COMMENT ON COLUMN app.attempt_limits.clear_at IS

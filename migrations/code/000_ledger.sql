@@ -3,6 +3,12 @@
 --
 -- The files of this folder hold functions, triggers, policies and grants. Each holds the whole present code of one subject
 -- and is safe to run again. They run after the numbered files, in the order of their names, which is the order of dependence.
+--
+-- Conventions: a SECURITY DEFINER function pins its search_path. A function that the server calls often has settings that make
+-- its plans independent of statistics: jit = off, since compiling takes a second; force_generic_plan, to plan once for each
+-- connection; enable_seqscan = off, since a plan that was made while a table was empty would go on scanning the whole table.
+-- The triggers and foreign keys that such a function fires plan under the same settings. A code file that removes or changes a
+-- signature drops the old one, with what depends on it; the later files make that again.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -51,8 +57,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.enter_code IS
-    'Enters a file of code/ into the ledger, at the beginning of that file. Raises 55000 if the ledger has a higher revision. '
-    'A new revision marks every later file as stale: it has to be applied again';
+    'Enters a file of code/ into the ledger, at the beginning of that file. Raises 55000 if the ledger has a higher '
+    'revision. A new revision marks every later file as stale: it has to be applied again';
 
 DO $$ BEGIN PERFORM app.enter_code('000_ledger', 1); END $$;
 

@@ -17,7 +17,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp 
       AND u.is_active AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
 $$;
 COMMENT ON FUNCTION app.acting_user IS
-    'The acting user: the account that the transaction names, if it is active and the sign-in that it names stands; else null';
+    'The acting user: the account that the transaction names, if it is active and the sign-in that it names stands; else '
+    'null';
 
 CREATE OR REPLACE FUNCTION app.acting_id() RETURNS uuid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
@@ -37,7 +38,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp 
     WHERE w.role = 'therapist' AND a.is_active
 $$;
 COMMENT ON FUNCTION app.acting_patients IS
-    'The patients whose sessions the acting user may see. For an administrator, who may see all sessions, the list is empty';
+    'The patients whose sessions the acting user may see. For an administrator, who may see all sessions, the list is '
+    'empty';
 
 REVOKE ALL ON FUNCTION app.acting_user, app.acting_id, app.acting_role, app.acting_patients
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

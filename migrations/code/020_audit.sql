@@ -41,7 +41,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.record_removal IS 'Trigger: a DELETE of old records leaves one record of how many went, and until when';
+COMMENT ON FUNCTION app.record_removal IS
+    'Trigger: a DELETE of old records leaves one record of how many went, and until when';
 CREATE OR REPLACE TRIGGER record_removal AFTER DELETE ON app.audit_log REFERENCING OLD TABLE AS removed
     FOR EACH STATEMENT EXECUTE FUNCTION app.record_removal();
 
@@ -51,15 +52,19 @@ COMMENT ON FUNCTION app.audit_interval IS
     'For how long one record stands for all repeats of a repeatable action (app.is_repeatable)';
 
 CREATE OR REPLACE FUNCTION app.is_repeatable(action text, is_allowed boolean) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
-$$ SELECT NOT is_allowed OR action LIKE '%.read' OR action LIKE '%.list' $$;
+LANGUAGE sql IMMUTABLE AS
+$$ SELECT NOT $2 OR $1 LIKE '%.read' OR $1 LIKE '%.list' $$;
 COMMENT ON FUNCTION app.is_repeatable IS
-    'True for what clients do over and over: reading, listing and being refused. Its repeats are not recorded one by one';
+    'True for what clients do over and over: reading, listing and being refused. Its repeats are not recorded one by one. '
+    'PostgreSQL inlines this function, since it has no settings of its own';
 
 CREATE OR REPLACE FUNCTION app.record_access(
     user_id uuid, auth_session_id uuid, action text, is_allowed boolean, session_id uuid, patient_id uuid, request_id text)
 RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     since CONSTANT timestamptz := clock_timestamp() - audit_interval();
@@ -87,8 +92,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_access IS
-    'Records what a user does, or is refused, with no session or with one that does not exist yet; app.admit records the rest. '
-    'Raises 28000 if the sign-in does not belong to the user';
+    'Records what a user does, or is refused, with no session or with one that does not exist yet; app.admit records the '
+    'rest. Raises 28000 if the sign-in does not belong to the user';
 
 REVOKE ALL ON FUNCTION app.keep_audit, app.record_removal, app.audit_interval, app.is_repeatable, app.record_access
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

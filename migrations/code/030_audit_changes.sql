@@ -59,8 +59,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_user IS
-    'Trigger: records that an account is added, changed or removed. The detail names the changed properties and gives the new '
-    'values of role and is_active, but no name, address or hash';
+    'Trigger: records that an account is added, changed or removed. The detail names the changed properties and gives the '
+    'new values of role and is_active, but no name, address or hash';
 CREATE OR REPLACE TRIGGER record_user AFTER INSERT OR UPDATE OR DELETE ON app.users
     FOR EACH ROW EXECUTE FUNCTION app.record_user();
 
@@ -85,7 +85,10 @@ CREATE OR REPLACE TRIGGER record_assignment AFTER INSERT OR UPDATE OR DELETE ON 
     FOR EACH ROW EXECUTE FUNCTION app.record_assignment();
 
 CREATE OR REPLACE FUNCTION app.record_session() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE
     who CONSTANT uuid := acting_id();
     since CONSTANT timestamptz := clock_timestamp() - audit_interval();

@@ -64,8 +64,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.raise_rights_epoch IS
-    'Counts and announces a change of rights. Every server then checks the rights of all its streams, so the triggers call this '
-    'only for a change that can end or give a right';
+    'Counts and announces a change of rights. Every server then checks the rights of all its streams, so the triggers call '
+    'this only for a change that can end or give a right';
 REVOKE ALL ON app.rights_epoch FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.rights_epoch TO therapybridge_server;
 

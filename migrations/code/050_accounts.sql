@@ -74,14 +74,17 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.check_therapist_patient IS
-    'Trigger: an assignment is between a therapist and a patient (23514), and its times follow is_active, even if somebody only '
-    'changes is_active in psql';
+    'Trigger: an assignment is between a therapist and a patient (23514), and its times follow is_active, even if somebody '
+    'only changes is_active in psql';
 CREATE OR REPLACE TRIGGER check_therapist_patient BEFORE INSERT OR UPDATE ON app.therapist_patients
     FOR EACH ROW EXECUTE FUNCTION app.check_therapist_patient();
 
 CREATE OR REPLACE FUNCTION app.account_by_address(address text)
 RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean, password_hash text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -90,11 +93,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.account_by_address IS
-    'The account of an e-mail address, active or not, with the hash that a password is checked against; no row: there is none';
+    'The account of an e-mail address, active or not, with the hash that a password is checked against; no row: there is '
+    'none';
 
 CREATE OR REPLACE FUNCTION app.account_signed_in(user_id uuid, sign_in uuid)
 RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

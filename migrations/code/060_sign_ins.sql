@@ -12,7 +12,10 @@ REVOKE ALL ON app.auth_sessions, app.refresh_tokens FROM PUBLIC, therapybridge_s
 
 CREATE OR REPLACE FUNCTION app.begin_sign_in(user_id uuid, password_hash text, refresh_hash bytea, lifetime interval)
 RETURNS uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     begun auth_sessions;
@@ -34,12 +37,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.begin_sign_in IS
-    'Begins a sign-in and returns its id; null if the user is gone, inactive, or has another password hash by now. Only members '
-    'of the owner may leave the password hash null: 42501';
+    'Begins a sign-in and returns its id; null if the user is gone, inactive, or has another password hash by now. Only '
+    'members of the owner may leave the password hash null: 42501';
 
 CREATE OR REPLACE FUNCTION app.admit_sign_in(sign_in uuid, address text, expires_at timestamptz)
 RETURNS TABLE (user_id uuid, is_active boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     is_settled boolean;
@@ -63,12 +69,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.admit_sign_in IS
-    'The user for whom an identity provider vouches, by e-mail address; no row: there is none. Enters the sign-in, or prolongs '
-    'it to the given end, unless it has ended';
+    'The user for whom an identity provider vouches, by e-mail address; no row: there is none. Enters the sign-in, or '
+    'prolongs it to the given end, unless it has ended';
 
 CREATE OR REPLACE FUNCTION app.refresh_sign_in(token_hash bytea, new_hash bytea, lifetime interval)
 RETURNS TABLE (outcome text, sign_in uuid, id uuid, email text, full_name text, role text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     found_outcome text;
@@ -101,8 +110,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.refresh_sign_in IS
-    'Exchanges a refresh token for a new one. The outcome is renewed, with the user; reused, and the whole sign-in is revoked; '
-    'inactive, for a deactivated user; or refused';
+    'Exchanges a refresh token for a new one. The outcome is renewed, with the user; reused, and the whole sign-in is '
+    'revoked; inactive, for a deactivated user; or refused';
 
 CREATE OR REPLACE FUNCTION app.end_sign_in(sign_in uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -130,7 +139,10 @@ COMMENT ON FUNCTION app.end_sign_in_of IS
     'Revokes the sign-in of a refresh token, be the token good, spent or expired. False: there is no such token';
 
 CREATE OR REPLACE FUNCTION app.forget_sign_ins(age interval, most integer) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE
     tokens bigint;
     sign_ins bigint;
@@ -149,8 +161,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.forget_sign_ins IS
-    'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns how many. "most" '
-    'bounds each of the two, to keep the transaction short. The audit log keeps what was done under them';
+    'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns how many. '
+    '"most" bounds each of the two, to keep the transaction short. The audit log keeps what was done under them';
 
 REVOKE ALL ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
     app.forget_sign_ins

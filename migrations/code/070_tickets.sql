@@ -11,7 +11,10 @@ REVOKE ALL ON app.stream_tickets FROM PUBLIC, therapybridge_server, therapybridg
 CREATE OR REPLACE FUNCTION app.issue_ticket(
     ticket_hash bytea, user_id uuid, sign_in uuid, session_id uuid, access_expires_at timestamptz, lifetime interval,
     most bigint) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     -- The lock on the sign-in makes concurrent calls count one after the other.
@@ -31,11 +34,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.issue_ticket IS
-    'Stores a new ticket of a sign-in. Returns "issued", "not signed in", or "too many" if the sign-in has "most" unused ones';
+    'Stores a new ticket of a sign-in. Returns "issued", "not signed in", or "too many" if the sign-in has "most" unused '
+    'ones';
 
 CREATE OR REPLACE FUNCTION app.spend_ticket(ticket_hash bytea, session_id uuid)
 RETURNS TABLE (user_id uuid, sign_in uuid, access_expires_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     -- Of concurrent calls one deletes the row, and the others find none.
@@ -52,7 +59,10 @@ COMMENT ON FUNCTION app.spend_ticket IS
 
 CREATE OR REPLACE FUNCTION app.look_at_ticket(ticket_hash bytea, session_id uuid)
 RETURNS TABLE (user_id uuid, sign_in uuid, access_expires_at timestamptz)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

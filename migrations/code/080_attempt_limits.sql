@@ -16,8 +16,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT greatest(least($1 - clock_timestamp(), $2), '0')
 $$;
 COMMENT ON FUNCTION app.attempts_ahead IS
-    'How far a subject''s clear_at lies ahead of now, at most the period: more can only come from a clock that was set back, or '
-    'from a longer period of earlier';
+    'How far a subject''s clear_at lies ahead of now, at most the period: more can only come from a clock that was set '
+    'back, or from a longer period of earlier';
 
 CREATE OR REPLACE FUNCTION app.attempts_wait(subjects bytea[], limits integer[], period interval) RETURNS double precision
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -26,11 +26,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, app, pg_tem
     CROSS JOIN LATERAL (SELECT attempts_ahead(a.clear_at, $3) + $3 / s.allowed - $3 AS wait) AS w
     WHERE w.wait > '0'
 $$;
-COMMENT ON FUNCTION app.attempts_wait IS
-    'In how many seconds every subject has room for one more attempt; null: now';
+COMMENT ON FUNCTION app.attempts_wait IS 'In how many seconds every subject has room for one more attempt; null: now';
 
 CREATE OR REPLACE FUNCTION app.refund_attempt(subjects bytea[], limits integer[], period interval) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE
     s record;
 BEGIN
@@ -42,7 +44,10 @@ $$;
 COMMENT ON FUNCTION app.refund_attempt IS 'Takes back one attempt of each subject: the sign-in succeeded';
 
 CREATE OR REPLACE FUNCTION app.charge_attempt(subjects bytea[], limits integer[], period interval) RETURNS double precision
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE
     s record;
     wait double precision := attempts_wait($1, $2, $3);
@@ -70,8 +75,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.charge_attempt IS
-    'Charges one attempt to every subject and returns null; or, if one has no room, charges none and returns the seconds to wait. '
-    'The server charges before it checks the password, so that parallel guesses count too';
+    'Charges one attempt to every subject and returns null; or, if one has no room, charges none and returns the seconds '
+    'to wait. The server charges before it checks the password, so that parallel guesses count too';
 
 CREATE OR REPLACE FUNCTION app.forget_attempts() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -81,7 +86,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
         RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_attempts IS 'Deletes the subjects whose attempts have worn off and returns how many there were';
+COMMENT ON FUNCTION app.forget_attempts IS
+    'Deletes the subjects whose attempts have worn off and returns how many there were';
 
 REVOKE ALL ON FUNCTION app.attempts_ahead, app.attempts_wait, app.refund_attempt, app.charge_attempt, app.forget_attempts
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -12,7 +12,10 @@ CREATE OR REPLACE FUNCTION app.charge_upload(
     id uuid, user_id uuid, bytes bigint, most_at_once integer, most_per_hour integer, most_bytes_per_day bigint,
     lease interval)
 RETURNS TABLE (exceeded text, wait double precision)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     present timestamptz;
@@ -54,8 +57,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.charge_upload IS
-    'Charges an upload before its first byte, with the greatest size that it may have; a limit of 0 is no limit. A row is a '
-    'refusal: the limit that is exceeded (at-once, per-hour, bytes-per-day) and the seconds until there is room';
+    'Charges an upload before its first byte, with the greatest size that it may have; a limit of 0 is no limit. A row is '
+    'a refusal: the limit that is exceeded (at-once, per-hour, bytes-per-day) and the seconds until there is room';
 
 CREATE OR REPLACE FUNCTION app.keep_upload(id uuid, lease interval) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -64,7 +67,10 @@ $$;
 COMMENT ON FUNCTION app.keep_upload IS 'Prolongs the time for which an upload counts as under way';
 
 CREATE OR REPLACE FUNCTION app.end_upload(id uuid, bytes bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     IF $2 IS NULL THEN
@@ -86,7 +92,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
         RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_uploads IS 'Deletes the ended uploads that are older than a day and returns how many there were';
+COMMENT ON FUNCTION app.forget_uploads IS
+    'Deletes the ended uploads that are older than a day and returns how many there were';
 
 REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.forget_uploads
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -99,8 +99,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.guard_progress IS
-    'Trigger: holds every UPDATE of session_progress to the state machine (23514), sets progress, attempt, version and times, and '
-    'decides whether to announce the change. An UPDATE that is stale, goes back or changes nothing is dropped';
+    'Trigger: holds every UPDATE of session_progress to the state machine (23514), sets progress, attempt, version and '
+    'times, and decides whether to announce the change. An UPDATE that is stale, goes back or changes nothing is dropped';
 CREATE OR REPLACE TRIGGER guard_progress BEFORE UPDATE ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.guard_progress();
 
@@ -134,7 +134,10 @@ CREATE OR REPLACE FUNCTION app.report_progress(
     session_id uuid, status text, progress integer, message text DEFAULT NULL, error text DEFAULT NULL,
     estimated_time_remaining integer DEFAULT NULL, attempt integer DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     present session_progress;
@@ -171,8 +174,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.report_progress IS
-    'Reports progress and returns the version that stands afterwards; a stale report changes nothing. Raises 23514 for what the '
-    'state machine forbids, 22023 for a value out of range, P0002 for an unknown session';
+    'Reports progress and returns the version that stands afterwards; a stale report changes nothing. Raises 23514 for '
+    'what the state machine forbids, 22023 for a value out of range, P0002 for an unknown session';
 
 REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.begin_progress, app.record_transition, app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -50,7 +50,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.note_deletion IS 'Trigger: enters a deleted session into deleted_sessions, for the streams of all sessions';
+COMMENT ON FUNCTION app.note_deletion IS
+    'Trigger: enters a deleted session into deleted_sessions, for the streams of all sessions';
 CREATE OR REPLACE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
 
@@ -59,12 +60,14 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH forgotten AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_deletions IS 'Removes the rows of deleted_sessions that are older than the age, and returns how many';
+COMMENT ON FUNCTION app.forget_deletions IS
+    'Removes the rows of deleted_sessions that are older than the age, and returns how many';
 
 CREATE OR REPLACE FUNCTION app.set_duration(session_id uuid, seconds double precision) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
 $$ UPDATE therapy_sessions SET duration_seconds = $2 WHERE id = $1 $$;
-COMMENT ON FUNCTION app.set_duration IS 'Enters the length of the audio that a worker has measured; a worker acts for no user';
+COMMENT ON FUNCTION app.set_duration IS
+    'Enters the length of the audio that a worker has measured; a worker acts for no user';
 
 REVOKE ALL ON FUNCTION app.note_deletion, app.forget_deletions, app.set_duration
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

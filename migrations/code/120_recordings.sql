@@ -23,7 +23,10 @@ $$;
 COMMENT ON FUNCTION app.is_upload_alive IS 'True while an upload is under way or may still be';
 
 CREATE OR REPLACE FUNCTION app.expect_recording() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 BEGIN
     INSERT INTO discarded_recordings (recording, upload_id, discarded_at)
     VALUES (NEW.upload_key, NEW.upload_id, clock_timestamp() + upload_grace());
@@ -36,8 +39,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.expect_recording IS
-    'Trigger: lists the file of a new upload for removal, unless the recording is entered in time. Refuses (23505) a key that a '
-    'session has or had: its file would be removed with the upload';
+    'Trigger: lists the file of a new upload for removal, unless the recording is entered in time. Refuses (23505) a key '
+    'that a session has or had: its file would be removed with the upload';
 CREATE OR REPLACE TRIGGER expect_first AFTER INSERT ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.upload_key IS NOT NULL) EXECUTE FUNCTION app.expect_recording();
 CREATE OR REPLACE TRIGGER expect_next AFTER UPDATE OF upload_key ON app.therapy_sessions
@@ -46,7 +49,10 @@ CREATE OR REPLACE TRIGGER expect_next AFTER UPDATE OF upload_key ON app.therapy_
 
 CREATE OR REPLACE FUNCTION app.report_upload(
     session_id uuid, upload_id uuid, status text, progress integer, message text, error text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     -- The lock keeps the session from being deleted, or given to another upload, until the report is written.
@@ -58,11 +64,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.report_upload IS
-    'Reports progress for an upload, as app.report_progress. Returns null and does nothing if the session does not wait for this '
-    'upload';
+    'Reports progress for an upload, as app.report_progress. Returns null and does nothing if the session does not wait '
+    'for this upload';
 
 CREATE OR REPLACE FUNCTION app.enter_recording(session_id uuid, upload_id uuid, bytes bigint, sha256 bytea) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     key text;
@@ -85,11 +94,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.enter_recording IS
-    'Enters the recording that an upload has brought, for the acting user, and queues the session. Returns false if the session is '
-    'gone, the user may not upload to it any more, it waits for another upload, or the file is being removed';
+    'Enters the recording that an upload has brought, for the acting user, and queues the session. Returns false if the '
+    'session is gone, the user may not upload to it any more, it waits for another upload, or the file is being removed';
 
 CREATE OR REPLACE FUNCTION app.is_entered(session_id uuid, key text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM FROM therapy_sessions t WHERE t.id = $1 FOR NO KEY UPDATE;
@@ -97,12 +109,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.is_entered IS
-    'Tells whether a recording was entered, after waiting for every transaction that is about to enter it. It asks for no user: '
-    'the uploader may have lost the right to see the session';
+    'Tells whether a recording was entered, after waiting for every transaction that is about to enter it. It asks for no '
+    'user: the uploader may have lost the right to see the session';
 
 CREATE OR REPLACE FUNCTION app.acting_recording(session_id uuid)
 RETURNS TABLE (recording text, filename text, media_type text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -112,8 +127,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.acting_recording IS
-    'The recording of a session, for the acting user; no row: there is none, or the user may not hear it. A pipeline hears every '
-    'recording, though it sees no session';
+    'The recording of a session, for the acting user; no row: there is none, or the user may not hear it. A pipeline hears '
+    'every recording, though it sees no session';
 
 -- Removal
 
@@ -124,7 +139,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.discard_recording IS 'Trigger: lists the file of a deleted session for removal, whoever deletes the session';
+COMMENT ON FUNCTION app.discard_recording IS
+    'Trigger: lists the file of a deleted session for removal, whoever deletes the session';
 CREATE OR REPLACE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
 
@@ -140,8 +156,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     RETURNING d.recording
 $$;
 COMMENT ON FUNCTION app.take_discarded IS
-    'Hands out keys of files to remove, each to one server, the oldest first, at most "most". A file that was not removed is '
-    'handed out again after an hour';
+    'Hands out keys of files to remove, each to one server, the oldest first, at most "most". A file that was not removed '
+    'is handed out again after an hour';
 
 CREATE OR REPLACE FUNCTION app.note_removal(key text, upload_id uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -151,11 +167,14 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
            OR d.discarded_at <= clock_timestamp() AND NOT is_upload_alive(d.upload_id))
 $$;
 COMMENT ON FUNCTION app.note_removal IS
-    'Enters that a file was removed: by the upload that wrote it, or once it was due. Another caller cannot give up the file of '
-    'an upload that is under way';
+    'Enters that a file was removed: by the upload that wrote it, or once it was due. Another caller cannot give up the '
+    'file of an upload that is under way';
 
 CREATE OR REPLACE FUNCTION app.fail_abandoned_uploads(age interval) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE
     abandoned uuid;
     total integer := 0;
@@ -176,7 +195,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.fail_abandoned_uploads IS
-    'Fails the sessions whose upload has shown no progress for the age and is not alive: its server has died. Returns how many';
+    'Fails the sessions whose upload has shown no progress for the age and is not alive: its server has died. Returns how '
+    'many';
 
 REVOKE ALL ON FUNCTION app.upload_grace, app.is_upload_alive, app.expect_recording, app.report_upload,
     app.enter_recording, app.is_entered, app.acting_recording, app.discard_recording, app.take_discarded, app.note_removal,

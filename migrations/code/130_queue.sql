@@ -38,7 +38,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.queue_after_recording IS 'Trigger: a session that is pending when it gets its recording joins the queue';
+COMMENT ON FUNCTION app.queue_after_recording IS
+    'Trigger: a session that is pending when it gets its recording joins the queue';
 -- Triggers of one event fire in the order of their names, so begin_progress has made the row of progress by now.
 CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
@@ -56,7 +57,12 @@ COMMENT ON FUNCTION app.lease_end IS 'When a lease that begins now lapses. Raise
 
 CREATE OR REPLACE FUNCTION app.claim_session(worker text, lease interval)
 RETURNS TABLE (session_id uuid, attempt integer, recording text, leased_until timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+-- The queue is read in the order of its index, and progress by its key.
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+AS $$
 #variable_conflict use_column
 DECLARE
     until timestamptz := lease_end($2);
@@ -69,8 +75,9 @@ BEGIN
         -- Locks the row of progress first, as a report does, so that the two cannot deadlock.
         SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed INTO candidate
         FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
-        WHERE (l.worker IS NULL AND p.status = 'pending')
-           OR (l.leased_until < clock_timestamp() AND p.status NOT IN ('uploading', 'processed', 'failed'))
+        WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
+          AND (l.worker IS NULL AND p.status = 'pending'
+               OR l.leased_until < clock_timestamp() AND p.status NOT IN ('uploading', 'processed', 'failed'))
         ORDER BY l.queued_at LIMIT 1
         FOR NO KEY UPDATE OF p SKIP LOCKED;
         IF NOT FOUND THEN
@@ -95,11 +102,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.claim_session IS
-    'Claims for a worker the session that has waited longest, or one whose lease has lapsed, and returns it with the attempt to '
-    'work under; no row: there is nothing to do. The lease lasts 1 second to 1 day (22023)';
+    'Claims for a worker the session that has waited longest, or one whose lease has lapsed, and returns it with the '
+    'attempt to work under; no row: there is nothing to do. The lease lasts 1 second to 1 day (22023)';
 
 CREATE OR REPLACE FUNCTION app.keep_lease(session_id uuid, attempt integer, lease interval) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     UPDATE session_leases l SET leased_until = lease_end($3)
@@ -111,7 +121,10 @@ COMMENT ON FUNCTION app.keep_lease IS
     'Prolongs the lease of an attempt. False: another worker has the session, or it is finished or gone';
 
 CREATE OR REPLACE FUNCTION app.retry_session(session_id uuid) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     present text;
@@ -135,8 +148,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.retry_session IS
-    'Sends a failed session back to pending and returns the version. The acting user has to manage the session; members of the '
-    'owner may retry any. Raises P0002 for no such session, 23514 if it has not failed or has no recording';
+    'Sends a failed session back to pending and returns the version. The acting user has to manage the session; members of '
+    'the owner may retry any. Raises P0002 for no such session, 23514 if it has not failed or has no recording';
 
 REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.lease_end, app.claim_session, app.keep_lease,
     app.retry_session FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

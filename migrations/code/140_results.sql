@@ -38,11 +38,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.lock_attempt IS
-    'Locks the progress of a session for a worker that is about to store a result. Raises 23514 unless the worker''s attempt is '
-    'the present one, P0002 for no such session';
+    'Locks the progress of a session for a worker that is about to store a result. Raises 23514 unless the worker''s '
+    'attempt is the present one, P0002 for no such session';
 
 CREATE OR REPLACE FUNCTION app.store_transcript(session_id uuid, attempt integer, transcript jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     IF jsonb_typeof($3 -> 'text') IS DISTINCT FROM 'string'
@@ -55,11 +58,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.store_transcript IS
-    'Stores or replaces the transcript of a session, for the worker of the present attempt. Raises 22023 for a wrong shape, 23514 '
-    'for another attempt, P0002 for no such session';
+    'Stores or replaces the transcript of a session, for the worker of the present attempt. Raises 22023 for a wrong '
+    'shape, 23514 for another attempt, P0002 for no such session';
 
 CREATE OR REPLACE FUNCTION app.store_notes(session_id uuid, attempt integer, notes jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     IF jsonb_typeof($3) IS DISTINCT FROM 'object' THEN
@@ -71,8 +77,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.store_notes IS
-    'Stores or replaces the notes of a session, for the worker of the present attempt. Raises 22023 for what is no JSON object, '
-    '23514 for another attempt, P0002 for no such session';
+    'Stores or replaces the notes of a session, for the worker of the present attempt. Raises 22023 for what is no JSON '
+    'object, 23514 for another attempt, P0002 for no such session';
 
 REVOKE ALL ON FUNCTION app.lock_attempt, app.store_transcript, app.store_notes
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

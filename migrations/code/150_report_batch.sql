@@ -27,9 +27,6 @@ COMMENT ON FUNCTION app.check_reporters IS
 -- writers of progress hold one session at a time or skip locked ones (claim_session, fail_abandoned_uploads), and wait for no
 -- caller. So there is no deadlock. The callers' rows stay locked to the end: a revocation that has committed is seen here,
 -- and one that has not waits for this transaction.
---
--- The settings force plans by index: a connection keeps its plans, and a plan that was made when the tables were empty would
--- scan whole tables.
 CREATE OR REPLACE FUNCTION app.write_progress_batch(
     user_ids uuid[], sign_ins uuid[], callers integer[],
     session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
@@ -192,11 +189,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.report_progress_batch IS
-    'Reports progress for many sessions and callers, and records once in ten minutes which caller reports about which session. '
-    'user_ids and sign_ins are the callers; callers gives the place, from 1, of each report''s caller among them. Returns a row '
-    'for each report: the version that stands afterwards and, with wants_state, the whole progress; or code and reason as of '
-    'app.report_progress, 28000 for "signed out" and "inactive", 42501 for a caller that may not report, 55P03 for what another '
-    'transaction has locked. With waits, it waits up to a second for each lock; otherwise it skips what is locked';
+    'Reports progress for many sessions and callers, and records once in ten minutes which caller reports about which '
+    'session. user_ids and sign_ins are the callers; callers gives the place, from 1, of each report''s caller among them. '
+    'Returns a row for each report: the version that stands afterwards and, with wants_state, the whole progress; or code '
+    'and reason as of app.report_progress, 28000 for "signed out" and "inactive", 42501 for a caller that may not report, '
+    '55P03 for what another transaction has locked. With waits, it waits up to a second for each lock; otherwise it skips '
+    'what is locked';
 
 REVOKE ALL ON FUNCTION app.check_reporters, app.write_progress_batch, app.report_progress_batch
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -15,7 +15,10 @@ RETURNS TABLE (
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
     version bigint, attempt integer, created_at timestamptz, updated_at timestamptz, rights_epoch bigint,
     is_allowed boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     since CONSTANT timestamptz := clock_timestamp() - audit_interval();
@@ -58,8 +61,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.admit IS
-    'Answers app.open_sessions for users who ask for an action that needs a right (see, hear or manage), and records each action '
-    'or refusal in the audit log. A user who is refused gets no progress';
+    'Answers app.open_sessions for users who ask for an action that needs a right (see, hear or manage), and records each '
+    'action or refusal in the audit log. A user who is refused gets no progress';
 
 CREATE OR REPLACE FUNCTION app.admit_caseload(user_id uuid, auth_session_id uuid, action text, request_id text)
 RETURNS TABLE (
@@ -67,7 +70,10 @@ RETURNS TABLE (
     rights_epoch bigint, snapshot text,
     patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
     estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
