@@ -293,7 +293,9 @@ let package = Package(
         .testTarget(name: "JSONScanningTests", dependencies: ["JSONScanning"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MigrationTests",
-            dependencies: ["LocalPostgres", "Migrations", "Postgres", "PostgresTestSupport", "TestSupport"],
+            dependencies: [
+                "LocalPostgres", "Migrations", "Postgres", "PostgresTestSupport", "SchemaCatalogue", "TestSupport",
+            ],
             swiftSettings: swiftSettings
         ),
         .testTarget(
@@ -393,6 +395,24 @@ let package = Package(
             swiftSettings: swiftSettings,
             plugins: ["EmbedFiles"]
         ),
+
+        // MARK: The description of the schema
+
+        .target(
+            name: "SchemaCatalogue", dependencies: ["Postgres"], path: "Sources/Tools/SchemaCatalogue",
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "write-schema",
+            dependencies: [
+                "LocalPostgres", "Migrations", "Postgres", "SchemaCatalogue",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Sources/Tools/write-schema",
+            swiftSettings: swiftSettings
+        ),
+
+        // MARK: Building
+
         .executableTarget(name: "embed-files", path: "Sources/Tools/embed-files", swiftSettings: swiftSettings),
         .executableTarget(
             name: "render-docs",

@@ -1,13 +1,13 @@
--- Roles, the schema `app` and the ledger of migrations.
+-- Roles, the schema `app`, and the two ledgers that record which files ran here.
 --
--- Runs as a superuser, or as the owner of the database with CREATEROLE. Every later file runs as any member of
--- therapybridge_owner.
+-- Run this file as a superuser, or as the owner of the database with CREATEROLE. Every later file, and every file of code/,
+-- runs as any member of therapybridge_owner.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 
--- Roles belong to the cluster, not to the database: another database's migration may make them at this very moment, and
--- then either of two errors comes back, depending on who saw what.
+-- Roles belong to the cluster, not to the database. The migration of another database may create them at the same moment.
+-- CREATE ROLE then fails with duplicate_object or, if the other transaction commits in between, with unique_violation.
 DO $$
 DECLARE
     wanted record;
@@ -24,7 +24,7 @@ BEGIN
             NULL;
         END;
     END LOOP;
-    -- From PostgreSQL 16 on, who makes a role is a member that may grant it, but may not act as it.
+    -- From PostgreSQL 16 on, the creator of a role becomes a member that may grant the role, but may not SET ROLE to it.
     IF NOT pg_has_role(current_user, 'therapybridge_owner',
                        CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
     THEN
@@ -37,9 +37,7 @@ CREATE SCHEMA app AUTHORIZATION therapybridge_owner;
 SET LOCAL ROLE therapybridge_owner;
 
 COMMENT ON SCHEMA app IS 'TherapyBridge: users, therapy sessions and the progress of their processing';
-REVOKE ALL ON SCHEMA app FROM PUBLIC;
-GRANT USAGE ON SCHEMA app TO therapybridge_server, therapybridge_pipeline;
--- PostgreSQL lets everybody execute a new function unless this says otherwise.
+-- By default PostgreSQL lets PUBLIC execute every new function. Here a function can be executed only where code/ grants it.
 ALTER DEFAULT PRIVILEGES FOR ROLE therapybridge_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 
 CREATE TABLE app.schema_migrations (
@@ -49,9 +47,30 @@ CREATE TABLE app.schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by text NOT NULL DEFAULT session_user
 );
-COMMENT ON TABLE app.schema_migrations IS
-    'The migrations that ran here. The checksum is the SHA-256 of the file, entered by "migrate up"; null when psql ran it';
-GRANT SELECT ON app.schema_migrations TO therapybridge_server;
+COMMENT ON TABLE app.schema_migrations IS 'The numbered files that ran in this database, one row a file';
+COMMENT ON COLUMN app.schema_migrations.version IS 'The number at the beginning of the file''s name';
+COMMENT ON COLUMN app.schema_migrations.name IS 'The rest of the file''s name, without its extension';
+COMMENT ON COLUMN app.schema_migrations.checksum IS
+    'SHA-256 of the file in hexadecimal, entered by "migrate up"; null until then if psql ran the file';
+
+CREATE TABLE app.schema_code (
+    name       text PRIMARY KEY,
+    revision   integer NOT NULL CHECK (revision > 0),
+    checksum   text,
+    is_stale   boolean NOT NULL DEFAULT false,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    applied_by text NOT NULL DEFAULT session_user
+);
+COMMENT ON TABLE app.schema_code IS
+    'The files of code/ that stand in this database, one row a file, in their present revision';
+COMMENT ON COLUMN app.schema_code.name IS
+    'The file''s name without its extension; the order of names is the order of dependence';
+COMMENT ON COLUMN app.schema_code.revision IS
+    'The revision in the head of the file. A file of a lower revision is of an older release and is refused';
+COMMENT ON COLUMN app.schema_code.checksum IS
+    'SHA-256 of the file in hexadecimal, entered by "migrate up"; null until then if psql ran the file';
+COMMENT ON COLUMN app.schema_code.is_stale IS
+    'True if an earlier file has risen to a new revision since this one was applied: this one has to be applied again';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (1, 'schema');
 COMMIT;

@@ -1,4 +1,4 @@
--- Users, their sign-ins, and which therapist works with which patient.
+-- Users, their sign-ins, refresh tokens and stream tickets, and the assignments of therapists to patients.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -15,8 +15,14 @@ CREATE TABLE app.users (
     updated_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE UNIQUE INDEX users_email_key ON app.users (lower(email));
-COMMENT ON COLUMN app.users.password_hash IS 'scrypt in the PHC string format; null: no sign-in by password';
-COMMENT ON COLUMN app.users.is_active IS 'false ends the user''s streams and every right at the commit';
+ALTER TABLE app.users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.users FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.users IS 'Accounts of therapists, patients, administrators and pipelines';
+COMMENT ON COLUMN app.users.email IS 'The address of the account, unique without regard to case';
+COMMENT ON COLUMN app.users.role IS 'Decides, together with the relation to a session''s patient, what the user may do';
+COMMENT ON COLUMN app.users.password_hash IS
+    'scrypt in the PHC string format; null: the user cannot sign in with a password. The server''s role cannot read it';
+COMMENT ON COLUMN app.users.is_active IS 'False ends every right and every open stream of the user at the commit';
 
 CREATE TABLE app.auth_sessions (
     id             uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -27,7 +33,13 @@ CREATE TABLE app.auth_sessions (
     revoked_reason text
 );
 CREATE INDEX auth_sessions_user_id_idx ON app.auth_sessions (user_id);
-COMMENT ON TABLE app.auth_sessions IS 'Sign-ins: each is a family of refresh tokens, and access tokens name it';
+CREATE INDEX auth_sessions_expires_at_idx ON app.auth_sessions (expires_at);
+COMMENT ON TABLE app.auth_sessions IS
+    'Sign-ins. Each is a family of refresh tokens, and every access token names its sign-in';
+COMMENT ON COLUMN app.auth_sessions.expires_at IS 'When the last refresh token of the family expires';
+COMMENT ON COLUMN app.auth_sessions.revoked_at IS 'When the sign-in ended before its time; null: it was not revoked';
+COMMENT ON COLUMN app.auth_sessions.revoked_reason IS
+    'signed_out, refresh_token_reused or password_changed; for the audit log';
 
 CREATE TABLE app.refresh_tokens (
     token_hash      bytea PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -37,7 +49,30 @@ CREATE TABLE app.refresh_tokens (
     spent_at        timestamptz
 );
 CREATE INDEX refresh_tokens_auth_session_id_idx ON app.refresh_tokens (auth_session_id);
-COMMENT ON TABLE app.refresh_tokens IS 'SHA-256 of each refresh token. One that comes again after spent_at was stolen';
+CREATE INDEX refresh_tokens_expires_at_idx ON app.refresh_tokens (expires_at);
+COMMENT ON TABLE app.refresh_tokens IS 'Refresh tokens of all sign-ins, as hashes';
+COMMENT ON COLUMN app.refresh_tokens.token_hash IS 'SHA-256 of the token';
+COMMENT ON COLUMN app.refresh_tokens.spent_at IS
+    'When the token was exchanged for the next one. A token that is presented again afterwards counts as stolen';
+
+-- Unlogged: a crash empties the table. A spent ticket therefore cannot return with a lost commit, and tickets live too short
+-- a time to be missed.
+CREATE UNLOGGED TABLE app.stream_tickets (
+    ticket_hash       bytea PRIMARY KEY CHECK (length(ticket_hash) = 32),
+    auth_session_id   uuid NOT NULL REFERENCES app.auth_sessions ON DELETE CASCADE,
+    session_id        uuid,
+    access_expires_at timestamptz NOT NULL,
+    expires_at        timestamptz NOT NULL
+);
+CREATE INDEX stream_tickets_auth_session_id_idx ON app.stream_tickets (auth_session_id);
+COMMENT ON TABLE app.stream_tickets IS
+    'Unused tickets, each good for opening one stream once. To use a ticket is to delete its row';
+COMMENT ON COLUMN app.stream_tickets.ticket_hash IS 'SHA-256 of the ticket';
+COMMENT ON COLUMN app.stream_tickets.auth_session_id IS 'The sign-in that asked for the ticket; the stream runs under it';
+COMMENT ON COLUMN app.stream_tickets.session_id IS
+    'The session whose stream the ticket opens; null: the stream of all sessions. The right is checked at the opening';
+COMMENT ON COLUMN app.stream_tickets.access_expires_at IS
+    'When the access token expires that asked for the ticket. The stream ends at the same time';
 
 CREATE TABLE app.therapist_patients (
     therapist_id uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
@@ -48,41 +83,14 @@ CREATE TABLE app.therapist_patients (
     PRIMARY KEY (therapist_id, patient_id)
 );
 CREATE INDEX therapist_patients_patient_id_idx ON app.therapist_patients (patient_id);
+ALTER TABLE app.therapist_patients ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.therapist_patients FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.therapist_patients IS
-    'Who works with whom. One row a pair; an end and a new beginning are UPDATEs of is_active';
-
--- A tie is between a therapist and a patient, and its end has a time, also when somebody only flips is_active in psql.
-CREATE FUNCTION app.check_therapist_patient() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM users WHERE id = NEW.therapist_id AND role = 'therapist') THEN
-        RAISE EXCEPTION 'therapist_id is not a therapist' USING ERRCODE = 'check_violation';
-    END IF;
-    IF NOT EXISTS (SELECT FROM users WHERE id = NEW.patient_id AND role = 'patient') THEN
-        RAISE EXCEPTION 'patient_id is not a patient' USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.is_active THEN
-        IF TG_OP = 'UPDATE' AND NOT OLD.is_active AND NEW.started_at = OLD.started_at THEN
-            NEW.started_at := clock_timestamp();
-        END IF;
-        NEW.ended_at := NULL;
-    ELSIF NEW.ended_at IS NULL THEN
-        NEW.ended_at := clock_timestamp();
-    END IF;
-    RETURN NEW;
-END
-$$;
-CREATE TRIGGER check_therapist_patient BEFORE INSERT OR UPDATE ON app.therapist_patients
-    FOR EACH ROW EXECUTE FUNCTION app.check_therapist_patient();
-
-GRANT SELECT, INSERT ON app.users TO therapybridge_server;
-GRANT UPDATE (email, full_name, role, password_hash, is_active, updated_at) ON app.users TO therapybridge_server;
-GRANT SELECT, INSERT ON app.auth_sessions TO therapybridge_server;
-GRANT UPDATE (expires_at, revoked_at, revoked_reason) ON app.auth_sessions TO therapybridge_server;
-GRANT SELECT, INSERT ON app.refresh_tokens TO therapybridge_server;
-GRANT UPDATE (spent_at) ON app.refresh_tokens TO therapybridge_server;
-GRANT SELECT, INSERT ON app.therapist_patients TO therapybridge_server;
-GRANT UPDATE (is_active, started_at, ended_at) ON app.therapist_patients TO therapybridge_server;
+    'Assignments of therapists to patients. A pair has one row: UPDATEs of is_active end the assignment and begin it again';
+COMMENT ON COLUMN app.therapist_patients.is_active IS
+    'True while the therapist may see the patient''s sessions. False ends that right at the commit';
+COMMENT ON COLUMN app.therapist_patients.started_at IS 'When the assignment last began';
+COMMENT ON COLUMN app.therapist_patients.ended_at IS 'When the assignment ended; null while it is active';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (2, 'users');
 COMMIT;

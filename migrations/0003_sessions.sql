@@ -1,4 +1,4 @@
--- Therapy sessions: whose they are, and where their recording is.
+-- Therapy sessions, their recordings, and the accounts of what users upload.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -11,44 +11,91 @@ CREATE TABLE app.therapy_sessions (
     -- What RFC 3339 can write: no infinity, no year before 1 or after 9999.
     session_date     timestamptz NOT NULL DEFAULT now()
                      CHECK (session_date >= '0001-01-01Z' AND session_date < '10000-01-01Z'),
+    uploaded_by      uuid REFERENCES app.users,
+    upload_id        uuid,
+    upload_key       text,
+    recording        text,
     filename         text CHECK (length(filename) <= 255),
     media_type       text CHECK (length(media_type) <= 255),
     bytes            bigint CHECK (bytes >= 0),
     sha256           bytea CHECK (length(sha256) = 32),
     duration_seconds double precision CHECK (duration_seconds >= 0 AND duration_seconds < 'infinity'),
-    recording        text,
-    uploaded_by      uuid REFERENCES app.users,
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- Lists are read newest first, for a patient or for all.
+-- Lists are read newest first, for a patient or for everybody.
 CREATE INDEX therapy_sessions_patient_id_idx ON app.therapy_sessions (patient_id, created_at DESC, id DESC);
 CREATE INDEX therapy_sessions_created_at_idx ON app.therapy_sessions (created_at DESC, id DESC);
+-- A recording belongs to one session.
+CREATE UNIQUE INDEX therapy_sessions_recording_idx ON app.therapy_sessions (recording) WHERE recording IS NOT NULL;
+ALTER TABLE app.therapy_sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.therapy_sessions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.therapy_sessions IS
+    'Therapy sessions and their recordings. An INSERT also creates the row of session_progress';
 COMMENT ON COLUMN app.therapy_sessions.therapist_id IS
-    'Who held the session. Gives no right to see it: only an active row of therapist_patients does';
-COMMENT ON COLUMN app.therapy_sessions.recording IS 'The key of the recording in UPLOAD_DIR; null until it is stored whole';
+    'The therapist who held the session. It gives no right to see the session: only an active row of therapist_patients '
+    'does';
+COMMENT ON COLUMN app.therapy_sessions.session_date IS 'When the session took place';
+COMMENT ON COLUMN app.therapy_sessions.uploaded_by IS
+    'The user who uploads the recording; null: the session was made without an upload';
+COMMENT ON COLUMN app.therapy_sessions.upload_id IS
+    'The upload that brings the recording, or has brought it: the id of its row in upload_charges';
+COMMENT ON COLUMN app.therapy_sessions.upload_key IS 'The key that the recording of the present upload will have';
+COMMENT ON COLUMN app.therapy_sessions.recording IS
+    'The key of the recording in UPLOAD_DIR; null until the whole recording is stored. Only app.enter_recording sets it';
+COMMENT ON COLUMN app.therapy_sessions.filename IS 'The name that the uploader gave the file';
+COMMENT ON COLUMN app.therapy_sessions.bytes IS 'The size of the recording in bytes';
+COMMENT ON COLUMN app.therapy_sessions.sha256 IS 'SHA-256 of the recording as it was uploaded';
+COMMENT ON COLUMN app.therapy_sessions.duration_seconds IS 'The length of the audio in seconds, as a worker measured it';
 
--- A file cannot be removed in a transaction. So the one that deletes a session, whoever does it, leaves word of the file
--- here, and a server removes the file and then the row.
 CREATE TABLE app.discarded_recordings (
     recording    text PRIMARY KEY,
-    discarded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    upload_id    uuid,
+    discarded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    taken_at     timestamptz,
+    removed_at   timestamptz
 );
-COMMENT ON TABLE app.discarded_recordings IS 'Recordings of deleted sessions, whose files are still to be removed';
+CREATE INDEX discarded_recordings_discarded_at_idx ON app.discarded_recordings (discarded_at) WHERE removed_at IS NULL;
+COMMENT ON TABLE app.discarded_recordings IS
+    'Recordings whose files have to be removed: those of deleted sessions, and those of uploads until they complete. A '
+    'file cannot be removed inside a transaction, so a server does it later. The row stays: no other recording ever gets '
+    'the key';
+COMMENT ON COLUMN app.discarded_recordings.recording IS 'The key of the recording in UPLOAD_DIR';
+COMMENT ON COLUMN app.discarded_recordings.upload_id IS 'The upload that may still write the file; null: no upload does';
+COMMENT ON COLUMN app.discarded_recordings.discarded_at IS 'The file may be removed from this time on';
+COMMENT ON COLUMN app.discarded_recordings.taken_at IS
+    'When a server began to remove the file. From then on app.enter_recording refuses the key';
+COMMENT ON COLUMN app.discarded_recordings.removed_at IS 'When the file was removed; null: it is still to be removed';
 
-CREATE FUNCTION app.discard_recording() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-BEGIN
-    INSERT INTO discarded_recordings (recording) VALUES (OLD.recording) ON CONFLICT DO NOTHING;
-    RETURN NULL;
-END
-$$;
-CREATE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
-    FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
+CREATE TABLE app.upload_charges (
+    id         uuid PRIMARY KEY,
+    user_id    uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
+    bytes      bigint NOT NULL CHECK (bytes >= 0),
+    begun_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    open_until timestamptz
+) WITH (fillfactor = 50);
+CREATE INDEX upload_charges_user_id_idx ON app.upload_charges (user_id, begun_at);
+COMMENT ON TABLE app.upload_charges IS
+    'Uploads of the last day, one row each: the limits of a user count these rows. Older rows may be deleted';
+COMMENT ON COLUMN app.upload_charges.bytes IS
+    'Before the end of the upload the greatest size that it may have; afterwards the bytes that arrived';
+COMMENT ON COLUMN app.upload_charges.open_until IS
+    'Until when the upload counts as under way, unless its server prolongs this; null: the upload has ended';
 
-GRANT SELECT, DELETE ON app.discarded_recordings TO therapybridge_server;
-GRANT SELECT, INSERT, DELETE ON app.therapy_sessions TO therapybridge_server;
-GRANT UPDATE (therapist_id, session_date, filename, media_type, bytes, sha256, duration_seconds, recording)
-    ON app.therapy_sessions TO therapybridge_server;
+CREATE TABLE app.deleted_sessions (
+    session_id uuid PRIMARY KEY,
+    patient_id uuid NOT NULL,
+    xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    deleted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX deleted_sessions_xid_idx ON app.deleted_sessions (xid);
+CREATE INDEX deleted_sessions_patient_id_idx ON app.deleted_sessions (patient_id);
+ALTER TABLE app.deleted_sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.deleted_sessions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.deleted_sessions IS
+    'Deleted sessions and their patients, for the streams of all sessions. A row is useless after the longest life of a '
+    'stream';
+COMMENT ON COLUMN app.deleted_sessions.xid IS
+    'The transaction that deleted the session. Streams compare it with their last snapshot';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (3, 'sessions');
 COMMIT;

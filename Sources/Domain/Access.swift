@@ -31,7 +31,7 @@ public struct Relation: Sendable, Hashable {
 
 /// Who may do what: the one place where the rule is written in Swift.
 ///
-/// The database applies the same rule in `app.open_session`; a test holds the two against each other for every role,
+/// The database applies the same rule in `app.open_sessions`; a test holds the two against each other for every role,
 /// relation and action.
 public enum Access {
     /// Whether a user of a role that stands so to a session may do `action` with it.

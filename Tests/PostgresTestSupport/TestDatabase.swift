@@ -100,7 +100,7 @@ public struct TestDatabase: Sendable {
 
     /// Lets batches of reports wait for their locks for as long as a loaded machine may take.
     public func letBatchesWait() async throws {
-        try await query("ALTER FUNCTION app.write_reports SET lock_timeout = '120s'")
+        try await query("ALTER FUNCTION app.write_progress_batch SET lock_timeout = '120s'")
     }
 }
 

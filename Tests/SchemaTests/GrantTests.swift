@@ -59,7 +59,7 @@ import Testing
             "SELECT FROM app.transcripts", "SELECT FROM app.notes", "UPDATE app.session_progress SET progress = 99",
             "INSERT INTO app.users (email, full_name, role) VALUES ('a@b', 'x', 'admin')",
             "SELECT app.retry_session(gen_random_uuid())",
-            "SELECT app.open_session(gen_random_uuid(), gen_random_uuid(), gen_random_uuid())",
+            "SELECT app.open_sessions(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()])",
             "SET ROLE therapybridge_owner", "SET ROLE therapybridge_server", "SET session_replication_role = replica",
         ])
     func pipelineStatements(statement: String) async throws {
@@ -82,6 +82,8 @@ import Testing
             "INSERT INTO app.status_transitions VALUES ('processed', 'pending')", "DELETE FROM app.status_transitions",
             "UPDATE app.statuses SET floor = 0", "UPDATE app.rights_epoch SET epoch = 0",
             "UPDATE app.schema_migrations SET checksum = ''", "DELETE FROM app.schema_migrations",
+            "UPDATE app.schema_code SET is_stale = false", "DELETE FROM app.schema_code",
+            "SELECT app.enter_code('010_acting_user', 2)",
             "INSERT INTO app.session_leases (session_id) VALUES (gen_random_uuid())",
             "UPDATE app.session_leases SET worker = 'me'", "DELETE FROM app.session_leases",
             "INSERT INTO app.transcripts VALUES (gen_random_uuid(), 1, '{}')", "UPDATE app.notes SET body = '{}'",
@@ -93,7 +95,7 @@ import Testing
             "INSERT INTO app.therapy_sessions (patient_id, sha256) VALUES (gen_random_uuid(), NULL)",
             "SELECT FROM app.discarded_recordings", "DELETE FROM app.discarded_recordings",
             "INSERT INTO app.discarded_recordings VALUES ('a')",
-            "SELECT app.write_reports(\(String(repeating: "NULL, ", count: 11))true)",
+            "SELECT app.write_progress_batch(\(String(repeating: "NULL, ", count: 11))true)",
             "UPDATE app.users SET id = id", "UPDATE app.users SET email = email", "DELETE FROM app.users",
             "SELECT password_hash FROM app.users", "UPDATE app.users SET password_hash = NULL",
             "SELECT FROM app.auth_sessions", "UPDATE app.auth_sessions SET expires_at = 'infinity'",
@@ -102,7 +104,7 @@ import Testing
             "SELECT FROM app.refresh_tokens", "DELETE FROM app.refresh_tokens",
             "SELECT FROM app.stream_tickets", "DELETE FROM app.stream_tickets",
             "UPDATE app.therapist_patients SET patient_id = patient_id", "DELETE FROM app.therapist_patients",
-            "SELECT app.acting_user()", "SELECT app.acting_user_id()", "SELECT app.raise_rights_epoch()",
+            "SELECT app.acting_user()", "SELECT app.raise_rights_epoch()",
             "SELECT app.begin_sign_in(gen_random_uuid(), NULL, NULL, '1 h')",
             "SELECT FROM app.attempt_limits", "DELETE FROM app.attempt_limits",
             "UPDATE app.attempt_limits SET clear_at = now()",
@@ -136,7 +138,7 @@ import Testing
                 #expect(try await connection.report(Report("transcribing", 20), session) == 2)
                 #expect(
                     try await connection.query(
-                        "SELECT * FROM app.open_session(\(UserID.random()), \(SignInID.random()), \(session))"
+                        "SELECT * FROM app.open_sessions(\([UserID.random()]), \([SignInID.random()]), \([session]))"
                     ).count == 1)
             }
         }

@@ -4,7 +4,7 @@ import PostgresTestSupport
 import Store
 import Testing
 
-/// `app.open_session` against the rule as Swift has it.
+/// `app.open_sessions` against the rule as Swift has it.
 @Suite(.timeLimit(.minutes(30))) struct OpenSessionTests {
     /// A user of a role that stands so to a session.
     struct Case: Sendable, CustomTestStringConvertible {
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    /// What `app.open_session` answers, as far as rights go.
+    /// What `app.open_sessions` answers, as far as rights go.
     struct Answer {
         var role: Role?
         var relation: Relation
@@ -138,8 +138,10 @@ import Testing
             _ connection: PostgresConnection, user: UserID? = nil, session: SessionID? = nil, signIn: SignInID? = nil
         ) async throws -> Answer {
             let rows = try await connection.query(
-                "SELECT * FROM app.open_session(\(user ?? self.user), \(signIn ?? self.signIn), \(session ?? self.session))"
-            )
+                """
+                SELECT * FROM app.open_sessions(
+                    \([user ?? self.user]), \([signIn ?? self.signIn]), \([session ?? self.session]))
+                """)
             try #require(rows.count == 1, "always one row")
             return Answer(
                 role: try rows[0].decode("user_role", as: Role?.self),

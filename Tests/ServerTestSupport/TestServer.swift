@@ -16,7 +16,7 @@ public struct TestServer: Sendable {
     /// Every route that the server has registered, as in `GET /api/sessions/{id}`.
     public var routes: [String] = []
 
-    static let jwtSecret = "a secret of tests, and of tests alone"
+    public static let jwtSecret = "a secret of tests, and of tests alone"
 
     public var baseURL: String { "http://127.0.0.1:\(port)" }
 

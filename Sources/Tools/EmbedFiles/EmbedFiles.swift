@@ -8,23 +8,28 @@ import PackagePlugin
 /// leading digit does not survive.
 @main
 struct EmbedFiles: BuildToolPlugin {
-    /// The folder that each target carries, from the package's root.
+    /// The folders whose files each target carries, from the package's root.
     private static let folders = [
-        "Migrations": "migrations",
-        "HTTPAPI": "Sources/HTTPAPI/Web/Assets",
-        "App": "Sources/App/Demo",
-        "bench": "Sources/Tools/bench/Peers",
+        "Migrations": ["migrations", "migrations/code"],
+        "HTTPAPI": ["Sources/HTTPAPI/Web/Assets"],
+        "App": ["Sources/App/Demo"],
+        "bench": ["Sources/Tools/bench/Peers"],
     ]
 
     func createBuildCommands(context: PluginContext, target: any Target) async throws -> [Command] {
-        guard let folder = Self.folders[target.name] else {
+        guard let folders = Self.folders[target.name] else {
             throw PluginError(description: "no folder is named for the target \(target.name)")
         }
-        let folderURL = context.package.directoryURL.appending(path: folder)
-        var files = try FileManager.default
-            .contentsOfDirectory(at: folderURL, includingPropertiesForKeys: nil)
-            .filter { !$0.lastPathComponent.hasPrefix(".") && $0.pathExtension != "swift" }
-            .sorted { $0.lastPathComponent < $1.lastPathComponent }
+        var files = try folders.flatMap { folder in
+            try FileManager.default
+                .contentsOfDirectory(
+                    at: context.package.directoryURL.appending(path: folder),
+                    includingPropertiesForKeys: [.isRegularFileKey]
+                )
+                .filter { try $0.resourceValues(forKeys: [.isRegularFileKey]).isRegularFile == true }
+                .filter { !$0.lastPathComponent.hasPrefix(".") && $0.pathExtension != "swift" }
+                .sorted { $0.lastPathComponent < $1.lastPathComponent }
+        }
         var commands: [Command] = []
         if let description = files.first(where: { $0.lastPathComponent == "openapi.json" }) {
             let page = context.pluginWorkDirectoryURL.appending(path: "docs.html")
@@ -34,7 +39,7 @@ struct EmbedFiles: BuildToolPlugin {
         let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedFiles.swift")
         commands.append(
             .buildCommand(
-                displayName: "Embedding \(folder)",
+                displayName: "Embedding \(folders.joined(separator: ", "))",
                 executable: try context.tool(named: "embed-files").url,
                 arguments: [output.path] + files.map(\.path),
                 inputFiles: files,

@@ -200,7 +200,7 @@ struct AccessPass: Sendable {
         var request = HTTPClientRequest(url: server.baseURL + path)
         request.method = attempt.row.method
         var token = attempt.caller.token
-        if attempt.row.path == "/api/auth/logout", attempt.caller.credential == .good {
+        if attempt.row.path == "/api/auth/logout", [.good, .inactive].contains(attempt.caller.credential) {
             // It would end the sign-in of the other requests.
             token = try await server.token(attempt.caller.clinic.id(attempt.caller.who))
         }

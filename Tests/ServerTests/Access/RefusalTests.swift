@@ -59,7 +59,7 @@ private func expectRefusal(
 struct RefusalTests {
     /// The routes that ask for a user and name no session.
     static let userRoutes: [(HTTPMethod, String)] = [
-        (.GET, "/api/auth/me"), (.POST, "/api/auth/logout"), (.GET, "/api/sessions"), (.HEAD, "/api/sessions"),
+        (.GET, "/api/auth/me"), (.GET, "/api/sessions"), (.HEAD, "/api/sessions"),
         (.POST, "/api/sessions/upload"), (.GET, "/api/patients"), (.POST, "/api/progress"),
     ]
 

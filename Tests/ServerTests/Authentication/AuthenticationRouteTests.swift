@@ -43,6 +43,14 @@ private struct Entrance: Sendable {
         try await post("refresh", #"{"refresh_token":"\#(token)"}"#)
     }
 
+    /// An access token of the same sign-in, whose time was over a minute ago.
+    func expiredToken(beside tokens: Tokens) async throws -> String {
+        let keys = await AccessTokens(secret: TestServer.jwtSecret)
+        var claims = try #require(await keys.verify(tokens.access))
+        claims.expiresAt = .now().advanced(by: .seconds(-60))
+        return try await keys.issue(claims)
+    }
+
     func me(_ token: String) async throws -> TestResponse {
         try await server.request(.GET, "/api/auth/me", token: token)
     }
@@ -206,9 +214,12 @@ struct CookieTests {
             }
             #expect(try await entrance.me(tokens.access).status == 200)
 
-            // With a header the browser cannot have been tricked: no origin is asked for, and the header decides alone.
+            // No page can make a browser send the header: no origin is needed, and the header decides alone.
             let both = cookie.merging(["Authorization": "Bearer x"]) { first, _ in first }
-            expectProblem(try await entrance.post("logout", nil, headers: both), 401, "unauthorized")
+            let ticket = try await entrance.server.request(.POST, "/api/sessions/status/ticket", headers: both)
+            expectProblem(ticket, 401, "unauthorized")
+            #expect(try await entrance.post("logout", nil, headers: both).status == 204)
+            #expect(try await entrance.me(tokens.access).status == 200)
 
             for origin in ["https://bridge.example.org", "https://app.example.org"] {
                 let tokens = try await entrance.signIn()
@@ -216,6 +227,53 @@ struct CookieTests {
                     "logout", nil, headers: ["Cookie": "tb_access=\(tokens.access)", "Origin": origin])
                 #expect(response.status == 204, "\(origin)")
             }
+        }
+    }
+
+    @Test("from a page under another name of loopback is the server's own, and gets no CORS headers")
+    func loopbackNames() async throws {
+        try await withEntrance(["PUBLIC_URL": "http://127.0.0.1:8000"]) { entrance in
+            for name in ["localhost:8000", "127.0.0.1:8000", "[::1]:8000"] {
+                let tokens = try await entrance.signIn()
+                var headers = [
+                    "Cookie": "tb_access=\(tokens.access); tb_refresh=\(tokens.refresh)", "Host": name,
+                    "Origin": "http://\(name)",
+                ]
+                let ticket = try await entrance.server.request(.POST, "/api/sessions/status/ticket", headers: headers)
+                #expect(ticket.status == 200, "\(name)")
+                if name != "127.0.0.1:8000" {
+                    #expect(ticket.headers["Access-Control-Allow-Origin"].isEmpty, "\(name)")
+                }
+                let refresh = try await entrance.post("refresh", nil, headers: headers)
+                #expect(refresh.status == 200, "\(name)")
+                headers["Cookie"] = "tb_access=\(try Tokens(refresh).access)"
+                #expect(try await entrance.post("logout", nil, headers: headers).status == 204, "\(name)")
+            }
+
+            let tokens = try await entrance.signIn()
+            for (host, origin) in [
+                // The page of another program on this machine, whatever it says.
+                ("localhost:8000", "http://127.0.0.1:8001"), ("127.0.0.1:8000", "http://localhost:8000"),
+                ("localhost:8001", "http://localhost:8001"), ("localhost", "http://localhost"),
+                // Another scheme; a name that leads to loopback today.
+                ("localhost:8000", "https://localhost:8000"), ("evil.example:8000", "http://evil.example:8000"),
+                ("localhost.evil.example:8000", "http://localhost.evil.example:8000"),
+            ] {
+                let response = try await entrance.server.request(
+                    .POST, "/api/sessions/status/ticket",
+                    headers: ["Cookie": "tb_access=\(tokens.access)", "Host": host, "Origin": origin])
+                expectProblem(response, 403, "origin-forbidden", "\(origin) to \(host)")
+            }
+        }
+        // A public server has one name.
+        try await withEntrance(["PUBLIC_URL": "https://bridge.example.org"]) { entrance in
+            let tokens = try await entrance.signIn()
+            let response = try await entrance.server.request(
+                .POST, "/api/sessions/status/ticket",
+                headers: [
+                    "Cookie": "tb_access=\(tokens.access)", "Host": "localhost:8000", "Origin": "http://localhost:8000",
+                ])
+            expectProblem(response, 403, "origin-forbidden")
         }
     }
 
@@ -333,6 +391,90 @@ struct SignOutTests {
             }
             expectProblem(try await entrance.refresh(second.refresh), 401, "unauthorized")
             #expect(try await entrance.me(other.access).status == 200)
+        }
+    }
+
+    @Test("ends the sign-in of an access token that has expired, by header and by cookie", arguments: [false, true])
+    func expired(_ isByCookie: Bool) async throws {
+        try await withEntrance(["PUBLIC_URL": "http://127.0.0.1:8000"]) { entrance in
+            let tokens = try await entrance.signIn()
+            let expired = try await entrance.expiredToken(beside: tokens)
+            expectProblem(try await entrance.me(expired), 401, "unauthorized")
+            let headers =
+                isByCookie
+                ? ["Cookie": "tb_access=\(expired)", "Origin": "http://127.0.0.1:8000"]
+                : ["Authorization": "Bearer \(expired)"]
+            #expect(try await entrance.post("logout", nil, headers: headers).status == 204)
+            expectProblem(try await entrance.me(tokens.access), 401, "unauthorized")
+            expectProblem(try await entrance.refresh(tokens.refresh), 401, "unauthorized")
+        }
+    }
+
+    @Test(
+        "ends the sign-in of a refresh token, by cookie and in the body, be it spent or not", arguments: [false, true])
+    func byRefreshToken(_ isByCookie: Bool) async throws {
+        try await withEntrance(["PUBLIC_URL": "http://127.0.0.1:8000"]) { entrance in
+            for isSpent in [false, true] {
+                let first = try await entrance.signIn()
+                let present = isSpent ? try Tokens(try await entrance.refresh(first.refresh)) : first
+                let response =
+                    isByCookie
+                    ? try await entrance.post(
+                        "logout", nil,
+                        headers: ["Cookie": "tb_refresh=\(first.refresh)", "Origin": "http://127.0.0.1:8000"])
+                    : try await entrance.post("logout", #"{"refresh_token":"\#(first.refresh)"}"#)
+                #expect(response.status == 204)
+                #expect(Tokens.cookies(of: response).keys.sorted() == ["tb_access", "tb_refresh"])
+                expectProblem(try await entrance.me(present.access), 401, "unauthorized")
+                expectProblem(try await entrance.refresh(present.refresh), 401, "unauthorized")
+            }
+        }
+    }
+
+    @Test("ends the streams of a sign-in whose access token has expired")
+    func expiredStream() async throws {
+        try await withEntrance(role: .patient) { entrance in
+            let session = try await entrance.database.addSession(of: entrance.user)
+            let tokens = try await entrance.signIn()
+            let expired = try await entrance.expiredToken(beside: tokens)
+            let stream = "/api/sessions/\(session)/status/stream"
+            try await entrance.server.withStream(stream, token: tokens.access) { reader in
+                _ = try await reader.next("progress")
+                let response = try await entrance.post("logout", nil, headers: ["Authorization": "Bearer \(expired)"])
+                #expect(response.status == 204)
+                #expect(try await reader.rest().map(\.event) == ["revoked"])
+            }
+        }
+    }
+
+    @Test("without a sign-in is 204 as well, and ends nobody's; a forged or foreign token names none")
+    func nobody() async throws {
+        try await withEntrance { entrance in
+            let tokens = try await entrance.signIn()
+            for headers in [[:], ["Authorization": "Bearer x.y.z"], ["Authorization": "Bearer \(tokens.access)x"]] {
+                #expect(try await entrance.post("logout", nil, headers: headers).status == 204)
+            }
+            for body in ["{}", #"{"refresh_token":"unknown"}"#, #"{"refresh_token":""}"#] {
+                #expect(try await entrance.post("logout", body).status == 204, "\(body)")
+            }
+            #expect(try await entrance.me(tokens.access).status == 200)
+        }
+    }
+
+    @Test("by cookie needs an origin of ours, whichever of the two cookies came")
+    func foreignPage() async throws {
+        try await withEntrance(["PUBLIC_URL": "https://bridge.example.org"]) { entrance in
+            let tokens = try await entrance.signIn()
+            for cookie in ["tb_access=\(tokens.access)", "tb_refresh=\(tokens.refresh)", "tb_access=x"] {
+                for origin in [nil, "https://evil.example.org"] {
+                    var headers = ["Cookie": cookie]
+                    headers["Origin"] = origin
+                    let response = try await entrance.post("logout", nil, headers: headers)
+                    expectProblem(response, 403, "origin-forbidden", "\(cookie)")
+                    #expect(response.headers["Set-Cookie"].isEmpty)
+                }
+            }
+            #expect(try await entrance.me(tokens.access).status == 200)
         }
     }
 

@@ -1,0 +1,264 @@
+import Foundation
+import Postgres
+import PostgresTestSupport
+import TestSupport
+import Testing
+
+/// The plans of what the server runs often: by index and not compiled, whatever the planner knows of the tables.
+@Suite(.timeLimit(.minutes(30))) struct QueryPlanTests {
+    /// What the planner knows.
+    enum Age: String, CaseIterable {
+        /// A few rows, never analysed.
+        case young
+        /// A few rows, analysed, as after the first autovacuum.
+        case analysed
+        /// Many rows, analysed.
+        case large
+        /// Many rows without statistics, as after a restore.
+        case restored
+        /// Many rows; the connection made its plans while there were few.
+        case outgrown
+    }
+
+    /// The tables that grow.
+    private static let largeTables: Set<String> = [
+        "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
+        "therapist_patients", "session_leases", "deleted_sessions",
+    ]
+
+    @Test(
+        "No hot statement scans a whole table or is compiled, whatever the age of the database", arguments: Age.allCases
+    )
+    func plans(age: Age) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let few = PlanStage(sessions: 10, patients: 5, therapists: 2)
+                let many = PlanStage(sessions: 20_000, patients: 1_000, therapists: 50)
+                switch age {
+                case .young: try await few.fill(connection)
+                case .analysed:
+                    try await few.fill(connection)
+                    try await connection.executeScript("ANALYZE")
+                case .large:
+                    try await many.fill(connection)
+                    try await connection.executeScript("ANALYZE")
+                case .restored: try await many.fill(connection)
+                case .outgrown:
+                    try await few.fill(connection)
+                    for call in HotCall.all { _ = try await connection.plans(of: call) }
+                    try await many.fill(connection)
+                }
+                for call in HotCall.all {
+                    let plans = try await connection.plans(of: call)
+                    #expect(!plans.isEmpty, "\(call.name)")
+                    let scanned = plans.flatMap(\.wholeScans).filter(Self.largeTables.contains)
+                    #expect(scanned == [], "\(call.name)")
+                    #expect(!plans.contains { $0.isCompiled }, "\(call.name)")
+                }
+            }
+        }
+    }
+
+    @Test("A plan that scans a whole table, and one that is compiled, are recognised")
+    func canFail() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                try await PlanStage(sessions: 10, patients: 5, therapists: 2).fill(connection)
+                try await connection.executeScript(
+                    """
+                    CREATE FUNCTION app.scan() RETURNS bigint LANGUAGE plpgsql AS $$
+                    BEGIN RETURN (SELECT count(*) FROM app.session_progress); END $$
+                    """)
+                let plans = try await connection.plans(of: HotCall("scan", "SELECT app.scan()"))
+                #expect(plans.flatMap(\.wholeScans) == ["session_progress"])
+                let hasCompiler = try await connection.query("SELECT pg_jit_available()")[0].decode(0, as: Bool.self)
+                #expect(plans.contains { $0.isCompiled } == hasCompiler)
+            }
+        }
+    }
+}
+
+/// A statement as the server sends it.
+private struct HotCall {
+    let name: String
+    let sql: String
+
+    init(_ name: String, _ sql: String) {
+        self.name = name
+        self.sql = sql
+    }
+
+    private static let user = PlanStage.id(.therapist, "2")
+    private static let sessions = "ARRAY[\(PlanStage.id(.session, "5")), \(PlanStage.id(.session, "6"))]"
+    private static let users = "ARRAY[\(user), \(user)]"
+    private static let patients = "ARRAY[\(PlanStage.id(.patient, "1")), \(PlanStage.id(.patient, "2"))]"
+    private static let pipeline = "ARRAY[\(PlanStage.id(.pipeline, "1"))]"
+    private static let now = "pg_current_snapshot()::text"
+    /// A position from before everything, which makes everything news.
+    private static let ancient = "'3:3:'"
+
+    static let all = [
+        HotCall("read_changes", "SELECT * FROM app.read_changes(\(sessions), ARRAY[1, 9]::bigint[])"),
+        HotCall("read_transitions", "SELECT * FROM app.read_transitions(\(sessions), ARRAY[1, 2]::bigint[], 1000)"),
+        HotCall("read_feed", "SELECT * FROM app.read_feed(\(now), \(sessions))"),
+        HotCall("read_feed, all", "SELECT count(*) FROM app.read_feed(\(ancient), \(sessions))"),
+        HotCall("read_missed", "SELECT * FROM app.read_missed(\(now), \(now), \(patients), 10001)"),
+        HotCall("read_missed, all", "SELECT count(*) FROM app.read_missed(\(ancient), \(now), NULL, 10001)"),
+        HotCall("read_missed, old", "SELECT count(*) FROM app.read_missed(\(ancient), \(now), \(patients), 10001)"),
+        HotCall("read_missed_deletions", "SELECT * FROM app.read_missed_deletions(\(now), \(now), \(patients))"),
+        HotCall("read_lost", "SELECT * FROM app.read_lost(\(user), \(patients), \(sessions), \(patients))"),
+        HotCall("open_sessions", "SELECT * FROM app.open_sessions(\(users), \(users), \(sessions))"),
+        HotCall("open_caseload", "SELECT * FROM app.open_caseload(\(user), \(user), \(patients))"),
+        HotCall(
+            "open_caseload, admin",
+            "SELECT * FROM app.open_caseload(\(PlanStage.id(.admin, "1")), \(PlanStage.id(.admin, "1")), NULL)"),
+        HotCall(
+            "admit",
+            """
+            SELECT * FROM app.admit(\(users), \(users), \(sessions), ARRAY['status.read', 'stream.open'],
+                                    ARRAY['see', 'manage'], ARRAY['a', 'b'])
+            """),
+        HotCall("admit_caseload", "SELECT * FROM app.admit_caseload(\(user), \(user), 'caseload.open', 'a')"),
+        HotCall("record_access", "SELECT app.record_access(\(user), \(user), 'sessions.list', true, NULL, NULL, 'a')"),
+        HotCall("account_signed_in", "SELECT * FROM app.account_signed_in(\(user), \(user))"),
+        HotCall("look_at_ticket", "SELECT * FROM app.look_at_ticket('\\x00', NULL)"),
+        HotCall("claim_session", "SELECT * FROM app.claim_session('worker', '60 s')"),
+        HotCall(
+            "report_progress",
+            "SELECT app.report_progress(\(PlanStage.id(.session, "5")), 'transcribed', 60, 'now')"),
+        HotCall(
+            "report_progress_batch",
+            """
+            SELECT * FROM app.report_progress_batch(
+                \(pipeline), \(pipeline), ARRAY[1, 1], \(sessions), ARRAY['transcribed', 'processed'], ARRAY[60, 100],
+                ARRAY['now', 'now'], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[], ARRAY[NULL, NULL]::integer[],
+                ARRAY[true, true], true)
+            """),
+    ]
+}
+
+/// The users and sessions that the plans are about: every session has five events, and one in a thousand is in progress.
+private struct PlanStage {
+    var sessions: Int
+    var patients: Int
+    var therapists: Int
+
+    enum Kind: Int { case session = 1, patient, therapist, admin, pipeline }
+
+    /// The id of the nth of a kind, as SQL.
+    static func id(_ kind: Kind, _ number: String) -> String {
+        "('00000000-0000-4000-800\(kind.rawValue)-' || lpad((\(number))::text, 12, '0'))::uuid"
+    }
+
+    /// Fills the tables past their triggers, and keeps autovacuum from learning of it.
+    func fill(_ connection: PostgresConnection) async throws {
+        let session = Self.id(.session, "g")
+        let patient = Self.id(.patient, "1 + g % \(patients)")
+        let therapist = Self.id(.therapist, "1 + g % \(therapists)")
+        try await connection.executeScript(
+            """
+            DO $$
+            DECLARE
+                name regclass;
+            BEGIN
+                FOR name IN SELECT oid FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind = 'r' LOOP
+                    EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', name);
+                END LOOP;
+            END $$;
+            SET session_replication_role = replica;
+            INSERT INTO app.users (id, email, full_name, role)
+            SELECT u.id, u.id || '@test.example', 'Test Person', u.role FROM (
+                SELECT \(Self.id(.patient, "g")), 'patient' FROM generate_series(1, \(patients)) AS g
+                UNION ALL SELECT \(Self.id(.therapist, "g")), 'therapist' FROM generate_series(1, \(therapists)) AS g
+                UNION ALL SELECT \(Self.id(.admin, "1")), 'admin'
+                UNION ALL SELECT \(Self.id(.pipeline, "1")), 'pipeline') AS u (id, role)
+            ON CONFLICT DO NOTHING;
+            INSERT INTO app.auth_sessions (id, user_id, expires_at) SELECT id, id, now() + interval '1 day' FROM app.users
+            ON CONFLICT DO NOTHING;
+            INSERT INTO app.therapist_patients (therapist_id, patient_id)
+            SELECT \(therapist), \(patient) FROM generate_series(1, \(patients)) AS g ON CONFLICT DO NOTHING;
+            INSERT INTO app.therapy_sessions (id, patient_id, recording)
+            SELECT \(session), \(patient), 'recording ' || g FROM generate_series(1, \(sessions)) AS g
+            ON CONFLICT DO NOTHING;
+            INSERT INTO app.session_progress (session_id, status, progress, version)
+            SELECT \(session), CASE g % 1000 WHEN 5 THEN 'transcribing' WHEN 6 THEN 'transcribed' ELSE 'processed' END, 50, 5
+            FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
+            INSERT INTO app.session_events (session_id, version, attempt, status, progress, at, xid)
+            SELECT \(session), v, 1, 'pending', 0, now(), (3 + g % 400)::text::xid8
+            FROM generate_series(1, \(sessions)) AS g, generate_series(1, 5) AS v ON CONFLICT DO NOTHING;
+            INSERT INTO app.session_leases (session_id) SELECT \(session) FROM generate_series(5, \(sessions), 1000) AS g
+            ON CONFLICT DO NOTHING;
+            INSERT INTO app.deleted_sessions (session_id, patient_id, xid)
+            SELECT gen_random_uuid(), \(patient), (3 + g % 400)::text::xid8 FROM generate_series(1, \(sessions / 10)) AS g;
+            INSERT INTO app.audit_log (action, user_id, auth_session_id, session_id, patient_id)
+            SELECT 'status.read', \(therapist), \(therapist), \(session), \(patient)
+            FROM generate_series(1, \(sessions)) AS g;
+            RESET session_replication_role
+            """)
+    }
+}
+
+/// A plan, as auto_explain shows it.
+private struct StatementPlan: Decodable {
+    private let text: String
+    private let root: Node
+    private let compilation: Compilation?
+
+    private enum CodingKeys: String, CodingKey {
+        case text = "Query Text"
+        case root = "Plan"
+        case compilation = "JIT"
+    }
+
+    private struct Compilation: Decodable {}
+
+    private struct Node: Decodable {
+        let type: String
+        let table: String?
+        let children: [Node]?
+
+        private enum CodingKeys: String, CodingKey {
+            case type = "Node Type"
+            case table = "Relation Name"
+            case children = "Plans"
+        }
+
+        var wholeScans: [String] {
+            (type == "Seq Scan" ? [table].compactMap(\.self) : []) + (children ?? []).flatMap(\.wholeScans)
+        }
+    }
+
+    /// The tables that the plan reads from beginning to end.
+    var wholeScans: [String] { root.wholeScans }
+    /// Whether PostgreSQL would compile the plan.
+    var isCompiled: Bool { compilation != nil }
+
+    func isOf(_ sql: String) -> Bool { text == sql }
+}
+
+extension PostgresConnection {
+    /// Runs a statement and takes it back.
+    ///
+    /// - Returns: The plans of what its functions and their triggers ran, but not that of the statement itself.
+    fileprivate func plans(of call: HotCall) async throws -> [StatementPlan] {
+        try await executeScript(
+            """
+            LOAD 'auto_explain';
+            SET auto_explain.log_nested_statements = on;
+            SET auto_explain.log_min_duration = 0;
+            SET auto_explain.log_format = json;
+            SET jit = on;
+            SET jit_above_cost = 0;
+            SET client_min_messages = log;
+            BEGIN
+            """)
+        _ = try await query(PostgresQuery(unescaped: call.sql))
+        let notices = await lastNotices()
+        try await executeScript("ROLLBACK; RESET client_min_messages; RESET auto_explain.log_min_duration")
+        try #require(notices.count < 64, "\(call.name): the connection keeps no more")
+        return try notices.compactMap { notice in
+            guard let start = notice.message.range(of: "plan:\n") else { return nil }
+            return try JSONDecoder().decode(StatementPlan.self, from: Data(notice.message[start.upperBound...].utf8))
+        }.filter { !$0.isOf(call.sql) }
+    }
+}

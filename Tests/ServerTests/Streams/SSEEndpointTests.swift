@@ -1,0 +1,122 @@
+import Domain
+import NIOHTTP1
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+/// The tests that the service before this one named for its endpoint, from end to end; `docs/verification.md` lists them.
+@Suite("SSE endpoint", .timeLimit(.minutes(30))) struct SSEEndpointTests {
+    @Test("needs a valid access token")
+    func sseAuthenticationRequired() async throws {
+        try await withClinic { clinic async throws in
+            let path = "/api/sessions/\(clinic.session)/status/stream"
+            for headers in [HTTPHeaders(), ["Authorization": "Bearer x.y.z"]] {
+                let response = try await clinic.server.withStream(path, headers: headers) { $0.head }
+                #expect(response.status == 401)
+                #expect(response.headers["WWW-Authenticate"] == ["Bearer"])
+                #expect(response.headers["Content-Type"] == ["application/problem+json"])
+            }
+        }
+    }
+
+    @Test("shows a patient the patient's own session, and nobody else's")
+    func sseAuthorizationPatientOwnSession() async throws {
+        try await withClinic { clinic async throws in
+            #expect(try await clinic.firstEvent(as: .patient)?.status == "pending")
+            #expect(try await clinic.streamStatus(as: .otherPatient) == 403)
+        }
+    }
+
+    @Test("shows a session to the therapist who is assigned to its patient, and to no other")
+    func sseAuthorizationTherapistAssignedPatient() async throws {
+        try await withClinic { clinic async throws in
+            #expect(try await clinic.firstEvent(as: .therapist)?.status == "pending")
+            for who in [Clinic.Who.stranger, .former, .nominal] {
+                #expect(try await clinic.streamStatus(as: who) == 403, "\(who)")
+            }
+        }
+    }
+
+    @Test("answers 404 for a session that does not exist")
+    func sseSessionNotFound() async throws {
+        try await withClinic { clinic async throws in
+            for who in [Clinic.Who.patient, .therapist, .admin] {
+                #expect(try await clinic.streamStatus(as: who, session: .random()) == 404, "\(who)")
+            }
+        }
+    }
+
+    @Test("sends each change as `event: progress` with the progress object as JSON")
+    func sseProgressUpdatesFormat() async throws {
+        try await withStreamScene { scene async throws in
+            try await scene.server.withRawConnection { connection in
+                try await connection.send("GET", scene.path, token: scene.token)
+                let opening = try await connection.read(upTo: "\"version\":1,")
+                #expect(opening.contains("HTTP/1.1 200 OK\r\n"))
+                #expect(opening.lowercased().contains("content-type: text/event-stream"))
+                #expect(opening.contains("id: 1\nevent: progress\ndata: {"))
+                try await scene.report(.transcribing, 45, message: "Transcribing audio")
+                let update = try await connection.read(upTo: "}\n\n")
+                #expect(update.contains("id: 2\nevent: progress\ndata: {"))
+                #expect(update.contains("\"session_id\":\"\(scene.session)\""))
+                #expect(update.contains("\"status\":\"transcribing\""))
+                #expect(update.contains("\"progress\":45"))
+                #expect(update.contains("\"message\":\"Transcribing audio\""))
+            }
+        }
+    }
+
+    @Test("sends `: heartbeat` while nothing changes")
+    func sseHeartbeatSent() async throws {
+        try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "0.1"]) { scene async throws in
+            try await scene.server.withRawConnection { connection in
+                try await connection.send("GET", scene.path, token: scene.token)
+                let text = try await connection.read(upTo: ": heartbeat\n\n")
+                #expect(text.contains("event: progress\n"))
+            }
+        }
+    }
+
+    @Test("ends by itself once the session is processed or has failed", arguments: ["complete", "error"])
+    func sseStreamClosesOnCompletion(name: String) async throws {
+        try await withStreamScene { scene async throws in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                try await scene.report(.transcribing, 40)
+                if name == "complete" {
+                    try await scene.report(.transcribed, 60)
+                    try await scene.report(.processed, 100)
+                } else {
+                    try await scene.report(.failed, 40, error: "No speech.")
+                }
+                let events = try await reader.rest()
+                #expect(events.last?.event == name)
+                #expect(events.last?.progress == (name == "complete" ? 100 : 40))
+            }
+        }
+    }
+}
+
+extension Clinic {
+    /// The first event of the session's stream.
+    fileprivate func firstEvent(as who: Who) async throws -> StreamedEvent? {
+        let headers: HTTPHeaders = ["Authorization": "Bearer \(token(who))"]
+        return try await server.withStream("/api/sessions/\(session)/status/stream", headers: headers) { reader in
+            #expect(reader.status == 200)
+            return try await reader.next("progress")
+        }
+    }
+
+    /// The status code with which the server answers somebody who asks for a stream.
+    fileprivate func streamStatus(as who: Who, session other: SessionID? = nil) async throws -> Int {
+        let headers: HTTPHeaders = ["Authorization": "Bearer \(token(who))"]
+        return try await server.withStream("/api/sessions/\(other ?? session)/status/stream", headers: headers) {
+            $0.status
+        }
+    }
+}
+
+extension EventReader {
+    /// The head of the response.
+    fileprivate var head: (status: Int, headers: HTTPHeaders) { (status, headers) }
+}

@@ -1,0 +1,103 @@
+-- How much a user may upload: recordings at once and in an hour, bytes in a day, over all servers.
+-- revision: 1
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('090_upload_charges', 1); END $$;
+
+REVOKE ALL ON app.upload_charges FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+
+CREATE OR REPLACE FUNCTION app.charge_upload(
+    id uuid, user_id uuid, bytes bigint, most_at_once integer, most_per_hour integer, most_bytes_per_day bigint,
+    lease interval)
+RETURNS TABLE (exceeded text, wait double precision)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    present timestamptz;
+    under_way bigint;
+    since timestamptz;
+BEGIN
+    -- The charges of one user are made one at a time; otherwise concurrent uploads would all get the last room. The lock is
+    -- held to the end of the transaction, so a caller has this call in a transaction of its own.
+    PERFORM pg_advisory_xact_lock(hashtext('app.upload_charges'), hashtext($2::text));
+    present := clock_timestamp();
+    SELECT count(*) INTO under_way FROM upload_charges c WHERE c.user_id = $2 AND c.open_until > present;
+    IF under_way >= $4 AND $4 > 0 THEN
+        -- Nobody knows when one of them ends; ten seconds is a guess.
+        RETURN QUERY SELECT 'at-once', 10::double precision;
+        RETURN;
+    END IF;
+    IF $5 > 0 THEN
+        -- The oldest of the uploads that fill the hour.
+        SELECT c.begun_at INTO since FROM upload_charges c
+        WHERE c.user_id = $2 AND c.begun_at > present - interval '1 hour'
+        ORDER BY c.begun_at DESC OFFSET $5 - 1 LIMIT 1;
+        IF FOUND THEN
+            RETURN QUERY SELECT 'per-hour', extract(epoch FROM since + interval '1 hour' - present)::double precision;
+            RETURN;
+        END IF;
+    END IF;
+    IF $6 > 0 THEN
+        -- The youngest upload that has to leave the day, together with all before it, until there is room.
+        SELECT s.begun_at INTO since FROM (
+            SELECT c.begun_at, sum(c.bytes) OVER (ORDER BY c.begun_at DESC, c.id) AS sum
+            FROM upload_charges c WHERE c.user_id = $2 AND c.begun_at > present - interval '1 day') AS s
+        WHERE s.sum + $3 > $6 ORDER BY s.begun_at DESC LIMIT 1;
+        IF FOUND THEN
+            RETURN QUERY SELECT 'bytes-per-day', extract(epoch FROM since + interval '1 day' - present)::double precision;
+            RETURN;
+        END IF;
+    END IF;
+    INSERT INTO upload_charges (id, user_id, bytes, begun_at, open_until) VALUES ($1, $2, $3, present, present + $7);
+END
+$$;
+COMMENT ON FUNCTION app.charge_upload IS
+    'Charges an upload before its first byte, with the greatest size that it may have; a limit of 0 is no limit. A row is '
+    'a refusal: the limit that is exceeded (at-once, per-hour, bytes-per-day) and the seconds until there is room';
+
+CREATE OR REPLACE FUNCTION app.keep_upload(id uuid, lease interval) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    UPDATE upload_charges c SET open_until = clock_timestamp() + $2 WHERE c.id = $1 AND c.open_until IS NOT NULL
+$$;
+COMMENT ON FUNCTION app.keep_upload IS 'Prolongs the time for which an upload counts as under way';
+
+CREATE OR REPLACE FUNCTION app.end_upload(id uuid, bytes bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF $2 IS NULL THEN
+        DELETE FROM upload_charges c WHERE c.id = $1;
+    ELSE
+        UPDATE upload_charges c SET bytes = $2, open_until = NULL WHERE c.id = $1;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.end_upload IS
+    'Ends an upload with the bytes that arrived. Null: it was refused before it began, and is charged nothing';
+
+CREATE OR REPLACE FUNCTION app.forget_uploads() RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    WITH forgotten AS (
+        DELETE FROM upload_charges
+        WHERE begun_at < clock_timestamp() - interval '1 day'
+          AND (open_until IS NULL OR open_until < clock_timestamp())
+        RETURNING 1)
+    SELECT count(*) FROM forgotten
+$$;
+COMMENT ON FUNCTION app.forget_uploads IS
+    'Deletes the ended uploads that are older than a day and returns how many there were';
+
+REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.forget_uploads
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.forget_uploads
+    TO therapybridge_server;
+
+COMMIT;

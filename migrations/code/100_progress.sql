@@ -1,0 +1,184 @@
+-- Progress: the state machine that binds every writer, and reports by a worker, a pipeline or a person in psql.
+-- revision: 1
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('100_progress', 1); END $$;
+
+-- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
+DROP POLICY IF EXISTS owner ON app.session_progress;
+CREATE POLICY owner ON app.session_progress TO therapybridge_owner USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS owner ON app.session_events;
+CREATE POLICY owner ON app.session_events TO therapybridge_owner USING (true) WITH CHECK (true);
+
+-- Progress is seen with its session: the policies of therapy_sessions hold inside these subqueries.
+DROP POLICY IF EXISTS seen ON app.session_progress;
+CREATE POLICY seen ON app.session_progress FOR SELECT TO therapybridge_server
+    USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
+DROP POLICY IF EXISTS seen ON app.session_events;
+CREATE POLICY seen ON app.session_events FOR SELECT TO therapybridge_server
+    USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
+
+REVOKE ALL ON app.statuses, app.status_transitions, app.session_progress, app.session_events
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT SELECT ON app.statuses, app.status_transitions, app.session_progress, app.session_events TO therapybridge_server;
+
+-- No search_path of its own and nothing that needs one: so PostgreSQL inlines it into the guard, where a call would take an
+-- eighth of the time of a report.
+CREATE OR REPLACE FUNCTION app.one_line(words text) RETURNS text
+LANGUAGE sql IMMUTABLE AS
+$$ SELECT pg_catalog.left(pg_catalog.regexp_replace($1, '[\x01-\x1f\x7f]+', ' ', 'g'), 2000) $$;
+COMMENT ON FUNCTION app.one_line IS
+    'Words for people, fit for one line of an event stream or a log: no control characters, at most 2,000 characters';
+
+CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+DECLARE
+    is_transition boolean;
+BEGIN
+    IF NEW.session_id <> OLD.session_id THEN
+        RAISE EXCEPTION 'progress cannot move to another session' USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.attempt < OLD.attempt THEN
+        RETURN NULL;
+    END IF;
+    is_transition := (NEW.status, NEW.attempt) IS DISTINCT FROM (OLD.status, OLD.attempt);
+
+    IF NEW.status <> OLD.status THEN
+        IF NOT EXISTS (SELECT FROM status_transitions WHERE from_status = OLD.status AND to_status = NEW.status) THEN
+            RAISE EXCEPTION 'a session that is % cannot become %', OLD.status, NEW.status
+                USING ERRCODE = 'check_violation';
+        END IF;
+        IF OLD.status = 'failed' THEN
+            NEW.attempt := OLD.attempt + 1;
+            -- A session with a recording keeps the share of the upload.
+            NEW.progress := CASE WHEN EXISTS (SELECT FROM therapy_sessions
+                                              WHERE id = NEW.session_id AND recording IS NOT NULL)
+                                 THEN 20 ELSE 0 END;
+        ELSE
+            NEW.progress := CASE WHEN NEW.status = 'processed' THEN 100
+                                 ELSE greatest(NEW.progress, OLD.progress) END;
+        END IF;
+    ELSIF NEW.attempt > OLD.attempt THEN
+        -- A takeover by another worker: same status, next attempt.
+        IF OLD.status IN ('processed', 'failed') THEN
+            RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status USING ERRCODE = 'check_violation';
+        END IF;
+        NEW.progress := (SELECT floor FROM statuses WHERE status = OLD.status);
+    ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' THEN
+        RETURN NULL;
+    END IF;
+    IF NEW.attempt > OLD.attempt + 1 THEN
+        RAISE EXCEPTION 'the attempt after % is %', OLD.attempt, OLD.attempt + 1 USING ERRCODE = 'check_violation';
+    END IF;
+
+    NEW.message := one_line(NEW.message);
+    NEW.error := CASE WHEN NEW.status = 'failed'
+                      THEN coalesce(nullif(one_line(NEW.error), ''), nullif(NEW.message, ''), 'Processing failed') END;
+    IF NEW.status IN ('processed', 'failed') THEN
+        NEW.estimated_time_remaining := NULL;
+    END IF;
+    IF NOT is_transition
+        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining)
+            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining) THEN
+        RETURN NULL;
+    END IF;
+
+    NEW.version := OLD.version + 1;
+    NEW.created_at := OLD.created_at;
+    -- A newer version never has an earlier time, even if the clock was set back.
+    NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at);
+    -- A transition is announced at once. A percentage is announced only if the last announcement of the session is 500 ms old:
+    -- every announcement takes a lock of the whole cluster until its commit is on disk. The server reads the session again
+    -- after each announcement, so the last percentage is not lost. A time in the future means that the clock was set back.
+    NEW.notified_at := CASE WHEN is_transition OR clock_timestamp() - OLD.notified_at >= interval '500 ms'
+                              OR OLD.notified_at > clock_timestamp()
+                            THEN clock_timestamp() ELSE OLD.notified_at END;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION app.guard_progress IS
+    'Trigger: holds every UPDATE of session_progress to the state machine (23514), sets progress, attempt, version and '
+    'times, and decides whether to announce the change. An UPDATE that is stale, goes back or changes nothing is dropped';
+CREATE OR REPLACE TRIGGER guard_progress BEFORE UPDATE ON app.session_progress
+    FOR EACH ROW EXECUTE FUNCTION app.guard_progress();
+
+CREATE OR REPLACE FUNCTION app.begin_progress() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO session_progress (session_id, created_at) VALUES (NEW.id, NEW.created_at);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.begin_progress IS 'Trigger: gives a new session its progress: pending, 0 per cent, version 1';
+CREATE OR REPLACE TRIGGER begin_progress AFTER INSERT ON app.therapy_sessions
+    FOR EACH ROW EXECUTE FUNCTION app.begin_progress();
+
+CREATE OR REPLACE FUNCTION app.record_transition() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO session_events (session_id, version, attempt, status, progress, message, error, at)
+    VALUES (NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.progress, NEW.message, NEW.error, NEW.updated_at);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.record_transition IS 'Trigger: adds the first state and every transition to session_events';
+CREATE OR REPLACE TRIGGER record_first AFTER INSERT ON app.session_progress
+    FOR EACH ROW EXECUTE FUNCTION app.record_transition();
+CREATE OR REPLACE TRIGGER record_transition AFTER UPDATE ON app.session_progress
+    FOR EACH ROW WHEN ((OLD.status, OLD.attempt) IS DISTINCT FROM (NEW.status, NEW.attempt))
+    EXECUTE FUNCTION app.record_transition();
+
+CREATE OR REPLACE FUNCTION app.report_progress(
+    session_id uuid, status text, progress integer, message text DEFAULT NULL, error text DEFAULT NULL,
+    estimated_time_remaining integer DEFAULT NULL, attempt integer DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    present session_progress;
+    result bigint;
+BEGIN
+    IF $2 IS NULL OR NOT EXISTS (SELECT FROM statuses s WHERE s.status = $2) THEN
+        RAISE EXCEPTION 'status: is none of the known ones' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF $3 IS NULL OR $3 NOT BETWEEN 0 AND 100 THEN
+        RAISE EXCEPTION 'progress: has to be between 0 and 100' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF $6 < 0 THEN
+        RAISE EXCEPTION 'estimated_time_remaining: may not be negative' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF $7 < 1 THEN
+        RAISE EXCEPTION 'attempt: has to be at least 1' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO present FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no such session' USING ERRCODE = 'no_data_found';
+    END IF;
+    IF $7 < present.attempt THEN
+        RETURN present.version;
+    ELSIF $7 > present.attempt THEN
+        RAISE EXCEPTION 'attempt % has not begun', $7 USING ERRCODE = 'check_violation';
+    END IF;
+    UPDATE session_progress p SET
+        status = $2,
+        progress = $3,
+        -- A report without a message keeps the message of the same status; it does not fit another status.
+        message = coalesce($4, CASE WHEN p.status = $2 THEN p.message END),
+        error = coalesce($5, CASE WHEN p.status = $2 THEN p.error END),
+        estimated_time_remaining = $6
+    WHERE p.session_id = $1
+    RETURNING p.version INTO result;
+    RETURN coalesce(result, present.version);
+END
+$$;
+COMMENT ON FUNCTION app.report_progress IS
+    'Reports progress and returns the version that stands afterwards; a stale report changes nothing. Raises 23514 for '
+    'what the state machine forbids, 22023 for a value out of range, P0002 for an unknown session';
+
+REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.begin_progress, app.record_transition, app.report_progress
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;
+
+COMMIT;

@@ -1,0 +1,76 @@
+-- Therapy sessions: who sees, adds, changes and deletes which, and what a deletion leaves for the streams.
+-- revision: 1
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('110_sessions', 1); END $$;
+
+-- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
+DROP POLICY IF EXISTS owner ON app.therapy_sessions;
+CREATE POLICY owner ON app.therapy_sessions TO therapybridge_owner USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS owner ON app.deleted_sessions;
+CREATE POLICY owner ON app.deleted_sessions TO therapybridge_owner USING (true) WITH CHECK (true);
+
+-- Each question about the acting user stands in a subquery of its own, which PostgreSQL runs once a statement and not once a
+-- row.
+DROP POLICY IF EXISTS seen ON app.therapy_sessions;
+CREATE POLICY seen ON app.therapy_sessions FOR SELECT TO therapybridge_server
+    USING ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients())));
+-- Nobody uploads in another user's name.
+DROP POLICY IF EXISTS uploaded ON app.therapy_sessions;
+CREATE POLICY uploaded ON app.therapy_sessions FOR INSERT TO therapybridge_server
+    WITH CHECK (uploaded_by = (SELECT app.acting_id())
+                AND ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients()))));
+-- A session with a recording keeps its name and its date.
+DROP POLICY IF EXISTS changed ON app.therapy_sessions;
+CREATE POLICY changed ON app.therapy_sessions FOR UPDATE TO therapybridge_server
+    USING (recording IS NULL
+           AND ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients()))))
+    WITH CHECK (recording IS NULL
+                AND ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients()))));
+DROP POLICY IF EXISTS managed ON app.therapy_sessions;
+CREATE POLICY managed ON app.therapy_sessions FOR DELETE TO therapybridge_server
+    USING ((SELECT app.acting_role()) = 'admin'
+           OR (SELECT app.acting_role()) = 'therapist' AND patient_id = ANY (ARRAY(SELECT app.acting_patients())));
+
+-- Where a recording is found is written by app.enter_recording alone.
+REVOKE ALL ON app.therapy_sessions, app.deleted_sessions FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT SELECT, DELETE ON app.therapy_sessions TO therapybridge_server;
+GRANT INSERT (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
+    ON app.therapy_sessions TO therapybridge_server;
+GRANT UPDATE (session_date, filename, media_type, upload_id, upload_key) ON app.therapy_sessions TO therapybridge_server;
+
+CREATE OR REPLACE FUNCTION app.note_deletion() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO deleted_sessions (session_id, patient_id) VALUES (OLD.id, OLD.patient_id)
+    ON CONFLICT (session_id) DO UPDATE
+        SET patient_id = excluded.patient_id, xid = excluded.xid, deleted_at = excluded.deleted_at;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.note_deletion IS
+    'Trigger: enters a deleted session into deleted_sessions, for the streams of all sessions';
+CREATE OR REPLACE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
+    FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
+
+CREATE OR REPLACE FUNCTION app.forget_deletions(age interval) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    WITH forgotten AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
+    SELECT count(*) FROM forgotten
+$$;
+COMMENT ON FUNCTION app.forget_deletions IS
+    'Removes the rows of deleted_sessions that are older than the age, and returns how many';
+
+CREATE OR REPLACE FUNCTION app.set_duration(session_id uuid, seconds double precision) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ UPDATE therapy_sessions SET duration_seconds = $2 WHERE id = $1 $$;
+COMMENT ON FUNCTION app.set_duration IS
+    'Enters the length of the audio that a worker has measured; a worker acts for no user';
+
+REVOKE ALL ON FUNCTION app.note_deletion, app.forget_deletions, app.set_duration
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.forget_deletions, app.set_duration TO therapybridge_server;
+
+COMMIT;

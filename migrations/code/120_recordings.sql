@@ -1,0 +1,207 @@
+-- Recordings: how an upload enters one, who hears it, and how files that no session needs are removed.
+-- revision: 1
+--
+-- Every file is known to the database before its first byte: discarded_recordings lists it as due for removal until
+-- app.enter_recording enters it. A file that an upload leaves behind, for whatever reason, is therefore removed in the end.
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('120_recordings', 1); END $$;
+
+REVOKE ALL ON app.discarded_recordings FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+
+CREATE OR REPLACE FUNCTION app.upload_grace() RETURNS interval
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
+COMMENT ON FUNCTION app.upload_grace IS
+    'For how long an upload of which nothing is heard may still be alive, on a server that has only lost the database';
+
+CREATE OR REPLACE FUNCTION app.is_upload_alive(id uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.open_until > clock_timestamp() - upload_grace())
+$$;
+COMMENT ON FUNCTION app.is_upload_alive IS 'True while an upload is under way or may still be';
+
+CREATE OR REPLACE FUNCTION app.expect_recording() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    INSERT INTO discarded_recordings (recording, upload_id, discarded_at)
+    VALUES (NEW.upload_key, NEW.upload_id, clock_timestamp() + upload_grace());
+    -- A new statement: the INSERT has waited for any transaction that was about to enter this key.
+    PERFORM FROM therapy_sessions t WHERE t.recording = NEW.upload_key;
+    IF FOUND THEN
+        RAISE EXCEPTION 'upload_key: is that of a recording' USING ERRCODE = 'unique_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.expect_recording IS
+    'Trigger: lists the file of a new upload for removal, unless the recording is entered in time. Refuses (23505) a key '
+    'that a session has or had: its file would be removed with the upload';
+CREATE OR REPLACE TRIGGER expect_first AFTER INSERT ON app.therapy_sessions
+    FOR EACH ROW WHEN (NEW.upload_key IS NOT NULL) EXECUTE FUNCTION app.expect_recording();
+CREATE OR REPLACE TRIGGER expect_next AFTER UPDATE OF upload_key ON app.therapy_sessions
+    FOR EACH ROW WHEN (NEW.upload_key IS DISTINCT FROM OLD.upload_key AND NEW.upload_key IS NOT NULL)
+    EXECUTE FUNCTION app.expect_recording();
+
+CREATE OR REPLACE FUNCTION app.report_upload(
+    session_id uuid, upload_id uuid, status text, progress integer, message text, error text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- The lock keeps the session from being deleted, or given to another upload, until the report is written.
+    PERFORM FROM therapy_sessions t WHERE t.id = $1 AND t.upload_id = $2 AND t.recording IS NULL FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN report_progress($1, $3, $4, $5, $6);
+END
+$$;
+COMMENT ON FUNCTION app.report_upload IS
+    'Reports progress for an upload, as app.report_progress. Returns null and does nothing if the session does not wait '
+    'for this upload';
+
+CREATE OR REPLACE FUNCTION app.enter_recording(session_id uuid, upload_id uuid, bytes bigint, sha256 bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    key text;
+BEGIN
+    -- Each step is a statement of its own, and sees what was committed while the step before it waited for a lock.
+    SELECT t.upload_key INTO key FROM therapy_sessions t
+    WHERE t.id = $1 AND t.upload_id = $2 AND t.recording IS NULL
+      AND (acting_role() = 'admin' OR t.patient_id IN (SELECT acting_patients()))
+    FOR NO KEY UPDATE;
+    IF key IS NULL THEN
+        RETURN false;
+    END IF;
+    DELETE FROM discarded_recordings d WHERE d.recording = key AND d.taken_at IS NULL AND d.removed_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE therapy_sessions t SET recording = key, bytes = $3, sha256 = $4 WHERE t.id = $1;
+    PERFORM report_progress($1, 'pending', 20, 'Waiting for a free worker');
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION app.enter_recording IS
+    'Enters the recording that an upload has brought, for the acting user, and queues the session. Returns false if the '
+    'session is gone, the user may not upload to it any more, it waits for another upload, or the file is being removed';
+
+CREATE OR REPLACE FUNCTION app.is_entered(session_id uuid, key text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM therapy_sessions t WHERE t.id = $1 FOR NO KEY UPDATE;
+    RETURN EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND t.recording = $2);
+END
+$$;
+COMMENT ON FUNCTION app.is_entered IS
+    'Tells whether a recording was entered, after waiting for every transaction that is about to enter it. It asks for no '
+    'user: the uploader may have lost the right to see the session';
+
+CREATE OR REPLACE FUNCTION app.acting_recording(session_id uuid)
+RETURNS TABLE (recording text, filename text, media_type text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT t.recording, t.filename, t.media_type FROM therapy_sessions t
+        WHERE t.id = $1 AND t.recording IS NOT NULL
+          AND (acting_role() IN ('admin', 'pipeline') OR t.patient_id IN (SELECT acting_patients()));
+END
+$$;
+COMMENT ON FUNCTION app.acting_recording IS
+    'The recording of a session, for the acting user; no row: there is none, or the user may not hear it. A pipeline hears '
+    'every recording, though it sees no session';
+
+-- Removal
+
+CREATE OR REPLACE FUNCTION app.discard_recording() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO discarded_recordings (recording) VALUES (OLD.recording) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.discard_recording IS
+    'Trigger: lists the file of a deleted session for removal, whoever deletes the session';
+CREATE OR REPLACE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
+    FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
+
+CREATE OR REPLACE FUNCTION app.take_discarded(most integer) RETURNS SETOF text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    UPDATE discarded_recordings d SET taken_at = clock_timestamp()
+    WHERE d.recording IN (
+        SELECT w.recording FROM discarded_recordings w
+        WHERE w.removed_at IS NULL AND w.discarded_at <= clock_timestamp()
+          AND (w.taken_at IS NULL OR w.taken_at < clock_timestamp() - interval '1 hour')
+          AND NOT is_upload_alive(w.upload_id)
+        ORDER BY w.discarded_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING d.recording
+$$;
+COMMENT ON FUNCTION app.take_discarded IS
+    'Hands out keys of files to remove, each to one server, the oldest first, at most "most". A file that was not removed '
+    'is handed out again after an hour';
+
+CREATE OR REPLACE FUNCTION app.note_removal(key text, upload_id uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    UPDATE discarded_recordings d SET removed_at = clock_timestamp()
+    WHERE d.recording = $1 AND d.removed_at IS NULL
+      AND (d.upload_id = $2 OR d.taken_at IS NOT NULL
+           OR d.discarded_at <= clock_timestamp() AND NOT is_upload_alive(d.upload_id))
+$$;
+COMMENT ON FUNCTION app.note_removal IS
+    'Enters that a file was removed: by the upload that wrote it, or once it was due. Another caller cannot give up the '
+    'file of an upload that is under way';
+
+CREATE OR REPLACE FUNCTION app.fail_abandoned_uploads(age interval) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    abandoned uuid;
+    total integer := 0;
+BEGIN
+    -- The row is locked before it is judged, so that an upload that completes at this moment is not failed.
+    FOR abandoned IN
+        SELECT p.session_id FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
+        WHERE p.updated_at < clock_timestamp() - age AND NOT is_upload_alive(t.upload_id)
+          AND (p.status = 'uploading' OR p.status = 'pending' AND t.recording IS NULL AND t.uploaded_by IS NOT NULL)
+        FOR NO KEY UPDATE OF p SKIP LOCKED
+    LOOP
+        UPDATE session_progress
+        SET status = 'failed', message = NULL, error = 'The upload broke off before the recording was complete.'
+        WHERE session_id = abandoned;
+        total := total + 1;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION app.fail_abandoned_uploads IS
+    'Fails the sessions whose upload has shown no progress for the age and is not alive: its server has died. Returns how '
+    'many';
+
+REVOKE ALL ON FUNCTION app.upload_grace, app.is_upload_alive, app.expect_recording, app.report_upload,
+    app.enter_recording, app.is_entered, app.acting_recording, app.discard_recording, app.take_discarded, app.note_removal,
+    app.fail_abandoned_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.report_upload, app.enter_recording, app.is_entered, app.acting_recording, app.take_discarded,
+    app.note_removal, app.fail_abandoned_uploads TO therapybridge_server;
+
+COMMIT;

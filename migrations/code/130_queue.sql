@@ -1,0 +1,159 @@
+-- The queue for workers: how a session joins and leaves it, claims, leases and retries.
+-- revision: 1
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
+
+REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+
+-- A session joins the queue when it is pending and has its recording. Either may come last, so each has a trigger.
+
+CREATE OR REPLACE FUNCTION app.queue_after_progress() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    IF NEW.status IN ('processed', 'failed') THEN
+        DELETE FROM session_leases WHERE session_id = NEW.session_id;
+    ELSE
+        INSERT INTO session_leases (session_id)
+        SELECT id FROM therapy_sessions WHERE id = NEW.session_id AND recording IS NOT NULL
+        ON CONFLICT (session_id) DO NOTHING;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.queue_after_progress IS
+    'Trigger: a pending session with a recording joins the queue, and a finished one leaves it';
+CREATE OR REPLACE TRIGGER queue_after_progress AFTER UPDATE ON app.session_progress
+    FOR EACH ROW WHEN (OLD.status <> NEW.status AND NEW.status IN ('pending', 'processed', 'failed'))
+    EXECUTE FUNCTION app.queue_after_progress();
+
+CREATE OR REPLACE FUNCTION app.queue_after_recording() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    INSERT INTO session_leases (session_id)
+    SELECT session_id FROM session_progress WHERE session_id = NEW.id AND status = 'pending'
+    ON CONFLICT (session_id) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.queue_after_recording IS
+    'Trigger: a session that is pending when it gets its recording joins the queue';
+-- Triggers of one event fire in the order of their names, so begin_progress has made the row of progress by now.
+CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
+    FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
+
+CREATE OR REPLACE FUNCTION app.lease_end(lease interval) RETURNS timestamptz
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF lease IS NULL OR lease < interval '1 second' OR lease > interval '1 day' THEN
+        RAISE EXCEPTION 'lease: has to be between 1 second and 1 day' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN clock_timestamp() + lease;
+END
+$$;
+COMMENT ON FUNCTION app.lease_end IS 'When a lease that begins now lapses. Raises 22023 unless it lasts 1 second to 1 day';
+
+CREATE OR REPLACE FUNCTION app.claim_session(worker text, lease interval)
+RETURNS TABLE (session_id uuid, attempt integer, recording text, leased_until timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER
+-- The queue is read in the order of its index, and progress by its key.
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    until timestamptz := lease_end($2);
+    candidate record;
+BEGIN
+    IF $1 IS NULL OR $1 = '' THEN
+        RAISE EXCEPTION 'worker: may not be empty' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOOP
+        -- Locks the row of progress first, as a report does, so that the two cannot deadlock.
+        SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed INTO candidate
+        FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
+        WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
+          AND (l.worker IS NULL AND p.status = 'pending'
+               OR l.leased_until < clock_timestamp() AND p.status NOT IN ('uploading', 'processed', 'failed'))
+        ORDER BY l.queued_at LIMIT 1
+        FOR NO KEY UPDATE OF p SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        -- Another worker may have taken the lease between the snapshot and the lock. This statement sees it as it is now.
+        UPDATE session_leases l
+        SET worker = $1, leased_until = until, attempt = candidate.attempt + candidate.was_claimed::integer
+        WHERE l.session_id = candidate.session_id
+          AND (l.worker IS NULL AND NOT candidate.was_claimed OR l.leased_until < clock_timestamp());
+        CONTINUE WHEN NOT FOUND;
+        IF candidate.was_claimed THEN
+            -- The worker before may still run. The next attempt makes its reports stale.
+            UPDATE session_progress p SET attempt = p.attempt + 1 WHERE p.session_id = candidate.session_id;
+        END IF;
+        RETURN QUERY
+            SELECT l.session_id, l.attempt, t.recording, l.leased_until
+            FROM session_leases l JOIN therapy_sessions t ON t.id = l.session_id
+            WHERE l.session_id = candidate.session_id;
+        RETURN;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION app.claim_session IS
+    'Claims for a worker the session that has waited longest, or one whose lease has lapsed, and returns it with the '
+    'attempt to work under; no row: there is nothing to do. The lease lasts 1 second to 1 day (22023)';
+
+CREATE OR REPLACE FUNCTION app.keep_lease(session_id uuid, attempt integer, lease interval) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE session_leases l SET leased_until = lease_end($3)
+    WHERE l.session_id = $1 AND l.attempt = $2 AND l.worker IS NOT NULL;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION app.keep_lease IS
+    'Prolongs the lease of an attempt. False: another worker has the session, or it is finished or gone';
+
+CREATE OR REPLACE FUNCTION app.retry_session(session_id uuid) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    present text;
+    result bigint;
+BEGIN
+    SELECT p.status INTO present FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
+    WHERE p.session_id = $1
+      AND (pg_has_role(session_user, 'therapybridge_owner', 'MEMBER') OR acting_role() = 'admin'
+           OR acting_role() = 'therapist' AND t.patient_id IN (SELECT acting_patients()))
+    FOR NO KEY UPDATE OF p;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no such session' USING ERRCODE = 'no_data_found';
+    ELSIF present <> 'failed' THEN
+        RAISE EXCEPTION 'only a failed session can be retried' USING ERRCODE = 'check_violation';
+    ELSIF NOT EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND t.recording IS NOT NULL) THEN
+        RAISE EXCEPTION 'there is no recording to retry with' USING ERRCODE = 'check_violation';
+    END IF;
+    UPDATE session_progress p SET status = 'pending', message = 'Waiting for a free worker'
+    WHERE p.session_id = $1 RETURNING p.version INTO result;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION app.retry_session IS
+    'Sends a failed session back to pending and returns the version. The acting user has to manage the session; members of '
+    'the owner may retry any. Raises P0002 for no such session, 23514 if it has not failed or has no recording';
+
+REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.lease_end, app.claim_session, app.keep_lease,
+    app.retry_session FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease TO therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.retry_session TO therapybridge_server;
+
+COMMIT;

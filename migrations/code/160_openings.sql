@@ -1,0 +1,125 @@
+-- Who may see what, and its present state: for many users and sessions at once, and for all sessions of a user.
+-- revision: 1
+--
+-- Every table is probed by an index, in a LATERAL subquery that OFFSET 0 keeps apart from the rest, so that no statistics, or
+-- their absence, can lead to another plan.
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('160_openings', 1); END $$;
+
+CREATE OR REPLACE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
+RETURNS TABLE (
+    ordinal bigint,
+    user_found boolean, user_active boolean, user_role text, signed_in boolean,
+    session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
+    session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
+    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz, rights_epoch bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT w.ordinal,
+               f.user_found, f.user_active, f.role, f.signed_in, f.session_found, f.is_patient, f.is_assigned,
+               f.is_in AND (f.role = 'admin' OR f.role = 'patient' AND f.is_patient
+                            OR f.role = 'therapist' AND f.is_assigned),
+               f.is_in AND (f.role = 'admin' OR f.role = 'therapist' AND f.is_assigned),
+               p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+               p.version, p.attempt, p.created_at, p.updated_at, r.epoch
+        FROM (SELECT s.epoch FROM rights_epoch s WHERE s.is_only) AS r
+        CROSS JOIN unnest($1, $2, $3) WITH ORDINALITY AS w (user_id, auth_session_id, session_id, ordinal)
+        LEFT JOIN LATERAL (SELECT * FROM users s WHERE s.id = w.user_id OFFSET 0) AS u ON true
+        LEFT JOIN LATERAL (
+            SELECT s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AS stands FROM auth_sessions s
+            WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
+        LEFT JOIN LATERAL (SELECT * FROM therapy_sessions s WHERE s.id = w.session_id OFFSET 0) AS t ON true
+        LEFT JOIN LATERAL (
+            SELECT s.is_active FROM therapist_patients s
+            WHERE s.therapist_id = u.id AND s.patient_id = t.patient_id OFFSET 0) AS c ON true
+        LEFT JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = t.id OFFSET 0) AS p ON true
+        CROSS JOIN LATERAL (
+            SELECT u.id IS NOT NULL AS user_found, coalesce(u.is_active, false) AS user_active, u.role,
+                   coalesce(a.stands, false) AS signed_in,
+                   p.session_id IS NOT NULL AS session_found,
+                   coalesce(t.patient_id = u.id, false) AS is_patient,
+                   coalesce(c.is_active, false) AS is_assigned
+        ) AS facts
+        CROSS JOIN LATERAL (
+            SELECT facts.*, facts.user_active AND facts.signed_in AND facts.session_found AS is_in) AS f;
+END
+$$;
+COMMENT ON FUNCTION app.open_sessions IS
+    'For each position of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot';
+
+CREATE OR REPLACE FUNCTION app.open_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
+RETURNS TABLE (
+    user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
+    rights_epoch bigint, snapshot text,
+    patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
+    estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
+-- STABLE: every statement inside sees the snapshot of the calling statement.
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    who users;
+    is_in boolean;
+BEGIN
+    SELECT e.epoch INTO rights_epoch FROM rights_epoch e WHERE e.is_only;
+    snapshot := pg_current_snapshot()::text;
+    SELECT u.* INTO who FROM users u WHERE u.id = $1;
+    user_found := who.id IS NOT NULL;
+    user_active := coalesce(who.is_active, false);
+    user_role := who.role;
+    signed_in := EXISTS (SELECT FROM auth_sessions s
+                         WHERE s.id = $2 AND s.user_id = who.id
+                           AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
+    is_in := user_active AND signed_in;
+    -- Null stands for all patients.
+    patient_ids := CASE
+        WHEN is_in AND user_role = 'admin' THEN NULL
+        WHEN is_in AND user_role = 'patient' THEN ARRAY[who.id]
+        WHEN is_in AND user_role = 'therapist' THEN ARRAY(
+            SELECT a.patient_id FROM therapist_patients a WHERE a.therapist_id = who.id AND a.is_active)
+        ELSE '{}' END;
+    RETURN NEXT;
+    IF NOT is_in THEN
+        RETURN;
+    END IF;
+    IF patient_ids IS NULL THEN
+        RETURN QUERY
+            SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
+                   t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+                   p.version, p.attempt, p.created_at, p.updated_at
+            FROM (SELECT * FROM session_progress s WHERE s.status <> 'processed' OFFSET 0) AS p
+            CROSS JOIN LATERAL (SELECT s.patient_id FROM therapy_sessions s WHERE s.id = p.session_id OFFSET 0) AS t
+            ORDER BY p.created_at, p.session_id;
+    ELSE
+        -- Of a patient who is new to the user, processed sessions too: the user has not seen them listed.
+        RETURN QUERY
+            SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
+                   t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+                   p.version, p.attempt, p.created_at, p.updated_at
+            FROM unnest(patient_ids) AS w (id)
+            CROSS JOIN LATERAL (SELECT s.id, s.patient_id FROM therapy_sessions s WHERE s.patient_id = w.id OFFSET 0) AS t
+            CROSS JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = t.id OFFSET 0) AS p
+            WHERE p.status <> 'processed' OR NOT w.id = ANY ($3)
+            ORDER BY p.created_at, p.session_id;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.open_caseload IS
+    'The first row, without a session: user, sign-in, and the patients whose sessions the user may see (null: all). Then '
+    'the sessions that are not processed, oldest first, and every session of a patient who is not among known_patients, '
+    'unless known_patients is null';
+
+REVOKE ALL ON FUNCTION app.open_sessions, app.open_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.open_sessions, app.open_caseload TO therapybridge_server;
+
+COMMIT;
