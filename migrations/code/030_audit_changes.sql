@@ -123,8 +123,8 @@ DECLARE
 BEGIN
     INSERT INTO audit_log (action, user_id, session_id, patient_id)
     SELECT TG_ARGV[0], acting_id(), t.id, t.patient_id
-    FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
-    WHERE p.session_id = NEW.session_id AND (was_there OR p.status IN ('processed', 'failed'));
+    FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id JOIN statuses s ON s.status = p.status
+    WHERE p.session_id = NEW.session_id AND (was_there OR s.is_finished);
     RETURN NULL;
 END
 $$;

@@ -19,7 +19,7 @@ CREATE POLICY owner ON app.therapist_patients TO therapybridge_owner USING (true
 DROP POLICY IF EXISTS seen ON app.users;
 CREATE POLICY seen ON app.users FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_role()) = 'admin' OR id = (SELECT app.acting_id())
-           OR id = ANY (ARRAY(SELECT app.acting_patients())));
+           OR id = ANY (ARRAY(SELECT app.acting_patients('see'))));
 DROP POLICY IF EXISTS added ON app.users;
 CREATE POLICY added ON app.users FOR INSERT TO therapybridge_server
     WITH CHECK ((SELECT app.acting_role()) = 'admin');

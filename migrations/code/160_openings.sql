@@ -25,9 +25,8 @@ BEGIN
     RETURN QUERY
         SELECT w.ordinal,
                f.user_found, f.user_active, f.role, f.signed_in, f.session_found, f.is_patient, f.is_assigned,
-               f.is_in AND (f.role = 'admin' OR f.role = 'patient' AND f.is_patient
-                            OR f.role = 'therapist' AND f.is_assigned),
-               f.is_in AND (f.role = 'admin' OR f.role = 'therapist' AND f.is_assigned),
+               f.is_in AND permits(f.role, 'see', f.is_patient, f.is_assigned),
+               f.is_in AND permits(f.role, 'manage', f.is_patient, f.is_assigned),
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
                p.version, p.attempt, p.created_at, p.updated_at, r.epoch
         FROM (SELECT s.epoch FROM rights_epoch s WHERE s.is_only) AS r
@@ -82,12 +81,9 @@ BEGIN
                            AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
     is_in := user_active AND signed_in;
     -- Null stands for all patients.
-    patient_ids := CASE
-        WHEN is_in AND user_role = 'admin' THEN NULL
-        WHEN is_in AND user_role = 'patient' THEN ARRAY[who.id]
-        WHEN is_in AND user_role = 'therapist' THEN ARRAY(
-            SELECT a.patient_id FROM therapist_patients a WHERE a.therapist_id = who.id AND a.is_active)
-        ELSE '{}' END;
+    patient_ids := CASE WHEN NOT is_in THEN '{}'
+                        WHEN permits(user_role, 'see') THEN NULL
+                        ELSE ARRAY(SELECT p FROM patients_of(who.id, user_role, 'see') AS p) END;
     RETURN NEXT;
     IF NOT is_in THEN
         RETURN;
