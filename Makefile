@@ -14,7 +14,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer
 # What the server is measured beside. The benchmark leaves out what is not there.
 PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
 PEER_PYTHON := .data/bench-venv
-PEER_REQUIREMENTS := Sources/bench/Peers/requirements.txt
+PEER_REQUIREMENTS := Sources/Tools/bench/Peers/requirements.txt
 
 # What reads the description of the API and sends what it makes of it.
 FUZZ_PACKAGES := $(RUN_PACKAGES) python3-venv
@@ -25,7 +25,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate bench fuzz packages-build packages-run packages-test packages-peers \
+.PHONY: help run test lint format migrate schema bench fuzz packages-build packages-run packages-test packages-peers \
     packages-fuzz
 
 help: ## List the targets
@@ -47,6 +47,10 @@ format: ## Format the sources
 migrate: packages-build ## Apply the migrations to the database of DATABASE_MIGRATE_URL
 	swift build -c release --product therapybridge
 	.build/release/therapybridge migrate up
+
+schema: packages-run ## Write docs/schema.md and the checksums of migrations/code, from a PostgreSQL of its own
+	swift build --product write-schema
+	.build/debug/write-schema .
 
 bench: packages-run packages-peers ## Measure the server beside others, into docs/benchmarks.md; BENCH="--quick" to try
 	for product in therapybridge sseload bench; do swift build -c release --product $$product; done

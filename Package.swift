@@ -216,20 +216,34 @@ let package = Package(
         .target(
             name: "PropertySupport", path: "Tests/PropertySupport", swiftSettings: swiftSettings
         ),
+        // Knows nothing of the product.
         .target(
             name: "TestSupport",
             dependencies: [
-                "App", "Credentials", "Domain", "LocalPostgres", "Migrations", "Postgres", "Prometheus",
-                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestSupport",
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "PostgresTestSupport",
+            dependencies: ["Domain", "LocalPostgres", "Migrations", "Postgres", "Store", "TestSupport"],
+            path: "Tests/PostgresTestSupport",
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "ServerTestSupport",
+            dependencies: [
+                "App", "Credentials", "Domain", "LocalPostgres", "PostgresTestSupport", "Prometheus", "TestSupport",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            path: "Tests/ServerTestSupport",
             swiftSettings: swiftSettings
         ),
         .testTarget(
@@ -244,7 +258,7 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "Domain", "Postgres", "TestSupport",
+                "Domain", "LocalPostgres", "Postgres", "PostgresTestSupport", "ServerTestSupport", "TestSupport",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -266,7 +280,7 @@ let package = Package(
         .testTarget(
             name: "HTTPAPITests",
             dependencies: [
-                "Credentials", "Domain", "HTTPAPI", "Postgres", "PropertySupport", "Store",
+                "Credentials", "Domain", "HTTPAPI", "Postgres", "PropertySupport", "Store", "TestSupport",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -277,19 +291,21 @@ let package = Package(
         ),
         .testTarget(
             name: "MigrationTests",
-            dependencies: ["LocalPostgres", "Migrations", "Postgres", "TestSupport"],
+            dependencies: [
+                "LocalPostgres", "Migrations", "Postgres", "PostgresTestSupport", "SchemaCatalogue", "TestSupport",
+            ],
             swiftSettings: swiftSettings
         ),
         .testTarget(
             name: "PipelineTests",
-            dependencies: ["Pipeline", .product(name: "Subprocess", package: "swift-subprocess")],
+            dependencies: ["Pipeline", "TestSupport", .product(name: "Subprocess", package: "swift-subprocess")],
             swiftSettings: swiftSettings
         ),
         .testTarget(name: "PollingTests", dependencies: ["Polling"], swiftSettings: swiftSettings),
         .testTarget(
             name: "PostgresTests",
             dependencies: [
-                "LocalPostgres", "Polling", "Postgres",
+                "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -321,13 +337,14 @@ let package = Package(
         ),
         .testTarget(
             name: "SchemaTests",
-            dependencies: ["Domain", "Postgres", "Store", "TestSupport"],
+            dependencies: ["Domain", "Postgres", "PostgresTestSupport", "Store", "TestSupport"],
             swiftSettings: swiftSettings
         ),
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "Credentials", "Domain", "LocalPostgres", "Postgres", "TestSupport",
+                "Credentials", "Domain", "LocalPostgres", "Postgres", "PostgresTestSupport", "ServerTestSupport",
+                "TestSupport",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -337,17 +354,18 @@ let package = Package(
         .testTarget(
             name: "StreamingTests",
             dependencies: [
-                "Domain", "Polling", "PropertySupport", "Streaming",
+                "Domain", "Polling", "PropertySupport", "Streaming", "TestSupport",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings
         ),
 
-        // MARK: Benchmark
+        // MARK: Tools
 
         .executableTarget(
             name: "sseload",
+            path: "Sources/Tools/sseload",
             cSettings: [
                 .define("_GNU_SOURCE"), .enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error),
             ]
@@ -366,16 +384,33 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
+            path: "Sources/Tools/bench",
             exclude: ["Peers"],
             swiftSettings: swiftSettings,
             plugins: ["EmbedFiles"]
         ),
 
+        // MARK: The description of the schema
+
+        .target(
+            name: "SchemaCatalogue", dependencies: ["Postgres"], path: "Sources/Tools/SchemaCatalogue",
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "write-schema",
+            dependencies: [
+                "LocalPostgres", "Migrations", "Postgres", "SchemaCatalogue",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Sources/Tools/write-schema",
+            swiftSettings: swiftSettings
+        ),
+
         // MARK: Building
 
-        .executableTarget(name: "embed-files", swiftSettings: swiftSettings),
+        .executableTarget(name: "embed-files", path: "Sources/Tools/embed-files", swiftSettings: swiftSettings),
         .plugin(
-            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files"], path: "Sources/EmbedFiles"),
+            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files"],
+            path: "Sources/Tools/EmbedFiles"),
     ],
     swiftLanguageModes: [.v6]
 )

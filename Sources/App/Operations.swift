@@ -45,7 +45,7 @@ public struct Operations: Sendable {
             if status.missing.contains(migration) { return "missing  \(migration.filename)" }
             if status.edited.contains(migration) { return "edited   \(migration.filename)" }
             return "applied  \(migration.filename)"
-        } + status.newer.map { "newer    \($0.version) \($0.name)" }
+        } + status.newer.map { "newer    \($0)" }
     }
 
     /// - Throws: ``CommandFailure`` naming what is missing or edited.

@@ -223,6 +223,11 @@ public struct Server: Sendable {
         } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
             throw SettingError("DATABASE_URL", "its role may not read the schema; use therapybridge_server")
         }
+        guard status.edited.isEmpty else {
+            throw SettingError(
+                status.edited.map(\.filename).joined(separator: ", "),
+                "differs from what was applied; run the binary that the schema belongs to, or: therapybridge migrate status")
+        }
         guard status.isCurrent else {
             throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up")
         }

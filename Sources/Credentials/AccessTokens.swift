@@ -77,13 +77,15 @@ public struct AccessTokens: Sendable {
 
     /// Verifies a token.
     ///
+    /// - Parameter acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
     /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, or not for us. Which of
     ///   them is nobody's business.
-    public func verify(_ token: String) async -> AccessClaims? {
+    public func verify(_ token: String, acceptsExpired: Bool = false) async -> AccessClaims? {
         guard let parts = CompactToken(token, limit: 4096), parts.algorithm == Self.algorithm,
             let key = parts.keyID.map({ keys[$0] }) ?? present,
             let payload = try? await key.verify(token, as: Payload.self),
-            payload.exp.value < Claims.endOfTime, let user = UserID(payload.sub.value),
+            Claims.stands(payload.exp, acceptsExpired: acceptsExpired),
+            let user = UserID(payload.sub.value),
             let signIn = SignInID(payload.sid)
         else { return nil }
         return AccessClaims(user: user, signIn: signIn, expiresAt: Timestamp(payload.exp.value))
@@ -100,7 +102,7 @@ public struct AccessTokens: Sendable {
         var exp: ExpirationClaim
 
         func verify(using algorithm: some JWTAlgorithm) throws {
-            try exp.verifyNotExpired()
+            // Whether an expired token counts is decided by who asks.
             try nbf?.verifyNotBefore()
             guard aud.values.contains(AccessTokens.party) else {
                 throw JWTError.generic(identifier: "aud", reason: "meant for somebody else")

@@ -1,4 +1,5 @@
 import Foundation
+import JWTKit
 
 /// A token of the form `header.payload.signature` (RFC 7515, 7.1), read strictly before anything in it is believed.
 ///
@@ -91,7 +92,15 @@ enum Base64URL {
 /// Claims that are read the same way, whoever has issued the token.
 enum Claims {
     /// The end of the year 9999: what expires later could not be written as a `Timestamp`.
-    static let endOfTime = Date(timeIntervalSince1970: 253_402_300_800)
+    private static let endOfTime = Date(timeIntervalSince1970: 253_402_300_800)
+
+    /// Whether an `exp` claim is a time that a `Timestamp` can write, and still to come.
+    ///
+    /// - Parameter acceptsExpired: True takes one of the past as well.
+    static func stands(_ exp: ExpirationClaim, acceptsExpired: Bool) -> Bool {
+        let earliest = acceptsExpired ? Date(timeIntervalSince1970: 0) : Date()
+        return earliest < exp.value && exp.value < endOfTime
+    }
 
     /// The `aud` claim, an array or one string.
     ///

@@ -35,15 +35,16 @@ public struct IdentityProvider: Sendable {
 
     /// Verifies a token.
     ///
+    /// - Parameter acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
     /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, not for us, or does not name a
     ///   verified address.
-    public func verify(_ token: String) async -> ProviderClaims? {
+    public func verify(_ token: String, acceptsExpired: Bool = false) async -> ProviderClaims? {
         // Providers put more into their tokens than we do.
         guard let parts = CompactToken(token, limit: 8192), let id = parts.keyID, let key = keys[id],
             parts.algorithm == key.algorithm,
             let payload = try? await key.collection.verify(token, as: Payload.self),
             payload.iss == issuer, payload.aud.values.contains(audience),
-            payload.exp.value < Claims.endOfTime, !payload.sub.isEmpty, payload.isEmailVerified,
+            Claims.stands(payload.exp, acceptsExpired: acceptsExpired), !payload.sub.isEmpty, payload.isEmailVerified,
             let email = payload.email.flatMap({ EmailAddress($0) }), let signIn = signIn(of: payload)
         else { return nil }
         return ProviderClaims(signIn: signIn, email: email, expiresAt: Timestamp(payload.exp.value))
@@ -110,7 +111,7 @@ public struct IdentityProvider: Sendable {
         }
 
         func verify(using algorithm: some JWTAlgorithm) throws {
-            try exp.verifyNotExpired()
+            // Whether an expired token counts is decided by who asks.
             try nbf?.verifyNotBefore()
         }
     }

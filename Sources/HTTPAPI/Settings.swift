@@ -66,9 +66,13 @@ public struct HTTPSettings: Sendable {
 
     /// Whether cookies are to travel over TLS alone: always, unless the server is reached over http on loopback.
     var cookiesAreSecure: Bool {
-        let isLoopback = ["localhost", "127.0.0.1", "::1", "[::1]"].contains(publicURL.host() ?? "")
-        return !(publicURL.scheme == "http" && isLoopback)
+        !(publicURL.scheme == "http" && isOnLoopback)
     }
+
+    /// Whether browsers reach the server on its own machine alone.
+    private var isOnLoopback: Bool { Self.loopbackHosts.contains(publicURL.host() ?? "") }
+
+    private static let loopbackHosts = ["localhost", "127.0.0.1", "[::1]", "::1"]
 
     /// Whether browsers reach the server over TLS, which ends at a proxy in front.
     var isReachedByTLS: Bool { publicURL.scheme == "https" }
@@ -79,6 +83,22 @@ public struct HTTPSettings: Sendable {
     /// Whether a page of `origin` may act with its user's cookies.
     func allows(origin: String) -> Bool {
         origin == ownOrigin || allowedOrigins.contains(origin)
+    }
+
+    /// Whether an origin is this server's under another of loopback's names: `localhost` instead of `127.0.0.1`, say.
+    ///
+    /// A developer opens either address and expects the same page. The origin has to be the address of the request itself, so
+    /// that a page of another program on this machine does not pass for ours.
+    ///
+    /// - Parameters:
+    ///   - origin: The `Origin` of the request.
+    ///   - authority: Its `Host`.
+    func isLoopbackAlias(origin: String, authority: String?) -> Bool {
+        guard isOnLoopback, let scheme = publicURL.scheme, let authority = authority?.lowercased(),
+            origin == "\(scheme)://\(authority)"
+        else { return false }
+        let port = publicURL.port.map { ":\($0)" } ?? ""
+        return Self.loopbackHosts.contains { authority == $0 + port }
     }
 
     /// The origin of a URL; nil when it has none.

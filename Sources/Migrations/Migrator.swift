@@ -5,19 +5,26 @@ public import Postgres
 public enum MigrationError: Error, CustomStringConvertible {
     /// Files that are applied already have other contents in this binary.
     case edited([String])
-    /// Another migration held the lock for all the time that there was.
+    /// Another migration, or a writer of the tables, held a lock for all the time that there was.
     case busy
-    /// One failed; those before it are applied, and nothing of it.
+    /// One file failed; nothing of this run is applied.
     case failed(filename: String, any Error)
 
+    /// What happened and what to do, in one line.
     public var description: String {
         switch self {
         case .edited(let files):
             "applied migrations differ from this binary's: \(files.joined(separator: ", ")); "
-                + "restore those files, and put the change into a new migration"
-        case .busy: "another migration is under way; try again when it is done"
-        case .failed(let filename, let error): "\(filename) failed and changed nothing: \(error)"
+                + "restore those files, and put the change into a new step or a higher revision"
+        case .busy: "another migration is under way, or writers hold the tables; try again when they are done"
+        case .failed(let filename, let error): "\(filename) failed, and nothing was applied: \(error)"
         }
+    }
+
+    /// Whether the same run may succeed a moment later: a lock was not to be had in time, or two waited for each other.
+    fileprivate var isTransient: Bool {
+        guard case .failed(_, let error as PostgresError) = self else { return false }
+        return error.sqlState == .lockNotAvailable || error.sqlState == .deadlockDetected
     }
 }
 
@@ -27,15 +34,23 @@ public struct Migrator: Sendable {
     private let migrations: [Migration]
     private let logger: Logger
 
-    /// Two that migrate at once take turns by this advisory lock: "TherapyB" in ASCII.
+    /// Migrations take turns by this advisory lock: "TherapyB" in ASCII. A code file that psql runs takes it as well.
     private static let lockKey: Int64 = 0x5468_6572_6170_7942
 
-    /// - Parameter configuration: A connection of a member of `therapybridge_owner` (`DATABASE_MIGRATE_URL`).
+    /// The pause before the next try for a lock.
+    private static let pause = Duration.milliseconds(200)
+
+    /// Makes a migrator.
+    ///
+    /// - Parameters:
+    ///   - configuration: A connection of a member of `therapybridge_owner` (`DATABASE_MIGRATE_URL`).
+    ///   - migrations: The files, in order; those that the binary carries unless a test says otherwise.
+    ///   - logger: Gets a line for each file that was applied.
     public init(
         configuration: PostgresConfiguration, migrations: [Migration] = Migration.carried, logger: Logger
     ) {
         var configuration = configuration
-        // A migration takes as long as it takes: an index on a large table, say. Only its locks have a limit, in the file.
+        // An index on a large table may take hours. Each file limits its wait for locks itself.
         configuration.queryTimeout = nil
         configuration.statementTimeout = nil
         self.configuration = configuration
@@ -43,32 +58,39 @@ public struct Migrator: Sendable {
         self.logger = logger
     }
 
-    /// How the database stands.
+    /// Compares the files with the database's ledger.
+    ///
+    /// - Throws: The error of the connection.
     public func status() async throws -> MigrationStatus {
         try await PostgresConnection.withConnection(configuration) { connection in
             try await Self.status(of: migrations) { try await connection.query($0) }
         }
     }
 
-    /// How a database stands, as any role may ask that can read the ledger.
+    /// Compares files with a database's ledger, for any role that may read the ledger.
+    ///
+    /// - Throws: The error of `query`.
     public static func status(
         of migrations: [Migration] = Migration.carried, query: (PostgresQuery) async throws -> PostgresRows
     ) async throws -> MigrationStatus {
-        MigrationStatus(carried: migrations, applied: try await ledger(query))
+        MigrationStatus(carried: migrations, applied: try await Ledger.read(query))
     }
 
-    /// Applies what is missing, in order, and enters the checksums of what psql has applied.
+    /// Applies what is missing in one transaction, and enters the checksums of what psql applied.
     ///
-    /// - Parameter lockTimeout: How long to wait for another that migrates.
-    /// - Returns: The migrations that were applied.
-    /// - Throws: A ``MigrationError``, or the error of the connection.
+    /// A run that loses a lock to a writer (SQLSTATE 55P03, 40P01) begins again, for as long as `lockTimeout` lasts.
+    ///
+    /// - Parameter lockTimeout: How long to wait for locks: that of another migration, and those of writers.
+    /// - Returns: The files that were applied.
+    /// - Throws: A ``MigrationError``, or the error of the connection. Nothing is applied then.
     public func up(lockTimeout: Duration = .seconds(60)) async throws -> [Migration] {
-        try await PostgresConnection.withConnection(configuration) { connection in
-            try await lock(connection, timeout: lockTimeout)
-            // Ending the connection would release the lock, too; this is for poolers that keep it.
+        let deadline = ContinuousClock.now.advanced(by: lockTimeout)
+        return try await PostgresConnection.withConnection(configuration) { connection in
+            try await lock(connection, until: deadline)
+            // The end of the connection releases the lock, too; this is for a pooler that keeps the connection.
             let result: Result<[Migration], any Error>
             do {
-                result = .success(try await apply(connection))
+                result = .success(try await applyPatiently(connection, until: deadline))
             } catch {
                 result = .failure(error)
             }
@@ -77,55 +99,50 @@ public struct Migrator: Sendable {
         }
     }
 
+    /// Applies what is missing, and begins again while a lock is not to be had.
+    private func applyPatiently(
+        _ connection: PostgresConnection, until deadline: ContinuousClock.Instant
+    ) async throws -> [Migration] {
+        while true {
+            do {
+                return try await apply(connection)
+            } catch let error as MigrationError where error.isTransient {
+                guard ContinuousClock.now < deadline else { throw MigrationError.busy }
+                logger.notice("migration begins again", metadata: ["reason": "\(error)"])
+                try await Task.sleep(for: Self.pause)
+            }
+        }
+    }
+
     private func apply(_ connection: PostgresConnection) async throws -> [Migration] {
         let status = try await Self.status(of: migrations) { try await connection.query($0) }
         guard status.edited.isEmpty else { throw MigrationError.edited(status.edited.map(\.filename)) }
-        for migration in status.unsigned { try await sign(migration, connection) }
-        for migration in status.missing {
-            do {
-                try await connection.executeScript(migration.sql)
-                try await sign(migration, connection)
-            } catch {
-                // The file's own transaction is still open, in the state of having failed.
-                _ = try? await connection.executeScript("ROLLBACK")
-                throw MigrationError.failed(filename: migration.filename, error)
+        for file in status.unsigned { try await Ledger.sign(file, connection) }
+        guard !status.missing.isEmpty else { return [] }
+        var filename = ""
+        do {
+            try await connection.executeScript("BEGIN")
+            for file in status.missing {
+                filename = file.filename
+                try await connection.executeScript(file.statements)
+                try await Ledger.sign(file, connection)
             }
-            logger.info("migration applied", metadata: ["file": "\(migration.filename)"])
+            try await connection.executeScript("COMMIT")
+        } catch {
+            _ = try? await connection.executeScript("ROLLBACK")
+            throw MigrationError.failed(filename: filename, error)
         }
+        for file in status.missing { logger.info("migration applied", metadata: ["file": "\(file.filename)"]) }
         return status.missing
     }
 
-    private func sign(_ migration: Migration, _ connection: PostgresConnection) async throws {
-        _ = try await connection.execute(
-            """
-            UPDATE app.schema_migrations SET checksum = \(migration.checksum)
-            WHERE version = \(Int32(migration.version)) AND checksum IS NULL
-            """)
-    }
-
-    /// Polls: a session that waits for an advisory lock holds back a vacuum for as long as it waits.
-    private func lock(_ connection: PostgresConnection, timeout: Duration) async throws {
-        let deadline = ContinuousClock.now.advanced(by: timeout)
+    /// Polls: a connection that waits for an advisory lock holds back VACUUM for as long as it waits.
+    private func lock(_ connection: PostgresConnection, until deadline: ContinuousClock.Instant) async throws {
         while true {
             let row = try await connection.query("SELECT pg_try_advisory_lock(\(Self.lockKey)) AS is_locked").first
             if try row?.decode("is_locked", as: Bool.self) == true { return }
             guard ContinuousClock.now < deadline else { throw MigrationError.busy }
-            try await Task.sleep(for: .milliseconds(200))
-        }
-    }
-
-    private static func ledger(
-        _ query: (PostgresQuery) async throws -> PostgresRows
-    ) async throws -> [MigrationStatus.Applied] {
-        let exists = try await query(
-            "SELECT to_regclass('app.schema_migrations') IS NOT NULL AS is_there"
-        ).first?.decode("is_there", as: Bool.self)
-        guard exists == true else { return [] }
-        return try await query("SELECT version, name, checksum FROM app.schema_migrations ORDER BY version").map {
-            MigrationStatus.Applied(
-                version: Int(try $0.decode("version", as: Int32.self)),
-                name: try $0.decode("name", as: String.self),
-                checksum: try $0.decode("checksum", as: String?.self))
+            try await Task.sleep(for: Self.pause)
         }
     }
 }

@@ -82,6 +82,14 @@ public struct SignInStore: Sendable {
         _ = try await pool.query("SELECT app.end_sign_in(\(signIn))")
     }
 
+    /// Ends the sign-in that a refresh token belongs to, be the token spent, expired or good.
+    ///
+    /// - Returns: False when there is no such token.
+    public func end(refreshHash: [UInt8]) async throws -> Bool {
+        let rows = try await pool.query("SELECT app.end_sign_in_of(\(refreshHash)) AS is_known")
+        return try rows.first?.decode("is_known", as: Bool.self) ?? false
+    }
+
     /// How many rows ``forget(olderThan:)`` removes at once.
     private static let portion: Int32 = 10_000
 

@@ -1,6 +1,8 @@
 import Domain
 import NIOHTTP1
 import Postgres
+import PostgresTestSupport
+import ServerTestSupport
 import TestSupport
 import Testing
 
@@ -74,7 +76,7 @@ import Testing
             _ = try await database.addUser(.therapist, email: "t@test.example")
             _ = try await database.addUser(.patient, email: "p@test.example")
             for (command, isActive) in [("assign", true), ("assign", true), ("unassign", false), ("assign", true)] {
-                let run = try await runProgram(Program.path, [command] + people, environment: program.environment)
+                let run = try await runProgram(builtProgram, [command] + people, environment: program.environment)
                 #expect(run.status == 0 && run.output == "", "\(run.errorOutput)")
                 let rows = try await database.query("SELECT is_active FROM app.therapist_patients")
                 #expect(try rows.map { try $0.decode(0, as: Bool.self) } == [isActive])
@@ -120,7 +122,7 @@ import Testing
             _ = try await database.addUser(.therapist, email: "bob@test.example")
             _ = try await database.addUser(.patient, email: "off@test.example", isActive: false)
             let run = try await runProgram(
-                Program.path, command, environment: Program.serving(database).environment, input: input)
+                builtProgram, command, environment: Program.serving(database).environment, input: input)
             #expect(run.status == 1)
             #expect(run.output == "")
             #expect(run.errorLines.count == 1, "\(run.errorOutput)")

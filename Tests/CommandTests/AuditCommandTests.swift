@@ -1,5 +1,6 @@
 import Domain
 import Foundation
+import PostgresTestSupport
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import TestSupport
 import Testing
 
@@ -93,7 +94,7 @@ import Testing
     func operators(command: [String], url: String?) async throws {
         var settings = Self.good
         settings["DATABASE_MIGRATE_URL"] = url
-        let run = try await runProgram(Program.path, command, environment: settings)
+        let run = try await runProgram(builtProgram, command, environment: settings)
         expectMend(run, naming: "DATABASE_MIGRATE_URL")
     }
 

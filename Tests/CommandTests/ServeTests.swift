@@ -1,8 +1,10 @@
 import AsyncHTTPClient
 import Domain
 import Foundation
+import LocalPostgres
 import NIOCore
 import NIOHTTP1
+import PostgresTestSupport
 import Subprocess
 import SystemPackage
 import TestSupport
@@ -101,7 +103,7 @@ import Testing
     @Test("METRICS_PORT is on loopback alone, and an open connection to it does not hold the end up")
     func metricsPort() async throws {
         try await withDatabase { database in
-            let port = try await freePort()
+            let port = try freePort()
             let program = Program.serving(database, ["METRICS_PORT": "\(port)"])
             let (_, end) = try await program.serve { server in
                 // The pool of the client keeps the connection, as Prometheus does.
@@ -131,7 +133,7 @@ import Testing
     @Test("a log that cannot be written, as on a full disk, does not end the service", arguments: ["json", "text"])
     func fullDisk(format: String) async throws {
         try await withDatabase { database in
-            let port = try await freePort()
+            let port = try freePort()
             let uploads = FileManager.default.temporaryDirectory.appending(
                 path: "tb-full-\(UUID().uuidString.prefix(8))")
             defer { try? FileManager.default.removeItem(at: uploads) }
@@ -140,7 +142,7 @@ import Testing
                 database, ["LOG_FORMAT": format, "PORT": "\(port)", "UPLOAD_DIR": folder])
             let full = try FileDescriptor.open("/dev/full", .writeOnly)
             let outcome = try await Subprocess.run(
-                .path(FilePath(Program.path)), arguments: ["serve", "--no-worker"],
+                .path(FilePath(builtProgram)), arguments: ["serve", "--no-worker"],
                 environment: .custom(programEnvironment(program.environment)), input: .none, output: .discarded,
                 error: .fileDescriptor(full, closeAfterSpawningProcess: true)
             ) { execution in

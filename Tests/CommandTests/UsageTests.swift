@@ -1,3 +1,4 @@
+import PostgresTestSupport
 import TestSupport
 import Testing
 
@@ -13,7 +14,7 @@ import Testing
             ["transcribe"], ["transcribe", "a", "b"],
         ])
     func wrongUsage(arguments: [String]) async throws {
-        let run = try await runProgram(Program.path, arguments)
+        let run = try await runProgram(builtProgram, arguments)
         #expect(run.status == 64)
         #expect(run.output == "")
         #expect(!run.errorOutput.isEmpty)
@@ -22,7 +23,7 @@ import Testing
     @Test(
         "help: status 0, on standard output", arguments: [["--help"], ["help", "serve"], ["migrate", "up", "--help"]])
     func help(arguments: [String]) async throws {
-        let run = try await runProgram(Program.path, arguments)
+        let run = try await runProgram(builtProgram, arguments)
         #expect(run.status == 0)
         #expect(run.output.contains("USAGE: therapybridge"))
         #expect(run.errorOutput == "")

@@ -6,6 +6,7 @@ import NIOCore
 import NIOFileSystem
 import Postgres
 import Store
+import TestSupport
 import Testing
 
 @testable import HTTPAPI
@@ -14,9 +15,7 @@ import Testing
 struct ProblemTests {
     @Test("is in the documentation", arguments: Problem.Kind.allCases)
     func documented(_ kind: Problem.Kind) throws {
-        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let text = try String(contentsOf: root.appending(path: "docs/http-api.md"), encoding: .utf8)
+        let text = try String(contentsOf: packageRoot.appending(path: "docs/http-api.md"), encoding: .utf8)
         #expect(text.contains("| `/problems/\(kind.rawValue)` | \(kind.status.code) |"))
     }
 

@@ -1,7 +1,7 @@
 import Foundation
 import LocalPostgres
 import Postgres
-import TestSupport
+import PostgresTestSupport
 import Testing
 
 @testable import Migrations
@@ -88,9 +88,11 @@ import Testing
                 let database = TestDatabase(cluster: cluster, name: name)
                 #expect(try await database.migrator(role: "deployer_\(name)").up() == Migration.carried)
                 #expect(try await database.ledger() == fullLedger)
-                let next = nextMigration("more", "CREATE TABLE app.more ();")
+                let next = nextStep("more", "CREATE TABLE app.more ();")
+                let code = speakingFile("900_spoken", revision: 1)
                 #expect(
-                    try await database.migrator(Migration.carried + [next], role: "deployer_\(name)").up() == [next])
+                    try await database.migrator(carried(and: next, code), role: "deployer_\(name)").up()
+                        == [next, code])
                 let owner = try await database.query(
                     "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = 'app.more'::regclass")[0]
                     .decode(0, as: String.self)
@@ -105,8 +107,9 @@ import Testing
             // Roles belong to the cluster that tests share: the name is this test's own.
             let role = "member_of_\(database.name)"
             try await database.query("CREATE ROLE \(identifier: role) LOGIN IN ROLE therapybridge_owner")
-            let next = nextMigration("more", "CREATE TABLE app.more ();")
-            #expect(try await database.migrator(Migration.carried + [next], role: role).up() == [next])
+            let next = nextStep("more", "CREATE TABLE app.more ();")
+            let code = speakingFile("900_spoken", revision: 1)
+            #expect(try await database.migrator(carried(and: next, code), role: role).up() == [next, code])
             try await database.query("DROP ROLE \(identifier: role)")
         }
     }

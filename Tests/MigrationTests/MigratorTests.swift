@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import PostgresTestSupport
 import TestSupport
 import Testing
 
@@ -33,7 +34,8 @@ import Testing
     func goesOn() async throws {
         try await withBareDatabase { database in
             let some = Array(Migration.carried.prefix(3))
-            let (first, second) = (try await database.migrator(some).up(), try await database.migrator().up())
+            let first = try await database.migrator(some).up()
+            let second = try await database.migrator().up()
             #expect(first == some)
             #expect(second == Array(Migration.carried.dropFirst(3)))
             #expect(try await database.ledger() == fullLedger)
@@ -58,11 +60,11 @@ import Testing
         }
     }
 
-    @Test("a file that is run twice fails the second time and changes nothing", arguments: Migration.carried.indices)
+    @Test("a step that is run twice fails the second time and changes nothing", arguments: carriedSteps.indices)
     func twiceByPsql(index: Int) async throws {
         try await withDatabase { database in
             let before = try await database.fingerprint()
-            try await withMigrationFiles { files in
+            try await withMigrationFiles(carriedSteps) { files in
                 let run = try await database.psql("-f", files[index])
                 #expect(run.status == 3, "ON_ERROR_STOP")
                 #expect(run.errorOutput.contains("ERROR"))
@@ -71,12 +73,27 @@ import Testing
         }
     }
 
-    @Test(
-        "a file that comes before its turn fails and changes nothing", arguments: Migration.carried.indices.dropFirst())
+    @Test("code that is run again, one file after the other, changes nothing, and says nothing")
+    func codeAgainByPsql() async throws {
+        try await withDatabase { database in
+            let before = try await database.fingerprint()
+            try await withMigrationFiles(carriedCode) { files in
+                for file in files {
+                    let run = try await database.psql("-q", "-f", file)
+                    #expect(run.status == 0, "\(file): \(run.errorOutput)")
+                    #expect(run.errorOutput == "")
+                }
+            }
+            #expect(try await database.migrator().up() == [])
+            #expect(try await database.fingerprint() == before)
+        }
+    }
+
+    @Test("a step that comes before its turn fails and changes nothing", arguments: carriedSteps.indices.dropFirst())
     func outOfOrder(index: Int) async throws {
         try await withBareDatabase { database in
             let before = try await database.fingerprint()
-            try await withMigrationFiles { files in
+            try await withMigrationFiles(carriedSteps) { files in
                 let run = try await database.psql("-f", files[index])
                 #expect(run.status == 3)
             }
@@ -84,46 +101,60 @@ import Testing
         }
     }
 
-    @Test("an applied migration with other contents is refused, by name, before anything is applied")
-    func edited() async throws {
+    @Test("code that comes before the steps fails and changes nothing", arguments: carriedCode.indices)
+    func codeOutOfOrder(index: Int) async throws {
+        try await withBareDatabase { database in
+            let before = try await database.fingerprint()
+            try await withMigrationFiles(carriedCode) { files in
+                let run = try await database.psql("-f", files[index])
+                #expect(run.status == 3)
+            }
+            #expect(try await database.fingerprint() == before)
+        }
+    }
+
+    @Test(
+        "an applied file with other contents is refused, by name, before anything is applied", arguments: [false, true])
+    func edited(isCode: Bool) async throws {
         try await withDatabase { database in
             var migrations = Migration.carried
-            migrations[1] = migration(migrations[1].filename, migrations[1].sql + "\n-- an afterthought\n")
-            migrations.append(nextMigration("more", "CREATE TABLE app.more ();"))
+            let index = try #require(migrations.indices.last { migrations[$0].isCode == isCode })
+            let filename = String(migrations[index].filename.split(separator: "/").last ?? "")
+            migrations[index] = migration(filename, migrations[index].sql + "-- an afterthought\n")
+            migrations.append(codeFile("900_more", revision: 1, "CREATE TABLE app.more ();"))
             let migrator = try database.migrator(migrations)
-            #expect(try await migrator.status().edited == [migrations[1]])
+            #expect(try await migrator.status().edited == [migrations[index]])
             let error = await #expect(throws: MigrationError.self) { try await migrator.up() }
             guard case .edited(let files) = error else {
                 Issue.record("\(String(describing: error))")
                 return
             }
-            #expect(files == [migrations[1].filename])
-            #expect(error.map { "\($0)" }?.contains(migrations[1].filename) == true)
+            #expect(files == [migrations[index].filename])
+            #expect(error.map { "\($0)" }?.contains(migrations[index].filename) == true)
             #expect(try await database.exists("app.more") == false)
             #expect(try await database.ledger() == fullLedger)
         }
     }
 
-    @Test("what a newer binary applied is fine")
+    @Test("a step that a newer binary applied is fine")
     func newer() async throws {
         try await withDatabase { database in
-            let newer = nextMigration("more", "CREATE TABLE app.more ();")
-            _ = try await database.migrator(Migration.carried + [newer]).up()
+            let newer = nextStep("more", "CREATE TABLE app.more ();")
+            _ = try await database.migrator(carried(and: newer)).up()
             let status = try await database.migrator().status()
             #expect(status.isCurrent)
-            #expect(status.newer.map(\.version) == [newer.version])
+            #expect(status.newer.map(\.kind) == [newer.kind])
             #expect(try await database.migrator().up() == [])
         }
     }
 
-    @Test(
-        "a migration that fails leaves nothing and names its file; those before it stay, and its mended form is applied"
-    )
+    @Test("a file that fails is named, and leaves nothing, nor do those before it; its mended form is applied")
     func failing() async throws {
-        try await withBareDatabase { database in
-            let broken = nextMigration("more", "CREATE TABLE app.more (); SELECT 1 / 0;")
+        try await withBareDatabase { database async throws in
+            let before = try await database.fingerprint()
+            let broken = nextStep("more", "CREATE TABLE app.more (); SELECT 1 / 0;")
             let error = await #expect(throws: MigrationError.self) {
-                try await database.migrator(Migration.carried + [broken]).up()
+                try await database.migrator(carried(and: broken)).up()
             }
             guard case .failed(let filename, let cause) = error else {
                 Issue.record("\(String(describing: error))")
@@ -132,12 +163,11 @@ import Testing
             #expect(filename == broken.filename)
             #expect((cause as? PostgresError)?.sqlState == "22012")
             #expect(error.map { "\($0)" }?.contains(broken.filename) == true)
-            #expect(try await database.exists("app.more") == false)
-            #expect(try await database.ledger() == fullLedger)
+            #expect(try await database.fingerprint() == before)
 
-            let mended = nextMigration("more", "CREATE TABLE app.more ();")
-            let applied = try await database.migrator(Migration.carried + [mended]).up()
-            #expect(applied == [mended])
+            let mended = nextStep("more", "CREATE TABLE app.more ();")
+            let all = carried(and: mended)
+            #expect(try await database.migrator(all).up() == all)
             #expect(try await database.exists("app.more"))
         }
     }
@@ -146,8 +176,8 @@ import Testing
     func slow() async throws {
         try await withDatabase { database in
             // Sleeps for longer than the configuration allows a query, so that the limit would certainly strike.
-            let slow = nextMigration("more", "SELECT pg_sleep(11);")
-            let migrator = try database.migrator(Migration.carried + [slow], queryTimeout: .seconds(10))
+            let slow = nextStep("more", "SELECT pg_sleep(11);")
+            let migrator = try database.migrator(carried(and: slow), queryTimeout: .seconds(10))
             #expect(try await migrator.up() == [slow])
         }
     }

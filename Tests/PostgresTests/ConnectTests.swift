@@ -1,6 +1,8 @@
 import Foundation
 import Glibc
 import LocalPostgres
+import PostgresTestSupport
+import TestSupport
 import Testing
 
 @testable import Postgres
@@ -16,7 +18,7 @@ import Testing
     }
 
     @Test func `TCP with a password works, and a wrong password is told from an absent server`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let right = try PostgresConfiguration(connectionString: server.loopbackConnectionString())
         try await PostgresConnection.withConnection(right) { connection in
             try await #expect(connection.query("SELECT 1").count == 1)
@@ -41,7 +43,7 @@ import Testing
     }
 
     @Test func `Names are looked up, and every address and host is tried`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         // The server listens on 127.0.0.1 alone; localhost may be ::1 first.
         let named = try PostgresConfiguration(
             connectionString:
@@ -59,7 +61,7 @@ import Testing
     }
 
     @Test func `A host that accepts and says nothing does not keep the next from its turn`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
@@ -70,7 +72,7 @@ import Testing
         try await PostgresConnection.withConnection(configuration) { connection in
             try await #expect(connection.query("SELECT 1").count == 1)
         }
-        #expect(openSockets(toPort: silent.port) == 0)
+        #expect(try openSockets(toPort: silent.port) == 0)
     }
 
     @Test func `Connecting has a deadline, and leaves no descriptor behind`() async throws {
@@ -85,7 +87,7 @@ import Testing
             }
             try #require(error?.code == .deadlineExceeded)
         }
-        #expect(openSockets(toPort: silent.port) == 0)
+        #expect(try openSockets(toPort: silent.port) == 0)
     }
 
     @Test func `Cancelled and refused connects leave no descriptor behind`() async throws {
@@ -103,11 +105,11 @@ import Testing
             let error = await #expect(throws: PostgresError.self) { try await task.value }
             #expect(error?.code == .cancelled)
         }
-        #expect(openSockets(toPort: silent.port) == 0)
+        #expect(try openSockets(toPort: silent.port) == 0)
     }
 
     @Test func `Opened and closed connections leave no descriptor behind`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
         let configuration = try PostgresConfiguration(
@@ -117,10 +119,10 @@ import Testing
         for _ in 0..<10 {
             try await PostgresConnection.withConnection(configuration) { _ = try await $0.query("SELECT 1") }
         }
-        #expect(openSockets(toPort: proxy.port) == 0)
+        #expect(try openSockets(toPort: proxy.port) == 0)
         // One that nobody closes is closed when nobody has it any more.
         do { _ = try await PostgresConnection.connect(configuration) }
-        try await eventually("a forgotten connection is closed") { openSockets(toPort: proxy.port) == 0 }
+        try await eventually("a forgotten connection is closed") { try openSockets(toPort: proxy.port) == 0 }
     }
 }
 

@@ -1,23 +1,7 @@
 import Foundation
 import Postgres
+import TestSupport
 import Testing
-
-/// Waits until a condition holds; for what another process does and cannot signal.
-func eventually(
-    _ what: Comment,
-    within: Duration = .seconds(600),
-    sourceLocation: SourceLocation = #_sourceLocation,
-    _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + within
-    while try await !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record(what, sourceLocation: sourceLocation)
-            return
-        }
-        try await Task.sleep(for: .milliseconds(10))
-    }
-}
 
 @Suite(.timeLimit(.minutes(15))) struct DeadlineTests {
     /// How many of the server's processes with this name run something.

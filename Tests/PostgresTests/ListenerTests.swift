@@ -2,7 +2,9 @@ import Foundation
 import Glibc
 import LocalPostgres
 import Logging
+import PostgresTestSupport
 import ServiceLifecycle
+import TestSupport
 import Testing
 
 @testable import Postgres
@@ -132,7 +134,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     }
 
     @Test func `A crash of the server is survived`() async throws {
-        let server = try await startTestServer()
+        let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await withListener(channels: ["crash"], configuration: configuration) { listener, events in
             _ = await events.untilLive()
@@ -191,7 +193,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     }
 
     @Test func `A half-open connection is noticed by the question`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
         let configuration = try PostgresConfiguration(

@@ -1,7 +1,9 @@
 import Foundation
 import LocalPostgres
 import Logging
+import PostgresTestSupport
 import ServiceLifecycle
+import TestSupport
 import Testing
 
 @testable import Postgres
@@ -118,7 +120,7 @@ import Testing
     }
 
     @Test func `A wrong database is told at once, not after the waiting time`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let configuration = try PostgresConfiguration(
             connectionString: server.connectionString(database: "no_such_database"))
         try await PostgresPool.withPool(
@@ -131,7 +133,7 @@ import Testing
     }
 
     @Test func `While the server is away waiters learn why, and when it is back they are served`() async throws {
-        let server = try await startTestServer()
+        let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 2)) { pool in
             try await #expect(pool.query("SELECT 1").count == 1)
@@ -150,7 +152,7 @@ import Testing
     }
 
     @Test func `A restart under load costs some queries, and nothing after it`() async throws {
-        let server = try await startTestServer()
+        let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await PostgresPool.withPool(
             configuration, settings: PostgresPoolConfiguration(size: 4, waitTimeout: .seconds(600))
@@ -198,7 +200,7 @@ import Testing
     }
 
     @Test func `A half-open connection is given up at the deadline, and a check finds the idle ones`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
         let configuration = try PostgresConfiguration(
@@ -225,7 +227,7 @@ import Testing
             proxy.thaw()
             try await #expect(pool.query("SELECT 1").count == 1)
         }
-        #expect(openSockets(toPort: proxy.port) == 0)
+        #expect(try openSockets(toPort: proxy.port) == 0)
     }
 
     @Test func `Old connections are replaced`() async throws {
@@ -293,11 +295,11 @@ import Testing
         await pool.close()
         let error = await #expect(throws: PostgresError.self) { try await waiting.value }
         #expect(error?.code == .poolClosed)
-        #expect(openSockets(toPort: silent.port) == 0)
+        #expect(try openSockets(toPort: silent.port) == 0)
     }
 
     @Test func `A pool that is forgotten closes its connections`() async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
         let configuration = try PostgresConfiguration(
@@ -307,10 +309,11 @@ import Testing
         do {
             let pool = try PostgresPool(configuration: configuration)
             try await pool.withConnection(waitTimeout: .seconds(600)) { _ in
-                #expect(openSockets(toPort: proxy.port) == 1)
+                let connections = try openSockets(toPort: proxy.port)
+                #expect(connections == 1)
             }
         }
-        try await eventually("its connection is closed") { openSockets(toPort: proxy.port) == 0 }
+        try await eventually("its connection is closed") { try openSockets(toPort: proxy.port) == 0 }
     }
 
     @Test func `As a service it runs until the graceful shutdown`() async throws {

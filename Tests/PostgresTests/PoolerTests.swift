@@ -1,6 +1,8 @@
 import Foundation
 import Glibc
 import LocalPostgres
+import PostgresTestSupport
+import TestSupport
 import Testing
 
 @testable import Postgres
@@ -14,7 +16,7 @@ private let program = "/usr/sbin/pgbouncer"
 struct PoolerTests {
     /// Runs a PgBouncer with two connections to the shared server, and lends the way through it.
     private func withPooler(_ body: (PostgresConfiguration) async throws -> Void) async throws {
-        let server = try await TestCluster.shared.server()
+        let server = try await TestCluster.reachable.server()
         let (descriptor, port) = try listenOnLoopback()
         close(descriptor)
         let directory = "/tmp/tb-pgtest-\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"

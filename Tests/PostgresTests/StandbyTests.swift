@@ -1,6 +1,7 @@
 import Foundation
 import Logging
-import Synchronization
+import PostgresTestSupport
+import TestSupport
 import Testing
 
 @testable import LocalPostgres
@@ -15,7 +16,7 @@ import Testing
     private func withStandby(_ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void)
         async throws
     {
-        let primary = try await startTestServer(listensOnLoopback: false)
+        let primary = try await TestCluster.makeCluster()
         let standby = try await startTestStandby(of: primary)
         do {
             // The way to the standby is there, and it is a standby: without that the tests would prove nothing.
@@ -69,7 +70,7 @@ import Testing
         async throws
     {
         try await withStandby { _, standby in
-            let log = CapturedLog()
+            let log = LogMemory()
             try await withListener(
                 channels: ["standby"], configuration: configuration(standby, logger: log.logger)
             ) { listener, events in
@@ -96,7 +97,7 @@ import Testing
 
 /// Makes a standby of a server, as an operator would, and starts it.
 private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPostgres {
-    let directory = newTestDirectory()
+    let directory = TestCluster.newDirectory()
     let account = try ServerAccount.current()
     let layout = try ClusterLayout.make(directory: directory, account: account)
     try account.makePrivateDirectory(layout.data)
@@ -112,33 +113,6 @@ private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPo
     try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
     // The password came with the copy; a cluster that was made here keeps it in this file.
     try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
-    return try await LocalPostgres.start(directory: directory, fsync: false)
-}
-
-/// Keeps what is logged.
-private final class CapturedLog: Sendable {
-    private let lines = Mutex<[(level: Logger.Level, text: String)]>([])
-
-    var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
-
-    /// Warnings and worse.
-    var warnings: [String] {
-        lines.withLock { lines in lines.filter { $0.level >= .warning }.map(\.text) }
-    }
-
-    private struct Handler: LogHandler {
-        let log: CapturedLog
-        var logLevel = Logger.Level.trace
-        var metadata: Logger.Metadata = [:]
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            let text = "\(event.message) \(event.metadata ?? [:])"
-            log.lines.withLock { $0.append((event.level, text)) }
-        }
-    }
+    // A standby must allow as many connections as its primary.
+    return try await LocalPostgres.start(directory: directory, settings: TestCluster.settings, fsync: false)
 }

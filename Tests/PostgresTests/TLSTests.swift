@@ -1,5 +1,7 @@
 import Foundation
 import LocalPostgres
+import PostgresTestSupport
+import TestSupport
 import Testing
 
 @testable import Postgres
@@ -10,7 +12,7 @@ import Testing
     private func withTLS<Value>(
         _ body: (LocalPostgres, PostgresConfiguration, _ root: String) async throws -> Value
     ) async throws -> Value {
-        let server = try await startTestServer()
+        let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let superuser = try PostgresConfiguration(
             connectionString: server.connectionString(), connectTimeout: .seconds(300), queryTimeout: .seconds(600))
         let certificate = try await PostgresConnection.withConnection(superuser) { connection in
@@ -24,7 +26,7 @@ import Testing
             _ = try await connection.query("SELECT pg_reload_conf()")
             return try await connection.query("SELECT pg_read_file('server.crt')")[0].decode(0, as: String.self)
         }
-        let root = newTestDirectory() + ".crt"
+        let root = TestCluster.newDirectory() + ".crt"
         try certificate.write(toFile: root, atomically: true, encoding: .utf8)
         defer { try? FileManager.default.removeItem(atPath: root) }
         let configuration = try PostgresConfiguration(

@@ -1,7 +1,7 @@
 import Domain
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// `app.audit_log`: what gets into it, and that nothing of it is lost or changed.

@@ -1,7 +1,7 @@
 import Domain
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// Who reports in a batch.

@@ -1,8 +1,8 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// The queue: who gets which session, for how long, and what becomes of the worker before.

@@ -1,8 +1,8 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// A row of `app.session_progress`, without its times.

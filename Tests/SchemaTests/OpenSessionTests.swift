@@ -1,7 +1,7 @@
 import Domain
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// The access rule of the database against the rule as Swift has it: `app.permits` itself, and what openings make of it.

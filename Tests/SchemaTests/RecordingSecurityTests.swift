@@ -1,8 +1,8 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// What is left to somebody who has the server's role, and acts by it as a patient.

@@ -1,8 +1,8 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// A batch of reports against the same reports one by one.

@@ -1,7 +1,7 @@
 import Domain
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// What the server's role gets from the tables, whatever it asks for: what the acting user may see, and otherwise nothing.

@@ -1,8 +1,8 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// How sign-ins and refresh tokens that are over are forgotten.

@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import Postgres
+import PostgresTestSupport
 import Store
 import TestSupport
 import Testing

@@ -1,7 +1,7 @@
 import Domain
 import Postgres
+import PostgresTestSupport
 import Store
-import TestSupport
 import Testing
 
 /// Whom the server's role sees, and whom it may change: as nobody, nobody.

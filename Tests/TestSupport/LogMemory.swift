@@ -3,7 +3,7 @@ import Synchronization
 
 /// Keeps every log line of a server, with its metadata, at every level.
 public final class LogMemory: Sendable {
-    private let lines = Mutex<[String]>([])
+    private let lines = Mutex<[(level: Logger.Level, text: String)]>([])
 
     public init() {}
 
@@ -15,7 +15,10 @@ public final class LogMemory: Sendable {
     }
 
     /// Everything that was logged so far.
-    public var text: String { lines.withLock { $0.joined(separator: "\n") } }
+    public var text: String { lines.withLock { $0.map(\.text).joined(separator: "\n") } }
+
+    /// The lines that are warnings or worse.
+    public var warnings: [String] { lines.withLock { $0.filter { $0.level >= .warning }.map(\.text) } }
 
     private struct Handler: LogHandler {
         let memory: LogMemory
@@ -30,7 +33,10 @@ public final class LogMemory: Sendable {
         func log(event: LogEvent) {
             let all = metadata.merging(event.metadata ?? [:]) { $1 }
             let error = event.error.map { " \($0)" } ?? ""
-            memory.lines.withLock { $0.append("\(event.level) \(event.message) \(all)\(error)") }
+            memory.lines.withLock { $0.append((event.level, "\(event.level) \(event.message) \(all)\(error)")) }
         }
     }
 }
+
+/// A logger that says nothing: a test speaks by its expectations.
+public let quietLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

@@ -1,5 +1,4 @@
 import Foundation
-import LocalPostgres
 public import Subprocess
 import SystemPackage
 
@@ -47,12 +46,4 @@ public func programEnvironment(_ settings: [String: String]) -> [Environment.Key
     }
     for (key, value) in settings { environment[Environment.Key(stringLiteral: key)] = value }
     return environment
-}
-
-extension TestDatabase {
-    /// Runs psql as an operator does: `psql -X -v ON_ERROR_STOP=1` and more.
-    public func psql(_ arguments: String..., role: String = "postgres") async throws -> ProgramRun {
-        try await runProgram(
-            cluster.programDirectory + "/psql", ["-X", "-v", "ON_ERROR_STOP=1", "-d", url(role)] + arguments)
-    }
 }

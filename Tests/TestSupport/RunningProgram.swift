@@ -1,7 +1,4 @@
 public import Foundation
-import NIOCore
-import NIOHTTP1
-import NIOPosix
 import Subprocess
 import SystemPackage
 
@@ -10,6 +7,9 @@ public let builtProgram: String = {
     let tests = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
     return tests.deletingLastPathComponent().appending(path: "therapybridge").path(percentEncoded: false)
 }()
+
+/// The root of the package, for its documents and samples.
+public let packageRoot = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL
 
 /// A program that runs, to be ended by the test.
 public struct RunningProgram: Sendable {
@@ -47,42 +47,4 @@ public func withRunningProgram<Result: Sendable>(
     }.closureResult
     try canaries.inspect(String(contentsOf: log, encoding: .utf8), in: "the log of a program")
     return result
-}
-
-/// Lends a server that is a process of its own.
-public func withServingProgram<Result: Sendable>(
-    over database: TestDatabase, _ environment: [String: String] = [:], canaries: CanaryWatch = .shared,
-    _ body: @escaping @Sendable (TestServer, RunningProgram) async throws -> Result
-) async throws -> Result {
-    let port = try await freePort()
-    let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
-    defer { try? FileManager.default.removeItem(at: uploads) }
-    let settings = TestServer.settings(over: database, uploads: uploads).merging(["PORT": "\(port)"]) { $1 }
-    return try await withRunningProgram(
-        "serve", "--no-worker", environment: settings.merging(environment) { $1 }, canaries: canaries
-    ) {
-        program in
-        let server = TestServer(database: database, port: port, uploads: uploads)
-        try await eventually { (try? await server.request(.GET, "/health/ready").status) == 200 }
-        return try await body(server, program)
-    }
-}
-
-extension TestServer {
-    /// The settings of a server or a worker that is a process of its own.
-    public static func settings(over database: TestDatabase, uploads: URL) -> [String: String] {
-        [
-            "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": jwtSecret,
-            "UPLOAD_DIR": uploads.path(percentEncoded: false), "SHUTDOWN_TIMEOUT": "5", "DATABASE_POOL_SIZE": "4",
-        ]
-    }
-}
-
-/// A port of loopback that was free a moment ago.
-public func freePort() async throws -> Int {
-    let channel = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-        .bind(host: "127.0.0.1", port: 0).get()
-    guard let port = channel.localAddress?.port else { throw DidNotHappen() }
-    try await channel.close().get()
-    return port
 }

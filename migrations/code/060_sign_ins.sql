@@ -120,6 +120,24 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION app.end_sign_in IS 'Revokes a sign-in, unless it has ended already';
 
+CREATE OR REPLACE FUNCTION app.end_sign_in_of(token_hash bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    family uuid;
+BEGIN
+    -- Locked as for a refresh: a refresh at the same time ends before this or finds the sign-in revoked.
+    SELECT t.auth_session_id INTO family FROM refresh_tokens t WHERE t.token_hash = $1 FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM end_sign_in(family);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION app.end_sign_in_of IS
+    'Revokes the sign-in of a refresh token, be the token good, spent or expired. False: there is no such token';
+
 CREATE OR REPLACE FUNCTION app.forget_sign_ins(age interval, most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -146,9 +164,11 @@ COMMENT ON FUNCTION app.forget_sign_ins IS
     'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns how many. '
     '"most" bounds each of the two, to keep the transaction short. The audit log keeps what was done under them';
 
-REVOKE ALL ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.forget_sign_ins
+REVOKE ALL ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
+    app.forget_sign_ins
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.forget_sign_ins
+GRANT EXECUTE ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
+    app.forget_sign_ins
     TO therapybridge_server;
 
 COMMIT;

@@ -18,15 +18,15 @@ struct Authenticator: RouterMiddleware {
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var context = context
-        if let header = request.headers[.authorization] {
-            // The first credential present decides: a bad header is not rescued by a good cookie.
-            if let token = bearerToken(in: header) { await read(token, into: &context) }
-        } else if let cookie = request.cookies[SignInCookies.accessName]?.value {
-            if isFromOurPage(request) {
-                await read(cookie, into: &context)
-            } else {
-                context.refusal = Problem.originForbidden
-            }
+        switch AccessCredential(request) {
+        case .bearer(let token):
+            await read(token, into: &context)
+        case .cookie(let token) where request.method.isSafe || settings.isFromOwnPage(request):
+            await read(token, into: &context)
+        case .cookie:
+            context.refusal = Problem.originForbidden
+        case .unreadable, nil:
+            break
         }
         return try await next(request, context)
     }
@@ -45,21 +45,6 @@ struct Authenticator: RouterMiddleware {
         } catch {
             context.refusal = error
         }
-    }
-
-    /// RFC 6750, 2.1: the scheme's name, one space, the token; scheme names are case-insensitive (RFC 9110, 11.1).
-    private func bearerToken(in header: String) -> String? {
-        let parts = header.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
-        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
-        return String(parts[1])
-    }
-
-    /// A cookie comes with every request, whoever's page caused it.
-    ///
-    /// So an unsafe method has to come from a page of ours: browsers send `Origin` with each of those, and a page
-    /// cannot forge it.
-    private func isFromOurPage(_ request: Request) -> Bool {
-        request.method.isSafe || settings.allowedOrigin(of: request) != nil
     }
 }
 

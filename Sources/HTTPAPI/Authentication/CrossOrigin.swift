@@ -11,7 +11,7 @@ struct CrossOrigin: RouterMiddleware {
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        guard let origin = settings.allowedOrigin(of: request) else {
+        guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
             var response = try await next(request, context)
             response.headers.addVary("Origin")
             return response
@@ -48,8 +48,12 @@ extension HTTPFields {
 }
 
 extension HTTPSettings {
-    /// The origin of the page that sent a request, if it may act with its user's cookies; nil also when none is named.
-    func allowedOrigin(of request: Request) -> String? {
-        request.headers[.origin].flatMap { allows(origin: $0) ? $0 : nil }
+    /// Whether a request came from a page that may act with its user's cookies.
+    ///
+    /// A browser sends `Origin` with every unsafe request and every WebSocket, and a page cannot forge it. Without the
+    /// header the answer is no.
+    func isFromOwnPage(_ request: Request) -> Bool {
+        guard let origin = request.headers[.origin] else { return false }
+        return allows(origin: origin) || isLoopbackAlias(origin: origin, authority: request.head.authority)
     }
 }

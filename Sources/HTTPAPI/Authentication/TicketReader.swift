@@ -27,7 +27,7 @@ struct TicketReader: RouterMiddleware {
     ///
     /// - Throws: `PostgresError` when the database cannot say.
     func read(_ request: Request, into context: inout AppContext) async throws {
-        if request.headers[.authorization] == nil, request.cookies[SignInCookies.accessName] == nil,
+        if AccessCredential(request) == nil,
             let ticket = request.uri.queryParameters["ticket"].flatMap({ StreamTicket(String($0)) })
         {
             context.claims = try await claims(of: ticket, request, context)

@@ -14,12 +14,13 @@ struct AuthenticationRoutes: Sendable {
     let tokens: AccessTokens
     let settings: HTTPSettings
     let limits: AttemptLimits
+    let signOut: SignOut
     let metrics: SignInMetrics
 
     func add(to table: inout RouteTable) {
         table.open(.post, "/api/auth/login", login)
         table.open(.post, "/api/auth/refresh", refresh)
-        table.user(.post, "/api/auth/logout", logout)
+        table.open(.post, "/api/auth/logout", logout)
         table.user(.get, "/api/auth/me") { _, context in JSON.response(context.user) }
     }
 
@@ -124,19 +125,19 @@ struct AuthenticationRoutes: Sendable {
     ///
     /// A client sends the one on purpose; its browser adds the other, which has to come from a page of ours.
     private func presentedToken(_ request: Request) async throws -> String {
-        let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        let hasBody = length > 0 || request.headers[.transferEncoding] != nil
+        let hasBody = request.hasBody
         if hasBody, let token = try await JSON.decode(Refresh.self, from: request).refreshToken { return token }
         if let cookie = request.cookies[SignInCookies.refreshName]?.value, !cookie.isEmpty {
-            guard settings.allowedOrigin(of: request) != nil else { throw Problem.originForbidden }
+            guard settings.isFromOwnPage(request) else { throw Problem.originForbidden }
             return cookie
         }
         throw hasBody
             ? Problem.invalid("refresh_token", "is missing.") : Problem(.unauthorized, "Send a refresh token.")
     }
 
-    @Sendable private func logout(_ request: Request, _ context: UserContext) async throws -> Response {
-        try await signIns.end(context.claims.signIn)
+    @Sendable private func logout(_ request: Request, _ context: AppContext) async throws -> Response {
+        let bodyToken = request.hasBody ? try await JSON.decode(Refresh.self, from: request).refreshToken : nil
+        try await signOut.perform(request, bodyToken: bodyToken, context)
         var response = Response(status: .noContent, headers: [.cacheControl: "no-store"])
         SignInCookies(settings: settings).clear(on: &response)
         return response
@@ -167,5 +168,13 @@ struct AuthenticationRoutes: Sendable {
                 refreshToken: refresh.text, user: user))
         SignInCookies(settings: settings).set(access: access, refresh: refresh.text, on: &response)
         return response
+    }
+}
+
+extension Request {
+    /// Whether a body follows the head (RFC 9112, 6).
+    fileprivate var hasBody: Bool {
+        let length = headers[.contentLength].flatMap { Int($0) } ?? 0
+        return length > 0 || headers[.transferEncoding] != nil
     }
 }

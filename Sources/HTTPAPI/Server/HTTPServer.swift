@@ -124,10 +124,13 @@ public struct HTTPServer: Service {
         let tickets = TicketReader(tickets: dependencies.tickets)
         var table = RouteTable(
             router: router, userLoader: UserLoader(users: dependencies.users), ticketReader: tickets)
+        let attemptLimits = AttemptLimits(attempts: dependencies.attempts, settings: settings)
         AuthenticationRoutes(
             users: dependencies.users, signIns: dependencies.signIns, passwords: dependencies.passwords,
-            tokens: dependencies.tokens, settings: settings,
-            limits: AttemptLimits(attempts: dependencies.attempts, settings: settings),
+            tokens: dependencies.tokens, settings: settings, limits: attemptLimits,
+            signOut: SignOut(
+                signIns: dependencies.signIns, tokens: dependencies.tokens, provider: dependencies.identityProvider,
+                settings: settings, limits: attemptLimits),
             metrics: SignInMetrics(metrics: dependencies.metrics)
         ).add(to: &table)
         UploadRoute(

@@ -65,7 +65,7 @@ struct WebSocketRoute: Sendable {
     /// WebSockets do not come under the same-origin policy, and a browser sends the cookie whoever's page opens one: RFC 6455,
     /// 10.2, has the server look at `Origin`, which a page cannot forge.
     private func isFromOurPage(_ request: Request) -> Bool {
-        let isByCookie = request.headers[.authorization] == nil && request.cookies[SignInCookies.accessName] != nil
-        return !isByCookie || settings.allowedOrigin(of: request) != nil
+        guard case .cookie = AccessCredential(request) else { return true }
+        return settings.isFromOwnPage(request)
     }
 }

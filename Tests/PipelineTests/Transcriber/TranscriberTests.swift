@@ -1,6 +1,7 @@
 import Foundation
 import Subprocess
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Pipeline
@@ -9,8 +10,7 @@ import Testing
 ///
 /// What is asked of the recogniser is a few words that it is sure of, not a golden transcript: its models may get better.
 @Suite(.serialized, .timeLimit(.minutes(15))) struct TranscriberTests {
-    private static let demo = URL(filePath: #filePath).deletingLastPathComponent()
-        .appending(path: "../../../Sources/App/Demo/demo-recording.ogg").standardizedFileURL.path
+    private static let demo = packageRoot.appending(path: "Sources/App/Demo/demo-recording.ogg").path
 
     private func withFiles(_ body: (String) async throws -> Void) async throws {
         try await PrivateDirectory.with(purpose: "test", body)

@@ -49,11 +49,16 @@ export function unreachable() {
 }
 
 const REFRESHED_AT = "therapybridge.refreshed-at";
+const ENDED = "Your session has ended. Please sign in again.";
+const DEACTIVATED = "Your account has been deactivated. Please ask your administrator.";
+
 let refreshing = null;
+/** What the last refresh that failed was refused for. */
+let endedBecause = ENDED;
 let refreshedAt = 0;
 let signedOutHandler = () => {};
 
-/** Sets what happens when the sign-in has ended for good. */
+/** Sets what happens when the sign-in has ended for good. The handler gets the words for the person who was signed in. */
 export function whenSignedOut(handler) {
     signedOutHandler = handler;
 }
@@ -75,23 +80,27 @@ export async function signIn(email, password) {
     return (await response.json()).user;
 }
 
-/** Signs out; an answer of 401 means that it had ended before. */
+/** Signs out, also when the sign-in has ended before. */
 export async function signOut() {
     const response = await send("POST", "/api/auth/logout");
-    if (!response.ok && response.status !== 401) throw await errorOf(response);
+    if (!response.ok) throw await errorOf(response);
 }
 
-/** Makes a request, and once more after a refresh when it meets 401. */
+/** Makes a request, and once more after a refresh when it meets 401. Tells the page when the sign-in has ended. */
 async function authorised(attempt) {
     const startedAt = Date.now();
     let response = await attempt();
-    if (response.status !== 401) return response;
-    if (await refresh(startedAt)) {
-        response = await attempt();
-        if (response.status !== 401) return response;
-    }
-    signedOutHandler();
+    if (response.status === 401 && await refresh(startedAt)) response = await attempt();
+    if (response.status === 401) signedOutHandler(endedBecause);
+    else if (await isOfInactiveAccount(response)) signedOutHandler(DEACTIVATED);
     return response;
+}
+
+/** A 403 has several reasons; this one ends every right of the account, so nothing of it may stay on the page. */
+async function isOfInactiveAccount(response) {
+    if (response.status !== 403) return false;
+    const problem = await response.clone().json().catch(() => null);
+    return problem?.type === "/problems/account-inactive";
 }
 
 /**
@@ -108,6 +117,7 @@ export function refresh(startedAt) {
         const response = await send("POST", "/api/auth/refresh");
         if (response.ok) noteRefresh();
         else if (response.status === 429 || response.status >= 500) throw await errorOf(response);
+        endedBecause = await isOfInactiveAccount(response) ? DEACTIVATED : ENDED;
         return response.ok;
     }).finally(() => { refreshing = null; });
     return refreshing;

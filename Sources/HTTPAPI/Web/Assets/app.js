@@ -28,7 +28,7 @@ export class App {
     #bannerTimer = 0;
 
     constructor() {
-        api.whenSignedOut(() => this.#signedOut("Your session has ended. Please sign in again."));
+        api.whenSignedOut((reason) => this.#signedOut(reason));
         window.addEventListener("hashchange", () => this.#route());
         window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
         document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#checkUser(); });

@@ -1,0 +1,125 @@
+import Foundation
+import PostgresTestSupport
+import Subprocess
+import SystemPackage
+import TestSupport
+import Testing
+
+/// The built program, as operators run it.
+struct Program {
+    /// Settings, and nothing else of this process's environment.
+    var environment: [String: String] = [:]
+
+    /// Runs a command to its end.
+    func run(_ arguments: String..., input: String = "") async throws -> ProgramRun {
+        try await runProgram(builtProgram, arguments, environment: environment, input: input)
+    }
+
+    /// Runs a command that is there to print something, and gives its lines.
+    func lines(_ arguments: String..., input: String = "") async throws -> [String] {
+        let run = try await runProgram(builtProgram, arguments, environment: environment, input: input)
+        try #require(run.status == 0, "\(arguments): \(run.errorOutput)")
+        return run.lines
+    }
+
+    static let secret = "a secret of tests, and of tests alone"
+
+    /// A program that has all that it needs to serve a database.
+    static func serving(_ database: TestDatabase, _ settings: [String: String] = [:]) -> Program {
+        Program(
+            environment: [
+                "DATABASE_URL": database.url("therapybridge_server"), "DATABASE_MIGRATE_URL": database.url(),
+                "JWT_SECRET": secret, "PORT": "0", "LOG_LEVEL": "trace", "LOG_FORMAT": "json",
+            ].merging(settings) { _, new in new })
+    }
+}
+
+/// A running `serve`.
+struct RunningServer: Sendable {
+    var port: Int
+    var processID: Int32
+
+    var baseURL: String { "http://127.0.0.1:\(port)" }
+
+    func terminate() { kill(processID, SIGTERM) }
+}
+
+/// How a `serve` has ended.
+struct ServerEnd: Sendable {
+    /// The exit status; nil when a signal ended it.
+    var status: Int?
+    var output: String
+    var log: String
+}
+
+extension Program {
+    /// Runs `serve`, lends it once it accepts connections, and waits for its end.
+    ///
+    /// - Parameter body: Sends SIGTERM; when it does not, or throws, the program gets SIGKILL.
+    func serve<Result: Sendable>(
+        _ arguments: [String] = [], _ body: @escaping @Sendable (RunningServer) async throws -> Result
+    ) async throws -> (Result, ServerEnd) {
+        let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-serve-\(UUID().uuidString.prefix(8))")
+        defer { try? FileManager.default.removeItem(at: uploads) }
+        let settings = ["UPLOAD_DIR": uploads.path(percentEncoded: false)].merging(environment) { _, new in new }
+        let outcome = try await Subprocess.run(
+            .path(FilePath(builtProgram)), arguments: Arguments(["serve"] + arguments),
+            environment: .custom(programEnvironment(settings)), input: .none, output: .sequence, error: .sequence
+        ) { execution in
+            let processID = execution.processIdentifier.value
+            return try await Self.attend(
+                processID, output: execution.standardOutput, log: execution.standardError, body)
+        }
+        var status: Int?
+        if case .exited(let code) = outcome.terminationStatus { status = Int(code) }
+        let (result, output, text) = outcome.closureResult
+        try CanaryWatch.shared.inspect(text, in: "the log of a program")
+        return (result, ServerEnd(status: status, output: output, log: text))
+    }
+
+    /// Reads both outputs until their ends, which is the program's, and runs the body as soon as the log names the port.
+    private static func attend<Result: Sendable>(
+        _ processID: Int32, output: SubprocessOutputSequence, log: SubprocessOutputSequence,
+        _ body: @escaping @Sendable (RunningServer) async throws -> Result
+    ) async throws -> (Result, output: String, log: String) {
+        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+        async let printed = text(of: output)
+        async let logged = follow(log, ports: continuation)
+        do {
+            guard let port = await ports.first(where: { _ in true }) else {
+                throw DidNotServe(log: try await logged)
+            }
+            let result = try await body(RunningServer(port: port, processID: processID))
+            return (result, try await printed, try await logged)
+        } catch {
+            kill(processID, SIGKILL)
+            throw error
+        }
+    }
+
+    private static func text(of output: SubprocessOutputSequence) async throws -> String {
+        var text = ""
+        for try await line in output.strings() { text += line + "\n" }
+        return text
+    }
+
+    /// Reads the log and looks for the line that tells the port.
+    private static func follow(
+        _ log: SubprocessOutputSequence, ports: AsyncStream<Int>.Continuation
+    ) async throws -> String {
+        defer { ports.finish() }
+        var text = ""
+        for try await line in log.strings() {
+            text += line + "\n"
+            if let match = line.firstMatch(of: /listening on [^ "]*:(\d+)/), let port = Int(match.1) {
+                ports.yield(port)
+            }
+        }
+        return text
+    }
+}
+
+/// The program ended before it served; its log says why.
+struct DidNotServe: Error {
+    let log: String
+}

@@ -1,0 +1,140 @@
+public import Domain
+public import LocalPostgres
+public import Postgres
+public import TestSupport
+
+/// A database of one test's own.
+public struct TestDatabase: Sendable {
+    public let cluster: LocalPostgres
+    public let name: String
+
+    public init(cluster: LocalPostgres, name: String) {
+        self.cluster = cluster
+        self.name = name
+    }
+
+    /// The connection string of a role.
+    public func url(_ role: String = "postgres") -> String { cluster.connectionString(database: name, user: role) }
+
+    /// Runs one statement, as a superuser unless another role is named.
+    @discardableResult
+    public func query(_ query: PostgresQuery, as role: String = "postgres") async throws -> PostgresRows {
+        try await withConnection(as: role) { try await $0.query(query) }
+    }
+
+    /// Lends a connection, as a superuser unless another role is named.
+    public func withConnection<Result>(
+        as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
+    ) async throws -> Result {
+        try await PostgresConnection.withConnection(
+            try PostgresConfiguration.patient(url(role)), body)
+    }
+
+    /// Adds an account without a password.
+    public func addUser(_ role: Role, email: String? = nil, isActive: Bool = true) async throws -> UserID {
+        let id = UserID.random()
+        let name = "Test Person"
+        CanaryWatch.shared.plant(name)
+        try await query(
+            """
+            INSERT INTO app.users (id, email, full_name, role, is_active)
+            VALUES (\(id.rawValue), \(email ?? "\(id)@test.example"), \(name), \(role.rawValue), \(isActive))
+            """)
+        return id
+    }
+
+    public func assign(_ therapist: UserID, to patient: UserID) async throws {
+        try await query(
+            """
+            INSERT INTO app.therapist_patients (therapist_id, patient_id)
+            VALUES (\(therapist.rawValue), \(patient.rawValue))
+            """)
+    }
+
+    public func endAssignment(of therapist: UserID, to patient: UserID) async throws {
+        try await query(
+            """
+            UPDATE app.therapist_patients SET is_active = false
+            WHERE therapist_id = \(therapist.rawValue) AND patient_id = \(patient.rawValue)
+            """)
+    }
+
+    /// Makes a session that waits for its recording.
+    public func addSession(of patient: UserID, therapist: UserID? = nil) async throws -> SessionID {
+        let id = SessionID.random()
+        try await query(
+            """
+            INSERT INTO app.therapy_sessions (id, patient_id, therapist_id)
+            VALUES (\(id.rawValue), \(patient.rawValue), \(therapist?.rawValue))
+            """)
+        return id
+    }
+
+    /// Reports progress as a pipeline does.
+    ///
+    /// - Returns: The version that stands afterwards.
+    @discardableResult
+    public func report(
+        _ session: SessionID, _ status: SessionStatus, _ progress: Int, message: String? = nil, error: String? = nil
+    ) async throws -> Int64 {
+        for words in [message, error] { words.map(CanaryWatch.shared.plant) }
+        return try await query(
+            """
+            SELECT app.report_progress(
+                \(session.rawValue), \(status.rawValue), \(Int32(progress)), \(message), \(error)) AS version
+            """,
+            as: "therapybridge_pipeline"
+        )[0].decode("version", as: Int64.self)
+    }
+
+    /// Waits until a session of this database waits for a lock.
+    public func untilSomeoneWaitsForALock() async throws {
+        try await withConnection { connection in
+            try await eventually {
+                try await !connection.query(
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ).isEmpty
+            }
+        }
+    }
+
+    /// Lets batches of reports wait for their locks for as long as a loaded machine may take.
+    public func letBatchesWait() async throws {
+        try await query("ALTER FUNCTION app.write_progress_batch SET lock_timeout = '120s'")
+    }
+}
+
+extension TestDatabase {
+    /// Runs psql as an operator does: `psql -X -v ON_ERROR_STOP=1` and more.
+    public func psql(_ arguments: String..., role: String = "postgres") async throws -> ProgramRun {
+        try await runProgram(
+            cluster.programDirectory + "/psql", ["-X", "-v", "ON_ERROR_STOP=1", "-d", url(role)] + arguments)
+    }
+}
+
+/// Lends a database with the present schema.
+public func withDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
+    try await lend(TestCluster.shared.makeDatabase, to: body)
+}
+
+/// Lends a database without any schema.
+public func withBareDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
+    try await lend(TestCluster.shared.makeBareDatabase, to: body)
+}
+
+private func lend<Result>(
+    _ make: () async throws -> (LocalPostgres, name: String), to body: (TestDatabase) async throws -> Result
+) async throws -> Result {
+    await Turnstile.databases.enter()
+    defer { Turnstile.databases.leave() }
+    let (cluster, name) = try await make()
+    do {
+        let result = try await body(TestDatabase(cluster: cluster, name: name))
+        try await TestCluster.shared.drop(name)
+        return result
+    } catch {
+        // The test has failed already; what is left goes with the cluster.
+        try? await TestCluster.shared.drop(name)
+        throw error
+    }
+}

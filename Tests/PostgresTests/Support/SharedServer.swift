@@ -1,0 +1,37 @@
+import LocalPostgres
+import Postgres
+import PostgresTestSupport
+
+extension TestCluster {
+    /// The server that the tests of this target share, which is reached by TCP, too.
+    static let reachable = TestCluster(listensOnLoopback: true)
+}
+
+/// Lends a connection to the shared server.
+func withConnection<Value>(
+    _ change: (inout PostgresConfiguration) -> Void = { _ in },
+    _ body: (PostgresConnection) async throws -> Value
+) async throws -> Value {
+    try await PostgresConnection.withConnection(try await testConfiguration(change)) { try await body($0) }
+}
+
+/// Lends a pool on the shared server.
+func withPool<Value>(
+    size: Int = 4,
+    _ change: (inout PostgresPoolConfiguration) -> Void = { _ in },
+    _ body: (PostgresPool) async throws -> Value
+) async throws -> Value {
+    var settings = PostgresPoolConfiguration(size: size, waitTimeout: .seconds(600))
+    change(&settings)
+    return try await PostgresPool.withPool(try await testConfiguration(), settings: settings) { try await body($0) }
+}
+
+/// How to reach the shared server, with generous deadlines.
+func testConfiguration(_ change: (inout PostgresConfiguration) -> Void = { _ in }) async throws -> PostgresConfiguration
+{
+    let server = try await TestCluster.reachable.server()
+    var configuration = try PostgresConfiguration(
+        connectionString: server.connectionString(), connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+    change(&configuration)
+    return configuration
+}

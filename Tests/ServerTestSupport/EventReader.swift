@@ -1,0 +1,96 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+public import NIOHTTP1
+import TestSupport
+
+/// One block of an event stream.
+public struct StreamedEvent: Sendable, Equatable {
+    public var id: String?
+    public var event: String?
+    public var data: String?
+    public var retry: Int?
+    public var comment: String?
+
+    /// The data as a JSON object.
+    public func json() throws -> [String: any Sendable] {
+        try JSONSerialization.jsonObject(with: Data((data ?? "{}").utf8)) as? [String: any Sendable] ?? [:]
+    }
+
+    public var status: String? { (try? json())?["status"] as? String }
+    public var progress: Int? { (try? json())?["progress"] as? Int }
+    public var version: Int? { (try? json())?["version"] as? Int }
+
+    init(block: Substring) {
+        for line in block.split(separator: "\n") {
+            let colon = line.firstIndex(of: ":") ?? line.endIndex
+            let value = line[colon...].dropFirst().drop { $0 == " " }
+            switch line[..<colon] {
+            case "": comment = String(value)
+            case "id": id = String(value)
+            case "event": event = String(value)
+            case "data": data = String(value)
+            case "retry": retry = Int(value)
+            default: break
+            }
+        }
+    }
+}
+
+/// An open stream, read block by block.
+public final class EventReader {
+    public let status: Int
+    public let headers: HTTPHeaders
+    private var body: HTTPClientResponse.Body.AsyncIterator
+    private var pending = ""
+    /// Heartbeats keep a stream from being idle, so that no time-out of the client would ever end a test that waits in vain.
+    private let deadline = ContinuousClock.now + .seconds(600)
+
+    init(_ response: HTTPClientResponse) {
+        status = Int(response.status.code)
+        headers = response.headers
+        body = response.body.makeAsyncIterator()
+    }
+
+    /// The next block that is not a heartbeat; nil at the end of the stream.
+    public func next() async throws -> StreamedEvent? {
+        while let block = try await nextBlock() {
+            if block.comment == nil { return block }
+        }
+        return nil
+    }
+
+    /// The next block, whatever it is; nil at the end of the stream.
+    public func nextBlock() async throws -> StreamedEvent? {
+        while true {
+            if let end = pending.range(of: "\n\n") {
+                defer { pending.removeSubrange(..<end.upperBound) }
+                return StreamedEvent(block: pending[..<end.lowerBound])
+            }
+            guard let bytes = try await body.next() else { return nil }
+            guard ContinuousClock.now < deadline else { throw DidNotHappen() }
+            pending += String(buffer: bytes)
+        }
+    }
+
+    /// All blocks until the end of the stream, heartbeats left out.
+    public func rest() async throws -> [StreamedEvent] {
+        var events: [StreamedEvent] = []
+        while let event = try await next() { events.append(event) }
+        return events
+    }
+}
+
+extension TestServer {
+    /// Lends an open stream; the connection is closed when `body` is done.
+    public func withStream<Result>(
+        _ path: String, token: String?, lastEventID: String? = nil, _ body: (EventReader) async throws -> Result
+    ) async throws -> Result {
+        var request = HTTPClientRequest(url: baseURL + path)
+        if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+        if let lastEventID { request.headers.add(name: "Last-Event-ID", value: lastEventID) }
+        request.headers.add(name: "Accept", value: "text/event-stream")
+        let response = try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(600))
+        return try await body(EventReader(response))
+    }
+}

@@ -1,0 +1,60 @@
+import AsyncHTTPClient
+public import Foundation
+import NIOCore
+public import NIOHTTP1
+import TestSupport
+
+/// An answer, read whole.
+public struct TestResponse: Sendable {
+    public let status: Int
+    public let headers: HTTPHeaders
+    public let body: Data
+
+    public init(status: Int, headers: HTTPHeaders, body: Data) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
+    public var text: String { String(decoding: body, as: UTF8.self) }
+
+    /// The body as a JSON object.
+    public func json() throws -> [String: any Sendable] {
+        try JSONSerialization.jsonObject(with: body) as? [String: any Sendable] ?? [:]
+    }
+}
+
+extension TestServer {
+    /// Sends a request and reads the answer whole.
+    ///
+    /// What is private in either is looked for in the log from then on, and in this answer if it is a refusal.
+    public func request(
+        _ method: HTTPMethod, _ path: String, token: String? = nil, headers: [String: String] = [:],
+        body: Data? = nil
+    ) async throws -> TestResponse {
+        var request = HTTPClientRequest(url: baseURL + path)
+        request.method = method
+        if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
+        if let body {
+            CanaryWatch.shared.plant(json: body, isRequest: true)
+            request.body = .bytes(ByteBuffer(bytes: body))
+        }
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(600))
+        let bytes = try await response.body.collect(upTo: 64 << 20)
+        let answer = TestResponse(
+            status: Int(response.status.code), headers: response.headers, body: Data(bytes.readableBytesView))
+        if answer.status >= 400 {
+            try CanaryWatch.shared.inspect(answer.text, in: "a refusal")
+        } else {
+            CanaryWatch.shared.plant(json: answer.body, isRequest: false)
+        }
+        return answer
+    }
+
+    /// Sends JSON.
+    public func post(_ path: String, _ json: String, token: String? = nil) async throws -> TestResponse {
+        try await request(
+            .POST, path, token: token, headers: ["Content-Type": "application/json"], body: Data(json.utf8))
+    }
+}

@@ -1,0 +1,127 @@
+public import App
+import Credentials
+public import Domain
+public import Foundation
+import Logging
+public import PostgresTestSupport
+import Prometheus
+public import TestSupport
+
+/// A server of one test's own, on a free port, in this process.
+public struct TestServer: Sendable {
+    public let database: TestDatabase
+    public let port: Int
+    /// Where recordings are stored.
+    public let uploads: URL
+    /// Every route that the server has registered, as in `GET /api/sessions/{id}`.
+    public var routes: [String] = []
+
+    public static let jwtSecret = "a secret of tests, and of tests alone"
+
+    public var baseURL: String { "http://127.0.0.1:\(port)" }
+
+    /// The same server at another of its ports.
+    public func at(port: Int) -> TestServer {
+        TestServer(database: database, port: port, uploads: uploads, routes: routes)
+    }
+
+    /// An access token, under a sign-in of its own.
+    public func token(
+        _ user: UserID, lifetime: Duration = .seconds(600)
+    ) async throws -> String {
+        try await signIn(user, lifetime: lifetime).token
+    }
+
+    /// An access token, and the sign-in that it stands under.
+    public func signIn(
+        _ user: UserID, lifetime: Duration = .seconds(600)
+    ) async throws -> (token: String, signIn: SignInID) {
+        let signIn = try await database.addSignIn(of: user)
+        let claims = AccessClaims(user: user, signIn: signIn, expiresAt: .now().advanced(by: lifetime))
+        return (try await AccessTokens(secret: Self.jwtSecret).issue(claims), signIn)
+    }
+}
+
+/// Lends a running server over a database of its own.
+///
+/// - Parameters:
+///   - environment: Settings beside those that the test needs anyway.
+///   - runsWorker: Also works on the queue.
+///   - log: Where it logs to, at every level.
+///   - canaries: What may be neither in its log nor in its metrics.
+/// - Throws: ``CanaryFound`` when it is.
+public func withServer<Result: Sendable>(
+    _ environment: [String: String] = [:], runsWorker: Bool = false, log: LogMemory = LogMemory(),
+    canaries: CanaryWatch = .shared, _ body: @escaping @Sendable (TestServer) async throws -> Result
+) async throws -> Result {
+    try await withDatabase { database in
+        try await withServer(
+            over: database, environment, runsWorker: runsWorker, log: log, canaries: canaries, body)
+    }
+}
+
+/// Lends a running server over a database that is there already.
+///
+/// - Parameter databaseTimeouts: Where the database is away in a test, `impatient`.
+public func withServer<Result: Sendable>(
+    over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
+    databaseTimeouts: DatabaseTimeouts = .patient, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
+) async throws -> Result {
+    let metrics = MetricsOutput.registry()
+    canaries.plant(TestServer.jwtSecret)
+    let result = try await withUnwatchedServer(
+        over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, logger: log.logger,
+        metrics: metrics, body)
+    // All that it does has ended, and so has what it has to say.
+    try canaries.inspect(log.text, in: "the log")
+    try canaries.inspect(metrics.render(), in: "a metric")
+    return result
+}
+
+private func withUnwatchedServer<Result: Sendable>(
+    over database: TestDatabase, _ environment: [String: String], runsWorker: Bool,
+    databaseTimeouts: DatabaseTimeouts, logger: Logger, metrics: PrometheusRegistry,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
+) async throws -> Result {
+    let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
+    defer { try? FileManager.default.removeItem(at: uploads) }
+    let settings = try Settings(
+        SettingsReader(
+            environment: [
+                "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": TestServer.jwtSecret,
+                "UPLOAD_DIR": uploads.path(percentEncoded: false), "PORT": "0", "SHUTDOWN_TIMEOUT": "5",
+                "DATABASE_POOL_SIZE": "4",
+            ].merging(environment) { _, new in new }))
+    let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+    let (routes, routesContinuation) = AsyncStream.makeStream(of: [String].self)
+    var server = Server(
+        settings: settings, runsWorker: runsWorker, logger: logger, metrics: metrics,
+        handlesSignals: false, onListening: { continuation.yield($0) })
+    server.onRoutes = { routesContinuation.yield($0) }
+    server.databaseTimeouts = databaseTimeouts
+    return try await withThrowingTaskGroup(of: Result?.self) { group in
+        group.addTask { [server] in
+            defer {
+                continuation.finish()
+                routesContinuation.finish()
+            }
+            try await server.run()
+            return nil
+        }
+        group.addTask {
+            guard let routes = await routes.first(where: { _ in true }),
+                let port = await ports.first(where: { _ in true })
+            else { return nil }
+            return try await body(TestServer(database: database, port: port, uploads: uploads, routes: routes))
+        }
+        defer { group.cancelAll() }
+        while let finished = try await group.next() {
+            if let result = finished { return result }
+        }
+        throw ServerDidNotStart()
+    }
+}
+
+/// The server ended before the test did.
+struct ServerDidNotStart: Error {}

@@ -1,0 +1,47 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import ServerTestSupport
+import Testing
+
+@Suite("Access", .timeLimit(.minutes(30)))
+struct AccessMatrixTests {
+    @Test("is decided for each route that is registered, and for no other")
+    func completeness() async throws {
+        try await withServer { server in
+            let rows = AccessRow.all.map(\.name)
+            #expect(Set(rows).subtracting(server.documentedRoutes) == [], "rows without a route")
+            #expect(server.documentedRoutes.subtracting(rows) == [], "routes that nobody has decided about")
+            #expect(rows.count == Set(rows).count)
+        }
+    }
+
+    @Test("is given to whom it is due, on every route, and to nobody else")
+    func matrix() async throws {
+        try await withServer { server in
+            let outcomes = try await AccessPass(server).run()
+            let wrong = outcomes.filter { $0.response.status != $0.expected }
+                .map { "\($0.circumstances): \($0.response.status), not \($0.expected)" }
+            #expect(wrong == [])
+            let description = try await APIDescription(server)
+            let undescribed = outcomes.compactMap { outcome in
+                let operation =
+                    "\(outcome.row.method == .HEAD ? "GET" : outcome.row.name.prefix { $0 != " " }) \(outcome.row.path)"
+                return description.fault(of: outcome.response, to: operation).map { "\(outcome.circumstances): \($0)" }
+            }
+            #expect(undescribed == [])
+            // Every role with every kind of credential on every route: less, and the table lost something.
+            #expect(outcomes.count > 2000)
+            for outcome in outcomes where outcome.response.status >= 400 && outcome.row.method != .HEAD {
+                expectProblem(outcome.response, outcome.expected, nil, Comment(rawValue: outcome.circumstances))
+            }
+        }
+    }
+}
+
+extension TestServer {
+    /// The routes, with the files of the page as the one that they are to a reader.
+    var documentedRoutes: Set<String> {
+        Set(routes.map { $0.hasPrefix("GET /assets/") ? "GET /assets/{name}" : $0 })
+    }
+}

@@ -1,0 +1,245 @@
+import AsyncHTTPClient
+import Domain
+import Foundation
+import NIOCore
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+/// Every row of the access matrix, tried by every caller on every target, against one server.
+struct AccessPass: Sendable {
+    /// One request of the pass, and its answer.
+    struct Outcome: Sendable {
+        let row: AccessRow
+        let expected: Int
+        let response: TestResponse
+        /// Who asked for what, in words.
+        let circumstances: String
+    }
+
+    private struct Attempt: Sendable {
+        let row: AccessRow
+        let caller: AccessCaller
+        let target: AccessTarget
+        let number: Int
+    }
+
+    /// How many requests are under way at once.
+    private static let width = 48
+    /// The shared client would open eight connections.
+    private static let client = HTTPClient(
+        eventLoopGroupProvider: .singleton,
+        configuration: HTTPClient.Configuration(
+            timeout: .init(connect: .seconds(600), read: .seconds(600)),
+            connectionPool: .init(idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: width)))
+
+    private let server: TestServer
+    private let callers: [AccessCaller]
+    private let readSession: SessionID
+    /// For those who are refused because of their account, whose clinic it is.
+    private let inactiveSession: SessionID
+
+    init(_ server: TestServer) async throws {
+        self.server = server
+        let clinic = try await Clinic(server)
+        let closed = try await Clinic(server, domain: "closed.example")
+        var callers: [AccessCaller] = []
+        for who in Clinic.Who.allCases {
+            let user = clinic.id(who)
+            let (ended, signIn) = try await server.signIn(user)
+            try await server.database.query(
+                "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)")
+            callers += [
+                AccessCaller(who: who, credential: .good, clinic: clinic, token: clinic.token(who)),
+                AccessCaller(who: who, credential: .inactive, clinic: closed, token: closed.token(who)),
+                AccessCaller(who: who, credential: .signedOut, clinic: clinic, token: ended),
+                AccessCaller(
+                    who: who, credential: .expired, clinic: clinic,
+                    token: try await server.token(user, lifetime: .seconds(-1))),
+            ]
+        }
+        callers.append(AccessCaller(who: .admin, credential: .none, clinic: clinic, token: nil))
+        self.callers = callers
+        readSession = try await Self.makeReadSession(of: clinic)
+        inactiveSession = closed.session
+        try await server.database.query("UPDATE app.users SET is_active = false WHERE email LIKE '%@closed.example'")
+    }
+
+    /// A session with recording, transcript and notes, which is done, so that its stream ends by itself.
+    private static func makeReadSession(of clinic: Clinic) async throws -> SessionID {
+        let upload = try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: .patient)
+        let text = try #require(try upload.json()["id"] as? String)
+        let id = try #require(SessionID(text))
+        let database = clinic.database
+        try await database.query(
+            "UPDATE app.therapy_sessions SET therapist_id = \(clinic.id(.nominal).rawValue) WHERE id = \(id.rawValue)")
+        try await database.report(id, .transcribing, 20)
+        try await database.query(
+            """
+            SELECT app.store_transcript(\(id.rawValue), 1, '{"text": "", "segments": []}'),
+                   app.store_notes(\(id.rawValue), 1, '{}')
+            """, as: "therapybridge_pipeline")
+        try await database.report(id, .transcribed, 60)
+        try await database.report(id, .processed, 100)
+        return id
+    }
+
+    /// Sends every request.
+    ///
+    /// Those that change something have a session or an account of their own, and those that are refused must have left
+    /// theirs alone.
+    func run() async throws -> [Outcome] {
+        var attempts: [Attempt] = []
+        for row in AccessRow.all.flatMap({ $0.method == .GET ? [$0, $0.head] : [$0] }) {
+            for target in row.hasID ? AccessTarget.allCases : [.known] {
+                for caller in callers {
+                    attempts.append(Attempt(row: row, caller: caller, target: target, number: attempts.count))
+                }
+            }
+        }
+        let subjects = try await makeSubjects(attempts.count)
+        let outcomes = try await withThrowingTaskGroup(of: Outcome.self) { group in
+            var waiting = attempts[...]
+            for attempt in waiting.prefix(Self.width) { group.addTask { try await send(attempt, subjects) } }
+            waiting = waiting.dropFirst(Self.width)
+            var outcomes: [Outcome] = []
+            while let outcome = try await group.next() {
+                outcomes.append(outcome)
+                if let next = waiting.popFirst() { group.addTask { try await send(next, subjects) } }
+            }
+            return outcomes
+        }
+        try await expectUntouched(attempts, subjects)
+        return outcomes
+    }
+
+    // MARK: - What is asked for
+
+    /// What one request may change: a session of each kind and a few accounts.
+    private struct Subject: Sendable {
+        let newSession: SessionID
+        let failedSession: SessionID
+        let user: UserID
+        let patient: UserID
+    }
+
+    private func makeSubjects(_ count: Int) async throws -> [Subject] {
+        let subjects = (0..<count).map { _ in
+            Subject(newSession: .random(), failedSession: .random(), user: .random(), patient: .random())
+        }
+        let (new, failed) = (subjects.map(\.newSession.rawValue), subjects.map(\.failedSession.rawValue))
+        let patient = try #require(callers.first).clinic.id(.patient).rawValue
+        try await server.database.withConnection { connection in
+            _ = try await connection.query(
+                """
+                INSERT INTO app.therapy_sessions (id, patient_id, recording)
+                SELECT id, \(patient), NULL FROM unnest(\(new)::uuid[]) AS n (id)
+                UNION ALL SELECT id, \(patient), id || '.wav' FROM unnest(\(failed)::uuid[]) AS f (id)
+                """)
+            _ = try await connection.query(
+                "UPDATE app.session_progress SET status = 'failed', error = 'x' WHERE session_id = ANY(\(failed)::uuid[])"
+            )
+            _ = try await connection.query(
+                """
+                INSERT INTO app.users (id, email, full_name, role)
+                SELECT id, id || '@subject.example', 'A Subject', role
+                FROM unnest(\(subjects.map(\.user.rawValue))::uuid[]) AS u (id), (VALUES ('therapist')) AS r (role)
+                UNION ALL
+                SELECT id, id || '@subject.example', 'A Subject', role
+                FROM unnest(\(subjects.map(\.patient.rawValue))::uuid[]) AS p (id), (VALUES ('patient')) AS r (role)
+                """)
+        }
+        return subjects
+    }
+
+    private func path(of attempt: Attempt, _ subject: Subject) -> String {
+        func filled(_ values: [String: any CustomStringConvertible]) -> String {
+            values.reduce(attempt.row.path) { path, value in
+                let text =
+                    switch attempt.target {
+                    case .known: value.value.description
+                    case .unknown: UserID.random().description
+                    case .malformed: "no-uuid"
+                    }
+                return path.replacing("{\(value.key)}", with: text)
+            }
+        }
+        return switch attempt.row.subject {
+        case .nothing: attempt.row.path.replacing("{name}", with: "app.js")
+        case .readSession:
+            filled(["id": attempt.caller.credential == .inactive ? inactiveSession : readSession])
+        case .newSession: filled(["id": subject.newSession])
+        case .failedSession: filled(["id": subject.failedSession])
+        case .newUser: filled(["id": subject.user])
+        case .untied: filled(["therapist_id": subject.user, "patient_id": subject.patient])
+        }
+    }
+
+    private func content(of attempt: Attempt, _ subject: Subject) -> (type: String, bytes: Data)? {
+        let json: String? =
+            switch attempt.row.body {
+            case .none, .upload: nil
+            case .json(let text): text
+            case .reports:
+                #"{"reports":[{"session_id":"\#(subject.newSession)","status":"transcribing","progress":30}]}"#
+            case .account: #"{"email":"\#(UserID.random())@new.example","full_name":"New","role":"patient"}"#
+            }
+        if case .upload = attempt.row.body {
+            return (
+                Upload.contentType, Upload(patient: attempt.caller.clinic.id(.patient), file: .wav(size: 200)).body
+            )
+        }
+        return json.map { ("application/json", Data($0.utf8)) }
+    }
+
+    private func send(_ attempt: Attempt, _ subjects: [Subject]) async throws -> Outcome {
+        let subject = subjects[attempt.number]
+        let path = path(of: attempt, subject)
+        var request = HTTPClientRequest(url: server.baseURL + path)
+        request.method = attempt.row.method
+        var token = attempt.caller.token
+        if attempt.row.path == "/api/auth/logout", [.good, .inactive].contains(attempt.caller.credential) {
+            // It would end the sign-in of the other requests.
+            token = try await server.token(attempt.caller.clinic.id(attempt.caller.who))
+        }
+        if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+        if let content = content(of: attempt, subject) {
+            request.headers.add(name: "Content-Type", value: content.type)
+            request.body = .bytes(ByteBuffer(bytes: content.bytes))
+        }
+        let response = try await Self.client.execute(request, timeout: .seconds(600))
+        let isEndless = response.status == .ok && attempt.row.path == "/api/sessions/status/stream"
+        let body = isEndless ? ByteBuffer() : try await response.body.collect(upTo: 64 << 20)
+        return Outcome(
+            row: attempt.row, expected: attempt.row.status(for: attempt.caller, attempt.target),
+            response: TestResponse(
+                status: Int(response.status.code), headers: response.headers, body: Data(body.readableBytesView)),
+            circumstances:
+                "\(attempt.row.name) by \(attempt.caller.who) (\(attempt.caller.credential)), \(attempt.target)")
+    }
+
+    /// Checks that whoever was refused, or asked for something else, has changed nothing.
+    private func expectUntouched(_ attempts: [Attempt], _ subjects: [Subject]) async throws {
+        let refused = attempts.filter { $0.target != .known || $0.row.status(for: $0.caller, .known) >= 400 }
+            .map { subjects[$0.number] }
+        let new = try await server.database.query(
+            """
+            SELECT FROM app.session_progress WHERE status = 'pending' AND version = 1
+                AND session_id = ANY(\(refused.map(\.newSession.rawValue))::uuid[])
+            """)
+        let failed = try await server.database.query(
+            """
+            SELECT FROM app.session_progress WHERE status = 'failed' AND version = 2
+                AND session_id = ANY(\(refused.map(\.failedSession.rawValue))::uuid[])
+            """)
+        let users = try await server.database.query(
+            """
+            SELECT FROM app.users WHERE full_name = 'A Subject' AND is_active
+                AND id = ANY(\(refused.map(\.user.rawValue))::uuid[])
+                AND NOT EXISTS (SELECT FROM app.therapist_patients t WHERE t.therapist_id = users.id)
+            """)
+        for untouched in [new, failed, users] { #expect(untouched.count == refused.count) }
+    }
+}

@@ -1,0 +1,314 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+/// A route of a session, and who may use it.
+struct SessionRoute: Sendable, CustomTestStringConvertible {
+    let method: HTTPMethod
+    /// What follows the session's id.
+    let path: String
+    let permitted: Set<Clinic.Who>
+    var body: String?
+
+    var testDescription: String { "\(method.rawValue) …\(path)" }
+
+    var headers: [String: String] { body == nil ? [:] : ["Content-Type": "application/json"] }
+
+    private static let seers: Set<Clinic.Who> = [.patient, .therapist, .admin]
+    private static let managers: Set<Clinic.Who> = [.therapist, .admin]
+    private static let report = #"{"status":"transcribing","progress":30}"#
+
+    /// The column "who" of the contract's routes.
+    static let all: [SessionRoute] =
+        [HTTPMethod.GET, .HEAD].flatMap { method in
+            [
+                SessionRoute(method: method, path: "", permitted: seers),
+                SessionRoute(method: method, path: "/status", permitted: seers),
+                SessionRoute(method: method, path: "/status/stream", permitted: seers),
+                SessionRoute(method: method, path: "/events", permitted: seers),
+                SessionRoute(method: method, path: "/transcript", permitted: seers),
+                SessionRoute(method: method, path: "/notes", permitted: managers),
+                SessionRoute(method: method, path: "/recording", permitted: seers.union([.pipeline])),
+            ]
+        } + [
+            SessionRoute(method: .DELETE, path: "", permitted: managers),
+            SessionRoute(method: .POST, path: "/retry", permitted: managers),
+            SessionRoute(method: .POST, path: "/progress", permitted: [.pipeline, .admin], body: report),
+        ]
+}
+
+/// Checks a refusal; the answer to HEAD has no body to look at.
+private func expectRefusal(
+    _ response: TestResponse, of method: HTTPMethod, _ status: Int, _ type: String? = nil, _ comment: Comment,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    guard method == .HEAD else {
+        return expectProblem(response, status, type, comment, sourceLocation: sourceLocation)
+    }
+    #expect(response.status == status, comment, sourceLocation: sourceLocation)
+    #expect(response.body.isEmpty, comment, sourceLocation: sourceLocation)
+    #expect(response.headers["Content-Type"] == ["application/problem+json"], comment, sourceLocation: sourceLocation)
+    #expect(!response.headers["X-Request-Id"].isEmpty, comment, sourceLocation: sourceLocation)
+}
+
+@Suite("A refusal", .timeLimit(.minutes(30)))
+struct RefusalTests {
+    /// The routes that ask for a user and name no session.
+    static let userRoutes: [(HTTPMethod, String)] = [
+        (.GET, "/api/auth/me"), (.GET, "/api/sessions"), (.HEAD, "/api/sessions"),
+        (.POST, "/api/sessions/upload"), (.GET, "/api/patients"), (.POST, "/api/progress"),
+    ]
+
+    @Test("is 401 without a token that counts, on each route")
+    func unauthorized() async throws {
+        try await withClinic { clinic in
+            let patient = clinic.id(.patient)
+            let (revoked, revokedSignIn) = try await clinic.server.signIn(patient)
+            try await clinic.database.query(
+                "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(revokedSignIn.rawValue)")
+            let (ended, endedSignIn) = try await clinic.server.signIn(patient)
+            try await clinic.database.query(
+                "UPDATE app.auth_sessions SET expires_at = now() WHERE id = \(endedSignIn.rawValue)")
+            let expired = try await clinic.server.token(patient, lifetime: .seconds(-1))
+            let gone = try await clinic.database.addUser(.admin)
+            let ofNobody = try await clinic.server.token(gone)
+            try await clinic.database.query("DELETE FROM app.users WHERE id = \(gone.rawValue)")
+            let good = clinic.token(.patient)
+            let credentials: [(String, [String: String])] = [
+                ("no token", [:]), ("an empty header", ["Authorization": ""]),
+                ("no token behind the scheme", ["Authorization": "Bearer"]),
+                ("rubbish", ["Authorization": "Bearer x.y.z"]), ("another scheme", ["Authorization": "Basic \(good)"]),
+                ("no scheme", ["Authorization": good]), ("two tokens", ["Authorization": "Bearer \(good) \(good)"]),
+                ("a changed token", ["Authorization": "Bearer x\(good)"]),
+                ("expired", ["Authorization": "Bearer \(expired)"]),
+                ("an unknown user", ["Authorization": "Bearer \(ofNobody)"]),
+                ("revoked", ["Authorization": "Bearer \(revoked)"]),
+                ("an ended sign-in", ["Authorization": "Bearer \(ended)"]),
+                ("a bad cookie", ["Cookie": "tb_access=x.y.z"]),
+                ("a bad header before a good cookie", ["Authorization": "Bearer x", "Cookie": "tb_access=\(good)"]),
+            ]
+            for (name, headers) in credentials {
+                // A cookie with an unsafe method needs an origin first: that is 403, and tested elsewhere.
+                let isByCookie = headers["Authorization"] == nil && headers["Cookie"] != nil
+                for route in SessionRoute.all where !(isByCookie && [.POST, .DELETE].contains(route.method)) {
+                    let response = try await clinic.request(
+                        route.method, of: route.path, as: nil,
+                        headers: headers.merging(route.headers) { first, _ in first },
+                        body: route.body)
+                    expectRefusal(response, of: route.method, 401, "unauthorized", "\(name): \(route.testDescription)")
+                }
+                for (method, path) in Self.userRoutes where !(isByCookie && method == .POST) {
+                    let response = try await clinic.request(method, path, as: nil, headers: headers)
+                    expectRefusal(response, of: method, 401, "unauthorized", "\(name): \(method) \(path)")
+                }
+            }
+            // Neither as a ticket nor in a URL.
+            for query in ["token", "access_token", "ticket"] {
+                let response = try await clinic.request(.GET, of: "/status?\(query)=\(good)", as: nil)
+                expectProblem(response, 401, "unauthorized")
+            }
+        }
+    }
+
+    @Test("is 403 for everybody who may not, on each route of a session")
+    func forbidden() async throws {
+        try await withClinic { clinic in
+            for route in SessionRoute.all {
+                for who in Clinic.Who.allCases where !route.permitted.contains(who) {
+                    let response = try await clinic.request(
+                        route.method, of: route.path, as: who, headers: route.headers, body: route.body)
+                    expectRefusal(response, of: route.method, 403, "forbidden", "\(who): \(route.testDescription)")
+                }
+            }
+            // Nothing of it has had an effect.
+            let present = try await clinic.request(.GET, of: "/status", as: .admin).json()
+            #expect(present["status"] as? String == "pending")
+            #expect(present["version"] as? Int == 1)
+        }
+    }
+
+    @Test("does not meet those who may")
+    func permitted() async throws {
+        try await withClinic { clinic in
+            for route in SessionRoute.all where route.method != .DELETE && route.path != "/status/stream" {
+                for who in Clinic.Who.allCases where route.permitted.contains(who) {
+                    let response = try await clinic.request(
+                        route.method, of: route.path, as: who, headers: route.headers, body: route.body)
+                    // 404 and 409: there is no transcript, no recording and nothing that failed.
+                    #expect([200, 404, 409].contains(response.status), "\(who): \(route.testDescription)")
+                }
+            }
+        }
+    }
+
+    @Test("is 403 for an inactive account, whatever its role and rights")
+    func inactive() async throws {
+        try await withClinic { clinic in
+            try await clinic.database.query("UPDATE app.users SET is_active = false")
+            for who in [Clinic.Who.patient, .therapist, .admin, .pipeline] {
+                for route in SessionRoute.all {
+                    let response = try await clinic.request(
+                        route.method, of: route.path, as: who, headers: route.headers, body: route.body)
+                    expectRefusal(
+                        response, of: route.method, 403, "account-inactive", "\(who): \(route.testDescription)")
+                }
+                for (method, path) in Self.userRoutes {
+                    let response = try await clinic.request(method, path, as: who)
+                    expectRefusal(response, of: method, 403, "account-inactive", "\(who): \(method) \(path)")
+                }
+            }
+        }
+    }
+
+    @Test("ends with its reason: an assignment, an account and a right that come back")
+    func rightsComeBack() async throws {
+        try await withClinic { clinic in
+            func status(_ who: Clinic.Who) async throws -> Int {
+                try await clinic.request(.GET, of: "/status", as: who).status
+            }
+            try await clinic.database.endAssignment(of: clinic.id(.therapist), to: clinic.id(.patient))
+            #expect(try await status(.therapist) == 403)
+            try await clinic.database.query("UPDATE app.therapist_patients SET is_active = true")
+            #expect(try await status(.therapist) == 200)
+            #expect(try await status(.former) == 200)
+            try await clinic.database.query("UPDATE app.users SET is_active = false")
+            #expect(try await status(.patient) == 403)
+            try await clinic.database.query("UPDATE app.users SET is_active = true")
+            #expect(try await status(.patient) == 200)
+        }
+    }
+
+    @Test("is 404 for a session that there is not, on each route")
+    func noSession() async throws {
+        try await withClinic { clinic in
+            for route in SessionRoute.all {
+                for who in [Clinic.Who.admin, .patient, .stranger, .pipeline] {
+                    let response = try await clinic.request(
+                        route.method, "/api/sessions/\(SessionID.random())\(route.path)", as: who,
+                        headers: route.headers,
+                        body: route.body)
+                    expectRefusal(response, of: route.method, 404, "not-found", "\(who): \(route.testDescription)")
+                }
+            }
+        }
+    }
+
+    @Test("is 422 for an id that is no UUID, on each route")
+    func noUUID() async throws {
+        try await withClinic { clinic in
+            for route in SessionRoute.all {
+                for id in ["1", "x", "\(clinic.session)0", "\(clinic.session)%00", "%7B\(clinic.session)%7D", "%20"] {
+                    let response = try await clinic.request(
+                        route.method, "/api/sessions/\(id)\(route.path)", as: .admin, headers: route.headers,
+                        body: route.body)
+                    expectRefusal(response, of: route.method, 422, "invalid-value", "\(id): \(route.testDescription)")
+                    if route.method != .HEAD { expectProblem(response, 422, detail: "id: ") }
+                }
+            }
+            // In upper case it is the same id.
+            let response = try await clinic.request(
+                .GET, "/api/sessions/\(clinic.session.description.uppercased())", as: .admin)
+            #expect(response.status == 200)
+        }
+    }
+
+    @Test("is 404 for a route that there is not, with a token or without")
+    func noRoute() async throws {
+        try await withClinic { clinic in
+            let paths = [
+                "/nothing", "/api", "/api/nothing", "/api/auth", "/api/sessions/\(clinic.session)/nothing",
+                "/api/sessions/\(clinic.session)/status/stream/x", "/api/sessionsx", "/assets/nothing.js",
+                "/assets/../app.js",
+                "/assets/%2e%2e/page.mustache", "/assets/page.mustache", "/.env", "/index.php", "/health/x",
+            ]
+            for path in paths {
+                for method in [HTTPMethod.GET, .POST, .DELETE] {
+                    expectProblem(
+                        try await clinic.request(method, path, as: nil), 404, "not-found", "\(method) \(path)")
+                    expectProblem(
+                        try await clinic.request(method, path, as: .admin), 404, "not-found", "\(method) \(path)")
+                }
+                #expect(try await clinic.request(.HEAD, path, as: nil).status == 404)
+            }
+        }
+    }
+
+    @Test("is 405 for a wrong method, with the right ones in Allow")
+    func wrongMethod() async throws {
+        try await withClinic { clinic in
+            let session = "/api/sessions/\(clinic.session)"
+            let table: [(String, Set<String>)] = [
+                ("/api/auth/login", ["POST"]), ("/api/auth/refresh", ["POST"]), ("/api/auth/logout", ["POST"]),
+                ("/api/auth/me", ["GET", "HEAD"]), ("/api/sessions", ["GET", "HEAD"]),
+                ("/api/sessions/upload", ["POST"]),
+                (session, ["GET", "HEAD", "DELETE"]), ("\(session)/status", ["GET", "HEAD"]),
+                ("\(session)/status/stream", ["GET", "HEAD"]), ("\(session)/events", ["GET", "HEAD"]),
+                ("\(session)/transcript", ["GET", "HEAD"]), ("\(session)/notes", ["GET", "HEAD"]),
+                ("\(session)/recording", ["GET", "HEAD"]), ("\(session)/retry", ["POST"]),
+                ("\(session)/progress", ["POST"]), ("/api/progress", ["POST"]),
+                ("/api/patients", ["GET", "HEAD"]), ("/health", ["GET", "HEAD"]), ("/health/live", ["GET", "HEAD"]),
+                ("/health/ready", ["GET", "HEAD"]), ("/", ["GET", "HEAD"]), ("/assets/app.js", ["GET", "HEAD"]),
+            ]
+            for (path, allowed) in table {
+                for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"] where !allowed.contains(method)
+                {
+                    let response = try await clinic.request(HTTPMethod(rawValue: method), path, as: .admin)
+                    expectRefusal(
+                        response, of: HTTPMethod(rawValue: method), 405, "method-not-allowed", "\(method) \(path)")
+                    let allow = response.headers[canonicalForm: "Allow"].map(String.init)
+                    #expect(Set(allow) == allowed, "\(method) \(path)")
+                }
+            }
+        }
+    }
+
+    @Test("is 406 for an Accept that cannot be met")
+    func notAcceptable() async throws {
+        try await withClinic { clinic in
+            let session = "/api/sessions/\(clinic.session)"
+            let table: [(String, String)] = [
+                ("/api/auth/me", "text/html"), ("/api/sessions", "text/html"), (session, "image/png"),
+                ("\(session)/status", "text/event-stream"), ("\(session)/status/stream", "application/json"),
+                ("\(session)/events", "application/json;q=0"), ("\(session)/transcript", "text/plain"),
+                ("\(session)/notes", "text/plain"), ("/api/patients", "text/csv"), ("/health", "text/html"),
+                ("/", "application/json"),
+            ]
+            for (path, accept) in table {
+                let response = try await clinic.request(.GET, path, as: .admin, headers: ["Accept": accept])
+                expectProblem(response, 406, "not-acceptable", "\(path)")
+            }
+        }
+    }
+
+    @Test(
+        "of a JSON body is 400 when it is no JSON, 413 when it is too large, 415 when it is declared as something else")
+    func body() async throws {
+        try await withClinic { clinic in
+            for (path, who) in [
+                ("/api/auth/login", nil), ("/api/auth/refresh", nil),
+                ("/api/sessions/\(clinic.session)/progress", Clinic.Who.admin),
+            ] {
+                for text in ["{", "nonsense", "{\"a\":}", "{}x", "\u{0}"] {
+                    expectProblem(
+                        try await clinic.post(path, text, as: who), 400, "malformed-request", "\(path): \(text)")
+                }
+                for text in ["[]", "1", "null", "\"x\""] {
+                    expectProblem(try await clinic.post(path, text, as: who), 422, "invalid-value", "\(path): \(text)")
+                }
+                let long = #"{"x":""# + String(repeating: "x", count: 70_000) + #""}"#
+                expectProblem(try await clinic.post(path, long, as: who), 413, "too-large", "\(path)")
+                for type in [
+                    "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "json",
+                ] {
+                    let response = try await clinic.request(
+                        .POST, path, as: who, headers: ["Content-Type": type], body: "{}")
+                    expectProblem(response, 415, "unsupported-media", "\(path): \(type)")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+import NIOHTTP1
+import ServerTestSupport
+import Testing
+
+/// Requests without an end: each has to meet a limit, and none may keep others from being served.
+@Suite("A request without an end", .timeLimit(.minutes(30)))
+struct AttackSizeTests {
+    private static let head = "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    private static let piece = String(repeating: "x", count: 16_384)
+
+    /// Name, how it begins, what comes again and again, and how it is answered.
+    private static let table: [(name: String, begin: String, piece: String, statuses: [Int])] = [
+        ("request line", "GET /", piece, [400]),
+        ("query", "GET /health?", String(repeating: "a=b&", count: 4096), [400]),
+        ("method", "", String(repeating: "X", count: 16_384), [400]),
+        ("header's name", "GET /health HTTP/1.1\r\n", piece, [400]),
+        ("header", "GET /health HTTP/1.1\r\nX: ", piece, [400]),
+        ("cookie", "GET /api/auth/me HTTP/1.1\r\nCookie: ", String(repeating: "a=b; ", count: 4096), [400]),
+        ("list of headers", "GET /health HTTP/1.1\r\n", String(repeating: "X: y\r\n", count: 1000), [400]),
+        ("JSON body", head + "Content-Length: 9999999999\r\n\r\n\"", piece, [413]),
+        ("chunked JSON body", head + "Transfer-Encoding: chunked\r\n\r\n", "4000\r\n\(piece)\r\n", [413]),
+        (
+            "trailers", head + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+            String(repeating: "X: y\r\n", count: 1000), [400, 422]
+        ),
+        // It is answered before its body, which nobody wants.
+        (
+            "body of a GET", "GET /health HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "4000\r\n\(piece)\r\n", [200]
+        ),
+        // Behind these the decoder stops, and would keep whatever comes.
+        ("what follows CONNECT", "CONNECT x:1 HTTP/1.1\r\nHost: test\r\n\r\n", piece, [400, 404, 405]),
+        (
+            "what follows an upgrade",
+            "GET /health HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+            piece, [200]
+        ),
+        (
+            "what follows an upgrade for a proxy",
+            "GET /health HTTP/1.1\r\nHost: test\r\nProxy-Connection: upgrade\r\nUpgrade: x\r\n\r\n", piece, [200]
+        ),
+        (
+            "what follows an upgrade of HTTP/1.0",
+            "GET /health HTTP/1.0\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", piece, [200]
+        ),
+        (
+            "body of nothing", "POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 9999999999\r\n\r\n", piece,
+            [404]
+        ),
+    ]
+
+    @Test("is stopped at a limit, and its connection is closed", arguments: table.map(\.name))
+    func endless(_ name: String) async throws {
+        let row = try #require(Self.table.first { $0.name == name })
+        try await withServer { server in
+            let intruder = try await server.intruder()
+            await intruder.send(row.begin)
+            // Far more than what any buffer between the two would take.
+            let isStopped = await intruder.send(row.piece, times: 4096)
+            #expect(isStopped)
+            let answer = try await intruder.untilClosed()
+            let given = answerStatuses(in: answer)
+            #expect(given.count <= 1)
+            // Who goes on sending may lose the answer to a reset.
+            if let status = given.first { #expect(row.statuses.contains(status), "\(status)") }
+            #expect(try await server.request(.GET, "/health").status == 200)
+        }
+    }
+
+    @Test("that stands still in its body is cut off, and gets 408 if it has no answer yet")
+    func stopped() async throws {
+        try await withServer(["HTTP_HEAD_TIMEOUT": "10", "HTTP_BODY_TIMEOUT": "1"]) { server in
+            let table: [(String, Int)] = [
+                ("GET /health HTTP/1.1\r\nHost: te", 408), ("G", 408),
+                (Self.head + "Content-Length: 100\r\n\r\n{\"email\":", 408),
+                (Self.head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhel", 408),
+                (Self.head + "Transfer-Encoding: chunked\r\n\r\n5;x=\(String(repeating: "y", count: 1000))", 408),
+                ("GET /health HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhello", 200),
+                ("POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhello", 404),
+            ]
+            for (request, status) in table {
+                let answer = try await server.answer(to: request)
+                #expect(answerStatuses(in: answer) == [status], "\(request)")
+                if status == 408 {
+                    #expect(answer.contains("\"type\":\"/problems/request-timeout\""))
+                    #expect(answer.lowercased().contains("connection: close"))
+                }
+            }
+        }
+    }
+
+    @Test("in the depth of its JSON is refused")
+    func deep() async throws {
+        try await withClinic { clinic in
+            for text in [
+                String(repeating: "[", count: 60_000), String(repeating: "{\"a\":", count: 10_000),
+                "{\"email\":" + String(repeating: "[", count: 30_000) + String(repeating: "]", count: 30_000) + "}",
+            ] {
+                for (path, who) in [("/api/auth/login", nil), ("/api/progress", Clinic.Who.admin)] {
+                    let status = try await clinic.post(path, text, as: who).status
+                    #expect([400, 422].contains(status), "\(path): \(status)")
+                }
+            }
+        }
+    }
+}

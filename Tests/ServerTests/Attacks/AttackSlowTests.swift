@@ -1,0 +1,94 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// Clients that hold connections for nothing.
+@Suite("A crowd of slow clients", .timeLimit(.minutes(30)), .serialized)
+struct AttackSlowTests {
+    @Test("keeps nobody else from being served, and each of it is cut off")
+    func slowloris() async throws {
+        raiseDescriptorLimit()
+        try await withStreamScene(["HTTP_HEAD_TIMEOUT": "20"]) { scene in
+            let server = scene.server
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                let crowd = try await withThrowingTaskGroup(of: Intruder.self) { group in
+                    for _ in 0..<1000 {
+                        group.addTask {
+                            let intruder = try await server.intruder()
+                            await intruder.send("GET /health HTTP/1.1\r\nHost: test\r\nX-a: ")
+                            return intruder
+                        }
+                    }
+                    return try await group.reduce(into: []) { $0.append($1) }
+                }
+                // More of a head does not give it more time.
+                for intruder in crowd { await intruder.send("b") }
+                let session = "/api/sessions/\(scene.session)"
+                for progress in 20..<30 {
+                    #expect(try await server.request(.GET, "/health/ready").status == 200)
+                    #expect(try await server.request(.GET, session, token: scene.token).status == 200)
+                    let version = try await scene.report(.transcribing, progress)
+                    _ = try await reader.events(upTo: version)
+                }
+                for intruder in crowd {
+                    let answer = try await intruder.untilClosed()
+                    #expect(answerStatuses(in: answer) == [408])
+                }
+                #expect(try await server.request(.GET, "/health/ready").status == 200)
+            }
+        }
+    }
+
+    @Test("finds no more connections than there may be; one more waits until another goes, and streams do not count")
+    func connections() async throws {
+        try await withStreamScene(["HTTP_MAX_CONNECTIONS": "3"]) { scene in
+            let server = scene.server
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                let request = "GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
+                var first: [Intruder] = []
+                for _ in 0..<3 {
+                    let intruder = try await server.intruder()
+                    await intruder.send(request)
+                    try await eventually { answerStatuses(in: intruder.heard) == [200] }
+                    first.append(intruder)
+                }
+                let late = try await server.intruder()
+                await late.send(request)
+                for round in 2...20 {
+                    await first[0].send(request)
+                    try await eventually { answerStatuses(in: first[0].heard).count == round }
+                }
+                #expect(late.heard.isEmpty)
+                await first[1].leave()
+                try await eventually { answerStatuses(in: late.heard) == [200] }
+                for intruder in first + [late] { await intruder.leave() }
+                let version = try await scene.report(.transcribing, 20)
+                _ = try await reader.events(upTo: version)
+            }
+        }
+    }
+
+    @Test("does not include an upload, for as long as its bytes come")
+    func upload() async throws {
+        try await withClinic(["HTTP_HEAD_TIMEOUT": "60", "HTTP_BODY_TIMEOUT": "15"]) { clinic in
+            let file = UploadFile.wav(size: 200_000)
+            let upload = Upload(patient: clinic.id(.patient), file: file)
+            try await clinic.server.withWire { wire in
+                try await wire.send(upload.requestHead(token: clinic.token(.patient)))
+                // Twice as long as a body may stand still, with a little in each moment: this is about time that passes.
+                let body = upload.body
+                let step = body.count / 20 + 1
+                for start in stride(from: body.startIndex, to: body.endIndex, by: step) {
+                    try await wire.send(body[start..<min(start + step, body.endIndex)])
+                    try await Task.sleep(for: .milliseconds(1500))
+                }
+                #expect(try await wire.readResponse().status == 201)
+            }
+        }
+    }
+}

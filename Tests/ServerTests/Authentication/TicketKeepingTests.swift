@@ -1,0 +1,111 @@
+import Credentials
+import Domain
+import Foundation
+import LocalPostgres
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Store
+import TestSupport
+import Testing
+
+/// How tickets are kept: few, briefly, and as hashes.
+@Suite(.timeLimit(.minutes(30))) struct TicketKeepingTests {
+    @Test("A sign-in has at most fifty tickets that wait, also when it asks for all at once; one more is 429")
+    func limit() async throws {
+        try await withClinic { clinic in
+            let path = "/api/sessions/status/ticket"
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<60 {
+                    group.addTask { try await clinic.request(.POST, path, as: .patient).status }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses.count { $0 == 200 } == 50)
+            #expect(statuses.count { $0 == 429 } == 10)
+            let refusal = try await clinic.request(.POST, path, as: .patient)
+            expectProblem(refusal, 429, "too-many-requests")
+            #expect(refusal.headers["Retry-After"] == ["30"])
+            // Others are not concerned, and what has expired does not count.
+            #expect(try await clinic.request(.POST, path, as: .therapist).status == 200)
+            try await clinic.database.query("UPDATE app.stream_tickets SET expires_at = clock_timestamp()")
+            #expect(try await clinic.request(.POST, path, as: .patient).status == 200)
+            let left = try await clinic.database.query("SELECT count(*) FROM app.stream_tickets")
+            #expect(try left[0].decode(0, as: Int64.self) == 2)
+        }
+    }
+
+    @Test("What nobody used is removed, and what still may be used is left")
+    func janitor() async throws {
+        try await withDatabase { database in
+            let patient = try await database.addUser(.patient)
+            let signIn = try await database.addSignIn(of: patient)
+            try await database.query(
+                """
+                INSERT INTO app.stream_tickets (ticket_hash, auth_session_id, access_expires_at, expires_at)
+                SELECT sha256(convert_to(n::text, 'UTF8')), \(signIn.rawValue), now() + interval '1 hour',
+                       now() + n * interval '1 hour'
+                FROM unnest(ARRAY[-2, -1, 1]) AS n
+                """)
+            // And a sign-in that was over long ago.
+            try await database.query(
+                "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(patient.rawValue), now() - interval '31 d')"
+            )
+            // A server clears up when it begins.
+            try await withServer(over: database) { _ in
+                try await eventually {
+                    let rows = try await database.query(
+                        """
+                        SELECT (SELECT count(*) FROM app.stream_tickets) = 1
+                               AND (SELECT array_agg(id) FROM app.auth_sessions) = ARRAY[\(signIn.rawValue)]
+                        """)
+                    return try rows[0].decode(0, as: Bool.self)
+                }
+            }
+        }
+    }
+
+    @Test("The database holds the SHA-256 of a ticket, and no log line holds it at any level")
+    func secrecy() async throws {
+        let memory = LogMemory()
+        try await withServer(["LOG_LEVEL": "trace"], log: memory) { server in
+            let clinic = try await Clinic(server)
+            var tickets: [String] = []
+            for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                let ticket = try await clinic.ticket(for: stream, as: .patient)
+                tickets.append(ticket)
+                let stored = try await clinic.database.query("SELECT ticket_hash FROM app.stream_tickets")
+                #expect(try stored.decode([UInt8].self) == [RefreshToken.hash(of: ticket)])
+                // Used, used again, for another method, on another route, and on one that there is not.
+                for path in [stream, stream, "/api/auth/me", "/nothing", stream + "/x"] {
+                    _ = try await clinic.server.withStream("\(path)?ticket=\(ticket)", headers: [:]) { $0.status }
+                    _ = try await clinic.request(.DELETE, "\(path)?ticket=\(ticket)", as: nil)
+                }
+                _ = try await clinic.request(.GET, "\(stream)?ticket=\(ticket)", as: nil, headers: ["Accept": "x/y"])
+            }
+            let log = memory.text
+            #expect(log.contains("/api/sessions/{id}/status/stream"))
+            for ticket in tickets { #expect(!log.contains(ticket)) }
+            #expect(!log.contains("ticket="))
+        }
+    }
+
+    @Test("A ticket that comes while the database does not answer gets a stream that says so, not an error")
+    func outage() async throws {
+        try await withOwnCluster { database in
+            try await withServer(over: database, databaseTimeouts: .impatient) { server in
+                let clinic = try await Clinic(server)
+                let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .patient)
+                try await database.cluster.stop(mode: .immediate)
+                let path = "\(clinic.streamOfSession)?ticket=\(ticket)"
+                try await server.withStream(path, headers: [:]) { reader in
+                    #expect(reader.status == 200)
+                    _ = try await reader.next("unavailable")
+                    #expect(try await reader.nextBlock() == nil)
+                }
+                #expect(try await clinic.request(.HEAD, path, as: nil).status == 200)
+            }
+        }
+    }
+}

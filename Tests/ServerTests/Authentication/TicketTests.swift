@@ -1,0 +1,262 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+/// What a test does with tickets.
+extension Clinic {
+    /// The path of the stream of all sessions.
+    static let streamOfAll = "/api/sessions/status/stream"
+
+    var streamOfSession: String { "/api/sessions/\(session)/status/stream" }
+
+    /// A ticket for the stream at a path.
+    func ticket(for stream: String, as who: Who) async throws -> String {
+        try await ticket(for: stream, token: token(who))
+    }
+
+    func ticket(for stream: String, token: String) async throws -> String {
+        let path = stream.replacing("/stream", with: "/ticket")
+        let response = try await server.request(.POST, path, token: token)
+        #expect(response.status == 200)
+        #expect(response.headers["Cache-Control"] == ["no-store"])
+        let json = try response.json()
+        #expect(Set(json.keys) == ["ticket", "expires_in"])
+        #expect(json["expires_in"] as? Int == 30)
+        return try #require(json["ticket"] as? String)
+    }
+}
+
+@Suite("A ticket", .timeLimit(.minutes(30)))
+struct TicketTests {
+    @Test("opens its stream once, of one session or of all, also where it was left off")
+    func opens() async throws {
+        try await withClinic { clinic in
+            for (stream, progress) in [(clinic.streamOfSession, 20), (Clinic.streamOfAll, 30)] {
+                let ticket = try await clinic.ticket(for: stream, as: .patient)
+                let resumed = try await clinic.server.withStream("\(stream)?ticket=\(ticket)", headers: [:]) {
+                    reader in
+                    #expect(reader.status == 200)
+                    // The stream of all gives its position behind everything that there is.
+                    while let event = try await reader.nextEvent() {
+                        if let id = event.id { return id as String? }
+                    }
+                    return nil
+                }
+                expectProblem(
+                    try await clinic.request(.GET, "\(stream)?ticket=\(ticket)", as: nil), 401, "unauthorized")
+                try await clinic.database.report(clinic.session, .transcribing, progress)
+                // The header goes with it, and so does the parameter.
+                let next = try await clinic.ticket(for: stream, as: .patient)
+                let headers: HTTPHeaders = ["Last-Event-ID": try #require(resumed)]
+                try await clinic.server.withStream("\(stream)?ticket=\(next)", headers: headers) { reader in
+                    let event = try await reader.nextEvent()
+                    #expect(event?.progress == progress)
+                }
+                let last = try await clinic.ticket(for: stream, as: .patient)
+                try await clinic.server.withStream(
+                    "\(stream)?last_event_id=\(try #require(resumed))&ticket=\(last)", headers: [:]
+                ) { reader in
+                    let event = try await reader.nextEvent()
+                    #expect(event?.progress == progress)
+                }
+            }
+        }
+    }
+
+    @Test("is still good when what it would open is not what the client takes")
+    func notAcceptable() async throws {
+        try await withClinic { clinic in
+            for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                let path = "\(stream)?ticket=\(try await clinic.ticket(for: stream, as: .patient))"
+                let refusal = try await clinic.request(.GET, path, as: nil, headers: ["Accept": "application/json"])
+                expectProblem(refusal, 406, "not-acceptable")
+                try await clinic.server.withStream(path, headers: [:]) { #expect($0.status == 200) }
+                expectProblem(try await clinic.request(.GET, path, as: nil), 401, "unauthorized")
+            }
+        }
+    }
+
+    @Test("opens one stream of the fifty that ask with it at once, over two servers")
+    func race() async throws {
+        try await withClinic { clinic in
+            try await withServer(over: clinic.database) { other in
+                for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                    let path = "\(stream)?ticket=\(try await clinic.ticket(for: stream, as: .therapist))"
+                    let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                        for index in 0..<50 {
+                            let server = index.isMultiple(of: 2) ? clinic.server : other
+                            group.addTask { try await server.withStream(path, headers: [:]) { $0.status } }
+                        }
+                        return try await group.reduce(into: []) { $0.append($1) }
+                    }
+                    #expect(statuses.count { $0 == 200 } == 1)
+                    #expect(statuses.count { $0 == 401 } == 49)
+                }
+            }
+        }
+    }
+
+    @Test("is refused on every other stream, and stays good for its own")
+    func bound() async throws {
+        try await withClinic { clinic in
+            let other = try await clinic.database.addSession(of: clinic.id(.patient))
+            let streams = [clinic.streamOfSession, "/api/sessions/\(other)/status/stream", Clinic.streamOfAll]
+            for own in streams {
+                let ticket = try await clinic.ticket(for: own, as: .patient)
+                for stream in streams + ["/api/sessions/nonsense/status/stream"] where stream != own {
+                    expectProblem(
+                        try await clinic.request(.GET, "\(stream)?ticket=\(ticket)", as: nil), 401, "unauthorized")
+                }
+                let status = try await clinic.server.withStream("\(own)?ticket=\(ticket)", headers: [:]) { $0.status }
+                #expect(status == 200)
+            }
+        }
+    }
+
+    @Test("and a token in a URL are worth nothing on any other route")
+    func otherRoutes() async throws {
+        try await withClinic { clinic in
+            let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .therapist)
+            let session = "/api/sessions/\(clinic.session)"
+            let token = clinic.token(.therapist)
+            let routes: [(HTTPMethod, String)] = [
+                (.GET, "/api/auth/me"), (.GET, "/api/sessions"), (.GET, session), (.GET, "\(session)/status"),
+                (.GET, "\(session)/events"), (.GET, "\(session)/transcript"), (.GET, "\(session)/notes"),
+                (.GET, "\(session)/recording"), (.DELETE, session), (.POST, "\(session)/retry"),
+                (.POST, "\(session)/status/ticket"), (.POST, "/api/sessions/status/ticket"), (.GET, "/metrics"),
+            ]
+            for (method, path) in routes {
+                for query in ["ticket=\(ticket)", "ticket=\(token)", "access_token=\(token)", "token=\(token)"] {
+                    expectProblem(
+                        try await clinic.request(method, "\(path)?\(query)", as: nil), 401, "unauthorized",
+                        "\(method) \(path)?\(query.prefix(8))")
+                }
+            }
+            for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                for query in ["ticket=\(token)", "access_token=\(token)", "token=\(token)", "ticket=", "ticket"] {
+                    expectProblem(
+                        try await clinic.request(.GET, "\(stream)?\(query)", as: nil), 401, "unauthorized", "\(query)")
+                }
+            }
+        }
+    }
+
+    @Test("decides only where neither header nor cookie came, however bad those are")
+    func order() async throws {
+        try await withClinic { clinic in
+            let stream = clinic.streamOfSession
+            let ticket = try await clinic.ticket(for: stream, as: .patient)
+            let path = "\(stream)?ticket=\(ticket)"
+            for headers in [
+                ["Authorization": "Bearer nonsense"], ["Authorization": "Basic x"], ["Cookie": "tb_access=nonsense"],
+                ["Authorization": "Bearer nonsense", "Cookie": "tb_access=\(clinic.token(.patient))"],
+            ] {
+                expectProblem(try await clinic.request(.GET, path, as: nil, headers: headers), 401, "unauthorized")
+            }
+            // The stranger's own token decides, and the ticket is not used.
+            expectProblem(try await clinic.request(.GET, path, as: .stranger), 403, "forbidden")
+            let status = try await clinic.server.withStream(path, headers: ["Cookie": "theme=dark"]) { $0.status }
+            #expect(status == 200)
+        }
+    }
+
+    @Test("is not used up by HEAD")
+    func head() async throws {
+        try await withClinic { clinic in
+            for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                let path = "\(stream)?ticket=\(try await clinic.ticket(for: stream, as: .patient))"
+                for _ in 0..<2 {
+                    let head = try await clinic.request(.HEAD, path, as: nil)
+                    #expect(head.status == 200)
+                    #expect(head.headers["Content-Type"] == ["text/event-stream"])
+                }
+                let status = try await clinic.server.withStream(path, headers: [:]) { $0.status }
+                #expect(status == 200)
+                #expect(try await clinic.request(.HEAD, path, as: nil).status == 401)
+            }
+        }
+    }
+
+    @Test("is for whoever may see the session, and the other for whoever is signed in")
+    func rights() async throws {
+        try await withClinic { clinic in
+            let path = "/api/sessions/\(clinic.session)/status/ticket"
+            for who in [Clinic.Who.patient, .therapist, .admin] {
+                _ = try await clinic.ticket(for: clinic.streamOfSession, as: who)
+            }
+            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal, .pipeline] {
+                expectProblem(try await clinic.request(.POST, path, as: who), 403, "forbidden", "\(who)")
+            }
+            for who in Clinic.Who.allCases { _ = try await clinic.ticket(for: Clinic.streamOfAll, as: who) }
+            for path in [path, "/api/sessions/status/ticket"] {
+                expectProblem(try await clinic.request(.POST, path, as: nil), 401, "unauthorized")
+                expectProblem(try await clinic.request(.GET, path, as: .patient), 405, "method-not-allowed")
+                let cookie = ["Cookie": "tb_access=\(clinic.token(.patient))"]
+                expectProblem(
+                    try await clinic.request(.POST, path, as: nil, headers: cookie), 403, "origin-forbidden")
+            }
+            expectProblem(
+                try await clinic.request(.POST, "/api/sessions/\(SessionID.random())/status/ticket", as: .admin), 404)
+            expectProblem(
+                try await clinic.request(.POST, "/api/sessions/x/status/ticket", as: .admin), 422, detail: "id")
+        }
+    }
+
+    @Test(
+        "is worth nothing once its time, its token's time or its sign-in has ended, and opens nothing without the right"
+    )
+    func ended() async throws {
+        try await withClinic { clinic in
+            let ends: [(PostgresQuery, Int)] = [
+                ("UPDATE app.stream_tickets SET expires_at = clock_timestamp()", 401),
+                ("UPDATE app.stream_tickets SET access_expires_at = clock_timestamp()", 401),
+                ("UPDATE app.auth_sessions SET revoked_at = now()", 401),
+                ("UPDATE app.therapist_patients SET is_active = false", 403),
+                ("UPDATE app.users SET is_active = false", 403),
+            ]
+            for (end, status) in ends {
+                let (token, _) = try await clinic.server.signIn(clinic.id(.therapist))
+                let ticket = try await clinic.ticket(for: clinic.streamOfSession, token: token)
+                try await clinic.database.query(end)
+                expectProblem(
+                    try await clinic.request(.GET, "\(clinic.streamOfSession)?ticket=\(ticket)", as: nil), status)
+                try await clinic.database.query("UPDATE app.users SET is_active = true")
+                try await clinic.database.query("UPDATE app.therapist_patients SET is_active = true")
+            }
+        }
+    }
+
+    @Test("opens a stream that ends with the right, with the sign-in, and with the token with which it was asked for")
+    func streamEnds() async throws {
+        try await withClinic { clinic in
+            let (token, signIn) = try await clinic.server.signIn(clinic.id(.therapist))
+            let table: [(PostgresQuery, String)] = [
+                ("UPDATE app.therapist_patients SET is_active = false", "revoked"),
+                ("UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)", "revoked"),
+            ]
+            for (end, event) in table {
+                let ticket = try await clinic.ticket(for: clinic.streamOfSession, token: token)
+                try await clinic.server.withStream("\(clinic.streamOfSession)?ticket=\(ticket)", headers: [:]) {
+                    reader in
+                    _ = try await reader.next("progress")
+                    try await clinic.database.query(end)
+                    _ = try await reader.next(event)
+                    #expect(try await reader.nextBlock() == nil)
+                }
+                try await clinic.database.query("UPDATE app.therapist_patients SET is_active = true")
+            }
+            let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .patient)
+            try await clinic.database.query(
+                "UPDATE app.stream_tickets SET access_expires_at = clock_timestamp() + interval '5 seconds'")
+            try await clinic.server.withStream("\(clinic.streamOfSession)?ticket=\(ticket)", headers: [:]) { reader in
+                _ = try await reader.next("progress")
+                _ = try await reader.next("expired")
+                #expect(try await reader.nextBlock() == nil)
+            }
+        }
+    }
+}

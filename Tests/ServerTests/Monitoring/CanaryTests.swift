@@ -1,0 +1,135 @@
+import Domain
+import Foundation
+import LocalPostgres
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// The watch over every server of these tests: that it finds what it is there for.
+@Suite("Nothing private in logs, metrics and refusals", .timeLimit(.minutes(30)))
+struct CanaryTests {
+    @Test("A planted text is found wherever in a line it stands, and its look finds the rest")
+    func finds() throws {
+        let watch = CanaryWatch()
+        watch.plant("Katrin Müller")
+        watch.plant("Katrin M")
+        watch.plant("short")
+        watch.plant(
+            json: Data(#"{"reports":[{"message":"she said so","status":"transcribing"}]}"#.utf8), isRequest: true)
+        for line in [
+            "Katrin Müller", "x=Katrin Müller.", "info a\ninfo b\ninfo [\"name\": Katrin Müller]", "Katrin Mar",
+            "…she said so…", "user ada@clinic.example", "token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.x.y",
+            "k=\(StreamTicketText.sample)", "hash $scrypt$ln=4,r=1,p=1$c2FsdA$a2V5",
+        ] {
+            #expect(throws: CanaryFound.self, "\(line)") { try watch.inspect(line, in: "a line") }
+        }
+        try watch.inspect(
+            """
+            info request ["route": /api/sessions/{id}, "hb.request.id": 550e8400-e29b-41d4-a716-446655440000, "ms": 3]
+            info short, Katrin, transcribing, e@, @MainActor
+            debug NIOAsyncChannelInboundStreamChannelHandlerWithoutDigits
+            debug \(String(repeating: "0123456789abcdef", count: 4))
+            """, in: "lines that say nothing")
+    }
+
+    private enum StreamTicketText {
+        static let sample = "Zk3q-0aXw_9eRt5yUiOpAsDfGhJkLzXcVbNm1Qw2E4r"
+    }
+
+    @Test("A server that logs a canary fails its test, at whatever level it was logged")
+    func bitesOnLogs() async throws {
+        let watch = CanaryWatch()
+        // The template of a route is no secret; here it stands for one.
+        watch.plant("/api/auth/me")
+        await #expect {
+            try await withServer(canaries: watch) { server in _ = try await server.request(.GET, "/api/auth/me") }
+        } throws: { ($0 as? CanaryFound)?.place == "the log" }
+    }
+
+    @Test("A server that counts by a canary fails its test")
+    func bitesOnMetrics() async throws {
+        let watch = CanaryWatch()
+        watch.plant("therapybridge_http_request")
+        await #expect {
+            try await withServer(canaries: watch) { server in _ = try await server.request(.GET, "/health") }
+        } throws: { ($0 as? CanaryFound)?.place == "a metric" }
+    }
+
+    @Test("So does a program that is a process of its own")
+    func bitesOnPrograms() async throws {
+        let watch = CanaryWatch()
+        watch.plant("listening on ")
+        try await withDatabase { database in
+            _ = await #expect(throws: CanaryFound.self) {
+                try await withServingProgram(over: database, canaries: watch) { _, _ in }
+            }
+        }
+    }
+
+    @Test("What PostgreSQL refuses is in its own log without a word of the row, and in ours without its words")
+    func postgresLog() async throws {
+        let words = "what the patient alone has said"
+        CanaryWatch.shared.plant(words)
+        // The beginnings of the texts in which PostgreSQL quotes values.
+        CanaryWatch.shared.plant("Failing row contains")
+        CanaryWatch.shared.plant("already exists.")
+        let stage = """
+            echo '{"progress": 50, "message": "\(words)"}'
+            echo '{"result": {"text": "\(words) \\\\u0000", "segments": []}}'
+            """
+        try await ScriptFolder.with { folder in
+            let settings = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", stage)]
+            try await withOwnCluster { database in
+                try await withServer(
+                    over: database, settings, runsWorker: true, databaseTimeouts: .impatient
+                ) { server in
+                    let clinic = try await Clinic(server)
+                    let address = "\(clinic.session)@clinic.example"
+                    for name in ["Ada", words] {
+                        let user = #"{"email":"\#(address)","full_name":"\#(name)","role":"patient"}"#
+                        _ = try await clinic.post("/api/users", user, as: .admin)
+                    }
+                    try await database.report(clinic.session, .failed, 0, error: words)
+                    let report = #"{"status":"transcribing","progress":1,"message":"\#(words)"}"#
+                    let path = "/api/sessions/\(clinic.session)/progress"
+                    #expect(try await clinic.post(path, report, as: .pipeline).status == 409)
+                    // Larger than the table takes: nothing that a route would let through.
+                    let long = String(repeating: words, count: 20)
+                    try await database.withConnection(as: "therapybridge_server") { connection async throws in
+                        for statement: PostgresQuery in [
+                            "UPDATE app.therapy_sessions SET filename = \(long) WHERE id = \(clinic.session.rawValue)",
+                            "INSERT INTO app.therapy_sessions (id, patient_id) SELECT id, patient_id FROM app.therapy_sessions",
+                        ] {
+                            await #expect(throws: PostgresError.self) {
+                                try await connection.withTransaction { connection in
+                                    try await clinic.act(as: .admin, connection)
+                                    _ = try await connection.query(statement)
+                                }
+                            }
+                        }
+                    }
+                    let session = try await WorkerScene(server).upload()
+                    #expect(try await clinic.end(of: session)?.event == "error")
+                }
+                let log = try String(
+                    contentsOf: URL(filePath: database.cluster.directory).appending(path: "server.log"), encoding: .utf8
+                )
+                #expect(log.contains("violates check constraint") && log.contains("violates unique constraint"))
+                let watch = CanaryWatch()
+                watch.plant(words)
+                try watch.inspect(log, in: "PostgreSQL's log")
+            }
+        }
+    }
+}
+
+extension Clinic {
+    /// Begins to act for somebody, in the present transaction.
+    fileprivate func act(as who: Who, _ connection: PostgresConnection) async throws {
+        try await connection.act(
+            as: Principal(user: id(who), signIn: try await server.database.addSignIn(of: id(who))))
+    }
+}

@@ -1,0 +1,143 @@
+import Domain
+import Foundation
+import LocalPostgres
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+@Suite("The health of the server", .timeLimit(.minutes(30)))
+struct HealthRouteTests {
+    private func expectHealthy(
+        _ server: TestServer, _ path: String, sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let response = try await server.request(.GET, path)
+        #expect(response.status == 200, "\(path)", sourceLocation: sourceLocation)
+        #expect(response.text == #"{"status":"healthy"}"#, "\(path)", sourceLocation: sourceLocation)
+    }
+
+    @Test("is told to anyone")
+    func healthy() async throws {
+        try await withServer { server in
+            for path in ["/health", "/health/live", "/health/ready"] { try await expectHealthy(server, path) }
+        }
+    }
+
+    @Test("is not ready while the schema lacks a migration that the binary carries")
+    func schema() async throws {
+        try await withServer { server in
+            try await server.database.query(
+                "ALTER TABLE app.schema_migrations RENAME COLUMN version TO hidden")
+            try await server.database.query(
+                "ALTER TABLE app.schema_migrations RENAME COLUMN hidden TO version")
+            try await expectHealthy(server, "/health/ready")
+            let rows = try await server.database.query(
+                "DELETE FROM app.schema_migrations WHERE version = (SELECT max(version) FROM app.schema_migrations) RETURNING version, name"
+            )
+            expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            try await expectHealthy(server, "/health")
+            try await expectHealthy(server, "/health/live")
+
+            let row = try #require(rows.first)
+            try await server.database.query(
+                """
+                INSERT INTO app.schema_migrations (version, name)
+                VALUES (\(try row.decode("version", as: Int32.self)), \(try row.decode("name", as: String.self)))
+                """)
+            try await expectHealthy(server, "/health/ready")
+            // A newer one, from a newer binary, is fine.
+            try await server.database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'later')")
+            try await expectHealthy(server, "/health/ready")
+        }
+    }
+
+    @Test("is not ready while the database is gone, and everything that needs it says 503")
+    func database() async throws {
+        try await withOwnCluster { database in
+            try await withServer(over: database, databaseTimeouts: .impatient) { server in
+                let clinic = try await Clinic(server)
+                try await expectHealthy(server, "/health/ready")
+                try await database.cluster.stop(mode: .immediate)
+                expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+                try await expectHealthy(server, "/health/live")
+                try await expectHealthy(server, "/health")
+                for path in [
+                    "/api/auth/me", "/api/sessions", "/api/sessions/\(clinic.session)",
+                    "/api/sessions/\(clinic.session)/status",
+                ] {
+                    expectProblem(try await clinic.request(.GET, path, as: .patient), 503, "unavailable", "\(path)")
+                }
+                let upload = Upload(patient: clinic.id(.patient), file: .wav)
+                expectProblem(try await clinic.upload(upload, as: .patient), 503, "unavailable")
+                expectProblem(
+                    try await clinic.post("/api/auth/login", #"{"email":"a@b","password":"12345678"}"#, as: nil), 503,
+                    "unavailable")
+                #expect(try clinic.storedFiles() == [])
+
+                try await database.cluster.start()
+                try await eventually { try await server.request(.GET, "/health/ready").status == 200 }
+                #expect(try await clinic.request(.GET, of: "/status", as: .patient).status == 200)
+            }
+        }
+    }
+}
+
+@Suite("The page", .timeLimit(.minutes(30)))
+struct PageTests {
+    @Test("comes with its parts, each of its type, with an entity tag and a strict policy")
+    func page() async throws {
+        try await withServer { server in
+            let page = try await server.request(
+                .GET, "/", headers: ["Accept": "text/html,application/xhtml+xml,*/*;q=0.8"])
+            #expect(page.status == 200)
+            #expect(page.headers["Content-Type"] == ["text/html; charset=utf-8"])
+            #expect(page.text.contains("TherapyBridge"))
+            #expect(!page.text.contains("{{"))
+            // Nothing inline: the policy would forbid it.
+            #expect(page.text.firstMatch(of: /<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=/.ignoresCase()) == nil)
+
+            var paths = ["/", "/favicon.ico"]
+            paths += page.text.matches(of: /(?:src|href)="(\/[^"]+)"/).map { String($0.1) }
+            #expect(paths.contains("/assets/app.js") && paths.contains("/assets/app.css"))
+            // And what the modules import.
+            let script = try await server.request(.GET, "/assets/app.js").text
+            paths += script.matches(of: /from "\.\/([a-z-]+\.js)"/).map { "/assets/\($0.1)" }
+            for path in Set(paths) {
+                let response = try await server.request(.GET, path)
+                #expect(response.status == 200, "\(path)")
+                #expect(!response.body.isEmpty)
+                if path.hasSuffix(".js") {
+                    #expect(response.headers["Content-Type"] == ["text/javascript; charset=utf-8"])
+                }
+                if path.hasSuffix(".css") { #expect(response.headers["Content-Type"] == ["text/css; charset=utf-8"]) }
+                let tag = try #require(response.headers.first(name: "ETag"))
+                let again = try await server.request(.GET, path, headers: ["If-None-Match": tag])
+                #expect(again.status == 304, "\(path)")
+                #expect(again.body.isEmpty)
+                #expect(try await server.request(.GET, path, headers: ["If-None-Match": "\"x\""]).status == 200)
+            }
+        }
+    }
+
+    @Test("and everything else forbids a browser what it does not need")
+    func policy() async throws {
+        try await withClinic { clinic in
+            for path in [
+                "/", "/assets/app.js", "/health", "/nothing", "/api/sessions",
+                "/api/sessions/\(clinic.session)/recording",
+            ] {
+                let response = try await clinic.request(.GET, path, as: .patient)
+                let policy = try #require(response.headers.first(name: "Content-Security-Policy"), "\(path)")
+                let rules = policy.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces) }
+                for rule in ["default-src 'none'", "script-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+                    #expect(rules.contains(rule), "\(path): \(rule)")
+                }
+                #expect(!policy.contains("unsafe") && !policy.contains("*"))
+                #expect(response.headers["X-Content-Type-Options"] == ["nosniff"])
+                #expect(response.headers["Referrer-Policy"] == ["no-referrer"])
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+import Credentials
+import Domain
+import Foundation
+import LocalPostgres
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+@Suite("GET /metrics", .timeLimit(.minutes(30)))
+struct MetricsRouteTests {
+    @Test("is for admins alone")
+    func rights() async throws {
+        try await withClinic { clinic in
+            expectProblem(try await clinic.request(.GET, "/metrics", as: nil), 401, "unauthorized")
+            for who in Clinic.Who.allCases where who != .admin {
+                expectProblem(try await clinic.request(.GET, "/metrics", as: who), 403, "forbidden", "\(who)")
+            }
+            #expect(try await clinic.request(.GET, "/metrics", as: .admin).status == 200)
+            let head = try await clinic.request(.HEAD, "/metrics", as: .admin)
+            #expect(head.status == 200)
+            #expect(head.body.isEmpty)
+            expectProblem(try await clinic.request(.POST, "/metrics", as: .admin), 405, "method-not-allowed")
+        }
+    }
+
+    @Test("answers in the text format, whichever of them a Prometheus prefers")
+    func format() async throws {
+        try await withClinic { clinic in
+            for accept in [
+                // Prometheus 2, Prometheus 3, and curl.
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                "*/*",
+            ] {
+                let response = try await clinic.request(.GET, "/metrics", as: .admin, headers: ["Accept": accept])
+                #expect(response.status == 200)
+                #expect(response.headers["Content-Type"] == ["text/plain; version=0.0.4; charset=utf-8"])
+                #expect(response.headers["Cache-Control"] == ["no-store"])
+                _ = try Scrape(response.text)
+            }
+            let headers = ["Accept": "application/json"]
+            expectProblem(
+                try await clinic.request(.GET, "/metrics", as: .admin, headers: headers), 406, "not-acceptable")
+        }
+    }
+
+    @Test("counts requests by template, and what no route takes together")
+    func requests() async throws {
+        try await withClinic { clinic in
+            for _ in 1...3 { _ = try await clinic.request(.GET, of: "/status", as: .patient) }
+            _ = try await clinic.request(.GET, of: "/status", as: .stranger)
+            _ = try await clinic.request(.GET, "/api/sessions/\(SessionID.random())/status", as: .admin)
+            for path in ["/nothing", "/api/sessions/\(clinic.session)/nothing", "/%00"] {
+                _ = try await clinic.request(.GET, path, as: .patient)
+            }
+            _ = try await clinic.request(.PATCH, of: "/status", as: .patient)
+            _ = try await clinic.request(.PROPFIND, of: "/status", as: .patient)
+
+            let scrape = try await clinic.scrape()
+            func count(_ method: String, _ route: String, _ status: Int) -> Double? {
+                let labels = ["method": method, "route": route, "status": "\(status)"]
+                let count = scrape.value("therapybridge_http_requests_total", labels)
+                #expect(count == scrape.value("therapybridge_http_request_duration_seconds_count", labels))
+                return count
+            }
+            #expect(count("GET", "/api/sessions/{id}/status", 200) == 3)
+            #expect(count("GET", "/api/sessions/{id}/status", 403) == 1)
+            #expect(count("GET", "/api/sessions/{id}/status", 404) == 1)
+            #expect(count("GET", "unmatched", 404) == 3)
+            #expect(count("PATCH", "unmatched", 405) == 1)
+            #expect(count("other", "unmatched", 404) == 1)
+            let sum = scrape.value(
+                "therapybridge_http_request_duration_seconds_sum",
+                ["method": "GET", "route": "/api/sessions/{id}/status", "status": "200"])
+            #expect((sum ?? 0) > 0)
+        }
+    }
+
+    @Test("counts sign-ins")
+    func signIns() async throws {
+        try await withClinic { clinic in
+            let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash("correct horse")
+            try await clinic.database.query(
+                "UPDATE app.users SET password_hash = \(hash) WHERE id = \(clinic.id(.patient).rawValue)")
+            func signIn(_ password: String) async throws -> Int {
+                let json = #"{"email":"patient@clinic.example","password":"\#(password)"}"#
+                return try await clinic.post("/api/auth/login", json, as: nil).status
+            }
+            #expect(try await signIn("correct horse") == 200)
+            #expect(try await signIn("wrong horse") == 401)
+            #expect(try await signIn("wrong again") == 401)
+            try await clinic.database.query(
+                "UPDATE app.users SET is_active = false WHERE id = \(clinic.id(.patient).rawValue)")
+            #expect(try await signIn("correct horse") == 403)
+            // What cannot be read is no sign-in.
+            #expect(try await clinic.post("/api/auth/login", "{", as: nil).status == 400)
+
+            let scrape = try await clinic.scrape()
+            #expect(scrape.value("therapybridge_sign_ins_total", ["outcome": "accepted"]) == 1)
+            #expect(scrape.value("therapybridge_sign_ins_total", ["outcome": "refused"]) == 3)
+        }
+    }
+
+    @Test("counts uploads, their bytes and what became of them")
+    func uploads() async throws {
+        try await withClinic(["UPLOAD_MAX_BYTES": "10000"]) { clinic in
+            let patient = clinic.id(.patient)
+            func status(_ upload: Upload) async throws -> Int { try await clinic.upload(upload, as: .patient).status }
+            #expect(try await status(Upload(patient: patient, file: .wav(size: 5000))) == 201)
+            // Past the limit by its bytes, and no recording inside.
+            #expect(try await status(Upload(patient: patient, file: .wav(size: 20_000))) == 413)
+            #expect(
+                try await status(Upload(patient: patient, file: UploadFile("a.wav", "audio/wav", "no wave"))) == 415)
+            // Refused before it is an upload.
+            #expect(try await status(Upload(patient: clinic.id(.otherPatient), file: .wav)) == 403)
+
+            let scrape = try await clinic.scrape()
+            #expect(scrape.value("therapybridge_uploads_finished_total") == 1)
+            func failed(_ reason: String) -> Double? {
+                scrape.value("therapybridge_uploads_failed_total", ["reason": reason])
+            }
+            #expect(failed("too-large") == 1)
+            #expect(failed("unsupported-media") == 1)
+            #expect(failed("broken-off") == 0)
+            #expect(failed("storage-full") == 0)
+            let bytes = try #require(scrape.value("therapybridge_upload_bytes_total"))
+            #expect((5000...15_000).contains(bytes))
+        }
+    }
+
+    @Test("shows the pool, the listener and the process")
+    func collected() async throws {
+        try await withClinic { clinic in
+            try await eventually { try await clinic.scrape().text.contains("\ntherapybridge_listener_live 1\n") }
+            try await clinic.database.report(clinic.session, .transcribing, 30)
+            try await eventually {
+                try await clinic.scrape().value("therapybridge_listener_notifications_total") ?? 0 > 0
+            }
+            let scrape = try await clinic.scrape()
+            #expect(scrape.value("therapybridge_listener_reconnects_total") == 0)
+            #expect(scrape.value("therapybridge_pool_max_connections") == 4)
+            let connections = ["idle", "leased"].map {
+                scrape.value("therapybridge_pool_connections", ["state": $0]) ?? -1
+            }
+            #expect(connections.allSatisfy { (0...4).contains($0) } && connections.reduce(0, +) >= 1)
+            #expect(scrape.value("therapybridge_pool_leases_total") ?? 0 > 0)
+            #expect(scrape.value("therapybridge_metrics_refused_total") == 0)
+
+            let megabytes = (scrape.value("therapybridge_process_resident_memory_bytes") ?? 0) / 0x1p20
+            #expect((1...100_000).contains(megabytes))
+            let descriptors = try #require(scrape.value("therapybridge_process_open_descriptors"))
+            #expect(descriptors > 3)
+            #expect(scrape.value("therapybridge_process_max_descriptors") ?? 0 > descriptors)
+            #expect(scrape.value("therapybridge_process_cpu_seconds_total") ?? 0 > 0)
+            // Started before now, and not before this machine.
+            let age = Date.now.timeIntervalSince1970 - (scrape.value("therapybridge_process_start_time_seconds") ?? 0)
+            #expect(age > -2 && age < ProcessInfo.processInfo.systemUptime + 2)
+            #expect(
+                scrape.samples.contains {
+                    $0.name == "therapybridge_build_info" && $0.labels["schema"]?.wholeMatch(of: /\d{4}/) != nil
+                })
+        }
+    }
+}
+
+@Suite("The metrics", .timeLimit(.minutes(30)))
+struct MetricsTests {
+    /// The pipeline too, with a stage that works and one that fails.
+    @Test("are all in docs/metrics.md in the same words, and none has a label with somebody's id, address or words")
+    func documented() async throws {
+        try await withWorkerScene(transcribing: Script.transcribes, notes: "exit 3") { scene, _ in
+            let admin = try await scene.server.token(try await scene.database.addUser(.admin))
+            let session = try await scene.upload()
+            #expect(try await scene.watchToEnd(session).last?.event == "error")
+            for path in ["", "/status", "/status?last_event_id=1", "/events", "/transcript", "/notes", "/recording"] {
+                _ = try await scene.get(path, session)
+            }
+            _ = try await scene.server.request(.GET, "/api/sessions/\(session)x/status", token: admin)
+            _ = try await scene.server.request(.GET, "/nobody@clinic.example", token: admin)
+            _ = try await scene.server.post(
+                "/api/auth/login", #"{"email":"nobody@clinic.example","password":"wrong horse"}"#)
+            // The job ends after the report that ends the stream.
+            func metrics() async throws -> String {
+                try await scene.server.request(.GET, "/metrics", token: admin).text
+            }
+            try await eventually {
+                try await metrics().contains("\ntherapybridge_pipeline_sessions_total{outcome=\"failed\"} 1\n")
+            }
+
+            let scrape = try Scrape(try await metrics())
+            let documented = try MetricsDocument().rows
+            #expect(Set(scrape.types.keys) == Set(documented.keys))
+            for (metric, row) in documented {
+                #expect(scrape.types[metric] == row.type, "\(metric)")
+                #expect(scrape.labels(of: metric) == row.labels, "\(metric)")
+                #expect(scrape.meanings[metric] == row.meaning, "\(metric)")
+                #expect(metric.hasSuffix("_total") == (row.type == "counter"), "\(metric)")
+            }
+            #expect(scrape.samples.allSatisfy { documented[scrape.metric(of: $0)] != nil })
+            #expect(scrape.value("therapybridge_metrics_refused_total") == 0)
+            for label in Set(scrape.samples.flatMap(\.labels.values)) {
+                #expect(label.firstMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}|@|\?/.ignoresCase()) == nil, "\(label)")
+            }
+
+            #expect(scrape.value("therapybridge_pipeline_claims_total") == 1)
+            #expect(scrape.value("therapybridge_pipeline_sessions_total", ["outcome": "processed"]) == 0)
+            for (stage, outcome, count) in [
+                ("transcription", "finished", 1.0), ("transcription", "failed", 0), ("notes", "finished", 0),
+                ("notes", "failed", 1), ("notes", "abandoned", 0),
+            ] {
+                let labels = ["stage": stage, "outcome": outcome]
+                let counted = scrape.value("therapybridge_pipeline_stage_duration_seconds_count", labels)
+                #expect(counted == count, "\(labels)")
+            }
+        }
+    }
+
+    @Test("of one server are not those of another in the same process")
+    func separate() async throws {
+        try await withClinic { first in
+            for _ in 1...5 { _ = try await first.request(.GET, "/health", as: nil) }
+            try await withServer { second in
+                let clinic = try await Clinic(second)
+                _ = try await clinic.request(.GET, "/health", as: nil)
+                let labels = ["method": "GET", "route": "/health", "status": "200"]
+                #expect(try await clinic.scrape().value("therapybridge_http_requests_total", labels) == 1)
+                #expect(try await first.scrape().value("therapybridge_http_requests_total", labels) == 5)
+            }
+        }
+    }
+}
+
+@Suite("METRICS_PORT", .timeLimit(.minutes(30)))
+struct MetricsPortTests {
+    @Test("serves the metrics without a token, and nothing else")
+    func port() async throws {
+        let port = try freePort()
+        try await withServer(["METRICS_PORT": "\(port)"]) { server in
+            let metrics = server.at(port: port)
+            try await eventually { (try? await metrics.request(.GET, "/metrics").status) == 200 }
+            _ = try await server.request(.GET, "/health")
+            let response = try await metrics.request(.GET, "/metrics")
+            #expect(response.headers["Content-Type"] == ["text/plain; version=0.0.4; charset=utf-8"])
+            let labels = ["method": "GET", "route": "/health", "status": "200"]
+            #expect(try Scrape(response.text).value("therapybridge_http_requests_total", labels) == 1)
+            #expect(try await metrics.request(.HEAD, "/metrics").status == 200)
+            for path in ["/", "/api/sessions", "/health", "/metrics/x"] {
+                expectProblem(try await metrics.request(.GET, path), 404, "not-found", "\(path)")
+            }
+            // The other port asks on.
+            expectProblem(try await server.request(.GET, "/metrics"), 401, "unauthorized")
+        }
+    }
+}

@@ -1,0 +1,219 @@
+import Domain
+import Foundation
+import Glibc
+import LocalPostgres
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// Who works on which session: leases, take-overs, and what interrupts a worker.
+@Suite(.timeLimit(.minutes(30))) struct WorkerLeaseTests {
+    @Test("A worker that is told to stop hands its session on at once, to be the next attempt")
+    func stopped() async throws {
+        try await withInterruptedWorker { worker, database in
+            let lease = try await database.query("SELECT leased_until FROM app.session_leases")[0]
+                .decode(0, as: Timestamp.self)
+            try worker.terminate()
+            // A lease is never shortened, unless it is given up.
+            try await eventually {
+                try await !database.query("SELECT FROM app.session_leases WHERE leased_until < \(lease)").isEmpty
+            }
+        }
+    }
+
+    @Test("A worker that is killed is replaced when its lease is over")
+    func killed() async throws {
+        try await withInterruptedWorker { worker, database in
+            try worker.kill()
+            #expect(try await database.query("SELECT * FROM app.claim_session('x', '1 minute')").isEmpty)
+            try await database.query(
+                "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 second'")
+        }
+    }
+
+    /// Lends a worker in a process of its own, in the middle of a stage, to be interrupted; then a second worker has to
+    /// bring the session to its end.
+    private func withInterruptedWorker(
+        _ interrupt: @escaping @Sendable (RunningProgram, TestDatabase) async throws -> Void
+    ) async throws {
+        try await ScriptFolder.with { folder in
+            try await withDatabase { database in
+                let uploads = folder.url.appending(path: "uploads")
+                let environment = [
+                    "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.waits),
+                    "UPLOAD_DIR": uploads.path(percentEncoded: false),
+                ]
+                let settings = TestServer.settings(over: database, uploads: uploads).merging(environment) { $1 }
+                let (patient, session) = try await withRunningProgram("work", environment: settings) { worker in
+                    try await withServer(over: database, environment) { server in
+                        let scene = try await WorkerScene(server)
+                        let session = try await scene.upload()
+                        try await folder.wait(for: "begun")
+                        try await interrupt(worker, database)
+                        return (scene.patient, session)
+                    }
+                }
+                try folder.touch("go")
+                try await expectTakenOver(patient, session, database, environment)
+            }
+        }
+    }
+
+    /// Starts a second worker, and checks that it brings the session to its end.
+    private func expectTakenOver(
+        _ patient: UserID, _ session: SessionID, _ database: TestDatabase, _ environment: [String: String]
+    ) async throws {
+        try await withServer(over: database, environment, runsWorker: true) { server in
+            let headers = try await ["Authorization": "Bearer \(server.token(patient))", "Last-Event-ID": "1"]
+            let events = try await server.withStream(
+                "/api/sessions/\(session)/status/stream", headers: .init(Array(headers))
+            ) { try await $0.rest().filter { $0.event != nil } }
+            try expectInOrder(events)
+            #expect(events.last?.event == "complete")
+            #expect(try events.last?.json()["attempt"] as? Int == 2)
+            // The take-over keeps the status, begins the stage anew, and counts as a transition.
+            let takeover = try #require(try events.first { try $0.json()["attempt"] as? Int == 2 })
+            #expect(takeover.status == "transcribing")
+            #expect(takeover.progress == 20)
+        }
+        let history = try await database.query(
+            "SELECT status || ' ' || attempt AS step FROM app.session_events WHERE session_id = \(session.rawValue) ORDER BY version"
+        ).map { try $0.decode("step", as: String.self) }
+        #expect(
+            history == [
+                "pending 1", "uploading 1", "pending 1", "preprocessing 1", "transcribing 1", "transcribing 2",
+                "transcribed 2", "processed 2",
+            ])
+    }
+
+    @Test("A worker whose session was taken by another leaves it alone, and goes on with the next")
+    func replaced() async throws {
+        let script = """
+            if mkdir "$folder/first" 2>/dev/null; then
+                touch "$folder/begun"
+                n=0
+                while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
+            fi
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await withWorkerScene(transcribing: script) { scene, folder in
+            let taken = try await scene.upload()
+            try await folder.wait(for: "begun")
+            // The lease is over before the worker has prolonged it, and another one is there.
+            try await scene.database.query(
+                "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 second'")
+            let claim = try await scene.database.query(
+                "SELECT attempt FROM app.claim_session('another', '1 hour')", as: "therapybridge_pipeline")
+            #expect(try claim[0].decode("attempt", as: Int32.self) == 2)
+            let next = try await scene.upload()
+            #expect(try await scene.watchToEnd(next).last?.event == "complete")
+            // What the first worker reported since is not in it.
+            let state = try await scene.get("/status", taken).json()
+            #expect(state["status"] as? String == "transcribing")
+            #expect(state["attempt"] as? Int == 2)
+            #expect(state["progress"] as? Int == 20)
+        }
+    }
+
+    @Test("Deleting a session ends its program, and the worker goes on with the next")
+    func deleted() async throws {
+        let script = """
+            if mkdir "$folder/first" 2>/dev/null; then
+                echo $$ > "$folder/pid.new"; mv "$folder/pid.new" "$folder/pid"
+                n=0
+                while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
+            fi
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await withWorkerScene(transcribing: script) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "pid")
+            let process = try #require(
+                pid_t(try folder.text(of: "pid").trimmingCharacters(in: .whitespacesAndNewlines)))
+            #expect(kill(process, 0) == 0)
+            let response = try await scene.server.request(.DELETE, "/api/sessions/\(session)", token: scene.token)
+            #expect(response.status == 204)
+            try await eventually { kill(process, 0) != 0 }
+            #expect(try await scene.get("/status", session).status == 404)
+            #expect(
+                try FileManager.default.contentsOfDirectory(atPath: scene.server.uploads.path(percentEncoded: false))
+                    .isEmpty)
+            #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
+        }
+    }
+
+    @Test("A failure that somebody reports by hand ends the work on that session")
+    func failedByHand() async throws {
+        let script = """
+            if mkdir "$folder/first" 2>/dev/null; then
+                touch "$folder/begun"
+                n=0
+                while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
+            fi
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await withWorkerScene(transcribing: script) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            try await scene.database.report(session, .failed, 0, error: "Wrong patient.")
+            #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
+            let last = try #require(try await scene.watchToEnd(session).last)
+            #expect(try last.json()["error"] as? String == "Wrong patient.")
+        }
+    }
+
+    /// A second run of one recording would fail its session.
+    @Test("Two workers share the queue, and never one session")
+    func twoWorkers() async throws {
+        let script = """
+            mkdir "$folder/$(basename "$1")" || { echo 'Twice!' >&2; exit 1; }
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await ScriptFolder.with { folder in
+            try await withDatabase { database in
+                let environment = [
+                    "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
+                    "UPLOAD_DIR": folder.path + "/uploads",
+                ]
+                try await withServer(over: database, environment, runsWorker: true) { server in
+                    try await withServer(over: database, environment, runsWorker: true) { _ in
+                        let scene = try await WorkerScene(server)
+                        try await withThrowingTaskGroup(of: SessionID.self) { uploads in
+                            for _ in 0..<16 { uploads.addTask { try await scene.upload() } }
+                            for try await session in uploads {
+                                #expect(try await scene.watchToEnd(session).last?.event == "complete")
+                                #expect(try await scene.history(of: session).last == "processed 1")
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("A crash of PostgreSQL in the middle of a stage loses nothing")
+    func crash() async throws {
+        try await ScriptFolder.with { folder in
+            let environment = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.waits)]
+            try await withOwnCluster { database in
+                try await withServer(over: database, environment, runsWorker: true) { server in
+                    let scene = try await WorkerScene(server)
+                    let session = try await scene.upload()
+                    try await folder.wait(for: "begun")
+                    // The stage ends while the database is down: its result has to wait.
+                    try await database.cluster.stop(mode: .immediate)
+                    try folder.touch("go")
+                    try await database.cluster.start()
+                    #expect(try await scene.watchToEnd(session).last?.event == "complete")
+                    #expect(try await scene.history(of: session).last == "processed 1")
+                    #expect(try await scene.get("/transcript", session).json()["text"] as? String == "good morning")
+                    // And the worker is there for the next.
+                    #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// The pipeline worker, from an uploaded recording to its transcript and notes, or to a failure that a therapist can read.
+@Suite(.timeLimit(.minutes(30))) struct WorkerTests {
+    private static let bundled = ["PIPELINE_TRANSCRIBE_COMMAND": "'\(builtProgram)' transcribe"]
+
+    @Test("Real speech goes all the way, live, to a transcript with times")
+    func realSpeech() async throws {
+        try await withServer(Self.bundled, runsWorker: true) { server in
+            let scene = try await WorkerScene(server)
+            let session = try await scene.upload(try Recording.demo, name: "session.ogg")
+            let events = try await scene.watchToEnd(session)
+            #expect(
+                try await scene.history(of: session) == [
+                    "pending 1", "uploading 1", "pending 1", "preprocessing 1", "transcribing 1", "transcribed 1",
+                    "processed 1",
+                ])
+            #expect(events.last?.event == "complete")
+            #expect(events.last?.progress == 100)
+            // The percentages of the way, not only its stations.
+            #expect(events.contains { $0.status == "transcribing" && (21...59).contains($0.progress ?? 0) })
+
+            let transcript = try await scene.get("/transcript", session).json()
+            let text = try #require(transcript["text"] as? String)
+            #expect(text.split(separator: " ").count > 3)
+            let segments = try #require(transcript["segments"] as? [[String: any Sendable]])
+            #expect(!segments.isEmpty)
+            for segment in segments {
+                let (start, end) = (segment["start"] as? Double ?? -1, segment["end"] as? Double ?? -1)
+                #expect(start >= 0 && end > start)
+            }
+            let duration = try await scene.get("", session).json()["duration_seconds"] as? Double
+            #expect((duration ?? 0) > 1)
+            #expect(try await scene.get("/notes", session).status == 404)
+        }
+    }
+
+    @Test(
+        "A recording without speech, or that is none, fails with words that a therapist understands",
+        arguments: [(Recording.silence, "speech"), (Recording.corrupt, "read")])
+    func badRecording(recording: Data, word: String) async throws {
+        try await withServer(Self.bundled, runsWorker: true) { server in
+            let scene = try await WorkerScene(server)
+            let last = try #require(try await scene.watchToEnd(try await scene.upload(recording)).last)
+            #expect(last.event == "error")
+            let error = try #require(try last.json()["error"] as? String)
+            #expect(error.contains(word))
+            expectForTherapists(error)
+        }
+    }
+
+    /// No path, no program's own words, no line of a stack.
+    private func expectForTherapists(_ error: String) {
+        #expect(error.count > 10 && error.count < 200)
+        #expect(!error.contains("/") && !error.contains("\\") && !error.contains("0x"))
+        #expect(error.hasSuffix("."))
+    }
+
+    @Test(
+        "A stage that fails makes the session fail, and says why",
+        arguments: [
+            ("echo first >&2; echo 'The microphone was off.' >&2; exit 3", "The microphone was off."),
+            ("echo 'No newline at the end.' | tr -d '\\n' >&2; exit 1", "No newline at the end."),
+            ("exit 1", "The transcription program failed without saying why."),
+            ("kill -9 $$", "The transcription program was stopped before it was done."),
+            ("true", "The transcription program ended without a result."),
+            ("echo hello", "The transcription program gave an answer that could not be understood."),
+            (
+                "echo '{\"result\": 7}'; echo '{\"result\": 7}'",
+                "The transcription program gave an answer that could not be understood."
+            ),
+            // A result that is no transcript is refused by the database.
+            ("echo '{\"result\": 7}'", "The recording could not be processed. Please try again."),
+            ("echo '{\"result\": {\"text\": 7}}'", "The recording could not be processed. Please try again."),
+        ])
+    func failingStage(script: String, error: String) async throws {
+        try await withWorkerScene(transcribing: script) { scene, _ in
+            let session = try await scene.upload()
+            let last = try #require(try await scene.watchToEnd(session).last)
+            #expect(last.event == "error")
+            #expect(try last.json()["error"] as? String == error)
+            #expect(try await scene.get("/transcript", session).status == 404)
+            #expect(try await scene.history(of: session).last == "failed 1")
+        }
+    }
+
+    @Test(
+        "A program that is missing makes the session fail, and names the setting",
+        arguments: ["/no/such/program", "no-such-program-here"])
+    func missingProgram(program: String) async throws {
+        try await withServer(["PIPELINE_TRANSCRIBE_COMMAND": program], runsWorker: true) { server in
+            let scene = try await WorkerScene(server)
+            let last = try #require(try await scene.watchToEnd(try await scene.upload()).last)
+            #expect(last.event == "error")
+            let error = try #require(try last.json()["error"] as? String)
+            #expect(error.contains("PIPELINE_TRANSCRIBE_COMMAND"))
+            #expect(!error.contains("such"))
+        }
+    }
+
+    @Test("A recording that is gone makes the session fail")
+    func missingRecording() async throws {
+        try await withWorkerScene(transcribing: Script.waits) { scene, folder in
+            // The worker is busy with another while this one's recording disappears.
+            let busy = try await scene.upload()
+            try await folder.wait(for: "begun")
+            let kept = Set(
+                try FileManager.default.contentsOfDirectory(atPath: scene.server.uploads.path(percentEncoded: false)))
+            let session = try await scene.upload()
+            let all = try FileManager.default.contentsOfDirectory(
+                atPath: scene.server.uploads.path(percentEncoded: false))
+            for file in all where !kept.contains(file) {
+                try FileManager.default.removeItem(at: scene.server.uploads.appending(path: file))
+            }
+            try folder.touch("go")
+            #expect(try await scene.watchToEnd(busy).last?.event == "complete")
+            let last = try #require(try await scene.watchToEnd(session).last)
+            #expect(try last.json()["error"] as? String == "The recording is missing on the server.")
+        }
+    }
+
+    @Test("The percentages of a stage are its share of the way, and its messages are shown")
+    func shares() async throws {
+        let slowly = """
+            for n in 0 25 50 75; do
+                echo "{\\"progress\\": $n, \\"message\\": \\"at $n\\"}"
+                while [ ! -e "$folder/seen-$n" ]; do sleep 0.02; done
+            done
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await withWorkerScene(transcribing: slowly) { scene, folder in
+            let session = try await scene.upload()
+            var seen: [String: Int] = [:]
+            try await scene.server.withStream("/api/sessions/\(session)/status/stream", token: scene.token) { reader in
+                while let event = try await reader.nextEvent() {
+                    guard let message = try event.json()["message"] as? String, message.hasPrefix("at ") else {
+                        continue
+                    }
+                    seen[message] = event.progress
+                    try folder.touch("seen-\(message.dropFirst(3))")
+                }
+            }
+            #expect(seen == ["at 0": 20, "at 25": 30, "at 50": 40, "at 75": 50])
+        }
+    }
+
+    @Test("Notes are written when the stage is configured, and are for the therapist alone")
+    func notes() async throws {
+        let notes = #"echo '{"progress": 50}'; echo "{\"result\": {\"summary\": \"$(head -c 4 "$1")\"}}""#
+        try await withWorkerScene(transcribing: Script.transcribes, notes: notes) { scene, _ in
+            let session = try await scene.upload()
+            #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            #expect(
+                try await scene.history(of: session).suffix(4) == [
+                    "transcribing 1", "transcribed 1", "extracting_notes 1", "processed 1",
+                ])
+            #expect(try await scene.get("/notes", session).json()["summary"] as? String == "RIFF")
+            let patient = try await scene.server.token(scene.patient)
+            #expect(try await scene.get("/notes", session, token: patient).status == 403)
+            #expect(
+                try await scene.get("/transcript", session, token: patient).json()["text"] as? String == "good morning")
+        }
+    }
+
+    @Test("When the notes fail, the session fails, and keeps its transcript")
+    func failingNotes() async throws {
+        try await withWorkerScene(transcribing: Script.transcribes, notes: "echo 'No notes today.' >&2; exit 1") {
+            scene, _ in
+            let session = try await scene.upload()
+            let last = try #require(try await scene.watchToEnd(session).last)
+            #expect(try last.json()["error"] as? String == "No notes today.")
+            #expect(try await scene.get("/transcript", session).status == 200)
+            #expect(try await scene.get("/notes", session).status == 404)
+        }
+    }
+
+    @Test("After a failure a retry goes the whole way again, as the next attempt")
+    func retry() async throws {
+        let script = """
+            [ -e "$folder/go" ] || { echo 'Not yet.' >&2; exit 1; }
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await withWorkerScene(transcribing: script) { scene, folder in
+            let session = try await scene.upload()
+            #expect(try await scene.watchToEnd(session).last?.event == "error")
+            try folder.touch("go")
+            let response = try await scene.server.request(.POST, "/api/sessions/\(session)/retry", token: scene.token)
+            #expect(response.status == 202)
+            #expect(try response.json()["attempt"] as? Int == 2)
+            #expect(try response.json()["progress"] as? Int == 20)
+            let events = try await scene.watchToEnd(session)
+            #expect(events.last?.event == "complete")
+            // The failure lies behind, and is replayed as what it is now: progress.
+            #expect(events.first { $0.status == "failed" }?.event == "progress")
+            #expect(try await scene.history(of: session).last == "processed 2")
+            let again = try await scene.server.request(.POST, "/api/sessions/\(session)/retry", token: scene.token)
+            #expect(again.status == 409)
+        }
+    }
+
+    @Test("A stage gets none of the server's secrets")
+    func environment() async throws {
+        let script = """
+            env > "$folder/environment"
+            echo '{"result": \(Script.transcript)}'
+            """
+        try await withWorkerScene(transcribing: script) { scene, folder in
+            #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
+            let environment = try folder.text(of: "environment")
+            #expect(environment.contains("PATH="))
+            #expect(!environment.contains("JWT_SECRET") && !environment.contains("DATABASE_URL"))
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import ServerTestSupport
+import Testing
+
+@Suite("HTTP itself", .timeLimit(.minutes(30)))
+struct ProtocolTests {
+    @Test("answers HEAD wherever it answers GET, with the same head and no body")
+    func head() async throws {
+        try await withClinic { clinic in
+            let session = "/api/sessions/\(clinic.session)"
+            for (path, who) in [
+                ("/", nil), ("/assets/app.js", nil), ("/favicon.ico", nil), ("/health", nil), ("/health/live", nil),
+                ("/health/ready", nil), ("/api/auth/me", Clinic.Who.patient), ("/api/sessions", .patient),
+                ("/api/patients", .admin), (session, .patient), ("\(session)/status", .patient),
+                ("\(session)/events", .patient), ("\(session)/transcript", .patient), ("\(session)/notes", .therapist),
+                ("\(session)/recording", .patient), ("/nothing", nil), ("\(session)/notes", .patient),
+            ] {
+                let get = try await clinic.request(.GET, path, as: who)
+                let head = try await clinic.request(.HEAD, path, as: who)
+                #expect(head.status == get.status, "\(path)")
+                #expect(head.body.isEmpty, "\(path)")
+                for name in ["Content-Type", "Content-Length", "ETag", "Cache-Control"] {
+                    #expect(head.headers[name] == get.headers[name], "\(path): \(name)")
+                }
+            }
+        }
+    }
+
+    @Test("opens nothing for a HEAD of the stream")
+    func headOfStream() async throws {
+        try await withClinic(["SSE_MAX_STREAMS": "1"]) { clinic in
+            let path = "/api/sessions/\(clinic.session)/status/stream"
+            for _ in 0..<3 {
+                let head = try await clinic.request(.HEAD, path, as: .patient)
+                #expect(head.status == 200)
+                #expect(head.headers["Content-Type"] == ["text/event-stream"])
+                #expect(head.body.isEmpty)
+            }
+            // Each of them would have taken the one place that there is.
+            try await clinic.server.withStream(path, token: clinic.token(.patient)) { reader in
+                var event = try await reader.next()
+                while let next = event, next.event == nil { event = try await reader.next() }
+                #expect(event?.event == "progress")
+            }
+        }
+    }
+
+    @Test("answers Expect: 100-continue before the body comes")
+    func expectContinue() async throws {
+        try await withClinic { clinic in
+            let upload = Upload(patient: clinic.id(.patient), file: .wav)
+            try await clinic.server.withWire { wire in
+                let head = upload.requestHead(token: clinic.token(.patient)).dropLast() + "Expect: 100-continue\r\n\r\n"
+                try await wire.send(String(head))
+                #expect(try await wire.readHead().status == 100)
+                try await wire.send(upload.body)
+                let response = try await wire.readResponse()
+                #expect(response.status == 201)
+                // The connection goes on.
+                try await wire.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+                #expect(try await wire.readResponse().status == 200)
+            }
+        }
+    }
+
+    @Test("answers Expect: 100-continue behind the answers to the requests before, and not among them")
+    func expectContinuePipelined() async throws {
+        try await withClinic { clinic in
+            let upload = Upload(patient: clinic.id(.patient), file: .wav)
+            try await clinic.server.withWire { wire in
+                let head = upload.requestHead(token: clinic.token(.patient)).dropLast() + "Expect: 100-continue\r\n\r\n"
+                try await wire.send(
+                    "GET / HTTP/1.1\r\nHost: test\r\n\r\nGET /health HTTP/1.1\r\nHost: test\r\n\r\n\(head)")
+                let page = try await wire.readResponse()
+                #expect(page.status == 200 && page.text.contains("</html>"))
+                #expect(try await wire.readResponse().text == #"{"status":"healthy"}"#)
+                #expect(try await wire.readHead().status == 100)
+                try await wire.send(upload.body)
+                #expect(try await wire.readResponse().status == 201)
+            }
+        }
+    }
+
+    @Test("answers what is no HTTP with a problem, and closes")
+    func malformed() async throws {
+        try await withClinic { clinic in
+            for request in [
+                "nonsense\r\n\r\n", "GET /health HTTP/1.1\r\nHost: test\r\nno colon\r\n\r\n",
+                "GET /health HTTP/9.9\r\n\r\n",
+                "GET /health HTTP/1.1\r\nHost: test\r\nX: \(String(repeating: "x", count: 50_000))\r\n\r\n",
+                "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Length: x\r\n\r\n",
+                "GET /health HTTP/1.1\r\nHost: test\r\nX: a\0b\r\n\r\n",
+            ] {
+                try await clinic.server.withWire { wire in
+                    try await wire.send(request)
+                    let response = try await wire.readResponse()
+                    expectProblem(response, 400, "malformed-request", "\(request.prefix(60))")
+                    #expect(try await wire.readToEnd().isEmpty)
+                }
+            }
+        }
+    }
+
+    @Test("answers pipelined requests in their order")
+    func pipelined() async throws {
+        try await withClinic { clinic in
+            try await clinic.server.withWire { wire in
+                let get = "GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
+                try await wire.send(get + "HEAD /nothing HTTP/1.1\r\nHost: test\r\n\r\n" + get)
+                #expect(try await wire.readResponse().status == 200)
+                #expect(try await wire.readHead().status == 404)
+                #expect(try await wire.readResponse().status == 200)
+            }
+        }
+    }
+
+    @Test("gives each response an id of its own")
+    func requestIDs() async throws {
+        try await withClinic { clinic in
+            var ids: [String] = []
+            for path in ["/", "/health", "/nothing", "/api/sessions", "/assets/app.css"] {
+                ids += try await clinic.request(.GET, path, as: nil).headers["X-Request-Id"]
+            }
+            #expect(Set(ids).count == 5)
+        }
+    }
+}

@@ -1,0 +1,187 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+@Suite("GET /api/sessions", .timeLimit(.minutes(30)))
+struct SessionListTests {
+    /// The ids on a page, and the cursor to the next.
+    private func page(
+        _ clinic: Clinic, as who: Clinic.Who, _ query: String = ""
+    ) async throws -> (ids: [String], cursor: String?) {
+        let response = try await clinic.request(.GET, "/api/sessions\(query)", as: who)
+        #expect(response.status == 200, "\(query)")
+        let json = try response.json()
+        #expect(Set(json.keys) == ["items", "next_cursor"])
+        let items = try #require(json["items"] as? [[String: any Sendable]])
+        return (items.compactMap { $0["id"] as? String }, json["next_cursor"] as? String)
+    }
+
+    @Test("shows each what that one may see")
+    func whoSeesWhat() async throws {
+        try await withClinic { clinic in
+            let database = clinic.database
+            let other = try await database.addSession(of: clinic.id(.otherPatient), therapist: clinic.id(.therapist))
+            let (mine, all) = ([clinic.session.description], [other.description, clinic.session.description])
+            let expected: [Clinic.Who: [String]] = [
+                .patient: mine, .otherPatient: [other.description], .therapist: mine, .stranger: [], .former: [],
+                .nominal: [],
+                .admin: all, .pipeline: [],
+            ]
+            for (who, ids) in expected {
+                #expect(try await page(clinic, as: who).ids == ids, "\(who)")
+                #expect(try await page(clinic, as: who).cursor == nil)
+            }
+            // From the commit on.
+            try await database.endAssignment(of: clinic.id(.therapist), to: clinic.id(.patient))
+            try await database.assign(clinic.id(.stranger), to: clinic.id(.otherPatient))
+            #expect(try await page(clinic, as: .therapist).ids == [])
+            #expect(try await page(clinic, as: .stranger).ids == [other.description])
+        }
+    }
+
+    @Test("has the session as the contract describes it")
+    func item() async throws {
+        try await withClinic { clinic in
+            let list = try await clinic.request(.GET, "/api/sessions", as: .patient).json()
+            let item = try #require((list["items"] as? [[String: any Sendable]])?.first)
+            let session = try await clinic.request(.GET, of: "", as: .patient).json()
+            #expect(item as NSDictionary == session as NSDictionary)
+            #expect(
+                Set(session.keys) == [
+                    "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds",
+                    "created_at",
+                    "progress",
+                ])
+            #expect(session["id"] as? String == clinic.session.description)
+            #expect(session["patient_id"] as? String == clinic.id(.patient).description)
+            #expect(session["therapist_id"] as? String == clinic.id(.nominal).description)
+            for name in ["filename", "bytes", "duration_seconds"] { #expect(session[name] is NSNull, "\(name)") }
+            let status = try await clinic.request(.GET, of: "/status", as: .patient).json()
+            #expect(session["progress"] as? NSDictionary == status as NSDictionary)
+        }
+    }
+
+    @Test("is filtered by status and patient, within what the caller may see")
+    func filters() async throws {
+        try await withClinic { clinic in
+            let database = clinic.database
+            let failed = try await database.addSession(of: clinic.id(.patient))
+            try await database.report(failed, .failed, 0, error: "broken")
+            let other = try await database.addSession(of: clinic.id(.otherPatient))
+            let patient = clinic.id(.patient)
+            let (pending, broken) = (clinic.session.description, failed.description)
+            #expect(try await page(clinic, as: .admin, "?status=failed").ids == [broken])
+            #expect(try await page(clinic, as: .admin, "?status=pending").ids == [other.description, pending])
+            #expect(try await page(clinic, as: .admin, "?status=processed").ids == [])
+            #expect(try await page(clinic, as: .admin, "?patient_id=\(patient)").ids == [broken, pending])
+            #expect(try await page(clinic, as: .admin, "?patient_id=\(patient)&status=pending").ids == [pending])
+            #expect(try await page(clinic, as: .admin, "?patient_id=\(UserID.random())").ids == [])
+            #expect(try await page(clinic, as: .therapist, "?patient_id=\(clinic.id(.otherPatient))").ids == [])
+            #expect(try await page(clinic, as: .otherPatient, "?patient_id=\(patient)").ids == [])
+        }
+    }
+
+    @Test(
+        "refuses a parameter that is not valid, and names it",
+        arguments: [
+            ("limit", ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"]), ("status", ["done", "PENDING", ""]),
+            ("patient_id", ["1", "x", ""]),
+            (
+                "cursor",
+                [
+                    "x", "", "_", "1_x", "x_550e8400-e29b-41d4-a716-446655440000",
+                    "1_550e8400-e29b-41d4-a716-446655440000_1",
+                ]
+            ),
+        ])
+    func refuses(_ name: String, _ values: [String]) async throws {
+        try await withClinic { clinic in
+            for value in values {
+                let response = try await clinic.request(.GET, "/api/sessions?\(name)=\(value)", as: .admin)
+                expectProblem(response, 422, "invalid-value", detail: "\(name): ", "\(value)")
+            }
+        }
+    }
+
+    @Test("is paged without gaps or repeats while sessions are added, also where many were made at one time")
+    func paging() async throws {
+        try await withClinic { clinic in
+            // 20 sessions of which groups of four were made in the same microsecond.
+            try await clinic.database.query(
+                """
+                INSERT INTO app.therapy_sessions (patient_id, created_at)
+                SELECT \(clinic.id(.patient).rawValue), timestamptz '2026-01-01' + make_interval(secs => n / 4)
+                FROM generate_series(0, 19) n
+                """)
+            let expected = try await clinic.database.query(
+                "SELECT id FROM app.therapy_sessions ORDER BY created_at DESC, id DESC"
+            ).map { SessionID(rawValue: try $0.decode("id", as: UUID.self)).description }
+            #expect(expected.count == 21)
+            #expect(try await page(clinic, as: .therapist).ids == expected)
+            for limit in [1, 3, 7, 20, 21, 200] {
+                var seen: [String] = []
+                var query = "?limit=\(limit)"
+                // Bounded, so that a cursor which stands still is a failed test and not an endless one.
+                for _ in 0..<50 {
+                    let (ids, cursor) = try await page(clinic, as: .therapist, query)
+                    #expect(ids.count <= limit)
+                    seen += ids
+                    // One that comes meanwhile stands in front of all, and moves no page.
+                    _ = try await clinic.database.addSession(of: clinic.id(.patient))
+                    guard let cursor else { break }
+                    query = "?limit=\(limit)&cursor=\(cursor)"
+                }
+                #expect(seen.suffix(21) == expected[...], "limit \(limit)")
+                #expect(Set(seen).count == seen.count)
+                try await clinic.database.query(
+                    "DELETE FROM app.therapy_sessions WHERE created_at > timestamptz '2026-01-02' AND therapist_id IS NULL"
+                )
+            }
+        }
+    }
+
+    @Test("has a session of a cursor's place gone meanwhile, and goes on behind it")
+    func cursorOfDeleted() async throws {
+        try await withClinic { clinic in
+            let older = try await clinic.database.addSession(of: clinic.id(.patient))
+            let newer = try await clinic.database.addSession(of: clinic.id(.patient))
+            let first = try await page(clinic, as: .patient, "?limit=2")
+            #expect(first.ids == [newer.description, older.description])
+            try await clinic.database.query("DELETE FROM app.therapy_sessions WHERE id = \(older.rawValue)")
+            let cursor = try #require(first.cursor)
+            let second = try await page(clinic, as: .patient, "?limit=2&cursor=\(cursor)")
+            #expect(second.ids == [clinic.session.description])
+            #expect(second.cursor == nil)
+        }
+    }
+}
+
+@Suite("GET /api/patients", .timeLimit(.minutes(30)))
+struct PatientTests {
+    @Test("names whom the caller may upload for")
+    func patients() async throws {
+        try await withClinic { clinic in
+            let inactive = try await clinic.database.addUser(.patient, isActive: false)
+            try await clinic.database.assign(clinic.id(.therapist), to: inactive)
+            func ids(_ who: Clinic.Who) async throws -> Set<String> {
+                let response = try await clinic.request(.GET, "/api/patients", as: who)
+                #expect(response.status == 200, "\(who)")
+                let items = try #require(try response.json()["items"] as? [[String: any Sendable]])
+                for item in items { #expect(Set(item.keys) == ["id", "email", "full_name", "role"]) }
+                return Set(items.compactMap { $0["id"] as? String })
+            }
+            let (patient, other) = (clinic.id(.patient).description, clinic.id(.otherPatient).description)
+            #expect(try await ids(.therapist) == [patient])
+            #expect(try await ids(.former) == [])
+            #expect(try await ids(.nominal) == [])
+            #expect(try await ids(.admin) == [patient, other])
+            for who in [Clinic.Who.patient, .pipeline] {
+                expectProblem(try await clinic.request(.GET, "/api/patients", as: who), 403, "forbidden")
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+@Suite("/api/users", .timeLimit(.minutes(30)))
+struct UserRouteTests {
+    private static let members: Set<String> = ["id", "email", "full_name", "role", "is_active", "created_at"]
+
+    private func patch(_ clinic: Clinic, _ id: UserID, _ json: String) async throws -> TestResponse {
+        try await clinic.request(
+            .PATCH, "/api/users/\(id)", as: .admin, headers: ["Content-Type": "application/json"], body: json)
+    }
+
+    /// The addresses on a page, and the cursor to the next.
+    private func page(_ clinic: Clinic, _ query: String) async throws -> (addresses: [String], cursor: String?) {
+        let response = try await clinic.request(.GET, "/api/users\(query)", as: .admin)
+        #expect(response.status == 200, "\(query)")
+        let json = try response.json()
+        #expect(Set(json.keys) == ["items", "next_cursor"])
+        let items = try #require(json["items"] as? [[String: any Sendable]])
+        for item in items { #expect(Set(item.keys) == Self.members) }
+        return (items.compactMap { $0["email"] as? String }, json["next_cursor"] as? String)
+    }
+
+    @Test("makes an account that can sign in, and shows it")
+    func make() async throws {
+        try await withClinic { clinic in
+            let response = try await clinic.post(
+                "/api/users",
+                #"{"email":" New@Clinic.Example ","full_name":" Änne Neu ","role":"therapist","password":"long enough"}"#,
+                as: .admin)
+            #expect(response.status == 201)
+            let user = try response.json()
+            #expect(Set(user.keys) == Self.members)
+            let id = try #require(user["id"] as? String)
+            #expect(response.headers["Location"] == ["/api/users/\(id)"])
+            #expect(user["email"] as? String == "new@clinic.example")
+            #expect(user["full_name"] as? String == "Änne Neu")
+            #expect(user["role"] as? String == "therapist")
+            #expect(user["is_active"] as? Bool == true)
+            let shown = try await clinic.request(.GET, "/api/users/\(id)", as: .admin)
+            #expect(try shown.json() as NSDictionary == user as NSDictionary)
+            let login = #"{"email":"new@clinic.example","password":"long enough"}"#
+            #expect(try await clinic.post("/api/auth/login", login, as: nil).status == 200)
+            // Without a password nobody signs in.
+            let bare = #"{"email":"bare@clinic.example","full_name":"B","role":"pipeline"}"#
+            #expect(try await clinic.post("/api/users", bare, as: .admin).status == 201)
+            let attempt = #"{"email":"bare@clinic.example","password":""}"#
+            #expect(try await clinic.post("/api/auth/login", attempt, as: nil).status == 401)
+        }
+    }
+
+    @Test("refuses an account that cannot be, and names what is wrong with it")
+    func refusals() async throws {
+        try await withClinic { clinic in
+            func body(_ changes: [String: any Sendable]) throws -> String {
+                let good: [String: any Sendable] = ["email": "n@clinic.example", "full_name": "N", "role": "patient"]
+                let members = good.merging(changes) { _, new in new }.filter { !($0.value is Void) }
+                return String(decoding: try JSONSerialization.data(withJSONObject: members), as: UTF8.self)
+            }
+            let cases: [([String: any Sendable], String)] = [
+                (["email": ()], "email"), (["email": "nobody"], "email"), (["email": NSNull()], "email"),
+                (["email": 7], "email"), (["email": String(repeating: "x", count: 250) + "@y.de"], "email"),
+                // One character each, and two scalars, which are what the database counts.
+                (["email": String(repeating: "e\u{301}", count: 130) + "\u{323}@y.de"], "email"),
+                (["full_name": ()], "full_name"), (["full_name": " "], "full_name"),
+                (["full_name": "a\u{0}b"], "full_name"), (["full_name": "a\nb"], "full_name"),
+                (["full_name": String(repeating: "x\u{323}\u{301}", count: 67)], "full_name"),
+                (["role": ()], "role"), (["role": "owner"], "role"), (["password": "short"], "password"),
+                (["password": 7], "password"), (["passwrod": "long enough"], "passwrod"),
+                (["is_active": false], "is_active"),
+            ]
+            for (changes, name) in cases {
+                let response = try await clinic.post("/api/users", try body(changes), as: .admin)
+                expectProblem(response, 422, "invalid-value", detail: name, "\(changes)")
+            }
+            let taken = try body(["email": "THERAPIST@clinic.example"])
+            expectProblem(
+                try await clinic.post("/api/users", taken, as: .admin), 409, "conflict", detail: "address")
+            expectProblem(try await clinic.post("/api/users", "[]", as: .admin), 422, "invalid-value")
+            expectProblem(try await clinic.post("/api/users", "{", as: .admin), 400, "malformed-request")
+            #expect(try await page(clinic, "?limit=200").addresses.count == Clinic.Who.allCases.count)
+        }
+    }
+
+    @Test("lists accounts by address, filtered and page by page, and never a hash")
+    func list() async throws {
+        try await withClinic { clinic in
+            try await clinic.database.query("UPDATE app.users SET password_hash = '$scrypt$secret'")
+            let all = Clinic.Who.allCases.map { "\($0.rawValue.lowercased())@clinic.example" }
+            let whole = try await page(clinic, "")
+            #expect(Set(whole.addresses.map { $0.lowercased() }) == Set(all))
+            #expect(whole.cursor == nil)
+            var (paged, cursor) = try await page(clinic, "?limit=3")
+            #expect(paged.count == 3)
+            // An account that is added in front moves nothing.
+            _ = try await clinic.database.addUser(.patient, email: "a@clinic.example")
+            while let next = cursor {
+                let more = try await page(clinic, "?limit=3&cursor=\(next)")
+                paged += more.addresses
+                cursor = more.cursor
+            }
+            #expect(paged == whole.addresses)
+
+            _ = try await clinic.database.addUser(.admin, email: "100%_@clinic.example", isActive: false)
+            #expect(try await page(clinic, "?role=pipeline").addresses == ["pipeline@clinic.example"])
+            #expect(try await page(clinic, "?is_active=false").addresses == ["100%_@clinic.example"])
+            #expect(try await page(clinic, "?is_active=true&role=admin").addresses == ["admin@clinic.example"])
+            #expect(try await page(clinic, "?q=PIPE").addresses == ["pipeline@clinic.example"])
+            #expect(try await page(clinic, "?q=%25_").addresses == ["100%_@clinic.example"])
+            #expect(try await page(clinic, "?q=test%20person&role=pipeline").addresses.count == 1)
+            #expect(try await page(clinic, "?q=nobody").addresses == [])
+            let text = try await clinic.request(.GET, "/api/users?limit=200", as: .admin).text
+            #expect(!text.contains("scrypt") && !text.contains("password"))
+
+            for (query, name) in [
+                ("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("role=owner", "role"),
+                ("is_active=1", "is_active"), ("cursor=x", "cursor"), ("cursor=\(UserID.random())", "cursor"),
+                ("q=%00", "q"), ("q=" + String(repeating: "x", count: 201), "q"),
+            ] {
+                let response = try await clinic.request(.GET, "/api/users?\(query)", as: .admin)
+                expectProblem(response, 422, "invalid-value", detail: name, "\(query)")
+            }
+        }
+    }
+
+    @Test("changes name, role and activity, each alone, and nothing else")
+    func change() async throws {
+        try await withClinic { clinic in
+            let id = clinic.id(.stranger)
+            let before = try await clinic.request(.GET, "/api/users/\(id)", as: .admin).json()
+            for members in [
+                [#""full_name":"Other""#], [#""role":"pipeline""#], [#""is_active":false"#],
+                [#""is_active":true"#, #""role":"therapist""#],
+            ] {
+                let response = try await patch(clinic, id, "{\(members.joined(separator: ","))}")
+                #expect(response.status == 200)
+                for member in members { #expect(response.text.contains(member), "\(response.text)") }
+            }
+            var expected = before
+            expected["full_name"] = "Other"
+            let after = try await clinic.request(.GET, "/api/users/\(id)", as: .admin).json()
+            #expect(after as NSDictionary == expected as NSDictionary)
+
+            for (body, name) in [
+                ("{}", "at least one"), (#"{"email":"x@y.z"}"#, "email"), (#"{"password":"long enough"}"#, "password"),
+                (#"{"id":"\#(id)"}"#, "id"), (#"{"role":null}"#, "role"), (#"{"role":"owner"}"#, "role"),
+                (#"{"is_active":"no"}"#, "is_active"), (#"{"full_name":""}"#, "full_name"),
+                (#"{"full_name":"A","rolle":"admin"}"#, "rolle"),
+            ] {
+                expectProblem(try await patch(clinic, id, body), 422, "invalid-value", detail: name, "\(body)")
+            }
+            expectProblem(try await patch(clinic, .random(), #"{"role":"admin"}"#), 404, "not-found")
+            let unchanged = try await clinic.request(.GET, "/api/users/\(id)", as: .admin).json()
+            #expect(unchanged as NSDictionary == expected as NSDictionary)
+        }
+    }
+
+    @Test("leaves an administrator the own account, and so always one of them")
+    func lastAdministrator() async throws {
+        try await withClinic { clinic in
+            let own = clinic.id(.admin)
+            for body in [#"{"is_active":false}"#, #"{"role":"therapist"}"#, #"{"full_name":"A","role":"patient"}"#] {
+                expectProblem(try await patch(clinic, own, body), 409, "conflict", detail: "administrator")
+            }
+            #expect(try await patch(clinic, own, #"{"full_name":"A","role":"admin","is_active":true}"#).status == 200)
+            // Of two who deactivate each other at once, one is left.
+            for _ in 0..<10 {
+                let other = try await clinic.database.addUser(.admin)
+                let token = try await clinic.server.token(other)
+                async let first = patch(clinic, other, #"{"is_active":false}"#)
+                async let second = clinic.server.request(
+                    .PATCH, "/api/users/\(own)", token: token, headers: ["Content-Type": "application/json"],
+                    body: Data(#"{"role":"therapist"}"#.utf8))
+                let statuses = [try await first.status, try await second.status]
+                #expect(statuses.sorted() == [200, 403])
+                try await clinic.database.query(
+                    "UPDATE app.users SET role = 'admin', is_active = (id = \(own.rawValue)) WHERE role = 'admin' OR id = \(own.rawValue)"
+                )
+            }
+        }
+    }
+
+    @Test(
+        "ends the streams of an account that is deactivated or gets another role, at once",
+        arguments: [#"{"is_active":false}"#, #"{"role":"patient"}"#, #"{"role":"pipeline"}"#])
+    func endsStreams(change: String) async throws {
+        // Without the poll: by the notification alone.
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
+            let clinic = try await Clinic(server)
+            let path = "/api/sessions/\(clinic.session)/status/stream"
+            try await server.withStream(path, token: clinic.token(.therapist)) { reader in
+                _ = try await reader.next("progress")
+                #expect(try await patch(clinic, clinic.id(.therapist), change).status == 200)
+                #expect(try await reader.rest().map(\.event) == ["revoked"])
+            }
+            #expect(try await clinic.request(.GET, of: "/status", as: .therapist).status == 403)
+            // The role comes back, what it was tied to does not.
+            let back = try await patch(clinic, clinic.id(.therapist), #"{"role":"therapist","is_active":true}"#)
+            #expect(back.status == 200)
+            let seen = try await clinic.request(.GET, of: "/status", as: .therapist).status
+            #expect(seen == (change.contains("role") ? 403 : 200))
+        }
+    }
+}
+
+@Suite("/api/therapists/{id}/patients/{id}", .timeLimit(.minutes(30)))
+struct AssignmentRouteTests {
+    private func path(_ therapist: UserID, _ patient: UserID) -> String {
+        "/api/therapists/\(therapist)/patients/\(patient)"
+    }
+
+    @Test("assigns and ends, as often as it is asked, and streams end with it")
+    func assign() async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
+            let clinic = try await Clinic(server)
+            let path = path(clinic.id(.stranger), clinic.id(.patient))
+            for _ in 0..<2 {
+                for _ in 0..<2 {
+                    let response = try await clinic.request(.PUT, path, as: .admin)
+                    #expect(response.status == 204)
+                    #expect(response.body.isEmpty)
+                }
+                try await server.withStream(
+                    "/api/sessions/\(clinic.session)/status/stream", token: clinic.token(.stranger)
+                ) { reader in
+                    _ = try await reader.next("progress")
+                    for _ in 0..<2 { #expect(try await clinic.request(.DELETE, path, as: .admin).status == 204) }
+                    #expect(try await reader.rest().map(\.event) == ["revoked"])
+                }
+                #expect(try await clinic.request(.GET, of: "", as: .stranger).status == 403)
+            }
+            #expect(try await clinic.request(.GET, of: "", as: .therapist).status == 200)
+        }
+    }
+
+    @Test("knows whom the path names")
+    func refusals() async throws {
+        try await withClinic { clinic in
+            let (therapist, patient) = (clinic.id(.stranger), clinic.id(.patient))
+            for method in [HTTPMethod.PUT, .DELETE] {
+                for (path, status, detail) in [
+                    (path(.random(), patient), 404, "user"), (path(therapist, .random()), 404, "user"),
+                    (path(patient, therapist), 422, "therapist_id"), (path(therapist, therapist), 422, "patient_id"),
+                    (path(clinic.id(.admin), patient), 422, "therapist_id"),
+                    ("/api/therapists/x/patients/\(patient)", 422, "therapist_id"),
+                    ("/api/therapists/\(therapist)/patients/x", 422, "patient_id"),
+                ] {
+                    expectProblem(
+                        try await clinic.request(method, path, as: .admin), status, detail: detail, "\(method) \(path)")
+                }
+            }
+        }
+    }
+}

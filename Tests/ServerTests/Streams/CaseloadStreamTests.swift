@@ -1,0 +1,291 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+/// The stream of all sessions: contract 6, last part.
+@Suite("The stream of all sessions", .timeLimit(.minutes(30)))
+struct CaseloadStreamTests {
+    private static let path = "/api/sessions/status/stream"
+    /// The poll comes after the end of every test.
+    private static let notifyAlone = ["SSE_UPDATE_INTERVAL": "3600"]
+
+    /// A therapist with two patients, one of whom somebody else treats, too.
+    struct Scene: Sendable {
+        let server: TestServer
+        let therapist: UserID
+        let patients: [UserID]
+        let stranger: UserID
+        let token: String
+        let signIn: SignInID
+
+        var database: TestDatabase { server.database }
+
+        init(_ server: TestServer) async throws {
+            self.server = server
+            therapist = try await server.database.addUser(.therapist)
+            patients = [try await server.database.addUser(.patient), try await server.database.addUser(.patient)]
+            stranger = try await server.database.addUser(.patient)
+            for patient in patients { try await server.database.assign(therapist, to: patient) }
+            (token, signIn) = try await server.signIn(therapist)
+        }
+
+        func finish(_ session: SessionID) async throws {
+            for (status, progress) in [(SessionStatus.transcribing, 20), (.transcribed, 60), (.processed, 100)] {
+                try await database.report(session, status, progress)
+            }
+        }
+
+        func retry(_ session: SessionID) async throws {
+            try await database.query(
+                "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
+        }
+
+        /// Lends the stream; `body` gets it after `ready`, with the events before that.
+        func follow<Result>(
+            as token: String? = nil, lastEventID: String? = nil,
+            _ body: ([StreamedEvent], EventReader) async throws -> Result
+        ) async throws -> Result {
+            let query = lastEventID.map { "?last_event_id=\($0)" } ?? ""
+            return try await server.withStream(path + query, token: token ?? self.token) { reader in
+                var events: [StreamedEvent] = []
+                while events.last?.event != "ready" { events.append(try #require(try await reader.nextEvent())) }
+                return try await body(events, reader)
+            }
+        }
+    }
+
+    private func withScene(
+        _ environment: [String: String] = notifyAlone, _ body: @escaping @Sendable (Scene) async throws -> Void
+    ) async throws {
+        try await withServer(environment) { try await body(Scene($0)) }
+    }
+
+    private func sessions(_ events: [StreamedEvent]) -> Set<String> {
+        Set(events.compactMap { try? $0.json()["session_id"] as? String })
+    }
+
+    @Test("begins with what is unfinished or failed, and says when that is all")
+    func beginning() async throws {
+        try await withScene { scene in
+            let pending = try await scene.database.addSession(of: scene.patients[0])
+            let failed = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.database.report(failed, .failed, 0, error: "No sound")
+            let done = try await scene.database.addSession(of: scene.patients[0])
+            try await scene.finish(done)
+            _ = try await scene.database.addSession(of: scene.stranger)
+            try await scene.follow { events, _ in
+                #expect(events.map(\.event) == ["progress", "error", "ready"])
+                #expect(sessions(events) == [pending.description, failed.description])
+                #expect(events.last?.data == "{}")
+                let id = try #require(events.last?.id)
+                #expect(id.wholeMatch(of: /[A-Za-z0-9._~-]{1,128}/) != nil)
+            }
+        }
+    }
+
+    @Test("goes on when a session is done")
+    func goesOn() async throws {
+        try await withScene { scene in
+            let first = try await scene.database.addSession(of: scene.patients[0])
+            let second = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.follow { _, reader in
+                var seen: [String] = []
+                try await scene.finish(first)
+                while seen.last != "processed" {
+                    let event = try #require(try await reader.nextEvent())
+                    #expect(sessions([event]) == [first.description])
+                    #expect(event.event == (event.status == "processed" ? "complete" : "progress"))
+                    seen.append(event.status ?? "")
+                }
+                #expect(seen == ["transcribing", "transcribed", "processed"])
+                try await scene.database.report(second, .transcribing, 20)
+                #expect(sessions([try await reader.next("progress")]) == [second.description])
+            }
+        }
+    }
+
+    /// Each hint after the end comes to a feed that has read the end already; one of them in some hundred did so by itself.
+    @Test("does not take a session that is done for a new one, whatever is hinted of it")
+    func hintAfterEnd() async throws {
+        try await withScene { scene in
+            let done = try await scene.database.addSession(of: scene.patients[0])
+            let other = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.follow { _, reader in
+                try await scene.finish(done)
+                while try await reader.next()?.status != "processed" {}
+                try await scene.database.query("SELECT pg_notify('tb_session_v1', '\(unescaped: "\(done) 99")')")
+                try await scene.database.report(other, .transcribing, 20)
+                #expect(sessions([try await reader.next("progress")]) == [other.description])
+            }
+        }
+    }
+
+    @Test("tells of sessions that are made, retried and deleted, and of no stranger's")
+    func comingAndGoing() async throws {
+        try await withScene { scene in
+            try await scene.follow { _, reader in
+                _ = try await scene.database.addSession(of: scene.stranger)
+                let session = try await scene.database.addSession(of: scene.patients[0])
+                #expect(sessions([try await reader.next("session_added")]) == [session.description])
+                try await scene.database.report(session, .failed, 0, error: "No sound")
+                #expect(try await reader.next("error").status == "failed")
+                try await scene.retry(session)
+                #expect(try await reader.next("session_added").status == "pending")
+                try await scene.database.query("DELETE FROM app.therapy_sessions WHERE id = \(session.rawValue)")
+                let removed = try await reader.next("session_removed")
+                #expect(removed.data == "{\"session_id\":\"\(session)\"}")
+            }
+        }
+    }
+
+    @Test("follows assignments as they change, and shows nothing of a patient who was taken away")
+    func assignments() async throws {
+        try await withScene { scene in
+            let kept = try await scene.database.addSession(of: scene.patients[0])
+            let taken = try await scene.database.addSession(of: scene.patients[1])
+            let done = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.finish(done)
+            try await scene.follow { _, reader in
+                try await scene.database.endAssignment(of: scene.therapist, to: scene.patients[1])
+                let removed = [try await reader.next("session_removed"), try await reader.next("session_removed")]
+                #expect(sessions(removed) == [taken.description, done.description])
+                try await scene.database.report(taken, .transcribing, 20)
+                try await scene.database.report(kept, .transcribing, 20)
+                #expect(sessions([try await reader.next("progress")]) == [kept.description])
+
+                try await scene.database.query("UPDATE app.therapist_patients SET is_active = true")
+                let added = [try await reader.next("session_added"), try await reader.next("session_added")]
+                #expect(sessions(added) == [taken.description, done.description])
+                try await scene.database.report(taken, .transcribing, 30)
+                #expect(try await reader.next("progress").progress == 30)
+            }
+        }
+    }
+
+    @Test("ends with the sign-in, and says no more than that")
+    func signedOut() async throws {
+        try await withScene { scene in
+            try await scene.follow { _, reader in
+                let response = try await scene.server.request(.POST, "/api/auth/logout", token: scene.token)
+                #expect(response.status == 204)
+                let events = try await reader.rest()
+                #expect(events.map(\.event) == ["revoked"])
+                #expect(events.first?.data == "{}")
+            }
+        }
+    }
+
+    @Test("resumes with every transition since, also one that was committed late")
+    func resumption() async throws {
+        try await withScene { scene in
+            let first = try await scene.database.addSession(of: scene.patients[0])
+            let late = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.database.withConnection { connection in
+                // It takes its number now, and commits after others have.
+                try await connection.executeScript(
+                    "BEGIN; SELECT app.report_progress('\(late)', 'transcribing', 20)")
+                let id = try await scene.follow { _, reader in
+                    try await scene.database.report(first, .transcribing, 20)
+                    return try await reader.next("progress").id
+                }
+                try await connection.executeScript("COMMIT")
+                try await scene.finish(first)
+                let made = try await scene.database.addSession(of: scene.patients[0])
+                let failed = try await scene.database.addSession(of: scene.patients[0])
+                try await scene.database.report(failed, .failed, 0)
+                try await scene.retry(failed)
+                try await scene.database.query("DELETE FROM app.therapy_sessions WHERE id = \(made.rawValue)")
+
+                try await scene.follow(lastEventID: id) { events, reader in
+                    func said(of session: SessionID) -> [String] {
+                        events.filter { sessions([$0]) == [session.description] }
+                            .map { "\($0.event ?? "") \($0.status ?? "")" }
+                    }
+                    #expect(said(of: first) == ["progress transcribed", "complete processed"])
+                    #expect(said(of: late) == ["progress transcribing"])
+                    #expect(said(of: made) == ["session_removed "])
+                    #expect(said(of: failed) == ["session_added pending", "progress failed", "progress pending"])
+                    try await scene.database.report(late, .transcribed, 60)
+                    #expect(try await reader.next("progress").status == "transcribed")
+                }
+            }
+        }
+    }
+
+    @Test(
+        "begins anew after an id that is none of ours",
+        arguments: ["7", "a.b", "3.2", "99999999999.99999999999", "5.9.9", "0.0", "1.1.1.1.1", "-3.5", "%00"])
+    func garbage(id: String) async throws {
+        try await withScene { scene in
+            let session = try await scene.database.addSession(of: scene.patients[0])
+            try await scene.follow(lastEventID: id) { events, _ in
+                #expect(events.map(\.event) == ["progress", "ready"])
+                #expect(sessions(events) == [session.description])
+            }
+        }
+    }
+
+    @Test("finds by the poll what no notification tells of")
+    func poll() async throws {
+        try await withScene(["SSE_UPDATE_INTERVAL": "0.2"]) { scene in
+            let session = try await scene.database.addSession(of: scene.patients[0])
+            try await scene.database.query("ALTER TABLE app.session_progress DISABLE TRIGGER announce_progress")
+            try await scene.database.query("ALTER TABLE app.session_progress DISABLE TRIGGER announce_first")
+            try await scene.database.query("ALTER TABLE app.therapy_sessions DISABLE TRIGGER announce_deletion")
+            try await scene.follow { _, reader in
+                try await scene.database.report(session, .transcribing, 20)
+                #expect(try await reader.next("progress").status == "transcribing")
+                let version = try await scene.database.report(session, .transcribing, 30)
+                #expect(try await reader.next("progress").version == Int(version))
+                let other = try await scene.database.addSession(of: scene.patients[1])
+                #expect(sessions([try await reader.next("session_added")]) == [other.description])
+                try await scene.database.query("DELETE FROM app.therapy_sessions WHERE id = \(other.rawValue)")
+                #expect(sessions([try await reader.next("session_removed")]) == [other.description])
+            }
+        }
+    }
+
+    @Test("shows an admin everybody's sessions, a patient the own ones, and a pipeline none")
+    func roles() async throws {
+        try await withScene { scene in
+            let first = try await scene.database.addSession(of: scene.patients[0])
+            let second = try await scene.database.addSession(of: scene.stranger)
+            let admin = try await scene.server.token(try await scene.database.addUser(.admin))
+            let patient = try await scene.server.token(scene.stranger)
+            let pipeline = try await scene.server.token(try await scene.database.addUser(.pipeline))
+            try await scene.follow(as: admin) { events, reader in
+                #expect(sessions(events) == [first.description, second.description])
+                try await scene.database.report(second, .transcribing, 20)
+                #expect(sessions([try await reader.next("progress")]) == [second.description])
+            }
+            try await scene.follow(as: patient) { events, _ in #expect(sessions(events) == [second.description]) }
+            try await scene.follow(as: pipeline) { events, _ in #expect(events.count == 1) }
+            #expect(try await scene.server.request(.GET, Self.path, token: nil).status == 401)
+        }
+    }
+
+    @Test("ends well when the server stops")
+    func shutdown() async throws {
+        let (streams, opened) = AsyncStream.makeStream(of: Void.self)
+        try await withDatabase { database in
+            let reading = try await withServer(over: database, Self.notifyAlone) { server in
+                let scene = try await Scene(server)
+                let task = Task {
+                    try await scene.follow { _, reader in
+                        opened.yield()
+                        return try await reader.rest()
+                    }
+                }
+                _ = await streams.first { _ in true }
+                return task
+            }
+            let rest = try await reading.value
+            #expect(rest.map(\.event) == [nil])
+            #expect((500...5000).contains(try #require(rest.first?.retry)))
+        }
+    }
+}

@@ -1,0 +1,148 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Synchronization
+import Testing
+
+/// How much happens while the books are kept.
+struct LedgerScale: Sendable {
+    var clients = 120
+    var sessions = 30
+    var changesPerSecond = 150
+    var duration = Duration.seconds(6)
+
+    /// `LEDGER=full` in the environment keeps them at the size of a large clinic.
+    static var chosen: LedgerScale {
+        ProcessInfo.processInfo.environment["LEDGER"] == "full"
+            ? LedgerScale(clients: 2000, sessions: 500, changesPerSecond: 1000, duration: .seconds(60))
+            : LedgerScale()
+    }
+}
+
+/// One connection of one client: what it asked to go on from, and every state that it got.
+struct LedgerEntry: Sendable {
+    var session: SessionID
+    var after: Int?
+    var events: [(version: Int, status: String)] = []
+}
+
+/// Writes to sessions as pipelines do, until it is told to bring them to their end.
+///
+/// What it writes next follows from what the database says, so a write of unknown outcome is no trouble.
+struct LedgerWriter {
+    let database: TestDatabase
+    let sessions: [SessionID]
+    /// The time between two writes.
+    let pace: Duration
+
+    func write(until end: ContinuousClock.Instant) async throws {
+        while ContinuousClock.now < end {
+            do {
+                try await database.withConnection { connection in
+                    var next = ContinuousClock.now
+                    while ContinuousClock.now < end, let session = sessions.randomElement() {
+                        try await step(session, connection, isLast: false)
+                        next += pace
+                        try await Task.sleep(until: next)
+                    }
+                }
+            } catch let error as PostgresError where error.isTransient {
+                // The server is down at present, on purpose.
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        }
+    }
+
+    func finish() async throws {
+        try await database.withConnection { connection in
+            for session in sessions {
+                while try await step(session, connection, isLast: true) != "processed" {}
+            }
+        }
+    }
+
+    /// Brings a session one step further.
+    ///
+    /// - Returns: The status that it was in before.
+    @discardableResult
+    private func step(_ session: SessionID, _ connection: PostgresConnection, isLast: Bool) async throws -> String {
+        let row = try await connection.query(
+            "SELECT status, progress FROM app.session_progress WHERE session_id = \(session.rawValue)")[0]
+        let status = try row.decode("status", as: String.self)
+        let progress = Int32(try row.decode("progress", as: Int16.self))
+        switch status {
+        case "pending": try await report("transcribing", 20)
+        case "transcribing" where !isLast && progress < 58: try await report(status, progress + 1)
+        case "transcribing": try await report("transcribed", 60)
+        case "transcribed" where !isLast: try await report("extracting_notes", 62)
+        case "extracting_notes" where !isLast && progress < 70: try await report(status, progress + 1)
+        case "transcribed",
+            "extracting_notes" where isLast:
+            try await report("processed", 100)
+        case "processed": break
+        default:
+            // In one commit, so that no stream ends: both are transitions that nobody may miss.
+            try await connection.withTransaction { connection in
+                _ = try await connection.query(
+                    "SELECT app.report_progress(\(session.rawValue), 'failed', 0, NULL, 'Try again')")
+                _ = try await connection.execute(
+                    "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
+            }
+        }
+        return status
+
+        func report(_ status: String, _ progress: Int32) async throws {
+            _ = try await connection.query("SELECT app.report_progress(\(session.rawValue), \(status), \(progress))")
+        }
+    }
+}
+
+/// A client who comes and goes, sometimes going on where it left off, and stays in the end until the session is done.
+struct LedgerClient {
+    let server: TestServer
+    let session: SessionID
+    let token: String
+    let isEnding: Atomic<Bool>.Reference
+
+    /// - Returns: Every connection it had.
+    func watch() async throws -> [LedgerEntry] {
+        var entries: [LedgerEntry] = []
+        while entries.last?.events.last?.status != "processed" {
+            let last = entries.last?.events.last?.version
+            var entry = LedgerEntry(session: session, after: Bool.random() ? last : nil)
+            let query = entry.after.map { "?last_event_id=\($0)" } ?? ""
+            let patience = Int.random(in: 1...60)
+            try await server.withStream("/api/sessions/\(session)/status/stream\(query)", token: token) { reader in
+                while isEnding.value || entry.events.count < patience, let event = try await reader.next() {
+                    guard event.id != nil, let version = event.version else { continue }
+                    entry.events.append((version, event.status ?? ""))
+                }
+            }
+            // Turned away while the database was down, or done already.
+            if entry.events.isEmpty {
+                if entry.after != nil, isEnding.value, try await isDone() { break }
+                try await Task.sleep(for: .milliseconds(50))
+            } else {
+                entries.append(entry)
+            }
+        }
+        return entries
+    }
+
+    private func isDone() async throws -> Bool {
+        let response = try await server.request(.GET, "/api/sessions/\(session)/status", token: token)
+        return try response.json()["status"] as? String == "processed"
+    }
+}
+
+extension Atomic<Bool> {
+    /// A flag that many share.
+    final class Reference: Sendable {
+        private let flag = Atomic<Bool>(false)
+        var value: Bool { flag.load(ordering: .acquiring) }
+        func set() { flag.store(true, ordering: .releasing) }
+    }
+}

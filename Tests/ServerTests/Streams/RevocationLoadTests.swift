@@ -1,0 +1,96 @@
+import Domain
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// A right that ends in the midst of changes, and of many who watch.
+@Suite("When rights end under load", .timeLimit(.minutes(30)))
+struct RevocationLoadTests {
+    enum Wire: CaseIterable, Sendable {
+        case session, caseload
+
+        /// The event after which what happens is shown as it happens.
+        var endOfBeginning: String { self == .session ? "progress" : "ready" }
+        var endOfRight: String { self == .session ? "revoked" : "session_removed" }
+    }
+
+    /// What a watcher has been shown of the session, up to its end.
+    private struct Shown: Sendable {
+        var isLost: Bool
+        var events: [StreamedEvent]
+    }
+
+    @Test(
+        "those who lose theirs are shown nothing that came with the end or after it, and the others everything",
+        arguments: Wire.allCases, [true, false])
+    func half(wire: Wire, isTold: Bool) async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "0.05", "SSE_MAX_STREAMS_PER_USER": "100"]) { server in
+            let scene = try await StreamRightsTests.Scene(server)
+            // Of another patient's, whom both see to the end.
+            let other = try await server.database.addUser(.patient)
+            for therapist in [scene.therapist, scene.colleague] {
+                try await server.database.assign(therapist, to: other)
+            }
+            let marker = try await server.database.addSession(of: other)
+            let (opened, open) = AsyncStream.makeStream(of: Void.self)
+            let (completed, complete) = AsyncStream.makeStream(of: Void.self)
+            try await withThrowingTaskGroup(of: Shown.self) { watchers in
+                for number in 0..<60 {
+                    let isLost = number.isMultiple(of: 2)
+                    watchers.addTask {
+                        let token = isLost ? scene.token : scene.colleagueToken
+                        let path = wire == .session ? scene.path : "/api/sessions/status/stream"
+                        return try await server.withStream(path, headers: ["Authorization": "Bearer \(token)"]) {
+                            while let event = try await $0.next(), event.event != wire.endOfBeginning {}
+                            open.yield()
+                            var events: [StreamedEvent] = []
+                            while let event = try await $0.next() {
+                                let text = event.data ?? ""
+                                if text.contains("\(marker)") { break }
+                                if text.contains("\(scene.session)") { events.append(event) }
+                                if event.event == "complete" { break }
+                            }
+                            if !isLost { complete.yield() }
+                            return Shown(isLost: isLost, events: events)
+                        }
+                    }
+                }
+                await opened.wait(for: 60)
+                for progress in 20...39 { try await scene.database.report(scene.session, .transcribing, progress) }
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        """
+                        BEGIN;
+                        \(isTold ? "" : "SET LOCAL session_replication_role = replica;")
+                        UPDATE app.therapist_patients SET is_active = false
+                        WHERE therapist_id = '\(scene.therapist)' AND patient_id = '\(scene.patient)';
+                        \(isTold ? "" : "UPDATE app.rights_epoch SET epoch = epoch + 1;")
+                        SET LOCAL session_replication_role = origin;
+                        SELECT app.report_progress('\(scene.session)', 'transcribing', 40); COMMIT
+                        """)
+                }
+                for progress in 41...59 { try await scene.database.report(scene.session, .transcribing, progress) }
+                try await scene.database.report(scene.session, .transcribed, 60)
+                try await scene.database.report(scene.session, .processed, 100)
+                // Sessions that are read together are in no order of time: when the others have seen the end, this comes after it.
+                await completed.wait(for: 30)
+                try await scene.database.report(marker, .transcribing, 99)
+                for try await shown in watchers {
+                    let states = shown.events.compactMap(\.progress)
+                    #expect(states == states.sorted())
+                    if shown.isLost {
+                        #expect(states.allSatisfy { $0 < 40 }, "\(states)")
+                        #expect(shown.events.map(\.event).filter { $0 != "progress" } == [wire.endOfRight])
+                        #expect(shown.events.last?.event == wire.endOfRight)
+                    } else {
+                        #expect(states.last == 100)
+                        #expect(shown.events.last?.event == "complete")
+                    }
+                }
+            }
+        }
+    }
+}

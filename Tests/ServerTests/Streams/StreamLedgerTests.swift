@@ -1,0 +1,118 @@
+import Domain
+import LocalPostgres
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Synchronization
+import TestSupport
+import Testing
+
+/// Books kept over many clients who come and go while the listener is killed and PostgreSQL crashes: what each was told is
+/// held against what was committed.
+@Suite("The ledger of all streams", .timeLimit(.minutes(30)))
+struct StreamLedgerTests {
+    @Test("shows every client exactly the committed transitions, in order, and in the end the database's state")
+    func ledger() async throws {
+        let scale = LedgerScale.chosen
+        try await withOwnCluster { database in
+            let environment = [
+                "SSE_MAX_STREAMS_PER_USER": "100000", "SSE_UPDATE_INTERVAL": "0.5", "DATABASE_POOL_SIZE": "8",
+            ]
+            try await withServer(over: database, environment, databaseTimeouts: .impatient) { server in
+                let patient = try await database.addUser(.patient)
+                let token = try await server.token(patient)
+                var sessions: [SessionID] = []
+                for _ in 0..<scale.sessions { sessions.append(try await database.addSession(of: patient)) }
+                let entries = try await keepBooks(scale, server, sessions, token)
+                #expect(entries.count >= scale.clients)
+                try await check(entries, against: database)
+            }
+        }
+    }
+
+    private func keepBooks(
+        _ scale: LedgerScale, _ server: TestServer, _ sessions: [SessionID], _ token: String
+    ) async throws -> [LedgerEntry] {
+        let isEnding = Atomic<Bool>.Reference()
+        let database = server.database
+        return try await withThrowingTaskGroup(of: [LedgerEntry].self) { clients in
+            for number in 0..<scale.clients {
+                let client = LedgerClient(
+                    server: server, session: sessions[number % sessions.count], token: token, isEnding: isEnding)
+                clients.addTask { try await client.watch() }
+            }
+            let writers = (0..<8).map { number in
+                LedgerWriter(
+                    database: database,
+                    sessions: sessions.indices.filter { $0 % 8 == number }.map { sessions[$0] },
+                    pace: .seconds(8) / Double(scale.changesPerSecond))
+            }
+            let end = ContinuousClock.now + scale.duration
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in writers { group.addTask { try await writer.write(until: end) } }
+                group.addTask { try await makeTrouble(scale, database) }
+                try await group.waitForAll()
+            }
+            isEnding.set()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for writer in writers { group.addTask { try await writer.finish() } }
+                try await group.waitForAll()
+            }
+            return try await clients.reduce(into: []) { $0 += $1 }
+        }
+    }
+
+    /// Kills the listener's connection, crashes PostgreSQL, kills the listener's connection again.
+    private func makeTrouble(_ scale: LedgerScale, _ database: TestDatabase) async throws {
+        try await Task.sleep(for: scale.duration * 0.2)
+        try await killListener(of: database)
+        try await Task.sleep(for: scale.duration * 0.2)
+        try await database.cluster.stop(mode: .immediate)
+        try await database.cluster.start()
+        try await Task.sleep(for: scale.duration * 0.3)
+        try await eventually { try await killListener(of: database) }
+    }
+
+    @discardableResult
+    private func killListener(of database: TestDatabase) async throws -> Bool {
+        try await !database.query(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = 'therapybridge listener' AND datname = \(database.name)
+            """
+        ).isEmpty
+    }
+
+    private func check(_ entries: [LedgerEntry], against database: TestDatabase) async throws {
+        var committed: [SessionID: [(version: Int, status: String)]] = [:]
+        for row in try await database.query(
+            "SELECT session_id, version, status FROM app.session_events ORDER BY session_id, version")
+        {
+            let session = SessionID(rawValue: try row.decode("session_id"))
+            committed[session, default: []].append(
+                (Int(try row.decode("version", as: Int64.self)), try row.decode("status")))
+        }
+        for entry in entries {
+            let transitions = try #require(committed[entry.session])
+            let first = try #require(entry.events.first).version
+            let last = try #require(entry.events.last)
+            #expect(zip(entry.events, entry.events.dropFirst()).allSatisfy { $0.version < $1.version })
+            // From where it went on, or from the state that it began with, to the last that it saw.
+            let start = entry.after ?? first - 1
+            let owed = transitions.filter { $0.version > start && $0.version <= last.version }
+            let got = Dictionary(uniqueKeysWithValues: entry.events.map { ($0.version, $0.status) })
+            #expect(owed.allSatisfy { got[$0.version] == $0.status }, "a transition is missing or wrong")
+            // Whatever is no transition has the status of the transition before it.
+            for event in entry.events {
+                let status = transitions.last { $0.version <= event.version }?.status
+                #expect(event.status == status, "a state that was never committed")
+            }
+        }
+        let ends = Dictionary(grouping: entries, by: \.session).mapValues {
+            $0.filter { $0.events.last?.status == "processed" }
+        }
+        for (session, transitions) in committed where ends[session] != nil {
+            #expect(ends[session]?.allSatisfy { $0.events.last?.version == transitions.last?.version } == true)
+        }
+    }
+}

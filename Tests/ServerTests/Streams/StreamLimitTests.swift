@@ -1,0 +1,98 @@
+import Domain
+import Foundation
+import NIOCore
+import NIOPosix
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// Contract 6.8 and 6.9: limits, clients that leave, and the end of the server.
+@Suite(.timeLimit(.minutes(30))) struct StreamLimitTests {
+    @Test(
+        "Over a limit a stream says that it is unavailable, and ends",
+        arguments: ["SSE_MAX_STREAMS", "SSE_MAX_STREAMS_PER_USER"])
+    func limit(setting: String) async throws {
+        try await withStreamScene([setting: "1"]) { scene in
+            let other = try await StreamScene(scene.server)
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                try await scene.withStream { try await expectUnavailable($0) }
+                // Another user's place is another user's.
+                try await other.withStream { reader in
+                    if setting == "SSE_MAX_STREAMS" {
+                        try await expectUnavailable(reader)
+                    } else {
+                        _ = try await reader.next("progress")
+                    }
+                }
+                // The one who was there first does not notice.
+                try await scene.report(.transcribing, 20)
+                #expect(try await reader.next("progress").version == 2)
+            }
+        }
+    }
+
+    enum Departure: CaseIterable, Sendable { case closes, resets, leavesAtOnce }
+
+    @Test("The place of a client that leaves is free again", arguments: Departure.allCases)
+    func departure(_ departure: Departure) async throws {
+        try await withStreamScene(["SSE_MAX_STREAMS": "1", "SSE_HEARTBEAT_INTERVAL": "3600"]) { scene in
+            for _ in 0..<3 {
+                try await scene.server.withRawConnection { connection in
+                    try await connection.send("GET", scene.path, token: scene.token)
+                    if departure != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
+                    if departure == .resets {
+                        // To be closed with RST instead of FIN.
+                        let socket = try #require(connection.channel as? any SocketOptionProvider)
+                        try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+                    }
+                }
+                try await eventually {
+                    try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
+                }
+            }
+        }
+    }
+
+    @Test("The places of streams that ended by themselves are free again")
+    func endsFreePlaces() async throws {
+        try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
+            try await scene.report(.failed, 0, error: "No speech.")
+            for _ in 0..<5 {
+                try await scene.withStream { reader in
+                    let events = try await reader.rest()
+                    #expect(events.last?.event == "error")
+                }
+                // The server is done with the stream a moment after the client.
+                try await eventually {
+                    try await scene.withStream { try await $0.rest() }.last?.event == "error"
+                }
+            }
+        }
+    }
+
+    @Test("On SIGTERM every stream is told when to come back, and ends cleanly")
+    func shutdown() async throws {
+        try await withDatabase { database in
+            try await withServingProgram(over: database) { server, program in
+                let scene = try await StreamScene(server)
+                try await scene.withStream { reader in
+                    try await server.withRawConnection { connection in
+                        _ = try await reader.next("progress")
+                        try await connection.send("GET", scene.path, token: scene.token)
+                        _ = try await connection.read(upTo: "\"pending\"")
+                        try program.terminate()
+                        let blocks = try await reader.rest()
+                        let retry = try #require(blocks.compactMap(\.retry).first)
+                        #expect((500...5000).contains(retry))
+                        #expect(blocks.compactMap(\.event) == [])
+                        let text = try await connection.readToEnd()
+                        #expect(text.contains("retry: "))
+                        #expect(text.hasSuffix("\n\n\r\n0\r\n\r\n"))
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+import Domain
+import LocalPostgres
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// Contract 6.5: what is committed reaches the wire, by NOTIFY or by the poll, and nothing else does.
+@Suite(.timeLimit(.minutes(30))) struct StreamSourceTests {
+    /// The poll comes after the end of every test, and heartbeats tell when the read that follows each opening is over:
+    /// it is made after 0.6 s, so what comes after a second of silence has come by NOTIFY.
+    private static let notifyAlone = ["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]
+
+    @Test("A change made with psql arrives by NOTIFY")
+    func psql() async throws {
+        try await withStreamScene(Self.notifyAlone) { scene in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                try await reader.heartbeat()
+                let run = try await scene.database.psql(
+                    "-c",
+                    "UPDATE app.session_progress SET status = 'transcribing' WHERE session_id = '\(scene.session)'")
+                #expect(run.status == 0)
+                let event = try await reader.next("progress")
+                #expect(event.status == "transcribing")
+                #expect(event.version == 2)
+            }
+        }
+    }
+
+    @Test("A percentage that is announced to nobody, since another came just before it, arrives without the poll")
+    func unannouncedPercentage() async throws {
+        try await withStreamScene(["SSE_UPDATE_INTERVAL": "3600"]) { scene in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                for attempt in 1...3 {
+                    try await scene.report(.transcribing, 20)
+                    _ = try await reader.next("progress")
+                    for progress in 30...40 {
+                        let version = try await scene.report(.transcribing, progress)
+                        _ = try await reader.events(upTo: version)
+                    }
+                    guard attempt < 3 else { break }
+                    try await failAndRetry(scene, reader)
+                }
+            }
+        }
+    }
+
+    private func failAndRetry(_ scene: StreamScene, _ reader: EventReader) async throws {
+        // In one commit, so that the stream does not end.
+        try await scene.database.query(
+            """
+            DO $$
+            BEGIN
+                PERFORM app.report_progress('\(unescaped: scene.session.description)', 'failed', 0);
+                UPDATE app.session_progress SET status = 'pending'
+                WHERE session_id = '\(unescaped: scene.session.description)';
+            END $$
+            """)
+        #expect(try await reader.next("progress").status == "failed")
+        #expect(try await reader.next("progress").status == "pending")
+    }
+
+    @Test("A change is not seen before its commit")
+    func uncommitted() async throws {
+        try await withStreamScene(["SSE_UPDATE_INTERVAL": "0.05", "SSE_HEARTBEAT_INTERVAL": "0.5"]) { scene in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript("BEGIN; \(report(scene, "transcribing", 30))")
+                    try await notify(scene, version: 2)
+                    // Ten polls, and a read for the hint that came too early.
+                    try await reader.heartbeat()
+                    try await connection.executeScript("COMMIT")
+                    let event = try await reader.next("progress")
+                    #expect(event.version == 2)
+                    #expect(event.progress == 30)
+                }
+            }
+        }
+    }
+
+    @Test("A change that is rolled back is never seen")
+    func rolledBack() async throws {
+        try await withStreamScene(["SSE_UPDATE_INTERVAL": "0.05", "SSE_HEARTBEAT_INTERVAL": "0.5"]) { scene in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        """
+                        BEGIN; \(report(scene, "transcribing", 30))
+                        SAVEPOINT s; \(report(scene, "failed", 30)) ROLLBACK TO s;
+                        """)
+                    try await reader.heartbeat()
+                    try await connection.executeScript("ROLLBACK")
+                    try await reader.heartbeat()
+                    try await connection.executeScript(
+                        """
+                        BEGIN; SAVEPOINT s; \(report(scene, "failed", 30)) ROLLBACK TO s;
+                        \(report(scene, "preprocessing", 10)) COMMIT;
+                        """)
+                }
+                let event = try await reader.next("progress")
+                #expect(event.version == 2)
+                #expect(event.status == "preprocessing")
+            }
+        }
+    }
+
+    @Test("Notifications that anybody sends are never passed on, and disturb nobody")
+    func forgedNotifications() async throws {
+        try await withStreamScene(Self.notifyAlone) { scene in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                let payloads = [
+                    "", "work", "rights 99999", "\(scene.session) 99", "\(scene.session) 0", "\(scene.session) -1",
+                    "\(SessionID.random()) 5", "data: {}\n\nevent: complete", String(repeating: "x", count: 7999),
+                ]
+                try await scene.database.withConnection(as: "therapybridge_pipeline") { connection in
+                    for payload in payloads {
+                        _ = try await connection.query("SELECT pg_notify('tb_session_v1', \(payload))")
+                    }
+                    // More than the listener's buffer holds.
+                    _ = try await connection.query(
+                        "SELECT pg_notify('tb_session_v1', gen_random_uuid() || ' 7') FROM generate_series(1, 20000)")
+                }
+                try await reader.heartbeat()
+                try await scene.report(.transcribing, 20)
+                let event = try await reader.next("progress")
+                #expect(event.version == 2)
+            }
+        }
+    }
+
+    private func report(_ scene: StreamScene, _ status: String, _ progress: Int) -> String {
+        "SELECT app.report_progress('\(scene.session)', '\(status)', \(progress));"
+    }
+
+    private func notify(_ scene: StreamScene, version: Int) async throws {
+        try await scene.database.query("SELECT pg_notify('tb_session_v1', \("\(scene.session) \(version)"))")
+    }
+}

@@ -1,0 +1,130 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+
+/// A file to upload: what it is called, declared as, and begins with.
+struct UploadFile: Sendable {
+    var name: String?
+    var type: String?
+    var bytes: Data
+
+    init(_ name: String?, _ type: String?, _ beginning: [UInt8], size: Int = 4000) {
+        // What a file is called is private.
+        name.map(CanaryWatch.shared.plant)
+        self.name = name
+        self.type = type
+        // No byte that multipart means anything by, and not all the same.
+        bytes = Data(beginning + (0..<max(0, size - beginning.count)).map { UInt8(0x80 + $0 % 100) })
+    }
+
+    init(_ name: String?, _ type: String?, _ beginning: String, size: Int = 4000) {
+        self.init(name, type, Array(beginning.utf8), size: size)
+    }
+
+    static let wav = UploadFile("Sitzung 3.wav", "audio/wav", "RIFF\0\0\0\0WAVEfmt ")
+
+    static func wav(size: Int) -> UploadFile { UploadFile("a.wav", "audio/wav", "RIFF\0\0\0\0WAVEfmt ", size: size) }
+}
+
+/// A form as a client sends it.
+struct Upload: Sendable {
+    static let boundary = "----boundary-of-a-test"
+
+    /// Fields in front of the file.
+    var fields: [(name: String, value: String)]
+    var file: UploadFile?
+    /// Fields behind the file, where they come too late.
+    var lateFields: [(name: String, value: String)] = []
+
+    init(patient: UserID, file: UploadFile?, session: SessionID? = nil) {
+        fields = [("patient_id", patient.description)]
+        if let session { fields.append(("session_id", session.description)) }
+        self.file = file
+    }
+
+    init(fields: [(name: String, value: String)], file: UploadFile?) {
+        self.fields = fields
+        self.file = file
+    }
+
+    /// What comes before the file's bytes.
+    var head: Data {
+        var head = Data()
+        for field in fields { head.append(Self.part(field)) }
+        if let file {
+            let name = file.name.map { "; filename=\"\($0)\"" } ?? ""
+            let type = file.type.map { "Content-Type: \($0)\r\n" } ?? ""
+            head.append(
+                Data("--\(Self.boundary)\r\nContent-Disposition: form-data; name=\"file\"\(name)\r\n\(type)\r\n".utf8))
+        }
+        return head
+    }
+
+    /// What comes behind the file's bytes.
+    var tail: Data {
+        var tail = Data((file == nil ? "" : "\r\n").utf8)
+        for field in lateFields { tail.append(Self.part(field)) }
+        tail.append(Data("--\(Self.boundary)--\r\n".utf8))
+        return tail
+    }
+
+    var body: Data { head + (file?.bytes ?? Data()) + tail }
+
+    static let contentType = "multipart/form-data; boundary=\(boundary)"
+
+    private static func part(_ field: (name: String, value: String)) -> Data {
+        Data("--\(boundary)\r\nContent-Disposition: form-data; name=\"\(field.name)\"\r\n\r\n\(field.value)\r\n".utf8)
+    }
+
+    /// The head of a request that declares its length, or comes in chunks.
+    func requestHead(token: String, isChunked: Bool = false) -> String {
+        """
+        POST /api/sessions/upload HTTP/1.1\r
+        Host: test\r
+        Authorization: Bearer \(token)\r
+        Content-Type: \(Self.contentType)\r
+        \(isChunked ? "Transfer-Encoding: chunked" : "Content-Length: \(body.count)")\r
+        \r
+
+        """
+    }
+
+    /// Bytes as a chunk of a body.
+    static func chunk(_ data: Data) -> Data {
+        Data("\(String(data.count, radix: 16))\r\n".utf8) + data + Data("\r\n".utf8)
+    }
+}
+
+extension Clinic {
+    func upload(_ upload: Upload, as who: Who?) async throws -> TestResponse {
+        try await server.request(
+            .POST, "/api/sessions/upload", token: who.map(token), headers: ["Content-Type": Upload.contentType],
+            body: upload.body)
+    }
+
+    /// The names of the files in the folder of recordings, finished or not.
+    func storedFiles() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: server.uploads.path(percentEncoded: false)).sorted()
+    }
+
+    /// How many sessions there are, beside the clinic's own.
+    func uploadedSessions() async throws -> Int {
+        try await database.query("SELECT FROM app.therapy_sessions WHERE id <> \(session.rawValue)").count
+    }
+
+    /// The progress object of a session.
+    func progress(of id: SessionID) async throws -> [String: any Sendable] {
+        try await request(.GET, "/api/sessions/\(id)/status", as: .admin).json()
+    }
+
+    /// Waits until a session's stream says that it has ended, and gives its last event.
+    func end(of id: SessionID) async throws -> StreamedEvent? {
+        try await server.withStream("/api/sessions/\(id)/status/stream", token: token(.admin)) {
+            try await $0.rest().last
+        }
+    }
+}

@@ -1,0 +1,97 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import ServerTestSupport
+import Testing
+
+@Suite("GET /api/sessions/{id}/recording", .timeLimit(.minutes(30)))
+struct RecordingRouteTests {
+    /// Lends the path of an uploaded recording.
+    private func withRecording(
+        _ file: UploadFile = .wav(size: 300_000),
+        _ body: @escaping @Sendable (Clinic, String, Data) async throws -> Void
+    ) async throws {
+        try await withClinic { clinic in
+            let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .patient)
+            let id = try #require(try response.json()["id"] as? String)
+            try await body(clinic, "/api/sessions/\(id)/recording", file.bytes)
+        }
+    }
+
+    @Test("is the audio, whole, for those who may hear it")
+    func whole() async throws {
+        try await withRecording { clinic, path, bytes in
+            for who in [Clinic.Who.patient, .therapist, .admin, .pipeline] {
+                let response = try await clinic.request(.GET, path, as: who)
+                #expect(response.status == 200, "\(who)")
+                #expect(response.body == bytes)
+                #expect(response.headers["Content-Type"] == ["audio/wav"])
+                #expect(response.headers["Content-Length"] == ["\(bytes.count)"])
+                #expect(response.headers["Accept-Ranges"] == ["bytes"])
+                #expect(response.headers["X-Content-Type-Options"] == ["nosniff"])
+                #expect(response.headers.first(name: "Cache-Control")?.contains("no-store") == true)
+                #expect(response.headers.first(name: "Content-Disposition") == "attachment; filename=\"a.wav\"")
+            }
+            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal] {
+                // `nominal` holds other sessions of this patient, and has no assignment.
+                expectProblem(try await clinic.request(.GET, path, as: who), 403, "forbidden", "\(who)")
+            }
+        }
+    }
+
+    @Test("is a range of it, as a player asks")
+    func ranges() async throws {
+        try await withRecording { clinic, path, bytes in
+            for (range, part) in [
+                ("bytes=0-0", 0..<1), ("bytes=0-99", 0..<100), ("bytes=100000-", 100_000..<300_000),
+                ("bytes=131071-131073", 131_071..<131_074), ("bytes=-5", 299_995..<300_000),
+                ("bytes=299999-400000", 299_999..<300_000),
+            ] {
+                let response = try await clinic.request(.GET, path, as: .patient, headers: ["Range": range])
+                #expect(response.status == 206, "\(range)")
+                #expect(response.body == bytes[part], "\(range)")
+                #expect(response.headers["Content-Range"] == ["bytes \(part.lowerBound)-\(part.upperBound - 1)/300000"])
+                #expect(response.headers["Content-Length"] == ["\(part.count)"])
+            }
+            // RFC 9110, 14.2: only GET has ranges. 13.1.5: with a validator that is none of ours, it is the whole.
+            let asked: [(HTTPMethod, [String: String])] = [
+                (.HEAD, ["Range": "bytes=0-9"]), (.GET, ["Range": "bytes=0-9", "If-Range": "\"7\""]),
+            ]
+            for (method, headers) in asked {
+                let response = try await clinic.request(method, path, as: .patient, headers: headers)
+                #expect(response.status == 200)
+                #expect(response.headers["Content-Length"] == ["300000"])
+                #expect(response.body == (method == .HEAD ? Data() : bytes))
+            }
+            for range in ["bytes=0-1,3-4", "bytes=x", "lines=0-1"] {
+                let response = try await clinic.request(.GET, path, as: .patient, headers: ["Range": range])
+                #expect(response.status == 200, "\(range)")
+                #expect(response.body == bytes)
+            }
+            let beyond = try await clinic.request(.GET, path, as: .patient, headers: ["Range": "bytes=300000-"])
+            expectProblem(beyond, 416, "range-not-satisfiable")
+            #expect(beyond.headers["Content-Range"] == ["bytes */300000"])
+        }
+    }
+
+    @Test("has a file name that cannot end its header")
+    func filename() async throws {
+        try await withRecording(UploadFile("a\\\"; x=ü\\\\b.wav", "audio/wav", "RIFF\0\0\0\0WAVE")) { clinic, path, _ in
+            let response = try await clinic.request(.GET, path, as: .patient)
+            let disposition = try #require(response.headers.first(name: "Content-Disposition"))
+            let match = try #require(disposition.wholeMatch(of: /attachment; filename="([^"\\]*)"(; filename\*=.*)?/))
+            #expect(match.1.hasSuffix("b.wav"))
+        }
+    }
+
+    @Test("is 404 when there is none, also when its file has gone")
+    func none() async throws {
+        try await withRecording { clinic, path, _ in
+            expectProblem(try await clinic.request(.GET, of: "/recording", as: .patient), 404, "not-found")
+            for file in try clinic.storedFiles() {
+                try FileManager.default.removeItem(at: clinic.server.uploads.appending(path: file))
+            }
+            expectProblem(try await clinic.request(.GET, path, as: .patient), 404, "not-found")
+        }
+    }
+}

@@ -1,0 +1,296 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Testing
+
+@Suite("POST /api/sessions/upload", .timeLimit(.minutes(30)))
+struct UploadRouteTests {
+    static let accepted: [UploadFile] = [
+        UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}"), UploadFile("A.MP3", "audio/mp3", [0xFF, 0xFB, 0x90, 0x64]),
+        UploadFile("a.wav", "audio/x-wav", "RIFF\0\0\0\0WAVE"),
+        UploadFile("a.m4a", "audio/x-m4a", "\0\0\0\u{18}ftypM4A "),
+        UploadFile("a.mp4", "video/mp4", "\0\0\0\u{20}ftypisom"),
+        UploadFile("a.webm", "audio/webm;codecs=opus", [0x1A, 0x45, 0xDF, 0xA3]),
+        UploadFile("a.ogg", "audio/ogg", "OggS"),
+        UploadFile("a.opus", "application/octet-stream", "OggS"), UploadFile("a.flac", nil, "fLaC"),
+    ]
+
+    @Test("takes each format in, and keeps it byte for byte", arguments: accepted)
+    func formats(_ file: UploadFile) async throws {
+        try await withClinic { clinic in
+            let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .therapist)
+            #expect(response.status == 201)
+            let json = try response.json()
+            let id = try #require(json["id"] as? String)
+            #expect(response.headers["Location"] == ["/api/sessions/\(id)"])
+            #expect(json["patient_id"] as? String == clinic.id(.patient).description)
+            #expect(json["therapist_id"] as? String == clinic.id(.therapist).description)
+            #expect(json["filename"] as? String == file.name)
+            #expect(json["bytes"] as? Int == file.bytes.count)
+            let progress = try #require(json["progress"] as? [String: any Sendable])
+            #expect(progress["status"] as? String == "pending")
+            #expect(progress["progress"] as? Int == 20)
+            #expect(
+                try await clinic.request(.GET, "/api/sessions/\(id)", as: .patient).json() as NSDictionary == json
+                    as NSDictionary)
+
+            let stored = try #require(try clinic.storedFiles().first)
+            #expect(try clinic.storedFiles().count == 1)
+            let path = clinic.server.uploads.appending(path: stored)
+            #expect(try Data(contentsOf: path) == file.bytes)
+            let mode = try FileManager.default.attributesOfItem(atPath: path.path(percentEncoded: false))[
+                .posixPermissions]
+            #expect(mode as? Int == 0o600)
+            // The name of the file says nothing of whose it is.
+            #expect(!stored.contains(id))
+        }
+    }
+
+    @Test("is for the patient, an assigned therapist and an admin")
+    func whoMay() async throws {
+        try await withClinic { clinic in
+            for who in Clinic.Who.allCases {
+                let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: who)
+                guard [.patient, .therapist, .admin].contains(who) else {
+                    expectProblem(response, 403, "forbidden", "\(who)")
+                    continue
+                }
+                #expect(response.status == 201, "\(who)")
+                let therapist = try response.json()["therapist_id"] as? String
+                #expect(therapist == (who == .therapist ? clinic.id(.therapist).description : nil))
+            }
+            #expect(try clinic.storedFiles().count == 3)
+            // Who is nobody's patient: an admin is told, others are not.
+            for stranger in [UserID.random(), clinic.id(.therapist)] {
+                let upload = Upload(patient: stranger, file: .wav)
+                expectProblem(try await clinic.upload(upload, as: .admin), 422, "invalid-value", detail: "patient_id: ")
+                expectProblem(try await clinic.upload(upload, as: .therapist), 403, "forbidden")
+            }
+            #expect(try await clinic.uploadedSessions() == 3)
+        }
+    }
+
+    @Test("takes the date and the id of the client's choosing")
+    func fields() async throws {
+        try await withClinic { clinic in
+            let id = SessionID.random()
+            var upload = Upload(patient: clinic.id(.patient), file: .wav, session: id)
+            upload.fields.append(("session_date", "2026-11-20T10:00:00+01:00"))
+            let json = try await clinic.upload(upload, as: .patient).json()
+            #expect(json["id"] as? String == id.description)
+            #expect(json["session_date"] as? String == "2026-11-20T09:00:00.000000Z")
+            // An empty field, as a form sends it that was not filled in, counts as none.
+            var empty = Upload(patient: clinic.id(.patient), file: .wav)
+            empty.fields += [("session_date", ""), ("session_id", "")]
+            #expect(try await clinic.upload(empty, as: .patient).status == 201)
+        }
+    }
+
+    @Test("keeps a file name as it may be shown")
+    func filename() async throws {
+        try await withClinic { clinic in
+            for (name, shown) in [
+                ("../../etc/a.wav", "a.wav"), ("C:\\\\Users\\\\ada\\\\a.wav", "a.wav"), ("a\\\"b.wav", "a\"b.wav"),
+                ("Größe – 3.wav", "Größe – 3.wav"), ("a\u{7}b\u{1B}.wav", "ab.wav"),
+                (String(repeating: "👩‍👩‍👧‍👦", count: 100) + ".wav", nil), (String(repeating: "x", count: 1000) + ".wav", nil),
+            ] {
+                let file = UploadFile(name, "audio/wav", "RIFF\0\0\0\0WAVE")
+                let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .patient)
+                #expect(response.status == 201, "\(name)")
+                let kept = try response.json()["filename"] as? String ?? ""
+                #expect(kept.unicodeScalars.count <= 255 && kept.hasSuffix(".wav"))
+                if let shown { #expect(kept == shown) }
+            }
+        }
+    }
+
+    @Test("refuses what is not audio by extension or declared type, before it makes a session")
+    func notAudio() async throws {
+        try await withClinic { clinic in
+            for file in [
+                UploadFile("a.txt", "text/plain", "hello"), UploadFile("a.mp3.exe", "audio/mpeg", "ID3\u{4}"),
+                UploadFile("a", "audio/mpeg", "ID3\u{4}"), UploadFile("a.aiff", "audio/aiff", "FORM"),
+                UploadFile("a.mp3", "text/html", "ID3\u{4}"), UploadFile("a.mp3", "audio/wav", "ID3\u{4}"),
+                UploadFile("a.wav", "video/mp4", "RIFF\0\0\0\0WAVE"),
+            ] {
+                let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .patient)
+                expectProblem(response, 415, "unsupported-media", "\(file.name ?? "") \(file.type ?? "")")
+            }
+            #expect(try await clinic.uploadedSessions() == 0)
+            #expect(try clinic.storedFiles() == [])
+        }
+    }
+
+    @Test("refuses what is not audio by its leading bytes, and the session says why")
+    func notAudioInside() async throws {
+        try await withClinic { clinic in
+            for file in [
+                UploadFile("a.mp3", "audio/mpeg", "<!DOCTYPE html><html>"),
+                UploadFile("a.wav", "audio/wav", "RIFF\0\0\0\0AVI "),
+                UploadFile("a.mp3", "audio/mpeg", "RIFF\0\0\0\0WAVE"), UploadFile("a.ogg", "audio/ogg", "fLaC"),
+                UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}", size: 4), UploadFile("a.mp3", "audio/mpeg", "", size: 0),
+            ] {
+                let id = SessionID.random()
+                let upload = Upload(patient: clinic.id(.patient), file: file, session: id)
+                let response = try await clinic.upload(upload, as: .patient)
+                expectProblem(response, 415, "unsupported-media")
+                let progress = try await clinic.progress(of: id)
+                #expect(progress["status"] as? String == "failed")
+                #expect(progress["error"] as? String == (try response.json()["detail"] as? String))
+            }
+            #expect(try clinic.storedFiles() == [])
+        }
+    }
+
+    @Test("refuses a field that is missing, wrong, unknown or twice, and names it")
+    func invalidFields() async throws {
+        try await withClinic { clinic in
+            let patient = (name: "patient_id", value: clinic.id(.patient).description)
+            let noName = UploadFile(nil, "audio/wav", "RIFF\0\0\0\0WAVE")
+            let emptyName = UploadFile("", "audio/wav", "RIFF\0\0\0\0WAVE")
+            let table: [([(name: String, value: String)], UploadFile?, String)] = [
+                ([], .wav, "patient_id"), ([("patient_id", "")], .wav, "patient_id"),
+                ([("patient_id", "1")], .wav, "patient_id"),
+                ([patient, patient], .wav, "patient_id"), ([patient, ("session_id", "x")], .wav, "session_id"),
+                ([patient, ("session_id", "\(SessionID.random())0")], .wav, "session_id"),
+                ([patient, ("session_date", "yesterday")], .wav, "session_date"),
+                ([patient, ("session_date", "2026-02-30")], .wav, "session_date"),
+                ([patient, ("therapist_id", clinic.id(.therapist).description)], .wav, "therapist_id"),
+                ([patient, ("session_date", String(repeating: "x", count: 2000))], .wav, "session_date"),
+                ([patient], nil, "file"), ([], nil, "file"), ([patient, ("file", "text")], nil, "file"),
+                ([patient], noName, "file"),
+                ([patient], emptyName, "file"),
+            ]
+            for (fields, file, name) in table {
+                let response = try await clinic.upload(Upload(fields: fields, file: file), as: .therapist)
+                expectProblem(response, 422, "invalid-value", "\(fields) \(file?.name ?? "-")")
+                let detail = try response.json()["detail"] as? String ?? ""
+                #expect(detail.hasPrefix("\(name): "), "\(detail)")
+            }
+            #expect(try await clinic.uploadedSessions() == 0)
+            #expect(try clinic.storedFiles() == [])
+        }
+    }
+
+    @Test("refuses a field behind the file, and keeps nothing")
+    func lateField() async throws {
+        try await withClinic { clinic in
+            let id = SessionID.random()
+            var upload = Upload(patient: clinic.id(.patient), file: .wav, session: id)
+            upload.lateFields = [("session_date", "2026-11-20")]
+            let response = try await clinic.upload(upload, as: .patient)
+            expectProblem(response, 422, "invalid-value", detail: "session_date: ")
+            #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
+            #expect(try clinic.storedFiles() == [])
+        }
+    }
+
+    @Test("refuses a body that is no multipart form")
+    func malformed() async throws {
+        try await withClinic { clinic in
+            func post(_ type: String?, _ body: String) async throws -> TestResponse {
+                try await clinic.request(
+                    .POST, "/api/sessions/upload", as: .patient, headers: type.map { ["Content-Type": $0] } ?? [:],
+                    body: body)
+            }
+            for type in [nil, "application/json", "audio/wav", "multipart/mixed; boundary=b"] {
+                expectProblem(try await post(type, "{}"), 415, "unsupported-media", "\(type ?? "none")")
+            }
+            let good = "multipart/form-data; boundary=b"
+            for (type, body) in [
+                ("multipart/form-data", "--b--"), ("multipart/form-data; boundary=", "--b--"), (good, ""),
+                (good, "nonsense"),
+                (good, "--b\r\nContent-Disposition: form-data; name=\"patient_id\"\r\n\r\n1"),
+                (good, "--b\r\n\r\nx\r\n--b--"),
+                (good, "--b\r\nX: \(String(repeating: "x", count: 10_000))\r\n\r\n\r\n--b--"),
+            ] {
+                expectProblem(try await post(type, body), 400, "malformed-request", "\(type): \(body.prefix(20))")
+            }
+            #expect(try await clinic.uploadedSessions() == 0)
+        }
+    }
+}
+
+@Suite("The size of an upload", .timeLimit(.minutes(30)))
+struct UploadSizeTests {
+    @Test("is limited exactly")
+    func exactly() async throws {
+        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
+            let fits = Upload(patient: clinic.id(.patient), file: .wav(size: 5000))
+            #expect(try await clinic.upload(fits, as: .patient).status == 201)
+            #expect(try clinic.storedFiles().count == 1)
+            let id = SessionID.random()
+            let over = Upload(patient: clinic.id(.patient), file: .wav(size: 5001), session: id)
+            expectProblem(try await clinic.upload(over, as: .patient), 413, "too-large", detail: "5000")
+            #expect(try clinic.storedFiles().count == 1)
+            let progress = try await clinic.progress(of: id)
+            #expect(progress["status"] as? String == "failed")
+            #expect((progress["error"] as? String)?.contains("5000") == true)
+        }
+    }
+
+    @Test("is refused at once when it is declared, before anything is made")
+    func declared() async throws {
+        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
+            let response = try await clinic.server.withWire { wire in
+                try await wire.send(
+                    """
+                    POST /api/sessions/upload HTTP/1.1\r
+                    Host: test\r
+                    Authorization: Bearer \(clinic.token(.patient))\r
+                    Content-Type: \(Upload.contentType)\r
+                    Content-Length: 1000000000\r
+                    \r
+
+                    """)
+                return try await wire.readResponse()
+            }
+            expectProblem(response, 413, "too-large")
+            #expect(response.headers["Connection"] == ["close"])
+            #expect(try await clinic.uploadedSessions() == 0)
+        }
+    }
+
+    @Test("is refused in the middle of the stream when it is not declared")
+    func midStream() async throws {
+        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
+            let id = SessionID.random()
+            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
+            let response = try await clinic.server.withWire { wire in
+                try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
+                try await wire.send(Upload.chunk(upload.head + (upload.file?.bytes ?? Data())))
+                for _ in 0..<5 { try await wire.send(Upload.chunk(Data(repeating: 0x80, count: 1000))) }
+                // Not to its end: the answer does not wait for it.
+                return try await wire.readResponse()
+            }
+            expectProblem(response, 413, "too-large")
+            #expect(response.headers["Connection"] == ["close"])
+            #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
+            #expect(try clinic.storedFiles() == [])
+        }
+    }
+
+    @Test("is held to what the body has in all, also where nothing of it is the file's")
+    func trailer() async throws {
+        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
+            let id = SessionID.random()
+            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
+            let response = try await clinic.server.withWire { wire in
+                try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
+                // A form that is complete, and then no end.
+                for data in [upload.body] + Array(repeating: Data(repeating: 0x20, count: 10_000), count: 8) {
+                    try await wire.send(Upload.chunk(data))
+                }
+                return try await wire.readResponse()
+            }
+            expectProblem(response, 413, "too-large", detail: "70536")
+            #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
+            #expect(try clinic.storedFiles() == [])
+            let charged = try await clinic.database.query("SELECT bytes FROM app.upload_charges")
+            #expect(try charged[0].decode("bytes", as: Int64.self) > 65_536)
+        }
+    }
+}

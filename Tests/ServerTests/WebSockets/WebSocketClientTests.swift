@@ -1,0 +1,243 @@
+import Domain
+import Foundation
+import NIOCore
+import NIOPosix
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// What clients say on their WebSockets, what they must not, and what is left of them.
+@Suite(.timeLimit(.minutes(30))) struct WebSocketClientTests {
+    @Test("A ping is answered with what was in it, and whatever else a client says is passed over")
+    func talks() async throws {
+        try await withStreamScene { scene in
+            try await scene.withWebSocket { socket in
+                try await socket.expectVersion(1)
+                for payload: [UInt8] in [[], [1, 2, 3], (0..<125).map { UInt8($0) }] {
+                    try await socket.ping(payload)
+                    let answer = try await socket.next()
+                    #expect(answer == .pong(payload))
+                }
+                for _ in 0..<5 {
+                    try await socket.send(1, Array("{\"subscribe\":\"everything\"}".utf8))
+                    try await socket.send(2, [UInt8](repeating: 0xFF, count: 65_536))
+                    try await socket.send(1, Array("a part".utf8), isFinal: false)
+                    try await socket.send(10, [9])
+                    try await socket.send(0, Array("and the rest".utf8))
+                }
+                try await scene.report(.transcribing, 20)
+                try await socket.expectVersion(2)
+            }
+        }
+    }
+
+    @Test("A client's end is answered in kind, and the server closes first")
+    func close() async throws {
+        try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
+            for code: UInt16 in [1000, 1001, 3999] {
+                try await eventually {
+                    try await scene.withWebSocket { socket in
+                        guard case .text = try await socket.next() else { return false }
+                        try await socket.close(code)
+                        try await socket.expectRest(.close(code, ""))
+                        return true
+                    }
+                }
+            }
+        }
+    }
+
+    struct Fault: Sendable, CustomTestStringConvertible {
+        let name: String
+        let bytes: [UInt8]
+        let code: UInt16
+
+        var testDescription: String { name }
+    }
+
+    @Test(
+        "What the protocol forbids, or is too much, is told in the Close, and no other watcher notices",
+        arguments: [
+            Fault(name: "not masked", bytes: [0x81, 2, 0x68, 0x69], code: 1002),
+            Fault(name: "a reserved bit", bytes: [0xC1, 0x80, 0, 0, 0, 0], code: 1002),
+            Fault(name: "an opcode that means nothing", bytes: [0x83, 0x80, 0, 0, 0, 0], code: 1002),
+            Fault(name: "a ping in parts", bytes: [0x09, 0x80, 0, 0, 0, 0], code: 1002),
+            Fault(name: "a long ping", bytes: [0x89, 0xFE, 0, 126], code: 1002),
+            Fault(name: "a part of nothing", bytes: [0x80, 0x80, 0, 0, 0, 0], code: 1002),
+            Fault(name: "an end of one byte", bytes: [0x88, 0x81, 0, 0, 0, 0, 3], code: 1002),
+            Fault(name: "an end with a code of no meaning", bytes: [0x88, 0x82, 0, 0, 0, 0, 3, 0xED], code: 1002),
+            Fault(name: "a reason that is no text", bytes: [0x88, 0x83, 0, 0, 0, 0, 3, 0xE8, 0xFF], code: 1007),
+            Fault(name: "65,537 bytes", bytes: [0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0, 1], code: 1009),
+            Fault(name: "eight exabytes", bytes: [0x82, 0xFF, 0x7F] + [UInt8](repeating: 0xFF, count: 7), code: 1009),
+            Fault(name: "a request of HTTP", bytes: Array("GET / HTTP/1.1\r\n\r\n".utf8), code: 1002),
+        ])
+    func faults(_ fault: Fault) async throws {
+        try await withStreamScene { scene in
+            try await scene.withWebSocket { other in
+                try await other.expectVersion(1)
+                try await scene.withWebSocket { socket in
+                    try await socket.expectVersion(1)
+                    try await socket.send(fault.bytes)
+                    let end = try await socket.next()
+                    guard case .close(fault.code, _) = end else {
+                        Issue.record("\(String(describing: end))")
+                        return
+                    }
+                    let rest = try await socket.rest()
+                    #expect(rest == [])
+                }
+                try await scene.report(.transcribing, 20)
+                try await other.expectVersion(2)
+            }
+        }
+    }
+
+    @Test("A client that floods the server is told so, and let go")
+    func flood() async throws {
+        try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
+            try await scene.withWebSocket { socket in
+                try await socket.expectVersion(1)
+                // More than a MiB; behind the end nobody need take it.
+                for _ in 0..<30 { try? await socket.send(2, [UInt8](repeating: 0, count: 40_000)) }
+                let end = try await socket.next()
+                #expect(end == .close(1008, "too much data"))
+            }
+            try await eventually {
+                try await scene.withWebSocket { try await $0.next() } != .close(1013, "too many streams")
+            }
+        }
+    }
+
+    @Test("A client is asked every 30 s whether it is there, whatever it was sent, and goes on when it answers")
+    func pings() async throws {
+        try await withStreamScene { scene in
+            try await scene.withWebSocket { socket in
+                try await socket.expectVersion(1)
+                try await scene.report(.transcribing, 20)
+                try await socket.expectVersion(2)
+                let ping = try await socket.next()
+                #expect(ping == .ping)
+                try await socket.send(10)
+                try await scene.report(.transcribing, 30)
+                try await socket.expectVersion(3)
+            }
+        }
+    }
+
+    /// Far more is reported than there is room for between the two.
+    @Test("A reader who was slow gets the transitions and the newest state, and no backlog of percentages")
+    func slowReader() async throws {
+        try await withStreamScene { scene in
+            try await scene.withWebSocket(receiveBuffer: 4096) { socket in
+                try await socket.expectVersion(1)
+                try await scene.report(.transcribing, 1)
+                // The client's own library reads ahead until it is told not to.
+                try await socket.channel.setOption(.autoRead, value: false).get()
+                // In the database, so that it is over well before the time after which such a reader is closed.
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        """
+                        DO $$ BEGIN
+                            FOR n IN 0..899 LOOP
+                                PERFORM app.report_progress(
+                                    '\(scene.session)', 'transcribing', 1 + n / 10, n || ' ' || repeat('words ', 300));
+                                COMMIT;
+                                PERFORM pg_sleep(0.01);
+                            END LOOP;
+                        END $$
+                        """, timeout: .seconds(300))
+                }
+                try await scene.report(.transcribed, 91)
+                let last = try await scene.report(.extractingNotes, 92)
+                try await socket.channel.setOption(.autoRead, value: true).get()
+                let objects = try await socket.objects(upTo: last)
+                expectInOrder(objects)
+                let seen = Set(objects.map(\.version))
+                let transitions = try await scene.transitions(after: 1)
+                #expect(transitions.filter { !seen.contains($0) } == [], "skipped")
+                #expect(objects.count < last / 2, "a backlog")
+            }
+        }
+    }
+
+    // MARK: - What is left behind
+
+    @Test("Two thousand WebSockets that come and go, each in its way, leave no descriptor and no place behind")
+    func descriptors() async throws {
+        try await withStreamScene(["SSE_MAX_STREAMS": "60", "SSE_MAX_STREAMS_PER_USER": "60"]) { scene in
+            try await withThrowingTaskGroup(of: Void.self) { clients in
+                for client in 0..<20 {
+                    clients.addTask {
+                        for round in 0..<100 { try await comeAndGo(scene, way: client + round) }
+                    }
+                }
+                try await clients.waitForAll()
+            }
+            try await eventually { try scene.server.openDescriptors() == 0 }
+            let scrape = try await Clinic(scene.server).scrape()
+            let labels = ["transport": "websocket"]
+            #expect(scrape.value("therapybridge_streams_open", labels) == 0)
+            #expect(scrape.value("therapybridge_streams_open", ["transport": "sse"]) == 0)
+            #expect(scrape.value("therapybridge_streams_opened_total", labels) ?? 0 > 1000)
+            #expect(
+                scrape.value(
+                    "therapybridge_streams_ended_total", ["transport": "websocket", "reason": "violation"]) ?? 0 > 100)
+        }
+    }
+
+    private func comeAndGo(_ scene: StreamScene, way: Int) async throws {
+        let path = scene.webSocketPath
+        switch way % 6 {
+        case 0: try await scene.withWebSocket { _ = try await $0.next() }
+        case 1:
+            try await scene.withWebSocket { socket in
+                _ = try await socket.next()
+                try await socket.close(1000)
+                while try await socket.next() != nil {}
+            }
+        case 2:
+            try await scene.withWebSocket { socket in
+                _ = try await socket.next()
+                try await socket.send([0xFF])
+                while try await socket.next() != nil {}
+            }
+        case 3:
+            try await scene.withWebSocket { socket in
+                let option = try #require(socket.channel as? any SocketOptionProvider)
+                try await option.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+            }
+        case 4: #expect(try await scene.server.messages(path, token: "nonsense") == [.close(1008, "unauthorized")])
+        default:
+            // Gone before there is an answer.
+            try await scene.server.withWebSocketConnection { connection in
+                try await connection.ask(for: path, ["Authorization": "Bearer \(scene.token)"])
+            }
+        }
+    }
+
+    @Test("On SIGTERM each WebSocket is closed with 1001, and the program ends")
+    func shutdown() async throws {
+        try await withDatabase { database in
+            try await withServingProgram(over: database) { server, program in
+                let scene = try await StreamScene(server)
+                let (opened, open) = AsyncStream.makeStream(of: Void.self)
+                try await withThrowingTaskGroup(of: Void.self) { clients in
+                    for _ in 0..<30 {
+                        clients.addTask {
+                            try await scene.withWebSocket { socket in
+                                try await socket.expectVersion(1)
+                                open.yield()
+                                try await socket.expectRest(.close(1001, "shutdown"))
+                            }
+                        }
+                    }
+                    await opened.wait(for: 30)
+                    try program.terminate()
+                    try await clients.waitForAll()
+                }
+            }
+        }
+    }
+}

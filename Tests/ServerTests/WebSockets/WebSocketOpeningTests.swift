@@ -1,0 +1,260 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// Contract 7: what a WebSocket begins with, how it goes on and how it ends by itself.
+@Suite(.timeLimit(.minutes(30))) struct WebSocketOpeningTests {
+    @Test("A WebSocket begins with the state as it stands, goes on with each change, and ends with the last")
+    func wholeLife() async throws {
+        try await withStreamScene { scene in
+            try await scene.withWebSocket { socket in
+                #expect(socket.headers["Sec-WebSocket-Accept"] == [WebSocketConnection.accept])
+                #expect(socket.headers["Upgrade"] == ["websocket"])
+                #expect(socket.headers["Connection"].map { $0.lowercased() } == ["upgrade"])
+                for name in [
+                    "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Content-Length", "Transfer-Encoding",
+                ] {
+                    #expect(socket.headers[name] == [], "\(name)")
+                }
+                #expect(socket.headers["X-Request-Id"].count == 1)
+                let first = try await socket.object()
+                #expect(first.version == 1 && first.status == "pending" && first.progress == 0)
+                let poll = try await scene.server.request(
+                    .GET, "/api/sessions/\(scene.session)/status", token: scene.token)
+                #expect(first.text == poll.text, "the object is the same everywhere")
+                for (status, progress) in [(SessionStatus.transcribing, 20), (.transcribing, 40), (.transcribed, 60)] {
+                    let version = try await scene.report(status, progress)
+                    #expect(try await socket.objects(upTo: version).last?.progress == progress)
+                }
+                let version = try await scene.report(.processed, 100)
+                try await socket.expectVersion(version)
+                #expect(try await socket.next() == .close(1000, "finished"))
+                try await socket.close(1000)
+                #expect(try await socket.next() == nil)
+            }
+        }
+    }
+
+    @Test("A failure ends it, too, and a client that does not answer the end is not waited for")
+    func failure() async throws {
+        try await withStreamScene { scene in
+            try await scene.withWebSocket { socket in
+                _ = try await socket.object()
+                try await scene.report(.failed, 0, error: "No speech.")
+                #expect(try await socket.object().status == "failed")
+                try await socket.expectRest(.close(1000, "finished"))
+            }
+        }
+    }
+
+    @Test("On a finished session there is its last state and the end, and for who has that the end alone")
+    func finished() async throws {
+        try await withStreamScene { scene in
+            try await scene.report(.transcribing, 20)
+            let version = try await scene.report(.failed, 20, error: "No speech.")
+            try await scene.withWebSocket { socket in
+                try await socket.expectVersion(version)
+                try await socket.expectRest(.close(1000, "finished"))
+            }
+            for (query, header) in [("?last_event_id=\(version)", nil), ("", "\(version)")] as [(String, String?)] {
+                try await scene.withWebSocket(query: query, lastEventID: header) { socket in
+                    try await socket.expectRest(.close(1000, "finished"))
+                }
+            }
+            for id in ["99", "x", "0", ""] {
+                try await scene.withWebSocket(query: "?last_event_id=\(id)") { socket in
+                    try await socket.expectVersion(version)
+                    try await socket.expectRest(.close(1000, "finished"))
+                }
+            }
+        }
+    }
+
+    /// Transitions at 2, 3, 6 and 7, now at 8.
+    @Test("Who comes back gets each transition since, then the present state, and what comes after")
+    func resumes() async throws {
+        try await withStreamScene { scene in
+            try await scene.report(.preprocessing, 20)
+            for progress in [20, 30, 40] { try await scene.report(.transcribing, progress) }
+            try await scene.report(.failed, 40, error: "No speech.")
+            try await scene.retry()
+            try await scene.report(.transcribing, 40)
+            let transitions = try await scene.transitions()
+            let present = try #require(transitions.last)
+            for version in 1..<present {
+                try await scene.withWebSocket(query: "?last_event_id=\(version)") { socket in
+                    let objects = try await socket.objects(upTo: present)
+                    #expect(objects.map(\.version) == transitions.filter { $0 > version })
+                    expectInOrder(objects)
+                }
+            }
+            // The header wins.
+            try await scene.withWebSocket(query: "?last_event_id=1", lastEventID: "\(present)") { socket in
+                try await socket.expectVersion(present)
+                try await scene.report(.transcribed, 60)
+                let last = try await scene.report(.processed, 100)
+                let objects = try await socket.objects(upTo: last)
+                #expect(objects.map(\.status) == ["transcribed", "processed"])
+                #expect(try await socket.next() == .close(1000, "finished"))
+            }
+            try await scene.withWebSocket(query: "?last_event_id=\(present)") { socket in
+                #expect(try await socket.objects(upTo: present + 2).count == 2)
+                try await socket.expectRest(.close(1000, "finished"))
+            }
+        }
+    }
+
+    @Test("While transitions, failures, retries and percentages race, each watcher sees each transition once, in order")
+    func race() async throws {
+        try await withStreamScene { scene in
+            try await withThrowingTaskGroup(of: [WatchedProgress].self) { watchers in
+                let (opened, open) = AsyncStream.makeStream(of: Void.self)
+                for number in 0..<8 {
+                    watchers.addTask {
+                        try await scene.withWebSocket(receiveBuffer: number.isMultiple(of: 2) ? 4096 : nil) { socket in
+                            var objects = [try await socket.object()]
+                            open.yield()
+                            while objects.last?.status != "processed" { objects.append(try await socket.object()) }
+                            try await socket.expectRest(.close(1000, "finished"))
+                            return objects
+                        }
+                    }
+                }
+                await opened.wait(for: 8)
+                for _ in 0..<5 {
+                    try await scene.report(.transcribing, 20)
+                    for progress in 21...40 { try await scene.report(.transcribing, progress) }
+                    try await scene.database.query(
+                        """
+                        DO $$
+                        BEGIN
+                            PERFORM app.report_progress('\(unescaped: scene.session.description)', 'transcribed', 60);
+                            PERFORM app.report_progress(
+                                '\(unescaped: scene.session.description)', 'extracting_notes', 70);
+                        END $$
+                        """)
+                    for progress in 71...80 { try await scene.report(.extractingNotes, progress) }
+                    // It would end the WebSockets, if it were seen alone.
+                    try await scene.database.query(
+                        """
+                        DO $$
+                        BEGIN
+                            PERFORM app.report_progress(
+                                '\(unescaped: scene.session.description)', 'failed', 80, NULL, 'No notes.');
+                            UPDATE app.session_progress SET status = 'pending'
+                            WHERE session_id = '\(unescaped: scene.session.description)';
+                        END $$
+                        """)
+                }
+                try await scene.report(.transcribing, 20)
+                try await scene.report(.transcribed, 60)
+                try await scene.report(.processed, 100)
+                let transitions = try await scene.transitions()
+                for try await objects in watchers {
+                    expectInOrder(objects)
+                    let seen = Set(objects.map(\.version))
+                    #expect(transitions.filter { $0 > 1 && !seen.contains($0) } == [], "skipped")
+                }
+            }
+        }
+    }
+
+    // MARK: - The handshake
+
+    @Test("What asks for no WebSocket, or not for ours, gets 426 or 400 in HTTP, and opens nothing")
+    func handshake() async throws {
+        try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
+            let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            let version = "Sec-WebSocket-Version: 13\r\n"
+            let key = "Sec-WebSocket-Key: \(WebSocketConnection.key)\r\n"
+            let table: [(head: String, status: Int)] = [
+                ("GET / HTTP/1.1\r\n", 426),
+                ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\(version)\(key)", 426),
+                ("GET / HTTP/1.1\r\nConnection: Upgrade\r\n\(version)\(key)", 426),
+                ("GET / HTTP/1.1\r\nConnection: notupgrade\r\nUpgrade: websocket\r\n\(version)\(key)", 426),
+                ("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\(version)\(key)", 426),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(key)", 426),
+                ("GET / HTTP/1.1\r\n\(upgrade)Sec-WebSocket-Version: 8\r\n\(key)", 426),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)\(version)\(key)", 426),
+                ("GET / HTTP/1.0\r\n\(upgrade)\(version)\(key)", 426),
+                ("HEAD / HTTP/1.1\r\n\(upgrade)\(version)\(key)", 426),
+                ("HEAD / HTTP/1.1\r\n", 426),
+                ("POST / HTTP/1.1\r\n\(upgrade)\(version)\(key)", 405),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)", 400),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)\(key)\(key)", 400),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)Sec-WebSocket-Key: \r\n", 400),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)Sec-WebSocket-Key: c2hvcnQ=\r\n", 400),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n", 400),
+                (
+                    "GET / HTTP/1.1\r\n\(upgrade)\(version)Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSBhbmQgbW9yZQ==\r\n",
+                    400
+                ),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)Sec-WebSocket-Key: !!!!IHNhbXBsZSBub25jZQ==\r\n", 400),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)\(key)Content-Length: 3\r\n", 400),
+                ("GET / HTTP/1.1\r\n\(upgrade)\(version)\(key)Transfer-Encoding: chunked\r\n", 400),
+            ]
+            for (head, status) in table {
+                try await scene.server.withWebSocketConnection { connection in
+                    var head = head.replacing(" / ", with: " \(scene.webSocketPath) ", maxReplacements: 1)
+                    head += "Host: test\r\nAuthorization: Bearer \(scene.token)\r\n\r\n"
+                    if head.contains("Content-Length") { head += "abc" }
+                    if head.contains("chunked") { head += "3\r\nabc\r\n0\r\n\r\n" }
+                    try await connection.send(head)
+                    try await connection.readHead()
+                    #expect(connection.status == status, "\(head)")
+                    if status == 426 {
+                        #expect(connection.headers["Upgrade"] == ["websocket"], "\(head)")
+                        #expect(connection.headers["Sec-WebSocket-Version"] == ["13"], "\(head)")
+                        #expect(connection.headers["Connection"].contains { $0.lowercased() == "upgrade" }, "\(head)")
+                    }
+                    guard !head.hasPrefix("HEAD") else { return }
+                    let type = [426: "upgrade-required", 400: "malformed-request", 405: "method-not-allowed"][status]
+                    expectProblem(try await connection.readProblem(), status, type, "\(head)")
+                }
+            }
+            // Each of them would have taken the one place that there is.
+            try await scene.withWebSocket { socket in try await socket.expectVersion(1) }
+        }
+    }
+
+    @Test("An id that is none is told in HTTP, as everywhere")
+    func noID() async throws {
+        try await withStreamScene { scene in
+            try await scene.server.withWebSocketConnection { connection in
+                try await connection.ask(
+                    for: "/api/sessions/x/status/ws", ["Authorization": "Bearer \(scene.token)"])
+                try await connection.readHead()
+                expectProblem(try await connection.readProblem(), 422, "invalid-value", detail: "id")
+            }
+        }
+    }
+
+    /// The decoder stops behind such a request: what a client sends then is read by nobody.
+    @Test("A wish for another protocol on any other route is passed over, and the connection ends with the answer")
+    func otherRoutes() async throws {
+        try await withStreamScene { scene in
+            for upgrade in ["h2c", "websocket"] {
+                try await scene.server.withWebSocketConnection { connection in
+                    try await connection.send(
+                        "GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
+                            + "GET /health HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                            + "Upgrade: \(upgrade)\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
+                    try await connection.readHead()
+                    #expect(connection.status == 200)
+                    #expect(connection.headers["Connection"] == [])
+                    _ = try await connection.readProblem()
+                    let more = try await connection.readSecondHead()
+                    #expect(more.contains("200 OK") && more.lowercased().contains("connection: close"))
+                    // It is dropped, however much it is.
+                    try? await connection.send([UInt8](repeating: 0, count: 1 << 20))
+                    while try await connection.skip() {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// How a WebSocket ends with the right that it stands on.
+@Suite(.timeLimit(.minutes(30))) struct WebSocketRightsTests {
+    typealias Scene = StreamRightsTests.Scene
+    typealias End = StreamRightsTests.End
+
+    private static let revoked = WebSocketMessage.close(1008, "revoked")
+
+    @Test("It ends as soon as the right does, and the colleague's goes on", arguments: End.allCases)
+    func ends(by end: End) async throws {
+        // Without the poll: by the notification alone.
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
+            let scene = try await Scene(server)
+            try await server.withWebSocket(scene.webSocket, token: scene.colleagueToken) { colleague in
+                try await colleague.expectVersion(1)
+                try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+                    try await socket.expectVersion(1)
+                    try await scene.bring(end)
+                    try await socket.expectRest(Self.revoked)
+                }
+                if end.isOfOneWatcher {
+                    try await scene.database.report(scene.session, .transcribing, 20)
+                    try await colleague.expectVersion(2)
+                } else {
+                    try await colleague.expectRest(Self.revoked)
+                }
+                let again = try await server.messages(scene.webSocket, token: scene.token)
+                guard case .close(1008, _) = again.first else {
+                    Issue.record("\(again)")
+                    return
+                }
+            }
+        }
+    }
+
+    /// The change is committed with the end of the right, or after it, while the server reads as often as it can.
+    @Test("Nothing of the session is shown once the end of the right is committed", arguments: [true, false])
+    func nothingAfter(isOneCommit: Bool) async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "0.05"]) { server in
+            for _ in 0..<15 {
+                let scene = try await Scene(server)
+                try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+                    try await socket.expectVersion(1)
+                    try await scene.database.withConnection { connection in
+                        if isOneCommit {
+                            try await connection.executeScript("BEGIN; \(scene.change) \(scene.endOfRight) COMMIT")
+                        } else {
+                            try await connection.executeScript("BEGIN; \(scene.endOfRight) COMMIT")
+                            try await connection.executeScript(scene.change)
+                        }
+                    }
+                    try await socket.expectRest(Self.revoked)
+                }
+            }
+        }
+    }
+
+    /// The trigger's notification is not sent for what a superuser does with triggers off, but the epoch that the next read
+    /// brings along is enough.
+    @Test("When the notification of the end is lost, the next change is still not shown")
+    func lostNotification() async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
+            let scene = try await Scene(server)
+            try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+                try await socket.expectVersion(1)
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        """
+                        BEGIN;
+                        SET LOCAL session_replication_role = replica;
+                        \(scene.endOfRight)
+                        UPDATE app.rights_epoch SET epoch = epoch + 1;
+                        COMMIT;
+                        """)
+                }
+                // Nobody has told the server: it answers as ever.
+                try await socket.ping([1])
+                let answer = try await socket.next()
+                #expect(answer == .pong([1]))
+                try await scene.database.report(scene.session, .transcribing, 20)
+                try await socket.expectRest(Self.revoked)
+            }
+        }
+    }
+
+    /// Neither the notification nor the epoch tells of it: the regular check, which comes to each watcher within 30 s.
+    @Test("The end of a right that nothing tells of is found nevertheless")
+    func silentEnd() async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
+            let scene = try await Scene(server)
+            try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+                try await socket.expectVersion(1)
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        "BEGIN; SET LOCAL session_replication_role = replica; \(scene.endOfRight) COMMIT;")
+                }
+                try await socket.expectRest(Self.revoked)
+            }
+        }
+    }
+
+    /// Half of those who watch lose their right in one commit with a change, in the midst of many others.
+    @Test(
+        "Of sixty WebSockets over which changes stream, those whose right ends see nothing that came with it or after")
+    func underLoad() async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "0.05", "SSE_MAX_STREAMS_PER_USER": "100"]) { server in
+            let scene = try await Scene(server)
+            let (opened, open) = AsyncStream.makeStream(of: Void.self)
+            try await withThrowingTaskGroup(of: (isLost: Bool, objects: [WatchedProgress]).self) { watchers in
+                for number in 0..<60 {
+                    let isLost = number.isMultiple(of: 2)
+                    watchers.addTask {
+                        let token = isLost ? scene.token : scene.colleagueToken
+                        return try await server.withWebSocket(
+                            scene.webSocket, token: token, receiveBuffer: number.isMultiple(of: 3) ? 4096 : nil
+                        ) { socket in
+                            var objects = [try await socket.object()]
+                            open.yield()
+                            while let message = try await socket.next() {
+                                guard case .text(let text) = message else {
+                                    #expect(message == (isLost ? Self.revoked : .close(1000, "finished")))
+                                    break
+                                }
+                                objects.append(try WatchedProgress(text))
+                            }
+                            expectInOrder(objects)
+                            return (isLost, objects)
+                        }
+                    }
+                }
+                await opened.wait(for: 60)
+                for progress in 20...39 { try await scene.database.report(scene.session, .transcribing, progress) }
+                try await scene.database.withConnection { connection in
+                    try await connection.executeScript(
+                        """
+                        BEGIN; \(scene.endOfRight)
+                        SELECT app.report_progress('\(scene.session)', 'transcribing', 40); COMMIT
+                        """)
+                }
+                for progress in 41...59 { try await scene.database.report(scene.session, .transcribing, progress) }
+                try await scene.database.report(scene.session, .transcribed, 60)
+                try await scene.database.report(scene.session, .processed, 100)
+                for try await (isLost, objects) in watchers {
+                    if isLost {
+                        #expect(objects.allSatisfy { $0.progress < 40 })
+                    } else {
+                        #expect(objects.last?.status == "processed")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(
+        "When the access token expires, or that with which the ticket was asked for, it ends", arguments: [true, false])
+    func expired(isTicket: Bool) async throws {
+        try await withStreamScene { scene in
+            let token = try await scene.server.token(scene.patient, lifetime: .seconds(30))
+            var path = scene.webSocketPath
+            if isTicket {
+                let answer = try await scene.server.request(
+                    .POST, "/api/sessions/\(scene.session)/status/ticket", token: token)
+                path += "?ticket=\(try #require(try answer.json()["ticket"] as? String))"
+            }
+            try await scene.server.withWebSocket(path, token: isTicket ? nil : token) { socket in
+                try await socket.expectVersion(1)
+                try await socket.expectRest(.close(1008, "expired"))
+            }
+        }
+    }
+
+    @Test("It ends with 1001 when it has lived long enough, and the client comes back")
+    func lifetime() async throws {
+        try await withStreamScene(["SSE_MAX_LIFETIME": "1"]) { scene in
+            try await scene.withWebSocket { socket in
+                try await socket.expectVersion(1)
+                try await socket.expectRest(.close(1001, "come back"))
+            }
+            try await scene.report(.transcribing, 20)
+            try await scene.withWebSocket(query: "?last_event_id=1") { try await $0.expectVersion(2) }
+        }
+    }
+}
+
+extension StreamRightsTests.Scene {
+    fileprivate var webSocket: String { "/api/sessions/\(session)/status/ws" }
+    fileprivate var change: String { "SELECT app.report_progress('\(session)', 'transcribing', 20);" }
+    fileprivate var endOfRight: String {
+        "UPDATE app.therapist_patients SET is_active = false, ended_at = now() WHERE therapist_id = '\(therapist)';"
+    }
+}

@@ -1,0 +1,155 @@
+import Foundation
+import Glibc
+import Polling
+
+@testable import Streaming
+
+/// A call to the kernel that failed.
+struct SocketError: Error, CustomStringConvertible {
+    let call: String
+    let code: CInt
+    var description: String { "\(call): \(String(cString: strerror(code)))" }
+
+    init(_ call: String) {
+        self.call = call
+        code = errno
+    }
+}
+
+/// Makes TCP connections to itself; for one thread at a time, or who connects would get the connection of another.
+final class Loopback: Sendable {
+    private let listener: CInt
+    private let port: in_port_t
+
+    init() throws {
+        listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        guard listener >= 0 else { throw SocketError("socket") }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let descriptor = listener
+        let isListening = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 && listen(descriptor, 128) == 0
+                    && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard isListening else { throw SocketError("listen") }
+        port = address.sin_port
+    }
+
+    deinit { close(listener) }
+
+    /// Connects, and accepts that.
+    ///
+    /// - Parameter receiveBuffer: So many bytes the client's kernel may keep unread; nil for the system's choice.
+    /// - Returns: The server's end, what names its socket, and the client's end.
+    func connect(receiveBuffer: CInt? = nil) throws -> (server: StreamSocket, identity: String, client: Client) {
+        let client = Client(try connected(receiveBuffer))
+        let accepted = accept(listener, nil, nil)
+        guard accepted >= 0 else { throw SocketError("accept") }
+        defer { close(accepted) }
+        guard let server = StreamSocket(duplicating: accepted) else { throw SocketError("fcntl") }
+        return (server, try identity(of: accepted), client)
+    }
+
+    private func connected(_ receiveBuffer: CInt?) throws -> CInt {
+        let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw SocketError("socket") }
+        if var size = receiveBuffer {
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<CInt>.size))
+        }
+        // Whatever is waited for comes, or the test fails.
+        var patience = timeval(tv_sec: 600, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_port = port
+        let status = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard status == 0 else { throw SocketError("connect") }
+        return descriptor
+    }
+}
+
+/// A client's end of a connection, whose calls block.
+final class Client: Sendable {
+    let descriptor: CInt
+
+    init(_ descriptor: CInt) { self.descriptor = descriptor }
+
+    deinit { close(descriptor) }
+
+    /// The next bytes, at most so many; none at the end.
+    func read(atMost count: Int = 65_536) throws -> [UInt8] {
+        try [UInt8](unsafeUninitializedCapacity: count) { buffer, taken in
+            let received = recv(descriptor, buffer.baseAddress, count, 0)
+            guard received >= 0 else { throw SocketError("recv") }
+            taken = received
+        }
+    }
+
+    /// Exactly so many bytes, unless the end comes before.
+    func read(exactly count: Int) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            let more = try read(atMost: count - bytes.count)
+            if more.isEmpty { break }
+            bytes += more
+        }
+        return bytes
+    }
+
+    func readToEnd() throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        while true {
+            let more = try read()
+            if more.isEmpty { return bytes }
+            bytes += more
+        }
+    }
+
+    func write(_ bytes: [UInt8]) throws {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                send(descriptor, $0.baseAddress! + sent, bytes.count - sent, CInt(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { throw SocketError("send") }
+            sent += count
+        }
+    }
+
+    /// Closes the client's half.
+    func endWriting() { shutdown(descriptor, CInt(SHUT_WR)) }
+
+    /// Makes the close that comes with the end of this object a reset.
+    func resetOnClose() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+    }
+}
+
+/// Runs what blocks on a thread of its own: the threads that tasks share are few.
+func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+    try await withCheckedThrowingContinuation { continuation in
+        do {
+            try startThread(name: "test-client") { continuation.resume(with: Swift.Result(catching: body)) }
+        } catch {
+            continuation.resume(throwing: error)
+        }
+    }
+}
+
+/// What names a socket in all the process, whatever the number of its descriptor.
+func identity(of descriptor: CInt) throws -> String {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw SocketError("fstat") }
+    return "socket:[\(status.st_ino)]"
+}

@@ -1,0 +1,67 @@
+import Foundation
+import Glibc
+
+/// A socket that listens on a free port of loopback.
+public func listenOnLoopback() throws -> (descriptor: CInt, port: Int) {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    var address = loopbackAddress(port: 0)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let status = withUnsafeMutablePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+            bind(descriptor, generic, length) == 0 && listen(descriptor, 128) == 0
+                ? getsockname(descriptor, generic, &length) : -1
+        }
+    }
+    guard status == 0 else { throw POSIXError(.EADDRINUSE) }
+    return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
+}
+
+func connectToLoopback(_ port: Int) throws -> CInt {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    var address = loopbackAddress(port: port)
+    let status = withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+            connect(descriptor, generic, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+    }
+    guard status == 0 else {
+        close(descriptor)
+        throw POSIXError(.ECONNREFUSED)
+    }
+    return descriptor
+}
+
+private func loopbackAddress(port: Int) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = UInt16(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    return address
+}
+
+/// How many sockets of this process are connected, or connecting, to a port on loopback.
+///
+/// Counting these alone keeps other tests, which run at the same time, out of the count.
+public func openSockets(toPort port: Int) throws -> Int {
+    let suffix = String(format: ":%04X", port)
+    // Read to the end by hand: a file of `/proc` has no size and comes in pieces, of which `String` takes the first.
+    let handle = FileHandle(forReadingAtPath: "/proc/thread-self/net/tcp")
+    var table = Data()
+    while let piece = try? handle?.read(upToCount: 65_536), !piece.isEmpty { table += piece }
+    let connected = Set(
+        String(decoding: table, as: UTF8.self).split(separator: "\n").dropFirst().compactMap { line -> String? in
+            let fields = line.split(separator: " ")
+            return fields.count > 9 && fields[2].hasSuffix(suffix) ? "socket:[\(fields[9])]" : nil
+        })
+    return try openSockets().intersection(connected).count
+}
+
+/// The names of what this process has open, as in `socket:[4711]`.
+///
+/// The number of its descriptors says nothing while other tests run. It looks at the calling thread's own entry in
+/// `/proc`: the main thread of a test process may have ended, and its descriptors then look as if there were none.
+public func openSockets() throws -> Set<String> {
+    let folder = "/proc/thread-self/fd"
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder)
+    return Set(names.compactMap { try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\($0)") })
+}
