@@ -1,10 +1,10 @@
 -- Progress: the state machine that binds every writer, and reports by a worker, a pipeline or a person in psql.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('100_progress', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('100_progress', 2); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.session_progress;

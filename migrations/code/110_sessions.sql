@@ -1,10 +1,10 @@
 -- Therapy sessions: who sees, adds, changes and deletes which, and what a deletion leaves for the streams.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('110_sessions', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('110_sessions', 2); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.therapy_sessions;

@@ -1,5 +1,5 @@
 -- Recordings: how an upload enters one, who hears it, and how files that no session needs are removed.
--- revision: 1
+-- revision: 2
 --
 -- Every file is known to the database before its first byte: discarded_recordings lists it as due for removal until
 -- app.enter_recording enters it. A file that an upload leaves behind, for whatever reason, is therefore removed in the end.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('120_recordings', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('120_recordings', 2); END $$;
 
 REVOKE ALL ON app.discarded_recordings FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 

@@ -1,10 +1,10 @@
 -- The queue for workers: how a session joins and leaves it, claims, leases and retries.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('130_queue', 2); END $$;
 
 REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 

@@ -1,10 +1,10 @@
 -- Batches of reports: what arrives over HTTP within a few milliseconds, from any callers, in one transaction.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.check_reporters(user_ids uuid[], sign_ins uuid[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$

@@ -1,5 +1,5 @@
 -- Who may see what, and its present state: for many users and sessions at once, and for all sessions of a user.
--- revision: 1
+-- revision: 2
 --
 -- Every table is probed by an index, in a LATERAL subquery that OFFSET 0 keeps apart from the rest, so that no statistics, or
 -- their absence, can lead to another plan.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('160_openings', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('160_openings', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
 RETURNS TABLE (

@@ -1,10 +1,10 @@
 -- Openings with their records in the audit log: what is admitted, and what is refused, is recorded in the same statement.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('170_admission', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('170_admission', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.admit(
     user_ids uuid[], auth_session_ids uuid[], session_ids uuid[], actions text[], needs text[], request_ids text[])
