@@ -1,11 +1,11 @@
-/// What somebody may want to do with a session.
-public enum SessionAction: Sendable, CaseIterable {
+/// What somebody may want to do with a session; the raw value is the name of the action in the database.
+public enum SessionAction: String, Sendable, CaseIterable {
     /// See the session, its progress and its transcript, and follow its stream.
     case see
     /// Fetch the recording.
     case hear
     /// Read the therapist's notes.
-    case readNotes
+    case readNotes = "read_notes"
     /// Bring a recording for the patient.
     case upload
     /// Retry or delete.
@@ -31,8 +31,7 @@ public struct Relation: Sendable, Hashable {
 
 /// Who may do what: the one place where the rule is written in Swift.
 ///
-/// The database applies the same rule in `app.open_sessions`; a test holds the two against each other for every role,
-/// relation and action.
+/// The one place in SQL is `app.permits`. A test compares the two for every role, relation and action.
 public enum Access {
     /// Whether a user of a role that stands so to a session may do `action` with it.
     ///

@@ -87,7 +87,7 @@ extension ProgressStore {
             """
             SELECT * FROM app.admit(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)),
-                \(requests.map(\.action.rawValue)), \(requests.map { $0.action.need?.name }),
+                \(requests.map(\.action.rawValue)), \(requests.map { $0.action.need?.rawValue }),
                 \(requests.map(\.requestID)))
             """)
         return try await openings(of: rows, to: requests)
@@ -185,18 +185,5 @@ extension SessionOpening {
             // A status of a newer release must not fail all who asked together.
             progress: try? SessionProgress(row), rightsEpoch: epoch,
             isAllowed: try row.decode("is_allowed", as: Bool.self))
-    }
-}
-
-extension SessionAction {
-    /// The right's name in `app.admit`.
-    fileprivate var name: String? {
-        switch self {
-        case .see: "see"
-        case .hear: "hear"
-        case .readNotes, .manage: "manage"
-        // Not asked for here: of a session that is to be, and of many at once.
-        case .upload, .report: nil
-        }
     }
 }

@@ -90,7 +90,7 @@ public struct ProgressStore: Sendable {
             let retried = try await connection.query(
                 """
                 SELECT app.retry_session(t.id) FROM app.therapy_sessions t
-                WHERE t.id = \(session) AND app.acting_role() IN ('therapist', 'admin')
+                WHERE t.id = \(session) AND app.acting_may(\(SessionAction.manage.rawValue), t.patient_id)
                 """)
             guard !retried.isEmpty else { return nil }
             return try await connection.query(

@@ -147,16 +147,15 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// The active patients whom a user may upload for, by name: a therapist's assigned ones, or for an admin all.
-    public func patients(of user: User) async throws -> [User] {
+    /// The active patients for whom the acting user may upload, by name.
+    public func patientsToUploadFor() async throws -> [User] {
         try await perform { connection in
             try await connection.query(
                 """
                 SELECT p.id, p.email, p.full_name, p.role FROM app.users p
                 WHERE p.role = 'patient' AND p.is_active
-                  AND (\(user.role == .admin) OR EXISTS (
-                        SELECT FROM app.therapist_patients t
-                        WHERE t.therapist_id = \(user.id) AND t.patient_id = p.id AND t.is_active))
+                  AND ((SELECT app.acting_may_all('upload'))
+                       OR p.id = ANY (ARRAY(SELECT app.acting_patients('upload'))))
                 ORDER BY lower(p.full_name), p.id
                 """
             ).map(User.init)

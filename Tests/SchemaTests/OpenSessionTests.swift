@@ -4,7 +4,7 @@ import PostgresTestSupport
 import Store
 import Testing
 
-/// `app.open_sessions` against the rule as Swift has it.
+/// The access rule of the database against the rule as Swift has it: `app.permits` itself, and what openings make of it.
 @Suite(.timeLimit(.minutes(30))) struct OpenSessionTests {
     /// A user of a role that stands so to a session.
     struct Case: Sendable, CustomTestStringConvertible {
@@ -31,15 +31,45 @@ import Testing
                 try #require(answer.relation == given.relation)
                 for action in SessionAction.allCases {
                     let permitted = Access.permits(action, to: given.role, as: given.relation)
-                    let database =
-                        switch action {
-                        case .see, .upload: answer.maySee
-                        case .hear: answer.maySee || answer.role == .pipeline
-                        case .manage, .readNotes: answer.mayManage
-                        case .report: answer.role == .admin || answer.role == .pipeline
-                        }
-                    #expect(database == permitted, "\(action)")
+                    let rule = try await connection.query(
+                        """
+                        SELECT app.permits(\(given.role), \(action.rawValue), is_patient => \(given.relation.isPatient),
+                                           is_assigned => \(given.relation.isAssigned))
+                        """)[0].decode(0, as: Bool.self)
+                    #expect(rule == permitted, "\(action)")
+                    #expect(try await stage.admits(action, connection) == permitted, "\(action)")
                 }
+                #expect(answer.maySee == Access.permits(.see, to: given.role, as: given.relation))
+                #expect(answer.mayManage == Access.permits(.manage, to: given.role, as: given.relation))
+            }
+        }
+    }
+
+    @Test("the database permits nothing to a role, and no action, that it does not know")
+    func unknown() async throws {
+        try await withDatabase { database in
+            for (role, action): (String?, String?) in [
+                ("owner", "see"), (nil, "see"), ("admin", "own"), ("admin", nil), (nil, nil),
+            ] {
+                let permitted = try await database.query(
+                    "SELECT app.permits(\(role), \(action), is_patient => true, is_assigned => true)"
+                )[0].decode(0, as: Bool.self)
+                #expect(!permitted, "\(role ?? "no role") \(action ?? "no action")")
+            }
+        }
+    }
+
+    @Test("the roles of the database are those of Swift, and no user has another")
+    func roles() async throws {
+        try await withDatabase { database in
+            let roles = try await database.query("SELECT role FROM app.roles").map { try $0.decode(0, as: String.self) }
+            #expect(Set(roles) == Set(Role.allCases.map(\.rawValue)))
+            try await database.withConnection { connection in
+                let refusal = try await connection.refusal(
+                    of:
+                        "INSERT INTO app.users (email, full_name, role) VALUES ('a@test.example', 'Test Person', 'owner')"
+                )
+                #expect(refusal == .foreignKeyViolation)
             }
         }
     }
@@ -107,12 +137,13 @@ import Testing
     /// A user who is signed in, and a session that the user stands to as a case says.
     struct Stage {
         let user = UserID.random()
+        let patient: UserID
         let session = SessionID.random()
         let signIn = SignInID.random()
 
         init(_ given: Case, on connection: PostgresConnection) async throws {
             let stranger = UserID.random()
-            let patient = given.relation.isPatient ? user : stranger
+            patient = given.relation.isPatient ? user : stranger
             for (id, role) in [(user, given.role), (stranger, .patient)] {
                 _ = try await connection.query(
                     """
@@ -132,6 +163,15 @@ import Testing
                 INSERT INTO app.auth_sessions (id, user_id, expires_at)
                 VALUES (\(signIn), \(user), clock_timestamp() + interval '1 h')
                 """)
+        }
+
+        /// Whether `app.admit` lets the user do an action.
+        func admits(_ action: SessionAction, _ connection: PostgresConnection) async throws -> Bool {
+            try await connection.query(
+                """
+                SELECT is_allowed FROM app.admit(
+                    \([user]), \([signIn]), \([session]), ARRAY['session.read'], \([action.rawValue]), ARRAY['request'])
+                """)[0].decode(0, as: Bool.self)
         }
 
         func open(

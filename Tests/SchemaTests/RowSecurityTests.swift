@@ -62,6 +62,12 @@ import Testing
                 #expect(
                     try await !stage.act(connection, "SELECT * FROM app.acting_recording(\(stage.session))").isEmpty
                         == permits(.hear))
+                for action in SessionAction.allCases {
+                    let may = try await stage.act(
+                        connection, "SELECT app.acting_may(\(action.rawValue), \(stage.patient))"
+                    )[0].decode(0, as: Bool.self)
+                    #expect(may == permits(action), "\(action)")
+                }
                 func changed() async throws -> Int {
                     try await stage.act(
                         connection,
@@ -120,6 +126,7 @@ import Testing
 private struct RowStage {
     let session: SessionID
     let user: UserID
+    let patient: UserID
     let signIn: SignInID
 
     init(
@@ -127,13 +134,13 @@ private struct RowStage {
         _ given: OpenSessionTests.Case = .init(
             role: .therapist, relation: Relation(isPatient: false, isAssigned: false))
     ) async throws {
-        (session, user, signIn) = try await database.withConnection { connection in
+        (session, user, patient, signIn) = try await database.withConnection { connection in
             let stage = try await OpenSessionTests.Stage(given, on: connection)
             _ = try await connection.query(
                 "UPDATE app.therapy_sessions SET recording = \(stage.session.description) WHERE id = \(stage.session)")
             _ = try await connection.query("INSERT INTO app.transcripts VALUES (\(stage.session), 1, '{}')")
             _ = try await connection.query("INSERT INTO app.notes VALUES (\(stage.session), 1, '{}')")
-            return (stage.session, stage.user, stage.signIn)
+            return (stage.session, stage.user, stage.patient, stage.signIn)
         }
     }
 

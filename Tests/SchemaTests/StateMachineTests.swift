@@ -34,6 +34,17 @@ struct Step: Hashable, CustomStringConvertible {
         SessionStatus.allCases.filter { $0 != from }.map { Step(from: from, to: $0) }
     }
 
+    @Test("the statuses of the database are those of Swift, and the same ones are finished")
+    func statuses() async throws {
+        try await withDatabase { database in
+            let finished = try await database.query("SELECT status, is_finished FROM app.statuses").map {
+                (try $0.decode("status", as: SessionStatus.self), try $0.decode("is_finished", as: Bool.self))
+            }
+            #expect(finished.count == SessionStatus.allCases.count)
+            for (status, isFinished) in finished { #expect(isFinished == status.isFinished, "\(status)") }
+        }
+    }
+
     @Test("report_progress lets through what the list allows, and raises 23514 for everything else")
     func matrixByReport() async throws {
         try await withDatabase { database in

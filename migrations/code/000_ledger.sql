@@ -1,5 +1,5 @@
 -- The ledger of this folder: which file stands in this database in which revision, and the guard against older releases.
--- revision: 1
+-- revision: 2
 --
 -- The files of this folder hold functions, triggers, policies and grants. Each holds the whole present code of one subject
 -- and is safe to run again. They run after the numbered files, in the order of their names, which is the order of dependence.
@@ -20,9 +20,9 @@ DECLARE
     applied integer;
 BEGIN
     PERFORM pg_advisory_xact_lock(x'5468657261707942'::bigint);
-    SELECT revision INTO applied FROM app.schema_code WHERE name = '000_ledger' AND revision > 1;
+    SELECT revision INTO applied FROM app.schema_code WHERE name = '000_ledger' AND revision > 2;
     IF FOUND THEN
-        RAISE EXCEPTION 'code/000_ledger.sql: revision % is applied; this file is revision 1, of an older release', applied
+        RAISE EXCEPTION 'code/000_ledger.sql: revision % is applied; this file is revision 2, of an older release', applied
             USING ERRCODE = 'object_not_in_prerequisite_state',
                 HINT = 'Nothing was changed. Use the files of the release that this database has, or of a later one.';
     END IF;
@@ -60,7 +60,7 @@ COMMENT ON FUNCTION app.enter_code IS
     'Enters a file of code/ into the ledger, at the beginning of that file. Raises 55000 if the ledger has a higher '
     'revision. A new revision marks every later file as stale: it has to be applied again';
 
-DO $$ BEGIN PERFORM app.enter_code('000_ledger', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('000_ledger', 2); END $$;
 
 REVOKE ALL ON SCHEMA app FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT USAGE ON SCHEMA app TO therapybridge_server, therapybridge_pipeline;

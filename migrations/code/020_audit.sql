@@ -1,5 +1,5 @@
 -- The audit log: who may read it, why nobody can change it, and the records of accesses.
--- revision: 1
+-- revision: 2
 --
 -- An access is recorded before it happens, or in the same transaction. If the record cannot be written, the access does not
 -- happen. The triggers of 030_audit_changes record changes.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('020_audit', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('020_audit', 2); END $$;
 
 -- The owner has no policy for UPDATE either.
 DROP POLICY IF EXISTS owner_reads ON app.audit_log;

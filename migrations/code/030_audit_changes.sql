@@ -1,12 +1,12 @@
 -- Triggers that record changes in the audit log, whoever makes them: of sign-ins, accounts, assignments, sessions and results.
--- revision: 1
+-- revision: 2
 --
 -- Each record names the acting user. In psql nobody acts, and the column database_role tells who it was.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('030_audit_changes', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('030_audit_changes', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.record_sign_in() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -123,8 +123,8 @@ DECLARE
 BEGIN
     INSERT INTO audit_log (action, user_id, session_id, patient_id)
     SELECT TG_ARGV[0], acting_id(), t.id, t.patient_id
-    FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
-    WHERE p.session_id = NEW.session_id AND (was_there OR p.status IN ('processed', 'failed'));
+    FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id JOIN statuses s ON s.status = p.status
+    WHERE p.session_id = NEW.session_id AND (was_there OR s.is_finished);
     RETURN NULL;
 END
 $$;

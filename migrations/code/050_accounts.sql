@@ -1,5 +1,5 @@
 -- Accounts and assignments: who sees and changes which rows, and what signing in asks about an account.
--- revision: 1
+-- revision: 2
 --
 -- A client that signs in is nobody yet. So the functions here each answer one question about one account, and nothing else
 -- reads a password hash.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('050_accounts', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('050_accounts', 2); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.users;
@@ -19,7 +19,7 @@ CREATE POLICY owner ON app.therapist_patients TO therapybridge_owner USING (true
 DROP POLICY IF EXISTS seen ON app.users;
 CREATE POLICY seen ON app.users FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_role()) = 'admin' OR id = (SELECT app.acting_id())
-           OR id = ANY (ARRAY(SELECT app.acting_patients())));
+           OR id = ANY (ARRAY(SELECT app.acting_patients('see'))));
 DROP POLICY IF EXISTS added ON app.users;
 CREATE POLICY added ON app.users FOR INSERT TO therapybridge_server
     WITH CHECK ((SELECT app.acting_role()) = 'admin');

@@ -1,12 +1,12 @@
 -- Sign-ins and their refresh tokens: how they begin, are renewed, end and are forgotten.
--- revision: 1
+-- revision: 2
 --
 -- Lock order: the refresh token first, then its sign-in.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('060_sign_ins', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('060_sign_ins', 2); END $$;
 
 REVOKE ALL ON app.auth_sessions, app.refresh_tokens FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 

@@ -1,10 +1,10 @@
 -- Tickets: each opens one stream once, for clients that can send neither header nor cookie.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('070_tickets', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('070_tickets', 2); END $$;
 
 REVOKE ALL ON app.stream_tickets FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 

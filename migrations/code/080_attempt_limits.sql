@@ -1,5 +1,5 @@
 -- How often an account or a network address may fail to sign in, over all servers.
--- revision: 1
+-- revision: 2
 --
 -- The algorithm stands at app.attempt_limits. Functions that lock several subjects lock them in the order of their keys, so
 -- that no two wait for each other.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('080_attempt_limits', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('080_attempt_limits', 2); END $$;
 
 REVOKE ALL ON app.attempt_limits FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 

@@ -1,10 +1,10 @@
 -- How much a user may upload: recordings at once and in an hour, bytes in a day, over all servers.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('090_upload_charges', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('090_upload_charges', 2); END $$;
 
 REVOKE ALL ON app.upload_charges FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 

@@ -1,10 +1,10 @@
 -- Progress: the state machine that binds every writer, and reports by a worker, a pipeline or a person in psql.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('100_progress', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('100_progress', 2); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.session_progress;
@@ -36,6 +36,9 @@ CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 DECLARE
     is_transition boolean;
+    was_finished boolean;
+    is_finished boolean;
+    entry_floor smallint;
 BEGIN
     IF NEW.session_id <> OLD.session_id THEN
         RAISE EXCEPTION 'progress cannot move to another session' USING ERRCODE = 'check_violation';
@@ -46,26 +49,30 @@ BEGIN
     is_transition := (NEW.status, NEW.attempt) IS DISTINCT FROM (OLD.status, OLD.attempt);
 
     IF NEW.status <> OLD.status THEN
-        IF NOT EXISTS (SELECT FROM status_transitions WHERE from_status = OLD.status AND to_status = NEW.status) THEN
+        SELECT f.is_finished, t.is_finished, t.floor INTO was_finished, is_finished, entry_floor
+        FROM status_transitions m JOIN statuses f ON f.status = m.from_status JOIN statuses t ON t.status = m.to_status
+        WHERE m.from_status = OLD.status AND m.to_status = NEW.status;
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'a session that is % cannot become %', OLD.status, NEW.status
                 USING ERRCODE = 'check_violation';
         END IF;
-        IF OLD.status = 'failed' THEN
+        IF was_finished THEN
+            -- A retry. A session with a recording keeps the share of the upload, which is the floor of pending.
             NEW.attempt := OLD.attempt + 1;
-            -- A session with a recording keeps the share of the upload.
             NEW.progress := CASE WHEN EXISTS (SELECT FROM therapy_sessions
                                               WHERE id = NEW.session_id AND recording IS NOT NULL)
-                                 THEN 20 ELSE 0 END;
+                                 THEN entry_floor ELSE 0 END;
         ELSE
-            NEW.progress := CASE WHEN NEW.status = 'processed' THEN 100
-                                 ELSE greatest(NEW.progress, OLD.progress) END;
+            -- A finished status has its floor at least: 100 if it is processed, and whatever was reached if it has failed.
+            NEW.progress := greatest(NEW.progress, OLD.progress, CASE WHEN is_finished THEN entry_floor END);
         END IF;
     ELSIF NEW.attempt > OLD.attempt THEN
         -- A takeover by another worker: same status, next attempt.
-        IF OLD.status IN ('processed', 'failed') THEN
+        SELECT s.is_finished, s.floor INTO is_finished, entry_floor FROM statuses s WHERE s.status = OLD.status;
+        IF is_finished THEN
             RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status USING ERRCODE = 'check_violation';
         END IF;
-        NEW.progress := (SELECT floor FROM statuses WHERE status = OLD.status);
+        NEW.progress := entry_floor;
     ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' THEN
         RETURN NULL;
     END IF;
@@ -76,7 +83,12 @@ BEGIN
     NEW.message := one_line(NEW.message);
     NEW.error := CASE WHEN NEW.status = 'failed'
                       THEN coalesce(nullif(one_line(NEW.error), ''), nullif(NEW.message, ''), 'Processing failed') END;
-    IF NEW.status IN ('processed', 'failed') THEN
+    -- A finished session has no estimate. Where the status stays and there was an estimate, it is not finished; so most reports
+    -- of a percentage need no look at the status.
+    IF NOT is_transition AND OLD.estimated_time_remaining IS NULL AND NEW.estimated_time_remaining IS NOT NULL THEN
+        is_finished := (SELECT s.is_finished FROM statuses s WHERE s.status = NEW.status);
+    END IF;
+    IF is_finished THEN
         NEW.estimated_time_remaining := NULL;
     END IF;
     IF NOT is_transition

@@ -1,10 +1,10 @@
 -- Therapy sessions: who sees, adds, changes and deletes which, and what a deletion leaves for the streams.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('110_sessions', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('110_sessions', 2); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.therapy_sessions;
@@ -16,23 +16,21 @@ CREATE POLICY owner ON app.deleted_sessions TO therapybridge_owner USING (true) 
 -- row.
 DROP POLICY IF EXISTS seen ON app.therapy_sessions;
 CREATE POLICY seen ON app.therapy_sessions FOR SELECT TO therapybridge_server
-    USING ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients())));
+    USING ((SELECT app.acting_may_all('see')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('see'))));
 -- Nobody uploads in another user's name.
 DROP POLICY IF EXISTS uploaded ON app.therapy_sessions;
 CREATE POLICY uploaded ON app.therapy_sessions FOR INSERT TO therapybridge_server
     WITH CHECK (uploaded_by = (SELECT app.acting_id())
-                AND ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients()))));
--- A session with a recording keeps its name and its date.
+                AND ((SELECT app.acting_may_all('upload'))
+                     OR patient_id = ANY (ARRAY(SELECT app.acting_patients('upload')))));
+-- A session with a recording keeps its name and its date. Without WITH CHECK, USING holds for the new row too.
 DROP POLICY IF EXISTS changed ON app.therapy_sessions;
 CREATE POLICY changed ON app.therapy_sessions FOR UPDATE TO therapybridge_server
-    USING (recording IS NULL
-           AND ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients()))))
-    WITH CHECK (recording IS NULL
-                AND ((SELECT app.acting_role()) = 'admin' OR patient_id = ANY (ARRAY(SELECT app.acting_patients()))));
+    USING (recording IS NULL AND ((SELECT app.acting_may_all('upload'))
+                                  OR patient_id = ANY (ARRAY(SELECT app.acting_patients('upload')))));
 DROP POLICY IF EXISTS managed ON app.therapy_sessions;
 CREATE POLICY managed ON app.therapy_sessions FOR DELETE TO therapybridge_server
-    USING ((SELECT app.acting_role()) = 'admin'
-           OR (SELECT app.acting_role()) = 'therapist' AND patient_id = ANY (ARRAY(SELECT app.acting_patients())));
+    USING ((SELECT app.acting_may_all('manage')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('manage'))));
 
 -- Where a recording is found is written by app.enter_recording alone.
 REVOKE ALL ON app.therapy_sessions, app.deleted_sessions FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,5 +1,5 @@
 -- Recordings: how an upload enters one, who hears it, and how files that no session needs are removed.
--- revision: 1
+-- revision: 2
 --
 -- Every file is known to the database before its first byte: discarded_recordings lists it as due for removal until
 -- app.enter_recording enters it. A file that an upload leaves behind, for whatever reason, is therefore removed in the end.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('120_recordings', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('120_recordings', 2); END $$;
 
 REVOKE ALL ON app.discarded_recordings FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -79,7 +79,7 @@ BEGIN
     -- Each step is a statement of its own, and sees what was committed while the step before it waited for a lock.
     SELECT t.upload_key INTO key FROM therapy_sessions t
     WHERE t.id = $1 AND t.upload_id = $2 AND t.recording IS NULL
-      AND (acting_role() = 'admin' OR t.patient_id IN (SELECT acting_patients()))
+      AND acting_may('upload', t.patient_id)
     FOR NO KEY UPDATE;
     IF key IS NULL THEN
         RETURN false;
@@ -89,7 +89,7 @@ BEGIN
         RETURN false;
     END IF;
     UPDATE therapy_sessions t SET recording = key, bytes = $3, sha256 = $4 WHERE t.id = $1;
-    PERFORM report_progress($1, 'pending', 20, 'Waiting for a free worker');
+    PERFORM report_progress($1, s.status, s.floor, 'Waiting for a free worker') FROM statuses s WHERE s.status = 'pending';
     RETURN true;
 END
 $$;
@@ -123,7 +123,7 @@ BEGIN
     RETURN QUERY
         SELECT t.recording, t.filename, t.media_type FROM therapy_sessions t
         WHERE t.id = $1 AND t.recording IS NOT NULL
-          AND (acting_role() IN ('admin', 'pipeline') OR t.patient_id IN (SELECT acting_patients()));
+          AND acting_may('hear', t.patient_id);
 END
 $$;
 COMMENT ON FUNCTION app.acting_recording IS

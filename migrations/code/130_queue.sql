@@ -1,10 +1,10 @@
 -- The queue for workers: how a session joins and leaves it, claims, leases and retries.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('130_queue', 2); END $$;
 
 REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -13,12 +13,12 @@ REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridg
 CREATE OR REPLACE FUNCTION app.queue_after_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
-    IF NEW.status IN ('processed', 'failed') THEN
-        DELETE FROM session_leases WHERE session_id = NEW.session_id;
-    ELSE
+    IF NEW.status = 'pending' THEN
         INSERT INTO session_leases (session_id)
         SELECT id FROM therapy_sessions WHERE id = NEW.session_id AND recording IS NOT NULL
         ON CONFLICT (session_id) DO NOTHING;
+    ELSIF (SELECT is_finished FROM statuses WHERE status = NEW.status) THEN
+        DELETE FROM session_leases WHERE session_id = NEW.session_id;
     END IF;
     RETURN NULL;
 END
@@ -26,8 +26,7 @@ $$;
 COMMENT ON FUNCTION app.queue_after_progress IS
     'Trigger: a pending session with a recording joins the queue, and a finished one leaves it';
 CREATE OR REPLACE TRIGGER queue_after_progress AFTER UPDATE ON app.session_progress
-    FOR EACH ROW WHEN (OLD.status <> NEW.status AND NEW.status IN ('pending', 'processed', 'failed'))
-    EXECUTE FUNCTION app.queue_after_progress();
+    FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION app.queue_after_progress();
 
 CREATE OR REPLACE FUNCTION app.queue_after_recording() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -77,7 +76,8 @@ BEGIN
         FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
         WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
           AND (l.worker IS NULL AND p.status = 'pending'
-               OR l.leased_until < clock_timestamp() AND p.status NOT IN ('uploading', 'processed', 'failed'))
+               OR l.leased_until < clock_timestamp() AND p.status <> 'uploading'
+                  AND NOT (SELECT s.is_finished FROM statuses s WHERE s.status = p.status))
         ORDER BY l.queued_at LIMIT 1
         FOR NO KEY UPDATE OF p SKIP LOCKED;
         IF NOT FOUND THEN
@@ -132,8 +132,7 @@ DECLARE
 BEGIN
     SELECT p.status INTO present FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
     WHERE p.session_id = $1
-      AND (pg_has_role(session_user, 'therapybridge_owner', 'MEMBER') OR acting_role() = 'admin'
-           OR acting_role() = 'therapist' AND t.patient_id IN (SELECT acting_patients()))
+      AND (pg_has_role(session_user, 'therapybridge_owner', 'MEMBER') OR acting_may('manage', t.patient_id))
     FOR NO KEY UPDATE OF p;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such session' USING ERRCODE = 'no_data_found';

@@ -1,10 +1,10 @@
 -- What processing produces: transcripts and notes, who reads them, and how a pipeline stores them.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('140_results', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('140_results', 2); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.transcripts;
@@ -12,14 +12,16 @@ CREATE POLICY owner ON app.transcripts TO therapybridge_owner USING (true) WITH 
 DROP POLICY IF EXISTS owner ON app.notes;
 CREATE POLICY owner ON app.notes TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- A result is seen with its session: the policies of therapy_sessions hold inside these subqueries. A patient reads no notes.
+-- A result is seen with its session: the policies of therapy_sessions hold inside these subqueries. Notes need a right more.
 DROP POLICY IF EXISTS seen ON app.transcripts;
 CREATE POLICY seen ON app.transcripts FOR SELECT TO therapybridge_server
     USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
 DROP POLICY IF EXISTS seen ON app.notes;
 CREATE POLICY seen ON app.notes FOR SELECT TO therapybridge_server
-    USING ((SELECT app.acting_role()) IN ('therapist', 'admin')
-           AND EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
+    USING (EXISTS (SELECT FROM app.therapy_sessions t
+                   WHERE t.id = session_id
+                     AND ((SELECT app.acting_may_all('read_notes'))
+                          OR t.patient_id = ANY (ARRAY(SELECT app.acting_patients('read_notes'))))));
 
 REVOKE ALL ON app.transcripts, app.notes FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.transcripts, app.notes TO therapybridge_server;

@@ -1,16 +1,16 @@
 -- Batches of reports: what arrives over HTTP within a few milliseconds, from any callers, in one transaction.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.check_reporters(user_ids uuid[], sign_ins uuid[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT array_agg(CASE WHEN s.id IS NULL THEN 'signed out'
                           WHEN NOT u.is_active THEN 'inactive'
-                          WHEN u.role NOT IN ('pipeline', 'admin') THEN 'not permitted'
+                          WHEN NOT permits(u.role, 'report') THEN 'not permitted'
                           ELSE 'good' END ORDER BY c.number)
     FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
     LEFT JOIN users u ON u.id = c.user_id
@@ -70,7 +70,7 @@ BEGIN
         SELECT array_agg(l.number) INTO good
         FROM (SELECT c.number FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
               JOIN users u ON u.id = c.user_id JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
-              WHERE u.is_active AND u.role IN ('pipeline', 'admin')
+              WHERE u.is_active AND permits(u.role, 'report')
                 AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
               ORDER BY u.id, s.id FOR SHARE OF u, s) l;
     ELSE
@@ -80,7 +80,7 @@ BEGIN
         SELECT array_agg(l.number) INTO good
         FROM (SELECT c.number FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
               JOIN users u ON u.id = c.user_id JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
-              WHERE u.is_active AND u.role IN ('pipeline', 'admin')
+              WHERE u.is_active AND permits(u.role, 'report')
                 AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
               ORDER BY u.id, s.id FOR SHARE OF u, s SKIP LOCKED) l;
     END IF;

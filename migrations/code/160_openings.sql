@@ -1,5 +1,5 @@
 -- Who may see what, and its present state: for many users and sessions at once, and for all sessions of a user.
--- revision: 1
+-- revision: 2
 --
 -- Every table is probed by an index, in a LATERAL subquery that OFFSET 0 keeps apart from the rest, so that no statistics, or
 -- their absence, can lead to another plan.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('160_openings', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('160_openings', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
 RETURNS TABLE (
@@ -25,9 +25,8 @@ BEGIN
     RETURN QUERY
         SELECT w.ordinal,
                f.user_found, f.user_active, f.role, f.signed_in, f.session_found, f.is_patient, f.is_assigned,
-               f.is_in AND (f.role = 'admin' OR f.role = 'patient' AND f.is_patient
-                            OR f.role = 'therapist' AND f.is_assigned),
-               f.is_in AND (f.role = 'admin' OR f.role = 'therapist' AND f.is_assigned),
+               f.is_in AND permits(f.role, 'see', f.is_patient, f.is_assigned),
+               f.is_in AND permits(f.role, 'manage', f.is_patient, f.is_assigned),
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
                p.version, p.attempt, p.created_at, p.updated_at, r.epoch
         FROM (SELECT s.epoch FROM rights_epoch s WHERE s.is_only) AS r
@@ -82,12 +81,9 @@ BEGIN
                            AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
     is_in := user_active AND signed_in;
     -- Null stands for all patients.
-    patient_ids := CASE
-        WHEN is_in AND user_role = 'admin' THEN NULL
-        WHEN is_in AND user_role = 'patient' THEN ARRAY[who.id]
-        WHEN is_in AND user_role = 'therapist' THEN ARRAY(
-            SELECT a.patient_id FROM therapist_patients a WHERE a.therapist_id = who.id AND a.is_active)
-        ELSE '{}' END;
+    patient_ids := CASE WHEN NOT is_in THEN '{}'
+                        WHEN permits(user_role, 'see') THEN NULL
+                        ELSE ARRAY(SELECT p FROM patients_of(who.id, user_role, 'see') AS p) END;
     RETURN NEXT;
     IF NOT is_in THEN
         RETURN;

@@ -1,10 +1,10 @@
 -- Openings with their records in the audit log: what is admitted, and what is refused, is recorded in the same statement.
--- revision: 1
+-- revision: 2
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('170_admission', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('170_admission', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.admit(
     user_ids uuid[], auth_session_ids uuid[], session_ids uuid[], actions text[], needs text[], request_ids text[])
@@ -27,11 +27,8 @@ BEGIN
         -- One statement, and therefore one snapshot: what is recorded as allowed is what the answer says.
         WITH opened AS MATERIALIZED (
             SELECT o.*, w.user_id, w.auth_session_id, w.action, w.request_id,
-                   CASE w.need WHEN 'see' THEN o.may_see
-                               WHEN 'hear' THEN o.may_see OR o.user_role = 'pipeline' AND o.user_active AND o.signed_in
-                                                             AND o.session_found
-                               WHEN 'manage' THEN o.may_manage
-                               ELSE false END AS is_allowed
+                   o.user_active AND o.signed_in AND o.session_found
+                       AND permits(o.user_role, w.need, o.is_patient, o.is_assigned) AS is_allowed
             FROM open_sessions($1, $2, $3) AS o
             JOIN unnest($1, $2, $4, $5, $6) WITH ORDINALITY
                 AS w (user_id, auth_session_id, action, need, request_id, ordinal) ON w.ordinal = o.ordinal
@@ -61,8 +58,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.admit IS
-    'Answers app.open_sessions for users who ask for an action that needs a right (see, hear or manage), and records each '
-    'action or refusal in the audit log. A user who is refused gets no progress';
+    'Answers app.open_sessions for users who ask for an action that needs a right (an action of app.permits), and records '
+    'each action or refusal in the audit log. A user who is refused gets no progress';
 
 CREATE OR REPLACE FUNCTION app.admit_caseload(user_id uuid, auth_session_id uuid, action text, request_id text)
 RETURNS TABLE (

@@ -1,5 +1,5 @@
 -- What streams read after their opening: each function reads for many streams at once.
--- revision: 1
+-- revision: 2
 --
 -- The functions check no rights. The server passes ids that app.open_sessions and app.open_caseload have given it, and each
 -- answer brings the epoch of rights, by which the server notices that it has to ask those again first.
@@ -13,7 +13,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('180_stream_reads', 1); END $$;
+DO $$ BEGIN PERFORM app.enter_code('180_stream_reads', 2); END $$;
 
 CREATE OR REPLACE FUNCTION app.events_since(earlier pg_snapshot) RETURNS SETOF app.session_events
 LANGUAGE sql STABLE AS $$

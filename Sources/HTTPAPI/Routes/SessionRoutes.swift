@@ -116,6 +116,6 @@ struct SessionRoutes: Sendable {
             context, to: .listPatients, if: [.therapist, .admin].contains(context.user.role),
             else: Problem(.forbidden, "Only therapists and administrators have patients."))
         return JSON.response(
-            Items(items: try await users.acting(as: context.claims.principal).patients(of: context.user)))
+            Items(items: try await users.acting(as: context.claims.principal).patientsToUploadFor()))
     }
 }

@@ -1,0 +1,107 @@
+-- The access rule: which role may do what with a session; and the acting user, for whom the server runs a transaction.
+-- revision: 1
+--
+-- This is the one place in SQL where the rule stands: policies and functions ask it. Swift's Access mirrors it, and a test
+-- compares every cell.
+--
+-- The server sets the acting user for one transaction: set_config('app.user_id', …, true) and
+-- set_config('app.sign_in_id', …, true). Without both, nobody acts, and no policy shows a row.
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL ROLE therapybridge_owner;
+DO $$ BEGIN PERFORM app.enter_code('010_access', 1); END $$;
+
+REVOKE ALL ON app.roles FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+
+-- The rule. These two functions have no settings of their own, so PostgreSQL inlines them into their callers, which pin the
+-- search_path.
+
+CREATE OR REPLACE FUNCTION app.permits(
+    role text, action text, is_patient boolean DEFAULT false, is_assigned boolean DEFAULT false) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(CASE $1
+        WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage', 'report')
+        WHEN 'therapist' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage') AND $4
+        WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload') AND $3
+        WHEN 'pipeline' THEN $2 IN ('hear', 'report')
+    END, false)
+$$;
+COMMENT ON FUNCTION app.permits IS
+    'True if a user of a role may do an action with a session: see it, hear its recording, read_notes, upload a recording, '
+    'manage (retry, delete) or report progress. is_patient: the user is the session''s patient. is_assigned: an active '
+    'assignment ties the user, as therapist, to that patient. Without either: with the sessions of all patients';
+
+CREATE OR REPLACE FUNCTION app.patients_of(user_id uuid, role text, action text) RETURNS SETOF uuid
+LANGUAGE sql STABLE AS $$
+    SELECT $1 WHERE app.permits($2, $3, is_patient => true) AND NOT app.permits($2, $3)
+    UNION ALL
+    SELECT a.patient_id FROM app.therapist_patients a
+    WHERE a.therapist_id = $1 AND a.is_active AND app.permits($2, $3, is_assigned => true) AND NOT app.permits($2, $3)
+$$;
+COMMENT ON FUNCTION app.patients_of IS
+    'The patients with whose sessions a user of a role may do an action, by relation; none if the role may do it with all';
+
+-- The acting user. PL/pgSQL keeps the plans of these functions; SQL functions would be planned anew in every statement.
+
+CREATE OR REPLACE FUNCTION app.acting_user() RETURNS app.users
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN (
+        SELECT u FROM users u JOIN auth_sessions s ON s.user_id = u.id
+        WHERE u.id = nullif(current_setting('app.user_id', true), '')::uuid
+          AND s.id = nullif(current_setting('app.sign_in_id', true), '')::uuid
+          AND u.is_active AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
+END
+$$;
+COMMENT ON FUNCTION app.acting_user IS
+    'The acting user: the account that the transaction names, if it is active and the sign-in that it names stands; else '
+    'null';
+
+CREATE OR REPLACE FUNCTION app.acting_id() RETURNS uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ BEGIN RETURN (acting_user()).id; END $$;
+COMMENT ON FUNCTION app.acting_id IS 'The id of the acting user; null when nobody acts';
+
+CREATE OR REPLACE FUNCTION app.acting_role() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ BEGIN RETURN (acting_user()).role; END $$;
+COMMENT ON FUNCTION app.acting_role IS 'The role of the acting user; null when nobody acts';
+
+CREATE OR REPLACE FUNCTION app.acting_may_all(action text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ BEGIN RETURN permits(acting_role(), $1); END $$;
+COMMENT ON FUNCTION app.acting_may_all IS 'True if the acting user may do an action with the sessions of all patients';
+
+CREATE OR REPLACE FUNCTION app.acting_patients(action text) RETURNS SETOF uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN QUERY SELECT p.id FROM acting_user() AS u CROSS JOIN LATERAL patients_of(u.id, u.role, $1) AS p (id);
+END
+$$;
+COMMENT ON FUNCTION app.acting_patients IS
+    'The patients with whose sessions the acting user may do an action; none if app.acting_may_all';
+
+CREATE OR REPLACE FUNCTION app.acting_may(action text, patient_id uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN acting_may_all($1) OR $2 IN (SELECT acting_patients($1));
+END
+$$;
+COMMENT ON FUNCTION app.acting_may IS 'True if the acting user may do an action with the sessions of a patient';
+
+REVOKE ALL ON FUNCTION app.permits, app.patients_of, app.acting_user, app.acting_id, app.acting_role,
+    app.acting_may_all, app.acting_patients, app.acting_may FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.acting_id, app.acting_role, app.acting_may_all, app.acting_patients, app.acting_may
+    TO therapybridge_server;
+
+COMMIT;
