@@ -3,7 +3,7 @@ public import Domain
 /// Appends the progress object as JSON, byte for byte what every way to a watcher carries.
 ///
 /// Written by hand because it is on the way of one change: a change is encoded once, for all its watchers, and the
-/// order of the keys is that of the contract.
+/// order of the keys is that of docs/http-api.md, "The progress object".
 public func appendJSON(_ progress: SessionProgress, to bytes: inout [UInt8]) {
     bytes.append(utf8: #"{"session_id":""#)
     bytes.append(utf8: progress.sessionID.description)

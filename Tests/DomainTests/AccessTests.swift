@@ -1,7 +1,7 @@
 import Domain
 import Testing
 
-/// The rule, written out once more by hand from the contract.
+/// The rule of docs/http-api.md, "Rights", written out once more by hand.
 ///
 /// "Its patient; a therapist actively assigned to that patient; an admin. A pipeline account sees none: it reports", and the
 /// column "who" of its table of routes.
@@ -42,7 +42,7 @@ struct AccessTests {
         Line(.pipeline, patient: true, assigned: true, [.hear, .report]),
     ]
 
-    @Test("is the one of the contract, for each role, relation and action", arguments: table)
+    @Test("is that of the documentation, for each role, relation and action", arguments: table)
     func rule(_ line: Line) {
         let relation = Relation(isPatient: line.isPatient, isAssigned: line.isAssigned)
         for action in SessionAction.allCases {

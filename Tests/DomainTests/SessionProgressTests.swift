@@ -15,16 +15,16 @@ struct SessionProgressTests {
         return progress
     }
 
-    @Test("of the progress object is the contract's, key by key")
+    @Test("of the progress object is the documented one, key by key")
     func progressObject() throws {
-        let contract = """
+        let documented = """
             {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"transcribing","progress":45,
              "message":"Transcribing audio","error":null,"estimated_time_remaining":30,"version":7,"attempt":1,
              "created_at":"2026-11-22T09:28:00.000000Z","updated_at":"2026-11-22T09:30:00.123456Z"}
             """
         let encoded = try JSONEncoder().encode(try progress())
-        #expect(try object(encoded) == object(Data(contract.utf8)))
-        #expect(try JSONDecoder().decode(SessionProgress.self, from: Data(contract.utf8)) == (try progress()))
+        #expect(try object(encoded) == object(Data(documented.utf8)))
+        #expect(try JSONDecoder().decode(SessionProgress.self, from: Data(documented.utf8)) == (try progress()))
     }
 
     @Test("has a null for what is not known")
@@ -57,7 +57,7 @@ struct SessionProgressTests {
         }
     }
 
-    @Test("names the statuses as the contract does")
+    @Test("names the statuses as documented")
     func statuses() {
         #expect(
             SessionStatus.allCases.map(\.rawValue) == [

@@ -38,7 +38,7 @@ struct ProblemTests {
             ])
     }
 
-    @Test("has the status of the contract")
+    @Test("has its documented status")
     func statuses() {
         let table: [(Problem.Kind, Int)] = [
             (.malformed, 400), (.unauthorized, 401), (.inactive, 403), (.forbidden, 403), (.originForbidden, 403),

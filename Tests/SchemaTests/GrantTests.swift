@@ -6,12 +6,12 @@ import Testing
 
 /// What the roles may do, and what they may not.
 @Suite(.timeLimit(.minutes(30))) struct GrantTests {
-    /// What the contract shows to a pipeline.
+    /// What a pipeline may call: docs/pipeline.md, "Work by SQL".
     private static let pipelineFunctions: Set<String> = [
         "report_progress", "claim_session", "keep_lease", "store_transcript", "store_notes",
     ]
 
-    @Test("the pipeline may call the five functions of the contract and no other")
+    @Test("the pipeline can call its five documented functions and no other")
     func pipelineFunctions() async throws {
         try await withDatabase { database in
             let callable = try await database.query(

@@ -11,9 +11,9 @@ struct Step: Hashable, CustomStringConvertible {
     var description: String { "\(from.rawValue)→\(to.rawValue)" }
 }
 
-/// The state machine, as the contract lists it, against every pair of statuses.
+/// The state machine of docs/pipeline.md, "Statuses", against every pair of statuses.
 @Suite(.timeLimit(.minutes(30))) struct StateMachineTests {
-    /// The list of the contract: pending→uploading, uploading→pending and so on.
+    /// The allowed transitions, written out once more by hand.
     private static let allowed: Set<Step> = {
         let table: [(SessionStatus, [SessionStatus])] = [
             (.pending, [.uploading, .preprocessing, .transcribing]),

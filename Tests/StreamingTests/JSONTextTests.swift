@@ -65,7 +65,7 @@ struct JSONTextTests {
         #expect(counts.0 == counts.1)
     }
 
-    @Test("has the keys in the contract's order")
+    @Test("has the keys in the documented order")
     func order() throws {
         let expected = """
             {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"extracting_notes","progress":61,"message":"m",\

@@ -47,7 +47,7 @@ struct ServerSentEventTests {
         #expect(!block.utf8.contains(UInt8(ascii: "\r")))
     }
 
-    @Test("that ends or interrupts is the contract's, without an id")
+    @Test("that ends or interrupts a stream has no id")
     func others() {
         #expect(text(ServerSentEvent.revoked(session)) == "event: revoked\ndata: {\"session_id\":\"\(session)\"}\n\n")
         #expect(text(ServerSentEvent.expired(session)) == "event: expired\ndata: {\"session_id\":\"\(session)\"}\n\n")

@@ -2,7 +2,7 @@ import Foundation
 import Subprocess
 import SystemPackage
 
-/// One stage of the pipeline as an external command (contract 9).
+/// One stage of the pipeline: an external command (docs/pipeline.md, "Stages").
 ///
 /// The command gets the recording's path as its last argument. On standard output it prints JSON lines: progress as
 /// `{"progress": 0-100, "message": "…"}`, and `{"result": …}` as the last. It runs without a shell, in a session and process group of

@@ -3,10 +3,8 @@ import JSONScanning
 
 /// What a stage prints on standard output, line by line: progress, then one result, then nothing.
 ///
-/// A value that is told bytes and answers with what they mean; the process is none of its business. Decisions where the contract
-/// is silent: a blank line is ignored; an object with neither `progress` nor `result` is ignored, so that a command may learn new
-/// words; anything that is no JSON object fails, and so does anything after the result, because a stage that breaks the protocol
-/// early is better than a transcript that is silently cut.
+/// A value: it receives bytes and returns what they mean. The rules for lines are in docs/pipeline.md, "Stages". A stage that breaks
+/// the protocol fails early: that is better than a transcript that is silently cut.
 struct StageOutput {
     /// Where it stands.
     private enum State {

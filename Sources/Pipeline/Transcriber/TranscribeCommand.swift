@@ -2,7 +2,8 @@ import Foundation
 import Glibc
 import UnixSignals
 
-/// The body of `therapybridge transcribe FILE`: the bundled transcriber as a stage (contract 9).
+/// The body of `therapybridge transcribe FILE`: the bundled transcriber as a stage
+/// (docs/pipeline.md, "The bundled transcriber").
 ///
 /// It prints nothing by itself; the subcommand lends it its outputs.
 public struct TranscribeCommand: Sendable {

@@ -1,6 +1,7 @@
 /// What was said in a recording, and when.
 ///
-/// Encodes to the transcript of contract 5: `{"text": …, "segments": [{"start": …, "end": …, "text": …}], "duration_seconds": …}`.
+/// Encodes to the result of a transcription stage (docs/pipeline.md, "Stages"):
+/// `{"text": …, "segments": [{"start": …, "end": …, "text": …}], "duration_seconds": …}`.
 public struct Transcript: Sendable, Equatable, Codable {
     /// One stretch of speech between two pauses.
     public struct Segment: Sendable, Equatable, Codable {

@@ -3,7 +3,7 @@ import DequeModule
 /// Which connection gets to whom: the pool's decisions, with no I/O, lock or clock in them.
 ///
 /// Each connection has a slot from the moment in which it is decided to open it until its descriptor is closed, so the
-/// number of slots is the bound that the contract promises. Events return actions, which are carried out outside of the
+/// number of slots is the bound that docs/database.md, "Connections", promises. Events return actions, which are carried out outside of the
 /// pool's lock.
 struct PoolStateMachine {
     typealias SlotID = Int

@@ -22,7 +22,7 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
     private static let managers: Set<Clinic.Who> = [.therapist, .admin]
     private static let report = #"{"status":"transcribing","progress":30}"#
 
-    /// The column "who" of the contract's routes.
+    /// The column "who" of docs/http-api.md, "Routes".
     static let all: [SessionRoute] =
         [HTTPMethod.GET, .HEAD].flatMap { method in
             [

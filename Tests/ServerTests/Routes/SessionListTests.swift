@@ -43,7 +43,7 @@ struct SessionListTests {
         }
     }
 
-    @Test("has the session as the contract describes it")
+    @Test("has the documented session object")
     func item() async throws {
         try await withClinic { clinic in
             let list = try await clinic.request(.GET, "/api/sessions", as: .patient).json()

@@ -6,7 +6,7 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// The stream of all sessions: contract 6, last part.
+/// docs/streams.md, "The stream of all sessions".
 @Suite("The stream of all sessions", .timeLimit(.minutes(30)))
 struct CaseloadStreamTests {
     private static let path = "/api/sessions/status/stream"

@@ -7,7 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Contract 6.8 and 6.9: limits, clients that leave, and the end of the server.
+/// docs/streams.md: limits, clients that leave, and the end of the server.
 @Suite(.timeLimit(.minutes(30))) struct StreamLimitTests {
     @Test(
         "Over a limit a stream says that it is unavailable, and ends",

@@ -4,7 +4,7 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// Contract 6, the response's head, 6.1 and 6.2: how a stream opens, what its events are called, and how it ends.
+/// docs/streams.md, "Response head" and "Events of one session".
 @Suite(.timeLimit(.minutes(30))) struct StreamOpeningTests {
     @Test("The state as it stands is there at once, also when nothing has happened yet")
     func firstEvent() async throws {

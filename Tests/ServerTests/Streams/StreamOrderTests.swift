@@ -4,7 +4,7 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// Contract 6.4: ids strictly increase, progress never falls within an attempt, no transition is skipped.
+/// docs/streams.md, "Order and resumption": ids strictly increase, progress never falls within an attempt, no transition is skipped.
 @Suite(.timeLimit(.minutes(30))) struct StreamOrderTests {
     /// Follows a session as a browser does: it comes back after each end with the last id, until there is no more to come.
     private func follow(_ scene: StreamScene, started: AsyncStream<Void>.Continuation) async throws -> [StreamedEvent] {

@@ -6,7 +6,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Contract 6.5 and 6.8: the listener's connection, or the whole database, goes away.
+/// docs/streams.md, "Delivery times" and "When the database does not answer".
 @Suite(.timeLimit(.minutes(30))) struct StreamOutageTests {
     /// Lends a server whose listener connects under a role of its own, so that it can be shut out alone.
     private func withListenerRole<Result: Sendable>(

@@ -3,7 +3,7 @@ import NIOHTTP1
 import ServerTestSupport
 import Testing
 
-/// Contract 6.3: how a client goes on where it left off.
+/// docs/streams.md, "Order and resumption": how a client resumes.
 @Suite(.timeLimit(.minutes(30))) struct StreamResumptionTests {
     /// Goes to `extracting_notes` 70 over a few percentages: transitions at 2, 3, 6 and 7, now at 8.
     private func goAhead(_ scene: StreamScene) async throws {

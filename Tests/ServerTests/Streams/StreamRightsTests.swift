@@ -6,7 +6,7 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// Contract 6.6 and 6.7: heartbeats, and how a stream ends with the right that it stands on.
+/// docs/streams.md, "Heartbeats and slow clients" and "End of a right".
 @Suite(.timeLimit(.minutes(30))) struct StreamRightsTests {
     /// A therapist who watches a session, and a colleague with the same right.
     struct Scene: Sendable {

@@ -6,7 +6,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Contract 6.5: what is committed reaches the wire, by NOTIFY or by the poll, and nothing else does.
+/// docs/streams.md, "Delivery times": a committed change arrives by NOTIFY or by the poll, and nothing else does.
 @Suite(.timeLimit(.minutes(30))) struct StreamSourceTests {
     /// The poll comes after the end of every test, and heartbeats tell when the read that follows each opening is over:
     /// it is made after 0.6 s, so what comes after a second of silence has come by NOTIFY.

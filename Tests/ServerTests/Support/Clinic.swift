@@ -91,7 +91,7 @@ func withClinic<Result: Sendable>(
     try await withServer(environment) { try await body(Clinic($0)) }
 }
 
-/// Checks that an answer is a problem as the contract wants every one to be.
+/// Checks that an answer is a problem as docs/http-api.md, "Errors", describes it.
 ///
 /// - Parameters:
 ///   - type: What follows `/problems/` in its type; nil for any.

@@ -100,7 +100,7 @@ extension StreamedEvent {
     var isBare: Bool { id == nil && data == "{}" }
 }
 
-/// Checks what holds for the events of one stream whatever happens (contract 6.4).
+/// Checks what holds for the events of one stream in every case (docs/streams.md, "Order and resumption").
 func expectInOrder(_ events: [StreamedEvent], sourceLocation: SourceLocation = #_sourceLocation) throws {
     var last: (version: Int, attempt: Int, progress: Int)?
     for event in events {

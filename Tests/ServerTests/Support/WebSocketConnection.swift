@@ -222,7 +222,7 @@ struct WatchedProgress: Sendable {
     }
 }
 
-/// Checks what holds for the objects of one WebSocket whatever happens (contract 6.4).
+/// Checks what holds for the objects of one WebSocket in every case (docs/streams.md, "Order and resumption").
 func expectInOrder(_ objects: [WatchedProgress], sourceLocation: SourceLocation = #_sourceLocation) {
     for (one, next) in zip(objects, objects.dropFirst()) {
         #expect(next.version > one.version, "versions strictly increase", sourceLocation: sourceLocation)

@@ -7,7 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Contract 7: what a WebSocket begins with, how it goes on and how it ends by itself.
+/// docs/websocket.md: how a WebSocket starts, continues and ends.
 @Suite(.timeLimit(.minutes(30))) struct WebSocketOpeningTests {
     @Test("A WebSocket begins with the state as it stands, goes on with each change, and ends with the last")
     func wholeLife() async throws {

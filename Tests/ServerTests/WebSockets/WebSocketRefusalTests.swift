@@ -12,7 +12,7 @@ extension Clinic {
     fileprivate var webSocket: String { "/api/sessions/\(session)/status/ws" }
 }
 
-/// Contract 7 and 8: "A refused watcher is accepted and closed with 1008 and a reason".
+/// docs/websocket.md, "Refusal and end", and docs/streams.md, "Tickets".
 @Suite(.timeLimit(.minutes(30))) struct WebSocketRefusalTests {
     @Test("Every role and relation gets what is due to it, whatever the credential, and a refusal in a Close")
     func matrix() async throws {
