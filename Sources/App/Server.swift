@@ -226,7 +226,8 @@ public struct Server: Sendable {
         guard status.edited.isEmpty else {
             throw SettingError(
                 status.edited.map(\.filename).joined(separator: ", "),
-                "differs from what was applied; run the binary that the schema belongs to, or: therapybridge migrate status")
+                "differs from what was applied; run the binary that the schema belongs to, or: therapybridge migrate status"
+            )
         }
         guard status.isCurrent else {
             throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up")

@@ -34,7 +34,9 @@ public struct Migrator: Sendable {
     private let migrations: [Migration]
     private let logger: Logger
 
-    /// Migrations take turns by this advisory lock: "TherapyB" in ASCII. A code file that psql runs takes it as well.
+    /// The key of the advisory lock by which migrations take turns: "TherapyB" in ASCII.
+    ///
+    /// A code file that psql runs takes the same lock.
     private static let lockKey: Int64 = 0x5468_6572_6170_7942
 
     /// The pause before the next try for a lock.

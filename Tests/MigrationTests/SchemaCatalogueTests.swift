@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
-import SchemaCatalogue
 import PostgresTestSupport
+import SchemaCatalogue
 import TestSupport
 import Testing
 
