@@ -28,8 +28,11 @@ public struct DevelopmentServer: Sendable {
     private let metrics: PrometheusRegistry
     private let show: @Sendable (String) -> Void
 
+    /// Everything for a first look, in one folder.
+    ///
     /// - Parameters:
     ///   - directory: Holds the database, the recordings and the secrets; made when it is not there.
+    ///   - logger: Takes the log.
     ///   - metrics: Takes what the server counts.
     ///   - show: Prints a line for the person at the terminal.
     public init(

@@ -8,8 +8,10 @@ import Store
 
 /// What was asked for failed, in one line for standard error.
 public struct CommandFailure: Error, CustomStringConvertible {
+    /// The line.
     public let description: String
 
+    /// A failure in one line.
     public init(_ description: String) { self.description = description }
 }
 
@@ -60,7 +62,10 @@ public struct Operations: Sendable {
 
     // MARK: - Accounts
 
+    /// Adds an account.
+    ///
     /// - Returns: The new account's id.
+    /// - Throws: ``CommandFailure`` when a value is bad or the address is taken; the error of the database.
     public func addUser(email: String, name: String, role: Role, password: String?) async throws -> UserID {
         let address = try address(email)
         guard let name = FullName(name)?.description else { throw CommandFailure("a name has 1 to 200 characters") }
@@ -73,6 +78,9 @@ public struct Operations: Sendable {
         }
     }
 
+    /// The accounts, by address: id, role, `active` or `inactive`, address and name, with tabs between.
+    ///
+    /// - Throws: The error of the database.
     public func listUsers() async throws -> [String] {
         try await withUsers { users in
             try await users.list().map { account in
@@ -84,6 +92,9 @@ public struct Operations: Sendable {
         }
     }
 
+    /// Activates or deactivates an account.
+    ///
+    /// - Throws: ``CommandFailure`` when there is no such account; the error of the database.
     public func setActive(_ isActive: Bool, email: String) async throws {
         let address = try address(email)
         try await withUsers { users in
@@ -91,6 +102,10 @@ public struct Operations: Sendable {
         }
     }
 
+    /// Replaces a password, and ends all sign-ins of the account.
+    ///
+    /// - Throws: ``CommandFailure`` when the password is refused, or there is no such account; the error of the
+    ///   database.
     public func setPassword(_ password: String, email: String) async throws {
         let address = try address(email)
         let hash = try await hashed(password, address)
@@ -101,6 +116,9 @@ public struct Operations: Sendable {
 
     // MARK: - Assignments
 
+    /// Ties a therapist to a patient, both by their addresses.
+    ///
+    /// - Throws: ``CommandFailure`` when one is not there or has another role; the error of the database.
     public func assign(therapist: String, patient: String) async throws {
         try await withUsers { users in
             let (therapist, patient) = try await pair(therapist, patient, users)
@@ -108,6 +126,10 @@ public struct Operations: Sendable {
         }
     }
 
+    /// Ends the tie of a therapist to a patient.
+    ///
+    /// - Throws: ``CommandFailure`` when one is not there or has another role, or there is no tie; the error of the
+    ///   database.
     public func unassign(therapist: String, patient: String) async throws {
         try await withUsers { users in
             let ids = try await pair(therapist, patient, users)
@@ -131,7 +153,12 @@ public struct Operations: Sendable {
 
     /// An access token of an account, under a sign-in of its own that lasts as long.
     ///
-    /// - Parameter lifetime: How long it is valid; nil for `JWT_ACCESS_TTL`.
+    /// - Parameters:
+    ///   - email: The address of the account.
+    ///   - lifetime: How long it is valid; nil for `JWT_ACCESS_TTL`.
+    /// - Returns: The token.
+    /// - Throws: ``CommandFailure`` when there is no such account, or it is inactive; ``SettingError`` for a bad
+    ///   secret; the error of the database.
     public func token(email: String, lifetime: Duration?) async throws -> String {
         let address = try address(email)
         let tokens = await AccessTokens(secret: try reader.jwtSecret())
@@ -152,9 +179,13 @@ public struct Operations: Sendable {
 
     /// Which records of the audit log are wanted; people by their addresses.
     public struct AuditQuery: Sendable {
+        /// The address of the user who acted; nil for all.
         public var user: String?
+        /// The address of the patient whom it was about; nil for all.
         public var patient: String?
+        /// The session that it was about; nil for all.
         public var session: SessionID?
+        /// The action; nil for all.
         public var action: AuditAction?
         /// False for what was refused, true for what was not; nil for both.
         public var isAllowed: Bool?
@@ -165,6 +196,7 @@ public struct Operations: Sendable {
         /// At most this many.
         public var limit: Int
 
+        /// A query for every record, up to a number.
         public init(limit: Int) { self.limit = limit }
     }
 

@@ -29,8 +29,12 @@ public struct Server: Sendable {
     /// How long the database is waited for; a test on a busy machine waits longer.
     public var databaseTimeouts = DatabaseTimeouts()
 
+    /// A server that is ready to run.
+    ///
     /// - Parameters:
+    ///   - settings: The settings of this process.
     ///   - runsWorker: Also works on the queue.
+    ///   - logger: Takes the log.
     ///   - metrics: Takes what this server counts, and nothing of another.
     ///   - handlesSignals: Shuts down on SIGTERM and SIGINT; otherwise when its task is cancelled.
     ///   - onListening: Called with the port once the server accepts connections.

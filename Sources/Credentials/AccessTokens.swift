@@ -12,6 +12,7 @@ public struct AccessClaims: Sendable, Hashable {
     /// When it expires.
     public var expiresAt: Timestamp
 
+    /// Claims of a user, under a sign-in.
     public init(user: UserID, signIn: SignInID, expiresAt: Timestamp) {
         self.user = user
         self.signIn = signIn
@@ -77,7 +78,9 @@ public struct AccessTokens: Sendable {
 
     /// Verifies a token.
     ///
-    /// - Parameter acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
+    /// - Parameters:
+    ///   - token: The token as it came.
+    ///   - acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
     /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, or not for us. Which of
     ///   them is nobody's business.
     public func verify(_ token: String, acceptsExpired: Bool = false) async -> AccessClaims? {

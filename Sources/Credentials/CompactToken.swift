@@ -96,7 +96,7 @@ enum Claims {
 
     /// Whether an `exp` claim is a time that a `Timestamp` can write, and still to come.
     ///
-    /// - Parameter acceptsExpired: True takes one of the past as well.
+    /// With `acceptsExpired`, a time of the past will do.
     static func stands(_ exp: ExpirationClaim, acceptsExpired: Bool) -> Bool {
         let earliest = acceptsExpired ? Date(timeIntervalSince1970: 0) : Date()
         return earliest < exp.value && exp.value < endOfTime

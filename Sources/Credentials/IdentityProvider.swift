@@ -35,9 +35,11 @@ public struct IdentityProvider: Sendable {
 
     /// Verifies a token.
     ///
-    /// - Parameter acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
-    /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, not for us, or does not name a
-    ///   verified address.
+    /// - Parameters:
+    ///   - token: The token as it came.
+    ///   - acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
+    /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, not for us, or does not
+    ///   name a verified address.
     public func verify(_ token: String, acceptsExpired: Bool = false) async -> ProviderClaims? {
         // Providers put more into their tokens than we do.
         guard let parts = CompactToken(token, limit: 8192), let id = parts.keyID, let key = keys[id],

@@ -8,9 +8,7 @@ enum PasswordRules {
     /// A shorter beginning of an address is found in too many words.
     private static let minimumNameLength = 4
 
-    /// What is wrong with a password, in words for its owner; nil when nothing is.
-    ///
-    /// - Parameter email: The address of its account.
+    /// What is wrong with a password of an account with this address, in words for its owner; nil when nothing is.
     static func complaint(about password: String, of email: EmailAddress?) -> String? {
         guard password.count >= Passwords.minimumLength else {
             return "A password needs at least \(Passwords.minimumLength) characters."

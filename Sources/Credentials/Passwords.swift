@@ -20,6 +20,7 @@ public final class Passwords: Sendable {
         /// scrypt's p.
         public var parallelism: Int
 
+        /// A cost by the parameters of scrypt.
         public init(logN: Int, blockSize: Int, parallelism: Int) {
             self.logN = logN
             self.blockSize = blockSize
@@ -74,7 +75,9 @@ public final class Passwords: Sendable {
 
     /// Hashes a new password.
     ///
-    /// - Parameter email: The address of its account, which may not be a part of it.
+    /// - Parameters:
+    ///   - password: The password.
+    ///   - email: The address of its account, which may not be a part of it.
     /// - Returns: The hash in the PHC string format: `$scrypt$ln=15,r=8,p=3$salt$key`.
     /// - Throws: ``Failure/unacceptable(_:)`` or ``Failure/overloaded``.
     public func hash(_ password: String, for email: EmailAddress? = nil) async throws -> String {
@@ -100,8 +103,10 @@ public final class Passwords: Sendable {
 
     /// Whether a password is the one that a hash was made from.
     ///
-    /// - Parameter hash: The stored hash; nil when there is no such account, or it has no password: the answer is then
-    ///   false, after the same work.
+    /// - Parameters:
+    ///   - password: The password as it came.
+    ///   - hash: The stored hash; nil when there is no such account, or it has no password.
+    /// - Returns: Without a hash false, after the same work.
     /// - Throws: ``Failure/malformedHash`` or ``Failure/overloaded``.
     public func verify(_ password: String, against hash: String?) async throws -> Bool {
         let expected: PasswordHash

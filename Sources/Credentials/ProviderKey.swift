@@ -3,6 +3,7 @@ import JWTKit
 
 /// What is wrong with a file of an identity provider's keys, in words for the operator.
 public struct ProviderKeysError: Error, CustomStringConvertible, Equatable {
+    /// The fault, in one line.
     public let description: String
 }
 

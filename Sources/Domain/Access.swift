@@ -23,6 +23,7 @@ public struct Relation: Sendable, Hashable {
     /// That a session names the user as its therapist is not such a tie.
     public var isAssigned: Bool
 
+    /// A relation by its two parts.
     public init(isPatient: Bool, isAssigned: Bool) {
         self.isPatient = isPatient
         self.isAssigned = isAssigned

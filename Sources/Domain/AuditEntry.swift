@@ -4,6 +4,7 @@
 public struct AuditEntry: Sendable, Hashable, Encodable {
     /// Numbers the records in the order in which they were begun.
     public var id: Int64
+    /// When it was begun.
     public var at: Timestamp
     /// The name of an ``AuditAction``, or of one of a newer release.
     public var action: String
@@ -11,7 +12,9 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
     public var isAllowed: Bool
     /// Who it was; nil when nobody was signed in, but the database role.
     public var user: UserID?
+    /// The sign-in under which the user acted.
     public var signIn: SignInID?
+    /// The session that it was about.
     public var session: SessionID?
     /// Whose data it was about.
     public var patient: UserID?
@@ -21,8 +24,10 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
     public var requestID: String?
     /// The role that was signed in to PostgreSQL.
     public var databaseRole: String
+    /// What changed, in words of the database; nil where the action says it all.
     public var detail: String?
 
+    /// A record with all its members.
     public init(
         id: Int64, at: Timestamp, action: String, isAllowed: Bool, user: UserID?, signIn: SignInID?,
         session: SessionID?, patient: UserID?, subject: UserID?, requestID: String?, databaseRole: String,

@@ -54,20 +54,26 @@ extension EntityID {
 
 /// The identifier of a ``User``.
 public struct UserID: EntityID {
+    /// The UUID as the database stores it.
     public let rawValue: UUID
+    /// Wraps a UUID.
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
 /// The identifier of a ``TherapySession``.
 public struct SessionID: EntityID {
+    /// The UUID as the database stores it.
     public let rawValue: UUID
+    /// Wraps a UUID.
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
 /// The identifier of one sign-in: the family of refresh tokens that began with one password, and what was opened
 /// under it.
 public struct SignInID: EntityID {
+    /// The UUID as the database stores it.
     public let rawValue: UUID
+    /// Wraps a UUID.
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 

@@ -21,6 +21,7 @@ public struct SessionProgress: Hashable, Sendable, Codable {
     /// When this version was written.
     public var updatedAt: Timestamp
 
+    /// A state with all its members.
     public init(
         sessionID: SessionID, status: SessionStatus, progress: Int, message: String?, error: String?,
         estimatedTimeRemaining: Int?, version: Int64, attempt: Int, createdAt: Timestamp, updatedAt: Timestamp
@@ -81,6 +82,7 @@ public struct StatusTransition: Hashable, Sendable, Codable {
     /// When it happened.
     public var at: Timestamp
 
+    /// A transition with all its members.
     public init(
         version: Int64, attempt: Int, status: SessionStatus, progress: Int, message: String?, error: String?,
         at: Timestamp
@@ -135,6 +137,7 @@ public struct ProgressReport: Sendable, Equatable {
     /// The attempt that the reporter works on; nil takes the present one.
     public var attempt: Int?
 
+    /// A report; what is left out is not known.
     public init(
         sessionID: SessionID, status: SessionStatus, progress: Int, message: String? = nil, error: String? = nil,
         estimatedTimeRemaining: Int? = nil, attempt: Int? = nil

@@ -1,5 +1,6 @@
 /// A therapy session: whose it is, the recording if there is one, and how far its processing has come.
 public struct TherapySession: Hashable, Sendable, Codable {
+    /// The identifier of the session.
     public var id: SessionID
     /// The patient whose session it is.
     public var patientID: UserID
@@ -15,9 +16,12 @@ public struct TherapySession: Hashable, Sendable, Codable {
     public var bytes: Int64?
     /// The length of the recording in seconds, once it was decoded.
     public var durationSeconds: Double?
+    /// When the session was made.
     public var createdAt: Timestamp
+    /// How far its processing has come.
     public var progress: SessionProgress
 
+    /// A session with all its members.
     public init(
         id: SessionID, patientID: UserID, therapistID: UserID?, sessionDate: Timestamp?, filename: String?,
         bytes: Int64?, durationSeconds: Double?, createdAt: Timestamp, progress: SessionProgress

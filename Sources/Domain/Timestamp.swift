@@ -35,6 +35,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
         .microseconds(microsecondsSinceEpoch - other.microsecondsSinceEpoch)
     }
 
+    /// Whether the left time is the earlier one.
     public static func < (left: Timestamp, right: Timestamp) -> Bool {
         left.microsecondsSinceEpoch < right.microsecondsSinceEpoch
     }

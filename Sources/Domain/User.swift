@@ -12,11 +12,16 @@ public enum Role: String, Sendable, Codable, CaseIterable {
 
 /// A person, or a pipeline, that may sign in.
 public struct User: Hashable, Sendable, Codable {
+    /// The identifier of the account.
     public var id: UserID
+    /// The address by which the account is known.
     public var email: String
+    /// The name that others see.
     public var fullName: String
+    /// What the account is for.
     public var role: Role
 
+    /// A user with all members.
     public init(id: UserID, email: String, fullName: String, role: Role) {
         self.id = id
         self.email = email
@@ -33,9 +38,12 @@ public struct User: Hashable, Sendable, Codable {
 
 /// On whose behalf something is done: a user, and the sign-in whose end ends it.
 public struct Principal: Hashable, Sendable {
+    /// The user.
     public var user: UserID
+    /// The sign-in.
     public var signIn: SignInID
 
+    /// A user under a sign-in.
     public init(user: UserID, signIn: SignInID) {
         self.user = user
         self.signIn = signIn
@@ -46,11 +54,14 @@ public struct Principal: Hashable, Sendable {
 ///
 /// There is no place in it for a password's hash.
 public struct UserRecord: Hashable, Sendable, Encodable {
+    /// Who it is.
     public var user: User
     /// False ends every right and stream of the account.
     public var isActive: Bool
+    /// When the account was made.
     public var createdAt: Timestamp
 
+    /// An account with all its members.
     public init(user: User, isActive: Bool, createdAt: Timestamp) {
         self.user = user
         self.isActive = isActive
@@ -97,6 +108,7 @@ public struct FullName: Hashable, Sendable, CustomStringConvertible {
     /// The longest name, in Unicode scalars.
     public static let maximumLength = 200
 
+    /// The trimmed name.
     public let description: String
 
     /// Trims a name; nil when nothing is left, when it is too long, or when a scalar of it may not be shown.

@@ -16,8 +16,6 @@ public struct LocalPostgresError: Error, CustomStringConvertible, Sendable {
         case start
         /// The server did not stop in time.
         case stop
-        /// The server of this value is stopped.
-        case notRunning
     }
 
     /// The kind of trouble.

@@ -19,26 +19,14 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
 
     /// The state of `NO DATA FOUND` of PL/pgSQL.
     public static let noDataFound: SQLState = "P0002"
-    /// The state of `RAISE EXCEPTION` without a state of its own.
-    public static let raiseException: SQLState = "P0001"
     /// A number, date or text that the function does not accept.
     public static let invalidParameterValue: SQLState = "22023"
-    /// A number out of its type's range.
-    public static let numericValueOutOfRange: SQLState = "22003"
-    /// Text that is not of the type.
-    public static let invalidTextRepresentation: SQLState = "22P02"
     /// A byte sequence that the encoding does not know, such as NUL.
     public static let characterNotInRepertoire: SQLState = "22021"
-    /// A NULL where none is allowed.
-    public static let notNullViolation: SQLState = "23502"
-    /// A reference to a row that is not there.
-    public static let foreignKeyViolation: SQLState = "23503"
     /// A key that is there already.
     public static let uniqueViolation: SQLState = "23505"
     /// A row that a CHECK forbids.
     public static let checkViolation: SQLState = "23514"
-    /// A row that an exclusion constraint forbids.
-    public static let exclusionViolation: SQLState = "23P01"
     /// A write in a read-only transaction.
     public static let readOnlyTransaction: SQLState = "25006"
     /// A statement in a transaction that has failed.
@@ -53,8 +41,6 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let invalidPassword: SQLState = "28P01"
     /// A database that is not there.
     public static let invalidCatalogName: SQLState = "3D000"
-    /// A schema that is not there.
-    public static let invalidSchemaName: SQLState = "3F000"
     /// A transaction that must be repeated.
     public static let serializationFailure: SQLState = "40001"
     /// A transaction that lost in a deadlock, and must be repeated.
@@ -63,32 +49,16 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let insufficientPrivilege: SQLState = "42501"
     /// Text that is not SQL.
     public static let syntaxError: SQLState = "42601"
-    /// A column that is not there.
-    public static let undefinedColumn: SQLState = "42703"
-    /// A function that is not there.
-    public static let undefinedFunction: SQLState = "42883"
     /// A table that is not there.
     public static let undefinedTable: SQLState = "42P01"
-    /// A table that is there already.
-    public static let duplicateTable: SQLState = "42P07"
-    /// A role, say, that is there already.
-    public static let duplicateObject: SQLState = "42710"
     /// What the server cannot do; also a cached plan whose result type changed.
     public static let featureNotSupported: SQLState = "0A000"
-    /// No room for another connection.
-    public static let tooManyConnections: SQLState = "53300"
-    /// An object that is in use.
-    public static let objectInUse: SQLState = "55006"
     /// A lock that could not be had in `lock_timeout`, or at once with NOWAIT.
     public static let lockNotAvailable: SQLState = "55P03"
     /// A statement that was cancelled, or took longer than `statement_timeout`.
     public static let queryCanceled: SQLState = "57014"
     /// The server is shutting down, or an administrator ended the session.
     public static let adminShutdown: SQLState = "57P01"
-    /// Another process of the server crashed.
-    public static let crashShutdown: SQLState = "57P02"
-    /// The server is starting up or shutting down.
-    public static let cannotConnectNow: SQLState = "57P03"
 
     /// Whether the same may succeed a little later: the server is starting, stopping, out of something, or unreachable.
     ///

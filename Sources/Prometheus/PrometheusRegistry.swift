@@ -102,16 +102,19 @@ public final class PrometheusRegistry: MetricsFactory, Sendable {
 
 /// What swift-metrics asks of a backend.
 extension PrometheusRegistry {
+    /// Makes a counter, or finds the one of this label and these dimensions.
     public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
         series(label, dimensions, .counter) { CounterSeries() }
     }
 
+    /// Makes a counter that also takes fractions, or finds the one of this label and these dimensions.
     public func makeFloatingPointCounter(
         label: String, dimensions: [(String, String)]
     ) -> any FloatingPointCounterHandler {
         series(label, dimensions, .counter) { CounterSeries() }
     }
 
+    /// Makes a gauge, or finds the one of this label and these dimensions.
     public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
         series(label, dimensions, .gauge) { GaugeSeries() }
     }
@@ -124,6 +127,7 @@ extension PrometheusRegistry {
         return series(label, dimensions, .sizes) { HistogramSeries(bounds: HistogramSeries.sizes) }
     }
 
+    /// Makes a histogram of seconds, or finds the one of this label and these dimensions.
     public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         series(label, dimensions, .durations) { HistogramSeries(bounds: HistogramSeries.seconds) }
     }
@@ -131,9 +135,14 @@ extension PrometheusRegistry {
     // A series stays when an instrument is let go of: another may share it, there are few of them, and one that vanished and
     // came back would look as if the process had been started anew.
 
+    /// Does nothing: the series stays.
     public func destroyCounter(_ handler: any CounterHandler) {}
+    /// Does nothing: the series stays.
     public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
+    /// Does nothing: the series stays.
     public func destroyMeter(_ handler: any MeterHandler) {}
+    /// Does nothing: the series stays.
     public func destroyRecorder(_ handler: any RecorderHandler) {}
+    /// Does nothing: the series stays.
     public func destroyTimer(_ handler: any TimerHandler) {}
 }

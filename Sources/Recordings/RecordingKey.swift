@@ -47,6 +47,7 @@ public struct RecordingKeys: Sendable {
     let current: RecordingKey
     private let keys: [[UInt8]: RecordingKey]
 
+    /// The key that encrypts, and those that only decrypt.
     public init(current: RecordingKey, previous: [RecordingKey] = []) {
         self.current = current
         keys = Dictionary(([current] + previous).map { ($0.id, $0) }) { first, _ in first }
@@ -58,6 +59,7 @@ public struct RecordingKeys: Sendable {
 
 /// Why a stored recording cannot be read.
 public struct RecordingError: Error, Equatable, CustomStringConvertible {
+    /// The kinds of trouble.
     public enum Code: Sendable {
         /// It is not what was stored: changed, cut off, or another file in its place.
         case damaged
@@ -65,6 +67,7 @@ public struct RecordingError: Error, Equatable, CustomStringConvertible {
         case unknownKey
     }
 
+    /// The kind of trouble.
     public let code: Code
 
     init(_ code: Code) { self.code = code }

@@ -89,6 +89,8 @@ struct RecordingSeal: Sendable {
     ///   - plain: Whole chunks, unless it is the end.
     ///   - first: The index of its first chunk.
     ///   - isEnd: Nothing follows.
+    /// - Returns: The sealed chunks.
+    /// - Throws: The error of the cipher, which none of these inputs gives.
     func seal(_ plain: ByteBuffer, from first: Int64, isEnd: Bool) throws -> ByteBuffer {
         var plain = plain
         var sealed = ByteBuffer()

@@ -19,6 +19,7 @@ public struct RecordingStore: Sendable {
     /// The end of the name of a recording that is sealed.
     static let sealedSuffix = ".enc"
 
+    /// The recordings of a folder, sealed with the present key where there are keys.
     public init(directory: String, keys: RecordingKeys? = nil) {
         self.directory = FilePath(directory)
         self.keys = keys
@@ -35,6 +36,7 @@ public struct RecordingStore: Sendable {
     /// The key of a new recording.
     ///
     /// - Parameter name: A name that no other has, with the format's extension: lower-case letters, digits, `-` and `.`.
+    /// - Returns: The key, which names the file and says whether it is sealed.
     public func key(for name: String) -> String { keys == nil ? name : name + Self.sealedSuffix }
 
     /// Opens a recording.
@@ -64,6 +66,7 @@ public struct RecordingStore: Sendable {
     ///   - key: A key for the new recording, from ``key(for:)``.
     ///   - body: Writes the bytes. When it returns they are made durable and take their name.
     /// - Returns: What `body` returned.
+    /// - Throws: `FileSystemError` when the bytes cannot be stored; what `body` throws.
     public func write<Result: Sendable>(
         key: String, _ body: (inout RecordingWriter) async throws -> Result
     ) async throws -> Result {

@@ -13,6 +13,7 @@ public struct AttemptStore: Sendable {
         /// How many attempts it has in a period, at least 1.
         public var limit: Int
 
+        /// A subject with its key and its limit.
         public init(key: Data, limit: Int) {
             self.key = key
             self.limit = limit
@@ -21,11 +22,13 @@ public struct AttemptStore: Sendable {
 
     private let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// Charges one attempt to all subjects, or to none.
     ///
     /// - Returns: Nil when it was charged; else how long to wait until there is room.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func charge(_ subjects: [Subject], period: Duration) async throws -> Duration? {
         let rows = try await pool.query(
             """
@@ -36,6 +39,8 @@ public struct AttemptStore: Sendable {
     }
 
     /// Takes back what ``charge(_:period:)`` charged.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func refund(_ subjects: [Subject], period: Duration) async throws {
         _ = try await pool.query(
             """
@@ -45,6 +50,8 @@ public struct AttemptStore: Sendable {
     }
 
     /// How long to wait until all subjects have room for one more attempt; nil when they have.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func wait(for subjects: [Subject], period: Duration) async throws -> Duration? {
         let rows = try await pool.query(
             """
@@ -57,6 +64,7 @@ public struct AttemptStore: Sendable {
     /// Removes what has worn off.
     ///
     /// - Returns: How many rows went.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetWornOff() async throws -> Int {
         let rows = try await pool.query("SELECT app.forget_attempts() AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0

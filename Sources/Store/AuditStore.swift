@@ -8,6 +8,7 @@ public import Postgres
 public struct AuditStore: Sendable {
     private let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// Records what somebody does, or is refused.
@@ -15,10 +16,13 @@ public struct AuditStore: Sendable {
     /// Reading, and being refused, is recorded once in ten minutes for each sign-in.
     ///
     /// - Parameters:
-    ///   - session: The session that it is about; nil when it is about none, or many.
-    ///   - patient: Whose data it is about; nil when it is about nobody's, or many people's.
+    ///   - action: What is done, or refused.
+    ///   - isAllowed: False for a refusal.
+    ///   - principal: The caller, and the caller's sign-in.
+    ///   - session: The session that the action is about; nil when it is about none, or many.
+    ///   - patient: The patient whose data the action is about; nil when it is about nobody's, or many people's.
     ///   - requestID: The `X-Request-Id` of the answer.
-    /// - Throws: `PostgresError` when it is not recorded, and so may not be done.
+    /// - Throws: ``PostgresError`` when the action is not recorded, and therefore may not be done.
     public func record(
         _ action: AuditAction, isAllowed: Bool, by principal: Principal, session: SessionID? = nil,
         patient: UserID? = nil, requestID: String
@@ -33,10 +37,15 @@ public struct AuditStore: Sendable {
 
     /// Which records are to be shown; nil leaves a member open.
     public struct Filter: Sendable {
+        /// The user who acted.
         public var user: UserID?
+        /// The session that the action was about.
         public var session: SessionID?
+        /// The patient whose data the action was about.
         public var patient: UserID?
+        /// The action.
         public var action: AuditAction?
+        /// True for what was allowed, false for what was refused.
         public var isAllowed: Bool?
         /// Not before this time.
         public var from: Timestamp?
@@ -47,29 +56,37 @@ public struct AuditStore: Sendable {
         /// At most this many records.
         public var limit: Int
 
+        /// A filter that lets every record through, up to a number.
         public init(limit: Int) { self.limit = limit }
     }
 
     /// A place in the list of records, which is ordered by time and number.
     public struct Cursor: Sendable, Equatable, LosslessStringConvertible {
+        /// The time of the record.
         public var at: Timestamp
+        /// The number of the record, which tells records of one time apart.
         public var id: Int64
 
+        /// The place of a record.
         public init(at: Timestamp, id: Int64) {
             self.at = at
             self.id = id
         }
 
+        /// Reads a cursor as ``description`` writes it; nil for any other text.
         public init?(_ description: String) {
             let parts = description.split(separator: "_", omittingEmptySubsequences: false)
             guard parts.count == 2, let at = Timestamp(cursor: parts[0]), let id = Int64(parts[1]) else { return nil }
             self.init(at: at, id: id)
         }
 
+        /// Microseconds since 1970 and the number, with an underscore between.
         public var description: String { "\(at.microsecondsSinceEpoch)_\(id)" }
     }
 
     /// The newest records, as an administrator sees them; nobody else sees any.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func list(_ filter: Filter, as principal: Principal) async throws -> [AuditEntry] {
         try await pool.acting(as: principal) { connection in
             try await connection.query(Self.query(filter)).map(AuditEntry.init)
@@ -77,6 +94,8 @@ public struct AuditStore: Sendable {
     }
 
     /// The newest records, as an operator sees them.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func list(_ filter: Filter) async throws -> [AuditEntry] {
         try await pool.query(Self.query(filter)).map(AuditEntry.init)
     }
@@ -105,6 +124,8 @@ extension AuditEntry {
         database_role, detail
         """
 
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` when a column is not of its type.
     package init(_ row: PostgresRow) throws {
         self.init(
             id: try row.decode("id", as: Int64.self),

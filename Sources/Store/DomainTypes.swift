@@ -5,7 +5,9 @@ public import Postgres
 // How the domain's values travel to and from PostgreSQL.
 
 extension EntityID where Self: PostgresRepresentable {
+    /// Makes the id of a `uuid`, which every one is.
     public init?(postgresValue: UUID) { self.init(rawValue: postgresValue) }
+    /// The id as a `uuid`.
     public var postgresValue: UUID { rawValue }
 }
 
@@ -14,9 +16,11 @@ extension SessionID: PostgresRepresentable, PostgresArrayElement {}
 extension SignInID: PostgresRepresentable, PostgresArrayElement {}
 
 extension Timestamp: PostgresRepresentable, PostgresArrayElement {
+    /// Makes the time of a `timestamptz`.
     public init?(postgresValue: PostgresTimestamp) {
         self.init(microsecondsSinceEpoch: postgresValue.microsecondsSinceEpoch)
     }
+    /// The time as a `timestamptz`.
     public var postgresValue: PostgresTimestamp {
         PostgresTimestamp(microsecondsSinceEpoch: microsecondsSinceEpoch)
     }
@@ -34,11 +38,15 @@ extension Timestamp {
 }
 
 extension Role: PostgresRepresentable {
+    /// Reads a role by its name in the database; nil for one that this release does not know.
     public init?(postgresValue: String) { self.init(rawValue: postgresValue) }
+    /// The role's name in the database.
     public var postgresValue: String { rawValue }
 }
 
 extension SessionStatus: PostgresRepresentable {
+    /// Reads a status by its name in the database; nil for one that this release does not know.
     public init?(postgresValue: String) { self.init(rawValue: postgresValue) }
+    /// The status's name in the database.
     public var postgresValue: String { rawValue }
 }

@@ -3,9 +3,12 @@ import Postgres
 
 /// Whose sessions somebody may see.
 public enum CaseloadScope: Sendable, Equatable {
+    /// The sessions of every patient.
     case everybody
+    /// The sessions of these patients.
     case patients(Set<UserID>)
 
+    /// True if the sessions of a patient are in the scope.
     public func contains(_ patient: UserID) -> Bool {
         switch self {
         case .everybody: true
@@ -18,9 +21,11 @@ public enum CaseloadScope: Sendable, Equatable {
 public struct Caseload: Sendable {
     /// Why the user is not let in; nil when the user is.
     public var refusal: SessionOpening.Verdict?
+    /// The patients whose sessions the user may see.
     public var scope: CaseloadScope
     /// The oldest first.
     public var sessions: [(patient: UserID, progress: SessionProgress)] = []
+    /// The epoch of rights in the same snapshot.
     public var rightsEpoch: Int64
     /// The snapshot.
     public var position: FeedPosition
@@ -28,8 +33,11 @@ public struct Caseload: Sendable {
 
 /// What was committed between two positions, or since one.
 public struct FeedChanges: Sendable {
+    /// A session that has changed.
     public struct Item: Sendable {
+        /// The patient of the session.
         public var patient: UserID
+        /// The state of the session.
         public var progress: SessionProgress
         /// The transitions since, oldest first.
         public var transitions: [StatusTransition]
@@ -37,10 +45,15 @@ public struct FeedChanges: Sendable {
         public var transaction: Int64?
     }
 
+    /// The sessions that have changed.
     public var items: [Item] = []
+    /// The sessions that were deleted, each with its patient.
     public var deleted: [(session: SessionID, patient: UserID)] = []
+    /// How many changed sessions have rows that this release cannot read.
     public var unreadable = 0
+    /// The epoch of rights in the same snapshot.
     public var rightsEpoch: Int64
+    /// The snapshot up to which the changes go.
     public var position: FeedPosition
 }
 
@@ -48,6 +61,7 @@ public struct FeedChanges: Sendable {
 public struct MissedChanges: Sendable {
     /// The transitions, as the states that they led to, in the order of their times.
     public var transitions: [SessionProgress]
+    /// The sessions that were deleted.
     public var deleted: [SessionID]
 }
 
@@ -55,13 +69,15 @@ extension ProgressStore {
     /// So many transitions are replayed to a stream of all sessions; a client that was away for longer begins anew.
     static let feedReplayLimit = 10_000
 
-    /// Reads the caseload of a user who begins to follow it, without what is done, and records that in the audit log; all in
-    /// one statement.
+    /// Reads the caseload of a user who begins to follow it, without what is done, and records that in the audit log;
+    /// all in one statement.
     ///
     /// - Parameters:
-    ///   - resumes: The user goes on from somewhere.
+    ///   - principal: The user, and the user's sign-in.
+    ///   - resumes: True if the user goes on from a position.
     ///   - requestID: The `X-Request-Id` of the answer, for the audit log.
-    /// - Throws: `PostgresError` when it cannot be recorded, and so the user is not let in.
+    /// - Returns: The caseload, or why the user is not let in.
+    /// - Throws: ``PostgresError`` when it cannot be recorded, and so the user is not let in.
     public func admitCaseload(of principal: Principal, resumes: Bool, requestID: String?) async throws -> Caseload {
         let action = resumes ? AuditAction.resumeCaseload : .openCaseload
         return try Self.caseload(
@@ -74,8 +90,12 @@ extension ProgressStore {
 
     /// Reads the caseload of a user who follows it.
     ///
-    /// - Parameter known: The patients whose sessions the user has seen; of others also those that are done are read. Nil
-    ///   leaves out whatever is done.
+    /// - Parameters:
+    ///   - principal: The user, and the user's sign-in.
+    ///   - known: The patients whose sessions the user has seen; of others also those that are done are read. Nil
+    ///     leaves out whatever is done.
+    /// - Returns: The caseload, or why the user is no longer let in.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload {
         try Self.caseload(
             of: await pool.query(
@@ -108,6 +128,8 @@ extension ProgressStore {
     }
 
     /// Reads what was committed since a position: every session with transitions since, those named, and deletions.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges {
         let rows = try await pool.query("SELECT * FROM app.read_feed(\(position.snapshot), \(sessions))")
         guard let first = rows.first else { throw StoreError.noRow }
@@ -132,6 +154,7 @@ extension ProgressStore {
     /// Reads the transitions and deletions between two positions, of the sessions in a scope.
     ///
     /// - Returns: Nil when the earlier one is none of this database's, or more lies between than is replayed.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func missed(
         from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope
     ) async throws -> MissedChanges? {
@@ -156,10 +179,13 @@ extension ProgressStore {
     /// Reads the sessions that a user could see until their patients were taken away, with those deleted since.
     ///
     /// - Parameters:
-    ///   - patients: Those who were taken away.
-    ///   - sessions: These are lost, too, when they are of nobody whose sessions the user may see: somebody has corrected
-    ///     whose they are.
-    ///   - present: Whose sessions the user may see.
+    ///   - principal: The user, and the user's sign-in.
+    ///   - patients: The patients who were taken away.
+    ///   - sessions: These are lost, too, when they are of nobody whose sessions the user may see: somebody has
+    ///     corrected whose they are.
+    ///   - present: The patients whose sessions the user may see.
+    /// - Returns: The sessions.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func lostSessions(
         of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>
     ) async throws -> [SessionID] {
@@ -174,6 +200,7 @@ extension ProgressStore {
     /// Forgets deletions that no stream can ask for any more.
     ///
     /// - Returns: How many.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetDeletions(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
             "SELECT app.forget_deletions(make_interval(secs => \(age.inSeconds))) AS total")

@@ -19,6 +19,9 @@ extension ProgressStore {
     /// - Parameters:
     ///   - sessions: Each at most once; none asks for the epoch alone.
     ///   - versions: The version that each is known at.
+    /// - Returns: The changes, and the epoch of rights, from one snapshot.
+    /// - Throws: ``PostgresError`` when the database cannot answer. A row that cannot be read does not count:
+    ///   ``ProgressChanges/unreadable`` names its session.
     public func changes(of sessions: [SessionID], after versions: [Int64]) async throws -> ProgressChanges {
         let rows = try await pool.query("SELECT * FROM app.read_changes(\(sessions), \(versions))")
         var changes = ProgressChanges()
@@ -45,6 +48,8 @@ extension ProgressStore {
     ///
     /// A transaction that writes has an id. Once it is committed it is no longer among those in progress, or the next id to
     /// come has gone past it; each changes the text (manual, 9.27.8, `pg_current_snapshot`).
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func snapshot() async throws -> String {
         let rows = try await pool.query("SELECT pg_current_snapshot()::text AS snapshot")
         guard let row = rows.first else { throw StoreError.noRow }

@@ -3,7 +3,9 @@ import Postgres
 
 /// Somebody who wants to see a session.
 public struct OpeningRequest: Sendable, Equatable {
+    /// The user, and the sign-in that the request stands under.
     public var principal: Principal
+    /// The session.
     public var session: SessionID
     /// Also the transitions after this version; nil for none.
     public var after: Int64?
@@ -12,7 +14,14 @@ public struct OpeningRequest: Sendable, Equatable {
     /// The `X-Request-Id` of the answer, for the audit log; nil when no request is behind it.
     public var requestID: String?
 
-    /// - Parameter action: One that has an ``AuditAction/need``: without, nobody is let in.
+    /// A request to see a session.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - principal: The user, and the user's sign-in.
+    ///   - after: The version after which the transitions are wanted; nil for none.
+    ///   - action: One that has an ``AuditAction/need``: without, nobody is let in.
+    ///   - requestID: The `X-Request-Id` of the answer; nil when no request is behind it.
     public init(
         _ session: SessionID, for principal: Principal, after: Int64? = nil, action: AuditAction = .openStream,
         requestID: String? = nil
@@ -39,6 +48,7 @@ public struct SessionOpening: Sendable {
         case found(role: Role, relation: Relation)
     }
 
+    /// Whether the user is let in, or why not.
     public var verdict: Verdict
     /// The state as it stands; nil unless the session was found, and where this release cannot read it.
     public var progress: SessionProgress?
@@ -49,6 +59,7 @@ public struct SessionOpening: Sendable {
     /// False when the database refuses what was asked for, and has recorded that.
     public var isAllowed: Bool
 
+    /// An answer with all that the database says.
     public init(
         verdict: Verdict, progress: SessionProgress?, transitions: [StatusTransition] = [], rightsEpoch: Int64,
         isAllowed: Bool = true
@@ -73,6 +84,8 @@ extension ProgressStore {
 
     /// Asks for user, session, right and present state, and records in the audit log what is done with the session, or is
     /// refused; all in one statement.
+    ///
+    /// - Throws: ``PostgresError`` when it cannot be recorded, and so the user is not let in.
     public func admit(_ request: OpeningRequest) async throws -> SessionOpening {
         guard let opening = try await admit([request]).first else { throw StoreError.noRow }
         return opening
@@ -96,6 +109,7 @@ extension ProgressStore {
     /// Asks for user, session, right and present state of those who have been let in.
     ///
     /// - Returns: An answer for each request, in order, all from one snapshot.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
         let rows = try await pool.query(
             """
@@ -130,6 +144,7 @@ extension ProgressStore {
     /// Of those who watch, those who may not any more.
     ///
     /// - Returns: Their positions in the list, and the epoch of rights in the same snapshot.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func lostRights(
         among requests: [(session: SessionID, principal: Principal)]
     ) async throws -> (lost: Set<Int>, rightsEpoch: Int64) {
@@ -146,6 +161,8 @@ extension ProgressStore {
     }
 
     /// The transitions of several sessions after a version each, oldest first.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func transitions(
         after versions: [(session: SessionID, version: Int64)]
     ) async throws -> [[StatusTransition]] {

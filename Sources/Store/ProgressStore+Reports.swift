@@ -3,13 +3,16 @@ public import Postgres
 
 /// A report, and who makes it.
 public struct CallerReport: Sendable, Equatable {
+    /// The report.
     public var report: ProgressReport
-    /// Who reports: the account, and the sign-in that the request stands under.
+    /// The account that reports.
     public var user: UserID
+    /// The sign-in that the request stands under.
     public var signIn: SignInID
     /// Whether the state as this report leaves it is wanted too, not the version alone.
     public var wantsProgress: Bool
 
+    /// A report of a caller.
     public init(_ report: ProgressReport, user: UserID, signIn: SignInID, wantsProgress: Bool = false) {
         self.report = report
         self.user = user
@@ -43,9 +46,11 @@ extension ProgressStore {
     ///
     /// Each report comes to what it would have come to alone, in this order; one that is refused leaves the others.
     ///
-    /// - Parameter waits: Whether to wait for locks, a second each; otherwise what another transaction holds is refused.
+    /// - Parameters:
+    ///   - reports: The reports, of any sessions and callers.
+    ///   - waits: Whether to wait for locks, a second each; otherwise what another transaction holds is refused.
     /// - Returns: An outcome for each report, in the order given.
-    /// - Throws: `PostgresError` when nothing was written: with SQLSTATE 55P03 when a lock was waited for in vain.
+    /// - Throws: ``PostgresError`` when nothing was written: with SQLSTATE 55P03 when a lock was waited for in vain.
     public func report(_ reports: [CallerReport], waits: Bool) async throws -> [ReportOutcome] {
         struct Caller: Hashable {
             var user: UserID

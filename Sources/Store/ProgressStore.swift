@@ -6,11 +6,18 @@ public import Postgres
 public struct ProgressStore: Sendable {
     let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// The transitions of a session, oldest first, as a user may see them.
     ///
-    /// - Parameter limit: At most this many, the newest: a session that is retried without end has no end of transitions.
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - principal: The user, and the user's sign-in.
+    ///   - limit: At most this many, the newest: a session that is retried without end has no end of transitions.
+    /// - Returns: The transitions; none when there is no such session that the user may see.
+    /// - Throws: ``PostgresError`` when the database cannot answer, or with code `decoding` for a status that this
+    ///   release does not know.
     public func transitions(
         of session: SessionID, as principal: Principal, limit: Int = 1000
     ) async throws -> [StatusTransition] {
@@ -27,6 +34,9 @@ public struct ProgressStore: Sendable {
     }
 
     /// The progress of a session; nil when there is none that the user may see.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer, or with code `decoding` for a status that this
+    ///   release does not know.
     public func progress(of session: SessionID, as principal: Principal) async throws -> SessionProgress? {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
@@ -36,6 +46,8 @@ public struct ProgressStore: Sendable {
     }
 
     /// The progress of a session, for a worker that has it; nil when there is none.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func progress(of session: SessionID) async throws -> SessionProgress? {
         try await changes(of: [session], after: [0]).changed.first?.progress
     }
@@ -60,6 +72,8 @@ public struct ProgressStore: Sendable {
     /// Reports for an upload, as long as the session waits for it.
     ///
     /// - Returns: False when the session does not: it was deleted, or another upload has taken its place.
+    /// - Throws: ``PostgresError`` when the database cannot answer; with SQLSTATE 23514 for what the state machine
+    ///   forbids.
     public func reportUpload(
         _ upload: UUID, of session: SessionID, status: SessionStatus, progress: Int, message: String? = nil,
         error: String? = nil
@@ -75,6 +89,7 @@ public struct ProgressStore: Sendable {
     /// Fails the sessions whose upload has shown no progress for a while and is not heard of: its server has died.
     ///
     /// - Returns: How many there were.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func failAbandonedUploads(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
             "SELECT app.fail_abandoned_uploads(make_interval(secs => \(age.inSeconds))) AS total")

@@ -4,9 +4,12 @@ public import Postgres
 
 /// A recording that is to come: which upload brings it, and the key under which it will be found.
 public struct ExpectedRecording: Sendable {
+    /// The id of the upload.
     public var upload: UUID
+    /// The key under which the recording will be found.
     public var key: String
 
+    /// A recording that an upload is to bring.
     public init(upload: UUID, key: String) {
         self.upload = upload
         self.key = key
@@ -20,6 +23,7 @@ public struct StoredRecording: Sendable {
     /// Its SHA-256.
     public var sha256: [UInt8]
 
+    /// A recording of a size and a checksum.
     public init(bytes: Int64, sha256: [UInt8]) {
         self.bytes = bytes
         self.sha256 = sha256
@@ -42,17 +46,21 @@ public struct RecordingReference: Sendable {
 public struct SessionStore: Sendable {
     private let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// Which sessions a list is to show.
     public struct Filter: Sendable {
+        /// Only sessions of this status; nil for all.
         public var status: SessionStatus?
+        /// Only sessions of this patient; nil for all.
         public var patient: UserID?
         /// The session after which the page begins; nil for the first page.
         public var after: Cursor?
         /// At most this many sessions.
         public var limit: Int
 
+        /// A filter; nil leaves a member open.
         public init(status: SessionStatus? = nil, patient: UserID? = nil, after: Cursor? = nil, limit: Int) {
             self.status = status
             self.patient = patient
@@ -65,14 +73,18 @@ public struct SessionStore: Sendable {
     ///
     /// Unlike an offset it stays where it is when sessions are added in front.
     public struct Cursor: Sendable, Equatable, LosslessStringConvertible {
+        /// When the session was made.
         public var createdAt: Timestamp
+        /// The session, which tells those of one moment apart.
         public var id: SessionID
 
+        /// The place of a session.
         public init(createdAt: Timestamp, id: SessionID) {
             self.createdAt = createdAt
             self.id = id
         }
 
+        /// Reads a cursor as ``description`` writes it; nil for any other text.
         public init?(_ description: String) {
             let parts = description.split(separator: "_")
             guard parts.count == 2, let createdAt = Timestamp(cursor: parts[0]), let id = SessionID(String(parts[1]))
@@ -80,10 +92,14 @@ public struct SessionStore: Sendable {
             self.init(createdAt: createdAt, id: id)
         }
 
+        /// Microseconds since 1970 and the id, with an underscore between.
         public var description: String { "\(createdAt.microsecondsSinceEpoch)_\(id)" }
     }
 
     /// The sessions that a user may see, newest first.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer, or with code `decoding` for a status that this
+    ///   release does not know.
     public func list(for user: User, as principal: Principal, _ filter: Filter) async throws -> [TherapySession] {
         // Row-level security hides the rest in any case. With the patients as an array an index finds the sessions.
         let seesAll = Access.permits(.see, to: user.role, as: Relation(isPatient: false, isAssigned: false))
@@ -106,6 +122,9 @@ public struct SessionStore: Sendable {
     }
 
     /// A session; nil when there is none that the user may see.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer, or with code `decoding` for a status that this
+    ///   release does not know.
     public func session(_ id: SessionID, as principal: Principal) async throws -> TherapySession? {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
@@ -143,6 +162,7 @@ public struct SessionStore: Sendable {
     /// The session's row is locked first: of two that come at once, the second finds it taken.
     ///
     /// - Returns: False when the session is not failed, has a recording, or is no more.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func beginAgain(
         _ id: SessionID, date: Timestamp?, filename: String, mediaType: String, awaiting recording: ExpectedRecording,
         as principal: Principal
@@ -189,6 +209,8 @@ public struct SessionStore: Sendable {
     /// Whether a recording is entered, once every transaction that is about to enter it has ended.
     ///
     /// It is asked as nobody: the user may have lost the right to see the session since.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func hasEntered(_ recording: ExpectedRecording, into session: SessionID) async throws -> Bool {
         try await pool.query("SELECT app.is_entered(\(session), \(recording.key)) AS entered")
             .first?.decode("entered", as: Bool.self) ?? false
@@ -196,13 +218,17 @@ public struct SessionStore: Sendable {
 
     /// What a repeated upload is held against.
     public struct UploadRecord: Sendable {
+        /// The patient of the session.
         public var patient: UserID
+        /// The user who uploaded the recording; nil for a deleted account.
         public var uploadedBy: UserID?
         /// The SHA-256 of the recording; nil until it is stored.
         public var sha256: [UInt8]?
     }
 
     /// Who uploaded what into a session; nil when there is no such session that the user may see.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func upload(_ session: SessionID, as principal: Principal) async throws -> UploadRecord? {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
@@ -221,6 +247,7 @@ public struct SessionStore: Sendable {
     /// Its recording is among the ``takeDiscardedRecordings()`` from the same moment on.
     ///
     /// - Returns: False when there is no such session among those that the user manages.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func delete(_ session: SessionID, as principal: Principal) async throws -> Bool {
         try await pool.acting(as: principal) { connection in
             try await connection.execute("DELETE FROM app.therapy_sessions WHERE id = \(session)") > 0
@@ -231,6 +258,8 @@ public struct SessionStore: Sendable {
     /// oldest first.
     ///
     /// No other server is given them within an hour.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func takeDiscardedRecordings() async throws -> [String] {
         try await pool.query("SELECT recording FROM app.take_discarded(100) AS recording")
             .map { try $0.decode("recording", as: String.self) }
@@ -238,18 +267,25 @@ public struct SessionStore: Sendable {
 
     /// Notes that the file of a discarded recording is gone.
     ///
-    /// - Parameter upload: The upload that was to bring it, when it is that which says so: another's is not given up as long
-    ///   as it is under way.
+    /// - Parameters:
+    ///   - key: The key of the recording.
+    ///   - upload: The upload that was to bring it, when it is that which says so: another's is not given up as long as
+    ///     it is under way.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func noteRemoval(recording key: String, of upload: UUID? = nil) async throws {
         _ = try await pool.query("SELECT app.note_removal(\(key), \(upload))")
     }
 
     /// Notes how long a recording turned out to be.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func setDuration(_ seconds: Double, of session: SessionID) async throws {
         _ = try await pool.query("SELECT app.set_duration(\(session), \(seconds))")
     }
 
     /// The recording of a session; nil until there is one that the user may hear.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func recording(of session: SessionID, as principal: Principal) async throws -> RecordingReference? {
         try await pool.acting(as: principal) { connection in
             try await connection.query("SELECT * FROM app.acting_recording(\(session))").first.map {
@@ -262,6 +298,8 @@ public struct SessionStore: Sendable {
     }
 
     /// The transcript as the pipeline stored it, as JSON; nil until there is one that the user may see.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func transcript(of session: SessionID, as principal: Principal) async throws -> String? {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
@@ -271,6 +309,8 @@ public struct SessionStore: Sendable {
     }
 
     /// The notes as the pipeline stored them, as JSON; nil until there are any that the user may read.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func notes(of session: SessionID, as principal: Principal) async throws -> String? {
         try await pool.acting(as: principal) { connection in
             try await connection.query("SELECT body::text AS body FROM app.notes WHERE session_id = \(session)")

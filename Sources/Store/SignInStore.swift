@@ -7,17 +7,21 @@ public import Postgres
 public struct SignInStore: Sendable {
     private let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// Begins a sign-in.
     ///
-    /// The user's row is held until the sign-in is there, so it either ends with what ends the others, or does not begin.
+    /// The user's row is held until the sign-in is there, so it either ends with what ends the others, or does not
+    /// begin.
     ///
     /// - Parameters:
+    ///   - user: The user who signs in.
     ///   - passwordHash: The hash that the user's password was held against; nil when no password was asked for.
     ///   - refreshHash: The hash of its first refresh token; nil when it is to have none.
     ///   - lifetime: How long it may be refreshed.
-    /// - Returns: Nil when the user is gone or inactive meanwhile, or has another password.
+    /// - Returns: The sign-in; nil when the user is gone or inactive meanwhile, or has another password.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func begin(
         user: UserID, passwordHash: String? = nil, refreshHash: [UInt8]?, lifetime: Duration
     ) async throws -> SignInID? {
@@ -38,6 +42,7 @@ public struct SignInStore: Sendable {
     ///   - email: The user's address.
     ///   - expiresAt: When the token expires; the sign-in lasts as long as the last of its tokens.
     /// - Returns: The user, active or not; nil when there is none of that address.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func admit(
         _ signIn: SignInID, email: EmailAddress, expiresAt: Timestamp
     ) async throws -> (user: UserID, isActive: Bool)? {
@@ -63,6 +68,8 @@ public struct SignInStore: Sendable {
     /// Spends a refresh token for a new one.
     ///
     /// The token's row is locked first: of two clients that present it at once, the second finds it spent.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func refresh(hash: [UInt8], newHash: [UInt8], lifetime: Duration) async throws -> Refresh {
         let rows = try await pool.query(
             """
@@ -78,6 +85,8 @@ public struct SignInStore: Sendable {
     }
 
     /// Ends a sign-in: its tokens are worth nothing from the commit on, and what was opened under it ends.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func end(_ signIn: SignInID) async throws {
         _ = try await pool.query("SELECT app.end_sign_in(\(signIn))")
     }
@@ -85,6 +94,7 @@ public struct SignInStore: Sendable {
     /// Ends the sign-in that a refresh token belongs to, be the token spent, expired or good.
     ///
     /// - Returns: False when there is no such token.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func end(refreshHash: [UInt8]) async throws -> Bool {
         let rows = try await pool.query("SELECT app.end_sign_in_of(\(refreshHash)) AS is_known")
         return try rows.first?.decode("is_known", as: Bool.self) ?? false
@@ -96,6 +106,7 @@ public struct SignInStore: Sendable {
     /// Removes the sign-ins, and the refresh tokens, whose time has been over for longer than `age`.
     ///
     /// - Returns: How many rows went.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forget(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
             "SELECT app.forget_sign_ins(make_interval(secs => \(age.inSeconds)), \(Self.portion)) AS forgotten")

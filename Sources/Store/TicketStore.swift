@@ -15,6 +15,7 @@ public struct TicketStore: Sendable {
 
     private let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// What came of the wish for a ticket.
@@ -30,8 +31,12 @@ public struct TicketStore: Sendable {
     /// Stores a new ticket.
     ///
     /// - Parameters:
-    ///   - session: Whose stream it opens; nil for the stream of all.
+    ///   - hash: The hash of the ticket.
+    ///   - principal: The user for whom it opens a stream, and the user's sign-in.
+    ///   - session: The session whose stream it opens; nil for the stream of all.
     ///   - accessExpiresAt: When the access token expires with which it is asked for.
+    /// - Returns: Whether it may be used, or why not.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func issue(
         hash: [UInt8], for principal: Principal, to session: SessionID?, accessExpiresAt: Timestamp
     ) async throws -> Issue {
@@ -50,6 +55,7 @@ public struct TicketStore: Sendable {
 
     /// For whom a ticket opens a stream.
     public struct Grant: Sendable {
+        /// The user, and the sign-in under which the ticket was asked for.
         public var principal: Principal
         /// When the access token expires with which it was asked for: so does the stream.
         public var accessExpiresAt: Timestamp
@@ -57,9 +63,12 @@ public struct TicketStore: Sendable {
 
     /// Uses a ticket: of those who come with it at once, one has it.
     ///
-    /// - Parameter session: Whose stream it is to open; nil for the stream of all.
+    /// - Parameters:
+    ///   - hash: The hash of the ticket.
+    ///   - session: The session whose stream it is to open; nil for the stream of all.
     /// - Returns: Nil when it is unknown, used, expired, or for another stream. For another stream it is still good for
     ///   its own.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func spend(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
         try await pool.query("SELECT * FROM app.spend_ticket(\(hash), \(session))").first.map(Grant.init)
     }
@@ -67,6 +76,7 @@ public struct TicketStore: Sendable {
     /// Looks at a ticket, and leaves it good.
     ///
     /// - Returns: What ``spend(hash:on:)`` would.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func look(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
         try await pool.query("SELECT * FROM app.look_at_ticket(\(hash), \(session))").first.map(Grant.init)
     }
@@ -74,6 +84,7 @@ public struct TicketStore: Sendable {
     /// Removes the tickets that nobody has used in time.
     ///
     /// - Returns: How many there were.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func removeExpired() async throws -> Int {
         let rows = try await pool.query("SELECT app.forget_tickets() AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0

@@ -11,6 +11,7 @@ public struct UploadLimits: Sendable {
     /// How many bytes in 24 hours (`UPLOAD_QUOTA_BYTES`).
     public var bytesPerDay: Int
 
+    /// Limits of one user; 0 is no limit.
     public init(atOnce: Int, perHour: Int, bytesPerDay: Int) {
         self.atOnce = atOnce
         self.perHour = perHour
@@ -22,11 +23,15 @@ public struct UploadLimits: Sendable {
 public struct UploadRefusal: Error, Sendable, Equatable {
     /// The limits, as the database calls them.
     public enum Limit: String, Sendable, CaseIterable {
+        /// Recordings at the same time.
         case atOnce = "at-once"
+        /// Recordings in an hour.
         case perHour = "per-hour"
+        /// Bytes in 24 hours.
         case bytesPerDay = "bytes-per-day"
     }
 
+    /// The limit that would be exceeded.
     public var limit: Limit
     /// How long until there is room, as far as that is known.
     public var wait: Duration
@@ -39,14 +44,18 @@ public struct UploadChargeStore: Sendable {
 
     private let pool: PostgresPool
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// Charges an upload that is about to begin.
     ///
     /// - Parameters:
-    ///   - id: Of this upload alone.
-    ///   - bytes: The most that it may have.
-    /// - Throws: ``UploadRefusal``; then nothing is charged.
+    ///   - id: The id of this upload alone.
+    ///   - user: The user who uploads.
+    ///   - bytes: The most that the upload may have.
+    ///   - limits: The limits of the user.
+    /// - Throws: ``UploadRefusal`` when a limit is reached; then nothing is charged. ``PostgresError`` when the
+    ///   database cannot answer; then the charge may have been made.
     public func charge(_ id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits) async throws {
         let rows = try await pool.query(
             """
@@ -61,13 +70,18 @@ public struct UploadChargeStore: Sendable {
     }
 
     /// Says that an upload is still under way.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func keep(_ id: UUID) async throws {
         _ = try await pool.query("SELECT app.keep_upload(\(id), make_interval(secs => \(Self.lease.inSeconds)))")
     }
 
     /// Ends an upload.
     ///
-    /// - Parameter bytes: What came of it; nil when it was refused before it began, and counts for nothing.
+    /// - Parameters:
+    ///   - id: The id of the upload.
+    ///   - bytes: The bytes that came of it; nil when it was refused before it began, and counts for nothing.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func end(_ id: UUID, bytes: Int64?) async throws {
         _ = try await pool.query("SELECT app.end_upload(\(id), \(bytes))")
     }
@@ -75,6 +89,7 @@ public struct UploadChargeStore: Sendable {
     /// Removes what is a day old.
     ///
     /// - Returns: How many rows went.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetOld() async throws -> Int {
         let rows = try await pool.query("SELECT app.forget_uploads() AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0

@@ -5,7 +5,9 @@ import Postgres
 extension UserStore {
     /// Which accounts a list is to show.
     public struct Filter: Sendable {
+        /// Only accounts of this role; nil for all.
         public var role: Role?
+        /// True for active accounts alone, false for inactive ones alone; nil for all.
         public var isActive: Bool?
         /// A part of the name or the address, in any case.
         public var text: String?
@@ -16,12 +18,14 @@ extension UserStore {
         /// At most this many accounts.
         public var limit: Int
 
+        /// A filter that lets every account through, up to a number.
         public init(limit: Int) { self.limit = limit }
     }
 
     /// The accounts, by address.
     ///
     /// - Returns: Nil when there is no account that the page could begin after.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func list(_ filter: Filter) async throws -> [UserRecord]? {
         try await perform { connection in
             var address: String?
@@ -48,6 +52,8 @@ extension UserStore {
     }
 
     /// One account; nil when there is none of that id.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func record(of id: UserID) async throws -> UserRecord? {
         try await perform { connection in
             try await connection.query("SELECT \(unescaped: Self.recordColumns) FROM app.users WHERE id = \(id)")
@@ -57,10 +63,14 @@ extension UserStore {
 
     /// What is to become of an account; nil leaves a value as it is.
     public struct Change: Sendable {
+        /// The new name.
         public var fullName: FullName?
+        /// The new role.
         public var role: Role?
+        /// False deactivates the account, true activates it.
         public var isActive: Bool?
 
+        /// A change; nil leaves a value as it is.
         public init(fullName: FullName? = nil, role: Role? = nil, isActive: Bool? = nil) {
             self.fullName = fullName
             self.role = role
@@ -71,7 +81,9 @@ extension UserStore {
         var endsAdministration: Bool { isActive == false || role.map { $0 != .admin } ?? false }
     }
 
+    /// What came of a change.
     public enum ChangeOutcome: Sendable {
+        /// The account was changed to this.
         case changed(UserRecord)
         /// There is no such account.
         case noUser
@@ -88,6 +100,8 @@ extension UserStore {
     ///
     /// All active administrators are locked first, so that two who deactivate each other come one after the other, and the
     /// second is none any more. As nobody can do it to the own account, there is always one left.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func change(_ id: UserID, _ change: Change, by administrator: UserID) async throws -> ChangeOutcome {
         try await perform { connection in
             // The account itself is locked with them: before its ties, and before the epoch of rights.
@@ -123,6 +137,8 @@ extension UserStore {
     }
 
     /// The role of each of these users that there is.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func roles(of users: [UserID]) async throws -> [UserID: Role] {
         try await perform { connection in
             let rows = try await connection.query("SELECT id, role FROM app.users WHERE id = ANY(\(users))")

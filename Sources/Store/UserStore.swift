@@ -3,7 +3,9 @@ public import Postgres
 
 /// An account as sign-in sees it.
 public struct Account: Sendable {
+    /// The user.
     public var user: User
+    /// False for an account that may not sign in.
     public var isActive: Bool
     /// The scrypt hash; nil when nobody can sign in with a password.
     public var passwordHash: String?
@@ -17,6 +19,7 @@ public struct UserStore: Sendable {
     private let pool: PostgresPool
     private var actor: Principal?
 
+    /// Asks the database through a pool of connections.
     public init(pool: PostgresPool) { self.pool = pool }
 
     /// The same store, on behalf of a user.
@@ -35,6 +38,8 @@ public struct UserStore: Sendable {
     }
 
     /// The account that goes by an address, with what its password is held against; nil when there is none.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func account(email: EmailAddress) async throws -> Account? {
         try await pool.query("SELECT * FROM app.account_by_address(\(email.description))").first.map {
             Account(
@@ -44,6 +49,8 @@ public struct UserStore: Sendable {
     }
 
     /// The user who comes with a token, active or not; nil when the sign-in behind the token does not stand.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func account(of user: UserID, signIn: SignInID) async throws -> (user: User, isActive: Bool)? {
         try await pool.query("SELECT * FROM app.account_signed_in(\(user), \(signIn))").first.map {
             (try User($0), try $0.decode("is_active", as: Bool.self))
@@ -53,6 +60,7 @@ public struct UserStore: Sendable {
     /// Adds an account.
     ///
     /// - Returns: Its id; nil when the address is taken.
+    /// - Throws: ``PostgresError`` when the database cannot answer; with SQLSTATE 42501 when the acting user may not.
     public func add(
         email: EmailAddress, fullName: String, role: Role, passwordHash: String?
     ) async throws -> UserID? {
@@ -72,6 +80,8 @@ public struct UserStore: Sendable {
     }
 
     /// All accounts, by address.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func list() async throws -> [UserRecord] {
         try await perform { connection in
             try await connection.query(
@@ -85,6 +95,7 @@ public struct UserStore: Sendable {
     /// Deactivating ends its sign-ins and streams.
     ///
     /// - Returns: False when there is no such account.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func setActive(_ isActive: Bool, email: EmailAddress) async throws -> Bool {
         try await perform { connection in
             try await connection.execute(
@@ -100,6 +111,7 @@ public struct UserStore: Sendable {
     /// In two statements: one that begins with the old password meanwhile holds the user's row, and is seen by the second.
     ///
     /// - Returns: False when there is no such account.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func setPassword(hash: String, email: EmailAddress) async throws -> Bool {
         try await perform { connection in
             let rows = try await connection.query(
@@ -118,11 +130,16 @@ public struct UserStore: Sendable {
     }
 
     /// Replaces the hash of a password by another of the same password, unless it was changed meanwhile.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func replaceHash(_ old: String, by new: String, of user: UserID) async throws {
         _ = try await pool.query("SELECT app.replace_password_hash(\(user), \(old), \(new))")
     }
 
     /// Ties a therapist to a patient, or revives a tie that has ended.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer; with SQLSTATE 23514 when one of them has another
+    ///   role, or may not be tied.
     public func assign(therapist: UserID, patient: UserID) async throws {
         try await perform { connection in
             _ = try await connection.execute(
@@ -137,6 +154,7 @@ public struct UserStore: Sendable {
     /// Ends the tie of a therapist to a patient, and with it what the therapist may see.
     ///
     /// - Returns: False when there was no active tie.
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func unassign(therapist: UserID, patient: UserID) async throws -> Bool {
         try await perform { connection in
             try await connection.execute(
@@ -148,6 +166,8 @@ public struct UserStore: Sendable {
     }
 
     /// The active patients for whom the acting user may upload, by name.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func patientsToUploadFor() async throws -> [User] {
         try await perform { connection in
             try await connection.query(
@@ -163,6 +183,8 @@ public struct UserStore: Sendable {
     }
 
     /// How a user stands to a patient; nil when there is no such patient whom the user may see, or the account is inactive.
+    ///
+    /// - Throws: ``PostgresError`` when the database cannot answer.
     public func relation(of user: User, toPatient patient: UserID) async throws -> Relation? {
         try await perform { connection in
             try await connection.query(

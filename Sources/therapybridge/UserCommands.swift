@@ -75,29 +75,31 @@ struct UserCommand: AsyncParsableCommand {
     }
 }
 
-struct Assign: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let a therapist see a patient's sessions.")
-
+/// The two whom an assignment ties.
+struct Tie: ParsableArguments {
     @Option(help: "The therapist's address.")
     var therapist: String
     @Option(help: "The patient's address.")
     var patient: String
+}
+
+struct Assign: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let a therapist see a patient's sessions.")
+
+    @OptionGroup var tie: Tie
 
     func run() async throws {
-        try await Operations(logger: startLogging()).assign(therapist: therapist, patient: patient)
+        try await Operations(logger: startLogging()).assign(therapist: tie.therapist, patient: tie.patient)
     }
 }
 
 struct Unassign: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "End that: the therapist's streams of the patient end.")
 
-    @Option(help: "The therapist's address.")
-    var therapist: String
-    @Option(help: "The patient's address.")
-    var patient: String
+    @OptionGroup var tie: Tie
 
     func run() async throws {
-        try await Operations(logger: startLogging()).unassign(therapist: therapist, patient: patient)
+        try await Operations(logger: startLogging()).unassign(therapist: tie.therapist, patient: tie.patient)
     }
 }
 

@@ -46,9 +46,8 @@ public actor TestCluster {
             .appending(path: "\(prefix)\(process)-\(UUID().uuidString.prefix(8))").path(percentEncoded: false)
     }
 
-    /// A cluster of a test's own, to be restarted or killed.
-    ///
-    /// - Parameter listensOnLoopback: True if it listens on a port of 127.0.0.1 besides its Unix socket.
+    /// A cluster of a test's own, to be restarted or killed; on request it listens on a port of 127.0.0.1 besides its
+    /// Unix socket.
     public static func makeCluster(listensOnLoopback: Bool = false) async throws -> LocalPostgres {
         try await LocalPostgres.start(
             directory: newDirectory(), settings: settings, fsync: false,

@@ -5,9 +5,12 @@ public import TestSupport
 
 /// A database of one test's own.
 public struct TestDatabase: Sendable {
+    /// The cluster that it is in.
     public let cluster: LocalPostgres
+    /// Its name in the cluster.
     public let name: String
 
+    /// A database that is there.
     public init(cluster: LocalPostgres, name: String) {
         self.cluster = cluster
         self.name = name
@@ -43,6 +46,7 @@ public struct TestDatabase: Sendable {
         return id
     }
 
+    /// Ties a therapist to a patient.
     public func assign(_ therapist: UserID, to patient: UserID) async throws {
         try await query(
             """
@@ -51,6 +55,7 @@ public struct TestDatabase: Sendable {
             """)
     }
 
+    /// Ends the tie of a therapist to a patient.
     public func endAssignment(of therapist: UserID, to patient: UserID) async throws {
         try await query(
             """

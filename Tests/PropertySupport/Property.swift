@@ -1,12 +1,14 @@
 import Foundation
 public import Testing
 
-/// Holds a property against many cases, each drawn from a seed of its own; the first that it does not hold for is an issue.
+/// Holds a property against many cases, each drawn from a seed of its own; the first that it does not hold for is an
+/// issue.
 ///
 /// `FUZZ_CASES=100` tries a hundred times as many, of seeds beyond the usual ones; `FUZZ_SEED=7` tries that seed alone.
 ///
 /// - Parameters:
 ///   - cases: How many, in a usual run.
+///   - sourceLocation: Where the issue is recorded.
 ///   - counterexample: Draws a case and tells what is wrong with it; nil when it holds.
 public func holds(
     forCases cases: Int, sourceLocation: SourceLocation = #_sourceLocation,

@@ -6,10 +6,15 @@ import TestSupport
 
 /// One block of an event stream.
 public struct StreamedEvent: Sendable, Equatable {
+    /// The value of `id:`.
     public var id: String?
+    /// The value of `event:`.
     public var event: String?
+    /// The value of `data:`.
     public var data: String?
+    /// The milliseconds of `retry:`.
     public var retry: Int?
+    /// The text of a comment, which a heartbeat is.
     public var comment: String?
 
     /// The data as a JSON object.
@@ -17,8 +22,11 @@ public struct StreamedEvent: Sendable, Equatable {
         try JSONSerialization.jsonObject(with: Data((data ?? "{}").utf8)) as? [String: any Sendable] ?? [:]
     }
 
+    /// The status in the data.
     public var status: String? { (try? json())?["status"] as? String }
+    /// The percentage in the data.
     public var progress: Int? { (try? json())?["progress"] as? Int }
+    /// The version in the data.
     public var version: Int? { (try? json())?["version"] as? Int }
 
     init(block: Substring) {
@@ -39,7 +47,9 @@ public struct StreamedEvent: Sendable, Equatable {
 
 /// An open stream, read block by block.
 public final class EventReader {
+    /// The status of the answer.
     public let status: Int
+    /// The headers of the answer.
     public let headers: HTTPHeaders
     private var body: HTTPClientResponse.Body.AsyncIterator
     private var pending = ""

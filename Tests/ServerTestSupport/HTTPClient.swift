@@ -6,16 +6,21 @@ import TestSupport
 
 /// An answer, read whole.
 public struct TestResponse: Sendable {
+    /// The status.
     public let status: Int
+    /// The headers.
     public let headers: HTTPHeaders
+    /// The body.
     public let body: Data
 
+    /// An answer of these parts.
     public init(status: Int, headers: HTTPHeaders, body: Data) {
         self.status = status
         self.headers = headers
         self.body = body
     }
 
+    /// The body as text.
     public var text: String { String(decoding: body, as: UTF8.self) }
 
     /// The body as a JSON object.

@@ -9,15 +9,19 @@ public import TestSupport
 
 /// A server of one test's own, on a free port, in this process.
 public struct TestServer: Sendable {
+    /// Its database.
     public let database: TestDatabase
+    /// The port of 127.0.0.1 where it listens.
     public let port: Int
     /// Where recordings are stored.
     public let uploads: URL
     /// Every route that the server has registered, as in `GET /api/sessions/{id}`.
     public var routes: [String] = []
 
+    /// The key of its access tokens.
     public static let jwtSecret = "a secret of tests, and of tests alone"
 
+    /// Its URL, without a path.
     public var baseURL: String { "http://127.0.0.1:\(port)" }
 
     /// The same server at another of its ports.
@@ -49,7 +53,9 @@ public struct TestServer: Sendable {
 ///   - runsWorker: Also works on the queue.
 ///   - log: Where it logs to, at every level.
 ///   - canaries: What may be neither in its log nor in its metrics.
-/// - Throws: ``CanaryFound`` when it is.
+///   - body: The test.
+/// - Returns: What the body returns.
+/// - Throws: ``CanaryFound`` when something private is in its log or its metrics; what the body throws.
 public func withServer<Result: Sendable>(
     _ environment: [String: String] = [:], runsWorker: Bool = false, log: LogMemory = LogMemory(),
     canaries: CanaryWatch = .shared, _ body: @escaping @Sendable (TestServer) async throws -> Result
@@ -62,7 +68,7 @@ public func withServer<Result: Sendable>(
 
 /// Lends a running server over a database that is there already.
 ///
-/// - Parameter databaseTimeouts: Where the database is away in a test, `impatient`.
+/// Where the database is away in a test, the `databaseTimeouts` are `impatient`.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
     databaseTimeouts: DatabaseTimeouts = .patient, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,

@@ -19,6 +19,7 @@ public final class CanaryWatch: Sendable {
     /// The canaries, by their first eight bytes: a text is looked through once, however many there are.
     private let planted = Mutex<[UInt64: Set<[UInt8]>]>([:])
 
+    /// Watches for nothing yet.
     public init() {}
 
     /// Adds a text that must not be found; one of less than eight bytes is not looked for.
@@ -36,8 +37,8 @@ public final class CanaryWatch: Sendable {
 
     /// Adds what is private in a request or an answer.
     ///
-    /// - Parameter isRequest: Also what it says of progress. In an answer those may be the server's own words, which it says in
-    ///   a refusal, too.
+    /// Of a request also what it says of progress. In an answer those may be the server's own words, which it says in a
+    /// refusal, too.
     public func plant(json: Data, isRequest: Bool) {
         guard json.count < 65_536, let value = try? JSONSerialization.jsonObject(with: json) else { return }
         plant(value, members: isRequest ? Self.privateMembers.union(["message", "error"]) : Self.privateMembers)
@@ -135,7 +136,9 @@ public struct CanaryFound: Error, CustomStringConvertible {
     public let place: String
     /// What was found.
     public let reason: String
+    /// The line.
     public let line: String
 
+    /// Where it was found, why it is private, and the beginning of the line.
     public var description: String { "\(place) holds \(reason): \(line.prefix(2000))" }
 }

@@ -3,6 +3,7 @@ public struct DidNotHappen: Error {
     /// The condition, in words.
     public let condition: String
 
+    /// A condition that did not come about.
     public init(_ condition: String = "what the test waits for") { self.condition = condition }
 }
 
@@ -10,7 +11,11 @@ public struct DidNotHappen: Error {
 ///
 /// Where there is a signal to wait on, wait on that.
 ///
-/// - Parameter what: The condition in words, for the error.
+/// - Parameters:
+///   - what: The condition in words, for the error.
+///   - limit: How long to wait.
+///   - condition: The condition.
+/// - Throws: ``DidNotHappen`` when it does not come about in time; what the condition throws.
 public func eventually(
     _ what: String = "the condition of a test", within limit: Duration = .seconds(600),
     _ condition: () async throws -> Bool

@@ -5,6 +5,7 @@ import Synchronization
 public final class LogMemory: Sendable {
     private let lines = Mutex<[(level: Logger.Level, text: String)]>([])
 
+    /// Remembers nothing yet.
     public init() {}
 
     /// A logger that writes here.

@@ -6,7 +6,9 @@ import SystemPackage
 public struct ProgramRun: Sendable {
     /// The exit status; nil when a signal ended it.
     public let status: Int?
+    /// Standard output.
     public let output: String
+    /// Standard error.
     public let errorOutput: String
 
     /// The lines of standard output.

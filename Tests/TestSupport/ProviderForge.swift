@@ -3,12 +3,15 @@ public import Foundation
 
 /// An identity provider of a test: keys, the file that shows them, and tokens made by hand.
 public struct ProviderForge: Sendable {
+    /// Its name in tokens.
     public static let issuer = "https://id.clinic.example"
+    /// For whom its tokens are.
     public static let audience = "therapybridge-clinic"
 
     private let elliptic = P256.Signing.PrivateKey()
     private let edwards = Curve25519.Signing.PrivateKey()
 
+    /// A provider with keys of its own.
     public init() {}
 
     /// The public keys, as a provider shows them: `ec` for ES256, `ed` for EdDSA.

@@ -13,6 +13,7 @@ public final class TCPProxy: Sendable {
         var accepted = 0
     }
 
+    /// The port where clients reach it.
     public let port: Int
     private let target: Int
     private let listener: CInt

@@ -9,10 +9,9 @@ struct AccessRecorder: Sendable {
 
     /// Lets those go on who may, and refuses the others.
     ///
-    /// - Parameters:
-    ///   - isAllowed: Whether the caller may.
-    ///   - refusal: What those are told who may not.
-    /// - Throws: The refusal, once it is recorded; the error of the database when it could not be.
+    /// Without a `session` or a `patient` the action is about none of them.
+    ///
+    /// - Throws: `refusal` unless `isAllowed`, once it is recorded; the error of the database when it could not be.
     func admit(
         _ context: UserContext, to action: AuditAction, if isAllowed: Bool = true, session: SessionID? = nil,
         patient: UserID? = nil, else refusal: @autoclosure () -> Problem = .forbidden

@@ -7,9 +7,11 @@ import Store
 struct SessionGate: Sendable {
     let progress: ProgressStore
 
-    /// Asks for user, session, right and state, and records what is done or refused, in one statement; and applies the rule.
+    /// Asks for user, session, right and state, and records what is done or refused, in one statement; and applies the
+    /// rule.
     ///
-    /// - Parameter action: One on a session: ``AuditAction/need`` tells the right that it takes.
+    /// The action is one on a session: ``AuditAction/need`` tells the right that it takes.
+    ///
     /// - Returns: The state as it stands.
     /// - Throws: A ``Problem``: 401, 403 or 404; the error of the database, also when it could not be recorded.
     @discardableResult

@@ -16,6 +16,7 @@ public struct SignInLimits: Sendable {
     /// In which time (`LOGIN_FAILURE_PERIOD`).
     public var period: Duration
 
+    /// Limits of failed attempts in a period; 0 is no limit.
     public init(perAccount: Int, perAddress: Int, period: Duration) {
         self.perAccount = perAccount
         self.perAddress = perAddress
@@ -33,9 +34,8 @@ struct AttemptLimits: Sendable {
 
     private var limits: SignInLimits { settings.signInLimits }
 
-    /// Charges an attempt to sign in.
+    /// Charges an attempt to sign in with an address; nil when what was given is none.
     ///
-    /// - Parameter account: The address that was given; nil when it is none.
     /// - Returns: What to refund when the password turns out to be right.
     /// - Throws: A 429 when there were too many.
     func charge(

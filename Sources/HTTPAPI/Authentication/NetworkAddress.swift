@@ -82,12 +82,14 @@ public struct AddressRanges: Sendable {
 
     /// The address of a client that may have come through proxies.
     ///
-    /// Each proxy appends the address that it was connected from, so only what a trusted one wrote counts: from the last
-    /// address to the first, as far as the ones before were trusted. What the client itself wrote stands further left.
+    /// Each proxy appends the address that it was connected from, so only what a trusted one wrote counts: from the
+    /// last address to the first, as far as the ones before were trusted. What the client itself wrote stands further
+    /// left.
     ///
     /// - Parameters:
     ///   - peer: Who holds the connection.
     ///   - forwarded: All addresses of `X-Forwarded-For`, in their order.
+    /// - Returns: The first address, from the last, that is no trusted proxy's.
     func client(peer: NetworkAddress, forwarded: [Substring]) -> NetworkAddress {
         var client = peer
         for text in forwarded.reversed() {

@@ -15,9 +15,8 @@ struct SignOut: Sendable {
     let settings: HTTPSettings
     let limits: AttemptLimits
 
-    /// Ends the sign-in of each credential that came.
+    /// Ends the sign-in of each credential that came, with the `refresh_token` of the body among them, if there is one.
     ///
-    /// - Parameter bodyToken: The `refresh_token` of the body, if there is one.
     /// - Throws: A 403 for a cookie that came with another site's page; a 429 after too many unknown refresh tokens.
     func perform(_ request: Request, bodyToken: String?, _ context: AppContext) async throws {
         let credential = AccessCredential(request)

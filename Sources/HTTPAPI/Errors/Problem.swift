@@ -109,14 +109,10 @@ struct Problem: Error, Sendable {
     /// There is no such account.
     static let noUser = Problem(.notFound, "There is no such user.")
 
-    /// A value that cannot be used.
-    ///
-    /// - Parameter name: The parameter or field, which the detail begins with.
+    /// A value that cannot be used: the detail begins with the name of the parameter or field.
     static func invalid(_ name: String, _ reason: String) -> Problem { Problem(.invalid, "\(name): \(reason)") }
 
-    /// Too many requests of a kind.
-    ///
-    /// - Parameter wait: How long until the next one is taken.
+    /// Too many requests of a kind, and how long until the next one is taken.
     static func limited(_ detail: String, wait: Duration) -> Problem {
         var problem = Problem(.tooManyRequests, detail)
         let (seconds, fraction) = wait.components

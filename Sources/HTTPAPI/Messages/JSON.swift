@@ -46,9 +46,12 @@ enum JSON {
     /// Reads a small JSON body.
     ///
     /// - Parameters:
+    ///   - type: What the body is to be.
+    ///   - request: The request.
     ///   - limit: The most bytes that are read.
     ///   - maximumValues: The most values that are read. The decoder notes down the place of each first, which takes
     ///     thirty times the bytes of a list of digits.
+    /// - Returns: The value.
     /// - Throws: A ``Problem``: 400 for what is no JSON, 413 past the limits, 415 for another declared type, 422 for a
     ///   missing field or a value of the wrong type, naming it.
     static func decode<Value: Decodable>(

@@ -102,9 +102,7 @@ struct ReportGathering {
         return next().map(Action.write) ?? .nothing
     }
 
-    /// A statement was written: what has gathered meanwhile goes at once.
-    ///
-    /// - Parameter outcomes: What came of each of its reports.
+    /// A statement was written, with an outcome for each of its reports: what has gathered meanwhile goes at once.
     mutating func wrote(_ batch: Batch, _ outcomes: [ReportOutcome]) -> Action {
         underWay -= 1
         if !batch.waits || !held.isEmpty {

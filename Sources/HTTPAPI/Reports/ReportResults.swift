@@ -42,7 +42,8 @@ struct ReportResults: Encodable {
 
     let results: [Result]
 
-    /// - Parameter outcomes: What came of the entries that are reports, in their order.
+    /// The results of a list, from the outcomes of the entries that are reports, in their order.
+    ///
     /// - Throws: The refusal, when it concerns the caller and so every report.
     init(of entries: [ReportListBody.Entry], outcomes: [ReportOutcome]) throws {
         var outcomes = outcomes.makeIterator()

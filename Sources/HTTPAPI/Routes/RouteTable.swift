@@ -22,7 +22,10 @@ struct RouteTable {
 
     typealias RouterMiddlewareOfUsers = MiddlewareProtocol<Request, Response, AppContext>
 
+    /// Gathers routes for a router.
+    ///
     /// - Parameters:
+    ///   - router: Where the routes go.
     ///   - userLoader: Runs in front of the routes that need a user.
     ///   - ticketReader: Runs in front of the streams.
     init(

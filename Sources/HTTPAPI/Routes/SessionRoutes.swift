@@ -6,7 +6,6 @@ import Logging
 import NIOCore
 import Recordings
 import Store
-import Streaming
 
 /// The sessions and what belongs to them: `/api/sessions`.
 struct SessionRoutes: Sendable {
@@ -87,21 +86,28 @@ struct SessionRoutes: Sendable {
     }
 
     @Sendable private func transcript(_ request: Request, _ context: TokenContext) async throws -> Response {
-        let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .readTranscript)
-        guard let transcript = try await sessions.transcript(of: id, as: context.claims.principal) else {
-            throw Problem(.notFound, "There is no transcript of this session yet.")
+        try await stored(context, .readTranscript, else: "There is no transcript of this session yet.") {
+            try await sessions.transcript(of: $0, as: context.claims.principal)
         }
-        return JSON.response(raw: ByteBuffer(string: transcript))
     }
 
     @Sendable private func notes(_ request: Request, _ context: TokenContext) async throws -> Response {
-        let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .readNotes)
-        guard let notes = try await sessions.notes(of: id, as: context.claims.principal) else {
-            throw Problem(.notFound, "There are no notes on this session yet.")
+        try await stored(context, .readNotes, else: "There are no notes on this session yet.") {
+            try await sessions.notes(of: $0, as: context.claims.principal)
         }
-        return JSON.response(raw: ByteBuffer(string: notes))
+    }
+
+    /// Answers with JSON as it is stored.
+    ///
+    /// - Throws: What the gate says; 404 with a text when there is none.
+    private func stored(
+        _ context: TokenContext, _ action: AuditAction, else missing: String,
+        _ read: (SessionID) async throws -> String?
+    ) async throws -> Response {
+        let id = try context.sessionID()
+        try await gate.open(id, for: context, to: action)
+        guard let json = try await read(id) else { throw Problem(.notFound, missing) }
+        return JSON.response(raw: ByteBuffer(string: json))
     }
 
     @Sendable private func retry(_ request: Request, _ context: TokenContext) async throws -> Response {

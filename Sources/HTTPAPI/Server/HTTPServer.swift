@@ -12,27 +12,40 @@ public import Store
 
 /// What the HTTP side of the server works with.
 public struct HTTPDependencies: Sendable {
+    /// The accounts.
     public var users: UserStore
+    /// The sign-ins.
     public var signIns: SignInStore
+    /// The tickets for streams.
     public var tickets: TicketStore
+    /// What failed attempts to sign in have used up.
     public var attempts: AttemptStore
+    /// The audit log.
     public var audit: AuditStore
+    /// What users have uploaded.
     public var charges: UploadChargeStore
+    /// The sessions.
     public var sessions: SessionStore
+    /// The progress of sessions.
     public var progress: ProgressStore
     /// Has to run for as long as the server does.
     public var reports: ReportBatcher
+    /// The recordings.
     public var recordings: RecordingStore
+    /// Hashes passwords.
     public var passwords: Passwords
+    /// Issues and verifies access tokens.
     public var tokens: AccessTokens
     /// Whose tokens count beside our own; nil when nobody's do.
     public var identityProvider: IdentityProvider?
+    /// The hub and the open streams.
     public var streams: StreamEngine
     /// Takes what is counted, and renders it.
     public var metrics: PrometheusRegistry
     /// What keeps the server from being ready, in words for the log; nil when nothing does.
     public var missing: @Sendable () async -> String?
 
+    /// All that the HTTP side works with.
     public init(
         users: UserStore, signIns: SignInStore, tickets: TicketStore, attempts: AttemptStore, audit: AuditStore,
         charges: UploadChargeStore, sessions: SessionStore, progress: ProgressStore, reports: ReportBatcher,
@@ -66,8 +79,14 @@ public struct HTTPServer: Service {
 
     private let application: Application<RouterResponder<AppContext>>
 
+    /// A server that is ready to run.
+    ///
     /// - Parameters:
-    ///   - host, port: Where to listen; port 0 takes a free one.
+    ///   - host: The name or address where to listen.
+    ///   - port: The port; 0 takes a free one.
+    ///   - settings: How it behaves.
+    ///   - dependencies: What it works with.
+    ///   - logger: Takes the log.
     ///   - onListening: Called with the port once connections are accepted.
     /// - Throws: When the page that the binary carries is broken.
     public init(
@@ -98,11 +117,7 @@ public struct HTTPServer: Service {
     ///
     /// - Throws: ``ListenError`` when it cannot accept connections where it was told to.
     public func run() async throws {
-        do {
-            try await application.run()
-        } catch {
-            throw ListenError(error, of: .http) ?? error
-        }
+        try await ListenError.naming(.http) { try await application.run() }
     }
 
     private static func router(

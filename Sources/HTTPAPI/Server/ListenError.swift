@@ -43,4 +43,13 @@ public struct ListenError: Error {
         default: return nil
         }
     }
+
+    /// Runs a server, and says which one it was when it cannot listen.
+    static func naming(_ listener: Listener, _ run: () async throws -> Void) async throws {
+        do {
+            try await run()
+        } catch {
+            throw ListenError(error, of: listener) ?? error
+        }
+    }
 }

@@ -8,7 +8,12 @@ public import ServiceLifecycle
 public struct MetricsServer: Service {
     private let application: Application<RouterResponder<AppContext>>
 
-    /// - Parameter port: Where to listen on 127.0.0.1.
+    /// A server for a port of 127.0.0.1.
+    ///
+    /// - Parameters:
+    ///   - port: Where to listen.
+    ///   - registry: What it renders.
+    ///   - logger: Takes the log.
     public init(port: Int, registry: PrometheusRegistry, logger: Logger) {
         var logger = logger
         // Both servers say where they listen.
@@ -32,10 +37,6 @@ public struct MetricsServer: Service {
     ///
     /// - Throws: ``ListenError`` when it cannot accept connections where it was told to.
     public func run() async throws {
-        do {
-            try await application.run()
-        } catch {
-            throw ListenError(error, of: .metrics) ?? error
-        }
+        try await ListenError.naming(.metrics) { try await application.run() }
     }
 }

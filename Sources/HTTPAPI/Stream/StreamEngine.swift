@@ -10,6 +10,7 @@ import Streaming
 /// As a service it ends every stream when the server stops; it has to be shut down before the HTTP server is, which would
 /// wait for nothing then.
 public struct StreamEngine: Service {
+    /// Who is told what.
     public let hub: ProgressHub
     let reactor: StreamReactor
     /// The reactor refers to it weakly.
@@ -29,6 +30,7 @@ public struct StreamEngine: Service {
         self.settings = settings
     }
 
+    /// Runs the hub until the graceful shutdown, then ends every stream.
     public func run() async throws {
         await reactor.setDelegate(events)
         try await hub.run()
@@ -41,9 +43,7 @@ public struct StreamEngine: Service {
 
     /// Takes over a connection whose response is the stream of a watcher.
     ///
-    /// - Parameters:
-    ///   - head: The response's head, as it goes over the wire.
-    ///   - wire: What the head announces.
+    /// The head is the one of the response, as it goes over the wire, and announces `wire`.
     func adopt(_ handoff: StreamHandoff, _ socket: StreamSocket, head: [UInt8], as wire: StreamWire) {
         reactor.poller.execute {
             // Rights may have changed while the answers before this one went out.

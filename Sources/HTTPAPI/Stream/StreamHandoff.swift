@@ -16,7 +16,7 @@ final class StreamHandoff: Sendable {
     let expiresAt: ContinuousClock.Instant
     let livesUntil: ContinuousClock.Instant
 
-    /// - Parameter claims: Those of the access token that the stream stands on, and ends with.
+    /// The claims are those of the access token that the stream stands on, and ends with.
     init(
         engine: StreamEngine, watch: Watch, opening: [UInt8], version: Int64 = 0, claims: AccessClaims,
         settings: HTTPSettings

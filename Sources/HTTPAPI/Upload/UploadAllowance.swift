@@ -26,11 +26,10 @@ final class UploadAllowance: Sendable {
         self.logger = logger
     }
 
-    /// Lends an allowance.
+    /// Lends an allowance for the most bytes that the upload may have.
     ///
-    /// - Parameters:
-    ///   - bytes: The most that the upload may have.
-    ///   - body: Begins the upload, and brings it to its end.
+    /// The body begins the upload, and brings it to its end.
+    ///
     /// - Throws: A 429 when a limit is reached; what `body` throws.
     static func with<Result>(
         of user: UserID, bytes: Int64, limits: UploadLimits, charges: UploadChargeStore, metrics: UploadMetrics,

@@ -32,7 +32,8 @@ struct UploadReader: ~Copyable {
     /// Is charged with whatever comes, also with what is thrown away.
     var allowance: UploadAllowance?
 
-    /// - Parameter limit: The most bytes that the body may have, its form included.
+    /// Reads a request whose body may have so many bytes at most, its form included.
+    ///
     /// - Throws: 415 when the body is not multipart, 400 without a boundary.
     init(_ request: Request, limit: Int) throws {
         guard let contentType = request.headers[.contentType],

@@ -14,7 +14,12 @@ public struct PipelineStages: Sendable {
     /// Where recordings that are stored encrypted lie as they came while a stage reads them (`PIPELINE_WORK_DIR`).
     public let workDirectory: String
 
-    /// - Parameter workDirectory: Also where the commands have their temporary files.
+    /// The stages of a site.
+    ///
+    /// - Parameters:
+    ///   - transcribe: Makes a transcript.
+    ///   - notes: Makes notes; nil for none.
+    ///   - workDirectory: Where sealed recordings lie opened, and where the commands have their temporary files.
     public init(transcribe: StageCommand, notes: StageCommand?, workDirectory: String) {
         self.transcribe = transcribe
         self.notes = notes
@@ -48,10 +53,18 @@ public struct PipelineWorker: Service {
     private let metrics: PipelineMetrics
     private let logger: Logger
 
+    /// A worker of a queue.
+    ///
     /// - Parameters:
     ///   - name: Who claims; for the people who look into `app.session_leases`.
-    ///   - calls: Yields when there may be work. A call that is lost costs ``idleInterval``.
+    ///   - queue: The queue.
+    ///   - progress: Takes the reports of progress.
+    ///   - sessions: The sessions.
+    ///   - recordings: The recordings of the sessions.
+    ///   - stages: The commands that do the work.
+    ///   - calls: Yields when there may be work. A call that is lost costs 5 seconds.
     ///   - metrics: Counts claims, sessions and stages.
+    ///   - logger: Takes the log.
     public init(
         name: String, queue: PipelineStore, progress: ProgressStore, sessions: SessionStore,
         recordings: RecordingStore, stages: PipelineStages, calls: AsyncStream<Void>,
@@ -71,6 +84,9 @@ public struct PipelineWorker: Service {
         }
     }
 
+    /// Works until the graceful shutdown, which gives a claimed session back.
+    ///
+    /// What befalls a session is told in its progress, and never thrown.
     public func run() async throws {
         await cancelWhenGracefulShutdown {
             sweep()

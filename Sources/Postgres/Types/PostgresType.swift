@@ -8,8 +8,6 @@ public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
     /// Makes a type from its OID.
     public init(oid: UInt32) { self.oid = oid }
 
-    /// Left to the server to infer.
-    public static let unspecified = PostgresType(oid: 0)
     /// The type `boolean`.
     public static let bool = PostgresType(oid: 16)
     /// The type `bytea`.

@@ -14,9 +14,7 @@ struct ScriptedServer: Sendable {
 
     var port: Int { channel.localAddress?.port ?? 0 }
 
-    /// Lends a server.
-    ///
-    /// - Parameter answers: What each path is answered with, byte by byte.
+    /// Lends a server that answers each path as it is told, byte by byte.
     static func lend<Result>(
         _ answers: [String: String], _ body: (ScriptedServer) async throws -> Result
     ) async throws -> Result {

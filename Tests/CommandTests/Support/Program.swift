@@ -55,7 +55,7 @@ struct ServerEnd: Sendable {
 extension Program {
     /// Runs `serve`, lends it once it accepts connections, and waits for its end.
     ///
-    /// - Parameter body: Sends SIGTERM; when it does not, or throws, the program gets SIGKILL.
+    /// The body sends SIGTERM; when it does not, or throws, the program gets SIGKILL.
     func serve<Result: Sendable>(
         _ arguments: [String] = [], _ body: @escaping @Sendable (RunningServer) async throws -> Result
     ) async throws -> (Result, ServerEnd) {

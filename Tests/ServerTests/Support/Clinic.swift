@@ -41,7 +41,7 @@ struct Clinic: Sendable {
 
     var database: TestDatabase { server.database }
 
-    /// - Parameter domain: Where their addresses are, so that a server may have two clinics.
+    /// Adds everybody to a server, with addresses in a domain: a server may have two clinics.
     init(_ server: TestServer, domain: String = "clinic.example") async throws {
         self.server = server
         var ids: [Who: UserID] = [:]
@@ -93,9 +93,7 @@ func withClinic<Result: Sendable>(
 
 /// Checks that an answer is a problem as docs/http-api.md, "Errors", describes it.
 ///
-/// - Parameters:
-///   - type: What follows `/problems/` in its type; nil for any.
-///   - detail: What the detail contains.
+/// Its type ends with `type`, and its detail contains `detail`; nil takes any.
 func expectProblem(
     _ response: TestResponse, _ status: Int, _ type: String? = nil, detail: String? = nil, _ comment: Comment? = nil,
     sourceLocation: SourceLocation = #_sourceLocation

@@ -38,9 +38,7 @@ struct BenchmarkTable: Sendable, Equatable {
         }
     }
 
-    /// Adds a finding of a scenario.
-    ///
-    /// - Parameter taken: When, and of which revision of the program.
+    /// Adds a finding of a scenario, with when it was taken and of which revision of the program.
     mutating func add(_ finding: Finding, scenario: String, taken: String) {
         let met = finding.isMet.map { $0 ? "yes" : "**no**" } ?? "–"
         let cells = [
@@ -53,7 +51,7 @@ struct BenchmarkTable: Sendable, Equatable {
 
     /// This table with the rows of an older one for the scenarios that this one does not have.
     ///
-    /// - Parameter order: The names of all scenarios, in the order in which they stand in the table.
+    /// The scenarios stand in the table in `order`.
     func merged(over older: BenchmarkTable?, order: [String]) -> BenchmarkTable {
         let fresh = Set(rows.map(\.scenario))
         let kept = older?.machine == machine ? older?.rows.filter { !fresh.contains($0.scenario) } ?? [] : []

@@ -88,9 +88,8 @@ func loadLatency(
 }
 
 extension EventStreams {
-    /// The latency of what arrived since the last report.
+    /// The latency of what arrived since the last report: so many changes, of which those under way are waited for.
     ///
-    /// - Parameter count: How many changes there have to be; those still under way are waited for.
     /// - Throws: When some do not come.
     func latency(of count: Int) async throws -> ChangeLatency {
         let arrivals = try await arrivals(of: count, within: .seconds(20)) {}

@@ -41,7 +41,7 @@ struct ReportThroughput: Scenario {
 
     /// Reports by `app.report_progress`, as pipelines do that work in the database, from 8 connections of pgbench.
     ///
-    /// - Parameter sessions: How many sessions each client has to report on, in turn.
+    /// Each client has so many sessions to report on, in turn.
     private func reportsBySQL(on bed: TestBed, sessions: Int, seconds: Int) async throws -> Finding.Outcome {
         let clients = 8
         let perClient = min(sessions, bed.database.patients / clients)
@@ -120,10 +120,10 @@ private struct ReportBatches {
         var results: [Result]
     }
 
-    /// Sends one batch.
+    /// Sends one batch, which says something new with each `turn`.
     ///
-    /// - Parameter turn: Makes each batch say something new.
     /// - Returns: How many reports were accepted.
+    /// - Throws: When not all were.
     private func send(_ first: Int, _ count: Int, turn: Int, token: String) async throws -> Int {
         let reports = (first..<first + count).map { number in
             """

@@ -80,9 +80,7 @@ struct BenchDatabase: Sendable {
         String(format: "%08x-0000-4000-8000-%012x", kind.rawValue, number)
     }
 
-    /// The same in SQL.
-    ///
-    /// - Parameter number: An expression.
+    /// The same in SQL, for an expression.
     static func idExpression(_ kind: Kind, _ number: String) -> String {
         let prefix = String(format: "%08x", kind.rawValue)
         return "('\(prefix)-0000-4000-8000-' || lpad(to_hex((\(number))::bigint), 12, '0'))::uuid"

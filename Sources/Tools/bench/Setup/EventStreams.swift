@@ -101,10 +101,10 @@ struct EventStreams {
 
     /// Does something and waits until what it causes has arrived.
     ///
-    /// - Parameters:
-    ///   - count: How many latencies there have to be since the last report.
-    ///   - limit: How long to wait for them at most.
+    /// It waits for so many latencies since the last report, and no longer than the limit.
+    ///
     /// - Returns: What arrived since the last report.
+    /// - Throws: What `action` throws; the error of a load generator that has ended.
     func arrivals(of count: Int, within limit: Duration, _ action: () async throws -> Void) async throws -> Arrivals {
         _ = try await input.write("await \(count) \(limit / .seconds(1))\n")
         try await action()

@@ -8,9 +8,7 @@ struct Peers: Sendable {
     /// FastAPI, uvicorn and sse-starlette in a virtual environment of Python; nil when they are not there.
     var fastAPI: FastAPIPeer?
 
-    /// Looks for them.
-    ///
-    /// - Parameter pythonEnvironment: The folder of the virtual environment.
+    /// Looks for them; the Python ones in the folder of a virtual environment.
     static func find(pythonEnvironment: String) async -> Peers {
         Peers(nchan: await NchanPeer.find(), fastAPI: await FastAPIPeer.find(environment: pythonEnvironment))
     }

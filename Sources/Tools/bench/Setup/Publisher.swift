@@ -19,12 +19,11 @@ struct Publisher: Sendable {
 
     /// Reports progress as a pipeline does: each report is a transaction of its own.
     ///
-    /// The time is PostgreSQL's, taken when the statement that reports and commits begins.
+    /// The sessions take turns, and the message has so many more characters. The time is PostgreSQL's, taken when the
+    /// statement that reports and commits begins.
     ///
-    /// - Parameters:
-    ///   - sessions: They take turns.
-    ///   - padding: How many more characters there are in the message.
     /// - Returns: How long the middle one of these statements took, in milliseconds.
+    /// - Throws: The error of the database.
     func report(to database: BenchDatabase, _ sessions: Range<Int>, padding: Int = 0) async throws -> Double {
         let words = String(repeating: ".", count: padding)
         let times = try await withThrowingTaskGroup(of: [Double].self) { group in
@@ -47,9 +46,9 @@ struct Publisher: Sendable {
         return times.median
     }
 
-    /// Posts the same to a peer.
+    /// Posts the same to a peer, on a path for each change, from number 0 on.
     ///
-    /// - Parameter path: The path for each change, from number 0 on.
+    /// - Throws: When the peer does not take it.
     func post(to peer: RunningPeer, path: @escaping @Sendable (Int) -> String) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for worker in 0..<Self.workers {

@@ -54,9 +54,8 @@ struct TestBed: Sendable {
         }
     }
 
-    /// What a measurement of FastAPI comes to; when it fails or FastAPI is missing, why there is nothing.
-    ///
-    /// - Parameter name: Of the one of its designs that is measured.
+    /// What a measurement of one of the designs of FastAPI comes to; when it fails or FastAPI is missing, why there is
+    /// nothing.
     func fastAPI(_ name: String, _ body: (RunningPeer) async throws -> Figure) async throws -> PeerFigure {
         try await measure(name, isInstalled: peers.fastAPI != nil) {
             try await peers.fastAPI?.lend(in: workplace, body)
@@ -80,11 +79,9 @@ struct TestBed: Sendable {
 
     // MARK: Streams
 
-    /// Streams of patients, each on its own session, from number 1 on.
+    /// Streams of patients, each on its own session, from number 1 on, and so many on each.
     ///
-    /// - Parameters:
-    ///   - perSession: How many streams each session has.
-    ///   - header: A further header of each request, such as `Last-Event-ID: 1`.
+    /// The header is a further one of each request, such as `Last-Event-ID: 1`.
     func ownSessions(
         of server: BenchServer, _ sessions: Int, perSession: Int = 1, header: String? = nil, options: [String] = []
     ) async throws -> EventStreams.Plan {
@@ -101,9 +98,7 @@ struct TestBed: Sendable {
         return try plan(port: server.port, tokens.map { Self.target(session: 0, token: $0) }, count: count)
     }
 
-    /// Streams of a peer.
-    ///
-    /// - Parameter path: The path for each stream, from number 1 on.
+    /// Streams of a peer, on a path for each, from number 1 on.
     func peerStreams(
         of peer: RunningPeer, _ count: Int, options: [String] = [], path: (Int) -> String
     ) throws -> EventStreams.Plan {
