@@ -92,7 +92,7 @@ let package = Package(
         .target(
             name: "Migrations",
             dependencies: [
-                "Postgres",
+                "Polling", "Postgres",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -188,7 +188,8 @@ let package = Package(
         .target(
             name: "App",
             dependencies: [
-                "Credentials", "Domain", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline", "Postgres", "Progress",
+                "Credentials", "Domain", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline", "Polling", "Postgres",
+                "Progress",
                 "Prometheus", "Recordings", "Store",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
@@ -229,6 +230,11 @@ let package = Package(
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings
         ),
+        // A clock to be moved by hand; what else knows of time in tests is in TestSupport.
+        .target(
+            name: "TestTime", dependencies: ["Polling", "TestSupport"], path: "Tests/TestTime",
+            swiftSettings: swiftSettings
+        ),
         .target(
             name: "PostgresTestSupport",
             dependencies: ["Domain", "LocalPostgres", "Migrations", "Postgres", "Store", "TestSupport"],
@@ -238,7 +244,8 @@ let package = Package(
         .target(
             name: "ServerTestSupport",
             dependencies: [
-                "App", "Credentials", "Domain", "LocalPostgres", "PostgresTestSupport", "Prometheus", "TestSupport",
+                "App", "Credentials", "Domain", "LocalPostgres", "Polling", "PostgresTestSupport", "Prometheus",
+                "TestSupport",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -281,7 +288,8 @@ let package = Package(
         .testTarget(
             name: "HTTPAPITests",
             dependencies: [
-                "Credentials", "Domain", "HTTPAPI", "Postgres", "PropertySupport", "Store", "TestSupport",
+                "Credentials", "Domain", "HTTPAPI", "Polling", "Postgres", "PropertySupport", "Store", "TestSupport",
+                "TestTime",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -301,15 +309,17 @@ let package = Package(
         .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "JSONScanning", "Pipeline", "TestSupport", .product(name: "Subprocess", package: "swift-subprocess"),
+                "JSONScanning", "Pipeline", "TestSupport", "TestTime",
+                .product(name: "Subprocess", package: "swift-subprocess"),
             ],
             swiftSettings: swiftSettings
         ),
-        .testTarget(name: "PollingTests", dependencies: ["Polling"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "PollingTests", dependencies: ["Polling", "TestSupport", "TestTime"], swiftSettings: swiftSettings),
         .testTarget(
             name: "PostgresTests",
             dependencies: [
-                "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport", "TestSupport",
+                "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport", "TestSupport", "TestTime",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -326,13 +336,13 @@ let package = Package(
         ),
         .testTarget(
             name: "PrometheusTests",
-            dependencies: ["Prometheus", .product(name: "CoreMetrics", package: "swift-metrics")],
+            dependencies: ["Prometheus", "TestSupport", .product(name: "CoreMetrics", package: "swift-metrics")],
             swiftSettings: swiftSettings
         ),
         .testTarget(
             name: "RecordingsTests",
             dependencies: [
-                "Recordings",
+                "Recordings", "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "_NIOFileSystem", package: "swift-nio"),
@@ -349,8 +359,8 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "Credentials", "Domain", "LocalPostgres", "Postgres", "PostgresTestSupport", "ServerTestSupport",
-                "TestSupport",
+                "Credentials", "Domain", "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport",
+                "ServerTestSupport", "TestSupport", "TestTime",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -360,7 +370,7 @@ let package = Package(
         .testTarget(
             name: "StreamingTests",
             dependencies: [
-                "Domain", "Polling", "PropertySupport", "Streaming", "TestSupport",
+                "Domain", "Polling", "PropertySupport", "Streaming", "TestSupport", "TestTime",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],

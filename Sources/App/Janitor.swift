@@ -1,4 +1,5 @@
 import Logging
+import Polling
 import Recordings
 import ServiceLifecycle
 import Store
@@ -12,7 +13,7 @@ struct Janitor: Service {
     /// How often it looks.
     private static let interval = Duration.seconds(600)
     /// How long an upload may show no progress, and not be heard of, before it counts as dead.
-    private static let patience = Duration.seconds(600)
+    private static let uploadSilence = Duration.seconds(600)
 
     let progress: ProgressStore
     let sessions: SessionStore
@@ -21,13 +22,14 @@ struct Janitor: Service {
     let attempts: AttemptStore
     let charges: UploadChargeStore
     let recordings: RecordingStore
+    let clock: any MonotonicClock
     let logger: Logger
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {
                 await clearUp()
-                try? await Task.sleep(for: Self.interval)
+                try? await clock.sleep(for: Self.interval)
             }
         }
     }
@@ -40,7 +42,7 @@ struct Janitor: Service {
 
     private func clearUp() async {
         await attempt("uploads") {
-            let uploads = try await progress.failAbandonedUploads(olderThan: Self.patience)
+            let uploads = try await progress.failAbandonedUploads(olderThan: Self.uploadSilence)
             if uploads > 0 { logger.notice("broken uploads failed", metadata: ["uploads": "\(uploads)"]) }
         }
         await attempt("recordings") { try await removeDiscarded() }

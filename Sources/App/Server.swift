@@ -5,6 +5,7 @@ import HTTPAPI
 public import Logging
 import Migrations
 import Pipeline
+package import Polling
 import Postgres
 import Progress
 public import Prometheus
@@ -26,6 +27,8 @@ public struct Server: Sendable {
     private let onListening: @Sendable (Int) async -> Void
     /// Called with the routes of the HTTP server before it is started.
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
+    /// The clock of everything that waits but the connections to the database, which all servers of a process share.
+    package var clock: any MonotonicClock = ContinuousClock()
     /// How long the database is waited for; a test on a busy machine waits longer.
     public var databaseTimeouts = DatabaseTimeouts()
 
@@ -66,7 +69,7 @@ public struct Server: Sendable {
         let charges = UploadChargeStore(pool: pool)
         let signIns = SignInStore(pool: pool)
         let streams = try StreamEngine(
-            reader: progress, settings: settings.http, metrics: metrics, logger: logger)
+            reader: progress, settings: settings.http, clock: clock, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
@@ -79,12 +82,12 @@ public struct Server: Sendable {
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
             Janitor(
                 progress: progress, sessions: sessions, signIns: signIns, tickets: tickets, attempts: attempts,
-                charges: charges, recordings: recordings, logger: logger),
+                charges: charges, recordings: recordings, clock: clock, logger: logger),
         ]
         if runsWorker {
             services.append(try worker(pool, progress, sessions, recordings, calls))
         }
-        let reports = ReportBatcher(progress: progress, logger: logger)
+        let reports = ReportBatcher(progress: progress, clock: clock, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
             users: UserStore(pool: pool), signIns: signIns, tickets: tickets, attempts: attempts,
@@ -92,7 +95,7 @@ public struct Server: Sendable {
             reports: reports, recordings: recordings, passwords: Passwords(),
             tokens: await AccessTokens(
                 secret: settings.jwtSecret, previousSecrets: settings.previousJWTSecrets),
-            identityProvider: identityProvider, streams: streams, metrics: metrics,
+            identityProvider: identityProvider, streams: streams, clock: clock, metrics: metrics,
             missing: { await Self.missing(pool) })
         let http = try HTTPServer(
             host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
@@ -210,7 +213,7 @@ public struct Server: Sendable {
         PipelineWorker(
             name: "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)",
             queue: PipelineStore(pool: pool), progress: progress, sessions: sessions, recordings: recordings,
-            stages: try settings.stages(), calls: calls, metrics: metrics, logger: logger)
+            stages: try settings.stages(), calls: calls, metrics: metrics, clock: clock.erased, logger: logger)
     }
 
     // MARK: - Checks
@@ -246,6 +249,11 @@ public struct Server: Sendable {
             return "\(error)"
         }
     }
+}
+
+extension MonotonicClock {
+    /// The same clock, for what only sleeps and measures: the pipeline knows no poller.
+    fileprivate var erased: any Clock<Duration> { self }
 }
 
 extension MigrationStatus {

@@ -1,4 +1,5 @@
 public import Logging
+public import Polling
 public import Postgres
 
 /// Why migrations were not applied.
@@ -32,6 +33,7 @@ public enum MigrationError: Error, CustomStringConvertible {
 public struct Migrator: Sendable {
     private let configuration: PostgresConfiguration
     private let migrations: [Migration]
+    private let clock: any MonotonicClock
     private let logger: Logger
 
     /// The key of the advisory lock by which migrations take turns: "TherapyB" in ASCII.
@@ -47,9 +49,11 @@ public struct Migrator: Sendable {
     /// - Parameters:
     ///   - configuration: A connection of a member of `therapybridge_owner` (`DATABASE_MIGRATE_URL`).
     ///   - migrations: The files, in order; those that the binary carries unless a test says otherwise.
+    ///   - clock: The clock by which locks are waited for.
     ///   - logger: Gets a line for each file that was applied.
     public init(
-        configuration: PostgresConfiguration, migrations: [Migration] = Migration.carried, logger: Logger
+        configuration: PostgresConfiguration, migrations: [Migration] = Migration.carried,
+        clock: any MonotonicClock = ContinuousClock(), logger: Logger
     ) {
         var configuration = configuration
         // An index on a large table may take hours. Each file limits its wait for locks itself.
@@ -57,6 +61,7 @@ public struct Migrator: Sendable {
         configuration.statementTimeout = nil
         self.configuration = configuration
         self.migrations = migrations
+        self.clock = clock
         self.logger = logger
     }
 
@@ -86,13 +91,13 @@ public struct Migrator: Sendable {
     /// - Returns: The files that were applied.
     /// - Throws: A ``MigrationError``, or the error of the connection. Nothing is applied then.
     public func up(lockTimeout: Duration = .seconds(60)) async throws -> [Migration] {
-        let deadline = ContinuousClock.now.advanced(by: lockTimeout)
+        let deadline = clock.now.advanced(by: lockTimeout)
         return try await PostgresConnection.withConnection(configuration) { connection in
             try await lock(connection, until: deadline)
             // The end of the connection releases the lock, too; this is for a pooler that keeps the connection.
             let result: Result<[Migration], any Error>
             do {
-                result = .success(try await applyPatiently(connection, until: deadline))
+                result = .success(try await applyAgain(connection, until: deadline))
             } catch {
                 result = .failure(error)
             }
@@ -102,16 +107,16 @@ public struct Migrator: Sendable {
     }
 
     /// Applies what is missing, and begins again while a lock is not to be had.
-    private func applyPatiently(
+    private func applyAgain(
         _ connection: PostgresConnection, until deadline: ContinuousClock.Instant
     ) async throws -> [Migration] {
         while true {
             do {
                 return try await apply(connection)
             } catch let error as MigrationError where error.isTransient {
-                guard ContinuousClock.now < deadline else { throw MigrationError.busy }
+                guard clock.now < deadline else { throw MigrationError.busy }
                 logger.notice("migration begins again", metadata: ["reason": "\(error)"])
-                try await Task.sleep(for: Self.pause)
+                try await clock.sleep(for: Self.pause)
             }
         }
     }
@@ -143,8 +148,8 @@ public struct Migrator: Sendable {
         while true {
             let row = try await connection.query("SELECT pg_try_advisory_lock(\(Self.lockKey)) AS is_locked").first
             if try row?.decode("is_locked", as: Bool.self) == true { return }
-            guard ContinuousClock.now < deadline else { throw MigrationError.busy }
-            try await Task.sleep(for: Self.pause)
+            guard clock.now < deadline else { throw MigrationError.busy }
+            try await clock.sleep(for: Self.pause)
         }
     }
 }

@@ -9,6 +9,8 @@ import Synchronization
 /// and `unwatch` are for code on the thread; everything else may be called from anywhere.
 ///
 /// Nothing that runs here may block: every socket of the process's database connections waits meanwhile.
+///
+/// The poller owns the clock by which its deadlines are due.
 public final class Poller: SerialExecutor, Sendable {
     /// Work for the thread: a job of an actor, or a closure.
     enum Work: Sendable {
@@ -22,6 +24,11 @@ public final class Poller: SerialExecutor, Sendable {
         var isSleeping = false
         var isStopping = false
     }
+
+    /// The clock by which deadlines are due.
+    ///
+    /// What lives on this poller takes its moments from here.
+    public let clock: any MonotonicClock
 
     private let shared = Mutex(Shared())
     private let wakeUpDescriptor: CInt
@@ -38,9 +45,12 @@ public final class Poller: SerialExecutor, Sendable {
     ///
     /// The thread, and what it watches, stay until `stop()`.
     ///
-    /// - Parameter name: the thread's name, of which Linux shows the first 15 bytes.
+    /// - Parameters:
+    ///   - name: the thread's name, of which Linux shows the first 15 bytes.
+    ///   - clock: the clock by which deadlines are due.
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
-    public init(name: String) throws {
+    public init(name: String, clock: any MonotonicClock = ContinuousClock()) throws {
+        self.clock = clock
         epollDescriptor = cepoll_create()
         guard epollDescriptor >= 0 else { throw PollerError(call: "epoll_create1") }
         wakeUpDescriptor = cepoll_eventfd()
@@ -57,6 +67,7 @@ public final class Poller: SerialExecutor, Sendable {
             close(wakeUpDescriptor)
             throw error
         }
+        clock.onJump { [weak self] in self?.execute {} }
         // The thread keeps the poller alive until it has stopped.
         try startThread(name: name) { self.run() }
     }
@@ -207,7 +218,7 @@ public final class Poller: SerialExecutor, Sendable {
             guard let deadline = shared.deadlines.next() else { return -1 }
             // Rounded up: waking a little early would spin until the moment has come.
             // And never longer than an hour, whatever the deadline: `epoll_wait` takes milliseconds in an `int`.
-            let (seconds, attoseconds) = min(deadline - .now, .seconds(3600)).components
+            let (seconds, attoseconds) = min(deadline - clock.now, .seconds(3600)).components
             let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
             return CInt(clamping: max(0, milliseconds))
         }
@@ -224,7 +235,7 @@ public final class Poller: SerialExecutor, Sendable {
     }
 
     private func runDueDeadlines() {
-        let now = ContinuousClock.now
+        let now = clock.now
         while let closure = shared.withLock({ $0.deadlines.popDue(now: now) }) { closure() }
     }
 

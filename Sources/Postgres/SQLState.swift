@@ -23,6 +23,8 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let invalidParameterValue: SQLState = "22023"
     /// A byte sequence that the encoding does not know, such as NUL.
     public static let characterNotInRepertoire: SQLState = "22021"
+    /// A reference to a row that is not there.
+    public static let foreignKeyViolation: SQLState = "23503"
     /// A key that is there already.
     public static let uniqueViolation: SQLState = "23505"
     /// A row that a CHECK forbids.

@@ -17,11 +17,11 @@ extension StreamReactor {
         return switch slot.phase {
         case .free: .never
         case .lingering: slot.waitingSince + Self.lingering
-        case .ending: slot.waitingSince + Self.patience
+        case .ending: slot.waitingSince + Self.stallTimeout
         case .open:
             min(
                 slot.expiresAt, slot.livesUntil,
-                slot.isBlocked ? slot.waitingSince + Self.patience : signOfLifeDue(place))
+                slot.isBlocked ? slot.waitingSince + Self.stallTimeout : signOfLifeDue(place))
         }
     }
 
@@ -65,7 +65,7 @@ extension StreamReactor {
         case .lingering:
             if now >= slot.waitingSince + Self.lingering { closeAndTell(place, reasonOfEnd(place)) }
         case .ending:
-            if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
+            if now >= slot.waitingSince + Self.stallTimeout { closeAndTell(place, .stalled) }
         case .open:
             if now >= slot.expiresAt {
                 slots[place].expiresAt = .never
@@ -74,7 +74,7 @@ extension StreamReactor {
                 slots[place].livesUntil = .never
                 delegate?.streamOutlived(id(at: place))
             } else if slot.isBlocked {
-                if now >= slot.waitingSince + Self.patience { closeAndTell(place, .stalled) }
+                if now >= slot.waitingSince + Self.stallTimeout { closeAndTell(place, .stalled) }
             } else if now >= signOfLifeDue(place) {
                 guard slot.wire != .webSocket else { return ping(place, now: now) }
                 metrics.heartbeat()

@@ -15,7 +15,7 @@ extension StreamReactor {
     }
 
     private func lookForEndOfBurst(since before: Int) {
-        poller.schedule(at: .now + .seconds(2)) { [weak self] in
+        poller.schedule(at: poller.clock.now + .seconds(2)) { [weak self] in
             self?.assumeIsolated { reactor in
                 guard reactor.churn == before else { return reactor.lookForEndOfBurst(since: reactor.churn) }
                 reactor.churn = 0

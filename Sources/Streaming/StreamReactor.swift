@@ -32,7 +32,7 @@ public protocol StreamReactorDelegate: AnyObject, Sendable {
 /// later.
 public actor StreamReactor: PollHandler {
     /// How long a client may leave everything unacknowledged, or an unfinished frame unmoved, before it is closed.
-    static let patience = Tick.count(.seconds(60))
+    static let stallTimeout = Tick.count(.seconds(60))
     /// How long a client is given to read the end.
     static let lingering = Tick.count(.seconds(1))
     /// How often the client of a WebSocket is asked whether it is there, and how long it may take to say so.
@@ -52,7 +52,7 @@ public actor StreamReactor: PollHandler {
     let pingFrame = Frame(webSocketFrames: WebSocketFrame.ping)
     let metrics: StreamMetrics
     private let logger: Logger
-    private let beginning = ContinuousClock.now
+    private let beginning: ContinuousClock.Instant
     weak var delegate: (any StreamReactorDelegate)?
 
     var slots: [StreamSlot] = []
@@ -76,13 +76,15 @@ public actor StreamReactor: PollHandler {
     /// - Parameters:
     ///   - heartbeatInterval: How long a stream may be silent.
     ///   - pingInterval: The time between two pings of a WebSocket.
+    ///   - clock: The clock by which all of it is counted.
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
     public init(
-        heartbeatInterval: Duration, pingInterval: Duration = StreamReactor.pingInterval, metrics: any MetricsFactory,
-        logger: Logger
+        heartbeatInterval: Duration, pingInterval: Duration = StreamReactor.pingInterval,
+        clock: any MonotonicClock = ContinuousClock(), metrics: any MetricsFactory, logger: Logger
     ) throws {
         Self.largeBlocksAreApart
-        poller = try Poller(name: "sse-reactor")
+        poller = try Poller(name: "sse-reactor", clock: clock)
+        beginning = clock.now
         self.heartbeatInterval = max(1, Tick.count(heartbeatInterval))
         self.pingInterval = max(1, Tick.count(pingInterval))
         self.metrics = StreamMetrics(factory: metrics)
@@ -219,7 +221,7 @@ public actor StreamReactor: PollHandler {
             end(id(at: place), with: frame(slots[place].wire))
         }
         guard streamCount > 0 else { return }
-        let deadline = poller.schedule(at: .now + limit) { [weak self] in
+        let deadline = poller.schedule(at: poller.clock.now + limit) { [weak self] in
             self?.assumeIsolated { $0.closeTheRest() }
         }
         await withCheckedContinuation { emptyWaiter = $0 }
@@ -315,7 +317,7 @@ public actor StreamReactor: PollHandler {
 
     // MARK: - Time
 
-    func now() -> Tick { Tick(.now - beginning) }
+    func now() -> Tick { Tick(poller.clock.now - beginning) }
 
     func moment(_ tick: Tick) -> ContinuousClock.Instant { beginning + tick.sinceBeginning }
 }

@@ -5,7 +5,7 @@ import Testing
 @testable import bench
 
 /// The load generator: what it measures has to be true, or no figure is.
-@Suite(.timeLimit(.minutes(15))) struct LoadGeneratorTests {
+@Suite(.deadline) struct LoadGeneratorTests {
     @Test("a stream is open with its first event; another status and an unavailable stream are refused")
     func opening() async throws {
         let answers = [
@@ -47,7 +47,7 @@ import Testing
                 try await EventStreams.lend(plan) { streams in
                     let sent = Self.microseconds()
                     let event = "id: 2\nevent: progress\ndata: {\"message\":\"t=\(sent)\"}\n\n"
-                    let arrivals = try await streams.arrivals(of: 2, within: .seconds(600)) {
+                    let arrivals = try await streams.arrivals(of: 2, within: TestDeadline.event) {
                         try await server.send(
                             framed(": heartbeat\n\n" + event, chunk: 11), pieceLength: pieceLength)
                     }
@@ -63,7 +63,7 @@ import Testing
 
                     // Neither what is sent again nor what was sent before the streams were open is a latency.
                     let second = "data: t=\(Self.microseconds())\n\n"
-                    let again = try await streams.arrivals(of: 2, within: .seconds(600)) {
+                    let again = try await streams.arrivals(of: 2, within: TestDeadline.event) {
                         try await server.send(
                             framed(event + "data: t=1700000000000000\n\n" + second, chunk: 11), pieceLength: pieceLength
                         )
@@ -85,7 +85,7 @@ import Testing
                     #expect(none.latencyMs.p50 == nil)
                     try await server.send("0\r\n\r\n", pieceLength: 100)
                     var ended = 0
-                    try await eventually {
+                    try await eventually("both streams have ended") {
                         ended += try await streams.report().ended
                         return ended == 2
                     }

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// `user`, `assign` and `unassign`.
-@Suite(.timeLimit(.minutes(30))) struct AccountTests {
+@Suite(.deadline) struct AccountTests {
     @Test("user add prints the new id alone, and the account is what was asked for", arguments: Role.allCases)
     func add(role: Role) async throws {
         try await withDatabase { database in

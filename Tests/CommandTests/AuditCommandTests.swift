@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// `audit`.
-@Suite(.timeLimit(.minutes(30))) struct AuditCommandTests {
+@Suite(.deadline) struct AuditCommandTests {
     @Test("audit prints the newest first, as lines or as JSON, of those who are asked for")
     func audit() async throws {
         try await withDatabase { database in

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Settings that are missing or bad: status 78, and one line that names the setting and the mend.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct ConfigurationTests {
+@Suite(.serialized, .deadline) struct ConfigurationTests {
     /// Settings that would do, over a database that nobody runs: settings are read before anything is connected to.
     private static let good = ["DATABASE_URL": "host=/nowhere dbname=x", "JWT_SECRET": Program.secret]
 

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// `migrate up`, `status` and `validate`.
-@Suite(.timeLimit(.minutes(30))) struct MigrateTests {
+@Suite(.deadline) struct MigrateTests {
     @Test("from a bare database to a current one, with the file names alone on standard output")
     func wholeWay() async throws {
         try await withBareDatabase { database in

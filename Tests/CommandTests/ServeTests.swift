@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 
 /// `serve` as a process: it starts, takes tokens of `token`, and ends in order.
-@Suite(.timeLimit(.minutes(30))) struct ServeTests {
+@Suite(.deadline) struct ServeTests {
     @Test(
         "a token that the program prints is accepted by the server that it runs, with and without the worker",
         arguments: [[], ["--no-worker"]])
@@ -108,7 +108,7 @@ import Testing
             let (_, end) = try await program.serve { server in
                 // The pool of the client keeps the connection, as Prometheus does.
                 let metrics = RunningServer(port: port, processID: server.processID)
-                try await eventually { (try? await metrics.get("/metrics").status) == 200 }
+                try await eventually("the metrics are served") { (try? await metrics.get("/metrics").status) == 200 }
                 #expect(try await metrics.get("/metrics").body.contains("\ntherapybridge_listener_live "))
                 #expect(try Self.listeningAddresses(port: port) == ["0100007F"])
                 server.terminate()
@@ -149,7 +149,7 @@ import Testing
                 error: .fileDescriptor(full, closeAfterSpawningProcess: true)
             ) { execution in
                 let server = RunningServer(port: port, processID: execution.processIdentifier.value)
-                try await eventually { (try? await server.get("/health/ready").status) == 200 }
+                try await eventually("the server is ready") { (try? await server.get("/health/ready").status) == 200 }
                 server.terminate()
             }
             #expect(outcome.terminationStatus == .exited(0))
@@ -179,7 +179,7 @@ extension RunningServer {
     func open(_ path: String, token: String?) async throws -> HTTPClientResponse {
         var request = HTTPClientRequest(url: baseURL + path)
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
-        return try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(600))
+        return try await HTTPClient.shared.execute(request, deadline: .now() + TimeAmount(TestDeadline.test))
     }
 
     func get(_ path: String, token: String? = nil) async throws -> (status: Int, body: String) {

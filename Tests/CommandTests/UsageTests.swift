@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Exit statuses and what is printed where, without any database.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct UsageTests {
+@Suite(.serialized, .deadline) struct UsageTests {
     @Test(
         "wrong usage: status 64, words on standard error, nothing on standard output",
         arguments: [

@@ -79,7 +79,7 @@ struct ProblemTests {
     }
 }
 
-@Suite("The table from error to problem", .timeLimit(.minutes(15)))
+@Suite("The table from error to problem", .deadline)
 struct ErrorTableTests {
     /// Something that nobody outside may read.
     private struct Secretive: Error, CustomStringConvertible {

@@ -1,14 +1,17 @@
 import Domain
 import Logging
+import Polling
 import Postgres
 import ServiceLifecycle
 import Store
+import TestSupport
+import TestTime
 import Testing
 
 @testable import HTTPAPI
 
 /// What each caller gets of what was written together.
-@Suite struct ReportBatcherTests {
+@Suite(.deadline) struct ReportBatcherTests {
     /// A database of the test's own making, which says what came to it and answers when it is let.
     private final class Writer: ReportWriter {
         struct Call: Sendable {
@@ -21,8 +24,10 @@ import Testing
 
         /// The next call; the writer waits for its answer.
         func nextCall() async throws -> Call {
-            for await call in calls.stream { return call }
-            throw CancellationError()
+            try await within("a statement for the database") {
+                for await call in calls.stream { return call }
+                throw CancellationError()
+            }
         }
 
         func answer(_ outcomes: [ReportOutcome]) { answers.continuation.yield(.success(outcomes)) }
@@ -50,11 +55,11 @@ import Testing
     }
 
     private func withBatcher(
-        _ limits: ReportGathering.Limits = .init(),
+        _ limits: ReportGathering.Limits = .init(), clock: any MonotonicClock = ContinuousClock(),
         _ body: @escaping @Sendable (ReportBatcher, Writer) async throws -> Void
     ) async throws {
         let writer = Writer()
-        let batcher = ReportBatcher(writer: writer, limits: limits, logger: Self.logger)
+        let batcher = ReportBatcher(writer: writer, limits: limits, clock: clock, logger: Self.logger)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await batcher.run() }
             defer { group.cancelAll() }
@@ -68,6 +73,24 @@ import Testing
         let task = Task { try await batcher.report([report]) }
         _ = try await writer.nextCall()
         return task
+    }
+
+    @Test("what comes within two milliseconds is written together, and nothing before they are over")
+    func gathers() async throws {
+        let clock = ManualClock()
+        try await withBatcher(clock: clock) { batcher, writer in
+            let reports = [report(1), report(2)]
+            async let one = batcher.report([reports[0]])
+            try await clock.waitForSleepers()
+            clock.advance(by: .milliseconds(1))
+            async let other = batcher.report([reports[1]])
+            try await batcher.untilWaiting(2)
+            clock.advance(by: .milliseconds(1))
+            #expect(try await writer.nextCall().reports == reports)
+            writer.answer(versions(1, 2))
+            #expect(try await one == versions(1))
+            #expect(try await other == versions(2))
+        }
     }
 
     @Test("each caller gets the outcomes of its own reports, in its order")
@@ -158,7 +181,8 @@ import Testing
     @Test("a shutdown writes what was taken in, and takes in no more")
     func shutdown() async throws {
         let writer = Writer()
-        let batcher = ReportBatcher(writer: writer, limits: .init(), logger: Self.logger)
+        let batcher = ReportBatcher(
+            writer: writer, limits: .init(), clock: ContinuousClock(), logger: Self.logger)
         let services = ServiceGroup(services: [batcher], logger: Self.logger)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await services.run() }
@@ -180,7 +204,8 @@ import Testing
     @Test("the end of its task ends every caller's wait")
     func cancelledRun() async throws {
         let writer = Writer()
-        let batcher = ReportBatcher(writer: writer, limits: .init(), logger: Self.logger)
+        let batcher = ReportBatcher(
+            writer: writer, limits: .init(), clock: ContinuousClock(), logger: Self.logger)
         let run = Task { try await batcher.run() }
         let caller = try await occupy(batcher, writer)
         run.cancel()
@@ -193,14 +218,10 @@ import Testing
 extension ReportBatcher {
     /// Waits until so many reports are in line.
     fileprivate func untilWaiting(_ count: Int) async throws {
-        while waitingReports != count {
-            try await Task.sleep(for: .milliseconds(1))
-        }
+        try await eventually("\(count) reports in line") { waitingReports == count }
     }
 
     fileprivate func untilClosed() async throws {
-        while !isClosed {
-            try await Task.sleep(for: .milliseconds(1))
-        }
+        try await eventually("the batcher is closed") { isClosed }
     }
 }

@@ -7,7 +7,7 @@ import Testing
 @testable import Migrations
 
 /// Code files under `up` and psql: revisions that rise, old and new releases that meet, and locks that writers hold.
-@Suite(.timeLimit(.minutes(30))) struct CodeRevisionTests {
+@Suite(.deadline) struct CodeRevisionTests {
     private static let old = speakingFile("900_spoken", revision: 1)
     private static let new = speakingFile("900_spoken", revision: 2)
 
@@ -98,7 +98,7 @@ import Testing
                     async let applied = database.migrator(carried(and: waiting, byUp)).up()
                     try await database.untilSomeoneWaitsForALock()
                     async let run = database.psql("-f", files[0])
-                    try await eventually {
+                    try await eventually("a session waits for a lock") {
                         try await database.query(
                             "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                         ).count == 1
@@ -137,11 +137,11 @@ import Testing
             let impatient = codeFile(
                 "900_impatient", revision: 1, "SET LOCAL lock_timeout = '1ms'; LOCK TABLE app.users;")
             let migrator = Migrator(
-                configuration: try .patient(database.url()), migrations: carried(and: impatient), logger: memory.logger)
+                configuration: try .forTests(database.url()), migrations: carried(and: impatient), logger: memory.logger)
             try await database.withConnection { writer in
                 try await writer.executeScript("BEGIN; LOCK TABLE app.users IN ROW EXCLUSIVE MODE")
-                async let applied = migrator.up(lockTimeout: .seconds(600))
-                try await eventually { memory.text.contains("migration begins again") }
+                async let applied = migrator.up(lockTimeout: TestDeadline.event)
+                try await eventually("the migration begins again") { memory.text.contains("migration begins again") }
                 #expect(try await database.codeLedger()["900_impatient"] == nil)
                 try await writer.executeScript("COMMIT")
                 #expect(try await applied == [impatient])

@@ -2,12 +2,13 @@ import Foundation
 import LocalPostgres
 import Postgres
 import PostgresTestSupport
+import TestSupport
 import Testing
 
 @testable import Migrations
 
 /// Migrations that meet others, and roles that are less than a superuser.
-@Suite(.timeLimit(.minutes(30))) struct ConcurrentMigrationTests {
+@Suite(.deadline) struct ConcurrentMigrationTests {
     /// "TherapyB" in ASCII: the key of the advisory lock, which operators may see in pg_locks.
     private static let lockKey: Int64 = 0x5468_6572_6170_7942
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Migrations
 
 /// `up`, `status` and what they leave in a database.
-@Suite(.timeLimit(.minutes(30))) struct MigratorTests {
+@Suite(.deadline) struct MigratorTests {
     @Test("on a bare database all is missing, and asking changes nothing")
     func bareStatus() async throws {
         try await withBareDatabase { database in

@@ -10,7 +10,7 @@ import Testing
 private let root = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL
 
 /// The page that describes the schema, and the list of checksums, against the migrations that the binary carries.
-@Suite(.timeLimit(.minutes(30))) struct SchemaCatalogueTests {
+@Suite(.deadline) struct SchemaCatalogueTests {
     @Test("docs/schema.md describes the migrated database: functions, triggers, policies, privileges")
     func page() async throws {
         let recorded = try String(contentsOf: root.appending(path: "docs/schema.md"), encoding: .utf8)

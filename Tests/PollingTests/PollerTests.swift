@@ -1,6 +1,8 @@
 import Foundation
 import Glibc
 import Synchronization
+import TestSupport
+import TestTime
 import Testing
 
 @testable import Polling
@@ -53,9 +55,11 @@ private actor Resident {
     }
 }
 
-@Suite(.timeLimit(.minutes(15))) struct PollerTests {
-    private func withPoller(_ body: (Poller) async throws -> Void) async throws {
-        let poller = try Poller(name: "test-poller")
+@Suite(.deadline) struct PollerTests {
+    private func withPoller(
+        clock: any MonotonicClock = ContinuousClock(), _ body: (Poller) async throws -> Void
+    ) async throws {
+        let poller = try Poller(name: "test-poller", clock: clock)
         defer { poller.stop() }
         try await body(poller)
     }
@@ -99,9 +103,10 @@ private actor Resident {
     }
 
     @Test func `Deadlines fire in order, and a cancelled one never`() async throws {
-        try await withPoller { poller in
+        let clock = ManualClock()
+        try await withPoller(clock: clock) { poller in
             let order = Mutex<[String]>([])
-            let now = ContinuousClock.now
+            let now = clock.now
             await withCheckedContinuation { continuation in
                 poller.schedule(at: now + .milliseconds(60)) { continuation.resume() }
                 poller.schedule(at: now + .milliseconds(40)) { order.withLock { $0.append("second") } }
@@ -111,8 +116,30 @@ private actor Resident {
                 poller.schedule(at: now + .milliseconds(20)) { order.withLock { $0.append("first") } }
                 #expect(poller.cancelDeadline(cancelled))
                 #expect(!poller.cancelDeadline(cancelled))
+                clock.advance(by: .milliseconds(60))
             }
             #expect(order.withLock { $0 } == ["first", "second"])
+        }
+    }
+
+    @Test func `A deadline does not fire before its moment on the poller's clock`() async throws {
+        let clock = ManualClock()
+        try await withPoller(clock: clock) { poller in
+            let fired = Counter()
+            let (signal, firing) = AsyncStream<Void>.makeStream()
+            poller.schedule(at: clock.now + .seconds(3600)) {
+                _ = fired.increment()
+                firing.yield()
+            }
+            clock.advance(by: .seconds(3600) - .nanoseconds(1))
+            // Two rounds of the thread: the first may have begun before the clock was moved.
+            for _ in 0..<2 {
+                await withCheckedContinuation { continuation in poller.execute { continuation.resume() } }
+            }
+            #expect(fired.value == 0)
+            clock.advance(by: .nanoseconds(1))
+            try await signal.wait(for: 1)
+            #expect(fired.value == 1)
         }
     }
 

@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import TestSupport
 
 /// What is announced on the channel of the sessions, heard as a server hears it.
 public final class NotificationReader {
@@ -24,7 +25,7 @@ public final class NotificationReader {
                 defer { pending.removeFirst(end + 1) }
                 return Array(pending[..<end])
             }
-            switch await iterator.next() {
+            switch try await next() {
             case .notifications(let notifications): pending += notifications.map(\.payload)
             case let event: throw ListenerTrouble(event: event)
             }
@@ -33,8 +34,12 @@ public final class NotificationReader {
 
     /// Waits until the listener hears everything.
     func goLive() async throws {
-        let event = await iterator.next()
+        let event = try await next()
         guard event == .live else { throw ListenerTrouble(event: event) }
+    }
+
+    private func next() async throws -> ListenerEvent? {
+        try await within("an event of the listener") { await iterator.next() }
     }
 
     fileprivate static let channel = "tb_session_v1"
@@ -50,7 +55,7 @@ public func withNotifications<Result: Sendable>(
     of database: TestDatabase, _ body: @escaping @Sendable (NotificationReader) async throws -> Result
 ) async throws -> Result {
     let listener = try PostgresListener(
-        configuration: try PostgresConfiguration.patient(database.url("therapybridge_server")),
+        configuration: try PostgresConfiguration.forTests(database.url("therapybridge_server")),
         channels: [NotificationReader.channel])
     let (events, continuation) = AsyncStream.makeStream(of: ListenerEvent.self)
     return try await withThrowingTaskGroup(of: Void.self) { group in

@@ -20,7 +20,7 @@ extension TestDatabase {
         size: Int, _ body: (PostgresPool) async throws -> Result
     ) async throws -> Result {
         try await PostgresPool.withPool(
-            try PostgresConfiguration.patient(url("therapybridge_server")),
+            try PostgresConfiguration.forTests(url("therapybridge_server")),
             settings: PostgresPoolConfiguration(size: size), body)
     }
 }

@@ -94,13 +94,13 @@ public actor TestCluster {
     /// Makes a database and migrates it.
     public static func migrate(_ name: String, of cluster: LocalPostgres) async throws {
         try await execute("CREATE DATABASE \(name)", on: cluster)
-        let configuration = try PostgresConfiguration.patient(cluster.connectionString(database: name))
+        let configuration = try PostgresConfiguration.forTests(cluster.connectionString(database: name))
         _ = try await Migrator(configuration: configuration, logger: quietLogger).up()
     }
 
     private static func execute(_ sql: String, on cluster: LocalPostgres) async throws {
         try await PostgresConnection.withConnection(
-            try PostgresConfiguration.patient(cluster.connectionString())
+            try PostgresConfiguration.forTests(cluster.connectionString())
         ) { connection in
             try await connection.executeScript(sql)
         }

@@ -30,7 +30,7 @@ public struct TestDatabase: Sendable {
         as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
     ) async throws -> Result {
         try await PostgresConnection.withConnection(
-            try PostgresConfiguration.patient(url(role)), body)
+            try PostgresConfiguration.forTests(url(role)), body)
     }
 
     /// Adds an account without a password.
@@ -95,7 +95,7 @@ public struct TestDatabase: Sendable {
     /// Waits until a session of this database waits for a lock.
     public func untilSomeoneWaitsForALock() async throws {
         try await withConnection { connection in
-            try await eventually {
+            try await eventually("a session of the database waits for a lock") {
                 try await !connection.query(
                     "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
                 ).isEmpty

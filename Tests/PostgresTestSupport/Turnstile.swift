@@ -3,7 +3,7 @@ import Synchronization
 /// Lets a limited number of tests in at once.
 ///
 /// All tests of a process start together; a machine with two cores is better off with a few servers at a time than with
-/// a hundred. A test's wait in front of it counts towards its time limit: suites with databases have ten minutes.
+/// a hundred.
 final class Turnstile: Sendable {
     /// For tests with a database.
     static let databases = Turnstile(width: 6)

@@ -3,11 +3,12 @@ import Glibc
 import LocalPostgres
 import PostgresTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 @testable import Postgres
 
-@Suite(.timeLimit(.minutes(15))) struct ConnectTests {
+@Suite(.deadline) struct ConnectTests {
     @Test func `The version of the server is known`() async throws {
         try await withConnection { connection in
             let version = await connection.serverVersion
@@ -54,7 +55,7 @@ import Testing
         let several = try PostgresConfiguration(
             connectionString:
                 "host=no-such-host.invalid,127.0.0.1,127.0.0.1 port=\(server.port),1,\(server.port) user=postgres"
-                + " password=\(server.superuserPassword)", connectTimeout: .seconds(300))
+                + " password=\(server.superuserPassword)", connectTimeout: TestDeadline.event)
         try await PostgresConnection.withConnection(several) { connection in
             try await #expect(connection.query("SELECT 1").count == 1)
         }
@@ -68,10 +69,15 @@ import Testing
             connectionString:
                 "host=127.0.0.1,127.0.0.1 port=\(silent.port),\(server.port) user=postgres"
                 + " password=\(server.superuserPassword)", connectTimeout: .seconds(60))
-        // Half of the time goes to the silent one; the other half is enough on the slowest of machines.
-        try await PostgresConnection.withConnection(configuration) { connection in
-            try await #expect(connection.query("SELECT 1").count == 1)
+        let clock = ManualClock()
+        let runtime = try PostgresRuntime(clock: clock)
+        let answer = Task {
+            try await PostgresConnection.withConnection(configuration, on: runtime) { try await $0.query("SELECT 1") }
         }
+        try await eventually("the attempt has arrived at the silent host") { silent.accepted == 1 }
+        // Half of the time is the silent host's. The other half does not pass.
+        clock.advance(by: .seconds(30))
+        try await #expect(answer.value.count == 1)
         #expect(try openSockets(toPort: silent.port) == 0)
     }
 
@@ -79,13 +85,15 @@ import Testing
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
-            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .milliseconds(50))
-        // On a busy machine the time of some is over before they have arrived.
-        while silent.accepted < 20 {
-            let error = await #expect(throws: PostgresError.self) {
-                try await PostgresConnection.connect(configuration)
-            }
-            try #require(error?.code == .deadlineExceeded)
+            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .seconds(60))
+        let clock = ManualClock()
+        let runtime = try PostgresRuntime(clock: clock)
+        for round in 1...20 {
+            let attempt = Task { try await PostgresConnection.withConnection(configuration, on: runtime) { _ in } }
+            try await eventually("the attempt has arrived") { silent.accepted == round }
+            clock.advance(by: .seconds(60))
+            let error = await #expect(throws: PostgresError.self) { try await attempt.value }
+            #expect(error?.code == .deadlineExceeded)
         }
         #expect(try openSockets(toPort: silent.port) == 0)
     }
@@ -94,7 +102,7 @@ import Testing
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
-            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .seconds(600))
+            connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: TestDeadline.event)
         for round in 1...20 {
             let task = Task { try await PostgresConnection.connect(configuration) }
             // Every other one is cancelled before it has begun.
@@ -115,7 +123,7 @@ import Testing
         let configuration = try PostgresConfiguration(
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
-            connectTimeout: .seconds(300))
+            connectTimeout: TestDeadline.event)
         for _ in 0..<10 {
             try await PostgresConnection.withConnection(configuration) { _ = try await $0.query("SELECT 1") }
         }
@@ -174,7 +182,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(15))) struct ConfigurationTests {
+@Suite(.deadline) struct ConfigurationTests {
     @Test(
         arguments: [
             "postgres://u:sec%20ret@db.example:5433/name?sslmode=require",

@@ -3,7 +3,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(15))) struct DeadlineTests {
+@Suite(.deadline) struct DeadlineTests {
     /// How many of the server's processes with this name run something.
     private func active(_ name: String) async throws -> Int {
         try await withConnection { connection in

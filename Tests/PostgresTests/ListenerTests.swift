@@ -2,9 +2,11 @@ import Foundation
 import Glibc
 import LocalPostgres
 import Logging
+import Polling
 import PostgresTestSupport
 import ServiceLifecycle
 import TestSupport
+import TestTime
 import Testing
 
 @testable import Postgres
@@ -15,14 +17,16 @@ typealias Events = any AsyncIteratorProtocol<ListenerEvent, Never>
 func withListener(
     channels: [String],
     bufferLimit: Int = 16_384,
-    timing: ListenerStateMachine.Timing = .init(),
+    timing: ListenerTiming = ListenerTiming(),
     configuration: PostgresConfiguration? = nil,
+    clock: any MonotonicClock = ContinuousClock(),
     _ body: (PostgresListener, inout Events) async throws -> Void
 ) async throws {
     let used: PostgresConfiguration
     if let configuration { used = configuration } else { used = try await testConfiguration() }
-    let listener = try PostgresListener(
-        configuration: used, channels: channels, bufferLimit: bufferLimit, timing: timing)
+    let listener = PostgresListener(
+        configuration: used, channels: channels, bufferLimit: bufferLimit, timing: timing,
+        runtime: try PostgresRuntime(clock: clock))
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await listener.run() }
         var events: Events = listener.events().makeAsyncIterator()
@@ -33,51 +37,51 @@ func withListener(
 
 extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never {
     /// Takes events up to the first `live`, and returns what came before.
-    mutating func untilLive() async -> [ListenerEvent] {
-        var before: [ListenerEvent] = []
-        while let event = await next(isolation: #isolation) {
-            if event == .live { return before }
-            before.append(event)
+    mutating func untilLive(fileID: String = #fileID, line: Int = #line) async throws -> [ListenerEvent] {
+        try await within("the listener is live", fileID: fileID, line: line) {
+            var before: [ListenerEvent] = []
+            while let event = await next(isolation: #isolation) {
+                if event == .live { return before }
+                before.append(event)
+            }
+            Issue.record("the listener ended before it was live")
+            return before
         }
-        Issue.record("the listener ended before it was live")
-        return before
     }
 
     /// Takes events until a number of notifications is there.
-    mutating func notifications(_ count: Int) async -> [PostgresNotification] {
-        var received: [PostgresNotification] = []
-        while received.count < count, let event = await next(isolation: #isolation) {
-            if case .notifications(let batch) = event { received += batch }
+    mutating func notifications(
+        _ count: Int, fileID: String = #fileID, line: Int = #line
+    ) async throws -> [PostgresNotification] {
+        try await within("\(count) notifications", fileID: fileID, line: line) {
+            var received: [PostgresNotification] = []
+            while received.count < count, let event = await next(isolation: #isolation) {
+                if case .notifications(let batch) = event { received += batch }
+            }
+            return received
         }
-        return received
     }
 
     /// Takes events up to the first degradation, and returns it.
-    mutating func trouble() async -> ListenerTrouble? {
-        while let event = await next(isolation: #isolation) {
-            if case .degraded(let trouble) = event { return trouble }
+    mutating func trouble(fileID: String = #fileID, line: Int = #line) async throws -> ListenerTrouble? {
+        try await within("the listener is degraded", fileID: fileID, line: line) {
+            while let event = await next(isolation: #isolation) {
+                if case .degraded(let trouble) = event { return trouble }
+            }
+            return nil
         }
-        return nil
     }
 }
 
-@Suite(.timeLimit(.minutes(15))) struct ListenerTests {
-    /// Times that make silence short.
-    private var impatient: ListenerStateMachine.Timing {
-        var timing = ListenerStateMachine.Timing()
-        timing.silence = .milliseconds(50)
-        timing.answer = .milliseconds(500)
-        return timing
-    }
-
+@Suite(.deadline) struct ListenerTests {
     @Test func `What is notified after live is heard in order`() async throws {
         let channel = "order_\(UUID())"
         try await withListener(channels: [channel]) { _, events in
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
             try await withConnection { connection in
                 for number in 1...100 { try await connection.execute("SELECT pg_notify(\(channel), \("\(number)"))") }
             }
-            let heard = await events.notifications(100)
+            let heard = try await events.notifications(100)
             #expect(heard.map(\.payload) == (1...100).map { "\($0)" })
             #expect(heard.allSatisfy { $0.channel == channel && $0.processID > 0 })
         }
@@ -86,7 +90,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     @Test func `What is not committed, or rolled back, is not heard`() async throws {
         let channel = "commit_\(UUID())"
         try await withListener(channels: [channel]) { _, events in
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
             try await withConnection { connection in
                 _ = try? await connection.withTransaction { connection in
                     try await connection.execute("SELECT pg_notify(\(channel), 'rolled back')")
@@ -96,7 +100,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
                     try await connection.execute("SELECT pg_notify(\(channel), 'committed')")
                 }
             }
-            let heard = await events.notifications(1)
+            let heard = try await events.notifications(1)
             #expect(heard.map(\.payload) == ["committed"])
         }
     }
@@ -104,11 +108,11 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     @Test func `Several channels, also with odd names, share one connection`() async throws {
         let channels = ["plain_\(UUID())", "With \"quotes\" \(UUID())"]
         try await withListener(channels: channels) { _, events in
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
             try await withConnection { connection in
                 for channel in channels { try await connection.execute("SELECT pg_notify(\(channel), '')") }
             }
-            let heard = await events.notifications(2)
+            let heard = try await events.notifications(2)
             #expect(heard.map(\.channel) == channels)
         }
     }
@@ -117,18 +121,18 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         let channel = "killed_\(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = channel }
         try await withListener(channels: [channel], configuration: configuration) { listener, events in
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
             try await withConnection { connection in
                 let ended = try await connection.query(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = \(channel)")
                 #expect(ended.count == 1)
             }
-            let before = await events.untilLive()
+            let before = try await events.untilLive()
             #expect(before.allSatisfy { $0 == .degraded(.connectionLost) })
             #expect(listener.isLive)
             #expect(listener.statistics.livePeriods == 2)
             try await withConnection { _ = try await $0.execute("SELECT pg_notify(\(channel), 'again')") }
-            let heard = await events.notifications(1)
+            let heard = try await events.notifications(1)
             #expect(heard.map(\.payload) == ["again"])
         }
     }
@@ -137,14 +141,14 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await withListener(channels: ["crash"], configuration: configuration) { listener, events in
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
             try await server.stop(mode: .immediate)
             // By the time that it is read, the next attempt may have failed as well.
-            let trouble = await events.trouble()
+            let trouble = try await events.trouble()
             #expect(trouble == .connectionLost || trouble == .cannotConnect)
             #expect(!listener.isLive)
             try await server.start()
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
         }
         try await server.stop(mode: .immediate)
     }
@@ -152,7 +156,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     @Test func `More than fits becomes one overflow, and then it goes on`() async throws {
         let channel = "overflow_\(UUID())"
         try await withListener(channels: [channel], bufferLimit: 10) { listener, events in
-            _ = await events.untilLive()
+            _ = try await events.untilLive()
             try await withConnection { connection in
                 // One commit, so that all of them come in before the consumer looks.
                 _ = try await connection.query(
@@ -164,21 +168,20 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
             #expect(listener.statistics.overflows >= 1)
             try await withConnection { _ = try await $0.execute("SELECT pg_notify(\(channel), 'after')") }
             var payloads: [String] = []
-            while payloads.last != "after" { payloads += await events.notifications(1).map(\.payload) }
+            while payloads.last != "after" { payloads += try await events.notifications(1).map(\.payload) }
         }
     }
 
     @Test func `A quiet listener is asked, and stays live while it answers`() async throws {
         let channel = "quiet_\(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = channel }
-        // The answer may take its time on a loaded machine.
-        var timing = impatient
-        timing.answer = .seconds(600)
-        try await withListener(channels: [channel], timing: timing, configuration: configuration) {
-            listener, events in
-            _ = await events.untilLive()
-            try await eventually("it was asked") {
-                try await withConnection { connection in
+        let clock = ManualClock()
+        try await withListener(channels: [channel], configuration: configuration, clock: clock) { listener, events in
+            _ = try await events.untilLive()
+            // The wait for a notification begins some time after `live` is told.
+            try await eventually("the question") {
+                clock.advance(by: .seconds(1))
+                return try await withConnection { connection in
                     let rows = try await connection.query(
                         """
                         SELECT 1 FROM pg_stat_activity
@@ -199,15 +202,24 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         let configuration = try PostgresConfiguration(
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
-            connectTimeout: .seconds(1))
-        try await withListener(channels: ["half_open"], timing: impatient, configuration: configuration) {
-            _, events in
-            _ = await events.untilLive()
+            connectTimeout: .seconds(3600))
+        let clock = ManualClock()
+        try await withListener(channels: ["half_open"], configuration: configuration, clock: clock) {
+            listener, events in
+            _ = try await events.untilLive()
             proxy.freeze()
-            let trouble = await events.trouble()
+            try await eventually("the question gets no answer in time") {
+                clock.advance(by: .seconds(1))
+                return listener.statistics.failures > 0
+            }
+            let trouble = try await events.trouble()
             #expect(trouble == .notListening)
             proxy.thaw()
-            _ = await events.untilLive()
+            try await eventually("the listener is live again") {
+                clock.advance(by: .milliseconds(100))
+                return listener.isLive
+            }
+            _ = try await events.untilLive()
         }
     }
 
@@ -215,10 +227,16 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         let (descriptor, port) = try listenOnLoopback()
         close(descriptor)
         let configuration = try PostgresConfiguration(connectionString: "host=127.0.0.1 port=\(port)")
-        try await withListener(channels: ["nobody"], configuration: configuration) { listener, events in
-            let trouble = await events.trouble()
+        let clock = ManualClock()
+        try await withListener(channels: ["nobody"], configuration: configuration, clock: clock) { listener, events in
+            let trouble = try await events.trouble()
             #expect(trouble == .cannotConnect)
-            try await eventually("it has tried again") { listener.statistics.failures >= 3 }
+            try await clock.waitForSleepers()
+            #expect(listener.statistics.failures == 1)
+            try await eventually("it has tried again") {
+                clock.advance(by: .seconds(1))
+                return listener.statistics.failures >= 3
+            }
         }
     }
 

@@ -2,9 +2,10 @@ import Foundation
 import Glibc
 import LocalPostgres
 import Postgres
+import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(15))) struct LocalPostgresTests {
+@Suite(.deadline) struct LocalPostgresTests {
     private func withDirectory(_ body: (String) async throws -> Void) async throws {
         let directory = "/tmp/tb-pgtest-\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
         defer { try? FileManager.default.removeItem(atPath: directory) }

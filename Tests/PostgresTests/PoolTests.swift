@@ -4,16 +4,17 @@ import Logging
 import PostgresTestSupport
 import ServiceLifecycle
 import TestSupport
+import TestTime
 import Testing
 
 @testable import Postgres
 
-@Suite(.timeLimit(.minutes(15))) struct PoolTests {
+@Suite(.deadline) struct PoolTests {
     @Test func `There are never more connections than the size, as the server counts them`() async throws {
         let name = "size \(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = name }
         try await PostgresPool.withPool(
-            configuration, settings: PostgresPoolConfiguration(size: 3, waitTimeout: .seconds(600))
+            configuration, settings: PostgresPoolConfiguration(size: 3, waitTimeout: TestDeadline.event)
         ) { pool in
             let counts = try await withThrowingTaskGroup(of: Int.self) { group in
                 for _ in 0..<100 {
@@ -143,7 +144,7 @@ import Testing
             }
             #expect(error?.isTransient == true)
             let waiting = Task {
-                try await pool.withConnection(waitTimeout: .seconds(600)) { try await $0.query("SELECT 42") }
+                try await pool.withConnection(waitTimeout: TestDeadline.event) { try await $0.query("SELECT 42") }
             }
             try await server.start()
             #expect(try await waiting.value[0].decode(0, as: Int.self) == 42)
@@ -155,7 +156,7 @@ import Testing
         let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await PostgresPool.withPool(
-            configuration, settings: PostgresPoolConfiguration(size: 4, waitTimeout: .seconds(600))
+            configuration, settings: PostgresPoolConfiguration(size: 4, waitTimeout: TestDeadline.event)
         ) { pool in
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<8 {
@@ -207,7 +208,7 @@ import Testing
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
             connectTimeout: .milliseconds(500))
-        var settings = PostgresPoolConfiguration(size: 1, waitTimeout: .seconds(600))
+        var settings = PostgresPoolConfiguration(size: 1, waitTimeout: TestDeadline.event)
         settings.checkAfter = .zero
         settings.checkTimeout = .milliseconds(100)
         try await PostgresPool.withPool(configuration, settings: settings) { pool in
@@ -240,10 +241,19 @@ import Testing
     }
 
     @Test func `Unused connections are closed`() async throws {
-        try await withPool(size: 2, { $0.idleTimeout = .milliseconds(20) }) { pool in
-            _ = try await pool.query("SELECT 1")
-            try await eventually("it is closed") { pool.statistics.open == 0 }
+        let clock = ManualClock()
+        let pool = PostgresPool(
+            configuration: try await testConfiguration(), settings: PostgresPoolConfiguration(size: 2),
+            runtime: try PostgresRuntime(clock: clock))
+        _ = try await pool.query("SELECT 1")
+        // The pool looks every thirty seconds, and closes what nobody has used for ten minutes.
+        clock.advance(by: .seconds(599))
+        #expect(pool.statistics.open == 1)
+        try await eventually("it is closed") {
+            clock.advance(by: .seconds(30))
+            return pool.statistics.open == 0
         }
+        await pool.close()
     }
 
     @Test func `The shutdown waits for what is lent and refuses the rest`() async throws {
@@ -305,10 +315,10 @@ import Testing
         let configuration = try PostgresConfiguration(
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
-            connectTimeout: .seconds(300))
+            connectTimeout: TestDeadline.event)
         do {
             let pool = try PostgresPool(configuration: configuration)
-            try await pool.withConnection(waitTimeout: .seconds(600)) { _ in
+            try await pool.withConnection(waitTimeout: TestDeadline.event) { _ in
                 let connections = try openSockets(toPort: proxy.port)
                 #expect(connections == 1)
             }

@@ -11,7 +11,7 @@ private let program = "/usr/sbin/pgbouncer"
 
 /// Against a real PgBouncer in transaction mode; Debian's package is `pgbouncer`.
 @Suite(
-    .timeLimit(.minutes(15)),
+    .deadline,
     .enabled(if: FileManager.default.isExecutableFile(atPath: program), "pgbouncer is not installed"))
 struct PoolerTests {
     /// Runs a PgBouncer with two connections to the shared server, and lends the way through it.
@@ -54,7 +54,7 @@ struct PoolerTests {
         }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(port) user=any dbname=postgres", pooler: .transaction,
-            connectTimeout: .seconds(600), queryTimeout: .seconds(600))
+            connectTimeout: TestDeadline.event, queryTimeout: TestDeadline.event)
         try await eventually("pgbouncer answers") {
             (try? await PostgresConnection.withConnection(configuration) { _ in }) != nil
         }
@@ -64,7 +64,7 @@ struct PoolerTests {
     @Test func `Queries, transactions and deadlines work through it`() async throws {
         try await withPooler { configuration in
             try await PostgresPool.withPool(
-                configuration, settings: PostgresPoolConfiguration(size: 8, waitTimeout: .seconds(600))
+                configuration, settings: PostgresPoolConfiguration(size: 8, waitTimeout: TestDeadline.event)
             ) { pool in
                 try await withThrowingTaskGroup(of: Bool.self) { group in
                     for number in 0..<400 {
@@ -90,11 +90,11 @@ struct PoolerTests {
     /// taken away; afterwards nothing does.
     @Test func `A listener behind it never believes that it is live`() async throws {
         try await withPooler { configuration in
-            var timing = ListenerStateMachine.Timing()
+            var timing = ListenerTiming()
             timing.answer = .seconds(1)
             try await withListener(channels: ["pooled"], timing: timing, configuration: configuration) {
                 listener, events in
-                let trouble = await events.trouble()
+                let trouble = try await events.trouble()
                 #expect(trouble == .notProved)
                 try await eventually("it tries again") { listener.statistics.failures >= 2 }
                 #expect(listener.statistics.livePeriods == 0)

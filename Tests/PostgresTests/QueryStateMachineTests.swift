@@ -1,4 +1,5 @@
 import Polling
+import TestSupport
 import Testing
 
 @testable import Postgres

@@ -1,8 +1,9 @@
 import Foundation
 import Postgres
+import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(15))) struct QueryTests {
+@Suite(.deadline) struct QueryTests {
     @Test func `A query returns its rows`() async throws {
         try await withConnection { connection in
             let rows = try await connection.query(

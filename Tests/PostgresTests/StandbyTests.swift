@@ -11,7 +11,7 @@ import Testing
 ///
 /// The trap: a standby lets anyone in and refuses LISTEN and NOTIFY, so a listener that takes the first server of its list
 /// would never be live.
-@Suite(.timeLimit(.minutes(15))) struct StandbyTests {
+@Suite(.deadline) struct StandbyTests {
     /// Runs both servers, and lends them.
     private func withStandby(_ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void)
         async throws
@@ -40,7 +40,7 @@ import Testing
         let ports = servers.map { "\($0.port)" }.joined(separator: ",")
         var configuration = try PostgresConfiguration(
             connectionString: "host=\(hosts) port=\(ports) user=postgres dbname=postgres",
-            connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+            connectTimeout: TestDeadline.event, queryTimeout: TestDeadline.event)
         if let logger { configuration.logger = logger }
         return configuration
     }
@@ -59,7 +59,7 @@ import Testing
                 let first = await events.next(isolation: #isolation)
                 try #require(first == .live)
                 try await notify("passed_by", "from the primary", on: primary)
-                let heard = await events.notifications(1)
+                let heard = try await events.notifications(1)
                 #expect(heard.map(\.payload) == ["from the primary"])
                 #expect(listener.isLive)
             }
@@ -74,7 +74,7 @@ import Testing
             try await withListener(
                 channels: ["standby"], configuration: configuration(standby, logger: log.logger)
             ) { listener, events in
-                let trouble = await events.trouble()
+                let trouble = try await events.trouble()
                 #expect(trouble == .cannotConnect)
                 try await eventually("it has tried again") { listener.statistics.failures >= 3 }
                 #expect(!listener.isLive)
@@ -86,9 +86,9 @@ import Testing
                 try await PostgresConnection.withConnection(try configuration(standby)) { connection in
                     _ = try await connection.query("SELECT pg_promote()")
                 }
-                _ = await events.untilLive()
+                _ = try await events.untilLive()
                 try await notify("standby", "promoted", on: standby)
-                let heard = await events.notifications(1)
+                let heard = try await events.notifications(1)
                 #expect(heard.map(\.payload) == ["promoted"])
             }
         }
@@ -109,7 +109,7 @@ private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPo
             "--checkpoint", "fast", "--no-sync", "--host", primary.socketDirectory, "--port", "\(primary.port)",
             "--username", "postgres",
         ], environment: serverEnvironment(), outputPath: layout.logFile, holdsInput: false)
-    let status = await copy.waitForExit(timeout: .seconds(600))
+    let status = await copy.waitForExit(timeout: TestDeadline.event)
     try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
     // The password came with the copy; a cluster that was made here keeps it in this file.
     try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))

@@ -1,8 +1,9 @@
 import Foundation
 import Postgres
+import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(15))) struct StatementTests {
+@Suite(.deadline) struct StatementTests {
     private func preparedCount(_ connection: PostgresConnection) async throws -> Int {
         // By the simple protocol it would not be binary; unnamed through a fresh text each time, it counts itself.
         try await connection.query(

@@ -7,14 +7,15 @@ import Testing
 @testable import Postgres
 
 /// Connections under TLS, where what has arrived may wait in OpenSSL's buffers while the socket has nothing to tell of.
-@Suite(.timeLimit(.minutes(15))) struct TLSTests {
+@Suite(.deadline) struct TLSTests {
     /// Lends a server that speaks TLS with a certificate of its own, and a configuration that trusts nothing else.
     private func withTLS<Value>(
         _ body: (LocalPostgres, PostgresConfiguration, _ root: String) async throws -> Value
     ) async throws -> Value {
         let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let superuser = try PostgresConfiguration(
-            connectionString: server.connectionString(), connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+            connectionString: server.connectionString(), connectTimeout: TestDeadline.event,
+            queryTimeout: TestDeadline.event)
         let certificate = try await PostgresConnection.withConnection(superuser) { connection in
             // By the server's own account and in its own folder: the key is nobody else's to read.
             try await connection.executeScript(
@@ -31,7 +32,7 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: root) }
         let configuration = try PostgresConfiguration(
             connectionString: server.loopbackConnectionString() + " sslmode=verify-ca sslrootcert=\(root)",
-            connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+            connectTimeout: TestDeadline.event, queryTimeout: TestDeadline.event)
         try await eventually("the server has read its settings") {
             (try? await PostgresConnection.withConnection(configuration) { _ in }) != nil
         }
@@ -66,7 +67,7 @@ import Testing
     @Test func `A listener hears every notification of a burst, at once and in order`() async throws {
         try await withTLS { _, configuration, _ in
             try await withListener(channels: ["tls"], configuration: configuration) { _, events in
-                _ = await events.untilLive()
+                _ = try await events.untilLive()
                 try await PostgresConnection.withConnection(configuration) { connection in
                     for round in 0..<10 as Range<Int32> {
                         // One transaction: they arrive together, some megabytes.
@@ -75,7 +76,7 @@ import Testing
                             SELECT pg_notify('tls', \(round) || ' ' || n || repeat(' ', 7000))
                             FROM generate_series(1, 200) AS n
                             """)
-                        let heard = await events.notifications(200)
+                        let heard = try await events.notifications(200)
                         let expected = (1...200).map { "\(round) \($0)" }
                         #expect(heard.map { $0.payload.trimmingCharacters(in: .whitespaces) } == expected)
                     }
@@ -89,7 +90,7 @@ import Testing
             try await withTLS { other, _, _ in
                 let wrong = try PostgresConfiguration(
                     connectionString: other.loopbackConnectionString() + " sslmode=verify-ca sslrootcert=\(root)",
-                    connectTimeout: .seconds(300))
+                    connectTimeout: TestDeadline.event)
                 let error = await #expect(throws: PostgresError.self) {
                     try await PostgresConnection.withConnection(wrong) { _ in }
                 }

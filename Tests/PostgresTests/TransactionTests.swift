@@ -1,10 +1,11 @@
 import Foundation
 import Postgres
+import TestSupport
 import Testing
 
 private struct BodyError: Error {}
 
-@Suite(.timeLimit(.minutes(15))) struct TransactionTests {
+@Suite(.deadline) struct TransactionTests {
     private func withTable(_ body: (PostgresConnection) async throws -> Void) async throws {
         try await withConnection { connection in
             try await connection.executeScript(

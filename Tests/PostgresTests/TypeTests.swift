@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import TestSupport
 import Testing
 
 /// A type of another module's.
@@ -16,7 +17,7 @@ private enum Role: String, PostgresRepresentable {
     var postgresValue: String { rawValue }
 }
 
-@Suite(.timeLimit(.minutes(15))) struct TypeTests {
+@Suite(.deadline) struct TypeTests {
     /// Sends values and reads them back, alone, as NULL, and as an array with a NULL in it.
     private func roundTrip<Value: PostgresArrayElement & Equatable>(_ values: [Value], type: String) async throws {
         try await withConnection { connection in

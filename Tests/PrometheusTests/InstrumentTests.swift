@@ -1,10 +1,11 @@
 import CoreMetrics
+import TestSupport
 import Testing
 
 @testable import Prometheus
 
 /// What each kind of instrument makes of what is recorded with it.
-@Suite("An instrument", .timeLimit(.minutes(15))) struct InstrumentTests {
+@Suite("An instrument", .deadline) struct InstrumentTests {
     private let registry = PrometheusRegistry()
 
     /// The rendered lines but for the comments.

@@ -2,6 +2,7 @@ import Crypto
 import Foundation
 import NIOCore
 import NIOFileSystem
+import TestSupport
 import Testing
 
 @testable import Recordings
@@ -75,7 +76,7 @@ private let chunk = RecordingSeal.chunkSize
 private let sealedChunk = RecordingSeal.chunkSize + RecordingSeal.tagSize
 private let header = RecordingSeal.headerSize
 
-@Suite("A sealed recording", .timeLimit(.minutes(30)))
+@Suite("A sealed recording", .deadline)
 struct SealedRecordingTests {
     @Test(
         "comes back as it went in, of whatever size",
@@ -182,7 +183,7 @@ struct SealedRecordingTests {
     }
 }
 
-@Suite("A sealed recording that was tampered with", .timeLimit(.minutes(30)))
+@Suite("A sealed recording that was tampered with", .deadline)
 struct TamperedRecordingTests {
     /// Lends a recording of three whole chunks and a bit, as it lies on the disk.
     private func withRecording(_ body: (Shelf, String, [UInt8]) async throws -> Void) async throws {

@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// Rows of `app.therapist_patients`, as operators also write them by hand.
-@Suite(.timeLimit(.minutes(30))) struct AssignmentTests {
+@Suite(.deadline) struct AssignmentTests {
     @Test("an end gets its time and a new beginning loses it, by a plain UPDATE of is_active")
     func times() async throws {
         try await withDatabase { database in

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// The limit of failed attempts to sign in, with the server's role and on several connections at once.
-@Suite(.timeLimit(.minutes(30))) struct AttemptLimitTests {
+@Suite(.deadline) struct AttemptLimitTests {
     /// So long that nothing wears off while a test runs.
     private static let period = Duration.seconds(36_000)
 

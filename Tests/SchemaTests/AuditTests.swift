@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// `app.audit_log`: what gets into it, and that nothing of it is lost or changed.
-@Suite(.timeLimit(.minutes(30))) struct AuditTests {
+@Suite(.deadline) struct AuditTests {
     // MARK: - Accesses
 
     @Test("who is let in is whom Access permits, and the record says so", arguments: OpenSessionTests.cases)

@@ -3,10 +3,11 @@ import Foundation
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// The queue: who gets which session, for how long, and what becomes of the worker before.
-@Suite(.timeLimit(.minutes(30))) struct ClaimTests {
+@Suite(.deadline) struct ClaimTests {
     @Test("only what is pending and has its recording is offered", arguments: SessionStatus.allCases, [true, false])
     func offered(status: SessionStatus, hasRecording: Bool) async throws {
         try await withDatabase { database in

@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// Several writers at once.
-@Suite(.timeLimit(.minutes(30))) struct ConcurrencyTests {
+@Suite(.deadline) struct ConcurrencyTests {
     @Test("reports at once on one session lose no update: each change gets a version of its own, without a gap")
     func noLostUpdate() async throws {
         try await withDatabase { database in

@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// What the roles may do, and what they may not.
-@Suite(.timeLimit(.minutes(30))) struct GrantTests {
+@Suite(.deadline) struct GrantTests {
     /// What a pipeline may call: docs/pipeline.md, "Work by SQL".
     private static let pipelineFunctions: Set<String> = [
         "report_progress", "claim_session", "keep_lease", "store_transcript", "store_notes",

@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// What is announced on `tb_session_v1`, when, and what is not.
-@Suite(.timeLimit(.minutes(30))) struct NotificationTests {
+@Suite(.deadline) struct NotificationTests {
     private func withSession(
         in status: SessionStatus = .transcribing,
         _ body: @escaping @Sendable (PostgresConnection, SessionID, NotificationReader) async throws -> Void

@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// The access rule of the database against the rule as Swift has it: `app.permits` itself, and what openings make of it.
-@Suite(.timeLimit(.minutes(30))) struct OpenSessionTests {
+@Suite(.deadline) struct OpenSessionTests {
     /// A user of a role that stands so to a session.
     struct Case: Sendable, CustomTestStringConvertible {
         var role: Role

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The plans of what the server runs often: by index and not compiled, whatever the planner knows of the tables.
-@Suite(.timeLimit(.minutes(30))) struct QueryPlanTests {
+@Suite(.deadline) struct QueryPlanTests {
     /// What the planner knows.
     enum Age: String, CaseIterable {
         /// A few rows, never analysed.

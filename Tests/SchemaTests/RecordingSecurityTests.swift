@@ -3,10 +3,11 @@ import Foundation
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// What is left to somebody who has the server's role, and acts by it as a patient.
-@Suite("With the server's role alone", .timeLimit(.minutes(30))) struct RecordingSecurityTests {
+@Suite("With the server's role alone", .deadline) struct RecordingSecurityTests {
     private struct Scene: Sendable {
         let database: TestDatabase
         let sessions: SessionStore

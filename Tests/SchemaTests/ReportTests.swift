@@ -3,10 +3,11 @@ import Foundation
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// Single reports: what changes something, what does not, and what is refused.
-@Suite(.timeLimit(.minutes(30))) struct ReportTests {
+@Suite(.deadline) struct ReportTests {
     /// A session at transcribing, 45 %, in its second attempt.
     private func withSession(
         _ body: @escaping @Sendable (TestDatabase, PostgresConnection, SessionID) async throws -> Void

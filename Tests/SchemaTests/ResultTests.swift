@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// Transcripts and notes, as a pipeline stores them by SQL.
-@Suite(.timeLimit(.minutes(30))) struct ResultTests {
+@Suite(.deadline) struct ResultTests {
     @Test(
         "a transcript or notes are stored for the present attempt, and storing again replaces them",
         arguments: [

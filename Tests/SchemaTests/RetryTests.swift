@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// Retries of what failed, and take-overs of what was left behind.
-@Suite(.timeLimit(.minutes(30))) struct RetryTests {
+@Suite(.deadline) struct RetryTests {
     @Test(
         "a retry goes back to pending with the next attempt and the share of the upload",
         arguments: [

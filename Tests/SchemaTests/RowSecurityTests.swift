@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// What the server's role gets from the tables, whatever it asks for: what the acting user may see, and otherwise nothing.
-@Suite(.timeLimit(.minutes(30))) struct RowSecurityTests {
+@Suite(.deadline) struct RowSecurityTests {
     /// The tables that hold what is a patient's.
     private static let tables = [
         "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "deleted_sessions",

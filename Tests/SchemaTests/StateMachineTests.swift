@@ -2,6 +2,7 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// A step from one status to another.
@@ -12,7 +13,7 @@ struct Step: Hashable, CustomStringConvertible {
 }
 
 /// The state machine of docs/pipeline.md, "Statuses", against every pair of statuses.
-@Suite(.timeLimit(.minutes(30))) struct StateMachineTests {
+@Suite(.deadline) struct StateMachineTests {
     /// The allowed transitions, written out once more by hand.
     private static let allowed: Set<Step> = {
         let table: [(SessionStatus, [SessionStatus])] = [

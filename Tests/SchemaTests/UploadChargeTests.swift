@@ -3,10 +3,11 @@ import Foundation
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// How much somebody may upload, with the server's role and on several connections at once.
-@Suite(.timeLimit(.minutes(30))) struct UploadChargeTests {
+@Suite(.deadline) struct UploadChargeTests {
     private struct Scene: Sendable {
         let database: TestDatabase
         let store: UploadChargeStore

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// How an upload and its session know each other, with the server's role.
-@Suite("An upload and its session", .timeLimit(.minutes(30))) struct UploadEntryTests {
+@Suite("An upload and its session", .deadline) struct UploadEntryTests {
     private struct Scene: Sendable {
         let database: TestDatabase
         let sessions: SessionStore
@@ -149,7 +149,7 @@ import Testing
                     _ = try await holder.query(
                         "UPDATE app.therapy_sessions SET recording = upload_key WHERE id = \(scene.session)")
                     let answer = Task { try await scene.sessions.hasEntered(recording, into: scene.session) }
-                    try await eventually {
+                    try await eventually("a statement waits for a lock") {
                         try await !scene.database.query(
                             "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
                         ).isEmpty

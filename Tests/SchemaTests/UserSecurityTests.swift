@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import Store
+import TestSupport
 import Testing
 
 /// Whom the server's role sees, and whom it may change: as nobody, nobody.
-@Suite(.timeLimit(.minutes(30))) struct UserSecurityTests {
+@Suite(.deadline) struct UserSecurityTests {
     @Test("who the users are and who works with whom is under row-level security, for the owner, too")
     func forced() async throws {
         try await withDatabase { database in

@@ -2,7 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 public import NIOHTTP1
-import TestSupport
+public import TestSupport
 
 /// One block of an event stream.
 public struct StreamedEvent: Sendable, Equatable {
@@ -53,8 +53,6 @@ public final class EventReader {
     public let headers: HTTPHeaders
     private var body: HTTPClientResponse.Body.AsyncIterator
     private var pending = ""
-    /// Heartbeats keep a stream from being idle, so that no time-out of the client would ever end a test that waits in vain.
-    private let deadline = ContinuousClock.now + .seconds(600)
 
     init(_ response: HTTPClientResponse) {
         status = Int(response.status.code)
@@ -63,30 +61,45 @@ public final class EventReader {
     }
 
     /// The next block that is not a heartbeat; nil at the end of the stream.
-    public func next() async throws -> StreamedEvent? {
-        while let block = try await nextBlock() {
-            if block.comment == nil { return block }
+    ///
+    /// - Throws: ``DidNotHappen`` when none comes in time, however many heartbeats do.
+    public func next(
+        limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
+    ) async throws -> StreamedEvent? {
+        try await within("an event of the stream", limit: limit, fileID: fileID, line: line) {
+            while let block = try await readBlock() {
+                if block.comment == nil { return block }
+            }
+            return nil
         }
-        return nil
     }
 
     /// The next block, whatever it is; nil at the end of the stream.
-    public func nextBlock() async throws -> StreamedEvent? {
+    ///
+    /// - Throws: ``DidNotHappen`` when none comes in time.
+    public func nextBlock(fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent? {
+        try await within("a block of the stream", fileID: fileID, line: line) { try await readBlock() }
+    }
+
+    private func readBlock() async throws -> StreamedEvent? {
         while true {
             if let end = pending.range(of: "\n\n") {
                 defer { pending.removeSubrange(..<end.upperBound) }
                 return StreamedEvent(block: pending[..<end.lowerBound])
             }
             guard let bytes = try await body.next() else { return nil }
-            guard ContinuousClock.now < deadline else { throw DidNotHappen() }
             pending += String(buffer: bytes)
         }
     }
 
     /// All blocks until the end of the stream, heartbeats left out.
-    public func rest() async throws -> [StreamedEvent] {
+    ///
+    /// - Parameter limit: How long each may take.
+    public func rest(
+        limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
+    ) async throws -> [StreamedEvent] {
         var events: [StreamedEvent] = []
-        while let event = try await next() { events.append(event) }
+        while let event = try await next(limit: limit, fileID: fileID, line: line) { events.append(event) }
         return events
     }
 }
@@ -100,7 +113,7 @@ extension TestServer {
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if let lastEventID { request.headers.add(name: "Last-Event-ID", value: lastEventID) }
         request.headers.add(name: "Accept", value: "text/event-stream")
-        let response = try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(600))
+        let response = try await HTTPClient.shared.execute(request, deadline: .now() + TimeAmount(TestDeadline.test))
         return try await body(EventReader(response))
     }
 }

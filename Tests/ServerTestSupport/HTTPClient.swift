@@ -45,7 +45,7 @@ extension TestServer {
             CanaryWatch.shared.plant(json: body, isRequest: true)
             request.body = .bytes(ByteBuffer(bytes: body))
         }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(600))
+        let response = try await HTTPClient.shared.execute(request, timeout: TimeAmount(TestDeadline.event))
         let bytes = try await response.body.collect(upTo: 64 << 20)
         let answer = TestResponse(
             status: Int(response.status.code), headers: response.headers, body: Data(bytes.readableBytesView))

@@ -17,7 +17,7 @@ public func withServingProgram<Result: Sendable>(
         "serve", "--no-worker", environment: settings.merging(environment) { $1 }, canaries: canaries
     ) { program in
         let server = TestServer(database: database, port: port, uploads: uploads)
-        try await eventually { (try? await server.request(.GET, "/health/ready").status) == 200 }
+        try await eventually("the server is ready") { (try? await server.request(.GET, "/health/ready").status) == 200 }
         return try await body(server, program)
     }
 }

@@ -3,6 +3,7 @@ import Credentials
 public import Domain
 public import Foundation
 import Logging
+public import Polling
 public import PostgresTestSupport
 import Prometheus
 public import TestSupport
@@ -51,34 +52,37 @@ public struct TestServer: Sendable {
 /// - Parameters:
 ///   - environment: Settings beside those that the test needs anyway.
 ///   - runsWorker: Also works on the queue.
+///   - clock: What it waits by, but for the connections to the database.
 ///   - log: Where it logs to, at every level.
 ///   - canaries: What may be neither in its log nor in its metrics.
 ///   - body: The test.
 /// - Returns: What the body returns.
 /// - Throws: ``CanaryFound`` when something private is in its log or its metrics; what the body throws.
 public func withServer<Result: Sendable>(
-    _ environment: [String: String] = [:], runsWorker: Bool = false, log: LogMemory = LogMemory(),
-    canaries: CanaryWatch = .shared, _ body: @escaping @Sendable (TestServer) async throws -> Result
+    _ environment: [String: String] = [:], runsWorker: Bool = false, clock: any MonotonicClock = ContinuousClock(),
+    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     try await withDatabase { database in
         try await withServer(
-            over: database, environment, runsWorker: runsWorker, log: log, canaries: canaries, body)
+            over: database, environment, runsWorker: runsWorker, clock: clock, log: log, canaries: canaries, body)
     }
 }
 
 /// Lends a running server over a database that is there already.
 ///
-/// Where the database is away in a test, the `databaseTimeouts` are `impatient`.
+/// Where the database is away in a test, the `databaseTimeouts` are `standard`.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
-    databaseTimeouts: DatabaseTimeouts = .patient, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    databaseTimeouts: DatabaseTimeouts = .forTests, clock: any MonotonicClock = ContinuousClock(),
+    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let metrics = MetricsOutput.registry()
     canaries.plant(TestServer.jwtSecret)
     let result = try await withUnwatchedServer(
-        over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, logger: log.logger,
-        metrics: metrics, body)
+        over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, clock: clock,
+        logger: log.logger, metrics: metrics, body)
     // All that it does has ended, and so has what it has to say.
     try canaries.inspect(log.text, in: "the log")
     try canaries.inspect(metrics.render(), in: "a metric")
@@ -87,7 +91,7 @@ public func withServer<Result: Sendable>(
 
 private func withUnwatchedServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String], runsWorker: Bool,
-    databaseTimeouts: DatabaseTimeouts, logger: Logger, metrics: PrometheusRegistry,
+    databaseTimeouts: DatabaseTimeouts, clock: any MonotonicClock, logger: Logger, metrics: PrometheusRegistry,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
@@ -106,6 +110,7 @@ private func withUnwatchedServer<Result: Sendable>(
         handlesSignals: false, onListening: { continuation.yield($0) })
     server.onRoutes = { routesContinuation.yield($0) }
     server.databaseTimeouts = databaseTimeouts
+    server.clock = clock
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask { [server] in
             defer {

@@ -1,12 +1,13 @@
 import PropertySupport
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Streaming
 
 /// Thousands of streams come and go from several threads, under load, and use each other's places and descriptor numbers;
 /// every byte that a client gets is its own.
-@Suite("The reactor under load", .timeLimit(.minutes(15))) struct CrossTalkTests {
+@Suite("The reactor under load", .deadline) struct CrossTalkTests {
     @Test("No client ever gets a byte of another's stream")
     func crossTalk() async throws {
         let book = StreamBook()

@@ -1,10 +1,11 @@
 import TestSupport
+import TestTime
 import Testing
 
 @testable import Streaming
 
 /// Clients who leave, in every way, and who say what nobody wants to hear.
-@Suite("The reactor and the ways of clients", .timeLimit(.minutes(15))) struct ReactorClientTests {
+@Suite("The reactor and the ways of clients", .deadline) struct ReactorClientTests {
     enum Departure: CaseIterable, Sendable { case closes, endsWriting, resets }
 
     /// Opens a stream, and lets its client leave.
@@ -32,8 +33,8 @@ import Testing
             var events = scene.delegate.events.makeAsyncIterator()
             for _ in 0..<5 {
                 let (id, identity) = try await leave(departure, scene, isBlocked: isBlocked)
-                var event = await events.next()
-                if event == .drained(id) { event = await events.next() }
+                var event = try await events.next()
+                if event == .drained(id) { event = try await events.next() }
                 #expect(event == .closed(id))
                 #expect(try !openSockets().contains(identity))
                 #expect(await scene.reactor.send(Frame([1]), to: [id]).first?.outcome == .gone)
@@ -78,14 +79,16 @@ import Testing
 
     @Test("A client that does not close after the end is not waited for", arguments: [true, false])
     func lingers(sends: Bool) async throws {
-        try await withReactor { scene in
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             let stream = try await scene.open()
             await scene.end(stream)
             let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
             #expect(body.isComplete)
             if sends { try stream.client.write([1, 2, 3]) }
-            #expect(await events.next() == .closed(stream.id))
+            clock.advance(by: .seconds(1))
+            #expect(try await events.next() == .closed(stream.id))
             #expect(try !openSockets().contains(stream.identity))
         }
     }
@@ -102,7 +105,7 @@ import Testing
                     if departure == .endsWriting { stream.client.endWriting() }
                     return (stream.id, stream.identity)
                 }()
-                #expect(await events.next() == .closed(id))
+                #expect(try await events.next() == .closed(id))
                 #expect(try !openSockets().contains(identity))
             }
         }
@@ -121,8 +124,8 @@ import Testing
                 let id = StreamID(place: 0, generation: generation)
                 await scene.reactor.adopt(
                     id, server, as: .chunks, opening: Frame(head: [], payload: [1], isChunked: true),
-                    expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
-                #expect(await events.next() == .closed(id))
+                    expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
+                #expect(try await events.next() == .closed(id))
                 #expect(try !openSockets().contains(identity))
                 withExtendedLifetime(client) {}
             }

@@ -1,35 +1,59 @@
 import Synchronization
 import TestSupport
+import TestTime
 import Testing
 
 @testable import Streaming
 
 /// Heartbeats, the ends that time brings, and the end of the server.
-@Suite("The reactor and time", .timeLimit(.minutes(15))) struct ReactorTimeTests {
+@Suite("The reactor and time", .deadline) struct ReactorTimeTests {
     @Test("A quiet stream gets heartbeats, whole and in chunks, and goes on", arguments: [true, false])
     func heartbeats(isChunked: Bool) async throws {
-        try await withReactor(heartbeat: .milliseconds(100)) { scene in
+        let clock = ManualClock()
+        try await withReactor(heartbeat: .seconds(15), clock: clock) { scene in
             let stream = try await scene.open(
                 opening: Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked), isChunked: isChunked)
+            let hello = isChunked ? "5\r\nhello\r\n" : "hello"
             let heartbeat = isChunked ? "d\r\n: heartbeat\n\n\r\n" : ": heartbeat\n\n"
-            let expected = (isChunked ? "5\r\nhello\r\n" : "hello") + String(repeating: heartbeat, count: 5)
-            let bytes = try await onThread { try stream.client.read(exactly: expected.utf8.count) }
-            #expect(String(decoding: bytes, as: UTF8.self) == expected)
+            #expect(try await stream.read(hello.utf8.count) == hello)
+            for _ in 0..<5 {
+                clock.advance(by: .seconds(15) + Tick.length)
+                #expect(try await stream.read(heartbeat.utf8.count) == heartbeat)
+            }
             #expect(await scene.send("news", to: stream) == .sent)
             await scene.end(stream)
             let rest = String(decoding: try await onThread { try stream.client.readToEnd() }, as: UTF8.self)
-            #expect(
-                rest.replacing(heartbeat, with: "") == (isChunked ? "4\r\nnews\r\n3\r\nbye\r\n0\r\n\r\n" : "newsbye"))
+            #expect(rest == (isChunked ? "4\r\nnews\r\n3\r\nbye\r\n0\r\n\r\n" : "newsbye"))
+        }
+    }
+
+    @Test("A stream that was written to gets its heartbeat a whole interval later")
+    func heartbeatPutOff() async throws {
+        let clock = ManualClock()
+        try await withReactor(heartbeat: .seconds(15), clock: clock) { scene in
+            let stream = try await scene.open()
+            clock.advance(by: .seconds(14))
+            #expect(await scene.send("news", to: stream) == .sent)
+            clock.advance(by: .seconds(15))
+            #expect(await scene.send("more", to: stream) == .sent)
+            clock.advance(by: .seconds(15) + Tick.length)
+            let expected = "5\r\nhello\r\n4\r\nnews\r\n4\r\nmore\r\nd\r\n: heartbeat\n\n\r\n"
+            #expect(try await stream.read(expected.utf8.count) == expected)
         }
     }
 
     @Test("A stream with an unfinished frame gets no heartbeat into it")
     func heartbeatWhileBlocked() async throws {
-        try await withReactor(heartbeat: .milliseconds(50)) { scene in
+        let clock = ManualClock()
+        try await withReactor(heartbeat: .seconds(5), clock: clock) { scene in
             let (stream, unfinished) = try await scene.blocked()
             // As long as a few heartbeats of another take.
             let other = try await scene.open(1)
-            _ = try await onThread { try other.client.read(exactly: 5 * 18) }
+            _ = try await other.read(10)
+            for _ in 0..<5 {
+                clock.advance(by: .seconds(5) + Tick.length)
+                _ = try await other.read(18)
+            }
             await scene.end(stream)
             let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
             let sent = body.payloads.filter { $0 != ": heartbeat\n\n" }
@@ -41,45 +65,70 @@ import Testing
         }
     }
 
+    @Test("A client that takes nothing of an unfinished frame for a minute is closed")
+    func stalled() async throws {
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
+            var events = scene.delegate.events.makeAsyncIterator()
+            let (stream, _) = try await scene.blocked()
+            clock.advance(by: .seconds(59))
+            #expect(await scene.send("no room", to: stream) == .refused)
+            clock.advance(by: .seconds(1) + Tick.length)
+            #expect(try await events.next() == .closed(stream.id))
+            #expect(try !openSockets().contains(stream.identity))
+        }
+    }
+
     @Test(
         "When a token expires or a life is over, the delegate is asked once, and ends the stream",
         arguments: [true, false], [Duration.zero, .milliseconds(120), .seconds(-5)])
     func timeIsUp(isExpiry: Bool, after delay: Duration) async throws {
-        try await withReactor { scene in
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
             let stream = try await scene.open(
                 expiresIn: isExpiry ? delay : .seconds(3600), livesFor: isExpiry ? .seconds(3600) : delay)
-            #expect(await events.next() == (isExpiry ? .expired(stream.id) : .outlived(stream.id)))
+            if delay > .zero {
+                clock.advance(by: delay - .milliseconds(1))
+                #expect(await scene.send("in time", to: stream) == .sent)
+                clock.advance(by: Tick.length)
+            }
+            #expect(try await events.next() == (isExpiry ? .expired(stream.id) : .outlived(stream.id)))
             let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
-            #expect(body.payloads == ["hello", "time"])
+            #expect(body.payloads == ["hello"] + (delay > .zero ? ["in time"] : []) + ["time"])
             #expect(body.isComplete)
             stream.client.endWriting()
-            #expect(await events.next() == .closed(stream.id))
+            #expect(try await events.next() == .closed(stream.id))
         }
     }
 
     @Test("A delegate that lets it live is not asked again, and the other time still comes")
     func letLive() async throws {
-        try await withReactor { scene in
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
-            let stream = try await scene.open(expiresIn: .milliseconds(10), livesFor: .milliseconds(200))
-            #expect(await events.next() == .expired(stream.id))
-            #expect(await events.next() == .outlived(stream.id))
+            let stream = try await scene.open(expiresIn: .seconds(10), livesFor: .seconds(200))
+            clock.advance(by: .seconds(10))
+            #expect(try await events.next() == .expired(stream.id))
+            clock.advance(by: .seconds(190))
+            #expect(try await events.next() == .outlived(stream.id))
             #expect(await scene.send("still here", to: stream) == .sent)
             stream.client.endWriting()
-            #expect(await events.next() == .closed(stream.id))
+            #expect(try await events.next() == .closed(stream.id))
         }
     }
 
     @Test("Time comes for a stream that has no room, too, and what was begun is finished first")
     func timeIsUpWhileBlocked() async throws {
-        try await withReactor { scene in
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
             let opening = Frame(head: [], payload: [UInt8](repeating: 1, count: 3_000_000), isChunked: true)
-            let stream = try await scene.open(opening: opening, receiveBuffer: 4096, expiresIn: .milliseconds(100))
-            #expect(await events.next() == .expired(stream.id))
+            let stream = try await scene.open(opening: opening, receiveBuffer: 4096, expiresIn: .seconds(10))
+            clock.advance(by: .seconds(10))
+            #expect(try await events.next() == .expired(stream.id))
             let bytes = try await onThread { try stream.client.readToEnd() }
             expectSame(bytes, opening.bytes + Array("4\r\ntime\r\n0\r\n\r\n".utf8))
         }
@@ -87,18 +136,19 @@ import Testing
 
     @Test("Times of streams that are gone do not come for who has their places")
     func staleTimes() async throws {
-        try await withReactor { scene in
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             for generation in 0..<20 as Range<UInt32> {
-                let stream = try await scene.open(0, generation: generation, expiresIn: .milliseconds(150))
+                let stream = try await scene.open(0, generation: generation, expiresIn: .seconds(15))
                 stream.client.endWriting()
-                var event = await events.next()
-                // On a busy machine the time may come first, but never another's.
-                if event == .expired(stream.id) { event = await events.next() }
-                #expect(event == .closed(stream.id))
+                #expect(try await events.next() == .closed(stream.id))
             }
-            let stream = try await scene.open(0, generation: 20, expiresIn: .milliseconds(500))
-            #expect(await events.next() == .expired(stream.id))
+            let stream = try await scene.open(0, generation: 20, expiresIn: .seconds(50))
+            clock.advance(by: .seconds(15))
+            #expect(await scene.send("not mine", to: stream) == .sent)
+            clock.advance(by: .seconds(35))
+            #expect(try await events.next() == .expired(stream.id))
             #expect(await scene.send("still here", to: stream) == .sent)
         }
     }
@@ -119,7 +169,7 @@ import Testing
                     }
                 }
             }
-            await scene.reactor.shutDown(within: .seconds(600)) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.farewell }
             #expect(await scene.reactor.streamCount == 0)
             for reader in readers {
                 let body = try ChunkedBody(try await reader.value)
@@ -134,7 +184,7 @@ import Testing
     @Test("A stream that comes after the end is told the same")
     func late() async throws {
         try await withReactor { scene in
-            await scene.reactor.shutDown(within: .seconds(600)) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.farewell }
             let stream = try await scene.open()
             let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
             #expect(body.payloads == ["hello", "retry: 1\n\n"])
@@ -144,11 +194,16 @@ import Testing
 
     @Test("A client that does not read is given up, and its descriptor closed")
     func givesUp() async throws {
-        try await withReactor { scene in
+        let clock = ManualClock()
+        try await withReactor(clock: clock) { scene in
             let (blocked, _) = try await scene.blocked()
             let idle = try await scene.open(1)
-            await scene.reactor.shutDown(within: .milliseconds(200)) { _ in ReactorScene.farewell }
-            #expect(await scene.reactor.streamCount == 0)
+            let end = Task { await scene.reactor.shutDown(within: .seconds(5)) { _ in ReactorScene.farewell } }
+            try await eventually("every stream is closed") {
+                clock.advance(by: .seconds(1))
+                return await scene.reactor.streamCount == 0
+            }
+            await end.value
             let open = try openSockets()
             #expect(!open.contains(blocked.identity))
             #expect(!open.contains(idle.identity))
@@ -169,7 +224,7 @@ import Testing
                     return bytes
                 }
             }
-            await scene.reactor.shutDown(within: .seconds(600)) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.farewell }
             let body = try ChunkedBody(try await reader.value)
             #expect(body.payloads.count == 3)
             #expect(body.payloads.last == "bye")

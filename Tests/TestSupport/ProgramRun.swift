@@ -24,9 +24,12 @@ public struct ProgramRun: Sendable {
 public func runProgram(
     _ path: String, _ arguments: [String], environment: [String: String] = [:], input: String = ""
 ) async throws -> ProgramRun {
-    let outcome = try await Subprocess.run(
-        .path(FilePath(path)), arguments: Arguments(arguments), environment: .custom(programEnvironment(environment)),
-        input: .string(input), output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
+    let outcome = try await within("the end of \(path)", limit: TestDeadline.test) {
+        try await Subprocess.run(
+            .path(FilePath(path)), arguments: Arguments(arguments),
+            environment: .custom(programEnvironment(environment)), input: .string(input),
+            output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
+    }
     var status: Int?
     if case .exited(let code) = outcome.terminationStatus { status = Int(code) }
     CanaryWatch.shared.plant(input.trimmingCharacters(in: .newlines))

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import Metrics
+import Polling
 import Synchronization
 
 /// Counts and times requests by method, route and status, until the head of the answer.
@@ -9,20 +10,24 @@ import Synchronization
 /// `unmatched`, and a method that HTTP does not know is `other`.
 struct RequestMetrics: RouterMiddleware {
     private let instruments: Instruments
+    private let clock: any MonotonicClock
 
-    init(metrics: any MetricsFactory) { instruments = Instruments(factory: metrics) }
+    init(metrics: any MetricsFactory, clock: any MonotonicClock) {
+        instruments = Instruments(factory: metrics)
+        self.clock = clock
+    }
 
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        let start = ContinuousClock.now
+        let start = clock.now
         let response = try await next(request, context)
         let (count, duration) = instruments[
             Key(
                 method: Self.methods.contains(request.method) ? request.method.rawValue : "other",
                 route: route(of: context, response), status: response.status.code)]
         count.increment()
-        duration.record(duration: .now - start)
+        duration.record(duration: clock.now - start)
         return response
     }
 

@@ -1,4 +1,5 @@
 public import Logging
+public import Polling
 import Postgres
 public import ServiceLifecycle
 public import Store
@@ -31,6 +32,7 @@ public actor ReportBatcher: Service {
     static let pause = Duration.milliseconds(2)
 
     private let writer: any ReportWriter
+    private let clock: any MonotonicClock
     private let logger: Logger
     private var gathering: ReportGathering
     private var callers: [Int: CheckedContinuation<[ReportOutcome], any Error>] = [:]
@@ -41,12 +43,17 @@ public actor ReportBatcher: Service {
     private let actions = AsyncStream.makeStream(of: ReportGathering.Action.self)
 
     /// Writes with `progress` once it runs.
-    public init(progress: ProgressStore, logger: Logger) {
-        self.init(writer: progress, limits: ReportGathering.Limits(), logger: logger)
+    ///
+    /// - Parameter clock: The clock by which reports are gathered.
+    public init(progress: ProgressStore, clock: any MonotonicClock, logger: Logger) {
+        self.init(writer: progress, limits: ReportGathering.Limits(), clock: clock, logger: logger)
     }
 
-    init(writer: any ReportWriter, limits: ReportGathering.Limits, logger: Logger) {
+    init(
+        writer: any ReportWriter, limits: ReportGathering.Limits, clock: any MonotonicClock, logger: Logger
+    ) {
         self.writer = writer
+        self.clock = clock
         self.logger = logger
         gathering = ReportGathering(limits: limits)
     }
@@ -116,7 +123,7 @@ public actor ReportBatcher: Service {
             switch action {
             case .nothing: return
             case .pause:
-                try? await Task.sleep(for: Self.pause)
+                try? await clock.sleep(for: Self.pause)
                 action = gathering.pauseEnded()
             case .write(let batch): action = await write(batch)
             }

@@ -4,6 +4,7 @@ import Hummingbird
 import HummingbirdCore
 public import Logging
 import NIOCore
+public import Polling
 import Progress
 public import Prometheus
 public import Recordings
@@ -40,6 +41,8 @@ public struct HTTPDependencies: Sendable {
     public var identityProvider: IdentityProvider?
     /// The hub and the open streams.
     public var streams: StreamEngine
+    /// The clock of all that waits or is measured.
+    public var clock: any MonotonicClock
     /// Takes what is counted, and renders it.
     public var metrics: PrometheusRegistry
     /// What keeps the server from being ready, in words for the log; nil when nothing does.
@@ -51,7 +54,8 @@ public struct HTTPDependencies: Sendable {
         charges: UploadChargeStore, sessions: SessionStore, progress: ProgressStore, reports: ReportBatcher,
         recordings: RecordingStore, passwords: Passwords,
         tokens: AccessTokens, identityProvider: IdentityProvider?,
-        streams: StreamEngine, metrics: PrometheusRegistry, missing: @escaping @Sendable () async -> String?
+        streams: StreamEngine, clock: any MonotonicClock, metrics: PrometheusRegistry,
+        missing: @escaping @Sendable () async -> String?
     ) {
         self.users = users
         self.signIns = signIns
@@ -67,6 +71,7 @@ public struct HTTPDependencies: Sendable {
         self.tokens = tokens
         self.identityProvider = identityProvider
         self.streams = streams
+        self.clock = clock
         self.metrics = metrics
         self.missing = missing
     }
@@ -125,8 +130,8 @@ public struct HTTPServer: Service {
     ) throws -> (Router<AppContext>, routes: [String]) {
         let router = Router(context: AppContext.self)
         router.addMiddleware {
-            RequestMetrics(metrics: dependencies.metrics)
-            RequestLog()
+            RequestMetrics(metrics: dependencies.metrics, clock: dependencies.clock)
+            RequestLog(clock: dependencies.clock)
             SecurityHeaders(isReachedByTLS: settings.isReachedByTLS)
             CrossOrigin(settings: settings)
             ErrorMiddleware()
@@ -152,7 +157,8 @@ public struct HTTPServer: Service {
             recorder: recorder, users: dependencies.users, sessions: dependencies.sessions,
             progress: dependencies.progress, recordings: dependencies.recordings, hub: dependencies.streams.hub,
             settings: settings,
-            metrics: UploadMetrics(metrics: dependencies.metrics), charges: dependencies.charges
+            metrics: UploadMetrics(metrics: dependencies.metrics), charges: dependencies.charges,
+            clock: dependencies.clock
         ).add(to: &table)
         SessionRoutes(
             gate: gate, recorder: recorder, sessions: dependencies.sessions, progress: dependencies.progress,

@@ -6,7 +6,7 @@ import NIOHTTPTypes
 /// Cuts off clients that send their requests too slowly, or a body for which nobody waits any more.
 ///
 /// Only what a client may be blamed for counts: while the server does not read, because a disk or a database is slow,
-/// the time does not run. Streams have left the framework, and this handler with it.
+/// the time does not run. The time is that of the event loop. Streams have left the framework, and this handler with it.
 final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
@@ -39,7 +39,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         try? context.pipeline.syncOperations.addHandler(
             ByteWatch { [self] in
                 if decoded?.hasStopped == true { return false }
-                pace.bytesCame(at: .now())
+                pace.bytesCame(at: context.eventLoop.now)
                 schedule(context)
                 return true
             }, position: .first)
@@ -58,9 +58,9 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .head:
             openRequests += 1
             surplus = 0
-            pace.headCame(at: .now())
+            pace.headCame(at: context.eventLoop.now)
         case .body(let bytes):
-            pace.bodyCame(bytes.readableBytes, at: .now())
+            pace.bodyCame(bytes.readableBytes, at: context.eventLoop.now)
             if openRequests == 0 { surplus += bytes.readableBytes }
         case .end: pace.endCame()
         }
@@ -70,12 +70,12 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        pausedSince = .now()
+        pausedSince = context.eventLoop.now
         context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
-        let now = NIODeadline.now()
+        let now = context.eventLoop.now
         if let pausedSince, now - pausedSince > Self.pause { pace.excuse(at: now) }
         pausedSince = nil
         context.read()
@@ -108,7 +108,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Sees whether the client is late, and has it out if so.
     private func look(_ context: ChannelHandlerContext) {
-        let now = NIODeadline.now()
+        let now = context.eventLoop.now
         guard let deadline = pace.deadline, deadline <= now else { return }
         if pausedSince != nil || openRequests > 1 || hasBegunAnswer || openRequests == 1 && !pace.isInBody {
             // The server is at work on what came before.

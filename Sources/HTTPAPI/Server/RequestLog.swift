@@ -1,15 +1,18 @@
 import HTTPTypes
 import Hummingbird
 import Logging
+import Polling
 
 /// Logs each request in one line: the route's template, never the path, since a path or a query may hold somebody's id.
 struct RequestLog: RouterMiddleware {
+    let clock: any MonotonicClock
+
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        let start = ContinuousClock.now
+        let start = clock.now
         let response = try await next(request, context)
-        let milliseconds = (ContinuousClock.now - start) / .milliseconds(1)
+        let milliseconds = (clock.now - start) / .milliseconds(1)
         context.logger.info(
             "request",
             metadata: [

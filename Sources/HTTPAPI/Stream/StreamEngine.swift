@@ -1,6 +1,6 @@
 public import CoreMetrics
 public import Logging
-import Polling
+public import Polling
 public import Progress
 public import ServiceLifecycle
 import Streaming
@@ -17,11 +17,14 @@ public struct StreamEngine: Service {
     private let events: StreamEvents
     private let settings: HTTPSettings
 
+    /// - Parameter clock: The clock of the thread on which all of it lives.
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
     public init(
-        reader: any ProgressReader, settings: HTTPSettings, metrics: any MetricsFactory, logger: Logger
+        reader: any ProgressReader, settings: HTTPSettings, clock: any MonotonicClock, metrics: any MetricsFactory,
+        logger: Logger
     ) throws {
-        reactor = try StreamReactor(heartbeatInterval: settings.heartbeatInterval, metrics: metrics, logger: logger)
+        reactor = try StreamReactor(
+            heartbeatInterval: settings.heartbeatInterval, clock: clock, metrics: metrics, logger: logger)
         hub = ProgressHub(
             poller: reactor.poller, reader: reader, sink: StreamSink(reactor: reactor),
             admission: StreamAdmission(limit: settings.maximumStreams, limitPerUser: settings.maximumStreamsPerUser),

@@ -2,6 +2,7 @@ import Credentials
 import Domain
 import HTTPTypes
 import NIOCore
+import Polling
 import Progress
 import Streaming
 
@@ -25,8 +26,9 @@ final class StreamHandoff: Sendable {
         self.watch = watch
         self.opening = opening
         self.version = version
-        expiresAt = .now + claims.expiresAt.duration(since: .now())
-        livesUntil = .now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)
+        let now = engine.reactor.poller.clock.now
+        expiresAt = now + claims.expiresAt.duration(since: .now())
+        livesUntil = now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)
     }
 
     /// What stands before the first state: it tells nothing of anybody.

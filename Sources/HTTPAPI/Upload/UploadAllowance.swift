@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import Logging
+import Polling
 import Store
 import Synchronization
 
@@ -18,11 +19,13 @@ final class UploadAllowance: Sendable {
     /// Names the upload.
     let id = UUID()
     private let charges: UploadChargeStore
+    private let clock: any MonotonicClock
     private let logger: Logger
     private let state = Mutex(State())
 
-    private init(charges: UploadChargeStore, logger: Logger) {
+    private init(charges: UploadChargeStore, clock: any MonotonicClock, logger: Logger) {
         self.charges = charges
+        self.clock = clock
         self.logger = logger
     }
 
@@ -33,9 +36,9 @@ final class UploadAllowance: Sendable {
     /// - Throws: A 429 when a limit is reached; what `body` throws.
     static func with<Result>(
         of user: UserID, bytes: Int64, limits: UploadLimits, charges: UploadChargeStore, metrics: UploadMetrics,
-        logger: Logger, _ body: (UploadAllowance) async throws -> Result
+        clock: any MonotonicClock, logger: Logger, _ body: (UploadAllowance) async throws -> Result
     ) async throws -> Result {
-        let allowance = UploadAllowance(charges: charges, logger: logger)
+        let allowance = UploadAllowance(charges: charges, clock: clock, logger: logger)
         do {
             try await charges.charge(allowance.id, of: user, bytes: bytes, limits: limits)
         } catch let refusal as UploadRefusal {
@@ -67,10 +70,10 @@ final class UploadAllowance: Sendable {
     ///
     /// Unstructured, since it goes on beside whatever the upload does; ``end()`` ends it.
     private func keep() {
-        let (charges, id) = (charges, id)
+        let (charges, id, clock) = (charges, id, clock)
         let keeper = Task {
             while true {
-                do { try await Task.sleep(for: UploadChargeStore.lease / 3) } catch { return }
+                do { try await clock.sleep(for: UploadChargeStore.lease / 3) } catch { return }
                 // The next one may succeed, well before it is over.
                 try? await charges.keep(id)
             }
@@ -85,13 +88,13 @@ final class UploadAllowance: Sendable {
         let (bytes, keeper) = state.withLock { ($0.isBegun ? $0.bytes : nil, $0.keeper) }
         keeper?.cancel()
         await keeper?.value
-        let (charges, id, logger) = (charges, id, logger)
+        let (charges, id, clock, logger) = (charges, id, clock, logger)
         // In tasks of their own: when the client has gone, this one is cancelled, and its answer waits for one try alone.
         let isSaid = await Task { (try? await charges.end(id, bytes: bytes)) != nil }.value
         if isSaid { return }
         Task {
             for pause in Self.pauses {
-                try? await Task.sleep(for: pause)
+                try? await clock.sleep(for: pause)
                 if (try? await charges.end(id, bytes: bytes)) != nil { return }
             }
             // It counts as under way for a little longer, and for a day with the most that it could have had.

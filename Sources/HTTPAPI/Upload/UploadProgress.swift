@@ -1,5 +1,6 @@
 import Domain
 import Foundation
+import Polling
 import Store
 import Synchronization
 
@@ -15,7 +16,7 @@ final class UploadProgress: Sendable {
 
     private struct State {
         var reported = 0
-        var nextReport = ContinuousClock.now
+        var nextReport: ContinuousClock.Instant
         /// The report under way.
         var report: Task<Void, Never>?
         var isOver = false
@@ -25,7 +26,8 @@ final class UploadProgress: Sendable {
     private let session: SessionID
     private let upload: UUID
     private let expectedBytes: Int64
-    private let state = Mutex(State())
+    private let clock: any MonotonicClock
+    private let state: Mutex<State>
 
     /// Begins with nothing received.
     ///
@@ -34,23 +36,29 @@ final class UploadProgress: Sendable {
     ///   - session: The session that the recording is for.
     ///   - upload: The upload that brings it.
     ///   - expectedBytes: What is expected in all.
-    init(store: ProgressStore, session: SessionID, upload: UUID, expectedBytes: Int64) {
+    ///   - clock: The clock by which reports keep their distance.
+    init(
+        store: ProgressStore, session: SessionID, upload: UUID, expectedBytes: Int64, clock: any MonotonicClock
+    ) {
         self.store = store
         self.session = session
         self.upload = upload
         self.expectedBytes = expectedBytes
+        self.clock = clock
+        state = Mutex(State(nextReport: clock.now))
     }
 
     /// Takes note of the bytes so far, and reports when there is a new percentage and the last report is a while ago.
     func received(_ bytes: Int64) {
         guard expectedBytes > 0 else { return }
         let percentage = min(Int(bytes * Int64(Self.share) / expectedBytes), Self.share - 1)
+        let now = clock.now
         state.withLock { state in
             guard percentage > state.reported, state.report == nil, !state.isOver,
-                ContinuousClock.now >= state.nextReport
+                now >= state.nextReport
             else { return }
             state.reported = percentage
-            state.nextReport = .now.advanced(by: Self.interval)
+            state.nextReport = now + Self.interval
             // Unstructured, so that the transfer does not wait for it; ``end()`` does.
             state.report = Task { await self.report(percentage) }
         }

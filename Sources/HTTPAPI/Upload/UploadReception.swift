@@ -41,7 +41,8 @@ struct UploadReception: Sendable {
             recording.upload, of: session, status: .uploading, progress: 0, message: "Uploading the recording")
         guard isExpected else { throw superseded }
         let meter = UploadProgress(
-            store: route.progress, session: session, upload: recording.upload, expectedBytes: expectedBytes)
+            store: route.progress, session: session, upload: recording.upload, expectedBytes: expectedBytes,
+            clock: route.clock)
         let stored: StoredRecording
         do {
             stored = try await write(&reader, meter)

@@ -6,6 +6,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import Polling
 import Progress
 import Recordings
 import Store
@@ -21,9 +22,10 @@ struct UploadRoute: Sendable {
     let settings: HTTPSettings
     let metrics: UploadMetrics
     let charges: UploadChargeStore
+    let clock: any MonotonicClock
 
     /// How long a repeat waits for the failure of the upload that it repeats.
-    private static let patience = Duration.seconds(10)
+    private static let repeatWait = Duration.seconds(10)
 
     func add(to table: inout RouteTable) {
         table.user(.post, "/api/sessions/upload", upload)
@@ -41,7 +43,7 @@ struct UploadRoute: Sendable {
         let expectedBytes = declaredLength ?? Int64(settings.maximumUploadBytes)
         return try await UploadAllowance.with(
             of: context.user.id, bytes: expectedBytes, limits: settings.uploadLimits, charges: charges,
-            metrics: metrics, logger: context.logger
+            metrics: metrics, clock: clock, logger: context.logger
         ) { allowance in
             reader.allowance = allowance
             return try await upload(&reader, expectedBytes: expectedBytes, allowance, context)
@@ -155,7 +157,7 @@ struct UploadRoute: Sendable {
                 return nil
             }
             group.addTask {
-                try? await Task.sleep(for: Self.patience)
+                try? await clock.sleep(for: Self.repeatWait)
                 return nil
             }
             defer { group.cancelAll() }

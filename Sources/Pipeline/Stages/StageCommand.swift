@@ -29,6 +29,8 @@ public struct StageCommand: Sendable {
     ///
     /// The server puts itself there as `therapybridge`, so that the default command works wherever the binary lies.
     public var programs: [String: String] = [:]
+    /// The clock by which ``timeout`` is counted.
+    public var clock: any Clock<Duration> = ContinuousClock()
     /// Where the command's own temporary directory is made.
     public var workDirectory = FileManager.default.temporaryDirectory.path
 
@@ -97,7 +99,7 @@ public struct StageCommand: Sendable {
             }
             if let timeout {
                 group.addTask {
-                    try await Task.sleep(for: timeout)
+                    try await clock.sleep(for: timeout)
                     throw judgement.timedOut(after: timeout)
                 }
             }

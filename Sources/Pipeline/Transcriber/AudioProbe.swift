@@ -7,15 +7,21 @@ import Subprocess
 public struct AudioProbe: Sendable {
     private let programs: SpeechPrograms
     private let timeout: Duration
+    private let clock: any Clock<Duration>
 
     /// Makes a probe.
     ///
     /// - Parameters:
     ///   - programs: where `ffprobe` and `ffmpeg` are.
     ///   - timeout: how long they may take in all. Reading 500 MiB from a slow disk takes half a minute.
-    public init(programs: SpeechPrograms = SpeechPrograms(), timeout: Duration = .seconds(120)) {
+    ///   - clock: the clock by which that is counted.
+    public init(
+        programs: SpeechPrograms = SpeechPrograms(), timeout: Duration = .seconds(120),
+        clock: any Clock<Duration> = ContinuousClock()
+    ) {
         self.programs = programs
         self.timeout = timeout
+        self.clock = clock
     }
 
     /// How long the recording is, as its container says, or as its packets say when the container is silent.
@@ -30,7 +36,7 @@ public struct AudioProbe: Sendable {
             return try await withThrowingTaskGroup(of: Double.self) { group in
                 group.addTask { try await durationByHeader(of: file) }
                 group.addTask {
-                    try await Task.sleep(for: timeout)
+                    try await clock.sleep(for: timeout)
                     throw TranscriberError.unreadable(detail: "ffprobe was not done after \(timeout)")
                 }
                 defer { group.cancelAll() }

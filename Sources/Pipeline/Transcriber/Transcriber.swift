@@ -23,6 +23,9 @@ public struct Transcriber: Sendable {
     /// It holds a minute of audio at most, and only this user may enter it.
     public var temporaryDirectory = FileManager.default.temporaryDirectory.path
 
+    /// The clock by which progress is told.
+    public var clock: any Clock<Duration> = ContinuousClock()
+
     /// A transcriber with the defaults.
     public init() {}
 
@@ -41,7 +44,7 @@ public struct Transcriber: Sendable {
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
     ) async throws -> Transcript {
         try programs.check()
-        let duration = try await AudioProbe(programs: programs).duration(of: file)
+        let duration = try await AudioProbe(programs: programs, clock: clock).duration(of: file)
         return try await PrivateDirectory.with(purpose: "transcribe", in: temporaryDirectory) {
             directory in
             let work = TranscriptionWork(
@@ -50,7 +53,7 @@ public struct Transcriber: Sendable {
             return try await withThrowingTaskGroup(of: Transcript?.self) { group in
                 group.addTask { try await work.run(parallelism: parallelism) }
                 group.addTask {
-                    try await work.report(every: reportInterval, to: onProgress)
+                    try await work.report(every: reportInterval, by: clock, to: onProgress)
                     return nil
                 }
                 // The reporter never ends by itself, so whatever comes first is the transcript or an error.
@@ -138,9 +141,17 @@ private final class TranscriptionWork: Sendable {
     /// Tells the progress at every advance and at every tick, until it is cancelled.
     func report(
         every interval: Duration,
+        by clock: any Clock<Duration>,
         to onProgress: @escaping @Sendable (StageProgress) async throws -> Void
     ) async throws {
-        let clock = ContinuousClock()
+        try await tell(every: interval, by: clock, to: onProgress)
+    }
+
+    private func tell(
+        every interval: Duration,
+        by clock: some Clock<Duration>,
+        to onProgress: @escaping @Sendable (StageProgress) async throws -> Void
+    ) async throws {
         let begin = clock.now
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
@@ -152,7 +163,7 @@ private final class TranscriptionWork: Sendable {
             group.addTask {
                 try await onProgress(self.state.withLock { $0.progress(elapsed: 0) })
                 for await _ in self.advances {
-                    let elapsed = (clock.now - begin) / .seconds(1)
+                    let elapsed = begin.duration(to: clock.now) / .seconds(1)
                     try await onProgress(self.state.withLock { $0.progress(elapsed: elapsed) })
                 }
             }

@@ -14,6 +14,7 @@ struct PipelineJob: Sendable {
     let recordings: RecordingStore
     let stages: PipelineStages
     let metrics: PipelineMetrics
+    let clock: any Clock<Duration>
     let logger: Logger
 
     /// Why the work on a session ends before its end.
@@ -94,7 +95,9 @@ struct PipelineJob: Sendable {
 
     private func noteDuration(of recording: RecordingFile) async throws {
         do {
-            let duration = try await withPlainFile(of: recording) { try await AudioProbe().duration(of: $0) }
+            let duration = try await withPlainFile(of: recording) {
+                try await AudioProbe(clock: clock).duration(of: $0)
+            }
             try await persistently { try await sessions.setDuration(duration, of: claim.session) }
         } catch let error as TranscriberError {
             // Whether the recording can be worked with is for the stage to say: a site's own may not need this program.
@@ -118,15 +121,34 @@ struct PipelineJob: Sendable {
         from: Int, to: Int
     ) async throws -> StageResult {
         try await withPlainFile(of: recording) { path in
-            let start = ContinuousClock.now
-            do {
-                let result = try await run(command, path, as: status, from: from, to: to)
-                metrics.ended(stage, .finished, after: .now - start)
-                return result
-            } catch {
-                metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: .now - start)
-                throw error
+            let (result, duration) = await timed {
+                try await run(command, path, as: status, from: from, to: to)
             }
+            switch result {
+            case .success: metrics.ended(stage, .finished, after: duration)
+            case .failure(let error):
+                metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: duration)
+            }
+            return try result.get()
+        }
+    }
+
+    /// Runs an operation, and says how long it took and how it ended.
+    private func timed<Value>(
+        _ operation: () async throws -> Value
+    ) async -> (Result<Value, any Error>, Duration) {
+        await timed(by: clock, operation)
+    }
+
+    private func timed<Value>(
+        by clock: some Clock<Duration>, _ operation: () async throws -> Value
+    ) async -> (Result<Value, any Error>, Duration) {
+        let start = clock.now
+        do {
+            let value = try await operation()
+            return (.success(value), start.duration(to: clock.now))
+        } catch {
+            return (.failure(error), start.duration(to: clock.now))
         }
     }
 
@@ -199,7 +221,7 @@ struct PipelineJob: Sendable {
                 ProgressReport(
                     sessionID: claim.session, status: state.status, progress: state.progress,
                     message: "Waiting for a worker that can open the recording", attempt: claim.attempt))
-            _ = try await queue.keepLease(of: claim, lease: PipelineWorker.keyPatience)
+            _ = try await queue.keepLease(of: claim, lease: PipelineWorker.unknownKeyLease)
         } catch {
             log(.warning, "session is left until its lease is over", ["error": "\(error)"])
         }
@@ -215,7 +237,7 @@ struct PipelineJob: Sendable {
                 return try await operation()
             } catch let error as PostgresError where error.isTransient {
                 log(.warning, "database away, trying again", ["error": "\(error)"])
-                try await Task.sleep(for: .seconds(1))
+                try await clock.sleep(for: .seconds(1))
             } catch let error as PostgresError where error.isRefusal {
                 throw Abandonment.notOurs
             }
@@ -237,7 +259,7 @@ struct PipelineJob: Sendable {
 
     private func keepLease() async throws {
         while true {
-            try await Task.sleep(for: PipelineWorker.lease / 3)
+            try await clock.sleep(for: PipelineWorker.lease / 3)
             do {
                 guard try await queue.keepLease(of: claim, lease: PipelineWorker.lease) else {
                     throw Abandonment.notOurs

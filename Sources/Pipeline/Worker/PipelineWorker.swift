@@ -41,7 +41,7 @@ public struct PipelineWorker: Service {
     /// How long a session is left to others whose recording this worker has no key for.
     ///
     /// As long as a server may be unlike the others while a new key is brought out. Each time counts as an attempt.
-    static let keyPatience = Duration.seconds(300)
+    static let unknownKeyLease = Duration.seconds(300)
     /// How often what killed workers have left behind is looked for.
     private static let sweepInterval = Duration.seconds(60)
 
@@ -51,6 +51,7 @@ public struct PipelineWorker: Service {
     private let calls: AsyncStream<Void>
     private let workDirectory: String
     private let metrics: PipelineMetrics
+    private let clock: any Clock<Duration>
     private let logger: Logger
 
     /// A worker of a queue.
@@ -64,23 +65,28 @@ public struct PipelineWorker: Service {
     ///   - stages: The commands that do the work.
     ///   - calls: Yields when there may be work. A call that is lost costs 5 seconds.
     ///   - metrics: Counts claims, sessions and stages.
+    ///   - clock: The clock by which leases are prolonged, stages are limited and the queue is looked at.
     ///   - logger: Takes the log.
     public init(
         name: String, queue: PipelineStore, progress: ProgressStore, sessions: SessionStore,
         recordings: RecordingStore, stages: PipelineStages, calls: AsyncStream<Void>,
-        metrics: any MetricsFactory, logger: Logger
+        metrics: any MetricsFactory, clock: any Clock<Duration> = ContinuousClock(), logger: Logger
     ) {
         let metrics = PipelineMetrics(metrics: metrics)
+        var stages = stages
+        stages.transcribe.clock = clock
+        stages.notes?.clock = clock
         self.name = name
         self.queue = queue
         self.calls = calls
         workDirectory = stages.workDirectory
         self.metrics = metrics
+        self.clock = clock
         self.logger = logger
-        job = { claim in
+        job = { [stages] claim in
             PipelineJob(
                 claim: claim, queue: queue, progress: progress, sessions: sessions, recordings: recordings,
-                stages: stages, metrics: metrics, logger: logger)
+                stages: stages, metrics: metrics, clock: clock, logger: logger)
         }
     }
 
@@ -88,21 +94,25 @@ public struct PipelineWorker: Service {
     ///
     /// What befalls a session is told in its progress, and never thrown.
     public func run() async throws {
-        await cancelWhenGracefulShutdown {
-            sweep()
-            // Beside the work, which may not pause for days: what lies there may be a recording as it came.
-            async let sweeping: Void = keepSweeping()
-            await workUntilIdle()
-            // One consumer for as long as the worker runs: an AsyncStream whose consumer is cancelled ends, and would then
-            // call without a pause.
-            let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: .continuous).map { _ in }
-            for await _ in merge(calls, timer) { await workUntilIdle() }
-            await sweeping
-        }
+        await cancelWhenGracefulShutdown { await work() }
     }
 
-    private func keepSweeping() async {
-        for await _ in AsyncTimerSequence(interval: Self.sweepInterval, clock: .continuous) { sweep() }
+    private func work() async { await work(by: clock) }
+
+    private func work(by clock: some Clock<Duration>) async {
+        sweep()
+        // Beside the work, which may not pause for days: what lies there may be a recording as it came.
+        async let sweeping: Void = keepSweeping(by: clock)
+        await workUntilIdle()
+        // One consumer for as long as the worker runs: an AsyncStream whose consumer is cancelled ends, and would then
+        // call without a pause.
+        let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: clock).map { _ in }
+        for await _ in merge(calls, timer) { await workUntilIdle() }
+        await sweeping
+    }
+
+    private func keepSweeping(by clock: some Clock<Duration>) async {
+        for await _ in AsyncTimerSequence(interval: Self.sweepInterval, clock: clock) { sweep() }
     }
 
     private func sweep() {

@@ -162,7 +162,7 @@ extension ConnectionCore {
         current = nil
         health.set(.unsettled)
         let cancel = libpq!.cancelHandle()
-        graceDeadline = runtime.poller.schedule(at: .now + Self.grace) { [weak self] in
+        graceDeadline = runtime.poller.schedule(at: runtime.clock.now + Self.grace) { [weak self] in
             self?.assumeIsolated { core in
                 if let action = core.machine.graceOver() { core.drive(action) }
             }

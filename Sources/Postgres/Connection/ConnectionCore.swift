@@ -85,7 +85,7 @@ actor ConnectionCore: PollHandler {
             throw PostgresError(.protocolViolation, "the SQL text contains a NUL")
         }
         let ticket = Ticket()
-        let deadline = timeout.map { ContinuousClock.now + $0 }
+        let deadline = timeout.map { runtime.clock.now + $0 }
         health.commandBegins()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in

@@ -20,14 +20,14 @@ struct Connector {
 
         let hasTurn = try await runtime.connectGate.enter(on: runtime.poller)
         defer { if hasTurn { runtime.connectGate.leave() } }
-        let deadline = ContinuousClock.now + configuration.connectTimeout
+        let deadline = runtime.clock.now + configuration.connectTimeout
         var failures: [PostgresError] = []
         for (index, candidate) in resolved.enumerated() {
-            let remaining = deadline - .now
+            let remaining = deadline - runtime.clock.now
             guard remaining > .zero else { break }
             let share = remaining / (resolved.count - index)
             do {
-                return try await open(candidate, parameters: parameters, deadline: .now + share)
+                return try await open(candidate, parameters: parameters, deadline: runtime.clock.now + share)
             } catch let error as PostgresError {
                 if error.code == .cancelled { throw error }
                 failures.append(error)
@@ -72,7 +72,8 @@ struct Connector {
             do {
                 try runtime.resolvers.run { answer.resume(with: Result { try lookUp(candidate.host) }) }
                 let addresses = try await answer.value(
-                    until: .now + configuration.connectTimeout, on: runtime.poller, "looking up a host name")
+                    until: runtime.clock.now + configuration.connectTimeout, on: runtime.poller,
+                    "looking up a host name")
                 resolved += addresses.map { HostCandidate(host: candidate.host, address: $0, port: candidate.port) }
             } catch let error as PostgresError where error.code == .cancelled {
                 throw error

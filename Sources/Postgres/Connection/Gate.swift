@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// New connections of a process go through one gate, so that a burst of handshakes does not delay a notification by
 /// more than the time of one. A host that does not answer must not keep the connections to others from being made, so
-/// whoever has waited for `patience` goes through regardless.
+/// whoever has waited for `longestWait` goes through regardless.
 final class Gate: Sendable {
     private struct State {
         var isTaken = false
@@ -14,9 +14,9 @@ final class Gate: Sendable {
     }
 
     private let state = Mutex(State())
-    private let patience: Duration
+    private let longestWait: Duration
 
-    init(patience: Duration) { self.patience = patience }
+    init(longestWait: Duration) { self.longestWait = longestWait }
 
     /// Waits for its turn.
     ///
@@ -35,7 +35,7 @@ final class Gate: Sendable {
         }
         if isFree { return true }
         do {
-            try await turn.value(until: .now + patience, on: poller, "waiting to connect")
+            try await turn.value(until: poller.clock.now + longestWait, on: poller, "waiting to connect")
             return true
         } catch let error as PostgresError where error.code == .deadlineExceeded {
             return false

@@ -25,7 +25,13 @@ public final class PostgresConnection: Sendable {
     ///
     /// - Throws: `PostgresError`
     public static func connect(_ configuration: PostgresConfiguration) async throws -> PostgresConnection {
-        let core = try await Connector(configuration: configuration, runtime: .shared()).connect()
+        try await connect(configuration, on: .shared())
+    }
+
+    private static func connect(
+        _ configuration: PostgresConfiguration, on runtime: PostgresRuntime
+    ) async throws -> PostgresConnection {
+        let core = try await Connector(configuration: configuration, runtime: runtime).connect()
         return PostgresConnection(core: core, defaultTimeout: configuration.queryTimeout)
     }
 
@@ -37,7 +43,16 @@ public final class PostgresConnection: Sendable {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        let connection = try await connect(configuration)
+        try await withConnection(configuration, on: .shared(), body)
+    }
+
+    static func withConnection<Value>(
+        _ configuration: PostgresConfiguration,
+        on runtime: PostgresRuntime,
+        isolation: isolated (any Actor)? = #isolation,
+        _ body: (PostgresConnection) async throws -> Value
+    ) async throws -> Value {
+        let connection = try await connect(configuration, on: runtime)
         do {
             let value = try await body(connection)
             await connection.close()

@@ -1,134 +1,220 @@
-/// What a listener does next: a connection is made, LISTEN is sent, the way back is proved, silence is questioned, and
-/// after any failure all of it begins anew after a pause.
+/// The times of a listener.
+struct ListenerTiming {
+    /// How long a live connection may be silent before the server is asked whether the session still listens.
+    var silence: Duration = .seconds(10)
+    /// How long LISTEN, the proof and that question may each take.
+    var answer: Duration = .seconds(5)
+    /// The pause between two attempts after the first failure; it doubles with each further failure.
+    var firstPause: Duration = .milliseconds(100)
+    /// The longest pause between the beginnings of two attempts, jitter included.
+    var longestPause: Duration = .seconds(5)
+}
+
+/// Decides what a listener does next.
 ///
-/// One thing is under way at a time: each event returns the one action that follows from it.
-struct ListenerStateMachine {
+/// The listener connects, sends LISTEN, proves that notifications arrive, and is live. A live connection that is silent
+/// is checked. After any failure the listener pauses and connects again.
+///
+/// One action is under way at a time: each event reports how the last action ended and returns the next one. An event
+/// that does not belong to the present state is an error of the caller and stops the program.
+///
+/// The type of a connection is open, so that a test can use a plain value. `docs/listener.md` shows the states.
+struct ListenerStateMachine<Connection> {
     typealias Instant = ContinuousClock.Instant
 
-    /// The listener's times.
-    struct Timing {
-        /// After how long without a notification the session is asked whether it still listens.
-        var silence: Duration = .seconds(10)
-        /// For how long LISTEN, the proof and that question may take.
-        var answer: Duration = .seconds(5)
-        /// The pause between two attempts after the first failure; doubles with each further one.
-        var firstPause: Duration = .milliseconds(100)
-        /// The longest pause between the beginnings of two attempts, jitter included.
-        var longestPause: Duration = .seconds(5)
-    }
-
-    /// What is to be done.
-    enum Action: Equatable {
+    /// What the listener has to do.
+    enum Action {
         /// Connect; report `connected` or `failed`.
         case connect
-        /// LISTEN on all channels; report `listening` or `failed`.
-        case listen
-        /// Send a NOTIFY to oneself and wait for it, until a moment; report `proved` or `failed`.
+        /// Send LISTEN for all channels; report `listening` or `failed`.
+        case listen(Connection)
+        /// Send a NOTIFY to this connection and wait for it until a moment; report `proved` or `failed`.
         ///
-        /// Over a pooler it has to be sent on another connection: on one's own it would come back before the pooler
-        /// takes the server's connection away, and prove nothing.
-        case prove(overSecondConnection: Bool, until: Instant)
-        /// Tell the consumer that it hears everything from now on, then wait.
-        case goLive(waitUntil: Instant)
-        /// Wait for notifications; report `heard`, `silent` or `failed`.
-        case wait(until: Instant)
-        /// Ask for the session's channels, until a moment; report `confirmed` or `failed`.
-        case check(until: Instant)
-        /// Close what there is, tell the consumer why, pause until a moment, and report `paused`.
-        case retreat(ListenerTrouble, until: Instant)
+        /// Through a pooler the NOTIFY needs a second connection. On the connection itself it would come back before the
+        /// pooler takes the server process away, and would prove nothing.
+        case prove(Connection, overSecondConnection: Bool, until: Instant)
+        /// Tell the consumer that it hears everything from now on; then do as for `wait`.
+        case goLive(Connection, waitUntil: Instant)
+        /// Wait for notifications until a moment; report `heard`, `silent` or `failed`.
+        case wait(Connection, until: Instant)
+        /// Ask the server which channels this session listens to, until a moment; report `confirmed` or `failed`.
+        case check(Connection, until: Instant)
+        /// Tell the consumer why it hears nothing, close the connection if there is one, pause until a moment, and report
+        /// `paused`.
+        case retreat(closing: Connection?, ListenerTrouble, until: Instant)
     }
 
-    private enum State: Equatable {
-        /// A connection is being made. → listening, pausing
-        case connecting
-        /// LISTEN is under way. → proving, pausing
-        case listening
-        /// The way back is being proved. → live, pausing
-        case proving
-        /// Everything that is sent is heard. → checking, pausing
-        case live
-        /// The session is being asked whether it still listens. → live, pausing
-        case checking
-        /// Nothing goes on until the next attempt. → connecting
-        case pausing
+    /// A try to go live.
+    private struct Attempt {
+        /// The moment at which it began to connect.
+        let began: Instant
+        /// How many attempts before it failed in a row.
+        let failuresBefore: Int
     }
 
-    private let timing: Timing
-    private var state = State.connecting
-    private var attemptBegan: Instant
-    private var failures = 0
-
-    init(timing: Timing, now: Instant) {
-        self.timing = timing
-        self.attemptBegan = now
+    private enum State {
+        /// The listener has not been started. → connecting, ended
+        case new
+        /// A connection is being made. → listening, pausing, ended
+        case connecting(Attempt)
+        /// LISTEN is under way. → proving, pausing, ended
+        case listening(Attempt, Connection)
+        /// The listener waits for its own NOTIFY. → live, pausing, ended
+        case proving(Attempt, Connection)
+        /// The listener hears every notification. → checking, pausing, ended
+        case live(Connection)
+        /// The connection was silent, and the server is asked whether the session still listens. → live, pausing, ended
+        case checking(Connection)
+        /// The listener waits before its next attempt, after so many failures in a row. → connecting, ended
+        ///
+        /// The connection that failed is closed meanwhile.
+        case pausing(failures: Int, closing: Connection?)
+        /// The listener was told to end. There is no next state.
+        case ended
     }
 
-    /// The first action.
-    func start() -> Action { .connect }
+    private let timing: ListenerTiming
+    private var state = State.new
 
-    /// The pause is over.
+    init(timing: ListenerTiming) { self.timing = timing }
+
+    /// The listener begins.
+    mutating func start(now: Instant) -> Action {
+        switch state {
+        case .new:
+            state = .connecting(Attempt(began: now, failuresBefore: 0))
+            return .connect
+        case .connecting, .listening, .proving, .live, .checking, .pausing, .ended: unexpected()
+        }
+    }
+
+    /// The pause is over, and the connection that failed is closed.
     mutating func paused(now: Instant) -> Action {
-        state = .connecting
-        attemptBegan = now
-        return .connect
+        switch state {
+        case .pausing(let failures, _):
+            state = .connecting(Attempt(began: now, failuresBefore: failures))
+            return .connect
+        case .new, .connecting, .listening, .proving, .live, .checking, .ended: unexpected()
+        }
     }
 
-    /// A connection is there.
-    mutating func connected() -> Action {
-        state = .listening
-        return .listen
+    /// A connection was made.
+    mutating func connected(_ connection: Connection) -> Action {
+        switch state {
+        case .connecting(let attempt):
+            state = .listening(attempt, connection)
+            return .listen(connection)
+        case .new, .listening, .proving, .live, .checking, .pausing, .ended: unexpected()
+        }
     }
 
     /// LISTEN is committed.
     ///
     /// - Parameters:
-    ///   - isDirect: whether the server process that answers is the one that was connected to.
-    ///   - now: the moment.
-    /// - Returns: what comes next.
+    ///   - isDirect: whether the answer came from the server process that the connection's start-up named. A pooler
+    ///     names a process that does not exist.
+    ///   - now: the present moment.
+    /// - Returns: the next action.
     mutating func listening(isDirect: Bool, now: Instant) -> Action {
-        state = .proving
-        return .prove(overSecondConnection: !isDirect, until: now + timing.answer)
+        switch state {
+        case .listening(let attempt, let connection):
+            state = .proving(attempt, connection)
+            return .prove(connection, overSecondConnection: !isDirect, until: now + timing.answer)
+        case .new, .connecting, .proving, .live, .checking, .pausing, .ended: unexpected()
+        }
     }
 
-    /// The NOTIFY came back.
+    /// The listener's own NOTIFY came back.
     mutating func proved(now: Instant) -> Action {
-        state = .live
-        failures = 0
-        return .goLive(waitUntil: now + timing.silence)
+        switch state {
+        case .proving(_, let connection):
+            state = .live(connection)
+            return .goLive(connection, waitUntil: now + timing.silence)
+        case .new, .connecting, .listening, .live, .checking, .pausing, .ended: unexpected()
+        }
     }
 
-    /// Notifications came in.
-    mutating func heard(now: Instant) -> Action { .wait(until: now + timing.silence) }
+    /// Notifications arrived while the listener waited.
+    mutating func heard(now: Instant) -> Action {
+        switch state {
+        case .live(let connection): return .wait(connection, until: now + timing.silence)
+        case .new, .connecting, .listening, .proving, .checking, .pausing, .ended: unexpected()
+        }
+    }
 
-    /// Nothing came in.
+    /// No notification arrived while the listener waited.
     mutating func silent(now: Instant) -> Action {
-        state = .checking
-        return .check(until: now + timing.answer)
+        switch state {
+        case .live(let connection):
+            state = .checking(connection)
+            return .check(connection, until: now + timing.answer)
+        case .new, .connecting, .listening, .proving, .checking, .pausing, .ended: unexpected()
+        }
     }
 
-    /// The session still listens.
+    /// The server says that the session still listens.
     mutating func confirmed(now: Instant) -> Action {
-        state = .live
-        return .wait(until: now + timing.silence)
+        switch state {
+        case .checking(let connection):
+            state = .live(connection)
+            return .wait(connection, until: now + timing.silence)
+        case .new, .connecting, .listening, .proving, .live, .pausing, .ended: unexpected()
+        }
     }
 
-    /// Something went wrong.
+    /// The action under way failed.
     ///
     /// - Parameters:
-    ///   - trouble: what went wrong.
-    ///   - now: the moment.
+    ///   - trouble: why.
+    ///   - now: the present moment.
     ///   - jitter: a random number from 0 to 1.
-    /// - Returns: what comes next.
+    /// - Returns: the next action.
     mutating func failed(_ trouble: ListenerTrouble, now: Instant, jitter: Double) -> Action {
-        let wasLive = state == .live || state == .checking
-        failures = wasLive ? 1 : failures + 1
-        state = .pausing
-        // Half of the pause is certain and half is chance, so that many listeners do not come back at once.
+        // The pause counts from the beginning of the attempt: an attempt that hung until its deadline has paused enough.
+        switch state {
+        case .connecting(let attempt):
+            return retreat(
+                nil, trouble, failures: attempt.failuresBefore + 1, from: attempt.began, now: now, jitter: jitter)
+        case .listening(let attempt, let connection), .proving(let attempt, let connection):
+            return retreat(
+                connection, trouble, failures: attempt.failuresBefore + 1, from: attempt.began, now: now,
+                jitter: jitter)
+        case .live(let connection), .checking(let connection):
+            return retreat(connection, trouble, failures: 1, from: now, now: now, jitter: jitter)
+        case .new, .pausing, .ended: unexpected()
+        }
+    }
+
+    private mutating func retreat(
+        _ connection: Connection?, _ trouble: ListenerTrouble, failures: Int, from beginning: Instant, now: Instant,
+        jitter: Double
+    ) -> Action {
+        state = .pausing(failures: failures, closing: connection)
+        // Half of the pause is fixed and half is random, so that many listeners do not come back at once.
         let pause = min(timing.firstPause * (1 << min(failures - 1, 16)), timing.longestPause) * (0.5 + jitter / 2)
-        // Counted from the beginning of the attempt: one that hung for its whole deadline has paused enough.
-        return .retreat(trouble, until: max(now, (wasLive ? now : attemptBegan) + pause))
+        return .retreat(closing: connection, trouble, until: max(now, beginning + pause))
+    }
+
+    /// The listener is told to end, whatever it does at present.
+    ///
+    /// - Returns: the connection to close; nil when there is none.
+    mutating func end() -> Connection? {
+        defer { state = .ended }
+        switch state {
+        case .listening(_, let connection), .proving(_, let connection), .live(let connection),
+            .checking(let connection):
+            return connection
+        case .pausing(_, let connection): return connection
+        case .new, .connecting, .ended: return nil
+        }
+    }
+
+    private func unexpected(_ event: String = #function) -> Never {
+        preconditionFailure("a listener cannot take the event \(event) in the state \(state)")
     }
 }
+
+extension ListenerStateMachine.Action: Equatable where Connection: Equatable {}
 
 /// Why a listener does not hear everything at the moment.
 public enum ListenerTrouble: String, Error, Hashable, Sendable {
@@ -138,7 +224,7 @@ public enum ListenerTrouble: String, Error, Hashable, Sendable {
     case connectionLost
     /// LISTEN failed.
     case cannotListen
-    /// A notification to oneself did not come back, as happens behind a pooler in transaction mode.
+    /// The listener's own notification did not come back, as happens behind a pooler in transaction mode.
     case notProved
     /// The session does not answer, or does not listen any more.
     case notListening

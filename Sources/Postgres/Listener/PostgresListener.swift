@@ -13,7 +13,7 @@ import Synchronization
 public final class PostgresListener: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let channels: [String]
-    private let timing: ListenerStateMachine.Timing
+    private let timing: ListenerTiming
     private let runtime: PostgresRuntime
     private let mailbox: ListenerMailbox
     private let state = Mutex(State())
@@ -38,15 +38,18 @@ public final class PostgresListener: Service, Sendable {
         channels: [String],
         bufferLimit: Int = 16_384
     ) throws {
-        try self.init(configuration: configuration, channels: channels, bufferLimit: bufferLimit, timing: .init())
+        self.init(
+            configuration: configuration, channels: channels, bufferLimit: bufferLimit, timing: ListenerTiming(),
+            runtime: try .shared())
     }
 
     init(
         configuration: PostgresConfiguration,
         channels: [String],
         bufferLimit: Int,
-        timing: ListenerStateMachine.Timing
-    ) throws {
+        timing: ListenerTiming,
+        runtime: PostgresRuntime
+    ) {
         var configuration = configuration
         // A standby refuses LISTEN.
         configuration.targetSessionAttributes = "read-write"
@@ -56,7 +59,7 @@ public final class PostgresListener: Service, Sendable {
         self.configuration = configuration
         self.channels = channels
         self.timing = timing
-        self.runtime = try .shared()
+        self.runtime = runtime
         self.mailbox = ListenerMailbox(limit: bufferLimit)
     }
 
@@ -89,51 +92,12 @@ public final class PostgresListener: Service, Sendable {
 
     // MARK: Carrying out what the state machine says
 
-    private func listen() async {
-        var machine = ListenerStateMachine(timing: timing, now: .now)
-        var action = machine.start()
-        var link = ListenerLink()
-        var connection: PostgresConnection?
-        while !Task.isCancelled {
-            do {
-                switch action {
-                case .connect:
-                    link = ListenerLink()
-                    connection = try await connect(link)
-                    action = machine.connected()
-                case .listen:
-                    let isDirect = try await startListening(connection, link)
-                    action = machine.listening(isDirect: isDirect, now: .now)
-                case .prove(let overSecondConnection, let deadline):
-                    try await prove(link, connection, overSecondConnection: overSecondConnection, until: deadline)
-                    action = machine.proved(now: .now)
-                case .goLive(let deadline):
-                    noteLive()
-                    action = .wait(until: deadline)
-                case .wait(let deadline):
-                    switch await link.waitForSilence(until: deadline, on: runtime.poller) {
-                    case .heard, .proved: action = machine.heard(now: .now)
-                    case .silent: action = machine.silent(now: .now)
-                    case .closed: throw Failure(.connectionLost)
-                    }
-                case .check(let deadline):
-                    try await check(connection, until: deadline)
-                    action = machine.confirmed(now: .now)
-                case .retreat(let trouble, let deadline):
-                    noteDegraded(trouble)
-                    await connection?.close()
-                    connection = nil
-                    try? await Task.sleep(until: deadline, clock: .continuous)
-                    action = machine.paused(now: .now)
-                }
-            } catch {
-                let failure = error as? Failure ?? Failure(.connectionLost, cause: error)
-                log(failure)
-                action = machine.failed(failure.trouble, now: .now, jitter: .random(in: 0...1))
-            }
-        }
-        state.withLock { $0.isLive = false }
-        await connection?.close()
+    private typealias Machine = ListenerStateMachine<Session>
+
+    /// One connection of the listener, with what the poller's thread has seen on it.
+    private struct Session: Sendable {
+        let connection: PostgresConnection
+        let link: ListenerLink
     }
 
     private struct Failure: Error {
@@ -146,7 +110,56 @@ public final class PostgresListener: Service, Sendable {
         }
     }
 
-    private func connect(_ link: ListenerLink) async throws -> PostgresConnection {
+    private func listen() async {
+        var machine = Machine(timing: timing)
+        var action = machine.start(now: runtime.clock.now)
+        while !Task.isCancelled {
+            do throws(Failure) {
+                action = try await perform(action, &machine)
+            } catch {
+                log(error)
+                action = machine.failed(error.trouble, now: runtime.clock.now, jitter: .random(in: 0...1))
+            }
+        }
+        state.withLock { $0.isLive = false }
+        await machine.end()?.connection.close()
+    }
+
+    /// Does what the state machine says.
+    ///
+    /// - Returns: the next action.
+    /// - Throws: the failure to report to the machine.
+    private func perform(_ action: Machine.Action, _ machine: inout Machine) async throws(Failure) -> Machine.Action {
+        switch action {
+        case .connect: return machine.connected(try await connect())
+        case .listen(let session):
+            let isDirect = try await startListening(session)
+            return machine.listening(isDirect: isDirect, now: runtime.clock.now)
+        case .prove(let session, let overSecondConnection, let deadline):
+            try await prove(session, overSecondConnection: overSecondConnection, until: deadline)
+            return machine.proved(now: runtime.clock.now)
+        case .goLive(let session, let deadline):
+            noteLive()
+            return .wait(session, until: deadline)
+        case .wait(let session, let deadline):
+            switch await session.link.waitForSilence(until: deadline, on: runtime.poller) {
+            case .heard, .proved: return machine.heard(now: runtime.clock.now)
+            case .silent: return machine.silent(now: runtime.clock.now)
+            case .closed: throw Failure(.connectionLost)
+            }
+        case .check(let session, let deadline):
+            try await check(session.connection, until: deadline)
+            return machine.confirmed(now: runtime.clock.now)
+        case .retreat(let session, let trouble, let deadline):
+            noteDegraded(trouble)
+            await session?.connection.close()
+            try? await runtime.clock.sleep(until: deadline, tolerance: nil)
+            return machine.paused(now: runtime.clock.now)
+        }
+    }
+
+    private func connect() async throws(Failure) -> Session {
+        let link = ListenerLink()
         let connector = Connector(
             configuration: configuration, runtime: runtime,
             onNotification: { [mailbox, weak self] notification in
@@ -157,58 +170,58 @@ public final class PostgresListener: Service, Sendable {
             onClose: { _ in link.closed() })
         do {
             let core = try await connector.connect()
-            return PostgresConnection(core: core, defaultTimeout: configuration.queryTimeout)
+            let connection = PostgresConnection(core: core, defaultTimeout: configuration.queryTimeout)
+            return Session(connection: connection, link: link)
         } catch {
             throw Failure(.cannotConnect, cause: error)
         }
     }
 
-    /// LISTEN commits before anything is proved, and so before the consumer reads.
+    /// Sends LISTEN, which commits before anything is proved, and so before the consumer reads.
     ///
     /// - Returns: whether the server process that answers is the one that the connection's start-up named. A pooler
     ///   names one of its own making.
-    private func startListening(_ connection: PostgresConnection?, _ link: ListenerLink) async throws -> Bool {
-        guard let connection else { throw Failure(.connectionLost) }
-        let statements = (channels + [link.privateChannel]).map { "LISTEN \(quotedIdentifier($0))" }
+    private func startListening(_ session: Session) async throws(Failure) -> Bool {
+        let statements = (channels + [session.link.privateChannel]).map { "LISTEN \(quotedIdentifier($0))" }
         do {
-            try await connection.executeScript(statements.joined(separator: "; "))
-            let processID = try await connection.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
-            return await connection.backendProcessID == processID
+            try await session.connection.executeScript(statements.joined(separator: "; "))
+            let rows = try await session.connection.query("SELECT pg_backend_pid()")
+            let processID = try rows[0].decode(0, as: Int32.self)
+            return await session.connection.backendProcessID == processID
         } catch {
             throw Failure(.cannotListen, cause: error)
         }
     }
 
     private func prove(
-        _ link: ListenerLink,
-        _ connection: PostgresConnection?,
-        overSecondConnection: Bool,
-        until deadline: ContinuousClock.Instant
-    ) async throws {
-        guard let connection else { throw Failure(.connectionLost) }
-        let notify: PostgresQuery = "SELECT pg_notify(\(link.privateChannel), \(link.proof))"
+        _ session: Session, overSecondConnection: Bool, until deadline: ContinuousClock.Instant
+    ) async throws(Failure) {
+        let notify: PostgresQuery = "SELECT pg_notify(\(session.link.privateChannel), \(session.link.proof))"
         do {
             if overSecondConnection {
-                try await PostgresConnection.withConnection(configuration) { _ = try await $0.query(notify) }
+                try await PostgresConnection.withConnection(configuration, on: runtime) {
+                    _ = try await $0.query(notify)
+                }
             } else {
-                _ = try await connection.query(notify)
+                _ = try await session.connection.query(notify)
             }
         } catch {
             throw Failure(.notProved, cause: error)
         }
-        switch await link.waitForProof(until: deadline, on: runtime.poller) {
+        switch await session.link.waitForProof(until: deadline, on: runtime.poller) {
         case .proved: return
         case .heard, .silent: throw Failure(.notProved)
         case .closed: throw Failure(.connectionLost)
         }
     }
 
-    private func check(_ connection: PostgresConnection?, until deadline: ContinuousClock.Instant) async throws {
-        guard let connection else { throw Failure(.connectionLost) }
+    private func check(
+        _ connection: PostgresConnection, until deadline: ContinuousClock.Instant
+    ) async throws(Failure) {
         let answer: Set<String>
         do {
             let rows = try await connection.query(
-                "SELECT pg_listening_channels()", timeout: max(.milliseconds(1), deadline - .now))
+                "SELECT pg_listening_channels()", timeout: max(.milliseconds(1), deadline - runtime.clock.now))
             answer = Set(try rows.map { try $0.decode(0, as: String.self) })
         } catch {
             throw Failure(.notListening, cause: error)

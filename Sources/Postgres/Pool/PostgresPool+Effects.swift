@@ -69,7 +69,7 @@ extension PostgresPool {
         case .finish: finished.open()
         case .connect(let slot, let pause):
             if pause > .zero {
-                runtime.poller.schedule(at: .now + pause) { [weak self] in self?.connect(slot) }
+                runtime.poller.schedule(at: runtime.clock.now + pause) { [weak self] in self?.connect(slot) }
             } else {
                 connect(slot)
             }
@@ -90,7 +90,8 @@ extension PostgresPool {
             onClose: { [weak self] _ in self?.connectionClosed(slot) })
         do {
             let core = try await connector.connect()
-            let expires = ContinuousClock.now + settings.maximumAge * Double.random(in: 0.9...1.1)
+            let now = runtime.clock.now
+            let expires = now + settings.maximumAge * Double.random(in: 0.9...1.1)
             act { state in
                 state.attempts[slot] = nil
                 state.statistics.openedTotal += 1
@@ -100,7 +101,7 @@ extension PostgresPool {
                     return state.machine.connectFailed(slot, isPermanent: false, jitter: 1)
                 }
                 state.cores[slot] = core
-                return state.machine.connected(slot, expires: expires, now: .now)
+                return state.machine.connected(slot, expires: expires, now: now)
             }
             // And if it was closed just after that look, `connectionClosed` came before the core was in its place.
             if core.health.current == .closed { connectionClosed(slot) }
@@ -135,11 +136,12 @@ extension PostgresPool {
         let period = min(settings.idleTimeout ?? .seconds(60), settings.maximumAge, .seconds(60)) / 2
         let mustSchedule = state.withLock { $0.sweep == nil && $0.machine.totalCount > 0 }
         guard mustSchedule else { return }
-        let timer = runtime.poller.schedule(at: .now + period) { [weak self] in
+        let timer = runtime.poller.schedule(at: runtime.clock.now + period) { [weak self] in
             guard let self else { return }
+            let now = runtime.clock.now
             act { state in
                 state.sweep = nil
-                return state.machine.tick(now: .now)
+                return state.machine.tick(now: now)
             }
             scheduleSweep()
         }

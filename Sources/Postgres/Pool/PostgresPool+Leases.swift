@@ -5,7 +5,7 @@ import Synchronization
 extension PostgresPool {
     /// Leases a connection that has answered lately.
     func leaseWorking(_ waitTimeout: Duration) async throws -> Lease {
-        let deadline = ContinuousClock.now + waitTimeout
+        let deadline = runtime.clock.now + waitTimeout
         while true {
             let lease = try await lease(until: deadline)
             guard lease.needsCheck else { return lease }
@@ -20,9 +20,10 @@ extension PostgresPool {
     }
 
     func lease(until deadline: ContinuousClock.Instant) async throws -> Lease {
+        let now = runtime.clock.now
         // The usual way: a connection is free, and nobody has to wait or to be woken.
         let (free, waiter) = state.withLock { state -> (Lease?, Int) in
-            if let (slot, needsCheck) = state.machine.leaseIdle(now: .now), let core = state.cores[slot] {
+            if let (slot, needsCheck) = state.machine.leaseIdle(now: now), let core = state.cores[slot] {
                 state.statistics.leasesTotal += 1
                 return (Lease(slot: slot, core: core, needsCheck: needsCheck), 0)
             }
@@ -41,7 +42,7 @@ extension PostgresPool {
                 }
                 act { state in
                     state.waiters[waiter] = Waiter(continuation: continuation, timer: timer)
-                    return state.machine.lease(waiter, now: .now)
+                    return state.machine.lease(waiter, now: now)
                 }
                 // A cancellation between the check and here found nobody.
                 if Task.isCancelled { giveUpWaiting(waiter, timedOut: false) }
@@ -87,6 +88,7 @@ extension PostgresPool {
     }
 
     func release(_ slot: Int, isReusable: Bool) {
-        act { $0.machine.released(slot, isReusable: isReusable, now: .now) }
+        let now = runtime.clock.now
+        act { $0.machine.released(slot, isReusable: isReusable, now: now) }
     }
 }

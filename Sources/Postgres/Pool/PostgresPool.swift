@@ -51,13 +51,17 @@ public final class PostgresPool: Service, Sendable {
     ///   - configuration: how to reach the database.
     ///   - settings: how many connections, and how long to wait for one.
     /// - Throws: `PostgresError` when the process cannot start the thread for its connections.
-    public init(
+    public convenience init(
         configuration: PostgresConfiguration,
         settings: PostgresPoolConfiguration = PostgresPoolConfiguration()
     ) throws {
+        self.init(configuration: configuration, settings: settings, runtime: try .shared())
+    }
+
+    init(configuration: PostgresConfiguration, settings: PostgresPoolConfiguration, runtime: PostgresRuntime) {
         self.configuration = configuration
         self.settings = settings
-        self.runtime = try .shared()
+        self.runtime = runtime
         self.state = Mutex(
             State(
                 machine: PoolStateMachine(
@@ -100,7 +104,7 @@ public final class PostgresPool: Service, Sendable {
 
     /// Closes the pool: waiters fail, unused connections are closed, lent ones are waited for up to `shutdownTimeout`.
     public func close() async {
-        let timer = runtime.poller.schedule(at: .now + settings.shutdownTimeout) { [weak self] in
+        let timer = runtime.poller.schedule(at: runtime.clock.now + settings.shutdownTimeout) { [weak self] in
             self?.act { $0.machine.closeTheRest() }
         }
         act { $0.machine.shutDown() }

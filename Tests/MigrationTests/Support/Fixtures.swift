@@ -9,7 +9,8 @@ import Testing
 
 extension TestDatabase {
     func migrator(
-        _ migrations: [Migration] = Migration.carried, role: String = "postgres", queryTimeout: Duration = .seconds(600)
+        _ migrations: [Migration] = Migration.carried, role: String = "postgres",
+        queryTimeout: Duration = TestDeadline.event
     ) throws -> Migrator {
         Migrator(
             configuration: try PostgresConfiguration(connectionString: url(role), queryTimeout: queryTimeout),

@@ -1,5 +1,7 @@
 import Foundation
 import Synchronization
+import TestSupport
+import TestTime
 import Testing
 
 @testable import Pipeline
@@ -7,7 +9,7 @@ import Testing
 /// Runs small shell scripts as stages.
 ///
 /// Every failure of a command that a session can meet has its test here.
-@Suite(.timeLimit(.minutes(15))) struct StageCommandTests {
+@Suite(.deadline) struct StageCommandTests {
     private func command(_ script: String) throws -> StageCommand {
         var command = try StageCommand(
             "/bin/sh -c '\(script.replacingOccurrences(of: "'", with: #"'\''"#))' sh",
@@ -52,9 +54,18 @@ import Testing
         #expect(await failure(of: try command("true"))?.code == .noResult)
         #expect(await failure(of: try command("echo Loading; sleep 600"))?.code == .badOutput)
         #expect(await failure(of: try command("echo \"{\\\"result\\\": 1}\"; exit 1"))?.code == .exited)
-        var slow = try command("sleep 600")
-        slow.timeout = .milliseconds(200)
-        #expect(await failure(of: slow)?.code == .timedOut)
+    }
+
+    @Test func endsTheCommandAtItsTimeout() async throws {
+        let clock = ManualClock()
+        var command = try command("sleep 600")
+        command.timeout = .seconds(3600)
+        command.clock = clock
+        let slow = command
+        async let failure = self.failure(of: slow)
+        try await clock.waitForSleepers()
+        clock.advance(by: .seconds(3600))
+        #expect(await failure?.code == .timedOut)
     }
 
     @Test(arguments: ["no-such-program-here --x", "/no/such/program", "/etc/passwd"])
@@ -100,7 +111,7 @@ import Testing
             if isFirst { for await _ in gate { break } }
         }
         // The command gets to its end while the first call of the callback is still held.
-        while !FileManager.default.fileExists(atPath: directory) { try await Task.sleep(for: .milliseconds(5)) }
+        try await eventually("the end of the command") { FileManager.default.fileExists(atPath: directory) }
         open.yield()
         #expect(try await result.json == "1")
         let values = seen.withLock { $0 }
@@ -193,11 +204,7 @@ import Testing
     ///
     /// SIGKILL was sent before `run` returned, but the kernel may take a moment to clear up.
     private func expectGone(_ marker: String) async throws {
-        let deadline = ContinuousClock.now + .seconds(600)
-        while !processes(with: marker).isEmpty, ContinuousClock.now < deadline {
-            try await Task.sleep(for: .milliseconds(5))
-        }
-        #expect(processes(with: marker).isEmpty)
+        try await eventually("the end of every process with the marker") { processes(with: marker).isEmpty }
     }
 
     /// The processes whose environment holds the marker; those of others cannot be read and are not ours.

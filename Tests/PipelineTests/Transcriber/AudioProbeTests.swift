@@ -1,13 +1,15 @@
 import Foundation
 import Pipeline
+import TestSupport
+import TestTime
 import Testing
 
 /// What the probe lets its programs have, and what it makes of programs that do not behave.
-@Suite("A probe of a recording", .timeLimit(.minutes(30))) struct AudioProbeTests {
+@Suite("A probe of a recording", .deadline) struct AudioProbeTests {
     private static let answer = #"{"streams": [{}], "format": {"duration": "42.5"}}"#
 
     /// Lends the probe a program of this text in the place of ffprobe.
-    private func probe(_ script: String, timeout: Duration = .seconds(600)) async throws -> Double {
+    private func probe(_ script: String, clock: any Clock<Duration> = ContinuousClock()) async throws -> Double {
         let directory = FileManager.default.temporaryDirectory.appending(path: "tb-probe-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
         defer { try? FileManager.default.removeItem(at: directory) }
@@ -16,10 +18,10 @@ import Testing
         try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: program)
         var programs = SpeechPrograms()
         programs.ffprobe = program
-        return try await AudioProbe(programs: programs, timeout: timeout).duration(of: "/nothing.wav")
+        return try await AudioProbe(programs: programs, clock: clock).duration(of: "/nothing.wav")
     }
 
-    private func isUnreadable(_ body: () async throws -> Double) async -> Bool {
+    private func isUnreadable(_ body: @Sendable () async throws -> Double) async -> Bool {
         do {
             _ = try await body()
             return false
@@ -41,8 +43,12 @@ import Testing
     }
 
     @Test("ends a program that does not end")
-    func timeout() async {
-        #expect(await isUnreadable { try await probe("exec sleep 100000", timeout: .milliseconds(300)) })
+    func timeout() async throws {
+        let clock = ManualClock()
+        async let isEnded = isUnreadable { try await probe("exec sleep 100000", clock: clock) }
+        try await clock.waitForSleepers()
+        clock.advance(by: .seconds(120))
+        #expect(await isEnded)
     }
 
     @Test("says that a recording cannot be measured without its program, or when that says too much or nothing")

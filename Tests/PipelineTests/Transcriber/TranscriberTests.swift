@@ -9,7 +9,7 @@ import Testing
 /// The whole transcriber on real speech: the demo recording's first sentence, in every format that the upload accepts.
 ///
 /// What is asked of the recogniser is a few words that it is sure of, not a golden transcript: its models may get better.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct TranscriberTests {
+@Suite(.serialized, .deadline) struct TranscriberTests {
     private static let demo = packageRoot.appending(path: "Sources/App/Demo/demo-recording.ogg").path
 
     private func withFiles(_ body: (String) async throws -> Void) async throws {

@@ -1,6 +1,7 @@
 import LocalPostgres
 import Postgres
 import PostgresTestSupport
+import TestSupport
 
 extension TestCluster {
     /// The server that the tests of this target share, which is reached by TCP, too.
@@ -21,7 +22,7 @@ func withPool<Value>(
     _ change: (inout PostgresPoolConfiguration) -> Void = { _ in },
     _ body: (PostgresPool) async throws -> Value
 ) async throws -> Value {
-    var settings = PostgresPoolConfiguration(size: size, waitTimeout: .seconds(600))
+    var settings = PostgresPoolConfiguration(size: size, waitTimeout: TestDeadline.event)
     change(&settings)
     return try await PostgresPool.withPool(try await testConfiguration(), settings: settings) { try await body($0) }
 }
@@ -31,7 +32,8 @@ func testConfiguration(_ change: (inout PostgresConfiguration) -> Void = { _ in 
 {
     let server = try await TestCluster.reachable.server()
     var configuration = try PostgresConfiguration(
-        connectionString: server.connectionString(), connectTimeout: .seconds(300), queryTimeout: .seconds(600))
+        connectionString: server.connectionString(), connectTimeout: TestDeadline.event,
+        queryTimeout: TestDeadline.event)
     change(&configuration)
     return configuration
 }

@@ -2,9 +2,10 @@ import Domain
 import Foundation
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("Access", .timeLimit(.minutes(30)))
+@Suite("Access", .deadline)
 struct AccessMatrixTests {
     @Test("is decided for each route that is registered, and for no other")
     func completeness() async throws {

@@ -6,6 +6,7 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Every row of the access matrix, tried by every caller on every target, against one server.
@@ -32,7 +33,7 @@ struct AccessPass: Sendable {
     private static let client = HTTPClient(
         eventLoopGroupProvider: .singleton,
         configuration: HTTPClient.Configuration(
-            timeout: .init(connect: .seconds(600), read: .seconds(600)),
+            timeout: .init(connect: TimeAmount(TestDeadline.event), read: TimeAmount(TestDeadline.event)),
             connectionPool: .init(idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: width)))
 
     private let server: TestServer
@@ -209,7 +210,7 @@ struct AccessPass: Sendable {
             request.headers.add(name: "Content-Type", value: content.type)
             request.body = .bytes(ByteBuffer(bytes: content.bytes))
         }
-        let response = try await Self.client.execute(request, timeout: .seconds(600))
+        let response = try await Self.client.execute(request, timeout: TimeAmount(TestDeadline.event))
         let isEndless = response.status == .ok && attempt.row.path == "/api/sessions/status/stream"
         let body = isEndless ? ByteBuffer() : try await response.body.collect(upTo: 64 << 20)
         return Outcome(

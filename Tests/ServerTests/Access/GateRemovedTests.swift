@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// The second guard: where the routes' own check lets everybody in, the database still shows nothing.
-@Suite(.timeLimit(.minutes(30))) struct GateRemovedTests {
+@Suite(.deadline) struct GateRemovedTests {
     /// Everything that a session has, read and changed by its routes.
     private static let routes: [(HTTPMethod, String)] = [
         (.GET, ""), (.GET, "/events"), (.GET, "/transcript"), (.GET, "/notes"), (.GET, "/recording"),

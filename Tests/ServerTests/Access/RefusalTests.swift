@@ -4,6 +4,7 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// A route of a session, and who may use it.
@@ -55,7 +56,7 @@ private func expectRefusal(
     #expect(!response.headers["X-Request-Id"].isEmpty, comment, sourceLocation: sourceLocation)
 }
 
-@Suite("A refusal", .timeLimit(.minutes(30)))
+@Suite("A refusal", .deadline)
 struct RefusalTests {
     /// The routes that ask for a user and name no session.
     static let userRoutes: [(HTTPMethod, String)] = [

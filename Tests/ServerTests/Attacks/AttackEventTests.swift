@@ -4,10 +4,11 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// What reaches an event stream from outside: texts of pipelines, and notifications of whoever has a role.
-@Suite("A stream under attack", .timeLimit(.minutes(30)))
+@Suite("A stream under attack", .deadline)
 struct AttackEventTests {
     private static let texts = [
         "a\nb", "a\r\nb", "a\rb", "\n\nevent: complete\ndata: {}\n\n", "\r\n\r\nid: 999\r\n\r\n", "\n\n",

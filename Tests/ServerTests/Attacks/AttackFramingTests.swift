@@ -1,8 +1,9 @@
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Requests that two programs read in two ways: a proxy would pass on as one what a server takes for two.
-@Suite("A request whose end is in doubt", .timeLimit(.minutes(30)))
+@Suite("A request whose end is in doubt", .deadline)
 struct AttackFramingTests {
     /// What is smuggled: answered with 401, if anybody reads it as a request.
     private static let smuggled = "GET /api/auth/me HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -4,10 +4,11 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Texts that mean something to a database, a header, a file system or an event stream, wherever a client may put a text.
-@Suite("A text that would be more than a text", .timeLimit(.minutes(30)))
+@Suite("A text that would be more than a text", .deadline)
 struct AttackInjectionTests {
     static let texts = [
         "'", "''", "' OR '1'='1", "'; DROP TABLE app.users; --", "1; SELECT pg_sleep(60)", "$1", "\\", "\"", "%", "_%",

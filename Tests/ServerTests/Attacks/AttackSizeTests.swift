@@ -1,9 +1,10 @@
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Requests without an end: each has to meet a limit, and none may keep others from being served.
-@Suite("A request without an end", .timeLimit(.minutes(30)))
+@Suite("A request without an end", .deadline)
 struct AttackSizeTests {
     private static let head = "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     private static let piece = String(repeating: "x", count: 16_384)

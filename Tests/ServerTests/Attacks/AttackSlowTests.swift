@@ -6,12 +6,12 @@ import TestSupport
 import Testing
 
 /// Clients that hold connections for nothing.
-@Suite("A crowd of slow clients", .timeLimit(.minutes(30)), .serialized)
+@Suite("A crowd of slow clients", .deadline, .serialized)
 struct AttackSlowTests {
     @Test("keeps nobody else from being served, and each of it is cut off")
     func slowloris() async throws {
         raiseDescriptorLimit()
-        try await withStreamScene(["HTTP_HEAD_TIMEOUT": "20"]) { scene in
+        try await withStreamScene(["HTTP_HEAD_TIMEOUT": "10"]) { scene in
             let server = scene.server
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
@@ -54,18 +54,24 @@ struct AttackSlowTests {
                 for _ in 0..<3 {
                     let intruder = try await server.intruder()
                     await intruder.send(request)
-                    try await eventually { answerStatuses(in: intruder.heard) == [200] }
+                    try await eventually("an answer on a connection that may be open") {
+                        answerStatuses(in: intruder.heard) == [200]
+                    }
                     first.append(intruder)
                 }
                 let late = try await server.intruder()
                 await late.send(request)
                 for round in 2...20 {
                     await first[0].send(request)
-                    try await eventually { answerStatuses(in: first[0].heard).count == round }
+                    try await eventually("an answer to each request") {
+                        answerStatuses(in: first[0].heard).count == round
+                    }
                 }
                 #expect(late.heard.isEmpty)
                 await first[1].leave()
-                try await eventually { answerStatuses(in: late.heard) == [200] }
+                try await eventually("an answer on the connection that waited") {
+                    answerStatuses(in: late.heard) == [200]
+                }
                 for intruder in first + [late] { await intruder.leave() }
                 let version = try await scene.report(.transcribing, 20)
                 _ = try await reader.events(upTo: version)
@@ -75,7 +81,7 @@ struct AttackSlowTests {
 
     @Test("does not include an upload, for as long as its bytes come")
     func upload() async throws {
-        try await withClinic(["HTTP_HEAD_TIMEOUT": "60", "HTTP_BODY_TIMEOUT": "15"]) { clinic in
+        try await withClinic(["HTTP_HEAD_TIMEOUT": "60", "HTTP_BODY_TIMEOUT": "5"]) { clinic in
             let file = UploadFile.wav(size: 200_000)
             let upload = Upload(patient: clinic.id(.patient), file: file)
             try await clinic.server.withWire { wire in
@@ -85,7 +91,7 @@ struct AttackSlowTests {
                 let step = body.count / 20 + 1
                 for start in stride(from: body.startIndex, to: body.endIndex, by: step) {
                     try await wire.send(body[start..<min(start + step, body.endIndex)])
-                    try await Task.sleep(for: .milliseconds(1500))
+                    try await Task.sleep(for: .milliseconds(500))
                 }
                 #expect(try await wire.readResponse().status == 201)
             }

@@ -5,6 +5,7 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 private let password = "correct horse battery"
@@ -88,7 +89,7 @@ private func withEntrance<Result: Sendable>(
     try await withServer(environment) { try await body(Entrance($0, role: role)) }
 }
 
-@Suite("Signing in", .timeLimit(.minutes(30)))
+@Suite("Signing in", .deadline)
 struct SignInTests {
     @Test("gives a pair of tokens and the user")
     func login() async throws {
@@ -192,7 +193,7 @@ struct SignInTests {
     }
 }
 
-@Suite("A request with a cookie", .timeLimit(.minutes(30)))
+@Suite("A request with a cookie", .deadline)
 struct CookieTests {
     @Test("is authenticated by it, and an unsafe one needs an origin of ours")
     func origin() async throws {
@@ -308,7 +309,7 @@ struct CookieTests {
     }
 }
 
-@Suite("A refresh token", .timeLimit(.minutes(30)))
+@Suite("A refresh token", .deadline)
 struct RefreshTests {
     @Test("gives a new pair under the same sign-in, once")
     func renews() async throws {
@@ -369,7 +370,7 @@ struct RefreshTests {
     }
 }
 
-@Suite("Signing out", .timeLimit(.minutes(30)))
+@Suite("Signing out", .deadline)
 struct SignOutTests {
     @Test("ends every token of the sign-in, clears the cookies, and leaves other sign-ins alone")
     func logout() async throws {

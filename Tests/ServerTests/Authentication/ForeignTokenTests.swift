@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Tokens that others have made: forgers, and the site's own identity provider.
-@Suite("A token that is not of this server", .timeLimit(.minutes(30)))
+@Suite("A token that is not of this server", .deadline)
 struct ForeignTokenTests {
     /// Lends a server that takes the tokens of a provider, and an account.
     private func withProvider(

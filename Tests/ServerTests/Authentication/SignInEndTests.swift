@@ -5,10 +5,11 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// How a sign-in ends, also on the other servers of a database.
-@Suite("The end of a sign-in", .timeLimit(.minutes(30)))
+@Suite("The end of a sign-in", .deadline)
 struct SignInEndTests {
     private static let password = "correct horse battery"
 

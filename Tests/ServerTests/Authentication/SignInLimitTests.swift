@@ -5,12 +5,13 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 private let password = "correct horse battery"
 
 /// How many may try to sign in and fail.
-@Suite("Failed attempts to sign in", .timeLimit(.minutes(30)))
+@Suite("Failed attempts to sign in", .deadline)
 struct SignInLimitTests {
     /// A server with an account, and a long period, so that nothing wears off while a test runs.
     private struct Scene: Sendable {

@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 
 /// How tickets are kept: few, briefly, and as hashes.
-@Suite(.timeLimit(.minutes(30))) struct TicketKeepingTests {
+@Suite(.deadline) struct TicketKeepingTests {
     @Test("A sign-in has at most fifty tickets that wait, also when it asks for all at once; one more is 429")
     func limit() async throws {
         try await withClinic { clinic in
@@ -54,7 +54,7 @@ import Testing
             )
             // A server clears up when it begins.
             try await withServer(over: database) { _ in
-                try await eventually {
+                try await eventually("the tickets are removed") {
                     let rows = try await database.query(
                         """
                         SELECT (SELECT count(*) FROM app.stream_tickets) = 1
@@ -94,7 +94,7 @@ import Testing
     @Test("A ticket that comes while the database does not answer gets a stream that says so, not an error")
     func outage() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database, databaseTimeouts: .impatient) { server in
+            try await withServer(over: database, databaseTimeouts: .standard) { server in
                 let clinic = try await Clinic(server)
                 let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .patient)
                 try await database.cluster.stop(mode: .immediate)

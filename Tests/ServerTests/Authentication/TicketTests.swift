@@ -4,6 +4,7 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// What a test does with tickets.
@@ -30,7 +31,7 @@ extension Clinic {
     }
 }
 
-@Suite("A ticket", .timeLimit(.minutes(30)))
+@Suite("A ticket", .deadline)
 struct TicketTests {
     @Test("opens its stream once, of one session or of all, also where it was left off")
     func opens() async throws {

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// The watch over every server of these tests: that it finds what it is there for.
-@Suite("Nothing private in logs, metrics and refusals", .timeLimit(.minutes(30)))
+@Suite("Nothing private in logs, metrics and refusals", .deadline)
 struct CanaryTests {
     @Test("A planted text is found wherever in a line it stands, and its look finds the rest")
     func finds() throws {
@@ -84,7 +84,7 @@ struct CanaryTests {
             let settings = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", stage)]
             try await withOwnCluster { database in
                 try await withServer(
-                    over: database, settings, runsWorker: true, databaseTimeouts: .impatient
+                    over: database, settings, runsWorker: true, databaseTimeouts: .standard
                 ) { server in
                     let clinic = try await Clinic(server)
                     let address = "\(clinic.session)@clinic.example"

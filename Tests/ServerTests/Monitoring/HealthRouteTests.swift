@@ -8,7 +8,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("The health of the server", .timeLimit(.minutes(30)))
+@Suite("The health of the server", .deadline)
 struct HealthRouteTests {
     private func expectHealthy(
         _ server: TestServer, _ path: String, sourceLocation: SourceLocation = #_sourceLocation
@@ -56,7 +56,7 @@ struct HealthRouteTests {
     @Test("is not ready while the database is gone, and everything that needs it says 503")
     func database() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database, databaseTimeouts: .impatient) { server in
+            try await withServer(over: database, databaseTimeouts: .standard) { server in
                 let clinic = try await Clinic(server)
                 try await expectHealthy(server, "/health/ready")
                 try await database.cluster.stop(mode: .immediate)
@@ -77,14 +77,16 @@ struct HealthRouteTests {
                 #expect(try clinic.storedFiles() == [])
 
                 try await database.cluster.start()
-                try await eventually { try await server.request(.GET, "/health/ready").status == 200 }
+                try await eventually("the server is ready again") {
+                    try await server.request(.GET, "/health/ready").status == 200
+                }
                 #expect(try await clinic.request(.GET, of: "/status", as: .patient).status == 200)
             }
         }
     }
 }
 
-@Suite("The page", .timeLimit(.minutes(30)))
+@Suite("The page", .deadline)
 struct PageTests {
     @Test("comes with its parts, each of its type, with an entity tag and a strict policy")
     func page() async throws {

@@ -9,7 +9,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("GET /metrics", .timeLimit(.minutes(30)))
+@Suite("GET /metrics", .deadline)
 struct MetricsRouteTests {
     @Test("is for admins alone")
     func rights() async throws {
@@ -134,9 +134,11 @@ struct MetricsRouteTests {
     @Test("shows the pool, the listener and the process")
     func collected() async throws {
         try await withClinic { clinic in
-            try await eventually { try await clinic.scrape().text.contains("\ntherapybridge_listener_live 1\n") }
+            try await eventually("the listener is live") {
+                try await clinic.scrape().text.contains("\ntherapybridge_listener_live 1\n")
+            }
             try await clinic.database.report(clinic.session, .transcribing, 30)
-            try await eventually {
+            try await eventually("a notification is counted") {
                 try await clinic.scrape().value("therapybridge_listener_notifications_total") ?? 0 > 0
             }
             let scrape = try await clinic.scrape()
@@ -168,7 +170,7 @@ struct MetricsRouteTests {
     }
 }
 
-@Suite("The metrics", .timeLimit(.minutes(30)))
+@Suite("The metrics", .deadline)
 struct MetricsTests {
     /// The pipeline too, with a stage that works and one that fails.
     @Test("are all in docs/metrics.md in the same words, and none has a label with somebody's id, address or words")
@@ -188,7 +190,7 @@ struct MetricsTests {
             func metrics() async throws -> String {
                 try await scene.server.request(.GET, "/metrics", token: admin).text
             }
-            try await eventually {
+            try await eventually("the failed session is counted") {
                 try await metrics().contains("\ntherapybridge_pipeline_sessions_total{outcome=\"failed\"} 1\n")
             }
 
@@ -235,14 +237,16 @@ struct MetricsTests {
     }
 }
 
-@Suite("METRICS_PORT", .timeLimit(.minutes(30)))
+@Suite("METRICS_PORT", .deadline)
 struct MetricsPortTests {
     @Test("serves the metrics without a token, and nothing else")
     func port() async throws {
         let port = try freePort()
         try await withServer(["METRICS_PORT": "\(port)"]) { server in
             let metrics = server.at(port: port)
-            try await eventually { (try? await metrics.request(.GET, "/metrics").status) == 200 }
+            try await eventually("the metrics are served") {
+                (try? await metrics.request(.GET, "/metrics").status) == 200
+            }
             _ = try await server.request(.GET, "/health")
             let response = try await metrics.request(.GET, "/metrics")
             #expect(response.headers["Content-Type"] == ["text/plain; version=0.0.4; charset=utf-8"])

@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 
 /// Who works on which session: leases, take-overs, and what interrupts a worker.
-@Suite(.timeLimit(.minutes(30))) struct WorkerLeaseTests {
+@Suite(.deadline) struct WorkerLeaseTests {
     @Test("A worker that is told to stop hands its session on at once, to be the next attempt")
     func stopped() async throws {
         try await withInterruptedWorker { worker, database in
@@ -18,7 +18,7 @@ import Testing
                 .decode(0, as: Timestamp.self)
             try worker.terminate()
             // A lease is never shortened, unless it is given up.
-            try await eventually {
+            try await eventually("the lease is shortened") {
                 try await !database.query("SELECT FROM app.session_leases WHERE leased_until < \(lease)").isEmpty
             }
         }
@@ -136,7 +136,7 @@ import Testing
             #expect(kill(process, 0) == 0)
             let response = try await scene.server.request(.DELETE, "/api/sessions/\(session)", token: scene.token)
             #expect(response.status == 204)
-            try await eventually { kill(process, 0) != 0 }
+            try await eventually("the stage is gone") { kill(process, 0) != 0 }
             #expect(try await scene.get("/status", session).status == 404)
             #expect(
                 try FileManager.default.contentsOfDirectory(atPath: scene.server.uploads.path(percentEncoded: false))

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// The pipeline worker, from an uploaded recording to its transcript and notes, or to a failure that a therapist can read.
-@Suite(.timeLimit(.minutes(30))) struct WorkerTests {
+@Suite(.deadline) struct WorkerTests {
     private static let bundled = ["PIPELINE_TRANSCRIBE_COMMAND": "'\(builtProgram)' transcribe"]
 
     @Test("Real speech goes all the way, live, to a transcript with times")

@@ -1,9 +1,10 @@
 import Foundation
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("/openapi.json and /docs", .timeLimit(.minutes(30)))
+@Suite("/openapi.json and /docs", .deadline)
 struct APIDescriptionTests {
     @Test("describe every route that is registered, and no other")
     func completeness() async throws {

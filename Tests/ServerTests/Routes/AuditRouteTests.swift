@@ -4,10 +4,11 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// The audit log behind the routes: what each records, and that nothing happens without.
-@Suite(.timeLimit(.minutes(30))) struct AuditRouteTests {
+@Suite(.deadline) struct AuditRouteTests {
     /// A request about the clinic's session, or about none, and what it is recorded as.
     struct Access: Sendable, CustomTestStringConvertible {
         var method: HTTPMethod

@@ -1,10 +1,11 @@
 import Foundation
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// What tells a browser to be strict, and which other sites' pages may call.
-@Suite("A browser", .timeLimit(.minutes(30)))
+@Suite("A browser", .deadline)
 struct BrowserHeaderTests {
     private static let fixed = [
         "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
@@ -98,7 +99,7 @@ struct BrowserHeaderTests {
     }
 }
 
-@Suite("Another origin", .timeLimit(.minutes(30)))
+@Suite("Another origin", .deadline)
 struct CrossOriginTests {
     private static let environment = [
         "PUBLIC_URL": "https://bridge.example.org:8443",

@@ -2,9 +2,10 @@ import Domain
 import Foundation
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("HTTP itself", .timeLimit(.minutes(30)))
+@Suite("HTTP itself", .deadline)
 struct ProtocolTests {
     @Test("answers HEAD wherever it answers GET, with the same head and no body")
     func head() async throws {

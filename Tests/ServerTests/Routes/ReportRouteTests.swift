@@ -3,9 +3,10 @@ import Foundation
 import NIOHTTP1
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/{id}/progress", .timeLimit(.minutes(30)))
+@Suite("POST /api/sessions/{id}/progress", .deadline)
 struct ReportRouteTests {
     private func report(_ clinic: Clinic, _ json: String, as who: Clinic.Who = .pipeline) async throws -> TestResponse {
         try await clinic.post("/api/sessions/\(clinic.session)/progress", json, as: who)

@@ -4,9 +4,10 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("GET /api/sessions", .timeLimit(.minutes(30)))
+@Suite("GET /api/sessions", .deadline)
 struct SessionListTests {
     /// The ids on a page, and the cursor to the next.
     private func page(
@@ -160,7 +161,7 @@ struct SessionListTests {
     }
 }
 
-@Suite("GET /api/patients", .timeLimit(.minutes(30)))
+@Suite("GET /api/patients", .deadline)
 struct PatientTests {
     @Test("names whom the caller may upload for")
     func patients() async throws {

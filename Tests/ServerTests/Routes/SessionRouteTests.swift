@@ -4,9 +4,10 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("GET /api/sessions/{id}/status", .timeLimit(.minutes(30)))
+@Suite("GET /api/sessions/{id}/status", .deadline)
 struct StatusTests {
     @Test("is the progress object, with an entity tag that answers 304 until something changes")
     func entityTag() async throws {
@@ -54,7 +55,7 @@ struct StatusTests {
     }
 }
 
-@Suite("GET /api/sessions/{id}/events", .timeLimit(.minutes(30)))
+@Suite("GET /api/sessions/{id}/events", .deadline)
 struct EventListTests {
     @Test("has the transitions, oldest first, and no percentages")
     func transitions() async throws {
@@ -77,7 +78,7 @@ struct EventListTests {
     }
 }
 
-@Suite("Transcript and notes", .timeLimit(.minutes(30)))
+@Suite("Transcript and notes", .deadline)
 struct ResultTests {
     @Test("are 404 until they are there, and then what the pipeline stored")
     func results() async throws {
@@ -112,7 +113,7 @@ struct ResultTests {
     }
 }
 
-@Suite("POST /api/sessions/{id}/retry", .timeLimit(.minutes(30)))
+@Suite("POST /api/sessions/{id}/retry", .deadline)
 struct RetryTests {
     @Test("sends a failed session back to pending, once")
     func retry() async throws {
@@ -143,7 +144,7 @@ struct RetryTests {
     }
 }
 
-@Suite("DELETE /api/sessions/{id}", .timeLimit(.minutes(30)))
+@Suite("DELETE /api/sessions/{id}", .deadline)
 struct DeletionTests {
     @Test(
         "removes the session, its recording, its transcript and its notes", arguments: [Clinic.Who.therapist, .admin])

@@ -4,9 +4,10 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("/api/users", .timeLimit(.minutes(30)))
+@Suite("/api/users", .deadline)
 struct UserRouteTests {
     private static let members: Set<String> = ["id", "email", "full_name", "role", "is_active", "created_at"]
 
@@ -209,7 +210,7 @@ struct UserRouteTests {
     }
 }
 
-@Suite("/api/therapists/{id}/patients/{id}", .timeLimit(.minutes(30)))
+@Suite("/api/therapists/{id}/patients/{id}", .deadline)
 struct AssignmentRouteTests {
     private func path(_ therapist: UserID, _ patient: UserID) -> String {
         "/api/therapists/\(therapist)/patients/\(patient)"

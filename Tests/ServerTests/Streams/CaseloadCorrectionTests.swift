@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Somebody corrects whose session it is: whoever followed it by the old patient sees no more of it.
-@Suite("The stream of all sessions, when a session turns out to be somebody else's", .timeLimit(.minutes(30)))
+@Suite("The stream of all sessions, when a session turns out to be somebody else's", .deadline)
 struct CaseloadCorrectionTests {
     @Test("says that it is gone, and nothing of it after that")
     func moved() async throws {

@@ -4,10 +4,11 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// docs/streams.md, "The stream of all sessions".
-@Suite("The stream of all sessions", .timeLimit(.minutes(30)))
+@Suite("The stream of all sessions", .deadline)
 struct CaseloadStreamTests {
     private static let path = "/api/sessions/status/stream"
     /// The poll comes after the end of every test.

@@ -114,9 +114,9 @@ struct LedgerClient {
             let last = entries.last?.events.last?.version
             var entry = LedgerEntry(session: session, after: Bool.random() ? last : nil)
             let query = entry.after.map { "?last_event_id=\($0)" } ?? ""
-            let patience = Int.random(in: 1...60)
+            let enough = Int.random(in: 1...60)
             try await server.withStream("/api/sessions/\(session)/status/stream\(query)", token: token) { reader in
-                while isEnding.value || entry.events.count < patience, let event = try await reader.next() {
+                while isEnding.value || entry.events.count < enough, let event = try await reader.next() {
                     guard event.id != nil, let version = event.version else { continue }
                     entry.events.append((version, event.status ?? ""))
                 }

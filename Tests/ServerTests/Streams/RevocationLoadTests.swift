@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// A right that ends in the midst of changes, and of many who watch.
-@Suite("When rights end under load", .timeLimit(.minutes(30)))
+@Suite("When rights end under load", .deadline)
 struct RevocationLoadTests {
     enum Wire: CaseIterable, Sendable {
         case session, caseload
@@ -58,7 +58,7 @@ struct RevocationLoadTests {
                         }
                     }
                 }
-                await opened.wait(for: 60)
+                try await opened.wait(for: 60)
                 for progress in 20...39 { try await scene.database.report(scene.session, .transcribing, progress) }
                 try await scene.database.withConnection { connection in
                     try await connection.executeScript(
@@ -76,7 +76,7 @@ struct RevocationLoadTests {
                 try await scene.database.report(scene.session, .transcribed, 60)
                 try await scene.database.report(scene.session, .processed, 100)
                 // Sessions that are read together are in no order of time: when the others have seen the end, this comes after it.
-                await completed.wait(for: 30)
+                try await completed.wait(for: 30)
                 try await scene.database.report(marker, .transcribing, 99)
                 for try await shown in watchers {
                     let states = shown.events.compactMap(\.progress)

@@ -2,10 +2,11 @@ import Domain
 import NIOHTTP1
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// The tests that the service before this one named for its endpoint, from end to end; `docs/verification.md` lists them.
-@Suite("SSE endpoint", .timeLimit(.minutes(30))) struct SSEEndpointTests {
+@Suite("SSE endpoint", .deadline) struct SSEEndpointTests {
     @Test("needs a valid access token")
     func sseAuthenticationRequired() async throws {
         try await withClinic { clinic async throws in

@@ -10,7 +10,7 @@ import Testing
 
 /// How the socket of a stream leaves the framework: what comes before it on the connection, and after it, and that nothing of
 /// it is left behind.
-@Suite(.timeLimit(.minutes(30))) struct StreamHandoffTests {
+@Suite(.deadline) struct StreamHandoffTests {
     // MARK: - What comes before and after
 
     @Test("A stream that is asked for behind other requests on its connection begins after their answers, whole")
@@ -134,8 +134,10 @@ import Testing
                 }
                 try await clients.waitForAll()
             }
-            try await eventually { try await scene.withStream { try await $0.nextEvent() }?.event == "progress" }
-            try await eventually { try scene.server.openDescriptors() == 0 }
+            try await eventually("a stream opens again") {
+                try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
+            }
+            try await eventually("every descriptor is closed") { try scene.server.openDescriptors() == 0 }
         }
     }
 
@@ -164,14 +166,14 @@ import Testing
                         }
                     }
                 }
-                await opened.wait(for: 200)
+                try await opened.wait(for: 200)
                 // Half of them are still there.
                 #expect(try scene.server.openDescriptors() >= 100)
                 try await scene.report(.transcribing, 20)
                 try await scene.report(.failed, 20, error: "No speech.")
                 try await clients.waitForAll()
             }
-            try await eventually { try scene.server.openDescriptors() == 0 }
+            try await eventually("every descriptor is closed") { try scene.server.openDescriptors() == 0 }
             let other = try await StreamScene(scene.server)
             _ = try await other.withStream { try await $0.next("progress") }
         }
@@ -202,7 +204,7 @@ import Testing
                             }
                         }
                     }
-                    await opened.wait(for: 50)
+                    try await opened.wait(for: 50)
                     try program.terminate()
                     try await clients.waitForAll()
                 }

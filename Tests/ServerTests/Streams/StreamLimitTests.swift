@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// docs/streams.md: limits, clients that leave, and the end of the server.
-@Suite(.timeLimit(.minutes(30))) struct StreamLimitTests {
+@Suite(.deadline) struct StreamLimitTests {
     @Test(
         "Over a limit a stream says that it is unavailable, and ends",
         arguments: ["SSE_MAX_STREAMS", "SSE_MAX_STREAMS_PER_USER"])
@@ -48,7 +48,7 @@ import Testing
                         try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
                     }
                 }
-                try await eventually {
+                try await eventually("a stream opens again") {
                     try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
                 }
             }
@@ -65,7 +65,7 @@ import Testing
                     #expect(events.last?.event == "error")
                 }
                 // The server is done with the stream a moment after the client.
-                try await eventually {
+                try await eventually("a stream is refused") {
                     try await scene.withStream { try await $0.rest() }.last?.event == "error"
                 }
             }

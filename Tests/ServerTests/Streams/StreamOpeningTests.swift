@@ -2,10 +2,11 @@ import Domain
 import NIOHTTP1
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// docs/streams.md, "Response head" and "Events of one session".
-@Suite(.timeLimit(.minutes(30))) struct StreamOpeningTests {
+@Suite(.deadline) struct StreamOpeningTests {
     @Test("The state as it stands is there at once, also when nothing has happened yet")
     func firstEvent() async throws {
         try await withStreamScene { scene in

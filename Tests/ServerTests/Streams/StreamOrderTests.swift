@@ -2,10 +2,11 @@ import Domain
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// docs/streams.md, "Order and resumption": ids strictly increase, progress never falls within an attempt, no transition is skipped.
-@Suite(.timeLimit(.minutes(30))) struct StreamOrderTests {
+@Suite(.deadline) struct StreamOrderTests {
     /// Follows a session as a browser does: it comes back after each end with the last id, until there is no more to come.
     private func follow(_ scene: StreamScene, started: AsyncStream<Void>.Continuation) async throws -> [StreamedEvent] {
         var events: [StreamedEvent] = []

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// docs/streams.md, "Delivery times" and "When the database does not answer".
-@Suite(.timeLimit(.minutes(30))) struct StreamOutageTests {
+@Suite(.deadline) struct StreamOutageTests {
     /// Lends a server whose listener connects under a role of its own, so that it can be shut out alone.
     private func withListenerRole<Result: Sendable>(
         _ environment: [String: String], _ body: @escaping @Sendable (StreamScene, ListenerRole) async throws -> Result
@@ -29,7 +29,7 @@ import Testing
         try await withListenerRole(["SSE_UPDATE_INTERVAL": "0.2"]) { scene, role in
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
-                try await eventually { try await role.isConnected }
+                try await eventually("the listener is connected") { try await role.isConnected }
                 try await role.shutOut()
                 for progress in 20...24 {
                     let version = try await scene.report(.transcribing, progress)
@@ -51,7 +51,7 @@ import Testing
         try await withListenerRole(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { scene, role in
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
-                try await eventually { try await role.isConnected }
+                try await eventually("the listener is connected") { try await role.isConnected }
                 try await reader.heartbeat()
                 try await role.shutOut()
                 try await scene.report(.transcribing, 20)
@@ -127,13 +127,13 @@ import Testing
     @Test("A stream that is opened while the database is down says that it is unavailable, and ends")
     func unavailable() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database, databaseTimeouts: .impatient) { server in
+            try await withServer(over: database, databaseTimeouts: .standard) { server in
                 let scene = try await StreamScene(server)
                 try await database.cluster.stop(mode: .immediate)
                 try await scene.withStream { try await expectUnavailable($0) }
                 try await scene.withStream(lastEventID: "1") { try await expectUnavailable($0) }
                 try await database.cluster.start()
-                try await eventually {
+                try await eventually("a stream opens again") {
                     try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
                 }
             }
@@ -187,7 +187,7 @@ struct ListenerRole: Sendable {
     /// Ends the listener's connection, and refuses each that it tries to make.
     func shutOut() async throws {
         try await database.query("ALTER ROLE \(unescaped: name) NOLOGIN")
-        try await eventually {
+        try await eventually("the listener is disconnected") {
             try await database.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = \(name)")
             return try await !isConnected
         }

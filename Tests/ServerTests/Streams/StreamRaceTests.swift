@@ -4,10 +4,11 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Opening a stream while the state changes: whatever the order, the stream ends on the database's state.
-@Suite(.timeLimit(.minutes(30))) struct StreamRaceTests {
+@Suite(.deadline) struct StreamRaceTests {
     /// Twenty each by fifty clients.
     ///
     /// The poll comes after the end of the test, so it can make nothing good.

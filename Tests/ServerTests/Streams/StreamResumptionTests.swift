@@ -1,10 +1,11 @@
 import Domain
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// docs/streams.md, "Order and resumption": how a client resumes.
-@Suite(.timeLimit(.minutes(30))) struct StreamResumptionTests {
+@Suite(.deadline) struct StreamResumptionTests {
     /// Goes to `extracting_notes` 70 over a few percentages: transitions at 2, 3, 6 and 7, now at 8.
     private func goAhead(_ scene: StreamScene) async throws {
         try await scene.report(.preprocessing, 20)

@@ -4,10 +4,12 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
+import TestTime
 import Testing
 
 /// docs/streams.md, "Heartbeats and slow clients" and "End of a right".
-@Suite(.timeLimit(.minutes(30))) struct StreamRightsTests {
+@Suite(.deadline) struct StreamRightsTests {
     /// A therapist who watches a session, and a colleague with the same right.
     struct Scene: Sendable {
         let server: TestServer
@@ -68,8 +70,10 @@ import Testing
         }
     }
 
-    private func expectRevoked(_ reader: EventReader, _ scene: Scene) async throws {
-        let events = try await reader.rest()
+    private func expectRevoked(
+        _ reader: EventReader, _ scene: Scene, limit: Duration = TestDeadline.event
+    ) async throws {
+        let events = try await reader.rest(limit: limit)
         #expect(events.map(\.event) == ["revoked"])
         #expect(events.first?.id == nil)
         #expect(events.first?.data == "{\"session_id\":\"\(scene.session)\"}")
@@ -146,7 +150,7 @@ import Testing
                             COMMIT;
                             """)
                     }
-                    try await expectRevoked(reader, scene)
+                    try await expectRevoked(reader, scene, limit: TestDeadline.event * 2)
                     #expect(try await all.next("session_removed").data?.contains(scene.session.description) == true)
                 }
             }
@@ -155,16 +159,19 @@ import Testing
 
     @Test("When the access token expires the stream says so, and ends")
     func expired() async throws {
-        try await withStreamScene { scene in
-            let token = try await scene.server.token(scene.patient, lifetime: .seconds(30))
+        let clock = ManualClock()
+        try await withStreamScene(clock: clock) { scene in
+            let token = try await scene.server.token(scene.patient, lifetime: .seconds(600))
             try await scene.server.withStream(scene.path, token: token) { reader in
                 _ = try await reader.next("progress")
+                clock.advance(by: .seconds(600))
                 let events = try await reader.rest()
                 #expect(events.map(\.event) == ["expired"])
                 #expect(events.first?.id == nil)
                 #expect(events.first?.data == "{\"session_id\":\"\(scene.session)\"}")
             }
-            #expect(try await scene.server.request(.GET, scene.path, token: token).status == 401)
+            let expired = try await scene.server.token(scene.patient, lifetime: .seconds(-1))
+            #expect(try await scene.server.request(.GET, scene.path, token: expired).status == 401)
         }
     }
 
@@ -183,9 +190,11 @@ import Testing
 
     @Test("A stream ends cleanly when it has lived long enough, and the client comes back")
     func lifetime() async throws {
-        try await withStreamScene(["SSE_MAX_LIFETIME": "1"]) { scene in
+        let clock = ManualClock()
+        try await withStreamScene(["SSE_MAX_LIFETIME": "60"], clock: clock) { scene in
             let last = try await scene.withStream { reader in
                 let first = try await reader.next("progress")
+                clock.advance(by: .seconds(67))
                 let blocks = try await reader.rest()
                 #expect(blocks.compactMap(\.event) == [])
                 let retry = try #require(blocks.compactMap(\.retry).first)

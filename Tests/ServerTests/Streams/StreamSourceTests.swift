@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// docs/streams.md, "Delivery times": a committed change arrives by NOTIFY or by the poll, and nothing else does.
-@Suite(.timeLimit(.minutes(30))) struct StreamSourceTests {
+@Suite(.deadline) struct StreamSourceTests {
     /// The poll comes after the end of every test, and heartbeats tell when the read that follows each opening is over:
     /// it is made after 0.6 s, so what comes after a second of silence has come by NOTIFY.
     private static let notifyAlone = ["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]

@@ -2,6 +2,7 @@ import NIOCore
 import NIOPosix
 import ServerTestSupport
 import Synchronization
+import TestSupport
 
 /// Somebody who sends whatever they like, for as long as the server lets them, and keeps all that comes back.
 ///
@@ -48,7 +49,13 @@ struct Intruder: Sendable {
     ///
     /// - Returns: Everything that came back, text or not.
     func bytesUntilClosed() async throws -> ByteBuffer {
-        try await channel.closeFuture.get()
+        try await within("the end of the connection") {
+            try await withTaskCancellationHandler {
+                try await channel.closeFuture.get()
+            } onCancel: {
+                channel.close(promise: nil)
+            }
+        }
         return ear.bytes
     }
 

@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import ServerTestSupport
+import TestSupport
 
 /// A connection whose bytes are seen as they are: what a client library hides is what some tests are about.
 struct RawConnection {
@@ -25,7 +26,11 @@ struct RawConnection {
     }
 
     /// The next bytes; nil at the end.
-    mutating func read() async throws -> String? { try await inbound.next().map { String(buffer: $0) } }
+    mutating func read() async throws -> String? {
+        try await within("bytes of the server, or the end of the connection") {
+            try await inbound.next().map { String(buffer: $0) }
+        }
+    }
 
     /// Everything up to the end of the connection.
     mutating func readToEnd() async throws -> String {

@@ -1,5 +1,6 @@
 import Domain
 import NIOHTTP1
+import Polling
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
@@ -59,37 +60,42 @@ struct StreamScene: Sendable {
 
 /// Lends a running server with a session to watch.
 func withStreamScene<Result: Sendable>(
-    _ environment: [String: String] = [:], _ body: @escaping @Sendable (StreamScene) async throws -> Result
+    _ environment: [String: String] = [:], clock: any MonotonicClock = ContinuousClock(),
+    _ body: @escaping @Sendable (StreamScene) async throws -> Result
 ) async throws -> Result {
-    try await withServer(environment) { try await body(StreamScene($0)) }
+    try await withServer(environment, clock: clock) { try await body(StreamScene($0)) }
 }
 
 extension EventReader {
     /// The next event of a name; those of other names before it are a failed test.
-    func next(_ name: String) async throws -> StreamedEvent {
-        let event = try #require(try await nextEvent())
+    func next(_ name: String, fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent {
+        let event = try #require(try await nextEvent(fileID: fileID, line: line))
         #expect(event.event == name)
         return event
     }
 
     /// The next block that is an event.
-    func nextEvent() async throws -> StreamedEvent? {
-        while let block = try await next() {
+    func nextEvent(fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent? {
+        while let block = try await next(fileID: fileID, line: line) {
             if block.event != nil { return block }
         }
         return nil
     }
 
     /// The events up to the one of a version.
-    func events(upTo version: Int) async throws -> [StreamedEvent] {
+    func events(
+        upTo version: Int, fileID: String = #fileID, line: Int = #line
+    ) async throws -> [StreamedEvent] {
         var events: [StreamedEvent] = []
-        while events.last?.version != version { events.append(try #require(try await nextEvent())) }
+        while events.last?.version != version {
+            events.append(try #require(try await nextEvent(fileID: fileID, line: line)))
+        }
         return events
     }
 
     /// Waits for a heartbeat, with nothing said before it.
-    func heartbeat() async throws {
-        let block = try #require(try await nextBlock())
+    func heartbeat(fileID: String = #fileID, line: Int = #line) async throws {
+        let block = try #require(try await nextBlock(fileID: fileID, line: line))
         #expect(block.comment == "heartbeat")
         #expect(block.event == nil)
     }

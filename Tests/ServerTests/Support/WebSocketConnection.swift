@@ -4,6 +4,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// What a server says on a WebSocket.
@@ -24,8 +25,6 @@ struct WebSocketConnection {
     private var received: [UInt8] = []
     private(set) var status = 0
     private(set) var headers = HTTPHeaders()
-    /// Pings come for ever, so that no time-out would ever end a test that waits in vain.
-    private let deadline = ContinuousClock.now + .seconds(600)
 
     /// The key of RFC 6455, 1.3, and what it says is the answer to it.
     static let key = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -101,7 +100,9 @@ struct WebSocketConnection {
     /// Passes over whatever comes; false at the end of the connection.
     mutating func skip() async throws -> Bool {
         received = []
-        return try await inbound.next() != nil
+        return try await within("bytes of the server, or the end of the connection") {
+            try await inbound.next() != nil
+        }
     }
 
     /// Reads the body of an answer that is no WebSocket.
@@ -112,8 +113,12 @@ struct WebSocketConnection {
     }
 
     /// The next message; nil at the end of the connection.
-    mutating func next() async throws -> WebSocketMessage? {
-        guard let frame = try await read({ Self.end(of: $0) }) else { return nil }
+    mutating func next(
+        limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
+    ) async throws -> WebSocketMessage? {
+        guard let frame = try await read({ Self.end(of: $0) }, limit: limit, fileID: fileID, line: line) else {
+            return nil
+        }
         let header = frame[1] == 126 ? 4 : frame[1] == 127 ? 10 : 2
         let payload = Array(frame.dropFirst(header))
         return switch frame[0] {
@@ -129,38 +134,49 @@ struct WebSocketConnection {
     }
 
     /// The next progress object; pings are answered meanwhile, and anything else is a failed test.
-    mutating func object() async throws -> WatchedProgress {
-        while let message = try await next() {
-            guard message == .ping else {
-                guard case .text(let text) = message else { throw Unexpected(message: message) }
-                return try WatchedProgress(text)
+    ///
+    /// - Throws: ``DidNotHappen`` when none comes in time, however many pings do.
+    mutating func object(fileID: String = #fileID, line: Int = #line) async throws -> WatchedProgress {
+        try await within("an object on the WebSocket", fileID: fileID, line: line) {
+            while let message = try await next() {
+                guard message == .ping else {
+                    guard case .text(let text) = message else { throw Unexpected(message: message) }
+                    return try WatchedProgress(text)
+                }
+                try await send(10)
             }
-            try await send(10)
+            throw Unexpected(message: nil)
         }
-        throw Unexpected(message: nil)
     }
 
     /// The objects up to the one of a version.
-    mutating func objects(upTo version: Int) async throws -> [WatchedProgress] {
+    mutating func objects(
+        upTo version: Int, fileID: String = #fileID, line: Int = #line
+    ) async throws -> [WatchedProgress] {
         var objects: [WatchedProgress] = []
-        while objects.last?.version != version { objects.append(try await object()) }
+        while objects.last?.version != version { objects.append(try await object(fileID: fileID, line: line)) }
         return objects
     }
 
     /// All that comes, to the end of the connection; pings are left out.
-    mutating func rest() async throws -> [WebSocketMessage] {
-        var messages: [WebSocketMessage] = []
-        while let message = try await next() {
-            if message != .ping { messages.append(message) }
+    ///
+    /// - Parameter limit: How long all of it may take.
+    mutating func rest(limit: Duration = TestDeadline.event) async throws -> [WebSocketMessage] {
+        try await within("the end of the WebSocket", limit: limit) {
+            var messages: [WebSocketMessage] = []
+            while let message = try await next(limit: limit) {
+                if message != .ping { messages.append(message) }
+            }
+            return messages
         }
-        return messages
     }
 
     /// Checks what comes, pings left out, to the end of the connection.
     mutating func expectRest(
-        _ expected: WebSocketMessage..., sourceLocation: SourceLocation = #_sourceLocation
+        _ expected: WebSocketMessage..., limit: Duration = TestDeadline.event,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
-        let messages = try await rest()
+        let messages = try await rest(limit: limit)
         #expect(messages == expected, sourceLocation: sourceLocation)
     }
 
@@ -182,17 +198,21 @@ struct WebSocketConnection {
     }
 
     /// Reads until something is whole; nil when the connection ends before anything of it has come.
-    private mutating func read(_ end: ([UInt8]) -> Int?) async throws -> [UInt8]? {
+    private mutating func read(
+        _ end: ([UInt8]) -> Int?, limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
+    ) async throws -> [UInt8]? {
         while true {
             if let end = end(received) {
                 defer { received.removeFirst(end) }
                 return Array(received[..<end])
             }
-            guard let more = try await inbound.next() else {
+            let more = try await within("bytes on the WebSocket", limit: limit, fileID: fileID, line: line) {
+                try await inbound.next()
+            }
+            guard let more else {
                 try #require(received.isEmpty, "cut off in the middle")
                 return nil
             }
-            try #require(ContinuousClock.now < deadline)
             received += more.readableBytesView
         }
     }

@@ -3,6 +3,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import ServerTestSupport
+import TestSupport
 
 /// A connection on which a test writes the bytes of HTTP itself: slowly, wrongly, or not to their end.
 struct WireConnection {
@@ -51,9 +52,13 @@ struct WireConnection {
 
     /// Reads to the end of the connection.
     mutating func readToEnd() async throws -> Data {
-        while let more = try await inbound.next() { received.append(contentsOf: more.readableBytesView) }
+        while let more = try await read() { received.append(contentsOf: more.readableBytesView) }
         defer { received = Data() }
         return received
+    }
+
+    private mutating func read() async throws -> ByteBuffer? {
+        try await within("bytes of the server, or the end of the connection") { try await inbound.next() }
     }
 
     private mutating func readUntil(_ end: (Data) -> Data.Index?) async throws -> Data {
@@ -62,7 +67,7 @@ struct WireConnection {
                 defer { received = Data(received[end...]) }
                 return Data(received[..<end])
             }
-            guard let more = try await inbound.next() else { throw EndedTooEarly(received: received) }
+            guard let more = try await read() else { throw EndedTooEarly(received: received) }
             received.append(contentsOf: more.readableBytesView)
         }
     }

@@ -41,7 +41,7 @@ struct ScriptFolder: Sendable {
     func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path + "/" + name) }
 
     /// Waits for a file that a script makes.
-    func wait(for name: String) async throws { try await eventually { exists(name) } }
+    func wait(for name: String) async throws { try await eventually("the file \(name) of a script") { exists(name) } }
 
     func text(of name: String) throws -> String { try String(contentsOf: url.appending(path: name), encoding: .utf8) }
 }

@@ -2,9 +2,10 @@ import Domain
 import Foundation
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("GET /api/sessions/{id}/recording", .timeLimit(.minutes(30)))
+@Suite("GET /api/sessions/{id}/recording", .deadline)
 struct RecordingRouteTests {
     /// Lends the path of an uploaded recording.
     private func withRecording(

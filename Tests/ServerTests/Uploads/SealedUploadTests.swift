@@ -38,7 +38,7 @@ struct KeyFolder: Sendable {
     }
 }
 
-@Suite("UPLOAD_KEY_FILE", .timeLimit(.minutes(30)))
+@Suite("UPLOAD_KEY_FILE", .deadline)
 struct SealedUploadTests {
     /// Of two whole chunks and a bit, with words in it that are looked for.
     private static let canary = Data("what nobody but the two of them should hear".utf8)
@@ -190,7 +190,7 @@ struct SealedUploadTests {
     }
 }
 
-@Suite("A worker and encrypted recordings", .timeLimit(.minutes(30)))
+@Suite("A worker and encrypted recordings", .deadline)
 struct SealedWorkerTests {
     /// Notes down what the stage is given, and how it lies there.
     private static let script = """
@@ -279,7 +279,7 @@ struct SealedWorkerTests {
                 }
                 try await withServer(over: database, uploads, runsWorker: true, log: memory) { _ in
                     // Far longer than the lease of one that goes on: nobody tries this one again and again.
-                    try await eventually {
+                    try await eventually("the session is left to others") {
                         try await !database.query(
                             "SELECT FROM app.session_leases WHERE leased_until > clock_timestamp() + interval '2 minutes'"
                         ).isEmpty
@@ -298,7 +298,7 @@ struct SealedWorkerTests {
                     let environment = try key.merging(
                         ["PIPELINE_TRANSCRIBE_COMMAND": folder.command("transcribe.sh", Script.transcribes)]) { $1 }
                     try await withServer(over: database, environment, runsWorker: true) { _ in
-                        try await eventually { try await state().status == "processed" }
+                        try await eventually("the session is processed") { try await state().status == "processed" }
                     }
                 }
                 #expect(try await state().attempt == 2)
@@ -349,7 +349,9 @@ struct SealedWorkerTests {
                         #expect(left.count == 4)
                         try folder.touch("go")
                         try await withRunningProgram("work", environment: settings) { _ in
-                            try await eventually { try directories().isDisjoint(with: left) }
+                            try await eventually("the directories of the killed worker are removed") {
+                                try directories().isDisjoint(with: left)
+                            }
                         }
                     }
                 }

@@ -8,7 +8,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("An upload over a slow or broken line", .timeLimit(.minutes(30)))
+@Suite("An upload over a slow or broken line", .deadline)
 struct UploadConnectionTests {
     @Test("is seen as it goes by who watches the id of the client's choosing")
     func percentages() async throws {
@@ -54,7 +54,7 @@ struct UploadConnectionTests {
     private static func watch(
         _ id: SessionID, of clinic: Clinic, _ body: (StreamedEvent) -> Void
     ) async throws -> [StreamedEvent] {
-        try await eventually {
+        try await eventually("the session of the upload is there") {
             try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
         }
         return try await clinic.server.withStream(
@@ -76,7 +76,7 @@ struct UploadConnectionTests {
         try await clinic.server.withWire { wire in
             try await wire.send(upload.requestHead(token: clinic.token(.patient)))
             try await wire.send(upload.head + (upload.file?.bytes ?? Data()).prefix(count))
-            try await eventually {
+            try await eventually("the upload is under way") {
                 let rows = try await clinic.database.query(
                     "SELECT FROM app.session_progress WHERE session_id = \(session.rawValue) AND status = 'uploading'")
                 return rows.count == 1
@@ -124,7 +124,7 @@ struct UploadConnectionTests {
     }
 }
 
-@Suite("An upload whose session is deleted", .timeLimit(.minutes(30)))
+@Suite("An upload whose session is deleted", .deadline)
 struct UploadDeletionTests {
     /// The first upload is cut in the middle by a deletion, and a second one comes under the same id.
     private func deleteMidway(
@@ -134,7 +134,7 @@ struct UploadDeletionTests {
         try await clinic.server.withWire { wire in
             try await wire.send(first.requestHead(token: clinic.token(.patient)))
             try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(100_000))
-            try await eventually {
+            try await eventually("the session of the upload is there") {
                 try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
             }
             #expect(try await clinic.request(.DELETE, "/api/sessions/\(id)", as: .therapist).status == 204)
@@ -152,7 +152,7 @@ struct UploadDeletionTests {
                     try await clinic.server.withWire { other in
                         try await other.send(second.requestHead(token: clinic.token(.patient)))
                         try await other.send(second.head + (second.file?.bytes ?? Data()).prefix(1000))
-                        try await eventually {
+                        try await eventually("the session of the upload is there") {
                             try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
                         }
                         if isBroken {
@@ -215,8 +215,10 @@ struct UploadDeletionTests {
             #expect(try clinic.storedFiles().count == 3)
             let uploads = clinic.server.uploads.path(percentEncoded: false)
             try await withServer(over: clinic.database, ["UPLOAD_DIR": uploads]) { _ in
-                try await eventually { try clinic.storedFiles() == kept }
-                try await eventually {
+                try await eventually("the files of the deleted session are removed") {
+                    try clinic.storedFiles() == kept
+                }
+                try await eventually("the removal is entered") {
                     try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL")
                         .isEmpty
                 }
@@ -225,7 +227,7 @@ struct UploadDeletionTests {
     }
 }
 
-@Suite("An upload that comes twice", .timeLimit(.minutes(30)))
+@Suite("An upload that comes twice", .deadline)
 struct UploadRepeatTests {
     @Test("is answered with the first one's session")
     func same() async throws {

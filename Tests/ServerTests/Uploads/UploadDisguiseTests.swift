@@ -2,10 +2,11 @@ import Domain
 import Foundation
 import NIOHTTP1
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// Uploads that are not what they seem, and forms that other programs might read in another way.
-@Suite("An upload in disguise", .timeLimit(.minutes(30)))
+@Suite("An upload in disguise", .deadline)
 struct UploadDisguiseTests {
     /// The directory of a ZIP archive with one entry.
     private static let archiveEnd =

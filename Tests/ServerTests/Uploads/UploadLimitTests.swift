@@ -19,7 +19,7 @@ extension Clinic {
     }
 }
 
-@Suite("The limits of a user's uploads", .timeLimit(.minutes(30)))
+@Suite("The limits of a user's uploads", .deadline)
 struct UploadLimitTests {
     /// Checks that an upload was refused by its user's limit and that nothing has come of it.
     private func expectLimited(_ response: TestResponse, _ detail: String) {
@@ -99,7 +99,7 @@ struct UploadLimitTests {
             try await clinic.server.withWire { wire async throws in
                 try await wire.send(first.requestHead(token: clinic.token(.patient)))
                 try await wire.send(first.head)
-                try await eventually {
+                try await eventually("the session of the upload is there") {
                     try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
                 }
                 let head = clinic.sample().requestHead(token: clinic.token(.patient))
@@ -126,11 +126,11 @@ struct UploadLimitTests {
             try await clinic.server.withWire { wire async throws in
                 try await wire.send(first.requestHead(token: clinic.token(.patient)))
                 try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(20_000))
-                try await eventually {
+                try await eventually("the session of the upload is there") {
                     try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
                 }
             }
-            try await eventually {
+            try await eventually("no upload is charged any more") {
                 try await clinic.database.query("SELECT FROM app.upload_charges WHERE open_until IS NOT NULL").isEmpty
             }
             let charged = try await clinic.database.query("SELECT bytes FROM app.upload_charges")

@@ -4,9 +4,10 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/upload", .timeLimit(.minutes(30)))
+@Suite("POST /api/sessions/upload", .deadline)
 struct UploadRouteTests {
     static let accepted: [UploadFile] = [
         UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}"), UploadFile("A.MP3", "audio/mp3", [0xFF, 0xFB, 0x90, 0x64]),
@@ -215,7 +216,7 @@ struct UploadRouteTests {
     }
 }
 
-@Suite("The size of an upload", .timeLimit(.minutes(30)))
+@Suite("The size of an upload", .deadline)
 struct UploadSizeTests {
     @Test("is limited exactly")
     func exactly() async throws {

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// What clients say on their WebSockets, what they must not, and what is left of them.
-@Suite(.timeLimit(.minutes(30))) struct WebSocketClientTests {
+@Suite(.deadline) struct WebSocketClientTests {
     @Test("A ping is answered with what was in it, and whatever else a client says is passed over")
     func talks() async throws {
         try await withStreamScene { scene in
@@ -37,7 +37,7 @@ import Testing
     func close() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             for code: UInt16 in [1000, 1001, 3999] {
-                try await eventually {
+                try await eventually("a WebSocket opens again") {
                     try await scene.withWebSocket { socket in
                         guard case .text = try await socket.next() else { return false }
                         try await socket.close(code)
@@ -104,7 +104,7 @@ import Testing
                 let end = try await socket.next()
                 #expect(end == .close(1008, "too much data"))
             }
-            try await eventually {
+            try await eventually("a WebSocket opens again") {
                 try await scene.withWebSocket { try await $0.next() } != .close(1013, "too many streams")
             }
         }
@@ -147,7 +147,7 @@ import Testing
                                 PERFORM pg_sleep(0.01);
                             END LOOP;
                         END $$
-                        """, timeout: .seconds(300))
+                        """, timeout: TestDeadline.event)
                 }
                 try await scene.report(.transcribed, 91)
                 let last = try await scene.report(.extractingNotes, 92)
@@ -175,7 +175,7 @@ import Testing
                 }
                 try await clients.waitForAll()
             }
-            try await eventually { try scene.server.openDescriptors() == 0 }
+            try await eventually("every descriptor is closed") { try scene.server.openDescriptors() == 0 }
             let scrape = try await Clinic(scene.server).scrape()
             let labels = ["transport": "websocket"]
             #expect(scrape.value("therapybridge_streams_open", labels) == 0)
@@ -233,7 +233,7 @@ import Testing
                             }
                         }
                     }
-                    await opened.wait(for: 30)
+                    try await opened.wait(for: 30)
                     try program.terminate()
                     try await clients.waitForAll()
                 }

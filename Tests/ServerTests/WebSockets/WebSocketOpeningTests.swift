@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// docs/websocket.md: how a WebSocket starts, continues and ends.
-@Suite(.timeLimit(.minutes(30))) struct WebSocketOpeningTests {
+@Suite(.deadline) struct WebSocketOpeningTests {
     @Test("A WebSocket begins with the state as it stands, goes on with each change, and ends with the last")
     func wholeLife() async throws {
         try await withStreamScene { scene in
@@ -127,7 +127,7 @@ import Testing
                         }
                     }
                 }
-                await opened.wait(for: 8)
+                try await opened.wait(for: 8)
                 for _ in 0..<5 {
                     try await scene.report(.transcribing, 20)
                     for progress in 21...40 { try await scene.report(.transcribing, progress) }

@@ -13,7 +13,7 @@ extension Clinic {
 }
 
 /// docs/websocket.md, "Refusal and end", and docs/streams.md, "Tickets".
-@Suite(.timeLimit(.minutes(30))) struct WebSocketRefusalTests {
+@Suite(.deadline) struct WebSocketRefusalTests {
     @Test("Every role and relation gets what is due to it, whatever the credential, and a refusal in a Close")
     func matrix() async throws {
         try await withClinic { clinic in
@@ -168,8 +168,10 @@ extension Clinic {
                 try await socket.expectVersion(2)
             }
             // Whoever leaves makes room, for the one as for the other.
-            try await eventually { try await scene.withStream { try await $0.nextEvent() }?.event == "progress" }
-            try await eventually {
+            try await eventually("a stream opens again") {
+                try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
+            }
+            try await eventually("a WebSocket opens again") {
                 try await scene.withWebSocket { try await $0.next() } != full[0]
             }
         }
@@ -180,7 +182,7 @@ extension Clinic {
     func outage() async throws {
         try await withOwnCluster { database in
             try await withServer(
-                over: database, ["SSE_UPDATE_INTERVAL": "0.2"], databaseTimeouts: .impatient
+                over: database, ["SSE_UPDATE_INTERVAL": "0.2"], databaseTimeouts: .standard
             ) { server in
                 let scene = try await StreamScene(server)
                 try await scene.withWebSocket { socket in

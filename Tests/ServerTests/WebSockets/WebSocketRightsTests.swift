@@ -5,10 +5,11 @@ import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 /// How a WebSocket ends with the right that it stands on.
-@Suite(.timeLimit(.minutes(30))) struct WebSocketRightsTests {
+@Suite(.deadline) struct WebSocketRightsTests {
     typealias Scene = StreamRightsTests.Scene
     typealias End = StreamRightsTests.End
 
@@ -102,7 +103,7 @@ import Testing
                     try await connection.executeScript(
                         "BEGIN; SET LOCAL session_replication_role = replica; \(scene.endOfRight) COMMIT;")
                 }
-                try await socket.expectRest(Self.revoked)
+                try await socket.expectRest(Self.revoked, limit: TestDeadline.event * 2)
             }
         }
     }
@@ -136,7 +137,7 @@ import Testing
                         }
                     }
                 }
-                await opened.wait(for: 60)
+                try await opened.wait(for: 60)
                 for progress in 20...39 { try await scene.database.report(scene.session, .transcribing, progress) }
                 try await scene.database.withConnection { connection in
                     try await connection.executeScript(
@@ -162,8 +163,9 @@ import Testing
     @Test(
         "When the access token expires, or that with which the ticket was asked for, it ends", arguments: [true, false])
     func expired(isTicket: Bool) async throws {
-        try await withStreamScene { scene in
-            let token = try await scene.server.token(scene.patient, lifetime: .seconds(30))
+        let clock = ManualClock()
+        try await withStreamScene(clock: clock) { scene in
+            let token = try await scene.server.token(scene.patient, lifetime: .seconds(600))
             var path = scene.webSocketPath
             if isTicket {
                 let answer = try await scene.server.request(
@@ -172,6 +174,7 @@ import Testing
             }
             try await scene.server.withWebSocket(path, token: isTicket ? nil : token) { socket in
                 try await socket.expectVersion(1)
+                clock.advance(by: .seconds(600))
                 try await socket.expectRest(.close(1008, "expired"))
             }
         }
@@ -179,9 +182,11 @@ import Testing
 
     @Test("It ends with 1001 when it has lived long enough, and the client comes back")
     func lifetime() async throws {
-        try await withStreamScene(["SSE_MAX_LIFETIME": "1"]) { scene in
+        let clock = ManualClock()
+        try await withStreamScene(["SSE_MAX_LIFETIME": "60"], clock: clock) { scene in
             try await scene.withWebSocket { socket in
                 try await socket.expectVersion(1)
+                clock.advance(by: .seconds(67))
                 try await socket.expectRest(.close(1001, "come back"))
             }
             try await scene.report(.transcribing, 20)

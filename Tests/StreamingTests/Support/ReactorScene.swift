@@ -2,6 +2,7 @@ import CoreMetrics
 import Logging
 import Polling
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Streaming
@@ -16,12 +17,20 @@ struct ReactorScene: Sendable {
     private static let large = Frame(Array(String(repeating: "abcdefghijklmnopqrstuvw", count: 87_000).utf8))
     static let farewell = Frame(Array("retry: 1\n\n".utf8), isLast: true)
 
+    /// The present moment on the reactor's clock.
+    var now: ContinuousClock.Instant { reactor.poller.clock.now }
+
     /// An open stream.
     struct Stream: Sendable {
         let id: StreamID
         let client: Client
         /// Names the server's socket.
         let identity: String
+
+        /// Reads exactly so many bytes, unless the end comes before.
+        func read(_ count: Int) async throws -> String {
+            String(decoding: try await onThread { try client.read(exactly: count) }, as: UTF8.self)
+        }
     }
 
     /// Opens a stream.
@@ -38,7 +47,7 @@ struct ReactorScene: Sendable {
         let stream = Stream(id: StreamID(place: place, generation: generation), client: client, identity: identity)
         await reactor.adopt(
             stream.id, server, as: wire ?? (isChunked ? .chunks : .bare), opening: opening,
-            expiresAt: .now + expiresIn, livesUntil: .now + livesFor)
+            expiresAt: now + expiresIn, livesUntil: now + livesFor)
         return stream
     }
 
@@ -67,10 +76,11 @@ struct ReactorScene: Sendable {
 
 /// Lends a running reactor, and ends it.
 func withReactor<Result>(
-    heartbeat: Duration = .seconds(3600), ping: Duration = .seconds(3600), _ body: (ReactorScene) async throws -> Result
+    heartbeat: Duration = .seconds(3600), ping: Duration = .seconds(3600),
+    clock: any MonotonicClock = ContinuousClock(), _ body: (ReactorScene) async throws -> Result
 ) async throws -> Result {
     let reactor = try StreamReactor(
-        heartbeatInterval: heartbeat, pingInterval: ping, metrics: NOOPMetricsHandler.instance,
+        heartbeatInterval: heartbeat, pingInterval: ping, clock: clock, metrics: NOOPMetricsHandler.instance,
         logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     let delegate = RecordingDelegate(reactor)
     await reactor.setDelegate(delegate)
@@ -98,16 +108,33 @@ final class RecordingDelegate: StreamReactorDelegate {
         case closed(StreamID)
     }
 
+    /// What was told, one event after the other.
+    struct Events: Sendable {
+        let stream: AsyncStream<Event>
+
+        func makeAsyncIterator() -> Iterator { Iterator(iterator: stream.makeAsyncIterator()) }
+
+        struct Iterator {
+            var iterator: AsyncStream<Event>.Iterator
+
+            mutating func next(fileID: String = #fileID, line: Int = #line) async throws -> Event? {
+                try await within("an event of the reactor", fileID: fileID, line: line) { await iterator.next() }
+            }
+        }
+    }
+
     private let reactor: StreamReactor
     private let continuation: AsyncStream<Event>.Continuation
     /// For one reader.
-    let events: AsyncStream<Event>
+    let events: Events
     /// What to end expired and outlived streams with; nil leaves them open.
     let lastWord = Mutex<Frame?>(nil)
 
     init(_ reactor: StreamReactor) {
         self.reactor = reactor
-        (events, continuation) = AsyncStream.makeStream()
+        let (stream, continuation) = AsyncStream.makeStream(of: Event.self)
+        events = Events(stream: stream)
+        self.continuation = continuation
     }
 
     func streamFilled(_ id: StreamID) { continuation.yield(.filled(id)) }

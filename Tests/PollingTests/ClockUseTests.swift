@@ -1,0 +1,45 @@
+import Foundation
+import Testing
+
+/// The product takes every moment from a clock that it was given.
+@Suite struct ClockUseTests {
+    /// Where the system's clock may be named: as the default of what takes a clock, and where the server takes its own.
+    private static let defaults: Set = [
+        "App/Server.swift", "Migrations/Migrator.swift", "Pipeline/Stages/StageCommand.swift",
+        "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
+        "Pipeline/Worker/PipelineWorker.swift", "Polling/Poller.swift", "Postgres/Connection/PostgresRuntime.swift",
+        "Streaming/StreamReactor.swift",
+    ]
+
+    private static let sources = URL(filePath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appending(path: "Sources")
+
+    /// The product's files, by their paths in `Sources`; tools and the servers of a developer wait as they like.
+    private static func files() throws -> [(path: String, text: String)] {
+        let outside = ["Progress/", "LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/"]
+        let paths = try FileManager.default.subpathsOfDirectory(atPath: sources.path)
+        return try paths.filter { path in path.hasSuffix(".swift") && !outside.contains { path.hasPrefix($0) } }
+            .map { ($0, try String(contentsOf: sources.appending(path: $0), encoding: .utf8)) }
+    }
+
+    @Test func `No product code reads the time or sleeps but by the clock that it was given`() throws {
+        // `Timestamp.now()` is the time of day, which tokens and rows carry; `.now` alone is a moment of `ContinuousClock`.
+        let moment = #/(?:^|[^\w\])}])\.now\b(?!\()/#
+        let forbidden =
+            #/ContinuousClock\.now|SuspendingClock|(?:Task|Thread)\.sleep|clock: \.continuous|NIODeadline\.now|DispatchTime|\bu?sleep\(\d/#
+        let files = try Self.files()
+        #expect(files.count > 150, "the test has not tested anything")
+        for (path, text) in files {
+            for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+                let code = line.split(separator: "//", maxSplits: 1, omittingEmptySubsequences: false)[0]
+                let isClean = code.firstMatch(of: moment) == nil && code.firstMatch(of: forbidden) == nil
+                #expect(isClean, "\(path):\(number + 1): \(line)")
+            }
+        }
+    }
+
+    @Test func `The system's clock is named in few places`() throws {
+        let named = try Self.files().filter { $0.text.contains("ContinuousClock()") }.map(\.path)
+        #expect(Set(named) == Self.defaults)
+    }
+}
