@@ -25,7 +25,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate schema bench fuzz packages-build packages-run packages-test packages-peers \
+.PHONY: help run test lint format migrate schema docs bench fuzz packages-build packages-run packages-test packages-peers \
     packages-fuzz
 
 help: ## List the targets
@@ -37,6 +37,9 @@ run: packages-run ## Build, then run everything on this machine: PostgreSQL, dem
 
 test: packages-test ## Run every test, on a PostgreSQL of their own
 	swift test
+
+docs: packages-test schema ## Write the parts of docs/ that come from the code
+	WRITE_DOCS=1 swift test --filter DocumentTests
 
 lint: ## Check the format of the sources
 	swift format lint --strict --recursive --parallel $(SWIFT_SOURCES)

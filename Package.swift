@@ -52,17 +52,26 @@ let package = Package(
         .target(name: "CMemory"),
         .target(name: "CSpawn"),
 
+        // MARK: Below everything
+
+        .target(name: "DurationUnits", swiftSettings: swiftSettings),
+        .target(
+            name: "SettingsReading",
+            dependencies: [.product(name: "Configuration", package: "swift-configuration")],
+            swiftSettings: swiftSettings
+        ),
+
         // MARK: PostgreSQL
 
         .target(
             name: "Polling",
-            dependencies: ["CEpoll", .product(name: "HeapModule", package: "swift-collections")],
+            dependencies: ["CEpoll", "DurationUnits", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: unsafeSettings
         ),
         .target(
             name: "Postgres",
             dependencies: [
-                "CLibPQ", "Polling",
+                "CLibPQ", "DurationUnits", "Polling",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "OrderedCollections", package: "swift-collections"),
@@ -86,7 +95,7 @@ let package = Package(
 
         // MARK: The way of one change
 
-        .target(name: "Domain", swiftSettings: swiftSettings),
+        .target(name: "Domain", dependencies: ["DurationUnits"], swiftSettings: swiftSettings),
         .target(name: "JSONScanning", swiftSettings: swiftSettings),
         .target(name: "Store", dependencies: ["Domain", "Postgres"], swiftSettings: swiftSettings),
         .target(
@@ -113,7 +122,7 @@ let package = Package(
         .target(
             name: "Streaming",
             dependencies: [
-                "CMemory", "Domain", "Polling",
+                "CMemory", "Domain", "DurationUnits", "Polling",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
@@ -126,7 +135,7 @@ let package = Package(
         .target(
             name: "Credentials",
             dependencies: [
-                "Domain",
+                "Domain", "SettingsReading",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "JWTKit", package: "jwt-kit"),
@@ -137,6 +146,7 @@ let package = Package(
         .target(
             name: "Recordings",
             dependencies: [
+                "SettingsReading",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "_NIOFileSystem", package: "swift-nio"),
@@ -146,8 +156,8 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "Store",
-                "Streaming",
+                "Credentials", "Domain", "DurationUnits", "Polling", "Postgres", "Progress", "Prometheus", "Recordings",
+                "SettingsReading", "Store", "Streaming",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -171,7 +181,7 @@ let package = Package(
         .target(
             name: "Pipeline",
             dependencies: [
-                "Domain", "JSONScanning", "Postgres", "Recordings", "Store",
+                "Domain", "JSONScanning", "Postgres", "Recordings", "SettingsReading", "Store",
                 .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -189,9 +199,7 @@ let package = Package(
             name: "App",
             dependencies: [
                 "Credentials", "Domain", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline", "Polling", "Postgres",
-                "Progress",
-                "Prometheus", "Recordings", "Store",
-                .product(name: "Configuration", package: "swift-configuration"),
+                "Progress", "Prometheus", "Recordings", "SettingsReading", "Store",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
@@ -206,7 +214,7 @@ let package = Package(
         .executableTarget(
             name: "therapybridge",
             dependencies: [
-                "App", "Domain", "Pipeline",
+                "App", "Domain", "Pipeline", "SettingsReading",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -245,6 +253,7 @@ let package = Package(
             name: "ServerTestSupport",
             dependencies: [
                 "App", "Credentials", "Domain", "LocalPostgres", "Polling", "PostgresTestSupport", "Prometheus",
+                "SettingsReading",
                 "TestSupport",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
@@ -284,7 +293,18 @@ let package = Package(
             ],
             swiftSettings: swiftSettings
         ),
-        .testTarget(name: "DomainTests", dependencies: ["Domain", "PropertySupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "DocumentTests",
+            dependencies: [
+                "App", "Domain", "HTTPAPI", "Postgres", "PostgresTestSupport", "SettingsReading", "TestSupport",
+                "render-docs",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
+            name: "DomainTests", dependencies: ["Domain", "DurationUnits", "PropertySupport"],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "HTTPAPITests",
             dependencies: [
@@ -359,8 +379,8 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "Credentials", "Domain", "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport",
-                "ServerTestSupport", "TestSupport", "TestTime",
+                "App", "Credentials", "Domain", "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport",
+                "ServerTestSupport", "SettingsReading", "TestSupport", "TestTime",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

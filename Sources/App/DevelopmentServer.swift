@@ -1,10 +1,12 @@
 import Crypto
 import Domain
 import Foundation
+import HTTPAPI
 import LocalPostgres
 public import Logging
 import Postgres
 public import Prometheus
+import SettingsReading
 
 /// Everything for a first look on one machine: a private PostgreSQL, the schema, demo accounts and the server.
 public struct DevelopmentServer: Sendable {
@@ -76,7 +78,7 @@ public struct DevelopmentServer: Sendable {
         let recording = try writeRecording()
         let settings = try Settings(reader)
         try await Server(settings: settings, runsWorker: true, logger: logger, metrics: metrics) { port in
-            greet(port: port, settings: settings, password: password, recording: recording)
+            greet(port: port, settings: settings.http, password: password, recording: recording)
         }.run()
     }
 
@@ -126,8 +128,9 @@ public struct DevelopmentServer: Sendable {
         return file.path(percentEncoded: false)
     }
 
-    private func greet(port: Int, settings: Settings, password: String, recording: String) {
-        let url = settings.port == port ? settings.publicURL.absoluteString : "http://\(settings.host):\(port)"
+    private func greet(port: Int, settings: HTTPSettings, password: String, recording: String) {
+        let listen = settings.listen
+        let url = listen.port == port ? settings.publicURL.absoluteString : "http://\(listen.host):\(port)"
         show(
             """
 

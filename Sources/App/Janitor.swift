@@ -15,12 +15,7 @@ struct Janitor: Service {
     /// How long an upload may show no progress, and not be heard of, before it counts as dead.
     private static let uploadSilence = Duration.seconds(600)
 
-    let progress: ProgressStore
-    let sessions: SessionStore
-    let signIns: SignInStore
-    let tickets: TicketStore
-    let attempts: AttemptStore
-    let charges: UploadChargeStore
+    let stores: Stores
     let recordings: RecordingStore
     let clock: any MonotonicClock
     let logger: Logger
@@ -42,15 +37,15 @@ struct Janitor: Service {
 
     private func clearUp() async {
         await attempt("uploads") {
-            let uploads = try await progress.failAbandonedUploads(olderThan: Self.uploadSilence)
+            let uploads = try await stores.progress.failAbandonedUploads(olderThan: Self.uploadSilence)
             if uploads > 0 { logger.notice("broken uploads failed", metadata: ["uploads": "\(uploads)"]) }
         }
         await attempt("recordings") { try await removeDiscarded() }
-        await attempt("deletions") { _ = try await progress.forgetDeletions(olderThan: Self.memory) }
-        await attempt("sign-ins") { _ = try await signIns.forget(olderThan: Self.signInMemory) }
-        await attempt("tickets") { _ = try await tickets.removeExpired() }
-        await attempt("attempts") { _ = try await attempts.forgetWornOff() }
-        await attempt("charges") { _ = try await charges.forgetOld() }
+        await attempt("deletions") { _ = try await stores.progress.forgetDeletions(olderThan: Self.memory) }
+        await attempt("sign-ins") { _ = try await stores.signIns.forget(olderThan: Self.signInMemory) }
+        await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
+        await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }
+        await attempt("charges") { _ = try await stores.charges.forgetOld() }
     }
 
     /// Does one thing; that it fails does not keep the others.
@@ -68,7 +63,7 @@ struct Janitor: Service {
         var removed = 0
         defer { if removed > 0 { logger.notice("recordings removed", metadata: ["recordings": "\(removed)"]) } }
         while !Task.isCancelled {
-            let keys = try await sessions.takeDiscardedRecordings()
+            let keys = try await stores.sessions.takeDiscardedRecordings()
             if keys.isEmpty { return }
             for key in keys {
                 do {
@@ -77,7 +72,7 @@ struct Janitor: Service {
                     logger.warning("a discarded recording cannot be removed", metadata: ["error": "\(error)"])
                     continue
                 }
-                try await sessions.noteRemoval(recording: key)
+                try await stores.sessions.noteRemoval(recording: key)
                 removed += 1
             }
         }

@@ -1,9 +1,11 @@
 import Credentials
 public import Domain
 import Foundation
+import HTTPAPI
 public import Logging
 import Migrations
 import Postgres
+public import SettingsReading
 import Store
 
 /// What was asked for failed, in one line for standard error.
@@ -25,9 +27,7 @@ public struct Operations: Sendable {
     public init(reader: SettingsReader = SettingsReader(), logger: Logger) throws {
         self.reader = reader
         self.logger = logger
-        configuration = try PostgresConfiguration(
-            connectionString: try reader.connectionString("DATABASE_MIGRATE_URL"),
-            applicationName: "therapybridge operations", logger: logger)
+        configuration = try OperatorDatabaseSettings(reader).queries(logger: logger)
     }
 
     // MARK: - Migrations
@@ -161,8 +161,8 @@ public struct Operations: Sendable {
     ///   secret; the error of the database.
     public func token(email: String, lifetime: Duration?) async throws -> String {
         let address = try address(email)
-        let tokens = await AccessTokens(secret: try reader.jwtSecret())
-        let standard = try reader.seconds("JWT_ACCESS_TTL", in: 1...86_400, default: 1800)
+        let tokens = await AccessTokens(try TokenSettings(reader))
+        let standard = try SignInSettings(reader).accessLifetime
         let lifetime = lifetime ?? standard
         return try await withPool { pool in
             let account = try await account(of: address, UserStore(pool: pool))

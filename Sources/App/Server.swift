@@ -11,6 +11,7 @@ import Progress
 public import Prometheus
 import Recordings
 import ServiceLifecycle
+import SettingsReading
 import Store
 import UnixSignals
 
@@ -29,8 +30,6 @@ public struct Server: Sendable {
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
     /// The clock of everything that waits but the connections to the database, which all servers of a process share.
     package var clock: any MonotonicClock = ContinuousClock()
-    /// How long the database is waited for; a test on a busy machine waits longer.
-    public var databaseTimeouts = DatabaseTimeouts()
 
     /// A server that is ready to run.
     ///
@@ -58,18 +57,14 @@ public struct Server: Sendable {
     ///
     /// - Throws: ``SettingError`` when something that was set up for it is not there; the error of a service that failed.
     public func run() async throws {
-        let identityProvider = try await identityProvider()
+        let identityProvider = try await settings.identityProvider?.provider()
         try await checkSchema()
         let pool = try pool(name: "therapybridge")
-        let recordings = try await recordingStore()
-        let progress = ProgressStore(pool: pool)
-        let sessions = SessionStore(pool: pool)
-        let tickets = TicketStore(pool: pool)
-        let attempts = AttemptStore(pool: pool)
-        let charges = UploadChargeStore(pool: pool)
-        let signIns = SignInStore(pool: pool)
+        let stores = Stores(pool: pool)
+        let recordings = try await settings.recordings.store()
         let streams = try StreamEngine(
-            reader: progress, settings: settings.http, clock: clock, metrics: metrics, logger: logger)
+            reader: stores.progress, settings: settings.http.streams, drainTimeout: settings.streamDrainTimeout,
+            clock: clock, metrics: metrics, logger: logger)
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
@@ -80,26 +75,19 @@ public struct Server: Sendable {
             listener,
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
-            Janitor(
-                progress: progress, sessions: sessions, signIns: signIns, tickets: tickets, attempts: attempts,
-                charges: charges, recordings: recordings, clock: clock, logger: logger),
+            Janitor(stores: stores, recordings: recordings, clock: clock, logger: logger),
         ]
         if runsWorker {
-            services.append(try worker(pool, progress, sessions, recordings, calls))
+            services.append(try worker(stores, recordings, calls))
         }
-        let reports = ReportBatcher(progress: progress, clock: clock, logger: logger)
+        let reports = ReportBatcher(progress: stores.progress, clock: clock, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
-            users: UserStore(pool: pool), signIns: signIns, tickets: tickets, attempts: attempts,
-            audit: AuditStore(pool: pool), charges: charges, sessions: sessions, progress: progress,
-            reports: reports, recordings: recordings, passwords: Passwords(),
-            tokens: await AccessTokens(
-                secret: settings.jwtSecret, previousSecrets: settings.previousJWTSecrets),
+            stores: stores, reports: reports, recordings: recordings, tokens: await AccessTokens(settings.tokens),
             identityProvider: identityProvider, streams: streams, clock: clock, metrics: metrics,
             missing: { await Self.missing(pool) })
         let http = try HTTPServer(
-            host: settings.host, port: settings.port, settings: settings.http, dependencies: dependencies,
-            logger: logger, onListening: onListening)
+            settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
         onRoutes(http.routes)
         services.append(http)
         // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
@@ -114,8 +102,8 @@ public struct Server: Sendable {
     private func failure(of error: ListenError) -> any Error {
         let (name, port) =
             switch error.listener {
-            case .http: ("PORT", settings.port)
-            case .metrics: ("METRICS_PORT", settings.metricsPort ?? 0)
+            case .http: ("PORT", settings.http.listen.port)
+            case .metrics: ("METRICS_PORT", settings.http.listen.metricsPort ?? 0)
             }
         return switch error.code {
         case .hostUnknown: SettingError("HOST", "is no name or address of this machine")
@@ -129,7 +117,7 @@ public struct Server: Sendable {
     public func work() async throws {
         try await checkSchema()
         let pool = try pool(name: "therapybridge worker")
-        let recordings = try await recordingStore()
+        let recordings = try await settings.recordings.store()
         let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
@@ -137,7 +125,7 @@ public struct Server: Sendable {
             [pool] + metricsServer() + [
                 listener,
                 ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, callWorker: { call.yield() }),
-                try worker(pool, ProgressStore(pool: pool), SessionStore(pool: pool), recordings, calls),
+                try worker(Stores(pool: pool), recordings, calls),
             ])
     }
 
@@ -155,65 +143,35 @@ public struct Server: Sendable {
 
     // MARK: - Parts
 
-    private func configuration(_ url: String, name: String) throws -> PostgresConfiguration {
-        try PostgresConfiguration(
-            connectionString: url, pooler: settings.isBehindTransactionPooler ? .transaction : .off,
-            applicationName: name, connectTimeout: databaseTimeouts.connect, queryTimeout: databaseTimeouts.query,
-            logger: logger)
-    }
-
     private func pool(name: String) throws -> PostgresPool {
         try PostgresPool(
-            configuration: try configuration(settings.databaseURL, name: name),
-            settings: PostgresPoolConfiguration(size: settings.poolSize, waitTimeout: databaseTimeouts.lease))
-    }
-
-    private func identityProvider() async throws -> IdentityProvider? {
-        guard let provider = settings.identityProvider else { return nil }
-        do {
-            return try await IdentityProvider(
-                jwks: provider.jwks, issuer: provider.issuer, audience: provider.audience)
-        } catch let error as ProviderKeysError {
-            throw SettingError("JWT_JWKS_FILE", error.description)
-        }
+            configuration: settings.database.queries(name: name, logger: logger), settings: settings.database.pool)
     }
 
     private func listener() throws -> PostgresListener {
         try PostgresListener(
-            configuration: try PostgresConfiguration(
-                connectionString: settings.databaseListenURL, applicationName: "therapybridge listener", logger: logger),
-            channels: [PostgresChangeSource.channel])
+            configuration: settings.database.listener(logger: logger), channels: [PostgresChangeSource.channel])
     }
 
     private func collectMetrics(_ pool: PostgresPool, _ listener: PostgresListener) {
-        metrics.collect(from: pool, size: settings.poolSize)
+        metrics.collect(from: pool, size: settings.database.poolSize)
         metrics.collect(from: listener)
         metrics.collectProcess()
     }
 
     /// Stands before what is measured, and so is shut down after it.
     private func metricsServer() -> [any Service] {
-        settings.metricsPort.map { [MetricsServer(port: $0, registry: metrics, logger: logger)] } ?? []
-    }
-
-    private func recordingStore() async throws -> RecordingStore {
-        let recordings = RecordingStore(directory: settings.uploadDirectory, keys: settings.recordingKeys)
-        do {
-            try await recordings.prepare()
-        } catch {
-            throw SettingError("UPLOAD_DIR", "cannot be made or used; name a folder that this account may write to")
-        }
-        return recordings
+        settings.http.listen.metricsPort.map { [MetricsServer(port: $0, registry: metrics, logger: logger)] } ?? []
     }
 
     private func worker(
-        _ pool: PostgresPool, _ progress: ProgressStore, _ sessions: SessionStore, _ recordings: RecordingStore,
-        _ calls: AsyncStream<Void>
+        _ stores: Stores, _ recordings: RecordingStore, _ calls: AsyncStream<Void>
     ) throws -> PipelineWorker {
         PipelineWorker(
             name: "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)",
-            queue: PipelineStore(pool: pool), progress: progress, sessions: sessions, recordings: recordings,
-            stages: try settings.stages(), calls: calls, metrics: metrics, clock: clock.erased, logger: logger)
+            queue: stores.queue, progress: stores.progress, sessions: stores.sessions, recordings: recordings,
+            stages: try PipelineStages(settings.pipeline), calls: calls, metrics: metrics, clock: clock.erased,
+            logger: logger)
     }
 
     // MARK: - Checks
@@ -223,7 +181,7 @@ public struct Server: Sendable {
         let status: MigrationStatus
         do {
             status = try await PostgresConnection.withConnection(
-                try configuration(settings.databaseURL, name: "therapybridge")
+                settings.database.queries(name: "therapybridge", logger: logger)
             ) { connection in
                 try await Migrator.status { try await connection.query($0) }
             }
@@ -258,54 +216,4 @@ extension MonotonicClock {
 
 extension MigrationStatus {
     var missingFiles: String { missing.map(\.filename).joined(separator: ", ") }
-}
-
-extension Settings {
-    var http: HTTPSettings {
-        HTTPSettings(
-            publicURL: publicURL, allowedOrigins: allowedOrigins, signInLimits: signInLimits,
-            trustedProxies: trustedProxies, accessLifetime: accessLifetime,
-            refreshLifetime: refreshLifetime, heartbeatInterval: heartbeatInterval,
-            maximumStreamLifetime: maximumStreamLifetime, updateInterval: updateInterval,
-            // The HTTP server and the pool are shut down after the streams, and need some of the time.
-            drainTimeout: shutdownTimeout * 0.7, maximumStreams: maximumStreams,
-            maximumStreamsPerUser: maximumStreamsPerUser, maximumUploadBytes: maximumUploadBytes,
-            uploadLimits: uploadLimits,
-            headTimeout: headTimeout, bodyTimeout: bodyTimeout, maximumConnections: maximumConnections)
-    }
-
-    func stages() throws(SettingError) -> PipelineStages {
-        PipelineStages(
-            transcribe: try stage(transcribeCommand, "PIPELINE_TRANSCRIBE_COMMAND", "transcription"),
-            notes: try notesCommand.map { command throws(SettingError) in
-                try stage(command, "PIPELINE_NOTES_COMMAND", "notes")
-            },
-            workDirectory: try preparedWorkDirectory())
-    }
-
-    private func preparedWorkDirectory() throws(SettingError) -> String {
-        guard let workDirectory else { return FileManager.default.temporaryDirectory.path }
-        do {
-            try FileManager.default.createDirectory(
-                atPath: workDirectory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw SettingError("PIPELINE_WORK_DIR", "cannot be made; name a folder that this account may write to")
-        }
-        guard FileManager.default.isWritableFile(atPath: workDirectory) else {
-            throw SettingError("PIPELINE_WORK_DIR", "cannot be used; name a folder that this account may write to")
-        }
-        // A command may have another working directory.
-        return URL(filePath: workDirectory).standardizedFileURL.path(percentEncoded: false)
-    }
-
-    private func stage(_ command: String, _ name: String, _ title: String) throws(SettingError) -> StageCommand {
-        do {
-            var stage = try StageCommand(command, setting: name, title: title)
-            // The default names this program, wherever it lies.
-            stage.programs["therapybridge"] = Bundle.main.executablePath ?? CommandLine.arguments[0]
-            return stage
-        } catch {
-            throw SettingError(name, "cannot be read as a command: \(error)")
-        }
-    }
 }

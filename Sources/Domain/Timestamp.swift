@@ -1,3 +1,4 @@
+import DurationUnits
 public import Foundation
 
 /// A point in time in microseconds, the resolution of PostgreSQL's `timestamptz`.
@@ -25,9 +26,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
 
     /// The time `duration` later.
     public func advanced(by duration: Duration) -> Timestamp {
-        let (seconds, attoseconds) = duration.components
-        return Timestamp(
-            microsecondsSinceEpoch: microsecondsSinceEpoch + seconds * 1_000_000 + attoseconds / 1_000_000_000_000)
+        Timestamp(microsecondsSinceEpoch: microsecondsSinceEpoch + duration.whole(.microseconds))
     }
 
     /// How much later this time is than `other`; negative when it is earlier.

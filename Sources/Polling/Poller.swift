@@ -1,4 +1,5 @@
 import CEpoll
+import DurationUnits
 import Glibc
 import Synchronization
 
@@ -218,9 +219,7 @@ public final class Poller: SerialExecutor, Sendable {
             guard let deadline = shared.deadlines.next() else { return -1 }
             // Rounded up: waking a little early would spin until the moment has come.
             // And never longer than an hour, whatever the deadline: `epoll_wait` takes milliseconds in an `int`.
-            let (seconds, attoseconds) = min(deadline - clock.now, .seconds(3600)).components
-            let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
-            return CInt(clamping: max(0, milliseconds))
+            return CInt(clamping: max(0, min(deadline - clock.now, .seconds(3600)).whole(.milliseconds, .up)))
         }
     }
 

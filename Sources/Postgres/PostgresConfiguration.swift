@@ -1,4 +1,5 @@
 import CLibPQ
+import DurationUnits
 public import Logging
 
 /// How to reach a database, and how long to wait for it.
@@ -118,7 +119,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
             "keepalives_idle": "10",
             "keepalives_interval": "3",
             "keepalives_count": "3",
-            "tcp_user_timeout": "\(tcpUserTimeout.wholeMilliseconds)",
+            "tcp_user_timeout": "\(tcpUserTimeout.timeout)",
             "fallback_application_name": applicationName,
         ]
         all.merge(connectionInfo) { _, given in given }
@@ -128,7 +129,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
         if let targetSessionAttributes { all["target_session_attrs"] = targetSessionAttributes }
         if pooler == .off {
             var settings = sessionSettings
-            if let statementTimeout { settings["statement_timeout"] = "\(statementTimeout.wholeMilliseconds)" }
+            if let statementTimeout { settings["statement_timeout"] = "\(statementTimeout.timeout)" }
             // What the connection string says comes last, and so wins.
             let options =
                 settings.sorted { $0.key < $1.key }.map { "-c " + escapedOption("\($0.key)=\($0.value)") }
@@ -146,13 +147,8 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
 }
 
 extension Duration {
-    /// Milliseconds as libpq and the server take them: at least 1 where there is any time at all, at most what an `int`
-    /// holds.
-    var wholeMilliseconds: Int32 {
-        let (seconds, attoseconds) = min(max(self, .zero), .milliseconds(Int64(Int32.max))).components
-        let milliseconds = Int32(seconds * 1000 + attoseconds / 1_000_000_000_000_000)
-        return milliseconds == 0 && self > .zero ? 1 : milliseconds
-    }
+    /// Milliseconds as libpq and the server take them, in an `int`; rounded up, since 0 would stand for no limit.
+    fileprivate var timeout: Int32 { Int32(clamping: max(0, whole(.milliseconds, .up))) }
 }
 
 /// What libpq makes of connection strings.

@@ -32,8 +32,7 @@ public struct AttemptStore: Sendable {
     public func charge(_ subjects: [Subject], period: Duration) async throws -> Duration? {
         let rows = try await pool.query(
             """
-            SELECT app.charge_attempt(\(subjects.map(\.key)), \(subjects.map { Int32(clamping: $0.limit) }),
-                                      make_interval(secs => \(period.inSeconds))) AS wait
+            SELECT app.charge_attempt(\(subjects.map(\.key)), \(subjects.map { Int32(clamping: $0.limit) }), \(period)) AS wait
             """)
         return try rows.first?.decode("wait", as: Double?.self).map { .seconds($0) }
     }
@@ -44,8 +43,7 @@ public struct AttemptStore: Sendable {
     public func refund(_ subjects: [Subject], period: Duration) async throws {
         _ = try await pool.query(
             """
-            SELECT app.refund_attempt(\(subjects.map(\.key)), \(subjects.map { Int32(clamping: $0.limit) }),
-                                      make_interval(secs => \(period.inSeconds)))
+            SELECT app.refund_attempt(\(subjects.map(\.key)), \(subjects.map { Int32(clamping: $0.limit) }), \(period))
             """)
     }
 
@@ -55,8 +53,7 @@ public struct AttemptStore: Sendable {
     public func wait(for subjects: [Subject], period: Duration) async throws -> Duration? {
         let rows = try await pool.query(
             """
-            SELECT app.attempts_wait(\(subjects.map(\.key)), \(subjects.map { Int32(clamping: $0.limit) }),
-                                     make_interval(secs => \(period.inSeconds))) AS wait
+            SELECT app.attempts_wait(\(subjects.map(\.key)), \(subjects.map { Int32(clamping: $0.limit) }), \(period)) AS wait
             """)
         return try rows.first?.decode("wait", as: Double?.self).map { .seconds($0) }
     }

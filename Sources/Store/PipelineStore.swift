@@ -28,7 +28,7 @@ public struct PipelineStore: Sendable {
         try await pool.query(
             """
             SELECT session_id, attempt, recording, leased_until
-            FROM app.claim_session(\(worker), make_interval(secs => \(lease.inSeconds)))
+            FROM app.claim_session(\(worker), \(lease))
             """
         ).first.map {
             ClaimedSession(
@@ -47,7 +47,7 @@ public struct PipelineStore: Sendable {
         let rows = try await pool.query(
             """
             SELECT app.keep_lease(\(claim.session), \(Int32(clamping: claim.attempt)),
-                                  make_interval(secs => \(lease.inSeconds))) AS is_kept
+                                  \(lease)) AS is_kept
             """)
         return try rows.first?.decode("is_kept", as: Bool.self) ?? false
     }

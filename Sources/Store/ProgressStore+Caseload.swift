@@ -203,7 +203,7 @@ extension ProgressStore {
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetDeletions(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
-            "SELECT app.forget_deletions(make_interval(secs => \(age.inSeconds))) AS total")
+            "SELECT app.forget_deletions(\(age)) AS total")
         return Int(try rows.first?.decode("total", as: Int64.self) ?? 0)
     }
 }

@@ -92,7 +92,7 @@ public struct ProgressStore: Sendable {
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func failAbandonedUploads(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
-            "SELECT app.fail_abandoned_uploads(make_interval(secs => \(age.inSeconds))) AS total")
+            "SELECT app.fail_abandoned_uploads(\(age)) AS total")
         return Int(try rows.first?.decode("total", as: Int32.self) ?? 0)
     }
 

@@ -28,7 +28,7 @@ public struct SignInStore: Sendable {
         let rows = try await pool.query(
             """
             SELECT app.begin_sign_in(
-                \(user), \(passwordHash), \(refreshHash), make_interval(secs => \(lifetime.inSeconds))) AS id
+                \(user), \(passwordHash), \(refreshHash), \(lifetime)) AS id
             """)
         return try rows.first?.decode("id", as: SignInID?.self)
     }
@@ -73,7 +73,7 @@ public struct SignInStore: Sendable {
     public func refresh(hash: [UInt8], newHash: [UInt8], lifetime: Duration) async throws -> Refresh {
         let rows = try await pool.query(
             """
-            SELECT * FROM app.refresh_sign_in(\(hash), \(newHash), make_interval(secs => \(lifetime.inSeconds)))
+            SELECT * FROM app.refresh_sign_in(\(hash), \(newHash), \(lifetime))
             """)
         guard let row = rows.first else { throw StoreError.noRow }
         return switch try row.decode("outcome", as: String.self) {
@@ -109,7 +109,7 @@ public struct SignInStore: Sendable {
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forget(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
-            "SELECT app.forget_sign_ins(make_interval(secs => \(age.inSeconds)), \(Self.portion)) AS forgotten")
+            "SELECT app.forget_sign_ins(\(age), \(Self.portion)) AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }

@@ -28,14 +28,6 @@ enum StoreError: Error {
     case noRow
 }
 
-extension Duration {
-    /// Seconds with their fraction, as PostgreSQL's `make_interval(secs =>)` takes them.
-    var inSeconds: Double {
-        let (seconds, attoseconds) = components
-        return Double(seconds) + Double(attoseconds) / 1e18
-    }
-}
-
 /// The state of a session has something that this release does not know, such as a status of a newer one.
 public struct UnreadableProgress: Error {
     /// The error of a row that cannot be read.

@@ -44,7 +44,7 @@ public struct TicketStore: Sendable {
             """
             SELECT app.issue_ticket(
                 \(hash), \(principal.user), \(principal.signIn), \(session), \(accessExpiresAt),
-                make_interval(secs => \(Self.lifetime.inSeconds)), \(Self.limit)) AS outcome
+                \(Self.lifetime), \(Self.limit)) AS outcome
             """)
         return switch try rows.first?.decode("outcome", as: String.self) {
         case "issued": .issued

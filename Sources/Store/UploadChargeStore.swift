@@ -61,7 +61,7 @@ public struct UploadChargeStore: Sendable {
             """
             SELECT exceeded, wait FROM app.charge_upload(
                 \(id), \(user), \(bytes), \(Int32(clamping: limits.atOnce)), \(Int32(clamping: limits.perHour)),
-                \(Int64(limits.bytesPerDay)), make_interval(secs => \(Self.lease.inSeconds)))
+                \(Int64(limits.bytesPerDay)), \(Self.lease))
             """)
         guard let row = rows.first else { return }
         throw UploadRefusal(
@@ -73,7 +73,7 @@ public struct UploadChargeStore: Sendable {
     ///
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func keep(_ id: UUID) async throws {
-        _ = try await pool.query("SELECT app.keep_upload(\(id), make_interval(secs => \(Self.lease.inSeconds)))")
+        _ = try await pool.query("SELECT app.keep_upload(\(id), \(Self.lease))")
     }
 
     /// Ends an upload.

@@ -1,4 +1,5 @@
 public import Domain
+import DurationUnits
 
 /// What a stream of events may carry, each as the bytes of one whole block.
 ///
@@ -7,8 +8,7 @@ public import Domain
 public enum ServerSentEvent {
     /// The field that sets how long a client waits before it reconnects.
     public static func retry(_ delay: Duration) -> [UInt8] {
-        let (seconds, attoseconds) = delay.components
-        return Array("retry: \(seconds * 1000 + attoseconds / 1_000_000_000_000_000)\n\n".utf8)
+        Array("retry: \(delay.whole(.milliseconds))\n\n".utf8)
     }
 
     /// A comment that keeps the connection from looking dead.

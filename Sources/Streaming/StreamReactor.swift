@@ -1,4 +1,5 @@
 public import CoreMetrics
+import DurationUnits
 import Glibc
 public import Logging
 public import Polling
@@ -268,7 +269,7 @@ public actor StreamReactor: PollHandler {
         logger.info(
             "stream ended",
             metadata: [
-                "reason": "\(reason.rawValue)", "seconds": "\((now() - slot.openedAt).components.seconds)",
+                "reason": "\(reason.rawValue)", "seconds": "\((now() - slot.openedAt).whole(.seconds))",
                 "frames": "\(slot.framesSent)",
             ])
         if streamCount == 0 {

@@ -2,6 +2,7 @@ import App
 import ArgumentParser
 import Foundation
 import Logging
+import SettingsReading
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -49,7 +50,6 @@ struct Dev: AsyncParsableCommand {
 
 /// Sets up logging as LOG_LEVEL and LOG_FORMAT say.
 func startLogging() throws -> Logger {
-    let (level, isJSON) = try SettingsReader().logging()
-    LogOutput.bootstrap(level: level, isJSON: isJSON)
+    LogOutput.bootstrap(try LogSettings(SettingsReader()))
     return Logger(label: "therapybridge")
 }

@@ -115,7 +115,7 @@ import Testing
         try await withDatabase { database in
             try await database.query("DELETE FROM app.schema_migrations WHERE version = 6")
             let run = try await Program.serving(database).run(command)
-            expectMend(run, naming: "0006_rights_and_notify.sql")
+            expectMend(run, naming: "0006_rights.sql")
             #expect(run.errorOutput.contains("therapybridge migrate up"))
             #expect(!run.errorOutput.contains("0005_"))
         }

@@ -137,7 +137,8 @@ import Testing
             let impatient = codeFile(
                 "900_impatient", revision: 1, "SET LOCAL lock_timeout = '1ms'; LOCK TABLE app.users;")
             let migrator = Migrator(
-                configuration: try .forTests(database.url()), migrations: carried(and: impatient), logger: memory.logger)
+                configuration: try .forTests(database.url()), migrations: carried(and: impatient), logger: memory.logger
+            )
             try await database.withConnection { writer in
                 try await writer.executeScript("BEGIN; LOCK TABLE app.users IN ROW EXCLUSIVE MODE")
                 async let applied = migrator.up(lockTimeout: TestDeadline.event)

@@ -55,7 +55,11 @@ private enum Role: String, PostgresRepresentable {
             [.infinity, .negativeInfinity, PostgresTimestamp(microsecondsSinceEpoch: 0)]
                 + [-1, 1, 1_795_339_800_123_456].map(PostgresTimestamp.init(microsecondsSinceEpoch:)),
             type: "timestamp with time zone")
-        try await roundTrip([Duration.zero, .microseconds(1), .seconds(-3600), .seconds(90 * 86400)], type: "interval")
+        try await roundTrip(
+            [
+                Duration.zero, .microseconds(1), .microseconds(-1), .milliseconds(1_500), .milliseconds(-1_500),
+                .seconds(-3600), .seconds(90 * 86400), .microseconds(Int64.max), .microseconds(Int64.min),
+            ], type: "interval")
     }
 
     @Test func `Values mean to the server what they mean here`() async throws {
@@ -74,6 +78,33 @@ private enum Role: String, PostgresRepresentable {
                 #expect(try row.decode(column, as: Bool.self), "column \(column)")
             }
             #expect(try row.decode(2, as: String.self) == id.uuidString.lowercased())
+        }
+    }
+
+    @Test(arguments: [
+        (Duration.nanoseconds(499), "00:00:00"), (.nanoseconds(500), "00:00:00"),
+        (.nanoseconds(501), "00:00:00.000001"),
+        (.nanoseconds(1_500), "00:00:00.000002"), (.nanoseconds(2_500), "00:00:00.000002"),
+        (.nanoseconds(-499), "00:00:00"), (.nanoseconds(-501), "-00:00:00.000001"),
+        (.nanoseconds(-1_500), "-00:00:00.000002"),
+        // A binary fraction just below 0.3.
+        (.seconds(0.3), "00:00:00.3"), (.seconds(-0.3), "-00:00:00.3"), (.seconds(3.25), "00:00:03.25"),
+    ]) func `A duration is an interval of the nearest microsecond`(duration: Duration, text: String) async throws {
+        try await withConnection { connection in
+            let row = try await connection.query(
+                "SELECT \(duration)::text AS text, \(duration) = make_interval(secs => \(duration / .seconds(1))) AS same"
+            )[0]
+            #expect(try row.decode("text", as: String.self) == text)
+            #expect(try row.decode("same", as: Bool.self))
+        }
+    }
+
+    @Test func `A duration beyond an interval becomes the nearest interval`() async throws {
+        try await withConnection { connection in
+            for (duration, limit) in [(Duration.seconds(Int64.max), Int64.max), (.seconds(Int64.min), .min)] {
+                let row = try await connection.query("SELECT \(duration)")[0]
+                #expect(try row.decode(0, as: Duration.self) == .microseconds(limit))
+            }
         }
     }
 

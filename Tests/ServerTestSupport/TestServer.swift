@@ -6,6 +6,7 @@ import Logging
 public import Polling
 public import PostgresTestSupport
 import Prometheus
+import SettingsReading
 public import TestSupport
 
 /// A server of one test's own, on a free port, in this process.
@@ -96,20 +97,20 @@ private func withUnwatchedServer<Result: Sendable>(
 ) async throws -> Result {
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
     defer { try? FileManager.default.removeItem(at: uploads) }
-    let settings = try Settings(
+    var settings = try Settings(
         SettingsReader(
             environment: [
                 "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": TestServer.jwtSecret,
                 "UPLOAD_DIR": uploads.path(percentEncoded: false), "PORT": "0", "SHUTDOWN_TIMEOUT": "5",
                 "DATABASE_POOL_SIZE": "4",
             ].merging(environment) { _, new in new }))
+    settings.database.timeouts = databaseTimeouts
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let (routes, routesContinuation) = AsyncStream.makeStream(of: [String].self)
     var server = Server(
         settings: settings, runsWorker: runsWorker, logger: logger, metrics: metrics,
         handlesSignals: false, onListening: { continuation.yield($0) })
     server.onRoutes = { routesContinuation.yield($0) }
-    server.databaseTimeouts = databaseTimeouts
     server.clock = clock
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask { [server] in

@@ -1,17 +1,17 @@
 import Domain
 import Foundation
-public import Logging
+import Logging
 
 /// Sets up logging for the whole process: to standard error, one line a message.
 ///
 /// Standard output is for results alone.
 public enum LogOutput {
-    /// - Parameter isJSON: One JSON object a line, instead of text.
-    public static func bootstrap(level: Logger.Level, isJSON: Bool) {
+    /// Sets up logging; once in a process.
+    public static func bootstrap(_ settings: LogSettings) {
         LoggingSystem.bootstrap { label in
             var handler: any LogHandler =
-                isJSON ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
-            handler.logLevel = level
+                settings.isJSON ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+            handler.logLevel = settings.level
             return handler
         }
     }

@@ -6,7 +6,8 @@ public import Prometheus
 public enum MetricsOutput {
     /// A registry for one server, which knows what our metrics mean.
     public static func registry() -> PrometheusRegistry {
-        let registry = PrometheusRegistry(descriptions: MetricDescriptions.all)
+        let registry = PrometheusRegistry(
+            descriptions: Dictionary(uniqueKeysWithValues: MetricDescriptions.all.map { ($0.name, $0.meaning) }))
         registry.addCollector { [weak registry] in
             [.counter("therapybridge_metrics_refused_total", registry?.refusals ?? 0)]
         }

@@ -7,23 +7,6 @@ import Logging
 import NIOCore
 import Store
 
-/// How many failed attempts to sign in there may be.
-public struct SignInLimits: Sendable {
-    /// On one account (`LOGIN_MAX_FAILURES_PER_ACCOUNT`); 0 for no limit.
-    public var perAccount: Int
-    /// From one address (`LOGIN_MAX_FAILURES_PER_ADDRESS`); 0 for no limit.
-    public var perAddress: Int
-    /// In which time (`LOGIN_FAILURE_PERIOD`).
-    public var period: Duration
-
-    /// Limits of failed attempts in a period; 0 is no limit.
-    public init(perAccount: Int, perAddress: Int, period: Duration) {
-        self.perAccount = perAccount
-        self.perAddress = perAddress
-        self.period = period
-    }
-}
-
 /// Limits the guessing of passwords, on an account and from an address.
 ///
 /// An attempt is charged before the password is looked at, and refunded when it was right: what would be counted afterwards
@@ -32,7 +15,7 @@ struct AttemptLimits: Sendable {
     let attempts: AttemptStore
     let settings: HTTPSettings
 
-    private var limits: SignInLimits { settings.signInLimits }
+    private var limits: SignInLimits { settings.signIn.limits }
 
     /// Charges an attempt to sign in with an address; nil when what was given is none.
     ///

@@ -1,3 +1,4 @@
+import DurationUnits
 import HTTPTypes
 import Hummingbird
 
@@ -14,8 +15,8 @@ struct SignInCookies {
     let settings: HTTPSettings
 
     func set(access: String, refresh: String, on response: inout Response) {
-        let accessAge = Int(settings.accessLifetime.components.seconds)
-        let refreshAge = Int(settings.refreshLifetime.components.seconds)
+        let accessAge = Int(settings.signIn.accessLifetime.whole(.seconds))
+        let refreshAge = Int(settings.signIn.refreshLifetime.whole(.seconds))
         add(Self.accessName, access, age: accessAge, path: "/", to: &response)
         add(Self.refreshName, refresh, age: refreshAge, path: Self.refreshPath, to: &response)
     }

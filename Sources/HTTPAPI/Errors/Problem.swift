@@ -1,3 +1,4 @@
+import DurationUnits
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -115,8 +116,7 @@ struct Problem: Error, Sendable {
     /// Too many requests of a kind, and how long until the next one is taken.
     static func limited(_ detail: String, wait: Duration) -> Problem {
         var problem = Problem(.tooManyRequests, detail)
-        let (seconds, fraction) = wait.components
-        problem.headers[.retryAfter] = "\(max(seconds + (fraction > 0 ? 1 : 0), 1))"
+        problem.headers[.retryAfter] = "\(max(wait.whole(.seconds, .up), 1))"
         return problem
     }
 

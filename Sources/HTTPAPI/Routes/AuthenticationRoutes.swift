@@ -1,5 +1,6 @@
 import Credentials
 import Domain
+import DurationUnits
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -41,7 +42,7 @@ struct AuthenticationRoutes: Sendable {
         let refreshToken = RefreshToken()
         let signIn = try await signIns.begin(
             user: account.user.id, passwordHash: account.passwordHash, refreshHash: refreshToken.hash,
-            lifetime: settings.refreshLifetime)
+            lifetime: settings.signIn.refreshLifetime)
         guard let signIn else {
             // The password was right a moment ago.
             metrics.refused.increment()
@@ -105,7 +106,7 @@ struct AuthenticationRoutes: Sendable {
         try await limits.checkRefresh(request, context)
         let next = RefreshToken()
         let outcome = try await signIns.refresh(
-            hash: RefreshToken.hash(of: presented), newHash: next.hash, lifetime: settings.refreshLifetime)
+            hash: RefreshToken.hash(of: presented), newHash: next.hash, lifetime: settings.signIn.refreshLifetime)
         switch outcome {
         case .renewed(let user, let signIn):
             return try await tokenResponse(user, signIn, next)
@@ -160,11 +161,11 @@ struct AuthenticationRoutes: Sendable {
     }
 
     private func tokenResponse(_ user: User, _ signIn: SignInID, _ refresh: RefreshToken) async throws -> Response {
-        let expiry = Timestamp.now().advanced(by: settings.accessLifetime)
+        let expiry = Timestamp.now().advanced(by: settings.signIn.accessLifetime)
         let access = try await tokens.issue(AccessClaims(user: user.id, signIn: signIn, expiresAt: expiry))
         var response = JSON.response(
             Tokens(
-                accessToken: access, expiresIn: Int(settings.accessLifetime.components.seconds),
+                accessToken: access, expiresIn: Int(settings.signIn.accessLifetime.whole(.seconds)),
                 refreshToken: refresh.text, user: user))
         SignInCookies(settings: settings).set(access: access, refresh: refresh.text, on: &response)
         return response

@@ -1,3 +1,4 @@
+import DurationUnits
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -12,12 +13,12 @@ struct RequestLog: RouterMiddleware {
     ) async throws -> Response {
         let start = clock.now
         let response = try await next(request, context)
-        let milliseconds = (clock.now - start) / .milliseconds(1)
+        let milliseconds = (clock.now - start).whole(.milliseconds)
         context.logger.info(
             "request",
             metadata: [
                 "method": "\(request.method.rawValue)", "route": "\(context.endpointPath ?? "-")",
-                "status": "\(response.status.code)", "ms": "\(Int(milliseconds))",
+                "status": "\(response.status.code)", "ms": "\(milliseconds)",
             ])
         return response
     }

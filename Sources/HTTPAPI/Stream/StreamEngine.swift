@@ -15,12 +15,20 @@ public struct StreamEngine: Service {
     let reactor: StreamReactor
     /// The reactor refers to it weakly.
     private let events: StreamEvents
-    private let settings: HTTPSettings
+    let settings: StreamSettings
+    private let drainTimeout: Duration
 
-    /// - Parameter clock: The clock of the thread on which all of it lives.
+    /// - Parameters:
+    ///   - reader: Reads the database for the hub.
+    ///   - settings: How streams live, and how many there may be.
+    ///   - drainTimeout: How long streams have to end when the server stops.
+    ///   - clock: The clock of the thread on which all of it lives.
+    ///   - metrics: Makes the counters.
+    ///   - logger: Takes the log.
     /// - Throws: `PollerError` when the process is out of descriptors or threads.
     public init(
-        reader: any ProgressReader, settings: HTTPSettings, clock: any MonotonicClock, metrics: any MetricsFactory,
+        reader: any ProgressReader, settings: StreamSettings, drainTimeout: Duration, clock: any MonotonicClock,
+        metrics: any MetricsFactory,
         logger: Logger
     ) throws {
         reactor = try StreamReactor(
@@ -31,13 +39,14 @@ public struct StreamEngine: Service {
             pollInterval: settings.updateInterval, metrics: metrics, logger: logger)
         events = StreamEvents(hub: hub)
         self.settings = settings
+        self.drainTimeout = drainTimeout
     }
 
     /// Runs the hub until the graceful shutdown, then ends every stream.
     public func run() async throws {
         await reactor.setDelegate(events)
         try await hub.run()
-        await reactor.shutDown(within: settings.drainTimeout) { wire in
+        await reactor.shutDown(within: drainTimeout) { wire in
             wire == .webSocket
                 ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown))
                 : Frame(ServerSentEvent.retry(jitteredRetry()), isLast: true)

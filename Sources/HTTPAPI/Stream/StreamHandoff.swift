@@ -19,8 +19,7 @@ final class StreamHandoff: Sendable {
 
     /// The claims are those of the access token that the stream stands on, and ends with.
     init(
-        engine: StreamEngine, watch: Watch, opening: [UInt8], version: Int64 = 0, claims: AccessClaims,
-        settings: HTTPSettings
+        engine: StreamEngine, watch: Watch, opening: [UInt8], version: Int64 = 0, claims: AccessClaims
     ) {
         self.engine = engine
         self.watch = watch
@@ -28,7 +27,7 @@ final class StreamHandoff: Sendable {
         self.version = version
         let now = engine.reactor.poller.clock.now
         expiresAt = now + claims.expiresAt.duration(since: .now())
-        livesUntil = now + settings.maximumStreamLifetime * Double.random(in: 0.9...1.1)
+        livesUntil = now + engine.settings.maximumLifetime * Double.random(in: 0.9...1.1)
     }
 
     /// What stands before the first state: it tells nothing of anybody.

@@ -13,7 +13,6 @@ import Streaming
 /// the caller may see, as Server-Sent Events.
 struct StreamRoute: Sendable {
     let engine: StreamEngine
-    let settings: HTTPSettings
 
     func add(to table: inout RouteTable) {
         table.stream("/api/sessions/:id/status/stream", open)
@@ -75,8 +74,7 @@ struct StreamRoute: Sendable {
         await context.connection.leave(
             as: .stream(
                 StreamHandoff(
-                    engine: engine, watch: watch, opening: opening, version: version, claims: context.claims,
-                    settings: settings)))
+                    engine: engine, watch: watch, opening: opening, version: version, claims: context.claims)))
         return Response(status: .ok, headers: StreamAnswer.headers)
     }
 }

@@ -1,5 +1,6 @@
 import Credentials
 import Domain
+import DurationUnits
 import Hummingbird
 import Store
 
@@ -38,7 +39,7 @@ struct TicketRoutes: Sendable {
             hash: ticket.hash, for: claims.principal, to: session, accessExpiresAt: claims.expiresAt)
         {
         case .issued:
-            let lifetime = Int(TicketStore.lifetime.components.seconds)
+            let lifetime = Int(TicketStore.lifetime.whole(.seconds))
             return JSON.response(Ticket(ticket: ticket.text, expiresIn: lifetime))
         case .notSignedIn: throw Problem.unauthorized
         case .tooMany:

@@ -99,7 +99,7 @@ struct UploadReception: Sendable {
             var check = RecordingCheck(form.format)
             while let received = try await reader.readFile() {
                 guard let bytes = try check.take(received) else { continue }
-                guard writer.byteCount + Int64(bytes.readableBytes) <= Int64(route.settings.maximumUploadBytes) else {
+                guard writer.byteCount + Int64(bytes.readableBytes) <= Int64(route.settings.maximumBytes) else {
                     throw route.tooLarge
                 }
                 try await writer.write(bytes)

@@ -19,7 +19,7 @@ struct UploadRoute: Sendable {
     let progress: ProgressStore
     let recordings: RecordingStore
     let hub: ProgressHub
-    let settings: HTTPSettings
+    let settings: UploadSettings
     let metrics: UploadMetrics
     let charges: UploadChargeStore
     let clock: any MonotonicClock
@@ -36,13 +36,13 @@ struct UploadRoute: Sendable {
 
     @Sendable private func upload(_ request: Request, _ context: UserContext) async throws -> Response {
         let declaredLength = request.headers[.contentLength].flatMap { Int64($0) }
-        let limit = settings.maximumUploadBytes + Self.formLimit
+        let limit = settings.maximumBytes + Self.formLimit
         if let declaredLength, declaredLength > Int64(limit) { throw tooLarge }
         var reader = try UploadReader(request, limit: limit)
         // Where the client does not say how much it sends, it may be the most.
-        let expectedBytes = declaredLength ?? Int64(settings.maximumUploadBytes)
+        let expectedBytes = declaredLength ?? Int64(settings.maximumBytes)
         return try await UploadAllowance.with(
-            of: context.user.id, bytes: expectedBytes, limits: settings.uploadLimits, charges: charges,
+            of: context.user.id, bytes: expectedBytes, limits: settings.limits, charges: charges,
             metrics: metrics, clock: clock, logger: context.logger
         ) { allowance in
             reader.allowance = allowance
@@ -76,7 +76,7 @@ struct UploadRoute: Sendable {
     }
 
     var tooLarge: Problem {
-        Problem(.tooLarge, "A recording may have at most \(settings.maximumUploadBytes) bytes.").closing()
+        Problem(.tooLarge, "A recording may have at most \(settings.maximumBytes) bytes.").closing()
     }
 
     private func checkRight(
@@ -124,7 +124,7 @@ struct UploadRoute: Sendable {
         var byteCount = 0
         while let bytes = try await reader.readFile() {
             byteCount += bytes.readableBytes
-            guard byteCount <= settings.maximumUploadBytes else { throw tooLarge }
+            guard byteCount <= settings.maximumBytes else { throw tooLarge }
             bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
         }
         try await reader.readEnd()

@@ -32,7 +32,7 @@ struct PageRoutes: Sendable {
         let template = try MustacheTemplate(
             string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
         let context = PageContext(
-            max_upload_bytes: settings.maximumUploadBytes,
+            max_upload_bytes: settings.uploads.maximumBytes,
             accepted_extensions: AudioFormat.allCases.flatMap(\.extensions).map { ".\($0)" }.joined(separator: ","))
         page = Asset(Data(template.render(context).utf8), contentType: "text/html; charset=utf-8")
     }

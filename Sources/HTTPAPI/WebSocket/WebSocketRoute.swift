@@ -56,7 +56,7 @@ struct WebSocketRoute: Sendable {
             return .webSocket(
                 StreamHandoff(
                     engine: engine, watch: watch, opening: frames, version: opening.version(seenBy: lastEventID),
-                    claims: caller.claims, settings: settings))
+                    claims: caller.claims))
         }
     }
 

@@ -1,3 +1,5 @@
+import DurationUnits
+
 /// A moment in microseconds, as `timestamptz` keeps it.
 public struct PostgresTimestamp: Hashable, Comparable, Sendable, PostgresArrayElement {
     /// Microseconds since 1970-01-01T00:00:00Z; the two ends of the range are PostgreSQL's infinities.
@@ -56,11 +58,12 @@ extension Duration: PostgresArrayElement {
     /// The type `interval[]`.
     public static var postgresArrayType: PostgresType { .intervalArray }
 
-    /// Writes microseconds, with no days and no months; smaller fractions are cut off.
+    /// Writes microseconds, with no days and no months.
+    ///
+    /// An `interval` counts in microseconds. The nearest one is written, of two equally near ones the even one, as
+    /// `make_interval` does. What an `interval` cannot hold becomes its greatest or least number of microseconds.
     public func encode(into buffer: inout PostgresBuffer) {
-        let (seconds, attoseconds) = components
-        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)
-        buffer.write(overflow ? (seconds < 0 ? .min : .max) : whole &+ attoseconds / 1_000_000_000_000)
+        buffer.write(whole(.microseconds, .toNearest))
         buffer.write(Int32(0))
         buffer.write(Int32(0))
     }

@@ -17,6 +17,30 @@ struct AccessMatrixTests {
         }
     }
 
+    @Test("is described for each route as it is decided")
+    func description() async throws {
+        try await withServer { server in
+            let operations = try await APIDescription(server).operations
+            for row in AccessRow.all {
+                let words = operations[row.name]?["x-who"] as? String ?? ""
+                let described = try #require(Self.callers[words], "\(row.name) has \"\(words)\"")
+                // The handshake of a WebSocket is for anyone; the answer that stands for it comes without one.
+                let isHandshake = row.path.hasSuffix("/ws")
+                #expect(described == row.permitted || isHandshake, "\(row.name)")
+                #expect((words == "anyone") == (row.order == .open) || isHandshake, "\(row.name)")
+            }
+        }
+    }
+
+    /// The callers whom the description of the API means by its words.
+    private static let callers: [String: Set<Clinic.Who>] = [
+        "anyone": Set(Clinic.Who.allCases), "signed in": Set(Clinic.Who.allCases), "admin": [.admin],
+        "therapist, admin": [.therapist, .stranger, .former, .nominal, .admin],
+        "may see": [.patient, .therapist, .admin], "may upload": [.patient, .therapist, .admin],
+        "may hear": [.patient, .therapist, .admin, .pipeline], "may read notes": [.therapist, .admin],
+        "may manage": [.therapist, .admin], "may report": [.pipeline, .admin],
+    ]
+
     @Test("is given to whom it is due, on every route, and to nobody else")
     func matrix() async throws {
         try await withServer { server in

@@ -1,0 +1,93 @@
+import Foundation
+public import SettingsReading
+
+/// The keys of access tokens.
+public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectable {
+    /// The key of new tokens.
+    let secret: String
+    /// Earlier keys, whose tokens are good until they expire.
+    let previousSecrets: [String]
+
+    /// Reads the group.
+    ///
+    /// - Throws: ``SettingError`` for the first setting that is missing or bad.
+    public init(_ reader: SettingsReader) throws(SettingError) {
+        let reader = reader.group("Sign-in")
+        secret = try reader.required(
+            "JWT_SECRET",
+            form: "at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48",
+            "The key of the access tokens."
+        ) { Self.isLongEnough($0) ? $0 : nil }
+        previousSecrets =
+            try reader.value(
+                "JWT_PREVIOUS_SECRETS", form: "a comma-separated list of earlier values of JWT_SECRET",
+                "Earlier keys, whose tokens are good until they expire; see [security](security.md)."
+            ) { text in
+                let secrets = text.split(separator: ",", omittingEmptySubsequences: false)
+                    .map { $0.trimmingCharacters(in: .whitespaces) }
+                return secrets.allSatisfy(Self.isLongEnough) ? secrets : nil
+            } ?? []
+    }
+
+    private static func isLongEnough(_ secret: String) -> Bool { secret.utf8.count >= AccessTokens.minimumSecretBytes }
+
+    /// Shows no key.
+    public var description: String { "TokenSettings(\(1 + previousSecrets.count) keys)" }
+
+    /// The same as the description, so that no dump shows more.
+    public var customMirror: Mirror { Mirror(self, children: ["settings": description]) }
+}
+
+extension AccessTokens {
+    /// Issues and verifies with the keys of the settings.
+    public init(_ settings: TokenSettings) async {
+        await self.init(secret: settings.secret, previousSecrets: settings.previousSecrets)
+    }
+}
+
+/// The site's own identity provider, whose tokens count beside the server's own.
+public struct IdentityProviderSettings: Sendable {
+    private static let keysName = "JWT_JWKS_FILE"
+
+    /// The public keys: a JWK Set.
+    private let jwks: Data
+    private let issuer: String
+    private let audience: String
+
+    /// Reads the group; nil when none of its settings is there.
+    ///
+    /// - Throws: ``SettingError`` when only some of the settings are there, or the file cannot be read.
+    public init?(_ reader: SettingsReader) throws(SettingError) {
+        let reader = reader.group("Sign-in")
+        let file = reader.text(
+            Self.keysName, form: "a file with a JWK Set",
+            "The public keys of the site's own identity provider; see [security](security.md). The three settings go together."
+        )
+        let issuer = reader.text("JWT_ISSUER", form: "any text", "The `iss` of the provider's tokens.")
+        let audience = reader.text("JWT_AUDIENCE", form: "any text", "What the `aud` of the provider's tokens holds.")
+        let values = [(Self.keysName, file), ("JWT_ISSUER", issuer), ("JWT_AUDIENCE", audience)]
+        if values.allSatisfy({ $0.1 == nil }) { return nil }
+        guard let file, let issuer, let audience else {
+            let missing = values.first { $0.1 == nil }?.0 ?? ""
+            throw SettingError(
+                missing, "is missing; an identity provider needs \(values.map(\.0).joined(separator: ", "))")
+        }
+        guard let jwks = try? Data(contentsOf: URL(filePath: file)) else {
+            throw SettingError(Self.keysName, "cannot be read; name a file with the provider's public keys")
+        }
+        self.jwks = jwks
+        self.issuer = issuer
+        self.audience = audience
+    }
+
+    /// The provider that verifies the tokens.
+    ///
+    /// - Throws: ``SettingError`` when the file has a key that is not public, or none that can be used.
+    public func provider() async throws -> IdentityProvider {
+        do {
+            return try await IdentityProvider(jwks: jwks, issuer: issuer, audience: audience)
+        } catch let error as ProviderKeysError {
+            throw SettingError(Self.keysName, error.description)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+public import Foundation
+public import SettingsReading
+
+/// What the HTTP side of the server is set to.
+public struct HTTPSettings: Sendable {
+    /// Where the servers listen.
+    public let listen: ListenSettings
+    /// How browsers reach the server: decides the cookies' Secure attribute and what "this server's origin" is.
+    public let publicURL: URL
+    /// Other origins that may call with credentials.
+    public let allowedOrigins: Set<String>
+    /// The proxies whose word counts on where a request comes from.
+    public let trustedProxies: AddressRanges
+    /// How slow, and how many, clients may be.
+    public let requests: RequestSettings
+    /// How long a sign-in lasts, and how often it may fail.
+    public let signIn: SignInSettings
+    /// How streams live, and how many there may be.
+    public let streams: StreamSettings
+    /// How much may be uploaded.
+    public let uploads: UploadSettings
+
+    /// Reads the group.
+    ///
+    /// - Throws: ``SettingError`` for the first setting that is bad.
+    public init(_ reader: SettingsReader) throws(SettingError) {
+        let own = reader.group("HTTP")
+        listen = try ListenSettings(own)
+        publicURL = try own.value(
+            "PUBLIC_URL", form: "an http or https URL, such as https://bridge.example.org", default: listen.address,
+            shownAs: "`http://HOST:PORT`",
+            "How browsers reach the server. Cookies are Secure unless this is http on loopback.", Self.webURL)
+        allowedOrigins = try own.value(
+            "SSE_CORS_ORIGIN", form: "a comma-separated list of origins, such as https://example.org",
+            default: "https://therapybridge.com", "The origins whose pages may act with cookies.", Self.origins)
+        trustedProxies = try own.value(
+            "TRUSTED_PROXIES",
+            form: "none, or a comma-separated list of addresses and ranges, such as 10.0.0.0/8, ::1",
+            default: "127.0.0.0/8, ::1", "The proxies whose `X-Forwarded-For` is believed."
+        ) { AddressRanges($0 == "none" ? "" : $0) }
+        requests = try RequestSettings(own)
+        signIn = try SignInSettings(reader)
+        streams = try StreamSettings(reader)
+        uploads = try UploadSettings(reader)
+    }
+
+    /// Reads an http or https URL that has an origin.
+    private static func webURL(_ text: String) -> URL? {
+        guard let url = URL(string: text), ["http", "https"].contains(url.scheme), origin(of: url) != nil else {
+            return nil
+        }
+        return url
+    }
+
+    /// Reads a comma-separated list of origins; nil when a part is none.
+    private static func origins(_ text: String) -> Set<String>? {
+        var origins: Set<String> = []
+        for part in text.split(separator: ",") {
+            guard let url = webURL(part.trimmingCharacters(in: .whitespaces)), let origin = origin(of: url),
+                url.path().isEmpty || url.path() == "/"
+            else { return nil }
+            origins.insert(origin)
+        }
+        return origins
+    }
+
+    /// Whether cookies are to travel over TLS alone: always, unless the server is reached over http on loopback.
+    var cookiesAreSecure: Bool {
+        !(publicURL.scheme == "http" && isOnLoopback)
+    }
+
+    /// Whether browsers reach the server on its own machine alone.
+    private var isOnLoopback: Bool { Self.loopbackHosts.contains(publicURL.host() ?? "") }
+
+    private static let loopbackHosts = ["localhost", "127.0.0.1", "[::1]", "::1"]
+
+    /// Whether browsers reach the server over TLS, which ends at a proxy in front.
+    var isReachedByTLS: Bool { publicURL.scheme == "https" }
+
+    /// The origin of ``publicURL`` (RFC 6454, 6.1): scheme, host, and the port unless it is the scheme's own.
+    var ownOrigin: String { Self.origin(of: publicURL) ?? "" }
+
+    /// Whether a page of `origin` may act with its user's cookies.
+    func allows(origin: String) -> Bool {
+        origin == ownOrigin || allowedOrigins.contains(origin)
+    }
+
+    /// Whether an origin is this server's under another of loopback's names: `localhost` instead of `127.0.0.1`, say.
+    ///
+    /// A developer opens either address and expects the same page. The origin has to be the address of the request itself, so
+    /// that a page of another program on this machine does not pass for ours.
+    ///
+    /// - Parameters:
+    ///   - origin: The `Origin` of the request.
+    ///   - authority: Its `Host`.
+    /// - Returns: True if the origin is an alias.
+    func isLoopbackAlias(origin: String, authority: String?) -> Bool {
+        guard isOnLoopback, let scheme = publicURL.scheme, let authority = authority?.lowercased(),
+            origin == "\(scheme)://\(authority)"
+        else { return false }
+        let port = publicURL.port.map { ":\($0)" } ?? ""
+        return Self.loopbackHosts.contains { authority == $0 + port }
+    }
+
+    /// The origin of a URL; nil when it has none.
+    public static func origin(of url: URL) -> String? {
+        guard let scheme = url.scheme?.lowercased(), let host = url.host()?.lowercased(), !host.isEmpty else {
+            return nil
+        }
+        let ownPort = ["http": 80, "https": 443][scheme]
+        guard let port = url.port, port != ownPort else { return "\(scheme)://\(host)" }
+        return "\(scheme)://\(host):\(port)"
+    }
+}

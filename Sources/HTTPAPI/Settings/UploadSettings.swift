@@ -1,0 +1,36 @@
+public import SettingsReading
+public import Store
+
+/// How much may be uploaded.
+public struct UploadSettings: Sendable {
+    /// The largest recording in bytes.
+    public let maximumBytes: Int
+    /// How much one user may upload.
+    public let limits: UploadLimits
+
+    /// Reads the group.
+    ///
+    /// - Throws: ``SettingError`` for the first setting that is bad.
+    public init(_ reader: SettingsReader) throws(SettingError) {
+        let reader = reader.group("Recordings")
+        let maximumBytes = try reader.integer(
+            "UPLOAD_MAX_BYTES", in: 1...(1 << 50), default: 524_288_000, "The largest recording.")
+        self.maximumBytes = maximumBytes
+        let atOnce = try reader.integer(
+            "UPLOAD_MAX_CONCURRENT_PER_USER", in: 0...1_000_000, default: 10,
+            "The most recordings that one user uploads at once, over all servers. 0: no limit.")
+        let perHour = try reader.integer(
+            "UPLOADS_PER_HOUR", in: 0...1_000_000, default: 300,
+            "The most recordings that one user uploads in an hour, over all servers. 0: no limit.")
+        let quotaName = "UPLOAD_QUOTA_BYTES"
+        let bytesPerDay = try reader.integer(
+            quotaName, in: 0...(1 << 60), default: max(20 << 30, maximumBytes),
+            "The most bytes that one user uploads in 24 hours, over all servers. 0: no limit; else at least "
+                + "`UPLOAD_MAX_BYTES`.")
+        // A recording of the largest size needs room.
+        guard bytesPerDay == 0 || bytesPerDay >= maximumBytes else {
+            throw SettingError(quotaName, "has to be 0, for no limit, or at least UPLOAD_MAX_BYTES")
+        }
+        limits = UploadLimits(atOnce: atOnce, perHour: perHour, bytesPerDay: bytesPerDay)
+    }
+}

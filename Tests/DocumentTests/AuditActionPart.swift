@@ -1,0 +1,38 @@
+import Domain
+
+/// The actions of the audit log, by what they are done to; the database and the server record them under these names.
+enum AuditActionPart {
+    private enum Subject: String, CaseIterable {
+        case readingOne = "reading one session"
+        case actingOnOne = "acting on one session"
+        case readingMany = "reading many sessions"
+        case administering = "reading as an administrator"
+        case rights = "changing rights, by anyone"
+        case byHand = "changes by hand in the database"
+        case results = "storing again for a finished session"
+    }
+
+    static func text() -> String {
+        table(
+            ["recorded", "actions"],
+            Subject.allCases.map { subject in
+                let actions = AuditAction.allCases.filter { subjects(of: $0).contains(subject) }
+                return [subject.rawValue, actions.map { "`\($0.rawValue)`" }.joined(separator: ", ")]
+            })
+    }
+
+    private static func subjects(of action: AuditAction) -> [Subject] {
+        switch action {
+        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .hearRecording: [.readingOne]
+        case .openStream, .resumeStream, .takeTicket, .upload, .retry, .report: [.actingOnOne]
+        case .delete: [.actingOnOne, .byHand]
+        case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]
+        case .listUsers, .readUser, .readAudit, .readMetrics: [.administering]
+        case .beginSignIn, .endSignIn, .addUser, .changeUser, .removeUser, .beginAssignment, .endAssignment,
+            .correctSession:
+            [.rights]
+        case .addSession, .removeAudit: [.byHand]
+        case .correctTranscript, .correctNotes: [.results]
+        }
+    }
+}

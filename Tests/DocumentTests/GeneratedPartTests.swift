@@ -1,0 +1,75 @@
+import Foundation
+import PostgresTestSupport
+import SettingsReading
+import TestSupport
+import Testing
+
+/// What the documentation and the code both say is written by the code: `make docs`.
+@Suite("The documentation", .timeLimit(.minutes(15)))
+struct GeneratedPartTests {
+    @Test("has the settings that the program reads")
+    func settings() throws {
+        try GeneratedPart(name: "settings").hold(try SettingsPart.text())
+    }
+
+    @Test("has the metrics that the program describes")
+    func metrics() throws {
+        try GeneratedPart(name: "metrics").hold(MetricsPart.text())
+    }
+
+    @Test("has the types of problem that the server answers with")
+    func problems() throws {
+        try GeneratedPart(name: "problems").hold(ProblemPart.text())
+    }
+
+    @Test("has the routes that the server describes")
+    func routes() throws {
+        try GeneratedPart(name: "routes").hold(try RoutePart().text())
+    }
+
+    @Test("has the actions of the audit log")
+    func auditActions() throws {
+        try GeneratedPart(name: "audit-actions").hold(AuditActionPart.text())
+    }
+
+    @Test("has the statuses and transitions of the database")
+    func statuses() async throws {
+        try await withDatabase { database in
+            let parts = try await StatusParts(of: database)
+            try GeneratedPart(name: "statuses").hold(parts.statuses)
+            try GeneratedPart(name: "transitions").hold(try parts.transitions())
+        }
+    }
+
+    @Test("lacks no setting and names none twice")
+    func declarations() throws {
+        let declarations = try SettingsPart.declarations()
+        let names = declarations.map(\.name)
+        #expect(Set(names).count == names.count)
+        for setting in declarations {
+            #expect(setting.name.wholeMatch(of: /[A-Z]+(_[A-Z]+)*/) != nil)
+            #expect(setting.meaning.hasSuffix("."), "\(setting.name)")
+            #expect(!setting.group.isEmpty, "\(setting.name)")
+        }
+        // Each name of a setting in the sources is one that some group declares.
+        let sources = packageRoot.appending(path: "Sources")
+        for file in FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil)?.allObjects ?? [] {
+            guard let file = file as? URL, file.lastPathComponent.hasSuffix("Settings.swift") else { continue }
+            let text = try String(contentsOf: file, encoding: .utf8)
+            for match in text.matches(of: /"([A-Z]+(_[A-Z]+)+)"/) {
+                #expect(names.contains(String(match.1)), "\(match.1) in \(file.lastPathComponent)")
+            }
+        }
+    }
+
+    @Test("has no generated part that no test holds")
+    func markers() throws {
+        let held = ["settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions"]
+        let docs = packageRoot.appending(path: "docs")
+        for page in try FileManager.default.contentsOfDirectory(at: docs, includingPropertiesForKeys: nil)
+        where page.pathExtension == "md" {
+            let text = try String(contentsOf: page, encoding: .utf8)
+            for match in text.matches(of: /<!-- ([a-z-]+):begin -->/) { #expect(held.contains(String(match.1))) }
+        }
+    }
+}
