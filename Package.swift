@@ -348,7 +348,7 @@ let package = Package(
         .testTarget(
             name: "ProgressTests",
             dependencies: [
-                "Domain", "Polling", "Progress", "PropertySupport", "Store",
+                "Domain", "Polling", "Progress", "PropertySupport", "Store", "TestSupport", "TestTime",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],

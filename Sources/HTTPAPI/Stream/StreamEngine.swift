@@ -70,7 +70,11 @@ public struct StreamEngine: Service {
                     StreamID(handoff.watch.watcher), socket, as: wire, opening: opening,
                     expiresAt: handoff.expiresAt, livesUntil: handoff.livesUntil)
             }
-            if isCurrent { handoff.watch.attach() } else { handoff.watch.attach(given: handoff.version) }
+            if isCurrent {
+                handoff.watch.attach()
+            } else {
+                handoff.watch.attachWithoutSnapshot(clientHas: handoff.version)
+            }
         }
     }
 }

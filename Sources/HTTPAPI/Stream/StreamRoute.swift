@@ -30,7 +30,7 @@ struct StreamRoute: Sendable {
                 session, for: context.claims.principal, after: after, requestID: context.requestID)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
-            case .turnedAway(let reason):
+            case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
             case .opened(let answer, let place): (opening, watch) = (answer, place)
             }
@@ -54,7 +54,7 @@ struct StreamRoute: Sendable {
                 for: context.claims.principal, since: position, requestID: context.requestID)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
-            case .turnedAway(let reason):
+            case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
             case .opened(let watch, let events, let before, let after):
                 let bytes =

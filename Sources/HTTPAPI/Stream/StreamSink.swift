@@ -113,11 +113,11 @@ final class StreamEvents: StreamReactorDelegate {
 // A watcher with a socket is a stream: the one has the name of the other.
 
 extension StreamID {
-    init(_ watcher: WatcherID) { self.init(place: watcher.place, generation: watcher.generation) }
+    init(_ watcher: WatcherID) { self.init(place: watcher.slot, generation: watcher.generation) }
 }
 
 extension WatcherID {
-    init(_ stream: StreamID) { self.init(place: stream.place, generation: stream.generation) }
+    init(_ stream: StreamID) { self.init(slot: stream.place, generation: stream.generation) }
 }
 
 extension WatcherMessage {

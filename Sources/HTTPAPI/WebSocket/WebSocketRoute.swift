@@ -45,7 +45,7 @@ struct WebSocketRoute: Sendable {
             requestID: context.id)
         switch answer {
         case .refused(let verdict): throw Problem(refusing: verdict)
-        case .turnedAway(let reason):
+        case .rejected(let reason):
             context.logger.warning("stream turned away", metadata: ["reason": "\(reason.rawValue)"])
             return .lastWords(WebSocketFrame.close(reason == .closing ? .shutdown : .tooMany))
         case .opened(let opening, let watch):

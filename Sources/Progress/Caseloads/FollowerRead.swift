@@ -1,0 +1,97 @@
+import Domain
+import Store
+
+/// What is read for one follower.
+struct FollowerRequest: Sendable {
+    var watcher: WatcherID
+    var principal: Principal
+    /// The patients whose sessions the follower was shown; nil for everybody's.
+    var patients: Set<UserID>?
+    /// The versions that the follower was shown.
+    var versions: [SessionID: Int64] = [:]
+    /// The sessions that have changed: those to read, for a catch-up.
+    var sessions: [SessionID] = []
+}
+
+/// A read for one follower.
+enum FollowerRead: Sendable {
+    /// The caseload again: rights may have changed.
+    case caseload(FollowerRequest)
+    /// The sessions that have changed while there was no room.
+    case sessions(FollowerRequest)
+}
+
+/// The answer to a ``FollowerRead/caseload(_:)``.
+struct CaseloadRefresh: Sendable {
+    var caseload: Caseload
+    /// For the sessions that are newer than what the follower was shown, the transitions since.
+    var transitions: [SessionID: [StatusTransition]] = [:]
+    /// The sessions of patients who were taken away, and those that were given to others.
+    var lost: [SessionID] = []
+}
+
+/// The answer to a ``FollowerRead``.
+enum FollowerAnswer: Sendable {
+    case caseload(FollowerRequest, CaseloadRefresh)
+    case sessions(FollowerRequest, ProgressChanges)
+
+    /// The epoch of rights in the same snapshot.
+    var epoch: Int64 {
+        switch self {
+        case .caseload(_, let refresh): refresh.caseload.rightsEpoch
+        case .sessions(_, let changes): changes.rightsEpoch
+        }
+    }
+}
+
+extension FollowerRead {
+    func answer(from reader: any ProgressReader) async throws -> FollowerAnswer {
+        switch self {
+        case .caseload(let request):
+            return .caseload(request, try await CaseloadRefresh.read(for: request, from: reader))
+        case .sessions(let request):
+            let versions = request.sessions.map { request.versions[$0] ?? 0 }
+            return .sessions(request, try await reader.changes(of: request.sessions, after: versions))
+        }
+    }
+}
+
+extension CaseloadRefresh {
+    fileprivate static func read(
+        for request: FollowerRequest, from reader: any ProgressReader
+    ) async throws -> CaseloadRefresh {
+        let caseload = try await reader.caseload(of: request.principal, known: request.patients)
+        var refresh = CaseloadRefresh(caseload: caseload)
+        guard caseload.refusal == nil else { return refresh }
+        // History, which nobody changes: it may come from a later snapshot.
+        let newer = newer(in: caseload, for: request)
+        if !newer.isEmpty {
+            let transitions = try await reader.transitions(after: newer)
+            refresh.transitions = Dictionary(uniqueKeysWithValues: zip(newer.map(\.session), transitions))
+        }
+        if case .patients(let present) = caseload.scope {
+            let lost = request.patients?.subtracting(present) ?? []
+            let unlisted = Set(request.versions.keys).union(request.sessions)
+                .subtracting(caseload.sessions.map(\.progress.sessionID))
+            if !lost.isEmpty || !unlisted.isEmpty {
+                refresh.lost = try await reader.lostSessions(
+                    of: request.principal, patients: lost, among: unlisted, present: present)
+            }
+        }
+        return refresh
+    }
+
+    /// The sessions whose transitions are wanted, each with the version after which.
+    ///
+    /// Of a session that was made meanwhile, all are.
+    static func newer(
+        in caseload: Caseload, for request: FollowerRequest
+    ) -> [(session: SessionID, version: Int64)] {
+        caseload.sessions.compactMap { patient, progress in
+            let isOwn = request.patients?.contains(patient) ?? true
+            guard let version = request.versions[progress.sessionID] ?? (isOwn ? 0 : nil), version < progress.version
+            else { return nil }
+            return (progress.sessionID, version)
+        }
+    }
+}

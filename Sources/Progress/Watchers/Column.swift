@@ -1,0 +1,28 @@
+/// One value for each slot of the watcher table, or of its index of sessions.
+///
+/// Each sub-machine keeps what it knows of a watcher or a session in a column of its own. Its state is thus private, and
+/// costs no dictionary.
+struct Column<Value> {
+    private var values: [Value] = []
+    private let initial: Value
+
+    /// - Parameter initial: The value of a slot that was never set.
+    init(initial: Value) { self.initial = initial }
+
+    /// How many slots have a place in memory.
+    var count: Int { values.count }
+
+    subscript(slot: Int) -> Value {
+        get { slot < values.count ? values[slot] : initial }
+        set {
+            if slot >= values.count { grow(to: slot + 1) }
+            values[slot] = newValue
+        }
+    }
+
+    private mutating func grow(to count: Int) {
+        // By an eighth, not twofold: the columns are most of the memory of a stream.
+        if count > values.capacity { values.reserveCapacity(max(count, values.count * 9 / 8 + 64)) }
+        values.append(contentsOf: repeatElement(initial, count: count - values.count))
+    }
+}

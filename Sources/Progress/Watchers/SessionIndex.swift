@@ -1,0 +1,59 @@
+import Domain
+
+/// The sessions that somebody watches, each with a slot and the head of its list of watchers.
+struct SessionIndex {
+    private struct Row {
+        var session: SessionID
+        /// The slot of its first watcher, to which the table links the others; −1 when nobody watches and the row is free.
+        var first: Int32
+        /// How many of its watchers have begun.
+        var begun: Int32 = 0
+    }
+
+    /// The memory of one session here, in bytes, besides its entry in the dictionary.
+    static let bytesPerSession = MemoryLayout<Row>.stride
+
+    private var slotOfSession: [SessionID: Int32] = [:]
+    private var rows: [Row] = []
+    private var slots = SlotList()
+
+    var isEmpty: Bool { slotOfSession.isEmpty }
+    var sessions: some Sequence<SessionID> { slotOfSession.keys }
+
+    func slot(of session: SessionID) -> Int? { slotOfSession[session].map(Int.init) }
+    func session(at slot: Int) -> SessionID? { rows[slot].first >= 0 ? rows[slot].session : nil }
+    func first(at slot: Int) -> Int { Int(rows[slot].first) }
+    func begunCount(at slot: Int) -> Int { Int(rows[slot].begun) }
+
+    /// Puts a watcher at the head of the list of its session.
+    ///
+    /// - Returns: The slot of the session, and the watcher that was at the head before; −1 for a session that nobody
+    ///   watched.
+    mutating func link(_ watcher: Int, to session: SessionID) -> (slot: Int, next: Int) {
+        if let slot = slot(of: session) {
+            defer { rows[slot].first = Int32(watcher) }
+            return (slot, first(at: slot))
+        }
+        let slot = slots.take()
+        let row = Row(session: session, first: Int32(watcher))
+        if slot < rows.count {
+            rows[slot] = row
+        } else {
+            // By an eighth, not twofold.
+            if rows.count == rows.capacity { rows.reserveCapacity(rows.count * 9 / 8 + 64) }
+            rows.append(row)
+        }
+        slotOfSession[session] = Int32(slot)
+        return (slot, -1)
+    }
+
+    /// Puts another watcher at the head; −1 forgets the session.
+    mutating func setFirst(_ watcher: Int, at slot: Int) {
+        rows[slot].first = Int32(watcher)
+        guard watcher < 0 else { return }
+        slotOfSession[rows[slot].session] = nil
+        slots.giveBack(slot)
+    }
+
+    mutating func countBegun(_ change: Int, at slot: Int) { rows[slot].begun += Int32(change) }
+}

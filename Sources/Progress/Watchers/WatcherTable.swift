@@ -1,0 +1,219 @@
+import Domain
+
+/// The table of watchers: a slot each, and for each session the list of those that watch it.
+///
+/// It knows nothing of reads and rights. The sub-machines that do have a column beside it.
+struct WatcherTable {
+    /// Where a watcher stands, with the user whose rights limit it.
+    enum State {
+        /// The slot has no watcher. Goes to ``opening(_:)`` or ``local``.
+        case free
+        /// Its snapshot is not here yet. Goes to ``detached(_:)`` or ``free``.
+        case opening(Principal)
+        /// It has its snapshot but no socket yet, and nothing can end it but its opener. Goes to ``ready(_:)`` or ``free``.
+        case detached(Principal)
+        /// Its socket has room for a message. Goes to ``blocked(_:)``, ``ended(_:)`` or ``free``.
+        case ready(Principal)
+        /// Its socket has no room. Goes to ``ready(_:)``, ``ended(_:)`` or ``free``.
+        case blocked(Principal)
+        /// Its last message is out, but its socket still has the slot. Goes to ``free``.
+        case ended(Principal)
+        /// A local subscriber, which no right limits, and which always has room. Goes to ``free``.
+        case local
+
+        /// The watcher is owed what is newer than the version that was sent.
+        var hasBegun: Bool {
+            switch self {
+            case .detached, .ready, .blocked, .local: true
+            case .free, .opening, .ended: false
+            }
+        }
+
+        var isReady: Bool { if case .ready = self { true } else { false } }
+        var isLocal: Bool { if case .local = self { true } else { false } }
+
+        /// The user of a watcher that has begun and has a socket.
+        var attachedPrincipal: Principal? {
+            switch self {
+            case .ready(let principal), .blocked(let principal): principal
+            case .free, .opening, .detached, .ended, .local: nil
+            }
+        }
+    }
+
+    private struct Row {
+        var state = State.free
+        var generation: UInt32 = 0
+        /// The slot of its session; −1 for a follower, and for a watcher that has ended.
+        var session: Int32 = -1
+        /// Its neighbours among the watchers of the session; −1 for none.
+        var next: Int32 = -1
+        var previous: Int32 = -1
+        /// The version that was last sent.
+        var sent: Int64 = 0
+    }
+
+    /// The memory of one watcher in this table, in bytes.
+    static let bytesPerWatcher = MemoryLayout<Row>.stride
+
+    private var rows = Column(initial: Row())
+    private var slots = SlotList()
+    private(set) var index = SessionIndex()
+
+    // MARK: - Coming
+
+    /// Registers a watcher of a session, whose snapshot is not here yet.
+    ///
+    /// - Returns: Also the slot of the session, and whether nobody watched it before.
+    mutating func register(
+        _ state: State, of session: SessionID
+    ) -> (watcher: WatcherID, session: Int, isFirst: Bool) {
+        let id = registerFollower(state)
+        let slot = Int(id.slot)
+        let (sessionSlot, next) = index.link(slot, to: session)
+        rows[slot].session = Int32(sessionSlot)
+        rows[slot].next = Int32(next)
+        if next >= 0 { rows[next].previous = Int32(slot) }
+        if state.hasBegun { index.countBegun(1, at: sessionSlot) }
+        return (id, sessionSlot, next < 0)
+    }
+
+    /// Registers a watcher of no single session.
+    mutating func registerFollower(_ state: State) -> WatcherID {
+        let slot = slots.take()
+        var row = Row()
+        row.state = state
+        row.generation = slot < rows.count ? rows[slot].generation &+ 1 : 0
+        rows[slot] = row
+        return id(at: slot)
+    }
+
+    /// Gives a watcher its snapshot, of a version.
+    ///
+    /// - Returns: False when it does not wait for one.
+    mutating func begin(_ id: WatcherID, at version: Int64) -> Bool {
+        guard case .opening(let principal) = state(of: id) else { return false }
+        let slot = Int(id.slot)
+        rows[slot].state = .detached(principal)
+        rows[slot].sent = version
+        if let session = sessionSlot(of: id) { index.countBegun(1, at: session) }
+        return true
+    }
+
+    // MARK: - Sockets
+
+    /// A watcher has a socket now, or room in it again.
+    ///
+    /// - Returns: False when nothing is owed to it.
+    mutating func unblock(_ id: WatcherID) -> Bool {
+        switch state(of: id) {
+        case .detached(let principal), .ready(let principal), .blocked(let principal):
+            rows[Int(id.slot)].state = .ready(principal)
+            return true
+        case .free, .opening, .ended, .local: return false
+        }
+    }
+
+    /// A watcher's socket has no room.
+    mutating func block(_ id: WatcherID) {
+        if case .ready(let principal) = state(of: id) { rows[Int(id.slot)].state = .blocked(principal) }
+    }
+
+    mutating func setSent(_ version: Int64, to id: WatcherID) { rows[Int(id.slot)].sent = version }
+
+    // MARK: - Leaving
+
+    /// A watcher gets its last message now: nothing more is owed to it, but its socket has the slot until ``remove(_:)``.
+    ///
+    /// - Returns: False when it has no socket, or got its last message before.
+    mutating func end(_ id: WatcherID) -> Bool {
+        guard let principal = state(of: id).attachedPrincipal else { return false }
+        unlink(id)
+        rows[Int(id.slot)].state = .ended(principal)
+        return true
+    }
+
+    /// Forgets a watcher, and with the last one its session.
+    ///
+    /// - Returns: Where it stood.
+    @discardableResult
+    mutating func remove(_ id: WatcherID) -> State {
+        let state = state(of: id)
+        switch state {
+        case .free: return .free
+        case .ended: break
+        case .opening, .detached, .ready, .blocked, .local: unlink(id)
+        }
+        var row = Row()
+        row.generation = id.generation
+        rows[Int(id.slot)] = row
+        slots.giveBack(Int(id.slot))
+        return state
+    }
+
+    private mutating func unlink(_ id: WatcherID) {
+        guard let session = sessionSlot(of: id) else { return }
+        let row = rows[Int(id.slot)]
+        if row.state.hasBegun { index.countBegun(-1, at: session) }
+        if row.next >= 0 { rows[Int(row.next)].previous = row.previous }
+        if row.previous >= 0 {
+            rows[Int(row.previous)].next = row.next
+        } else {
+            index.setFirst(Int(row.next), at: session)
+        }
+        // Another session may have that slot next.
+        rows[Int(id.slot)].session = -1
+    }
+
+    // MARK: - Looking up
+
+    /// How many slots there are.
+    var count: Int { slots.count }
+    var freeCount: Int { slots.freeCount }
+    /// How many watchers have begun and not ended.
+    var begunCount: Int { (0..<slots.count).count { rows[$0].state.hasBegun } }
+
+    func id(at slot: Int) -> WatcherID { WatcherID(slot: UInt32(slot), generation: rows[slot].generation) }
+
+    /// Where a watcher stands; ``State/free`` for one that is gone.
+    func state(of id: WatcherID) -> State {
+        let slot = Int(id.slot)
+        guard slot < slots.count, rows[slot].generation == id.generation else { return .free }
+        return rows[slot].state
+    }
+
+    func sent(to id: WatcherID) -> Int64 { rows[Int(id.slot)].sent }
+
+    /// The slot of a watcher's session; nil for a follower, and for a watcher that has ended.
+    func sessionSlot(of id: WatcherID) -> Int? {
+        let row = rows[Int(id.slot)]
+        return row.generation == id.generation && row.session >= 0 ? Int(row.session) : nil
+    }
+
+    /// A watcher's session; nil for a follower, and for a watcher that has ended.
+    func session(of id: WatcherID) -> SessionID? { sessionSlot(of: id).flatMap(index.session(at:)) }
+
+    /// Whether a watcher is a follower that has begun and not ended.
+    func isFollower(_ id: WatcherID) -> Bool { state(of: id).hasBegun && sessionSlot(of: id) == nil }
+
+    /// The first watcher of a session.
+    func firstWatcher(ofSessionAt slot: Int) -> WatcherID? {
+        let first = index.first(at: slot)
+        return first >= 0 ? id(at: first) : nil
+    }
+
+    /// The next watcher of the same session.
+    func watcher(after id: WatcherID) -> WatcherID? {
+        let next = Int(rows[Int(id.slot)].next)
+        return next >= 0 ? self.id(at: next) : nil
+    }
+
+    /// All the watchers of a session.
+    func watchers(ofSessionAt slot: Int) -> [WatcherID] {
+        firstWatcher(ofSessionAt: slot).map { Array(sequence(first: $0, next: watcher(after:))) } ?? []
+    }
+
+    func hasLocalSubscriber(ofSessionAt slot: Int) -> Bool {
+        watchers(ofSessionAt: slot).contains { state(of: $0).isLocal }
+    }
+}

@@ -1,0 +1,174 @@
+import CoreMetrics
+import Domain
+import Logging
+import Polling
+import Store
+import Synchronization
+import TestTime
+import Testing
+
+@testable import Progress
+
+/// A hub at work, on a thread of its own, over a database in memory and sockets that are lists.
+struct HubScene: Sendable {
+    let hub: ProgressHub
+    let reader: FakeReader
+    let sink: FakeSink
+    private let clock: ManualClock
+    private let running: Task<Void, any Error>
+
+    init(
+        hub: ProgressHub, reader: FakeReader, sink: FakeSink, clock: ManualClock, running: Task<Void, any Error>
+    ) {
+        self.hub = hub
+        self.reader = reader
+        self.sink = sink
+        self.clock = clock
+        self.running = running
+    }
+
+    /// Stops the hub, as the end of the server does.
+    func stop() async throws {
+        running.cancel()
+        try await running.value
+    }
+
+    /// An open stream, and what its watcher is told.
+    struct Stream {
+        let opening: SessionOpening
+        let watch: Watch
+        fileprivate var inbox: AsyncStream<WatcherMessage>.Iterator
+
+        /// The next message, or a failed test.
+        mutating func next() async throws -> WatcherMessage { try #require(await inbox.next()) }
+
+        /// The next message as a state, which it has to be.
+        mutating func nextState() async throws -> (version: Int64, after: [Int64]) {
+            let message = try await next()
+            guard case .state(let progress, let after) = message else { throw Unexpected(message: message) }
+            return (progress.version, after.map(\.version))
+        }
+
+        /// The states up to one with a version; nothing else may come.
+        mutating func states(upTo version: Int64) async throws -> [Int64] {
+            var versions: [Int64] = []
+            repeat { versions.append(try await nextState().version) } while versions.last != version
+            return versions
+        }
+    }
+
+    struct Unexpected: Error { let message: WatcherMessage }
+
+    /// Opens a stream and gives it a socket.
+    func stream(of session: SessionID, for principal: Principal = .random(), after: Int64? = nil) async throws -> Stream
+    {
+        guard case .opened(let opening, let watch?) = try await hub.open(session, for: principal, after: after) else {
+            throw NotOpened()
+        }
+        let stream = Stream(opening: opening, watch: watch, inbox: sink.inbox(of: watch.watcher))
+        await hub.attach(watch)
+        return stream
+    }
+
+    struct NotOpened: Error {}
+
+    func hint(_ session: SessionID, _ version: Int64) async {
+        await hub.receive([.hints([ChangeHint(session: session, version: version)])])
+    }
+
+    /// The longest time that the hub waits for its next try, once reads have failed a few times.
+    static let longestDelay = Duration.seconds(2)
+
+    /// Time goes on.
+    func advance(by duration: Duration) { clock.advance(by: duration) }
+
+    /// Waits until all that the hub has been given to do so far is done.
+    func turn() async {
+        await withCheckedContinuation { continuation in hub.poller.execute { continuation.resume() } }
+    }
+
+    /// Waits for what the hub does by itself, and which sends no signal.
+    func eventually(_ condition: (isolated ProgressHub) -> Bool) async throws {
+        while await !condition(hub) {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+    }
+
+    /// One poll after another, each when the one before is back.
+    func polls(_ count: Int, every interval: Duration) async throws {
+        for _ in 0..<count {
+            let snapshots = reader.snapshots
+            advance(by: interval)
+            try await eventually { _ in reader.snapshots > snapshots }
+        }
+    }
+}
+
+/// Lends a running hub whose time stands still, and stops it.
+func withHub<Result>(
+    pollInterval: Duration = .seconds(3600), admission: StreamAdmission = .unlimited,
+    _ body: (HubScene) async throws -> Result
+) async throws -> Result {
+    let clock = ManualClock()
+    let poller = try Poller(name: "test-hub", clock: clock)
+    defer { poller.stop() }
+    let (reader, sink) = (FakeReader(), FakeSink())
+    let hub = ProgressHub(
+        poller: poller, reader: reader, sink: sink, admission: admission, pollInterval: pollInterval,
+        metrics: NOOPMetricsHandler.instance, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let running = Task { try await hub.run() }
+    let scene = HubScene(hub: hub, reader: reader, sink: sink, clock: clock, running: running)
+    let result: Result
+    do {
+        // Time counts from here.
+        try await scene.eventually { $0.machine.due != nil }
+        result = try await body(scene)
+    } catch {
+        try await scene.stop()
+        throw error
+    }
+    try await scene.stop()
+    return result
+}
+
+extension ProgressHub {
+    /// What the sockets do when a stream has got one.
+    func attach(_ watch: Watch) { watch.attach() }
+
+    var watchedSessions: [SessionID] { machine.watchedSessions }
+    var watcherCount: Int { machine.begunCount }
+    var admitted: Int { machine.admission.total }
+    var hasPauses: Bool { !machine.pauses.isEmpty }
+    var waiting: Int { machine.openings.waiting(.sessions) }
+}
+
+/// Sockets that are lists, and make exceptions when they are told to.
+final class FakeSink: WatcherSink {
+    private struct State {
+        var inboxes: [WatcherID: AsyncStream<WatcherMessage>.Continuation] = [:]
+        var exceptions: [WatcherID: DeliveryException] = [:]
+    }
+    private let state = Mutex(State())
+
+    func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)] {
+        delivery.watchers.compactMap { watcher in
+            let (inbox, exception) = state.withLock { state in
+                (state.inboxes[watcher], delivery.message.isLast ? nil : state.exceptions[watcher])
+            }
+            if exception == nil || exception == .full { inbox?.yield(delivery.message) }
+            return exception.map { (watcher, $0) }
+        }
+    }
+
+    func inbox(of watcher: WatcherID) -> AsyncStream<WatcherMessage>.Iterator {
+        let (stream, continuation) = AsyncStream.makeStream(of: WatcherMessage.self)
+        state.withLock { $0.inboxes[watcher] = continuation }
+        return stream.makeAsyncIterator()
+    }
+
+    /// Makes an exception of a watcher until it is taken back.
+    func setException(_ exception: DeliveryException?, for watcher: WatcherID) {
+        state.withLock { $0.exceptions[watcher] = exception }
+    }
+}
