@@ -1,4 +1,4 @@
-import Credentials
+package import Credentials
 import Domain
 import Foundation
 import HTTPAPI
@@ -30,6 +30,8 @@ public struct Server: Sendable {
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
     /// The clock of everything that waits but the connections to the database, which all servers of a process share.
     package var clock: any MonotonicClock = ContinuousClock()
+    /// How much work the hash of a password is; a test that is not about that asks for less.
+    package var passwordCost = Passwords.Cost.standard
 
     /// A server that is ready to run.
     ///
@@ -82,10 +84,11 @@ public struct Server: Sendable {
         }
         let reports = ReportBatcher(progress: stores.progress, clock: clock, logger: logger)
         services.append(reports)
-        let dependencies = HTTPDependencies(
+        var dependencies = HTTPDependencies(
             stores: stores, reports: reports, recordings: recordings, tokens: await AccessTokens(settings.tokens),
             identityProvider: identityProvider, streams: streams, clock: clock, metrics: metrics,
             missing: { await Self.missing(pool) })
+        dependencies.passwords = Passwords(cost: passwordCost)
         let http = try HTTPServer(
             settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
         onRoutes(http.routes)

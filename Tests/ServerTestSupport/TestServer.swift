@@ -1,5 +1,5 @@
 public import App
-import Credentials
+public import Credentials
 public import Domain
 public import Foundation
 import Logging
@@ -54,6 +54,7 @@ public struct TestServer: Sendable {
 ///   - environment: Settings beside those that the test needs anyway.
 ///   - runsWorker: Also works on the queue.
 ///   - clock: What it waits by, but for the connections to the database.
+///   - passwordCost: The work of a new hash of a password; next to nothing unless a test says otherwise.
 ///   - log: Where it logs to, at every level.
 ///   - canaries: What may be neither in its log nor in its metrics.
 ///   - body: The test.
@@ -61,29 +62,31 @@ public struct TestServer: Sendable {
 /// - Throws: ``CanaryFound`` when something private is in its log or its metrics; what the body throws.
 public func withServer<Result: Sendable>(
     _ environment: [String: String] = [:], runsWorker: Bool = false, clock: any MonotonicClock = ContinuousClock(),
-    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    passwordCost: Passwords.Cost = .forTests, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     try await withDatabase { database in
         try await withServer(
-            over: database, environment, runsWorker: runsWorker, clock: clock, log: log, canaries: canaries, body)
+            over: database, environment, runsWorker: runsWorker, clock: clock, passwordCost: passwordCost, log: log,
+            canaries: canaries, body)
     }
 }
 
 /// Lends a running server over a database that is there already.
 ///
-/// Where the database is away in a test, the `databaseTimeouts` are `standard`.
+/// Where the database is away in a test, the `databaseTimeouts` are `standard`. A hash of a password costs next to nothing
+/// unless `passwordCost` says otherwise: in a debug build the standard cost takes seconds.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
     databaseTimeouts: DatabaseTimeouts = .forTests, clock: any MonotonicClock = ContinuousClock(),
-    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    passwordCost: Passwords.Cost = .forTests, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let metrics = MetricsOutput.registry()
     canaries.plant(TestServer.jwtSecret)
     let result = try await withUnwatchedServer(
         over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, clock: clock,
-        logger: log.logger, metrics: metrics, body)
+        passwordCost: passwordCost, logger: log.logger, metrics: metrics, body)
     // All that it does has ended, and so has what it has to say.
     try canaries.inspect(log.text, in: "the log")
     try canaries.inspect(metrics.render(), in: "a metric")
@@ -92,7 +95,8 @@ public func withServer<Result: Sendable>(
 
 private func withUnwatchedServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String], runsWorker: Bool,
-    databaseTimeouts: DatabaseTimeouts, clock: any MonotonicClock, logger: Logger, metrics: PrometheusRegistry,
+    databaseTimeouts: DatabaseTimeouts, clock: any MonotonicClock, passwordCost: Passwords.Cost, logger: Logger,
+    metrics: PrometheusRegistry,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
@@ -112,6 +116,7 @@ private func withUnwatchedServer<Result: Sendable>(
         handlesSignals: false, onListening: { continuation.yield($0) })
     server.onRoutes = { routesContinuation.yield($0) }
     server.clock = clock
+    server.passwordCost = passwordCost
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask { [server] in
             defer {
@@ -133,6 +138,11 @@ private func withUnwatchedServer<Result: Sendable>(
         }
         throw ServerDidNotStart()
     }
+}
+
+extension Passwords.Cost {
+    /// More than the fixtures' hashes take, so that signing in renews those, and less than anybody notices.
+    public static var forTests: Passwords.Cost { Passwords.Cost(logN: 5, blockSize: 1, parallelism: 1) }
 }
 
 /// The server ended before the test did.

@@ -1,12 +1,13 @@
 import Domain
 import Polling
 import Store
+import TestSupport
 import Testing
 
 @testable import Progress
 
 /// How watchers are let in, and that nothing is left of those who do not stay.
-@Suite("The door of the hub", .timeLimit(.minutes(5))) struct HubOpeningTests {
+@Suite("The door of the hub", .deadline) struct HubOpeningTests {
     /// Many who come at once, each for a session of its own.
     private func openAll(_ sessions: [SessionID], _ scene: HubScene) async throws -> [WatchOpening] {
         try await withThrowingTaskGroup(of: WatchOpening.self) { group in

@@ -1,10 +1,11 @@
 import Domain
+import TestSupport
 import Testing
 
 @testable import Progress
 
 /// The database is down and comes back; and watchers within the program.
-@Suite("The hub through an outage", .timeLimit(.minutes(5))) struct HubOutageTests {
+@Suite("The hub through an outage", .deadline) struct HubOutageTests {
     @Test("When reads fail the watchers are told once, and when they work again once, with what was missed")
     func degraded() async throws {
         try await withHub(pollInterval: .milliseconds(10)) { scene in

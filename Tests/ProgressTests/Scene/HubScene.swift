@@ -4,6 +4,7 @@ import Logging
 import Polling
 import Store
 import Synchronization
+import TestSupport
 import TestTime
 import Testing
 
@@ -88,10 +89,14 @@ struct HubScene: Sendable {
     }
 
     /// Waits for what the hub does by itself, and which sends no signal.
-    func eventually(_ condition: (isolated ProgressHub) -> Bool) async throws {
-        while await !condition(hub) {
-            try Task.checkCancellation()
-            await Task.yield()
+    func eventually(
+        fileID: String = #fileID, line: Int = #line, _ condition: (isolated ProgressHub) -> Bool
+    ) async throws {
+        try await within("a state of the hub", fileID: fileID, line: line) {
+            while await !condition(hub) {
+                try Task.checkCancellation()
+                await Task.yield()
+            }
         }
     }
 

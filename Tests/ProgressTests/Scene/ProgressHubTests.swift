@@ -1,11 +1,12 @@
 import Domain
 import Store
+import TestSupport
 import Testing
 
 @testable import Progress
 
 /// The hub at work: how what it decides comes about.
-@Suite("The hub at work", .timeLimit(.minutes(5))) struct ProgressHubTests {
+@Suite("The hub at work", .deadline) struct ProgressHubTests {
     // MARK: - News
 
     @Test("A hint brings the change to each watcher of that session, with the transitions between")

@@ -53,8 +53,10 @@ struct SignInEndTests {
         }
     }
 
-    private func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
-        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { first in
+    private func withScene(
+        passwordCost: Passwords.Cost = .forTests, _ body: @escaping @Sendable (Scene) async throws -> Void
+    ) async throws {
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"], passwordCost: passwordCost) { first in
             let database = first.database
             let user = try await database.addUser(.patient, email: "ada@clinic.example")
             let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash(Self.password)
@@ -91,7 +93,7 @@ struct SignInEndTests {
 
     @Test("does not come about by a hash that is renewed; the old password goes on, and the new hash costs what is due")
     func renewedHash() async throws {
-        try await withScene { scene in
+        try await withScene(passwordCost: .standard) { scene in
             let (access, _) = try await scene.login()
             let hash = try await scene.first.database.query(
                 "SELECT password_hash FROM app.users WHERE email = 'ada@clinic.example'")[0]

@@ -14,7 +14,7 @@ struct DatabaseSettingsTests {
             #expect(try await database.query("SHOW jit")[0].decode(0, as: String.self) == "on")
             var settings = try DatabaseSettings(
                 SettingsReader(environment: ["DATABASE_URL": database.url("therapybridge_server")]))
-            settings.timeouts = .patient
+            settings.timeouts = .forTests
             let pooled = try await PostgresPool.withPool(
                 settings.queries(name: "test", logger: quietLogger), settings: settings.pool
             ) { pool in

@@ -72,7 +72,9 @@ import Testing
     @Test("After a crash of PostgreSQL open streams go on with what was missed, and nobody reconnects")
     func crash() async throws {
         try await withOwnCluster { database in
-            try await withServer(over: database, ["SSE_UPDATE_INTERVAL": "0.2"]) { server in
+            try await withServer(
+                over: database, ["SSE_UPDATE_INTERVAL": "0.2"], databaseTimeouts: .standard
+            ) { server in
                 let first = try await StreamScene(server)
                 let second = try await StreamScene(server)
                 try await first.withStream { reader in

@@ -164,7 +164,8 @@ import Testing
             let token = try await scene.server.token(scene.patient, lifetime: .seconds(600))
             try await scene.server.withStream(scene.path, token: token) { reader in
                 _ = try await reader.next("progress")
-                clock.advance(by: .seconds(600))
+                // The token's time is in whole seconds, and the reactor's in ticks.
+                clock.advance(by: .seconds(602))
                 let events = try await reader.rest()
                 #expect(events.map(\.event) == ["expired"])
                 #expect(events.first?.id == nil)

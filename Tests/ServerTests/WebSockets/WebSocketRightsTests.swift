@@ -174,8 +174,12 @@ import Testing
             }
             try await scene.server.withWebSocket(path, token: isTicket ? nil : token) { socket in
                 try await socket.expectVersion(1)
-                clock.advance(by: .seconds(600))
-                try await socket.expectRest(.close(1008, "expired"))
+                // The token's time is in whole seconds, and the reactor's in ticks.
+                clock.advance(by: .seconds(602))
+                #expect(try await socket.next() == .close(1008, "expired"))
+                // The client says nothing to that, and is not waited for longer than a second.
+                clock.advance(by: .seconds(2))
+                try await socket.expectRest()
             }
         }
     }
@@ -187,7 +191,9 @@ import Testing
             try await scene.withWebSocket { socket in
                 try await socket.expectVersion(1)
                 clock.advance(by: .seconds(67))
-                try await socket.expectRest(.close(1001, "come back"))
+                #expect(try await socket.next() == .close(1001, "come back"))
+                clock.advance(by: .seconds(2))
+                try await socket.expectRest()
             }
             try await scene.report(.transcribing, 20)
             try await scene.withWebSocket(query: "?last_event_id=1") { try await $0.expectVersion(2) }
