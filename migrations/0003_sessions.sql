@@ -41,7 +41,7 @@ COMMENT ON COLUMN app.therapy_sessions.upload_id IS
     'The upload that brings the recording, or has brought it: the id of its row in upload_charges';
 COMMENT ON COLUMN app.therapy_sessions.upload_key IS 'The key that the recording of the present upload will have';
 COMMENT ON COLUMN app.therapy_sessions.recording IS
-    'The key of the recording in UPLOAD_DIR; null until the whole recording is stored. Only app.enter_recording sets it';
+    'The key of the recording in UPLOAD_DIR; null until the whole recording is stored. Only app.attach_recording sets it';
 COMMENT ON COLUMN app.therapy_sessions.filename IS 'The name that the uploader gave the file';
 COMMENT ON COLUMN app.therapy_sessions.bytes IS 'The size of the recording in bytes';
 COMMENT ON COLUMN app.therapy_sessions.sha256 IS 'SHA-256 of the recording as it was uploaded';
@@ -63,7 +63,7 @@ COMMENT ON COLUMN app.discarded_recordings.recording IS 'The key of the recordin
 COMMENT ON COLUMN app.discarded_recordings.upload_id IS 'The upload that may still write the file; null: no upload does';
 COMMENT ON COLUMN app.discarded_recordings.discarded_at IS 'The file may be removed from this time on';
 COMMENT ON COLUMN app.discarded_recordings.taken_at IS
-    'When a server began to remove the file. From then on app.enter_recording refuses the key';
+    'When a server began to remove the file. From then on app.attach_recording refuses the key';
 COMMENT ON COLUMN app.discarded_recordings.removed_at IS 'When the file was removed; null: it is still to be removed';
 
 CREATE TABLE app.upload_charges (
@@ -71,14 +71,14 @@ CREATE TABLE app.upload_charges (
     user_id    uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
     bytes      bigint NOT NULL CHECK (bytes >= 0),
     begun_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-    open_until timestamptz
+    leased_until timestamptz
 ) WITH (fillfactor = 50);
 CREATE INDEX upload_charges_user_id_idx ON app.upload_charges (user_id, begun_at);
 COMMENT ON TABLE app.upload_charges IS
     'Uploads of the last day, one row each: the limits of a user count these rows. Older rows may be deleted';
 COMMENT ON COLUMN app.upload_charges.bytes IS
     'Before the end of the upload the greatest size that it may have; afterwards the bytes that arrived';
-COMMENT ON COLUMN app.upload_charges.open_until IS
+COMMENT ON COLUMN app.upload_charges.leased_until IS
     'Until when the upload counts as under way, unless its server prolongs this; null: the upload has ended';
 
 CREATE TABLE app.deleted_sessions (

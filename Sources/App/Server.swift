@@ -102,9 +102,9 @@ public struct Server: Sendable {
     ///
     /// A host or port that this machine does not have is a wrong setting; a port that another program has may be free in
     /// a moment, as when the program before has not ended yet.
-    private func failure(of error: ListenError) -> any Error {
+    private func failure(of error: BindError) -> any Error {
         let (name, port) =
-            switch error.listener {
+            switch error.endpoint {
             case .http: ("PORT", settings.http.listen.port)
             case .metrics: ("METRICS_PORT", settings.http.listen.metricsPort ?? 0)
             }
@@ -139,7 +139,7 @@ public struct Server: Sendable {
         configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
         do {
             try await ServiceGroup(configuration: configuration).run()
-        } catch let error as ListenError {
+        } catch let error as BindError {
             throw failure(of: error)
         }
     }

@@ -52,8 +52,8 @@ struct ClusterLayout {
     func waitForPreviousServer() async throws {
         let started = ContinuousClock.now
         while let processID = runningServer() {
-            let patience: Duration = isStopping() ? .seconds(60) : .seconds(2)
-            guard ContinuousClock.now - started < patience else {
+            let timeout: Duration = isStopping() ? .seconds(60) : .seconds(2)
+            guard ContinuousClock.now - started < timeout else {
                 throw LocalPostgresError(
                     .alreadyRunning,
                     "a PostgreSQL server (process \(processID)) already runs in \(data); stop it first")

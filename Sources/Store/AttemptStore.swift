@@ -63,7 +63,7 @@ public struct AttemptStore: Sendable {
     /// - Returns: How many rows went.
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetWornOff() async throws -> Int {
-        let rows = try await pool.query("SELECT app.forget_attempts() AS forgotten")
+        let rows = try await pool.query("SELECT app.delete_expired_attempts() AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }

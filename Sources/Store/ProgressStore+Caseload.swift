@@ -20,7 +20,7 @@ public enum CaseloadScope: Sendable, Equatable {
 /// A user's caseload, from one snapshot: the right to it, and the sessions that are not done.
 public struct Caseload: Sendable {
     /// Why the user is not let in; nil when the user is.
-    public var refusal: SessionOpening.Verdict?
+    public var refusal: SessionAuthorization.Verdict?
     /// The patients whose sessions the user may see.
     public var scope: CaseloadScope
     /// The oldest first.
@@ -100,7 +100,7 @@ extension ProgressStore {
         try Self.caseload(
             of: await pool.query(
                 """
-                SELECT * FROM app.open_caseload(\(principal.user), \(principal.signIn), \(known.map(Array.init)))
+                SELECT * FROM app.authorize_caseload(\(principal.user), \(principal.signIn), \(known.map(Array.init)))
                 """))
     }
 
@@ -191,7 +191,7 @@ extension ProgressStore {
     ) async throws -> [SessionID] {
         try await pool.query(
             """
-            SELECT id FROM app.read_lost(
+            SELECT id FROM app.read_revoked(
                 \(principal.user), \(Array(patients)), \(Array(sessions)), \(Array(present))) AS id
             """
         ).map { try $0.decode("id", as: SessionID.self) }
@@ -203,7 +203,7 @@ extension ProgressStore {
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetDeletions(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
-            "SELECT app.forget_deletions(\(age)) AS total")
+            "SELECT app.delete_expired_deletions(\(age)) AS total")
         return Int(try rows.first?.decode("total", as: Int64.self) ?? 0)
     }
 }

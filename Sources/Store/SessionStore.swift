@@ -200,7 +200,7 @@ public struct SessionStore: Sendable {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
                 """
-                SELECT app.enter_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256)) AS entered
+                SELECT app.attach_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256)) AS entered
                 """
             ).first?.decode("entered", as: Bool.self) ?? false
         }
@@ -212,7 +212,7 @@ public struct SessionStore: Sendable {
     ///
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func hasEntered(_ recording: ExpectedRecording, into session: SessionID) async throws -> Bool {
-        try await pool.query("SELECT app.is_entered(\(session), \(recording.key)) AS entered")
+        try await pool.query("SELECT app.has_recording(\(session), \(recording.key)) AS entered")
             .first?.decode("entered", as: Bool.self) ?? false
     }
 
@@ -261,7 +261,7 @@ public struct SessionStore: Sendable {
     ///
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func takeDiscardedRecordings() async throws -> [String] {
-        try await pool.query("SELECT recording FROM app.take_discarded(100) AS recording")
+        try await pool.query("SELECT recording FROM app.claim_discarded(100) AS recording")
             .map { try $0.decode("recording", as: String.self) }
     }
 
@@ -273,7 +273,7 @@ public struct SessionStore: Sendable {
     ///     it is under way.
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func noteRemoval(recording key: String, of upload: UUID? = nil) async throws {
-        _ = try await pool.query("SELECT app.note_removal(\(key), \(upload))")
+        _ = try await pool.query("SELECT app.record_removed_file(\(key), \(upload))")
     }
 
     /// Notes how long a recording turned out to be.

@@ -109,7 +109,7 @@ public struct SignInStore: Sendable {
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forget(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
-            "SELECT app.forget_sign_ins(\(age), \(Self.portion)) AS forgotten")
+            "SELECT app.delete_expired_sign_ins(\(age), \(Self.portion)) AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }

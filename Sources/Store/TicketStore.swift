@@ -78,7 +78,7 @@ public struct TicketStore: Sendable {
     /// - Returns: What ``spend(hash:on:)`` would.
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func look(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
-        try await pool.query("SELECT * FROM app.look_at_ticket(\(hash), \(session))").first.map(Grant.init)
+        try await pool.query("SELECT * FROM app.peek_ticket(\(hash), \(session))").first.map(Grant.init)
     }
 
     /// Removes the tickets that nobody has used in time.
@@ -86,7 +86,7 @@ public struct TicketStore: Sendable {
     /// - Returns: How many there were.
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func removeExpired() async throws -> Int {
-        let rows = try await pool.query("SELECT app.forget_tickets() AS forgotten")
+        let rows = try await pool.query("SELECT app.delete_expired_tickets() AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }

@@ -91,7 +91,7 @@ public struct UploadChargeStore: Sendable {
     /// - Returns: How many rows went.
     /// - Throws: ``PostgresError`` when the database cannot answer.
     public func forgetOld() async throws -> Int {
-        let rows = try await pool.query("SELECT app.forget_uploads() AS forgotten")
+        let rows = try await pool.query("SELECT app.delete_expired_uploads() AS forgotten")
         return try rows.first?.decode("forgotten", as: Int.self) ?? 0
     }
 }

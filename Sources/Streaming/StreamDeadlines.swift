@@ -7,7 +7,7 @@ import HeapModule
 struct StreamDeadlines {
     private struct Entry: Comparable {
         let due: Tick
-        let place: UInt32
+        let slot: UInt32
 
         static func < (one: Entry, other: Entry) -> Bool { one.due < other.due }
     }
@@ -17,14 +17,14 @@ struct StreamDeadlines {
     /// Nil when nothing is waited for.
     var next: Tick? { heap.min?.due }
 
-    mutating func insert(_ place: UInt32, due: Tick) {
-        heap.insert(Entry(due: due, place: place))
+    mutating func insert(_ slot: UInt32, due: Tick) {
+        heap.insert(Entry(due: due, slot: slot))
     }
 
     /// Takes out one entry that is due, the earliest first.
-    mutating func popDue(now: Tick) -> (place: UInt32, due: Tick)? {
+    mutating func popDue(now: Tick) -> (slot: UInt32, due: Tick)? {
         guard let first = heap.min, first.due <= now else { return nil }
         heap.removeMin()
-        return (first.place, first.due)
+        return (first.slot, first.due)
     }
 }

@@ -4,33 +4,33 @@ extension StreamReactor {
     /// Sees to it that a stream is looked at when it is next due.
     ///
     /// Nothing is done when it is looked at earlier anyway.
-    func schedule(_ place: Int) {
-        let due = nextDue(place)
-        guard due < slots[place].scheduledFor else { return }
-        slots[place].scheduledFor = due
-        deadlines.insert(UInt32(place), due: due)
+    func schedule(_ slot: Int) {
+        let due = nextDue(slot)
+        guard due < slots[slot].scheduledFor else { return }
+        slots[slot].scheduledFor = due
+        deadlines.insert(UInt32(slot), due: due)
         arm()
     }
 
-    private func nextDue(_ place: Int) -> Tick {
-        let slot = slots[place]
-        return switch slot.phase {
+    private func nextDue(_ slot: Int) -> Tick {
+        let entry = slots[slot]
+        return switch entry.phase {
         case .free: .never
-        case .lingering: slot.waitingSince + Self.lingering
-        case .ending: slot.waitingSince + Self.stallTimeout
+        case .lingering: entry.waitingSince + Self.lingering
+        case .ending: entry.waitingSince + Self.stallTimeout
         case .open:
             min(
-                slot.expiresAt, slot.livesUntil,
-                slot.isBlocked ? slot.waitingSince + Self.stallTimeout : signOfLifeDue(place))
+                entry.expiresAt, entry.livesUntil,
+                entry.isBlocked ? entry.waitingSince + Self.stallTimeout : signOfLifeDue(slot))
         }
     }
 
     /// When the next heartbeat is due, or the next ping.
     ///
     /// The last write was somewhere in its tick, and a heartbeat does not come early.
-    private func signOfLifeDue(_ place: Int) -> Tick {
-        slots[place].wire == .webSocket
-            ? conversations[UInt32(place)]?.nextPing ?? .never : slots[place].lastWrite + heartbeatInterval + 1
+    private func signOfLifeDue(_ slot: Int) -> Tick {
+        slots[slot].wire == .webSocket
+            ? conversations[UInt32(slot)]?.nextPing ?? .never : slots[slot].lastWrite + heartbeatInterval + 1
     }
 
     /// Sets the one timer to the earliest deadline.
@@ -47,41 +47,41 @@ extension StreamReactor {
     private func deadlineCame() {
         timer = nil
         let now = now()
-        while let (place, due) = deadlines.popDue(now: now) {
-            let place = Int(place)
-            guard slots[place].scheduledFor == due else { continue }
-            slots[place].scheduledFor = .never
-            look(at: place, now: now)
-            if slots[place].phase != .free { schedule(place) }
+        while let (slot, due) = deadlines.popDue(now: now) {
+            let slot = Int(slot)
+            guard slots[slot].scheduledFor == due else { continue }
+            slots[slot].scheduledFor = .never
+            look(at: slot, now: now)
+            if slots[slot].phase != .free { schedule(slot) }
         }
         arm()
     }
 
     /// Does what is due for one stream.
-    private func look(at place: Int, now: Tick) {
-        let slot = slots[place]
-        switch slot.phase {
+    private func look(at slot: Int, now: Tick) {
+        let entry = slots[slot]
+        switch entry.phase {
         case .free: return
         case .lingering:
-            if now >= slot.waitingSince + Self.lingering { closeAndTell(place, reasonOfEnd(place)) }
+            if now >= entry.waitingSince + Self.lingering { closeAndTell(slot, reasonOfEnd(slot)) }
         case .ending:
-            if now >= slot.waitingSince + Self.stallTimeout { closeAndTell(place, .stalled) }
+            if now >= entry.waitingSince + Self.stallTimeout { closeAndTell(slot, .stalled) }
         case .open:
-            if now >= slot.expiresAt {
-                slots[place].expiresAt = .never
-                delegate?.streamExpired(id(at: place))
-            } else if now >= slot.livesUntil {
-                slots[place].livesUntil = .never
-                delegate?.streamOutlived(id(at: place))
-            } else if slot.isBlocked {
-                if now >= slot.waitingSince + Self.stallTimeout { closeAndTell(place, .stalled) }
-            } else if now >= signOfLifeDue(place) {
-                guard slot.wire != .webSocket else { return ping(place, now: now) }
+            if now >= entry.expiresAt {
+                slots[slot].expiresAt = .never
+                delegate?.streamExpired(id(at: slot))
+            } else if now >= entry.livesUntil {
+                slots[slot].livesUntil = .never
+                delegate?.streamOutlived(id(at: slot))
+            } else if entry.isBlocked {
+                if now >= entry.waitingSince + Self.stallTimeout { closeAndTell(slot, .stalled) }
+            } else if now >= signOfLifeDue(slot) {
+                guard entry.wire != .webSocket else { return ping(slot, now: now) }
                 metrics.heartbeat()
-                switch start(heartbeat, at: place, now: now) {
+                switch start(heartbeat, at: slot, now: now) {
                 case .sent: break
-                case .started, .refused: delegate?.streamFilled(id(at: place))
-                case .gone: closeAndTell(place, .broken)
+                case .started, .refused: delegate?.streamFilled(id(at: slot))
+                case .gone: closeAndTell(slot, .broken)
                 }
             }
         }

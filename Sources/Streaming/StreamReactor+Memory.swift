@@ -7,18 +7,20 @@ extension StreamReactor {
 
     /// Opening many streams takes memory for their requests, and the allocator keeps what comes free: once such a burst is
     /// over, it is given back.
-    func noteChurn() {
-        churn += 1
-        guard churn >= 500, !isTrimDue else { return }
+    func countChange() {
+        changesSinceTrim += 1
+        guard changesSinceTrim >= 500, !isTrimDue else { return }
         isTrimDue = true
-        lookForEndOfBurst(since: churn)
+        lookForEndOfBurst(since: changesSinceTrim)
     }
 
     private func lookForEndOfBurst(since before: Int) {
         poller.schedule(at: poller.clock.now + .seconds(2)) { [weak self] in
             self?.assumeIsolated { reactor in
-                guard reactor.churn == before else { return reactor.lookForEndOfBurst(since: reactor.churn) }
-                reactor.churn = 0
+                guard reactor.changesSinceTrim == before else {
+                    return reactor.lookForEndOfBurst(since: reactor.changesSinceTrim)
+                }
+                reactor.changesSinceTrim = 0
                 reactor.isTrimDue = false
                 // Not structured: it takes milliseconds that no stream should wait for, and nobody waits for its end.
                 Task.detached { cmemory_trim() }

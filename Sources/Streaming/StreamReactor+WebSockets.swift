@@ -6,25 +6,25 @@ extension StreamReactor {
     public var webSocketCount: Int { conversations.count }
 
     /// Whether a stream is a WebSocket; false for one that is over.
-    public func isWebSocket(_ id: StreamID) -> Bool { place(of: id).map { slots[$0].wire == .webSocket } ?? false }
+    public func isWebSocket(_ id: StreamID) -> Bool { slot(of: id).map { slots[$0].wire == .webSocket } ?? false }
 
     /// Reads what the client of a WebSocket says, and answers.
     ///
     /// - Returns: False when the stream is over.
-    func listen(to place: Int) -> Bool {
+    func readClient(at slot: Int) -> Bool {
         let now = now()
-        let (answer, end) = hear(place, now: now)
-        if let answer { return give(answer, at: place, now: now) }
+        let (answer, end) = receive(slot, now: now)
+        if let answer { return give(answer, at: slot, now: now) }
         guard let end else { return true }
-        closeAndTell(place, slots[place].phase == .lingering ? reasonOfEnd(place) : end)
+        closeAndTell(slot, slots[slot].phase == .lingering ? reasonOfEnd(slot) : end)
         return false
     }
 
     /// Reads what is there to be read.
     ///
     /// - Returns: What is to be answered, or why the stream is over.
-    private func hear(_ place: Int, now: Tick) -> (WebSocketConversation.Answer?, StreamEnd?) {
-        let (descriptor, phase) = (slots[place].descriptor, slots[place].phase)
+    private func receive(_ slot: Int, now: Tick) -> (WebSocketConversation.Answer?, StreamEnd?) {
+        let (descriptor, phase) = (slots[slot].descriptor, slots[slot].phase)
         return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 4096) { scratch in
             var answer: WebSocketConversation.Answer?
             // A client that sends without end gets its turn like the others.
@@ -33,11 +33,11 @@ extension StreamReactor {
                 if count == 0 { return (nil, .clientClosed) }
                 if count < 0 { return errno == EAGAIN || errno == EINTR ? (answer, nil) : (nil, .broken) }
                 let bytes = unsafe UnsafeBufferPointer(rebasing: scratch[..<count])
-                let heard = unsafe conversations[UInt32(place)]?
-                    .hear(bytes.span, at: now, isOpen: phase == .open)
+                let received = unsafe conversations[UInt32(slot)]?
+                    .receive(bytes.span, at: now, isOpen: phase == .open)
                 // The end is written, and a moment is left to read it: until then everything else is dropped.
-                if let heard, phase != .lingering || heard.isClose { answer = heard }
-                if let heard, heard.isLast, phase != .lingering || heard.isClose { break }
+                if let received, phase != .lingering || received.isClose { answer = received }
+                if let received, received.isLast, phase != .lingering || received.isClose { break }
             }
             return (answer, nil)
         }
@@ -46,26 +46,26 @@ extension StreamReactor {
     /// Answers, as far as the client is still to have an answer.
     ///
     /// - Returns: False when the stream is over.
-    private func give(_ answer: WebSocketConversation.Answer, at place: Int, now: Tick) -> Bool {
-        switch (answer, slots[place].phase) {
+    private func give(_ answer: WebSocketConversation.Answer, at slot: Int, now: Tick) -> Bool {
+        switch (answer, slots[slot].phase) {
         case (.pong(let payload), .open):
-            conversations[UInt32(place)]?.pong = Frame(webSocketFrames: WebSocketFrame.pong(payload))
-            if slots[place].isBlocked { return true }
-            if sendPong(place, now: now) { return true }
-            guard slots[place].phase != .free else { return false }
-            delegate?.streamFilled(id(at: place))
+            conversations[UInt32(slot)]?.pong = Frame(webSocketFrames: WebSocketFrame.pong(payload))
+            if slots[slot].isBlocked { return true }
+            if sendPong(slot, now: now) { return true }
+            guard slots[slot].phase != .free else { return false }
+            delegate?.streamFilled(id(at: slot))
             return true
         case (.close(let code), .open):
-            return leave(place, with: Frame(webSocketFrames: WebSocketFrame.close(echoing: code)))
+            return leave(slot, with: Frame(webSocketFrames: WebSocketFrame.close(echoing: code)))
         case (.close, .lingering):
             // RFC 6455, 7.1.1: once both sides have said their last, the server closes first, by "shutdown() with SHUT_WR".
-            shutdown(slots[place].descriptor, CInt(SHUT_WR))
+            shutdown(slots[slot].descriptor, CInt(SHUT_WR))
             return true
-        case (.violation(let close), .open) where !slots[place].isBlocked:
-            return leave(place, with: Frame(webSocketFrames: WebSocketFrame.close(close)))
+        case (.violation(let close), .open) where !slots[slot].isBlocked:
+            return leave(slot, with: Frame(webSocketFrames: WebSocketFrame.close(close)))
         case (.violation, .open), (.violation, .ending):
             // There is no room to say so.
-            closeAndTell(place, slots[place].phase == .open ? .violation : reasonOfEnd(place))
+            closeAndTell(slot, slots[slot].phase == .open ? .violation : reasonOfEnd(slot))
             return false
         case (.pong, _), (.close, _), (.violation, _): return true
         }
@@ -74,24 +74,24 @@ extension StreamReactor {
     /// Ends a stream on the client's account.
     ///
     /// - Returns: False when it is over already.
-    private func leave(_ place: Int, with frame: Frame) -> Bool {
-        let id = id(at: place)
-        // First of all, so that nobody gives the place away before it is free.
+    private func leave(_ slot: Int, with frame: Frame) -> Bool {
+        let id = id(at: slot)
+        // First of all, so that nobody gives the slot away before it is free.
         delegate?.streamLeaving(id)
         end(id, with: frame, beginsNoOther: true)
-        return self.place(of: id) != nil
+        return self.slot(of: id) != nil
     }
 
     /// Sends the pong that is due.
     ///
     /// - Returns: False when it was not sent whole; the stream has no room then, or is over.
-    private func sendPong(_ place: Int, now: Tick) -> Bool {
-        guard let pong = conversations[UInt32(place)]?.pong.take() else { return true }
-        switch start(pong, at: place, now: now) {
+    private func sendPong(_ slot: Int, now: Tick) -> Bool {
+        guard let pong = conversations[UInt32(slot)]?.pong.take() else { return true }
+        switch start(pong, at: slot, now: now) {
         case .sent: return true
         case .started, .refused: return false
         case .gone:
-            closeAndTell(place, .broken)
+            closeAndTell(slot, .broken)
             return false
         }
     }
@@ -100,27 +100,27 @@ extension StreamReactor {
     /// to the question.
     ///
     /// - Returns: False when there is no room any more, or the stream is over.
-    func answerAfterWaiting(_ place: Int, now: Tick) -> Bool {
-        conversations[UInt32(place)]?.isAwaited = false
-        return sendPong(place, now: now)
+    func answerAfterWaiting(_ slot: Int, now: Tick) -> Bool {
+        conversations[UInt32(slot)]?.isAwaited = false
+        return sendPong(slot, now: now)
     }
 
     /// Asks the client whether it is there; one that did not answer the last time is given up.
-    func ping(_ place: Int, now: Tick) {
-        guard conversations[UInt32(place)]?.isAwaited == false else { return closeAndTell(place, .stalled) }
-        conversations[UInt32(place)]?.isAwaited = true
-        conversations[UInt32(place)]?.nextPing = now + pingInterval
+    func ping(_ slot: Int, now: Tick) {
+        guard conversations[UInt32(slot)]?.isAwaited == false else { return closeAndTell(slot, .stalled) }
+        conversations[UInt32(slot)]?.isAwaited = true
+        conversations[UInt32(slot)]?.nextPing = now + pingInterval
         metrics.heartbeat()
-        switch start(pingFrame, at: place, now: now) {
+        switch start(pingFrame, at: slot, now: now) {
         case .sent: break
-        case .started, .refused: delegate?.streamFilled(id(at: place))
-        case .gone: closeAndTell(place, .broken)
+        case .started, .refused: delegate?.streamFilled(id(at: slot))
+        case .gone: closeAndTell(slot, .broken)
         }
     }
 
     /// Whether the client's last word is still to come.
-    func awaitsClose(_ place: Int) -> Bool { conversations[UInt32(place)]?.isHeardOut == false }
+    func awaitsClose(_ slot: Int) -> Bool { conversations[UInt32(slot)]?.hasClientEnded == false }
 
     /// Why a stream is over that was ended in order.
-    func reasonOfEnd(_ place: Int) -> StreamEnd { conversations[UInt32(place)]?.end ?? .ended }
+    func reasonOfEnd(_ slot: Int) -> StreamEnd { conversations[UInt32(slot)]?.end ?? .ended }
 }

@@ -16,9 +16,9 @@ public protocol StreamReactorDelegate: AnyObject, Sendable {
     func streamExpired(_ id: StreamID)
     /// The stream has lived as long as one may; the answer is ``StreamReactor/end(_:with:)``.
     func streamOutlived(_ id: StreamID)
-    /// The client ends the stream, or is made to: it takes no frames any more, and its place is free later.
+    /// The client ends the stream, or is made to: it takes no frames any more, and its slot is free later.
     func streamLeaving(_ id: StreamID)
-    /// The stream is over and its place free.
+    /// The stream is over and its slot free.
     func streamClosed(_ id: StreamID)
 }
 
@@ -57,19 +57,19 @@ public actor StreamReactor: PollHandler {
     weak var delegate: (any StreamReactorDelegate)?
 
     var slots: [StreamSlot] = []
-    /// What there is beside their slots of those streams that are WebSockets, by the place.
+    /// What there is beside their slots of those streams that are WebSockets, by the slot.
     var conversations: [UInt32: WebSocketConversation] = [:]
-    /// The place of each descriptor's stream, by the descriptor's number.
-    private var placeOf: [UInt32] = []
+    /// The slot of each descriptor's stream, by the descriptor's number.
+    private var slotOfDescriptor: [UInt32] = []
     var deadlines = StreamDeadlines()
     var timer: (id: DeadlineID, due: Tick)?
     /// Streams that have a descriptor.
     private(set) var streamCount = 0
     /// Set once the server stops: the frame to end every stream with.
-    private var farewell: (@Sendable (StreamWire) -> Frame)?
+    private var shutdownFrame: (@Sendable (StreamWire) -> Frame)?
     private var emptyWaiter: CheckedContinuation<Void, Never>?
     /// Streams that came or went since memory was last given back, and whether that is going to be looked at.
-    var churn = 0
+    var changesSinceTrim = 0
     var isTrimDue = false
 
     /// Makes a reactor; its thread begins at once.
@@ -111,40 +111,40 @@ public actor StreamReactor: PollHandler {
         expiresAt: ContinuousClock.Instant, livesUntil: ContinuousClock.Instant
     ) {
         let now = now()
-        let place = Int(id.place)
-        if place >= slots.count {
-            if place >= slots.capacity { slots.reserveCapacity(place + place / 8 + 64) }
-            slots.append(contentsOf: repeatElement(StreamSlot(), count: place + 1 - slots.count))
+        let slot = Int(id.slot)
+        if slot >= slots.count {
+            if slot >= slots.capacity { slots.reserveCapacity(slot + slot / 8 + 64) }
+            slots.append(contentsOf: repeatElement(StreamSlot(), count: slot + 1 - slots.count))
         }
-        precondition(slots[place].phase == .free, "a stream has this place already")
+        precondition(slots[slot].phase == .free, "a stream has this slot already")
         let descriptor = socket.take()
         StreamSocket.prepare(descriptor)
-        var slot = StreamSlot()
-        slot.descriptor = descriptor
-        slot.generation = id.generation
-        slot.phase = .open
-        slot.wire = wire
-        slot.openedAt = now
-        slot.lastWrite = now
-        slot.expiresAt = Tick(notBefore: expiresAt - beginning)
-        slot.livesUntil = Tick(notBefore: livesUntil - beginning)
-        slots[place] = slot
+        var entry = StreamSlot()
+        entry.descriptor = descriptor
+        entry.generation = id.generation
+        entry.phase = .open
+        entry.wire = wire
+        entry.openedAt = now
+        entry.lastWrite = now
+        entry.expiresAt = Tick(notBefore: expiresAt - beginning)
+        entry.livesUntil = Tick(notBefore: livesUntil - beginning)
+        slots[slot] = entry
         if wire == .webSocket {
-            conversations[id.place] = WebSocketConversation(now: now, nextPing: now + pingInterval)
+            conversations[id.slot] = WebSocketConversation(now: now, nextPing: now + pingInterval)
         }
         streamCount += 1
-        noteChurn()
+        countChange()
         metrics.opened(wire)
-        setPlace(id.place, of: descriptor)
+        setSlot(id.slot, of: descriptor)
         do {
             try poller.watch(descriptor, for: .read, handler: self)
         } catch {
             logger.error("cannot watch a stream's socket", metadata: ["error": "\(error)"])
-            return closeAndTell(place, .broken)
+            return closeAndTell(slot, .broken)
         }
-        if start(opening, at: place, now: now) == .gone { return closeAndTell(place, .broken) }
-        schedule(place)
-        if let farewell { end(id, with: farewell(wire)) }
+        if start(opening, at: slot, now: now) == .gone { return closeAndTell(slot, .broken) }
+        schedule(slot)
+        if let shutdownFrame { end(id, with: shutdownFrame(wire)) }
     }
 
     /// Sends a frame to many streams.
@@ -162,10 +162,10 @@ public actor StreamReactor: PollHandler {
     }
 
     func send(_ frame: Frame, to id: StreamID, now: Tick) -> SendOutcome {
-        guard let place = place(of: id), slots[place].phase == .open else { return .gone }
-        if slots[place].unfinished != nil { return .refused }
-        let outcome = start(frame, at: place, now: now)
-        if outcome == .gone { close(place, .broken) }
+        guard let slot = slot(of: id), slots[slot].phase == .open else { return .gone }
+        if slots[slot].unfinished != nil { return .refused }
+        let outcome = start(frame, at: slot, now: now)
+        if outcome == .gone { close(slot, .broken) }
         return outcome
     }
 
@@ -177,15 +177,15 @@ public actor StreamReactor: PollHandler {
     /// - Returns: False when the stream is over; otherwise the delegate is told when it is.
     @discardableResult
     public func end(_ id: StreamID, with frame: Frame, beginsNoOther: Bool = false) -> Bool {
-        guard let place = place(of: id) else { return false }
-        guard slots[place].phase == .open else { return true }
+        guard let slot = slot(of: id) else { return false }
+        guard slots[slot].phase == .open else { return true }
         let now = now()
-        if beginsNoOther { dropUnbegun(place) }
-        slots[place].phase = .ending
-        slots[place].last = frame
+        if beginsNoOther { dropUnbegun(slot) }
+        slots[slot].phase = .ending
+        slots[slot].last = frame
         // From here on the time is counted for all that is left, however it moves.
-        slots[place].waitingSince = now
-        if !slots[place].isBlocked { advance(place, now: now) } else { schedule(place) }
+        slots[slot].waitingSince = now
+        if !slots[slot].isBlocked { advance(slot, now: now) } else { schedule(slot) }
         return true
     }
 
@@ -194,19 +194,19 @@ public actor StreamReactor: PollHandler {
     /// - Returns: `refused` when there is no room and nothing of it was taken: the stream goes on, and the delegate is told
     ///   when there is room. `gone` when the stream is over.
     public func finish(_ id: StreamID, with frame: Frame) -> SendOutcome {
-        guard let place = place(of: id), slots[place].phase == .open else { return .gone }
+        guard let slot = slot(of: id), slots[slot].phase == .open else { return .gone }
         let now = now()
-        guard !slots[place].isBlocked else { return .refused }
-        switch begin(frame, at: place, now: now) {
+        guard !slots[slot].isBlocked else { return .refused }
+        switch begin(frame, at: slot, now: now) {
         case .sent, .started:
-            slots[place].phase = .ending
-            if !slots[place].isBlocked { advance(place, now: now) } else { schedule(place) }
+            slots[slot].phase = .ending
+            if !slots[slot].isBlocked { advance(slot, now: now) } else { schedule(slot) }
             return .sent
         case .refused:
-            block(place, now: now)
+            block(slot, now: now)
             return .refused
         case .gone:
-            close(place, .broken)
+            close(slot, .broken)
             return .gone
         }
     }
@@ -217,9 +217,9 @@ public actor StreamReactor: PollHandler {
     ///   - limit: After this long, streams whose clients do not read are closed as they are.
     ///   - frame: Makes the frame to end a stream with.
     public func shutDown(within limit: Duration, with frame: @escaping @Sendable (StreamWire) -> Frame) async {
-        farewell = frame
-        for place in slots.indices where slots[place].phase == .open {
-            end(id(at: place), with: frame(slots[place].wire))
+        shutdownFrame = frame
+        for slot in slots.indices where slots[slot].phase == .open {
+            end(id(at: slot), with: frame(slots[slot].wire))
         }
         guard streamCount > 0 else { return }
         let deadline = poller.schedule(at: poller.clock.now + limit) { [weak self] in
@@ -230,47 +230,47 @@ public actor StreamReactor: PollHandler {
     }
 
     private func closeTheRest() {
-        for place in slots.indices where slots[place].phase != .free { closeAndTell(place, .shutdown) }
+        for slot in slots.indices where slots[slot].phase != .free { closeAndTell(slot, .shutdown) }
     }
 
     // MARK: - Places
 
     /// The index of a stream's slot; nil when it is over.
-    func place(of id: StreamID) -> Int? {
-        let place = Int(id.place)
-        guard place < slots.count, slots[place].generation == id.generation, slots[place].phase != .free
+    func slot(of id: StreamID) -> Int? {
+        let slot = Int(id.slot)
+        guard slot < slots.count, slots[slot].generation == id.generation, slots[slot].phase != .free
         else { return nil }
-        return place
+        return slot
     }
 
-    func id(at place: Int) -> StreamID { StreamID(place: UInt32(place), generation: slots[place].generation) }
+    func id(at slot: Int) -> StreamID { StreamID(slot: UInt32(slot), generation: slots[slot].generation) }
 
-    private func setPlace(_ place: UInt32, of descriptor: CInt) {
+    private func setSlot(_ slot: UInt32, of descriptor: CInt) {
         let index = Int(descriptor)
-        if index >= placeOf.count {
-            placeOf.append(contentsOf: repeatElement(.max, count: max(64, index + 1 - placeOf.count)))
+        if index >= slotOfDescriptor.count {
+            slotOfDescriptor.append(contentsOf: repeatElement(.max, count: max(64, index + 1 - slotOfDescriptor.count)))
         }
-        placeOf[index] = place
+        slotOfDescriptor[index] = slot
     }
 
-    /// Frees a place, and the descriptor with it.
-    func close(_ place: Int, _ reason: StreamEnd) {
-        let slot = slots[place]
-        guard slot.phase != .free else { return }
-        poller.unwatch(slot.descriptor)
-        Glibc.close(slot.descriptor)
+    /// Frees a slot, and the descriptor with it.
+    func close(_ slot: Int, _ reason: StreamEnd) {
+        let entry = slots[slot]
+        guard entry.phase != .free else { return }
+        poller.unwatch(entry.descriptor)
+        Glibc.close(entry.descriptor)
         var free = StreamSlot()
-        free.generation = slot.generation
-        slots[place] = free
-        if slot.wire == .webSocket { conversations[UInt32(place)] = nil }
+        free.generation = entry.generation
+        slots[slot] = free
+        if entry.wire == .webSocket { conversations[UInt32(slot)] = nil }
         streamCount -= 1
-        noteChurn()
-        metrics.ended(reason, slot.wire)
+        countChange()
+        metrics.ended(reason, entry.wire)
         logger.info(
             "stream ended",
             metadata: [
-                "reason": "\(reason.rawValue)", "seconds": "\((now() - slot.openedAt).whole(.seconds))",
-                "frames": "\(slot.framesSent)",
+                "reason": "\(reason.rawValue)", "seconds": "\((now() - entry.openedAt).whole(.seconds))",
+                "frames": "\(entry.framesSent)",
             ])
         if streamCount == 0 {
             emptyWaiter?.resume()
@@ -278,9 +278,9 @@ public actor StreamReactor: PollHandler {
         }
     }
 
-    func closeAndTell(_ place: Int, _ reason: StreamEnd) {
-        let id = id(at: place)
-        close(place, reason)
+    func closeAndTell(_ slot: Int, _ reason: StreamEnd) {
+        let id = id(at: slot)
+        close(slot, reason)
         delegate?.streamClosed(id)
     }
 
@@ -291,14 +291,14 @@ public actor StreamReactor: PollHandler {
     }
 
     private func ready(_ descriptor: CInt, _ readiness: PollReadiness) {
-        let place = Int(placeOf[Int(descriptor)])
-        guard slots[place].descriptor == descriptor else { return }
-        if slots[place].wire == .webSocket {
-            if readiness.contains(.readable), !listen(to: place) { return }
+        let slot = Int(slotOfDescriptor[Int(descriptor)])
+        guard slots[slot].descriptor == descriptor else { return }
+        if slots[slot].wire == .webSocket {
+            if readiness.contains(.readable), !readClient(at: slot) { return }
         } else if readiness.contains(.readable), let reason = drop(descriptor) {
-            return closeAndTell(place, slots[place].phase == .lingering ? .ended : reason)
+            return closeAndTell(slot, slots[slot].phase == .lingering ? .ended : reason)
         }
-        if readiness.contains(.writable), slots[place].isBlocked { advance(place, now: now()) }
+        if readiness.contains(.writable), slots[slot].isBlocked { advance(slot, now: now()) }
     }
 
     /// Reads and drops what a client sends.

@@ -1,10 +1,10 @@
-/// Names one stream for as long as the process runs: its place, and which of the streams that had this place it is.
+/// Names one stream for as long as the process runs: its slot, and which of the streams that had this slot it is.
 public struct StreamID: Hashable, Sendable {
-    public let place: UInt32
+    public let slot: UInt32
     public let generation: UInt32
 
-    public init(place: UInt32, generation: UInt32) {
-        self.place = place
+    public init(slot: UInt32, generation: UInt32) {
+        self.slot = slot
         self.generation = generation
     }
 }
@@ -53,7 +53,7 @@ public enum SendOutcome: Sendable, Equatable {
 /// is room.
 struct StreamSlot {
     enum Phase: UInt8 {
-        /// No stream has this place.
+        /// No stream has this slot.
         case free
         /// Frames are taken; goes to ``ending`` or ``free``.
         case open
@@ -88,6 +88,6 @@ struct StreamSlot {
     var waitingSince = Tick.never
     var expiresAt = Tick.never
     var livesUntil = Tick.never
-    /// The deadline in the heap that counts; others that name this place are out of date.
+    /// The deadline in the heap that counts; others that name this slot are out of date.
     var scheduledFor = Tick.never
 }

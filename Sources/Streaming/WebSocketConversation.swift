@@ -11,7 +11,7 @@ struct WebSocketConversation {
         /// The client is told what it did wrong, and the connection ends.
         case violation(WebSocketClose)
 
-        /// Nothing is to be heard after it.
+        /// Nothing is to be received after it.
         var isLast: Bool {
             if case .pong = self { false } else { true }
         }
@@ -32,10 +32,10 @@ struct WebSocketConversation {
     private var spent: UInt32 = 0
     /// When the client is next asked whether it is there.
     var nextPing: Tick
-    /// It was asked, and nothing was heard of it since.
+    /// It was asked, and nothing was received of it since.
     var isAwaited = false
     /// The client has ended its side, or nothing that it says counts any more.
-    private(set) var isHeardOut = false
+    private(set) var hasClientEnded = false
     /// Why the connection is over, once it is.
     private(set) var end = StreamEnd.ended
     /// The answer to the client's last ping, which waits for room.
@@ -53,7 +53,7 @@ struct WebSocketConversation {
     ///
     /// - Parameter isOpen: The server has not ended its side.
     /// - Returns: The last of the answers that it wants.
-    mutating func hear(_ bytes: Span<UInt8>, at now: Tick, isOpen: Bool) -> Answer? {
+    mutating func receive(_ bytes: Span<UInt8>, at now: Tick, isOpen: Bool) -> Answer? {
         isAwaited = false
         if windowBegan + Self.window <= now { (windowBegan, spent) = (now, 0) }
         spent = min(spent, UInt32(Self.allowance)) + UInt32(max(bytes.count, Self.costOfRead))
@@ -71,7 +71,7 @@ struct WebSocketConversation {
     }
 
     private mutating func stop(_ answer: Answer, _ end: StreamEnd?) -> Answer {
-        isHeardOut = true
+        hasClientEnded = true
         if let end { self.end = end }
         return answer
     }

@@ -15,7 +15,7 @@ import Testing
     /// A pool of one with an idle connection in slot 1.
     private func withIdle() -> PoolStateMachine {
         var pool = machine(size: 1)
-        _ = pool.lease(1, now: now)
+        _ = pool.borrow(1, now: now)
         _ = pool.connectDue(1)
         _ = pool.connected(1, expires: later, now: now)
         _ = pool.released(1, isReusable: true, now: now)
@@ -24,29 +24,29 @@ import Testing
 
     @Test func `Connections are opened when wanted, and never more than the size`() {
         var pool = machine(size: 2)
-        #expect(pool.lease(1, now: now) == [.connect(1, after: .zero)])
-        #expect(pool.lease(2, now: now) == [.connect(2, after: .zero)])
-        #expect(pool.lease(3, now: now) == [])
+        #expect(pool.borrow(1, now: now) == [.connect(1, after: .zero)])
+        #expect(pool.borrow(2, now: now) == [.connect(2, after: .zero)])
+        #expect(pool.borrow(3, now: now) == [])
         #expect(pool.totalCount == 2)
         let isWanted = [pool.connectDue(1), pool.connectDue(2)]
         #expect(isWanted == [true, true])
         #expect(pool.connected(1, expires: later, now: now) == [.grant(1, 1, needsCheck: false)])
         #expect(pool.released(1, isReusable: true, now: now) == [.grant(2, 1, needsCheck: false)])
         #expect(pool.connected(2, expires: later, now: now) == [.grant(3, 2, needsCheck: false)])
-        #expect(pool.leasedCount == 2)
+        #expect(pool.lentCount == 2)
         #expect(pool.waitingCount == 0)
     }
 
     @Test func `The most recently used connection is lent first, and checked after a long rest`() {
         var pool = withIdle()
-        #expect(pool.lease(2, now: now + .seconds(29)) == [.grant(2, 1, needsCheck: false)])
+        #expect(pool.borrow(2, now: now + .seconds(29)) == [.grant(2, 1, needsCheck: false)])
         _ = pool.released(1, isReusable: true, now: now)
-        #expect(pool.lease(3, now: now + .seconds(30)) == [.grant(3, 1, needsCheck: true)])
+        #expect(pool.borrow(3, now: now + .seconds(30)) == [.grant(3, 1, needsCheck: true)])
     }
 
     @Test func `Waiters are served in order, and those that left are passed over`() {
         var pool = machine(size: 1)
-        for waiter in 1...4 { _ = pool.lease(waiter, now: now) }
+        for waiter in 1...4 { _ = pool.borrow(waiter, now: now) }
         let left = [pool.leave(2), pool.leave(2)]
         #expect(left == [true, false])
         _ = pool.connectDue(1)
@@ -57,17 +57,17 @@ import Testing
 
     @Test func `One waiter too many is refused at once`() {
         var pool = machine(size: 1, waiters: 2)
-        _ = pool.lease(1, now: now)
-        _ = pool.lease(2, now: now)
-        #expect(pool.lease(3, now: now) == [.refuse(3, .tooManyWaiters)])
+        _ = pool.borrow(1, now: now)
+        _ = pool.borrow(2, now: now)
+        #expect(pool.borrow(3, now: now) == [.refuse(3, .tooManyWaiters)])
     }
 
     @Test func `A connection that cannot be reused is closed and replaced`() {
         var pool = machine(size: 1)
-        _ = pool.lease(1, now: now)
+        _ = pool.borrow(1, now: now)
         _ = pool.connectDue(1)
         _ = pool.connected(1, expires: later, now: now)
-        _ = pool.lease(2, now: now)
+        _ = pool.borrow(2, now: now)
         #expect(pool.released(1, isReusable: false, now: now) == [.close(1)])
         #expect(pool.totalCount == 1, "it counts until it is closed")
         #expect(pool.closed(1) == [.connect(2, after: .zero)])
@@ -75,11 +75,11 @@ import Testing
 
     @Test func `An old connection is not lent again`() {
         var pool = withIdle()
-        #expect(pool.lease(2, now: later) == [.close(1)])
+        #expect(pool.borrow(2, now: later) == [.close(1)])
         #expect(pool.closed(1) == [.connect(2, after: .zero)])
-        var leased = withIdle()
-        _ = leased.lease(2, now: now)
-        #expect(leased.released(1, isReusable: true, now: later) == [.close(1)])
+        var lent = withIdle()
+        _ = lent.borrow(2, now: now)
+        #expect(lent.released(1, isReusable: true, now: later) == [.close(1)])
     }
 
     @Test func `What nobody uses is closed after a while`() {
@@ -94,12 +94,12 @@ import Testing
     @Test func `An idle connection that the server closed is not lent`() {
         var pool = withIdle()
         #expect(pool.closed(1) == [])
-        #expect(pool.lease(2, now: now) == [.connect(2, after: .zero)])
+        #expect(pool.borrow(2, now: now) == [.connect(2, after: .zero)])
     }
 
     @Test func `While connecting fails one attempt at a time is made, with growing pauses`() {
         var pool = machine(size: 4)
-        for waiter in 1...4 { _ = pool.lease(waiter, now: now) }
+        for waiter in 1...4 { _ = pool.borrow(waiter, now: now) }
         for slot in 1...4 { #expect(pool.connectDue(slot) == true) }
         for slot in 1...3 { #expect(pool.connectFailed(slot, isPermanent: false, jitter: 1) == []) }
         #expect(pool.connectFailed(4, isPermanent: false, jitter: 1) == [.connect(5, after: .milliseconds(400))])
@@ -115,7 +115,7 @@ import Testing
 
     @Test func `After a success all that are wanted are opened again`() {
         var pool = machine(size: 3)
-        for waiter in 1...3 { _ = pool.lease(waiter, now: now) }
+        for waiter in 1...3 { _ = pool.borrow(waiter, now: now) }
         for slot in 1...3 { _ = pool.connectDue(slot) }
         for slot in 1...3 { _ = pool.connectFailed(slot, isPermanent: false, jitter: 1) }
         #expect(pool.connectDue(4) == true)
@@ -126,18 +126,18 @@ import Testing
 
     @Test func `An attempt that nobody waits for any more is not made`() {
         var pool = machine(size: 1)
-        _ = pool.lease(1, now: now)
+        _ = pool.borrow(1, now: now)
         _ = pool.leave(1)
         let isWanted = pool.connectDue(1)
         #expect(!isWanted)
         #expect(pool.totalCount == 0)
-        #expect(pool.lease(2, now: now) == [.connect(2, after: .zero)])
+        #expect(pool.borrow(2, now: now) == [.connect(2, after: .zero)])
     }
 
     @Test func `When the server refuses us for good, all that wait are told`() {
         var pool = machine(size: 1)
-        _ = pool.lease(1, now: now)
-        _ = pool.lease(2, now: now)
+        _ = pool.borrow(1, now: now)
+        _ = pool.borrow(2, now: now)
         _ = pool.connectDue(1)
         #expect(
             pool.connectFailed(1, isPermanent: true, jitter: 1)
@@ -146,16 +146,16 @@ import Testing
 
     @Test func `The shutdown refuses waiters, closes what is idle and waits for what is lent`() {
         var pool = machine(size: 2)
-        for waiter in 1...2 { _ = pool.lease(waiter, now: now) }
+        for waiter in 1...2 { _ = pool.borrow(waiter, now: now) }
         for slot in 1...2 {
             _ = pool.connectDue(slot)
             _ = pool.connected(slot, expires: later, now: now)
         }
         _ = pool.released(1, isReusable: true, now: now)
-        _ = pool.lease(3, now: now)
-        _ = pool.lease(4, now: now)
+        _ = pool.borrow(3, now: now)
+        _ = pool.borrow(4, now: now)
         #expect(pool.shutDown() == [.refuse(4, .closed)])
-        #expect(pool.lease(5, now: now) == [.refuse(5, .closed)])
+        #expect(pool.borrow(5, now: now) == [.refuse(5, .closed)])
         #expect(pool.released(1, isReusable: true, now: now) == [.close(1)])
         #expect(pool.closed(1) == [])
         #expect(pool.closeTheRest() == [.close(2)])
@@ -170,7 +170,7 @@ import Testing
 
     @Test func `A connection that opens during the shutdown is closed`() {
         var pool = machine(size: 1)
-        _ = pool.lease(1, now: now)
+        _ = pool.borrow(1, now: now)
         _ = pool.connectDue(1)
         #expect(pool.shutDown() == [.refuse(1, .closed)])
         #expect(pool.connected(1, expires: later, now: now) == [.close(1)])

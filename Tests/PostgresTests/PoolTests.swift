@@ -31,7 +31,7 @@ import Testing
             #expect(counts.max() == 3)
             #expect(pool.statistics.openedTotal == 3)
             #expect(pool.statistics.idle == 3)
-            #expect(pool.statistics.leasesTotal == 100)
+            #expect(pool.statistics.loansTotal == 100)
         }
     }
 
@@ -82,7 +82,7 @@ import Testing
                 }
             }
             try await eventually("all connections are back") {
-                pool.statistics.leased == 0 && pool.statistics.waiting == 0
+                pool.statistics.lent == 0 && pool.statistics.waiting == 0
             }
             try await #expect(pool.query("SELECT 1").count == 1)
         }
@@ -288,7 +288,7 @@ import Testing
         settings.shutdownTimeout = .milliseconds(100)
         let pool = try PostgresPool(configuration: try await testConfiguration(), settings: settings)
         let busy = Task { try await pool.query("SELECT pg_sleep(600)") }
-        try await eventually("it is busy") { pool.statistics.leased == 1 }
+        try await eventually("it is busy") { pool.statistics.lent == 1 }
         await pool.close()
         let error = await #expect(throws: PostgresError.self) { try await busy.value }
         #expect(error?.code == .connection)

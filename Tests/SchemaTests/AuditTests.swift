@@ -9,10 +9,10 @@ import Testing
 @Suite(.deadline) struct AuditTests {
     // MARK: - Accesses
 
-    @Test("who is let in is whom Access permits, and the record says so", arguments: OpenSessionTests.cases)
-    func sameRule(given: OpenSessionTests.Case) async throws {
+    @Test("who is let in is whom Access permits, and the record says so", arguments: AuthorizeSessionTests.cases)
+    func sameRule(given: AuthorizeSessionTests.Case) async throws {
         try await withDatabase { database in
-            let stage = try await database.withConnection { try await OpenSessionTests.Stage(given, on: $0) }
+            let stage = try await database.withConnection { try await AuthorizeSessionTests.Stage(given, on: $0) }
             let actions = AuditAction.allCases.filter { $0.need != nil }
             try await withStore(database) { store in
                 let openings = try await store.admit(actions.map { stage.request($0) })
@@ -58,11 +58,11 @@ import Testing
         try await withDatabase { database in
             let stage = try await database.adminStage()
             let stranger = try await database.withConnection {
-                try await OpenSessionTests.Stage(
+                try await AuthorizeSessionTests.Stage(
                     .init(role: .therapist, relation: Relation(isPatient: false, isAssigned: false)), on: $0)
             }
             let log = stage.request(.readStatus)
-            let refused = OpeningRequest(stage.session, for: stranger.principal, action: .openStream)
+            let refused = AuthorizationRequest(stage.session, for: stranger.principal, action: .openStream)
             try await withStore(database) { store in
                 for _ in 1...3 { _ = try await store.admit([log, stage.request(.openStream), refused]) }
                 #expect(try await database.audit("action = 'status.read'").count == 1)
@@ -72,7 +72,7 @@ import Testing
                 _ = try await store.admit(stage.request(.readEvents))
                 let other = try await database.addSignIn(of: stage.user)
                 _ = try await store.admit(
-                    OpeningRequest(
+                    AuthorizationRequest(
                         stage.session, for: Principal(user: stage.user, signIn: other), action: .readStatus))
                 #expect(try await database.audit("action IN ('status.read', 'events.read')").count == 3)
 
@@ -96,10 +96,10 @@ import Testing
                 for principal in [
                     Principal(user: .random(), signIn: .random()), Principal(user: stage.user, signIn: .random()),
                 ] {
-                    _ = try await store.admit(OpeningRequest(stage.session, for: principal))
+                    _ = try await store.admit(AuthorizationRequest(stage.session, for: principal))
                     _ = try await store.admitCaseload(of: principal, resumes: false, requestID: nil)
                 }
-                _ = try await store.admit(OpeningRequest(.random(), for: stage.principal))
+                _ = try await store.admit(AuthorizationRequest(.random(), for: stage.principal))
                 #expect(try await database.audit().count == before)
                 try await database.query("UPDATE app.users SET is_active = false")
                 _ = try await store.admit(stage.request(.openStream))
@@ -115,11 +115,11 @@ import Testing
         try await withDatabase { database in
             let stage = try await database.adminStage()
             let stranger = try await database.withConnection {
-                try await OpenSessionTests.Stage(
+                try await AuthorizeSessionTests.Stage(
                     .init(role: .patient, relation: Relation(isPatient: false, isAssigned: false)), on: $0)
             }
             let requests = (0..<300).map { number in
-                OpeningRequest(
+                AuthorizationRequest(
                     stage.session, for: number.isMultiple(of: 3) ? stranger.principal : stage.principal,
                     after: number.isMultiple(of: 2) ? 0 : nil,
                     action: number.isMultiple(of: 2) ? .resumeStream : .openStream, requestID: "request \(number)")
@@ -176,7 +176,7 @@ import Testing
     func readers(role: Role) async throws {
         try await withDatabase { database in
             let stage = try await database.withConnection {
-                try await OpenSessionTests.Stage(
+                try await AuthorizeSessionTests.Stage(
                     .init(role: role, relation: Relation(isPatient: true, isAssigned: true)), on: $0)
             }
             let seen = try await database.withServerPool(size: 1) { pool in
@@ -328,18 +328,18 @@ import Testing
     }
 }
 
-extension OpenSessionTests.Stage {
+extension AuthorizeSessionTests.Stage {
     var principal: Principal { Principal(user: user, signIn: signIn) }
 
-    fileprivate func request(_ action: AuditAction) -> OpeningRequest {
-        OpeningRequest(session, for: principal, action: action, requestID: "a request")
+    fileprivate func request(_ action: AuditAction) -> AuthorizationRequest {
+        AuthorizationRequest(session, for: principal, action: action, requestID: "a request")
     }
 }
 
 extension TestDatabase {
-    fileprivate func adminStage() async throws -> OpenSessionTests.Stage {
+    fileprivate func adminStage() async throws -> AuthorizeSessionTests.Stage {
         try await withConnection {
-            try await OpenSessionTests.Stage(
+            try await AuthorizeSessionTests.Stage(
                 .init(role: .admin, relation: Relation(isPatient: false, isAssigned: false)), on: $0)
         }
     }

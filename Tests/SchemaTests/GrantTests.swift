@@ -60,7 +60,7 @@ import Testing
             "SELECT FROM app.transcripts", "SELECT FROM app.notes", "UPDATE app.session_progress SET progress = 99",
             "INSERT INTO app.users (email, full_name, role) VALUES ('a@b', 'x', 'admin')",
             "SELECT app.retry_session(gen_random_uuid())",
-            "SELECT app.open_sessions(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()])",
+            "SELECT app.authorize_sessions(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()])",
             "SET ROLE therapybridge_owner", "SET ROLE therapybridge_server", "SET session_replication_role = replica",
         ])
     func pipelineStatements(statement: String) async throws {
@@ -141,7 +141,7 @@ import Testing
                 #expect(try await connection.report(Report("transcribing", 20), session) == 2)
                 #expect(
                     try await connection.query(
-                        "SELECT * FROM app.open_sessions(\([UserID.random()]), \([SignInID.random()]), \([session]))"
+                        "SELECT * FROM app.authorize_sessions(\([UserID.random()]), \([SignInID.random()]), \([session]))"
                     ).count == 1)
             }
         }

@@ -106,12 +106,12 @@ private struct HotCall {
         HotCall("read_missed, all", "SELECT count(*) FROM app.read_missed(\(ancient), \(now), NULL, 10001)"),
         HotCall("read_missed, old", "SELECT count(*) FROM app.read_missed(\(ancient), \(now), \(patients), 10001)"),
         HotCall("read_missed_deletions", "SELECT * FROM app.read_missed_deletions(\(now), \(now), \(patients))"),
-        HotCall("read_lost", "SELECT * FROM app.read_lost(\(user), \(patients), \(sessions), \(patients))"),
-        HotCall("open_sessions", "SELECT * FROM app.open_sessions(\(users), \(users), \(sessions))"),
-        HotCall("open_caseload", "SELECT * FROM app.open_caseload(\(user), \(user), \(patients))"),
+        HotCall("read_revoked", "SELECT * FROM app.read_revoked(\(user), \(patients), \(sessions), \(patients))"),
+        HotCall("authorize_sessions", "SELECT * FROM app.authorize_sessions(\(users), \(users), \(sessions))"),
+        HotCall("authorize_caseload", "SELECT * FROM app.authorize_caseload(\(user), \(user), \(patients))"),
         HotCall(
-            "open_caseload, admin",
-            "SELECT * FROM app.open_caseload(\(PlanStage.id(.admin, "1")), \(PlanStage.id(.admin, "1")), NULL)"),
+            "authorize_caseload, admin",
+            "SELECT * FROM app.authorize_caseload(\(PlanStage.id(.admin, "1")), \(PlanStage.id(.admin, "1")), NULL)"),
         HotCall(
             "admit",
             """
@@ -121,7 +121,7 @@ private struct HotCall {
         HotCall("admit_caseload", "SELECT * FROM app.admit_caseload(\(user), \(user), 'caseload.open', 'a')"),
         HotCall("record_access", "SELECT app.record_access(\(user), \(user), 'sessions.list', true, NULL, NULL, 'a')"),
         HotCall("account_signed_in", "SELECT * FROM app.account_signed_in(\(user), \(user))"),
-        HotCall("look_at_ticket", "SELECT * FROM app.look_at_ticket('\\x00', NULL)"),
+        HotCall("peek_ticket", "SELECT * FROM app.peek_ticket('\\x00', NULL)"),
         HotCall("claim_session", "SELECT * FROM app.claim_session('worker', '60 s')"),
         HotCall(
             "report_progress",

@@ -135,14 +135,14 @@ import Testing
             // A slow upload is under way although its time is over.
             try await scene.database.query(
                 """
-                INSERT INTO app.upload_charges (id, user_id, bytes, open_until)
+                INSERT INTO app.upload_charges (id, user_id, bytes, leased_until)
                 VALUES (\(second.upload), \(scene.principal.user), 1, now() + interval '1 minute')
                 """)
             try await scene.database.query(
                 "UPDATE app.discarded_recordings SET discarded_at = discarded_at - interval '1 hour'")
             try await scene.sessions.noteRemoval(recording: second.key)
             #expect(try await isKnown(second))
-            try await scene.database.query("UPDATE app.upload_charges SET open_until = NULL")
+            try await scene.database.query("UPDATE app.upload_charges SET leased_until = NULL")
             try await scene.sessions.noteRemoval(recording: second.key)
             #expect(try await !isKnown(second))
 

@@ -48,8 +48,8 @@ import Testing
         }
     }
 
-    @Test("the rows that a user gets are those that Access permits", arguments: OpenSessionTests.cases)
-    func sameRule(given: OpenSessionTests.Case) async throws {
+    @Test("the rows that a user gets are those that Access permits", arguments: AuthorizeSessionTests.cases)
+    func sameRule(given: AuthorizeSessionTests.Case) async throws {
         try await withDatabase { database in
             let stage = try await RowStage(database, given)
             func permits(_ action: SessionAction) -> Bool {
@@ -105,7 +105,8 @@ import Testing
     @Test("an acting user who is inactive, signed out or of another's sign-in is nobody")
     func ended() async throws {
         try await withDatabase { database in
-            let given = OpenSessionTests.Case(role: .admin, relation: Relation(isPatient: false, isAssigned: false))
+            let given = AuthorizeSessionTests.Case(
+                role: .admin, relation: Relation(isPatient: false, isAssigned: false))
             for end in [
                 "UPDATE app.users SET is_active = false WHERE role = 'admin'",
                 "UPDATE app.auth_sessions SET revoked_at = now()",
@@ -132,11 +133,11 @@ private struct RowStage {
 
     init(
         _ database: TestDatabase,
-        _ given: OpenSessionTests.Case = .init(
+        _ given: AuthorizeSessionTests.Case = .init(
             role: .therapist, relation: Relation(isPatient: false, isAssigned: false))
     ) async throws {
         (session, user, patient, signIn) = try await database.withConnection { connection in
-            let stage = try await OpenSessionTests.Stage(given, on: connection)
+            let stage = try await AuthorizeSessionTests.Stage(given, on: connection)
             _ = try await connection.query(
                 "UPDATE app.therapy_sessions SET recording = \(stage.session.description) WHERE id = \(stage.session)")
             _ = try await connection.query("INSERT INTO app.transcripts VALUES (\(stage.session), 1, '{}')")

@@ -8,7 +8,7 @@ import Testing
 /// How sign-ins and refresh tokens that are over are forgotten.
 @Suite("Sign-ins of long ago")
 struct SignInRemovalTests {
-    private static let forget: PostgresQuery = "SELECT app.forget_sign_ins('30 days', 10)"
+    private static let forget: PostgresQuery = "SELECT app.delete_expired_sign_ins('30 days', 10)"
 
     /// Adds a sign-in that ends so long from now, with refresh tokens that do.
     private func addSignIn(

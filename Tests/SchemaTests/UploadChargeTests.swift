@@ -40,7 +40,7 @@ import Testing
             try await database.query(
                 """
                 UPDATE app.upload_charges
-                SET begun_at = begun_at - \(time)::interval, open_until = open_until - \(time)::interval
+                SET begun_at = begun_at - \(time)::interval, leased_until = leased_until - \(time)::interval
                 """)
         }
 

@@ -170,12 +170,12 @@ import Testing
             // Its upload is still heard of.
             try await scene.database.query(
                 """
-                INSERT INTO app.upload_charges (id, user_id, bytes, open_until)
+                INSERT INTO app.upload_charges (id, user_id, bytes, leased_until)
                 VALUES (\(recording.upload), \(scene.patient), 1, now())
                 """)
             try await scene.passes("1 day")
             #expect(try await take() == [])
-            try await scene.database.query("UPDATE app.upload_charges SET open_until = now() - interval '11 minutes'")
+            try await scene.database.query("UPDATE app.upload_charges SET leased_until = now() - interval '11 minutes'")
             let taken = try await withThrowingTaskGroup(of: [String].self) { group in
                 for _ in 0..<4 { group.addTask { try await take() } }
                 return try await group.reduce(into: []) { $0 += $1 }
@@ -200,7 +200,7 @@ import Testing
             #expect(try await scene.report(recording, .uploading))
             try await scene.database.query(
                 """
-                INSERT INTO app.upload_charges (id, user_id, bytes, open_until)
+                INSERT INTO app.upload_charges (id, user_id, bytes, leased_until)
                 VALUES (\(recording.upload), \(scene.patient), 1, now())
                 """)
             try await scene.database.withConnection {
@@ -211,7 +211,7 @@ import Testing
                     """)
             }
             #expect(try await scene.progress.failAbandonedUploads(olderThan: .seconds(600)) == 0)
-            try await scene.database.query("UPDATE app.upload_charges SET open_until = now() - interval '11 minutes'")
+            try await scene.database.query("UPDATE app.upload_charges SET leased_until = now() - interval '11 minutes'")
             #expect(try await scene.progress.failAbandonedUploads(olderThan: .seconds(600)) == 1)
             #expect(try await scene.progress.progress(of: scene.session)?.status == .failed)
         }

@@ -6,7 +6,7 @@ extension DatabaseTimeouts {
     public static var forTests: DatabaseTimeouts {
         var timeouts = DatabaseTimeouts()
         timeouts.connect = TestDeadline.event
-        timeouts.lease = TestDeadline.event
+        timeouts.borrow = TestDeadline.event
         timeouts.query = TestDeadline.event
         return timeouts
     }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Streaming
 
-/// Thousands of streams come and go from several threads, under load, and use each other's places and descriptor numbers;
+/// Thousands of streams come and go from several threads, under load, and use each other's slots and descriptor numbers;
 /// every byte that a client gets is its own.
 @Suite("The reactor under load", .deadline) struct CrossTalkTests {
     @Test("No client ever gets a byte of another's stream")
@@ -27,10 +27,10 @@ import Testing
             }
             withExtendedLifetime(delegate) {}
         }
-        let (opened, frames, places) = book.totals
+        let (opened, frames, slots) = book.totals
         #expect(opened == 8 * 300)
         #expect(frames > opened, "the test has not tested anything")
-        #expect(places < 100, "places are used again")
+        #expect(slots < 100, "slots are used again")
     }
 
     /// One client after the other, on connections of one listener.
@@ -39,7 +39,7 @@ import Testing
         var random = SeededGenerator(seed: seed)
         for _ in 0..<300 {
             let isChunked = Bool.random(using: &random)
-            let departure = Int.random(in: 0..<4, using: &random)
+            let takeover = Int.random(in: 0..<4, using: &random)
             let count = Int.random(in: 1...3000, using: &random)
             let (server, _, client) = try loopback.connect(receiveBuffer: count.isMultiple(of: 3) ? 4096 : nil)
             let id = book.open()
@@ -47,19 +47,19 @@ import Testing
                 id, server, as: isChunked ? .chunks : .bare,
                 opening: Frame(head: [], payload: StreamBook.payload(id, 0), isChunked: isChunked),
                 expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
-            book.adopted(id, isForEnd: departure == 0)
+            book.adopted(id, isForEnd: takeover == 0)
             let bytes = try await onThread {
                 // What is sent has nothing to do with what is got.
                 try? client.write(Array("GET / HTTP/1.1\r\n\r\n".utf8))
-                let bytes = departure == 0 ? try client.readToEnd() : try client.read(exactly: count)
-                switch departure {
+                let bytes = takeover == 0 ? try client.readToEnd() : try client.read(exactly: count)
+                switch takeover {
                 case 1: client.resetOnClose()
                 case 2: client.endWriting()
                 default: break
                 }
                 return bytes
             }
-            try book.check(bytes, of: id, isChunked: isChunked, isWhole: departure == 0)
+            try book.check(bytes, of: id, isChunked: isChunked, isWhole: takeover == 0)
         }
     }
 
@@ -96,7 +96,7 @@ private final class BookKeeper: StreamReactorDelegate {
     func streamClosed(_ id: StreamID) { book.gone(id, isTold: true) }
 }
 
-/// Which streams there are, and which there were; gives places out again as soon as they are free.
+/// Which streams there are, and which there were; gives slots out again as soon as they are free.
 private final class StreamBook: Sendable {
     private struct Stream {
         var isAdopted = false
@@ -107,7 +107,7 @@ private final class StreamBook: Sendable {
 
     private struct State {
         var free: [StreamID] = []
-        var places: UInt32 = 0
+        var slots: UInt32 = 0
         var present: [StreamID: Stream] = [:]
         var past: [StreamID] = []
         var opened = 0
@@ -116,8 +116,8 @@ private final class StreamBook: Sendable {
     }
     private let state = Mutex(State())
 
-    var totals: (opened: Int, frames: Int, places: Int) {
-        state.withLock { ($0.opened, $0.frames, Int($0.places)) }
+    var totals: (opened: Int, frames: Int, slots: Int) {
+        state.withLock { ($0.opened, $0.frames, Int($0.slots)) }
     }
 
     func open() -> StreamID {
@@ -125,10 +125,10 @@ private final class StreamBook: Sendable {
             state.opened += 1
             let id: StreamID
             if let last = state.free.popLast() {
-                id = StreamID(place: last.place, generation: last.generation + 1)
+                id = StreamID(slot: last.slot, generation: last.generation + 1)
             } else {
-                id = StreamID(place: state.places, generation: 0)
-                state.places += 1
+                id = StreamID(slot: state.slots, generation: 0)
+                state.slots += 1
             }
             state.present[id] = Stream()
             return id
@@ -142,10 +142,10 @@ private final class StreamBook: Sendable {
         }
     }
 
-    /// The stream is over, and its place may be used again.
+    /// The stream is over, and its slot may be used again.
     ///
     /// - Parameter isTold: The reactor has said so; otherwise only a frame has shown it, and a stream that is ending takes
-    ///   none either, but has its place still.
+    ///   none either, but has its slot still.
     func gone(_ id: StreamID, isTold: Bool) {
         state.withLock { state in
             guard isTold || state.present[id]?.isForEnd == false, state.present.removeValue(forKey: id) != nil else {
@@ -175,7 +175,7 @@ private final class StreamBook: Sendable {
 
     /// What a stream is sent: its own name, again and again.
     static func payload(_ id: StreamID, _ number: Int) -> [UInt8] {
-        let name = "<\(id.place)/\(id.generation)>"
+        let name = "<\(id.slot)/\(id.generation)>"
         return Array(String(repeating: name, count: 1 + number * 7919 % 400).utf8)
     }
 
@@ -188,7 +188,7 @@ private final class StreamBook: Sendable {
             #expect(body.isComplete == isWhole)
             bytes = Array(body.text.utf8)[...]
         }
-        let own = [Array("<\(id.place)/\(id.generation)>".utf8), Array(": heartbeat\n\n".utf8)]
+        let own = [Array("<\(id.slot)/\(id.generation)>".utf8), Array(": heartbeat\n\n".utf8)]
         while let block = own.first(where: { bytes.starts(with: $0) }) { bytes = bytes.dropFirst(block.count) }
         // Of what was cut short, a beginning may be left.
         let isCut = !isWhole && own.contains { $0.starts(with: bytes) }

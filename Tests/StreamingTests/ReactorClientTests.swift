@@ -6,14 +6,14 @@ import Testing
 
 /// Clients who leave, in every way, and who say what nobody wants to hear.
 @Suite("The reactor and the ways of clients", .deadline) struct ReactorClientTests {
-    enum Departure: CaseIterable, Sendable { case closes, endsWriting, resets }
+    enum ConnectionTakeover: CaseIterable, Sendable { case closes, endsWriting, resets }
 
     /// Opens a stream, and lets its client leave.
-    private func leave(_ departure: Departure, _ scene: ReactorScene, isBlocked: Bool) async throws -> (
+    private func leave(_ takeover: ConnectionTakeover, _ scene: ReactorScene, isBlocked: Bool) async throws -> (
         StreamID, String
     ) {
         let stream = isBlocked ? try await scene.blocked().stream : try await scene.open()
-        switch departure {
+        switch takeover {
         case .closes: if !isBlocked { _ = try await onThread { try stream.client.read() } }
         case .endsWriting:
             stream.client.endWriting()
@@ -26,13 +26,13 @@ import Testing
 
     @Test(
         "However a client leaves, the stream is over, told once, and its descriptor closed",
-        arguments: Departure.allCases,
+        arguments: ConnectionTakeover.allCases,
         [true, false])
-    func departure(_ departure: Departure, isBlocked: Bool) async throws {
+    func takeover(_ takeover: ConnectionTakeover, isBlocked: Bool) async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             for _ in 0..<5 {
-                let (id, identity) = try await leave(departure, scene, isBlocked: isBlocked)
+                let (id, identity) = try await leave(takeover, scene, isBlocked: isBlocked)
                 var event = try await events.next()
                 if event == .drained(id) { event = try await events.next() }
                 #expect(event == .closed(id))
@@ -93,16 +93,16 @@ import Testing
         }
     }
 
-    @Test("A client that leaves at the end is no trouble", arguments: Departure.allCases)
-    func leavesAtTheEnd(_ departure: Departure) async throws {
+    @Test("A client that leaves at the end is no trouble", arguments: ConnectionTakeover.allCases)
+    func leavesAtTheEnd(_ takeover: ConnectionTakeover) async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             for generation in 0..<20 as Range<UInt32> {
                 let (id, identity) = try await {
                     let stream = try await scene.open(0, generation: generation)
                     await scene.end(stream)
-                    if departure == .resets { stream.client.resetOnClose() }
-                    if departure == .endsWriting { stream.client.endWriting() }
+                    if takeover == .resets { stream.client.resetOnClose() }
+                    if takeover == .endsWriting { stream.client.endWriting() }
                     return (stream.id, stream.identity)
                 }()
                 #expect(try await events.next() == .closed(id))
@@ -121,7 +121,7 @@ import Testing
                     if generation.isMultiple(of: 2) { client.resetOnClose() } else { client.endWriting() }
                     return (server, identity, generation.isMultiple(of: 2) ? nil : client)
                 }()
-                let id = StreamID(place: 0, generation: generation)
+                let id = StreamID(slot: 0, generation: generation)
                 await scene.reactor.adopt(
                     id, server, as: .chunks, opening: Frame(head: [], payload: [1], isChunked: true),
                     expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))

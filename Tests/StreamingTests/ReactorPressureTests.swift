@@ -202,7 +202,7 @@ import Testing
         try await withReactor { scene in
             let (slow, _) = try await scene.blocked()
             var quick: [ReactorScene.Stream] = []
-            for place in 1...600 as ClosedRange<UInt32> { quick.append(try await scene.open(place)) }
+            for slot in 1...600 as ClosedRange<UInt32> { quick.append(try await scene.open(slot)) }
             for round in 0..<3 {
                 let exceptions = await scene.reactor.send(
                     Frame(Array("\(round)".utf8)), to: quick.map(\.id) + [slow.id])
@@ -221,8 +221,8 @@ import Testing
     func fanOut() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
-            for place in 0..<600 as Range<UInt32> {
-                streams.append(try await scene.open(place, receiveBuffer: place < 5 ? 4096 : nil))
+            for slot in 0..<600 as Range<UInt32> {
+                streams.append(try await scene.open(slot, receiveBuffer: slot < 5 ? 4096 : nil))
             }
             let frame = Frame([UInt8](repeating: UInt8(ascii: "f"), count: 60_000))
             var taken = [Int](repeating: 0, count: 600)

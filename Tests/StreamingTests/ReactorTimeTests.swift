@@ -134,7 +134,7 @@ import Testing
         }
     }
 
-    @Test("Times of streams that are gone do not come for who has their places")
+    @Test("Times of streams that are gone do not come for who has their slots")
     func staleTimes() async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
@@ -159,7 +159,7 @@ import Testing
     func shutDown() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
-            for place in 0..<100 as Range<UInt32> { streams.append(try await scene.open(place)) }
+            for slot in 0..<100 as Range<UInt32> { streams.append(try await scene.open(slot)) }
             let readers = streams.map { stream in
                 Task {
                     try await onThread {
@@ -169,7 +169,7 @@ import Testing
                     }
                 }
             }
-            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.shutdownFrame }
             #expect(await scene.reactor.streamCount == 0)
             for reader in readers {
                 let body = try ChunkedBody(try await reader.value)
@@ -184,7 +184,7 @@ import Testing
     @Test("A stream that comes after the end is told the same")
     func late() async throws {
         try await withReactor { scene in
-            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.shutdownFrame }
             let stream = try await scene.open()
             let body = try ChunkedBody(try await onThread { try stream.client.readToEnd() })
             #expect(body.payloads == ["hello", "retry: 1\n\n"])
@@ -198,7 +198,7 @@ import Testing
         try await withReactor(clock: clock) { scene in
             let (blocked, _) = try await scene.blocked()
             let idle = try await scene.open(1)
-            let end = Task { await scene.reactor.shutDown(within: .seconds(5)) { _ in ReactorScene.farewell } }
+            let end = Task { await scene.reactor.shutDown(within: .seconds(5)) { _ in ReactorScene.shutdownFrame } }
             try await eventually("every stream is closed") {
                 clock.advance(by: .seconds(1))
                 return await scene.reactor.streamCount == 0
@@ -224,7 +224,7 @@ import Testing
                     return bytes
                 }
             }
-            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.farewell }
+            await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.shutdownFrame }
             let body = try ChunkedBody(try await reader.value)
             #expect(body.payloads.count == 3)
             #expect(body.payloads.last == "bye")

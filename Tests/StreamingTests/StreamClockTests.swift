@@ -51,24 +51,24 @@ import Testing
     func order() {
         var deadlines = StreamDeadlines()
         #expect(deadlines.next == nil)
-        for (place, due) in [(7, 30), (1, 10), (2, 20), (3, 10)] as [(UInt32, Int)] {
-            deadlines.insert(place, due: tick(due))
+        for (slot, due) in [(7, 30), (1, 10), (2, 20), (3, 10)] as [(UInt32, Int)] {
+            deadlines.insert(slot, due: tick(due))
         }
         #expect(deadlines.next == tick(10))
         #expect(deadlines.popDue(now: tick(9)) == nil)
         var popped: [UInt32] = []
-        while let (place, due) = deadlines.popDue(now: tick(20)) {
+        while let (slot, due) = deadlines.popDue(now: tick(20)) {
             #expect(due <= tick(20))
-            popped.append(place)
+            popped.append(slot)
         }
         #expect(Set(popped.prefix(2)) == [1, 3])
         #expect(popped.dropFirst(2) == [2])
         #expect(deadlines.next == tick(30))
-        #expect(deadlines.popDue(now: .never)?.place == 7)
+        #expect(deadlines.popDue(now: .never)?.slot == 7)
         #expect(deadlines.next == nil)
     }
 
-    @Test("of one place are independent: who asks knows which of them counts")
+    @Test("of one slot are independent: who asks knows which of them counts")
     func several() {
         var deadlines = StreamDeadlines()
         for due in [5, 3, 5] { deadlines.insert(1, due: tick(due)) }

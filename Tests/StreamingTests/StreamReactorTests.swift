@@ -36,16 +36,16 @@ import Testing
     func many() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
-            for place in 0..<20 as Range<UInt32> {
-                let isChunked = place.isMultiple(of: 2)
+            for slot in 0..<20 as Range<UInt32> {
+                let isChunked = slot.isMultiple(of: 2)
                 streams.append(
                     try await scene.open(
-                        place, opening: Frame(head: [], payload: [UInt8(ascii: "!")], isChunked: isChunked),
+                        slot, opening: Frame(head: [], payload: [UInt8(ascii: "!")], isChunked: isChunked),
                         isChunked: isChunked))
             }
             await scene.end(streams[3])
             await scene.end(streams[8])
-            let stranger = StreamID(place: 99, generation: 0)
+            let stranger = StreamID(slot: 99, generation: 0)
             let exceptions = await scene.reactor.send(
                 Frame(Array("news".utf8)), to: [stranger] + streams.map(\.id))
             #expect(exceptions.map(\.index) == [0, 4, 9])
@@ -59,7 +59,7 @@ import Testing
         }
     }
 
-    @Test("tells by the generation who has a place from who had it")
+    @Test("tells by the generation who has a slot from who had it")
     func generations() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -95,15 +95,15 @@ import Testing
         }
     }
 
-    /// The places and descriptors of a thousand streams; the first half of them is ended before.
+    /// The slots and descriptors of a thousand streams; the first half of them is ended before.
     @Test("writes a fan-out on all cores, to each its own bytes and nothing to who is gone")
     func fanOut() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
-            for place in 0..<700 as Range<UInt32> {
-                let isChunked = !place.isMultiple(of: 3)
-                let opening = Frame(head: [], payload: Array("\(place)".utf8), isChunked: isChunked)
-                streams.append(try await scene.open(place, opening: opening, isChunked: isChunked))
+            for slot in 0..<700 as Range<UInt32> {
+                let isChunked = !slot.isMultiple(of: 3)
+                let opening = Frame(head: [], payload: Array("\(slot)".utf8), isChunked: isChunked)
+                streams.append(try await scene.open(slot, opening: opening, isChunked: isChunked))
             }
             for index in stride(from: 0, to: 700, by: 7) { await scene.end(streams[index]) }
             for round in 0..<5 {

@@ -74,9 +74,9 @@ import Testing
     func pings() {
         var conversation = conversation()
         let bytes = ClientFrame.ping([1]).bytes + ClientFrame.text("x").bytes + ClientFrame.ping([2]).bytes
-        #expect(conversation.hear((bytes + ClientFrame.text("y").bytes).span, at: start, isOpen: true) == .pong([2]))
-        #expect(conversation.hear(ClientFrame.text("z").bytes.span, at: start, isOpen: true) == nil)
-        #expect(!conversation.isHeardOut)
+        #expect(conversation.receive((bytes + ClientFrame.text("y").bytes).span, at: start, isOpen: true) == .pong([2]))
+        #expect(conversation.receive(ClientFrame.text("z").bytes.span, at: start, isOpen: true) == nil)
+        #expect(!conversation.hasClientEnded)
         #expect(conversation.end == .ended)
     }
 
@@ -85,10 +85,10 @@ import Testing
         for (isOpen, end) in [(true, StreamEnd.clientClosed), (false, .ended)] {
             var conversation = conversation()
             let bytes = ClientFrame.ping([1]).bytes + ClientFrame.close(1001).bytes + ClientFrame.ping([2]).bytes
-            #expect(conversation.hear(bytes.span, at: start, isOpen: isOpen) == .close(1001))
-            #expect(conversation.isHeardOut)
+            #expect(conversation.receive(bytes.span, at: start, isOpen: isOpen) == .close(1001))
+            #expect(conversation.hasClientEnded)
             #expect(conversation.end == end)
-            #expect(conversation.hear(ClientFrame.ping([3]).bytes.span, at: start, isOpen: false) == nil)
+            #expect(conversation.receive(ClientFrame.ping([3]).bytes.span, at: start, isOpen: false) == nil)
         }
     }
 
@@ -97,7 +97,7 @@ import Testing
         var conversation = conversation()
         conversation.isAwaited = true
         // Not even a whole frame.
-        #expect(conversation.hear([0x8A].span, at: start, isOpen: true) == nil)
+        #expect(conversation.receive([0x8A].span, at: start, isOpen: true) == nil)
         #expect(!conversation.isAwaited)
     }
 
@@ -108,16 +108,16 @@ import Testing
         #expect(message.count == 4096)
         for minute in 0..<3 {
             let now = start + minute * WebSocketConversation.window
-            for _ in 0..<256 { #expect(conversation.hear(message.span, at: now, isOpen: true) == nil) }
+            for _ in 0..<256 { #expect(conversation.receive(message.span, at: now, isOpen: true) == nil) }
         }
         let last = start + 3 * WebSocketConversation.window
-        for _ in 0..<256 { #expect(conversation.hear(message.span, at: last, isOpen: true) == nil) }
-        #expect(conversation.hear([0x81].span, at: last + 1199, isOpen: true) == .violation(.tooMuch))
+        for _ in 0..<256 { #expect(conversation.receive(message.span, at: last, isOpen: true) == nil) }
+        #expect(conversation.receive([0x81].span, at: last + 1199, isOpen: true) == .violation(.tooMuch))
         #expect(conversation.end == .violation)
-        #expect(conversation.isHeardOut)
+        #expect(conversation.hasClientEnded)
         // However much follows.
         for _ in 0..<10 {
-            #expect(conversation.hear(message.span, at: last + 1199, isOpen: false) == .violation(.tooMuch))
+            #expect(conversation.receive(message.span, at: last + 1199, isOpen: false) == .violation(.tooMuch))
         }
     }
 
@@ -126,11 +126,11 @@ import Testing
         var conversation = conversation()
         var answers = 0
         let bytes = ClientFrame(opcode: 2, payload: [UInt8](repeating: 0, count: 60_000)).bytes
-        for byte in bytes.prefix(16_384) where conversation.hear([byte].span, at: start, isOpen: true) != nil {
+        for byte in bytes.prefix(16_384) where conversation.receive([byte].span, at: start, isOpen: true) != nil {
             answers += 1
         }
         #expect(answers == 0)
-        #expect(conversation.hear([bytes[16_384]].span, at: start, isOpen: true) == .violation(.tooMuch))
+        #expect(conversation.receive([bytes[16_384]].span, at: start, isOpen: true) == .violation(.tooMuch))
     }
 
     /// Most streams are no WebSockets and pay nothing for them.

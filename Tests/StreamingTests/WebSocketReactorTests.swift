@@ -10,11 +10,11 @@ import Testing
     private static let bye = WebSocketFrame.close(.finished)
 
     /// Opens a WebSocket, whose client has read nothing yet.
-    private func open(_ scene: ReactorScene, _ place: UInt32 = 0, receiveBuffer: CInt? = nil) async throws
+    private func open(_ scene: ReactorScene, _ slot: UInt32 = 0, receiveBuffer: CInt? = nil) async throws
         -> ReactorScene.Stream
     {
         try await scene.open(
-            place, opening: Frame(head: Array("HEAD\r\n\r\n".utf8), webSocketFrames: Self.hello), as: .webSocket,
+            slot, opening: Frame(head: Array("HEAD\r\n\r\n".utf8), webSocketFrames: Self.hello), as: .webSocket,
             receiveBuffer: receiveBuffer)
     }
 
@@ -71,13 +71,13 @@ import Testing
         }
     }
 
-    @Test("A client's end is answered with its own code, and the delegate is told before the place is free")
+    @Test("A client's end is answered with its own code, and the delegate is told before the slot is free")
     func clientCloses() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             for (generation, code) in [(0, 1000), (1, 4321), (2, nil)] as [(UInt32, UInt16?)] {
                 let (server, identity, client) = try scene.loopback.connect()
-                let id = StreamID(place: 0, generation: generation)
+                let id = StreamID(slot: 0, generation: generation)
                 await scene.reactor.adopt(
                     id, server, as: .webSocket, opening: Frame(head: [], webSocketFrames: Self.hello),
                     expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
@@ -181,7 +181,7 @@ import Testing
         try await withReactor(ping: .seconds(30), clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             let (server, identity, client) = try scene.loopback.connect()
-            let id = StreamID(place: 0, generation: 0)
+            let id = StreamID(slot: 0, generation: 0)
             await scene.reactor.adopt(
                 id, server, as: .webSocket, opening: Frame(webSocketFrames: Self.hello),
                 expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
@@ -207,9 +207,9 @@ import Testing
     func shutDown() async throws {
         try await withReactor { scene in
             var readers: [Task<(Bool, [UInt8]), any Error>] = []
-            for place in 0..<20 as Range<UInt32> {
-                let isWebSocket = place.isMultiple(of: 2)
-                let stream = isWebSocket ? try await open(scene, place) : try await scene.open(place)
+            for slot in 0..<20 as Range<UInt32> {
+                let isWebSocket = slot.isMultiple(of: 2)
+                let stream = isWebSocket ? try await open(scene, slot) : try await scene.open(slot)
                 readers.append(
                     Task {
                         try await onThread {
@@ -221,7 +221,8 @@ import Testing
             }
             #expect(await scene.reactor.webSocketCount == 10)
             await scene.reactor.shutDown(within: TestDeadline.event) { wire in
-                wire == .webSocket ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown)) : ReactorScene.farewell
+                wire == .webSocket
+                    ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown)) : ReactorScene.shutdownFrame
             }
             for reader in readers {
                 let (isWebSocket, bytes) = try await reader.value

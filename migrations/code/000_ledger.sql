@@ -1,5 +1,5 @@
 -- The ledger of this folder: which file stands in this database in which revision, and the guard against older releases.
--- revision: 2
+-- revision: 1
 --
 -- The files of this folder hold functions, triggers, policies and grants. Each holds the whole present code of one subject
 -- and is safe to run again. They run after the numbered files, in the order of their names, which is the order of dependence.
@@ -60,7 +60,7 @@ COMMENT ON FUNCTION app.enter_code IS
     'Enters a file of code/ into the ledger, at the beginning of that file. Raises 55000 if the ledger has a higher '
     'revision. A new revision marks every later file as stale: it has to be applied again';
 
-DO $$ BEGIN PERFORM app.enter_code('000_ledger', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('000_ledger', 1); END $$;
 
 REVOKE ALL ON SCHEMA app FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT USAGE ON SCHEMA app TO therapybridge_server, therapybridge_pipeline;

@@ -1,5 +1,5 @@
 -- The audit log: who may read it, why nobody can change it, and the records of accesses.
--- revision: 2
+-- revision: 1
 --
 -- An access is recorded before it happens, or in the same transaction. If the record cannot be written, the access does not
 -- happen. The triggers of 030_audit_changes record changes.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('020_audit', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('020_audit', 1); END $$;
 
 -- The owner has no policy for UPDATE either.
 DROP POLICY IF EXISTS owner_reads ON app.audit_log;
@@ -22,16 +22,16 @@ CREATE POLICY seen ON app.audit_log FOR SELECT TO therapybridge_server USING ((S
 REVOKE ALL ON app.audit_log FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.audit_log TO therapybridge_server;
 
-CREATE OR REPLACE FUNCTION app.keep_audit() RETURNS trigger
+CREATE OR REPLACE FUNCTION app.protect_audit() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'the audit log is not changed' USING ERRCODE = 'insufficient_privilege',
         HINT = 'To remove what is older than it has to be kept: DELETE FROM app.audit_log WHERE at < …';
 END
 $$;
-COMMENT ON FUNCTION app.keep_audit IS 'Trigger: refuses UPDATE and TRUNCATE of the audit log to everybody';
-CREATE OR REPLACE TRIGGER keep_audit BEFORE UPDATE OR TRUNCATE ON app.audit_log
-    FOR EACH STATEMENT EXECUTE FUNCTION app.keep_audit();
+COMMENT ON FUNCTION app.protect_audit IS 'Trigger: refuses UPDATE and TRUNCATE of the audit log to everybody';
+CREATE OR REPLACE TRIGGER protect_audit BEFORE UPDATE OR TRUNCATE ON app.audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION app.protect_audit();
 
 CREATE OR REPLACE FUNCTION app.record_removal() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
@@ -95,7 +95,7 @@ COMMENT ON FUNCTION app.record_access IS
     'Records what a user does, or is refused, with no session or with one that does not exist yet; app.admit records the '
     'rest. Raises 28000 if the sign-in does not belong to the user';
 
-REVOKE ALL ON FUNCTION app.keep_audit, app.record_removal, app.audit_interval, app.is_repeatable, app.record_access
+REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.is_repeatable, app.record_access
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.record_access TO therapybridge_server;
 

@@ -1,12 +1,12 @@
 -- Triggers that record changes in the audit log, whoever makes them: of sign-ins, accounts, assignments, sessions and results.
--- revision: 2
+-- revision: 1
 --
 -- Each record names the acting user. In psql nobody acts, and the column database_role tells who it was.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('030_audit_changes', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('030_audit_changes', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.record_sign_in() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$

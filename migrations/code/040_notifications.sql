@@ -1,5 +1,5 @@
 -- What PostgreSQL announces to the servers, all of it on the channel tb_session_v1.
--- revision: 2
+-- revision: 1
 --
 --   <session id> <version>   the session has this version now
 --   <session id> 0           the session was deleted
@@ -12,7 +12,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('040_notifications', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('040_notifications', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.announce_progress() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$

@@ -1,5 +1,5 @@
 -- Accounts and assignments: who sees and changes which rows, and what signing in asks about an account.
--- revision: 2
+-- revision: 1
 --
 -- A client that signs in is nobody yet. So the functions here each answer one question about one account, and nothing else
 -- reads a password hash.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('050_accounts', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('050_accounts', 1); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.users;

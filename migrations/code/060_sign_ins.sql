@@ -1,12 +1,12 @@
 -- Sign-ins and their refresh tokens: how they begin, are renewed, end and are forgotten.
--- revision: 2
+-- revision: 1
 --
 -- Lock order: the refresh token first, then its sign-in.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('060_sign_ins', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('060_sign_ins', 1); END $$;
 
 REVOKE ALL ON app.auth_sessions, app.refresh_tokens FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -138,7 +138,7 @@ $$;
 COMMENT ON FUNCTION app.end_sign_in_of IS
     'Revokes the sign-in of a refresh token, be the token good, spent or expired. False: there is no such token';
 
-CREATE OR REPLACE FUNCTION app.forget_sign_ins(age interval, most integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION app.delete_expired_sign_ins(age interval, most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -160,15 +160,15 @@ BEGIN
     RETURN tokens + sign_ins;
 END
 $$;
-COMMENT ON FUNCTION app.forget_sign_ins IS
+COMMENT ON FUNCTION app.delete_expired_sign_ins IS
     'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns how many. '
     '"most" bounds each of the two, to keep the transaction short. The audit log keeps what was done under them';
 
 REVOKE ALL ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
-    app.forget_sign_ins
+    app.delete_expired_sign_ins
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
-    app.forget_sign_ins
+    app.delete_expired_sign_ins
     TO therapybridge_server;
 
 COMMIT;

@@ -1,10 +1,10 @@
 -- Tickets: each opens one stream once, for clients that can send neither header nor cookie.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('070_tickets', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('070_tickets', 1); END $$;
 
 REVOKE ALL ON app.stream_tickets FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -57,7 +57,7 @@ COMMENT ON FUNCTION app.spend_ticket IS
     'Spends a ticket on the stream of a session (null: of all sessions) and returns whose it was; no row: unknown, spent, '
     'expired, or issued for another stream, for which it stays good';
 
-CREATE OR REPLACE FUNCTION app.look_at_ticket(ticket_hash bytea, session_id uuid)
+CREATE OR REPLACE FUNCTION app.peek_ticket(ticket_hash bytea, session_id uuid)
 RETURNS TABLE (user_id uuid, sign_in uuid, access_expires_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -71,18 +71,18 @@ BEGIN
         WHERE t.ticket_hash = $1 AND t.session_id IS NOT DISTINCT FROM $2 AND t.expires_at > clock_timestamp();
 END
 $$;
-COMMENT ON FUNCTION app.look_at_ticket IS 'Returns what app.spend_ticket would, and leaves the ticket unspent';
+COMMENT ON FUNCTION app.peek_ticket IS 'Returns what app.spend_ticket would, and leaves the ticket unspent';
 
-CREATE OR REPLACE FUNCTION app.forget_tickets() RETURNS bigint
+CREATE OR REPLACE FUNCTION app.delete_expired_tickets() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH forgotten AS (DELETE FROM stream_tickets WHERE expires_at <= clock_timestamp() RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_tickets IS 'Deletes the expired tickets and returns how many there were';
+COMMENT ON FUNCTION app.delete_expired_tickets IS 'Deletes the expired tickets and returns how many there were';
 
-REVOKE ALL ON FUNCTION app.issue_ticket, app.spend_ticket, app.look_at_ticket, app.forget_tickets
+REVOKE ALL ON FUNCTION app.issue_ticket, app.spend_ticket, app.peek_ticket, app.delete_expired_tickets
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.issue_ticket, app.spend_ticket, app.look_at_ticket, app.forget_tickets
+GRANT EXECUTE ON FUNCTION app.issue_ticket, app.spend_ticket, app.peek_ticket, app.delete_expired_tickets
     TO therapybridge_server;
 
 COMMIT;

@@ -1,5 +1,5 @@
 -- How often an account or a network address may fail to sign in, over all servers.
--- revision: 2
+-- revision: 1
 --
 -- The algorithm stands at app.attempt_limits. Functions that lock several subjects lock them in the order of their keys, so
 -- that no two wait for each other.
@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('080_attempt_limits', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('080_attempt_limits', 1); END $$;
 
 REVOKE ALL ON app.attempt_limits FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -78,7 +78,7 @@ COMMENT ON FUNCTION app.charge_attempt IS
     'Charges one attempt to every subject and returns null; or, if one has no room, charges none and returns the seconds '
     'to wait. The server charges before it checks the password, so that parallel guesses count too';
 
-CREATE OR REPLACE FUNCTION app.forget_attempts() RETURNS bigint
+CREATE OR REPLACE FUNCTION app.delete_expired_attempts() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH forgotten AS (
         DELETE FROM attempt_limits WHERE subject IN (
@@ -86,12 +86,12 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
         RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_attempts IS
+COMMENT ON FUNCTION app.delete_expired_attempts IS
     'Deletes the subjects whose attempts have worn off and returns how many there were';
 
-REVOKE ALL ON FUNCTION app.attempts_ahead, app.attempts_wait, app.refund_attempt, app.charge_attempt, app.forget_attempts
+REVOKE ALL ON FUNCTION app.attempts_ahead, app.attempts_wait, app.refund_attempt, app.charge_attempt, app.delete_expired_attempts
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.attempts_wait, app.charge_attempt, app.refund_attempt, app.forget_attempts
+GRANT EXECUTE ON FUNCTION app.attempts_wait, app.charge_attempt, app.refund_attempt, app.delete_expired_attempts
     TO therapybridge_server;
 
 COMMIT;

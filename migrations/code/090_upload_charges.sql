@@ -1,10 +1,10 @@
 -- How much a user may upload: recordings at once and in an hour, bytes in a day, over all servers.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('090_upload_charges', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('090_upload_charges', 1); END $$;
 
 REVOKE ALL ON app.upload_charges FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -26,7 +26,7 @@ BEGIN
     -- held to the end of the transaction, so a caller has this call in a transaction of its own.
     PERFORM pg_advisory_xact_lock(hashtext('app.upload_charges'), hashtext($2::text));
     present := clock_timestamp();
-    SELECT count(*) INTO under_way FROM upload_charges c WHERE c.user_id = $2 AND c.open_until > present;
+    SELECT count(*) INTO under_way FROM upload_charges c WHERE c.user_id = $2 AND c.leased_until > present;
     IF under_way >= $4 AND $4 > 0 THEN
         -- Nobody knows when one of them ends; ten seconds is a guess.
         RETURN QUERY SELECT 'at-once', 10::double precision;
@@ -53,7 +53,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    INSERT INTO upload_charges (id, user_id, bytes, begun_at, open_until) VALUES ($1, $2, $3, present, present + $7);
+    INSERT INTO upload_charges (id, user_id, bytes, begun_at, leased_until) VALUES ($1, $2, $3, present, present + $7);
 END
 $$;
 COMMENT ON FUNCTION app.charge_upload IS
@@ -62,7 +62,7 @@ COMMENT ON FUNCTION app.charge_upload IS
 
 CREATE OR REPLACE FUNCTION app.keep_upload(id uuid, lease interval) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    UPDATE upload_charges c SET open_until = clock_timestamp() + $2 WHERE c.id = $1 AND c.open_until IS NOT NULL
+    UPDATE upload_charges c SET leased_until = clock_timestamp() + $2 WHERE c.id = $1 AND c.leased_until IS NOT NULL
 $$;
 COMMENT ON FUNCTION app.keep_upload IS 'Prolongs the time for which an upload counts as under way';
 
@@ -76,28 +76,28 @@ BEGIN
     IF $2 IS NULL THEN
         DELETE FROM upload_charges c WHERE c.id = $1;
     ELSE
-        UPDATE upload_charges c SET bytes = $2, open_until = NULL WHERE c.id = $1;
+        UPDATE upload_charges c SET bytes = $2, leased_until = NULL WHERE c.id = $1;
     END IF;
 END
 $$;
 COMMENT ON FUNCTION app.end_upload IS
     'Ends an upload with the bytes that arrived. Null: it was refused before it began, and is charged nothing';
 
-CREATE OR REPLACE FUNCTION app.forget_uploads() RETURNS bigint
+CREATE OR REPLACE FUNCTION app.delete_expired_uploads() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH forgotten AS (
         DELETE FROM upload_charges
         WHERE begun_at < clock_timestamp() - interval '1 day'
-          AND (open_until IS NULL OR open_until < clock_timestamp())
+          AND (leased_until IS NULL OR leased_until < clock_timestamp())
         RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_uploads IS
+COMMENT ON FUNCTION app.delete_expired_uploads IS
     'Deletes the ended uploads that are older than a day and returns how many there were';
 
-REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.forget_uploads
+REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.delete_expired_uploads
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.forget_uploads
+GRANT EXECUTE ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.delete_expired_uploads
     TO therapybridge_server;
 
 COMMIT;

@@ -1,10 +1,10 @@
 -- Progress: the state machine that binds every writer, and reports by a worker, a pipeline or a person in psql.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('100_progress', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('100_progress', 1); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.session_progress;
@@ -116,16 +116,16 @@ COMMENT ON FUNCTION app.guard_progress IS
 CREATE OR REPLACE TRIGGER guard_progress BEFORE UPDATE ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.guard_progress();
 
-CREATE OR REPLACE FUNCTION app.begin_progress() RETURNS trigger
+CREATE OR REPLACE FUNCTION app.create_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
     INSERT INTO session_progress (session_id, created_at) VALUES (NEW.id, NEW.created_at);
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.begin_progress IS 'Trigger: gives a new session its progress: pending, 0 per cent, version 1';
-CREATE OR REPLACE TRIGGER begin_progress AFTER INSERT ON app.therapy_sessions
-    FOR EACH ROW EXECUTE FUNCTION app.begin_progress();
+COMMENT ON FUNCTION app.create_progress IS 'Trigger: gives a new session its progress: pending, 0 per cent, version 1';
+CREATE OR REPLACE TRIGGER create_progress AFTER INSERT ON app.therapy_sessions
+    FOR EACH ROW EXECUTE FUNCTION app.create_progress();
 
 CREATE OR REPLACE FUNCTION app.record_transition() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -189,7 +189,7 @@ COMMENT ON FUNCTION app.report_progress IS
     'Reports progress and returns the version that stands afterwards; a stale report changes nothing. Raises 23514 for '
     'what the state machine forbids, 22023 for a value out of range, P0002 for an unknown session';
 
-REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.begin_progress, app.record_transition, app.report_progress
+REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.create_progress, app.record_transition, app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;
 

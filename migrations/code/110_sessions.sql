@@ -1,10 +1,10 @@
 -- Therapy sessions: who sees, adds, changes and deletes which, and what a deletion leaves for the streams.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('110_sessions', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('110_sessions', 1); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.therapy_sessions;
@@ -32,7 +32,7 @@ DROP POLICY IF EXISTS managed ON app.therapy_sessions;
 CREATE POLICY managed ON app.therapy_sessions FOR DELETE TO therapybridge_server
     USING ((SELECT app.acting_may_all('manage')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('manage'))));
 
--- Where a recording is found is written by app.enter_recording alone.
+-- Where a recording is found is written by app.attach_recording alone.
 REVOKE ALL ON app.therapy_sessions, app.deleted_sessions FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT, DELETE ON app.therapy_sessions TO therapybridge_server;
 GRANT INSERT (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
@@ -53,12 +53,12 @@ COMMENT ON FUNCTION app.note_deletion IS
 CREATE OR REPLACE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
 
-CREATE OR REPLACE FUNCTION app.forget_deletions(age interval) RETURNS bigint
+CREATE OR REPLACE FUNCTION app.delete_expired_deletions(age interval) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH forgotten AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
     SELECT count(*) FROM forgotten
 $$;
-COMMENT ON FUNCTION app.forget_deletions IS
+COMMENT ON FUNCTION app.delete_expired_deletions IS
     'Removes the rows of deleted_sessions that are older than the age, and returns how many';
 
 CREATE OR REPLACE FUNCTION app.set_duration(session_id uuid, seconds double precision) RETURNS void
@@ -67,8 +67,8 @@ $$ UPDATE therapy_sessions SET duration_seconds = $2 WHERE id = $1 $$;
 COMMENT ON FUNCTION app.set_duration IS
     'Enters the length of the audio that a worker has measured; a worker acts for no user';
 
-REVOKE ALL ON FUNCTION app.note_deletion, app.forget_deletions, app.set_duration
+REVOKE ALL ON FUNCTION app.note_deletion, app.delete_expired_deletions, app.set_duration
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.forget_deletions, app.set_duration TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.delete_expired_deletions, app.set_duration TO therapybridge_server;
 
 COMMIT;

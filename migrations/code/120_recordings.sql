@@ -1,13 +1,13 @@
 -- Recordings: how an upload enters one, who hears it, and how files that no session needs are removed.
--- revision: 2
+-- revision: 1
 --
 -- Every file is known to the database before its first byte: discarded_recordings lists it as due for removal until
--- app.enter_recording enters it. A file that an upload leaves behind, for whatever reason, is therefore removed in the end.
+-- app.attach_recording enters it. A file that an upload leaves behind, for whatever reason, is therefore removed in the end.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('120_recordings', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('120_recordings', 1); END $$;
 
 REVOKE ALL ON app.discarded_recordings FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -18,7 +18,7 @@ COMMENT ON FUNCTION app.upload_grace IS
 
 CREATE OR REPLACE FUNCTION app.is_upload_alive(id uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.open_until > clock_timestamp() - upload_grace())
+    SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.leased_until > clock_timestamp() - upload_grace())
 $$;
 COMMENT ON FUNCTION app.is_upload_alive IS 'True while an upload is under way or may still be';
 
@@ -67,7 +67,7 @@ COMMENT ON FUNCTION app.report_upload IS
     'Reports progress for an upload, as app.report_progress. Returns null and does nothing if the session does not wait '
     'for this upload';
 
-CREATE OR REPLACE FUNCTION app.enter_recording(session_id uuid, upload_id uuid, bytes bigint, sha256 bytea) RETURNS boolean
+CREATE OR REPLACE FUNCTION app.attach_recording(session_id uuid, upload_id uuid, bytes bigint, sha256 bytea) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -93,11 +93,11 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION app.enter_recording IS
+COMMENT ON FUNCTION app.attach_recording IS
     'Enters the recording that an upload has brought, for the acting user, and queues the session. Returns false if the '
     'session is gone, the user may not upload to it any more, it waits for another upload, or the file is being removed';
 
-CREATE OR REPLACE FUNCTION app.is_entered(session_id uuid, key text) RETURNS boolean
+CREATE OR REPLACE FUNCTION app.has_recording(session_id uuid, key text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -108,7 +108,7 @@ BEGIN
     RETURN EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND t.recording = $2);
 END
 $$;
-COMMENT ON FUNCTION app.is_entered IS
+COMMENT ON FUNCTION app.has_recording IS
     'Tells whether a recording was entered, after waiting for every transaction that is about to enter it. It asks for no '
     'user: the uploader may have lost the right to see the session';
 
@@ -144,7 +144,7 @@ COMMENT ON FUNCTION app.discard_recording IS
 CREATE OR REPLACE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
 
-CREATE OR REPLACE FUNCTION app.take_discarded(most integer) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION app.claim_discarded(most integer) RETURNS SETOF text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     UPDATE discarded_recordings d SET taken_at = clock_timestamp()
     WHERE d.recording IN (
@@ -155,18 +155,18 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
         ORDER BY w.discarded_at LIMIT $1 FOR UPDATE SKIP LOCKED)
     RETURNING d.recording
 $$;
-COMMENT ON FUNCTION app.take_discarded IS
+COMMENT ON FUNCTION app.claim_discarded IS
     'Hands out keys of files to remove, each to one server, the oldest first, at most "most". A file that was not removed '
     'is handed out again after an hour';
 
-CREATE OR REPLACE FUNCTION app.note_removal(key text, upload_id uuid) RETURNS void
+CREATE OR REPLACE FUNCTION app.record_removed_file(key text, upload_id uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     UPDATE discarded_recordings d SET removed_at = clock_timestamp()
     WHERE d.recording = $1 AND d.removed_at IS NULL
       AND (d.upload_id = $2 OR d.taken_at IS NOT NULL
            OR d.discarded_at <= clock_timestamp() AND NOT is_upload_alive(d.upload_id))
 $$;
-COMMENT ON FUNCTION app.note_removal IS
+COMMENT ON FUNCTION app.record_removed_file IS
     'Enters that a file was removed: by the upload that wrote it, or once it was due. Another caller cannot give up the '
     'file of an upload that is under way';
 
@@ -199,9 +199,9 @@ COMMENT ON FUNCTION app.fail_abandoned_uploads IS
     'many';
 
 REVOKE ALL ON FUNCTION app.upload_grace, app.is_upload_alive, app.expect_recording, app.report_upload,
-    app.enter_recording, app.is_entered, app.acting_recording, app.discard_recording, app.take_discarded, app.note_removal,
+    app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded, app.record_removed_file,
     app.fail_abandoned_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.report_upload, app.enter_recording, app.is_entered, app.acting_recording, app.take_discarded,
-    app.note_removal, app.fail_abandoned_uploads TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.report_upload, app.attach_recording, app.has_recording, app.acting_recording, app.claim_discarded,
+    app.record_removed_file, app.fail_abandoned_uploads TO therapybridge_server;
 
 COMMIT;

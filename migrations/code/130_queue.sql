@@ -1,10 +1,10 @@
 -- The queue for workers: how a session joins and leaves it, claims, leases and retries.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('130_queue', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
 
 REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
@@ -39,7 +39,7 @@ END
 $$;
 COMMENT ON FUNCTION app.queue_after_recording IS
     'Trigger: a session that is pending when it gets its recording joins the queue';
--- Triggers of one event fire in the order of their names, so begin_progress has made the row of progress by now.
+-- Triggers of one event fire in the order of their names, so create_progress has made the row of progress by now.
 CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
 

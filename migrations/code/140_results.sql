@@ -1,10 +1,10 @@
 -- What processing produces: transcripts and notes, who reads them, and how a pipeline stores them.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('140_results', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('140_results', 1); END $$;
 
 -- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
 DROP POLICY IF EXISTS owner ON app.transcripts;

@@ -1,24 +1,24 @@
 -- Batches of reports: what arrives over HTTP within a few milliseconds, from any callers, in one transaction.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.check_reporters(user_ids uuid[], sign_ins uuid[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT array_agg(CASE WHEN s.id IS NULL THEN 'signed out'
                           WHEN NOT u.is_active THEN 'inactive'
                           WHEN NOT permits(u.role, 'report') THEN 'not permitted'
-                          ELSE 'good' END ORDER BY c.number)
+                          ELSE 'permitted' END ORDER BY c.number)
     FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
     LEFT JOIN users u ON u.id = c.user_id
     LEFT JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
                              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
 $$;
 COMMENT ON FUNCTION app.check_reporters IS
-    'Whether each of the callers may report progress: "good", "signed out", "inactive" or "not permitted"';
+    'Whether each of the callers may report progress: "permitted", "signed out", "inactive" or "not permitted"';
 
 -- Every report has the effect that app.report_progress would have had, if the reports had come one after the other in this
 -- order.
@@ -40,12 +40,12 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 AS $$
 #variable_conflict use_column
 DECLARE
-    standing text[] := check_reporters($1, $2);
+    verdicts text[] := check_reporters($1, $2);
     faults text[];
     wanted uuid[];
     held uuid[];
     holds_all boolean;
-    good integer[];
+    permitted integer[];
     accepted integer[];
     turns integer[];
     first integer := 1;
@@ -53,7 +53,7 @@ DECLARE
 BEGIN
     -- What is wrong with each report by itself, checked in the order of app.report_progress.
     SELECT array_agg(f.fault ORDER BY r.n),
-           array_agg(DISTINCT r.session_id) FILTER (WHERE f.fault IS NULL AND standing[$3[r.n]] = 'good')
+           array_agg(DISTINCT r.session_id) FILTER (WHERE f.fault IS NULL AND verdicts[$3[r.n]] = 'permitted')
     INTO faults, wanted
     FROM unnest($4) WITH ORDINALITY AS r (session_id, n) LEFT JOIN statuses s ON s.status = $5[r.n]
     CROSS JOIN LATERAL (SELECT CASE
@@ -67,7 +67,7 @@ BEGIN
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
               ORDER BY p.session_id FOR NO KEY UPDATE) l;
-        SELECT array_agg(l.number) INTO good
+        SELECT array_agg(l.number) INTO permitted
         FROM (SELECT c.number FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
               JOIN users u ON u.id = c.user_id JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
               WHERE u.is_active AND permits(u.role, 'report')
@@ -77,7 +77,7 @@ BEGIN
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
               ORDER BY p.session_id FOR NO KEY UPDATE SKIP LOCKED) l;
-        SELECT array_agg(l.number) INTO good
+        SELECT array_agg(l.number) INTO permitted
         FROM (SELECT c.number FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
               JOIN users u ON u.id = c.user_id JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
               WHERE u.is_active AND permits(u.role, 'report')
@@ -88,11 +88,11 @@ BEGIN
 
     -- A right may have ended while this waited for a lock. A caller that has the right but could not be locked was skipped:
     -- another transaction holds its row.
-    IF cardinality(good) IS DISTINCT FROM nullif(cardinality(array_positions(standing, 'good')), 0) THEN
-        SELECT array_agg(CASE WHEN c.standing <> 'good' OR c.number = ANY (good) THEN c.standing ELSE 'busy' END
+    IF cardinality(permitted) IS DISTINCT FROM nullif(cardinality(array_positions(verdicts, 'permitted')), 0) THEN
+        SELECT array_agg(CASE WHEN c.verdict <> 'permitted' OR c.number = ANY (permitted) THEN c.verdict ELSE 'busy' END
                          ORDER BY c.number)
-        INTO standing
-        FROM unnest(check_reporters($1, $2)) WITH ORDINALITY AS c (standing, number);
+        INTO verdicts
+        FROM unnest(check_reporters($1, $2)) WITH ORDINALITY AS c (verdict, number);
     END IF;
 
     -- The first reports of all sessions come first, then the second ones, and so on.
@@ -101,20 +101,20 @@ BEGIN
     FROM (SELECT r.n::integer, r.session_id,
                  (row_number() OVER (PARTITION BY r.session_id ORDER BY r.n))::integer AS turn
           FROM unnest($4) WITH ORDINALITY AS r (session_id, n)
-          WHERE standing[$3[r.n]] = 'good' AND faults[r.n] IS NULL AND (holds_all OR r.session_id = ANY (held))) t;
+          WHERE verdicts[$3[r.n]] = 'permitted' AND faults[r.n] IS NULL AND (holds_all OR r.session_id = ANY (held))) t;
 
     IF cardinality(accepted) IS DISTINCT FROM cardinality($4) THEN
         RETURN QUERY
         SELECT r.n::integer, NULL::bigint, x.refusal[1], x.refusal[2], NULL::session_progress
         FROM unnest($4) WITH ORDINALITY AS r (session_id, n)
         LEFT JOIN session_progress p ON p.session_id = r.session_id
-        CROSS JOIN LATERAL (SELECT coalesce(standing[$3[r.n]], 'signed out') AS standing) c
+        CROSS JOIN LATERAL (SELECT coalesce(verdicts[$3[r.n]], 'signed out') AS verdict) c
         CROSS JOIN LATERAL (SELECT CASE
-            WHEN c.standing IN ('signed out', 'inactive') THEN ARRAY['28000', c.standing]
-            WHEN c.standing = 'busy' THEN ARRAY['55P03', 'another transaction holds the caller']
-            WHEN c.standing = 'good' AND faults[r.n] IS NOT NULL THEN ARRAY['22023', faults[r.n]]
+            WHEN c.verdict IN ('signed out', 'inactive') THEN ARRAY['28000', c.verdict]
+            WHEN c.verdict = 'busy' THEN ARRAY['55P03', 'another transaction holds the caller']
+            WHEN c.verdict = 'permitted' AND faults[r.n] IS NOT NULL THEN ARRAY['22023', faults[r.n]]
             WHEN p.session_id IS NULL THEN ARRAY['P0002', 'there is no such session']
-            WHEN c.standing = 'not permitted' THEN ARRAY['42501', c.standing]
+            WHEN c.verdict = 'not permitted' THEN ARRAY['42501', c.verdict]
             ELSE ARRAY['55P03', 'another transaction holds the session'] END AS refusal) x
         WHERE r.n <> ALL (coalesce(accepted, '{}'));
     END IF;

@@ -1,10 +1,10 @@
 -- Openings with their records in the audit log: what is admitted, and what is refused, is recorded in the same statement.
--- revision: 2
+-- revision: 1
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('170_admission', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('170_admission', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.admit(
     user_ids uuid[], auth_session_ids uuid[], session_ids uuid[], actions text[], needs text[], request_ids text[])
@@ -29,7 +29,7 @@ BEGIN
             SELECT o.*, w.user_id, w.auth_session_id, w.action, w.request_id,
                    o.user_active AND o.signed_in AND o.session_found
                        AND permits(o.user_role, w.need, o.is_patient, o.is_assigned) AS is_allowed
-            FROM open_sessions($1, $2, $3) AS o
+            FROM authorize_sessions($1, $2, $3) AS o
             JOIN unnest($1, $2, $4, $5, $6) WITH ORDINALITY
                 AS w (user_id, auth_session_id, action, need, request_id, ordinal) ON w.ordinal = o.ordinal
         ), recorded AS (
@@ -58,7 +58,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.admit IS
-    'Answers app.open_sessions for users who ask for an action that needs a right (an action of app.permits), and records '
+    'Answers app.authorize_sessions for users who ask for an action that needs a right (an action of app.permits), and records '
     'each action or refusal in the audit log. A user who is refused gets no progress';
 
 CREATE OR REPLACE FUNCTION app.admit_caseload(user_id uuid, auth_session_id uuid, action text, request_id text)
@@ -74,7 +74,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        WITH opened AS MATERIALIZED (SELECT * FROM open_caseload($1, $2, NULL)), recorded AS (
+        WITH opened AS MATERIALIZED (SELECT * FROM authorize_caseload($1, $2, NULL)), recorded AS (
             INSERT INTO audit_log (action, is_allowed, user_id, auth_session_id, request_id)
             SELECT $3, n.user_active, $1, $2, $4 FROM opened n
             WHERE n.session_id IS NULL AND n.user_found AND n.signed_in
@@ -83,7 +83,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.admit_caseload IS
-    'Answers app.open_caseload for a user who opens the stream of all sessions, and records that in the audit log';
+    'Answers app.authorize_caseload for a user who opens the stream of all sessions, and records that in the audit log';
 
 REVOKE ALL ON FUNCTION app.admit, app.admit_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.admit, app.admit_caseload TO therapybridge_server;

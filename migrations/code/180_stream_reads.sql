@@ -1,7 +1,7 @@
 -- What streams read after their opening: each function reads for many streams at once.
--- revision: 2
+-- revision: 1
 --
--- The functions check no rights. The server passes ids that app.open_sessions and app.open_caseload have given it, and each
+-- The functions check no rights. The server passes ids that app.authorize_sessions and app.authorize_caseload have given it, and each
 -- answer brings the epoch of rights, by which the server notices that it has to ask those again first.
 --
 -- A position in the stream of all sessions is a snapshot (pg_snapshot) and not a number: a transaction that took its number
@@ -13,7 +13,7 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('180_stream_reads', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('180_stream_reads', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.events_since(earlier pg_snapshot) RETURNS SETOF app.session_events
 LANGUAGE sql STABLE AS $$
@@ -194,7 +194,7 @@ COMMENT ON FUNCTION app.read_missed_deletions IS
     'The sessions whose deletion the later snapshot shows and the earlier one does not; of these patients, or with null of '
     'all';
 
-CREATE OR REPLACE FUNCTION app.read_lost(user_id uuid, patient_ids uuid[], session_ids uuid[], present uuid[])
+CREATE OR REPLACE FUNCTION app.read_revoked(user_id uuid, patient_ids uuid[], session_ids uuid[], present uuid[])
 RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -217,14 +217,14 @@ BEGIN
             SELECT s.id FROM therapy_sessions s WHERE s.id = w.id AND NOT s.patient_id = ANY ($4) OFFSET 0) AS t;
 END
 $$;
-COMMENT ON FUNCTION app.read_lost IS
+COMMENT ON FUNCTION app.read_revoked IS
     'The sessions that a user has lost sight of: those of the patients who were taken away, deleted ones included, and '
     'those of session_ids whose patient is not among "present", because the session was moved to another patient';
 
 REVOKE ALL ON FUNCTION app.events_since, app.deletions_since, app.read_changes, app.read_transitions, app.read_feed,
     app.read_missed, app.read_missed_deletions,
-    app.read_lost FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.read_revoked FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.read_changes, app.read_transitions, app.read_feed, app.read_missed, app.read_missed_deletions,
-    app.read_lost TO therapybridge_server;
+    app.read_revoked TO therapybridge_server;
 
 COMMIT;

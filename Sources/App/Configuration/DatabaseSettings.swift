@@ -70,7 +70,7 @@ public struct DatabaseSettings: Sendable {
 
     /// The size of the pool, and how long a query waits for one of its connections.
     package var pool: PostgresPoolConfiguration {
-        PostgresPoolConfiguration(size: poolSize, waitTimeout: timeouts.lease)
+        PostgresPoolConfiguration(size: poolSize, waitTimeout: timeouts.borrow)
     }
 }
 

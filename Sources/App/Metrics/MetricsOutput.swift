@@ -32,13 +32,13 @@ extension PrometheusRegistry {
             guard let statistics = pool?.statistics else { return [] }
             return [
                 .gauge("therapybridge_pool_connections", statistics.idle, [("state", "idle")]),
-                .gauge("therapybridge_pool_connections", statistics.leased, [("state", "leased")]),
+                .gauge("therapybridge_pool_connections", statistics.lent, [("state", "leased")]),
                 .gauge("therapybridge_pool_max_connections", size),
                 .gauge("therapybridge_pool_opening_connections", statistics.connecting),
                 .gauge("therapybridge_pool_waiting", statistics.waiting),
                 .counter("therapybridge_pool_connections_opened_total", statistics.openedTotal),
                 .counter("therapybridge_pool_connect_failures_total", statistics.connectFailuresTotal),
-                .counter("therapybridge_pool_leases_total", statistics.leasesTotal),
+                .counter("therapybridge_pool_leases_total", statistics.loansTotal),
                 .counter("therapybridge_pool_exhausted_total", statistics.exhaustedTotal),
             ]
         }

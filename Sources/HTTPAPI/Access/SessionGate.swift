@@ -15,11 +15,11 @@ struct SessionGate: Sendable {
     /// - Returns: The state as it stands.
     /// - Throws: A ``Problem``: 401, 403 or 404; the error of the database, also when it could not be recorded.
     @discardableResult
-    func open(
+    func authorize(
         _ session: SessionID, for context: TokenContext, to action: AuditAction
     ) async throws -> SessionProgress {
         let opening = try await progress.admit(
-            OpeningRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
+            AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
         guard let need = action.need, opening.permits(need) else { throw Problem(refusing: opening.verdict) }
         guard let progress = opening.progress else { throw UnreadableProgress() }
         return progress
@@ -33,14 +33,14 @@ struct SessionGate: Sendable {
         // An action without a need is one that the gate lets nobody do.
         precondition(action.need == nil)
         let opening = try await progress.admit(
-            OpeningRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
+            AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
         return Problem(refusing: opening.verdict)
     }
 }
 
 extension Problem {
     /// Why somebody is not let in to a session.
-    init(refusing verdict: SessionOpening.Verdict) {
+    init(refusing verdict: SessionAuthorization.Verdict) {
         switch verdict {
         case .notSignedIn: self = .unauthorized
         case .inactive: self = .inactive

@@ -19,9 +19,9 @@ struct AuthenticationRoutes: Sendable {
     let metrics: SignInMetrics
 
     func add(to table: inout RouteTable) {
-        table.open(.post, "/api/auth/login", login)
-        table.open(.post, "/api/auth/refresh", refresh)
-        table.open(.post, "/api/auth/logout", logout)
+        table.unauthenticated(.post, "/api/auth/login", login)
+        table.unauthenticated(.post, "/api/auth/refresh", refresh)
+        table.unauthenticated(.post, "/api/auth/logout", logout)
         table.user(.get, "/api/auth/me") { _, context in JSON.response(context.user) }
     }
 
@@ -75,7 +75,7 @@ struct AuthenticationRoutes: Sendable {
         let charge = try await limits.charge(account: email, request, context)
         let account: Account?
         do {
-            account = try await rightful(email, login.password)
+            account = try await authenticate(email, login.password)
         } catch {
             // Nothing was learnt of the password.
             await limits.refund(charge, logger: context.logger)
@@ -88,7 +88,7 @@ struct AuthenticationRoutes: Sendable {
     }
 
     /// The account, if there is one and the password is its own.
-    private func rightful(_ email: EmailAddress?, _ password: String) async throws -> Account? {
+    private func authenticate(_ email: EmailAddress?, _ password: String) async throws -> Account? {
         guard let email else { return nil }
         let account = try await users.account(email: email)
         // An unknown account costs the same work, so that the time of the answer does not tell whether there is one.

@@ -18,9 +18,9 @@ struct HealthRoutes: Sendable {
         let healthy: @Sendable (Request, AppContext) async throws -> Response = { _, _ in
             JSON.response(Health(status: "healthy"))
         }
-        table.open(.get, "/health", healthy)
-        table.open(.get, "/health/live", healthy)
-        table.open(.get, "/health/ready") { [missing] _, context in
+        table.unauthenticated(.get, "/health", healthy)
+        table.unauthenticated(.get, "/health/live", healthy)
+        table.unauthenticated(.get, "/health/ready") { [missing] _, context in
             guard let reason = await missing() else { return JSON.response(Health(status: "healthy")) }
             context.logger.warning("not ready", metadata: ["reason": "\(reason)"])
             throw Problem(.unavailable, "The server is not ready to serve.")

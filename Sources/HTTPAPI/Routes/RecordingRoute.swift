@@ -17,7 +17,7 @@ struct RecordingRoute: Sendable {
 
     @Sendable private func recording(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .hearRecording)
+        try await gate.authorize(id, for: context, to: .hearRecording)
         guard let reference = try await sessions.recording(of: id, as: context.claims.principal),
             let file = try await recordings.open(key: reference.key)
         else { throw Problem(.notFound, "There is no recording of this session.") }

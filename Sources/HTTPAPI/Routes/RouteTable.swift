@@ -37,7 +37,7 @@ struct RouteTable {
     }
 
     /// A route for anyone.
-    mutating func open(
+    mutating func unauthenticated(
         _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
         _ handler: @escaping @Sendable (Request, AppContext) async throws -> Response
     ) {

@@ -44,7 +44,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .readSession)
+        try await gate.authorize(id, for: context, to: .readSession)
         guard let session = try await sessions.session(id, as: context.claims.principal) else {
             throw Problem.noSession
         }
@@ -53,7 +53,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func delete(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .delete)
+        try await gate.authorize(id, for: context, to: .delete)
         let key = try await sessions.recording(of: id, as: context.claims.principal)?.key
         guard try await sessions.delete(id, as: context.claims.principal) else { throw Problem.noSession }
         if let key {
@@ -69,7 +69,7 @@ struct SessionRoutes: Sendable {
     }
 
     @Sendable private func status(_ request: Request, _ context: TokenContext) async throws -> Response {
-        let progress = try await gate.open(try context.sessionID(), for: context, to: .readStatus)
+        let progress = try await gate.authorize(try context.sessionID(), for: context, to: .readStatus)
         // The version names the state, and the state is the same for everybody who may see it.
         let etag = "\"\(progress.version)\""
         let headers: HTTPFields = [.eTag: etag, .cacheControl: "private, no-cache"]
@@ -81,7 +81,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .readEvents)
+        try await gate.authorize(id, for: context, to: .readEvents)
         return JSON.response(Items(items: try await progress.transitions(of: id, as: context.claims.principal)))
     }
 
@@ -105,14 +105,14 @@ struct SessionRoutes: Sendable {
         _ read: (SessionID) async throws -> String?
     ) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.open(id, for: context, to: action)
+        try await gate.authorize(id, for: context, to: action)
         guard let json = try await read(id) else { throw Problem(.notFound, missing) }
         return JSON.response(raw: ByteBuffer(string: json))
     }
 
     @Sendable private func retry(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.open(id, for: context, to: .retry)
+        try await gate.authorize(id, for: context, to: .retry)
         guard let present = try await progress.retry(id, as: context.claims.principal) else { throw Problem.noSession }
         return JSON.response(raw: JSON.encode(progress: present), status: .accepted)
     }

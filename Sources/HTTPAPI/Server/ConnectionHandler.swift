@@ -22,13 +22,13 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private static let readsInARow: UInt = 16
 
     /// How long a client may take to take in what ends a WebSocket that never began.
-    private static let patience = TimeAmount.seconds(60)
+    private static let closeFrameTimeout = TimeAmount.seconds(60)
 
     /// How long a client that was told `Connection: close` may take to read the answer and close.
     private static let lingering = TimeAmount.seconds(1)
 
     /// A request whose answer is not complete.
-    private struct OpenRequest {
+    private struct PendingRequest {
         let version: HTTPVersion
         /// Nothing is read behind it.
         let isLast: Bool
@@ -37,13 +37,13 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// The oldest first: it is the one that is being answered.
-    private var requests: [OpenRequest] = []
+    private var requests: [PendingRequest] = []
     /// The present answer says `Connection: close`.
     private var isLastAnswer = false
     /// What has come out of the decoder.
     let decoded = DecoderWatch()
     /// What becomes of the connection with the next answer.
-    var departure: Departure?
+    var takeover: ConnectionTakeover?
     /// The connection is a stream's: what the framework still writes goes nowhere.
     private var isHandedOver = false
 
@@ -61,7 +61,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if case .head(var head) = unwrapInboundIn(data) {
             requests.append(
-                OpenRequest(
+                PendingRequest(
                     version: decoded.version, isLast: decoded.isLast,
                     awaitsContinue: head.headerFields[.expect]?.lowercased() == "100-continue"))
             sayContinue(context)
@@ -92,10 +92,10 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch part {
         case .head(var head):
             isLastAnswer = head.headerFields[.connection] == "close"
-            if let departure = departure.take(), head.status == .ok || head.status == .switchingProtocols {
+            if let takeover = takeover.take(), head.status == .ok || head.status == .switchingProtocols {
                 isHandedOver = true
                 promise?.succeed()
-                return depart(departure, head: head, context)
+                return depart(takeover, head: head, context)
             }
             // Who has the answer needs no word any more.
             if !requests.isEmpty { requests[0].awaitsContinue = false }
@@ -122,12 +122,12 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.write(data, promise: written)
     }
 
-    private func depart(_ departure: Departure, head: HTTPResponse, _ context: ChannelHandlerContext) {
-        switch departure {
+    private func depart(_ takeover: ConnectionTakeover, head: HTTPResponse, _ context: ChannelHandlerContext) {
+        switch takeover {
         case .stream(let handoff):
             handOver(handoff, head: head, as: requests.first?.version == .http1_0 ? .bare : .chunks, context)
         case .webSocket(let handoff): handOver(handoff, head: head, as: .webSocket, context)
-        case .lastWords(let frames): end(head, frames, context)
+        case .closedWebSocket(let frames): end(head, frames, context)
         }
     }
 
@@ -142,7 +142,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             } else if wire == .webSocket {
                 self.end(head, WebSocketFrame.close(.tooMany), context)
             } else {
-                self.apologise(head, context)
+                self.answerUnavailable(head, context)
             }
         }
     }
@@ -150,9 +150,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// Writes the head of a WebSocket and all that there is to be said on it, and ends the connection.
     private func end(_ head: HTTPResponse, _ frames: [UInt8], _ context: ChannelHandlerContext) {
         let channel = context.channel
-        let patience = context.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
+        let timeout = context.eventLoop.scheduleTask(in: Self.closeFrameTimeout) { channel.close(promise: nil) }
         write(head.bytes(isChunked: false) + frames, context)?.whenComplete { _ in
-            patience.cancel()
+            timeout.cancel()
             // The client sees at once that nothing follows, and has the time to end its side.
             context.close(mode: .output, promise: nil)
             self.closeSoon(context)
@@ -172,7 +172,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// Answers with a stream that cannot be served now: the process has no descriptor left.
-    private func apologise(_ head: HTTPResponse, _ context: ChannelHandlerContext) {
+    private func answerUnavailable(_ head: HTTPResponse, _ context: ChannelHandlerContext) {
         let events = ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable
         var head = head
         head.headerFields[.contentLength] = "\(events.count)"

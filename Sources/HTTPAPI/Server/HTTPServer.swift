@@ -95,9 +95,9 @@ public struct HTTPServer: Service {
 
     /// Serves until the graceful shutdown.
     ///
-    /// - Throws: ``ListenError`` when it cannot accept connections where it was told to.
+    /// - Throws: ``BindError`` when it cannot accept connections where it was told to.
     public func run() async throws {
-        try await ListenError.naming(.http) { try await application.run() }
+        try await BindError.naming(.http) { try await application.run() }
     }
 
     private static func router(

@@ -35,8 +35,8 @@ public struct MetricsServer: Service {
 
     /// Serves until the graceful shutdown.
     ///
-    /// - Throws: ``ListenError`` when it cannot accept connections where it was told to.
+    /// - Throws: ``BindError`` when it cannot accept connections where it was told to.
     public func run() async throws {
-        try await ListenError.naming(.metrics) { try await application.run() }
+        try await BindError.naming(.metrics) { try await application.run() }
     }
 }

@@ -21,7 +21,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var pace: RequestPace
     private var timer: Scheduled<Void>?
     /// Requests whose answer is not complete.
-    private var openRequests = 0
+    private var pendingRequests = 0
     /// The oldest of them has the beginning of its answer.
     private var hasBegunAnswer = false
     /// How much of a body came after its answer.
@@ -56,12 +56,12 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if isOver { return }
         switch unwrapInboundIn(data) {
         case .head:
-            openRequests += 1
+            pendingRequests += 1
             surplus = 0
             pace.headCame(at: context.eventLoop.now)
         case .body(let bytes):
             pace.bodyCame(bytes.readableBytes, at: context.eventLoop.now)
-            if openRequests == 0 { surplus += bytes.readableBytes }
+            if pendingRequests == 0 { surplus += bytes.readableBytes }
         case .end: pace.endCame()
         }
         guard surplus <= Self.surplusLimit else { return close(context) }
@@ -90,7 +90,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .head: hasBegunAnswer = true
         case .body: break
         case .end:
-            openRequests -= 1
+            pendingRequests -= 1
             hasBegunAnswer = false
         }
         context.write(data, promise: promise)
@@ -110,10 +110,10 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func look(_ context: ChannelHandlerContext) {
         let now = context.eventLoop.now
         guard let deadline = pace.deadline, deadline <= now else { return }
-        if pausedSince != nil || openRequests > 1 || hasBegunAnswer || openRequests == 1 && !pace.isInBody {
+        if pausedSince != nil || pendingRequests > 1 || hasBegunAnswer || pendingRequests == 1 && !pace.isInBody {
             // The server is at work on what came before.
             pace.excuse(at: now)
-        } else if openRequests == 0, pace.isInBody {
+        } else if pendingRequests == 0, pace.isInBody {
             // That body has its answer.
             close(context)
         } else {

@@ -32,7 +32,7 @@ enum StreamAnswer {
 /// A time to come back in, spread so that all whose streams end together do not come back together.
 func jitteredRetry() -> Duration { .milliseconds(Int.random(in: 500...5000)) }
 
-extension SessionOpening {
+extension SessionAuthorization {
     /// What a watcher begins with: the present state, after the transitions since what it has.
     ///
     /// - Returns: Nil for who has seen the end already.

@@ -22,17 +22,17 @@ struct StreamRoute: Sendable {
     @Sendable private func open(_ request: Request, _ context: TokenContext) async throws -> Response {
         let session = try context.sessionID()
         let lastEventID = request.lastEventID
-        let opening: SessionOpening
+        let opening: SessionAuthorization
         let watch: Watch?
         do {
             let after = Resumption.version(lastEventID)
-            switch try await engine.hub.open(
-                session, for: context.claims.principal, after: after, requestID: context.requestID)
+            switch try await engine.hub.subscribe(
+                to: session, for: context.claims.principal, after: after, requestID: context.requestID)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
-            case .opened(let answer, let place): (opening, watch) = (answer, place)
+            case .subscribed(let answer, let subscription): (opening, watch) = (answer, subscription)
             }
         } catch let error as PostgresError where error.isTransient {
             // Any status but 200 would stop a native EventSource for good.
@@ -50,13 +50,13 @@ struct StreamRoute: Sendable {
     @Sendable private func follow(_ request: Request, _ context: TokenContext) async throws -> Response {
         do {
             let position = request.lastEventID.flatMap(FeedPosition.init(id:))
-            switch try await engine.hub.follow(
+            switch try await engine.hub.subscribeToAll(
                 for: context.claims.principal, since: position, requestID: context.requestID)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
-            case .opened(let watch, let events, let before, let after):
+            case .subscribed(let watch, let events, let before, let after):
                 let bytes =
                     ServerSentEvent.retry(.seconds(2)) + WatcherMessage.bytes(events, before: before, after: after)
                 return await stream(bytes, to: watch, request, context)

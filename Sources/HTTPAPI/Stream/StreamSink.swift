@@ -39,7 +39,7 @@ final class StreamSink: WatcherSink {
         return end(delivery, on: reactor) {
             // Who is told to come back later is told a time of its own, so that not all come back together.
             let frame = shared ?? Frame(message.bytes, isLast: true)
-            if message != .goodbye { shared = frame }
+            if message != .reconnect { shared = frame }
             return frame
         }
     }
@@ -113,11 +113,11 @@ final class StreamEvents: StreamReactorDelegate {
 // A watcher with a socket is a stream: the one has the name of the other.
 
 extension StreamID {
-    init(_ watcher: WatcherID) { self.init(place: watcher.slot, generation: watcher.generation) }
+    init(_ watcher: WatcherID) { self.init(slot: watcher.slot, generation: watcher.generation) }
 }
 
 extension WatcherID {
-    init(_ stream: StreamID) { self.init(slot: stream.place, generation: stream.generation) }
+    init(_ stream: StreamID) { self.init(slot: stream.slot, generation: stream.generation) }
 }
 
 extension WatcherMessage {
@@ -136,7 +136,7 @@ extension WatcherMessage {
         case .recovered: return ServerSentEvent.recovered
         case .revoked(let session): return ServerSentEvent.revoked(session)
         case .expired(let session): return ServerSentEvent.expired(session)
-        case .goodbye: return ServerSentEvent.retry(jitteredRetry())
+        case .reconnect: return ServerSentEvent.retry(jitteredRetry())
         }
     }
 

@@ -14,7 +14,7 @@ struct TicketRoutes: Sendable {
     func add(to table: inout RouteTable) {
         table.token(.post, "/api/sessions/:id/status/ticket") { request, context in
             let session = try context.sessionID()
-            try await gate.open(session, for: context, to: .takeTicket)
+            try await gate.authorize(session, for: context, to: .takeTicket)
             return try await issue(to: session, for: context.claims)
         }
         table.user(.post, "/api/sessions/status/ticket") { request, context in

@@ -39,13 +39,14 @@ struct PageRoutes: Sendable {
 
     func add(to table: inout RouteTable) {
         let page = page
-        table.open(.get, "/", produces: "text/html") { request, _ in page.response(to: request) }
+        table.unauthenticated(.get, "/", produces: "text/html") { request, _ in page.response(to: request) }
         // A route for each: what there is not gets 404 for every method, as everywhere.
         for (name, asset) in assets {
-            table.open(.get, "/assets/\(name)", produces: "*/*") { request, _ in asset.response(to: request) }
+            table.unauthenticated(.get, "/assets/\(name)", produces: "*/*") { request, _ in asset.response(to: request)
+            }
         }
         if let icon = assets["favicon.svg"] {
-            table.open(.get, "/favicon.ico", produces: "*/*") { request, _ in icon.response(to: request) }
+            table.unauthenticated(.get, "/favicon.ico", produces: "*/*") { request, _ in icon.response(to: request) }
         }
     }
 }
@@ -63,8 +64,8 @@ struct DescriptionRoutes: Sendable {
 
     func add(to table: inout RouteTable) {
         let (description, page) = (description, page)
-        table.open(.get, "/openapi.json") { request, _ in description.response(to: request) }
-        table.open(.get, "/docs", produces: "text/html") { request, _ in page.response(to: request) }
+        table.unauthenticated(.get, "/openapi.json") { request, _ in description.response(to: request) }
+        table.unauthenticated(.get, "/docs", produces: "text/html") { request, _ in page.response(to: request) }
     }
 }
 

@@ -19,7 +19,7 @@ extension WatcherMessage {
         case .caseload, .degraded, .recovered: return nil
         case .revoked: return WebSocketFrame.close(.revoked)
         case .expired: return WebSocketFrame.close(.expired)
-        case .goodbye: return WebSocketFrame.close(.comeBack)
+        case .reconnect: return WebSocketFrame.close(.comeBack)
         }
     }
 }

@@ -15,44 +15,44 @@ struct WebSocketRoute: Sendable {
 
     func add(to table: inout RouteTable) {
         // Who may not watch is told so behind the upgrade, so the credential is not asked for in front of it.
-        table.open(.get, "/api/sessions/:id/status/ws", produces: "*/*", open)
+        table.unauthenticated(.get, "/api/sessions/:id/status/ws", produces: "*/*", open)
     }
 
     @Sendable private func open(_ request: Request, _ context: AppContext) async throws -> Response {
         let handshake = try WebSocketHandshake(request)
         guard isFromOurPage(request) else { throw Problem.originForbidden }
         _ = try context.sessionID()
-        let departure: Departure
+        let takeover: ConnectionTakeover
         do {
-            departure = try await watch(request, context)
+            takeover = try await watch(request, context)
         } catch {
             let problem = ErrorMiddleware.problem(for: error)
             guard let close = WebSocketClose(problem) else { throw error }
             ErrorMiddleware.log(problem, error, context.logger)
-            departure = .lastWords(WebSocketFrame.close(close))
+            takeover = .closedWebSocket(WebSocketFrame.close(close))
         }
-        await context.connection.leave(as: departure)
+        await context.connection.leave(as: takeover)
         return handshake.response
     }
 
-    private func watch(_ request: Request, _ context: AppContext) async throws -> Departure {
+    private func watch(_ request: Request, _ context: AppContext) async throws -> ConnectionTakeover {
         var context = context
         try await tickets.read(request, into: &context)
         let caller = try TokenContext(context: context)
         let lastEventID = request.lastEventID
-        let answer = try await engine.hub.open(
-            try caller.sessionID(), for: caller.claims.principal, after: Resumption.version(lastEventID),
+        let answer = try await engine.hub.subscribe(
+            to: try caller.sessionID(), for: caller.claims.principal, after: Resumption.version(lastEventID),
             requestID: context.id)
         switch answer {
         case .refused(let verdict): throw Problem(refusing: verdict)
         case .rejected(let reason):
             context.logger.warning("stream turned away", metadata: ["reason": "\(reason.rawValue)"])
-            return .lastWords(WebSocketFrame.close(reason == .closing ? .shutdown : .tooMany))
-        case .opened(let opening, let watch):
+            return .closedWebSocket(WebSocketFrame.close(reason == .closing ? .shutdown : .tooMany))
+        case .subscribed(let opening, let watch):
             guard let frames = try opening.beginning(after: lastEventID)?.webSocketFrames else {
-                return .lastWords(WebSocketFrame.close(.finished))
+                return .closedWebSocket(WebSocketFrame.close(.finished))
             }
-            guard let watch else { return .lastWords(frames) }
+            guard let watch else { return .closedWebSocket(frames) }
             return .webSocket(
                 StreamHandoff(
                     engine: engine, watch: watch, opening: frames, version: opening.version(seenBy: lastEventID),

@@ -52,12 +52,12 @@ struct PoolStateMachine {
     private enum Slot {
         /// A connection is wanted, and the pause before the attempt goes on. → connecting, or removed
         case backingOff
-        /// It is being opened. → idle, leased, or backingOff
+        /// It is being opened. → idle, lent, or backingOff
         case connecting
-        /// It waits for work. → leased, closing
+        /// It waits for work. → lent, closing
         case idle(since: ContinuousClock.Instant)
-        /// It is lent. → idle, leased, closing
-        case leased
+        /// It is lent. → idle, lent, closing
+        case lent
         /// It is being closed, and still counts. → removed
         case closing
     }
@@ -81,7 +81,7 @@ struct PoolStateMachine {
     var waitingCount: Int { waiting.count }
     var openCount: Int { slots.count - count { if case .connecting = $0 { true } else { false } } - backingOffCount }
     var idleCount: Int { idle.count }
-    var leasedCount: Int { count { if case .leased = $0 { true } else { false } } }
+    var lentCount: Int { count { if case .lent = $0 { true } else { false } } }
     var connectingCount: Int { count { if case .connecting = $0 { true } else { false } } }
     var totalCount: Int { slots.count }
     private var backingOffCount: Int { count { if case .backingOff = $0 { true } else { false } } }
@@ -93,20 +93,20 @@ struct PoolStateMachine {
     /// Lends an idle connection, of which there is none while anyone waits.
     ///
     /// - Returns: a connection, and whether it has to be checked; nil when the caller has to wait in line.
-    mutating func leaseIdle(now: ContinuousClock.Instant) -> (slot: SlotID, needsCheck: Bool)? {
+    mutating func borrowIdle(now: ContinuousClock.Instant) -> (slot: SlotID, needsCheck: Bool)? {
         // One that is too old is not lent; `tick` closes it.
         guard let index = idle.lastIndex(where: { !isExpired($0, now: now) }),
             case .idle(let since) = slots[idle[index]]
         else { return nil }
         let slot = idle.remove(at: index)
-        slots[slot] = .leased
+        slots[slot] = .lent
         return (slot, now - since >= limits.checkAfter)
     }
 
     /// Someone wants a connection and waits for it.
-    mutating func lease(_ waiter: WaiterID, now: ContinuousClock.Instant) -> [Action] {
+    mutating func borrow(_ waiter: WaiterID, now: ContinuousClock.Instant) -> [Action] {
         guard !isClosed else { return [.refuse(waiter, .closed)] }
-        if let (slot, needsCheck) = leaseIdle(now: now) { return [.grant(waiter, slot, needsCheck: needsCheck)] }
+        if let (slot, needsCheck) = borrowIdle(now: now) { return [.grant(waiter, slot, needsCheck: needsCheck)] }
         guard waiting.count < limits.maximumWaiters else { return [.refuse(waiter, .tooManyWaiters)] }
         waiting.insert(waiter)
         queue.append(waiter)
@@ -176,7 +176,7 @@ struct PoolStateMachine {
     ///   - now: the moment.
     /// - Returns: what follows.
     mutating func released(_ slot: SlotID, isReusable: Bool, now: ContinuousClock.Instant) -> [Action] {
-        guard case .leased = slots[slot] else { return [] }
+        guard case .lent = slots[slot] else { return [] }
         guard isReusable, !isClosed, !isExpired(slot, now: now) else {
             slots[slot] = .closing
             return [.close(slot)]
@@ -226,7 +226,7 @@ struct PoolStateMachine {
     /// What is still open although the time for the end is over.
     mutating func closeTheRest() -> [Action] {
         let rest = slots.compactMap { slot, state -> SlotID? in
-            if case .leased = state { slot } else { nil }
+            if case .lent = state { slot } else { nil }
         }
         for slot in rest { slots[slot] = .closing }
         return rest.sorted().map { .close($0) }
@@ -246,7 +246,7 @@ struct PoolStateMachine {
         }
         while let waiter = queue.popFirst() {
             guard waiting.remove(waiter) != nil else { continue }
-            slots[slot] = .leased
+            slots[slot] = .lent
             return [.grant(waiter, slot, needsCheck: false)]
         }
         slots[slot] = .idle(since: now)

@@ -7,7 +7,7 @@ extension PostgresPool {
     /// Something that is done outside of the lock.
     enum Effect {
         case connect(Int, after: Duration)
-        case grant(Waiter, Lease)
+        case grant(Waiter, Loan)
         case refuse(Waiter, PostgresError)
         case close(ConnectionCore)
         case finish
@@ -29,8 +29,8 @@ extension PostgresPool {
                     guard let waiter = state.waiters.removeValue(forKey: id), let core = state.cores[slot] else {
                         preconditionFailure("the pool has lent what it does not have")
                     }
-                    state.statistics.leasesTotal += 1
-                    effects.append(.grant(waiter, Lease(slot: slot, core: core, needsCheck: needsCheck)))
+                    state.statistics.loansTotal += 1
+                    effects.append(.grant(waiter, Loan(slot: slot, core: core, needsCheck: needsCheck)))
                 case .refuse(let id, let refusal):
                     guard let waiter = state.waiters.removeValue(forKey: id) else { continue }
                     if refusal == .tooManyWaiters { state.statistics.exhaustedTotal += 1 }
@@ -59,9 +59,9 @@ extension PostgresPool {
 
     func carryOut(_ effect: Effect) {
         switch effect {
-        case .grant(let waiter, let lease):
+        case .grant(let waiter, let loan):
             runtime.poller.cancelDeadline(waiter.timer)
-            waiter.continuation.resume(returning: lease)
+            waiter.continuation.resume(returning: loan)
         case .refuse(let waiter, let error):
             runtime.poller.cancelDeadline(waiter.timer)
             waiter.continuation.resume(throwing: error)

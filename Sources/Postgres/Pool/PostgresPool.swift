@@ -20,12 +20,12 @@ public final class PostgresPool: Service, Sendable {
 
     /// Someone who waits for a connection.
     struct Waiter {
-        let continuation: CheckedContinuation<Lease, any Error>
+        let continuation: CheckedContinuation<Loan, any Error>
         let timer: DeadlineID
     }
 
     /// A connection that is lent, and its place in the pool.
-    struct Lease: Sendable {
+    struct Loan: Sendable {
         let slot: Int
         let core: ConnectionCore
         let needsCheck: Bool
@@ -41,8 +41,8 @@ public final class PostgresPool: Service, Sendable {
         var lastConnectError: PostgresError?
         var sweep: DeadlineID?
         var statistics = PostgresPoolStatistics(
-            open: 0, idle: 0, leased: 0, connecting: 0, waiting: 0, openedTotal: 0, connectFailuresTotal: 0,
-            leasesTotal: 0, exhaustedTotal: 0)
+            open: 0, idle: 0, lent: 0, connecting: 0, waiting: 0, openedTotal: 0, connectFailuresTotal: 0,
+            loansTotal: 0, exhaustedTotal: 0)
     }
 
     /// Makes a pool; nothing is opened yet.
@@ -133,11 +133,11 @@ public final class PostgresPool: Service, Sendable {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        let lease = try await leaseWorking(waitTimeout ?? settings.waitTimeout)
-        let connection = PostgresConnection(core: lease.core, defaultTimeout: configuration.queryTimeout)
+        let loan = try await borrowWorking(waitTimeout ?? settings.waitTimeout)
+        let connection = PostgresConnection(core: loan.core, defaultTimeout: configuration.queryTimeout)
         defer {
             connection.endLoan()
-            giveBack(lease)
+            giveBack(loan)
         }
         return try await body(connection)
     }
@@ -184,7 +184,7 @@ public final class PostgresPool: Service, Sendable {
             var statistics = state.statistics
             statistics.open = state.machine.openCount
             statistics.idle = state.machine.idleCount
-            statistics.leased = state.machine.leasedCount
+            statistics.lent = state.machine.lentCount
             statistics.connecting = state.machine.connectingCount
             statistics.waiting = state.machine.waitingCount
             return statistics

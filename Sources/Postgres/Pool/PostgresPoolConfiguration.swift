@@ -51,7 +51,7 @@ public struct PostgresPoolStatistics: Hashable, Sendable {
     /// Open connections that nobody uses.
     public var idle: Int
     /// Connections that are lent.
-    public var leased: Int
+    public var lent: Int
     /// Connections that are being opened.
     public var connecting: Int
     /// Callers that wait.
@@ -61,7 +61,7 @@ public struct PostgresPoolStatistics: Hashable, Sendable {
     /// Attempts to connect that failed since the start.
     public var connectFailuresTotal: Int
     /// Loans since the start.
-    public var leasesTotal: Int
+    public var loansTotal: Int
     /// Callers since the start that got no connection in time, or were too many.
     public var exhaustedTotal: Int
 }

@@ -76,7 +76,7 @@ struct HubStateMachine {
     /// A user wants the stream of a session.
     ///
     /// - Returns: The watcher that waits for its answer; nil when the user is rejected.
-    mutating func open(_ request: OpeningRequest) -> WatcherID? {
+    mutating func subscribe(_ request: AuthorizationRequest) -> WatcherID? {
         guard openings.mayWait(.sessions) else { return nil }
         let (id, session, isFirst) = table.register(.opening(request.principal), of: request.session)
         if isFirst { reads.watch(session) }
@@ -87,7 +87,9 @@ struct HubStateMachine {
     /// A user wants the stream of all sessions.
     ///
     /// - Returns: The watcher that waits for its answer; nil when the user is rejected.
-    mutating func follow(for principal: Principal, since position: FeedPosition?, requestID: String?) -> WatcherID? {
+    mutating func subscribeToAll(for principal: Principal, since position: FeedPosition?, requestID: String?)
+        -> WatcherID?
+    {
         guard openings.mayWait(.caseloads) else { return nil }
         let id = table.registerFollower(.opening(principal))
         followers.open(id)
@@ -120,7 +122,7 @@ struct HubStateMachine {
     }
 
     private mutating func completed(
-        _ opener: SessionOpener, _ opening: SessionOpening, at now: ContinuousClock.Instant
+        _ opener: SessionOpener, _ opening: SessionAuthorization, at now: ContinuousClock.Instant
     ) -> [HubAction] {
         let id = opener.watcher
         if let result = openings.decision(on: opening) { return refuse(id, result) }
@@ -190,7 +192,7 @@ struct HubStateMachine {
     mutating func attachedWithoutSnapshot(_ id: WatcherID, clientHas version: Int64) -> [HubAction] {
         if table.isFollower(id) {
             // The client comes back with the position that it has, and is told from there.
-            return unblocked(id) + [.deliver(Delivery(.goodbye, to: [id]))]
+            return unblocked(id) + [.deliver(Delivery(.reconnect, to: [id]))]
         }
         if table.state(of: id).hasBegun {
             table.setSent(version, to: id)
@@ -263,7 +265,7 @@ struct HubStateMachine {
                 catchUps.missed(id, isReady: false)
             }
             // The client comes back with the position that it has, and is told from there.
-            if case .caseload = delivery.message { return [.deliver(Delivery(.goodbye, to: [id]))] }
+            if case .caseload = delivery.message { return [.deliver(Delivery(.reconnect, to: [id]))] }
         }
         return []
     }

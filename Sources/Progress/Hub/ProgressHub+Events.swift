@@ -63,7 +63,7 @@ extension ProgressHub {
 
     /// The watcher's stream has lived as long as one may.
     public func outlived(_ watcher: WatcherID) {
-        handle { _ in [.deliver(Delivery(.goodbye, to: [watcher]))] }
+        handle { _ in [.deliver(Delivery(.reconnect, to: [watcher]))] }
     }
 
     /// Nobody will give the watcher a socket any more, if it has none.

@@ -149,16 +149,16 @@ public actor ProgressHub: Service {
     ///   - after: Also returns the transitions after this version.
     ///   - requestID: The request behind it, for the audit log.
     /// - Throws: `PostgresError` when the database cannot say.
-    public func open(
-        _ session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil
-    ) async throws -> WatchOpening {
-        let request = OpeningRequest(
+    public func subscribe(
+        to session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil
+    ) async throws -> SubscribeOutcome {
+        let request = AuthorizationRequest(
             session, for: principal, after: after, action: after == nil ? .openStream : .resumeStream,
             requestID: requestID)
-        guard let id = machine.open(request) else { return .rejected(reject()) }
+        guard let id = machine.subscribe(request) else { return .rejected(reject()) }
         switch await result(for: id) {
         case .session(let opening, let isWatched):
-            return .opened(opening, isWatched ? Watch(watcher: id, hub: self) : nil)
+            return .subscribed(opening, isWatched ? Watch(watcher: id, hub: self) : nil)
         case .refused(let verdict): return .refused(verdict)
         case .rejected(let rejection): return .rejected(rejection)
         case .failed(let error): throw error
@@ -172,15 +172,15 @@ public actor ProgressHub: Service {
     ///   - position: Where the client left off: what was committed since is told first.
     ///   - requestID: The request behind it, for the audit log.
     /// - Throws: `PostgresError` when the database cannot say.
-    public func follow(
+    public func subscribeToAll(
         for principal: Principal, since position: FeedPosition?, requestID: String? = nil
-    ) async throws -> FollowOpening {
-        guard let id = machine.follow(for: principal, since: position, requestID: requestID) else {
+    ) async throws -> SubscribeToAllOutcome {
+        guard let id = machine.subscribeToAll(for: principal, since: position, requestID: requestID) else {
             return .rejected(reject())
         }
         switch await result(for: id) {
         case .caseload(let events, let before, let after):
-            return .opened(Watch(watcher: id, hub: self), events, before: before, after: after)
+            return .subscribed(Watch(watcher: id, hub: self), events, before: before, after: after)
         case .refused(let verdict): return .refused(verdict)
         case .rejected(let rejection): return .rejected(rejection)
         case .failed(let error): throw error

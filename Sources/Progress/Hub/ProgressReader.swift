@@ -8,10 +8,10 @@ public protocol ProgressReader: Sendable {
 
     /// Lets in those who want to see a session: reads user, sign-in, session, right and state for each request, all from one
     /// snapshot, and records who is let in and who is not.
-    func admit(_ requests: [OpeningRequest]) async throws -> [SessionOpening]
+    func admit(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization]
 
     /// Reads the same for those who have been let in.
-    func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening]
+    func authorize(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization]
 
     /// Finds those who may not watch any more.
     func lostRights(

@@ -4,7 +4,7 @@ public import Store
 /// A watcher that waits to be let in.
 struct SessionOpener: Sendable {
     let watcher: WatcherID
-    let request: OpeningRequest
+    let request: AuthorizationRequest
 }
 
 /// A follower that waits for its caseload.
@@ -33,7 +33,7 @@ enum OpeningRead: Sendable {
 /// The answer to an ``OpeningRead``.
 enum OpeningReadAnswer: Sendable {
     /// For each opener in order.
-    case sessions([SessionOpener], [SessionOpening])
+    case sessions([SessionOpener], [SessionAuthorization])
     /// With what the client has missed; nil where it cannot go on from its position, or has none.
     case caseload(CaseloadOpener, Caseload, MissedChanges?)
 }
@@ -57,23 +57,23 @@ extension OpeningRead {
 }
 
 /// The answer to a request for a stream of one session.
-public enum WatchOpening: Sendable {
+public enum SubscribeOutcome: Sendable {
     /// The user may see it: this is the present state, and what is newer will be delivered.
     ///
     /// There is no watch when the session is finished: nothing newer comes.
-    case opened(SessionOpening, Watch?)
+    case subscribed(SessionAuthorization, Watch?)
     /// The user may not see it, for the reason given.
-    case refused(SessionOpening.Verdict)
+    case refused(SessionAuthorization.Verdict)
     /// The stream may not begin now.
     case rejected(Rejection)
 }
 
 /// The answer to a request for the stream of all sessions.
-public enum FollowOpening: Sendable {
+public enum SubscribeToAllOutcome: Sendable {
     /// These are the events to begin with, with the position before them (the client's) and after.
-    case opened(Watch, [CaseloadEvent], before: FeedPosition?, after: FeedPosition)
+    case subscribed(Watch, [CaseloadEvent], before: FeedPosition?, after: FeedPosition)
     /// The user may follow nothing, for the reason given.
-    case refused(SessionOpening.Verdict)
+    case refused(SessionAuthorization.Verdict)
     /// The stream may not begin now.
     case rejected(Rejection)
 }

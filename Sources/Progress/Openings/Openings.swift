@@ -15,11 +15,11 @@ struct Openings {
     /// The answer to one that has waited.
     enum Result {
         /// The stream of one session begins with this state. Without a watch nothing newer comes.
-        case session(SessionOpening, isWatched: Bool)
+        case session(SessionAuthorization, isWatched: Bool)
         /// The stream of all sessions begins with these events.
         case caseload([CaseloadEvent], before: FeedPosition?, after: FeedPosition)
         /// The user has no right.
-        case refused(SessionOpening.Verdict)
+        case refused(SessionAuthorization.Verdict)
         /// A limit is reached, or the server stops.
         case rejected(Rejection)
         /// The database cannot say.
@@ -126,7 +126,7 @@ struct Openings {
     }
 
     /// What the answer to one opener says; nil when its stream is to begin.
-    func decision(on opening: SessionOpening) -> Result? {
+    func decision(on opening: SessionAuthorization) -> Result? {
         guard opening.permits(.see) else { return .refused(opening.verdict) }
         guard let progress = opening.progress else { return .failed(UnreadableProgress()) }
         guard !isClosed else { return .rejected(rejection) }

@@ -12,7 +12,7 @@ enum CatchUpAnswer: Equatable, Sendable {
 }
 
 extension CatchUpAnswer {
-    private init(_ opening: SessionOpening) {
+    private init(_ opening: SessionAuthorization) {
         guard opening.permits(.see) else {
             self = .refused
             return
@@ -28,8 +28,8 @@ extension CatchUpAnswer {
     static func answers(
         to requests: [WatcherRequest], from reader: any ProgressReader
     ) async throws -> (answers: [Self], epoch: Int64) {
-        let openings = try await reader.open(
-            requests.map { OpeningRequest($0.session, for: $0.principal, after: $0.version) })
+        let openings = try await reader.authorize(
+            requests.map { AuthorizationRequest($0.session, for: $0.principal, after: $0.version) })
         return (openings.map(Self.init), openings.first?.rightsEpoch ?? 0)
     }
 }

@@ -29,14 +29,14 @@ public enum WatcherMessage: Sendable, Equatable {
     /// The access token has expired; nothing follows.
     case expired(SessionID?)
     /// The client has to reconnect later; nothing follows.
-    case goodbye
+    case reconnect
 
     /// Nothing follows after this message.
     public var isLast: Bool {
         switch self {
         case .state(let progress, _): progress.status.isFinished
         case .caseload, .degraded, .recovered: false
-        case .revoked, .expired, .goodbye: true
+        case .revoked, .expired, .reconnect: true
         }
     }
 }

@@ -59,7 +59,7 @@ struct Trouble {
         switch message {
         case .degraded: knows[Int(id.slot)] = false
         case .recovered: knows[Int(id.slot)] = true
-        case .state, .caseload, .revoked, .expired, .goodbye: break
+        case .state, .caseload, .revoked, .expired, .reconnect: break
         }
     }
 

@@ -66,7 +66,7 @@ struct Bench: AsyncParsableCommand {
         let document = try write.map { try BenchmarkDocument(text: String(contentsOfFile: $0, encoding: .utf8)) }
         let programs = try TestBed.Programs.find()
         let streams = streams ?? (quick ? 1000 : 10_000)
-        return try await Workplace.lend { workplace in
+        return try await ScratchDirectory.lend { workplace in
             say("Starting PostgreSQL and filling it …")
             // As many patients as the growth scenario opens streams, if the machine lets it.
             return try await BenchDatabase.lend(in: workplace, patients: max(streams, 19_000), therapists: streams) {

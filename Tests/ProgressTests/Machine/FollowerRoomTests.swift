@@ -143,7 +143,7 @@ import Testing
     func refused() throws {
         let id = try follower([sample(session, version: 3)])
         let said = try #require(machine.pass(FeedChanges([item(session, 4, in: 11)], at: position(12))).first)
-        #expect(machine.note(.refused, of: id, in: said) == Delivery(.goodbye, to: [id]))
+        #expect(machine.note(.refused, of: id, in: said) == Delivery(.reconnect, to: [id]))
     }
 
     @Test("At most so many are read for at a time, and a follower once")

@@ -15,7 +15,7 @@ final class FollowingMachine: MachineDriver {
     /// A follower whose caseload is being read.
     func follow() throws -> WatcherID {
         var id: WatcherID?
-        tell { id = $0.follow(for: .random(), since: nil, requestID: nil) }
+        tell { id = $0.subscribeToAll(for: .random(), since: nil, requestID: nil) }
         beginRead()
         return try #require(id)
     }

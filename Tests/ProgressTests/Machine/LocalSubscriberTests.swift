@@ -15,7 +15,7 @@ import Testing
 
     @Test("It is given the state as it stands, and each that is newer, once")
     func states() {
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [0]))
         #expect(given(machine.completed([reading(session, version: 4, transitions: [1, 2, 4])])) == [listener: 4])
         #expect(given(machine.pass(reading(session, version: 5))) == [listener: 5])
@@ -27,7 +27,7 @@ import Testing
     @Test("It gets what watchers with sockets have already, who are not told twice")
     func besideWatchers() {
         let watcher = machine.watcher(of: session, at: 3)
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [0]))
         let outcome = machine.completed([reading(session, version: 3, transitions: [1, 2, 3])])
         #expect(outcome.deliveries == [])
@@ -42,7 +42,7 @@ import Testing
         _ = machine.watcher(of: session, at: 3)
         machine.hint(session, 4)
         machine.nextReading()
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         #expect(given(machine.completed([reading(session, version: 4)])) == [:])
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [0]))
         #expect(given(machine.completed([reading(session, version: 4)])) == [listener: 4])
@@ -51,17 +51,17 @@ import Testing
 
     @Test("A second one gets the state as well, the first nothing new")
     func second() {
-        _ = machine.listen(to: session)
+        _ = machine.subscribeLocally(to: session)
         machine.nextReading()
         machine.completed([reading(session, version: 2)])
-        let second = machine.listen(to: session)
+        let second = machine.subscribeLocally(to: session)
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [0]))
         #expect(given(machine.completed([reading(session, version: 2)])) == [second: 2])
     }
 
     @Test("It ends when its session is no more")
     func missing() {
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         machine.nextReading()
         let outcome = machine.completed(missing: [session])
         #expect(outcome.finished == [listener])
@@ -72,7 +72,7 @@ import Testing
 
     @Test("The poll alone does not end it: the reading that it asks for does")
     func missingInPoll() {
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         machine.nextReading()
         machine.completed([reading(session, version: 1)])
         machine.poll()
@@ -91,7 +91,7 @@ import Testing
         machine.settle(lane == .poll ? .hints : .poll)
         if lane == .poll { machine.poll() } else { machine.resync() }
         machine.nextReading(lane)
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         #expect(machine.completed(missing: [session], lane).finished == [])
         #expect(machine.nextReading()?.sessions == [session])
         #expect(given(machine.completed([reading(session, version: 1)])) == [listener: 1])
@@ -99,7 +99,7 @@ import Testing
 
     @Test("It leaves like everybody else")
     func leaves() {
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         machine.release(listener)
         #expect(machine.nextReading() == nil)
         #expect(machine.value.watchedSessions == [])

@@ -14,7 +14,7 @@ final class Machine: MachineDriver {
     /// A watcher whose snapshot is being read.
     func register(_ session: SessionID, for principal: Principal = .random()) -> WatcherID {
         var id: WatcherID?
-        tell { id = $0.open(OpeningRequest(session, for: principal)) }
+        tell { id = $0.subscribe(AuthorizationRequest(session, for: principal)) }
         if case .openings(.sessions(let begun))? = nextRead(.openings(.sessions)) {
             for opener in begun { openers[opener.watcher] = opener }
         }
@@ -37,8 +37,8 @@ final class Machine: MachineDriver {
     func begin(_ watcher: WatcherID, at version: Int64, epoch: Int64 = 1) -> Beginning {
         let opener =
             openers[watcher]
-            ?? SessionOpener(watcher: watcher, request: OpeningRequest(.random(), for: .random()))
-        let opening = SessionOpening(
+            ?? SessionOpener(watcher: watcher, request: AuthorizationRequest(.random(), for: .random()))
+        let opening = SessionAuthorization(
             verdict: FakeReader.admitted, progress: sample(opener.request.session, version: version),
             rightsEpoch: epoch)
         let outcome = completed(.openings(.sessions([opener], [opening])))
@@ -70,7 +70,7 @@ final class Machine: MachineDriver {
         run { machine, _ in machine.attachedWithoutSnapshot(watcher, clientHas: version) }
     }
 
-    func listen(to session: SessionID) -> WatcherID {
+    func subscribeLocally(to session: SessionID) -> WatcherID {
         var id = WatcherID(slot: .max, generation: .max)
         tell { id = $0.subscribeLocally(to: session) }
         return id
@@ -88,7 +88,7 @@ final class Machine: MachineDriver {
         guard case .opening = value.table.state(of: watcher), let opener = openers[watcher] else {
             return tell { $0.closed(watcher) }
         }
-        let refusal = SessionOpening(verdict: .noSession, progress: nil, rightsEpoch: 0)
+        let refusal = SessionAuthorization(verdict: .noSession, progress: nil, rightsEpoch: 0)
         _ = completed(.openings(.sessions([opener], [refusal])))
     }
 

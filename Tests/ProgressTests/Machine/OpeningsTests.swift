@@ -11,8 +11,8 @@ import Testing
         var machine = HubStateMachine(
             limits: Openings.Limits(waiting: 4, batch: 2, statements: 2, caseloads: 1), pollInterval: .seconds(3600))
 
-        func open() -> WatcherID? { machine.open(OpeningRequest(.random(), for: .random())) }
-        func follow() -> WatcherID? { machine.follow(for: .random(), since: nil, requestID: nil) }
+        func open() -> WatcherID? { machine.subscribe(AuthorizationRequest(.random(), for: .random())) }
+        func follow() -> WatcherID? { machine.subscribeToAll(for: .random(), since: nil, requestID: nil) }
         func next(_ lane: Openings.Lane) -> OpeningRead? {
             guard case .openings(let read)? = machine.nextRead(.openings(lane)) else { return nil }
             return read

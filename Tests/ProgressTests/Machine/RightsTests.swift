@@ -246,7 +246,7 @@ import Testing
 
     @Test("The watchers within the program have nobody's rights")
     func listener() {
-        let listener = machine.listen(to: session)
+        let listener = machine.subscribeLocally(to: session)
         machine.nextReading()
         #expect(machine.completed([reading(session, version: 2)], epoch: 9).updates.map(\.subscriber) == [listener])
         machine.checkRights(share: 1)

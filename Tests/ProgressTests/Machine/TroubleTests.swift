@@ -23,7 +23,7 @@ import Testing
     func others() {
         _ = machine.register(session)
         _ = machine.unattached(of: session)
-        _ = machine.listen(to: session)
+        _ = machine.subscribeLocally(to: session)
         machine.end(machine.watcher(of: session))
         #expect(machine.degraded() == nil)
         #expect(machine.value.isDegraded)

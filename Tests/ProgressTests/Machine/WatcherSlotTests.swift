@@ -150,7 +150,7 @@ import Testing
     func uncounted() {
         let machine = Machine(admission: StreamAdmission(limit: 1, limitPerUser: 1))
         let openings = (0..<5).map { _ in machine.register(session) }
-        _ = machine.listen(to: session)
+        _ = machine.subscribeLocally(to: session)
         for opening in openings.dropFirst() { machine.release(opening) }
         #expect(machine.value.admission.total == 0)
         #expect(machine.begin(openings[0], at: 1) == .begun(pauses: true))

@@ -48,7 +48,7 @@ extension CaseloadWorld {
 
     private mutating func connect(_ index: Int) {
         let position = clients[index].lastEventID.flatMap(FeedPosition.init(id:))
-        guard let id = machine.follow(for: clients[index].user, since: position, requestID: nil) else {
+        guard let id = machine.subscribeToAll(for: clients[index].user, since: position, requestID: nil) else {
             return check(false, "nobody is rejected while there is room to wait")
         }
         clients[index].id = id

@@ -33,7 +33,7 @@ extension CaseloadWorld {
             check((since...self.epoch).contains { rights[Int($0) - 1][user] == nil }, "revoked only without a right")
             clients[index].stage = .ended
             return nil
-        case .goodbye:
+        case .reconnect:
             // It comes back with the position that it has.
             machine.closed(id)
             clients[index].stage = .away

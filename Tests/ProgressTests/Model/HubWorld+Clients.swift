@@ -43,7 +43,7 @@ extension HubWorld {
         guard clients.count < 14 else { return }
         let right = Right(user: pick(users), session: pick(sessions))
         let waiting = machine.openings.waiting(.sessions)
-        guard let id = machine.open(OpeningRequest(right.session, for: right.user)) else {
+        guard let id = machine.subscribe(AuthorizationRequest(right.session, for: right.user)) else {
             return check(waiting == Self.waitingLimit, "nobody is rejected while there is room to wait")
         }
         check(waiting < Self.waitingLimit, "no more wait than may")

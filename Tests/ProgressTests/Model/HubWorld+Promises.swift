@@ -92,7 +92,7 @@ extension HubWorld {
             check(session == client.right.session, "a watcher is told of its own session")
             let since = client.snapshot?.epoch ?? 1
             check((since...self.epoch).contains { !had(client.right, at: $0) }, "revoked only when the right has ended")
-        case .expired, .goodbye: break
+        case .expired, .reconnect: break
         }
     }
 

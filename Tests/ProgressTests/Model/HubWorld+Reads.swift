@@ -26,7 +26,7 @@ extension HubWorld {
     /// The snapshots of openers.
     struct OpeningFlight {
         let asked: [SessionOpener]
-        var answers: [SessionOpening]?
+        var answers: [SessionAuthorization]?
     }
 
     mutating func startReads() {
@@ -98,9 +98,9 @@ extension HubWorld {
         openings[index].answers = openings[index].asked.map { opener in
             let right = Right(user: opener.request.principal, session: opener.request.session)
             guard had(right, at: epoch), let found = read(right.session, after: 0) else {
-                return SessionOpening(verdict: .noSession, progress: nil, rightsEpoch: epoch)
+                return SessionAuthorization(verdict: .noSession, progress: nil, rightsEpoch: epoch)
             }
-            return SessionOpening(
+            return SessionAuthorization(
                 verdict: FakeReader.admitted, progress: found.progress, rightsEpoch: epoch)
         }
     }

@@ -12,7 +12,7 @@ final class FakeReader: ProgressReader {
         var rows: [SessionID: SessionProgress] = [:]
         var transitions: [SessionID: [StatusTransition]] = [:]
         /// Everybody may see everything but what is named here.
-        var verdicts: [Principal: SessionOpening.Verdict] = [:]
+        var verdicts: [Principal: SessionAuthorization.Verdict] = [:]
         var rightsEpoch: Int64 = 1
         var commits = 0
         var isDown = false
@@ -26,7 +26,7 @@ final class FakeReader: ProgressReader {
     /// Holds up whoever opens a stream.
     let gate = Gate()
 
-    static let admitted = SessionOpening.Verdict.found(
+    static let admitted = SessionAuthorization.Verdict.found(
         role: .patient, relation: Relation(isPatient: true, isAssigned: false))
 
     var failures: Int { state.withLock { $0.failures } }
@@ -70,7 +70,7 @@ final class FakeReader: ProgressReader {
     }
 
     /// Lets somebody see nothing any more, for a reason, or everything again.
-    func refuse(_ principal: Principal, _ verdict: SessionOpening.Verdict?) {
+    func refuse(_ principal: Principal, _ verdict: SessionAuthorization.Verdict?) {
         change {
             $0.verdicts[principal] = verdict
             $0.rightsEpoch += 1
@@ -113,9 +113,9 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    func admit(_ requests: [OpeningRequest]) async throws -> [SessionOpening] { try await open(requests) }
+    func admit(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] { try await open(requests) }
 
-    func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
+    func authorize(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
         state.withLock { $0.openings.append(requests.count) }
         try await gate.pass()
         return try read { state in
@@ -124,7 +124,7 @@ final class FakeReader: ProgressReader {
                 let verdict = state.verdicts[request.principal] ?? (row == nil ? .noSession : Self.admitted)
                 let isAdmitted = verdict == Self.admitted
                 let transitions = state.transitions[request.session, default: []]
-                return SessionOpening(
+                return SessionAuthorization(
                     verdict: verdict, progress: isAdmitted ? row : nil,
                     transitions: isAdmitted ? transitions.filter { $0.version > request.after ?? .max } : [],
                     rightsEpoch: state.rightsEpoch)

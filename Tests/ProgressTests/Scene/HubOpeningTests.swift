@@ -9,9 +9,9 @@ import Testing
 /// How watchers are let in, and that nothing is left of those who do not stay.
 @Suite("The door of the hub", .deadline) struct HubOpeningTests {
     /// Many who come at once, each for a session of its own.
-    private func openAll(_ sessions: [SessionID], _ scene: HubScene) async throws -> [WatchOpening] {
-        try await withThrowingTaskGroup(of: WatchOpening.self) { group in
-            for session in sessions { group.addTask { try await scene.hub.open(session, for: .random()) } }
+    private func openAll(_ sessions: [SessionID], _ scene: HubScene) async throws -> [SubscribeOutcome] {
+        try await withThrowingTaskGroup(of: SubscribeOutcome.self) { group in
+            for session in sessions { group.addTask { try await scene.hub.subscribe(to: session, for: .random()) } }
             return try await group.reduce(into: []) { $0.append($1) }
         }
     }
@@ -27,7 +27,7 @@ import Testing
             #expect(scene.reader.openings.count == 2)
             scene.reader.gate.open()
             let opened = try await openings.count { opening in
-                if case .opened(_, .some) = opening { true } else { false }
+                if case .subscribed(_, .some) = opening { true } else { false }
             }
             #expect(opened == 1000)
             #expect(scene.reader.openings.count <= 1000 / Openings.Limits().batch + 3)
@@ -39,15 +39,15 @@ import Testing
     @Test(
         "Who may not see the session is told why, and leaves nothing behind",
         arguments: [
-            SessionOpening.Verdict.notSignedIn, .inactive, .noSession,
+            SessionAuthorization.Verdict.notSignedIn, .inactive, .noSession,
             .found(role: .patient, relation: Relation(isPatient: false, isAssigned: false)),
         ])
-    func refused(verdict: SessionOpening.Verdict) async throws {
+    func refused(verdict: SessionAuthorization.Verdict) async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
             let principal = Principal.random()
             scene.reader.refuse(principal, verdict)
-            guard case .refused(verdict) = try await scene.hub.open(session, for: principal) else {
+            guard case .refused(verdict) = try await scene.hub.subscribe(to: session, for: principal) else {
                 Issue.record("not refused")
                 return
             }
@@ -59,7 +59,7 @@ import Testing
     func finished(status: SessionStatus) async throws {
         try await withHub { scene in
             let session = scene.reader.addSession(status)
-            guard case .opened(let opening, nil) = try await scene.hub.open(session, for: .random()) else {
+            guard case .subscribed(let opening, nil) = try await scene.hub.subscribe(to: session, for: .random()) else {
                 Issue.record("watched")
                 return
             }
@@ -87,7 +87,7 @@ import Testing
         try await withHub(admission: StreamAdmission(limit: 2, limitPerUser: 2)) { scene in
             let session = scene.reader.addSession()
             var streams = [try await scene.stream(of: session), try await scene.stream(of: session)]
-            guard case .rejected = try await scene.hub.open(session, for: .random()) else {
+            guard case .rejected = try await scene.hub.subscribe(to: session, for: .random()) else {
                 Issue.record("not turned away")
                 return
             }
@@ -101,7 +101,7 @@ import Testing
         try await withHub { scene in
             let session = scene.reader.addSession()
             scene.reader.isDown = true
-            await #expect(throws: FakeReader.Down.self) { try await scene.hub.open(session, for: .random()) }
+            await #expect(throws: FakeReader.Down.self) { try await scene.hub.subscribe(to: session, for: .random()) }
             #expect(await scene.hub.watchedSessions == [])
             scene.reader.isDown = false
             _ = try await scene.stream(of: session)
@@ -113,7 +113,7 @@ import Testing
         try await withHub { scene in
             let sessions = (0..<100).map { _ in scene.reader.addSession() }
             for opening in try await openAll(sessions, scene) {
-                guard case .opened(_, .some) = opening else {
+                guard case .subscribed(_, .some) = opening else {
                     Issue.record("not opened")
                     return
                 }
@@ -154,7 +154,7 @@ import Testing
             }
             #expect(rejected == 1500)
             #expect(await scene.hub.watchedSessions == [])
-            guard case .rejected = try await scene.hub.open(.random(), for: .random()) else {
+            guard case .rejected = try await scene.hub.subscribe(to: .random(), for: .random()) else {
                 Issue.record("not turned away")
                 return
             }
@@ -169,7 +169,7 @@ import Testing
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<50 {
                     group.addTask {
-                        for _ in 0..<20 { _ = try await scene.hub.open(session, for: .random()) }
+                        for _ in 0..<20 { _ = try await scene.hub.subscribe(to: session, for: .random()) }
                     }
                 }
                 for _ in 0..<(round * 10) { await Task.yield() }

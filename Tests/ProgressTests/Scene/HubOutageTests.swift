@@ -50,7 +50,7 @@ import Testing
         try await withHub { scene in
             let session = scene.reader.addSession()
             var first = try await scene.stream(of: session)
-            guard case .opened(_, let watch?) = try await scene.hub.open(session, for: .random()) else {
+            guard case .subscribed(_, let watch?) = try await scene.hub.subscribe(to: session, for: .random()) else {
                 Issue.record("not opened")
                 return
             }

@@ -36,7 +36,7 @@ struct HubScene: Sendable {
 
     /// An open stream, and what its watcher is told.
     struct Stream {
-        let opening: SessionOpening
+        let opening: SessionAuthorization
         let watch: Watch
         fileprivate var inbox: AsyncStream<WatcherMessage>.Iterator
 
@@ -63,7 +63,10 @@ struct HubScene: Sendable {
     /// Opens a stream and gives it a socket.
     func stream(of session: SessionID, for principal: Principal = .random(), after: Int64? = nil) async throws -> Stream
     {
-        guard case .opened(let opening, let watch?) = try await hub.open(session, for: principal, after: after) else {
+        guard
+            case .subscribed(let opening, let watch?) = try await hub.subscribe(
+                to: session, for: principal, after: after)
+        else {
             throw NotOpened()
         }
         let stream = Stream(opening: opening, watch: watch, inbox: sink.inbox(of: watch.watcher))

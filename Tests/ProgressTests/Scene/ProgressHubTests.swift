@@ -29,7 +29,8 @@ import Testing
     func changeBeforeSocket() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
-            guard case .opened(let opening, let watch?) = try await scene.hub.open(session, for: .random()) else {
+            guard case .subscribed(let opening, let watch?) = try await scene.hub.subscribe(to: session, for: .random())
+            else {
                 Issue.record("not opened")
                 return
             }
@@ -241,7 +242,7 @@ import Testing
             await scene.hub.expired(first.watch.watcher)
             await scene.hub.outlived(second.watch.watcher)
             #expect(try await first.next() == .expired(session))
-            #expect(try await second.next() == .goodbye)
+            #expect(try await second.next() == .reconnect)
             #expect(await scene.hub.watcherCount == 0)
             for stream in [first, second] { await scene.hub.closed(stream.watch.watcher) }
             #expect(await scene.hub.admitted == 0)

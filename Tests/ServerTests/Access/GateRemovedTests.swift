@@ -110,8 +110,8 @@ extension Clinic {
         try await database.withConnection { connection in
             try await connection.executeScript(
                 """
-                ALTER FUNCTION app.open_sessions RENAME TO honest_open_sessions;
-                CREATE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
+                ALTER FUNCTION app.authorize_sessions RENAME TO honest_open_sessions;
+                CREATE FUNCTION app.authorize_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
                 RETURNS TABLE (
                     ordinal bigint,
                     user_found boolean, user_active boolean, user_role text, signed_in boolean,
@@ -124,8 +124,8 @@ extension Clinic {
                            message, error, estimated_time_remaining, version, attempt, created_at, updated_at, rights_epoch
                     FROM honest_open_sessions($1, $2, $3)
                 $$;
-                ALTER FUNCTION app.open_sessions OWNER TO therapybridge_owner;
-                GRANT EXECUTE ON FUNCTION app.open_sessions TO therapybridge_server;
+                ALTER FUNCTION app.authorize_sessions OWNER TO therapybridge_owner;
+                GRANT EXECUTE ON FUNCTION app.authorize_sessions TO therapybridge_server;
                 """)
         }
     }

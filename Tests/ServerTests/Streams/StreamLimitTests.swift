@@ -33,16 +33,16 @@ import Testing
         }
     }
 
-    enum Departure: CaseIterable, Sendable { case closes, resets, leavesAtOnce }
+    enum ConnectionTakeover: CaseIterable, Sendable { case closes, resets, leavesAtOnce }
 
-    @Test("The place of a client that leaves is free again", arguments: Departure.allCases)
-    func departure(_ departure: Departure) async throws {
+    @Test("The place of a client that leaves is free again", arguments: ConnectionTakeover.allCases)
+    func takeover(_ takeover: ConnectionTakeover) async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1", "SSE_HEARTBEAT_INTERVAL": "3600"]) { scene in
             for _ in 0..<3 {
                 try await scene.server.withRawConnection { connection in
                     try await connection.send("GET", scene.path, token: scene.token)
-                    if departure != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
-                    if departure == .resets {
+                    if takeover != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
+                    if takeover == .resets {
                         // To be closed with RST instead of FIN.
                         let socket = try #require(connection.channel as? any SocketOptionProvider)
                         try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()

@@ -131,7 +131,7 @@ struct UploadLimitTests {
                 }
             }
             try await eventually("no upload is charged any more") {
-                try await clinic.database.query("SELECT FROM app.upload_charges WHERE open_until IS NOT NULL").isEmpty
+                try await clinic.database.query("SELECT FROM app.upload_charges WHERE leased_until IS NOT NULL").isEmpty
             }
             let charged = try await clinic.database.query("SELECT bytes FROM app.upload_charges")
             let row = try #require(charged.first)

@@ -15,7 +15,7 @@ struct ReactorScene: Sendable {
 
     /// Too large to be out before a client reads.
     private static let large = Frame(Array(String(repeating: "abcdefghijklmnopqrstuvw", count: 87_000).utf8))
-    static let farewell = Frame(Array("retry: 1\n\n".utf8), isLast: true)
+    static let shutdownFrame = Frame(Array("retry: 1\n\n".utf8), isLast: true)
 
     /// The present moment on the reactor's clock.
     var now: ContinuousClock.Instant { reactor.poller.clock.now }
@@ -37,14 +37,14 @@ struct ReactorScene: Sendable {
     ///
     /// - Parameter opening: What its client gets before the first chunk.
     func open(
-        _ place: UInt32 = 0, generation: UInt32 = 0,
+        _ slot: UInt32 = 0, generation: UInt32 = 0,
         opening: Frame = Frame(head: [], payload: Array("hello".utf8), isChunked: true),
         isChunked: Bool = true, as wire: StreamWire? = nil, receiveBuffer: CInt? = nil,
         expiresIn: Duration = .seconds(3600),
         livesFor: Duration = .seconds(3600)
     ) async throws -> Stream {
         let (server, identity, client) = try loopback.connect(receiveBuffer: receiveBuffer)
-        let stream = Stream(id: StreamID(place: place, generation: generation), client: client, identity: identity)
+        let stream = Stream(id: StreamID(slot: slot, generation: generation), client: client, identity: identity)
         await reactor.adopt(
             stream.id, server, as: wire ?? (isChunked ? .chunks : .bare), opening: opening,
             expiresAt: now + expiresIn, livesUntil: now + livesFor)
@@ -89,10 +89,10 @@ func withReactor<Result>(
     do {
         result = try await body(scene)
     } catch {
-        await reactor.shutDown(within: .zero) { _ in ReactorScene.farewell }
+        await reactor.shutDown(within: .zero) { _ in ReactorScene.shutdownFrame }
         throw error
     }
-    await reactor.shutDown(within: .zero) { _ in ReactorScene.farewell }
+    await reactor.shutDown(within: .zero) { _ in ReactorScene.shutdownFrame }
     withExtendedLifetime(delegate) {}
     return result
 }

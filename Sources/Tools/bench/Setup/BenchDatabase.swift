@@ -34,7 +34,7 @@ struct BenchDatabase: Sendable {
 
     /// Makes a cluster and fills it, lends it and ends it.
     static func lend<Result>(
-        in workplace: Workplace, patients: Int, therapists: Int, _ body: (BenchDatabase) async throws -> Result
+        in workplace: ScratchDirectory, patients: Int, therapists: Int, _ body: (BenchDatabase) async throws -> Result
     ) async throws -> Result {
         let cluster = try await LocalPostgres.start(
             directory: workplace.path("postgres"), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })

@@ -15,7 +15,7 @@ struct BenchServer: Sendable {
     ///
     /// Its settings are the defaults, but for the number of streams that one user may have.
     static func lend<Result: Sendable>(
-        program: String, over database: BenchDatabase, in workplace: Workplace,
+        program: String, over database: BenchDatabase, in workplace: ScratchDirectory,
         _ body: (BenchServer) async throws -> Result
     ) async throws -> Result {
         let port = try freePort()

@@ -46,7 +46,7 @@ struct NchanPeer: Sendable {
 
     /// Starts nginx, lends it and ends it.
     func lend<Result: Sendable>(
-        in workplace: Workplace, descriptors: Int, _ body: (RunningPeer) async throws -> Result
+        in workplace: ScratchDirectory, descriptors: Int, _ body: (RunningPeer) async throws -> Result
     ) async throws -> Result {
         let port = try freePort()
         let folder = try workplace.makeFolder("nginx")
@@ -84,7 +84,7 @@ struct FastAPIPeer: Sendable {
 
     /// Starts uvicorn, lends it and ends it.
     func lend<Result: Sendable>(
-        in workplace: Workplace, _ body: (RunningPeer) async throws -> Result
+        in workplace: ScratchDirectory, _ body: (RunningPeer) async throws -> Result
     ) async throws -> Result {
         let port = try freePort()
         let folder = try workplace.makeFolder("fastapi")

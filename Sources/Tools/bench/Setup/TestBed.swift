@@ -23,7 +23,7 @@ struct TestBed: Sendable {
     }
 
     let programs: Programs
-    let workplace: Workplace
+    let workplace: ScratchDirectory
     let database: BenchDatabase
     let peers: Peers
     /// How many streams the server is asked to hold, where the scenario does not say.

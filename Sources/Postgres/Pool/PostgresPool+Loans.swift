@@ -4,28 +4,28 @@ import Synchronization
 /// How a connection gets to its borrower and back.
 extension PostgresPool {
     /// Leases a connection that has answered lately.
-    func leaseWorking(_ waitTimeout: Duration) async throws -> Lease {
+    func borrowWorking(_ waitTimeout: Duration) async throws -> Loan {
         let deadline = runtime.clock.now + waitTimeout
         while true {
-            let lease = try await lease(until: deadline)
-            guard lease.needsCheck else { return lease }
+            let loan = try await borrow(until: deadline)
+            guard loan.needsCheck else { return loan }
             do {
-                try await lease.core.perform(.script(""), timeout: settings.checkTimeout)
-                return lease
+                try await loan.core.perform(.script(""), timeout: settings.checkTimeout)
+                return loan
             } catch {
-                release(lease.slot, isReusable: false)
+                release(loan.slot, isReusable: false)
                 if (error as? PostgresError)?.code == .cancelled { throw error }
             }
         }
     }
 
-    func lease(until deadline: ContinuousClock.Instant) async throws -> Lease {
+    func borrow(until deadline: ContinuousClock.Instant) async throws -> Loan {
         let now = runtime.clock.now
         // The usual way: a connection is free, and nobody has to wait or to be woken.
-        let (free, waiter) = state.withLock { state -> (Lease?, Int) in
-            if let (slot, needsCheck) = state.machine.leaseIdle(now: now), let core = state.cores[slot] {
-                state.statistics.leasesTotal += 1
-                return (Lease(slot: slot, core: core, needsCheck: needsCheck), 0)
+        let (free, waiter) = state.withLock { state -> (Loan?, Int) in
+            if let (slot, needsCheck) = state.machine.borrowIdle(now: now), let core = state.cores[slot] {
+                state.statistics.loansTotal += 1
+                return (Loan(slot: slot, core: core, needsCheck: needsCheck), 0)
             }
             state.lastWaiter += 1
             return (nil, state.lastWaiter)
@@ -42,7 +42,7 @@ extension PostgresPool {
                 }
                 act { state in
                     state.waiters[waiter] = Waiter(continuation: continuation, timer: timer)
-                    return state.machine.lease(waiter, now: now)
+                    return state.machine.borrow(waiter, now: now)
                 }
                 // A cancellation between the check and here found nobody.
                 if Task.isCancelled { giveUpWaiting(waiter, timedOut: false) }
@@ -69,20 +69,20 @@ extension PostgresPool {
         waiter.continuation.resume(throwing: timedOut ? timeOver : Self.cancelled)
     }
 
-    func giveBack(_ lease: Lease) {
-        switch lease.core.health.current {
-        case .clean: release(lease.slot, isReusable: true)
-        case .closed: release(lease.slot, isReusable: false)
+    func giveBack(_ loan: Loan) {
+        switch loan.core.health.current {
+        case .clean: release(loan.slot, isReusable: true)
+        case .closed: release(loan.slot, isReusable: false)
         case .inTransaction, .unsettled:
             // Not structured: whoever had the connection is not kept waiting for its tidying.
             Task {
-                await lease.core.settle()
-                if lease.core.health.current == .inTransaction {
-                    _ = try? await lease.core.perform(
+                await loan.core.settle()
+                if loan.core.health.current == .inTransaction {
+                    _ = try? await loan.core.perform(
                         .script("ROLLBACK"), timeout: settings.checkTimeout, isShielded: true)
-                    await lease.core.settle()
+                    await loan.core.settle()
                 }
-                release(lease.slot, isReusable: lease.core.health.current == .clean)
+                release(loan.slot, isReusable: loan.core.health.current == .clean)
             }
         }
     }

@@ -1,5 +1,5 @@
 -- Who may see what, and its present state: for many users and sessions at once, and for all sessions of a user.
--- revision: 2
+-- revision: 1
 --
 -- Every table is probed by an index, in a LATERAL subquery that OFFSET 0 keeps apart from the rest, so that no statistics, or
 -- their absence, can lead to another plan.
@@ -7,9 +7,9 @@
 BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
-DO $$ BEGIN PERFORM app.enter_code('160_openings', 2); END $$;
+DO $$ BEGIN PERFORM app.enter_code('160_authorize', 1); END $$;
 
-CREATE OR REPLACE FUNCTION app.open_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
+CREATE OR REPLACE FUNCTION app.authorize_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
 RETURNS TABLE (
     ordinal bigint,
     user_found boolean, user_active boolean, user_role text, signed_in boolean,
@@ -51,10 +51,10 @@ BEGIN
             SELECT facts.*, facts.user_active AND facts.signed_in AND facts.session_found AS is_in) AS f;
 END
 $$;
-COMMENT ON FUNCTION app.open_sessions IS
+COMMENT ON FUNCTION app.authorize_sessions IS
     'For each position of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot';
 
-CREATE OR REPLACE FUNCTION app.open_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
+CREATE OR REPLACE FUNCTION app.authorize_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
 RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
     rights_epoch bigint, snapshot text,
@@ -110,12 +110,12 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION app.open_caseload IS
+COMMENT ON FUNCTION app.authorize_caseload IS
     'The first row, without a session: user, sign-in, and the patients whose sessions the user may see (null: all). Then '
     'the sessions that are not processed, oldest first, and every session of a patient who is not among known_patients, '
     'unless known_patients is null';
 
-REVOKE ALL ON FUNCTION app.open_sessions, app.open_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.open_sessions, app.open_caseload TO therapybridge_server;
+REVOKE ALL ON FUNCTION app.authorize_sessions, app.authorize_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.authorize_sessions, app.authorize_caseload TO therapybridge_server;
 
 COMMIT;

@@ -2,9 +2,9 @@ import Foundation
 import NIOCore
 
 /// Why a server cannot accept connections where it was told to.
-public struct ListenError: Error {
+public struct BindError: Error {
     /// Which of the two servers.
-    public enum Listener: Sendable {
+    public enum Endpoint: Sendable {
         /// The one that browsers reach.
         case http
         /// The one for the metrics.
@@ -22,15 +22,15 @@ public struct ListenError: Error {
     }
 
     /// Which server it is.
-    public let listener: Listener
+    public let endpoint: Endpoint
     /// What stands against it.
     public let code: Code
 
     /// Reads it out of what binding a socket throws; nil for what has another reason.
     ///
     /// The numbers are those of `bind(2)`.
-    init?(_ error: any Error, of listener: Listener) {
-        self.listener = listener
+    init?(_ error: any Error, of endpoint: Endpoint) {
+        self.endpoint = endpoint
         switch error {
         case is SocketAddressError.UnknownHost: code = .hostUnknown
         case let error as IOError:
@@ -45,11 +45,11 @@ public struct ListenError: Error {
     }
 
     /// Runs a server, and says which one it was when it cannot listen.
-    static func naming(_ listener: Listener, _ run: () async throws -> Void) async throws {
+    static func naming(_ endpoint: Endpoint, _ run: () async throws -> Void) async throws {
         do {
             try await run()
         } catch {
-            throw ListenError(error, of: listener) ?? error
+            throw BindError(error, of: endpoint) ?? error
         }
     }
 }

@@ -2,7 +2,7 @@ public import Domain
 import Postgres
 
 /// Somebody who wants to see a session.
-public struct OpeningRequest: Sendable, Equatable {
+public struct AuthorizationRequest: Sendable, Equatable {
     /// The user, and the sign-in that the request stands under.
     public var principal: Principal
     /// The session.
@@ -34,8 +34,8 @@ public struct OpeningRequest: Sendable, Equatable {
     }
 }
 
-/// What the database says to an ``OpeningRequest``: user, session, right and present state, from one snapshot.
-public struct SessionOpening: Sendable {
+/// What the database says to an ``AuthorizationRequest``: user, session, right and present state, from one snapshot.
+public struct SessionAuthorization: Sendable {
     /// Why the user is not let in, or that the user is.
     public enum Verdict: Sendable, Equatable {
         /// The user no longer exists, or the sign-in behind the token has ended.
@@ -86,7 +86,7 @@ extension ProgressStore {
     /// refused; all in one statement.
     ///
     /// - Throws: ``PostgresError`` when it cannot be recorded, and so the user is not let in.
-    public func admit(_ request: OpeningRequest) async throws -> SessionOpening {
+    public func admit(_ request: AuthorizationRequest) async throws -> SessionAuthorization {
         guard let opening = try await admit([request]).first else { throw StoreError.noRow }
         return opening
     }
@@ -95,7 +95,7 @@ extension ProgressStore {
     ///
     /// - Returns: An answer for each request, in order, all from one snapshot.
     /// - Throws: `PostgresError` when it cannot be recorded, and so nobody is let in.
-    public func admit(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
+    public func admit(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
         let rows = try await pool.query(
             """
             SELECT * FROM app.admit(
@@ -110,10 +110,10 @@ extension ProgressStore {
     ///
     /// - Returns: An answer for each request, in order, all from one snapshot.
     /// - Throws: ``PostgresError`` when the database cannot answer.
-    public func open(_ requests: [OpeningRequest]) async throws -> [SessionOpening] {
+    public func authorize(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
         let rows = try await pool.query(
             """
-            SELECT o.*, true AS is_allowed FROM app.open_sessions(
+            SELECT o.*, true AS is_allowed FROM app.authorize_sessions(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session))) AS o
             ORDER BY ordinal
             """)
@@ -121,10 +121,10 @@ extension ProgressStore {
     }
 
     private func openings(
-        of rows: PostgresRows, to requests: [OpeningRequest]
-    ) async throws -> [SessionOpening] {
+        of rows: PostgresRows, to requests: [AuthorizationRequest]
+    ) async throws -> [SessionAuthorization] {
         guard rows.count == requests.count else { throw StoreError.noRow }
-        var openings = try rows.map(SessionOpening.init)
+        var openings = try rows.map(SessionAuthorization.init)
         // What is asked for is history, which nobody changes: it may come from a later snapshot.
         let wanted = requests.indices.filter { index in
             guard let after = requests[index].after, let version = openings[index].progress?.version else {
@@ -152,7 +152,7 @@ extension ProgressStore {
             """
             SELECT max(rights_epoch) AS rights_epoch,
                    coalesce(array_agg(ordinal) FILTER (WHERE NOT may_see), '{}') AS lost
-            FROM app.open_sessions(
+            FROM app.authorize_sessions(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)))
             """)
         guard let row = rows.first else { throw StoreError.noRow }
@@ -179,7 +179,7 @@ extension ProgressStore {
     }
 }
 
-extension SessionOpening {
+extension SessionAuthorization {
     fileprivate init(_ row: PostgresRow) throws {
         let epoch = try row.decode("rights_epoch", as: Int64.self)
         guard try row.decode("user_found", as: Bool.self), try row.decode("signed_in", as: Bool.self) else {

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// The access rule of the database against the rule as Swift has it: `app.permits` itself, and what openings make of it.
-@Suite(.deadline) struct OpenSessionTests {
+@Suite(.deadline) struct AuthorizeSessionTests {
     /// A user of a role that stands so to a session.
     struct Case: Sendable, CustomTestStringConvertible {
         var role: Role
@@ -126,7 +126,7 @@ import Testing
         }
     }
 
-    /// What `app.open_sessions` answers, as far as rights go.
+    /// What `app.authorize_sessions` answers, as far as rights go.
     struct Answer {
         var role: Role?
         var relation: Relation
@@ -180,7 +180,7 @@ import Testing
         ) async throws -> Answer {
             let rows = try await connection.query(
                 """
-                SELECT * FROM app.open_sessions(
+                SELECT * FROM app.authorize_sessions(
                     \([user ?? self.user]), \([signIn ?? self.signIn]), \([session ?? self.session]))
                 """)
             try #require(rows.count == 1, "always one row")

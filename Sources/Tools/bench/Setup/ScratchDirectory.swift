@@ -3,14 +3,14 @@ import Foundation
 /// The folder of one run: the database, the uploads, the logs.
 ///
 /// It lies where temporary files lie; set `TMPDIR` to measure on another disk.
-struct Workplace: Sendable {
+struct ScratchDirectory: Sendable {
     let folder: URL
 
     /// The beginning of the folders' names; the number of the process follows.
     private static let prefix = "tb-bench-"
 
     /// Makes the folder, lends it and removes it.
-    static func lend<Result>(_ body: (Workplace) async throws -> Result) async throws -> Result {
+    static func lend<Result>(_ body: (ScratchDirectory) async throws -> Result) async throws -> Result {
         removeLeftovers()
         let name = prefix + "\(ProcessInfo.processInfo.processIdentifier)"
         let folder = FileManager.default.temporaryDirectory.appending(path: name, directoryHint: .isDirectory)
@@ -18,7 +18,7 @@ struct Workplace: Sendable {
         try FileManager.default.createDirectory(
             at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
         defer { try? FileManager.default.removeItem(at: folder) }
-        return try await body(Workplace(folder: folder))
+        return try await body(ScratchDirectory(folder: folder))
     }
 
     /// Removes the folders of runs that were killed.
