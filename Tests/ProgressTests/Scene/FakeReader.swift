@@ -113,7 +113,9 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    func admit(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] { try await open(requests) }
+    func admit(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
+        try await authorize(requests)
+    }
 
     func authorize(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
         state.withLock { $0.openings.append(requests.count) }
