@@ -45,11 +45,11 @@ public struct StreamedEvent: Sendable, Equatable {
     }
 }
 
-/// An open stream, read block by block.
+/// The response of a stream, read block by block.
 public final class EventReader {
-    /// The status of the answer.
+    /// The status code of the response.
     public let status: Int
-    /// The headers of the answer.
+    /// The headers of the response.
     public let headers: HTTPHeaders
     private var body: HTTPClientResponse.Body.AsyncIterator
     private var pending = ""
@@ -62,7 +62,7 @@ public final class EventReader {
 
     /// The next block that is not a heartbeat; nil at the end of the stream.
     ///
-    /// - Throws: ``DidNotHappen`` when none comes in time, however many heartbeats do.
+    /// - Throws: ``DidNotHappen`` when none comes in time, even if heartbeats do.
     public func next(
         limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
     ) async throws -> StreamedEvent? {
@@ -74,7 +74,7 @@ public final class EventReader {
         }
     }
 
-    /// The next block, whatever it is; nil at the end of the stream.
+    /// The next block, a heartbeat too; nil at the end of the stream.
     ///
     /// - Throws: ``DidNotHappen`` when none comes in time.
     public func nextBlock(fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent? {
@@ -92,9 +92,9 @@ public final class EventReader {
         }
     }
 
-    /// All blocks until the end of the stream, heartbeats left out.
+    /// All blocks until the end of the stream, without heartbeats.
     ///
-    /// - Parameter limit: How long each may take.
+    /// - Parameter limit: The longest wait for each block.
     public func rest(
         limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
     ) async throws -> [StreamedEvent] {
@@ -105,7 +105,7 @@ public final class EventReader {
 }
 
 extension TestServer {
-    /// Lends an open stream; the connection is closed when `body` is done.
+    /// Lends a stream, and closes its connection after `body`.
     public func withStream<Result>(
         _ path: String, token: String?, lastEventID: String? = nil, _ body: (EventReader) async throws -> Result
     ) async throws -> Result {

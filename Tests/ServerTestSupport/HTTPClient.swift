@@ -4,16 +4,16 @@ import NIOCore
 public import NIOHTTP1
 import TestSupport
 
-/// An answer, read whole.
+/// A whole response.
 public struct TestResponse: Sendable {
-    /// The status.
+    /// The status code.
     public let status: Int
     /// The headers.
     public let headers: HTTPHeaders
     /// The body.
     public let body: Data
 
-    /// An answer of these parts.
+    /// Makes a response.
     public init(status: Int, headers: HTTPHeaders, body: Data) {
         self.status = status
         self.headers = headers
@@ -30,9 +30,10 @@ public struct TestResponse: Sendable {
 }
 
 extension TestServer {
-    /// Sends a request and reads the answer whole.
+    /// Sends a request and reads the whole response.
     ///
-    /// What is private in either is looked for in the log from then on, and in this answer if it is a refusal.
+    /// The request's and the response's private texts become canaries: they may not appear in the log, nor in a
+    /// refusal.
     public func request(
         _ method: HTTPMethod, _ path: String, token: String? = nil, headers: [String: String] = [:],
         body: Data? = nil

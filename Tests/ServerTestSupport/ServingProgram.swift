@@ -4,7 +4,7 @@ import NIOHTTP1
 public import PostgresTestSupport
 public import TestSupport
 
-/// Lends a server that is a process of its own.
+/// Lends a server in a process of its own.
 public func withServingProgram<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer, RunningProgram) async throws -> Result
@@ -23,7 +23,7 @@ public func withServingProgram<Result: Sendable>(
 }
 
 extension TestServer {
-    /// The settings of a server or a worker that is a process of its own.
+    /// The settings of a server or a worker in a process of its own.
     public static func settings(over database: TestDatabase, uploads: URL) -> [String: String] {
         [
             "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": jwtSecret,

@@ -2,7 +2,7 @@ public import App
 import TestSupport
 
 extension DatabaseTimeouts {
-    /// Those of a test's server: as long as a busy machine may take.
+    /// The timeouts of a test's server: long enough for a loaded machine.
     public static var forTests: DatabaseTimeouts {
         var timeouts = DatabaseTimeouts()
         timeouts.connect = TestDeadline.event
@@ -11,6 +11,6 @@ extension DatabaseTimeouts {
         return timeouts
     }
 
-    /// Those of the program: where a test takes the database away, it is over sooner with these.
+    /// The timeouts of the program. A test that stops the database gets its errors sooner with these.
     public static var standard: DatabaseTimeouts { DatabaseTimeouts() }
 }

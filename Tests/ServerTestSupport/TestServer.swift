@@ -9,21 +9,21 @@ import Prometheus
 import SettingsReading
 public import TestSupport
 
-/// A server of one test's own, on a free port, in this process.
+/// A server for one test, on a free port, in this process.
 public struct TestServer: Sendable {
-    /// Its database.
+    /// The server's database.
     public let database: TestDatabase
-    /// The port of 127.0.0.1 where it listens.
+    /// The port on 127.0.0.1.
     public let port: Int
-    /// Where recordings are stored.
+    /// The folder of recordings.
     public let uploads: URL
-    /// Every route that the server has registered, as in `GET /api/sessions/{id}`.
+    /// The registered routes, as in `GET /api/sessions/{id}`.
     public var routes: [String] = []
 
-    /// The key of its access tokens.
+    /// The key of the access tokens.
     public static let jwtSecret = "a secret of tests, and of tests alone"
 
-    /// Its URL, without a path.
+    /// The URL of the server, without a path.
     public var baseURL: String { "http://127.0.0.1:\(port)" }
 
     /// The same server at another of its ports.
@@ -31,14 +31,14 @@ public struct TestServer: Sendable {
         TestServer(database: database, port: port, uploads: uploads, routes: routes)
     }
 
-    /// An access token, under a sign-in of its own.
+    /// Issues an access token under a new sign-in.
     public func token(
         _ user: UserID, lifetime: Duration = .seconds(600)
     ) async throws -> String {
         try await signIn(user, lifetime: lifetime).token
     }
 
-    /// An access token, and the sign-in that it stands under.
+    /// Issues an access token under a new sign-in, and returns both.
     public func signIn(
         _ user: UserID, lifetime: Duration = .seconds(600)
     ) async throws -> (token: String, signIn: SignInID) {
@@ -48,18 +48,18 @@ public struct TestServer: Sendable {
     }
 }
 
-/// Lends a running server over a database of its own.
+/// Lends a running server with a database of its own.
 ///
 /// - Parameters:
-///   - environment: Settings beside those that the test needs anyway.
-///   - runsWorker: Also works on the queue.
-///   - clock: What it waits by, but for the connections to the database.
-///   - passwordCost: The work of a new hash of a password; next to nothing unless a test says otherwise.
-///   - log: Where it logs to, at every level.
-///   - canaries: What may be neither in its log nor in its metrics.
+///   - environment: Settings in addition to those that every test server needs.
+///   - runsWorker: True if the server also runs a worker.
+///   - clock: The clock of the server. Connections to the database use the system's clock.
+///   - passwordCost: The cost of a new hash of a password; almost nothing by default.
+///   - log: Receives the log, at every level.
+///   - canaries: The texts that the log and the metrics may not contain.
 ///   - body: The test.
 /// - Returns: What the body returns.
-/// - Throws: ``CanaryFound`` when something private is in its log or its metrics; what the body throws.
+/// - Throws: ``CanaryFound`` when the log or a metric contains a canary; what the body throws.
 public func withServer<Result: Sendable>(
     _ environment: [String: String] = [:], runsWorker: Bool = false, clock: any MonotonicClock = ContinuousClock(),
     passwordCost: Passwords.Cost = .forTests, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
@@ -72,10 +72,10 @@ public func withServer<Result: Sendable>(
     }
 }
 
-/// Lends a running server over a database that is there already.
+/// Lends a running server for an existing database.
 ///
-/// Where the database is away in a test, the `databaseTimeouts` are `standard`. A hash of a password costs next to nothing
-/// unless `passwordCost` says otherwise: in a debug build the standard cost takes seconds.
+/// A test that stops the database passes `databaseTimeouts: .standard`. A new hash of a password costs almost nothing
+/// by default: in a debug build the standard cost takes seconds.
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
     databaseTimeouts: DatabaseTimeouts = .forTests, clock: any MonotonicClock = ContinuousClock(),
@@ -87,7 +87,7 @@ public func withServer<Result: Sendable>(
     let result = try await withUnwatchedServer(
         over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, clock: clock,
         passwordCost: passwordCost, logger: log.logger, metrics: metrics, body)
-    // All that it does has ended, and so has what it has to say.
+    // The server has ended, so the log is complete.
     try canaries.inspect(log.text, in: "the log")
     try canaries.inspect(metrics.render(), in: "a metric")
     return result
@@ -141,7 +141,7 @@ private func withUnwatchedServer<Result: Sendable>(
 }
 
 extension Passwords.Cost {
-    /// More than the fixtures' hashes take, so that signing in renews those, and less than anybody notices.
+    /// A cost above that of the tests' stored hashes, so that a login renews them, and too small to slow a test.
     public static var forTests: Passwords.Cost { Passwords.Cost(logN: 5, blockSize: 1, parallelism: 1) }
 }
 

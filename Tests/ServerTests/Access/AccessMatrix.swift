@@ -3,28 +3,28 @@ import Foundation
 import NIOHTTP1
 import ServerTestSupport
 
-/// A route, and who may use it: one row of the access matrix.
+/// One row of the access matrix: a route, and the callers who may use it.
 struct AccessRow: Sendable {
-    /// What is asked before what.
+    /// The order of the checks that the route makes.
     enum Order: Sendable {
-        /// Nothing is asked: the route is for anyone.
+        /// The route checks no credential.
         case open
-        /// The path's id is read, and then the database is asked about everything at once.
+        /// The server reads the id in the path first. Then one statement checks the account and the session.
         case idFirst
-        /// The database is asked about the account; then role, and then the id.
+        /// The server checks the account first, then the role, and then the id.
         case accountFirst
     }
 
-    /// What the route is tried on.
+    /// The data that a request of the pass is about.
     enum Subject: Sendable {
         case nothing
-        /// A session with everything that a session can have, which nobody changes.
+        /// A finished session with a recording, a transcript and notes. No request changes it.
         case readSession
-        /// A session for this request alone: as it is made, or failed and with a recording.
+        /// A session for one request alone: new, or failed and with a recording.
         case newSession, failedSession
-        /// An account for this request alone.
+        /// An account for one request alone.
         case newUser
-        /// A therapist and a patient without a tie.
+        /// A therapist and a patient without an assignment.
         case untied
     }
 
@@ -32,9 +32,9 @@ struct AccessRow: Sendable {
     let path: String
     let order: Order
     let subject: Subject
-    /// Who gets the answer, if the credential is good.
+    /// The callers who get an answer with a valid credential.
     let permitted: Set<Clinic.Who>
-    /// The status for those.
+    /// The status code that they get.
     let status: Int
     var body: AccessBody = .none
 
@@ -49,28 +49,28 @@ struct AccessRow: Sendable {
     }
 }
 
-/// What goes with a request.
+/// The body of a request.
 enum AccessBody: Sendable {
     case none
     case json(String)
-    /// A list of one report of the session.
+    /// A list with one report of the session.
     case reports
     /// A recording for the clinic's patient.
     case upload
-    /// An account with an address that is nobody's yet.
+    /// An account with an unused address.
     case account
 }
 
 extension AccessRow {
     private static let everybody = Set(Clinic.Who.allCases)
-    /// Who may see the clinic's session.
+    /// The callers who may see the clinic's session.
     private static let seers: Set<Clinic.Who> = [.patient, .therapist, .admin]
     private static let managers: Set<Clinic.Who> = [.therapist, .admin]
     private static let therapists: Set<Clinic.Who> = [.therapist, .stranger, .former, .nominal]
     private static let report = #"{"status":"transcribing","progress":30}"#
     private static let id = "/api/sessions/{id}"
 
-    /// For anyone, whatever the credential.
+    /// A route that checks no credential.
     private static func open(
         _ method: HTTPMethod, _ path: String, _ status: Int = 200, body: AccessBody = .none
     ) -> AccessRow {
@@ -79,7 +79,7 @@ extension AccessRow {
             body: body)
     }
 
-    /// About one session.
+    /// A route of one session.
     private static func session(
         _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Who>, _ status: Int = 200,
         on subject: Subject = .readSession, body: AccessBody = .none
@@ -89,7 +89,7 @@ extension AccessRow {
             body: body)
     }
 
-    /// For a signed-in account, decided by who it is.
+    /// A route that checks the caller's account and role.
     private static func account(
         _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Who>, _ status: Int = 200,
         on subject: Subject = .nothing, body: AccessBody = .none
@@ -101,9 +101,9 @@ extension AccessRow {
 
     /// The table.
     ///
-    /// A route that is not in it fails the test, and so does a row without a route.
+    /// A route without a row fails the test, and so does a row without a route.
     static let all: [AccessRow] = [
-        // No credential matters here: the answer depends on what is sent, not on who sends it.
+        // These routes check no credential: the answer depends on the body alone.
         open(.POST, "/api/auth/login", 422, body: .json("{}")),
         open(.POST, "/api/auth/refresh", 401, body: .json(#"{"refresh_token":"none"}"#)),
         open(.POST, "/api/auth/logout", 204),
@@ -118,7 +118,7 @@ extension AccessRow {
         AccessRow(
             method: .GET, path: "/api/sessions/status/stream", order: .idFirst, subject: .nothing,
             permitted: everybody, status: 200),
-        // Without an upgrade; who gets what behind one is told by WebSocketRefusalTests.
+        // Without an upgrade. WebSocketRefusalTests tests the rights of an upgraded connection.
         AccessRow(
             method: .GET, path: id + "/status/ws", order: .open, subject: .readSession, permitted: everybody,
             status: 426),
@@ -156,11 +156,11 @@ extension AccessRow {
     ]
 }
 
-/// Who asks, and with what.
+/// A caller with one kind of credential.
 struct AccessCaller: Sendable {
     enum Credential: CaseIterable, Sendable {
         case good
-        /// The account is inactive; everything else is as if it were not.
+        /// The account is inactive. Nothing else differs from a good credential.
         case inactive
         /// The token's sign-in has ended.
         case signedOut
@@ -171,21 +171,21 @@ struct AccessCaller: Sendable {
     let who: Clinic.Who
     let credential: Credential
     let clinic: Clinic
-    /// Nil with ``Credential/none``.
+    /// The access token; nil with ``Credential/none``.
     let token: String?
 }
 
-/// Which thing is asked for.
+/// The id in a request's path.
 enum AccessTarget: CaseIterable, Sendable {
-    /// One that is there.
+    /// The id of an existing session or account.
     case known
     case unknown
-    /// No id at all.
+    /// A text that is not a UUID.
     case malformed
 }
 
 extension AccessRow {
-    /// What a caller is to get.
+    /// The status code that a caller gets.
     func status(for caller: AccessCaller, _ target: AccessTarget) -> Int {
         if order == .open { return status }
         if [.none, .expired].contains(caller.credential) { return 401 }

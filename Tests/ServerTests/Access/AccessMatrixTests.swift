@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Access", .deadline)
 struct AccessMatrixTests {
-    @Test("is decided for each route that is registered, and for no other")
+    @Test("Every registered route has a row in the access matrix, and every row has a route")
     func completeness() async throws {
         try await withServer { server in
             let rows = AccessRow.all.map(\.name)
@@ -17,14 +17,14 @@ struct AccessMatrixTests {
         }
     }
 
-    @Test("is described for each route as it is decided")
+    @Test("The API description names the same callers as the access matrix")
     func description() async throws {
         try await withServer { server in
             let operations = try await APIDescription(server).operations
             for row in AccessRow.all {
                 let words = operations[row.name]?["x-who"] as? String ?? ""
                 let described = try #require(Self.callers[words], "\(row.name) has \"\(words)\"")
-                // The handshake of a WebSocket is for anyone; the answer that stands for it comes without one.
+                // The handshake of a WebSocket checks no credential. The answer without an upgrade needs none either.
                 let isHandshake = row.path.hasSuffix("/ws")
                 #expect(described == row.permitted || isHandshake, "\(row.name)")
                 #expect((words == "anyone") == (row.order == .open) || isHandshake, "\(row.name)")
@@ -32,7 +32,7 @@ struct AccessMatrixTests {
         }
     }
 
-    /// The callers whom the description of the API means by its words.
+    /// The callers for each value of `x-who` in the API description.
     private static let callers: [String: Set<Clinic.Who>] = [
         "anyone": Set(Clinic.Who.allCases), "signed in": Set(Clinic.Who.allCases), "admin": [.admin],
         "therapist, admin": [.therapist, .stranger, .former, .nominal, .admin],
@@ -41,7 +41,7 @@ struct AccessMatrixTests {
         "may manage": [.therapist, .admin], "may report": [.pipeline, .admin],
     ]
 
-    @Test("is given to whom it is due, on every route, and to nobody else")
+    @Test("Every route answers every caller, credential and id as the access matrix says")
     func matrix() async throws {
         try await withServer { server in
             let outcomes = try await AccessPass(server).run()
@@ -55,7 +55,8 @@ struct AccessMatrixTests {
                 return description.fault(of: outcome.response, to: operation).map { "\(outcome.circumstances): \($0)" }
             }
             #expect(undescribed == [])
-            // Every role with every kind of credential on every route: less, and the table lost something.
+            // Every role with every kind of credential on every route. A smaller number means that the table lost
+            // rows.
             #expect(outcomes.count > 2000)
             for outcome in outcomes where outcome.response.status >= 400 && outcome.row.method != .HEAD {
                 expectProblem(outcome.response, outcome.expected, nil, Comment(rawValue: outcome.circumstances))
@@ -65,7 +66,7 @@ struct AccessMatrixTests {
 }
 
 extension TestServer {
-    /// The routes, with the files of the page as the one that they are to a reader.
+    /// The registered routes. All assets of the page count as one route, as in the documentation.
     var documentedRoutes: Set<String> {
         Set(routes.map { $0.hasPrefix("GET /assets/") ? "GET /assets/{name}" : $0 })
     }

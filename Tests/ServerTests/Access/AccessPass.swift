@@ -9,14 +9,14 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Every row of the access matrix, tried by every caller on every target, against one server.
+/// Sends every row of the access matrix with every caller and every id to one server.
 struct AccessPass: Sendable {
-    /// One request of the pass, and its answer.
+    /// One request of the pass and its answer.
     struct Outcome: Sendable {
         let row: AccessRow
         let expected: Int
         let response: TestResponse
-        /// Who asked for what, in words.
+        /// The caller and the request, as text for an error message.
         let circumstances: String
     }
 
@@ -27,7 +27,7 @@ struct AccessPass: Sendable {
         let number: Int
     }
 
-    /// How many requests are under way at once.
+    /// The number of requests at a time.
     private static let width = 48
     /// The shared client would open eight connections.
     private static let client = HTTPClient(
@@ -39,7 +39,7 @@ struct AccessPass: Sendable {
     private let server: TestServer
     private let callers: [AccessCaller]
     private let readSession: SessionID
-    /// For those who are refused because of their account, whose clinic it is.
+    /// The session of the second clinic, whose accounts are all inactive.
     private let inactiveSession: SessionID
 
     init(_ server: TestServer) async throws {
@@ -68,7 +68,7 @@ struct AccessPass: Sendable {
         try await server.database.query("UPDATE app.users SET is_active = false WHERE email LIKE '%@closed.example'")
     }
 
-    /// A session with recording, transcript and notes, which is done, so that its stream ends by itself.
+    /// Makes a finished session with a recording, a transcript and notes. Its stream ends by itself.
     private static func makeReadSession(of clinic: Clinic) async throws -> SessionID {
         let upload = try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: .patient)
         let text = try #require(try upload.json()["id"] as? String)
@@ -89,8 +89,8 @@ struct AccessPass: Sendable {
 
     /// Sends every request.
     ///
-    /// Those that change something have a session or an account of their own, and those that are refused must have left
-    /// theirs alone.
+    /// A request that changes something has a session or an account of its own. The pass then checks that refused
+    /// requests changed nothing.
     func run() async throws -> [Outcome] {
         var attempts: [Attempt] = []
         for row in AccessRow.all.flatMap({ $0.method == .GET ? [$0, $0.head] : [$0] }) {
@@ -116,9 +116,9 @@ struct AccessPass: Sendable {
         return outcomes
     }
 
-    // MARK: - What is asked for
+    // MARK: - Subjects
 
-    /// What one request may change: a session of each kind and a few accounts.
+    /// What one request may change: a session of each kind, and two accounts.
     private struct Subject: Sendable {
         let newSession: SessionID
         let failedSession: SessionID
@@ -202,7 +202,7 @@ struct AccessPass: Sendable {
         request.method = attempt.row.method
         var token = attempt.caller.token
         if attempt.row.path == "/api/auth/logout", [.good, .inactive].contains(attempt.caller.credential) {
-            // It would end the sign-in of the other requests.
+            // The shared token would end the sign-in of the other requests.
             token = try await server.token(attempt.caller.clinic.id(attempt.caller.who))
         }
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
@@ -221,7 +221,7 @@ struct AccessPass: Sendable {
                 "\(attempt.row.name) by \(attempt.caller.who) (\(attempt.caller.credential)), \(attempt.target)")
     }
 
-    /// Checks that whoever was refused, or asked for something else, has changed nothing.
+    /// Checks that refused requests, and requests with another id, changed nothing.
     private func expectUntouched(_ attempts: [Attempt], _ subjects: [Subject]) async throws {
         let refused = attempts.filter { $0.target != .known || $0.row.status(for: $0.caller, .known) >= 400 }
             .map { subjects[$0.number] }

@@ -7,15 +7,15 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The second guard: where the routes' own check lets everybody in, the database still shows nothing.
+/// Row-level security as the second check: if a route allowed every caller, the database would still hide the rows.
 @Suite(.deadline) struct GateRemovedTests {
-    /// Everything that a session has, read and changed by its routes.
+    /// The routes that read and change the data of a session.
     private static let routes: [(HTTPMethod, String)] = [
         (.GET, ""), (.GET, "/events"), (.GET, "/transcript"), (.GET, "/notes"), (.GET, "/recording"),
         (.POST, "/retry"), (.DELETE, ""),
     ]
 
-    @Test("With the routes' check taken out, strangers still get nothing and change nothing")
+    @Test("Without the check of the routes, callers without a right still get nothing and change nothing")
     func strangers() async throws {
         try await withClinic { clinic in
             let words = "a word that is the patient's alone"
@@ -38,7 +38,7 @@ import Testing
                     #expect(!answer.text.contains(words), "\(who) \(method) \(path)")
                 }
             }
-            // It is the row that is hidden and not the route that is broken.
+            // Row-level security hides the rows. The routes themselves still work.
             let own = try await clinic.request(.GET, of: "/transcript", as: .patient)
             #expect(own.status == 200)
             #expect(own.text.contains(words))
@@ -48,12 +48,12 @@ import Testing
         }
     }
 
-    @Test("With everybody taken for an administrator, strangers still see nobody and change nobody")
+    @Test("If every caller counts as an administrator, callers still see and change no other account")
     func accounts() async throws {
         try await withClinic { clinic in
             try await clinic.takeEverybodyForAdministrators()
             for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal, .pipeline] {
-                // Each sees nobody but itself.
+                // Each caller sees the caller's own account alone.
                 let own = try await clinic.request(.GET, "/api/users", as: who)
                 #expect(own.status == 200, "\(who)")
                 #expect(own.text.contains("\(clinic.id(who))"), "\(who)")
@@ -88,7 +88,7 @@ import Testing
 }
 
 extension Clinic {
-    /// Makes the server believe that whoever is signed in is an administrator.
+    /// Makes the server believe that every signed-in caller is an administrator.
     fileprivate func takeEverybodyForAdministrators() async throws {
         try await database.withConnection { connection in
             try await connection.executeScript(
@@ -105,7 +105,7 @@ extension Clinic {
         }
     }
 
-    /// Takes the check out that the routes make: whoever is signed in has every right that the question is about.
+    /// Disables the check of the routes: every signed-in caller has every right to every session.
     fileprivate func letEverybodyIn() async throws {
         try await database.withConnection { connection in
             try await connection.executeScript(

@@ -7,10 +7,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// A route of a session, and who may use it.
+/// A route of a session, and the callers who may use it.
 struct SessionRoute: Sendable, CustomTestStringConvertible {
     let method: HTTPMethod
-    /// What follows the session's id.
+    /// The path after the session's id.
     let path: String
     let permitted: Set<Clinic.Who>
     var body: String?
@@ -23,7 +23,7 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
     private static let managers: Set<Clinic.Who> = [.therapist, .admin]
     private static let report = #"{"status":"transcribing","progress":30}"#
 
-    /// The column "who" of docs/http-api.md, "Routes".
+    /// The rights of docs/http-api.md, "Routes".
     static let all: [SessionRoute] =
         [HTTPMethod.GET, .HEAD].flatMap { method in
             [
@@ -42,7 +42,7 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
         ]
 }
 
-/// Checks a refusal; the answer to HEAD has no body to look at.
+/// Checks a refusal. The answer to HEAD has no body.
 private func expectRefusal(
     _ response: TestResponse, of method: HTTPMethod, _ status: Int, _ type: String? = nil, _ comment: Comment,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -58,13 +58,13 @@ private func expectRefusal(
 
 @Suite("A refusal", .deadline)
 struct RefusalTests {
-    /// The routes that ask for a user and name no session.
+    /// The routes that need a user and name no session.
     static let userRoutes: [(HTTPMethod, String)] = [
         (.GET, "/api/auth/me"), (.GET, "/api/sessions"), (.HEAD, "/api/sessions"),
         (.POST, "/api/sessions/upload"), (.GET, "/api/patients"), (.POST, "/api/progress"),
     ]
 
-    @Test("is 401 without a token that counts, on each route")
+    @Test("A request without a valid token gets 401 on every route")
     func unauthorized() async throws {
         try await withClinic { clinic in
             let patient = clinic.id(.patient)
@@ -93,7 +93,7 @@ struct RefusalTests {
                 ("a bad header before a good cookie", ["Authorization": "Bearer x", "Cookie": "tb_access=\(good)"]),
             ]
             for (name, headers) in credentials {
-                // A cookie with an unsafe method needs an origin first: that is 403, and tested elsewhere.
+                // An unsafe method with a cookie needs an origin first and gets 403. CookieTests tests it.
                 let isByCookie = headers["Authorization"] == nil && headers["Cookie"] != nil
                 for route in SessionRoute.all where !(isByCookie && [.POST, .DELETE].contains(route.method)) {
                     let response = try await clinic.request(
@@ -107,7 +107,7 @@ struct RefusalTests {
                     expectRefusal(response, of: method, 401, "unauthorized", "\(name): \(method) \(path)")
                 }
             }
-            // Neither as a ticket nor in a URL.
+            // A token in the URL authenticates nobody, under any name.
             for query in ["token", "access_token", "ticket"] {
                 let response = try await clinic.request(.GET, of: "/status?\(query)=\(good)", as: nil)
                 expectProblem(response, 401, "unauthorized")
@@ -115,7 +115,7 @@ struct RefusalTests {
         }
     }
 
-    @Test("is 403 for everybody who may not, on each route of a session")
+    @Test("A caller without the right gets 403 on every route of a session")
     func forbidden() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all {
@@ -125,28 +125,28 @@ struct RefusalTests {
                     expectRefusal(response, of: route.method, 403, "forbidden", "\(who): \(route.testDescription)")
                 }
             }
-            // Nothing of it has had an effect.
+            // No refused request changed the session.
             let present = try await clinic.request(.GET, of: "/status", as: .admin).json()
             #expect(present["status"] as? String == "pending")
             #expect(present["version"] as? Int == 1)
         }
     }
 
-    @Test("does not meet those who may")
+    @Test("A caller with the right is not refused on any route of a session")
     func permitted() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all where route.method != .DELETE && route.path != "/status/stream" {
                 for who in Clinic.Who.allCases where route.permitted.contains(who) {
                     let response = try await clinic.request(
                         route.method, of: route.path, as: who, headers: route.headers, body: route.body)
-                    // 404 and 409: there is no transcript, no recording and nothing that failed.
+                    // 404 and 409: the session has no transcript and no recording, and it has not failed.
                     #expect([200, 404, 409].contains(response.status), "\(who): \(route.testDescription)")
                 }
             }
         }
     }
 
-    @Test("is 403 for an inactive account, whatever its role and rights")
+    @Test("An inactive account gets 403 on every route, whatever its role and rights")
     func inactive() async throws {
         try await withClinic { clinic in
             try await clinic.database.query("UPDATE app.users SET is_active = false")
@@ -165,7 +165,7 @@ struct RefusalTests {
         }
     }
 
-    @Test("ends with its reason: an assignment, an account and a right that come back")
+    @Test("A caller gets the right back with the assignment and with the account")
     func rightsComeBack() async throws {
         try await withClinic { clinic in
             func status(_ who: Clinic.Who) async throws -> Int {
@@ -183,7 +183,7 @@ struct RefusalTests {
         }
     }
 
-    @Test("is 404 for a session that there is not, on each route")
+    @Test("An unknown session gets 404 on every route")
     func noSession() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all {
@@ -198,7 +198,7 @@ struct RefusalTests {
         }
     }
 
-    @Test("is 422 for an id that is no UUID, on each route")
+    @Test("An id that is not a UUID gets 422 on every route")
     func noUUID() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all {
@@ -210,14 +210,14 @@ struct RefusalTests {
                     if route.method != .HEAD { expectProblem(response, 422, detail: "id: ") }
                 }
             }
-            // In upper case it is the same id.
+            // Upper case spells the same id.
             let response = try await clinic.request(
                 .GET, "/api/sessions/\(clinic.session.description.uppercased())", as: .admin)
             #expect(response.status == 200)
         }
     }
 
-    @Test("is 404 for a route that there is not, with a token or without")
+    @Test("An unknown route gets 404 with and without a token")
     func noRoute() async throws {
         try await withClinic { clinic in
             let paths = [
@@ -238,7 +238,7 @@ struct RefusalTests {
         }
     }
 
-    @Test("is 405 for a wrong method, with the right ones in Allow")
+    @Test("A wrong method gets 405 with the allowed methods in Allow")
     func wrongMethod() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
@@ -267,7 +267,7 @@ struct RefusalTests {
         }
     }
 
-    @Test("is 406 for an Accept that cannot be met")
+    @Test("An Accept header that the route cannot meet gets 406")
     func notAcceptable() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
@@ -286,7 +286,7 @@ struct RefusalTests {
     }
 
     @Test(
-        "of a JSON body is 400 when it is no JSON, 413 when it is too large, 415 when it is declared as something else")
+        "Malformed JSON gets 400, a body over the limit 413, and another content type 415")
     func body() async throws {
         try await withClinic { clinic in
             for (path, who) in [

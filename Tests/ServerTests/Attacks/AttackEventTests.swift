@@ -7,7 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// What reaches an event stream from outside: texts of pipelines, and notifications of whoever has a role.
+/// Hostile input to a stream: messages of pipelines, and notifications that any database role can send.
 @Suite("A stream under attack", .deadline)
 struct AttackEventTests {
     private static let texts = [
@@ -18,7 +18,7 @@ struct AttackEventTests {
         "\u{FEFF}data: x", ": comment", "retry: 1", "</script><script>alert(1)</script>",
     ]
 
-    /// Reads what the reports made, block by block: nothing but the events that are due, each with its own text.
+    /// Reads the events up to a version, and checks that each is complete and nothing else comes.
     private func expectWhole(_ reader: EventReader, upTo version: Int) async throws {
         let events = try await reader.events(upTo: version)
         try expectInOrder(events)
@@ -29,7 +29,7 @@ struct AttackEventTests {
         }
     }
 
-    @Test("shows a text with the ends of lines as one event, whoever reports it")
+    @Test("A message with line breaks stays inside one event, by every way of reporting")
     func texts() async throws {
         try await withClinic { clinic in
             let path = "/api/sessions/\(clinic.session)/progress"
@@ -50,7 +50,7 @@ struct AttackEventTests {
                     let listed = try await clinic.post("/api/progress", "{\"reports\":[\(entry)]}", as: .admin)
                     #expect(listed.status == 200)
                     try await expectWhole(reader, upTo: Int(stored) + 1)
-                    // By somebody who owns the table, past every rule.
+                    // A superuser writes past the functions.
                     try await clinic.database.query(
                         """
                         UPDATE app.session_progress SET message = \(text + "?"), progress = progress
@@ -64,7 +64,7 @@ struct AttackEventTests {
                 let rest = try await reader.rest().filter { $0.status != "transcribing" }
                 #expect(rest.map(\.event) == ["error"])
                 let shown = try #require(try rest.first?.json()["error"] as? String)
-                // The same wherever it is read, with a blank for each end of a line.
+                // Every route shows the same text, with a blank for each line break.
                 #expect(!shown.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F })
                 let status = try await clinic.request(.GET, of: "/status", as: .patient)
                 #expect(try status.json()["error"] as? String == shown)
@@ -79,7 +79,7 @@ struct AttackEventTests {
         }
     }
 
-    @Test("goes on unmoved by ten thousand forged and malformed notifications, and says nothing false")
+    @Test("A stream survives ten thousand forged and malformed notifications and sends only true states")
     func notifications() async throws {
         try await withClinic { clinic in
             let token = clinic.token(.therapist)
@@ -98,7 +98,7 @@ struct AttackEventTests {
                         String(repeating: "x", count: 7_900), String(repeating: "9", count: 7_900),
                         "\(session) " + String(repeating: "9", count: 7_000),
                     ]
-                    // Equal ones in one transaction would be sent once.
+                    // PostgreSQL sends equal notifications of one transaction once, so each has a number.
                     try await clinic.database.withConnection(as: "therapybridge_pipeline") { connection in
                         for text in forged {
                             _ = try await connection.query("SELECT pg_notify('tb_session_v1', \(text))")

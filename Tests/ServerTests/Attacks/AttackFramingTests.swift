@@ -2,10 +2,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Requests that two programs read in two ways: a proxy would pass on as one what a server takes for two.
+/// Request smuggling: a proxy takes for one request what a server takes for two.
 @Suite("A request whose end is in doubt", .deadline)
 struct AttackFramingTests {
-    /// What is smuggled: answered with 401, if anybody reads it as a request.
+    /// The smuggled request. A server that reads it as a request answers 401.
     private static let smuggled = "GET /api/auth/me HTTP/1.1\r\nHost: test\r\n\r\n"
 
     private static func post(_ fields: String, _ body: String) -> String {
@@ -41,7 +41,9 @@ struct AttackFramingTests {
         ("a header line without a colon", post("Transfer-Encoding", smuggled)),
     ]
 
-    @Test("is answered once at most, and its connection is closed", arguments: shapes.map(\.name))
+    @Test(
+        "A request with an ambiguous length gets one 400, and the server closes the connection",
+        arguments: shapes.map(\.name))
     func refused(_ name: String) async throws {
         let request = try #require(Self.shapes.first { $0.name == name }?.request)
         try await withServer { server in
@@ -53,7 +55,8 @@ struct AttackFramingTests {
         }
     }
 
-    /// What some programs take for the end of a line, or of a head, and the parser in use does not have to.
+    /// Spellings of a line's or a head's end that some parsers accept. This server's parser may accept or reject
+    /// them.
     private static let lenient: [(name: String, request: String)] = [
         ("a folded line", post("X: a\r\n Transfer-Encoding: chunked", chunked)),
         ("a folded TE", post("Transfer-Encoding:\r\n chunked\r\nConnection: close", chunked)),
@@ -69,7 +72,7 @@ struct AttackFramingTests {
         ),
     ]
 
-    @Test("or that said it was the last is never followed by another answer", arguments: lenient.map(\.name))
+    @Test("No second answer follows a request with Connection: close", arguments: lenient.map(\.name))
     func last(_ name: String) async throws {
         let request = try #require(Self.lenient.first { $0.name == name }?.request)
         try await withServer(["HTTP_HEAD_TIMEOUT": "2", "HTTP_BODY_TIMEOUT": "2"]) { server in

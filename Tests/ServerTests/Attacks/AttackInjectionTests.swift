@@ -7,7 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Texts that mean something to a database, a header, a file system or an event stream, wherever a client may put a text.
+/// Texts with a meaning in SQL, headers, paths or event streams, in every place where a client may send a text.
 @Suite("A text that would be more than a text", .deadline)
 struct AttackInjectionTests {
     static let texts = [
@@ -30,7 +30,7 @@ struct AttackInjectionTests {
         if response.status >= 400 { expectProblem(response, response.status, nil, comment) }
     }
 
-    @Test("is no more than that in a path and in a query")
+    @Test("Hostile text in a path or a query does no harm")
     func paths() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
@@ -68,11 +68,11 @@ struct AttackInjectionTests {
         }
     }
 
-    @Test("is no more than that in a header")
+    @Test("Hostile text in a header does no harm")
     func headers() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
-            // What is no header at all is another test's.
+            // A line break or a NUL makes the header malformed. AttackFramingTests tests that.
             for text in Self.texts where !text.contains(where: { $0.isNewline }) && !text.utf8.contains(0) {
                 for name in [
                     "If-None-Match", "Range", "Accept", "Origin", "Cookie", "Content-Type", "If-Range", "X-Request-Id",
@@ -95,7 +95,7 @@ struct AttackInjectionTests {
         }
     }
 
-    @Test("is no more than that in JSON")
+    @Test("Hostile text in JSON does no harm")
     func bodies() async throws {
         try await withClinic { clinic in
             let report = "/api/sessions/\(clinic.session)/progress"
@@ -128,7 +128,7 @@ struct AttackInjectionTests {
         }
     }
 
-    @Test("is no more than that in a field of an upload")
+    @Test("Hostile text in a field of an upload does no harm")
     func fields() async throws {
         try await withClinic { clinic in
             let sessions = try await clinic.database.query("SELECT FROM app.therapy_sessions").count
@@ -157,7 +157,7 @@ struct AttackInjectionTests {
         }
     }
 
-    @Test("is no path in the name of an uploaded file")
+    @Test("The name of an uploaded file is never used as a path")
     func filenames() async throws {
         try await withClinic { clinic in
             for name in [
@@ -182,7 +182,7 @@ struct AttackInjectionTests {
                 let recording = try await clinic.request(.GET, "/api/sessions/\(id)/recording", as: .patient)
                 #expect(recording.body == file.bytes, "\(name)")
             }
-            // All that was stored lies flat in the folder, under names of our own making.
+            // The server stores every file directly in the folder, under a name of its own.
             let stored = try FileManager.default.subpathsOfDirectory(atPath: clinic.server.uploads.path)
             #expect(!stored.isEmpty)
             for path in stored {
@@ -191,7 +191,7 @@ struct AttackInjectionTests {
         }
     }
 
-    @Test("is no path where files are served")
+    @Test("A path traversal reaches no file outside the assets")
     func traversal() async throws {
         try await withServer { server in
             for target in [
@@ -216,7 +216,7 @@ struct AttackInjectionTests {
 }
 
 extension TestResponse {
-    /// The answer to HEAD, of which a problem would be seen by its body.
+    /// The answer to HEAD. `expectProblem` would look for a body.
     fileprivate var withoutBody: TestResponse {
         TestResponse(status: min(status, 399), headers: headers, body: body)
     }

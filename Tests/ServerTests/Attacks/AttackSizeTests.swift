@@ -3,13 +3,13 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Requests without an end: each has to meet a limit, and none may keep others from being served.
+/// Endless requests. Each meets a limit, and the server keeps serving others.
 @Suite("A request without an end", .deadline)
 struct AttackSizeTests {
     private static let head = "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     private static let piece = String(repeating: "x", count: 16_384)
 
-    /// Name, how it begins, what comes again and again, and how it is answered.
+    /// A name, the beginning of the request, the piece that the client repeats, and the allowed status codes.
     private static let table: [(name: String, begin: String, piece: String, statuses: [Int])] = [
         ("request line", "GET /", piece, [400]),
         ("query", "GET /health?", String(repeating: "a=b&", count: 4096), [400]),
@@ -24,12 +24,12 @@ struct AttackSizeTests {
             "trailers", head + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
             String(repeating: "X: y\r\n", count: 1000), [400, 422]
         ),
-        // It is answered before its body, which nobody wants.
+        // The server answers before the body and does not read it.
         (
             "body of a GET", "GET /health HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n",
             "4000\r\n\(piece)\r\n", [200]
         ),
-        // Behind these the decoder stops, and would keep whatever comes.
+        // The HTTP decoder stops after these requests. The server must not buffer what follows.
         ("what follows CONNECT", "CONNECT x:1 HTTP/1.1\r\nHost: test\r\n\r\n", piece, [400, 404, 405]),
         (
             "what follows an upgrade",
@@ -50,25 +50,25 @@ struct AttackSizeTests {
         ),
     ]
 
-    @Test("is stopped at a limit, and its connection is closed", arguments: table.map(\.name))
+    @Test("An endless request meets a limit, and the server closes the connection", arguments: table.map(\.name))
     func endless(_ name: String) async throws {
         let row = try #require(Self.table.first { $0.name == name })
         try await withServer { server in
             let intruder = try await server.intruder()
             await intruder.send(row.begin)
-            // Far more than what any buffer between the two would take.
+            // Far more than the buffers on the way can hold.
             let isStopped = await intruder.send(row.piece, times: 4096)
             #expect(isStopped)
             let answer = try await intruder.untilClosed()
             let given = answerStatuses(in: answer)
             #expect(given.count <= 1)
-            // Who goes on sending may lose the answer to a reset.
+            // A client that keeps sending can lose the answer to a reset of the connection.
             if let status = given.first { #expect(row.statuses.contains(status), "\(status)") }
             #expect(try await server.request(.GET, "/health").status == 200)
         }
     }
 
-    @Test("that stands still in its body is cut off, and gets 408 if it has no answer yet")
+    @Test("A request that stops in the middle is cut off, with 408 if it has no answer yet")
     func stopped() async throws {
         try await withServer(["HTTP_HEAD_TIMEOUT": "10", "HTTP_BODY_TIMEOUT": "1"]) { server in
             let table: [(String, Int)] = [
@@ -90,7 +90,7 @@ struct AttackSizeTests {
         }
     }
 
-    @Test("in the depth of its JSON is refused")
+    @Test("Deeply nested JSON is rejected")
     func deep() async throws {
         try await withClinic { clinic in
             for text in [

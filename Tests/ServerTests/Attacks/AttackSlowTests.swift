@@ -5,10 +5,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Clients that hold connections for nothing.
+/// Slow clients that hold connections open.
 @Suite("A crowd of slow clients", .deadline, .serialized)
 struct AttackSlowTests {
-    @Test("keeps nobody else from being served, and each of it is cut off")
+    @Test("A thousand slow clients do not block others, and the server cuts each of them off")
     func slowloris() async throws {
         raiseDescriptorLimit()
         try await withStreamScene(["HTTP_HEAD_TIMEOUT": "10"]) { scene in
@@ -25,7 +25,7 @@ struct AttackSlowTests {
                     }
                     return try await group.reduce(into: []) { $0.append($1) }
                 }
-                // More of a head does not give it more time.
+                // More bytes of a head do not extend its deadline.
                 for intruder in crowd { await intruder.send("b") }
                 let session = "/api/sessions/\(scene.session)"
                 for progress in 20..<30 {
@@ -43,7 +43,7 @@ struct AttackSlowTests {
         }
     }
 
-    @Test("finds no more connections than there may be; one more waits until another goes, and streams do not count")
+    @Test("A connection over the limit waits until another closes, and streams do not count")
     func connections() async throws {
         try await withStreamScene(["HTTP_MAX_CONNECTIONS": "3"]) { scene in
             let server = scene.server
@@ -54,7 +54,7 @@ struct AttackSlowTests {
                 for _ in 0..<3 {
                     let intruder = try await server.intruder()
                     await intruder.send(request)
-                    try await eventually("an answer on a connection that may be open") {
+                    try await eventually("an answer on a connection within the limit") {
                         answerStatuses(in: intruder.heard) == [200]
                     }
                     first.append(intruder)
@@ -69,7 +69,7 @@ struct AttackSlowTests {
                 }
                 #expect(late.heard.isEmpty)
                 await first[1].leave()
-                try await eventually("an answer on the connection that waited") {
+                try await eventually("an answer on the waiting connection") {
                     answerStatuses(in: late.heard) == [200]
                 }
                 for intruder in first + [late] { await intruder.leave() }
@@ -79,14 +79,15 @@ struct AttackSlowTests {
         }
     }
 
-    @Test("does not include an upload, for as long as its bytes come")
+    @Test("A slow upload is not cut off while its bytes arrive")
     func upload() async throws {
         try await withClinic(["HTTP_HEAD_TIMEOUT": "60", "HTTP_BODY_TIMEOUT": "5"]) { clinic in
             let file = UploadFile.wav(size: 200_000)
             let upload = Upload(patient: clinic.id(.patient), file: file)
             try await clinic.server.withWire { wire in
                 try await wire.send(upload.requestHead(token: clinic.token(.patient)))
-                // Twice as long as a body may stand still, with a little in each moment: this is about time that passes.
+                // The upload takes twice as long as a body may pause. The sleep paces the client: the test is about
+                // real time.
                 let body = upload.body
                 let step = body.count / 20 + 1
                 for start in stride(from: body.startIndex, to: body.endIndex, by: step) {

@@ -10,7 +10,7 @@ import Testing
 
 private let password = "correct horse battery"
 
-/// A server with an account that has a password, and what a browser or a client does with it.
+/// A server with one account that has a password, and the requests of a browser or a client.
 private struct Entrance: Sendable {
     let server: TestServer
     let user: UserID
@@ -21,7 +21,7 @@ private struct Entrance: Sendable {
     init(_ server: TestServer, role: Role = .therapist) async throws {
         self.server = server
         user = try await server.database.addUser(role, email: email)
-        // Little work, so that the test does not wait for it: a stored hash is verified at its own cost.
+        // A cheap hash: the server verifies a stored hash at the hash's own cost.
         let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash(password)
         try await server.database.query(
             "UPDATE app.users SET password_hash = \(hash), full_name = 'Ada Ärztin' WHERE id = \(user.rawValue)")
@@ -44,7 +44,7 @@ private struct Entrance: Sendable {
         try await post("refresh", #"{"refresh_token":"\#(token)"}"#)
     }
 
-    /// An access token of the same sign-in, whose time was over a minute ago.
+    /// An access token of the same sign-in that expired a minute ago.
     func expiredToken(beside tokens: Tokens) async throws -> String {
         let keys = await AccessTokens(secret: TestServer.jwtSecret)
         var claims = try #require(await keys.verify(tokens.access))
@@ -57,7 +57,7 @@ private struct Entrance: Sendable {
     }
 }
 
-/// A pair of tokens and the cookies that came with it.
+/// A pair of tokens, and the cookies of the same answer.
 private struct Tokens {
     let access: String
     let refresh: String
@@ -91,7 +91,7 @@ private func withEntrance<Result: Sendable>(
 
 @Suite("Signing in", .deadline)
 struct SignInTests {
-    @Test("gives a pair of tokens and the user")
+    @Test("A login returns a pair of tokens and the user")
     func login() async throws {
         try await withEntrance(["JWT_ACCESS_TTL": "900"]) { entrance in
             let response = try await entrance.post(
@@ -114,7 +114,7 @@ struct SignInTests {
         }
     }
 
-    @Test("with a wrong password, or for nobody, is 401 in the same words")
+    @Test("A wrong password and an unknown account get the same 401")
     func wrong() async throws {
         try await withEntrance { entrance in
             _ = try await entrance.database.addUser(.patient, email: "no-password@clinic.example")
@@ -135,7 +135,7 @@ struct SignInTests {
         }
     }
 
-    @Test("into an inactive account is 403, told only to who knows the password")
+    @Test("An inactive account gets 403 after the right password, and 401 after a wrong one")
     func inactive() async throws {
         try await withEntrance { entrance in
             try await entrance.database.query("UPDATE app.users SET is_active = false")
@@ -146,7 +146,7 @@ struct SignInTests {
         }
     }
 
-    @Test("without a field, or with one of another type, is 422 and names it")
+    @Test("A login with a missing field or a field of another type gets 422 with the field's name")
     func fields() async throws {
         try await withEntrance { entrance in
             for (body, name) in [
@@ -160,7 +160,7 @@ struct SignInTests {
     }
 
     @Test(
-        "sets cookies that no script reads and no other site sends",
+        "A login sets cookies that scripts cannot read and other sites cannot send",
         arguments: [
             ("http://127.0.0.1:8000", false), ("http://localhost:8000", false), ("https://127.0.0.1", true),
             ("https://bridge.example.org", true), ("http://bridge.example.org", true),
@@ -181,7 +181,7 @@ struct SignInTests {
         }
     }
 
-    @Test("does not depend on a cookie that is there already")
+    @Test("A login ignores the cookies that the client already has")
     func oldCookie() async throws {
         try await withEntrance { entrance in
             let first = try await entrance.signIn()
@@ -195,7 +195,7 @@ struct SignInTests {
 
 @Suite("A request with a cookie", .deadline)
 struct CookieTests {
-    @Test("is authenticated by it, and an unsafe one needs an origin of ours")
+    @Test("A cookie authenticates a request, and an unsafe method needs an allowed origin")
     func origin() async throws {
         let environment = ["PUBLIC_URL": "https://bridge.example.org", "SSE_CORS_ORIGIN": "https://app.example.org"]
         try await withEntrance(environment) { entrance in
@@ -215,7 +215,7 @@ struct CookieTests {
             }
             #expect(try await entrance.me(tokens.access).status == 200)
 
-            // No page can make a browser send the header: no origin is needed, and the header decides alone.
+            // A page cannot make a browser send this header. The server then needs no origin, and ignores the cookie.
             let both = cookie.merging(["Authorization": "Bearer x"]) { first, _ in first }
             let ticket = try await entrance.server.request(.POST, "/api/sessions/status/ticket", headers: both)
             expectProblem(ticket, 401, "unauthorized")
@@ -231,7 +231,7 @@ struct CookieTests {
         }
     }
 
-    @Test("from a page under another name of loopback is the server's own, and gets no CORS headers")
+    @Test("A page under another loopback name counts as the server's own, without CORS headers")
     func loopbackNames() async throws {
         try await withEntrance(["PUBLIC_URL": "http://127.0.0.1:8000"]) { entrance in
             for name in ["localhost:8000", "127.0.0.1:8000", "[::1]:8000"] {
@@ -253,10 +253,10 @@ struct CookieTests {
 
             let tokens = try await entrance.signIn()
             for (host, origin) in [
-                // The page of another program on this machine, whatever it says.
+                // The page of another program on this machine.
                 ("localhost:8000", "http://127.0.0.1:8001"), ("127.0.0.1:8000", "http://localhost:8000"),
                 ("localhost:8001", "http://localhost:8001"), ("localhost", "http://localhost"),
-                // Another scheme; a name that leads to loopback today.
+                // Another scheme, or another name that resolves to a loopback address.
                 ("localhost:8000", "https://localhost:8000"), ("evil.example:8000", "http://evil.example:8000"),
                 ("localhost.evil.example:8000", "http://localhost.evil.example:8000"),
             ] {
@@ -266,7 +266,7 @@ struct CookieTests {
                 expectProblem(response, 403, "origin-forbidden", "\(origin) to \(host)")
             }
         }
-        // A public server has one name.
+        // A public server has exactly one origin.
         try await withEntrance(["PUBLIC_URL": "https://bridge.example.org"]) { entrance in
             let tokens = try await entrance.signIn()
             let response = try await entrance.server.request(
@@ -278,7 +278,7 @@ struct CookieTests {
         }
     }
 
-    @Test("to refresh needs an origin of ours, too")
+    @Test("A refresh by cookie needs an allowed origin")
     func refresh() async throws {
         try await withEntrance(["PUBLIC_URL": "https://bridge.example.org"]) { entrance in
             let tokens = try await entrance.signIn()
@@ -297,7 +297,7 @@ struct CookieTests {
         }
     }
 
-    @Test("gives way to a refresh token in the body, which is sent on purpose")
+    @Test("A refresh token in the body wins over the cookie")
     func bodyFirst() async throws {
         try await withEntrance { entrance in
             let tokens = try await entrance.signIn()
@@ -311,21 +311,21 @@ struct CookieTests {
 
 @Suite("A refresh token", .deadline)
 struct RefreshTests {
-    @Test("gives a new pair under the same sign-in, once")
+    @Test("A refresh returns a new pair of tokens of the same sign-in")
     func renews() async throws {
         try await withEntrance { entrance in
             let first = try await entrance.signIn()
             let second = try Tokens(try await entrance.refresh(first.refresh))
             #expect(second.refresh != first.refresh)
             #expect(try await entrance.me(second.access).status == 200)
-            // The access token before is valid until it expires: it is of the same sign-in.
+            // The earlier access token stays valid until it expires: it belongs to the same sign-in.
             #expect(try await entrance.me(first.access).status == 200)
             let third = try Tokens(try await entrance.refresh(second.refresh))
             #expect(try await entrance.me(third.access).status == 200)
         }
     }
 
-    @Test("that comes again was stolen: the whole family is revoked, and no other")
+    @Test("A refresh token that is used twice ends its sign-in, and no other")
     func reuse() async throws {
         try await withEntrance { entrance in
             let other = try await entrance.signIn()
@@ -339,7 +339,7 @@ struct RefreshTests {
         }
     }
 
-    @Test("that two use at once gives one pair, and the family is revoked")
+    @Test("Parallel uses of one refresh token return one pair, and the sign-in ends")
     func atOnce() async throws {
         try await withEntrance { entrance in
             let tokens = try await entrance.signIn()
@@ -352,7 +352,7 @@ struct RefreshTests {
         }
     }
 
-    @Test("that is unknown, expired, or of an account that is inactive gives nothing")
+    @Test("An unknown or expired refresh token gets 401, and an inactive account gets 403")
     func refused() async throws {
         try await withEntrance { entrance in
             let tokens = try await entrance.signIn()
@@ -372,7 +372,7 @@ struct RefreshTests {
 
 @Suite("Signing out", .deadline)
 struct SignOutTests {
-    @Test("ends every token of the sign-in, clears the cookies, and leaves other sign-ins alone")
+    @Test("A sign-out revokes every token of the sign-in, clears the cookies, and leaves other sign-ins alone")
     func logout() async throws {
         try await withEntrance { entrance in
             let other = try await entrance.signIn()
@@ -395,7 +395,7 @@ struct SignOutTests {
         }
     }
 
-    @Test("ends the sign-in of an access token that has expired, by header and by cookie", arguments: [false, true])
+    @Test("An expired access token still signs out, by header and by cookie", arguments: [false, true])
     func expired(_ isByCookie: Bool) async throws {
         try await withEntrance(["PUBLIC_URL": "http://127.0.0.1:8000"]) { entrance in
             let tokens = try await entrance.signIn()
@@ -412,7 +412,7 @@ struct SignOutTests {
     }
 
     @Test(
-        "ends the sign-in of a refresh token, by cookie and in the body, be it spent or not", arguments: [false, true])
+        "A refresh token signs out, by cookie and in the body, spent or not", arguments: [false, true])
     func byRefreshToken(_ isByCookie: Bool) async throws {
         try await withEntrance(["PUBLIC_URL": "http://127.0.0.1:8000"]) { entrance in
             for isSpent in [false, true] {
@@ -432,7 +432,7 @@ struct SignOutTests {
         }
     }
 
-    @Test("ends the streams of a sign-in whose access token has expired")
+    @Test("A sign-out with an expired access token ends the streams of the sign-in")
     func expiredStream() async throws {
         try await withEntrance(role: .patient) { entrance in
             let session = try await entrance.database.addSession(of: entrance.user)
@@ -448,7 +448,7 @@ struct SignOutTests {
         }
     }
 
-    @Test("without a sign-in is 204 as well, and ends nobody's; a forged or foreign token names none")
+    @Test("A sign-out without a valid token gets 204 and ends no sign-in")
     func nobody() async throws {
         try await withEntrance { entrance in
             let tokens = try await entrance.signIn()
@@ -462,7 +462,7 @@ struct SignOutTests {
         }
     }
 
-    @Test("by cookie needs an origin of ours, whichever of the two cookies came")
+    @Test("A sign-out by either cookie needs an allowed origin")
     func foreignPage() async throws {
         try await withEntrance(["PUBLIC_URL": "https://bridge.example.org"]) { entrance in
             let tokens = try await entrance.signIn()
@@ -479,7 +479,7 @@ struct SignOutTests {
         }
     }
 
-    @Test("and signing in are for every role", arguments: Role.allCases)
+    @Test("Every role can sign in and out", arguments: Role.allCases)
     func everyRole(_ role: Role) async throws {
         try await withEntrance(role: role) { entrance in
             let tokens = try await entrance.signIn()

@@ -7,10 +7,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Tokens that others have made: forgers, and the site's own identity provider.
+/// Tokens of other issuers: attackers, and the site's own identity provider.
 @Suite("A token that is not of this server", .deadline)
 struct ForeignTokenTests {
-    /// Lends a server that takes the tokens of a provider, and an account.
+    /// Lends a server that accepts the tokens of an identity provider, with one account.
     private func withProvider(
         _ body: @escaping @Sendable (TestServer, ProviderForge, UserID) async throws -> Void
     ) async throws {
@@ -27,7 +27,7 @@ struct ForeignTokenTests {
         }
     }
 
-    @Test("when it is forged gets 401 and not a word why")
+    @Test("A forged token gets 401, and the answer does not say why")
     func forged() async throws {
         try await withProvider { server, forge, user in
             let good = try await server.token(user)
@@ -49,7 +49,7 @@ struct ForeignTokenTests {
         }
     }
 
-    @Test("but of the provider is good for its user, under a sign-in that can be ended and stays ended")
+    @Test("A provider's token authenticates its user, under a sign-in that stays ended after a sign-out")
     func provider() async throws {
         try await withProvider { server, forge, user in
             let session = try await server.database.addSession(of: user)
@@ -70,13 +70,13 @@ struct ForeignTokenTests {
             for token in [token, next, try forge.token(later)] {
                 expectProblem(try await server.request(.GET, "/api/auth/me", token: token), 401, "unauthorized")
             }
-            // Another sign-in with the provider is another one here.
+            // Another sign-in at the provider is another sign-in of the server.
             later["sid"] = "another"
             #expect(try await server.request(.GET, "/api/auth/me", token: try forge.token(later)).status == 200)
         }
     }
 
-    @Test("is 403 for an inactive account, which gets no sign-in; and one that is expired is 401")
+    @Test("A provider's token for an inactive account gets 403 and no sign-in; an expired one gets 401")
     func inactive() async throws {
         try await withProvider { server, forge, _ in
             try await server.database.query("UPDATE app.users SET is_active = false")
@@ -84,7 +84,7 @@ struct ForeignTokenTests {
             let response = try await server.request(.GET, "/api/auth/me", token: token)
             expectProblem(response, 403, "account-inactive")
             #expect(try await server.database.query("SELECT FROM app.auth_sessions").isEmpty)
-            // Where nobody has to sign in it does not matter.
+            // A route without authentication ignores the token.
             #expect(try await server.request(.GET, "/health", token: token).status == 200)
             try await server.database.query("UPDATE app.users SET is_active = true")
             #expect(try await server.request(.GET, "/api/auth/me", token: token).status == 200)

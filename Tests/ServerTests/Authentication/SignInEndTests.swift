@@ -8,7 +8,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// How a sign-in ends, also on the other servers of a database.
+/// The end of a sign-in, at the other servers of the database too.
 @Suite("The end of a sign-in", .deadline)
 struct SignInEndTests {
     private static let password = "correct horse battery"
@@ -35,7 +35,7 @@ struct SignInEndTests {
             )
         }
 
-        /// Opens a stream at each server, and sees both end by what `end` does.
+        /// Opens a stream at each server, and checks that `end` ends both.
         func expectRevoked(_ token: String, _ end: () async throws -> Void) async throws {
             let path = "/api/sessions/\(session)/status/stream"
             try await first.withStream(path, token: token) { one in
@@ -68,7 +68,7 @@ struct SignInEndTests {
         }
     }
 
-    @Test("by signing out at one server ends its streams at all of them")
+    @Test("A sign-out at one server ends the streams of the sign-in at every server")
     func signedOut() async throws {
         try await withScene { scene in
             let (access, refresh) = try await scene.login()
@@ -79,7 +79,7 @@ struct SignInEndTests {
         }
     }
 
-    @Test("by a spent refresh token that comes again ends its streams at all servers, also those of the thief")
+    @Test("A second use of a refresh token ends the streams of the sign-in at every server, the thief's too")
     func reused() async throws {
         try await withScene { scene in
             let stolen = try await scene.login().refresh
@@ -91,7 +91,7 @@ struct SignInEndTests {
         }
     }
 
-    @Test("does not come about by a hash that is renewed; the old password goes on, and the new hash costs what is due")
+    @Test("A login renews a cheap hash to the standard cost, and the sign-in goes on")
     func renewedHash() async throws {
         try await withScene(passwordCost: .standard) { scene in
             let (access, _) = try await scene.login()

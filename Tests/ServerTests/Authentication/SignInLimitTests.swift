@@ -10,10 +10,10 @@ import Testing
 
 private let password = "correct horse battery"
 
-/// How many may try to sign in and fail.
+/// The limits on failed logins.
 @Suite("Failed attempts to sign in", .deadline)
 struct SignInLimitTests {
-    /// A server with an account, and a long period, so that nothing wears off while a test runs.
+    /// A server with an account. The period is so long that no failure expires during a test.
     private struct Scene: Sendable {
         let server: TestServer
         let email = "ada@clinic.example"
@@ -47,7 +47,7 @@ struct SignInLimitTests {
         }
     }
 
-    @Test("on one account come to an end, also for the right password and for an account that there is not")
+    @Test("Failed logins on one account reach a limit, for the right password and unknown accounts too")
     func account() async throws {
         try await withScene(["LOGIN_MAX_FAILURES_PER_ACCOUNT": "3"]) { scene async throws in
             for email in [scene.email, "nobody@clinic.example"] {
@@ -60,12 +60,12 @@ struct SignInLimitTests {
                     #expect(response.headers["Set-Cookie"].isEmpty)
                 }
             }
-            // Another account is not concerned.
+            // The limit does not affect another account.
             #expect(try await scene.login("bob@clinic.example", "wrong").status == 401)
         }
     }
 
-    @Test("do not include those that succeed, or whose account is inactive")
+    @Test("Successful logins and logins of inactive accounts do not count as failures")
     func success() async throws {
         try await withScene(["LOGIN_MAX_FAILURES_PER_ACCOUNT": "2", "LOGIN_MAX_FAILURES_PER_ADDRESS": "3"]) {
             scene async throws in
@@ -76,14 +76,14 @@ struct SignInLimitTests {
             let inactive = try await scene.statuses(3) { try await scene.login(scene.email, password) }
             #expect(inactive == [403, 403, 403])
             try await scene.server.database.query("UPDATE app.users SET is_active = true")
-            // What succeeds takes back its own charge, and no failure before it.
+            // A success takes back its own charge, and none of the failures before it.
             #expect(try await scene.login(scene.email, "wrong").status == 401)
             #expect(try await scene.login(scene.email, password).status == 429)
         }
     }
 
-    /// What were counted only after the password had been looked at would let all of them through.
-    @Test("are no more when they come at once, over two servers")
+    /// Counting after the check of the password would let unlimited parallel guesses through.
+    @Test("Parallel guesses at two servers get no more attempts than the limit")
     func atOnce() async throws {
         let limit = ["LOGIN_MAX_FAILURES_PER_ACCOUNT": "4", "LOGIN_FAILURE_PERIOD": "36000"]
         try await withScene(limit) { scene async throws in
@@ -102,7 +102,7 @@ struct SignInLimitTests {
         }
     }
 
-    @Test("from one address come to an end, whatever the account; IPv6 by its network")
+    @Test("Failed logins from one address reach a limit, whatever the account; IPv6 counts by network")
     func address() async throws {
         try await withScene(["LOGIN_MAX_FAILURES_PER_ADDRESS": "2"]) { scene async throws in
             func guess(_ account: Int, from address: String) async throws -> Int {
@@ -116,18 +116,18 @@ struct SignInLimitTests {
                 #expect(try await guess(2, from: second) == 401)
                 #expect(try await guess(3, from: first) == 429)
                 #expect(try await scene.login(scene.email, password, from: second).status == 429)
-                // What the client put before the proxy's word counts for nothing.
+                // The server ignores the addresses that the client put before the proxy's.
                 #expect(try await guess(3, from: "203.0.113.5, \(first)") == 429)
                 #expect(try await scene.login(scene.email, password, from: other).status == 200)
             }
-            // What is no address at all counts, too.
+            // A login with a malformed email address counts too.
             #expect(try await scene.login("no address", "wrong", from: "192.0.2.1").status == 401)
             #expect(try await scene.login("", "wrong", from: "192.0.2.1").status == 401)
             #expect(try await scene.login("no address", "wrong", from: "192.0.2.1").status == 429)
         }
     }
 
-    @Test("are counted for the peer when its word is not to be trusted")
+    @Test("The address of the connection counts when its proxy is not trusted")
     func untrusted() async throws {
         try await withScene(["LOGIN_MAX_FAILURES_PER_ADDRESS": "2", "TRUSTED_PROXIES": "10.0.0.0/8"]) {
             scene async throws in
@@ -140,7 +140,7 @@ struct SignInLimitTests {
         }
     }
 
-    @Test("leave no address in the database, of mail or of a network")
+    @Test("The database stores neither the email address nor the network address of a failed login")
     func nothingKept() async throws {
         try await withScene([:]) { scene async throws in
             _ = try await scene.login("nobody@clinic.example", "wrong", from: "198.51.100.1")
@@ -156,7 +156,7 @@ struct SignInLimitTests {
         }
     }
 
-    @Test("are counted in the metrics, and 0 sets no limit")
+    @Test("Failed logins are counted in the metrics, and the setting 0 means no limit")
     func metrics() async throws {
         try await withScene(["LOGIN_MAX_FAILURES_PER_ACCOUNT": "1", "LOGIN_MAX_FAILURES_PER_ADDRESS": "0"]) {
             scene async throws in
@@ -170,7 +170,7 @@ struct SignInLimitTests {
         }
     }
 
-    @Test("by refresh tokens that are worth nothing are limited by address; good ones are not counted")
+    @Test("Unknown refresh tokens are limited by address, and valid ones do not count")
     func refresh() async throws {
         try await withScene(["LOGIN_MAX_FAILURES_PER_ADDRESS": "2"]) { scene async throws in
             func refresh(_ token: String, from address: String) async throws -> TestResponse {
@@ -188,9 +188,9 @@ struct SignInLimitTests {
             }
             for _ in 0..<2 { #expect(try await refresh("guess", from: "198.51.100.1").status == 401) }
             expectProblem(try await refresh(token, from: "198.51.100.1"), 429, "too-many-requests")
-            // Nothing became of that one: from elsewhere it is as good as before.
+            // The rejected refresh did not spend the token: another address can use it.
             #expect(try await refresh(token, from: "198.51.100.2").status == 200)
-            // Signing in is another matter.
+            // The limit does not affect logins.
             #expect(try await scene.login(scene.email, password, from: "198.51.100.1").status == 200)
         }
     }

@@ -10,9 +10,9 @@ import Store
 import TestSupport
 import Testing
 
-/// How tickets are kept: few, briefly, and as hashes.
+/// How the database stores tickets: few, briefly, and as hashes.
 @Suite(.deadline) struct TicketKeepingTests {
-    @Test("A sign-in has at most fifty tickets that wait, also when it asks for all at once; one more is 429")
+    @Test("A sign-in has at most fifty unused tickets, even by parallel requests, and one more gets 429")
     func limit() async throws {
         try await withClinic { clinic in
             let path = "/api/sessions/status/ticket"
@@ -27,7 +27,7 @@ import Testing
             let refusal = try await clinic.request(.POST, path, as: .patient)
             expectProblem(refusal, 429, "too-many-requests")
             #expect(refusal.headers["Retry-After"] == ["30"])
-            // Others are not concerned, and what has expired does not count.
+            // Other sign-ins are not affected, and expired tickets do not count.
             #expect(try await clinic.request(.POST, path, as: .therapist).status == 200)
             try await clinic.database.query("UPDATE app.stream_tickets SET expires_at = clock_timestamp()")
             #expect(try await clinic.request(.POST, path, as: .patient).status == 200)
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test("What nobody used is removed, and what still may be used is left")
+    @Test("The janitor removes expired tickets and keeps valid ones")
     func janitor() async throws {
         try await withDatabase { database in
             let patient = try await database.addUser(.patient)
@@ -48,13 +48,13 @@ import Testing
                        now() + n * interval '1 hour'
                 FROM unnest(ARRAY[-2, -1, 1]) AS n
                 """)
-            // And a sign-in that was over long ago.
+            // A sign-in that expired long ago.
             try await database.query(
                 "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(patient.rawValue), now() - interval '31 d')"
             )
-            // A server clears up when it begins.
+            // The janitor runs when a server starts.
             try await withServer(over: database) { _ in
-                try await eventually("the tickets are removed") {
+                try await eventually("the janitor has removed the tickets") {
                     let rows = try await database.query(
                         """
                         SELECT (SELECT count(*) FROM app.stream_tickets) = 1
@@ -66,7 +66,7 @@ import Testing
         }
     }
 
-    @Test("The database holds the SHA-256 of a ticket, and no log line holds it at any level")
+    @Test("The database stores the SHA-256 of a ticket, and no log line contains the ticket")
     func secrecy() async throws {
         let memory = LogMemory()
         try await withServer(["LOG_LEVEL": "trace"], log: memory) { server in
@@ -77,7 +77,7 @@ import Testing
                 tickets.append(ticket)
                 let stored = try await clinic.database.query("SELECT ticket_hash FROM app.stream_tickets")
                 #expect(try stored.decode([UInt8].self) == [RefreshToken.hash(of: ticket)])
-                // Used, used again, for another method, on another route, and on one that there is not.
+                // The ticket is used, used again, sent with another method, and sent to other routes.
                 for path in [stream, stream, "/api/auth/me", "/nothing", stream + "/x"] {
                     _ = try await clinic.server.withStream("\(path)?ticket=\(ticket)", headers: [:]) { $0.status }
                     _ = try await clinic.request(.DELETE, "\(path)?ticket=\(ticket)", as: nil)
@@ -91,7 +91,7 @@ import Testing
         }
     }
 
-    @Test("A ticket that comes while the database does not answer gets a stream that says so, not an error")
+    @Test("A ticket gets a stream with an unavailable event, not an error, while the database is down")
     func outage() async throws {
         try await withOwnCluster { database in
             try await withServer(over: database, databaseTimeouts: .standard) { server in

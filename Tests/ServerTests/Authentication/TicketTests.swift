@@ -7,14 +7,14 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// What a test does with tickets.
+/// Requests for tickets.
 extension Clinic {
     /// The path of the stream of all sessions.
     static let streamOfAll = "/api/sessions/status/stream"
 
     var streamOfSession: String { "/api/sessions/\(session)/status/stream" }
 
-    /// A ticket for the stream at a path.
+    /// Requests a ticket for the stream at a path.
     func ticket(for stream: String, as who: Who) async throws -> String {
         try await ticket(for: stream, token: token(who))
     }
@@ -33,7 +33,7 @@ extension Clinic {
 
 @Suite("A ticket", .deadline)
 struct TicketTests {
-    @Test("opens its stream once, of one session or of all, also where it was left off")
+    @Test("A ticket opens its stream once, and the stream can resume")
     func opens() async throws {
         try await withClinic { clinic in
             for (stream, progress) in [(clinic.streamOfSession, 20), (Clinic.streamOfAll, 30)] {
@@ -41,7 +41,7 @@ struct TicketTests {
                 let resumed = try await clinic.server.withStream("\(stream)?ticket=\(ticket)", headers: [:]) {
                     reader in
                     #expect(reader.status == 200)
-                    // The stream of all gives its position behind everything that there is.
+                    // The stream of all sessions sends its position after the snapshot.
                     while let event = try await reader.nextEvent() {
                         if let id = event.id { return id as String? }
                     }
@@ -50,7 +50,7 @@ struct TicketTests {
                 expectProblem(
                     try await clinic.request(.GET, "\(stream)?ticket=\(ticket)", as: nil), 401, "unauthorized")
                 try await clinic.database.report(clinic.session, .transcribing, progress)
-                // The header goes with it, and so does the parameter.
+                // A ticket goes together with the header, and with the query parameter.
                 let next = try await clinic.ticket(for: stream, as: .patient)
                 let headers: HTTPHeaders = ["Last-Event-ID": try #require(resumed)]
                 try await clinic.server.withStream("\(stream)?ticket=\(next)", headers: headers) { reader in
@@ -68,7 +68,7 @@ struct TicketTests {
         }
     }
 
-    @Test("is still good when what it would open is not what the client takes")
+    @Test("A ticket stays valid when the client's Accept header does not fit")
     func notAcceptable() async throws {
         try await withClinic { clinic in
             for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
@@ -81,7 +81,7 @@ struct TicketTests {
         }
     }
 
-    @Test("opens one stream of the fifty that ask with it at once, over two servers")
+    @Test("Fifty parallel requests with one ticket, at two servers, open one stream")
     func race() async throws {
         try await withClinic { clinic in
             try await withServer(over: clinic.database) { other in
@@ -101,7 +101,7 @@ struct TicketTests {
         }
     }
 
-    @Test("is refused on every other stream, and stays good for its own")
+    @Test("A ticket for one stream gets 401 on every other stream and stays valid")
     func bound() async throws {
         try await withClinic { clinic in
             let other = try await clinic.database.addSession(of: clinic.id(.patient))
@@ -118,7 +118,7 @@ struct TicketTests {
         }
     }
 
-    @Test("and a token in a URL are worth nothing on any other route")
+    @Test("A ticket or a token in the URL gets 401 on every other route")
     func otherRoutes() async throws {
         try await withClinic { clinic in
             let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .therapist)
@@ -146,7 +146,7 @@ struct TicketTests {
         }
     }
 
-    @Test("decides only where neither header nor cookie came, however bad those are")
+    @Test("A ticket counts only if the request has neither a header nor a cookie with a token")
     func order() async throws {
         try await withClinic { clinic in
             let stream = clinic.streamOfSession
@@ -158,14 +158,14 @@ struct TicketTests {
             ] {
                 expectProblem(try await clinic.request(.GET, path, as: nil, headers: headers), 401, "unauthorized")
             }
-            // The stranger's own token decides, and the ticket is not used.
+            // The stranger's own token decides, and the ticket stays unused.
             expectProblem(try await clinic.request(.GET, path, as: .stranger), 403, "forbidden")
             let status = try await clinic.server.withStream(path, headers: ["Cookie": "theme=dark"]) { $0.status }
             #expect(status == 200)
         }
     }
 
-    @Test("is not used up by HEAD")
+    @Test("HEAD does not spend a ticket")
     func head() async throws {
         try await withClinic { clinic in
             for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
@@ -182,7 +182,7 @@ struct TicketTests {
         }
     }
 
-    @Test("is for whoever may see the session, and the other for whoever is signed in")
+    @Test("A caller who may see a session gets its ticket, and every signed-in caller one for all sessions")
     func rights() async throws {
         try await withClinic { clinic in
             let path = "/api/sessions/\(clinic.session)/status/ticket"
@@ -208,7 +208,7 @@ struct TicketTests {
     }
 
     @Test(
-        "is worth nothing once its time, its token's time or its sign-in has ended, and opens nothing without the right"
+        "A ticket gets 401 after its expiry, its token's or its sign-in's end, and 403 without the right"
     )
     func ended() async throws {
         try await withClinic { clinic in
@@ -231,7 +231,7 @@ struct TicketTests {
         }
     }
 
-    @Test("opens a stream that ends with the right, with the sign-in, and with the token with which it was asked for")
+    @Test("A stream opened by a ticket ends with the right, the sign-in and the ticket's access token")
     func streamEnds() async throws {
         try await withClinic { clinic in
             let (token, signIn) = try await clinic.server.signIn(clinic.id(.therapist))

@@ -8,10 +8,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The watch over every server of these tests: that it finds what it is there for.
+/// Tests of the canaries: each test server's log, metrics and refusals are searched for private text.
 @Suite("Nothing private in logs, metrics and refusals", .deadline)
 struct CanaryTests {
-    @Test("A planted text is found wherever in a line it stands, and its look finds the rest")
+    @Test("A canary is found anywhere in a line, and so are texts that look like secrets")
     func finds() throws {
         let watch = CanaryWatch()
         watch.plant("Katrin Müller")
@@ -39,17 +39,17 @@ struct CanaryTests {
         static let sample = "Zk3q-0aXw_9eRt5yUiOpAsDfGhJkLzXcVbNm1Qw2E4r"
     }
 
-    @Test("A server that logs a canary fails its test, at whatever level it was logged")
+    @Test("A server that logs a canary fails its test, at any log level")
     func bitesOnLogs() async throws {
         let watch = CanaryWatch()
-        // The template of a route is no secret; here it stands for one.
+        // A route's template is not private. In this test it stands for private text.
         watch.plant("/api/auth/me")
         await #expect {
             try await withServer(canaries: watch) { server in _ = try await server.request(.GET, "/api/auth/me") }
         } throws: { ($0 as? CanaryFound)?.place == "the log" }
     }
 
-    @Test("A server that counts by a canary fails its test")
+    @Test("A server with a canary in a metric fails its test")
     func bitesOnMetrics() async throws {
         let watch = CanaryWatch()
         watch.plant("therapybridge_http_request")
@@ -58,7 +58,7 @@ struct CanaryTests {
         } throws: { ($0 as? CanaryFound)?.place == "a metric" }
     }
 
-    @Test("So does a program that is a process of its own")
+    @Test("A server in a process of its own fails its test in the same way")
     func bitesOnPrograms() async throws {
         let watch = CanaryWatch()
         watch.plant("listening on ")
@@ -69,11 +69,11 @@ struct CanaryTests {
         }
     }
 
-    @Test("What PostgreSQL refuses is in its own log without a word of the row, and in ours without its words")
+    @Test("After an error, PostgreSQL's log contains no row, and the server's log contains none of PostgreSQL's text")
     func postgresLog() async throws {
         let words = "what the patient alone has said"
         CanaryWatch.shared.plant(words)
-        // The beginnings of the texts in which PostgreSQL quotes values.
+        // The beginnings of PostgreSQL's messages that quote values.
         CanaryWatch.shared.plant("Failing row contains")
         CanaryWatch.shared.plant("already exists.")
         let stage = """
@@ -96,7 +96,7 @@ struct CanaryTests {
                     let report = #"{"status":"transcribing","progress":1,"message":"\#(words)"}"#
                     let path = "/api/sessions/\(clinic.session)/progress"
                     #expect(try await clinic.post(path, report, as: .pipeline).status == 409)
-                    // Larger than the table takes: nothing that a route would let through.
+                    // Longer than the column allows. No route accepts such a value.
                     let long = String(repeating: words, count: 20)
                     try await database.withConnection(as: "therapybridge_server") { connection async throws in
                         for statement: PostgresQuery in [
@@ -128,7 +128,7 @@ struct CanaryTests {
 }
 
 extension Clinic {
-    /// Begins to act for somebody, in the present transaction.
+    /// Sets the acting user of the present transaction.
     fileprivate func act(as who: Who, _ connection: PostgresConnection) async throws {
         try await connection.act(
             as: Principal(user: id(who), signIn: try await server.database.addSignIn(of: id(who))))

@@ -18,14 +18,14 @@ struct HealthRouteTests {
         #expect(response.text == #"{"status":"healthy"}"#, "\(path)", sourceLocation: sourceLocation)
     }
 
-    @Test("is told to anyone")
+    @Test("The health routes answer without a token")
     func healthy() async throws {
         try await withServer { server in
             for path in ["/health", "/health/live", "/health/ready"] { try await expectHealthy(server, path) }
         }
     }
 
-    @Test("is not ready while the schema lacks a migration that the binary carries")
+    @Test("The server is not ready while the schema lacks a migration of the binary")
     func schema() async throws {
         try await withServer { server in
             try await server.database.query(
@@ -47,13 +47,13 @@ struct HealthRouteTests {
                 VALUES (\(try row.decode("version", as: Int32.self)), \(try row.decode("name", as: String.self)))
                 """)
             try await expectHealthy(server, "/health/ready")
-            // A newer one, from a newer binary, is fine.
+            // A newer migration of a newer binary does no harm.
             try await server.database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'later')")
             try await expectHealthy(server, "/health/ready")
         }
     }
 
-    @Test("is not ready while the database is gone, and everything that needs it says 503")
+    @Test("While the database is down, the server is not ready and other routes answer 503")
     func database() async throws {
         try await withOwnCluster { database in
             try await withServer(over: database, databaseTimeouts: .standard) { server in
@@ -88,7 +88,7 @@ struct HealthRouteTests {
 
 @Suite("The page", .deadline)
 struct PageTests {
-    @Test("comes with its parts, each of its type, with an entity tag and a strict policy")
+    @Test("The page and its assets have their content types, entity tags and a strict policy")
     func page() async throws {
         try await withServer { server in
             let page = try await server.request(
@@ -97,14 +97,14 @@ struct PageTests {
             #expect(page.headers["Content-Type"] == ["text/html; charset=utf-8"])
             #expect(page.text.contains("TherapyBridge"))
             #expect(!page.text.contains("{{"))
-            // Nothing inline: the policy would forbid it.
+            // Nothing inline: the policy would block it.
             #expect(page.text.firstMatch(of: /<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=/.ignoresCase()) == nil)
 
             var paths = ["/", "/favicon.ico"]
             paths += page.text.matches(of: /(?:src|href)="(\/[^"]+)"/).map { String($0.1) }
             #expect(paths.contains("/assets/app.js"))
             #expect(paths.contains("/assets/app.css"))
-            // And what the modules import.
+            // The imports of the modules.
             let script = try await server.request(.GET, "/assets/app.js").text
             paths += script.matches(of: /from "\.\/([a-z-]+\.js)"/).map { "/assets/\($0.1)" }
             for path in Set(paths) {
@@ -124,7 +124,7 @@ struct PageTests {
         }
     }
 
-    @Test("and everything else forbids a browser what it does not need")
+    @Test("Every response forbids a browser what the page does not need")
     func policy() async throws {
         try await withClinic { clinic in
             for path in [

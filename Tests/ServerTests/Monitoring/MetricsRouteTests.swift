@@ -11,7 +11,7 @@ import Testing
 
 @Suite("GET /metrics", .deadline)
 struct MetricsRouteTests {
-    @Test("is for admins alone")
+    @Test("Only an administrator may read the metrics")
     func rights() async throws {
         try await withClinic { clinic in
             expectProblem(try await clinic.request(.GET, "/metrics", as: nil), 401, "unauthorized")
@@ -26,7 +26,7 @@ struct MetricsRouteTests {
         }
     }
 
-    @Test("answers in the text format, whichever of them a Prometheus prefers")
+    @Test("GET /metrics answers in the text format, whatever a Prometheus prefers")
     func format() async throws {
         try await withClinic { clinic in
             for accept in [
@@ -47,7 +47,7 @@ struct MetricsRouteTests {
         }
     }
 
-    @Test("counts requests by template, and what no route takes together")
+    @Test("Requests are counted by the route's template, and unmatched paths together")
     func requests() async throws {
         try await withClinic { clinic in
             for _ in 1...3 { _ = try await clinic.request(.GET, of: "/status", as: .patient) }
@@ -79,7 +79,7 @@ struct MetricsRouteTests {
         }
     }
 
-    @Test("counts sign-ins")
+    @Test("Logins are counted by their outcome")
     func signIns() async throws {
         try await withClinic { clinic in
             let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash("correct horse")
@@ -95,7 +95,7 @@ struct MetricsRouteTests {
             try await clinic.database.query(
                 "UPDATE app.users SET is_active = false WHERE id = \(clinic.id(.patient).rawValue)")
             #expect(try await signIn("correct horse") == 403)
-            // What cannot be read is no sign-in.
+            // A malformed request is not a login.
             #expect(try await clinic.post("/api/auth/login", "{", as: nil).status == 400)
 
             let scrape = try await clinic.scrape()
@@ -104,17 +104,17 @@ struct MetricsRouteTests {
         }
     }
 
-    @Test("counts uploads, their bytes and what became of them")
+    @Test("Uploads are counted with their bytes and the reasons of failures")
     func uploads() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "10000"]) { clinic in
             let patient = clinic.id(.patient)
             func status(_ upload: Upload) async throws -> Int { try await clinic.upload(upload, as: .patient).status }
             #expect(try await status(Upload(patient: patient, file: .wav(size: 5000))) == 201)
-            // Past the limit by its bytes, and no recording inside.
+            // One is too large, and one is not a recording.
             #expect(try await status(Upload(patient: patient, file: .wav(size: 20_000))) == 413)
             #expect(
                 try await status(Upload(patient: patient, file: UploadFile("a.wav", "audio/wav", "no wave"))) == 415)
-            // Refused before it is an upload.
+            // The server refuses this upload before it starts.
             #expect(try await status(Upload(patient: clinic.id(.otherPatient), file: .wav)) == 403)
 
             let scrape = try await clinic.scrape()
@@ -131,7 +131,7 @@ struct MetricsRouteTests {
         }
     }
 
-    @Test("shows the pool, the listener and the process")
+    @Test("The metrics show the pool, the listener and the process")
     func collected() async throws {
         try await withClinic { clinic in
             try await eventually("the listener is live") {
@@ -158,7 +158,7 @@ struct MetricsRouteTests {
             #expect(descriptors > 3)
             #expect(scrape.value("therapybridge_process_max_descriptors") ?? 0 > descriptors)
             #expect(scrape.value("therapybridge_process_cpu_seconds_total") ?? 0 > 0)
-            // Started before now, and not before this machine.
+            // The process started before now, and after this machine.
             let age = Date.now.timeIntervalSince1970 - (scrape.value("therapybridge_process_start_time_seconds") ?? 0)
             #expect(age > -2)
             #expect(age < ProcessInfo.processInfo.systemUptime + 2)
@@ -172,8 +172,8 @@ struct MetricsRouteTests {
 
 @Suite("The metrics", .deadline)
 struct MetricsTests {
-    /// The pipeline too, with a stage that works and one that fails.
-    @Test("are all in docs/metrics.md in the same words, and none has a label with somebody's id, address or words")
+    /// With the pipeline: one stage succeeds and one fails.
+    @Test("docs/metrics.md lists every metric with its type and labels, and no label holds an id, an address or a text")
     func documented() async throws {
         try await withWorkerScene(transcribing: Script.transcribes, notes: "exit 3") { scene, _ in
             let admin = try await scene.server.token(try await scene.database.addUser(.admin))
@@ -186,7 +186,7 @@ struct MetricsTests {
             _ = try await scene.server.request(.GET, "/nobody@clinic.example", token: admin)
             _ = try await scene.server.post(
                 "/api/auth/login", #"{"email":"nobody@clinic.example","password":"wrong horse"}"#)
-            // The job ends after the report that ends the stream.
+            // The worker counts the session after the report that ends the stream.
             func metrics() async throws -> String {
                 try await scene.server.request(.GET, "/metrics", token: admin).text
             }
@@ -222,7 +222,7 @@ struct MetricsTests {
         }
     }
 
-    @Test("of one server are not those of another in the same process")
+    @Test("Two servers in one process have separate metrics")
     func separate() async throws {
         try await withClinic { first in
             for _ in 1...5 { _ = try await first.request(.GET, "/health", as: nil) }
@@ -239,7 +239,7 @@ struct MetricsTests {
 
 @Suite("METRICS_PORT", .deadline)
 struct MetricsPortTests {
-    @Test("serves the metrics without a token, and nothing else")
+    @Test("METRICS_PORT serves the metrics without a token, and nothing else")
     func port() async throws {
         let port = try freePort()
         try await withServer(["METRICS_PORT": "\(port)"]) { server in
@@ -256,7 +256,7 @@ struct MetricsPortTests {
             for path in ["/", "/api/sessions", "/health", "/metrics/x"] {
                 expectProblem(try await metrics.request(.GET, path), 404, "not-found", "\(path)")
             }
-            // The other port asks on.
+            // The main port still needs a token.
             expectProblem(try await server.request(.GET, "/metrics"), 401, "unauthorized")
         }
     }

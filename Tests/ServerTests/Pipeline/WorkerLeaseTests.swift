@@ -9,22 +9,22 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Who works on which session: leases, take-overs, and what interrupts a worker.
+/// Claims, leases and takeovers of sessions, and the interruption of a worker.
 @Suite(.deadline) struct WorkerLeaseTests {
-    @Test("A worker that is told to stop hands its session on at once, to be the next attempt")
+    @Test("A worker that receives SIGTERM releases its session, and the next claim is a takeover")
     func stopped() async throws {
         try await withInterruptedWorker { worker, database in
             let lease = try await database.query("SELECT leased_until FROM app.session_leases")[0]
                 .decode(0, as: Timestamp.self)
             try worker.terminate()
-            // A lease is never shortened, unless it is given up.
+            // Only a release shortens a lease.
             try await eventually("the lease is shortened") {
                 try await !database.query("SELECT FROM app.session_leases WHERE leased_until < \(lease)").isEmpty
             }
         }
     }
 
-    @Test("A worker that is killed is replaced when its lease is over")
+    @Test("After a worker is killed and its lease has run out, another worker takes the session over")
     func killed() async throws {
         try await withInterruptedWorker { worker, database in
             try worker.kill()
@@ -34,8 +34,8 @@ import Testing
         }
     }
 
-    /// Lends a worker in a process of its own, in the middle of a stage, to be interrupted; then a second worker has to
-    /// bring the session to its end.
+    /// Lends a worker in a process of its own in the middle of a stage, and interrupts it. A second worker must then
+    /// finish the session.
     private func withInterruptedWorker(
         _ interrupt: @escaping @Sendable (RunningProgram, TestDatabase) async throws -> Void
     ) async throws {
@@ -62,7 +62,7 @@ import Testing
         }
     }
 
-    /// Starts a second worker, and checks that it brings the session to its end.
+    /// Starts a second worker and checks that it finishes the session.
     private func expectTakenOver(
         _ patient: UserID, _ session: SessionID, _ database: TestDatabase, _ environment: [String: String]
     ) async throws {
@@ -74,7 +74,7 @@ import Testing
             try expectInOrder(events)
             #expect(events.last?.event == "complete")
             #expect(try events.last?.json()["attempt"] as? Int == 2)
-            // The take-over keeps the status, begins the stage anew, and counts as a transition.
+            // The takeover keeps the status, starts the stage again, and counts as a transition.
             let takeover = try #require(try events.first { try $0.json()["attempt"] as? Int == 2 })
             #expect(takeover.status == "transcribing")
             #expect(takeover.progress == 20)
@@ -89,7 +89,7 @@ import Testing
             ])
     }
 
-    @Test("A worker whose session was taken by another leaves it alone, and goes on with the next")
+    @Test("A worker whose session was taken over leaves it alone and claims the next one")
     func replaced() async throws {
         let script = """
             if mkdir "$folder/first" 2>/dev/null; then
@@ -102,7 +102,7 @@ import Testing
         try await withWorkerScene(transcribing: script) { scene, folder in
             let taken = try await scene.upload()
             try await folder.wait(for: "begun")
-            // The lease is over before the worker has prolonged it, and another one is there.
+            // The lease runs out before the worker extends it, and another worker claims the session.
             try await scene.database.query(
                 "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 second'")
             let claim = try await scene.database.query(
@@ -110,7 +110,7 @@ import Testing
             #expect(try claim[0].decode("attempt", as: Int32.self) == 2)
             let next = try await scene.upload()
             #expect(try await scene.watchToEnd(next).last?.event == "complete")
-            // What the first worker reported since is not in it.
+            // The former worker's reports are stale.
             let state = try await scene.get("/status", taken).json()
             #expect(state["status"] as? String == "transcribing")
             #expect(state["attempt"] as? Int == 2)
@@ -118,7 +118,7 @@ import Testing
         }
     }
 
-    @Test("Deleting a session ends its program, and the worker goes on with the next")
+    @Test("Deleting a session ends its stage, and the worker claims the next session")
     func deleted() async throws {
         let script = """
             if mkdir "$folder/first" 2>/dev/null; then
@@ -145,7 +145,7 @@ import Testing
         }
     }
 
-    @Test("A failure that somebody reports by hand ends the work on that session")
+    @Test("A failure that is reported by hand ends the work on the session")
     func failedByHand() async throws {
         let script = """
             if mkdir "$folder/first" 2>/dev/null; then
@@ -165,8 +165,8 @@ import Testing
         }
     }
 
-    /// A second run of one recording would fail its session.
-    @Test("Two workers share the queue, and never one session")
+    /// A second run of the same recording would fail the session.
+    @Test("Two workers share the queue and never work on the same session")
     func twoWorkers() async throws {
         let script = """
             mkdir "$folder/$(basename "$1")" || { echo 'Twice!' >&2; exit 1; }
@@ -194,7 +194,7 @@ import Testing
         }
     }
 
-    @Test("A crash of PostgreSQL in the middle of a stage loses nothing")
+    @Test("A crash of PostgreSQL in the middle of a stage loses no result")
     func crash() async throws {
         try await ScriptFolder.with { folder in
             let environment = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.waits)]
@@ -203,14 +203,15 @@ import Testing
                     let scene = try await WorkerScene(server)
                     let session = try await scene.upload()
                     try await folder.wait(for: "begun")
-                    // The stage ends while the database is down: its result has to wait.
+                    // The stage ends while the database is down. The worker keeps the result until the database is
+                    // back.
                     try await database.cluster.stop(mode: .immediate)
                     try folder.touch("go")
                     try await database.cluster.start()
                     #expect(try await scene.watchToEnd(session).last?.event == "complete")
                     #expect(try await scene.history(of: session).last == "processed 1")
                     #expect(try await scene.get("/transcript", session).json()["text"] as? String == "good morning")
-                    // And the worker is there for the next.
+                    // The worker still claims the next session.
                     #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
                 }
             }

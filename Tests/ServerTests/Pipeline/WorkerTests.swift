@@ -6,11 +6,11 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The pipeline worker, from an uploaded recording to its transcript and notes, or to a failure that a therapist can read.
+/// The worker: from an uploaded recording to its transcript and notes, or to an error that a therapist understands.
 @Suite(.deadline) struct WorkerTests {
     private static let bundled = ["PIPELINE_TRANSCRIBE_COMMAND": "'\(builtProgram)' transcribe"]
 
-    @Test("Real speech goes all the way, live, to a transcript with times")
+    @Test("Speech becomes a transcript with times, with live progress")
     func realSpeech() async throws {
         try await withServer(Self.bundled, runsWorker: true) { server in
             let scene = try await WorkerScene(server)
@@ -23,7 +23,7 @@ import Testing
                 ])
             #expect(events.last?.event == "complete")
             #expect(events.last?.progress == 100)
-            // The percentages of the way, not only its stations.
+            // The stream shows percentages between the transitions.
             #expect(events.contains { $0.status == "transcribing" && (21...59).contains($0.progress ?? 0) })
 
             let transcript = try await scene.get("/transcript", session).json()
@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test(
-        "A recording without speech, or that is none, fails with words that a therapist understands",
+        "A recording without speech or with corrupt data fails with an error that a therapist understands",
         arguments: [(Recording.silence, "speech"), (Recording.corrupt, "read")])
     func badRecording(recording: Data, word: String) async throws {
         try await withServer(Self.bundled, runsWorker: true) { server in
@@ -56,7 +56,7 @@ import Testing
         }
     }
 
-    /// No path, no program's own words, no line of a stack.
+    /// Checks that the error holds no path, no output of a program and no stack trace.
     private func expectForTherapists(_ error: String) {
         #expect(error.count > 10)
         #expect(error.count < 200)
@@ -67,7 +67,7 @@ import Testing
     }
 
     @Test(
-        "A stage that fails makes the session fail, and says why",
+        "A stage that fails makes the session fail with its reason",
         arguments: [
             ("echo first >&2; echo 'The microphone was off.' >&2; exit 3", "The microphone was off."),
             ("echo 'No newline at the end.' | tr -d '\\n' >&2; exit 1", "No newline at the end."),
@@ -79,7 +79,7 @@ import Testing
                 "echo '{\"result\": 7}'; echo '{\"result\": 7}'",
                 "The transcription program gave an answer that could not be understood."
             ),
-            // A result that is no transcript is refused by the database.
+            // The database rejects a result that is not a transcript.
             ("echo '{\"result\": 7}'", "The recording could not be processed. Please try again."),
             ("echo '{\"result\": {\"text\": 7}}'", "The recording could not be processed. Please try again."),
         ])
@@ -95,7 +95,7 @@ import Testing
     }
 
     @Test(
-        "A program that is missing makes the session fail, and names the setting",
+        "A missing program makes the session fail, and the error names the setting",
         arguments: ["/no/such/program", "no-such-program-here"])
     func missingProgram(program: String) async throws {
         try await withServer(["PIPELINE_TRANSCRIBE_COMMAND": program], runsWorker: true) { server in
@@ -108,10 +108,10 @@ import Testing
         }
     }
 
-    @Test("A recording that is gone makes the session fail")
+    @Test("A missing recording makes the session fail")
     func missingRecording() async throws {
         try await withWorkerScene(transcribing: Script.waits) { scene, folder in
-            // The worker is busy with another while this one's recording disappears.
+            // The worker is busy with another session while the test removes this recording.
             let busy = try await scene.upload()
             try await folder.wait(for: "begun")
             let kept = Set(
@@ -129,7 +129,7 @@ import Testing
         }
     }
 
-    @Test("The percentages of a stage are its share of the way, and its messages are shown")
+    @Test("The progress of a stage is scaled to its share of the session, and its messages are shown")
     func shares() async throws {
         let slowly = """
             for n in 0 25 50 75; do
@@ -154,7 +154,7 @@ import Testing
         }
     }
 
-    @Test("Notes are written when the stage is configured, and are for the therapist alone")
+    @Test("The notes stage runs if it is configured, and only the therapist may read the notes")
     func notes() async throws {
         let notes = #"echo '{"progress": 50}'; echo "{\"result\": {\"summary\": \"$(head -c 4 "$1")\"}}""#
         try await withWorkerScene(transcribing: Script.transcribes, notes: notes) { scene, _ in
@@ -172,7 +172,7 @@ import Testing
         }
     }
 
-    @Test("When the notes fail, the session fails, and keeps its transcript")
+    @Test("A failed notes stage makes the session fail and keeps the transcript")
     func failingNotes() async throws {
         try await withWorkerScene(transcribing: Script.transcribes, notes: "echo 'No notes today.' >&2; exit 1") {
             scene, _ in
@@ -184,7 +184,7 @@ import Testing
         }
     }
 
-    @Test("After a failure a retry goes the whole way again, as the next attempt")
+    @Test("A retry runs the whole pipeline again as the next attempt")
     func retry() async throws {
         let script = """
             [ -e "$folder/go" ] || { echo 'Not yet.' >&2; exit 1; }
@@ -200,7 +200,7 @@ import Testing
             #expect(try response.json()["progress"] as? Int == 20)
             let events = try await scene.watchToEnd(session)
             #expect(events.last?.event == "complete")
-            // The failure lies behind, and is replayed as what it is now: progress.
+            // The stream replays the earlier failure as progress.
             #expect(events.first { $0.status == "failed" }?.event == "progress")
             #expect(try await scene.history(of: session).last == "processed 2")
             let again = try await scene.server.request(.POST, "/api/sessions/\(session)/retry", token: scene.token)
@@ -208,7 +208,7 @@ import Testing
         }
     }
 
-    @Test("A stage gets none of the server's secrets")
+    @Test("A stage's environment holds none of the server's secrets")
     func environment() async throws {
         let script = """
             env > "$folder/environment"

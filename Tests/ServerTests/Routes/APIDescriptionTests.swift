@@ -6,7 +6,7 @@ import Testing
 
 @Suite("/openapi.json and /docs", .deadline)
 struct APIDescriptionTests {
-    @Test("describe every route that is registered, and no other")
+    @Test("The API description has every registered route, and no other")
     func completeness() async throws {
         try await withServer { server in
             let described = try await Set(APIDescription(server).operations.keys)
@@ -15,7 +15,7 @@ struct APIDescriptionTests {
         }
     }
 
-    @Test("are well-formed: references lead somewhere, names are declared, and parameters are those of the path")
+    @Test("The API description is well formed: references resolve, and the path's parameters are declared")
     func structure() async throws {
         try await withServer { server in
             let api = try await APIDescription(server)
@@ -62,7 +62,7 @@ struct APIDescriptionTests {
         }
     }
 
-    @Test("are a page that shows each operation, with nothing inline")
+    @Test("/docs shows every operation, with nothing inline")
     func page() async throws {
         try await withServer { server in
             let response = try await server.request(.GET, "/docs")
@@ -75,9 +75,9 @@ struct APIDescriptionTests {
                 let summary = try #require(operation["summary"] as? String)
                 #expect(page.contains(">\(summary)<"), "\(name)")
             }
-            // The policy of this server would drop them.
+            // The server's policy would block them.
             for inline in ["<script", "<style", "style=", "onclick", "javascript:"] { #expect(!page.contains(inline)) }
-            // Each link within the page leads to a part of it.
+            // Each link within the page has its target.
             for link in page.matches(of: /href="#([^"]+)"/) where link.output.1 != "main" {
                 #expect(page.contains("id=\"\(link.output.1)\""), "\(link.output.1)")
             }

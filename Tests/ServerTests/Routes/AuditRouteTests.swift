@@ -7,9 +7,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The audit log behind the routes: what each records, and that nothing happens without.
+/// The audit log behind the routes: what each request records, and that an unrecorded request has no effect.
 @Suite(.deadline) struct AuditRouteTests {
-    /// A request about the clinic's session, or about none, and what it is recorded as.
+    /// A request about the clinic's session, and the action that the audit log gets.
     struct Access: Sendable, CustomTestStringConvertible {
         var method: HTTPMethod
         var path: String
@@ -34,13 +34,13 @@ import Testing
         Access(method: .DELETE, path: "", action: .delete, stranger: .patient),
     ]
 
-    @Test("each request about a session is recorded: who, what, whose, and with which request", arguments: accesses)
+    @Test("Every request about a session is recorded with user, session, patient and request id", arguments: accesses)
     func sessions(access: Access) async throws {
         try await withClinic { clinic in
             try await clinic.database.report(clinic.session, .failed, 0)
             let allowed = try await clinic.request(access.method, of: access.path, as: access.who)
             let refused = try await clinic.request(access.method, of: access.path, as: access.stranger)
-            // Whether there is a transcript, or a recording, is another question than who asks for it.
+            // The status depends on whether the session has a transcript or a recording.
             #expect([200, 202, 204, 404, 409].contains(allowed.status))
             #expect([403, 404].contains(refused.status))
             let records = try await clinic.database.audit("action = '\(access.action.rawValue)'")
@@ -55,7 +55,7 @@ import Testing
         }
     }
 
-    @Test("lists, and what is for administrators, are recorded, too, and who is refused them")
+    @Test("Lists and administrative reads are recorded, allowed or refused")
     func lists() async throws {
         try await withClinic { clinic in
             let accesses: [(String, AuditAction)] = [
@@ -79,7 +79,7 @@ import Testing
         }
     }
 
-    @Test("an upload is recorded before its first byte, and so is one that is refused")
+    @Test("An upload is recorded before its first byte, allowed or refused")
     func uploads() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -101,7 +101,7 @@ import Testing
         }
     }
 
-    @Test("what administrators change is recorded as theirs, once, and who is refused it")
+    @Test("Every change by an administrator is recorded once, and so is a refused change")
     func changes() async throws {
         try await withClinic { clinic in
             let json = ["Content-Type": "application/json"]
@@ -127,7 +127,7 @@ import Testing
         }
     }
 
-    @Test("where it cannot be recorded, it does not happen")
+    @Test("A request that cannot be recorded has no effect")
     func unrecorded() async throws {
         try await withClinic { clinic in
             let words = "words of nobody's business"
@@ -155,7 +155,7 @@ import Testing
     }
 
     @Test(
-        "a report is recorded with who makes it, once in a while, and that of who may not report, whatever stands in it"
+        "Reports are recorded with their user once in a while, and refused reports always"
     )
     func reports() async throws {
         try await withClinic { clinic in
@@ -198,7 +198,7 @@ import Testing
             #expect(try await clinic.request(.GET, of: "/status", as: .patient).json()["progress"] as? Int == 45)
             #expect(try await clinic.database.audit("action = 'progress.report'").count == before)
 
-            // Whose account or sign-in has ended hears of that first, too.
+            // A caller with an inactive account or an ended sign-in gets that answer first.
             try await clinic.database.query(
                 "UPDATE app.users SET is_active = false WHERE id = \(clinic.id(.therapist).rawValue)")
             for body in [good] + bad {
@@ -211,7 +211,7 @@ import Testing
         }
     }
 
-    @Test("what has no good credential, or no session, is not recorded")
+    @Test("A request without a valid credential, or for an unknown session, is not recorded")
     func strangers() async throws {
         try await withClinic { clinic in
             let before = try await clinic.database.audit().count
@@ -223,7 +223,7 @@ import Testing
         }
     }
 
-    // MARK: - Reading it
+    // MARK: - Reading the audit log
 
     private func page(_ clinic: Clinic, _ query: String) async throws -> (ids: [Int64], cursor: String?) {
         let response = try await clinic.request(.GET, "/api/audit\(query)", as: .admin)
@@ -233,10 +233,10 @@ import Testing
         return (items.compactMap { ($0["id"] as? NSNumber)?.int64Value }, json["next_cursor"] as? String)
     }
 
-    @Test("is listed the newest first, in pages that lose and repeat nothing while more is recorded")
+    @Test("The audit log is listed newest first, and its pages lose and repeat no record")
     func pages() async throws {
         try await withClinic { clinic in
-            // Recorded once, and then not again for ten minutes.
+            // The server records this read once, and not again for ten minutes.
             _ = try await page(clinic, "")
             let all = try await clinic.database.audit().map(\.id).reversed() as [Int64]
             #expect(all.count > 12)
@@ -251,7 +251,7 @@ import Testing
         }
     }
 
-    @Test("can be asked for by who, whose, what, outcome and time")
+    @Test("The audit log can be filtered by user, session, patient, action, outcome and time")
     func filters() async throws {
         try await withClinic { clinic in
             _ = try await page(clinic, "")
@@ -286,7 +286,7 @@ import Testing
         }
     }
 
-    @Test("the description of the API knows every action")
+    @Test("The API description lists every action")
     func described() async throws {
         try await withServer { server in
             let json = try await server.request(.GET, "/openapi.json").json()

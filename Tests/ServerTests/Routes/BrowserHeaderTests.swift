@@ -4,7 +4,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// What tells a browser to be strict, and which other sites' pages may call.
+/// The headers that restrict browsers.
 @Suite("A browser", .deadline)
 struct BrowserHeaderTests {
     private static let fixed = [
@@ -27,7 +27,7 @@ struct BrowserHeaderTests {
         #expect(headers["X-Powered-By"].isEmpty, comment)
     }
 
-    @Test("is told to be strict by every answer, whatever its status")
+    @Test("Every response has the restrictive headers, whatever its status")
     func strict() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
@@ -61,7 +61,7 @@ struct BrowserHeaderTests {
         }
     }
 
-    @Test("is told so by a stream, and by the answer to what is no HTTP")
+    @Test("A stream and the answer to malformed HTTP have the restrictive headers too")
     func elsewhere() async throws {
         try await withStreamScene { scene in
             try await scene.withStream { Self.expectStrict($0.headers, "stream") }
@@ -75,7 +75,7 @@ struct BrowserHeaderTests {
         }
     }
 
-    @Test("is told to come by TLS alone where PUBLIC_URL is https")
+    @Test("An https PUBLIC_URL tells browsers to use TLS alone")
     func strictTransport() async throws {
         try await withServer(["PUBLIC_URL": "https://bridge.example.org"]) { server in
             for path in ["/", "/health", "/nothing", "/api/sessions"] {
@@ -85,7 +85,7 @@ struct BrowserHeaderTests {
         }
     }
 
-    @Test("finds no script and no style in the page itself")
+    @Test("The page holds no inline script and no inline style")
     func inline() async throws {
         try await withServer { server in
             let page = try await server.request(.GET, "/").text
@@ -108,7 +108,7 @@ struct CrossOriginTests {
     private static let allowed = [
         "https://bridge.example.org:8443", "https://therapybridge.com", "http://localhost:3000",
     ]
-    /// Each differs a little from one that may.
+    /// Each origin differs slightly from an allowed one.
     private static let refused = [
         "null", "*", "https://therapybridge.com.evil.example", "https://eviltherapybridge.com",
         "https://app.therapybridge.com", "http://therapybridge.com", "https://therapybridge.com:8443",
@@ -118,7 +118,7 @@ struct CrossOriginTests {
         "https://therapybridge.com https://evil.example", "therapybridge.com", "file://", "%00", "https://",
     ]
 
-    @Test("that is one of ours gets CORS on every answer, with its own name and never a star")
+    @Test("An allowed origin gets its own name in CORS headers on every answer, and never a star")
     func allowedOrigins() async throws {
         try await withClinic(Self.environment) { clinic in
             let session = "/api/sessions/\(clinic.session)"
@@ -146,7 +146,7 @@ struct CrossOriginTests {
         }
     }
 
-    @Test("that is one of ours may ask beforehand, for every method and header in use")
+    @Test("An allowed origin gets a preflight with every method and header in use")
     func preflight() async throws {
         try await withClinic(Self.environment) { clinic in
             for path in [
@@ -169,7 +169,7 @@ struct CrossOriginTests {
         }
     }
 
-    @Test("that only resembles one of ours gets none, asks beforehand in vain, and changes nothing by cookie")
+    @Test("An origin that resembles an allowed one gets no CORS headers and changes nothing by cookie")
     func refusedOrigins() async throws {
         try await withClinic(Self.environment) { clinic in
             let cookie = "tb_access=\(clinic.token(.patient))"

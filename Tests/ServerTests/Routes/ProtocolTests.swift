@@ -7,7 +7,7 @@ import Testing
 
 @Suite("HTTP itself", .deadline)
 struct ProtocolTests {
-    @Test("answers HEAD wherever it answers GET, with the same head and no body")
+    @Test("HEAD gets the same status and headers as GET, and no body")
     func head() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
@@ -29,7 +29,7 @@ struct ProtocolTests {
         }
     }
 
-    @Test("opens nothing for a HEAD of the stream")
+    @Test("HEAD of a stream opens no stream")
     func headOfStream() async throws {
         try await withClinic(["SSE_MAX_STREAMS": "1"]) { clinic in
             let path = "/api/sessions/\(clinic.session)/status/stream"
@@ -39,7 +39,7 @@ struct ProtocolTests {
                 #expect(head.headers["Content-Type"] == ["text/event-stream"])
                 #expect(head.body.isEmpty)
             }
-            // Each of them would have taken the one place that there is.
+            // An open stream would have taken the only slot.
             try await clinic.server.withStream(path, token: clinic.token(.patient)) { reader in
                 var event = try await reader.next()
                 while let next = event, next.event == nil { event = try await reader.next() }
@@ -48,7 +48,7 @@ struct ProtocolTests {
         }
     }
 
-    @Test("answers Expect: 100-continue before the body comes")
+    @Test("Expect: 100-continue is answered before the body arrives")
     func expectContinue() async throws {
         try await withClinic { clinic in
             let upload = Upload(patient: clinic.id(.patient), file: .wav)
@@ -59,14 +59,14 @@ struct ProtocolTests {
                 try await wire.send(upload.body)
                 let response = try await wire.readResponse()
                 #expect(response.status == 201)
-                // The connection goes on.
+                // The connection stays open.
                 try await wire.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
                 #expect(try await wire.readResponse().status == 200)
             }
         }
     }
 
-    @Test("answers Expect: 100-continue behind the answers to the requests before, and not among them")
+    @Test("Expect: 100-continue is answered after the earlier requests of the connection")
     func expectContinuePipelined() async throws {
         try await withClinic { clinic in
             let upload = Upload(patient: clinic.id(.patient), file: .wav)
@@ -85,7 +85,7 @@ struct ProtocolTests {
         }
     }
 
-    @Test("answers what is no HTTP with a problem, and closes")
+    @Test("Malformed HTTP gets a problem, and the server closes the connection")
     func malformed() async throws {
         try await withClinic { clinic in
             for request in [
@@ -105,7 +105,7 @@ struct ProtocolTests {
         }
     }
 
-    @Test("answers pipelined requests in their order")
+    @Test("Pipelined requests are answered in their order")
     func pipelined() async throws {
         try await withClinic { clinic in
             try await clinic.server.withWire { wire in
@@ -118,7 +118,7 @@ struct ProtocolTests {
         }
     }
 
-    @Test("gives each response an id of its own")
+    @Test("Every response has a request id of its own")
     func requestIDs() async throws {
         try await withClinic { clinic in
             var ids: [String] = []

@@ -6,7 +6,7 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// Many reports in one request.
+/// POST /api/progress: many reports in one request.
 @Suite("POST /api/progress")
 struct ReportListRouteTests {
     private func report(_ clinic: Clinic, _ reports: [String], as who: Clinic.Who = .pipeline) async throws
@@ -32,7 +32,7 @@ struct ReportListRouteTests {
     }
 
     @Test(
-        "answers each report with its version or its error, in the order given",
+        "Each report gets its version or its error, in the order of the request",
         arguments: [Clinic.Who.pipeline, .admin])
     func answers(_ who: Clinic.Who) async throws {
         try await withClinic { clinic in
@@ -64,7 +64,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("refuses a report in the words in which it is refused alone")
+    @Test("A report in a list is rejected with the same problem as a single report")
     func likeAlone() async throws {
         try await withClinic { clinic in
             let unknown = SessionID.random()
@@ -94,7 +94,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("names the place and the member of what is no report, and takes those beside it")
+    @Test("A malformed report is rejected with its index and member, and the other reports are written")
     func shapes() async throws {
         try await withClinic { clinic in
             let good = entry(clinic.session, #""status":"transcribing","progress":5"#)
@@ -124,12 +124,12 @@ struct ReportListRouteTests {
                 #expect(result["session_id"] as? String == session)
                 #expect(result.keys.contains("session_id"))
             }
-            // And when there is nothing else.
+            // Also if no report of the list is valid.
             #expect(try self.results(try await report(clinic, ["1", "{}"])).count == 2)
         }
     }
 
-    @Test("takes a thousand reports with long messages, and no more")
+    @Test("A request takes a thousand reports with long messages, and rejects more")
     func thousand() async throws {
         try await withClinic { clinic in
             let sessions = try await addSessions(1000, clinic)
@@ -152,7 +152,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("is refused as a whole when the body is no list of reports")
+    @Test("A body that is not a list of reports is rejected as a whole")
     func wholeBody() async throws {
         try await withClinic { clinic in
             for body in [
@@ -175,7 +175,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("is 403 for everybody who does not report, also without any report")
+    @Test("A caller who may not report gets 403, even for an empty list")
     func forbidden() async throws {
         try await withClinic { clinic in
             let good = entry(clinic.session, #""status":"transcribing","progress":5"#)
@@ -187,9 +187,9 @@ struct ReportListRouteTests {
         }
     }
 
-    /// The race between a revocation and reports that wait for their session.
+    /// The race between a revocation and reports that wait for the lock of their session.
     @Test(
-        "reports whose right ends before they are written are refused as a whole",
+        "If the right ends before the reports are written, all of them are refused",
         arguments: [
             ("UPDATE app.auth_sessions SET revoked_at = now()", 401, "unauthorized"),
             ("UPDATE app.users SET is_active = false", 403, "account-inactive"),
@@ -219,7 +219,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("a session that another transaction holds is 503 by itself, and the others are written")
+    @Test("A session that another transaction locks gets 503, and the other reports are written")
     func heldSession() async throws {
         try await withClinic { clinic in
             let other = try await addSessions(1, clinic)[0]
@@ -245,7 +245,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("what the database refuses altogether is refused as a whole, and the next reports are taken")
+    @Test("If the database rejects the whole batch, the request gets 503, and later reports are written")
     func databaseRefuses() async throws {
         try await withClinic { clinic in
             let good = entry(clinic.session, #""status":"transcribing","progress":5"#)
@@ -259,7 +259,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("reports of many clients at once each get a version of their own, and a single one the state that it left")
+    @Test("Parallel reports of many clients each get a version of their own")
     func manyClients() async throws {
         try await withClinic { clinic in
             let versions = try await withThrowingTaskGroup(of: [Int].self) { group in
@@ -297,7 +297,7 @@ struct ReportListRouteTests {
         }
     }
 
-    @Test("each transition of a request reaches a stream, also several of one session")
+    @Test("A stream sends every transition of a request, several of one session too")
     func stream() async throws {
         try await withStreamScene { scene in
             let pipeline = try await scene.server.token(try await scene.database.addUser(.pipeline))

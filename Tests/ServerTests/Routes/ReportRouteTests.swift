@@ -12,7 +12,7 @@ struct ReportRouteTests {
         try await clinic.post("/api/sessions/\(clinic.session)/progress", json, as: who)
     }
 
-    @Test("reports progress and answers with what stands then", arguments: [Clinic.Who.pipeline, .admin])
+    @Test("A report returns the new state of the session", arguments: [Clinic.Who.pipeline, .admin])
     func reports(_ who: Clinic.Who) async throws {
         try await withClinic { clinic in
             let response = try await report(
@@ -31,7 +31,7 @@ struct ReportRouteTests {
         }
     }
 
-    @Test("leaves the version as it is for a report that is stale")
+    @Test("A stale report does not change the version")
     func stale() async throws {
         try await withClinic { clinic in
             _ = try await report(clinic, #"{"status":"transcribing","progress":45,"message":"a"}"#)
@@ -50,7 +50,7 @@ struct ReportRouteTests {
         }
     }
 
-    @Test("keeps the first 2,000 characters of a message")
+    @Test("A message keeps its first 2,000 characters")
     func longMessage() async throws {
         try await withClinic { clinic in
             let message = String(repeating: "ä", count: 5000)
@@ -59,17 +59,17 @@ struct ReportRouteTests {
         }
     }
 
-    @Test("is 409 for what the state machine forbids")
+    @Test("A report that the state machine forbids gets 409")
     func forbiddenByStateMachine() async throws {
         try await withClinic { clinic in
             for status in ["diarizing", "transcribed", "extracting_notes", "processed"] {
                 let response = try await report(clinic, #"{"status":"\#(status)","progress":50}"#)
                 expectProblem(response, 409, "conflict", detail: status)
             }
-            // An attempt that has not begun.
+            // The attempt has not begun.
             let ahead = try await report(clinic, #"{"status":"transcribing","progress":50,"attempt":2}"#)
             expectProblem(ahead, 409, "conflict")
-            // What is processed stays so.
+            // A processed session stays processed.
             try await clinic.database.report(clinic.session, .transcribing, 30)
             try await clinic.database.report(clinic.session, .transcribed, 60)
             try await clinic.database.report(clinic.session, .processed, 100)
@@ -80,7 +80,7 @@ struct ReportRouteTests {
         }
     }
 
-    @Test("is 422 for a value out of range, of another type or missing, and names it")
+    @Test("A missing, mistyped or out-of-range member gets 422 with its name")
     func invalid() async throws {
         try await withClinic { clinic in
             let table = [

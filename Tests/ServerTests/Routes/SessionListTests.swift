@@ -9,7 +9,7 @@ import Testing
 
 @Suite("GET /api/sessions", .deadline)
 struct SessionListTests {
-    /// The ids on a page, and the cursor to the next.
+    /// The ids on a page, and the cursor of the next page.
     private func page(
         _ clinic: Clinic, as who: Clinic.Who, _ query: String = ""
     ) async throws -> (ids: [String], cursor: String?) {
@@ -21,7 +21,7 @@ struct SessionListTests {
         return (items.compactMap { $0["id"] as? String }, json["next_cursor"] as? String)
     }
 
-    @Test("shows each what that one may see")
+    @Test("The list shows each caller the sessions that the caller may see")
     func whoSeesWhat() async throws {
         try await withClinic { clinic in
             let database = clinic.database
@@ -36,7 +36,7 @@ struct SessionListTests {
                 #expect(try await page(clinic, as: who).ids == ids, "\(who)")
                 #expect(try await page(clinic, as: who).cursor == nil)
             }
-            // From the commit on.
+            // A change of assignments counts from its commit.
             try await database.endAssignment(of: clinic.id(.therapist), to: clinic.id(.patient))
             try await database.assign(clinic.id(.stranger), to: clinic.id(.otherPatient))
             #expect(try await page(clinic, as: .therapist).ids == [])
@@ -44,7 +44,7 @@ struct SessionListTests {
         }
     }
 
-    @Test("has the documented session object")
+    @Test("An entry of the list is the session object")
     func item() async throws {
         try await withClinic { clinic in
             let list = try await clinic.request(.GET, "/api/sessions", as: .patient).json()
@@ -66,7 +66,7 @@ struct SessionListTests {
         }
     }
 
-    @Test("is filtered by status and patient, within what the caller may see")
+    @Test("The list can be filtered by status and patient, within the caller's rights")
     func filters() async throws {
         try await withClinic { clinic in
             let database = clinic.database
@@ -87,7 +87,7 @@ struct SessionListTests {
     }
 
     @Test(
-        "refuses a parameter that is not valid, and names it",
+        "An invalid parameter gets 422 with its name",
         arguments: [
             ("limit", ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"]), ("status", ["done", "PENDING", ""]),
             ("patient_id", ["1", "x", ""]),
@@ -108,10 +108,10 @@ struct SessionListTests {
         }
     }
 
-    @Test("is paged without gaps or repeats while sessions are added, also where many were made at one time")
+    @Test("Pages have no gaps and no repeats while sessions are added, even with equal times")
     func paging() async throws {
         try await withClinic { clinic in
-            // 20 sessions of which groups of four were made in the same microsecond.
+            // Twenty sessions, four of them with the same microsecond.
             try await clinic.database.query(
                 """
                 INSERT INTO app.therapy_sessions (patient_id, created_at)
@@ -126,12 +126,12 @@ struct SessionListTests {
             for limit in [1, 3, 7, 20, 21, 200] {
                 var seen: [String] = []
                 var query = "?limit=\(limit)"
-                // Bounded, so that a cursor which stands still is a failed test and not an endless one.
+                // A bound, so that a cursor that does not advance fails the test instead of running forever.
                 for _ in 0..<50 {
                     let (ids, cursor) = try await page(clinic, as: .therapist, query)
                     #expect(ids.count <= limit)
                     seen += ids
-                    // One that comes meanwhile stands in front of all, and moves no page.
+                    // A session that is added now comes before all others and moves no page.
                     _ = try await clinic.database.addSession(of: clinic.id(.patient))
                     guard let cursor else { break }
                     query = "?limit=\(limit)&cursor=\(cursor)"
@@ -145,7 +145,7 @@ struct SessionListTests {
         }
     }
 
-    @Test("has a session of a cursor's place gone meanwhile, and goes on behind it")
+    @Test("A cursor still works after its session is deleted")
     func cursorOfDeleted() async throws {
         try await withClinic { clinic in
             let older = try await clinic.database.addSession(of: clinic.id(.patient))
@@ -163,7 +163,7 @@ struct SessionListTests {
 
 @Suite("GET /api/patients", .deadline)
 struct PatientTests {
-    @Test("names whom the caller may upload for")
+    @Test("The list names the patients that the caller may upload for")
     func patients() async throws {
         try await withClinic { clinic in
             let inactive = try await clinic.database.addUser(.patient, isActive: false)

@@ -9,7 +9,7 @@ import Testing
 
 @Suite("GET /api/sessions/{id}/status", .deadline)
 struct StatusTests {
-    @Test("is the progress object, with an entity tag that answers 304 until something changes")
+    @Test("The status is the progress object, and its entity tag gets 304 until a change")
     func entityTag() async throws {
         try await withClinic { clinic in
             func status(_ known: String? = nil) async throws -> TestResponse {
@@ -57,7 +57,7 @@ struct StatusTests {
 
 @Suite("GET /api/sessions/{id}/events", .deadline)
 struct EventListTests {
-    @Test("has the transitions, oldest first, and no percentages")
+    @Test("The list of events has the transitions, oldest first, and no percentages")
     func transitions() async throws {
         try await withClinic { clinic in
             try await clinic.database.report(clinic.session, .transcribing, 30, message: "Transcribing")
@@ -80,7 +80,7 @@ struct EventListTests {
 
 @Suite("Transcript and notes", .deadline)
 struct ResultTests {
-    @Test("are 404 until they are there, and then what the pipeline stored")
+    @Test("Transcript and notes get 404 until the pipeline stores them")
     func results() async throws {
         try await withClinic { clinic in
             expectProblem(try await clinic.request(.GET, of: "/transcript", as: .patient), 404, "not-found")
@@ -107,7 +107,7 @@ struct ResultTests {
                 let expected = try JSONSerialization.jsonObject(with: Data(stored.utf8)) as? NSDictionary
                 #expect(try response.json() as NSDictionary == expected)
             }
-            // They are the therapist's own, also once they are there.
+            // The patient never sees the notes.
             expectProblem(try await clinic.request(.GET, of: "/notes", as: .patient), 403, "forbidden")
         }
     }
@@ -115,14 +115,14 @@ struct ResultTests {
 
 @Suite("POST /api/sessions/{id}/retry", .deadline)
 struct RetryTests {
-    @Test("sends a failed session back to pending, once")
+    @Test("A retry sends a failed session back to pending, once")
     func retry() async throws {
         try await withClinic { clinic in
             expectProblem(
                 try await clinic.request(.POST, of: "/retry", as: .therapist), 409, "conflict", detail: "failed")
             try await clinic.database.report(clinic.session, .transcribing, 40)
             try await clinic.database.report(clinic.session, .failed, 40, error: "broken")
-            // There is nothing to work on.
+            // The session has no recording.
             expectProblem(
                 try await clinic.request(.POST, of: "/retry", as: .therapist), 409, "conflict", detail: "recording")
 
@@ -147,7 +147,8 @@ struct RetryTests {
 @Suite("DELETE /api/sessions/{id}", .deadline)
 struct DeletionTests {
     @Test(
-        "removes the session, its recording, its transcript and its notes", arguments: [Clinic.Who.therapist, .admin])
+        "A deletion removes the session, its recording, its transcript and its notes",
+        arguments: [Clinic.Who.therapist, .admin])
     func delete(_ who: Clinic.Who) async throws {
         try await withClinic { clinic in
             let upload = Upload(patient: clinic.id(.patient), file: .wav)
@@ -172,7 +173,7 @@ struct DeletionTests {
             }
             expectProblem(try await clinic.request(.GET, path, as: who), 404, "not-found")
             expectProblem(try await clinic.request(.DELETE, path, as: who), 404, "not-found")
-            // The other one is still there.
+            // The other session still exists.
             #expect(try await clinic.request(.GET, of: "", as: who).status == 200)
         }
     }

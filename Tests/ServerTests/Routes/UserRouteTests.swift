@@ -16,7 +16,7 @@ struct UserRouteTests {
             .PATCH, "/api/users/\(id)", as: .admin, headers: ["Content-Type": "application/json"], body: json)
     }
 
-    /// The addresses on a page, and the cursor to the next.
+    /// The addresses on a page, and the cursor of the next page.
     private func page(_ clinic: Clinic, _ query: String) async throws -> (addresses: [String], cursor: String?) {
         let response = try await clinic.request(.GET, "/api/users\(query)", as: .admin)
         #expect(response.status == 200, "\(query)")
@@ -27,7 +27,7 @@ struct UserRouteTests {
         return (items.compactMap { $0["email"] as? String }, json["next_cursor"] as? String)
     }
 
-    @Test("makes an account that can sign in, and shows it")
+    @Test("An administrator adds an account that can sign in")
     func make() async throws {
         try await withClinic { clinic in
             let response = try await clinic.post(
@@ -47,7 +47,7 @@ struct UserRouteTests {
             #expect(try shown.json() as NSDictionary == user as NSDictionary)
             let login = #"{"email":"new@clinic.example","password":"long enough"}"#
             #expect(try await clinic.post("/api/auth/login", login, as: nil).status == 200)
-            // Without a password nobody signs in.
+            // An account without a password cannot sign in.
             let bare = #"{"email":"bare@clinic.example","full_name":"B","role":"pipeline"}"#
             #expect(try await clinic.post("/api/users", bare, as: .admin).status == 201)
             let attempt = #"{"email":"bare@clinic.example","password":""}"#
@@ -55,7 +55,7 @@ struct UserRouteTests {
         }
     }
 
-    @Test("refuses an account that cannot be, and names what is wrong with it")
+    @Test("An invalid account gets 422 with the name of the member")
     func refusals() async throws {
         try await withClinic { clinic in
             func body(_ changes: [String: any Sendable]) throws -> String {
@@ -66,7 +66,7 @@ struct UserRouteTests {
             let cases: [([String: any Sendable], String)] = [
                 (["email": ()], "email"), (["email": "nobody"], "email"), (["email": NSNull()], "email"),
                 (["email": 7], "email"), (["email": String(repeating: "x", count: 250) + "@y.de"], "email"),
-                // One character each, and two scalars, which are what the database counts.
+                // 130 characters, but 260 scalars. The database counts scalars.
                 (["email": String(repeating: "e\u{301}", count: 130) + "\u{323}@y.de"], "email"),
                 (["full_name": ()], "full_name"), (["full_name": " "], "full_name"),
                 (["full_name": "a\u{0}b"], "full_name"), (["full_name": "a\nb"], "full_name"),
@@ -88,7 +88,7 @@ struct UserRouteTests {
         }
     }
 
-    @Test("lists accounts by address, filtered and page by page, and never a hash")
+    @Test("The list of accounts is sorted by address, filtered and paged, and holds no hash")
     func list() async throws {
         try await withClinic { clinic in
             try await clinic.database.query("UPDATE app.users SET password_hash = '$scrypt$secret'")
@@ -98,7 +98,7 @@ struct UserRouteTests {
             #expect(whole.cursor == nil)
             var (paged, cursor) = try await page(clinic, "?limit=3")
             #expect(paged.count == 3)
-            // An account that is added in front moves nothing.
+            // An account that is added before the page moves nothing.
             _ = try await clinic.database.addUser(.patient, email: "a@clinic.example")
             while let next = cursor {
                 let more = try await page(clinic, "?limit=3&cursor=\(next)")
@@ -130,7 +130,7 @@ struct UserRouteTests {
         }
     }
 
-    @Test("changes name, role and activity, each alone, and nothing else")
+    @Test("Name, role and activity can be changed each alone, and nothing else")
     func change() async throws {
         try await withClinic { clinic in
             let id = clinic.id(.stranger)
@@ -162,7 +162,7 @@ struct UserRouteTests {
         }
     }
 
-    @Test("leaves an administrator the own account, and so always one of them")
+    @Test("An administrator cannot deactivate or demote the own account")
     func lastAdministrator() async throws {
         try await withClinic { clinic in
             let own = clinic.id(.admin)
@@ -170,7 +170,7 @@ struct UserRouteTests {
                 expectProblem(try await patch(clinic, own, body), 409, "conflict", detail: "administrator")
             }
             #expect(try await patch(clinic, own, #"{"full_name":"A","role":"admin","is_active":true}"#).status == 200)
-            // Of two who deactivate each other at once, one is left.
+            // Two administrators deactivate each other at the same time. One of them stays.
             for _ in 0..<10 {
                 let other = try await clinic.database.addUser(.admin)
                 let token = try await clinic.server.token(other)
@@ -188,10 +188,10 @@ struct UserRouteTests {
     }
 
     @Test(
-        "ends the streams of an account that is deactivated or gets another role, at once",
+        "Deactivating an account or changing its role ends its streams at once",
         arguments: [#"{"is_active":false}"#, #"{"role":"patient"}"#, #"{"role":"pipeline"}"#])
     func endsStreams(change: String) async throws {
-        // Without the poll: by the notification alone.
+        // Without the poll: the notification alone ends the stream.
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let clinic = try await Clinic(server)
             let path = "/api/sessions/\(clinic.session)/status/stream"
@@ -201,7 +201,7 @@ struct UserRouteTests {
                 #expect(try await reader.rest().map(\.event) == ["revoked"])
             }
             #expect(try await clinic.request(.GET, of: "/status", as: .therapist).status == 403)
-            // The role comes back, what it was tied to does not.
+            // The role comes back. The assignments of the role do not.
             let back = try await patch(clinic, clinic.id(.therapist), #"{"role":"therapist","is_active":true}"#)
             #expect(back.status == 200)
             let seen = try await clinic.request(.GET, of: "/status", as: .therapist).status
@@ -216,7 +216,7 @@ struct AssignmentRouteTests {
         "/api/therapists/\(therapist)/patients/\(patient)"
     }
 
-    @Test("assigns and ends, as often as it is asked, and streams end with it")
+    @Test("Assigning and unassigning are idempotent, and unassigning ends the streams")
     func assign() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let clinic = try await Clinic(server)
@@ -240,7 +240,7 @@ struct AssignmentRouteTests {
         }
     }
 
-    @Test("knows whom the path names")
+    @Test("An unknown user gets 404, and a user with another role 422")
     func refusals() async throws {
         try await withClinic { clinic in
             let (therapist, patient) = (clinic.id(.stranger), clinic.id(.patient))

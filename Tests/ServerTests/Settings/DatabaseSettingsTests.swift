@@ -8,7 +8,7 @@ import Testing
 
 @Suite("A connection of the server", .timeLimit(.minutes(15)))
 struct DatabaseSettingsTests {
-    @Test("does not compile statements: JIT is off in the pool and in the listener, though the database has it on")
+    @Test("JIT is off in the pool and the listener, though the database has it on")
     func jit() async throws {
         try await withDatabase { database in
             #expect(try await database.query("SHOW jit")[0].decode(0, as: String.self) == "on")

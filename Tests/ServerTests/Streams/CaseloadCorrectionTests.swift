@@ -5,10 +5,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Somebody corrects whose session it is: whoever followed it by the old patient sees no more of it.
+/// A correction moves a session to another patient. Users who see only the former patient lose the session.
 @Suite("The stream of all sessions, when a session turns out to be somebody else's", .deadline)
 struct CaseloadCorrectionTests {
-    @Test("says that it is gone, and nothing of it after that")
+    @Test("A session that moves to another patient is removed from the stream of all sessions")
     func moved() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await CaseloadStreamTests.Scene(server)
@@ -23,7 +23,7 @@ struct CaseloadCorrectionTests {
                 let removed = try await reader.next("session_removed")
                 #expect(removed.data == "{\"session_id\":\"\(session)\"}")
                 try await scene.database.report(session, .transcribing, 20)
-                // Rights change once more, and the caseload is read again.
+                // The rights change again, and the server reads the caseload again.
                 try await scene.database.endAssignment(of: scene.therapist, to: scene.patients[0])
                 try await scene.database.report(kept, .transcribing, 20)
                 let next = try await reader.next("progress")

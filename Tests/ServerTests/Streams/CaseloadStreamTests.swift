@@ -11,10 +11,10 @@ import Testing
 @Suite("The stream of all sessions", .deadline)
 struct CaseloadStreamTests {
     private static let path = "/api/sessions/status/stream"
-    /// The poll comes after the end of every test.
+    /// The next poll comes after the end of every test.
     private static let notifyAlone = ["SSE_UPDATE_INTERVAL": "3600"]
 
-    /// A therapist with two patients, one of whom somebody else treats, too.
+    /// A therapist with two patients, and a patient without a therapist.
     struct Scene: Sendable {
         let server: TestServer
         let therapist: UserID
@@ -45,7 +45,7 @@ struct CaseloadStreamTests {
                 "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
         }
 
-        /// Lends the stream; `body` gets it after `ready`, with the events before that.
+        /// Lends the stream. `body` gets the events before `ready`, and then the rest of the stream.
         func follow<Result>(
             as token: String? = nil, lastEventID: String? = nil,
             _ body: ([StreamedEvent], EventReader) async throws -> Result
@@ -69,7 +69,7 @@ struct CaseloadStreamTests {
         Set(events.compactMap { try? $0.json()["session_id"] as? String })
     }
 
-    @Test("begins with what is unfinished or failed, and says when that is all")
+    @Test("The stream of all sessions begins with unfinished and failed sessions, and then sends ready")
     func beginning() async throws {
         try await withScene { scene in
             let pending = try await scene.database.addSession(of: scene.patients[0])
@@ -88,7 +88,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("goes on when a session is done")
+    @Test("The stream of all sessions goes on when a session is processed")
     func goesOn() async throws {
         try await withScene { scene in
             let first = try await scene.database.addSession(of: scene.patients[0])
@@ -109,8 +109,9 @@ struct CaseloadStreamTests {
         }
     }
 
-    /// Each hint after the end comes to a feed that has read the end already; one of them in some hundred did so by itself.
-    @Test("does not take a session that is done for a new one, whatever is hinted of it")
+    /// The hint comes after the feed has read the end of the session. One stream in some hundred met this order by
+    /// chance.
+    @Test("A hint about a processed session does not add the session again")
     func hintAfterEnd() async throws {
         try await withScene { scene in
             let done = try await scene.database.addSession(of: scene.patients[0])
@@ -125,7 +126,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("tells of sessions that are made, retried and deleted, and of no stranger's")
+    @Test("The stream of all sessions shows added, retried and deleted sessions of the caller's patients")
     func comingAndGoing() async throws {
         try await withScene { scene in
             try await scene.follow { _, reader in
@@ -143,7 +144,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("follows assignments as they change, and shows nothing of a patient who was taken away")
+    @Test("The stream of all sessions follows the assignments and shows no session of a former patient")
     func assignments() async throws {
         try await withScene { scene in
             let kept = try await scene.database.addSession(of: scene.patients[0])
@@ -167,7 +168,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("ends with the sign-in, and says no more than that")
+    @Test("A sign-out ends the stream of all sessions with one revoked event")
     func signedOut() async throws {
         try await withScene { scene in
             try await scene.follow { _, reader in
@@ -180,13 +181,13 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("resumes with every transition since, also one that was committed late")
+    @Test("The stream of all sessions resumes with every transition since, even of a late commit")
     func resumption() async throws {
         try await withScene { scene in
             let first = try await scene.database.addSession(of: scene.patients[0])
             let late = try await scene.database.addSession(of: scene.patients[1])
             try await scene.database.withConnection { connection in
-                // It takes its number now, and commits after others have.
+                // This transaction takes its number now and commits after others.
                 try await connection.executeScript(
                     "BEGIN; SELECT app.report_progress('\(late)', 'transcribing', 20)")
                 let id = try await scene.follow { _, reader in
@@ -218,7 +219,7 @@ struct CaseloadStreamTests {
     }
 
     @Test(
-        "begins anew after an id that is none of ours",
+        "The stream of all sessions starts from the beginning after an unknown id",
         arguments: ["7", "a.b", "3.2", "99999999999.99999999999", "5.9.9", "0.0", "1.1.1.1.1", "-3.5", "%00"])
     func garbage(id: String) async throws {
         try await withScene { scene in
@@ -230,7 +231,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("finds by the poll what no notification tells of")
+    @Test("The poll finds changes without a notification")
     func poll() async throws {
         try await withScene(["SSE_UPDATE_INTERVAL": "0.2"]) { scene in
             let session = try await scene.database.addSession(of: scene.patients[0])
@@ -250,7 +251,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("shows an admin everybody's sessions, a patient the own ones, and a pipeline none")
+    @Test("An administrator follows every session, a patient the own sessions, and a pipeline none")
     func roles() async throws {
         try await withScene { scene in
             let first = try await scene.database.addSession(of: scene.patients[0])
@@ -269,7 +270,7 @@ struct CaseloadStreamTests {
         }
     }
 
-    @Test("ends well when the server stops")
+    @Test("The stream of all sessions ends cleanly when the server stops")
     func shutdown() async throws {
         let (streams, opened) = AsyncStream.makeStream(of: Void.self)
         try await withDatabase { database in

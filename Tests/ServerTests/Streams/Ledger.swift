@@ -7,14 +7,14 @@ import ServerTestSupport
 import Synchronization
 import Testing
 
-/// How much happens while the books are kept.
+/// The size of the test.
 struct LedgerScale: Sendable {
     var clients = 120
     var sessions = 30
     var changesPerSecond = 150
     var duration = Duration.seconds(6)
 
-    /// `LEDGER=full` in the environment keeps them at the size of a large clinic.
+    /// `LEDGER=full` in the environment sets the size of a large clinic.
     static var chosen: LedgerScale {
         ProcessInfo.processInfo.environment["LEDGER"] == "full"
             ? LedgerScale(clients: 2000, sessions: 500, changesPerSecond: 1000, duration: .seconds(60))
@@ -22,16 +22,16 @@ struct LedgerScale: Sendable {
     }
 }
 
-/// One connection of one client: what it asked to go on from, and every state that it got.
+/// One connection of one client: the version that it resumed from, and every state that it received.
 struct LedgerEntry: Sendable {
     var session: SessionID
     var after: Int?
     var events: [(version: Int, status: String)] = []
 }
 
-/// Writes to sessions as pipelines do, until it is told to bring them to their end.
+/// Writes to sessions as pipelines do, and in the end brings them to their end.
 ///
-/// What it writes next follows from what the database says, so a write of unknown outcome is no trouble.
+/// Each step starts from the state in the database, so a write with an unknown outcome does no harm.
 struct LedgerWriter {
     let database: TestDatabase
     let sessions: [SessionID]
@@ -50,7 +50,7 @@ struct LedgerWriter {
                     }
                 }
             } catch let error as PostgresError where error.isTransient {
-                // The server is down at present, on purpose.
+                // The test has stopped PostgreSQL.
                 try await Task.sleep(for: .milliseconds(50))
             }
         }
@@ -64,9 +64,9 @@ struct LedgerWriter {
         }
     }
 
-    /// Brings a session one step further.
+    /// Writes the next step of a session.
     ///
-    /// - Returns: The status that it was in before.
+    /// - Returns: The status before the step.
     @discardableResult
     private func step(_ session: SessionID, _ connection: PostgresConnection, isLast: Bool) async throws -> String {
         let row = try await connection.query(
@@ -84,7 +84,8 @@ struct LedgerWriter {
             try await report("processed", 100)
         case "processed": break
         default:
-            // In one commit, so that no stream ends: both are transitions that nobody may miss.
+            // Both transitions are in one commit, so that the stream does not end between them. Every client must get
+            // both.
             try await connection.withTransaction { connection in
                 _ = try await connection.query(
                     "SELECT app.report_progress(\(session.rawValue), 'failed', 0, NULL, 'Try again')")
@@ -100,14 +101,14 @@ struct LedgerWriter {
     }
 }
 
-/// A client who comes and goes, sometimes going on where it left off, and stays in the end until the session is done.
+/// A client that connects and disconnects, sometimes resumes, and finally stays until the session is processed.
 struct LedgerClient {
     let server: TestServer
     let session: SessionID
     let token: String
     let isEnding: Atomic<Bool>.Reference
 
-    /// - Returns: Every connection it had.
+    /// - Returns: Every connection of the client.
     func watch() async throws -> [LedgerEntry] {
         var entries: [LedgerEntry] = []
         while entries.last?.events.last?.status != "processed" {
@@ -121,7 +122,7 @@ struct LedgerClient {
                     entry.events.append((version, event.status ?? ""))
                 }
             }
-            // Turned away while the database was down, or done already.
+            // The server was unavailable, or the client had the end already.
             if entry.events.isEmpty {
                 if entry.after != nil, isEnding.value, try await isDone() { break }
                 try await Task.sleep(for: .milliseconds(50))
@@ -139,7 +140,7 @@ struct LedgerClient {
 }
 
 extension Atomic<Bool> {
-    /// A flag that many share.
+    /// A flag that tasks share.
     final class Reference: Sendable {
         private let flag = Atomic<Bool>(false)
         var value: Bool { flag.load(ordering: .acquiring) }

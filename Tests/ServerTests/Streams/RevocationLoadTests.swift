@@ -6,30 +6,30 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// A right that ends in the midst of changes, and of many who watch.
+/// A right that ends while many clients receive many changes.
 @Suite("When rights end under load", .deadline)
 struct RevocationLoadTests {
     enum Wire: CaseIterable, Sendable {
         case session, caseload
 
-        /// The event after which what happens is shown as it happens.
+        /// The event that ends the snapshot.
         var endOfBeginning: String { self == .session ? "progress" : "ready" }
         var endOfRight: String { self == .session ? "revoked" : "session_removed" }
     }
 
-    /// What a watcher has been shown of the session, up to its end.
+    /// The events about the session that one client received.
     private struct Shown: Sendable {
         var isLost: Bool
         var events: [StreamedEvent]
     }
 
     @Test(
-        "those who lose theirs are shown nothing that came with the end or after it, and the others everything",
+        "Clients without the right receive nothing that was committed with its end or later, and others everything",
         arguments: Wire.allCases, [true, false])
     func half(wire: Wire, isTold: Bool) async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05", "SSE_MAX_STREAMS_PER_USER": "100"]) { server in
             let scene = try await StreamRightsTests.Scene(server)
-            // Of another patient's, whom both see to the end.
+            // A session of another patient, which all clients may see to the end.
             let other = try await server.database.addUser(.patient)
             for therapist in [scene.therapist, scene.colleague] {
                 try await server.database.assign(therapist, to: other)
@@ -75,7 +75,8 @@ struct RevocationLoadTests {
                 for progress in 41...59 { try await scene.database.report(scene.session, .transcribing, progress) }
                 try await scene.database.report(scene.session, .transcribed, 60)
                 try await scene.database.report(scene.session, .processed, 100)
-                // Sessions that are read together are in no order of time: when the others have seen the end, this comes after it.
+                // A batch of reads has no order in time. This change comes after the other clients have received the
+                // end.
                 try await completed.wait(for: 30)
                 try await scene.database.report(marker, .transcribing, 99)
                 for try await shown in watchers {

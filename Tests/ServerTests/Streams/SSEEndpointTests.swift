@@ -5,9 +5,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The tests that the service before this one named for its endpoint, from end to end; `docs/verification.md` lists them.
+/// The tests that the service before this one named for its endpoint, end to end; `docs/verification.md` lists them.
 @Suite("SSE endpoint", .deadline) struct SSEEndpointTests {
-    @Test("needs a valid access token")
+    @Test("The stream needs a valid access token")
     func sseAuthenticationRequired() async throws {
         try await withClinic { clinic async throws in
             let path = "/api/sessions/\(clinic.session)/status/stream"
@@ -20,7 +20,7 @@ import Testing
         }
     }
 
-    @Test("shows a patient the patient's own session, and nobody else's")
+    @Test("A patient sees the own session, and no other patient does")
     func sseAuthorizationPatientOwnSession() async throws {
         try await withClinic { clinic async throws in
             #expect(try await clinic.firstEvent(as: .patient)?.status == "pending")
@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    @Test("shows a session to the therapist who is assigned to its patient, and to no other")
+    @Test("The assigned therapist sees the session, and no other therapist does")
     func sseAuthorizationTherapistAssignedPatient() async throws {
         try await withClinic { clinic async throws in
             #expect(try await clinic.firstEvent(as: .therapist)?.status == "pending")
@@ -38,7 +38,7 @@ import Testing
         }
     }
 
-    @Test("answers 404 for a session that does not exist")
+    @Test("An unknown session gets 404")
     func sseSessionNotFound() async throws {
         try await withClinic { clinic async throws in
             for who in [Clinic.Who.patient, .therapist, .admin] {
@@ -47,7 +47,7 @@ import Testing
         }
     }
 
-    @Test("sends each change as `event: progress` with the progress object as JSON")
+    @Test("Each change is sent as `event: progress` with the progress object as JSON")
     func sseProgressUpdatesFormat() async throws {
         try await withStreamScene { scene async throws in
             try await scene.server.withRawConnection { connection in
@@ -67,7 +67,7 @@ import Testing
         }
     }
 
-    @Test("sends `: heartbeat` while nothing changes")
+    @Test("A stream sends `: heartbeat` while nothing changes")
     func sseHeartbeatSent() async throws {
         try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "0.1"]) { scene async throws in
             try await scene.server.withRawConnection { connection in
@@ -78,7 +78,7 @@ import Testing
         }
     }
 
-    @Test("ends by itself once the session is processed or has failed", arguments: ["complete", "error"])
+    @Test("A stream ends when the session is processed or has failed", arguments: ["complete", "error"])
     func sseStreamClosesOnCompletion(name: String) async throws {
         try await withStreamScene { scene async throws in
             try await scene.withStream { reader in
@@ -108,7 +108,7 @@ extension Clinic {
         }
     }
 
-    /// The status code with which the server answers somebody who asks for a stream.
+    /// The status code of a request for the stream.
     fileprivate func streamStatus(as who: Who, session other: SessionID? = nil) async throws -> Int {
         let headers: HTTPHeaders = ["Authorization": "Bearer \(token(who))"]
         return try await server.withStream("/api/sessions/\(other ?? session)/status/stream", headers: headers) {

@@ -8,19 +8,19 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// How the socket of a stream leaves the framework: what comes before it on the connection, and after it, and that nothing of
-/// it is left behind.
+/// The hand-off of a stream's socket to the reactor: the requests before and after it on the connection, and the
+/// resources that must be freed.
 @Suite(.deadline) struct StreamHandoffTests {
-    // MARK: - What comes before and after
+    // MARK: - Requests before and after
 
-    @Test("A stream that is asked for behind other requests on its connection begins after their answers, whole")
+    @Test("A pipelined stream begins after the whole answers to the earlier requests")
     func pipelined() async throws {
         try await withClinic { clinic in
             let file = UploadFile.wav(size: 300_000)
             let uploaded = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .patient)
             let recording = try #require(try uploaded.json()["id"] as? String)
             try await clinic.server.withWire { wire in
-                // More than the kernel keeps for a client that does not read yet.
+                // More bytes than the kernel buffers for a client that does not read.
                 let download = clinic.get("/api/sessions/\(recording)/recording")
                 let requests = String(repeating: download, count: 20) + clinic.get(clinic.stream)
                 try await wire.send(requests)
@@ -42,7 +42,7 @@ import Testing
         }
     }
 
-    @Test("What is asked for behind a stream is not answered, and the stream goes on to its end")
+    @Test("A request after a stream on the same connection gets no answer, and the stream goes on")
     func askedBehind() async throws {
         try await withClinic { clinic in
             try await clinic.server.withWire { wire in
@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test(
-        "A request with a body that nobody wants gets its stream",
+        "A request for a stream may have a body",
         arguments: ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
     func body(_ body: String) async throws {
         try await withStreamScene { scene in
@@ -74,7 +74,7 @@ import Testing
         }
     }
 
-    @Test("Whatever a client says while it watches is dropped, and it gets all of the end")
+    @Test("The server drops what a client sends during a stream, and the client gets all events")
     func talkative() async throws {
         try await withStreamScene { scene in
             try await scene.server.withWire { wire in
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    @Test("A client of HTTP/1.0 gets the events without chunks, and the end of the connection is the end")
+    @Test("An HTTP/1.0 client gets the events without chunks, and the connection ends with the stream")
     func http10() async throws {
         try await withStreamScene { scene in
             try await scene.server.withRawConnection { connection in
@@ -118,9 +118,9 @@ import Testing
         }
     }
 
-    // MARK: - What is left behind
+    // MARK: - Freed resources
 
-    @Test("Clients who reset the connection as soon as they have asked leave nothing behind")
+    @Test("Clients that reset the connection at once leave no descriptor and no slot behind")
     func resetsAtOnce() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1", "SSE_HEARTBEAT_INTERVAL": "3600"]) { scene in
             try await withThrowingTaskGroup(of: Void.self) { clients in
@@ -141,7 +141,7 @@ import Testing
         }
     }
 
-    @Test("Two hundred streams, however they end, leave no descriptor and no place behind")
+    @Test("Two hundred streams leave no descriptor and no slot behind, whatever ends them")
     func descriptors() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "200", "SSE_MAX_STREAMS_PER_USER": "200"]) { scene in
             #expect(try scene.server.openDescriptors() == 0)
@@ -167,7 +167,7 @@ import Testing
                     }
                 }
                 try await opened.wait(for: 200)
-                // Half of them are still there.
+                // The other clients have left.
                 #expect(try scene.server.openDescriptors() >= 100)
                 try await scene.report(.transcribing, 20)
                 try await scene.report(.failed, 20, error: "No speech.")
@@ -179,9 +179,9 @@ import Testing
         }
     }
 
-    // MARK: - The end of the server
+    // MARK: - Shutdown
 
-    @Test("On SIGTERM all streams, old and new clients', are told when to come back, and end cleanly")
+    @Test("On SIGTERM, streams of HTTP/1.0 and HTTP/1.1 get a reconnection delay and end cleanly")
     func shutdown() async throws {
         try await withDatabase { database in
             try await withServingProgram(over: database) { server, program in
@@ -217,14 +217,14 @@ extension Clinic {
     /// The path of the stream of the clinic's session.
     fileprivate var stream: String { "/api/sessions/\(session)/status/stream" }
 
-    /// The patient's request for something.
+    /// A request of the patient.
     fileprivate func get(_ path: String) -> String {
         "GET \(path) HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer \(token(.patient))\r\n\r\n"
     }
 }
 
 extension RawConnection {
-    /// Makes the close to come a reset.
+    /// Makes the next close a reset of the connection.
     fileprivate func resetOnClose() async throws {
         let socket = try #require(channel as? any SocketOptionProvider)
         try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
@@ -232,17 +232,17 @@ extension RawConnection {
 }
 
 extension TestServer {
-    /// How many descriptors this process has of connections to the server, which runs in it.
+    /// The number of this process's descriptors of connections to the server, which runs in the same process.
     ///
-    /// The number of all its descriptors says nothing while other tests run.
+    /// Other tests open and close descriptors too, so their number in the process means nothing.
     func openDescriptors() throws -> Int {
-        // This thread's own entry: the main thread may have ended, and the process then looks as if it had none.
+        // The entry of this thread: if the main thread has ended, `/proc/self/fd` is empty.
         try FileManager.default.contentsOfDirectory(atPath: "/proc/thread-self/fd").compactMap { CInt($0) }
             .count { localPort(of: $0) == port && !isListening($0) }
     }
 }
 
-/// The local port of a socket; nil for what is no TCP socket.
+/// The local port of a socket; nil for any other descriptor.
 private func localPort(of descriptor: CInt) -> Int? {
     var address = sockaddr_in()
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)

@@ -7,11 +7,11 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Books kept over many clients who come and go while the listener is killed and PostgreSQL crashes: what each was told is
-/// held against what was committed.
+/// Many clients connect and disconnect while the listener's connection is killed and PostgreSQL crashes. The test
+/// compares the states that each client received with the committed states.
 @Suite("The ledger of all streams", .deadline(.seconds(600)))
 struct StreamLedgerTests {
-    @Test("shows every client exactly the committed transitions, in order, and in the end the database's state")
+    @Test("Every client receives exactly the committed transitions, in order, and finally the state of the database")
     func ledger() async throws {
         let scale = LedgerScale.chosen
         try await withOwnCluster { database in
@@ -62,7 +62,9 @@ struct StreamLedgerTests {
         }
     }
 
-    /// Kills the listener's connection, crashes PostgreSQL, kills the listener's connection again.
+    /// Kills the listener's connection, crashes PostgreSQL, and kills the listener's connection again.
+    ///
+    /// The sleeps spread the faults over the time of the writes.
     private func makeTrouble(_ scale: LedgerScale, _ database: TestDatabase) async throws {
         try await Task.sleep(for: scale.duration * 0.2)
         try await killListener(of: database)
@@ -70,7 +72,7 @@ struct StreamLedgerTests {
         try await database.cluster.stop(mode: .immediate)
         try await database.cluster.start()
         try await Task.sleep(for: scale.duration * 0.3)
-        try await eventually("the listener is connected, and killed") { try await killListener(of: database) }
+        try await eventually("the listener is connected and then killed") { try await killListener(of: database) }
     }
 
     @discardableResult
@@ -97,12 +99,12 @@ struct StreamLedgerTests {
             let first = try #require(entry.events.first).version
             let last = try #require(entry.events.last)
             #expect(zip(entry.events, entry.events.dropFirst()).allSatisfy { $0.version < $1.version })
-            // From where it went on, or from the state that it began with, to the last that it saw.
+            // From the version that the client resumed from, or the snapshot, up to the last event.
             let start = entry.after ?? first - 1
             let owed = transitions.filter { $0.version > start && $0.version <= last.version }
             let got = Dictionary(uniqueKeysWithValues: entry.events.map { ($0.version, $0.status) })
             #expect(owed.allSatisfy { got[$0.version] == $0.status }, "a transition is missing or wrong")
-            // Whatever is no transition has the status of the transition before it.
+            // A percentage has the status of the transition before it.
             for event in entry.events {
                 let status = transitions.last { $0.version <= event.version }?.status
                 #expect(event.status == status, "a state that was never committed")

@@ -7,10 +7,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// docs/streams.md: limits, clients that leave, and the end of the server.
+/// docs/streams.md: limits, disconnects and the server's shutdown.
 @Suite(.deadline) struct StreamLimitTests {
     @Test(
-        "Over a limit a stream says that it is unavailable, and ends",
+        "Over a limit, a stream sends unavailable and ends",
         arguments: ["SSE_MAX_STREAMS", "SSE_MAX_STREAMS_PER_USER"])
     func limit(setting: String) async throws {
         try await withStreamScene([setting: "1"]) { scene in
@@ -18,7 +18,7 @@ import Testing
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
                 try await scene.withStream { try await expectUnavailable($0) }
-                // Another user's place is another user's.
+                // The limit of one user does not affect another.
                 try await other.withStream { reader in
                     if setting == "SSE_MAX_STREAMS" {
                         try await expectUnavailable(reader)
@@ -26,7 +26,7 @@ import Testing
                         _ = try await reader.next("progress")
                     }
                 }
-                // The one who was there first does not notice.
+                // The open stream does not notice the rejected ones.
                 try await scene.report(.transcribing, 20)
                 #expect(try await reader.next("progress").version == 2)
             }
@@ -35,7 +35,7 @@ import Testing
 
     enum ConnectionTakeover: CaseIterable, Sendable { case closes, resets, leavesAtOnce }
 
-    @Test("The place of a client that leaves is free again", arguments: ConnectionTakeover.allCases)
+    @Test("A disconnect frees the slot of the stream", arguments: ConnectionTakeover.allCases)
     func takeover(_ takeover: ConnectionTakeover) async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1", "SSE_HEARTBEAT_INTERVAL": "3600"]) { scene in
             for _ in 0..<3 {
@@ -43,7 +43,7 @@ import Testing
                     try await connection.send("GET", scene.path, token: scene.token)
                     if takeover != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
                     if takeover == .resets {
-                        // To be closed with RST instead of FIN.
+                        // The socket is closed with RST instead of FIN.
                         let socket = try #require(connection.channel as? any SocketOptionProvider)
                         try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
                     }
@@ -55,7 +55,7 @@ import Testing
         }
     }
 
-    @Test("The places of streams that ended by themselves are free again")
+    @Test("A finished stream frees its slot")
     func endsFreePlaces() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             try await scene.report(.failed, 0, error: "No speech.")
@@ -64,15 +64,15 @@ import Testing
                     let events = try await reader.rest()
                     #expect(events.last?.event == "error")
                 }
-                // The server is done with the stream a moment after the client.
-                try await eventually("a stream is refused") {
+                // The server frees the slot a moment after the client has seen the end.
+                try await eventually("a slot is free for the next stream") {
                     try await scene.withStream { try await $0.rest() }.last?.event == "error"
                 }
             }
         }
     }
 
-    @Test("On SIGTERM every stream is told when to come back, and ends cleanly")
+    @Test("On SIGTERM, every stream gets a reconnection delay and ends cleanly")
     func shutdown() async throws {
         try await withDatabase { database in
             try await withServingProgram(over: database) { server, program in

@@ -7,7 +7,7 @@ import Testing
 
 /// docs/streams.md, "Response head" and "Events of one session".
 @Suite(.deadline) struct StreamOpeningTests {
-    @Test("The state as it stands is there at once, also when nothing has happened yet")
+    @Test("A stream sends the present state at once, even before any progress")
     func firstEvent() async throws {
         try await withStreamScene { scene in
             try await scene.withStream { reader in
@@ -35,7 +35,7 @@ import Testing
         }
     }
 
-    @Test("The object on the stream is the object of /status")
+    @Test("The object on the stream equals the object of /status")
     func sameObject() async throws {
         try await withStreamScene { scene in
             try await scene.report(.transcribing, 45, message: "Halb: \"1/2\" \\ \u{2028} 👩‍⚕️")
@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test(
-        "Every unfinished status goes by the name of progress",
+        "Every unfinished status is sent as a progress event",
         arguments: [
             [], [.uploading], [.preprocessing], [.transcribing], [.transcribing, .diarizing],
             [.transcribing, .transcribed], [.transcribing, .transcribed, .extractingNotes],
@@ -60,7 +60,7 @@ import Testing
         }
     }
 
-    @Test("A stream of a finished session has that one event, and ends", arguments: ["complete", "error"])
+    @Test("The stream of a finished session sends one event and ends", arguments: ["complete", "error"])
     func finished(name: String) async throws {
         try await withStreamScene { scene in
             try await scene.finish(as: name)
@@ -73,7 +73,7 @@ import Testing
         }
     }
 
-    @Test("When the session finishes the stream says so by its last event, and ends", arguments: ["complete", "error"])
+    @Test("When the session finishes, the stream sends a last event and ends", arguments: ["complete", "error"])
     func finishing(name: String) async throws {
         try await withStreamScene { scene in
             try await scene.withStream { reader in
@@ -86,7 +86,9 @@ import Testing
         }
     }
 
-    @Test("The end is a whole event, the last chunk and the end of the connection", arguments: ["complete", "error"])
+    @Test(
+        "A stream ends with a whole event, the last chunk and the end of the connection",
+        arguments: ["complete", "error"])
     func cleanEnd(name: String) async throws {
         try await withStreamScene { scene in
             try await scene.server.withRawConnection { connection in
@@ -101,7 +103,7 @@ import Testing
         }
     }
 
-    @Test("HEAD has the head of a stream, and opens none")
+    @Test("HEAD returns the head of a stream and opens none")
     func head() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             try await scene.server.withRawConnection { connection in
@@ -110,13 +112,13 @@ import Testing
                 #expect(text.hasPrefix("HTTP/1.1 200 OK\r\n"))
                 #expect(text.lowercased().contains("content-type: text/event-stream"))
                 #expect(text.hasSuffix("\r\n\r\n"))
-                // The connection is still there, and so would be a stream that it had opened.
+                // The connection is still open. A stream would have taken the only slot.
                 _ = try await scene.withStream { try await $0.next("progress") }
             }
         }
     }
 
-    @Test("Who may not see the session gets a status where giving up is right")
+    @Test("A refused stream gets a status that stops a client from reconnecting")
     func refusals() async throws {
         try await withStreamScene { scene in
             let server = scene.server
@@ -137,7 +139,7 @@ import Testing
 }
 
 extension StreamScene {
-    /// Brings the session to its end, as the event that a stream shows it by.
+    /// Brings the session to its end, for the event of this name.
     fileprivate func finish(as name: String) async throws {
         try await report(.transcribing, 10)
         if name == "complete" {

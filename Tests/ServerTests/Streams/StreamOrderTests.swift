@@ -5,15 +5,17 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// docs/streams.md, "Order and resumption": ids strictly increase, progress never falls within an attempt, no transition is skipped.
+/// docs/streams.md, "Order and resumption": ids strictly increase, progress never falls within an attempt, and no
+/// transition is skipped.
 @Suite(.deadline) struct StreamOrderTests {
-    /// Follows a session as a browser does: it comes back after each end with the last id, until there is no more to come.
+    /// Follows a session as a browser does: after each end the client resumes with the last id, until the session is
+    /// processed.
     private func follow(_ scene: StreamScene, started: AsyncStream<Void>.Continuation) async throws -> [StreamedEvent] {
         var events: [StreamedEvent] = []
         while true {
             let isDone = try await scene.withStream(lastEventID: events.last?.id) { reader in
                 if reader.status == 204 {
-                    // The end is a failure that was seen, and nobody has retried yet.
+                    // 204: the client has seen the failure, and no one has retried yet.
                     return false
                 }
                 var here: [StreamedEvent] = []
@@ -23,7 +25,7 @@ import Testing
                     if event.event == "complete" { break }
                 }
                 try expectInOrder(here)
-                // The state that a resumed stream begins with may be the one that the last ended with.
+                // A resumed stream may begin with the state that the last one ended with.
                 events += here.drop { $0.version == events.last?.version }
                 return here.last?.event == "complete"
             }
@@ -31,7 +33,7 @@ import Testing
         }
     }
 
-    @Test("While percentages race with transitions, failures and retries, every watcher sees every transition once")
+    @Test("While percentages race with transitions, failures and retries, every client receives every transition once")
     func race() async throws {
         try await withStreamScene { scene in
             try await withThrowingTaskGroup(of: [StreamedEvent].self) { watchers in
@@ -68,7 +70,7 @@ import Testing
         }
     }
 
-    /// Many reporters at once; those that come late report less than stands.
+    /// Reports from four connections at once. The late ones report a smaller percentage.
     private func racePercentages(
         _ scene: StreamScene, _ status: SessionStatus, _ range: ClosedRange<Int>
     ) async throws {
@@ -90,8 +92,8 @@ import Testing
         }
     }
 
-    /// More than a watcher's mailbox holds: the stream has to read them from the database.
-    @Test("A hundred transitions in one commit are all shown, in order")
+    /// More than a mailbox holds, so the server reads the transitions from the database.
+    @Test("A hundred transitions in one commit are all sent, in order")
     func hundredAtOnce() async throws {
         try await withStreamScene { scene in
             try await scene.withStream { reader in
@@ -115,7 +117,7 @@ import Testing
         }
     }
 
-    @Test("A report that changes nothing, comes late or goes back is not shown")
+    @Test("A report that is repeated, late or lower is not sent")
     func staleReports() async throws {
         try await withStreamScene { scene in
             try await scene.report(.transcribing, 40)
@@ -130,7 +132,7 @@ import Testing
         }
     }
 
-    @Test("Words that look like the end of an event stay inside it")
+    @Test("A message that looks like an event stays inside its event")
     func hostileWords() async throws {
         try await withStreamScene { scene in
             try await scene.withStream { reader in

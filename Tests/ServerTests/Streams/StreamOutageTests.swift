@@ -8,7 +8,7 @@ import Testing
 
 /// docs/streams.md, "Delivery times" and "When the database does not answer".
 @Suite(.deadline) struct StreamOutageTests {
-    /// Lends a server whose listener connects under a role of its own, so that it can be shut out alone.
+    /// Lends a server whose listener connects with a role of its own, so that a test can block the listener alone.
     private func withListenerRole<Result: Sendable>(
         _ environment: [String: String], _ body: @escaping @Sendable (StreamScene, ListenerRole) async throws -> Result
     ) async throws -> Result {
@@ -24,7 +24,7 @@ import Testing
         }
     }
 
-    @Test("Without a listener, and without a way back for it, the poll serves, and the stream is not degraded")
+    @Test("Without a listener the poll serves, and the stream is not degraded")
     func pollServes() async throws {
         try await withListenerRole(["SSE_UPDATE_INTERVAL": "0.2"]) { scene, role in
             try await scene.withStream { reader in
@@ -45,8 +45,8 @@ import Testing
         }
     }
 
-    /// The poll comes after the end of the test: only the reading after the reconnect can find the change.
-    @Test("When the listener is back, what was missed meanwhile is found without the poll")
+    /// The next poll comes after the end of the test: only the resync after the reconnect can find the change.
+    @Test("After a reconnect the listener's resync finds the missed changes without the poll")
     func resync() async throws {
         try await withListenerRole(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { scene, role in
             try await scene.withStream { reader in
@@ -56,12 +56,12 @@ import Testing
                 try await role.shutOut()
                 try await scene.report(.transcribing, 20)
                 try await scene.report(.transcribing, 30)
-                // Nothing tells the server, until it listens again.
+                // No notification reaches the server until it listens again.
                 try await reader.heartbeat()
                 try await role.letIn()
                 let events = try await reader.events(upTo: 3)
                 #expect(events.compactMap(\.version) == [2, 3])
-                // And listens.
+                // The listener receives notifications again.
                 try await reader.heartbeat()
                 try await scene.report(.transcribed, 60)
                 #expect(try await reader.next("progress").version == 4)
@@ -69,7 +69,7 @@ import Testing
         }
     }
 
-    @Test("After a crash of PostgreSQL open streams go on with what was missed, and nobody reconnects")
+    @Test("After a crash of PostgreSQL, open streams go on with the missed changes and no reconnect")
     func crash() async throws {
         try await withOwnCluster { database in
             try await withServer(
@@ -106,7 +106,7 @@ import Testing
         }
     }
 
-    @Test("What was seen before a crash is still there after it: a version stands for one state")
+    @Test("A version that a client has seen survives a crash of PostgreSQL with the same state")
     func noVersionTwice() async throws {
         try await withOwnCluster { database in
             try await withServer(over: database, ["SSE_UPDATE_INTERVAL": "0.2"]) { server in
@@ -126,7 +126,7 @@ import Testing
         }
     }
 
-    @Test("A stream that is opened while the database is down says that it is unavailable, and ends")
+    @Test("A stream that opens while the database is down sends unavailable and ends")
     func unavailable() async throws {
         try await withOwnCluster { database in
             try await withServer(over: database, databaseTimeouts: .standard) { server in
@@ -143,7 +143,7 @@ import Testing
     }
 }
 
-/// Checks that a stream turns its client away so that it comes back by itself.
+/// Checks that a stream sends unavailable with a reconnection delay and ends.
 func expectUnavailable(_ reader: EventReader, sourceLocation: SourceLocation = #_sourceLocation) async throws {
     #expect(reader.status == 200, sourceLocation: sourceLocation)
     let blocks = try await reader.rest()
@@ -154,7 +154,7 @@ func expectUnavailable(_ reader: EventReader, sourceLocation: SourceLocation = #
 }
 
 extension StreamScene {
-    /// Three transitions in one commit, the first of which is a failure.
+    /// Writes three transitions in one commit, the first of which is a failure.
     ///
     /// - Returns: The version after them.
     fileprivate func passThroughFailure() async throws -> Int {
@@ -171,7 +171,7 @@ extension StreamScene {
     }
 }
 
-/// The role that one server's listener connects as.
+/// The role of one server's listener.
 struct ListenerRole: Sendable {
     let name: String
     let database: TestDatabase
@@ -186,7 +186,7 @@ struct ListenerRole: Sendable {
         }
     }
 
-    /// Ends the listener's connection, and refuses each that it tries to make.
+    /// Ends the listener's connection and refuses each new one.
     func shutOut() async throws {
         try await database.query("ALTER ROLE \(unescaped: name) NOLOGIN")
         try await eventually("the listener is disconnected") {

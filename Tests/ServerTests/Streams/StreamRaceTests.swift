@@ -7,12 +7,12 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Opening a stream while the state changes: whatever the order, the stream ends on the database's state.
+/// Streams that open while the state changes. In every order, the last event is the state of the database.
 @Suite(.deadline) struct StreamRaceTests {
-    /// Twenty each by fifty clients.
+    /// Fifty clients open twenty streams each.
     ///
-    /// The poll comes after the end of the test, so it can make nothing good.
-    @Test("A thousand streams that open while the state changes all come to the database's state")
+    /// The next poll comes after the end of the test, so it cannot repair a lost change.
+    @Test("A thousand streams that open during changes all arrive at the state of the database")
     func thousand() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_MAX_STREAMS_PER_USER": "1000"]) { server in
             let patient = try await server.database.addUser(.patient)
@@ -43,14 +43,14 @@ import Testing
         #expect(events.last?.version == Int(version))
         #expect(status == (isToTheEnd ? "processed" : "transcribed"))
         try expectInOrder(events)
-        // Each transition since the first event: 2, 3, and after the percentages 6, and at the end 7.
+        // The transitions after the first event: 2, 3, 6 after the percentages, and at the end 7.
         let expected = [2, 3, 6] + (isToTheEnd ? [7] : [])
         let first = events.first?.version ?? 0
         #expect(
             expected.filter { $0 > first } == expected.filter { v in events.dropFirst().contains { $0.version == v } })
     }
 
-    /// Seven changes, or six, as fast as the database takes them.
+    /// Seven changes, or six, as fast as the database accepts them.
     private func work(on session: SessionID, _ pipeline: PostgresConnection, isToTheEnd: Bool) async throws -> Int64 {
         var version: Int64 = 0
         let steps: [(SessionStatus, Int32)] = [
@@ -65,7 +65,7 @@ import Testing
         return version
     }
 
-    /// Watches until the state that the work ends on.
+    /// Reads the stream up to the last state.
     private func watch(
         _ server: TestServer, _ token: String, _ session: SessionID, isToTheEnd: Bool
     ) async throws -> (events: [StreamedEvent], status: String?) {

@@ -6,7 +6,7 @@ import Testing
 
 /// docs/streams.md, "Order and resumption": how a client resumes.
 @Suite(.deadline) struct StreamResumptionTests {
-    /// Goes to `extracting_notes` 70 over a few percentages: transitions at 2, 3, 6 and 7, now at 8.
+    /// Reports up to `extracting_notes` 70: transitions at the versions 2, 3, 6 and 7, and now 8.
     private func goAhead(_ scene: StreamScene) async throws {
         try await scene.report(.preprocessing, 20)
         try await scene.report(.transcribing, 20)
@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test(
-        "Each transition after the version comes, then the present state",
+        "A stream resumes with each transition after the version, and then the present state",
         arguments: [(1, [2, 3, 6, 7, 8]), (2, [3, 6, 7, 8]), (4, [6, 7, 8]), (7, [8]), (8, [8])])
     func replay(after version: Int, expected: [Int]) async throws {
         try await withStreamScene { scene in
@@ -29,14 +29,14 @@ import Testing
                 #expect(events.allSatisfy { $0.event == "progress" })
                 #expect(events.last?.progress == 70)
                 try expectInOrder(events)
-                // And then goes on.
+                // The stream then goes on.
                 try await scene.report(.processed, 100)
                 #expect(try await reader.next("complete").version == 9)
             }
         }
     }
 
-    @Test("A session that finished meanwhile is replayed to its end")
+    @Test("A session that has finished since is replayed to its end")
     func replayToTheEnd() async throws {
         try await withStreamScene { scene in
             try await goAhead(scene)
@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    @Test("The query says it too, and the header wins")
+    @Test("The query parameter resumes a stream too, and the header wins")
     func query() async throws {
         try await withStreamScene { scene in
             try await goAhead(scene)
@@ -62,7 +62,7 @@ import Testing
         }
     }
 
-    @Test("A failure that was retried since is progress, and does not end the stream")
+    @Test("A failure that was retried since is replayed as progress and does not end the stream")
     func retriedFailure() async throws {
         try await withStreamScene { scene in
             try await scene.report(.transcribing, 30)
@@ -81,7 +81,7 @@ import Testing
         }
     }
 
-    @Test("204 for a finished session whose end the client has, by header or query", arguments: [true, false])
+    @Test("A client that has the end of a finished session gets 204, by header or query", arguments: [true, false])
     func noContent(succeeds: Bool) async throws {
         try await withStreamScene { scene in
             try await scene.report(.transcribing, 20)
@@ -100,7 +100,7 @@ import Testing
             let byQuery = try await scene.server.request(
                 .GET, scene.path + "?last_event_id=\(last)", token: scene.token)
             #expect(byQuery.status == 204)
-            // One who has not seen the end is shown it.
+            // A client without the end gets it.
             try await scene.withStream(lastEventID: "2") { reader in
                 #expect(reader.status == 200)
                 let last = try await reader.rest().last
@@ -110,7 +110,7 @@ import Testing
     }
 
     @Test(
-        "An id that is no number, or beyond the present version, counts as none",
+        "An id that is not a number, or is above the present version, is ignored",
         arguments: [
             "", "abc", "7abc", "-1", "0", "+1", "1.0", "1e0", "0x1", "9", "999", "9223372036854775807",
             "9223372036854775808", "99999999999999999999999", "1,2", "null", "\"1\"",
@@ -123,7 +123,7 @@ import Testing
         }
     }
 
-    @Test("An unusable id on a finished session is shown its end, not 204", arguments: ["99", "x"])
+    @Test("A finished session sends its end, not 204, to a client with an unusable id", arguments: ["99", "x"])
     func unusableOnFinished(id: String) async throws {
         try await withStreamScene { scene in
             try await scene.report(.failed, 0, error: "No speech.")

@@ -10,7 +10,7 @@ import Testing
 
 /// docs/streams.md, "Heartbeats and slow clients" and "End of a right".
 @Suite(.deadline) struct StreamRightsTests {
-    /// A therapist who watches a session, and a colleague with the same right.
+    /// A therapist who follows a session, and a colleague with the same right.
     struct Scene: Sendable {
         let server: TestServer
         let patient: UserID
@@ -38,7 +38,7 @@ import Testing
         }
     }
 
-    /// The ways in which a right ends; those of the first line leave the colleague's alone.
+    /// The ways in which a right ends. Those of the first line do not end the colleague's right.
     enum End: CaseIterable, Sendable {
         case assignmentEnded, assignmentDeleted, accountDeactivated, signedOut, signInRevoked, signInCutShort,
             signInDeleted, roleChanged
@@ -47,9 +47,9 @@ import Testing
         var isOfOneWatcher: Bool { ![.sessionDeleted, .sessionDeletedBySQL, .sessionMoved].contains(self) }
     }
 
-    @Test("The stream ends as soon as the right does, and the colleague's goes on", arguments: End.allCases)
+    @Test("A stream ends with the right of its user, and the colleague's stream goes on", arguments: End.allCases)
     func ends(by end: End) async throws {
-        // Without the poll: by the notification alone.
+        // Without the poll: the notification alone ends the stream.
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await Scene(server)
             try await server.withStream(scene.path, token: scene.colleagueToken) { colleague in
@@ -79,8 +79,8 @@ import Testing
         #expect(events.first?.data == "{\"session_id\":\"\(scene.session)\"}")
     }
 
-    /// The change is committed with the end of the right, or after it, while the server reads as often as it can.
-    @Test("Nothing of the session is shown once the end of the right is committed", arguments: [true, false])
+    /// The change is committed with the end of the right, or after it, while the server polls as often as it can.
+    @Test("A stream sends no change that was committed with the end of the right or later", arguments: [true, false])
     func nothingAfter(isOneCommit: Bool) async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05"]) { server in
             for _ in 0..<15 {
@@ -104,9 +104,9 @@ import Testing
         }
     }
 
-    /// The trigger's notification is not sent for what a superuser does with triggers off, but the epoch that the next read
-    /// brings along is enough.
-    @Test("When the notification of the end is lost, the next change is still not shown")
+    /// With triggers off, a superuser's change sends no notification. The next read returns the raised epoch of
+    /// rights, and that is enough.
+    @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { server in
             let scene = try await Scene(server)
@@ -130,8 +130,9 @@ import Testing
         }
     }
 
-    /// Neither the notification nor the epoch tells of it: the regular check, which comes to each stream within 30 s.
-    @Test("The end of a right that nothing tells of is found nevertheless")
+    /// Neither the notification nor the epoch shows the end. The sweep, which checks each stream within 30 s, finds
+    /// it.
+    @Test("The sweep finds an end of a right that raised no epoch")
     func silentEnd() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await Scene(server)
@@ -157,14 +158,14 @@ import Testing
         }
     }
 
-    @Test("When the access token expires the stream says so, and ends")
+    @Test("A stream sends expired when its access token expires, and ends")
     func expired() async throws {
         let clock = ManualClock()
         try await withStreamScene(clock: clock) { scene in
             let token = try await scene.server.token(scene.patient, lifetime: .seconds(600))
             try await scene.server.withStream(scene.path, token: token) { reader in
                 _ = try await reader.next("progress")
-                // The token's time is in whole seconds, and the reactor's in ticks.
+                // The token's expiry is in whole seconds, and the reactor's clock in ticks.
                 clock.advance(by: .seconds(602))
                 let events = try await reader.rest()
                 #expect(events.map(\.event) == ["expired"])
@@ -176,7 +177,7 @@ import Testing
         }
     }
 
-    @Test("A quiet stream has heartbeats, and goes on after them")
+    @Test("A quiet stream sends heartbeats and then goes on")
     func heartbeats() async throws {
         try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "0.1"]) { scene in
             try await scene.withStream { reader in
@@ -189,7 +190,7 @@ import Testing
         }
     }
 
-    @Test("A stream ends cleanly when it has lived long enough, and the client comes back")
+    @Test("A stream ends cleanly at its maximum lifetime, and the client resumes")
     func lifetime() async throws {
         let clock = ManualClock()
         try await withStreamScene(["SSE_MAX_LIFETIME": "60"], clock: clock) { scene in
@@ -232,7 +233,7 @@ extension StreamRightsTests.Scene {
         case .signInDeleted:
             try await database.query("DELETE FROM app.auth_sessions WHERE id = \(signIn.rawValue)")
         case .roleChanged:
-            // A patient who is somebody else's sees nothing of this one's.
+            // A patient sees no other patient's session.
             try await database.query("UPDATE app.users SET role = 'patient' WHERE id = \(therapist.rawValue)")
         case .sessionDeleted:
             let response = try await server.request(

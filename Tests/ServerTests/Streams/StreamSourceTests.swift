@@ -6,13 +6,13 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// docs/streams.md, "Delivery times": a committed change arrives by NOTIFY or by the poll, and nothing else does.
+/// docs/streams.md, "Delivery times": a committed change arrives by NOTIFY or by the poll, and nothing else arrives.
 @Suite(.deadline) struct StreamSourceTests {
-    /// The poll comes after the end of every test, and heartbeats tell when the read that follows each opening is over:
-    /// it is made after 0.6 s, so what comes after a second of silence has come by NOTIFY.
+    /// The next poll comes after the end of every test. The read after each opening is made within 0.6 s, and a
+    /// heartbeat shows 1.5 s of silence: what comes later came by NOTIFY.
     private static let notifyAlone = ["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]
 
-    @Test("A change made with psql arrives by NOTIFY")
+    @Test("A change by psql arrives by NOTIFY")
     func psql() async throws {
         try await withStreamScene(Self.notifyAlone) { scene in
             try await scene.withStream { reader in
@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test("A percentage that is announced to nobody, since another came just before it, arrives without the poll")
+    @Test("A percentage whose notification is suppressed arrives without the poll")
     func unannouncedPercentage() async throws {
         try await withStreamScene(["SSE_UPDATE_INTERVAL": "3600"]) { scene in
             try await scene.withStream { reader in
@@ -49,7 +49,7 @@ import Testing
     }
 
     private func failAndRetry(_ scene: StreamScene, _ reader: EventReader) async throws {
-        // In one commit, so that the stream does not end.
+        // Both are in one commit, so that the stream does not end.
         try await scene.database.query(
             """
             DO $$
@@ -63,7 +63,7 @@ import Testing
         #expect(try await reader.next("progress").status == "pending")
     }
 
-    @Test("A change is not seen before its commit")
+    @Test("A change is not sent before its commit")
     func uncommitted() async throws {
         try await withStreamScene(["SSE_UPDATE_INTERVAL": "0.05", "SSE_HEARTBEAT_INTERVAL": "0.5"]) { scene in
             try await scene.withStream { reader in
@@ -71,7 +71,7 @@ import Testing
                 try await scene.database.withConnection { connection in
                     try await connection.executeScript("BEGIN; \(report(scene, "transcribing", 30))")
                     try await notify(scene, version: 2)
-                    // Ten polls, and a read for the hint that came too early.
+                    // Ten polls, and a read for the early hint.
                     try await reader.heartbeat()
                     try await connection.executeScript("COMMIT")
                     let event = try await reader.next("progress")
@@ -82,7 +82,7 @@ import Testing
         }
     }
 
-    @Test("A change that is rolled back is never seen")
+    @Test("A change that is rolled back is never sent")
     func rolledBack() async throws {
         try await withStreamScene(["SSE_UPDATE_INTERVAL": "0.05", "SSE_HEARTBEAT_INTERVAL": "0.5"]) { scene in
             try await scene.withStream { reader in
@@ -109,7 +109,7 @@ import Testing
         }
     }
 
-    @Test("Notifications that anybody sends are never passed on, and disturb nobody")
+    @Test("Forged notifications are never passed on and disturb no stream")
     func forgedNotifications() async throws {
         try await withStreamScene(Self.notifyAlone) { scene in
             try await scene.withStream { reader in
@@ -122,7 +122,7 @@ import Testing
                     for payload in payloads {
                         _ = try await connection.query("SELECT pg_notify('tb_session_v1', \(payload))")
                     }
-                    // More than the listener's buffer holds.
+                    // More than the listener buffers.
                     _ = try await connection.query(
                         "SELECT pg_notify('tb_session_v1', gen_random_uuid() || ' 7') FROM generate_series(1, 20000)")
                 }

@@ -2,7 +2,7 @@ import Foundation
 import NIOHTTP1
 import ServerTestSupport
 
-/// The OpenAPI document of a server, to hold answers against.
+/// The OpenAPI document of a server, which the tests compare with responses.
 struct APIDescription: Sendable {
     typealias Object = [String: any Sendable]
 
@@ -27,7 +27,7 @@ struct APIDescription: Sendable {
 
     func strings(_ value: (any Sendable)?) -> [String] { value as? [String] ?? [] }
 
-    /// What a reference leads to, or the value itself; nil where it leads nowhere.
+    /// The target of a reference, or the value itself; nil if the target does not exist.
     func resolved(_ value: (any Sendable)?) -> Object? {
         let object = object(value)
         guard let reference = object["$ref"] as? String else { return object }
@@ -35,7 +35,7 @@ struct APIDescription: Sendable {
             .reduce(document as Object?) { $0?[String($1)] as? Object }
     }
 
-    /// What is wrong with an answer by the description of its operation; nil when nothing is.
+    /// The first difference between a response and the description of its operation; nil if there is none.
     func fault(of response: TestResponse, to operation: String) -> String? {
         guard let declared = operations[operation] else { return "not described" }
         guard let described = object(declared["responses"])["\(response.status)"] else {
@@ -53,7 +53,7 @@ struct APIDescription: Sendable {
         return fault(of: body, by: object(content.value)["schema"], at: operation)
     }
 
-    /// The first member that is missing or not known, in objects, lists and what they hold.
+    /// The first missing or undescribed member, also in nested objects and lists.
     private func fault(of value: any Sendable, by schema: (any Sendable)?, at place: String) -> String? {
         if let list = value as? [any Sendable] {
             let items = resolved(schema)?["items"]
@@ -61,7 +61,7 @@ struct APIDescription: Sendable {
         }
         guard let members = value as? Object else { return nil }
         let (properties, required) = self.members(of: schema)
-        // An object of which nothing is said may hold anything.
+        // A schema without properties allows any object.
         if properties.isEmpty { return nil }
         if let name = required.first(where: { members[$0] == nil }) { return "\(place).\(name) is missing" }
         if let name = members.keys.first(where: { properties[$0] == nil }) {
@@ -81,7 +81,7 @@ struct APIDescription: Sendable {
         return result
     }
 
-    /// Every value under a key, wherever in the document.
+    /// Every value of a key, anywhere in the document.
     func values(of key: String) -> [any Sendable] {
         func search(_ value: any Sendable) -> [any Sendable] {
             if let object = value as? Object {

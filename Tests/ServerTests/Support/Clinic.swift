@@ -5,21 +5,21 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// Everybody who may want something of a session, each signed in, and the session.
+/// A session, and a signed-in user of every role and relation.
 struct Clinic: Sendable {
-    /// How somebody stands to the session.
+    /// A user of the clinic, named by the relation to the session.
     enum Who: String, CaseIterable, Sendable {
-        /// The patient whose session it is.
+        /// The patient of the session.
         case patient
-        /// A patient whose session it is not.
+        /// Another patient.
         case otherPatient
         /// The therapist with an active assignment.
         case therapist
-        /// A therapist without one.
+        /// A therapist without an assignment.
         case stranger
         /// A therapist whose assignment has ended.
         case former
-        /// The therapist that the session names, without an assignment.
+        /// The therapist whom the session names, without an assignment.
         case nominal
         case admin
         case pipeline
@@ -41,7 +41,7 @@ struct Clinic: Sendable {
 
     var database: TestDatabase { server.database }
 
-    /// Adds everybody to a server, with addresses in a domain: a server may have two clinics.
+    /// Adds the users to a server, with addresses in a domain. One server may have two clinics.
     init(_ server: TestServer, domain: String = "clinic.example") async throws {
         self.server = server
         var ids: [Who: UserID] = [:]
@@ -71,7 +71,7 @@ struct Clinic: Sendable {
             method, path, token: who.map(token), headers: headers, body: body.map { Data($0.utf8) })
     }
 
-    /// A request about the clinic's session: `path` is what follows its id.
+    /// A request about the clinic's session; `path` comes after its id.
     func request(
         _ method: HTTPMethod, of path: String, as who: Who?, headers: [String: String] = [:], body: String? = nil
     ) async throws -> TestResponse {
@@ -84,16 +84,16 @@ struct Clinic: Sendable {
     }
 }
 
-/// Lends a running server with everybody there.
+/// Lends a running server with a clinic.
 func withClinic<Result: Sendable>(
     _ environment: [String: String] = [:], _ body: @escaping @Sendable (Clinic) async throws -> Result
 ) async throws -> Result {
     try await withServer(environment) { try await body(Clinic($0)) }
 }
 
-/// Checks that an answer is a problem as docs/http-api.md, "Errors", describes it.
+/// Checks that a response is a problem as docs/http-api.md, "Errors", describes it.
 ///
-/// Its type ends with `type`, and its detail contains `detail`; nil takes any.
+/// Its type ends with `type`, and its detail contains `detail`; nil allows any.
 func expectProblem(
     _ response: TestResponse, _ status: Int, _ type: String? = nil, detail: String? = nil, _ comment: Comment? = nil,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -124,7 +124,7 @@ func expectProblem(
     case 429, 503: #expect(!response.headers["Retry-After"].isEmpty, comment, sourceLocation: sourceLocation)
     default: break
     }
-    // Nothing from inside: no SQL, no names of tables or types, no path of this machine.
+    // No internal detail: no SQL, no name of a table or a type, no path of this machine.
     for inner in [
         "SELECT", "INSERT", "UPDATE", "SQLSTATE", "app.session", "app.users", "app.report", "Error", "error(",
         "Optional", ".swift", "/tmp", "/var",

@@ -4,9 +4,9 @@ import ServerTestSupport
 import Synchronization
 import TestSupport
 
-/// Somebody who sends whatever they like, for as long as the server lets them, and keeps all that comes back.
+/// A connection that sends any bytes and keeps every byte that comes back.
 ///
-/// It reads while it writes: a server that has answered and closed must not lose its answer to what is still on its way.
+/// It reads while it writes. If the server answers and closes, unsent bytes must not cost the client the answer.
 struct Intruder: Sendable {
     private let channel: any Channel
     private let ear: Ear
@@ -29,25 +29,25 @@ struct Intruder: Sendable {
         }
     }
 
-    /// Sends a text again and again, until the server has enough of it.
+    /// Sends a text again and again until the server closes the connection.
     ///
-    /// - Returns: False when the server has taken all of them.
+    /// - Returns: False if the server took all of them.
     func send(_ text: String, times: Int) async -> Bool {
         for _ in 0..<times where await !send(text) { return true }
         return false
     }
 
-    /// What came back so far.
+    /// The text that has come back so far.
     var heard: String { ear.text }
 
     /// Waits until the server closes the connection.
     ///
-    /// - Returns: Everything that came back.
+    /// - Returns: The text that came back.
     func untilClosed() async throws -> String { String(buffer: try await bytesUntilClosed()) }
 
     /// Waits until the server closes the connection.
     ///
-    /// - Returns: Everything that came back, text or not.
+    /// - Returns: The bytes that came back.
     func bytesUntilClosed() async throws -> ByteBuffer {
         try await within("the end of the connection") {
             try await withTaskCancellationHandler {
@@ -59,7 +59,7 @@ struct Intruder: Sendable {
         return ear.bytes
     }
 
-    /// Closes the connection without a word.
+    /// Closes the connection.
     func leave() async { try? await channel.close() }
 
     fileprivate final class Ear: ChannelInboundHandler, Sendable {
@@ -81,7 +81,7 @@ struct Intruder: Sendable {
 }
 
 extension TestServer {
-    /// Opens a connection, to be left by the test or closed by the server.
+    /// Opens a connection. The test or the server closes it.
     func intruder() async throws -> Intruder {
         let ear = Intruder.Ear()
         let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
@@ -92,7 +92,7 @@ extension TestServer {
         return Intruder(channel, ear)
     }
 
-    /// Sends a text over a connection of its own, and waits until the server closes it.
+    /// Sends a text over a new connection, and waits until the server closes it.
     func answer(to text: String) async throws -> String {
         let intruder = try await intruder()
         await intruder.send(text)
@@ -100,7 +100,7 @@ extension TestServer {
     }
 }
 
-/// The status codes of the answers in what came back.
+/// The status codes of the responses in a text.
 func answerStatuses(in text: String) -> [Int] {
     text.matches(of: #/HTTP/1\.1 ([0-9]{3}) /#).compactMap { Int($0.output.1) }
 }

@@ -5,7 +5,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// What a server says of itself, read as Prometheus reads it.
+/// The metrics of a server, parsed as Prometheus parses them.
 struct Scrape: Sendable {
     struct Sample: Sendable {
         let name: String
@@ -18,7 +18,7 @@ struct Scrape: Sendable {
     private(set) var types: [String: String] = [:]
     private(set) var meanings: [String: String] = [:]
 
-    /// - Throws: When a line is not of the format.
+    /// - Throws: An issue when a line does not have the format.
     init(_ text: String) throws {
         self.text = text
         try #require(text.hasSuffix("\n"))
@@ -37,8 +37,8 @@ struct Scrape: Sendable {
 
     /// Reads `name{label="value",…} value`.
     ///
-    /// By hand: there are many lines, and a regular expression for each would keep a processor from the other tests. No
-    /// label of ours has a value with a quote in it.
+    /// By hand: there are many lines, and regular expressions would slow the other tests. No value of a label holds a
+    /// quote.
     private static func sample(_ line: String) -> Sample? {
         guard let space = line.lastIndex(of: " "), let value = Double(line[line.index(after: space)...]) else {
             return nil
@@ -61,7 +61,7 @@ struct Scrape: Sendable {
         samples.first { $0.name == name && $0.labels == labels }?.value
     }
 
-    /// The metric that a line belongs to: a histogram's lines have names of their own.
+    /// The metric that a sample belongs to. The samples of a histogram have names of their own.
     func metric(of sample: Sample) -> String {
         for suffix in ["_bucket", "_sum", "_count"] where sample.name.hasSuffix(suffix) {
             let stem = String(sample.name.dropLast(suffix.count))
@@ -77,7 +77,7 @@ struct Scrape: Sendable {
 }
 
 extension Clinic {
-    /// What the server says to an admin.
+    /// Reads the metrics as an administrator.
     func scrape() async throws -> Scrape {
         let response = try await request(.GET, "/metrics", as: .admin)
         try #require(response.status == 200)

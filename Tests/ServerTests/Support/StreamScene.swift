@@ -6,7 +6,7 @@ import PostgresTestSupport
 import ServerTestSupport
 import Testing
 
-/// A session and its patient, who is signed in and watches.
+/// A session and its patient, who is signed in.
 struct StreamScene: Sendable {
     let server: TestServer
     let patient: UserID
@@ -39,15 +39,15 @@ struct StreamScene: Sendable {
         Int(try await database.report(session, status, progress, message: message, error: error))
     }
 
-    /// Sends the failed session back to where it waits.
+    /// Sets the failed session back to `pending`.
     ///
-    /// It has no recording, so the route would refuse.
+    /// The route would refuse: the session has no recording.
     func retry() async throws {
         try await database.query(
             "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
     }
 
-    /// The versions of the transitions, as the database keeps them.
+    /// The versions of the transitions in the database.
     func transitions(after version: Int = 0) async throws -> [Int] {
         try await database.query(
             """
@@ -58,7 +58,7 @@ struct StreamScene: Sendable {
     }
 }
 
-/// Lends a running server with a session to watch.
+/// Lends a running server with a session and its patient.
 func withStreamScene<Result: Sendable>(
     _ environment: [String: String] = [:], clock: any MonotonicClock = ContinuousClock(),
     _ body: @escaping @Sendable (StreamScene) async throws -> Result
@@ -67,14 +67,14 @@ func withStreamScene<Result: Sendable>(
 }
 
 extension EventReader {
-    /// The next event of a name; those of other names before it are a failed test.
+    /// The next event. Another name than this one fails the test.
     func next(_ name: String, fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent {
         let event = try #require(try await nextEvent(fileID: fileID, line: line))
         #expect(event.event == name)
         return event
     }
 
-    /// The next block that is an event.
+    /// The next block that is an event; nil at the end of the stream.
     func nextEvent(fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent? {
         while let block = try await next(fileID: fileID, line: line) {
             if block.event != nil { return block }
@@ -82,7 +82,7 @@ extension EventReader {
         return nil
     }
 
-    /// The events up to the one of a version.
+    /// The events up to a version.
     func events(
         upTo version: Int, fileID: String = #fileID, line: Int = #line
     ) async throws -> [StreamedEvent] {
@@ -93,7 +93,7 @@ extension EventReader {
         return events
     }
 
-    /// Waits for a heartbeat, with nothing said before it.
+    /// Waits for a heartbeat, which must be the next block.
     func heartbeat(fileID: String = #fileID, line: Int = #line) async throws {
         let block = try #require(try await nextBlock(fileID: fileID, line: line))
         #expect(block.comment == "heartbeat")
@@ -102,11 +102,11 @@ extension EventReader {
 }
 
 extension StreamedEvent {
-    /// Whether the event says nothing: no id, and an object without members.
+    /// True if the event has no id and an empty object.
     var isBare: Bool { id == nil && data == "{}" }
 }
 
-/// Checks what holds for the events of one stream in every case (docs/streams.md, "Order and resumption").
+/// Checks the order of the events of one stream (docs/streams.md, "Order and resumption").
 func expectInOrder(_ events: [StreamedEvent], sourceLocation: SourceLocation = #_sourceLocation) throws {
     var last: (version: Int, attempt: Int, progress: Int)?
     for event in events {

@@ -6,18 +6,18 @@ import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
 
-/// A file to upload: what it is called, declared as, and begins with.
+/// A file to upload: its name, its declared type, and its bytes.
 struct UploadFile: Sendable {
     var name: String?
     var type: String?
     var bytes: Data
 
     init(_ name: String?, _ type: String?, _ beginning: [UInt8], size: Int = 4000) {
-        // What a file is called is private.
+        // The name of a file is private.
         name.map(CanaryWatch.shared.plant)
         self.name = name
         self.type = type
-        // No byte that multipart means anything by, and not all the same.
+        // The filler has no byte with a meaning in multipart, and the bytes differ.
         bytes = Data(beginning + (0..<max(0, size - beginning.count)).map { UInt8(0x80 + $0 % 100) })
     }
 
@@ -34,10 +34,10 @@ struct UploadFile: Sendable {
 struct Upload: Sendable {
     static let boundary = "----boundary-of-a-test"
 
-    /// Fields in front of the file.
+    /// Fields before the file.
     var fields: [(name: String, value: String)]
     var file: UploadFile?
-    /// Fields behind the file, where they come too late.
+    /// Fields after the file, where the server rejects them.
     var lateFields: [(name: String, value: String)] = []
 
     init(patient: UserID, file: UploadFile?, session: SessionID? = nil) {
@@ -51,7 +51,7 @@ struct Upload: Sendable {
         self.file = file
     }
 
-    /// What comes before the file's bytes.
+    /// The bytes before the file's.
     var head: Data {
         var head = Data()
         for field in fields { head.append(Self.part(field)) }
@@ -64,7 +64,7 @@ struct Upload: Sendable {
         return head
     }
 
-    /// What comes behind the file's bytes.
+    /// The bytes after the file's.
     var tail: Data {
         var tail = Data((file == nil ? "" : "\r\n").utf8)
         for field in lateFields { tail.append(Self.part(field)) }
@@ -80,7 +80,7 @@ struct Upload: Sendable {
         Data("--\(boundary)\r\nContent-Disposition: form-data; name=\"\(field.name)\"\r\n\r\n\(field.value)\r\n".utf8)
     }
 
-    /// The head of a request that declares its length, or comes in chunks.
+    /// The head of the request, with its length or with chunks.
     func requestHead(token: String, isChunked: Bool = false) -> String {
         """
         POST /api/sessions/upload HTTP/1.1\r
@@ -93,7 +93,7 @@ struct Upload: Sendable {
         """
     }
 
-    /// Bytes as a chunk of a body.
+    /// A chunk with these bytes.
     static func chunk(_ data: Data) -> Data {
         Data("\(String(data.count, radix: 16))\r\n".utf8) + data + Data("\r\n".utf8)
     }
@@ -111,7 +111,7 @@ extension Clinic {
         try FileManager.default.contentsOfDirectory(atPath: server.uploads.path(percentEncoded: false)).sorted()
     }
 
-    /// How many sessions there are, beside the clinic's own.
+    /// The number of sessions besides the clinic's own.
     func uploadedSessions() async throws -> Int {
         try await database.query("SELECT FROM app.therapy_sessions WHERE id <> \(session.rawValue)").count
     }
@@ -121,7 +121,7 @@ extension Clinic {
         try await request(.GET, "/api/sessions/\(id)/status", as: .admin).json()
     }
 
-    /// Waits until a session's stream says that it has ended, and gives its last event.
+    /// Waits for the end of a session's stream, and returns its last event.
     func end(of id: SessionID) async throws -> StreamedEvent? {
         try await server.withStream("/api/sessions/\(id)/status/stream", token: token(.admin)) {
             try await $0.rest().last

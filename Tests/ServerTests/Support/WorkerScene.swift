@@ -7,7 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// A folder of a test's own, for stage scripts and what they leave behind.
+/// A folder of one test, for the scripts of stages and their files.
 struct ScriptFolder: Sendable {
     let url: URL
 
@@ -21,11 +21,11 @@ struct ScriptFolder: Sendable {
 
     var path: String { url.path(percentEncoded: false) }
 
-    /// Writes a script, which finds this folder in `$folder` and the recording in `$1`.
+    /// Writes a script. In it, `$folder` is this folder and `$1` is the recording.
     ///
     /// - Returns: The command that runs it, for a setting.
     func command(_ name: String, _ script: String) throws -> String {
-        // Whatever a stage says may be what was said in the session.
+        // A stage's output may quote the session, so its texts become canaries.
         for words in script.matches(of: /echo '([^{'][^']*)'/) { CanaryWatch.shared.plant(String(words.1)) }
         for words in script.matches(of: /"(?:text|message)": ?"([^"]*)"/) { CanaryWatch.shared.plant(String(words.1)) }
         let file = url.appending(path: name)
@@ -33,7 +33,7 @@ struct ScriptFolder: Sendable {
         return "/bin/sh '\(file.path(percentEncoded: false))'"
     }
 
-    /// Makes an empty file: a signal to a script that waits for it.
+    /// Makes an empty file, which a script waits for.
     func touch(_ name: String) throws { try Data().write(to: url.appending(path: name)) }
 
     func remove(_ name: String) throws { try FileManager.default.removeItem(at: url.appending(path: name)) }
@@ -51,14 +51,14 @@ enum Script {
     /// The transcript of every recording.
     static let transcript = #"{"text":"good morning","segments":[{"start":0,"end":1.5,"text":"good morning"}]}"#
 
-    /// Prints progress, and the transcript.
+    /// Prints progress and the transcript.
     static let transcribes = """
         echo '{"progress": 25, "message": "A quarter"}'
         echo '{"progress": 75, "message": "Three quarters"}'
         echo '{"result": \(transcript)}'
         """
 
-    /// Says that it has begun, waits for the file `go`, and prints the transcript.
+    /// Prints progress, makes the file `begun`, waits for the file `go`, and prints the transcript.
     static let waits = """
         echo '{"progress": 50, "message": "Half"}'
         touch "$folder/begun"
@@ -67,15 +67,15 @@ enum Script {
         """
 }
 
-/// Recordings that are accepted at the door.
+/// Recordings that the upload accepts.
 enum Recording {
     /// A second of silence, 16 kHz mono.
     static let silence = wav(samples: 16_000)
 
-    /// What begins like a WAV file, and is none.
+    /// Data that begins like a WAV file and is none.
     static let corrupt = Data("RIFF\u{24}\u{0}\u{0}\u{0}WAVEfmt garbage".utf8) + Data(repeating: 0x55, count: 2000)
 
-    /// Real speech.
+    /// Speech.
     static var demo: Data {
         get throws {
             try Data(contentsOf: packageRoot.appending(path: "Sources/App/Demo/demo-recording.ogg"))
@@ -92,7 +92,7 @@ enum Recording {
     }
 }
 
-/// A therapist and a patient at a server that works on the queue.
+/// A therapist and a patient at a server with a worker.
 struct WorkerScene: Sendable {
     let server: TestServer
     let patient: UserID
@@ -109,7 +109,7 @@ struct WorkerScene: Sendable {
         token = try await server.token(therapist)
     }
 
-    /// Uploads a recording, as a browser does.
+    /// Uploads a recording by a form, as a browser does.
     func upload(_ recording: Data = Recording.silence, name: String = "session.wav") async throws -> SessionID {
         CanaryWatch.shared.plant(name)
         let boundary = "boundary-of-this-test"
@@ -133,7 +133,7 @@ struct WorkerScene: Sendable {
         return try #require(try SessionID(response.json()["id"] as? String ?? ""))
     }
 
-    /// Watches a session from its beginning to its end: every transition, and what else there was time for.
+    /// Reads the stream of a session from its first version to its end.
     func watchToEnd(_ session: SessionID) async throws -> [StreamedEvent] {
         let headers: HTTPHeaders = ["Authorization": "Bearer \(token)", "Last-Event-ID": "1"]
         let events = try await server.withStream("/api/sessions/\(session)/status/stream", headers: headers) {
@@ -147,7 +147,7 @@ struct WorkerScene: Sendable {
         try await server.request(.GET, "/api/sessions/\(session)\(path)", token: token ?? self.token)
     }
 
-    /// The statuses that the database has noted, with the attempt of each.
+    /// The transitions in the database, each with its status and attempt.
     func history(of session: SessionID) async throws -> [String] {
         try await database.query(
             "SELECT status || ' ' || attempt AS step FROM app.session_events WHERE session_id = \(session.rawValue) ORDER BY version"
@@ -162,7 +162,7 @@ struct WorkerScene: Sendable {
     }
 }
 
-/// Lends a server that works on the queue with a script for its transcriptions.
+/// Lends a server with a worker, and a script for its transcription stage.
 func withWorkerScene<Result: Sendable>(
     transcribing script: String, notes: String? = nil,
     _ body: @escaping @Sendable (WorkerScene, ScriptFolder) async throws -> Result

@@ -19,7 +19,7 @@ struct RecordingRouteTests {
         }
     }
 
-    @Test("is the audio, whole, for those who may hear it")
+    @Test("Every caller who may hear the recording gets the whole file")
     func whole() async throws {
         try await withRecording { clinic, path, bytes in
             for who in [Clinic.Who.patient, .therapist, .admin, .pipeline] {
@@ -34,13 +34,13 @@ struct RecordingRouteTests {
                 #expect(response.headers.first(name: "Content-Disposition") == "attachment; filename=\"a.wav\"")
             }
             for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal] {
-                // `nominal` holds other sessions of this patient, and has no assignment.
+                // `nominal` is named by another session of this patient, and has no assignment.
                 expectProblem(try await clinic.request(.GET, path, as: who), 403, "forbidden", "\(who)")
             }
         }
     }
 
-    @Test("is a range of it, as a player asks")
+    @Test("A range request gets the range")
     func ranges() async throws {
         try await withRecording { clinic, path, bytes in
             for (range, part) in [
@@ -54,7 +54,7 @@ struct RecordingRouteTests {
                 #expect(response.headers["Content-Range"] == ["bytes \(part.lowerBound)-\(part.upperBound - 1)/300000"])
                 #expect(response.headers["Content-Length"] == ["\(part.count)"])
             }
-            // RFC 9110, 14.2: only GET has ranges. 13.1.5: with a validator that is none of ours, it is the whole.
+            // RFC 9110, 14.2: only GET has ranges. 13.1.5: with an unknown validator the response is the whole file.
             let asked: [(HTTPMethod, [String: String])] = [
                 (.HEAD, ["Range": "bytes=0-9"]), (.GET, ["Range": "bytes=0-9", "If-Range": "\"7\""]),
             ]
@@ -75,7 +75,7 @@ struct RecordingRouteTests {
         }
     }
 
-    @Test("has a file name that cannot end its header")
+    @Test("A hostile file name cannot end the Content-Disposition header")
     func filename() async throws {
         try await withRecording(UploadFile("a\\\"; x=ü\\\\b.wav", "audio/wav", "RIFF\0\0\0\0WAVE")) { clinic, path, _ in
             let response = try await clinic.request(.GET, path, as: .patient)
@@ -85,7 +85,7 @@ struct RecordingRouteTests {
         }
     }
 
-    @Test("is 404 when there is none, also when its file has gone")
+    @Test("A missing recording gets 404, and so does a recording whose file is missing")
     func none() async throws {
         try await withRecording { clinic, path, _ in
             expectProblem(try await clinic.request(.GET, of: "/recording", as: .patient), 404, "not-found")

@@ -8,11 +8,11 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// A folder with keys, as an operator makes them.
+/// A folder of key files, as an operator makes them.
 struct KeyFolder: Sendable {
     let url: URL
 
-    /// Lends a folder.
+    /// Lends a folder, and removes it.
     static func with<Result>(_ body: (KeyFolder) async throws -> Result) async throws -> Result {
         let url = FileManager.default.temporaryDirectory.appending(path: "tb-keys-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
@@ -20,7 +20,9 @@ struct KeyFolder: Sendable {
         return try await body(KeyFolder(url: url))
     }
 
-    /// Writes a key, and gives the path of its file.
+    /// Writes a new key.
+    ///
+    /// - Returns: The path of its file.
     func key(_ name: String) throws -> String {
         let file = url.appending(path: name)
         let digits = (0..<32).map { _ in String(format: "%02x", UInt8.random(in: .min ... .max)) }.joined()
@@ -30,7 +32,9 @@ struct KeyFolder: Sendable {
         return path
     }
 
-    /// A new folder in this one, and its path.
+    /// Makes a folder inside this one.
+    ///
+    /// - Returns: Its path.
     func folder(_ name: String) throws -> String {
         let path = url.appending(path: name).path(percentEncoded: false)
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -40,7 +44,7 @@ struct KeyFolder: Sendable {
 
 @Suite("UPLOAD_KEY_FILE", .deadline)
 struct SealedUploadTests {
-    /// Of two whole chunks and a bit, with words in it that are looked for.
+    /// Two whole chunks and a part of a third, with a text that the test searches for.
     private static let canary = Data("what nobody but the two of them should hear".utf8)
     private static let file: UploadFile = {
         var file = UploadFile.wav(size: 150_000)
@@ -48,7 +52,7 @@ struct SealedUploadTests {
         return file
     }()
 
-    @Test("keeps recordings encrypted, and serves them as they came, whole and in ranges")
+    @Test("Recordings are encrypted on disk and served as uploaded, whole and in ranges")
     func served() async throws {
         try await KeyFolder.with { keys in
             try await withClinic(["UPLOAD_KEY_FILE": try keys.key("a")]) { clinic in
@@ -84,7 +88,7 @@ struct SealedUploadTests {
                 }
                 let beyond = try await clinic.request(.GET, path, as: .patient, headers: ["Range": "bytes=150000-"])
                 expectProblem(beyond, 416, "range-not-satisfiable")
-                // A repeat is held against what came, not against what is stored.
+                // A repeated upload is compared with the uploaded bytes, not with the encrypted ones.
                 var again = Upload(patient: clinic.id(.patient), file: Self.file)
                 again.fields.append(("session_id", id))
                 #expect(try await clinic.upload(again, as: .patient).status == 200)
@@ -92,7 +96,7 @@ struct SealedUploadTests {
         }
     }
 
-    @Test("serves what was stored before, and with a key of before")
+    @Test("Recordings without encryption and with a previous key are still served")
     func rotation() async throws {
         try await KeyFolder.with { keys in
             let (old, new) = (try keys.key("old"), try keys.key("new"))
@@ -141,7 +145,7 @@ struct SealedUploadTests {
         }
     }
 
-    @Test("never lets out what was tampered with: 500 before the head, a broken connection after it")
+    @Test("A recording that was tampered with gets 500, or a broken connection after the head")
     func tampered() async throws {
         try await KeyFolder.with { keys in
             let memory = LogMemory()
@@ -154,7 +158,7 @@ struct SealedUploadTests {
                 let url = server.uploads.appending(path: try #require(try clinic.storedFiles().first))
                 let raw = try Data(contentsOf: url)
 
-                // The last chunk is gone, and the one before it is where it was.
+                // The last chunk is missing.
                 try raw.prefix(48 + 2 * 65_552).write(to: url)
                 for headers in [[:], ["Range": "bytes=0-9"]] {
                     expectProblem(
@@ -163,7 +167,7 @@ struct SealedUploadTests {
                 }
                 #expect(memory.text.contains("tampered"))
 
-                // The second chunk: a range that begins there is refused, one before it is not.
+                // The second chunk is changed: a range that starts in it is refused, and one before it is served.
                 var changed = raw
                 changed[48 + 65_552 + 9] ^= 1
                 try changed.write(to: url)
@@ -179,7 +183,7 @@ struct SealedUploadTests {
                 #expect(answer.starts(with: Data("HTTP/1.1 200".utf8)))
                 let end = try #require(answer.firstRange(of: Data("\r\n\r\n".utf8))).upperBound
                 let body = answer[end...]
-                // The good chunk or the beginning of it, and not a byte behind it.
+                // The body is the first chunk or a part of it, and no byte after that.
                 #expect(Self.file.bytes.prefix(65_536).starts(with: body), "\(body.count) bytes")
                 #expect(memory.text.contains("recording broken off"))
                 for word in ["RIFF", String(decoding: Self.canary, as: UTF8.self)] {
@@ -192,7 +196,7 @@ struct SealedUploadTests {
 
 @Suite("A worker and encrypted recordings", .deadline)
 struct SealedWorkerTests {
-    /// Notes down what the stage is given, and how it lies there.
+    /// Records the path of the recording that the stage gets, its mode and its bytes.
     private static let script = """
         echo "$1" > "$folder/path"
         stat -c %a "$1" "$(dirname "$1")" > "$folder/modes"
@@ -200,7 +204,7 @@ struct SealedWorkerTests {
         \(Script.transcribes)
         """
 
-    @Test("a stage gets the recording as it came, in a file of its own that is gone afterwards")
+    @Test("A stage gets the decrypted recording in a file of its own, which is removed afterwards")
     func stages() async throws {
         try await KeyFolder.with { keys in
             try await ScriptFolder.with { folder in
@@ -225,7 +229,7 @@ struct SealedWorkerTests {
                     #expect(try await scene.get("", session).json()["duration_seconds"] as? Double == 1)
                     #expect(try await scene.get("/recording", session).body == Recording.silence)
 
-                    // A stage that fails leaves nothing either.
+                    // A failed stage leaves no file behind either.
                     try Data("exit 3\n".utf8).write(to: folder.url.appending(path: "transcribe.sh"))
                     #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "error")
                     #expect(try FileManager.default.contentsOfDirectory(atPath: work) == [])
@@ -234,7 +238,7 @@ struct SealedWorkerTests {
         }
     }
 
-    @Test("one that is damaged makes the session fail, in words for a therapist")
+    @Test("A damaged recording makes the session fail, with an error that a therapist understands")
     func damaged() async throws {
         try await KeyFolder.with { keys in
             let environment = ["UPLOAD_KEY_FILE": try keys.key("a"), "UPLOAD_DIR": try keys.folder("uploads")]
@@ -258,7 +262,7 @@ struct SealedWorkerTests {
         }
     }
 
-    @Test("without the key it leaves the session as it is to one that has it, and says so in the log")
+    @Test("A worker without the key leaves the session to a worker with the key, and logs it")
     func withoutKey() async throws {
         try await KeyFolder.with { keys in
             let uploads = ["UPLOAD_DIR": try keys.folder("uploads")]
@@ -278,8 +282,8 @@ struct SealedWorkerTests {
                     )
                 }
                 try await withServer(over: database, uploads, runsWorker: true, log: memory) { _ in
-                    // Far longer than the lease of one that goes on: nobody tries this one again and again.
-                    try await eventually("the session is left to others") {
+                    // Far longer than an extended lease: no worker claims the session again and again.
+                    try await eventually("the session is left to other workers") {
                         try await !database.query(
                             "SELECT FROM app.session_leases WHERE leased_until > clock_timestamp() + interval '2 minutes'"
                         ).isEmpty
@@ -291,7 +295,7 @@ struct SealedWorkerTests {
                 }
                 #expect(memory.text.contains("error recording cannot be opened by this worker"))
                 #expect(memory.text.contains("UPLOAD_KEY_FILE"))
-                // As when the time is over.
+                // The test lets the lease run out.
                 try await database.query(
                     "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 s'")
                 try await ScriptFolder.with { folder in
@@ -306,7 +310,7 @@ struct SealedWorkerTests {
         }
     }
 
-    @Test("what a killed worker has left in the clear is removed by the next, and what another uses is not")
+    @Test("The next worker removes the decrypted files of a killed worker, and no files in use")
     func killed() async throws {
         try await KeyFolder.with { keys in
             try await ScriptFolder.with { folder in
@@ -320,7 +324,7 @@ struct SealedWorkerTests {
                     ]
                     @Sendable func directories() throws -> Set<String> {
                         let names = try FileManager.default.contentsOfDirectory(atPath: work)
-                        // As after a while: the youngest are left alone. It may be gone by now.
+                        // The worker skips young folders, so the test makes them older. A folder may be gone already.
                         for name in names {
                             try? FileManager.default.setAttributes(
                                 [.modificationDate: Date(timeIntervalSinceNow: -300)], ofItemAtPath: "\(work)/\(name)")
@@ -335,7 +339,8 @@ struct SealedWorkerTests {
                             try await folder.wait(for: "begun")
                             let used = try directories()
                             #expect(used.count == 2)
-                            // A second worker on this machine touches none of them: its first look is before it begins to work.
+                            // A second worker on the same machine removes no folder in use. It looks before it starts
+                            // to work.
                             try await withRunningProgram("work", environment: settings) { _ in
                                 try folder.remove("begun")
                                 _ = try await scene.upload()

@@ -10,7 +10,7 @@ import Testing
 
 @Suite("An upload over a slow or broken line", .deadline)
 struct UploadConnectionTests {
-    @Test("is seen as it goes by who watches the id of the client's choosing")
+    @Test("A client that chose the session's id follows the upload's percentages")
     func percentages() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -27,7 +27,8 @@ struct UploadConnectionTests {
                 try await wire.send(upload.requestHead(token: clinic.token(.patient)))
                 try await wire.send(upload.head)
                 var rest = bytes[...]
-                // As slow as a line is, until the watcher has seen enough, and then the rest at once.
+                // The line is slow until the stream has sent enough percentages. The sleep paces the client, and
+                // no event shows when the server will report next.
                 while !rest.isEmpty, seen.withLock({ $0.count }) < 4 {
                     try await wire.send(Data(rest.prefix(500)))
                     rest = rest.dropFirst(500)
@@ -50,7 +51,7 @@ struct UploadConnectionTests {
         }
     }
 
-    /// Follows the stream of a session that is about to be made, until its recording is there.
+    /// Follows the stream of a session that an upload will make, until the recording is complete.
     private static func watch(
         _ id: SessionID, of clinic: Clinic, _ body: (StreamedEvent) -> Void
     ) async throws -> [StreamedEvent] {
@@ -71,7 +72,7 @@ struct UploadConnectionTests {
         }
     }
 
-    /// Begins an upload and breaks the connection when the session is there.
+    /// Starts an upload, and breaks the connection when the session exists.
     private func breakUpload(_ upload: Upload, of clinic: Clinic, after count: Int, session: SessionID) async throws {
         try await clinic.server.withWire { wire in
             try await wire.send(upload.requestHead(token: clinic.token(.patient)))
@@ -84,7 +85,7 @@ struct UploadConnectionTests {
         }
     }
 
-    @Test("that breaks leaves a failed session with its reason, and no file", arguments: [0, 5, 100, 100_000])
+    @Test("A broken upload leaves a failed session with its reason, and no file", arguments: [0, 5, 100, 100_000])
     func broken(_ count: Int) async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -99,7 +100,7 @@ struct UploadConnectionTests {
         }
     }
 
-    @Test("that broke may be sent again, with the same id, also as another recording")
+    @Test("After a broken upload, the same id accepts the recording or another one")
     func again() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -126,7 +127,7 @@ struct UploadConnectionTests {
 
 @Suite("An upload whose session is deleted", .deadline)
 struct UploadDeletionTests {
-    /// The first upload is cut in the middle by a deletion, and a second one comes under the same id.
+    /// Deletes a session during its upload. `body` goes on with the connection of that upload.
     private func deleteMidway(
         _ clinic: Clinic, _ id: SessionID, then body: (inout WireConnection, Upload) async throws -> Void
     ) async throws {
@@ -142,7 +143,7 @@ struct UploadDeletionTests {
         }
     }
 
-    @Test("brings nothing into the session that has taken the id since, and does not fail it")
+    @Test("An upload whose session was deleted does not change a new session with the same id")
     func again() async throws {
         try await withClinic { clinic in
             for isBroken in [false, true] {
@@ -156,7 +157,7 @@ struct UploadDeletionTests {
                             try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
                         }
                         if isBroken {
-                            // No form goes on like this.
+                            // The form is malformed from here on.
                             try await wire.send(Data("\r\n--\(Upload.boundary)x\r\n".utf8) + Data(count: 200_000))
                             #expect(try await wire.readResponse().status == 400)
                         } else {
@@ -179,7 +180,7 @@ struct UploadDeletionTests {
         }
     }
 
-    @Test("leaves no file, and is told so")
+    @Test("An upload whose session was deleted gets 409 and leaves no file")
     func gone() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -194,13 +195,13 @@ struct UploadDeletionTests {
         }
     }
 
-    @Test("left files behind when its server was killed: the next one removes them, and no file of a session")
+    @Test("The janitor removes the files of a killed server's uploads, and no file of a session")
     func killed() async throws {
         try await withClinic { clinic in
             #expect(
                 try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: .patient).status == 201)
             let kept = try clinic.storedFiles()
-            // As an upload leaves them whose server was killed: before its end, or before its recording was entered.
+            // The files that a killed server leaves: during the upload, and before the recording is in the database.
             for (name, suffix) in [("a", ".partial"), ("b", "")] {
                 let key = "\(name)\(UUID().uuidString.lowercased()).wav"
                 try Data("RIFF".utf8).write(to: clinic.server.uploads.appending(path: key + suffix))
@@ -218,7 +219,7 @@ struct UploadDeletionTests {
                 try await eventually("the files of the deleted session are removed") {
                     try clinic.storedFiles() == kept
                 }
-                try await eventually("the removal is entered") {
+                try await eventually("the removal is in the database") {
                     try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL")
                         .isEmpty
                 }
@@ -229,7 +230,7 @@ struct UploadDeletionTests {
 
 @Suite("An upload that comes twice", .deadline)
 struct UploadRepeatTests {
-    @Test("is answered with the first one's session")
+    @Test("A repeated upload gets the first upload's session")
     func same() async throws {
         try await withClinic { clinic in
             let upload = Upload(patient: clinic.id(.patient), file: .wav, session: .random())
@@ -246,7 +247,7 @@ struct UploadRepeatTests {
         }
     }
 
-    @Test("is a conflict when it is another recording, another patient's, or somebody else's")
+    @Test("An upload with a used id and another recording, patient or user gets 409")
     func other() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -258,7 +259,7 @@ struct UploadRepeatTests {
             let elsewhere = Upload(patient: clinic.id(.otherPatient), file: .wav, session: id)
             expectProblem(
                 try await clinic.upload(elsewhere, as: .otherPatient), 409, "conflict", detail: "session_id: ")
-            // A session that no upload has made.
+            // This session was not made by an upload.
             let made = Upload(patient: clinic.id(.patient), file: .wav, session: clinic.session)
             expectProblem(try await clinic.upload(made, as: .patient), 409, "conflict", detail: "session_id: ")
             #expect(try clinic.storedFiles().count == 1)
@@ -266,7 +267,7 @@ struct UploadRepeatTests {
         }
     }
 
-    @Test("at once makes one session with one file")
+    @Test("Parallel uploads with one id make one session with one file")
     func atOnce() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -282,7 +283,7 @@ struct UploadRepeatTests {
         }
     }
 
-    @Test("at once after a failure makes one attempt with one file")
+    @Test("Parallel uploads after a failure make one attempt with one file")
     func atOnceAfterFailure() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -294,7 +295,7 @@ struct UploadRepeatTests {
                 for _ in 0..<4 { group.addTask { try await clinic.upload(upload, as: .patient).status } }
                 return try await group.reduce(into: []) { $0.append($1) }
             }
-            // Who finds it taken by another in that very moment is told to wait.
+            // An upload that meets another one at work on the same id gets 409.
             #expect(statuses.filter { $0 == 201 }.count == 1)
             #expect(statuses.allSatisfy { [200, 201, 409].contains($0) })
             #expect(try clinic.storedFiles().count == 1)

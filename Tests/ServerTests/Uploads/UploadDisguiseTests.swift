@@ -5,7 +5,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Uploads that are not what they seem, and forms that other programs might read in another way.
+/// Uploads with misleading content, and forms that two programs could read in different ways.
 @Suite("An upload in disguise", .deadline)
 struct UploadDisguiseTests {
     /// The directory of a ZIP archive with one entry.
@@ -13,7 +13,7 @@ struct UploadDisguiseTests {
         Data("PK\u{1}\u{2}".utf8) + Data(count: 42) + Data("PK\u{5}\u{6}\0\0\0\0".utf8)
         + Data([1, 0, 1, 0, 46, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 
-    @Test("is refused when its bytes are another kind of file as well, and nothing of it is kept")
+    @Test("A recording that is another kind of file too is rejected and not kept")
     func polyglots() async throws {
         try await withClinic { clinic in
             var archive = UploadFile.wav(size: 200_000)
@@ -63,7 +63,7 @@ struct UploadDisguiseTests {
             body: body)
     }
 
-    @Test("is refused when its form can be read in two ways")
+    @Test("A form that can be read in two ways is rejected")
     func shapes() async throws {
         try await withClinic { clinic in
             let name = "Content-Disposition: form-data; name=\"file\"; filename=\"a.wav\""
@@ -85,7 +85,7 @@ struct UploadDisguiseTests {
                     "\(name)\r\nContent-Type: audio/wav\r\nContent-Type: text/html", 400, "malformed-request",
                     "Each part needs one"
                 ),
-                // RFC 7578, 4.3: files in a multipart of their own are of the past.
+                // RFC 7578, 4.3: a nested multipart is the older way to send several files.
                 ("\(name)\r\nContent-Type: multipart/mixed; boundary=c", 415, "unsupported-media", "."),
                 ("\(name)\r\n folded line", 400, "malformed-request", "Each part needs one"),
                 (
@@ -124,7 +124,7 @@ struct UploadDisguiseTests {
         }
     }
 
-    @Test("has no part behind the file whose name could be shown as something else, or keep its session from failing")
+    @Test("A field after the file with a hostile name is shown harmlessly, and the session fails")
     func lateNames() async throws {
         try await withClinic { clinic in
             for (name, status, error) in [
@@ -147,7 +147,7 @@ struct UploadDisguiseTests {
         }
     }
 
-    @Test("has a name that is shown as it is written")
+    @Test("The file name is shown as it is written, without control characters")
     func names() async throws {
         try await withClinic { clinic in
             for (name, shown) in [
@@ -160,7 +160,7 @@ struct UploadDisguiseTests {
                 #expect(response.status == 201)
                 #expect(try response.json()["filename"] as? String == shown)
             }
-            // Where they are kept, they are called by what we call them.
+            // On disk, the files have names that the server chose.
             #expect(try clinic.storedFiles().allSatisfy { $0.wholeMatch(of: /[0-9a-f-]{36}\.wav/) != nil })
         }
     }

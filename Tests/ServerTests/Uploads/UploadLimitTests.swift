@@ -13,7 +13,7 @@ extension Clinic {
         Upload(patient: id(.patient), file: .wav(size: size), session: session)
     }
 
-    /// Sends one.
+    /// Uploads such a recording.
     fileprivate func send(size: Int = 4000, session: SessionID? = nil, as who: Who) async throws -> TestResponse {
         try await upload(sample(size: size, session: session), as: who)
     }
@@ -21,14 +21,14 @@ extension Clinic {
 
 @Suite("The limits of a user's uploads", .deadline)
 struct UploadLimitTests {
-    /// Checks that an upload was refused by its user's limit and that nothing has come of it.
+    /// Checks that the user's limit rejected an upload.
     private func expectLimited(_ response: TestResponse, _ detail: String) {
         expectProblem(response, 429, "too-many-requests", detail: detail)
         #expect(response.headers["Connection"] == ["close"])
         #expect(Int(response.headers["Retry-After"].first ?? "") ?? 0 > 0)
     }
 
-    @Test("let so many in within an hour, of each user, on all servers; refused ones leave nothing")
+    @Test("A user's uploads within an hour are limited over all servers, and a rejected one leaves nothing")
     func perHour() async throws {
         let limits = ["UPLOADS_PER_HOUR": "3"]
         try await withClinic(limits) { clinic async throws in
@@ -50,7 +50,7 @@ struct UploadLimitTests {
         }
     }
 
-    @Test("count what failed inside, and not what was refused at the door")
+    @Test("An upload that fails after its first byte counts, and one that is refused before does not")
     func counted() async throws {
         try await withClinic(["UPLOADS_PER_HOUR": "2"]) { clinic async throws in
             let elsewhere = Upload(patient: clinic.id(.otherPatient), file: .wav)
@@ -65,11 +65,11 @@ struct UploadLimitTests {
         }
     }
 
-    @Test("let so many bytes in within a day: as declared, or as the largest may have, until it is known what came")
+    @Test("A user's bytes within a day are limited, and an undeclared length counts as the maximum")
     func perDay() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "10000", "UPLOAD_QUOTA_BYTES": "12000"]) { clinic async throws in
             #expect(try await clinic.send(size: 5000, as: .patient).status == 201)
-            // 5,000 came. What does not say its length could have 10,000.
+            // 5,000 bytes were charged. A body without a declared length could have 10,000.
             let chunked = try await clinic.server.withWire { wire async throws in
                 try await wire.send(
                     """
@@ -91,7 +91,7 @@ struct UploadLimitTests {
         }
     }
 
-    @Test("let so many in at once, and answer before the body comes, also to one that waits to be told to go on")
+    @Test("A user's parallel uploads are limited, and the server answers before the body")
     func atOnce() async throws {
         try await withClinic(["UPLOAD_MAX_CONCURRENT_PER_USER": "1"]) { clinic async throws in
             let id = SessionID.random()
@@ -108,7 +108,7 @@ struct UploadLimitTests {
                 #expect(answerStatuses(in: answer).last == 429, "\(answer)")
                 #expect(answer.contains("1 recordings at the same time"))
                 #expect(answer.lowercased().contains("retry-after"))
-                // Of another user it is none of these.
+                // The limit does not affect another user.
                 #expect(try await clinic.send(as: .therapist).status == 201)
                 try await wire.send((first.file?.bytes ?? Data()) + first.tail)
                 #expect(try await wire.readResponse().status == 201)
@@ -118,7 +118,7 @@ struct UploadLimitTests {
         }
     }
 
-    @Test("give the room back when the line breaks, with what had come")
+    @Test("A broken upload no longer counts as parallel and is charged for the received bytes")
     func broken() async throws {
         try await withClinic(["UPLOAD_MAX_CONCURRENT_PER_USER": "1"]) { clinic async throws in
             let id = SessionID.random()
@@ -130,7 +130,7 @@ struct UploadLimitTests {
                     try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
                 }
             }
-            try await eventually("no upload is charged any more") {
+            try await eventually("no upload counts as parallel") {
                 try await clinic.database.query("SELECT FROM app.upload_charges WHERE leased_until IS NOT NULL").isEmpty
             }
             let charged = try await clinic.database.query("SELECT bytes FROM app.upload_charges")
@@ -141,7 +141,7 @@ struct UploadLimitTests {
         }
     }
 
-    @Test("are none at 0")
+    @Test("The value 0 disables each limit")
     func none() async throws {
         let off = ["UPLOAD_MAX_CONCURRENT_PER_USER": "0", "UPLOADS_PER_HOUR": "0", "UPLOAD_QUOTA_BYTES": "0"]
         try await withClinic(off) { clinic async throws in

@@ -19,7 +19,7 @@ struct UploadRouteTests {
         UploadFile("a.opus", "application/octet-stream", "OggS"), UploadFile("a.flac", nil, "fLaC"),
     ]
 
-    @Test("takes each format in, and keeps it byte for byte", arguments: accepted)
+    @Test("The server accepts each format and stores the file unchanged", arguments: accepted)
     func formats(_ file: UploadFile) async throws {
         try await withClinic { clinic in
             let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .therapist)
@@ -45,12 +45,12 @@ struct UploadRouteTests {
             let mode = try FileManager.default.attributesOfItem(atPath: path.path(percentEncoded: false))[
                 .posixPermissions]
             #expect(mode as? Int == 0o600)
-            // The name of the file says nothing of whose it is.
+            // The name of the stored file does not contain the session's id.
             #expect(!stored.contains(id))
         }
     }
 
-    @Test("is for the patient, an assigned therapist and an admin")
+    @Test("The patient, an assigned therapist and an administrator may upload")
     func whoMay() async throws {
         try await withClinic { clinic in
             for who in Clinic.Who.allCases {
@@ -64,7 +64,7 @@ struct UploadRouteTests {
                 #expect(therapist == (who == .therapist ? clinic.id(.therapist).description : nil))
             }
             #expect(try clinic.storedFiles().count == 3)
-            // Who is nobody's patient: an admin is told, others are not.
+            // An unknown patient: the administrator learns the reason, and the therapist gets 403.
             for stranger in [UserID.random(), clinic.id(.therapist)] {
                 let upload = Upload(patient: stranger, file: .wav)
                 expectProblem(try await clinic.upload(upload, as: .admin), 422, "invalid-value", detail: "patient_id: ")
@@ -74,7 +74,7 @@ struct UploadRouteTests {
         }
     }
 
-    @Test("takes the date and the id of the client's choosing")
+    @Test("An upload sets the date and the id of the session")
     func fields() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -83,14 +83,14 @@ struct UploadRouteTests {
             let json = try await clinic.upload(upload, as: .patient).json()
             #expect(json["id"] as? String == id.description)
             #expect(json["session_date"] as? String == "2026-11-20T09:00:00.000000Z")
-            // An empty field, as a form sends it that was not filled in, counts as none.
+            // An empty field of a form counts as missing.
             var empty = Upload(patient: clinic.id(.patient), file: .wav)
             empty.fields += [("session_date", ""), ("session_id", "")]
             #expect(try await clinic.upload(empty, as: .patient).status == 201)
         }
     }
 
-    @Test("keeps a file name as it may be shown")
+    @Test("The file name is stored in a form that is safe to show")
     func filename() async throws {
         try await withClinic { clinic in
             for (name, shown) in [
@@ -109,7 +109,7 @@ struct UploadRouteTests {
         }
     }
 
-    @Test("refuses what is not audio by extension or declared type, before it makes a session")
+    @Test("A wrong extension or declared type gets 415, and no session is made")
     func notAudio() async throws {
         try await withClinic { clinic in
             for file in [
@@ -126,7 +126,7 @@ struct UploadRouteTests {
         }
     }
 
-    @Test("refuses what is not audio by its leading bytes, and the session says why")
+    @Test("Wrong leading bytes get 415, and the session fails with the same words")
     func notAudioInside() async throws {
         try await withClinic { clinic in
             for file in [
@@ -147,7 +147,7 @@ struct UploadRouteTests {
         }
     }
 
-    @Test("refuses a field that is missing, wrong, unknown or twice, and names it")
+    @Test("A missing, invalid, unknown or repeated field gets 422 with its name")
     func invalidFields() async throws {
         try await withClinic { clinic in
             let patient = (name: "patient_id", value: clinic.id(.patient).description)
@@ -177,7 +177,7 @@ struct UploadRouteTests {
         }
     }
 
-    @Test("refuses a field behind the file, and keeps nothing")
+    @Test("A field after the file gets 422, and no file is kept")
     func lateField() async throws {
         try await withClinic { clinic in
             let id = SessionID.random()
@@ -190,7 +190,7 @@ struct UploadRouteTests {
         }
     }
 
-    @Test("refuses a body that is no multipart form")
+    @Test("A body that is not a multipart form is rejected")
     func malformed() async throws {
         try await withClinic { clinic in
             func post(_ type: String?, _ body: String) async throws -> TestResponse {
@@ -218,7 +218,7 @@ struct UploadRouteTests {
 
 @Suite("The size of an upload", .deadline)
 struct UploadSizeTests {
-    @Test("is limited exactly")
+    @Test("An upload of exactly the maximum is accepted, and one byte more is not")
     func exactly() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
             let fits = Upload(patient: clinic.id(.patient), file: .wav(size: 5000))
@@ -234,7 +234,7 @@ struct UploadSizeTests {
         }
     }
 
-    @Test("is refused at once when it is declared, before anything is made")
+    @Test("A declared length over the maximum gets 413 before a session is made")
     func declared() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
             let response = try await clinic.server.withWire { wire in
@@ -256,7 +256,7 @@ struct UploadSizeTests {
         }
     }
 
-    @Test("is refused in the middle of the stream when it is not declared")
+    @Test("An undeclared length over the maximum gets 413 during the upload")
     func midStream() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
             let id = SessionID.random()
@@ -265,7 +265,7 @@ struct UploadSizeTests {
                 try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
                 try await wire.send(Upload.chunk(upload.head + (upload.file?.bytes ?? Data())))
                 for _ in 0..<5 { try await wire.send(Upload.chunk(Data(repeating: 0x80, count: 1000))) }
-                // Not to its end: the answer does not wait for it.
+                // The body is not complete: the server answers without waiting for its end.
                 return try await wire.readResponse()
             }
             expectProblem(response, 413, "too-large")
@@ -275,14 +275,14 @@ struct UploadSizeTests {
         }
     }
 
-    @Test("is held to what the body has in all, also where nothing of it is the file's")
+    @Test("The whole body counts against the maximum, not the file alone")
     func trailer() async throws {
         try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
             let id = SessionID.random()
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
             let response = try await clinic.server.withWire { wire in
                 try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
-                // A form that is complete, and then no end.
+                // The form is complete, and then the body goes on.
                 for data in [upload.body] + Array(repeating: Data(repeating: 0x20, count: 10_000), count: 8) {
                     try await wire.send(Upload.chunk(data))
                 }

@@ -8,9 +8,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// What clients say on their WebSockets, what they must not, and what is left of them.
+/// The frames that a client sends, and the resources that must be freed.
 @Suite(.deadline) struct WebSocketClientTests {
-    @Test("A ping is answered with what was in it, and whatever else a client says is passed over")
+    @Test("A ping gets a pong with the same payload, and other messages of a client are ignored")
     func talks() async throws {
         try await withStreamScene { scene in
             try await scene.withWebSocket { socket in
@@ -33,7 +33,7 @@ import Testing
         }
     }
 
-    @Test("A client's end is answered in kind, and the server closes first")
+    @Test("A client's Close is answered with its code, and the server closes the connection first")
     func close() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             for code: UInt16 in [1000, 1001, 3999] {
@@ -58,7 +58,7 @@ import Testing
     }
 
     @Test(
-        "What the protocol forbids, or is too much, is told in the Close, and no other watcher notices",
+        "A frame that the protocol or a limit forbids gets a Close with the code, and other WebSockets go on",
         arguments: [
             Fault(name: "not masked", bytes: [0x81, 2, 0x68, 0x69], code: 1002),
             Fault(name: "a reserved bit", bytes: [0xC1, 0x80, 0, 0, 0, 0], code: 1002),
@@ -94,12 +94,12 @@ import Testing
         }
     }
 
-    @Test("A client that floods the server is told so, and let go")
+    @Test("A client that floods the server gets a Close")
     func flood() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             try await scene.withWebSocket { socket in
                 try await socket.expectVersion(1)
-                // More than a MiB; behind the end nobody need take it.
+                // More than one MiB. After the Close, the server need not read the rest.
                 for _ in 0..<30 { try? await socket.send(2, [UInt8](repeating: 0, count: 40_000)) }
                 let end = try await socket.next()
                 #expect(end == .close(1008, "too much data"))
@@ -110,7 +110,7 @@ import Testing
         }
     }
 
-    @Test("A client is asked every 30 s whether it is there, whatever it was sent, and goes on when it answers")
+    @Test("The server pings every 30 s, even after messages, and goes on after a pong")
     func pings() async throws {
         try await withStreamScene { scene in
             try await scene.withWebSocket { socket in
@@ -126,16 +126,16 @@ import Testing
         }
     }
 
-    /// Far more is reported than there is room for between the two.
-    @Test("A reader who was slow gets the transitions and the newest state, and no backlog of percentages")
+    /// The reports need far more room than the socket buffers have.
+    @Test("A slow client gets the transitions and the newest state, and no backlog of percentages")
     func slowReader() async throws {
         try await withStreamScene { scene in
             try await scene.withWebSocket(receiveBuffer: 4096) { socket in
                 try await socket.expectVersion(1)
                 try await scene.report(.transcribing, 1)
-                // The client's own library reads ahead until it is told not to.
+                // The client's own library reads ahead until this option stops it.
                 try await socket.channel.setOption(.autoRead, value: false).get()
-                // In the database, so that it is over well before the time after which such a reader is closed.
+                // In the database, so that the reports end well before the server closes a slow client.
                 try await scene.database.withConnection { connection in
                     try await connection.executeScript(
                         """
@@ -162,9 +162,9 @@ import Testing
         }
     }
 
-    // MARK: - What is left behind
+    // MARK: - Freed resources
 
-    @Test("Two thousand WebSockets that come and go, each in its way, leave no descriptor and no place behind")
+    @Test("Two thousand WebSockets that end in different ways leave no descriptor and no slot behind")
     func descriptors() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "60", "SSE_MAX_STREAMS_PER_USER": "60"]) { scene in
             try await withThrowingTaskGroup(of: Void.self) { clients in
@@ -210,14 +210,14 @@ import Testing
             }
         case 4: #expect(try await scene.server.messages(path, token: "nonsense") == [.close(1008, "unauthorized")])
         default:
-            // Gone before there is an answer.
+            // The client leaves before the answer.
             try await scene.server.withWebSocketConnection { connection in
                 try await connection.ask(for: path, ["Authorization": "Bearer \(scene.token)"])
             }
         }
     }
 
-    @Test("On SIGTERM each WebSocket is closed with 1001, and the program ends")
+    @Test("On SIGTERM, each WebSocket is closed with 1001, and the program ends")
     func shutdown() async throws {
         try await withDatabase { database in
             try await withServingProgram(over: database) { server, program in

@@ -7,9 +7,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// docs/websocket.md: how a WebSocket starts, continues and ends.
+/// docs/websocket.md: how a WebSocket starts, resumes and ends.
 @Suite(.deadline) struct WebSocketOpeningTests {
-    @Test("A WebSocket begins with the state as it stands, goes on with each change, and ends with the last")
+    @Test("A WebSocket sends the present state, each change, and a Close after the last one")
     func wholeLife() async throws {
         try await withStreamScene { scene in
             try await scene.withWebSocket { socket in
@@ -42,7 +42,7 @@ import Testing
         }
     }
 
-    @Test("A failure ends it, too, and a client that does not answer the end is not waited for")
+    @Test("A failure ends the WebSocket, even if the client does not answer the Close")
     func failure() async throws {
         try await withStreamScene { scene in
             try await scene.withWebSocket { socket in
@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    @Test("On a finished session there is its last state and the end, and for who has that the end alone")
+    @Test("A finished session sends its last state and a Close, and the Close alone to a client with the end")
     func finished() async throws {
         try await withStreamScene { scene in
             try await scene.report(.transcribing, 20)
@@ -77,8 +77,8 @@ import Testing
         }
     }
 
-    /// Transitions at 2, 3, 6 and 7, now at 8.
-    @Test("Who comes back gets each transition since, then the present state, and what comes after")
+    /// Transitions at the versions 2, 3, 6 and 7, and now 8.
+    @Test("A WebSocket resumes with each transition since, then the present state, and later changes")
     func resumes() async throws {
         try await withStreamScene { scene in
             try await scene.report(.preprocessing, 20)
@@ -95,7 +95,7 @@ import Testing
                     expectInOrder(objects)
                 }
             }
-            // The header wins.
+            // The header wins over the query.
             try await scene.withWebSocket(query: "?last_event_id=1", lastEventID: "\(present)") { socket in
                 try await socket.expectVersion(present)
                 try await scene.report(.transcribed, 60)
@@ -111,7 +111,9 @@ import Testing
         }
     }
 
-    @Test("While transitions, failures, retries and percentages race, each watcher sees each transition once, in order")
+    @Test(
+        "While transitions, failures, retries and percentages race, each client receives each transition once, in order"
+    )
     func race() async throws {
         try await withStreamScene { scene in
             try await withThrowingTaskGroup(of: [WatchedProgress].self) { watchers in
@@ -141,7 +143,7 @@ import Testing
                         END $$
                         """)
                     for progress in 71...80 { try await scene.report(.extractingNotes, progress) }
-                    // It would end the WebSockets, if it were seen alone.
+                    // Both are in one commit: the failure alone would end the WebSockets.
                     try await scene.database.query(
                         """
                         DO $$
@@ -166,9 +168,9 @@ import Testing
         }
     }
 
-    // MARK: - The handshake
+    // MARK: - Handshake
 
-    @Test("What asks for no WebSocket, or not for ours, gets 426 or 400 in HTTP, and opens nothing")
+    @Test("A request that is not a valid WebSocket handshake gets 426 or 400 and opens nothing")
     func handshake() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -219,12 +221,12 @@ import Testing
                     expectProblem(try await connection.readProblem(), status, type, "\(head)")
                 }
             }
-            // Each of them would have taken the one place that there is.
+            // A WebSocket would have taken the only slot.
             try await scene.withWebSocket { socket in try await socket.expectVersion(1) }
         }
     }
 
-    @Test("An id that is none is told in HTTP, as everywhere")
+    @Test("An id that is not a UUID gets 422 in HTTP")
     func noID() async throws {
         try await withStreamScene { scene in
             try await scene.server.withWebSocketConnection { connection in
@@ -236,8 +238,8 @@ import Testing
         }
     }
 
-    /// The decoder stops behind such a request: what a client sends then is read by nobody.
-    @Test("A wish for another protocol on any other route is passed over, and the connection ends with the answer")
+    /// The decoder stops after such a request. Nothing reads what the client sends then.
+    @Test("An upgrade on another route is ignored, and the connection ends with the answer")
     func otherRoutes() async throws {
         try await withStreamScene { scene in
             for upgrade in ["h2c", "websocket"] {
@@ -253,7 +255,7 @@ import Testing
                     let more = try await connection.readSecondHead()
                     #expect(more.contains("200 OK"))
                     #expect(more.lowercased().contains("connection: close"))
-                    // It is dropped, however much it is.
+                    // The server drops it, whatever its size.
                     try? await connection.send([UInt8](repeating: 0, count: 1 << 20))
                     while try await connection.skip() {}
                 }

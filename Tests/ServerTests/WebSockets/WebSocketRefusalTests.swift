@@ -14,7 +14,7 @@ extension Clinic {
 
 /// docs/websocket.md, "Refusal and end", and docs/streams.md, "Tickets".
 @Suite(.deadline) struct WebSocketRefusalTests {
-    @Test("Every role and relation gets what is due to it, whatever the credential, and a refusal in a Close")
+    @Test("Every role, relation and credential gets its objects or a Close with the reason")
     func matrix() async throws {
         try await withClinic { clinic in
             let server = clinic.server
@@ -44,7 +44,7 @@ extension Clinic {
         }
     }
 
-    @Test("An access token in the URL is worth nothing")
+    @Test("An access token in the URL authenticates nobody")
     func tokenInURL() async throws {
         try await withClinic { clinic in
             let token = clinic.token(.patient)
@@ -55,10 +55,10 @@ extension Clinic {
         }
     }
 
-    // MARK: - Other sites
+    // MARK: - Other origins
 
-    /// A page of another site can open a WebSocket here, and the browser sends the cookie with it.
-    @Test("With the cookie it opens for our own pages alone, and what another site asks for is refused in HTTP")
+    /// A page of another site can open a WebSocket, and the browser adds the cookie.
+    @Test("A cookie opens a WebSocket for allowed origins alone, and other origins get 403")
     func hijacking() async throws {
         try await withClinic(["PUBLIC_URL": "https://app.example", "SSE_CORS_ORIGIN": "https://other.example"]) {
             clinic in
@@ -84,7 +84,7 @@ extension Clinic {
                     expectProblem(problem, 403, "origin-forbidden", "\(origin ?? "none")")
                 }
             }
-            // A page cannot set this header, and has no token to put into it.
+            // A page cannot set this header and does not know the token.
             let headers = ["Origin": "https://evil.example"]
             try await clinic.server.withWebSocket(
                 clinic.webSocket, token: clinic.token(.patient), headers: headers
@@ -94,7 +94,7 @@ extension Clinic {
 
     // MARK: - Tickets
 
-    @Test("A ticket opens one WebSocket, once, of the session that it is for, and where it was left off")
+    @Test("A ticket opens one WebSocket of its session once, and the WebSocket can resume")
     func tickets() async throws {
         try await withClinic { clinic in
             let server = clinic.server
@@ -103,7 +103,7 @@ extension Clinic {
             let other = try await clinic.database.addSession(of: clinic.id(.patient))
             let foreign = "/api/sessions/\(other)/status/ws?ticket=\(ticket)"
             #expect(try await server.messages(foreign, token: nil) == [.close(1008, "unauthorized")])
-            // What opens no WebSocket does not use it up.
+            // A request that opens no WebSocket does not spend the ticket.
             for method in ["GET", "HEAD"] {
                 try await server.withWebSocketConnection { connection in
                     try await connection.send("\(method) \(path) HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -131,7 +131,7 @@ extension Clinic {
         }
     }
 
-    @Test("One of fifty WebSockets that ask with the same ticket at once is opened")
+    @Test("Fifty parallel requests with one ticket open one WebSocket")
     func ticketRace() async throws {
         try await withClinic { clinic in
             let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .patient)
@@ -154,7 +154,7 @@ extension Clinic {
     // MARK: - Limits and outages
 
     @Test(
-        "Over a limit, which counts streams of events and WebSockets together, it is closed with 1013",
+        "Over a limit, which counts streams and WebSockets together, a WebSocket is closed with 1013",
         arguments: ["SSE_MAX_STREAMS", "SSE_MAX_STREAMS_PER_USER"])
     func limit(setting: String) async throws {
         try await withStreamScene([setting: "1"]) { scene in
@@ -167,7 +167,7 @@ extension Clinic {
                 try await scene.report(.transcribing, 20)
                 try await socket.expectVersion(2)
             }
-            // Whoever leaves makes room, for the one as for the other.
+            // A disconnect frees the slot for a stream and for a WebSocket.
             try await eventually("a stream opens again") {
                 try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
             }
@@ -178,7 +178,7 @@ extension Clinic {
     }
 
     @Test(
-        "While the database is gone a WebSocket says nothing, and then what was missed; a new one is closed with 1011")
+        "During an outage of the database an open WebSocket is silent, and a new one is closed with 1011")
     func outage() async throws {
         try await withOwnCluster { database in
             try await withServer(

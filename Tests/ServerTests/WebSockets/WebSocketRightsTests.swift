@@ -8,16 +8,16 @@ import TestSupport
 import TestTime
 import Testing
 
-/// How a WebSocket ends with the right that it stands on.
+/// The end of a WebSocket with the right of its user.
 @Suite(.deadline) struct WebSocketRightsTests {
     typealias Scene = StreamRightsTests.Scene
     typealias End = StreamRightsTests.End
 
     private static let revoked = WebSocketMessage.close(1008, "revoked")
 
-    @Test("It ends as soon as the right does, and the colleague's goes on", arguments: End.allCases)
+    @Test("A WebSocket ends with the right of its user, and the colleague's goes on", arguments: End.allCases)
     func ends(by end: End) async throws {
-        // Without the poll: by the notification alone.
+        // Without the poll: the notification alone ends the WebSocket.
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await Scene(server)
             try await server.withWebSocket(scene.webSocket, token: scene.colleagueToken) { colleague in
@@ -42,8 +42,9 @@ import Testing
         }
     }
 
-    /// The change is committed with the end of the right, or after it, while the server reads as often as it can.
-    @Test("Nothing of the session is shown once the end of the right is committed", arguments: [true, false])
+    /// The change is committed with the end of the right, or after it, while the server polls as often as it can.
+    @Test(
+        "A WebSocket sends no change that was committed with the end of the right or later", arguments: [true, false])
     func nothingAfter(isOneCommit: Bool) async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05"]) { server in
             for _ in 0..<15 {
@@ -64,9 +65,9 @@ import Testing
         }
     }
 
-    /// The trigger's notification is not sent for what a superuser does with triggers off, but the epoch that the next read
-    /// brings along is enough.
-    @Test("When the notification of the end is lost, the next change is still not shown")
+    /// With triggers off, a superuser's change sends no notification. The next read returns the raised epoch of
+    /// rights, and that is enough.
+    @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await Scene(server)
@@ -82,7 +83,7 @@ import Testing
                         COMMIT;
                         """)
                 }
-                // Nobody has told the server: it answers as ever.
+                // The server does not know of the end yet: it answers the ping.
                 try await socket.ping([1])
                 let answer = try await socket.next()
                 #expect(answer == .pong([1]))
@@ -92,8 +93,9 @@ import Testing
         }
     }
 
-    /// Neither the notification nor the epoch tells of it: the regular check, which comes to each watcher within 30 s.
-    @Test("The end of a right that nothing tells of is found nevertheless")
+    /// Neither the notification nor the epoch shows the end. The sweep, which checks each watcher within 30 s, finds
+    /// it.
+    @Test("The sweep finds an end of a right that raised no epoch")
     func silentEnd() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await Scene(server)
@@ -108,9 +110,9 @@ import Testing
         }
     }
 
-    /// Half of those who watch lose their right in one commit with a change, in the midst of many others.
+    /// Half of the clients lose their right in one commit with a change, among many other changes.
     @Test(
-        "Of sixty WebSockets over which changes stream, those whose right ends see nothing that came with it or after")
+        "Under load, WebSockets without the right receive nothing that was committed with its end or later")
     func underLoad() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05", "SSE_MAX_STREAMS_PER_USER": "100"]) { server in
             let scene = try await Scene(server)
@@ -161,7 +163,8 @@ import Testing
     }
 
     @Test(
-        "When the access token expires, or that with which the ticket was asked for, it ends", arguments: [true, false])
+        "A WebSocket ends when its access token expires, or the token that requested its ticket",
+        arguments: [true, false])
     func expired(isTicket: Bool) async throws {
         let clock = ManualClock()
         try await withStreamScene(clock: clock) { scene in
@@ -174,17 +177,17 @@ import Testing
             }
             try await scene.server.withWebSocket(path, token: isTicket ? nil : token) { socket in
                 try await socket.expectVersion(1)
-                // The token's time is in whole seconds, and the reactor's in ticks.
+                // The token's expiry is in whole seconds, and the reactor's clock in ticks.
                 clock.advance(by: .seconds(602))
                 #expect(try await socket.next() == .close(1008, "expired"))
-                // The client says nothing to that, and is not waited for longer than a second.
+                // The client does not answer the Close. The server waits for it no longer than a second.
                 clock.advance(by: .seconds(2))
                 try await socket.expectRest()
             }
         }
     }
 
-    @Test("It ends with 1001 when it has lived long enough, and the client comes back")
+    @Test("A WebSocket ends with 1001 at its maximum lifetime, and the client resumes")
     func lifetime() async throws {
         let clock = ManualClock()
         try await withStreamScene(["SSE_MAX_LIFETIME": "60"], clock: clock) { scene in
