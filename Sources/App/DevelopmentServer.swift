@@ -8,11 +8,11 @@ import Postgres
 public import Prometheus
 import SettingsReading
 
-/// Everything for a first look on one machine: a private PostgreSQL, the schema, demo accounts and the server.
+/// All that `therapybridge dev` runs: a private PostgreSQL, the schema, demo accounts and the server.
 public struct DevelopmentServer: Sendable {
     /// A demo account.
     ///
-    /// Its password is made at the first start and kept in the folder.
+    /// All demo accounts share one password. The first start makes it and keeps it in the folder.
     private struct DemoAccount {
         let email: String
         let name: String
@@ -30,12 +30,12 @@ public struct DevelopmentServer: Sendable {
     private let metrics: PrometheusRegistry
     private let show: @Sendable (String) -> Void
 
-    /// Everything for a first look, in one folder.
+    /// Makes a development server that keeps everything in one folder.
     ///
     /// - Parameters:
-    ///   - directory: Holds the database, the recordings and the secrets; made when it is not there.
-    ///   - logger: Takes the log.
-    ///   - metrics: Takes what the server counts.
+    ///   - directory: The folder of the database, the recordings and the secrets. The server makes it if it is missing.
+    ///   - logger: Receives the log.
+    ///   - metrics: Receives the metrics of the server.
     ///   - show: Prints a line for the person at the terminal.
     public init(
         directory: String, logger: Logger, metrics: PrometheusRegistry, show: @escaping @Sendable (String) -> Void
@@ -46,7 +46,9 @@ public struct DevelopmentServer: Sendable {
         self.show = show
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops all of it.
+    /// Runs until SIGTERM or SIGINT, then stops the server and PostgreSQL.
+    ///
+    /// - Throws: The first error of PostgreSQL, of the migrations or of the server.
     public func run() async throws {
         try FileManager.default.createDirectory(
             at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
@@ -90,7 +92,11 @@ public struct DevelopmentServer: Sendable {
         }
     }
 
-    /// Makes the demo accounts that are not there yet, and ties the therapist to the patient.
+    /// Makes the demo accounts that are missing.
+    ///
+    /// The first start also assigns the therapist to the patient.
+    ///
+    /// - Returns: The password of the demo accounts.
     private func makeAccounts(_ operations: Operations) async throws -> String {
         let password = try secret("demo-password")
         let present = try await operations.listUsers()
@@ -104,7 +110,9 @@ public struct DevelopmentServer: Sendable {
         return password
     }
 
-    /// A secret of this folder: read, or made and kept for its owner alone.
+    /// Reads a secret from the folder.
+    ///
+    /// If it is missing, makes it, in a file that only the owner may read.
     private func secret(_ name: String) throws -> String {
         let file = directory.appending(path: name)
         if let known = try? String(contentsOf: file, encoding: .utf8), !known.isEmpty { return known }

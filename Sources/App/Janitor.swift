@@ -4,16 +4,17 @@ import Recordings
 import ServiceLifecycle
 import Store
 
-/// Clears up what a server left that died: sessions that would say `uploading` for ever, files that no session has, whole or half,
-/// and those of deleted sessions.
+/// Removes what dead servers and expired rows leave behind, every 10 minutes.
 ///
-/// And what is of no more use: tickets that nobody used, sign-ins that have long been over, attempts to sign in that have worn
-/// off, what was uploaded before the last day, and whose the deleted sessions were.
+/// - Marks sessions as failed whose upload died with its server, so that they do not stay in `uploading`.
+/// - Removes the files of deleted sessions, and files that belong to no session.
+/// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges and the records of
+///   deleted sessions.
 struct Janitor: Service {
-    /// How often it looks.
+    /// The pause between two rounds.
     private static let interval = Duration.seconds(600)
-    /// How long an upload may show no progress, and not be heard of, before it counts as dead.
-    private static let uploadSilence = Duration.seconds(600)
+    /// How long an upload may show no progress before it counts as abandoned.
+    private static let abandonedUploadAge = Duration.seconds(600)
 
     let stores: Stores
     let recordings: RecordingStore
@@ -29,26 +30,30 @@ struct Janitor: Service {
         }
     }
 
-    /// How long a deletion is told to streams that come back; longer than any of them lives.
-    private static let memory = Duration.seconds(86_400)
+    /// How long the record of a deleted session is kept, for streams that resume.
+    ///
+    /// No stream lives longer.
+    private static let deletionAge = Duration.seconds(86_400)
 
-    /// How long a sign-in that is over is kept: for who looks into what was done under it.
-    private static let signInMemory = Duration.seconds(30 * 86_400)
+    /// How long an ended sign-in is kept, for an investigation of what was done under it.
+    private static let endedSignInAge = Duration.seconds(30 * 86_400)
 
     private func clearUp() async {
         await attempt("uploads") {
-            let uploads = try await stores.progress.failAbandonedUploads(olderThan: Self.uploadSilence)
-            if uploads > 0 { logger.notice("broken uploads failed", metadata: ["uploads": "\(uploads)"]) }
+            let uploads = try await stores.progress.failAbandonedUploads(olderThan: Self.abandonedUploadAge)
+            if uploads > 0 { logger.notice("abandoned uploads failed", metadata: ["uploads": "\(uploads)"]) }
         }
         await attempt("recordings") { try await removeDiscarded() }
-        await attempt("deletions") { _ = try await stores.progress.forgetDeletions(olderThan: Self.memory) }
-        await attempt("sign-ins") { _ = try await stores.signIns.forget(olderThan: Self.signInMemory) }
+        await attempt("deletions") { _ = try await stores.progress.forgetDeletions(olderThan: Self.deletionAge) }
+        await attempt("sign-ins") { _ = try await stores.signIns.forget(olderThan: Self.endedSignInAge) }
         await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
         await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }
         await attempt("charges") { _ = try await stores.charges.forgetOld() }
     }
 
-    /// Does one thing; that it fails does not keep the others.
+    /// Runs one task, and logs its error.
+    ///
+    /// The other tasks run anyway.
     private func attempt(_ what: String, _ body: () async throws -> Void) async {
         do {
             try await body()
@@ -58,7 +63,7 @@ struct Janitor: Service {
         }
     }
 
-    /// Removes the files that are of no session any more, or never were.
+    /// Removes the files that belong to no session.
     private func removeDiscarded() async throws {
         var removed = 0
         defer { if removed > 0 { logger.notice("recordings removed", metadata: ["recordings": "\(removed)"]) } }

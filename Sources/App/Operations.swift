@@ -8,21 +8,30 @@ import Postgres
 public import SettingsReading
 import Store
 
-/// What was asked for failed, in one line for standard error.
+/// A command failed.
+///
+/// The description is one line for standard error.
 public struct CommandFailure: Error, CustomStringConvertible {
     /// The line.
     public let description: String
 
-    /// A failure in one line.
+    /// Makes a failure with one line of text.
     public init(_ description: String) { self.description = description }
 }
 
-/// What operators do from the command line, on `DATABASE_MIGRATE_URL`.
+/// The commands of operators.
+///
+/// They connect to `DATABASE_MIGRATE_URL`.
 public struct Operations: Sendable {
     private let reader: SettingsReader
     private let configuration: PostgresConfiguration
     private let logger: Logger
 
+    /// Reads the settings of the database.
+    ///
+    /// - Parameters:
+    ///   - reader: Reads the settings.
+    ///   - logger: Receives the log.
     /// - Throws: ``SettingError`` when `DATABASE_MIGRATE_URL` is missing or bad.
     public init(reader: SettingsReader = SettingsReader(), logger: Logger) throws {
         self.reader = reader
@@ -32,15 +41,20 @@ public struct Operations: Sendable {
 
     // MARK: - Migrations
 
-    /// Applies what is missing.
+    /// Applies the missing migrations.
     ///
-    /// - Returns: The names of the files that were applied, or with `dryRun` would be.
+    /// - Parameter dryRun: If true, nothing is applied.
+    /// - Returns: The names of the files that were applied, or would be with `dryRun`.
+    /// - Throws: `MigrationError`, or the error of the database.
     public func migrateUp(dryRun: Bool) async throws -> [String] {
         if dryRun { return try await migrator.status().missing.map(\.filename) }
         return try await migrator.up().map(\.filename)
     }
 
-    /// One line for each migration: its state and its file.
+    /// Lists the state and the file of each migration, one line each.
+    ///
+    /// - Returns: The lines.
+    /// - Throws: The error of the database.
     public func migrationStatus() async throws -> [String] {
         let status = try await migrator.status()
         return Migration.carried.map { migration in
@@ -50,7 +64,9 @@ public struct Operations: Sendable {
         } + status.newer.map { "newer    \($0)" }
     }
 
-    /// - Throws: ``CommandFailure`` naming what is missing or edited.
+    /// Checks that the schema matches this binary.
+    ///
+    /// - Throws: ``CommandFailure`` naming the missing and the edited files, or the error of the database.
     public func validateMigrations() async throws {
         let status = try await migrator.status()
         let complaints =
@@ -64,6 +80,11 @@ public struct Operations: Sendable {
 
     /// Adds an account.
     ///
+    /// - Parameters:
+    ///   - email: The address to sign in with.
+    ///   - name: The person's name, 1 to 200 characters.
+    ///   - role: The role of the account.
+    ///   - password: The password, or nil for an account that cannot sign in yet.
     /// - Returns: The new account's id.
     /// - Throws: ``CommandFailure`` when a value is bad or the address is taken; the error of the database.
     public func addUser(email: String, name: String, role: Role, password: String?) async throws -> UserID {
@@ -78,8 +99,9 @@ public struct Operations: Sendable {
         }
     }
 
-    /// The accounts, by address: id, role, `active` or `inactive`, address and name, with tabs between.
+    /// Lists the accounts, sorted by address: id, role, `active` or `inactive`, address and name, separated by tabs.
     ///
+    /// - Returns: One line for each account.
     /// - Throws: The error of the database.
     public func listUsers() async throws -> [String] {
         try await withUsers { users in
@@ -94,6 +116,9 @@ public struct Operations: Sendable {
 
     /// Activates or deactivates an account.
     ///
+    /// - Parameters:
+    ///   - isActive: The new state.
+    ///   - email: The address of the account.
     /// - Throws: ``CommandFailure`` when there is no such account; the error of the database.
     public func setActive(_ isActive: Bool, email: String) async throws {
         let address = try address(email)
@@ -104,6 +129,9 @@ public struct Operations: Sendable {
 
     /// Replaces a password, and ends all sign-ins of the account.
     ///
+    /// - Parameters:
+    ///   - password: The new password.
+    ///   - email: The address of the account.
     /// - Throws: ``CommandFailure`` when the password is refused, or there is no such account; the error of the
     ///   database.
     public func setPassword(_ password: String, email: String) async throws {
@@ -116,9 +144,12 @@ public struct Operations: Sendable {
 
     // MARK: - Assignments
 
-    /// Ties a therapist to a patient, both by their addresses.
+    /// Assigns a therapist to a patient.
     ///
-    /// - Throws: ``CommandFailure`` when one is not there or has another role; the error of the database.
+    /// - Parameters:
+    ///   - therapist: The address of the therapist.
+    ///   - patient: The address of the patient.
+    /// - Throws: ``CommandFailure`` when an account is missing or has another role; the error of the database.
     public func assign(therapist: String, patient: String) async throws {
         try await withUsers { users in
             let (therapist, patient) = try await pair(therapist, patient, users)
@@ -126,10 +157,13 @@ public struct Operations: Sendable {
         }
     }
 
-    /// Ends the tie of a therapist to a patient.
+    /// Ends the assignment of a therapist to a patient.
     ///
-    /// - Throws: ``CommandFailure`` when one is not there or has another role, or there is no tie; the error of the
-    ///   database.
+    /// - Parameters:
+    ///   - therapist: The address of the therapist.
+    ///   - patient: The address of the patient.
+    /// - Throws: ``CommandFailure`` when an account is missing or has another role, or the therapist is not assigned;
+    ///   the error of the database.
     public func unassign(therapist: String, patient: String) async throws {
         try await withUsers { users in
             let ids = try await pair(therapist, patient, users)
@@ -151,14 +185,14 @@ public struct Operations: Sendable {
 
     // MARK: - Tokens
 
-    /// An access token of an account, under a sign-in of its own that lasts as long.
+    /// Makes an access token, and a sign-in of the same lifetime for it.
     ///
     /// - Parameters:
     ///   - email: The address of the account.
-    ///   - lifetime: How long it is valid; nil for `JWT_ACCESS_TTL`.
+    ///   - lifetime: How long the token is valid, or nil for `JWT_ACCESS_TTL`.
     /// - Returns: The token.
-    /// - Throws: ``CommandFailure`` when there is no such account, or it is inactive; ``SettingError`` for a bad
-    ///   secret; the error of the database.
+    /// - Throws: ``CommandFailure`` when the account is missing or inactive; ``SettingError`` for a bad secret; the
+    ///   error of the database.
     public func token(email: String, lifetime: Duration?) async throws -> String {
         let address = try address(email)
         let tokens = await AccessTokens(try TokenSettings(reader))
@@ -177,30 +211,38 @@ public struct Operations: Sendable {
 
     // MARK: - Audit
 
-    /// Which records of the audit log are wanted; people by their addresses.
+    /// A filter of the audit log.
+    ///
+    /// A nil member matches every record.
     public struct AuditQuery: Sendable {
-        /// The address of the user who acted; nil for all.
+        /// The address of the user who acted.
         public var user: String?
-        /// The address of the patient whom it was about; nil for all.
+        /// The address of the patient whom the record is about.
         public var patient: String?
-        /// The session that it was about; nil for all.
+        /// The session that the record is about.
         public var session: SessionID?
-        /// The action; nil for all.
+        /// The action.
         public var action: AuditAction?
-        /// False for what was refused, true for what was not; nil for both.
+        /// True for allowed actions only, false for refused actions only.
         public var isAllowed: Bool?
-        /// Not before this time.
+        /// The earliest time, inclusive.
         public var from: Timestamp?
-        /// Before this time.
+        /// The latest time, exclusive.
         public var to: Timestamp?
-        /// At most this many.
+        /// The largest number of records.
         public var limit: Int
 
-        /// A query for every record, up to a number.
+        /// Makes a query that matches every record.
+        ///
+        /// - Parameter limit: The largest number of records.
         public init(limit: Int) { self.limit = limit }
     }
 
-    /// The newest records of the audit log; the newest first.
+    /// Reads the newest records of the audit log, the newest first.
+    ///
+    /// - Parameter query: The filter.
+    /// - Returns: The records.
+    /// - Throws: ``CommandFailure`` when there is no account for an address; the error of the database.
     public func audit(_ query: AuditQuery) async throws -> [AuditEntry] {
         try await withPool { pool in
             var filter = AuditStore.Filter(limit: query.limit)
@@ -250,7 +292,7 @@ public struct Operations: Sendable {
         try await withPool { try await body(UserStore(pool: $0)) }
     }
 
-    /// A pool of one connection, for as long as `body` runs.
+    /// Lends a pool of one connection while `body` runs.
     private func withPool<Result: Sendable>(
         _ body: @escaping @Sendable (PostgresPool) async throws -> Result
     ) async throws -> Result {

@@ -15,10 +15,10 @@ import SettingsReading
 import Store
 import UnixSignals
 
-/// The server, put together: which services there are, and who knows whom.
+/// Builds the server: its services and their connections.
 ///
-/// Services stand in the order in which they depend on each other: they are started from the first to the last and shut
-/// down from the last to the first.
+/// The services are in the order of dependence. They start from the first to the last, and shut down from the last to
+/// the first.
 public struct Server: Sendable {
     private let settings: Settings
     private let runsWorker: Bool
@@ -26,22 +26,26 @@ public struct Server: Sendable {
     private let metrics: PrometheusRegistry
     private let handlesSignals: Bool
     private let onListening: @Sendable (Int) async -> Void
-    /// Called with the routes of the HTTP server before it is started.
+    /// Receives the routes of the HTTP server before the server starts.
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
-    /// The clock of everything that waits but the connections to the database, which all servers of a process share.
+    /// The clock of all waits, except those of database connections.
+    ///
+    /// All servers of a process share the clock of the connections.
     package var clock: any MonotonicClock = ContinuousClock()
-    /// How much work the hash of a password is; a test that is not about that asks for less.
+    /// The cost of hashing a password.
+    ///
+    /// Tests lower it.
     package var passwordCost = Passwords.Cost.standard
 
-    /// A server that is ready to run.
+    /// Makes a server that is ready to run.
     ///
     /// - Parameters:
     ///   - settings: The settings of this process.
-    ///   - runsWorker: Also works on the queue.
-    ///   - logger: Takes the log.
-    ///   - metrics: Takes what this server counts, and nothing of another.
-    ///   - handlesSignals: Shuts down on SIGTERM and SIGINT; otherwise when its task is cancelled.
-    ///   - onListening: Called with the port once the server accepts connections.
+    ///   - runsWorker: True to run a worker, too.
+    ///   - logger: Receives the log.
+    ///   - metrics: Receives the metrics of this server alone.
+    ///   - handlesSignals: True to shut down on SIGTERM and SIGINT, false to shut down when the task is cancelled.
+    ///   - onListening: Receives the port once the server accepts connections.
     public init(
         settings: Settings, runsWorker: Bool, logger: Logger, metrics: PrometheusRegistry,
         handlesSignals: Bool = true,
@@ -57,7 +61,8 @@ public struct Server: Sendable {
 
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
-    /// - Throws: ``SettingError`` when something that was set up for it is not there; the error of a service that failed.
+    /// - Throws: ``SettingError`` when a setting names something that is missing or unusable; the error of a service
+    ///   that failed.
     public func run() async throws {
         let identityProvider = try await settings.identityProvider?.provider()
         try await checkSchema()
@@ -67,7 +72,7 @@ public struct Server: Sendable {
         let streams = try StreamEngine(
             reader: stores.progress, settings: settings.http.streams, drainTimeout: settings.streamDrainTimeout,
             clock: clock, metrics: metrics, logger: logger)
-        let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
 
@@ -76,11 +81,11 @@ public struct Server: Sendable {
         services += [
             listener,
             ChangeRelay(
-                source: PostgresChangeSource(listener: listener), hub: streams.hub, callWorker: { call.yield() }),
+                source: PostgresChangeSource(listener: listener), hub: streams.hub, wakeWorker: { wakeUp.yield() }),
             Janitor(stores: stores, recordings: recordings, clock: clock, logger: logger),
         ]
         if runsWorker {
-            services.append(try worker(stores, recordings, calls))
+            services.append(try worker(stores, recordings, wakeUps))
         }
         let reports = ReportBatcher(progress: stores.progress, clock: clock, logger: logger)
         services.append(reports)
@@ -93,15 +98,15 @@ public struct Server: Sendable {
             settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
         onRoutes(http.routes)
         services.append(http)
-        // Last, so that it is the first to be shut down: it ends the streams, for which the HTTP server waits.
+        // The last service shuts down first: it ends the streams, and the HTTP server waits for them.
         services.append(streams)
         try await runUntilSignal(services)
     }
 
-    /// What the operator is told, and so with which status the program ends.
+    /// The error for the operator, which decides the exit status.
     ///
-    /// A host or port that this machine does not have is a wrong setting; a port that another program has may be free in
-    /// a moment, as when the program before has not ended yet.
+    /// A host or port that this machine does not have is a wrong setting. A port in use may soon be free, for example
+    /// when the previous process is about to end.
     private func failure(of error: BindError) -> any Error {
         let (name, port) =
             switch error.endpoint {
@@ -109,26 +114,29 @@ public struct Server: Sendable {
             case .metrics: ("METRICS_PORT", settings.http.listen.metricsPort ?? 0)
             }
         return switch error.code {
-        case .hostUnknown: SettingError("HOST", "is no name or address of this machine")
+        case .hostUnknown: SettingError("HOST", "is not a name or address of this machine")
         case .portForbidden: SettingError(name, "may not be used by this account; choose one above 1023")
         case .portTaken:
             CommandFailure("\(name): \(port) is taken by another program; end it, or choose another port")
         }
     }
 
-    /// Works on the queue alone, until SIGTERM or SIGINT.
+    /// Runs the worker without an HTTP server, until SIGTERM or SIGINT.
+    ///
+    /// - Throws: ``SettingError`` when a setting names something that is missing or unusable; the error of a service
+    ///   that failed.
     public func work() async throws {
         try await checkSchema()
         let pool = try pool(name: "therapybridge worker")
         let recordings = try await settings.recordings.store()
-        let (calls, call) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
         try await runUntilSignal(
             [pool] + metricsServer() + [
                 listener,
-                ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, callWorker: { call.yield() }),
-                try worker(Stores(pool: pool), recordings, calls),
+                ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, wakeWorker: { wakeUp.yield() }),
+                try worker(Stores(pool: pool), recordings, wakeUps),
             ])
     }
 
@@ -162,24 +170,25 @@ public struct Server: Sendable {
         metrics.collectProcess()
     }
 
-    /// Stands before what is measured, and so is shut down after it.
+    /// This service comes before the services that it measures, and therefore shuts down after them.
     private func metricsServer() -> [any Service] {
         settings.http.listen.metricsPort.map { [MetricsServer(port: $0, registry: metrics, logger: logger)] } ?? []
     }
 
     private func worker(
-        _ stores: Stores, _ recordings: RecordingStore, _ calls: AsyncStream<Void>
+        _ stores: Stores, _ recordings: RecordingStore, _ wakeUps: AsyncStream<Void>
     ) throws -> PipelineWorker {
-        PipelineWorker(
-            name: "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)",
-            queue: stores.queue, progress: stores.progress, sessions: stores.sessions, recordings: recordings,
-            stages: try PipelineStages(settings.pipeline), calls: calls, metrics: metrics, clock: clock.erased,
-            logger: logger)
+        let tools = PipelineTools(
+            stores: stores, recordings: recordings, stages: try PipelineStages(settings.pipeline), metrics: metrics,
+            clock: clock.erased, logger: logger)
+        let process = ProcessInfo.processInfo
+        return PipelineWorker(
+            name: "\(process.hostName)/\(process.processIdentifier)", tools: tools, wakeUps: wakeUps)
     }
 
     // MARK: - Checks
 
-    /// Refuses to start on a schema that lacks something.
+    /// Throws if the schema lacks a migration of this binary, or has one with other contents.
     private func checkSchema() async throws {
         let status: MigrationStatus
         do {
@@ -213,7 +222,7 @@ public struct Server: Sendable {
 }
 
 extension MonotonicClock {
-    /// The same clock, for what only sleeps and measures: the pipeline knows no poller.
+    /// The same clock for the pipeline, which only sleeps and measures, and does not depend on `Polling`.
     fileprivate var erased: any Clock<Duration> { self }
 }
 

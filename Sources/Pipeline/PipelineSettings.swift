@@ -1,32 +1,34 @@
 import Foundation
 public import SettingsReading
 
-/// What the pipeline's worker runs, and where.
+/// The commands that the pipeline's worker runs, and the folder for their temporary files.
 ///
-/// A process without a worker reads the settings and does not look at what they name.
+/// A process without a worker reads these settings, but checks neither commands nor folder.
 public struct PipelineSettings: Sendable {
     fileprivate static let transcribeName = "PIPELINE_TRANSCRIBE_COMMAND"
     fileprivate static let notesName = "PIPELINE_NOTES_COMMAND"
     fileprivate static let workDirectoryName = "PIPELINE_WORK_DIR"
 
-    /// The command that makes a transcript.
+    /// The command that writes a transcript.
     fileprivate let transcribeCommand: String
-    /// The command that makes notes; nil where a site has none.
+    /// The command that writes notes, or nil if the site has none.
     fileprivate let notesCommand: String?
-    /// Where temporary files lie; nil for the system's temporary folder.
+    /// The folder for temporary files, or nil for the system's temporary folder.
     fileprivate let workDirectory: String?
 
     /// Reads the group.
+    ///
+    /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Pipeline")
         transcribeCommand = reader.text(
             Self.transcribeName, form: "a command", default: "therapybridge transcribe",
-            "Makes a transcript; see [operations](operations.md).")
+            "Writes the transcript; see [operations](operations.md).")
         notesCommand = reader.text(
-            Self.notesName, form: "a command", "Makes notes. Without it a session is done when it is transcribed.")
+            Self.notesName, form: "a command", "Writes the notes. Without it, a transcribed session is processed.")
         workDirectory = reader.text(
             Self.workDirectoryName, form: "a folder", absent: "the system's temporary folder",
-            "Where stages have their temporary files, and encrypted recordings lie in the clear while a stage reads them."
+            "The folder for temporary files of stages. It holds decrypted recordings while a stage reads them."
         )
     }
 }
@@ -34,6 +36,7 @@ public struct PipelineSettings: Sendable {
 extension PipelineStages {
     /// Reads the commands, and makes the folder for temporary files.
     ///
+    /// - Parameter settings: The settings of the pipeline.
     /// - Throws: ``SettingError`` for a command that cannot be read, or a folder that can be neither made nor used.
     public init(_ settings: PipelineSettings) throws(SettingError) {
         let transcribe = try StageCommand(
@@ -60,20 +63,20 @@ extension PipelineSettings {
             throw SettingError(
                 Self.workDirectoryName, "cannot be used; name a folder that this account may write to")
         }
-        // A command may have another working directory.
+        // A stage may run in another working directory, so that it needs an absolute path.
         return URL(filePath: workDirectory).standardizedFileURL.path(percentEncoded: false)
     }
 }
 
 extension StageCommand {
-    /// Reads the command of a setting.
+    /// Reads the command of one setting.
     fileprivate init(_ command: String, of setting: String, _ title: String) throws(SettingError) {
         do {
             try self.init(command, setting: setting, title: title)
         } catch {
             throw SettingError(setting, "cannot be read as a command: \(error)")
         }
-        // The default names this program, wherever it lies.
+        // The default command names this program. Its file may lie anywhere.
         programs["therapybridge"] = Bundle.main.executablePath ?? CommandLine.arguments[0]
     }
 }

@@ -11,6 +11,8 @@ extension DatabaseTimeouts {
         return timeouts
     }
 
-    /// The timeouts of the program. A test that stops the database gets its errors sooner with these.
+    /// The timeouts of the program.
+    ///
+    /// A test that stops the database gets its errors sooner with these.
     public static var standard: DatabaseTimeouts { DatabaseTimeouts() }
 }

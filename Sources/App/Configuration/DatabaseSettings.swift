@@ -2,11 +2,13 @@ package import Logging
 package import Postgres
 public import SettingsReading
 
-/// Which database a server uses, and how.
+/// The database that a server uses, and how the server uses it.
 public struct DatabaseSettings: Sendable {
-    /// Where queries go.
+    /// The database for queries.
     private let server: PostgresConfiguration
-    /// Where the listening connection goes, which no pooler may carry.
+    /// The database for the listener.
+    ///
+    /// No pooler can carry `LISTEN`.
     private let direct: PostgresConfiguration
     /// The most connections for queries.
     public let poolSize: Int
@@ -42,13 +44,20 @@ public struct DatabaseSettings: Sendable {
         try? PostgresConfiguration(connectionString: text)
     }
 
-    /// What each connection of the server is set to; not through a pooler.
+    /// The settings of each connection of the server.
     ///
-    /// `jit`: compiling a statement takes many times longer than running any statement of the server. PostgreSQL compiles
-    /// when it expects a statement to be expensive, and its estimates for young tables are far too high.
+    /// The server does not send them through a pooler.
+    ///
+    /// `jit`: PostgreSQL compiles a statement that it expects to be expensive. Its estimates for young tables are far
+    /// too high, and compiling takes many times longer than running any statement of the server.
     private static let session = ["jit": "off"]
 
-    /// The connections for queries, which `pg_stat_activity` shows under a name.
+    /// The configuration of the connections for queries.
+    ///
+    /// - Parameters:
+    ///   - name: The name that `pg_stat_activity` shows.
+    ///   - logger: Receives the log of the connections.
+    /// - Returns: The configuration.
     package func queries(name: String, logger: Logger) -> PostgresConfiguration {
         var configuration = server
         configuration.applicationName = name
@@ -59,7 +68,7 @@ public struct DatabaseSettings: Sendable {
         return configuration
     }
 
-    /// The listening connection.
+    /// The configuration of the listener's connection.
     package func listener(logger: Logger) -> PostgresConfiguration {
         var configuration = direct
         configuration.applicationName = "therapybridge listener"
@@ -68,28 +77,28 @@ public struct DatabaseSettings: Sendable {
         return configuration
     }
 
-    /// The size of the pool, and how long a query waits for one of its connections.
+    /// The size of the pool, and how long a query waits for a connection of the pool.
     package var pool: PostgresPoolConfiguration {
         PostgresPoolConfiguration(size: poolSize, waitTimeout: timeouts.borrow)
     }
 }
 
-/// How long the server waits for its database until it answers that it is not there (503).
+/// How long the server waits for its database before it answers 503.
 ///
-/// These are no settings: a user does not wait for longer, however slow a database is.
+/// These values are not settings. A user does not wait longer, however slow the database is.
 public struct DatabaseTimeouts: Sendable {
-    /// For a connection to be made.
+    /// The time to connect.
     public var connect = Duration.seconds(5)
-    /// For one of the pool's connections to be free.
-    public var lease = Duration.seconds(5)
-    /// For an answer.
+    /// The time until a connection of the pool is free.
+    public var borrow = Duration.seconds(5)
+    /// The time until PostgreSQL answers a query.
     public var query = Duration.seconds(10)
 
     /// The timeouts of a server.
     public init() {}
 }
 
-/// Which database operators' commands use.
+/// The database that the operator's commands use.
 public struct OperatorDatabaseSettings: Sendable {
     private let server: PostgresConfiguration
 

@@ -2,11 +2,13 @@ import Domain
 import Foundation
 import Logging
 
-/// Sets up logging for the whole process: to standard error, one line a message.
+/// Sends the log of the whole process to standard error, one line a message.
 ///
-/// Standard output is for results alone.
+/// Standard output carries only results.
 public enum LogOutput {
-    /// Sets up logging; once in a process.
+    /// Sets up logging.
+    ///
+    /// Call it once in a process.
     public static func bootstrap(_ settings: LogSettings) {
         LoggingSystem.bootstrap { label in
             var handler: any LogHandler =
@@ -45,7 +47,7 @@ struct JSONLogHandler: LogHandler {
             let line = try? JSONSerialization.data(
                 withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
         else { return }
-        // A line that cannot be written, because the disk is full or the reader gone, is lost; the service goes on.
+        // If the disk is full or the reader is gone, the line is lost and the service goes on.
         try? FileHandle.standardError.write(contentsOf: line + Data("\n".utf8))
     }
 }

@@ -1,11 +1,11 @@
 public import Logging
 public import SettingsReading
 
-/// What the program logs, and how.
+/// What the program logs, and in which format.
 public struct LogSettings: Sendable {
-    /// The least important messages that are logged.
+    /// The lowest level that is logged.
     public let level: Logger.Level
-    /// Whether a line is a JSON object instead of text.
+    /// True if a line is a JSON object, false if it is text.
     public let isJSON: Bool
 
     /// Reads the group.

@@ -4,27 +4,27 @@ public import Pipeline
 public import Recordings
 public import SettingsReading
 
-/// The settings of the server, from environment variables: a group for each module that uses some.
+/// The settings of the server, read from environment variables: one group for each module.
 public struct Settings: Sendable {
-    /// Which database the server uses.
+    /// The database that the server uses.
     public var database: DatabaseSettings
-    /// What the HTTP side is set to.
+    /// The settings of HTTP, streams and uploads.
     public var http: HTTPSettings
     /// The keys of access tokens.
     public var tokens: TokenSettings
-    /// The site's own identity provider; nil when there is none.
+    /// The site's identity provider, or nil if the site has none.
     public var identityProvider: IdentityProviderSettings?
     /// Where recordings are kept.
     public var recordings: RecordingSettings
-    /// What the worker runs.
+    /// The commands that the worker runs.
     public var pipeline: PipelineSettings
-    /// How long the server has to drain on SIGTERM.
+    /// How long the server drains after SIGTERM.
     public var shutdownTimeout: Duration
 
-    /// The heading of what operators set.
+    /// The heading of the operator's settings in `docs/configuration.md`.
     static let operation = "Operation"
 
-    /// Reads and checks everything that `serve` needs.
+    /// Reads and checks all settings of `serve`.
     ///
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
@@ -38,6 +38,8 @@ public struct Settings: Sendable {
             "SHUTDOWN_TIMEOUT", in: 0...3600, default: 10, "How long the server drains on SIGTERM.")
     }
 
-    /// How long streams have to end on SIGTERM: the HTTP server and the pool shut down after them, and need some of the time.
+    /// How long streams may take to end after SIGTERM.
+    ///
+    /// The HTTP server and the pool shut down after the streams, in what remains of `shutdownTimeout`.
     var streamDrainTimeout: Duration { shutdownTimeout * 0.7 }
 }

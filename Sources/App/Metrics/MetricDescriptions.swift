@@ -1,11 +1,11 @@
-/// A metric that the program serves.
+/// A metric of the program.
 package struct MetricDescription: Sendable {
-    /// The types of the text format.
+    /// The type of a metric in the text format.
     package enum Kind: String, Sendable { case counter, gauge, histogram }
 
     /// The metric's name.
     package let name: String
-    /// What the values mean to Prometheus.
+    /// The type of the metric.
     package let kind: Kind
     /// The names of the labels.
     package let labels: [String]
@@ -27,73 +27,80 @@ package struct MetricDescription: Sendable {
 
 /// Every metric of the program.
 ///
-/// The table of `docs/metrics.md` comes from here (`make docs`); a test holds what a server serves against it.
+/// `make docs` writes the table of `docs/metrics.md` from this list. A test compares the list with what a server
+/// serves.
 package enum MetricDescriptions {
-    /// The metrics, by name.
+    /// The metrics, sorted by name.
     package static let all: [MetricDescription] = [
         .counter("therapybridge_backstop_delivered_total", "Changes that only the poll found; 0 in a healthy server."),
         .gauge(
             "therapybridge_build_info",
             "Always 1; its labels are the program's version and the newest migration that it carries.",
             labels: ["version", "schema"]),
-        .counter("therapybridge_deliveries_total", "Messages that were given to streams."),
-        .counter("therapybridge_hints_total", "Sessions that notifications said had changed."),
+        .counter("therapybridge_deliveries_total", "Messages that the hub gave to streams."),
+        .counter("therapybridge_hints_total", "Hints: sessions that a notification named."),
         .histogram(
             "therapybridge_http_request_duration_seconds",
-            "Time from a request's head to its answer's head.", labels: ["method", "route", "status"]),
+            "Time from the head of a request to the head of its answer.", labels: ["method", "route", "status"]),
         .counter(
-            "therapybridge_http_requests_total", "Requests that were answered.", labels: ["method", "route", "status"]),
-        .counter("therapybridge_hub_reads_total", "Reads from the database on behalf of streams."),
+            "therapybridge_http_requests_total", "Requests that the server answered.",
+            labels: ["method", "route", "status"]),
+        .counter("therapybridge_hub_reads_total", "Reads from the database for streams."),
         .counter(
             "therapybridge_listener_failures_total",
-            "Attempts to listen that failed, and connections of the listener that were lost."),
-        .gauge("therapybridge_listener_live", "1 while notifications are heard, else 0."),
-        .counter("therapybridge_listener_notifications_total", "Notifications that came in."),
+            "Failed attempts to listen, and lost connections of the listener."),
+        .gauge("therapybridge_listener_live", "1 while the listener receives notifications, else 0."),
+        .counter("therapybridge_listener_notifications_total", "Notifications that the listener received."),
         .counter(
             "therapybridge_listener_overflows_total",
-            "Times that more notifications came in than there was room for; everything watched is read again then."),
+            "Times that the listener's buffer was full. The hub then resyncs."),
         .counter(
-            "therapybridge_listener_reconnects_total", "Times that the listener came back after it had been lost."),
+            "therapybridge_listener_reconnects_total", "Times that the listener reconnected."),
         .counter(
             "therapybridge_metrics_refused_total",
-            "Instruments that got no series of their own; anything but 0 is a fault of the program."),
-        .counter("therapybridge_pipeline_claims_total", "Sessions that this process took from the queue."),
+            "Instruments without a series of their own. A value above 0 is a fault of the program."),
+        .counter("therapybridge_pipeline_claims_total", "Sessions that this process claimed."),
         .counter(
             "therapybridge_pipeline_sessions_total",
-            "Claimed sessions, by how the work on them ended.", labels: ["outcome"]),
+            "Claimed sessions, by the end of the work on them.", labels: ["outcome"]),
         .histogram(
             "therapybridge_pipeline_stage_duration_seconds",
-            "Time that a stage's command took.", labels: ["stage", "outcome"]),
-        .counter("therapybridge_pool_connect_failures_total", "Attempts to connect to the database that failed."),
+            "Duration of a stage's command.", labels: ["stage", "outcome"]),
+        .counter("therapybridge_pool_connect_failures_total", "Failed attempts to connect to the database."),
         .gauge("therapybridge_pool_connections", "Open connections to the database.", labels: ["state"]),
-        .counter("therapybridge_pool_connections_opened_total", "Connections to the database that were opened."),
-        .counter("therapybridge_pool_exhausted_total", "Callers that got no connection in time, or were too many."),
-        .counter("therapybridge_pool_leases_total", "Times that a connection was lent."),
+        .counter("therapybridge_pool_connections_opened_total", "Connections to the database that the pool opened."),
+        .counter(
+            "therapybridge_pool_exhausted_total",
+            "Callers that got no connection: the wait was too long, or too many waited."),
+        .counter("therapybridge_pool_leases_total", "Times that the pool lent a connection."),
         .gauge("therapybridge_pool_max_connections", "The most connections that the pool opens."),
-        .gauge("therapybridge_pool_opening_connections", "Connections to the database that are being opened."),
+        .gauge("therapybridge_pool_opening_connections", "Connections to the database that the pool is opening."),
         .gauge("therapybridge_pool_waiting", "Callers that wait for a connection."),
         .counter("therapybridge_process_cpu_seconds_total", "Processor time of the process, in user and system mode."),
         .gauge("therapybridge_process_max_descriptors", "The most file descriptors that the process may open."),
         .gauge("therapybridge_process_open_descriptors", "Open file descriptors."),
         .gauge("therapybridge_process_resident_memory_bytes", "Resident memory."),
-        .gauge("therapybridge_process_start_time_seconds", "When the process started, since the Unix epoch."),
-        .counter("therapybridge_sign_ins_total", "Sign-ins with e-mail address and password.", labels: ["outcome"]),
+        .gauge(
+            "therapybridge_process_start_time_seconds", "Start time of the process, in seconds since the Unix epoch."),
+        .counter("therapybridge_sign_ins_total", "Logins with e-mail address and password.", labels: ["outcome"]),
         .counter(
             "therapybridge_stream_blocked_total",
-            "Times that a stream's client had no room for what was to be written."),
-        .counter("therapybridge_stream_frames_total", "Pieces of streams that were written whole; heartbeats count."),
-        .counter("therapybridge_stream_heartbeats_total", "Heartbeats on quiet streams, and pings on WebSockets."),
-        .counter("therapybridge_streams_ended_total", "Streams that are over.", labels: ["reason", "transport"]),
-        .gauge("therapybridge_streams_open", "Open streams, with those that are ending.", labels: ["transport"]),
+            "Times that the socket of a stream had no room."),
+        .counter("therapybridge_stream_frames_total", "Frames that were written to streams, with heartbeats."),
+        .counter("therapybridge_stream_heartbeats_total", "Heartbeats and WebSocket pings on quiet streams."),
+        .counter("therapybridge_streams_ended_total", "Streams that ended.", labels: ["reason", "transport"]),
+        .gauge("therapybridge_streams_open", "Open streams, with those that are about to end.", labels: ["transport"]),
         .counter("therapybridge_streams_opened_total", "Streams that began.", labels: ["transport"]),
         .counter(
             "therapybridge_streams_turned_away_total",
-            "Streams that were answered with unavailable because there were too many."),
-        .counter("therapybridge_upload_bytes_total", "Bytes of recordings that arrived, kept or not."),
-        .counter("therapybridge_uploads_failed_total", "Uploads that were let in and failed.", labels: ["reason"]),
-        .counter("therapybridge_uploads_finished_total", "Recordings that were stored and went into the queue."),
+            "Streams that the server rejected because a limit was reached."),
+        .counter("therapybridge_upload_bytes_total", "Bytes of recordings that the server received, stored or not."),
+        .counter(
+            "therapybridge_uploads_failed_total", "Uploads that failed after the server had accepted them.",
+            labels: ["reason"]),
+        .counter("therapybridge_uploads_finished_total", "Recordings that the server stored and put into the queue."),
         .counter(
             "therapybridge_uploads_refused_total",
-            "Uploads that a limit of their user did not let in.", labels: ["limit"]),
+            "Uploads that the server rejected because of a limit of the user.", labels: ["limit"]),
     ]
 }

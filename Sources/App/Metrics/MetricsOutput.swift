@@ -4,7 +4,7 @@ public import Prometheus
 
 /// Sets up metrics for the whole process.
 public enum MetricsOutput {
-    /// A registry for one server, which knows what our metrics mean.
+    /// Makes the registry of one server, with the descriptions of all metrics.
     public static func registry() -> PrometheusRegistry {
         let registry = PrometheusRegistry(
             descriptions: Dictionary(uniqueKeysWithValues: MetricDescriptions.all.map { ($0.name, $0.meaning) }))
@@ -14,9 +14,10 @@ public enum MetricsOutput {
         return registry
     }
 
-    /// Makes the registry of a process that is one server, and the place where libraries record.
+    /// Makes the registry of a process that runs one server, and gives it to the libraries of the process.
     ///
-    /// Our own parts are given the registry and never ask for the global one: several servers may share a process.
+    /// The project's own modules receive the registry as a parameter, because several servers may share a process in
+    /// tests.
     public static func bootstrap() -> PrometheusRegistry {
         let registry = registry()
         MetricsSystem.bootstrap(registry)
@@ -24,9 +25,9 @@ public enum MetricsOutput {
     }
 }
 
-/// What other parts keep already, read when Prometheus asks.
+/// Values that other modules keep, read when Prometheus scrapes.
 extension PrometheusRegistry {
-    /// Shows a pool of database connections.
+    /// Serves the statistics of a pool of database connections.
     func collect(from pool: PostgresPool, size: Int) {
         addCollector { [weak pool] in
             guard let statistics = pool?.statistics else { return [] }
@@ -44,14 +45,14 @@ extension PrometheusRegistry {
         }
     }
 
-    /// Shows the listening connection.
+    /// Serves the statistics of the listener.
     func collect(from listener: PostgresListener) {
         addCollector { [weak listener] in
             guard let listener else { return [] }
             let statistics = listener.statistics
             return [
                 .gauge("therapybridge_listener_live", listener.isLive ? 1 : 0),
-                // The first time that it went live is not a reconnect.
+                // The first connection is not a reconnect.
                 .counter("therapybridge_listener_reconnects_total", max(0, statistics.livePeriods - 1)),
                 .counter("therapybridge_listener_failures_total", statistics.failures),
                 .counter("therapybridge_listener_notifications_total", statistics.notifications),
@@ -60,15 +61,15 @@ extension PrometheusRegistry {
         }
     }
 
-    /// Shows the process and the program that it runs.
+    /// Serves readings of the process, and the version of the program.
     func collectProcess() {
         addCollector {
             var values: [CollectedValue] = [
                 .gauge("therapybridge_build_info", 1, [("version", Release.version), ("schema", Release.schema)]),
                 .counter("therapybridge_process_cpu_seconds_total", ProcessReadings.processorSeconds()),
             ]
-            // "Client libraries SHOULD prefer leaving out the corresponding metric over exporting bogus, inaccurate, or special
-            // values" (writing client libraries, process metrics).
+            // "Client libraries SHOULD prefer leaving out the corresponding metric over exporting bogus, inaccurate, or
+            // special values" (writing client libraries, process metrics).
             if let bytes = ProcessReadings.residentBytes() {
                 values.append(.gauge("therapybridge_process_resident_memory_bytes", bytes))
             }

@@ -1,28 +1,28 @@
 import Foundation
 import Glibc
 
-/// What the system says about this process, from `/proc` (proc(5)) and the system calls beside it.
+/// Readings of this process from `/proc` (proc(5)) and from system calls.
 enum ProcessReadings {
     /// Resident memory in bytes: the second number of `statm`, in pages.
     ///
-    /// By the calling thread's own entry: where the first thread has ended, the process's entry says 0.
+    /// Reads the entry of the calling thread. The entry of the process says 0 after its first thread has ended.
     static func residentBytes() -> Int? {
         let fields = text(of: "/proc/thread-self/statm")?.split(separator: " ") ?? []
         guard fields.count > 1, let pages = Int(fields[1]) else { return nil }
         return pages * Int(getpagesize())
     }
 
-    /// How many descriptors are open; the one that it takes to look is not counted.
+    /// The number of open descriptors, without the one that this function opens.
     static func openDescriptors() -> Int? {
         guard let directory = opendir("/proc/thread-self/fd") else { return nil }
         defer { closedir(directory) }
-        // Without "." and ".." and the directory itself.
+        // Leaves out ".", ".." and the directory itself.
         var count = -3
         while readdir(directory) != nil { count += 1 }
         return count
     }
 
-    /// How many descriptors may be open; "the soft limit is the value that the kernel enforces" (getrlimit(2)).
+    /// The limit of open descriptors: "the soft limit is the value that the kernel enforces" (getrlimit(2)).
     static func descriptorLimit() -> Int? {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return nil }
@@ -36,10 +36,11 @@ enum ProcessReadings {
         return [usage.ru_utime, usage.ru_stime].reduce(0) { $0 + Double($1.tv_sec) + Double($1.tv_usec) / 1e6 }
     }
 
-    /// When the process started, in seconds since the Unix epoch: field 22 of `stat`, in clock ticks since the boot, whose
-    /// moment is `btime` of `/proc/stat`.
+    /// When the process started, in seconds since the Unix epoch.
+    ///
+    /// The sum of `btime` in `/proc/stat`, the time of the boot, and field 22 of `stat`, in clock ticks since the boot.
     static let startTime: Double? = {
-        // The second field is the program's name in parentheses, which may hold anything.
+        // The second field is the program's name in parentheses. It may itself contain blanks and parentheses.
         let stat = text(of: "/proc/self/stat")?.split(separator: ")").last?.split(separator: " ") ?? []
         let boot = text(of: "/proc/stat")?.split(separator: "\n").first { $0.hasPrefix("btime ") }?.split(
             separator: " ")
@@ -50,7 +51,9 @@ enum ProcessReadings {
         return boot + ticks / Double(ticksPerSecond)
     }()
 
-    /// A file of `/proc`, read to its end: it has no size, and comes in pieces.
+    /// Reads a file of `/proc` to its end.
+    ///
+    /// Such a file has no size, and one read may return only a part of it.
     private static func text(of path: String) -> String? {
         guard let file = FileHandle(forReadingAtPath: path), let data = try? file.readToEnd() else { return nil }
         return String(decoding: data, as: UTF8.self)

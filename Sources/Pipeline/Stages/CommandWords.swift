@@ -3,29 +3,31 @@ import SystemPackage
 
 /// Splits a setting such as `PIPELINE_TRANSCRIBE_COMMAND` into the words of a command.
 ///
-/// The rules are those of a shell's quoting and no more: blanks separate words, `'…'` keeps everything, `"…"` keeps everything
-/// but `\"`, `\\`, `\$` and `` \` ``, and a backslash outside quotes keeps the next character. There is no expansion of any
-/// kind, since no shell runs: `$HOME`, `*`, `|` and `;` are plain characters that the program would get as they are.
-/// Source: POSIX.1-2024, Shell Command Language, 2.2 "Quoting".
+/// The rules are those of a shell's quoting: blanks separate words, `'…'` keeps every character, `"…"` keeps every
+/// character except `\"`, `\\`, `\$` and `` \` ``, and a backslash outside quotes keeps the next character. Nothing is
+/// expanded, because no shell runs: the program gets `$HOME`, `*`, `|` and `;` as they are. Source: POSIX.1-2024, Shell
+/// Command Language, 2.2 "Quoting".
 public struct CommandWords: Sendable, Equatable {
-    /// The words, the program first; never empty.
+    /// The words, the program first.
+    ///
+    /// There is at least one.
     public let words: [String]
 
-    /// The program: a name that is looked up in `PATH`, or a path.
+    /// The program: a path, or a name to look up in `PATH`.
     public var program: String { words[0] }
 
-    /// What follows the program.
+    /// The words after the program.
     public var arguments: ArraySlice<String> { words.dropFirst() }
 
     /// Why a command line cannot be split.
     public enum ParseError: Error, Equatable, CustomStringConvertible {
-        /// There is no word in it.
+        /// The text has no word.
         case empty
-        /// A quote is opened and never closed.
+        /// A quote is never closed.
         case unclosedQuote(Character)
-        /// It ends in a backslash that quotes nothing.
+        /// The last character is a backslash outside quotes.
         case danglingBackslash
-        /// It holds a NUL, which no argument of a program can carry.
+        /// The text has a NUL character. No argument of a program can hold one.
         case nul
 
         /// One phrase for the operator who wrote the setting.
@@ -41,7 +43,7 @@ public struct CommandWords: Sendable, Equatable {
 
     /// Splits a command line.
     ///
-    /// - Parameter line: the text of the setting.
+    /// - Parameter line: The text of the setting.
     /// - Throws: ``ParseError`` when the text is empty or its quoting is broken.
     public init(_ line: String) throws(ParseError) {
         var splitter = Splitter()
@@ -52,14 +54,14 @@ public struct CommandWords: Sendable, Equatable {
     }
 }
 
-/// The state machine behind ``CommandWords``: one character in, at most one state changed.
+/// The state machine of ``CommandWords``: one character in, at most one change of state.
 private struct Splitter {
     private enum State {
-        /// Between words, or inside one outside quotes; `word` tells which.
+        /// Between two words, or in a word outside quotes: `word` is nil between words.
         case plain
         /// After a backslash outside quotes.
         case escaped
-        /// Inside `'…'`: only the closing quote means anything.
+        /// Inside `'…'`. Only the closing quote has a meaning.
         case single
         /// Inside `"…"`.
         case double
@@ -69,7 +71,9 @@ private struct Splitter {
 
     private var state = State.plain
     private var words: [String] = []
-    /// The word being read; nil between words, so that `''` makes an empty word.
+    /// The present word, or nil between words.
+    ///
+    /// `''` makes an empty word.
     private var word: String?
 
     mutating func feed(_ character: Character) throws(CommandWords.ParseError) {
@@ -121,6 +125,6 @@ private struct Splitter {
 }
 
 extension Executable {
-    /// A program as a setting names it: a path when it has a slash, else a name to be looked up in `PATH`, as a shell does.
+    /// Reads the name of a program as a shell does: a name with a slash is a path, any other is looked up in `PATH`.
     static func program(_ name: String) -> Executable { name.contains("/") ? .path(FilePath(name)) : .name(name) }
 }

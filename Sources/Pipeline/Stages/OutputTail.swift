@@ -1,13 +1,13 @@
 import Domain
 import Subprocess
 
-/// The end of a text of any length: what a command wrote last on standard error.
+/// The last bytes of a text of any length: the end of what a command wrote to standard error.
 ///
-/// At most `limit` bytes are kept, so a command that complains for hours costs no memory.
+/// Keeps at most `limit` bytes, however much the command writes.
 struct OutputTail: Sendable {
     private var bytes: [UInt8] = []
     private let limit: Int
-    /// How many bytes there were, kept or not.
+    /// The length of the whole text in bytes.
     private(set) var byteCount = 0
 
     init(limit: Int = 8 * 1_024) {
@@ -20,10 +20,12 @@ struct OutputTail: Sendable {
         if bytes.count > limit { bytes.removeFirst(bytes.count - limit) }
     }
 
-    /// All that is kept, with broken UTF-8 repaired.
+    /// The kept bytes as text.
+    ///
+    /// Broken UTF-8 is repaired.
     var text: String { String(decoding: bytes, as: UTF8.self) }
 
-    /// The last line that is not blank, made fit to be shown: without what may not be shown, at most 500 characters.
+    /// The last line that is not blank, without characters that may not be shown, and at most 500 characters long.
     var lastLine: String? {
         for line in text.split(whereSeparator: \.isNewline).reversed() {
             let trimmed = line.shown.drop { $0.isWhitespace }.prefix(500)
@@ -34,7 +36,9 @@ struct OutputTail: Sendable {
 }
 
 extension OutputTail {
-    /// Reads a process's standard error to its end and keeps the tail; a pipe that breaks is an end too.
+    /// Reads the standard error of a process to its end.
+    ///
+    /// A broken pipe is an end, too.
     init(of bytes: SubprocessOutputSequence) async {
         self.init()
         do {
@@ -42,7 +46,7 @@ extension OutputTail {
                 append(buffer.withUnsafeBytes { Array($0) })
             }
         } catch {
-            // What was read is the tail.
+            // The bytes until then are the tail.
         }
     }
 }

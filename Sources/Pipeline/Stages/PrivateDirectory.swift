@@ -1,31 +1,34 @@
 import Foundation
 import SystemPackage
 
-/// A temporary directory that only this user may enter, and that is gone afterwards.
+/// A temporary directory that only this user may enter, removed after its use.
 ///
-/// A process that is killed removes nothing. So each directory is locked while it is in use, by a lock that goes with the
-/// process (flock(2)), and ``sweep(in:)`` removes those that nobody holds.
+/// A killed process removes nothing. Each directory is therefore locked while it is in use, with flock(2), and the
+/// kernel drops the lock with the process. ``sweep(in:)`` removes the directories without a lock.
 enum PrivateDirectory {
-    /// How all their names begin.
+    /// The first part of every name.
     private static let family = "therapybridge-"
-    /// How old a directory has to be before its missing lock says something: it is made a moment before it is locked.
+    /// The age in seconds at which a directory without a lock is removed.
+    ///
+    /// A new directory is locked a moment after it is made.
     private static let sweepAge: TimeInterval = 60
 
     /// Lends a new directory.
     ///
     /// - Parameters:
-    ///   - purpose: part of its name.
-    ///   - parent: where it is made; by default `TMPDIR`, or `/tmp`.
-    ///   - body: gets the directory's path, valid until it returns.
-    /// - Returns: what `body` returns.
-    /// - Throws: what `body` throws, or the error of making the directory.
+    ///   - purpose: A part of the directory's name.
+    ///   - parent: The folder of the directory. The default is `TMPDIR`, or `/tmp`.
+    ///   - body: Receives the path of the directory. The path is valid until `body` returns.
+    /// - Returns: The value of `body`.
+    /// - Throws: The error of `body`, or of making the directory.
     static func with<T: Sendable>(
         purpose: String,
         in parent: String = FileManager.default.temporaryDirectory.path,
         _ body: (String) async throws -> T
     ) async throws -> T {
         let path = "\(parent)/\(family)\(purpose)-\(UUID().uuidString.lowercased())"
-        // Made with its mode in one step: mkdir(2) fails when the name exists, so nobody can have put a directory there before.
+        // The directory gets its mode in the same step. mkdir(2) fails if the name exists, so that an attacker cannot
+        // prepare it.
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700]
         )
@@ -36,15 +39,16 @@ enum PrivateDirectory {
         return try await body(path)
     }
 
-    /// Removes the directories that killed processes have left behind.
+    /// Removes the directories that killed processes left behind.
     ///
-    /// - Returns: how many were removed.
+    /// - Parameter parent: The folder of the directories.
+    /// - Returns: The number of removed directories.
     static func sweep(in parent: String) -> Int {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []
         return names.count { name in
             guard name.hasPrefix(family), UUID(uuidString: String(name.suffix(36))) != nil else { return false }
             let path = "\(parent)/\(name)"
-            // Others may make such names in a folder for all: what is no directory of this account's is not touched.
+            // In a folder for all users, another user may make such names. Only a directory of this account is removed.
             guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
                 attributes[.type] as? FileAttributeType == .typeDirectory,
                 (attributes[.ownerAccountID] as? NSNumber)?.uint32Value == geteuid(),
@@ -61,7 +65,9 @@ enum PrivateDirectory {
         try FileDescriptor.open(FilePath(path), .readOnly, options: [.directory, .noFollow, .closeOnExec])
     }
 
-    /// Locks a directory until it is closed; false when somebody else has it.
+    /// Locks a directory until it is closed.
+    ///
+    /// - Returns: False if another process holds the lock.
     private static func lock(_ directory: FileDescriptor) -> Bool {
         flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0
     }

@@ -4,42 +4,45 @@ import SystemPackage
 
 /// One stage of the pipeline: an external command (docs/pipeline.md, "Stages").
 ///
-/// The command gets the recording's path as its last argument. On standard output it prints JSON lines: progress as
-/// `{"progress": 0-100, "message": "…"}`, and `{"result": …}` as the last. It runs without a shell, in a session and process group of
-/// its own, with no standard input, and with an environment that carries none of the server's secrets. Nothing of it outlives
-/// ``run(recording:onProgress:)``: not a process of its group, not a descriptor, not a file in its temporary directory.
+/// The command gets the path of the recording as its last argument. It prints JSON lines to standard output: progress
+/// as `{"progress": 0-100, "message": "…"}`, and `{"result": …}` as the last line. It runs without a shell, without
+/// standard input, in its own session and process group, and in an environment without the server's secrets. When
+/// ``run(recording:onProgress:)`` returns, all processes of its group are gone, all descriptors are closed, and its
+/// temporary directory is removed.
 public struct StageCommand: Sendable {
-    /// The environment variable that named the command, for messages to the operator.
+    /// The environment variable with the command, for messages to the operator.
     public let setting: String
-    /// What the people who watch call the stage: "transcription", "notes".
+    /// The name of the stage in messages to users, such as "transcription" or "notes".
     public let title: String
-    /// The command's words; the recording's path is added when it runs.
+    /// The words of the command.
+    ///
+    /// The path of the recording is added for each run.
     public let words: CommandWords
-    /// What the command gets beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    /// Environment variables for the command, beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
     public var environment: [String: String] = [:]
-    /// How long the command may take in all; nil for as long as it likes.
+    /// The longest duration of a run, or nil for no limit.
     ///
     /// Default: 12 hours.
     public var timeout: Duration? = .seconds(12 * 3_600)
-    /// How long the command may take to end by itself after SIGTERM, before SIGKILL.
+    /// How long the command may run after SIGTERM, before SIGKILL.
     ///
     /// Default: 5 s.
     public var grace: Duration = .seconds(5)
-    /// Paths of programs that need not be in `PATH`: the name in the setting, and what runs in its place.
+    /// Paths of programs that need not be in `PATH`, by the name in the setting.
     ///
-    /// The server puts itself there as `therapybridge`, so that the default command works wherever the binary lies.
+    /// The server enters itself as `therapybridge`, so that the default command works wherever the binary lies.
     public var programs: [String: String] = [:]
-    /// The clock by which ``timeout`` is counted.
+    /// The clock that measures ``timeout``.
     public var clock: any Clock<Duration> = ContinuousClock()
-    /// Where the command's own temporary directory is made.
+    /// The folder of the command's temporary directory.
     public var workDirectory = FileManager.default.temporaryDirectory.path
 
     /// Reads a command from a setting.
     ///
     /// - Parameters:
-    ///   - commandLine: the words of the command, quoted as in a shell (see ``CommandWords``).
-    ///   - setting: the name of the setting.
-    ///   - title: what the stage is called in messages, in lower case.
+    ///   - commandLine: The words of the command, quoted as in a shell (see ``CommandWords``).
+    ///   - setting: The name of the setting.
+    ///   - title: The name of the stage in messages, in lower case.
     /// - Throws: `CommandWords.ParseError` when the text cannot be split.
     public init(_ commandLine: String, setting: String, title: String) throws(CommandWords.ParseError) {
         self.words = try CommandWords(commandLine)
@@ -47,18 +50,18 @@ public struct StageCommand: Sendable {
         self.title = title
     }
 
-    /// Runs the command on a recording, and waits until it and all it started are gone.
+    /// Runs the command on a recording, and waits until all its processes are gone.
     ///
-    /// Cancelling the task ends the command: SIGTERM to its group, after ``grace`` SIGKILL.
+    /// When the task is cancelled, the group gets SIGTERM, and SIGKILL after ``grace``.
     ///
     /// - Parameters:
-    ///   - recording: the recording's absolute path.
-    ///   - onProgress: called with the newest progress, one call at a time and never after this returns. While it works, further
-    ///     progress of the command is read and only the newest of it is kept, so a slow callback costs neither memory nor the
-    ///     command's time. When it throws, the command is ended and the error comes out of this method. It has to end when its
-    ///     task is cancelled, or this method waits for it.
-    /// - Returns: the command's result.
-    /// - Throws: ``StageFailure``; `CancellationError`; what `onProgress` throws.
+    ///   - recording: The absolute path of the recording.
+    ///   - onProgress: Receives the newest progress, one call at a time, and never after this method returns. While a
+    ///     call is under way, only the newest progress is kept: a slow callback costs no memory and does not slow the
+    ///     command. If it throws, the command ends and this method throws the error. It must end when its task is
+    ///     cancelled, because this method waits for it.
+    /// - Returns: The result of the command.
+    /// - Throws: ``StageFailure``; `CancellationError`; the error of `onProgress`.
     public func run(
         recording: String,
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
@@ -103,8 +106,8 @@ public struct StageCommand: Sendable {
                     throw judgement.timedOut(after: timeout)
                 }
             }
-            // The command and the last callback: with both, all is said. The timer is cancelled then; if it or the callback
-            // throws first, leaving the group cancels the command and waits until it is gone.
+            // Two tasks have to end: the command and the last callback. Then the timer is cancelled. If the timer or
+            // the callback throws first, the group cancels the command and waits until it is gone.
             defer { group.cancelAll() }
             var ending: StageProcess.Ending?
             for _ in 0..<2 {
@@ -120,8 +123,8 @@ public struct StageCommand: Sendable {
     private func configuration(recording: String, temporaryDirectory: String) -> Configuration {
         let program = programs[words.program] ?? words.program
         var options = PlatformOptions()
-        // A session of its own is a process group of its own: signals reach all that the command started, and a terminal's
-        // Ctrl-C reaches only the server, which then ends the command in order.
+        // The command's own session is also its own process group. Signals reach all processes that the command
+        // started. A terminal's Ctrl-C reaches only the server, which then ends the command in order.
         options.createSession = true
         options.teardownSequence = [.gracefulShutDown(toProcessGroup: true, allowedDurationToNextStep: grace)]
         return Configuration(

@@ -1,20 +1,20 @@
 import Foundation
 import Subprocess
 
-/// The environment that a stage's command gets.
+/// The environment of a stage's command.
 ///
-/// A list of what is passed, not of what is withheld: `DATABASE_URL`, `JWT_SECRET` and whatever secret comes next are not on it.
+/// The list names what is passed on. A secret such as `DATABASE_URL` or `JWT_SECRET` therefore never reaches a stage.
 enum StageEnvironment {
-    /// What is passed on from the server's own environment.
+    /// The variables of the server that a stage gets.
     static let inherited = ["PATH", "HOME", "LANG"]
 
     /// Makes the environment for one run.
     ///
     /// - Parameters:
-    ///   - extra: more variables; they win over the inherited ones.
-    ///   - temporaryDirectory: the run's own directory, which is removed after it.
-    ///   - own: the server's environment.
-    /// - Returns: the variables by their names.
+    ///   - extra: More variables. They win over the inherited ones.
+    ///   - temporaryDirectory: The directory of this run, which is removed after it.
+    ///   - own: The environment of the server.
+    /// - Returns: The variables by their names.
     static func scrubbed(
         adding extra: [String: String],
         temporaryDirectory: String,
@@ -28,7 +28,7 @@ enum StageEnvironment {
 }
 
 extension Environment {
-    /// The environment of a program that is run in the server, without the server's own; see ``StageEnvironment``.
+    /// The environment of a program that the server runs, without the server's secrets; see ``StageEnvironment``.
     static func scrubbed(
         adding extra: [String: String] = [:],
         temporaryDirectory: String = FileManager.default.temporaryDirectory.path

@@ -1,19 +1,19 @@
 import Subprocess
 
-/// From how a command ended to what is said about it, to a therapist and to the log.
+/// Turns the end of a command into a result or a failure, with a message for therapists and a detail for the log.
 struct StageJudgement {
-    /// The environment variable that named the command.
+    /// The environment variable with the command.
     let setting: String
-    /// What the people who watch call the stage.
+    /// The name of the stage in messages to users.
     let title: String
-    /// The name of the command's program, as the setting has it.
+    /// The name of the program, as in the setting.
     let program: String
 
-    /// The result, or the failure that the ending amounts to.
+    /// Returns the result of a command that ended, or throws the failure.
     ///
-    /// The first cause wins: output that breaks the protocol had the command ended, so it is judged before the status.
+    /// A fault of the output comes first: it made the server end the command, so that the exit status follows from it.
     func judge(_ ending: StageProcess.Ending) throws(StageFailure) -> StageResult {
-        // How much it is and not what: a program may well print there what was said in the session.
+        // The size of standard error, but not its text: the program may print words of the session there.
         let context = "\(setting)=\(program) …; \(ending.errorTail.byteCount) bytes of standard error"
         let output: StageResult?
         switch ending.output {
@@ -50,7 +50,7 @@ struct StageJudgement {
         return output
     }
 
-    /// The failure for a program that did not start.
+    /// Makes the failure of a program that did not start.
     func notStarted(_ error: SubprocessError) -> StageFailure {
         let missing = error.code == .executableNotFound
         return StageFailure(
@@ -62,7 +62,7 @@ struct StageJudgement {
         )
     }
 
-    /// The failure for a command that took too long.
+    /// Makes the failure of a command that ran into its timeout.
     func timedOut(after timeout: Duration) -> StageFailure {
         StageFailure(
             .timedOut,
@@ -73,7 +73,9 @@ struct StageJudgement {
 }
 
 extension StageOutput.Fault {
-    /// What an operator needs to find the line; never its text, which may be a patient's words.
+    /// Describes the fault for the operator, with the number of the line.
+    ///
+    /// The line itself may hold a patient's words.
     var explanation: String {
         switch self {
         case .notJSON(let line, let fault): "line \(line) of standard output is no JSON object (\(fault))"

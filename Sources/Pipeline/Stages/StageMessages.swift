@@ -1,38 +1,40 @@
-/// How far a stage says it has come.
+/// The progress of a stage, as the stage reports it.
 public struct StageProgress: Sendable, Equatable {
-    /// 0 to 100, of this stage alone; a value outside is clamped.
+    /// The progress of this stage alone, 0 to 100.
+    ///
+    /// A value outside is clamped.
     public var progress: Int
-    /// What the stage is doing, for the people who watch; at most 2,000 characters.
+    /// What the stage does, for users; at most 2,000 characters.
     public var message: String?
-    /// Whole seconds until the stage is done, as it estimates; nil when it does not say.
+    /// The stage's estimate of the remaining whole seconds, or nil without an estimate.
     public var estimatedTimeRemaining: Int?
 
-    /// Describes a stage's progress.
+    /// Describes the progress of a stage.
     ///
     /// - Parameters:
-    ///   - progress: 0 to 100.
-    ///   - message: what the stage is doing, or nil.
-    ///   - estimatedTimeRemaining: whole seconds, or nil when unknown.
+    ///   - progress: The progress, 0 to 100.
+    ///   - message: What the stage does, or nil.
+    ///   - estimatedTimeRemaining: The remaining whole seconds, or nil if unknown.
     public init(progress: Int, message: String? = nil, estimatedTimeRemaining: Int? = nil) {
         self.progress = min(max(progress, 0), 100)
         self.message = message.map { String($0.prefix(Self.messageLimit)) }
         self.estimatedTimeRemaining = estimatedTimeRemaining.map { max($0, 0) }
     }
 
-    /// As long as a message in the database may be: its first 2,000 characters are kept.
+    /// The length of a message in the database: PostgreSQL keeps its first 2,000 characters.
     static let messageLimit = 2_000
 }
 
-/// What a stage has made.
+/// The result of a stage.
 public struct StageResult: Sendable, Equatable {
-    /// The value of `result` as the command printed it: valid JSON in UTF-8 that PostgreSQL's `jsonb` takes.
+    /// The value of `result` as the command printed it: valid JSON in UTF-8 that PostgreSQL's `jsonb` accepts.
     ///
-    /// "Takes" means no `\u0000` and no half of a surrogate pair, both of which `jsonb` refuses.
+    /// `jsonb` refuses `\u0000` and half of a surrogate pair.
     public var json: String
 
     /// Wraps a result.
     ///
-    /// - Parameter json: valid JSON.
+    /// - Parameter json: Valid JSON.
     public init(json: String) {
         self.json = json
     }
@@ -40,7 +42,7 @@ public struct StageResult: Sendable, Equatable {
 
 /// Why a stage has no result.
 ///
-/// ``publicMessage`` is safe to show to a therapist; ``detail`` is for the log of the operator and must not reach a browser.
+/// ``publicMessage`` may be shown to a therapist. ``detail`` is for the operator's log and must not reach a browser.
 public struct StageFailure: Error, Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible {
     /// The kinds of failure, for metrics and tests.
     public enum Code: String, Sendable, Equatable, CaseIterable {
@@ -48,40 +50,40 @@ public struct StageFailure: Error, Sendable, Equatable, CustomStringConvertible,
         case exited
         /// A signal ended the command.
         case killed
-        /// The program is not there, or may not be executed.
+        /// The program is missing, or may not be executed.
         case missingProgram
         /// The program could not be started for another reason.
         case notStarted
-        /// A line of standard output is no JSON object, or is too long.
+        /// A line of standard output is not a JSON object, or is too long.
         case badOutput
-        /// The command ended well without a result.
+        /// The command ended with status 0 and without a result.
         case noResult
-        /// It took longer than allowed.
+        /// The command ran longer than allowed.
         case timedOut
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     public let code: Code
-    /// One sentence for the people who watch the session.
+    /// One sentence for the users who watch the session.
     public let publicMessage: String
-    /// What an operator needs to find the cause: status and program; nothing that the program has printed.
+    /// What an operator needs to find the cause: status and program, but nothing that the program printed.
     public let detail: String
 
     /// Describes a failure.
     ///
     /// - Parameters:
-    ///   - code: its kind.
-    ///   - publicMessage: one sentence without paths or settings that a therapist could not use.
-    ///   - detail: the rest, for the log.
+    /// - code: The kind of the failure.
+    ///   - publicMessage: One sentence without paths and settings.
+    ///   - detail: The details for the log.
     public init(_ code: Code, publicMessage: String, detail: String) {
         self.code = code
         self.publicMessage = publicMessage
         self.detail = detail
     }
 
-    /// The public message alone.
+    /// The public message.
     public var description: String { publicMessage }
 
-    /// Everything, for the log.
+    /// The kind, the message and the detail, for the log.
     public var debugDescription: String { "\(code.rawValue): \(publicMessage) [\(detail)]" }
 }

@@ -1,29 +1,31 @@
 import FoundationEssentials
 import JSONScanning
 
-/// What a stage prints on standard output, line by line: progress, then one result, then nothing.
+/// Reads the standard output of a stage line by line: progress, then one result, then nothing.
 ///
-/// A value: it receives bytes and returns what they mean. The rules for lines are in docs/pipeline.md, "Stages". A stage that breaks
-/// the protocol fails early: that is better than a transcript that is silently cut.
+/// This is a value without I/O: it receives bytes and returns progress. docs/pipeline.md, "Stages", has the rules for
+/// the lines. A stage that breaks the protocol fails at once. Otherwise a transcript could be cut without notice.
 struct StageOutput {
-    /// Where it stands.
+    /// The state of the reader.
     private enum State {
-        /// Lines are read; ends in `finished` at the line with the result.
+        /// Reads lines. The line with the result leads to `finished`.
         case reading
-        /// The result is here; only blank lines may follow.
+        /// Has the result. Only blank lines may follow.
         case finished(StageResult)
     }
 
-    /// Why a line is refused.
+    /// Why the reader refuses a line.
     enum Fault: Error, Equatable {
         case notJSON(line: Int, JSONSlices.Fault)
         case lineTooLong(line: Int, limit: Int)
         case afterResult(line: Int)
     }
 
-    /// The longest line; a transcript of many hours has a few MiB.
+    /// The limit of a line in bytes.
+    ///
+    /// The transcript of many hours has a few MiB.
     static let resultLimit = 64 * 1_024 * 1_024
-    /// The longest line that is no result.
+    /// The limit of a line without a result, in bytes.
     static let progressLimit = 64 * 1_024
 
     private var state = State.reading
@@ -35,14 +37,15 @@ struct StageOutput {
         self.resultLimit = resultLimit
     }
 
-    /// The result, if its line has been read.
+    /// The result, or nil before its line.
     var result: StageResult? {
         if case .finished(let result) = state { result } else { nil }
     }
 
-    /// Takes the next bytes.
+    /// Reads the next bytes.
     ///
-    /// - Returns: the newest progress among them, or nil; older ones in the same bytes are worth nothing by now.
+    /// - Returns: The newest progress in them, or nil. Older progress in the same bytes is dropped.
+    /// - Throws: The fault of the first bad line.
     mutating func consume(_ bytes: ArraySlice<UInt8>) throws(Fault) -> StageProgress? {
         var newest: StageProgress?
         var rest = bytes
@@ -55,7 +58,10 @@ struct StageOutput {
         return newest
     }
 
-    /// Standard output has ended; a last line without its newline counts.
+    /// Reads the last line, which may lack its newline.
+    ///
+    /// - Returns: The progress in it, or nil.
+    /// - Throws: The fault of the line.
     mutating func finish() throws(Fault) -> StageProgress? {
         try endLine()
     }
@@ -69,7 +75,7 @@ struct StageOutput {
 
     private mutating func endLine() throws(Fault) -> StageProgress? {
         defer {
-            // The room of a progress line is kept for the next one, that of a large result is not.
+            // Keeps the capacity of a progress line for the next line, but frees the capacity of a large result.
             line.removeAll(keepingCapacity: line.capacity <= Self.progressLimit)
             lineNumber += 1
         }
@@ -93,7 +99,7 @@ struct StageOutput {
         return progress(in: members)
     }
 
-    /// The progress in an object, or nil when it holds none that can be understood.
+    /// Reads the progress in an object; nil if it has no valid `progress`.
     private func progress(in members: [JSONSlices.Member]) -> StageProgress? {
         var percent: Double?
         var message: String?

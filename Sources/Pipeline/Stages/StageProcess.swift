@@ -1,13 +1,13 @@
 import Subprocess
 
-/// The life of a stage's process: spawn, read both outputs, wait, and leave nobody behind.
+/// The process of a stage: starts it, reads its outputs, waits for it, and leaves no process behind.
 ///
-/// swift-subprocess reaps the leader and closes the descriptors. What it leaves to us is the rest of the group: its teardown ends
-/// as soon as the leader is gone, and a child that ignores SIGTERM, or was left in the background, would live on. So the body
-/// sweeps the group with SIGKILL at its end. It does so while the leader is a zombie that only `run` reaps after the body:
-/// until then the kernel gives its number, which is the group's, to nobody else.
+/// swift-subprocess reaps the leader and closes the descriptors. Its teardown ends when the leader is gone. A child in
+/// the background, or one that ignores SIGTERM, would live on. The body therefore sends SIGKILL to the group at its
+/// end. At that time the leader is a zombie, because `run` reaps it after the body. Until then, the kernel gives the
+/// number of the group to no other process.
 struct StageProcess: Sendable {
-    /// How a process ended, and what it said.
+    /// The exit status and the outputs of a process.
     struct Ending: Sendable {
         var status: TerminationStatus
         var output: Result<StageResult?, StageOutput.Fault>
@@ -19,9 +19,9 @@ struct StageProcess: Sendable {
 
     /// Runs the process to its end.
     ///
-    /// - Parameter onProgress: called with each progress as it is read; must return at once.
-    /// - Returns: the status, the result and the end of standard error.
-    /// - Throws: `SubprocessError` when it cannot be started.
+    /// - Parameter onProgress: Receives each progress as it is read. It must return at once.
+    /// - Returns: The status, the result and the end of standard error.
+    /// - Throws: `SubprocessError` when the process cannot be started.
     func run(onProgress: @escaping @Sendable (StageProgress) -> Void) async throws -> Ending {
         let outcome = try await Subprocess.run(configuration, input: .none, output: .sequence, error: .sequence) {
             execution in
@@ -33,8 +33,8 @@ struct StageProcess: Sendable {
                 )
             }
             let errorTail = await tail
-            // Signal 0 sends nothing: this waits for the leader, which may have closed its outputs long before its end. The
-            // outer timeout or a cancellation ends the wait, since either ends the leader.
+            // Signal 0 sends nothing. This waits for the leader, which may have closed its outputs long before its end.
+            // A timeout or a cancellation outside ends the leader, and with it this wait.
             let nothing = Signal(rawValue: 0)
             await execution.teardown(using: [.send(signal: nothing, allowedDurationToNextStep: .seconds(7 * 86_400))])
             try? execution.send(signal: .kill, toProcessGroup: true)
@@ -60,7 +60,7 @@ struct StageProcess: Sendable {
         } catch let fault as StageOutput.Fault {
             return .failure(fault)
         } catch {
-            // The pipe broke: what was read until then is judged with the exit status.
+            // The pipe broke. The exit status decides about the output until then.
             return .success(output.result)
         }
     }

@@ -1,7 +1,7 @@
 import Subprocess
 
-/// Decodes any accepted recording with ffmpeg to what the recogniser takes: 16,000 samples a second, one channel, 16 bits signed,
-/// little endian.
+/// Decodes a recording with ffmpeg to the format of the recogniser: 16,000 samples a second, one channel, signed 16
+/// bits, little endian.
 struct AudioDecoder: Sendable {
     /// Bytes of decoded audio for one second.
     static let bytesPerSecond = 32_000
@@ -10,13 +10,14 @@ struct AudioDecoder: Sendable {
 
     /// Decodes a recording from its beginning to its end.
     ///
-    /// ffmpeg waits whenever `consume` does: a pipe's worth of audio is all that is ever held.
+    /// ffmpeg waits while `consume` runs, so that memory holds no more audio than one pipe.
     ///
     /// - Parameters:
-    ///   - file: the recording's path.
-    ///   - consume: gets the audio in pieces of any length, also odd ones.
-    /// - Returns: the number of bytes decoded.
-    /// - Throws: ``TranscriberError/unreadable(detail:)`` when nothing could be decoded or ffmpeg gave up; what `consume` throws.
+    ///   - file: The path of the recording.
+    ///   - consume: Receives the audio in pieces of any length, odd lengths included.
+    /// - Returns: The number of decoded bytes.
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when ffmpeg failed or decoded nothing; the error of
+    ///   `consume`.
     func decode(_ file: String, consume: ([UInt8]) async throws -> Void) async throws -> Int {
         let outcome = try await run(
             .program(programs.ffmpeg),

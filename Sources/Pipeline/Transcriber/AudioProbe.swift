@@ -1,9 +1,10 @@
 import Foundation
 import Subprocess
 
-/// Measures a recording with ffprobe.
+/// Measures the duration of a recording with ffprobe.
 ///
-/// It runs in the server, on a stranger's file: its programs get none of the server's secrets, and no more time than they need.
+/// The recording comes from a stranger. The programs therefore get none of the server's secrets, and run under a
+/// timeout.
 public struct AudioProbe: Sendable {
     private let programs: SpeechPrograms
     private let timeout: Duration
@@ -12,9 +13,9 @@ public struct AudioProbe: Sendable {
     /// Makes a probe.
     ///
     /// - Parameters:
-    ///   - programs: where `ffprobe` and `ffmpeg` are.
-    ///   - timeout: how long they may take in all. Reading 500 MiB from a slow disk takes half a minute.
-    ///   - clock: the clock by which that is counted.
+    ///   - programs: The paths of `ffprobe` and `ffmpeg`.
+    ///   - timeout: The limit for both programs together. Reading 500 MiB from a slow disk takes half a minute.
+    ///   - clock: The clock that measures the timeout.
     public init(
         programs: SpeechPrograms = SpeechPrograms(), timeout: Duration = .seconds(120),
         clock: any Clock<Duration> = ContinuousClock()
@@ -24,13 +25,15 @@ public struct AudioProbe: Sendable {
         self.clock = clock
     }
 
-    /// How long the recording is, as its container says, or as its packets say when the container is silent.
+    /// Returns the duration of a recording: from its header, or from its packets when the header has none.
     ///
-    /// Browsers write WebM as it is recorded, so its header has no duration; then all packets are read once, without decoding.
+    /// Browsers write WebM without a duration in the header. Then ffmpeg reads all packets once, without decoding.
     ///
-    /// - Parameter file: the recording's path.
-    /// - Returns: seconds; exact to a packet at best, and for MP3 without a header an estimate from its bit rate.
-    /// - Throws: ``TranscriberError/unreadable(detail:)`` when it holds no audio, or cannot be measured; `CancellationError`.
+    /// - Parameter file: The path of the recording.
+    /// - Returns: The duration in seconds, exact to a packet. For MP3 without a header it is an estimate from the bit
+    ///   rate.
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when the file has no audio or cannot be measured;
+    ///   `CancellationError`.
     public func duration(of file: String) async throws -> Double {
         do {
             return try await withThrowingTaskGroup(of: Double.self) { group in
@@ -85,7 +88,7 @@ public struct AudioProbe: Sendable {
             error: .discarded
         )
         try Task.checkCancellation()
-        // `-progress` prints blocks of key=value lines; the last block holds the end.
+        // `-progress` prints blocks of key=value lines. The last block has the final time.
         let times = result.standardOutput.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("out_time_us=") }
         guard let last = times.last, let microseconds = Double(last.dropFirst("out_time_us=".count)) else {
             throw TranscriberError.unreadable(detail: "no packet could be read (\(result.terminationStatus))")
@@ -101,17 +104,18 @@ public struct AudioProbe: Sendable {
     }
 }
 
-/// How ffmpeg and ffprobe are let near a file that a stranger has sent.
+/// The options with which ffmpeg and ffprobe open a file from a stranger.
 enum AudioInput {
-    /// Only the file itself may be opened, and only by the demuxers of the formats that the upload accepts.
+    /// Allows the file itself and the demuxers of the formats that an upload accepts, and nothing else.
     ///
-    /// A playlist or a concat script that calls itself an MP3 could otherwise make ffmpeg fetch URLs and read the server's files.
-    /// Source: FFmpeg Formats Documentation, `format_whitelist`: "the allowed demuxers"; Protocols, `protocol_whitelist`.
+    /// A playlist or a concat script with the name of an MP3 could otherwise make ffmpeg fetch URLs and read the
+    /// server's files. Source: FFmpeg Formats Documentation, `format_whitelist`: "the allowed demuxers"; Protocols,
+    /// `protocol_whitelist`.
     static let options = [
         "-protocol_whitelist", "file",
         "-format_whitelist", "mp3,wav,w64,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flac,aac",
     ]
 
-    /// The path as a URL of the `file` protocol, so that a colon or a leading hyphen in it means nothing.
+    /// The path as a URL of the `file` protocol, in which a colon or a leading hyphen has no meaning.
     static func url(of file: String) -> String { "file:" + file }
 }

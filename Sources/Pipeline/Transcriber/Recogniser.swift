@@ -1,41 +1,42 @@
 import AsyncAlgorithms
 import Subprocess
 
-/// One stretch of speech in a file, waiting for a recogniser.
+/// A stretch of speech in a file, for a recogniser.
 struct RecognitionJob: Sendable {
-    /// Its place among the stretches.
+    /// The index of the stretch.
     var number: Int
-    /// Its first frame in the recording.
+    /// The first frame in the recording.
     var startFrame: Int
-    /// The name of its file in the working directory, without `.raw`.
+    /// The name of the file in the working directory, without `.raw`.
     var name: String
 }
 
 /// A process of pocketsphinx that recognises one stretch after another.
 ///
-/// `pocketsphinx_batch` reads the names of files from standard input and answers each with one line, at once. Its model is loaded
-/// once, and the loudness of each stretch is normalised over the whole of it (`-cmn batch`), which the continuous decoder cannot.
+/// `pocketsphinx_batch` reads file names from standard input and answers each with one line, at once. It loads its
+/// model once. It normalises the loudness over each whole stretch (`-cmn batch`), which the continuous decoder cannot
+/// do.
 ///
-/// Tuned on 124 s of LibriVox speech, clean, noisy, reverberant, quiet, fast and through a telephone: one forward pass has 29.7 %
-/// of the words wrong at 6 times real time on one core; with the second pass and the lattice (`-fwdflat`, `-bestpath`) 31.4 % at
-/// 4 times; `-maxhmmpf 3000` 30.6 % at 10 times. `-remove_silence no` keeps the frames' times true.
+/// The options were tuned on 124 s of LibriVox speech: clean, noisy, reverberant, quiet, fast and by telephone. One
+/// forward pass gets 29.7 % of the words wrong at 6 times real time on one core. The second pass and the lattice
+/// (`-fwdflat`, `-bestpath`) get 31.4 % wrong at 4 times, and `-maxhmmpf 3000` 30.6 % at 10 times. `-remove_silence no`
+/// keeps the times of the frames right.
 struct Recogniser: Sendable {
     var programs: SpeechPrograms
-    /// The working directory with the files.
+    /// The working directory with the audio files.
     var directory: String
 
-    /// Recognises jobs until there are no more.
+    /// Recognises jobs until the channel ends.
     ///
     /// - Parameters:
-    ///   - jobs: may be shared with other recognisers.
-    ///   - done: gets each job and its segment, nil when it held no word.
-    /// - Throws: ``TranscriberError/failed(detail:)`` when pocketsphinx ends early; what `done` throws.
+    ///   - jobs: The jobs. Several recognisers may share the channel.
+    ///   - done: Receives each job and its segment, or nil if the stretch had no word.
+    /// - Throws: ``TranscriberError/failed(detail:)`` when pocketsphinx ends early; the error of `done`.
     func recognise(
         _ jobs: AsyncChannel<RecognitionJob>,
         done: (RecognitionJob, Transcript.Segment?) async throws -> Void
     ) async throws {
-        // The model is loaded only when there is something to recognise. A channel may be iterated more than once: each of its
-        // values goes to one iterator.
+        // Waits for the first job before it loads the model. Each value of a channel goes to one of its iterators.
         guard let first = await jobs.first(where: { _ in true }) else { return }
         let outcome = try await run(
             .program(programs.recogniser),
@@ -50,7 +51,8 @@ struct Recogniser: Sendable {
             var pending = jobs.makeAsyncIterator()
             var job: RecognitionJob? = first
             while let current = job {
-                // When pocketsphinx is gone the pipe is broken: its status and its last words say more than that.
+                // If pocketsphinx has ended, the pipe is broken. The exit status and standard error then tell the
+                // cause.
                 guard await Self.write("\(current.name)\n", to: execution.standardInputWriter) else { break }
                 guard let answer = try await answers.next() else { break }
                 try await done(current, HypothesisLine(answer)?.segment(startFrame: current.startFrame))
@@ -85,9 +87,10 @@ struct Recogniser: Sendable {
     }
 }
 
-/// A line of pocketsphinx's `-hypseg`: `name S n T n A n L n`, for each word `frame score score word`, and the frame of the end.
+/// A line of pocketsphinx's `-hypseg`: `name S n T n A n L n`, then `frame score score word` for each word, then the
+/// last frame.
 struct HypothesisLine {
-    /// A word and the frames from its first to the one after its last.
+    /// A word, and the range of its frames.
     struct Word: Equatable {
         var text: String
         var frames: Range<Int>
@@ -95,7 +98,7 @@ struct HypothesisLine {
 
     var words: [Word] = []
 
-    /// Reads a line; nil when it has another form.
+    /// Reads a line; nil if it has another form.
     init?(_ line: String) {
         let fields = line.split(separator: " ")
         guard fields.count >= 10, fields[1] == "S", fields[7] == "L" else { return nil }
@@ -109,15 +112,15 @@ struct HypothesisLine {
         }
     }
 
-    /// The word without the number of its pronunciation, or nil for silence and noise: `<sil>`, `[NOISE]`, `++BREATH++`.
+    /// The word without the number of its pronunciation; nil for silence and noise: `<sil>`, `[NOISE]`, `++BREATH++`.
     private static func spoken(_ field: Substring) -> String? {
         guard let first = field.first, !"<[+".contains(first) else { return nil }
         let word = String(field.prefix { $0 != "(" })
-        // The dictionary is all lower case.
+        // The dictionary has only lower case.
         return word == "i" || word.hasPrefix("i'") ? "I" + word.dropFirst() : word
     }
 
-    /// The words as a segment of the recording; nil when there is none.
+    /// The words as a segment of the recording; nil without a word.
     func segment(startFrame: Int) -> Transcript.Segment? {
         guard let first = words.first, let last = words.last else { return nil }
         func seconds(_ frame: Int) -> Double { Double(startFrame + frame) / Double(SpeechSegmenter.framesPerSecond) }

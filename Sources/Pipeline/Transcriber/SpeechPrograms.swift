@@ -1,20 +1,22 @@
 import Foundation
 
-/// The programs and the model that the transcriber stands on, as Debian installs them.
+/// The programs and the model of the transcriber, by the names of the Debian packages.
 public struct SpeechPrograms: Sendable {
-    /// Decodes recordings.
+    /// The program that decodes recordings.
     public var ffmpeg = "ffmpeg"
-    /// Measures recordings.
+    /// The program that measures recordings.
     public var ffprobe = "ffprobe"
-    /// Recognises speech, one file a line of standard input.
+    /// The program that recognises speech.
+    ///
+    /// It reads one file name a line from standard input.
     public var recogniser = "pocketsphinx_batch"
-    /// Holds the acoustic model `en-us/`, the language model and the dictionary.
+    /// The folder with the acoustic model `en-us/`, the language model and the dictionary.
     public var model = "/usr/share/pocketsphinx/model/en-us"
 
-    /// The programs of Debian's packages, looked up in `PATH`.
+    /// Uses the programs of Debian's packages, looked up in `PATH`.
     public init() {}
 
-    /// Looks whether everything is there, before an hour of audio is decoded for nothing.
+    /// Checks that all programs and the model are installed, before an hour of audio is decoded in vain.
     ///
     /// - Throws: ``TranscriberError/notInstalled(what:package:)`` for the first that is missing.
     func check() throws(TranscriberError) {

@@ -1,96 +1,104 @@
 import Foundation
 
-/// Cuts a stream of audio into stretches of speech at its pauses, and drops the silence between them.
+/// Cuts audio into stretches of speech at the pauses, and drops the silence between them.
 ///
-/// A value: bytes in, finished stretches out; it holds two seconds of audio beside the stretch at hand, however long the recording.
-/// The recogniser has a detector of its own, but it works on what it is given as one whole: cutting before it bounds its memory,
-/// gives every stretch its true time, and lets progress be seen.
+/// This is a value without I/O: bytes in, stretches out. It keeps two seconds of audio and the present stretch, however
+/// long the recording is. The recogniser has a detector of its own, but treats its input as one whole. Cutting first
+/// bounds the recogniser's memory, gives every stretch its true time, and makes progress visible.
 ///
-/// Speech is what stands out of its surroundings: a frame of 10 ms counts as speech when its level is above a threshold between the
-/// quiet and the loud frames of the last ten and the next two seconds. So a noisy room and a soft voice both work, and a steady
-/// noise or a tone is not speech.
+/// A frame of 10 ms is speech if its level is above a threshold. The threshold lies between the quiet and the loud
+/// frames of the last ten and the next two seconds. A noisy room and a soft voice therefore both work, and a steady
+/// noise or tone is not speech.
 struct SpeechSegmenter {
-    /// One stretch of audio that holds speech.
+    /// A stretch of audio with speech.
     struct Stretch: Equatable {
-        /// The first frame, counted from the beginning of the recording.
+        /// The index of the first frame in the recording.
         var start: Int
-        /// The audio, in the form of ``AudioDecoder``.
+        /// The audio, in the format of ``AudioDecoder``.
         var audio: [UInt8]
 
         /// The number of frames.
         var frames: Int { audio.count / SpeechSegmenter.frameBytes }
     }
 
-    /// The tuning, in frames of 10 ms and decibels below full scale.
+    /// The parameters, in frames of 10 ms and in decibels below full scale.
     struct Tuning {
-        /// Seen in advance before a frame is judged.
+        /// The number of frames after the judged one that count for the threshold.
         var lookahead = 200
-        /// Remembered to know what is quiet and what is loud here.
+        /// The number of frames before the judged one that count for the threshold.
         var memory = 1_000
-        /// Below this level nothing is speech.
+        /// The lowest level of speech.
         var floor: Float = -60
-        /// Speech is at least this much above the quiet frames.
+        /// The smallest distance of speech from the quiet frames.
         var margin: Float = 6
-        /// Speech is at least this part of the way from the quiet to the loud frames.
+        /// The smallest distance of speech from the quiet frames, as a part of the distance from quiet to loud.
         var share: Float = 0.3
-        /// So many loud frames of the last ten begin a stretch.
+        /// The number of loud frames, of the last ten, that begins a stretch.
         var onset = 6
-        /// Kept before and after the speech, since the edges of words are soft.
+        /// The number of frames kept before and after the speech, because the edges of words are soft.
         var padding = 25
-        /// A pause this long ends a stretch.
+        /// The length of a pause that ends a stretch.
         var pause = 50
-        /// A pause this long ends a stretch that is longer than `long`.
+        /// The length of a pause that ends a stretch longer than `long`.
         var shortPause = 25
-        /// See `shortPause`.
+        /// The length from which `shortPause` applies.
         var long = 600
-        /// No stretch is longer; it is cut at its quietest place in the last third.
+        /// The longest stretch.
+        ///
+        /// It is cut at the quietest point of its last third.
         var longest = 1_500
     }
 
-    /// Frames in a second.
+    /// Frames per second.
     static let framesPerSecond = 100
-    /// Bytes of audio in a frame.
+    /// Bytes per frame.
     static let frameBytes = AudioDecoder.bytesPerSecond / framesPerSecond
 
     private enum State {
-        /// No speech; goes to `speaking` at an onset.
+        /// No speech. An onset leads to `speaking`.
         case quiet
-        /// In a stretch that began at `start`, and whose last loud frame was `lastLoud`; goes to `quiet` at a pause.
+        /// In a stretch that began at `start`, with the last loud frame `lastLoud`. A pause leads to `quiet`.
         case speaking(start: Int, lastLoud: Int)
     }
 
     private let tuning: Tuning
     private var state = State.quiet
-    /// Audio from frame `base` on; the last frame may be incomplete.
+    /// The audio from frame `base` on.
+    ///
+    /// The last frame may be incomplete.
     private var audio: [UInt8] = []
-    /// The levels of the frames from `base` on that are complete.
+    /// The levels of the complete frames from `base` on.
     private var levels: [Float] = []
     private var base = 0
-    /// The levels from frame `windowBase` on, for the threshold; they reach further back than the audio.
+    /// The levels from frame `windowBase` on, for the threshold.
+    ///
+    /// They begin before the audio.
     private var window: [Float] = []
     private var windowBase = 0
     private var threshold: Float = 0
-    /// The next frame to judge, and what was judged of the last ten.
+    /// The next frame to judge, and the judgements of the last ten frames.
     private var next = 0
     private var recent: [Bool] = []
-    /// Nothing before this frame may be used again.
+    /// The end of the last stretch.
+    ///
+    /// No frame before it goes into another stretch.
     private var used = 0
 
     init(tuning: Tuning = Tuning()) {
         self.tuning = tuning
     }
 
-    /// How much audio is kept at the moment.
+    /// The number of bytes of audio in memory.
     var heldBytes: Int { audio.count }
 
-    /// Takes the next bytes of audio and returns the stretches that ended in them.
+    /// Takes the next bytes of audio, and returns the stretches that ended.
     mutating func consume(_ bytes: [UInt8]) -> [Stretch] {
         audio.append(contentsOf: bytes)
         measure()
         return judge(upTo: base + levels.count - tuning.lookahead)
     }
 
-    /// The recording has ended: returns the stretches that are left.
+    /// Returns the remaining stretches at the end of the recording.
     mutating func finish() -> [Stretch] {
         var stretches = judge(upTo: base + levels.count)
         if case .speaking(let start, let lastLoud) = state {
@@ -100,7 +108,7 @@ struct SpeechSegmenter {
         return stretches
     }
 
-    /// Computes the levels of the frames that have become complete.
+    /// Computes the levels of the newly completed frames.
     private mutating func measure() {
         let complete = audio.count / Self.frameBytes
         guard complete > levels.count else { return }
@@ -115,7 +123,7 @@ struct SpeechSegmenter {
         }
     }
 
-    /// The level of a frame in decibels below full scale, its constant part removed.
+    /// The level of a frame in decibels below full scale, without its constant part.
     private static func level(of frame: UnsafeRawBufferPointer) -> Float {
         var sum = 0
         var squares = 0
@@ -132,7 +140,8 @@ struct SpeechSegmenter {
     private mutating func judge(upTo end: Int) -> [Stretch] {
         var stretches: [Stretch] = []
         while next < end {
-            // Half a second at a time has one threshold; sorting 12 s of levels for every frame would cost more than recognising.
+            // The threshold is the same for half a second. Sorting 12 s of levels for each frame would cost more than
+            // recognition.
             if next % 50 == 0 { updateThreshold() }
             let isLoud = levels[next - base] > threshold
             recent.append(isLoud)
@@ -144,7 +153,7 @@ struct SpeechSegmenter {
         return stretches
     }
 
-    /// One frame of the state machine.
+    /// Moves the state machine by one frame.
     private mutating func advance(isLoud: Bool) -> Stretch? {
         switch state {
         case .quiet:
@@ -167,7 +176,7 @@ struct SpeechSegmenter {
         }
     }
 
-    /// The middle of the quietest tenth of a second between two frames.
+    /// Finds the middle of the quietest tenth of a second between two frames.
     private func quietest(from: Int, to: Int) -> Int {
         var best = from
         var bestLevel = Float.infinity
@@ -190,14 +199,14 @@ struct SpeechSegmenter {
             window.removeFirst(excess)
             windowBase += excess
         }
-        // Not all that has arrived: the cuts must not depend on the size of the pieces in which it does.
+        // Leaves out later levels: the cuts must not depend on the size of the pieces in which audio arrives.
         let sorted = window.prefix(next + tuning.lookahead - windowBase).sorted()
         let quiet = sorted[sorted.count / 10]
         let loud = sorted[sorted.count * 19 / 20]
         threshold = max(quiet + max(tuning.margin, tuning.share * (loud - quiet)), tuning.floor)
     }
 
-    /// Drops the audio that no stretch can need.
+    /// Drops the audio that no stretch needs.
     private mutating func forget() {
         let needed: Int
         switch state {
@@ -205,7 +214,7 @@ struct SpeechSegmenter {
         case .speaking(let start, _): needed = start
         }
         let count = min(needed - base, levels.count)
-        // Dropping in large steps keeps the cost of moving the rest small.
+        // Dropping large pieces keeps the cost of moving the rest small.
         guard count >= 100 else { return }
         audio.removeFirst(count * Self.frameBytes)
         levels.removeFirst(count)

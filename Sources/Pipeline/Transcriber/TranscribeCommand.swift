@@ -2,36 +2,38 @@ import Foundation
 import Glibc
 import UnixSignals
 
-/// The body of `therapybridge transcribe FILE`: the bundled transcriber as a stage
-/// (docs/pipeline.md, "The bundled transcriber").
+/// The body of `therapybridge transcribe FILE`: the bundled transcriber as a stage (docs/pipeline.md, "The bundled
+/// transcriber").
 ///
-/// It prints nothing by itself; the subcommand lends it its outputs.
+/// It prints nothing itself. The subcommand passes in the outputs.
 public struct TranscribeCommand: Sendable {
-    /// Does the work.
+    /// The transcriber that does the work.
     public var transcriber = Transcriber()
-    /// Whether the process steps back behind the server on the same machine.
+    /// Whether the process lowers its priority below the server's.
     ///
     /// Default: true.
     public var isNice = true
 
-    /// The command with the defaults.
+    /// Makes a command with the defaults.
     public init() {}
 
-    /// Transcribes a file, prints progress and result as JSON lines, and ends in order on SIGTERM and SIGINT.
+    /// Transcribes a file, and prints progress and result as JSON lines.
+    ///
+    /// SIGTERM and SIGINT end it in order.
     ///
     /// - Parameters:
-    ///   - file: the recording's path.
-    ///   - output: writes one line, without its newline, to standard output; an error it throws ends the work, as when the reader
-    ///     of the pipe is gone.
-    ///   - errorOutput: writes one line to standard error; the last one is what a therapist reads.
-    /// - Returns: the exit status: 0, or 1 after a line on standard error.
+    ///   - file: The path of the recording.
+    ///   - output: Writes one line, without its newline, to standard output. An error ends the work, for example when
+    ///     the reader of the pipe is gone.
+    ///   - errorOutput: Writes one line to standard error. Therapists see the last line.
+    /// - Returns: The exit status: 0, or 1 after a line on standard error.
     public func run(
         file: String,
         output: @escaping @Sendable (String) throws -> Void,
         errorOutput: @escaping @Sendable (String) -> Void
     ) async -> Int32 {
-        // A recogniser that dies, or a server that is gone, must be an error to handle and not the end of this process, which
-        // would leave its temporary files behind.
+        // When the recogniser or the server ends, a write must fail with an error. SIGPIPE would end this process and
+        // leave its temporary files behind.
         signal(SIGPIPE, SIG_IGN)
         if isNice { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10) }
         return await withSignalsAsCancellation {
@@ -39,7 +41,7 @@ public struct TranscribeCommand: Sendable {
         }
     }
 
-    /// The work without what it does to the process: signals and priority.
+    /// Does the work, without changing the signals and the priority of the process.
     func transcribe(
         file: String,
         output: @escaping @Sendable (String) throws -> Void,
@@ -53,7 +55,7 @@ public struct TranscribeCommand: Sendable {
             return 0
         } catch {
             let (message, detail) = Self.explanation(of: error)
-            // The detail goes before: the last line is what a therapist reads.
+            // Therapists see the last line, so that the detail comes first.
             if let detail { errorOutput(detail) }
             errorOutput(message)
             return 1
@@ -91,7 +93,9 @@ public struct TranscribeCommand: Sendable {
     }
 }
 
-/// Runs work that SIGTERM and SIGINT cancel; what it returns then is still what it makes of the cancellation.
+/// Runs work, and cancels it on SIGTERM or SIGINT.
+///
+/// Returns the value of the work in both cases.
 private func withSignalsAsCancellation<T: Sendable>(_ work: @escaping @Sendable () async -> T) async -> T {
     let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
     return await withTaskGroup(of: T?.self) { group in
@@ -100,7 +104,7 @@ private func withSignalsAsCancellation<T: Sendable>(_ work: @escaping @Sendable 
             for await _ in signals { break }
             return nil
         }
-        // Either the work is done and the signals are waited for no more, or a signal came and the work has to end.
+        // The work has ended, or a signal has arrived and the work has to end.
         var result = await group.next() ?? nil
         group.cancelAll()
         for await ended in group { result = ended ?? result }

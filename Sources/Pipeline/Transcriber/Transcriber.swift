@@ -2,43 +2,48 @@ import AsyncAlgorithms
 import Foundation
 import Synchronization
 
-/// The bundled transcriber: ffmpeg decodes, pocketsphinx recognises English speech, and nothing leaves the machine.
+/// The bundled transcriber: ffmpeg decodes, pocketsphinx recognises English speech, and no data leaves the machine.
 ///
-/// Three kinds of work run at once, joined by a channel without a buffer, so that none runs ahead of the slowest: the decoder cuts
-/// audio into stretches of speech, each recogniser takes one stretch after another, the reporter tells how far they are. Memory
-/// does not grow with the length of the recording but by its transcript.
+/// Three kinds of tasks run at once. The decoder cuts audio into stretches of speech, each recogniser takes one stretch
+/// after another, and the reporter reports progress. A channel without a buffer joins them, so that no task runs ahead
+/// of the slowest. Memory grows with the transcript, but not with the recording.
 public struct Transcriber: Sendable {
-    /// The programs in use.
+    /// The programs and the model.
     public var programs = SpeechPrograms()
-    /// How many stretches are recognised at once, each by a process that keeps one core busy.
+    /// The number of recogniser processes.
     ///
-    /// The default leaves one core to the server beside it.
+    /// Each keeps one core busy.
+    ///
+    /// The default leaves one core to the server.
     public var parallelism = min(max(ProcessInfo.processInfo.activeProcessorCount - 1, 1), 4)
-    /// How often progress is told at least.
+    /// The longest time between two progress reports.
     ///
     /// Default: 1 s.
     public var reportInterval: Duration = .seconds(1)
-    /// Where the directory for the stretches of audio is made; by default `TMPDIR`, or `/tmp`.
+    /// The folder of the temporary directory with the stretches of audio.
     ///
-    /// It holds a minute of audio at most, and only this user may enter it.
+    /// The default is `TMPDIR`, or `/tmp`.
+    ///
+    /// The directory holds at most a minute of audio, and only this user may enter it.
     public var temporaryDirectory = FileManager.default.temporaryDirectory.path
 
-    /// The clock by which progress is told.
+    /// The clock of the progress reports.
     public var clock: any Clock<Duration> = ContinuousClock()
 
-    /// A transcriber with the defaults.
+    /// Makes a transcriber with the defaults.
     public init() {}
 
     /// Transcribes a recording.
     ///
-    /// Cancelling the task ends the processes and removes the temporary files. The process must ignore SIGPIPE, as
-    /// ``TranscribeCommand`` and every server do: a recogniser that dies is then an error of this method.
+    /// When the task is cancelled, the processes end and the temporary files are removed. The process must ignore
+    /// SIGPIPE, as ``TranscribeCommand`` and every server do. Then this method throws an error when a recogniser dies.
     ///
     /// - Parameters:
-    ///   - file: the recording's path, in any format that ffmpeg reads.
-    ///   - onProgress: called with each advance and at least every ``reportInterval``, one call at a time; `progress` never falls.
-    /// - Returns: the transcript, with at least one segment.
-    /// - Throws: ``TranscriberError``; `CancellationError`; what `onProgress` throws.
+    ///   - file: The path of the recording, in any format that ffmpeg reads.
+    ///   - onProgress: Receives the progress after each step and at least every ``reportInterval``, one call at a time.
+    ///     `progress` never falls.
+    /// - Returns: The transcript, with at least one segment.
+    /// - Throws: ``TranscriberError``; `CancellationError`; the error of `onProgress`.
     public func transcribe(
         file: String,
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
@@ -56,7 +61,7 @@ public struct Transcriber: Sendable {
                     try await work.report(every: reportInterval, by: clock, to: onProgress)
                     return nil
                 }
-                // The reporter never ends by itself, so whatever comes first is the transcript or an error.
+                // The reporter never ends by itself. The first to end therefore has a transcript or an error.
                 defer { group.cancelAll() }
                 while let ended = try await group.next() {
                     if let ended { return ended }
@@ -67,7 +72,7 @@ public struct Transcriber: Sendable {
     }
 }
 
-/// One transcription at work.
+/// One transcription under way.
 private final class TranscriptionWork: Sendable {
     private let file: String
     private let programs: SpeechPrograms
@@ -138,7 +143,7 @@ private final class TranscriptionWork: Sendable {
 
     private func path(of job: RecognitionJob) -> String { "\(directory)/\(job.name).raw" }
 
-    /// Tells the progress at every advance and at every tick, until it is cancelled.
+    /// Reports the progress after each step and each tick, until it is cancelled.
     func report(
         every interval: Duration,
         by clock: any Clock<Duration>,
@@ -167,7 +172,7 @@ private final class TranscriptionWork: Sendable {
                     try await onProgress(self.state.withLock { $0.progress(elapsed: elapsed) })
                 }
             }
-            // Not `waitForAll`, which would wait for the ticker before it throws what the callback threw.
+            // `waitForAll` would wait for the ticker before it throws the error of the callback.
             for try await _ in group {}
         }
     }

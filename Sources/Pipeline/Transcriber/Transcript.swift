@@ -1,13 +1,13 @@
-/// What was said in a recording, and when.
+/// The words of a recording, and when they were said.
 ///
-/// Encodes to the result of a transcription stage (docs/pipeline.md, "Stages"):
-/// `{"text": …, "segments": [{"start": …, "end": …, "text": …}], "duration_seconds": …}`.
+/// Encodes to the result of a transcription stage (docs/pipeline.md, "Stages"): `{"text": …, "segments": [{"start": …,
+/// "end": …, "text": …}], "duration_seconds": …}`.
 public struct Transcript: Sendable, Equatable, Codable {
-    /// One stretch of speech between two pauses.
+    /// A stretch of speech between two pauses.
     public struct Segment: Sendable, Equatable, Codable {
-        /// Seconds from the beginning of the recording to the first word.
+        /// The beginning of the first word, in seconds from the beginning of the recording.
         public var start: Double
-        /// Seconds from the beginning of the recording to the end of the last word.
+        /// The end of the last word, in seconds from the beginning of the recording.
         public var end: Double
         /// The words, separated by single spaces.
         public var text: String
@@ -15,9 +15,9 @@ public struct Transcript: Sendable, Equatable, Codable {
         /// Describes a stretch of speech.
         ///
         /// - Parameters:
-        ///   - start: seconds from the beginning of the recording.
-        ///   - end: seconds, not before `start`.
-        ///   - text: the words.
+        ///   - start: The beginning, in seconds from the beginning of the recording.
+        ///   - end: The end in seconds, not before `start`.
+        ///   - text: The words.
         public init(start: Double, end: Double, text: String) {
             self.start = start
             self.end = end
@@ -25,18 +25,20 @@ public struct Transcript: Sendable, Equatable, Codable {
         }
     }
 
-    /// All segments' words, separated by single spaces.
+    /// The words of all segments, separated by single spaces.
     public var text: String
-    /// The segments in the order in which they were said; they do not overlap.
+    /// The segments in order.
+    ///
+    /// They do not overlap.
     public var segments: [Segment]
-    /// How long the recording is, by its decoded audio.
+    /// The duration of the decoded audio in seconds.
     public var durationSeconds: Double
 
-    /// Puts segments together.
+    /// Joins segments.
     ///
     /// - Parameters:
-    ///   - segments: in order.
-    ///   - durationSeconds: the length of the recording.
+    ///   - segments: The segments in order.
+    ///   - durationSeconds: The duration of the recording in seconds.
     public init(segments: [Segment], durationSeconds: Double) {
         self.segments = segments
         self.durationSeconds = durationSeconds
@@ -49,18 +51,20 @@ public struct Transcript: Sendable, Equatable, Codable {
     }
 }
 
-/// Why a recording has no transcript; its description is what a therapist reads.
+/// Why a recording has no transcript.
+///
+/// Therapists see the description.
 public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The file is not there, holds no audio, or is damaged beyond reading.
+    /// The file is missing, has no audio, or is too damaged to read.
     case unreadable(detail: String)
-    /// There is audio, and no word in it.
+    /// The audio has no words.
     case noSpeech
     /// A program or the speech model is missing.
     case notInstalled(what: String, package: String)
-    /// The recogniser or the decoder ended in the middle.
+    /// The recogniser or the decoder ended early.
     case failed(detail: String)
 
-    /// One sentence for the people who watch the session.
+    /// One sentence for the users who watch the session.
     public var description: String {
         switch self {
         case .unreadable: "The recording could not be read as audio."
@@ -70,7 +74,7 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
         }
     }
 
-    /// What an operator needs to find the cause; nil when the description says all.
+    /// What an operator needs to find the cause; nil when the description says it.
     public var detail: String? {
         switch self {
         case .unreadable(let detail), .failed(let detail): detail

@@ -1,6 +1,6 @@
-/// How far a transcription has come, as a value: which stretches wait, which are done, and what that means in per cent.
+/// The progress of a transcription: the waiting stretches, the finished segments and the percentage.
 struct TranscriptionState: Sendable {
-    /// The length of the recording as its container says.
+    /// The duration in seconds, from the recording's container.
     let duration: Double
     private var waiting: [Int: Double] = [:]
     private var segments: [Int: Transcript.Segment] = [:]
@@ -12,35 +12,37 @@ struct TranscriptionState: Sendable {
         self.duration = duration
     }
 
-    /// Takes a new stretch, and gives it its number.
+    /// Adds a stretch, and returns its number.
     mutating func add(startFrame: Int) -> Int {
         defer { next += 1 }
         waiting[next] = Double(startFrame) / Double(SpeechSegmenter.framesPerSecond)
         return next
     }
 
-    /// The decoder has come this far, in seconds.
+    /// Notes how far the decoder has come, in seconds.
     mutating func decode(upTo seconds: Double) {
         decoded = seconds
     }
 
-    /// A stretch is recognised.
+    /// Notes that a stretch is recognised.
     mutating func finish(_ number: Int, segment: Transcript.Segment?) {
         waiting[number] = nil
         segments[number] = segment
     }
 
-    /// Seconds of audio before which everything is done.
+    /// All audio before this position, in seconds, is finished.
     private var position: Double {
-        // What the segmenter still holds was decoded and not yet handed out.
+        // The segmenter holds up to 2 s of decoded audio.
         waiting.values.min() ?? max(decoded - 2, 0)
     }
 
-    /// What to tell the watchers after `elapsed` seconds of work; never falls, and 100 is left for the result.
+    /// The progress after `elapsed` seconds of work.
+    ///
+    /// It never falls, and stays below 100 until the result.
     mutating func progress(elapsed: Double) -> StageProgress {
         let share = duration > 0 ? min(position / duration, 1) : 0
         highest = max(highest, min(Int(share * 100), 99))
-        // The first seconds are spent on loading the model and say nothing about the speed.
+        // The first seconds load the model, and say nothing about the speed.
         let remaining = position > 2 && elapsed > 1 ? max(duration - position, 0) * elapsed / position : nil
         return StageProgress(
             progress: highest,
@@ -49,7 +51,7 @@ struct TranscriptionState: Sendable {
         )
     }
 
-    /// The transcript of all that was recognised; nil when no word was.
+    /// The transcript of all segments; nil without a word.
     func transcript(durationSeconds: Double) -> Transcript? {
         guard !segments.isEmpty else { return nil }
         let ordered = segments.sorted { $0.key < $1.key }.map(\.value)

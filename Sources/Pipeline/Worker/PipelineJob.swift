@@ -5,33 +5,26 @@ import Recordings
 import Store
 import SystemPackage
 
-/// One claimed session on its way through the stages.
+/// The work on one claimed session, from stage to stage.
 struct PipelineJob: Sendable {
     let claim: ClaimedSession
-    let queue: PipelineStore
-    let progress: ProgressStore
-    let sessions: SessionStore
-    let recordings: RecordingStore
-    let stages: PipelineStages
-    let metrics: PipelineMetrics
-    let clock: any Clock<Duration>
-    let logger: Logger
+    let tools: PipelineTools
 
-    /// Why the work on a session ends before its end.
+    /// Why the worker leaves a session.
     private enum Abandonment: Error {
-        /// Another worker has the session, or it was deleted or failed by somebody else.
+        /// Another worker has claimed the session, or it was deleted or has failed.
         case notOurs
     }
 
-    /// Works until the session is processed or failed, or is no longer ours.
-    func run() async { metrics.ended(await work()) }
+    /// Works until the session is processed or failed, or belongs to this worker no more.
+    func run() async { tools.metrics.ended(await work()) }
 
     private func work() async -> PipelineMetrics.SessionOutcome {
         do {
             try await withLeaseKept { try await goThroughStages() }
             return .processed
         } catch is CancellationError {
-            // The server stops: the session goes to the next worker as soon as the shortest lease is over.
+            // The server stops. The shortest lease lets the next worker claim the session at once.
             await release()
             return .released
         } catch Abandonment.notOurs {
@@ -59,16 +52,18 @@ struct PipelineJob: Sendable {
         }
     }
 
-    // MARK: - The way
+    // MARK: - Stages
 
     private func goThroughStages() async throws {
-        guard let recording = try await recordings.open(key: claim.recording) else {
+        guard let recording = try await tools.recordings.open(key: claim.recording) else {
             throw StageFailure(
                 .badOutput, publicMessage: "The recording is missing on the server.",
                 detail: "no file for the recording of this session in UPLOAD_DIR")
         }
-        // One that was taken over goes on in the status where the last worker left it.
-        guard var status = try await persistently({ try await progress.progress(of: claim.session) })?.status else {
+        // After a takeover, the work continues at the status that the former worker reached.
+        guard
+            var status = try await persistently({ try await tools.stores.progress.progress(of: claim.session) })?.status
+        else {
             throw Abandonment.notOurs
         }
         if status == .pending {
@@ -85,7 +80,7 @@ struct PipelineJob: Sendable {
             try await report(.transcribed, 60, "The transcript is ready")
             status = .transcribed
         }
-        if let notes = stages.notes {
+        if let notes = tools.stages.notes {
             if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
             try await write(notes, recording)
         }
@@ -96,26 +91,28 @@ struct PipelineJob: Sendable {
     private func noteDuration(of recording: RecordingFile) async throws {
         do {
             let duration = try await withPlainFile(of: recording) {
-                try await AudioProbe(clock: clock).duration(of: $0)
+                try await AudioProbe(clock: tools.clock).duration(of: $0)
             }
-            try await persistently { try await sessions.setDuration(duration, of: claim.session) }
+            try await persistently { try await tools.stores.sessions.setDuration(duration, of: claim.session) }
         } catch let error as TranscriberError {
-            // Whether the recording can be worked with is for the stage to say: a site's own may not need this program.
+            // The stage decides whether it can use the recording. A site's own stage may not need ffprobe.
             log(.info, "length unknown", ["error": "\(error)"])
         }
     }
 
     private func transcribe(_ recording: RecordingFile, as status: SessionStatus) async throws {
-        let result = try await run(.transcription, stages.transcribe, recording, as: status, from: 20, to: 60)
-        try await persistently { try await queue.storeTranscript(result.json, of: claim) }
+        let result = try await run(.transcription, tools.stages.transcribe, recording, as: status, from: 20, to: 60)
+        try await persistently { try await tools.stores.queue.storeTranscript(result.json, of: claim) }
     }
 
     private func write(_ notes: StageCommand, _ recording: RecordingFile) async throws {
         let result = try await run(.notes, notes, recording, as: .extractingNotes, from: 60, to: 95)
-        try await persistently { try await queue.storeNotes(result.json, of: claim) }
+        try await persistently { try await tools.stores.queue.storeNotes(result.json, of: claim) }
     }
 
-    /// Runs a stage, whose own 0-100 % are the part `from`-`to` of the whole way, and notes how long it took.
+    /// Runs a stage and records its duration.
+    ///
+    /// The stage's 0-100 % become `from`-`to` of the whole session.
     private func run(
         _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ recording: RecordingFile, as status: SessionStatus,
         from: Int, to: Int
@@ -125,19 +122,19 @@ struct PipelineJob: Sendable {
                 try await run(command, path, as: status, from: from, to: to)
             }
             switch result {
-            case .success: metrics.ended(stage, .finished, after: duration)
+            case .success: tools.metrics.ended(stage, .finished, after: duration)
             case .failure(let error):
-                metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: duration)
+                tools.metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: duration)
             }
             return try result.get()
         }
     }
 
-    /// Runs an operation, and says how long it took and how it ended.
+    /// Measures the duration of an operation, and returns it with the result.
     private func timed<Value>(
         _ operation: () async throws -> Value
     ) async -> (Result<Value, any Error>, Duration) {
-        await timed(by: clock, operation)
+        await timed(by: tools.clock, operation)
     }
 
     private func timed<Value>(
@@ -152,12 +149,14 @@ struct PipelineJob: Sendable {
         }
     }
 
-    /// Lends the path of a file that holds the recording as it came: for a command, and no longer than it runs.
+    /// Lends the path of a file with the plain recording while `body` runs.
+    ///
+    /// A sealed recording is decrypted into a temporary file.
     private func withPlainFile<Result: Sendable>(
         of recording: RecordingFile, _ body: (String) async throws -> Result
     ) async throws -> Result {
         if let path = recording.plainPath { return try await body(path.string) }
-        return try await PrivateDirectory.with(purpose: "recording", in: stages.workDirectory) { directory in
+        return try await PrivateDirectory.with(purpose: "recording", in: tools.stages.workDirectory) { directory in
             let path = FilePath(directory).appending("recording.\(recording.fileExtension)")
             try await recording.copy(to: path)
             return try await body(path.string)
@@ -169,14 +168,14 @@ struct PipelineJob: Sendable {
     ) async throws -> StageResult {
         try await command.run(recording: path) { stageProgress in
             do {
-                try await progress.report(
+                try await tools.stores.progress.report(
                     ProgressReport(
                         sessionID: claim.session, status: status,
                         progress: from + stageProgress.progress * (to - from) / 100,
                         message: stageProgress.message?.replacing("\0", with: " "),
                         estimatedTimeRemaining: stageProgress.estimatedTimeRemaining, attempt: claim.attempt))
             } catch let error as PostgresError where error.isTransient {
-                // A percentage more or less: the work goes on while the database is away.
+                // A lost percentage does no harm. The work goes on while the database is away.
             } catch let error as PostgresError where error.isRefusal {
                 throw Abandonment.notOurs
             }
@@ -185,10 +184,10 @@ struct PipelineJob: Sendable {
 
     // MARK: - Reports
 
-    /// Reports a transition, for as long as that takes: the session must not stop half-way because PostgreSQL restarts.
+    /// Reports a transition, however long PostgreSQL is away: a restart must not end the work half-way.
     private func report(_ status: SessionStatus, _ percentage: Int, _ message: String) async throws {
         try await persistently {
-            try await progress.report(
+            try await tools.stores.progress.report(
                 ProgressReport(
                     sessionID: claim.session, status: status, progress: percentage, message: message,
                     attempt: claim.attempt))
@@ -199,37 +198,37 @@ struct PipelineJob: Sendable {
         let report = ProgressReport(
             sessionID: claim.session, status: .failed, progress: 0, error: reason, attempt: claim.attempt)
         do {
-            try await withLeaseKept { _ = try await persistently { try await progress.report(report) } }
+            try await withLeaseKept { _ = try await persistently { try await tools.stores.progress.report(report) } }
         } catch {
-            log(.warning, "failure not recorded: another worker will take the session", ["error": "\(error)"])
+            log(.warning, "failure not recorded; another worker will claim the session", ["error": "\(error)"])
         }
     }
 
     private func release() async {
-        // Not in this task, which is cancelled: a statement of a cancelled task is not sent.
-        _ = await Task { try? await queue.keepLease(of: claim, lease: .seconds(1)) }.value
+        // This task is cancelled, and the pool sends no statement of a cancelled task. Another task sends it.
+        _ = await Task { try? await tools.stores.queue.keepLease(of: claim, lease: .seconds(1)) }.value
     }
 
-    /// Leaves a session whose recording this worker has no key for to others, as it is.
+    /// Leaves a session to other workers if this worker lacks the key of its recording.
     ///
-    /// The session has not failed: a setting is missing here, or not yet the new one.
+    /// The session has not failed: this worker's setting is missing or out of date.
     private func leaveLocked(_ error: RecordingError) async {
         log(.error, "recording cannot be opened by this worker", ["error": "\(error)"])
         do {
-            guard let state = try await progress.progress(of: claim.session) else { return }
-            try await progress.report(
+            guard let state = try await tools.stores.progress.progress(of: claim.session) else { return }
+            try await tools.stores.progress.report(
                 ProgressReport(
                     sessionID: claim.session, status: state.status, progress: state.progress,
                     message: "Waiting for a worker that can open the recording", attempt: claim.attempt))
-            _ = try await queue.keepLease(of: claim, lease: PipelineWorker.unknownKeyLease)
+            _ = try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.missingKeyLease)
         } catch {
-            log(.warning, "session is left until its lease is over", ["error": "\(error)"])
+            log(.warning, "session left until its lease ends", ["error": "\(error)"])
         }
     }
 
-    /// Repeats what fails because the database is away.
+    /// Repeats an operation while the database is away.
     ///
-    /// - Throws: ``Abandonment/notOurs`` when the database says that the session is no longer this worker's.
+    /// - Throws: ``Abandonment/notOurs`` when the database says that the session does not belong to this worker.
     @discardableResult
     private func persistently<Result: Sendable>(_ operation: () async throws -> Result) async throws -> Result {
         while true {
@@ -237,7 +236,7 @@ struct PipelineJob: Sendable {
                 return try await operation()
             } catch let error as PostgresError where error.isTransient {
                 log(.warning, "database away, trying again", ["error": "\(error)"])
-                try await clock.sleep(for: .seconds(1))
+                try await tools.clock.sleep(for: .seconds(1))
             } catch let error as PostgresError where error.isRefusal {
                 throw Abandonment.notOurs
             }
@@ -246,39 +245,42 @@ struct PipelineJob: Sendable {
 
     // MARK: - The lease
 
-    /// Keeps the lease while `work` runs, and ends the work when the lease is lost.
+    /// Extends the lease while `work` runs.
+    ///
+    /// Cancels the work when the lease is lost.
     private func withLeaseKept(_ work: @escaping @Sendable () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask(operation: work)
             group.addTask { try await keepLease() }
             defer { group.cancelAll() }
-            // The lease is kept without end: whatever ends first is the work, or its error, or the loss of the lease.
+            // Extending never ends by itself. The first to end is therefore the work, or the loss of the lease.
             try await group.next()
         }
     }
 
     private func keepLease() async throws {
         while true {
-            try await clock.sleep(for: PipelineWorker.lease / 3)
+            try await tools.clock.sleep(for: PipelineWorker.lease / 3)
             do {
-                guard try await queue.keepLease(of: claim, lease: PipelineWorker.lease) else {
+                guard try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.lease) else {
                     throw Abandonment.notOurs
                 }
             } catch let error as PostgresError where error.isTransient {
-                // If the database stays away until the lease is over, the next claim raises the attempt, and this worker
-                // learns of it from the refusal of its next report.
-                log(.warning, "lease not prolonged", ["error": "\(error)"])
+                // If the database stays away until the lease ends, the next claim raises the attempt. The database then
+                // refuses the next report of this worker.
+                log(.warning, "lease not extended", ["error": "\(error)"])
             }
         }
     }
 
     private func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: Logger.Metadata = [:]) {
         let session: Logger.Metadata = ["session": "\(claim.session)", "attempt": "\(claim.attempt)"]
-        logger.log(level: level, message, metadata: session.merging(metadata) { first, _ in first })
+        tools.logger.log(level: level, message, metadata: session.merging(metadata) { first, _ in first })
     }
 }
 
 extension PostgresError {
-    /// The state machine, or the attempt of another worker, stands against it, or the session is gone.
+    /// True if the database refused the report: by the state machine, because of a higher attempt, or without a
+    /// session.
     fileprivate var isRefusal: Bool { sqlState == .checkViolation || sqlState == .noDataFound }
 }

@@ -1,22 +1,22 @@
 import Metrics
 
-/// What is counted of the worker: sessions by how the work on them ended, and stages by how long they took.
+/// The metrics of the worker: sessions by outcome, and stages by duration and outcome.
 struct PipelineMetrics: Sendable {
     /// How the work on a claimed session ended.
     enum SessionOutcome: String, CaseIterable {
-        /// It went all the way.
+        /// The session is processed.
         case processed
-        /// It was marked as failed.
+        /// The session has failed.
         case failed
-        /// Another worker has it, or it was deleted or failed by somebody else.
+        /// Another worker has claimed the session, or it was deleted or has failed.
         case left
-        /// The worker was stopped, and gave it back to the queue.
+        /// The worker stopped, and gave the session back to the queue.
         case released
-        /// This worker has no key for its recording, and left it to others.
+        /// The worker has no key for the recording, and left the session to others.
         case locked
     }
 
-    /// A stage of the way.
+    /// A measured stage.
     enum Stage: String, CaseIterable {
         case transcription
         case notes
@@ -26,11 +26,11 @@ struct PipelineMetrics: Sendable {
     enum StageOutcome: String, CaseIterable {
         case finished
         case failed
-        /// The session was lost, or the worker stopped, before its end.
+        /// The session was lost or the worker stopped before the end of the stage.
         case abandoned
     }
 
-    /// Sessions that were taken from the queue.
+    /// The number of claimed sessions.
     let claims: Counter
     private let sessions: [SessionOutcome: Counter]
     private let stages: [Stage: [StageOutcome: Metrics.Timer]]
@@ -51,15 +51,15 @@ struct PipelineMetrics: Sendable {
         }
     }
 
-    /// Counts a session whose work has ended.
+    /// Counts a session at the end of the work on it.
     func ended(_ outcome: SessionOutcome) { sessions[outcome]?.increment() }
 
-    /// Notes how long a stage took.
+    /// Records the duration of a stage.
     func ended(_ stage: Stage, _ outcome: StageOutcome, after duration: Duration) {
         stages[stage]?[outcome]?.record(duration: duration)
     }
 
-    /// Makes a value for each case, so that all are there from the start.
+    /// Makes a value for each case, so that all series exist from the start.
     private static func each<Key: CaseIterable & Hashable, Value>(_ make: (Key) -> Value) -> [Key: Value] {
         Dictionary(uniqueKeysWithValues: Key.allCases.map { ($0, make($0)) })
     }

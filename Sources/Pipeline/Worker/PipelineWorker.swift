@@ -1,113 +1,62 @@
 import AsyncAlgorithms
-public import Logging
-public import Metrics
-public import Recordings
+import Logging
+import Metrics
 public import ServiceLifecycle
-public import Store
+import Store
 
-/// The external commands that a recording goes through.
-public struct PipelineStages: Sendable {
-    /// Makes a transcript (`PIPELINE_TRANSCRIBE_COMMAND`).
-    public var transcribe: StageCommand
-    /// Makes notes (`PIPELINE_NOTES_COMMAND`); nil where a site has none.
-    public var notes: StageCommand?
-    /// Where recordings that are stored encrypted lie as they came while a stage reads them (`PIPELINE_WORK_DIR`).
-    public let workDirectory: String
-
-    /// The stages of a site.
-    ///
-    /// - Parameters:
-    ///   - transcribe: Makes a transcript.
-    ///   - notes: Makes notes; nil for none.
-    ///   - workDirectory: Where sealed recordings lie opened, and where the commands have their temporary files.
-    public init(transcribe: StageCommand, notes: StageCommand?, workDirectory: String) {
-        self.transcribe = transcribe
-        self.notes = notes
-        self.workDirectory = workDirectory
-        self.transcribe.workDirectory = workDirectory
-        self.notes?.workDirectory = workDirectory
-    }
-}
-
-/// Takes sessions from the queue, one at a time, and brings each from its recording to its transcript and notes.
+/// Claims sessions from the queue, one at a time, and runs the stages on each.
 ///
-/// Any number of workers, in any number of processes, share the queue: a claim is one worker's until its lease runs out,
-/// and a worker that dies is replaced by one whose higher attempt makes its late reports stale.
+/// Any number of workers in any number of processes share the queue. A claim belongs to its worker until the lease runs
+/// out. When a worker dies, the next one takes the session over with a higher attempt, and late reports of the former
+/// worker are stale.
 public struct PipelineWorker: Service {
-    /// How long a claim lasts without being prolonged: as long as a session waits for another worker when this one dies.
-    static let lease = Duration.seconds(60)
-    /// How often the queue is looked at when nobody calls.
-    static let idleInterval = Duration.seconds(5)
-    /// How long a session is left to others whose recording this worker has no key for.
+    /// The lease of a claim.
     ///
-    /// As long as a server may be unlike the others while a new key is brought out. Each time counts as an attempt.
-    static let unknownKeyLease = Duration.seconds(300)
-    /// How often what killed workers have left behind is looked for.
+    /// When a worker dies, its session waits this long for another worker.
+    static let lease = Duration.seconds(60)
+    /// The pause between two looks at the queue without a notification.
+    static let idleInterval = Duration.seconds(5)
+    /// The lease of a session whose recording this worker has no key for.
+    ///
+    /// It is as long as the roll-out of a new key over several servers may take. Each claim counts as an attempt.
+    static let missingKeyLease = Duration.seconds(300)
+    /// The pause between two searches for the directories of killed workers.
     private static let sweepInterval = Duration.seconds(60)
 
     private let name: String
-    private let queue: PipelineStore
-    private let job: @Sendable (ClaimedSession) -> PipelineJob
-    private let calls: AsyncStream<Void>
-    private let workDirectory: String
-    private let metrics: PipelineMetrics
-    private let clock: any Clock<Duration>
-    private let logger: Logger
+    private let tools: PipelineTools
+    private let wakeUps: AsyncStream<Void>
 
-    /// A worker of a queue.
+    /// Makes a worker of the queue.
     ///
     /// - Parameters:
-    ///   - name: Who claims; for the people who look into `app.session_leases`.
-    ///   - queue: The queue.
-    ///   - progress: Takes the reports of progress.
-    ///   - sessions: The sessions.
-    ///   - recordings: The recordings of the sessions.
-    ///   - stages: The commands that do the work.
-    ///   - calls: Yields when there may be work. A call that is lost costs 5 seconds.
-    ///   - metrics: Counts claims, sessions and stages.
-    ///   - clock: The clock by which leases are prolonged, stages are limited and the queue is looked at.
-    ///   - logger: Takes the log.
-    public init(
-        name: String, queue: PipelineStore, progress: ProgressStore, sessions: SessionStore,
-        recordings: RecordingStore, stages: PipelineStages, calls: AsyncStream<Void>,
-        metrics: any MetricsFactory, clock: any Clock<Duration> = ContinuousClock(), logger: Logger
-    ) {
-        let metrics = PipelineMetrics(metrics: metrics)
-        var stages = stages
-        stages.transcribe.clock = clock
-        stages.notes?.clock = clock
+    ///   - name: The name of the worker in `app.session_leases`.
+    ///   - tools: The stores, stages and the rest that the worker uses.
+    ///   - wakeUps: Yields when a session may wait in the queue. A lost element delays the session by 5 seconds.
+    public init(name: String, tools: PipelineTools, wakeUps: AsyncStream<Void>) {
         self.name = name
-        self.queue = queue
-        self.calls = calls
-        workDirectory = stages.workDirectory
-        self.metrics = metrics
-        self.clock = clock
-        self.logger = logger
-        job = { [stages] claim in
-            PipelineJob(
-                claim: claim, queue: queue, progress: progress, sessions: sessions, recordings: recordings,
-                stages: stages, metrics: metrics, clock: clock, logger: logger)
-        }
+        self.tools = tools
+        self.wakeUps = wakeUps
     }
 
     /// Works until the graceful shutdown, which gives a claimed session back.
     ///
-    /// What befalls a session is told in its progress, and never thrown.
+    /// The error of a session goes into its progress. This method never throws one.
     public func run() async throws {
         await cancelWhenGracefulShutdown { await work() }
     }
 
-    private func work() async { await work(by: clock) }
+    private func work() async { await work(by: tools.clock) }
 
     private func work(by clock: some Clock<Duration>) async {
         sweep()
-        // Beside the work, which may not pause for days: what lies there may be a recording as it came.
+        // Runs beside the work, which may not pause for days: a directory may hold a decrypted recording.
         async let sweeping: Void = keepSweeping(by: clock)
         await workUntilIdle()
-        // One consumer for as long as the worker runs: an AsyncStream whose consumer is cancelled ends, and would then
-        // call without a pause.
+        // One consumer for the whole run. An AsyncStream ends when its consumer is cancelled, and would then yield
+        // without a pause.
         let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: clock).map { _ in }
-        for await _ in merge(calls, timer) { await workUntilIdle() }
+        for await _ in merge(wakeUps, timer) { await workUntilIdle() }
         await sweeping
     }
 
@@ -116,20 +65,20 @@ public struct PipelineWorker: Service {
     }
 
     private func sweep() {
-        let removed = PrivateDirectory.sweep(in: workDirectory)
+        let removed = PrivateDirectory.sweep(in: tools.stages.workDirectory)
         guard removed > 0 else { return }
-        logger.notice("removed what a killed worker left behind", metadata: ["directories": "\(removed)"])
+        tools.logger.notice("removed directories of killed workers", metadata: ["directories": "\(removed)"])
     }
 
     private func workUntilIdle() async {
         while !Task.isCancelled {
             do {
-                guard let claim = try await queue.claim(worker: name, lease: Self.lease) else { return }
-                metrics.claims.increment()
-                await job(claim).run()
+                guard let claim = try await tools.stores.queue.claim(worker: name, lease: Self.lease) else { return }
+                tools.metrics.claims.increment()
+                await PipelineJob(claim: claim, tools: tools).run()
             } catch {
                 if !Task.isCancelled {
-                    logger.warning("cannot look for work", metadata: ["error": "\(error)"])
+                    tools.logger.warning("cannot claim a session", metadata: ["error": "\(error)"])
                 }
                 return
             }

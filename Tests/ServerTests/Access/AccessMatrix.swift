@@ -9,7 +9,9 @@ struct AccessRow: Sendable {
     enum Order: Sendable {
         /// The route checks no credential.
         case open
-        /// The server reads the id in the path first. Then one statement checks the account and the session.
+        /// The server reads the id in the path first.
+        ///
+        /// Then one statement checks the account and the session.
         case idFirst
         /// The server checks the account first, then the role, and then the id.
         case accountFirst
@@ -18,7 +20,9 @@ struct AccessRow: Sendable {
     /// The data that a request of the pass is about.
     enum Subject: Sendable {
         case nothing
-        /// A finished session with a recording, a transcript and notes. No request changes it.
+        /// A finished session with a recording, a transcript and notes.
+        ///
+        /// No request changes it.
         case readSession
         /// A session for one request alone: new, or failed and with a recording.
         case newSession, failedSession
@@ -160,7 +164,9 @@ extension AccessRow {
 struct AccessCaller: Sendable {
     enum Credential: CaseIterable, Sendable {
         case good
-        /// The account is inactive. Nothing else differs from a good credential.
+        /// The account is inactive.
+        ///
+        /// Nothing else differs from a good credential.
         case inactive
         /// The token's sign-in has ended.
         case signedOut

@@ -66,7 +66,9 @@ struct AccessMatrixTests {
 }
 
 extension TestServer {
-    /// The registered routes. All assets of the page count as one route, as in the documentation.
+    /// The registered routes.
+    ///
+    /// All assets of the page count as one route, as in the documentation.
     var documentedRoutes: Set<String> {
         Set(routes.map { $0.hasPrefix("GET /assets/") ? "GET /assets/{name}" : $0 })
     }

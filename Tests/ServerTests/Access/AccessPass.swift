@@ -68,7 +68,9 @@ struct AccessPass: Sendable {
         try await server.database.query("UPDATE app.users SET is_active = false WHERE email LIKE '%@closed.example'")
     }
 
-    /// Makes a finished session with a recording, a transcript and notes. Its stream ends by itself.
+    /// Makes a finished session with a recording, a transcript and notes.
+    ///
+    /// Its stream ends by itself.
     private static func makeReadSession(of clinic: Clinic) async throws -> SessionID {
         let upload = try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: .patient)
         let text = try #require(try upload.json()["id"] as? String)

@@ -42,7 +42,9 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
         ]
 }
 
-/// Checks a refusal. The answer to HEAD has no body.
+/// Checks a refusal.
+///
+/// The answer to HEAD has no body.
 private func expectRefusal(
     _ response: TestResponse, of method: HTTPMethod, _ status: Int, _ type: String? = nil, _ comment: Comment,
     sourceLocation: SourceLocation = #_sourceLocation

@@ -5,7 +5,9 @@ import Testing
 /// Request smuggling: a proxy takes for one request what a server takes for two.
 @Suite("A request whose end is in doubt", .deadline)
 struct AttackFramingTests {
-    /// The smuggled request. A server that reads it as a request answers 401.
+    /// The smuggled request.
+    ///
+    /// A server that reads it as a request answers 401.
     private static let smuggled = "GET /api/auth/me HTTP/1.1\r\nHost: test\r\n\r\n"
 
     private static func post(_ fields: String, _ body: String) -> String {
@@ -55,8 +57,9 @@ struct AttackFramingTests {
         }
     }
 
-    /// Spellings of a line's or a head's end that some parsers accept. This server's parser may accept or reject
-    /// them.
+    /// Spellings of a line's or a head's end that some parsers accept.
+    ///
+    /// This server's parser may accept or reject them.
     private static let lenient: [(name: String, request: String)] = [
         ("a folded line", post("X: a\r\n Transfer-Encoding: chunked", chunked)),
         ("a folded TE", post("Transfer-Encoding:\r\n chunked\r\nConnection: close", chunked)),

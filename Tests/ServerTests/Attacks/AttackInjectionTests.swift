@@ -216,7 +216,9 @@ struct AttackInjectionTests {
 }
 
 extension TestResponse {
-    /// The answer to HEAD. `expectProblem` would look for a body.
+    /// The answer to HEAD.
+    ///
+    /// `expectProblem` would look for a body.
     fileprivate var withoutBody: TestResponse {
         TestResponse(status: min(status, 399), headers: headers, body: body)
     }

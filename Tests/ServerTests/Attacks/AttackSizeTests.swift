@@ -3,7 +3,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Endless requests. Each meets a limit, and the server keeps serving others.
+/// Endless requests.
+///
+/// Each meets a limit, and the server keeps serving others.
 @Suite("A request without an end", .deadline)
 struct AttackSizeTests {
     private static let head = "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"

@@ -13,7 +13,9 @@ private let password = "correct horse battery"
 /// The limits on failed logins.
 @Suite("Failed attempts to sign in", .deadline)
 struct SignInLimitTests {
-    /// A server with an account. The period is so long that no failure expires during a test.
+    /// A server with an account.
+    ///
+    /// The period is so long that no failure expires during a test.
     private struct Scene: Sendable {
         let server: TestServer
         let email = "ada@clinic.example"

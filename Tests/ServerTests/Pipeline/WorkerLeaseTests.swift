@@ -34,8 +34,9 @@ import Testing
         }
     }
 
-    /// Lends a worker in a process of its own in the middle of a stage, and interrupts it. A second worker must then
-    /// finish the session.
+    /// Lends a worker in a process of its own in the middle of a stage, and interrupts it.
+    ///
+    /// A second worker must then finish the session.
     private func withInterruptedWorker(
         _ interrupt: @escaping @Sendable (RunningProgram, TestDatabase) async throws -> Void
     ) async throws {

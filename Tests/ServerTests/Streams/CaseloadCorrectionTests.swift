@@ -5,7 +5,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// A correction moves a session to another patient. Users who see only the former patient lose the session.
+/// A correction moves a session to another patient.
+///
+/// Users who see only the former patient lose the session.
 @Suite("The stream of all sessions, when a session turns out to be somebody else's", .deadline)
 struct CaseloadCorrectionTests {
     @Test("A session that moves to another patient is removed from the stream of all sessions")

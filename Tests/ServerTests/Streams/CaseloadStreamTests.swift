@@ -45,7 +45,9 @@ struct CaseloadStreamTests {
                 "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
         }
 
-        /// Lends the stream. `body` gets the events before `ready`, and then the rest of the stream.
+        /// Lends the stream.
+        ///
+        /// `body` gets the events before `ready`, and then the rest of the stream.
         func follow<Result>(
             as token: String? = nil, lastEventID: String? = nil,
             _ body: ([StreamedEvent], EventReader) async throws -> Result
@@ -109,8 +111,9 @@ struct CaseloadStreamTests {
         }
     }
 
-    /// The hint comes after the feed has read the end of the session. One stream in some hundred met this order by
-    /// chance.
+    /// The hint comes after the feed has read the end of the session.
+    ///
+    /// One stream in some hundred met this order by chance.
     @Test("A hint about a processed session does not add the session again")
     func hintAfterEnd() async throws {
         try await withScene { scene in

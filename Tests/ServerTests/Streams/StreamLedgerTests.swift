@@ -7,8 +7,9 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Many clients connect and disconnect while the listener's connection is killed and PostgreSQL crashes. The test
-/// compares the states that each client received with the committed states.
+/// Many clients connect and disconnect while the listener's connection is killed and PostgreSQL crashes.
+///
+/// The test compares the states that each client received with the committed states.
 @Suite("The ledger of all streams", .deadline(.seconds(600)))
 struct StreamLedgerTests {
     @Test("Every client receives exactly the committed transitions, in order, and finally the state of the database")

@@ -70,7 +70,9 @@ import Testing
         }
     }
 
-    /// Reports from four connections at once. The late ones report a smaller percentage.
+    /// Reports from four connections at once.
+    ///
+    /// The late ones report a smaller percentage.
     private func racePercentages(
         _ scene: StreamScene, _ status: SessionStatus, _ range: ClosedRange<Int>
     ) async throws {

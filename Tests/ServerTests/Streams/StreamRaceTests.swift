@@ -7,7 +7,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Streams that open while the state changes. In every order, the last event is the state of the database.
+/// Streams that open while the state changes.
+///
+/// In every order, the last event is the state of the database.
 @Suite(.deadline) struct StreamRaceTests {
     /// Fifty clients open twenty streams each.
     ///

@@ -38,7 +38,9 @@ import Testing
         }
     }
 
-    /// The ways in which a right ends. Those of the first line do not end the colleague's right.
+    /// The ways in which a right ends.
+    ///
+    /// Those of the first line do not end the colleague's right.
     enum End: CaseIterable, Sendable {
         case assignmentEnded, assignmentDeleted, accountDeactivated, signedOut, signInRevoked, signInCutShort,
             signInDeleted, roleChanged
@@ -104,8 +106,9 @@ import Testing
         }
     }
 
-    /// With triggers off, a superuser's change sends no notification. The next read returns the raised epoch of
-    /// rights, and that is enough.
+    /// With triggers off, a superuser's change sends no notification.
+    ///
+    /// The next read returns the raised epoch of rights, and that is enough.
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { server in
@@ -130,8 +133,9 @@ import Testing
         }
     }
 
-    /// Neither the notification nor the epoch shows the end. The sweep, which checks each stream within 30 s, finds
-    /// it.
+    /// Neither the notification nor the epoch shows the end.
+    ///
+    /// The sweep, which checks each stream within 30 s, finds it.
     @Test("The sweep finds an end of a right that raised no epoch")
     func silentEnd() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in

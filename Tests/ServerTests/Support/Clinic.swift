@@ -41,7 +41,9 @@ struct Clinic: Sendable {
 
     var database: TestDatabase { server.database }
 
-    /// Adds the users to a server, with addresses in a domain. One server may have two clinics.
+    /// Adds the users to a server, with addresses in a domain.
+    ///
+    /// One server may have two clinics.
     init(_ server: TestServer, domain: String = "clinic.example") async throws {
         self.server = server
         var ids: [Who: UserID] = [:]

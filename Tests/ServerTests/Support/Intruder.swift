@@ -81,7 +81,9 @@ struct Intruder: Sendable {
 }
 
 extension TestServer {
-    /// Opens a connection. The test or the server closes it.
+    /// Opens a connection.
+    ///
+    /// The test or the server closes it.
     func intruder() async throws -> Intruder {
         let ear = Intruder.Ear()
         let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)

@@ -61,7 +61,9 @@ struct Scrape: Sendable {
         samples.first { $0.name == name && $0.labels == labels }?.value
     }
 
-    /// The metric that a sample belongs to. The samples of a histogram have names of their own.
+    /// The metric that a sample belongs to.
+    ///
+    /// The samples of a histogram have names of their own.
     func metric(of sample: Sample) -> String {
         for suffix in ["_bucket", "_sum", "_count"] where sample.name.hasSuffix(suffix) {
             let stem = String(sample.name.dropLast(suffix.count))

@@ -67,7 +67,9 @@ func withStreamScene<Result: Sendable>(
 }
 
 extension EventReader {
-    /// The next event. Another name than this one fails the test.
+    /// The next event.
+    ///
+    /// Another name than this one fails the test.
     func next(_ name: String, fileID: String = #fileID, line: Int = #line) async throws -> StreamedEvent {
         let event = try #require(try await nextEvent(fileID: fileID, line: line))
         #expect(event.event == name)

@@ -21,7 +21,9 @@ struct ScriptFolder: Sendable {
 
     var path: String { url.path(percentEncoded: false) }
 
-    /// Writes a script. In it, `$folder` is this folder and `$1` is the recording.
+    /// Writes a script.
+    ///
+    /// In it, `$folder` is this folder and `$1` is the recording.
     ///
     /// - Returns: The command that runs it, for a setting.
     func command(_ name: String, _ script: String) throws -> String {

@@ -127,7 +127,9 @@ struct UploadConnectionTests {
 
 @Suite("An upload whose session is deleted", .deadline)
 struct UploadDeletionTests {
-    /// Deletes a session during its upload. `body` goes on with the connection of that upload.
+    /// Deletes a session during its upload.
+    ///
+    /// `body` goes on with the connection of that upload.
     private func deleteMidway(
         _ clinic: Clinic, _ id: SessionID, then body: (inout WireConnection, Upload) async throws -> Void
     ) async throws {

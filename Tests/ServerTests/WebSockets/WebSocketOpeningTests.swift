@@ -238,7 +238,9 @@ import Testing
         }
     }
 
-    /// The decoder stops after such a request. Nothing reads what the client sends then.
+    /// The decoder stops after such a request.
+    ///
+    /// Nothing reads what the client sends then.
     @Test("An upgrade on another route is ignored, and the connection ends with the answer")
     func otherRoutes() async throws {
         try await withStreamScene { scene in

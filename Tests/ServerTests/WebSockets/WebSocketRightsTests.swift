@@ -65,8 +65,9 @@ import Testing
         }
     }
 
-    /// With triggers off, a superuser's change sends no notification. The next read returns the raised epoch of
-    /// rights, and that is enough.
+    /// With triggers off, a superuser's change sends no notification.
+    ///
+    /// The next read returns the raised epoch of rights, and that is enough.
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
@@ -93,8 +94,9 @@ import Testing
         }
     }
 
-    /// Neither the notification nor the epoch shows the end. The sweep, which checks each watcher within 30 s, finds
-    /// it.
+    /// Neither the notification nor the epoch shows the end.
+    ///
+    /// The sweep, which checks each watcher within 30 s, finds it.
     @Test("The sweep finds an end of a right that raised no epoch")
     func silentEnd() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
