@@ -1,4 +1,4 @@
-/// A unit in which a duration is counted.
+/// A unit of a duration.
 public enum DurationUnit: Sendable, CaseIterable {
     case seconds, milliseconds, microseconds
 
@@ -12,23 +12,23 @@ public enum DurationUnit: Sendable, CaseIterable {
     }
 }
 
-/// What becomes of a fraction of a unit.
+/// What happens to a fraction of a unit.
 public enum DurationRounding: Sendable {
-    /// The fraction is cut off.
+    /// Drops the fraction.
     case towardZero
-    /// A fraction counts as a whole unit, towards later.
+    /// Counts a fraction as a whole unit, towards later.
     case up
-    /// The nearest whole unit counts, of two equally near ones the even one.
+    /// Rounds to the nearest unit. A half rounds to the even number.
     case toNearest
 }
 
 extension Duration {
-    /// The duration as a whole number of units.
+    /// Converts the duration to a whole number of units.
     ///
     /// - Parameters:
-    ///   - unit: What is counted.
-    ///   - rounding: What becomes of a fraction of a unit.
-    /// - Returns: The number; the nearest that an `Int64` holds where there are more units than that.
+    ///   - unit: The unit of the result.
+    ///   - rounding: What happens to a fraction of a unit.
+    /// - Returns: The number, or the nearest number that an `Int64` can hold.
     public func whole(_ unit: DurationUnit, _ rounding: DurationRounding = .towardZero) -> Int64 {
         let (quotient, remainder) = attoseconds.quotientAndRemainder(dividingBy: unit.attoseconds)
         let correction: Int128 =

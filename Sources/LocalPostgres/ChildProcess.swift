@@ -3,10 +3,10 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// One child process whose end can be awaited.
+/// One child process, whose end the program can await.
 ///
-/// Standard input of a supervised child is a socket whose other end only this process holds, so the child reads end of
-/// file as soon as this process is gone, however it went.
+/// The standard input of a supervised child is a socket. Only this process holds the other end. The child therefore
+/// reads end of file when this process ends, even by SIGKILL.
 final class ChildProcess: Sendable {
     private struct State {
         var exitStatus: CInt?
@@ -29,15 +29,15 @@ final class ChildProcess: Sendable {
 
     /// Starts a program in a session of its own, with every descriptor above 2 closed.
     ///
-    /// A session of its own keeps Ctrl-C of a terminal from the child: who started it decides when it ends.
+    /// The child has its own session, so that a terminal's Ctrl-C does not reach it. The caller decides when it ends.
     ///
     /// - Parameters:
-    ///   - arguments: the program's absolute path, then its arguments.
-    ///   - environment: the whole environment of the child.
-    ///   - outputPath: the file that receives standard output and standard error, appended.
-    ///   - holdsInput: gives the child a channel on standard input, or `/dev/null` when false.
-    /// - Returns: the child, which runs.
-    /// - Throws: `LocalPostgresError` with the reason of the system.
+    ///   - arguments: The absolute path of the program, then its arguments.
+    ///   - environment: The whole environment of the child.
+    ///   - outputPath: The file to which standard output and standard error are appended.
+    ///   - holdsInput: True for a socket on standard input, false for `/dev/null`.
+    /// - Returns: The running child.
+    /// - Throws: `LocalPostgresError` with the system's reason.
     static func start(
         _ arguments: [String],
         environment: [String: String],
@@ -67,7 +67,7 @@ final class ChildProcess: Sendable {
             throw LocalPostgresError(.start, "cannot run \(arguments[0]): \(reason(status))")
         }
         let child = ChildProcess(processID: processID, inputDescriptor: ends[1])
-        // waitpid(2) blocks, so it has a thread of its own, which ends with the child.
+        // waitpid(2) blocks. Its thread ends with the child.
         Thread.detachNewThread { [weak child] in
             var status: CInt = 0
             while unsafe waitpid(processID, &status, 0) < 0, errno == EINTR {}
@@ -76,10 +76,12 @@ final class ChildProcess: Sendable {
         return child
     }
 
-    /// The raw wait status, or nil while the child runs.
+    /// The raw wait status; nil while the child runs.
     var exitStatus: CInt? { state.withLock { $0.exitStatus } }
 
-    /// Writes a line to the child's standard input; a child that has gone is no error.
+    /// Writes a line to the child's standard input.
+    ///
+    /// Does nothing if the child has ended.
     func tell(_ line: String) {
         let bytes = Array((line + "\n").utf8)
         state.withLock { state in
@@ -88,13 +90,13 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the child.
     ///
-    /// - Parameter timeout: how long to wait.
-    /// - Returns: the raw wait status, or nil when the time is over first.
+    /// - Parameter timeout: The longest wait.
+    /// - Returns: The raw wait status, or nil after the timeout.
     func waitForExit(timeout: Duration) async -> CInt? {
         let id = UUID()
-        // Not structured: the timer must not be awaited when the child ends first.
+        // An unstructured task: the method does not wait for the timer when the child ends first.
         let timer = Task { [weak self] in
             try? await Task.sleep(for: timeout)
             self?.giveUp(id)

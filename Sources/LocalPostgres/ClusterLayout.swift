@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// Where the parts of one cluster are.
+/// The paths of one cluster's files.
 struct ClusterLayout {
     let directory: String
     let socketDirectory: String
@@ -11,10 +11,10 @@ struct ClusterLayout {
     var logFile: String { "\(directory)/server.log" }
     var passwordFile: String { "\(directory)/superuser.password" }
 
-    /// Makes the directory, and finds a place for the socket.
+    /// Makes the directory, and chooses the directory of the socket.
     ///
-    /// A socket's path is limited to 107 bytes (`sun_path` in unix(7)), so below a long path the socket gets a
-    /// directory of its own under `/tmp`.
+    /// The path of a socket has at most 107 bytes (`sun_path` in unix(7)). If the path of the cluster is too long, the
+    /// socket gets a directory under `/tmp`.
     static func make(directory: String, account: ServerAccount) throws -> ClusterLayout {
         do {
             try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
@@ -36,7 +36,9 @@ struct ClusterLayout {
         return ClusterLayout(directory: resolved, socketDirectory: socketDirectory)
     }
 
-    /// Whether a finished cluster is there; `initdb` works in another directory, which is renamed when it is done.
+    /// Whether the directory has a complete cluster.
+    ///
+    /// `initdb` writes to another directory, which is renamed at the end.
     var hasCluster: Bool { FileManager.default.fileExists(atPath: "\(data)/PG_VERSION") }
 
     /// The last lines of the server's log.
@@ -45,10 +47,10 @@ struct ClusterLayout {
         return text.split(separator: "\n").suffix(lines).joined(separator: "\n")
     }
 
-    /// Waits for a server that is on its way down, and refuses one that is not.
+    /// Waits for a server that is stopping, and throws if a server keeps running.
     ///
-    /// A process that was killed leaves its server behind for the moment in which the supervisor stops it. A stale
-    /// `postmaster.pid` is none of our business: `postgres` sees through it.
+    /// A killed process leaves its server behind until the supervisor stops it. A stale `postmaster.pid` does not
+    /// matter here: `postgres` recognises it.
     func waitForPreviousServer() async throws {
         let started = ContinuousClock.now
         while let processID = runningServer() {
@@ -67,12 +69,12 @@ struct ClusterLayout {
             .split(separator: "\n", omittingEmptySubsequences: false)
     }
 
-    /// The process that the lock file names, if it lives and works in this data directory.
+    /// The process that the lock file names, if it runs in this data directory.
     private func runningServer() -> pid_t? {
         guard let first = lockFileLines().first, let processID = pid_t(first), processID > 1 else { return nil }
-        // A postgres process makes its data directory its working directory.
+        // The working directory of a postgres process is its data directory.
         guard let workingDirectory = realPath("/proc/\(processID)/cwd") else {
-            // Another user's process cannot be looked at; EPERM says that it is there.
+            // The link of another user's process cannot be read. EPERM says that the process exists.
             return kill(processID, 0) != 0 && errno == EPERM ? processID : nil
         }
         return workingDirectory == realPath(data) ? processID : nil

@@ -1,9 +1,9 @@
 import Glibc
 
-/// A TCP port on loopback that was free a moment ago.
+/// Finds a free TCP port on loopback.
 ///
-/// - Returns: The port, which another program may take before the caller does.
-/// - Throws: ``LocalPostgresError`` when the system gives no port.
+/// - Returns: The port. Another program may take it before the caller does.
+/// - Throws: ``LocalPostgresError`` when the system has no free port.
 public func freePort() throws -> Int {
     let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard socket >= 0 else { throw LocalPostgresError(.start, "cannot make a socket: \(reason(errno))") }

@@ -1,16 +1,17 @@
 import Foundation
 import Glibc
 
-/// The server programs of one PostgreSQL installation.
+/// The server programs of a PostgreSQL installation.
 struct Installation {
     /// The directory with `initdb`, `postgres` and `pg_isready`.
     let programs: String
 
     func path(of program: String) -> String { "\(programs)/\(program)" }
 
-    /// Finds the newest server: Debian's versioned directories first, then whatever `pg_config` in `PATH` names.
+    /// Finds the newest server: in Debian's versioned directories, or else beside `pg_config` in `PATH`.
     ///
-    /// - Throws: `LocalPostgresError` that says what to install.
+    /// - Returns: The installation.
+    /// - Throws: `LocalPostgresError` that names the package to install.
     static func find() throws -> Installation {
         let root = "/usr/lib/postgresql"
         let versions = ((try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [])
@@ -19,7 +20,7 @@ struct Installation {
             return Installation(programs: "\(root)/\(version)/bin")
         }
         for directory in (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":") {
-            // pg_config itself is asked for nothing: where it stands is where the server's programs stand.
+            // The server's programs are in the directory of `pg_config`.
             guard let config = realPath("\(directory)/pg_config") else { continue }
             let programs = (config as NSString).deletingLastPathComponent
             if isServer(programs) { return Installation(programs: programs) }
@@ -38,7 +39,7 @@ struct Installation {
     }
 }
 
-/// The path with all symbolic links resolved, or nil when it does not exist.
+/// The path with all symbolic links resolved; nil if it does not exist.
 func realPath(_ path: String) -> String? {
     guard let resolved = unsafe realpath(path, nil) else { return nil }
     defer { unsafe free(resolved) }

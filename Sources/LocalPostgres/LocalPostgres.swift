@@ -3,41 +3,43 @@ import Glibc
 public import Logging
 import Synchronization
 
-/// A private PostgreSQL cluster that lives and dies with this process.
+/// A private PostgreSQL cluster that stops when this process ends.
 ///
-/// The cluster's files are kept in one directory (`data`, `run` for the socket, `server.log`). It is reached over a
-/// Unix socket in a directory that only the server's account and root may enter, so that no password is needed there;
-/// TCP on loopback, with a password, is there only when asked for. When this process ends, even by SIGKILL, the server
-/// stops too: a small supervisor reads a socket of this process and stops the server at end of file.
+/// One directory holds the files: `data`, `run` for the socket, and `server.log`. Clients use a Unix socket without a
+/// password. Only root and the server's account may enter the socket's directory. TCP on loopback needs a password, and
+/// is off by default. A small supervisor reads a socket of this process. At end of file it stops the server, so that
+/// the server stops even if SIGKILL ends this process.
 ///
-/// Several calls at once on one value run one after the other.
+/// Concurrent calls on one value run one after the other.
 public final class LocalPostgres: Sendable {
-    /// How the server is told to stop, as in `pg_ctl stop -m`.
+    /// How the server stops, as in `pg_ctl stop -m`.
     public enum StopMode: String, Sendable {
-        /// Waits until every client has gone.
+        /// Waits until all clients have disconnected.
         case smart
-        /// Ends the sessions of clients, rolls back and writes a checkpoint.
+        /// Disconnects the clients, rolls back and writes a checkpoint.
         case fast
-        /// Ends at once, like a crash; the next start recovers from the log.
+        /// Ends at once, as in a crash. The next start recovers from the log.
         case immediate
     }
 
-    /// The directory that was given at the start, with symbolic links resolved.
+    /// The directory of the cluster, with symbolic links resolved.
     public let directory: String
 
-    /// The directory of the Unix socket: the `host` of a connection string.
+    /// The directory of the Unix socket: `host` in a connection string.
     public let socketDirectory: String
 
-    /// The port, which is also part of the socket's name.
+    /// The port, which is also a part of the socket's name.
     public let port: Int
 
     /// Whether the server also listens on `127.0.0.1`.
     public let listensOnLoopback: Bool
 
-    /// The superuser's password, needed over TCP alone.
+    /// The superuser's password.
+    ///
+    /// Only TCP needs it.
     public let superuserPassword: String
 
-    /// The directory of the PostgreSQL programs in use, for tools such as `psql`.
+    /// The directory of the PostgreSQL programs, for tools such as `psql`.
     public let programDirectory: String
 
     private let layout: ClusterLayout
@@ -58,16 +60,19 @@ public final class LocalPostgres: Sendable {
         self.logger = logger
     }
 
-    /// Starts the cluster in a directory, making it first when the directory has none.
+    /// Starts the cluster of a directory.
+    ///
+    /// Makes the cluster first if the directory has none.
     ///
     /// - Parameters:
-    ///   - directory: where the cluster is kept; made when missing. A cluster found there keeps its data.
-    ///   - settings: server settings (`postgresql.conf` names) for this run.
-    ///   - fsync: false trades safety against a crash of the machine for speed; for tests.
-    ///   - listensOnLoopback: also listen on a free port of `127.0.0.1`.
-    ///   - logger: told when the server starts and stops.
-    /// - Returns: the running server.
-    /// - Throws: `LocalPostgresError` when PostgreSQL is missing, another server has the directory, or the start fails.
+    ///   - directory: The directory of the cluster, made if it is missing. An existing cluster keeps its data.
+    ///   - settings: Server settings for this run, by their names in `postgresql.conf`.
+    ///   - fsync: False for more speed and less safety if the machine crashes, in tests.
+    ///   - listensOnLoopback: True to also listen on a free port of `127.0.0.1`.
+    ///   - logger: Receives a line when the server starts or stops.
+    /// - Returns: The running server.
+    /// - Throws: `LocalPostgresError` when PostgreSQL is missing, another server uses the directory, or the start
+    ///   fails.
     public static func start(
         directory: String,
         settings: [String: String] = [:],
@@ -82,19 +87,24 @@ public final class LocalPostgres: Sendable {
         return server
     }
 
-    /// A libpq connection string over the Unix socket.
+    /// Makes a libpq connection string for the Unix socket.
+    ///
+    /// - Parameters:
+    ///   - database: The name of the database.
+    ///   - user: The name of the role.
+    /// - Returns: The connection string.
     public func connectionString(database: String = "postgres", user: String = "postgres") -> String {
         "host=\(quoted(socketDirectory)) port=\(port) dbname=\(quoted(database)) user=\(quoted(user))"
     }
 
-    /// A libpq connection string over TCP on loopback.
+    /// Makes a libpq connection string for TCP on loopback.
     ///
-    /// - Precondition: the cluster was started with `listensOnLoopback`.
+    /// - Precondition: The cluster was started with `listensOnLoopback`.
     /// - Parameters:
-    ///   - database: the database's name.
-    ///   - user: the role's name.
-    ///   - password: the role's password; nil means the superuser's.
-    /// - Returns: the connection string, with the password in it.
+    ///   - database: The name of the database.
+    ///   - user: The name of the role.
+    ///   - password: The role's password, or nil for the superuser's.
+    /// - Returns: The connection string, which has the password in it.
     public func loopbackConnectionString(
         database: String = "postgres",
         user: String = "postgres",
@@ -107,25 +117,27 @@ public final class LocalPostgres: Sendable {
 
     /// Starts the server again after `stop`.
     ///
-    /// - Throws: `LocalPostgresError` when it runs already or does not become ready.
+    /// - Throws: `LocalPostgresError` when it already runs or does not become ready.
     public func start() async throws {
         try await turn.take { try await self.startServer() }
     }
 
-    /// Stops the server and waits until it is gone; a server that is stopped already is no error.
+    /// Stops the server and waits for its end.
+    ///
+    /// Does nothing if it is stopped.
     ///
     /// - Parameters:
-    ///   - mode: how; see `StopMode`.
-    ///   - timeout: how long to wait before the server is stopped like in a crash.
-    /// - Throws: `LocalPostgresError` when it does not end even then.
+    ///   - mode: How the server stops.
+    ///   - timeout: The time before the server is stopped as in a crash.
+    /// - Throws: `LocalPostgresError` when even that does not end the server.
     public func stop(mode: StopMode = .fast, timeout: Duration = .seconds(30)) async throws {
         try await turn.take { try await self.stopServer(mode: mode, timeout: timeout) }
     }
 
     /// Stops the server and starts it again on the same socket and port.
     ///
-    /// - Parameter mode: how it is stopped.
-    /// - Throws: `LocalPostgresError` when it does not end, or does not become ready again.
+    /// - Parameter mode: How the server stops.
+    /// - Throws: `LocalPostgresError` when the server does not end, or does not become ready again.
     public func restart(mode: StopMode = .fast) async throws {
         try await turn.take {
             try await self.stopServer(mode: mode, timeout: .seconds(30))
@@ -163,7 +175,7 @@ public final class LocalPostgres: Sendable {
         logger.debug("PostgreSQL has stopped", metadata: ["directory": "\(directory)", "mode": "\(mode)"])
     }
 
-    /// Asks `pg_isready`, which connects as a client does, until it says yes or the server has ended.
+    /// Runs `pg_isready`, which connects as a client does, until it succeeds or the server ends.
     private func waitUntilReady(_ child: ChildProcess) async throws {
         let deadline = ContinuousClock.now + .seconds(60)
         let probe = [
@@ -184,24 +196,26 @@ public final class LocalPostgres: Sendable {
         }
     }
 
-    /// A value in single quotes, as a libpq connection string wants it.
+    /// Quotes a value for a libpq connection string.
     private func quoted(_ value: String) -> String {
         "'" + value.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
     }
 }
 
-/// The environment of the server's programs: nothing of ours that could change what they do.
+/// The environment of the server's programs.
+///
+/// It inherits nothing from this process.
 func serverEnvironment() -> [String: String] {
     ["PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"]
 }
 
-/// Lets one caller at a time through, in the order of arrival.
+/// Runs one caller's body at a time, in the order of arrival.
 actor Turn {
     private var last: Task<Void, Never>?
 
     func take(_ body: @escaping @Sendable () async throws -> Void) async throws {
         let previous = last
-        // Not structured: a start or a stop that has begun is finished even when its caller is cancelled.
+        // An unstructured task: a start or a stop goes on to its end when its caller is cancelled.
         let task = Task {
             await previous?.value
             try await body()

@@ -1,27 +1,27 @@
-/// What went wrong with a private PostgreSQL cluster.
+/// An error of a private PostgreSQL cluster.
 ///
-/// `description` is one line that names the trouble and, where there is one, the mend.
+/// `description` names the error and, where there is one, the remedy.
 public struct LocalPostgresError: Error, CustomStringConvertible, Sendable {
-    /// The kind of trouble.
+    /// The kinds of error.
     public enum Code: Hashable, Sendable {
-        /// No PostgreSQL server programs were found on this machine.
+        /// No server programs of PostgreSQL were found.
         case notInstalled
-        /// Another server runs on the same data directory.
+        /// Another server uses the data directory.
         case alreadyRunning
-        /// A directory could not be made, owned or read.
+        /// A directory could not be made, given to the server's account, or read.
         case directory
         /// `initdb` failed.
         case initialisation
-        /// The server ended, or did not answer, before it was ready.
+        /// The server ended before it was ready, or was not ready in time.
         case start
         /// The server did not stop in time.
         case stop
     }
 
-    /// The kind of trouble.
+    /// The kind of the error.
     public let code: Code
 
-    /// What happened, in one line, followed by the last lines of the server's log where they help.
+    /// One line about the error, then the last lines of the server's log where they help.
     public let description: String
 
     init(_ code: Code, _ description: String) {

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// A cluster on disk and the command that runs its server.
+/// A cluster on disk, and the command that runs its server.
 struct PreparedCluster {
     let installation: Installation
     let layout: ClusterLayout
@@ -10,10 +10,10 @@ struct PreparedCluster {
     let password: String
     let commandLine: [String]
 
-    /// Stops the server when its standard input ends or says how.
+    /// Runs the server, and stops it at a line on standard input or at its end.
     ///
-    /// The first argument onwards is the server's command. The watcher is a process of its own, so that the supervisor
-    /// notices at once when the server ends by itself.
+    /// The arguments are the command of the server. A line names the mode of the stop. The watcher is a process of its
+    /// own, so that the supervisor notices at once when the server ends by itself.
     private static let supervisorScript = """
         exec 3<&0
         "$@" </dev/null 3<&- &
@@ -83,7 +83,7 @@ struct PreparedCluster {
         )
     }
 
-    /// Makes the cluster beside its place and moves it there when it is whole.
+    /// Makes the cluster in a temporary directory, and renames that at the end.
     private static func initialise(
         _ layout: ClusterLayout,
         installation: Installation,

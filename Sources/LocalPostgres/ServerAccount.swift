@@ -1,10 +1,10 @@
 import Foundation
 import Glibc
 
-/// The operating-system account that the server's programs run under.
+/// The operating-system account of the server's programs.
 ///
-/// `initdb` and `postgres` refuse to run as root. When this process is root they run as `postgres`, or as `nobody`
-/// where that account is missing, by `setpriv` of util-linux; otherwise they run as this process does.
+/// `initdb` and `postgres` refuse to run as root. If this process is root, they run as `postgres`, or as `nobody`
+/// without such an account, by `setpriv` of util-linux. Otherwise they run under the account of this process.
 struct ServerAccount {
     private let name: String
     private let userID: uid_t
@@ -31,10 +31,10 @@ struct ServerAccount {
 
     private static let setpriv = "/usr/bin/setpriv"
 
-    /// What goes before a command so that it runs under this account and can reach `path`.
+    /// The words before a command that make it run under this account and let it reach `path`.
     ///
-    /// Below a directory that the account cannot traverse, such as a 0700 directory of root's, the command keeps
-    /// `CAP_DAC_OVERRIDE`, the one capability that lets it pass there.
+    /// Where the account cannot traverse a directory, such as a 0700 directory of root's, the command keeps the
+    /// capability `CAP_DAC_OVERRIDE`, and no other.
     func prefix(toReach path: String) -> [String] {
         guard needsSwitch else { return [] }
         let capabilities =
@@ -60,7 +60,7 @@ struct ServerAccount {
         }
     }
 
-    /// Whether the account may pass through every directory above `path`, by the classic permission bits.
+    /// Whether the classic permission bits let the account traverse all directories above `path`.
     private func canTraverse(_ path: String) -> Bool {
         var directory = (path as NSString).deletingLastPathComponent
         while true {

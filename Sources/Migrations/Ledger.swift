@@ -1,8 +1,10 @@
 import Postgres
 
-/// The tables in which a database keeps what was applied: `app.schema_migrations` for steps, `app.schema_code` for code files.
+/// The tables that record the applied files: `app.schema_migrations` for steps and `app.schema_code` for code files.
 enum Ledger {
-    /// Reads both tables; a database without them has nothing applied.
+    /// Reads both tables.
+    ///
+    /// A database without them has no applied files.
     static func read(
         _ query: (PostgresQuery) async throws -> PostgresRows
     ) async throws -> [MigrationStatus.Applied] {
@@ -37,7 +39,7 @@ enum Ledger {
         return applied
     }
 
-    /// Enters a file's checksum into the row that the file itself made.
+    /// Writes the checksum of a file into the row that the file itself inserted.
     static func sign(_ file: Migration, _ connection: PostgresConnection) async throws {
         switch file.kind {
         case .step(let version):

@@ -1,21 +1,21 @@
 import Crypto
 import Foundation
 
-/// One file of SQL that the binary carries, with its own BEGIN, ledger row and COMMIT.
+/// One SQL file of the binary, with its own BEGIN, ledger row and COMMIT.
 ///
-/// There are two kinds. A *step* (`0004_progress.sql`) makes roles, tables, indexes and seed rows; it runs once. A *code file*
-/// (`code/010_text.sql`) holds the whole present code of one subject: functions, triggers, policies and grants. It is safe to
-/// run again, and is applied whenever its revision rises.
+/// A *step* (`0004_progress.sql`) makes roles, tables, database indexes and seed rows. It runs once. A *code file*
+/// (`code/010_text.sql`) holds the whole present code of one subject: functions, triggers, policies and grants. It may
+/// run any number of times, and runs again when its revision rises.
 public struct Migration: Sendable, Equatable {
-    /// What decides whether a file has to be applied.
+    /// The kind of a file, with the number that decides whether the file is applied.
     public enum Kind: Sendable, Equatable {
-        /// Runs once; the number at the beginning of the file's name.
+        /// Runs once. The version is the number at the beginning of the file's name.
         case step(version: Int)
-        /// Is applied again whenever the number in its line `-- revision: N` is higher than the ledger's.
+        /// Runs again when the number in its line `-- revision: N` is higher than in the ledger.
         case code(revision: Int)
     }
 
-    /// What decides whether the file has to be applied.
+    /// The kind of the file.
     public let kind: Kind
     /// The file's name without folder and extension: `0004_progress`, `010_text`.
     public let name: String
@@ -32,16 +32,18 @@ public struct Migration: Sendable, Equatable {
         }
     }
 
-    /// The file's statements without the lines `BEGIN;` and `COMMIT;`, for a transaction that holds several files.
+    /// The statements without the lines `BEGIN;` and `COMMIT;`, for a transaction with several files.
     var statements: String {
         sql.split(separator: "\n", omittingEmptySubsequences: false)
             .filter { $0 != "BEGIN;" && $0 != "COMMIT;" }
             .joined(separator: "\n")
     }
 
-    /// Reads a file by the form of its name: four digits make a step, three a code file.
+    /// Reads a file.
     ///
-    /// - Returns: Nil when the name has neither form, or a code file lacks its line `-- revision: N`.
+    /// The form of its name decides the kind: four digits for a step, three for a code file.
+    ///
+    /// - Returns: Nil if the name has neither form, or a code file has no line `-- revision: N`.
     init?(filename: String, contents: Data) {
         let text = String(decoding: contents, as: UTF8.self)
         if let match = filename.wholeMatch(of: /(\d{4})_[a-z0-9_]+\.sql/), let version = Int(match.output.1) {
@@ -58,18 +60,23 @@ public struct Migration: Sendable, Equatable {
         checksum = SHA256.hash(data: contents).map { String(format: "%02x", $0) }.joined()
     }
 
-    /// All that the binary carries, in the order in which they are applied: the steps, then the code.
+    /// All files of the binary in the order of application: first the steps, then the code files.
     public static let carried: [Migration] = EmbeddedFiles.all
         .compactMap { Migration(filename: $0.key, contents: $0.value) }
         .sorted { ($0.isCode ? 1 : 0, $0.name) < ($1.isCode ? 1 : 0, $1.name) }
 
-    /// The line of `migrations/code/checksums.txt` for a code file: name, revision, checksum; nil for a step.
+    /// The line of a code file in `migrations/code/checksums.txt`: name, revision, checksum.
+    ///
+    /// Nil for a step.
     package var checksumLine: String? {
         guard case .code(let revision) = kind else { return nil }
         return "\(name) \(revision) \(checksum)"
     }
 
-    /// The path below `migrations/` of the code file that holds a function of the schema `app`.
+    /// Finds the code file that has a function of the schema `app`.
+    ///
+    /// - Parameter name: The name of the function without its schema.
+    /// - Returns: The path below `migrations/`.
     package static func file(ofFunction name: String) -> String? {
         carried.first { $0.isCode && $0.sql.contains("\nCREATE OR REPLACE FUNCTION app.\(name)(") }?.filename
     }
@@ -81,6 +88,6 @@ public struct Migration: Sendable, Equatable {
 }
 
 extension Migration: CustomStringConvertible {
-    /// The file's path, without its text.
+    /// The path of the file.
     public var description: String { filename }
 }

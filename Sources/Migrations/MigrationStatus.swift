@@ -1,17 +1,25 @@
-/// How the files that the binary carries compare with the ledger of a database.
+/// The difference between the files of the binary and the ledger of a database.
 public struct MigrationStatus: Sendable, Equatable {
     /// A row of the ledger.
     public struct Applied: Sendable, Equatable {
-        /// The kind of file, with the version or the revision that was applied.
+        /// The kind of the file, with the version or revision that was applied.
         public var kind: Migration.Kind
         /// The file's name without folder and extension.
         public var name: String
-        /// The SHA-256 of the file; nil when psql ran it.
+        /// The SHA-256 of the file, or nil if psql ran it.
         public var checksum: String?
-        /// True when a code file before this one was applied at a new revision since: this one builds on it.
+        /// True if the code of an earlier file has changed since.
+        ///
+        /// This file depends on it and must run again.
         public var isStale: Bool
 
         /// Makes a row of the ledger.
+        ///
+        /// - Parameters:
+        ///   - kind: The kind of the file, with the applied version or revision.
+        ///   - name: The name of the file without folder and extension.
+        ///   - checksum: The SHA-256 of the file, or nil if psql ran it.
+        ///   - isStale: True if an earlier code file has changed since.
         public init(_ kind: Migration.Kind, name: String, checksum: String?, isStale: Bool = false) {
             self.kind = kind
             self.name = name
@@ -20,19 +28,25 @@ public struct MigrationStatus: Sendable, Equatable {
         }
     }
 
-    /// Files to apply, in order: steps that never ran, and code whose revision rose, with the code behind it.
+    /// The files to apply, in order: new steps, code files with a higher revision, and all code files after those.
     public var missing: [Migration] = []
-    /// Applied with other contents than the binary carries.
+    /// The files whose applied contents differ from the binary's.
     public var edited: [Migration] = []
-    /// Applied by psql: the ledger has no checksum yet.
+    /// The files that psql applied.
+    ///
+    /// The ledger has no checksum of them yet.
     public var unsigned: [Migration] = []
-    /// Steps and revisions in the ledger that a newer binary applied.
+    /// The steps and revisions in the ledger that only a newer binary has.
     public var newer: [Applied] = []
 
     /// Compares the files of a binary with the ledger of a database.
+    ///
+    /// - Parameters:
+    ///   - carried: The files of the binary, in order.
+    ///   - applied: The rows of the ledger.
     public init(carried: [Migration], applied: [Applied]) {
         let rows = Dictionary(applied.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
-        // Once one code file is due, so is every later one: files stand in the order of dependence.
+        // The files are in the order of dependence. After one due code file, all later ones are due.
         var isCodeDue = false
         for file in carried {
             guard let row = rows[file.key] else {
@@ -54,10 +68,14 @@ public struct MigrationStatus: Sendable, Equatable {
         newer = applied.filter { row in files[row.key].map { Revision(of: $0, in: row) == .newer } ?? true }
     }
 
-    /// True when every file that the binary carries is applied; newer ones are fine.
+    /// True if all files of the binary are applied.
+    ///
+    /// Newer files in the ledger do not matter.
     public var isCurrent: Bool { missing.isEmpty }
 
-    /// How the revision in the ledger compares with a file's; a step has only one.
+    /// Compares the revision in the ledger with the file's.
+    ///
+    /// A step has no revision.
     private enum Revision {
         case older, same, newer
 
@@ -72,7 +90,7 @@ public struct MigrationStatus: Sendable, Equatable {
 }
 
 extension MigrationStatus.Applied: CustomStringConvertible {
-    /// The row for people: `9 audit`, or `code/010_text.sql, revision 7`.
+    /// The row as text: `9 audit`, or `code/010_text.sql, revision 7`.
     public var description: String {
         switch kind {
         case .step(let version): "\(version) \(name)"
@@ -81,7 +99,9 @@ extension MigrationStatus.Applied: CustomStringConvertible {
     }
 }
 
-/// What identifies a file in the ledger: a step's number, whose name may be another in another binary, or a code file's name.
+/// The identity of a file in the ledger: the number of a step, or the name of a code file.
+///
+/// The name of a step may differ between two binaries.
 private enum LedgerKey: Hashable {
     case step(Int)
     case code(String)

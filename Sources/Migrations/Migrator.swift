@@ -2,61 +2,61 @@ public import Logging
 public import Polling
 public import Postgres
 
-/// Why migrations were not applied.
+/// Why the migrations were not applied.
 public enum MigrationError: Error, CustomStringConvertible {
-    /// Files that are applied already have other contents in this binary.
+    /// The named files were applied with other contents than the binary's.
     case edited([String])
-    /// Another migration, or a writer of the tables, held a lock for all the time that there was.
+    /// Another migration, or a writer of the tables, held a lock until the timeout.
     case busy
-    /// One file failed; nothing of this run is applied.
+    /// A file failed. Nothing of this run was applied.
     case failed(filename: String, any Error)
 
-    /// What happened and what to do, in one line.
+    /// One line with the cause and the remedy.
     public var description: String {
         switch self {
         case .edited(let files):
             "applied migrations differ from this binary's: \(files.joined(separator: ", ")); "
                 + "restore those files, and put the change into a new step or a higher revision"
-        case .busy: "another migration is under way, or writers hold the tables; try again when they are done"
+        case .busy: "another migration is under way, or writers hold the tables; try again when they have ended"
         case .failed(let filename, let error): "\(filename) failed, and nothing was applied: \(error)"
         }
     }
 
-    /// Whether the same run may succeed a moment later: a lock was not to be had in time, or two waited for each other.
+    /// True if the same run may succeed later: a lock timeout or a deadlock.
     fileprivate var isTransient: Bool {
         guard case .failed(_, let error as PostgresError) = self else { return false }
         return error.sqlState == .lockNotAvailable || error.sqlState == .deadlockDetected
     }
 }
 
-/// Brings a database to the schema that this binary needs.
+/// Brings a database to the schema of this binary.
 public struct Migrator: Sendable {
     private let configuration: PostgresConfiguration
     private let migrations: [Migration]
     private let clock: any MonotonicClock
     private let logger: Logger
 
-    /// The key of the advisory lock by which migrations take turns: "TherapyB" in ASCII.
+    /// The key of the advisory lock of migrations: "TherapyB" in ASCII.
     ///
-    /// A code file that psql runs takes the same lock.
+    /// A code file takes the same lock when psql runs it.
     private static let lockKey: Int64 = 0x5468_6572_6170_7942
 
-    /// The pause before the next try for a lock.
+    /// The pause between two attempts to get a lock.
     private static let pause = Duration.milliseconds(200)
 
     /// Makes a migrator.
     ///
     /// - Parameters:
-    ///   - configuration: A connection of a member of `therapybridge_owner` (`DATABASE_MIGRATE_URL`).
-    ///   - migrations: The files, in order; those that the binary carries unless a test says otherwise.
-    ///   - clock: The clock by which locks are waited for.
-    ///   - logger: Gets a line for each file that was applied.
+    ///   - configuration: The connection of a member of `therapybridge_owner` (`DATABASE_MIGRATE_URL`).
+    ///   - migrations: The files in order. The default is the files of the binary.
+    ///   - clock: The clock of the waits for locks.
+    ///   - logger: Receives a line for each applied file.
     public init(
         configuration: PostgresConfiguration, migrations: [Migration] = Migration.carried,
         clock: any MonotonicClock = ContinuousClock(), logger: Logger
     ) {
         var configuration = configuration
-        // An index on a large table may take hours. Each file limits its wait for locks itself.
+        // Building a database index on a large table may take hours. Each file limits its own wait for locks.
         configuration.queryTimeout = nil
         configuration.statementTimeout = nil
         self.configuration = configuration
@@ -65,8 +65,9 @@ public struct Migrator: Sendable {
         self.logger = logger
     }
 
-    /// Compares the files with the database's ledger.
+    /// Compares the files with the ledger of the database.
     ///
+    /// - Returns: The difference.
     /// - Throws: The error of the connection.
     public func status() async throws -> MigrationStatus {
         try await PostgresConnection.withConnection(configuration) { connection in
@@ -74,8 +75,14 @@ public struct Migrator: Sendable {
         }
     }
 
-    /// Compares files with a database's ledger, for any role that may read the ledger.
+    /// Compares files with the ledger of a database.
     ///
+    /// The role of `query` must be able to read the ledger.
+    ///
+    /// - Parameters:
+    ///   - migrations: The files in order. The default is the files of the binary.
+    ///   - query: Runs a query.
+    /// - Returns: The difference.
     /// - Throws: The error of `query`.
     public static func status(
         of migrations: [Migration] = Migration.carried, query: (PostgresQuery) async throws -> PostgresRows
@@ -83,18 +90,19 @@ public struct Migrator: Sendable {
         MigrationStatus(carried: migrations, applied: try await Ledger.read(query))
     }
 
-    /// Applies what is missing in one transaction, and enters the checksums of what psql applied.
+    /// Applies the missing files in one transaction, and records the checksums of files that psql applied.
     ///
-    /// A run that loses a lock to a writer (SQLSTATE 55P03, 40P01) begins again, for as long as `lockTimeout` lasts.
+    /// If a statement loses a lock to a writer (SQLSTATE 55P03, 40P01), the run begins again until `lockTimeout` is
+    /// over.
     ///
-    /// - Parameter lockTimeout: How long to wait for locks: that of another migration, and those of writers.
-    /// - Returns: The files that were applied.
-    /// - Throws: A ``MigrationError``, or the error of the connection. Nothing is applied then.
+    /// - Parameter lockTimeout: The longest wait for the locks of another migration and of writers.
+    /// - Returns: The applied files.
+    /// - Throws: ``MigrationError``, or the error of the connection. Nothing is applied then.
     public func up(lockTimeout: Duration = .seconds(60)) async throws -> [Migration] {
         let deadline = clock.now.advanced(by: lockTimeout)
         return try await PostgresConnection.withConnection(configuration) { connection in
             try await lock(connection, until: deadline)
-            // The end of the connection releases the lock, too; this is for a pooler that keeps the connection.
+            // The end of a connection releases the lock, but a pooler may keep the connection.
             let result: Result<[Migration], any Error>
             do {
                 result = .success(try await applyAgain(connection, until: deadline))
@@ -106,7 +114,7 @@ public struct Migrator: Sendable {
         }
     }
 
-    /// Applies what is missing, and begins again while a lock is not to be had.
+    /// Applies the missing files, and begins again after a transient error.
     private func applyAgain(
         _ connection: PostgresConnection, until deadline: ContinuousClock.Instant
     ) async throws -> [Migration] {
@@ -143,7 +151,9 @@ public struct Migrator: Sendable {
         return status.missing
     }
 
-    /// Polls: a connection that waits for an advisory lock holds back VACUUM for as long as it waits.
+    /// Polls.
+    ///
+    /// A connection that waits for an advisory lock would hold back VACUUM all the time.
     private func lock(_ connection: PostgresConnection, until deadline: ContinuousClock.Instant) async throws {
         while true {
             let row = try await connection.query("SELECT pg_try_advisory_lock(\(Self.lockKey)) AS is_locked").first

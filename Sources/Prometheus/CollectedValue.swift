@@ -1,43 +1,55 @@
-/// A value that something else keeps, read when Prometheus asks for it.
+/// A value that another module keeps, read when Prometheus scrapes.
 ///
-/// A pool, say, knows how many of its connections are idle: copying that into a gauge with each change would cost more
-/// and could go wrong.
+/// For example, a pool knows the number of its idle connections. Copying each change into a gauge would cost more and
+/// could go wrong.
 public struct CollectedValue: Sendable {
     let name: String
     let kind: Family.Kind
     let labels: LabelSet
     let value: String
 
-    /// A count since the start; its name ends in `_total`, which is added where it is missing.
+    /// Makes a count since the start of the process.
     ///
     /// - Parameters:
-    ///   - name: the metric's name.
-    ///   - value: the count, which never goes down while the process lives.
-    ///   - dimensions: the names and values of the labels, each of a few values that are known beforehand.
-    /// - Returns: the value.
+    ///   - name: The name of the metric. `_total` is appended if it is missing.
+    ///   - value: The count. It never falls while the process lives.
+    ///   - dimensions: The names and values of the labels. Each label has a few known values.
+    /// - Returns: The value.
     public static func counter(_ name: String, _ value: Int, _ dimensions: [(String, String)] = []) -> CollectedValue {
         CollectedValue(name, .counter, "\(value)", dimensions)
     }
 
-    /// A count of what comes in fractions, such as seconds, since the start; its name ends in `_total`.
+    /// Makes a count with fractions, such as seconds, since the start of the process.
+    ///
+    /// - Parameters:
+    ///   - name: The name of the metric. `_total` is appended if it is missing.
+    ///   - value: The count. It never falls while the process lives.
+    ///   - dimensions: The names and values of the labels. Each label has a few known values.
+    /// - Returns: The value.
     public static func counter(
         _ name: String, _ value: Double, _ dimensions: [(String, String)] = []
     ) -> CollectedValue {
         CollectedValue(name, .counter, Exposition.number(value), dimensions)
     }
 
-    /// A value of this moment.
+    /// Makes a present value.
     ///
     /// - Parameters:
-    ///   - name: the metric's name.
-    ///   - value: the value, in the base unit that the name ends in.
-    ///   - dimensions: the names and values of the labels, each of a few values that are known beforehand.
-    /// - Returns: the value.
+    ///   - name: The name of the metric.
+    ///   - value: The value, in the base unit at the end of the name.
+    ///   - dimensions: The names and values of the labels. Each label has a few known values.
+    /// - Returns: The value.
     public static func gauge(_ name: String, _ value: Int, _ dimensions: [(String, String)] = []) -> CollectedValue {
         CollectedValue(name, .gauge, "\(value)", dimensions)
     }
 
-    /// A value of this moment that may have a fraction.
+    /// Makes a present value that may have a fraction.
+    ///
+    /// - Parameters:
+    ///   - name: The name of the metric.
+    ///   - value: The value, in the base unit at the end of the name.
+    ///   - dimensions: The names and values of the labels. Each label has a few known values.
+    /// - Returns: The value.
     public static func gauge(_ name: String, _ value: Double, _ dimensions: [(String, String)] = []) -> CollectedValue {
         CollectedValue(name, .gauge, Exposition.number(value), dimensions)
     }
@@ -50,7 +62,7 @@ public struct CollectedValue: Sendable {
     }
 }
 
-/// A collected value in the place of a series.
+/// A series with one collected value.
 final class CollectedSeries: Series {
     private let value: String
 

@@ -1,17 +1,19 @@
-/// All series of one metric: they have the name, the kind and the labels' names in common.
+/// All series of one metric.
+///
+/// They share the name, the kind and the names of the labels.
 struct Family {
-    /// What a metric is.
+    /// The kind of a metric.
     enum Kind: Hashable, Sendable {
         /// A count that only grows.
         case counter
         /// A value that goes up and down.
         case gauge
-        /// Sizes and numbers, in buckets.
+        /// Sizes and counts, in buckets.
         case sizes
         /// Seconds, in buckets.
         case durations
 
-        /// What the `TYPE` line says.
+        /// The type in the `TYPE` line.
         var type: String {
             switch self {
             case .counter: "counter"
@@ -20,7 +22,7 @@ struct Family {
             }
         }
 
-        /// What a metric's name ends in.
+        /// The suffix of the metric's name.
         var suffix: String {
             switch self {
             case .counter: "_total"
@@ -36,6 +38,6 @@ struct Family {
     let labelNames: [String]
     var series: [LabelSet: any Series] = [:]
 
-    /// Whether a series of this kind and with these labels belongs here.
+    /// Whether a series of this kind and with these labels belongs to this metric.
     func takes(_ kind: Kind, _ labels: LabelSet) -> Bool { self.kind == kind && labelNames == labels.names }
 }

@@ -1,21 +1,23 @@
 import CoreMetrics
 import Synchronization
 
-/// One series: what it holds is read while others write it.
+/// One series.
+///
+/// Threads read it while others write it.
 protocol Series: AnyObject, Sendable {
-    /// Adds the series' lines.
+    /// Adds the lines of the series.
     func write(_ name: String, _ labels: LabelSet, to exposition: inout Exposition)
 }
 
 /// A count that only grows.
 ///
-/// Whole numbers and fractions are kept apart, so that counting one costs one atomic addition, and loses nothing however
-/// large the count is.
+/// It keeps whole numbers and fractions apart. Counting one is then one atomic addition, and exact for any size of the
+/// count.
 final class CounterSeries: Series, CounterHandler, FloatingPointCounterHandler {
     private let whole = Atomic<Int64>(0)
     private let fraction = AtomicSum()
 
-    /// "MUST check that v >= 0" (writing client libraries, counter): what would go down is left out.
+    /// Drops a negative amount: "MUST check that v >= 0" (writing client libraries, counter).
     func increment(by amount: Int64) {
         if amount > 0 { whole.wrappingAdd(amount, ordering: .relaxed) }
     }
@@ -51,23 +53,25 @@ final class GaugeSeries: Series, MeterHandler, RecorderHandler {
     }
 }
 
-/// How often something was how large, counted in buckets.
+/// The distribution of values, counted in buckets.
 final class HistogramSeries: Series, RecorderHandler, TimerHandler {
-    /// The upper bounds of a timer's buckets, in seconds: from a hint that is passed on to a stage of the pipeline.
+    /// The upper bounds of a timer's buckets in seconds, from the relay of a hint up to a stage of the pipeline.
     static let seconds = [
         0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800,
         7200,
     ]
-    /// The upper bounds of a recorder's buckets, for sizes and numbers.
+    /// The upper bounds of a recorder's buckets, for sizes and counts.
     static let sizes = [1.0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000, 1_000_000]
 
-    /// A count of its own, as an array cannot hold atomics.
+    /// One count.
+    ///
+    /// An array cannot hold atomics.
     private final class Bucket: Sendable {
         let count = Atomic<Int>(0)
     }
 
     private let bounds: [Double]
-    /// One for each bound, and one for what is above the last.
+    /// One bucket for each bound, and one for larger values.
     private let buckets: [Bucket]
     private let sum = AtomicSum()
 
@@ -79,7 +83,7 @@ final class HistogramSeries: Series, RecorderHandler, TimerHandler {
 
     func record(_ value: Int64) { record(Double(value)) }
 
-    /// What is no number, or endless, would spoil the sum for good, and is left out.
+    /// Drops infinity and NaN, which would spoil the sum for ever.
     func record(_ value: Double) {
         guard value.isFinite else { return }
         let index = bounds.firstIndex { value <= $0 } ?? bounds.count
@@ -89,7 +93,7 @@ final class HistogramSeries: Series, RecorderHandler, TimerHandler {
 
     func recordNanoseconds(_ duration: Int64) { record(Double(duration) / 1e9) }
 
-    /// The count is the sum of the buckets as they were just read.
+    /// The count is the sum of the buckets that were just read.
     ///
     /// "A histogram must have a bucket with `{le="+Inf"}`. Its value must be identical to the value of `x_count`"
     /// (exposition formats, histograms).
@@ -104,7 +108,7 @@ final class HistogramSeries: Series, RecorderHandler, TimerHandler {
     }
 }
 
-/// A floating-point number that many threads add to.
+/// A floating-point number that many threads change.
 struct AtomicSum: ~Copyable {
     private let number = Atomic<Double>(0)
 

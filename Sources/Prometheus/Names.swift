@@ -1,14 +1,14 @@
-/// Names as every version of Prometheus takes them.
+/// Names that every version of Prometheus accepts.
 ///
 /// The data model, <https://prometheus.io/docs/concepts/data_model/>: "Metric names SHOULD match the regex
-/// `[a-zA-Z_:][a-zA-Z0-9_:]*`", but "colons (':') are reserved for user-defined recording rules"; "label names SHOULD match
-/// the regex `[a-zA-Z_][a-zA-Z0-9_]*`", and "label names beginning with `__` (two underscores) MUST be reserved for internal
-/// Prometheus use". What has other characters, as the dots and dashes of some libraries, gets underscores.
+/// `[a-zA-Z_:][a-zA-Z0-9_:]*`", but "colons (':') are reserved for user-defined recording rules"; "label names SHOULD
+/// match the regex `[a-zA-Z_][a-zA-Z0-9_]*`", and "label names beginning with `__` (two underscores) MUST be reserved
+/// for internal Prometheus use". Other characters become underscores.
 enum MetricName {
-    /// The name of a metric, with the suffix that its kind calls for.
+    /// The name of a metric, with the suffix of its kind.
     ///
     /// "An accumulating count has `total` as a suffix, in addition to the unit if applicable"
-    /// (<https://prometheus.io/docs/practices/naming/>); what a timer measures is told in seconds.
+    /// (<https://prometheus.io/docs/practices/naming/>). Timers measure seconds.
     static func metric(_ label: String, suffix: String = "") -> String {
         let name = identifier(label)
         return name.hasSuffix(suffix) ? name : name + suffix
@@ -16,7 +16,8 @@ enum MetricName {
 
     /// The name of a label.
     ///
-    /// "A histogram MUST NOT allow le as a user-set label" (<https://prometheus.io/docs/instrumenting/writing_clientlibs/>).
+    /// "A histogram MUST NOT allow le as a user-set label"
+    /// (<https://prometheus.io/docs/instrumenting/writing_clientlibs/>).
     static func label(_ dimension: String) -> String {
         let name = identifier(dimension)
         if name == "le" { return "exported_le" }
@@ -40,18 +41,18 @@ enum MetricName {
     }
 }
 
-/// The labels that tell one series of a metric from the others.
+/// The labels that distinguish one series of a metric from the others.
 ///
-/// The order of the dimensions does not matter: they are kept sorted, and as the text that they are rendered with.
+/// The order of the dimensions does not matter. This type keeps them sorted, as rendered text.
 struct LabelSet: Hashable, Comparable {
-    /// The labels' names, sorted.
+    /// The names of the labels, sorted.
     let names: [String]
-    /// `name="value"` pairs with commas between, as they stand within the braces.
+    /// The pairs `name="value"` with commas between, as inside the braces.
     let text: String
 
     /// Sorts, names and escapes dimensions.
     ///
-    /// Of two with the same name the first counts: a line names each label once.
+    /// The first of two dimensions with the same name counts, because a line may name each label once.
     init(_ dimensions: [(String, String)]) {
         var pairs: [(name: String, value: String)] = []
         for (dimension, value) in dimensions {
@@ -63,13 +64,14 @@ struct LabelSet: Hashable, Comparable {
         text = pairs.map { "\($0.name)=\"\(Self.escaped($0.value))\"" }.joined(separator: ",")
     }
 
-    /// The series that takes what is too much for the others.
+    /// The labels of the series for all values above the limit.
     var overflow: LabelSet { LabelSet(names.map { ($0, "other") }) }
 
     static func < (left: LabelSet, right: LabelSet) -> Bool { left.text < right.text }
 
-    /// "`label_value` can be any sequence of UTF-8 characters, but the backslash (`\`), double-quote (`"`), and line feed
-    /// (`\n`) characters have to be escaped as `\\`, `\"`, and `\n`, respectively" (exposition formats, line format).
+    /// "`label_value` can be any sequence of UTF-8 characters, but the backslash (`\`), double-quote (`"`), and line
+    /// feed (`\n`) characters have to be escaped as `\\`, `\"`, and `\n`, respectively" (exposition formats, line
+    /// format).
     private static func escaped(_ value: String) -> String {
         value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
     }

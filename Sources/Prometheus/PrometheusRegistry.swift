@@ -1,18 +1,18 @@
 public import CoreMetrics
 import Synchronization
 
-/// The metrics of one server: a backend of swift-metrics that renders what was recorded for Prometheus.
+/// The metrics of one server: a backend of swift-metrics that renders text for Prometheus.
 ///
-/// Give it to whoever records, as in `Counter(label: "…_total", factory: registry)`, and keep what that returns: recording
-/// is then one or two atomic additions, without a lock, while making an instrument takes one. Two instruments with
-/// the same label and dimensions are the same series.
+/// Pass the registry to the code that records, as in `Counter(label: "…_total", factory: registry)`, and keep the
+/// instrument. Recording is then one or two atomic additions without a lock. Making an instrument takes a lock. Two
+/// instruments with the same label and dimensions share one series.
 ///
-/// Counters end in `_total` and timers in `_seconds`; the suffix is added where it is missing. Timers and recorders become
-/// histograms with fixed buckets, gauges and meters become gauges.
+/// Names of counters end in `_total` and names of timers in `_seconds`. The registry appends a missing suffix. Timers
+/// and recorders become histograms with fixed buckets. Gauges and meters become gauges.
 ///
-/// Series are bounded: a metric has at most `seriesLimit`, and what comes after that is recorded under one whose labels
-/// all say `other`. A name that is taken by a metric of another kind, or with other labels, gets an instrument that nobody
-/// sees. ``refusals`` counts both.
+/// A metric has at most `seriesLimit` series. Later ones share a series whose labels all say `other`. If a name already
+/// belongs to a metric of another kind or with other labels, the instrument records into a series that is not rendered.
+/// ``refusals`` counts both cases.
 public final class PrometheusRegistry: MetricsFactory, Sendable {
     private struct State {
         var families: [String: Family] = [:]
@@ -24,31 +24,31 @@ public final class PrometheusRegistry: MetricsFactory, Sendable {
     private let seriesLimit: Int
     private let state = Mutex(State())
 
-    /// Makes a registry without any metric.
+    /// Makes a registry without metrics.
     ///
     /// - Parameters:
-    ///   - descriptions: what metrics mean, by their full names; shown with them as `HELP`.
-    ///   - seriesLimit: how many combinations of labels one metric may have, the one for the rest not counted; 1,000.
+    ///   - descriptions: The meanings of metrics by their full names, rendered as `HELP`.
+    ///   - seriesLimit: The largest number of series of one metric, without the series `other`. The default is 1,000.
     public init(descriptions: [String: String] = [:], seriesLimit: Int = 1000) {
         self.descriptions = descriptions
         self.seriesLimit = seriesLimit
     }
 
-    /// The media type of what ``render()`` returns.
+    /// The media type of ``render()``.
     public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
-    /// How many instruments got no series of their own.
+    /// The number of instruments without a series of their own.
     public var refusals: Int { state.withLock { $0.refusals } }
 
-    /// Adds values that are read when Prometheus asks.
+    /// Adds a collector of values.
     ///
-    /// - Parameter collect: returns the values; called with each ``render()``, by several threads at once, and must not
-    ///   block. It is kept as long as the registry: let it hold nothing strongly that holds the registry.
+    /// - Parameter collect: Returns the values. Each ``render()`` calls it, possibly on several threads at once. It
+    ///   must not block. The registry keeps it, so that it must not hold the registry strongly.
     public func addCollector(_ collect: @escaping @Sendable () -> [CollectedValue]) {
         state.withLock { $0.collectors.append(collect) }
     }
 
-    /// All metrics in the text format 0.0.4, in the order of their names.
+    /// Renders all metrics in the text format 0.0.4, sorted by name.
     public func render() -> String {
         var (families, collectors) = state.withLock { ($0.families, $0.collectors) }
         var refused = 0
@@ -74,7 +74,7 @@ public final class PrometheusRegistry: MetricsFactory, Sendable {
         return exposition.text
     }
 
-    /// The series of a label and its dimensions, which is made when it is not there.
+    /// Finds or makes the series of a label and its dimensions.
     private func series<Made: Series>(
         _ label: String, _ dimensions: [(String, String)], _ kind: Family.Kind, _ make: () -> Made
     ) -> Made {
@@ -100,21 +100,21 @@ public final class PrometheusRegistry: MetricsFactory, Sendable {
     }
 }
 
-/// What swift-metrics asks of a backend.
+/// The interface of swift-metrics to a backend.
 extension PrometheusRegistry {
-    /// Makes a counter, or finds the one of this label and these dimensions.
+    /// Finds or makes the counter of a label and its dimensions.
     public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
         series(label, dimensions, .counter) { CounterSeries() }
     }
 
-    /// Makes a counter that also takes fractions, or finds the one of this label and these dimensions.
+    /// Finds or makes the counter with fractions of a label and its dimensions.
     public func makeFloatingPointCounter(
         label: String, dimensions: [(String, String)]
     ) -> any FloatingPointCounterHandler {
         series(label, dimensions, .counter) { CounterSeries() }
     }
 
-    /// Makes a gauge, or finds the one of this label and these dimensions.
+    /// Finds or makes the gauge of a label and its dimensions.
     public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
         series(label, dimensions, .gauge) { GaugeSeries() }
     }
@@ -127,13 +127,13 @@ extension PrometheusRegistry {
         return series(label, dimensions, .sizes) { HistogramSeries(bounds: HistogramSeries.sizes) }
     }
 
-    /// Makes a histogram of seconds, or finds the one of this label and these dimensions.
+    /// Finds or makes the histogram of seconds of a label and its dimensions.
     public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         series(label, dimensions, .durations) { HistogramSeries(bounds: HistogramSeries.seconds) }
     }
 
-    // A series stays when an instrument is let go of: another may share it, there are few of them, and one that vanished and
-    // came back would look as if the process had been started anew.
+    // A series outlives its instruments. Another instrument may share it, and a series that vanished and came back
+    // would look like a restart of the process. The number of series is small.
 
     /// Does nothing: the series stays.
     public func destroyCounter(_ handler: any CounterHandler) {}

@@ -1,22 +1,24 @@
 public import NIOCore
 public import NIOFileSystem
 
-/// A stored recording, to be read: as it came, wherever the file is sealed.
+/// A stored recording that can be read.
+///
+/// Reading decrypts a sealed file.
 public struct RecordingFile: Sendable {
-    /// How much of a file that is not sealed is read at once.
+    /// How many bytes of a plain file are read at once.
     private static let piece = ByteCount.kibibytes(128)
 
-    /// How many bytes the recording has.
+    /// The size of the recording in bytes.
     public let byteCount: Int64
-    /// The extension of its format, without a dot.
+    /// The extension of its format, without the dot.
     public let fileExtension: String
     private let path: FilePath
     private let seal: RecordingSeal?
 
-    /// The file, when it holds the recording as it came; nil when it is sealed.
+    /// The path of a plain file; nil if the file is sealed.
     public var plainPath: FilePath? { seal == nil ? path : nil }
 
-    /// A file that holds a recording as it came.
+    /// Makes the reader of a plain file.
     init(plain path: FilePath, name: String, byteCount: Int64) {
         self.path = path
         fileExtension = Self.fileExtension(of: name)
@@ -24,7 +26,9 @@ public struct RecordingFile: Sendable {
         seal = nil
     }
 
-    /// Opens a sealed file, and looks at its last chunk: without that, nobody sees whether its end was cut off.
+    /// Opens a sealed file and checks its last chunk.
+    ///
+    /// Only the last chunk shows whether the end was cut off.
     ///
     /// - Throws: ``RecordingError``; `FileSystemError`.
     init(sealed path: FilePath, name: String, keys: RecordingKeys?) async throws {
@@ -43,11 +47,11 @@ public struct RecordingFile: Sendable {
         fileExtension = Self.fileExtension(of: name)
     }
 
-    /// Reads a part of the recording, piece by piece.
+    /// Reads a part of the recording piece by piece.
     ///
-    /// Nothing of a chunk that is damaged gets to `body`.
+    /// `body` never receives bytes of a damaged chunk.
     ///
-    /// - Throws: ``RecordingError``, `FileSystemError`, and what `body` throws.
+    /// - Throws: ``RecordingError``; `FileSystemError`; the error of `body`.
     public func read(_ range: Range<Int64>, _ body: (ByteBuffer) async throws -> Void) async throws {
         try await FileSystem.shared.withFileHandle(forReadingAt: path) { handle in
             guard let seal else {
@@ -68,15 +72,15 @@ public struct RecordingFile: Sendable {
         }
     }
 
-    /// Sees that a part of the recording begins well, so that it can still be refused in a proper way.
+    /// Checks the first chunk of a part, while the caller can still answer with an error.
     ///
-    /// - Throws: ``RecordingError``, `FileSystemError`.
+    /// - Throws: ``RecordingError``; `FileSystemError`.
     public func check(from offset: Int64) async throws {
         guard seal != nil, offset < byteCount else { return }
         try await read(offset..<offset + 1) { _ in }
     }
 
-    /// Writes the recording as it came into a new file, for this account alone.
+    /// Writes the plain recording to a new file that only this account may read.
     public func copy(to target: FilePath) async throws {
         try await FileSystem.shared.withFileHandle(
             forWritingAt: target, options: .newFile(replaceExisting: false, permissions: .ownerReadWrite)

@@ -1,18 +1,19 @@
 import Crypto
 import Foundation
 
-/// A key under which recordings are encrypted at rest: 256 random bits.
+/// A key that encrypts recordings at rest: 256 random bits.
 public struct RecordingKey: Sendable {
-    /// How many bytes a key has.
+    /// The length of a key in bytes.
     static let byteCount = 32
 
-    /// Names the key in the files that it encrypts: the beginning of a hash, from which nobody finds the key.
+    /// The name of the key in encrypted files: the beginning of a hash, which does not reveal the key.
     let id: [UInt8]
     let secret: SymmetricKey
 
-    /// Reads the content of a key's file: 32 bytes as they are, or 64 hexadecimal digits, or base64.
+    /// Reads the content of a key's file: 32 bytes as they are, 64 hexadecimal digits, or base64.
     ///
-    /// - Returns: Nil for anything else, and for 32 characters of text: that is a password, or the digits of half a key.
+    /// - Returns: Nil for anything else, and for 32 characters of text: they are a password, or the digits of half a
+    ///   key.
     public init?(contents: some Sequence<UInt8>) {
         let contents = Array(contents)
         let isText = contents.allSatisfy { (0x20...0x7E).contains($0) || $0 == 0x0A || $0 == 0x0D }
@@ -41,38 +42,44 @@ public struct RecordingKey: Sendable {
     }
 }
 
-/// The keys of a site: one that encrypts, and those of before, which only decrypt.
+/// The keys of a site: the present one, and earlier ones that only decrypt.
 public struct RecordingKeys: Sendable {
-    /// Encrypts what is stored from now on.
+    /// The key of new recordings.
     let current: RecordingKey
     private let keys: [[UInt8]: RecordingKey]
 
-    /// The key that encrypts, and those that only decrypt.
+    /// Puts the keys of a site together.
+    ///
+    /// - Parameters:
+    ///   - current: The key that encrypts.
+    ///   - previous: The keys that only decrypt.
     public init(current: RecordingKey, previous: [RecordingKey] = []) {
         self.current = current
         keys = Dictionary(([current] + previous).map { ($0.id, $0) }) { first, _ in first }
     }
 
-    /// The key that a file names; nil when it is not among these.
+    /// The key with the id that a file names; nil if the site does not have it.
     subscript(id: [UInt8]) -> RecordingKey? { keys[id] }
 }
 
 /// Why a stored recording cannot be read.
 public struct RecordingError: Error, Equatable, CustomStringConvertible {
-    /// The kinds of trouble.
+    /// The kinds of error.
     public enum Code: Sendable {
-        /// It is not what was stored: changed, cut off, or another file in its place.
+        /// The file is not what was stored: it was changed, cut off or replaced.
         case damaged
-        /// It was encrypted under a key that is not among ours.
+        /// The site does not have the key of the file.
         case unknownKey
     }
 
-    /// The kind of trouble.
+    /// The kind of the error.
     public let code: Code
 
     init(_ code: Code) { self.code = code }
 
-    /// Names no file and no key.
+    /// One line about the error.
+    ///
+    /// It names neither a file nor a key.
     public var description: String {
         switch code {
         case .damaged: "the stored recording is damaged, or was tampered with"

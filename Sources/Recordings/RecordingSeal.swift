@@ -8,44 +8,48 @@ import NIOCore
 ///
 /// ```
 /// header   "\x89TBREC\x1A" · version 1 (1 byte) · key id (8 bytes) · salt (32 random bytes)
-/// chunks   of 64 KiB of plaintext each, the last shorter or as long; each followed by its tag of 16 bytes
+/// chunks   of 64 KiB of plaintext each, the last one shorter or as long; each followed by its tag of 16 bytes
 /// ```
 ///
-/// The file's own key is HKDF-SHA256 (RFC 5869) of the site's key and the salt, for the header and the file's name. Chunks are
-/// encrypted with AES-256-GCM by the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár: Online Authenticated-Encryption and
-/// its Nonce-Reuse Misuse-Resistance, CRYPTO 2015), as in Tink's streaming AEAD and in age (https://age-encryption.org/v1): the
-/// nonce is the chunk's index, 11 bytes, big-endian, and one byte that is 1 for the last chunk alone. The header is additional data.
+/// HKDF-SHA256 (RFC 5869) derives the file's own key from the site's key, the salt, the header and the name of the
+/// file. AES-256-GCM encrypts the chunks by the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár: Online
+/// Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance, CRYPTO 2015), as in Tink's streaming AEAD and in age
+/// (https://age-encryption.org/v1). The nonce is the index of the chunk in 11 bytes, big-endian, and one byte that is 1
+/// for the last chunk and 0 for the others. The header is additional data.
 ///
-/// So a chunk is good at its own place in its own file alone: one that is changed, moved, left out or taken from elsewhere is
-/// refused, and so is a file under another's name. Whether something is missing at the end shows in the last chunk, which
-/// whoever opens a file has to look at first. Any chunk can be read without those before it. Only an empty recording
-/// has an empty chunk.
+/// A chunk is therefore valid only at its own index in its own file. A changed, moved, missing or foreign chunk is
+/// refused, and so is a file under another name. The last chunk shows whether the end was cut off, so that a reader
+/// must check it first. Any chunk can be read without the earlier ones. Only an empty recording has an empty chunk.
 struct RecordingSeal: Sendable {
-    /// How much plaintext a chunk has, unless it is the last.
+    /// The size of a chunk's plaintext in bytes.
+    ///
+    /// The last chunk may be shorter.
     static let chunkSize = 65_536
     static let tagSize = 16
     static let keyIDSize = 8
     static let headerSize = 48
     private static let saltSize = 32
-    /// The first bytes of a sealed file, with the version: like none of a recording (see `AudioFormat`).
+    /// The first bytes of a sealed file, with the version.
+    ///
+    /// No recording begins like this (see `AudioFormat`).
     private static let magic: [UInt8] = [0x89] + Array("TBREC".utf8) + [0x1A, 1]
     private static let sealedChunkSize = chunkSize + tagSize
 
     let header: [UInt8]
     private let key: SymmetricKey
 
-    /// Seals a new file.
+    /// Makes the seal of a new file.
     ///
     /// - Parameters:
     ///   - key: The site's key.
-    ///   - name: The name under which the file will be kept.
+    ///   - name: The name of the file.
     init(key: RecordingKey, name: String) {
         var generator = SystemRandomNumberGenerator()
         let salt = (0..<Self.saltSize).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
         self.init(header: Self.magic + key.id + salt, key: key, name: name)
     }
 
-    /// Reads a sealed file's header.
+    /// Reads the header of a sealed file.
     ///
     /// - Throws: ``RecordingError``.
     init(header: [UInt8], keys: RecordingKeys?, name: String) throws(RecordingError) {
@@ -64,7 +68,7 @@ struct RecordingSeal: Sendable {
 
     // MARK: - Sizes
 
-    /// How much plaintext is in a sealed file; nil when no such file is so long.
+    /// The size of the plaintext in a sealed file; nil if no sealed file has that size.
     static func plainSize(ofSealed size: Int64) -> Int64? {
         let body = size - Int64(headerSize)
         guard body >= tagSize else { return nil }
@@ -75,10 +79,10 @@ struct RecordingSeal: Sendable {
         return body - chunks * Int64(tagSize)
     }
 
-    /// The index of the last chunk of that much plaintext.
+    /// The index of the last chunk of a plaintext of that size.
     static func lastChunk(of size: Int64) -> Int64 { max(size - 1, 0) / Int64(chunkSize) }
 
-    /// Where a chunk begins in the sealed file.
+    /// The offset of a chunk in the sealed file.
     static func offset(ofChunk index: Int64) -> Int64 { Int64(headerSize) + index * Int64(sealedChunkSize) }
 
     // MARK: - Chunks
@@ -86,11 +90,11 @@ struct RecordingSeal: Sendable {
     /// Seals plaintext, chunk by chunk.
     ///
     /// - Parameters:
-    ///   - plain: Whole chunks, unless it is the end.
-    ///   - first: The index of its first chunk.
-    ///   - isEnd: Nothing follows.
+    ///   - plain: Whole chunks. Only the end may be shorter.
+    ///   - first: The index of the first chunk.
+    ///   - isEnd: True if nothing follows.
     /// - Returns: The sealed chunks.
-    /// - Throws: The error of the cipher, which none of these inputs gives.
+    /// - Throws: The error of the cipher. No input of this method causes one.
     func seal(_ plain: ByteBuffer, from first: Int64, isEnd: Bool) throws -> ByteBuffer {
         var plain = plain
         var sealed = ByteBuffer()
@@ -113,7 +117,7 @@ struct RecordingSeal: Sendable {
 
     /// Opens one chunk.
     ///
-    /// - Throws: ``RecordingError/Code/damaged`` when it is not the chunk of this place.
+    /// - Throws: ``RecordingError/Code/damaged`` when it is not the valid chunk of this index.
     func open(_ sealed: ByteBuffer, index: Int64, isLast: Bool) throws(RecordingError) -> ByteBuffer {
         let size = sealed.readableBytes - Self.tagSize
         guard (0...Self.chunkSize).contains(size),

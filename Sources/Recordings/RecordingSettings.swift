@@ -1,13 +1,13 @@
 import Foundation
 public import SettingsReading
 
-/// Where recordings are kept, and what they are encrypted with.
+/// Where recordings are stored, and which keys encrypt them.
 public struct RecordingSettings: Sendable {
     private static let directoryName = "UPLOAD_DIR"
 
-    /// The folder.
+    /// The folder of the recordings.
     private let directory: String
-    /// The keys; nil when recordings are stored as they come.
+    /// The keys, or nil if recordings are stored unencrypted.
     private let keys: RecordingKeys?
 
     /// Reads the group.
@@ -17,12 +17,13 @@ public struct RecordingSettings: Sendable {
         let reader = reader.group("Recordings")
         directory = reader.text(
             Self.directoryName, form: "a folder", default: ".data/uploads",
-            "Where recordings are kept. Several hosts have to share it.")
+            "The folder of the recordings. Several hosts must share it.")
         keys = try RecordingKeys(reader)
     }
 
-    /// The store of recordings, with its folder made.
+    /// Makes the folder, and returns its store.
     ///
+    /// - Returns: The store.
     /// - Throws: ``SettingError`` when the folder can be neither made nor used.
     public func store() async throws(SettingError) -> RecordingStore {
         let store = RecordingStore(directory: directory, keys: keys)
@@ -37,9 +38,9 @@ public struct RecordingSettings: Sendable {
 }
 
 extension RecordingKeys {
-    /// Reads the keys' files; nil when there are none.
+    /// Reads the key files; nil without any.
     ///
-    /// Earlier keys alone are a mistake: new recordings would be stored as they come.
+    /// Earlier keys without a present one are an error, because new recordings would be stored unencrypted.
     init?(_ reader: SettingsReader) throws(SettingError) {
         let name = "UPLOAD_KEY_FILE"
         let previousName = "UPLOAD_PREVIOUS_KEY_FILES"
@@ -71,12 +72,12 @@ extension RecordingKey {
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            throw SettingError(setting, "is no regular file; \(how)")
+            throw SettingError(setting, "is not a regular file; \(how)")
         }
         guard status.st_mode & 0o077 == 0 else {
             throw SettingError(setting, "is a file that others may read or change; run: chmod 600 FILE")
         }
-        // As long as a key in any form, with a line end, and longer.
+        // Longer than a key in any form, with a line end.
         var contents = [UInt8](repeating: 0, count: 256)
         let count = read(descriptor, &contents, contents.count)
         guard count >= 0, let key = RecordingKey(contents: contents.prefix(count)) else {

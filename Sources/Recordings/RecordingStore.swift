@@ -1,31 +1,36 @@
 import Foundation
 public import NIOFileSystem
 
-/// Where recordings are kept: one folder of files, each under a key that is random and says nothing.
+/// The stored recordings: one folder of files, each with a random key as its name.
 ///
-/// A recording is written under a temporary name, brought to the disk, and then renamed: under its key there is either
-/// nothing or the whole of it. Files are for the server's account alone (mode 0600), the folder likewise (0700).
+/// A recording is written under a temporary name, flushed to the disk, and then renamed. Under its key is therefore
+/// either nothing or the whole recording. Only the server's account may read the files (mode 0600) and the folder
+/// (0700).
 ///
-/// Where there are keys, new recordings are sealed. Their keys say so, by ``sealedSuffix``: the word of the file itself would not
-/// do, since whoever can put a file in the place of another could say that it is not.
+/// If the site has keys, new recordings are sealed, and their names end in ``sealedSuffix``. The content of a file
+/// cannot decide whether it is sealed: an attacker who replaces a file could replace it by a plain one.
 public struct RecordingStore: Sendable {
     /// The folder (`UPLOAD_DIR`).
     public let directory: FilePath
-    /// What recordings are sealed with (`UPLOAD_KEY_FILE`); nil for none, and then new ones are stored as they come.
+    /// The keys that seal recordings (`UPLOAD_KEY_FILE`), or nil if new recordings are stored plain.
     private let keys: RecordingKeys?
 
-    /// The end of the name of a recording that is still being written.
+    /// The suffix of a recording that is being written.
     static let temporarySuffix = ".partial"
-    /// The end of the name of a recording that is sealed.
+    /// The suffix of a sealed recording.
     static let sealedSuffix = ".enc"
 
-    /// The recordings of a folder, sealed with the present key where there are keys.
+    /// Makes the store of a folder.
+    ///
+    /// - Parameters:
+    ///   - directory: The folder.
+    ///   - keys: The site's keys, or nil to store recordings plain.
     public init(directory: String, keys: RecordingKeys? = nil) {
         self.directory = FilePath(directory)
         self.keys = keys
     }
 
-    /// Makes the folder if it is not there.
+    /// Makes the folder if it is missing.
     ///
     /// - Throws: `FileSystemError` when it can be neither made nor used.
     public func prepare() async throws {
@@ -35,14 +40,15 @@ public struct RecordingStore: Sendable {
 
     /// The key of a new recording.
     ///
-    /// - Parameter name: A name that no other has, with the format's extension: lower-case letters, digits, `-` and `.`.
-    /// - Returns: The key, which names the file and says whether it is sealed.
+    /// - Parameter name: A unique name with the extension of the format. It has lower-case letters, digits, `-` and
+    ///   `.`.
+    /// - Returns: The key. It is the name of the file, and says whether the file is sealed.
     public func key(for name: String) -> String { keys == nil ? name : name + Self.sealedSuffix }
 
     /// Opens a recording.
     ///
-    /// - Parameter key: A key of this store's making, as the database holds it.
-    /// - Returns: Nil when it is not there.
+    /// - Parameter key: A key of this store, as in the database.
+    /// - Returns: The recording, or nil if it is missing.
     /// - Throws: ``RecordingError``; `FileSystemError`.
     public func open(key: String) async throws -> RecordingFile? {
         guard let path = path(of: key), let info = try await FileSystem.shared.info(forFileAt: path) else { return nil }
@@ -52,7 +58,9 @@ public struct RecordingStore: Sendable {
         return try await RecordingFile(sealed: path, name: key, keys: keys)
     }
 
-    /// The file of a recording; nil for what cannot be a key: a name with a separator could leave the folder.
+    /// The path of a recording; nil if the text cannot be a key.
+    ///
+    /// A name with a separator could leave the folder.
     private func path(of key: String) -> FilePath? {
         guard !key.isEmpty, key.utf8.allSatisfy(Self.isKeyByte), !key.hasPrefix(".") else { return nil }
         return directory.appending(key)
@@ -60,24 +68,24 @@ public struct RecordingStore: Sendable {
 
     /// Writes a recording.
     ///
-    /// Whatever goes wrong, in `body` or here, nothing is left behind.
+    /// If `body` or this method fails, no file stays behind.
     ///
     /// - Parameters:
-    ///   - key: A key for the new recording, from ``key(for:)``.
-    ///   - body: Writes the bytes. When it returns they are made durable and take their name.
-    /// - Returns: What `body` returned.
-    /// - Throws: `FileSystemError` when the bytes cannot be stored; what `body` throws.
+    ///   - key: The key of the new recording, from ``key(for:)``.
+    ///   - body: Writes the bytes. When it returns, they are flushed and the file is renamed.
+    /// - Returns: The value of `body`.
+    /// - Throws: `FileSystemError` when the bytes cannot be stored; the error of `body`.
     public func write<Result: Sendable>(
         key: String, _ body: (inout RecordingWriter) async throws -> Result
     ) async throws -> Result {
-        guard let path = path(of: key) else { preconditionFailure("a key of our own making is no key") }
+        guard let path = path(of: key) else { preconditionFailure("invalid key") }
         let temporary = directory.appending(key + Self.temporarySuffix)
         let seal = keys.map { RecordingSeal(key: $0.current, name: key) }
-        precondition((seal != nil) == key.hasSuffix(Self.sealedSuffix), "a key that says of its file what is not so")
+        precondition((seal != nil) == key.hasSuffix(Self.sealedSuffix), "the key must say whether the file is sealed")
         do {
             let result = try await FileSystem.shared.withFileHandle(
                 forWritingAt: temporary,
-                // With its name from the start, by which it is found when this process is killed.
+                // The file has its name from the start, so that it is found if this process is killed.
                 options: .init(
                     existingFile: .none,
                     newFile: .init(permissions: .ownerReadWrite, transactionalCreation: false))
@@ -89,7 +97,7 @@ public struct RecordingStore: Sendable {
                     try await handle.synchronize()
                     return result
                 } catch {
-                    // The file must not be closed under a write.
+                    // The file must not be closed during a write.
                     await writer.abandon()
                     throw error
                 }
@@ -99,15 +107,17 @@ public struct RecordingStore: Sendable {
             try await FileSystem.shared.withDirectoryHandle(atPath: directory) { try await $0.synchronize() }
             return result
         } catch {
-            // In a task of its own: the file system does nothing for one that is cancelled.
+            // Another task, because the file system refuses to work in a cancelled one.
             await Task { _ = try? await remove(key: key) }.value
             throw error
         }
     }
 
-    /// Removes a recording, and what is there of one that was not written to its end; nothing there is as good as removed.
+    /// Removes a recording, and the rest of one that was not completed.
     ///
-    /// - Throws: `FileSystemError` when it is there and stays.
+    /// A missing file is not an error.
+    ///
+    /// - Throws: `FileSystemError` when a file cannot be removed.
     public func remove(key: String) async throws {
         guard let path = path(of: key) else { return }
         for path in [directory.appending(key + Self.temporarySuffix), path] {

@@ -2,10 +2,11 @@ import Crypto
 public import NIOCore
 import NIOFileSystem
 
-/// Writes one recording: counts and hashes what goes through, seals it where that is set up, and holds no more than a few
-/// buffers of it.
+/// Writes one recording: counts and hashes its bytes, and seals them if the site has keys.
+///
+/// Memory holds no more than a few buffers.
 public struct RecordingWriter {
-    /// How many bytes are gathered before they go to the disk: whole chunks of ``RecordingSeal``.
+    /// The size of a buffer in bytes: whole chunks of ``RecordingSeal``.
     private static let bufferSize = 16 * RecordingSeal.chunkSize
 
     private let handle: WriteFileHandle
@@ -13,7 +14,9 @@ public struct RecordingWriter {
     private var buffer = ByteBuffer()
     private var offset: Int64 = 0
     private var hasher = SHA256()
-    /// The write under way: while one buffer is sealed and the disk takes it, the next is filled.
+    /// The write under way.
+    ///
+    /// While one buffer is sealed and written, the next one fills.
     private var underWay: Task<Void, any Error>?
 
     init(handle: WriteFileHandle, seal: RecordingSeal?) {
@@ -22,34 +25,34 @@ public struct RecordingWriter {
         buffer.reserveCapacity(Self.bufferSize)
     }
 
-    /// How many bytes have been written, before sealing.
+    /// The number of bytes so far, before sealing.
     public var byteCount: Int64 { offset + Int64(buffer.readableBytes) }
 
     /// Appends bytes.
     ///
-    /// - Throws: `FileSystemError`, as when the disk is full; of these bytes, or of earlier ones.
+    /// - Throws: `FileSystemError` of these bytes or of earlier ones, for example when the disk is full.
     public mutating func write(_ bytes: ByteBuffer) async throws {
         bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
         buffer.writeImmutableBuffer(bytes)
-        // More than a buffer: its last chunk is sealed otherwise when nothing follows.
+        // Keeps the last bytes back: the last chunk of the recording is sealed in another way.
         while buffer.readableBytes > Self.bufferSize, let full = buffer.readSlice(length: Self.bufferSize) {
             try await flush(full, isEnd: false)
         }
     }
 
-    /// The SHA-256 of what was written, before sealing.
+    /// The SHA-256 of the bytes so far, before sealing.
     public func digest() -> [UInt8] { Array(hasher.finalize()) }
 
-    /// Writes what is left, and waits until everything is written.
+    /// Writes the remaining bytes, and waits for all writes.
     mutating func finish() async throws {
         try await flush(buffer, isEnd: true)
         try await underWay?.value
     }
 
-    /// Waits for the write under way, whatever becomes of it.
+    /// Waits for the write under way, and ignores its error.
     func abandon() async { _ = try? await underWay?.value }
 
-    /// Has bytes written, and makes a new buffer of what is behind them.
+    /// Starts to write a buffer, and begins the next one with the bytes after it.
     private mutating func flush(_ full: ByteBuffer, isEnd: Bool) async throws {
         try await underWay?.value
         let start = offset

@@ -1,13 +1,13 @@
-/// What the documentation says about one setting.
+/// The documentation of one setting.
 public struct SettingDeclaration: Sendable, Equatable {
-    /// The heading that the setting stands under.
+    /// The heading above the setting.
     public let group: String
     /// The environment variable.
     public let name: String
-    /// The value of a setting that is missing, as Markdown.
+    /// The value that a missing setting stands for, as Markdown.
     public let fallback: String
-    /// Which values the setting takes.
+    /// The values that the setting accepts.
     public let form: String
-    /// What the setting decides, as Markdown.
+    /// The meaning of the setting, as Markdown.
     public let meaning: String
 }

@@ -2,11 +2,11 @@ import Configuration
 
 /// Reads settings from environment variables.
 ///
-/// Each call declares one setting, with its name, default, range and meaning, and reads it. So a setting stands in two
-/// places: this call, in the initialiser of the group that has it, and the group's property. The table of
+/// Each call declares one setting with its name, default, range and meaning, and reads it. The code names a setting in
+/// two places: in this call, in the initialiser of a group, and in the group's property. The table of
 /// `docs/configuration.md` comes from the same calls (``init(environment:onDeclaration:)``).
 ///
-/// An empty variable counts as a missing one.
+/// An empty variable counts as missing.
 public struct SettingsReader: Sendable {
     private let config: ConfigReader
     private let onDeclaration: (@Sendable (SettingDeclaration) -> Void)?
@@ -15,8 +15,8 @@ public struct SettingsReader: Sendable {
     /// Makes a reader.
     ///
     /// - Parameters:
-    ///   - environment: The variables; nil takes the process's own.
-    ///   - onDeclaration: Called with each setting that is read.
+    ///   - environment: The variables, or nil for the variables of the process.
+    ///   - onDeclaration: Receives each setting that is read.
     public init(
         environment: [String: String]? = nil, onDeclaration: (@Sendable (SettingDeclaration) -> Void)? = nil
     ) {
@@ -26,7 +26,10 @@ public struct SettingsReader: Sendable {
         self.onDeclaration = onDeclaration
     }
 
-    /// The same reader, for settings that the documentation shows under a heading.
+    /// Returns a reader for settings under a heading of the documentation.
+    ///
+    /// - Parameter title: The heading.
+    /// - Returns: The reader.
     public func group(_ title: String) -> SettingsReader {
         var reader = self
         reader.groupTitle = title
@@ -35,9 +38,15 @@ public struct SettingsReader: Sendable {
 
     // MARK: - Numbers
 
-    /// A whole number.
+    /// Reads a whole number.
     ///
-    /// - Throws: ``SettingError`` when the value is no whole number, or out of range.
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - range: The values that the setting accepts.
+    ///   - fallback: The value of a missing setting.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    /// - Returns: The number.
+    /// - Throws: ``SettingError`` when the value is not a whole number, or is out of range.
     public func integer(
         _ name: String, in range: ClosedRange<Int>, default fallback: Int, _ meaning: String
     ) throws(SettingError) -> Int {
@@ -49,9 +58,15 @@ public struct SettingsReader: Sendable {
         return number
     }
 
-    /// A duration, in seconds that may have a fraction.
+    /// Reads a duration in seconds, which may have a fraction.
     ///
-    /// - Throws: ``SettingError`` when the value is no number, or out of range.
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - range: The values that the setting accepts, in seconds.
+    ///   - fallback: The value of a missing setting, in seconds.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    /// - Returns: The duration.
+    /// - Throws: ``SettingError`` when the value is not a number, or is out of range.
     public func seconds(
         _ name: String, in range: ClosedRange<Double>, default fallback: Double, _ meaning: String
     ) throws(SettingError) -> Duration {
@@ -65,13 +80,19 @@ public struct SettingsReader: Sendable {
         return .seconds(number)
     }
 
-    /// A number without a fraction of zero.
+    /// Formats a number, without ".0" if it is whole.
     private func digits(_ number: Double) -> String { Int(exactly: number).map { "\($0)" } ?? "\(number)" }
 
     // MARK: - Words
 
-    /// One of a few words, each of which stands for a value.
+    /// Reads one of a few words, each of which stands for a value.
     ///
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - words: The words and their values.
+    ///   - word: The word of a missing setting.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    /// - Returns: The value of the word.
     /// - Throws: ``SettingError`` for any other word.
     public func choice<Value>(
         _ name: String, _ words: KeyValuePairs<String, Value>, default word: String, _ meaning: String
@@ -84,28 +105,42 @@ public struct SettingsReader: Sendable {
         return match.value
     }
 
-    /// Any text.
+    /// Reads any text.
+    ///
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - form: The values that the setting accepts, for the documentation.
+    ///   - fallback: The text of a missing setting.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    /// - Returns: The text.
     public func text(_ name: String, form: String, default fallback: String, _ meaning: String) -> String {
         read(name, default: "`\(fallback)`", form: form, meaning) ?? fallback
     }
 
-    /// Any text; nil when the setting is missing, which the documentation shows as `fallback`.
+    /// Reads any text, or nil for a missing setting.
+    ///
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - form: The values that the setting accepts, for the documentation.
+    ///   - fallback: What a missing setting stands for, for the documentation.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    /// - Returns: The text, or nil.
     public func text(_ name: String, form: String, absent fallback: String = "none", _ meaning: String) -> String? {
         read(name, default: fallback, form: form, meaning)
     }
 
     // MARK: - Other forms
 
-    /// A value that only its group can read.
+    /// Reads a value in a form that its group parses.
     ///
     /// - Parameters:
     ///   - name: The environment variable.
-    ///   - form: Which values the setting takes; an error says that it "has to be" this.
-    ///   - fallback: The text that a missing setting stands for.
-    ///   - shown: The default as Markdown, where it is another text than `fallback`.
-    ///   - meaning: What the setting decides, as Markdown.
-    ///   - parse: Reads the text; nil for a bad one.
-    /// - Returns: The value that was read.
+    ///   - form: The values that the setting accepts. An error says that the setting "has to be" this.
+    ///   - fallback: The text of a missing setting.
+    ///   - shown: The default in the documentation, as Markdown, or nil for `fallback`.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    ///   - parse: Parses the text, or returns nil for a bad one.
+    /// - Returns: The value.
     /// - Throws: ``SettingError`` when `parse` returns nil.
     public func value<Value>(
         _ name: String, form: String, default fallback: String, shownAs shown: String? = nil, _ meaning: String,
@@ -115,8 +150,15 @@ public struct SettingsReader: Sendable {
         return try parsed(name, text ?? fallback, form, parse)
     }
 
-    /// A value that only its group can read; nil when the setting is missing.
+    /// Reads a value in a form that its group parses, or nil for a missing setting.
     ///
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - form: The values that the setting accepts. An error says that the setting "has to be" this.
+    ///   - fallback: What a missing setting stands for, for the documentation.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    ///   - parse: Parses the text, or returns nil for a bad one.
+    /// - Returns: The value, or nil.
     /// - Throws: ``SettingError`` when `parse` returns nil.
     public func value<Value>(
         _ name: String, form: String, absent fallback: String = "none", _ meaning: String, _ parse: (String) -> Value?
@@ -125,8 +167,14 @@ public struct SettingsReader: Sendable {
         return try parsed(name, text, form, parse)
     }
 
-    /// A value that only its group can read, and without which the program cannot go on.
+    /// Reads a value that the program cannot do without.
     ///
+    /// - Parameters:
+    ///   - name: The environment variable.
+    ///   - form: The values that the setting accepts. An error says that the setting "has to be" this.
+    ///   - meaning: The meaning of the setting, as Markdown.
+    ///   - parse: Parses the text, or returns nil for a bad one.
+    /// - Returns: The value.
     /// - Throws: ``SettingError`` when the setting is missing, or `parse` returns nil.
     public func required<Value>(
         _ name: String, form: String, _ meaning: String, _ parse: (String) -> Value?
@@ -144,7 +192,7 @@ public struct SettingsReader: Sendable {
         return value
     }
 
-    /// Declares a setting and reads its text; nil when it is missing or empty.
+    /// Declares a setting and reads its text; nil if it is missing or empty.
     private func read(_ name: String, default fallback: String, form: String, _ meaning: String) -> String? {
         onDeclaration?(
             SettingDeclaration(group: groupTitle, name: name, fallback: fallback, form: form, meaning: meaning))
