@@ -32,12 +32,18 @@ COMMENT ON FUNCTION app.permits IS
     'manage (retry, delete) or report progress. is_patient: the user is the session''s patient. is_assigned: an active '
     'assignment ties the user, as therapist, to that patient. Without either: with the sessions of all patients';
 
+-- A relation that comes from a table stands here alone. With security_invoker the rows are those that the asking role sees.
+CREATE OR REPLACE VIEW app.assigned_patients WITH (security_invoker = true) AS
+    SELECT therapist_id AS user_id, patient_id, is_active, ended_at FROM app.therapist_patients;
+COMMENT ON VIEW app.assigned_patients IS
+    'To which patients an assignment ties a user (is_assigned of app.permits), or tied it until ended_at';
+
 CREATE OR REPLACE FUNCTION app.patients_of(user_id uuid, role text, action text) RETURNS SETOF uuid
 LANGUAGE sql STABLE AS $$
     SELECT $1 WHERE app.permits($2, $3, is_patient => true) AND NOT app.permits($2, $3)
     UNION ALL
-    SELECT a.patient_id FROM app.therapist_patients a
-    WHERE a.therapist_id = $1 AND a.is_active AND app.permits($2, $3, is_assigned => true) AND NOT app.permits($2, $3)
+    SELECT a.patient_id FROM app.assigned_patients a
+    WHERE a.user_id = $1 AND a.is_active AND app.permits($2, $3, is_assigned => true) AND NOT app.permits($2, $3)
 $$;
 COMMENT ON FUNCTION app.patients_of IS
     'The patients with whose sessions a user of a role may do an action, by relation; none if the role may do it with all';
@@ -98,6 +104,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.acting_may IS 'True if the acting user may do an action with the sessions of a patient';
+
+REVOKE ALL ON app.assigned_patients FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT SELECT ON app.assigned_patients TO therapybridge_server;
 
 REVOKE ALL ON FUNCTION app.permits, app.patients_of, app.acting_user, app.acting_id, app.acting_role,
     app.acting_may_all, app.acting_patients, app.acting_may FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,6 +1,6 @@
 import Postgres
 
-/// Each table with its columns, indexes, triggers, policies and privileges.
+/// Each table or view with its columns, indexes, triggers, policies and privileges.
 struct Tables {
     let section: String
 
@@ -9,8 +9,9 @@ struct Tables {
         let tables = try await connection.query(
             """
             SELECT c.relname::text AS name, obj_description(c.oid, 'pg_class') AS comment,
-                   c.relrowsecurity AS is_guarded, c.relpersistence = 'u' AS is_unlogged
-            FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace AND c.relkind IN ('r', 'p')
+                   c.relrowsecurity AS is_guarded, c.relpersistence = 'u' AS is_unlogged,
+                   CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid, true) END AS definition
+            FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace AND c.relkind IN ('r', 'p', 'v')
             ORDER BY c.relname COLLATE "C"
             """)
         for table in tables { parts.append(try await Self.describe(table, connection)) }
@@ -26,6 +27,8 @@ struct Tables {
             traits.append("The table is unlogged: a crash empties it.")
         }
         parts.append(traits.joined(separator: " "))
+        let definition = try table.text("definition")
+        if !definition.isEmpty { parts.append("A view:\n\n```sql\n\(definition)\n```") }
         parts.append(try await columns(of: name, connection))
         parts.append(try await indexes(of: name, connection))
         parts.append(try await triggers(of: name, connection))
