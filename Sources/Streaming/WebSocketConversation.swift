@@ -1,17 +1,17 @@
-/// What the reactor keeps of a WebSocket beside its slot: how far its client's words are read, and whether it answers.
+/// What the reactor knows of a WebSocket beside its slot: what the client sent, and whether it answers pings.
 ///
-/// It decides and writes nothing.
+/// It decides and writes nothing. Most streams are not WebSockets, thus it is kept in a table of its own.
 struct WebSocketConversation {
-    /// What a client's words want in return.
+    /// What the client's frames ask for.
     enum Answer: Equatable {
-        /// The same, said back.
+        /// A pong with this payload.
         case pong([UInt8])
-        /// The client's end is to be answered with ours.
+        /// A Close frame, because the client sent one with this code.
         case close(UInt16?)
-        /// The client is told what it did wrong, and the connection ends.
+        /// A Close frame, because the client broke the protocol or a limit.
         case violation(WebSocketClose)
 
-        /// Nothing is to be received after it.
+        /// Whether nothing is received after it.
         var isLast: Bool {
             if case .pong = self { false } else { true }
         }
@@ -21,38 +21,62 @@ struct WebSocketConversation {
         }
     }
 
-    /// So many bytes a client may send in one window; who only watches sends pings and pongs.
+    /// What the reactor does for an answer.
+    enum Reply {
+        /// Nothing.
+        case nothing
+        /// Send the pong.
+        case sendPong
+        /// End the stream with this frame.
+        case end(Frame)
+        /// Shut the server's half of the connection.
+        case shutDownSending
+        /// Close the connection without a frame.
+        case cut(StreamEnd)
+    }
+
+    /// How many bytes a client may send in one ``window``.
+    ///
+    /// A client that only watches sends pings and pongs.
     static let allowance = 1 << 20
+    /// The time for which an ``allowance`` counts, in ticks.
     static let window = Tick.count(.seconds(60))
-    /// What one read costs at least: bytes that come one by one take more time than those that come together.
+    /// How many bytes one read costs at least, because many small reads take more time than one large one.
     static let costOfRead = 64
 
     private var reader = ClientFrameReader()
     private var windowBegan: Tick
     private var spent: UInt32 = 0
-    /// When the client is next asked whether it is there.
-    var nextPing: Tick
-    /// It was asked, and nothing was received of it since.
-    var isAwaited = false
-    /// The client has ended its side, or nothing that it says counts any more.
+    /// The moment of the next ping.
+    private(set) var nextPing: Tick
+    /// Whether the client sent nothing since the last ping.
+    private(set) var isAwaited = false
+    /// Whether the client has ended its side, or broken a rule.
+    ///
+    /// Nothing that it sends counts any more.
     private(set) var hasClientEnded = false
     /// Why the connection is over, once it is.
     private(set) var end = StreamEnd.ended
     /// The answer to the client's last ping, which waits for room.
     ///
-    /// RFC 6455, 5.5.3: an endpoint that has not answered yet "MAY elect to send a Pong frame for only the most recently
-    /// processed Ping frame".
-    var pong: Frame?
+    /// RFC 6455, 5.5.3: an endpoint that has not answered yet "MAY elect to send a Pong frame for only the most
+    /// recently processed Ping frame".
+    private(set) var pong: Frame?
 
     init(now: Tick, nextPing: Tick) {
         windowBegan = now
         self.nextPing = nextPing
     }
 
-    /// Takes in what was read at once.
+    // MARK: What the client sends
+
+    /// Takes the bytes of one read.
     ///
-    /// - Parameter isOpen: The server has not ended its side.
-    /// - Returns: The last of the answers that it wants.
+    /// - Parameters:
+    ///   - bytes: What the client sent.
+    ///   - now: The present moment.
+    ///   - isOpen: Whether the server has not ended its side.
+    /// - Returns: The last answer that the bytes ask for; nil if they ask for none.
     mutating func receive(_ bytes: Span<UInt8>, at now: Tick, isOpen: Bool) -> Answer? {
         isAwaited = false
         if windowBegan + Self.window <= now { (windowBegan, spent) = (now, 0) }
@@ -75,4 +99,50 @@ struct WebSocketConversation {
         if let end { self.end = end }
         return answer
     }
+
+    /// Decides what the reactor does for an answer.
+    ///
+    /// - Parameters:
+    ///   - answer: What the client's frames ask for.
+    ///   - phase: The phase of the stream.
+    ///   - isBlocked: Whether the socket has no room.
+    mutating func reply(to answer: Answer, in phase: StreamSlot.Phase, isBlocked: Bool) -> Reply {
+        switch (answer, phase) {
+        case (.pong(let payload), .open):
+            pong = Frame(webSocketFrames: WebSocketFrame.pong(payload))
+            return isBlocked ? .nothing : .sendPong
+        case (.close(let code), .open): return .end(Frame(webSocketFrames: WebSocketFrame.close(echoing: code)))
+        // RFC 6455, 7.1.1: after both sides have sent a Close frame, the server closes first, by "shutdown() with
+        // SHUT_WR".
+        case (.close, .lingering): return .shutDownSending
+        case (.violation(let close), .open):
+            // Without room for a Close frame the client gets none.
+            return isBlocked ? .cut(.violation) : .end(Frame(webSocketFrames: WebSocketFrame.close(close)))
+        case (.violation, .ending): return .cut(end)
+        case (.pong, _), (.close, _), (.violation, _): return .nothing
+        }
+    }
+
+    // MARK: What the server sends
+
+    /// Decides whether to send a ping.
+    ///
+    /// - Parameters:
+    ///   - now: The present moment.
+    ///   - interval: The time until the next ping, in ticks.
+    /// - Returns: False if the client has sent nothing since the last ping. The reactor then closes the stream.
+    mutating func ping(now: Tick, interval: Int) -> Bool {
+        guard !isAwaited else { return false }
+        isAwaited = true
+        nextPing = now + interval
+        return true
+    }
+
+    /// The socket has room again.
+    ///
+    /// While it had none, a ping may not have reached the client, so no answer is due.
+    mutating func becomeWritable() { isAwaited = false }
+
+    /// Takes the pong that waits; nil if none does.
+    mutating func takePong() -> Frame? { pong.take() }
 }

@@ -45,7 +45,7 @@ import Testing
             let id = book.open()
             await reactor.adopt(
                 id, server, as: isChunked ? .chunks : .bare,
-                opening: Frame(head: [], payload: StreamBook.payload(id, 0), isChunked: isChunked),
+                firstFrame: Frame(head: [], payload: StreamBook.payload(id, 0), isChunked: isChunked),
                 expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
             book.adopted(id, isForEnd: takeover == 0)
             let bytes = try await onThread {

@@ -123,7 +123,7 @@ import Testing
                 }()
                 let id = StreamID(slot: 0, generation: generation)
                 await scene.reactor.adopt(
-                    id, server, as: .chunks, opening: Frame(head: [], payload: [1], isChunked: true),
+                    id, server, as: .chunks, firstFrame: Frame(head: [], payload: [1], isChunked: true),
                     expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
                 #expect(try await events.next() == .closed(id))
                 #expect(try !openSockets().contains(identity))

@@ -26,17 +26,17 @@ import Testing
         }
     }
 
-    @Test("An opening that has no room goes out piece by piece, too")
+    @Test("An firstFrame that has no room goes out piece by piece, too")
     func unfinishedOpening() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
-            let opening = Frame(
+            let firstFrame = Frame(
                 head: Array("HEAD\r\n\r\n".utf8), payload: [UInt8](repeating: UInt8(ascii: "o"), count: 2_000_000),
                 isChunked: true)
-            let stream = try await scene.open(opening: opening, receiveBuffer: 4096)
+            let stream = try await scene.open(firstFrame: firstFrame, receiveBuffer: 4096)
             #expect(await scene.send("too early", to: stream) == .refused)
-            let bytes = try await onThread { try stream.client.read(exactly: opening.bytes.count) }
-            expectSame(bytes, opening.bytes)
+            let bytes = try await onThread { try stream.client.read(exactly: firstFrame.bytes.count) }
+            expectSame(bytes, firstFrame.bytes)
             #expect(try await events.next() == .drained(stream.id))
             #expect(await scene.send("now", to: stream) == .sent)
         }
@@ -137,8 +137,8 @@ import Testing
             let head = Array(
                 ("HTTP/1.1 200 OK\r\n" + String(repeating: "X: \(String(repeating: "y", count: 1000))\r\n", count: 5000)
                     + "\r\n").utf8)
-            let opening = Frame(head: head, payload: Array("a state".utf8), isChunked: true)
-            let stream = try await scene.open(opening: opening, receiveBuffer: 4096)
+            let firstFrame = Frame(head: head, payload: Array("a state".utf8), isChunked: true)
+            let stream = try await scene.open(firstFrame: firstFrame, receiveBuffer: 4096)
             let last = Frame(Array("revoked".utf8), isLast: true)
             #expect(await scene.reactor.end(stream.id, with: last, beginsNoOther: true))
             let bytes = try await onThread { try stream.client.readToEnd() }
@@ -150,8 +150,8 @@ import Testing
     @Test("When the right ends, a frame that waits for room is not begun any more")
     func unbegun() async throws {
         try await withReactor { scene in
-            let opening = Frame(head: [], payload: Array("hello".utf8), isChunked: false)
-            let stream = try await scene.open(opening: opening, isChunked: false, receiveBuffer: 4096)
+            let firstFrame = Frame(head: [], payload: Array("hello".utf8), isChunked: false)
+            let stream = try await scene.open(firstFrame: firstFrame, isChunked: false, receiveBuffer: 4096)
             let last = Frame(Array("revoked".utf8), isLast: true)
             let sent = await scene.reactor.fill(stream.id, with: Frame([UInt8(ascii: "x")]), thenRevokeWith: last)
             let bytes = try await onThread { try stream.client.readToEnd() }
@@ -171,16 +171,16 @@ import Testing
         }
     }
 
-    @Test("An opening that waits for room goes out before the last word, whatever that is")
+    @Test("An firstFrame that waits for room goes out before the last word, whatever that is")
     func unbegunOpening() async throws {
         try await withReactor { scene in
-            let opening = Frame(
+            let firstFrame = Frame(
                 head: Array("HEAD\r\n\r\n".utf8), payload: [UInt8](repeating: UInt8(ascii: "o"), count: 2_000_000),
                 isChunked: true)
-            let stream = try await scene.open(opening: opening, receiveBuffer: 4096)
+            let stream = try await scene.open(firstFrame: firstFrame, receiveBuffer: 4096)
             let last = Frame(Array("revoked".utf8), isLast: true)
             await scene.reactor.end(stream.id, with: last, beginsNoOther: true)
-            expectSame(try await onThread { try stream.client.readToEnd() }, opening.bytes + last.bytes)
+            expectSame(try await onThread { try stream.client.readToEnd() }, firstFrame.bytes + last.bytes)
         }
     }
 

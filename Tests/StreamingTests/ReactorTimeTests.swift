@@ -12,7 +12,7 @@ import Testing
         let clock = ManualClock()
         try await withReactor(heartbeat: .seconds(15), clock: clock) { scene in
             let stream = try await scene.open(
-                opening: Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked), isChunked: isChunked)
+                firstFrame: Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked), isChunked: isChunked)
             let hello = isChunked ? "5\r\nhello\r\n" : "hello"
             let heartbeat = isChunked ? "d\r\n: heartbeat\n\n\r\n" : ": heartbeat\n\n"
             #expect(try await stream.read(hello.utf8.count) == hello)
@@ -125,12 +125,12 @@ import Testing
         try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
-            let opening = Frame(head: [], payload: [UInt8](repeating: 1, count: 3_000_000), isChunked: true)
-            let stream = try await scene.open(opening: opening, receiveBuffer: 4096, expiresIn: .seconds(10))
+            let firstFrame = Frame(head: [], payload: [UInt8](repeating: 1, count: 3_000_000), isChunked: true)
+            let stream = try await scene.open(firstFrame: firstFrame, receiveBuffer: 4096, expiresIn: .seconds(10))
             clock.advance(by: .seconds(10))
             #expect(try await events.next() == .expired(stream.id))
             let bytes = try await onThread { try stream.client.readToEnd() }
-            expectSame(bytes, opening.bytes + Array("4\r\ntime\r\n0\r\n\r\n".utf8))
+            expectSame(bytes, firstFrame.bytes + Array("4\r\ntime\r\n0\r\n\r\n".utf8))
         }
     }
 

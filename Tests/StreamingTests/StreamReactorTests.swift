@@ -8,8 +8,8 @@ import Testing
     @Test("writes the head with the first chunk, then each frame as a chunk, and ends the body and the connection")
     func wire() async throws {
         try await withReactor { scene in
-            let opening = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: true)
-            let stream = try await scene.open(opening: opening)
+            let firstFrame = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: true)
+            let stream = try await scene.open(firstFrame: firstFrame)
             #expect(await scene.send("two", to: stream) == .sent)
             #expect(await scene.send("three", to: stream) == .sent)
             #expect(await scene.end(stream, with: "four"))
@@ -23,8 +23,8 @@ import Testing
     @Test("writes payloads alone to a client of HTTP/1.0, and the end of the connection is the end of the body")
     func http10() async throws {
         try await withReactor { scene in
-            let opening = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: false)
-            let stream = try await scene.open(opening: opening, isChunked: false)
+            let firstFrame = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: false)
+            let stream = try await scene.open(firstFrame: firstFrame, isChunked: false)
             #expect(await scene.send("two", to: stream) == .sent)
             await scene.end(stream, with: "three")
             let bytes = try await onThread { try stream.client.readToEnd() }
@@ -40,7 +40,7 @@ import Testing
                 let isChunked = slot.isMultiple(of: 2)
                 streams.append(
                     try await scene.open(
-                        slot, opening: Frame(head: [], payload: [UInt8(ascii: "!")], isChunked: isChunked),
+                        slot, firstFrame: Frame(head: [], payload: [UInt8(ascii: "!")], isChunked: isChunked),
                         isChunked: isChunked))
             }
             await scene.end(streams[3])
@@ -102,8 +102,8 @@ import Testing
             var streams: [ReactorScene.Stream] = []
             for slot in 0..<700 as Range<UInt32> {
                 let isChunked = !slot.isMultiple(of: 3)
-                let opening = Frame(head: [], payload: Array("\(slot)".utf8), isChunked: isChunked)
-                streams.append(try await scene.open(slot, opening: opening, isChunked: isChunked))
+                let firstFrame = Frame(head: [], payload: Array("\(slot)".utf8), isChunked: isChunked)
+                streams.append(try await scene.open(slot, firstFrame: firstFrame, isChunked: isChunked))
             }
             for index in stride(from: 0, to: 700, by: 7) { await scene.end(streams[index]) }
             for round in 0..<5 {

@@ -14,7 +14,7 @@ import Testing
         -> ReactorScene.Stream
     {
         try await scene.open(
-            slot, opening: Frame(head: Array("HEAD\r\n\r\n".utf8), webSocketFrames: Self.hello), as: .webSocket,
+            slot, firstFrame: Frame(head: Array("HEAD\r\n\r\n".utf8), webSocketFrames: Self.hello), as: .webSocket,
             receiveBuffer: receiveBuffer)
     }
 
@@ -79,7 +79,7 @@ import Testing
                 let (server, identity, client) = try scene.loopback.connect()
                 let id = StreamID(slot: 0, generation: generation)
                 await scene.reactor.adopt(
-                    id, server, as: .webSocket, opening: Frame(head: [], webSocketFrames: Self.hello),
+                    id, server, as: .webSocket, firstFrame: Frame(head: [], webSocketFrames: Self.hello),
                     expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
                 let bytes = try await onThread {
                     // What comes behind the end counts no more.
@@ -154,7 +154,7 @@ import Testing
             let before = head + first + WebSocketFrame.frame(.text, Array("second".utf8))
             let last = WebSocketFrame.pong([4])
             try await eventually("the last ping has arrived") {
-                await scene.reactor.conversations[0]?.pong?.bytes == last
+                await scene.reactor.streams.conversations[0]?.pong?.bytes == last
             }
             #expect(await scene.send(Frame(webSocketFrames: Self.hello), to: stream) == .refused)
             let bytes = try await onThread { try stream.client.read(exactly: before.count + last.count) }
@@ -183,7 +183,7 @@ import Testing
             let (server, identity, client) = try scene.loopback.connect()
             let id = StreamID(slot: 0, generation: 0)
             await scene.reactor.adopt(
-                id, server, as: .webSocket, opening: Frame(webSocketFrames: Self.hello),
+                id, server, as: .webSocket, firstFrame: Frame(webSocketFrames: Self.hello),
                 expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
             expectSame(try await onThread { try client.read(exactly: Self.hello.count) }, Self.hello)
             for _ in 0..<2 {
@@ -191,7 +191,7 @@ import Testing
                 expectSame(try await onThread { try client.read(exactly: 2) }, WebSocketFrame.ping)
                 try client.write(ClientFrame(opcode: 10).bytes)
                 try await eventually("the answer has arrived") {
-                    await scene.reactor.conversations[0]?.isAwaited == false
+                    await scene.reactor.streams.conversations[0]?.isAwaited == false
                 }
             }
             clock.advance(by: .seconds(30))

@@ -67,7 +67,7 @@ public struct StreamEngine: Service {
                 : Frame(head: head, payload: payload, isChunked: wire == .chunks)
             reactor.assumeIsolated { reactor in
                 reactor.adopt(
-                    StreamID(handoff.watch.watcher), socket, as: wire, opening: opening,
+                    StreamID(handoff.watch.watcher), socket, as: wire, firstFrame: opening,
                     expiresAt: handoff.expiresAt, livesUntil: handoff.livesUntil)
             }
             if isCurrent {

@@ -35,10 +35,10 @@ struct ReactorScene: Sendable {
 
     /// Opens a stream.
     ///
-    /// - Parameter opening: What its client gets before the first chunk.
+    /// - Parameter firstFrame: What its client gets before the first chunk.
     func open(
         _ slot: UInt32 = 0, generation: UInt32 = 0,
-        opening: Frame = Frame(head: [], payload: Array("hello".utf8), isChunked: true),
+        firstFrame: Frame = Frame(head: [], payload: Array("hello".utf8), isChunked: true),
         isChunked: Bool = true, as wire: StreamWire? = nil, receiveBuffer: CInt? = nil,
         expiresIn: Duration = .seconds(3600),
         livesFor: Duration = .seconds(3600)
@@ -46,7 +46,7 @@ struct ReactorScene: Sendable {
         let (server, identity, client) = try loopback.connect(receiveBuffer: receiveBuffer)
         let stream = Stream(id: StreamID(slot: slot, generation: generation), client: client, identity: identity)
         await reactor.adopt(
-            stream.id, server, as: wire ?? (isChunked ? .chunks : .bare), opening: opening,
+            stream.id, server, as: wire ?? (isChunked ? .chunks : .bare), firstFrame: firstFrame,
             expiresAt: now + expiresIn, livesUntil: now + livesFor)
         return stream
     }
@@ -67,8 +67,8 @@ struct ReactorScene: Sendable {
 
     /// Opens a stream with an unfinished frame, which stays that until its client reads.
     func blocked(isChunked: Bool = true) async throws -> (stream: Stream, unfinished: Frame) {
-        let opening = Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked)
-        let stream = try await open(opening: opening, isChunked: isChunked, receiveBuffer: 4096)
+        let firstFrame = Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked)
+        let stream = try await open(firstFrame: firstFrame, isChunked: isChunked, receiveBuffer: 4096)
         #expect(await send(Self.large, to: stream) == .started)
         return (stream, Self.large)
     }
