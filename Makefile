@@ -1,22 +1,22 @@
 # TherapyBridge. `make help` lists the targets.
 #
-# Each target installs the Debian packages that it needs and that are missing: as root, or through sudo.
+# Each target installs the missing Debian packages that it needs, as root or through sudo.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# What it takes to build; and to run everything on one machine, or to test it.
+# The packages to build, to run everything on one machine, and to test.
 BUILD_PACKAGES := libpq-dev pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
 TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer
 
-# What the server is measured beside. The benchmark leaves out what is not there.
+# The servers to compare with. The benchmark leaves out the missing ones.
 PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
 PEER_PYTHON := .data/bench-venv
 PEER_REQUIREMENTS := Sources/Tools/bench/Peers/requirements.txt
 
-# What reads the description of the API and sends what it makes of it.
+# Schemathesis reads the description of the API and sends requests made from it.
 FUZZ_PACKAGES := $(RUN_PACKAGES) python3-venv
 FUZZ_PYTHON := .data/fuzz-venv
 FUZZ_REQUIREMENTS := Tests/Fuzz/requirements.txt
@@ -31,14 +31,14 @@ SWIFT_SOURCES := Package.swift Sources Tests
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: packages-run ## Build, then run everything on this machine: PostgreSQL, demo accounts, the server
+run: packages-run ## Build and run the server with its own PostgreSQL and demo accounts
 	swift build -c release --product therapybridge
 	exec .build/release/therapybridge dev
 
-test: packages-test ## Run every test, on a PostgreSQL of their own
+test: packages-test ## Run all tests, with their own PostgreSQL
 	swift test
 
-docs: packages-test schema ## Write the parts of docs/ that come from the code
+docs: packages-test schema ## Write the generated parts of docs/
 	WRITE_DOCS=1 swift test --filter DocumentTests
 
 lint: ## Check the format of the sources
@@ -51,21 +51,21 @@ migrate: packages-build ## Apply the migrations to the database of DATABASE_MIGR
 	swift build -c release --product therapybridge
 	.build/release/therapybridge migrate up
 
-schema: packages-run ## Write docs/schema.md and the checksums of migrations/code, from a PostgreSQL of its own
+schema: packages-run ## Write docs/schema.md and the checksums of migrations/code
 	swift build --product write-schema
 	.build/debug/write-schema .
 
-bench: packages-run packages-peers ## Measure the server beside others, into docs/benchmarks.md; BENCH="--quick" to try
+bench: packages-run packages-peers ## Measure the server and its peers, and write docs/benchmarks.md; BENCH="--quick" to try it
 	for product in therapybridge sseload bench; do swift build -c release --product $$product; done
 	exec .build/release/bench --python-environment $(PEER_PYTHON) $(or $(BENCH),--write docs/benchmarks.md)
 
-fuzz: packages-fuzz ## Try parsers, and a running server by its /openapi.json, with hostile input; FUZZ="--max-examples 500" for longer
+fuzz: packages-fuzz ## Send hostile input to the parsers and to a running server; FUZZ="--max-examples 500" for more
 	FUZZ_CASES=300 swift test --filter Property
 	swift build --product therapybridge
 	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 
-# The packages of servers would start them, and PostgreSQL's a cluster of its own: nobody here needs those. Exit status
-# 101 of policy-rc.d forbids the package's scripts to start a service.
+# The packages of servers would start them, and PostgreSQL's would make a cluster. Nothing here needs those. Exit status
+# 101 of policy-rc.d forbids the scripts of a package to start a service.
 define install
 	@missing=$$(for package in $(1); do \
 	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q '^install ok installed$$' || echo $$package; \
@@ -98,7 +98,7 @@ packages-fuzz:
 	    cp $(FUZZ_REQUIREMENTS) $(FUZZ_PYTHON)/requirements.txt; \
 	}
 
-# Without one of them there is still a benchmark. Nobody here needs nginx at the next boot either.
+# The benchmark works without these packages. systemd must not start nginx at the next boot.
 packages-peers:
 	@[ -e /usr/sbin/nginx ] || $(AS_ROOT) systemctl mask nginx >/dev/null 2>&1 || true
 	-$(call install,$(PEER_PACKAGES))

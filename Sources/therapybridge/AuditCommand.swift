@@ -7,29 +7,29 @@ extension AuditAction: ExpressibleByArgument {}
 
 struct Audit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print who did what, or was refused it, the newest first. Works on DATABASE_MIGRATE_URL.",
+        abstract: "Print the records of the audit log, the newest first. Connects to DATABASE_MIGRATE_URL.",
         discussion: """
             Without --json each line has, separated by tabs: time, outcome, action, user, session, patient, account that \
             was changed, request, database role and detail; a dash for what there is not.
             """)
 
-    @Option(help: "Only what the account with this address did.")
+    @Option(help: "Only records of the account with this address.")
     var user: String?
-    @Option(help: "Only what was about the patient with this address.")
+    @Option(help: "Only records about the patient with this address.")
     var patient: String?
-    @Option(help: "Only what was done with the session of this id.")
+    @Option(help: "Only records about the session with this id.")
     var session: String?
-    @Option(help: "Only this action.")
+    @Option(help: "Only records of this action.")
     var action: AuditAction?
-    @Flag(help: "Only what was refused.")
+    @Flag(help: "Only refused actions.")
     var refused = false
-    @Option(help: "Not before this time, as in 2026-11-22T09:30:00Z or 2026-11-22.")
+    @Option(help: "Only records from this time on, as in 2026-11-22T09:30:00Z or 2026-11-22.")
     var from: String?
-    @Option(help: "Before this time.")
+    @Option(help: "Only records before this time.")
     var to: String?
-    @Option(help: "At most so many records.")
+    @Option(help: "The largest number of records.")
     var limit = 100
-    @Flag(help: "Print one JSON object a line, as GET /api/audit has them.")
+    @Flag(help: "Print one JSON object a line, in the form of GET /api/audit.")
     var json = false
 
     func validate() throws { _ = try query() }

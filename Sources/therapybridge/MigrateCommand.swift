@@ -11,9 +11,9 @@ struct Migrate: AsyncParsableCommand {
         subcommands: [Up.self, Status.self, Validate.self])
 
     struct Up: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Apply what is missing.")
+        static let configuration = CommandConfiguration(abstract: "Apply the missing migrations.")
 
-        @Flag(name: .customLong("dry-run"), help: "Only print what would be applied.")
+        @Flag(name: .customLong("dry-run"), help: "Print the missing migrations, and apply nothing.")
         var dryRun = false
 
         func run() async throws {
@@ -23,7 +23,7 @@ struct Migrate: AsyncParsableCommand {
     }
 
     struct Status: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Print each migration and how it stands.")
+        static let configuration = CommandConfiguration(abstract: "Print each migration and its state.")
 
         func run() async throws {
             for line in try await Operations(logger: startLogging()).migrationStatus() { print(line) }
@@ -31,7 +31,8 @@ struct Migrate: AsyncParsableCommand {
     }
 
     struct Validate: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Exit 1 if anything is missing or edited.")
+        static let configuration = CommandConfiguration(
+            abstract: "Exit with status 1 if a migration is missing or edited.")
 
         func run() async throws {
             try await Operations(logger: startLogging()).validateMigrations()

@@ -8,7 +8,7 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run the HTTP server, the streams and the pipeline worker.")
 
-    @Flag(name: .customLong("no-worker"), help: "Leave the queue to other processes.")
+    @Flag(name: .customLong("no-worker"), help: "Run no worker; other processes work on the queue.")
     var noWorker = false
 
     func run() async throws {
@@ -33,22 +33,22 @@ struct Work: AsyncParsableCommand {
 
 struct Dev: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run everything for a first look, on a PostgreSQL of its own under .data/.",
-        discussion: "Makes demo accounts and a demo recording at the first start; a second start keeps the data.")
+        abstract: "Run the server with demo accounts and its own PostgreSQL under .data/.",
+        discussion: "The first start makes demo accounts and a demo recording. Later starts keep the data.")
 
-    @Option(help: "The folder that holds everything.")
+    @Option(help: "The folder of the database, the recordings and the secrets.")
     var directory = ".data"
 
     func run() async throws {
         let logger = try startLogging()
-        // Written at once: whoever pipes this waits for the address.
+        // Written without a buffer, because a program that reads the pipe waits for the address.
         try await DevelopmentServer(directory: directory, logger: logger, metrics: MetricsOutput.bootstrap()) { line in
             try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
         }.run()
     }
 }
 
-/// Sets up logging as LOG_LEVEL and LOG_FORMAT say.
+/// Sets up logging by the settings LOG_LEVEL and LOG_FORMAT.
 func startLogging() throws -> Logger {
     LogOutput.bootstrap(try LogSettings(SettingsReader()))
     return Logger(label: "therapybridge")

@@ -5,12 +5,12 @@ import SettingsReading
 
 /// The program.
 ///
-/// Each subcommand is a file beside this one.
+/// The files beside this one hold the subcommands.
 @main
 struct TherapyBridge: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "therapybridge",
-        abstract: "Live progress of therapy sessions, pushed from PostgreSQL to whoever may see it.",
+        abstract: "Push live progress of therapy sessions from PostgreSQL to authorized clients.",
         discussion:
             "Settings are environment variables: DATABASE_URL, JWT_SECRET and others; see docs/configuration.md.",
         version: Release.version,
@@ -19,8 +19,9 @@ struct TherapyBridge: AsyncParsableCommand {
             Audit.self, Transcribe.self,
         ])
 
-    /// Runs a subcommand and turns its errors into exit statuses: 0 done, 1 failed, 64 wrong usage, 78 wrong
-    /// configuration (`sysexits.h`: EX_USAGE, EX_CONFIG).
+    /// Runs a subcommand, and turns an error into an exit status.
+    ///
+    /// 0 done, 1 failed, 64 wrong usage, 78 wrong configuration (`sysexits.h`: EX_USAGE, EX_CONFIG).
     static func main() async {
         do {
             var command = try parseAsRoot()

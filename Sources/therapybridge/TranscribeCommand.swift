@@ -4,8 +4,8 @@ import Pipeline
 
 struct Transcribe: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Transcribe a recording: the bundled transcriber, as a stage of the pipeline.",
-        discussion: "Prints progress as JSON lines and the transcript as the last one. Needs ffmpeg and pocketsphinx.")
+        abstract: "Transcribe a recording with the bundled transcriber, as a stage of the pipeline.",
+        discussion: "Prints progress as JSON lines, the transcript last. Needs ffmpeg and pocketsphinx.")
 
     @Argument(help: "The recording.", completion: .file())
     var file: String

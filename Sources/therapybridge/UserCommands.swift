@@ -6,7 +6,7 @@ extension Role: ExpressibleByArgument {}
 
 struct UserCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "user", abstract: "Add, list and change accounts. Works on DATABASE_MIGRATE_URL.",
+        commandName: "user", abstract: "Add, list and change accounts. Connects to DATABASE_MIGRATE_URL.",
         subcommands: [Add.self, List.self, Deactivate.self, Activate.self, SetPassword.self])
 
     struct Add: AsyncParsableCommand {
@@ -16,7 +16,7 @@ struct UserCommand: AsyncParsableCommand {
         var email: String
         @Option(help: "The person's name.")
         var name: String
-        @Option(help: "therapist, patient, admin or pipeline.")
+        @Option(help: "The role: therapist, patient, admin or pipeline.")
         var role: Role
         @Flag(name: .customLong("password-stdin"), help: "Read the password from the first line of standard input.")
         var passwordStdin = false
@@ -40,7 +40,7 @@ struct UserCommand: AsyncParsableCommand {
 
     struct Deactivate: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Deactivate an account: its sign-ins and streams end at once.")
+            abstract: "Deactivate an account. Its sign-ins and streams end at once.")
 
         @Option(help: "The account's address.")
         var email: String
@@ -64,7 +64,7 @@ struct UserCommand: AsyncParsableCommand {
     struct SetPassword: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "set-password",
-            abstract: "Set a password from the first line of standard input, and end the account's other sign-ins.")
+            abstract: "Set a password, read from the first line of standard input, and end the account's sign-ins.")
 
         @Option(help: "The account's address.")
         var email: String
@@ -75,7 +75,7 @@ struct UserCommand: AsyncParsableCommand {
     }
 }
 
-/// The two whom an assignment ties.
+/// The therapist and the patient of an assignment.
 struct Tie: ParsableArguments {
     @Option(help: "The therapist's address.")
     var therapist: String
@@ -84,7 +84,8 @@ struct Tie: ParsableArguments {
 }
 
 struct Assign: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let a therapist see a patient's sessions.")
+    static let configuration = CommandConfiguration(
+        abstract: "Assign a therapist to a patient, whose sessions the therapist may then see.")
 
     @OptionGroup var tie: Tie
 
@@ -94,7 +95,8 @@ struct Assign: AsyncParsableCommand {
 }
 
 struct Unassign: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "End that: the therapist's streams of the patient end.")
+    static let configuration = CommandConfiguration(
+        abstract: "End an assignment. The therapist's streams of the patient end at once.")
 
     @OptionGroup var tie: Tie
 
@@ -106,11 +108,11 @@ struct Unassign: AsyncParsableCommand {
 struct Token: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print a valid access token of an account.",
-        discussion: "Needs JWT_SECRET as the server has it, and DATABASE_MIGRATE_URL.")
+        discussion: "Needs the server's JWT_SECRET, and DATABASE_MIGRATE_URL.")
 
     @Option(help: "The account's address.")
     var email: String
-    @Option(help: "How many seconds the token is valid. Default: JWT_ACCESS_TTL.")
+    @Option(help: "The lifetime of the token in seconds. Default: JWT_ACCESS_TTL.")
     var ttl: Int?
 
     func validate() throws {
@@ -122,7 +124,7 @@ struct Token: AsyncParsableCommand {
     }
 }
 
-/// The first line of standard input.
+/// Reads the first line of standard input.
 private func readPassword() throws -> String {
     guard let line = readLine(strippingNewline: true), !line.isEmpty else {
         throw CommandFailure("no password on standard input")

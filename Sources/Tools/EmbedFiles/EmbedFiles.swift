@@ -1,14 +1,13 @@
 import Foundation
 import PackagePlugin
 
-/// Carries a folder of files inside the binary: writes `EmbeddedFiles.swift` into the target that uses it, anew
-/// whenever one of the files changes.
+/// Embeds the files of a folder in the binary.
 ///
-/// `.embedInCode` does not do: it takes single files, not a folder, and makes a Swift name of each file name, which a
-/// leading digit does not survive.
+/// Writes `EmbeddedFiles.swift` for a target, again whenever one of the files changes. `.embedInCode` cannot do this:
+/// it takes single files, and makes a Swift name of each file name, which a leading digit breaks.
 @main
 struct EmbedFiles: BuildToolPlugin {
-    /// The folders whose files each target carries, from the package's root.
+    /// The folders of each target's files, relative to the root of the package.
     private static let folders = [
         "Migrations": ["migrations", "migrations/code"],
         "HTTPAPI": ["Sources/HTTPAPI/Web/Assets"],
@@ -47,7 +46,7 @@ struct EmbedFiles: BuildToolPlugin {
         return commands
     }
 
-    /// Makes the page `/docs` of the description of the API.
+    /// Renders the page `/docs` from the description of the API.
     private func rendering(_ description: URL, into page: URL, _ context: PluginContext) throws -> Command {
         let template = context.package.directoryURL.appending(path: "Sources/Tools/render-docs/docs.mustache")
         return .buildCommand(

@@ -1,8 +1,8 @@
-/// The list of code files with the checksum that each revision has: `migrations/code/checksums.txt`.
+/// The list of code files with the checksum of each revision: `migrations/code/checksums.txt`.
 ///
-/// A line holds name, revision and checksum; lines that begin with `#` are passed over.
+/// A line has name, revision and checksum. Lines that begin with `#` are comments.
 public struct CodeChecksums: Sendable {
-    /// The comment at the head of the list.
+    /// The comment at the beginning of the list.
     public static let preface = """
         # Name, revision and SHA-256 of each file of this folder. Written by `make schema`, which refuses a file that changed
         # without a higher revision.
@@ -11,7 +11,11 @@ public struct CodeChecksums: Sendable {
 
     private var lines: [String: (revision: Int, checksum: Substring)] = [:]
 
-    /// Reads a list; what is no line of it is passed over.
+    /// Reads a list.
+    ///
+    /// Skips malformed lines.
+    ///
+    /// - Parameter text: The content of the file.
     public init(_ text: String) {
         for line in text.split(separator: "\n") where !line.hasPrefix("#") {
             let words = line.split(separator: " ")
@@ -20,7 +24,10 @@ public struct CodeChecksums: Sendable {
         }
     }
 
-    /// The names of the files that have other contents in `present` and no higher revision, in order.
+    /// Finds the files whose contents differ in `present` without a higher revision.
+    ///
+    /// - Parameter present: The present code files.
+    /// - Returns: The names of the files, sorted.
     public func unraised(in present: CodeChecksums) -> [String] {
         lines.filter { name, recorded in
             guard let now = present.lines[name] else { return false }

@@ -1,6 +1,6 @@
 import Postgres
 
-/// Each function: what it is for, where it stands, as whom it runs, and who may call it.
+/// The functions: their purposes, files, rights and callers.
 struct Functions {
     let section: String
 
@@ -43,7 +43,7 @@ struct Functions {
     }
 }
 
-/// Which functions notify the server, and of what.
+/// The functions that notify the server.
 struct Notifications {
     let section: String
 
@@ -59,8 +59,8 @@ struct Notifications {
         section = """
             ## Notifications
 
-            There is one channel, `tb_session_v1`. A payload is a hint: any role of the database can send one, so the server reads
-            what it names, and never shows what it says. These functions send hints:
+            There is one channel, `tb_session_v1`. A payload is a hint, and any database role can send one. The server therefore
+            reads the session that a hint names, and never shows the payload itself. These functions send hints:
 
             \(table.text)
             """

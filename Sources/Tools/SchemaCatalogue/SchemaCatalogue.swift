@@ -1,8 +1,8 @@
 public import Postgres
 
-/// What a database has in the schema `app`, as a page for people: `docs/schema.md`.
+/// The schema `app` of a database as a page: `docs/schema.md`.
 ///
-/// Everything comes from PostgreSQL's catalogue and the comments in it, so the page cannot say what the database does not do.
+/// All of it comes from PostgreSQL's catalogue and the comments there, so that the page always matches the database.
 public struct SchemaCatalogue: Sendable {
     /// The page, in Markdown.
     public let page: String
@@ -10,8 +10,8 @@ public struct SchemaCatalogue: Sendable {
     /// Reads the catalogue.
     ///
     /// - Parameters:
-    ///   - connection: A connection to a database with the present schema, of a role that sees all of it.
-    ///   - fileOfFunction: Names the file below `migrations/` that holds a function, by the function's name.
+    ///   - connection: A connection to a database with the present schema. Its role must see all of the schema.
+    ///   - fileOfFunction: Returns the file below `migrations/` that has the function with this name.
     /// - Throws: `PostgresError` when the database does not answer.
     public init(of connection: PostgresConnection, fileOfFunction: (String) -> String?) async throws {
         page =
@@ -30,18 +30,18 @@ public struct SchemaCatalogue: Sendable {
 
         <!-- Written by `make schema` from a migrated database. Do not edit. -->
 
-        This page lists what stands in the schema `app`: tables, functions, triggers, policies, and who may do what. The files
-        are in `migrations/`: numbered steps hold roles, tables, indexes and seed rows; `code/` holds functions, triggers,
-        policies and grants. Column types and defaults are PostgreSQL's. The owner of everything is `therapybridge_owner`.
+        This page lists the contents of the schema `app`: tables, functions, triggers, policies and privileges. The SQL is in
+        `migrations/`: numbered steps hold roles, tables, indexes and seed rows; `code/` holds functions, triggers, policies
+        and grants. Column types and defaults are PostgreSQL's. The owner of everything is `therapybridge_owner`.
         """
 }
 
 extension PostgresRow {
-    /// The text of a column; empty when it is null.
+    /// The text of a column; empty if it is null.
     func text(_ column: String) throws -> String { try decode(column, as: String?.self) ?? "" }
 }
 
-/// A table of Markdown.
+/// A table in Markdown.
 struct MarkdownTable {
     private let header: [String]
     private var rows: [[String]] = []
@@ -50,7 +50,7 @@ struct MarkdownTable {
 
     mutating func add(_ cells: String...) { rows.append(cells) }
 
-    /// The table's lines; empty without rows.
+    /// The lines of the table; empty without rows.
     var text: String {
         guard !rows.isEmpty else { return "" }
         let lines = [header, header.map { _ in "---" }] + rows

@@ -1,6 +1,6 @@
 import Postgres
 
-/// The roles that the first step makes.
+/// The roles of the first step.
 struct Roles {
     let section: String
 
@@ -43,8 +43,8 @@ struct StateMachine {
         section = """
             ## State machine
 
-            A session moves between statuses by these transitions alone, whoever writes. A worker that takes a session over
-            continues at the floor of its status.
+            A session changes its status only by these transitions, regardless of the writer. After a takeover, the worker
+            continues at the floor of the status.
 
             \(table.text)
             """

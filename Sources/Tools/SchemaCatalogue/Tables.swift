@@ -1,6 +1,6 @@
 import Postgres
 
-/// Each table or view with its columns, indexes, triggers, policies and privileges.
+/// The tables and views with their columns, database indexes, triggers, policies and privileges.
 struct Tables {
     let section: String
 

@@ -5,12 +5,12 @@ import UnixSignals
 
 /// The benchmark of the whole program.
 ///
-/// Each scenario is a file under `Scenarios`; `docs/benchmarks.md` says what they measure.
+/// Each scenario is a file in `Scenarios`. `docs/benchmarks.md` describes what they measure.
 @main
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measure the server on a PostgreSQL of its own, beside others that are installed.",
+        abstract: "Measure the server with its own PostgreSQL, and other installed servers for comparison.",
         discussion: """
             Starts everything that it needs and ends it again. Needs the release build of therapybridge and sseload beside \
             itself: `make bench` sees to that. Prints the table on standard output.
@@ -18,26 +18,28 @@ struct Bench: AsyncParsableCommand {
             Scenarios: \(allScenarios.map { $0.name }.joined(separator: ", ")).
             """)
 
-    @Option(name: .customLong("scenario"), help: "Run this scenario alone; may be said several times.")
+    @Option(name: .customLong("scenario"), help: "Run only this scenario. May be repeated.")
     var names: [String] = []
 
-    @Option(help: "How many streams are opened, where the scenario does not say.")
+    @Option(help: "The number of streams, unless the scenario has its own.")
     var streams: Int?
 
-    @Flag(help: "Shorter and smaller, to try the benchmark itself.")
+    @Flag(help: "Run shorter and with fewer streams, to test the benchmark.")
     var quick = false
 
-    @Option(help: "Put the table into this document; rows of scenarios that are not run stay.", completion: .file())
+    @Option(help: "Write the table into this document. Rows of other scenarios stay.", completion: .file())
     var write: String?
 
-    @Option(help: "The virtual environment of Python with FastAPI.", completion: .directory)
+    @Option(help: "The Python virtual environment with FastAPI.", completion: .directory)
     var pythonEnvironment = ".data/bench-venv"
 
     func validate() throws {
         for name in names where !allScenarios.contains(where: { $0.name == name }) {
             throw ValidationError("There is no scenario \(name).")
         }
-        if quick, write != nil { throw ValidationError("A quick run says nothing that is worth writing down.") }
+        if quick, write != nil {
+            throw ValidationError("--quick cannot be used with --write: its figures are not comparable.")
+        }
         if let streams, !(100...100_000).contains(streams) {
             throw ValidationError("--streams has to be from 100 to 100000.")
         }
@@ -60,19 +62,19 @@ struct Bench: AsyncParsableCommand {
 
     /// Runs the scenarios.
     ///
-    /// - Returns: Whether none failed.
+    /// - Returns: False if a scenario failed.
     private func measure() async throws -> Bool {
-        // Before anything is measured: a document without a place for the table is of no use.
+        // Reads the document first: without a place for the table, measuring would be in vain.
         let document = try write.map { try BenchmarkDocument(text: String(contentsOfFile: $0, encoding: .utf8)) }
         let programs = try TestBed.Programs.find()
         let streams = streams ?? (quick ? 1000 : 10_000)
-        return try await ScratchDirectory.lend { workplace in
+        return try await ScratchDirectory.lend { scratch in
             say("Starting PostgreSQL and filling it …")
-            // As many patients as the growth scenario opens streams, if the machine lets it.
-            return try await BenchDatabase.lend(in: workplace, patients: max(streams, 19_000), therapists: streams) {
+            // The growth scenario opens one stream for each patient, if the machine allows it.
+            return try await BenchDatabase.lend(in: scratch, patients: max(streams, 19_000), therapists: streams) {
                 database in
                 let bed = TestBed(
-                    programs: programs, workplace: workplace, database: database,
+                    programs: programs, scratch: scratch, database: database,
                     peers: await Peers.find(pythonEnvironment: pythonEnvironment), streams: streams,
                     fastAPIStreams: streams / 5, isQuick: quick)
                 return try await measure(on: bed, document)
@@ -93,7 +95,7 @@ struct Bench: AsyncParsableCommand {
                 if case .failed = finding.outcome { succeeded = false }
             }
             for row in table.rows.suffix(findings.count) { say("  \(row.text)") }
-            // After each: an interrupted run has not been for nothing.
+            // Written after each scenario, so that an interrupted run keeps its figures.
             if let document, let write {
                 let merged = table.merged(over: document.table, order: allScenarios.map { $0.name })
                 try document.text(with: merged).write(toFile: write, atomically: true, encoding: .utf8)
@@ -103,7 +105,9 @@ struct Bench: AsyncParsableCommand {
         return succeeded
     }
 
-    /// What a scenario finds; when it fails, that it did.
+    /// Runs a scenario.
+    ///
+    /// If it fails, the failure is the finding.
     private func findings(of scenario: any Scenario.Type, on bed: TestBed) async throws -> [Finding] {
         do {
             return try await scenario.init().run(on: bed)
@@ -118,7 +122,7 @@ struct Bench: AsyncParsableCommand {
         return "\(number / 10_000).\(number % 10_000)"
     }
 
-    /// The day, and the revision of the program where git knows it.
+    /// The day, and the revision of the program if git knows it.
     private static func taken() async -> String {
         let day = Date.now.formatted(.iso8601.year().month().day())
         guard let revision = try? await runToEnd("git", ["rev-parse", "--short", "HEAD"]) else { return day }
@@ -128,5 +132,5 @@ struct Bench: AsyncParsableCommand {
     }
 }
 
-/// Tells whoever watches how far the run is.
+/// Prints a line about the progress of the run.
 func say(_ line: String) { try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8)) }

@@ -1,8 +1,8 @@
 import Foundation
 
-// Writes a Swift file that holds other files as base64: embed-files OUTPUT FILE...
+// Writes a Swift file with the contents of other files as base64: embed-files OUTPUT FILE...
 //
-// Base64 in a string literal compiles in no time, where an array literal of bytes takes the type checker minutes.
+// The compiler reads base64 in a string literal at once. An array literal of bytes would take it minutes.
 
 let arguments = CommandLine.arguments.dropFirst()
 guard let output = arguments.first else {

@@ -1,8 +1,8 @@
 import Foundation
 
-/// The description of the API as `docs.mustache` shows it.
+/// The description of the API in the form that `docs.mustache` needs.
 ///
-/// What ends in `_html` is markup already, made by ``SchemaText``; the template escapes everything else.
+/// A member whose name ends in `_html` is HTML by ``SchemaText``. The template escapes all other members.
 struct DescriptionPage {
     struct Group {
         let name: String
@@ -24,21 +24,32 @@ struct DescriptionPage {
         let answers: [Answer]
     }
 
-    /// A parameter or a member.
+    /// A parameter of an operation, or a member of an object.
     struct Field {
         let name: String
-        let place: String
+        let location: String
         let type_html: String
         let is_required: Bool
         let about_html: String
     }
 
-    /// A body that is sent.
-    struct Body {
-        let media_type: String
+    /// The type of a value, and its members if they are shown.
+    struct Shape {
         let type_html: String
         let fields: [Field]
         let has_fields: Bool
+
+        init(type_html: String, fields: [Field]) {
+            self.type_html = type_html
+            self.fields = fields
+            has_fields = !fields.isEmpty
+        }
+    }
+
+    /// The body of a request or an answer.
+    struct Body {
+        let media_type: String
+        let shape: Shape
         let example: String?
     }
 
@@ -52,10 +63,8 @@ struct DescriptionPage {
     struct Schema {
         let name: String
         let anchor: String
-        let type_html: String
         let about_html: String
-        let fields: [Field]
-        let has_fields: Bool
+        let shape: Shape
     }
 
     let title: String
@@ -73,7 +82,7 @@ struct DescriptionPage {
     }
 }
 
-/// Reads the parts of the page out of an OpenAPI document.
+/// Reads the parts of the page from an OpenAPI document.
 private struct DescriptionReader {
     let document: JSONTree
 
@@ -89,10 +98,14 @@ private struct DescriptionReader {
     }
 
     func schema(_ member: JSONTree.Member) -> DescriptionPage.Schema {
-        let fields = fields(of: member.value)
-        return DescriptionPage.Schema(
-            name: member.name, anchor: SchemaText.anchor(member.name), type_html: SchemaText.type(of: member.value),
-            about_html: about(member.value), fields: fields, has_fields: !fields.isEmpty)
+        DescriptionPage.Schema(
+            name: member.name, anchor: SchemaText.anchor(member.name), about_html: about(member.value),
+            shape: shape(of: member.value, showingFields: true))
+    }
+
+    private func shape(of schema: JSONTree?, showingFields: Bool) -> DescriptionPage.Shape {
+        DescriptionPage.Shape(
+            type_html: SchemaText.type(of: schema), fields: showingFields ? fields(of: schema) : [])
     }
 
     private func operation(_ operation: JSONTree, _ method: String, _ path: String) -> DescriptionPage.Operation {
@@ -107,7 +120,7 @@ private struct DescriptionReader {
 
     private func parameter(_ parameter: JSONTree) -> DescriptionPage.Field {
         DescriptionPage.Field(
-            name: parameter["name"]?.text ?? "", place: parameter["in"]?.text ?? "",
+            name: parameter["name"]?.text ?? "", location: parameter["in"]?.text ?? "",
             type_html: SchemaText.type(of: parameter["schema"]), is_required: parameter["required"]?.text == "true",
             about_html: about(parameter))
     }
@@ -121,23 +134,22 @@ private struct DescriptionReader {
 
     private func bodies(_ holder: JSONTree?, showingFields: Bool) -> [DescriptionPage.Body] {
         (holder?["content"]?.members ?? []).map { content in
-            let fields = showingFields ? fields(of: content.value["schema"]) : []
-            return DescriptionPage.Body(
-                media_type: content.name, type_html: SchemaText.type(of: content.value["schema"]), fields: fields,
-                has_fields: !fields.isEmpty,
+            DescriptionPage.Body(
+                media_type: content.name,
+                shape: shape(of: content.value["schema"], showingFields: showingFields),
                 example: content.value["example"].map { example in
                     if case .string(let text) = example { text } else { example.pretty() }
                 })
         }
     }
 
-    /// The members of an object, with those of the schemas that it is made of.
+    /// The members of an object, with those of the schemas in its `allOf`.
     private func fields(of schema: JSONTree?) -> [DescriptionPage.Field] {
         guard let schema = schema.map(resolved) else { return [] }
         let required = (schema["required"]?.elements ?? []).compactMap(\.text)
         let own = (schema["properties"]?.members ?? []).map { member in
             DescriptionPage.Field(
-                name: member.name, place: "", type_html: SchemaText.type(of: member.value),
+                name: member.name, location: "", type_html: SchemaText.type(of: member.value),
                 is_required: required.contains(member.name), about_html: about(member.value))
         }
         return (schema["allOf"]?.elements ?? []).flatMap { fields(of: $0) } + own
@@ -151,7 +163,7 @@ private struct DescriptionReader {
 
     private func about(_ part: JSONTree) -> String { SchemaText.html(part["description"]?.text ?? "") }
 
-    /// What a reference leads to, or the value itself.
+    /// The target of a reference, or the value itself.
     private func resolved(_ value: JSONTree) -> JSONTree {
         guard let reference = value["$ref"]?.text else { return value }
         let target = reference.split(separator: "/").dropFirst().reduce(document as JSONTree?) { $0?[String($1)] }

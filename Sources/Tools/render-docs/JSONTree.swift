@@ -1,14 +1,14 @@
 import Foundation
 import JSONScanning
 
-/// JSON as it was written: members in their order, numbers as their digits.
+/// JSON in its original order, with the original digits of numbers.
 ///
-/// Foundation's decoders forget the order of members, and a description reads badly without it.
+/// Foundation's decoders forget the order of members, which a reader of the page needs.
 indirect enum JSONTree: Sendable, Equatable {
     case object([Member])
     case array([JSONTree])
     case string(String)
-    /// A number, `true`, `false` or `null`, as it is written.
+    /// A number, `true`, `false` or `null`, as in the source.
     case literal(String)
 
     struct Member: Sendable, Equatable {
@@ -16,16 +16,16 @@ indirect enum JSONTree: Sendable, Equatable {
         var value: JSONTree
     }
 
-    /// Reads JSON.
+    /// Parses JSON.
     ///
-    /// - Throws: ``JSONSlices/Fault``, or a `DecodingError`, when it is none.
+    /// - Throws: ``JSONSlices/Fault`` or a `DecodingError` when the data is not JSON.
     init(_ json: Data) throws {
         let bytes = Array(json.drop { " \t\r\n".utf8.contains($0) })
         switch bytes.first {
         case UInt8(ascii: "{"):
             self = .object(
                 try JSONSlices.members(of: bytes).map { member in
-                    // Keys come with their escapes.
+                    // The scanner returns keys with their escapes.
                     let name = try JSONDecoder().decode(String.self, from: Data("\"\(member.key)\"".utf8))
                     return Member(name: name, value: try JSONTree(Data(bytes[member.value])))
                 })
@@ -39,7 +39,7 @@ indirect enum JSONTree: Sendable, Equatable {
         }
     }
 
-    /// The member of an object; nil when it has none of that name, or this is no object.
+    /// The member of an object; nil if it is missing, or this is not an object.
     subscript(_ name: String) -> JSONTree? { members.first { $0.name == name }?.value }
 
     var members: [Member] {
@@ -50,7 +50,7 @@ indirect enum JSONTree: Sendable, Equatable {
         if case .array(let elements) = self { elements } else { [] }
     }
 
-    /// A string's text, or a literal's.
+    /// The text of a string or a literal.
     var text: String? {
         switch self {
         case .string(let text), .literal(let text): text
@@ -58,7 +58,9 @@ indirect enum JSONTree: Sendable, Equatable {
         }
     }
 
-    /// The JSON, indented by two spaces; short lists and objects stay on their line.
+    /// The JSON, indented by two spaces.
+    ///
+    /// A short list or object stays on one line.
     func pretty(indent: String = "") -> String {
         let flat = flat
         guard flat.count + indent.count > 76 else { return flat }

@@ -1,7 +1,7 @@
 import Foundation
 import Mustache
 
-// Renders the page `/docs` from the description of the API: render-docs OPENAPI TEMPLATE OUTPUT.
+// Renders the page `/docs` from the description of the API: render-docs OPENAPI TEMPLATE OUTPUT
 
 @main
 struct RenderDocs {
@@ -16,9 +16,9 @@ struct RenderDocs {
         try Data(page.utf8).write(to: arguments[2], options: .atomic)
     }
 
-    /// The page as HTML.
+    /// Renders the page as HTML.
     ///
-    /// - Throws: The error of a description or a template that does not parse.
+    /// - Throws: The error of a description or a template that cannot be parsed.
     static func page(of description: Data, template: String) throws -> String {
         try MustacheTemplate(string: template).render(DescriptionPage(try JSONTree(description)))
     }

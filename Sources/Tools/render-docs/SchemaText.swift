@@ -1,17 +1,17 @@
 import Foundation
 
-/// Schemas and descriptions as markup.
+/// Schemas and descriptions as HTML.
 enum SchemaText {
     static func anchor(_ schema: String) -> String { "schema-\(schema)" }
 
-    /// Text with its `code`, for HTML.
+    /// Escapes text for HTML, and marks its `code`.
     static func html(_ text: String) -> String {
         let escaped = text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
             .replacing("\"", with: "&quot;")
         return escaped.replacing(/`([^`]*)`/) { "<code>\($0.output.1)</code>" }
     }
 
-    /// What a value is, in words.
+    /// The type of a value, in words.
     static func type(of schema: JSONTree?) -> String {
         guard let schema else { return "" }
         if let reference = schema["$ref"]?.text?.split(separator: "/").last {

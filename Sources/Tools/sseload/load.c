@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 enum {
-    // How many connections are begun before what has arrived is looked at.
+    // The connections to begin before arrived events are handled.
     BEGUN_AT_ONCE = 64,
-    // How many seconds without news of any stream end the opening.
-    OPENING_PATIENCE = 30,
+    // The seconds without progress of any stream that end the opening.
+    OPENING_TIMEOUT = 30,
 };
 
 static double seconds(clockid_t clock) {
@@ -34,7 +34,7 @@ uint64_t clock_microseconds(void) {
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
 }
 
-// Makes room for a descriptor a stream.
+// Makes room for one descriptor for each stream.
 static void raise_limit(int streams) {
     struct rlimit limit;
     rlim_t needed = (rlim_t)streams + 16;
@@ -57,17 +57,17 @@ struct load *load_make(struct options options, struct requests requests) {
     if (load->streams == NULL) err(EXIT_FAILURE, "out of memory");
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (load->epoll < 0) err(EXIT_FAILURE, "epoll_create1");
-    // A regular file is always ready and cannot be watched: then only what the options say ends the program.
+    // epoll cannot watch a regular file, which is always ready. Then only --seconds ends the program.
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (options.seconds < 0 && epoll_ctl(load->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0)
-        err(EXIT_FAILURE, "standard input has to be a pipe or a terminal, or say --seconds");
+        err(EXIT_FAILURE, "standard input is not a pipe or a terminal; use --seconds");
     load->opening_began = load->opening_stirred = clock_monotonic();
     return load;
 }
 
 // MARK: Opening
 
-// An address of this machine to connect from, another one for each run: the ports of a run before are still taken.
+// A local address to connect from. Each run has another one, because the ports of an earlier run are still in use.
 static struct sockaddr_in source_address(int stream) {
     enum { STREAMS_PER_ADDRESS = 20000 };
     uint32_t run = (uint32_t)getpid() % (1 << 16) << 3;
@@ -101,7 +101,7 @@ static void begin_stream(struct load *load) {
     if (stream->descriptor < 0) err(EXIT_FAILURE, "socket");
     if (load->options.receive_buffer > 0)
         set_option(stream->descriptor, SOL_SOCKET, SO_RCVBUF, load->options.receive_buffer, "SO_RCVBUF");
-    // The port is chosen at connect(2), when the other end is known: so one address has all ports towards each server.
+    // connect(2) chooses the port, when it knows the server: one local address then has all ports for each server.
     set_option(stream->descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, "IP_BIND_ADDRESS_NO_PORT");
     struct sockaddr_in source = source_address(index);
     if (bind(stream->descriptor, (struct sockaddr *)&source, sizeof source) != 0) err(EXIT_FAILURE, "bind");
@@ -141,7 +141,7 @@ static void send_request(struct load *load, struct stream *stream) {
         refuse_stream(load, stream, 0);
         return;
     }
-    // A request is far smaller than the empty buffer of a new socket.
+    // The request is far smaller than the empty buffer of a new socket, so that one call sends all of it.
     ssize_t sent = send(stream->descriptor, stream->request->bytes, stream->request->length, MSG_NOSIGNAL);
     if (sent != (ssize_t)stream->request->length) {
         if (sent < 0) warn("send");
@@ -156,7 +156,7 @@ static void send_request(struct load *load, struct stream *stream) {
 
 bool load_settles(struct load *load) {
     if (load->opened + load->refused == load->options.streams) return true;
-    return load->begun == load->options.streams && clock_monotonic() - load->opening_stirred > OPENING_PATIENCE;
+    return load->begun == load->options.streams && clock_monotonic() - load->opening_stirred > OPENING_TIMEOUT;
 }
 
 // MARK: Reading
@@ -185,12 +185,12 @@ static void count_event(struct arrival *arrival, uint64_t sent) {
     samples_add(&load->latencies, ((double)arrival->microseconds - (double)sent) / 1e6);
 }
 
-// Takes in what the reader of a response found.
+// Handles a finding of the reader.
 static void take(void *context, struct finding finding) {
     struct arrival *arrival = context;
     struct load *load = arrival->load;
     struct stream *stream = arrival->stream;
-    // One piece of a response may hold several findings, and the first may have closed the stream.
+    // One piece of a response may have several findings, and the first may close the stream.
     if (stream->stage == STREAM_CLOSED) return;
     bool was_open = stream->stage == STREAM_OPEN;
     switch (finding.kind) {
@@ -218,10 +218,10 @@ static void read_stream(struct load *load, struct stream *stream) {
     static char bytes[1 << 16];
     ssize_t count = recv(stream->descriptor, bytes, sizeof bytes, 0);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    // Without a status there is nothing else that would tell how a stream was refused.
+    // Without a status, only this message tells why the stream was refused.
     if (count <= 0 && stream->response.status == 0) {
         if (count < 0) warn("recv");
-        else warnx("closed without an answer, %.3f s after it was asked for", clock_monotonic() - stream->begun);
+        else warnx("closed without an answer, %.3f s after the connection began", clock_monotonic() - stream->begun);
     }
     struct arrival arrival = {load, stream, clock_microseconds()};
     if (count > 0) {

@@ -1,4 +1,4 @@
-// The streams, and what was counted.
+// The streams, and the counts of their events.
 #ifndef SSELOAD_LOAD_H
 #define SSELOAD_LOAD_H
 
@@ -9,23 +9,23 @@
 
 struct stream {
     enum {
-        // The connection is being made.
+        // The connection is under way.
         STREAM_CONNECTING,
-        // The request is sent; nothing counts as open yet.
+        // The request is sent. The stream does not count as open yet.
         STREAM_OPENING,
         STREAM_OPEN,
-        // Refused, or ended.
+        // The server refused the stream, or the stream ended.
         STREAM_CLOSED,
     } stage;
     int descriptor;
     bool is_slow;
     const struct request *request;
     struct response response;
-    // When the connection was begun, by the clock that never jumps.
+    // When the connection began, by the monotonic clock.
     double begun;
     // Events since the last report.
     long events;
-    // When the last event was sent that counted for a latency: a server that repeats itself tells nothing new.
+    // The time in the last event that gave a latency. A server that repeats an event gives no new latency.
     uint64_t last_sent;
 };
 
@@ -35,59 +35,59 @@ struct load {
     struct stream *streams;
     int epoll;
 
-    // How the opening goes.
+    // The progress of the opening.
     int begun;
     int opened;
-    // Answered with another status than 200 or with `event: unavailable`, or not answered before the connection ended.
+    // The answer had another status than 200 or was `event: unavailable`, or the connection ended without an answer.
     int refused;
-    // The last status of a refusal; 0 when there was none.
+    // The status of the last refusal; 0 without any.
     int refused_status;
     double opening_began;
-    // When something was last heard of a stream that was not open yet.
+    // When a stream that was not open last made progress.
     double opening_stirred;
-    // How long each took to be open, in seconds.
+    // The time in seconds until each stream was open.
     struct samples openings;
-    // All are open, refused or given up. Only what is sent from now on gives a latency.
+    // All streams are open, refused or given up. Only events sent from now on give a latency.
     bool is_open;
     double opened_at;
     uint64_t opened_at_microseconds;
 
-    // What arrived since the last report.
+    // The counts since the last report.
     double report_began;
     double report_began_processor;
     long events;
     long heartbeats;
     long bytes;
-    // Streams that were open and have ended.
+    // Open streams that ended.
     long ended;
     struct samples latencies;
 };
 
-// Seconds, by the clock that never jumps.
+// The monotonic clock in seconds.
 double clock_monotonic(void);
 
-// Microseconds since 1970.
+// The present time in microseconds since 1970.
 uint64_t clock_microseconds(void);
 
-// Seconds of processor time that this process has used.
+// The processor time of this process in seconds.
 double clock_processor(void);
 
 struct load *load_make(struct options options, struct requests requests);
 
-// Begins connections as far as the options allow it now. Returns how many milliseconds to wait before the next call.
+// Begins as many connections as the options allow now. Returns the milliseconds to wait before the next call.
 int load_begin(struct load *load);
 
-// Waits until something happens on a stream or on standard input, for so many milliseconds at most, and takes in what
-// happened on streams. Returns whether there is something to read on standard input.
+// Waits at most so many milliseconds for a stream or standard input, and handles the events of streams. Returns true if
+// standard input can be read.
 bool load_wait(struct load *load, int milliseconds);
 
-// Whether the opening is over: each stream is open or refused, or nothing has stirred for a long time.
+// Returns true if the opening is over: each stream is open or refused, or none has made progress for a long time.
 bool load_settles(struct load *load);
 
-// Prints how the opening went, and begins to measure.
+// Prints the result of the opening, and begins to measure.
 void load_report_opening(struct load *load);
 
-// Prints what arrived since the last report, and begins anew.
+// Prints the counts since the last report, and resets them.
 void load_report(struct load *load);
 
 #endif

@@ -1,4 +1,4 @@
-// sseload: holds event streams open on one server and measures what arrives. `sseload --help` tells how to use it.
+// sseload: holds event streams open on one server and measures their events. `sseload --help` shows its use.
 
 #include <err.h>
 #include <signal.h>
@@ -16,18 +16,18 @@ static void end(int signal) {
     was_told_to_end = 1;
 }
 
-// What standard input asked for last.
-struct wish {
-    // Whether a report is owed.
+// The last command of standard input.
+struct command {
+    // True if a report is due.
     bool is_open;
-    // It is due when there are so many latencies, or at this time.
+    // The report is due when there are so many latencies, or at the deadline.
     size_t latencies;
     double deadline;
 };
 
 // Reads one command. Returns false at the end of standard input.
-static bool read_command(struct wish *wish) {
-    // Read byte by byte: what stdio has taken into its buffer would not wake epoll_wait again.
+static bool read_command(struct command *command) {
+    // Reads byte by byte: epoll_wait would not report bytes in the buffer of stdio.
     char line[128];
     size_t length = 0;
     for (char byte; length < sizeof line - 1;) {
@@ -39,15 +39,15 @@ static bool read_command(struct wish *wish) {
     line[length] = '\0';
     size_t latencies;
     double seconds;
-    if (strcmp(line, "report") == 0) *wish = (struct wish){.is_open = true};
+    if (strcmp(line, "report") == 0) *command = (struct command){.is_open = true};
     else if (sscanf(line, "await %zu %lf", &latencies, &seconds) == 2)
-        *wish = (struct wish){.is_open = true, .latencies = latencies, .deadline = clock_monotonic() + seconds};
+        *command = (struct command){.is_open = true, .latencies = latencies, .deadline = clock_monotonic() + seconds};
     else warnx("unknown command: %s", line);
     return true;
 }
 
 static void open_streams(struct load *load) {
-    struct wish ignored;
+    struct command ignored;
     while (!was_told_to_end && !load_settles(load)) {
         if (load_wait(load, load_begin(load)) && !read_command(&ignored)) was_told_to_end = 1;
     }
@@ -55,12 +55,12 @@ static void open_streams(struct load *load) {
 }
 
 static void measure(struct load *load) {
-    struct wish wish = {.is_open = false};
+    struct command command = {.is_open = false};
     while (!was_told_to_end) {
-        if (load_wait(load, 20) && !read_command(&wish)) return;
-        if (wish.is_open && (load->latencies.count >= wish.latencies || clock_monotonic() >= wish.deadline)) {
+        if (load_wait(load, 20) && !read_command(&command)) return;
+        if (command.is_open && (load->latencies.count >= command.latencies || clock_monotonic() >= command.deadline)) {
             load_report(load);
-            wish.is_open = false;
+            command.is_open = false;
         }
     }
 }
@@ -74,7 +74,7 @@ static void measure_for(struct load *load, double seconds) {
 int main(int count, char **arguments) {
     struct options options = options_read(count, arguments);
     struct requests requests = requests_read(options.targets, options.port);
-    // Without SA_RESTART: a signal has to end the waiting.
+    // Without SA_RESTART, so that a signal ends epoll_wait.
     struct sigaction action = {.sa_handler = end};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

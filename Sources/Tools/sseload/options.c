@@ -12,25 +12,25 @@ static const char usage[] =
     "\n"
     "Holds STREAMS event streams (Server-Sent Events) open on one server of this machine and measures what arrives.\n"
     "\n"
-    "HOST is an IPv4 address of loopback. TARGETS is a file with a request a line, \"PATH<TAB>Header: value<TAB>...\";\n"
-    "they are taken in turn. An event with t=<microseconds since 1970> in its data that was sent after all streams were\n"
-    "open gives a latency: how long before its arrival that was.\n"
+    "HOST is an IPv4 address of loopback. TARGETS is a file with one request a line, \"PATH<TAB>Header: value<TAB>...\".\n"
+    "The streams use the requests in turn. An event that is sent after all streams are open and has\n"
+    "t=<microseconds since 1970> in its data gives a latency: the time from that moment to its arrival.\n"
     "\n"
     "  --rate N             begin N connections a second; 0 begins all at once (default 2000)\n"
-    "  --pending N          at most N streams on their way to being open (default 2000)\n"
+    "  --pending N          have at most N streams that are not open yet (default 2000)\n"
     "  --open-with event    count a stream as open with its first event (default)\n"
-    "  --open-with head     count it with the head of its response\n"
-    "  --slow N             the first N streams stop reading after their first event\n"
-    "  --receive-buffer N   a receive buffer of N bytes for each socket\n"
-    "  --seconds N          report N seconds after all streams are open, and end\n"
+    "  --open-with head     count a stream as open with the head of its response\n"
+    "  --slow N             make the first N streams stop reading after their first event\n"
+    "  --receive-buffer N   give each socket a receive buffer of N bytes\n"
+    "  --seconds N          report N seconds after all streams are open, then end\n"
     "\n"
-    "Prints a JSON object a line: first, once each stream is open or refused, how the opening went. After that, without\n"
-    "--seconds, a line on standard input asks for a report on what arrived since the last one:\n"
+    "Prints one JSON object a line. The first, once each stream is open or refused, is the result of the opening. Then,\n"
+    "without --seconds, a line on standard input requests a report on the events since the last report:\n"
     "\n"
-    "  report               now\n"
-    "  await COUNT SECONDS  when there are COUNT latencies, or when SECONDS have passed\n"
+    "  report               report now\n"
+    "  await COUNT SECONDS  report when there are COUNT latencies, or after SECONDS\n"
     "\n"
-    "and the end of standard input ends the program.\n";
+    "The end of standard input ends the program.\n";
 
 static _Noreturn void refuse(const char *problem, const char *value) {
     fprintf(stderr, "sseload: %s%s\n\n%s", problem, value, usage);
@@ -40,7 +40,7 @@ static _Noreturn void refuse(const char *problem, const char *value) {
 static double number(const char *text, double least, double most, const char *name) {
     char *end;
     double value = strtod(text, &end);
-    // The comparison also refuses what is no number at all, NaN.
+    // The comparison also refuses NaN.
     if (end == text || *end != '\0' || !(value >= least && value <= most)) refuse("bad value for ", name);
     return value;
 }
@@ -79,7 +79,7 @@ struct options options_read(int count, char **arguments) {
     }
     if (count - optind != 4) refuse("expected HOST PORT TARGETS STREAMS", "");
     char **positional = arguments + optind;
-    // A tool that opens thousands of connections is pointed at nobody else's machine.
+    // Refuses other machines, because the tool opens thousands of connections.
     if (inet_pton(AF_INET, positional[0], &options.host) != 1 || ntohl(options.host.s_addr) >> 24 != 127)
         refuse("HOST has to be an IPv4 address of loopback, not ", positional[0]);
     options.port = (int)number(positional[1], 1, 65535, "PORT");

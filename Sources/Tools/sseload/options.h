@@ -1,4 +1,4 @@
-// What sseload was asked to do.
+// The command line of sseload.
 #ifndef SSELOAD_OPTIONS_H
 #define SSELOAD_OPTIONS_H
 
@@ -6,27 +6,27 @@
 #include <stdbool.h>
 
 struct options {
-    // The server; an address of this machine alone.
+    // The server: an address of this machine.
     struct in_addr host;
     int port;
-    // The file that names what is asked for.
+    // The file of targets.
     const char *targets;
     int streams;
-    // How many connections are begun in a second; 0 for all at once.
+    // The number of connections to begin per second; 0 for all at once.
     double rate;
-    // How many streams may be on their way to being open.
+    // The largest number of streams that are not open yet.
     int pending;
-    // A stream counts as open with the head of its response, not only with its first event.
+    // True if a stream counts as open with the head of its response, false if with its first event.
     bool opens_with_head;
-    // How many streams stop reading after their first event.
+    // The number of streams that stop reading after their first event.
     int slow;
-    // The receive buffer of each socket in bytes; 0 for the system's own choice.
+    // The receive buffer of each socket in bytes; 0 for the system's default.
     int receive_buffer;
-    // How long to measure once all streams are open; negative: until standard input ends.
+    // The time in seconds to measure once all streams are open; negative to measure until standard input ends.
     double seconds;
 };
 
-// Reads the command line; ends the program with status 64, and says why, when it is wrong.
+// Reads the command line. If it is wrong, prints the error and ends the program with status 64.
 struct options options_read(int count, char **arguments);
 
 #endif

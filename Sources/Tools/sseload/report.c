@@ -2,7 +2,7 @@
 
 #include "load.h"
 
-// Prints a member of an object: what samples, in seconds, come to in milliseconds.
+// Prints a member of an object: the quantiles of samples, converted from seconds to milliseconds.
 static void print_samples(const char *name, struct samples *samples) {
     samples_sort(samples);
     printf(",\"%s\":{\"count\":%zu", name, samples->count);
@@ -17,7 +17,7 @@ static void print_samples(const char *name, struct samples *samples) {
     printf("}");
 }
 
-// Prints a member of an object: how the events are spread over the streams that are open and read.
+// Prints a member of an object: the distribution of events over the streams that are open and read.
 static void print_spread(const struct load *load) {
     long least = -1, most = 0, none = 0;
     for (int index = 0; index < load->begun; index++) {

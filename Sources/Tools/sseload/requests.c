@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Makes the bytes of a request out of a line, whose tabs it overwrites.
+// Makes a request from a line. Overwrites the tabs of the line.
 static struct request request_make(char *line, int port) {
     struct request request;
     FILE *text = open_memstream(&request.bytes, &request.length);

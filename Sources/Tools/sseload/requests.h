@@ -14,9 +14,9 @@ struct requests {
     size_t count;
 };
 
-// Reads a file of targets, a request a line: "PATH<TAB>Header: value<TAB>...".
+// Reads a file of targets, one request a line: "PATH<TAB>Header: value<TAB>...".
 //
-// Ends the program, and says why, when the file cannot be read or names no target.
+// If the file cannot be read or has no target, prints the error and ends the program.
 struct requests requests_read(const char *path, int port);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-// No line of an event stream that we measure is longer; one that is ends the response.
+// The limit of a line. The measured streams have shorter lines. A longer line ends the response.
 enum { LONGEST_LINE = 1 << 20 };
 
 typedef void found_function(void *context, struct finding finding);
@@ -15,7 +15,7 @@ static bool begins_with(const char *text, size_t length, const char *beginning) 
     return length >= wanted && memcmp(text, beginning, wanted) == 0;
 }
 
-// The number after "t=" in the data of an event; 0 when there is none. Sixteen digits: any day from 2001 to 2286.
+// Returns the number after "t=" in the data of an event, or 0. It has sixteen digits: a time from 2001 to 2286.
 static uint64_t time_in(const char *data, size_t length) {
     enum { DIGITS = 16 };
     const char *end = data + length;
@@ -33,25 +33,25 @@ static uint64_t time_in(const char *data, size_t length) {
 static void read_status(struct response *response, const char *line, size_t length) {
     // RFC 9112, 4: "status-line = HTTP-version SP status-code SP [ reason-phrase ]".
     if (!begins_with(line, length, "HTTP/1.") || length < 12) {
-        response->place = READS_NOTHING;
+        response->state = READS_NOTHING;
         return;
     }
     for (int digit = 9; digit < 12; digit++) response->status = response->status * 10 + (line[digit] - '0');
-    response->place = READS_HEADERS;
+    response->state = READS_HEADERS;
 }
 
 static void read_header(
     struct response *response, const char *line, size_t length, found_function *found, void *context) {
     static const char chunked[] = "transfer-encoding: chunked";
     if (length == 0) {
-        response->place = response->is_chunked ? READS_CHUNK_SIZE : READS_UNTIL_END;
+        response->state = response->is_chunked ? READS_CHUNK_SIZE : READS_UNTIL_END;
         found(context, (struct finding){.kind = FOUND_HEAD});
     } else if (length == sizeof chunked - 1 && strncasecmp(line, chunked, length) == 0) {
         response->is_chunked = true;
     }
 }
 
-// The lines of an event, as in the HTML standard, 9.2.5.
+// Reads a line of an event (HTML standard, 9.2.5).
 static void read_event_line(
     struct response *response, const char *line, size_t length, found_function *found, void *context) {
     if (length == 0) {
@@ -73,7 +73,7 @@ static void read_event_line(
 static void read_line(
     struct response *response, const char *line, size_t length, found_function *found, void *context) {
     if (length > 0 && line[length - 1] == '\r') length--;
-    switch (response->place) {
+    switch (response->state) {
     case READS_STATUS: read_status(response, line, length); break;
     case READS_HEADERS: read_header(response, line, length, found, context); break;
     default: read_event_line(response, line, length, found, context);
@@ -84,7 +84,7 @@ static void read_line(
 static void keep(struct response *response, const char *bytes, size_t count) {
     if (count == 0) return;
     if (response->line_length + count > LONGEST_LINE) {
-        response->place = READS_NOTHING;
+        response->state = READS_NOTHING;
         return;
     }
     response->line = realloc(response->line, response->line_length + count);
@@ -99,7 +99,7 @@ static void forget_line(struct response *response) {
     response->line_length = 0;
 }
 
-// Reads one line, or the piece of it that is there. Returns how many bytes that took.
+// Reads a line, or the available piece of it. Returns the number of read bytes.
 static size_t take_line(
     struct response *response, const char *bytes, size_t count, found_function *found, void *context) {
     const char *end = memchr(bytes, '\n', count);
@@ -112,18 +112,19 @@ static size_t take_line(
         read_line(response, bytes, length, found, context);
     } else {
         keep(response, bytes, length);
-        if (response->place != READS_NOTHING)
+        if (response->state != READS_NOTHING)
             read_line(response, response->line, response->line_length, found, context);
         forget_line(response);
     }
     return length + 1;
 }
 
-// RFC 9112, 7.1: "chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF". Returns how many bytes that took.
+// Reads a chunk's size. RFC 9112, 7.1: "chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF". Returns the number of
+// read bytes.
 static size_t take_chunk_size(struct response *response, const char *bytes, size_t count) {
     for (size_t index = 0; index < count; index++) {
         if (bytes[index] != '\n') {
-            // What does not fit is an extension.
+            // Bytes that do not fit belong to an extension.
             if (response->chunk_size_length < sizeof response->chunk_size - 1)
                 response->chunk_size[response->chunk_size_length++] = bytes[index];
             continue;
@@ -131,34 +132,34 @@ static size_t take_chunk_size(struct response *response, const char *bytes, size
         response->chunk_size[response->chunk_size_length] = '\0';
         response->chunk_size_length = 0;
         response->chunk_left = strtoull(response->chunk_size, NULL, 16);
-        response->place = response->chunk_left > 0 ? READS_CHUNK : READS_NOTHING;
+        response->state = response->chunk_left > 0 ? READS_CHUNK : READS_NOTHING;
         return index + 1;
     }
     return count;
 }
 
-// Reads the lines of a chunk, or of as much of it as is there. Returns how many bytes that took.
+// Reads lines of a chunk, as far as they have arrived. Returns the number of read bytes.
 static size_t take_chunk(
     struct response *response, const char *bytes, size_t count, found_function *found, void *context) {
     if (count > response->chunk_left) count = (size_t)response->chunk_left;
     size_t taken = take_line(response, bytes, count, found, context);
     response->chunk_left -= taken;
-    if (response->chunk_left == 0 && response->place == READS_CHUNK) response->place = READS_CHUNK_END;
+    if (response->chunk_left == 0 && response->state == READS_CHUNK) response->state = READS_CHUNK_END;
     return taken;
 }
 
 static size_t take_chunk_end(struct response *response, const char *bytes, size_t count) {
     const char *end = memchr(bytes, '\n', count);
     if (end == NULL) return count;
-    response->place = READS_CHUNK_SIZE;
+    response->state = READS_CHUNK_SIZE;
     return (size_t)(end - bytes) + 1;
 }
 
 void response_read(
     struct response *response, const char *bytes, size_t count, found_function *found, void *context) {
-    while (count > 0 && response->place != READS_NOTHING) {
+    while (count > 0 && response->state != READS_NOTHING) {
         size_t taken;
-        switch (response->place) {
+        switch (response->state) {
         case READS_CHUNK_SIZE: taken = take_chunk_size(response, bytes, count); break;
         case READS_CHUNK: taken = take_chunk(response, bytes, count, found, context); break;
         case READS_CHUNK_END: taken = take_chunk_end(response, bytes, count); break;
@@ -167,7 +168,7 @@ void response_read(
         bytes += taken;
         count -= taken;
     }
-    if (response->place == READS_NOTHING) found(context, (struct finding){.kind = FOUND_END});
+    if (response->state == READS_NOTHING) found(context, (struct finding){.kind = FOUND_END});
 }
 
 void response_end(struct response *response) {

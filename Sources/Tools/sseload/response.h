@@ -1,4 +1,4 @@
-// Reading the response of an event stream, in whatever pieces it arrives.
+// Reads the response of an event stream, in pieces of any length.
 #ifndef SSELOAD_RESPONSE_H
 #define SSELOAD_RESPONSE_H
 
@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Where the reader of one response stands. All zero at the beginning.
+// The state of the reader of one response. It begins with all zeros.
 struct response {
-    // What comes next.
+    // What the reader expects next.
     enum {
         READS_STATUS,
         READS_HEADERS,
@@ -16,48 +16,48 @@ struct response {
         READS_CHUNK,
         // The line end after a chunk.
         READS_CHUNK_END,
-        // A body without chunks goes on until the connection ends.
+        // A body without chunks ends with the connection.
         READS_UNTIL_END,
-        // After the last chunk, or after what is no HTTP.
+        // The reader is after the last chunk, or the response is not HTTP.
         READS_NOTHING,
-    } place;
+    } state;
     int status;
     bool is_chunked;
-    // How many bytes of the present chunk are still to come.
+    // The bytes of the present chunk that have not arrived.
     uint64_t chunk_left;
-    // The beginning of a line whose end has not arrived: of the head, of the chunks' sizes, or of the events.
+    // The beginning of an incomplete line: of the head, of a chunk's size or of an event.
     char *line;
     size_t line_length;
-    // A size of a chunk may arrive while a line of an event is unfinished.
+    // Kept apart, because the size of a chunk may arrive in the middle of an event's line.
     char chunk_size[20];
     size_t chunk_size_length;
-    // The fields of the event that is being read.
+    // The fields of the present event.
     bool has_data;
     bool is_unavailable;
     uint64_t sent;
 };
 
-// What the reader has found.
+// What the reader found.
 struct finding {
     enum {
         FOUND_HEAD,
         FOUND_EVENT,
-        // `event: unavailable`: the server takes no more streams now.
+        // `event: unavailable`: the server accepts no more streams now.
         FOUND_UNAVAILABLE,
         FOUND_HEARTBEAT,
-        // The response is complete, or is none.
+        // The response is complete, or is not HTTP.
         FOUND_END,
     } kind;
-    // Of an event: the microseconds since 1970 that its data says it was sent at, or 0.
+    // The time in the data of an event, in microseconds since 1970, or 0.
     uint64_t sent;
 };
 
-// Reads what has arrived and calls `found` for each finding, in order.
+// Reads bytes, and calls `found` for each finding, in order.
 void response_read(
     struct response *response, const char *bytes, size_t count, void (*found)(void *context, struct finding finding),
     void *context);
 
-// Frees what the reader keeps.
+// Frees the memory of the reader.
 void response_end(struct response *response);
 
 #endif

@@ -1,4 +1,4 @@
-// Measured values, and what they come to.
+// Measured values and their quantiles.
 #ifndef SSELOAD_SAMPLES_H
 #define SSELOAD_SAMPLES_H
 
@@ -14,10 +14,10 @@ void samples_add(struct samples *samples, double value);
 
 void samples_clear(struct samples *samples);
 
-// Has to be done before a share is asked for.
+// Sorts the values. Call this before samples_share.
 void samples_sort(struct samples *samples);
 
-// The value that this share (0 to 1) of the sorted values does not exceed, by the nearest rank; -1 when there are none.
+// The quantile of the sorted values (share 0 to 1), by the nearest rank; -1 without values.
 double samples_share(const struct samples *samples, double share);
 
 #endif

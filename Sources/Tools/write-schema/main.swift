@@ -5,9 +5,10 @@ import Migrations
 import Postgres
 import SchemaCatalogue
 
-// Writes docs/schema.md and migrations/code/checksums.txt from a database of its own: write-schema ROOT
+// Writes docs/schema.md and migrations/code/checksums.txt from a private database: write-schema ROOT
 //
-// A code file that changed without a higher revision is refused: a database that has that revision would never get the change.
+// Refuses a code file that changed without a higher revision: a database with that revision would never apply the
+// change.
 
 guard CommandLine.arguments.count == 2 else {
     FileHandle.standardError.write(Data("usage: write-schema ROOT\n".utf8))

@@ -1,8 +1,7 @@
-"""The designs that this server is measured against in Python, as small as they can be run: nobody is authorised, and the
-progress is kept in memory.
+"""Two designs of a Python server, measured for comparison. Both authorize no one and keep the progress in memory.
 
-/poll/ID is the design that was replaced: a generator for each client, which looks at the progress every 2 seconds and sends
-what it finds. /push/ID waits for changes instead, with sse-starlette. POST /progress/ID sets what both then send.
+/poll/ID is the design of the service that this one replaces: a generator for each client reads the progress every 2 seconds
+and sends it. /push/ID waits for changes, with sse-starlette. POST /progress/ID sets the progress that both send.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 import Foundation
 
-/// The document that holds the table, between two markers.
+/// A document with a table between two markers.
 struct BenchmarkDocument {
-    /// A document without the two markers, each on a line of its own, in this order.
+    /// The document lacks the two markers, each on its own line, in this order.
     struct MarkersMissing: Error, CustomStringConvertible {
         var description: String {
             "the document has no place for the table: it needs the lines \(begin) and \(end)"
@@ -14,7 +14,7 @@ struct BenchmarkDocument {
 
     private let before: String
     private let after: String
-    /// The table that stands there now; nil when there is none.
+    /// The table in the document, or nil if there is none.
     let table: BenchmarkTable?
 
     init(text: String) throws(MarkersMissing) {
@@ -26,20 +26,22 @@ struct BenchmarkDocument {
         table = BenchmarkTable(text[begin.upperBound..<end.lowerBound])
     }
 
-    /// The document with another table.
+    /// Returns the document with another table.
     func text(with table: BenchmarkTable) -> String { "\(before)\n\(table.text)\n\(after)" }
 }
 
-/// On what was measured.
+/// The machine of a run.
 struct Machine: Sendable {
-    /// What decides about the figures: rows of different machines do not stand in one table.
+    /// All that influences the figures.
+    ///
+    /// One table has only rows of one machine.
     var description: String
 
     /// Describes this machine.
     ///
     /// - Parameters:
     ///   - postgres: The version of PostgreSQL.
-    ///   - peers: What is measured beside the server, with versions.
+    ///   - peers: The other measured servers with their versions.
     init(postgres: String, peers: [String]) {
         let cores = ProcessInfo.processInfo.activeProcessorCount
         let memory = Double(ProcessInfo.processInfo.physicalMemory) / Double(1 << 30)

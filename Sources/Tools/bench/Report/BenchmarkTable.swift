@@ -2,8 +2,8 @@ import Foundation
 
 /// The findings as a table in Markdown.
 ///
-/// Each row begins with the name of its scenario and ends with the day and the program's revision: scenarios can be run
-/// one by one, and a new run of one replaces its rows and leaves the others.
+/// A row begins with its scenario, and ends with the day and the program's revision. A new run of a scenario replaces
+/// the rows of that scenario only.
 struct BenchmarkTable: Sendable, Equatable {
     /// One line of the table, of one scenario.
     struct Row: Sendable, Equatable {
@@ -11,7 +11,9 @@ struct BenchmarkTable: Sendable, Equatable {
         var text: String
     }
 
-    /// On what was measured: rows of another machine are not kept.
+    /// The machine of the run.
+    ///
+    /// Rows of another machine are dropped.
     var machine: String
     var rows: [Row]
 
@@ -27,7 +29,7 @@ struct BenchmarkTable: Sendable, Equatable {
         self.rows = rows
     }
 
-    /// Reads a table as ``text`` wrote it; nil when it is something else.
+    /// Reads a table in the form of ``text``; nil for anything else.
     init?(_ text: some StringProtocol) {
         let lines = String(text).split(separator: "\n").map(String.init)
         let head = Self.head.split(separator: "\n").map(String.init)
@@ -38,7 +40,7 @@ struct BenchmarkTable: Sendable, Equatable {
         }
     }
 
-    /// Adds a finding of a scenario, with when it was taken and of which revision of the program.
+    /// Adds a finding of a scenario, with the day and the program's revision.
     mutating func add(_ finding: Finding, scenario: String, taken: String) {
         let met = finding.isMet.map { $0 ? "yes" : "**no**" } ?? "–"
         let cells = [
@@ -49,9 +51,9 @@ struct BenchmarkTable: Sendable, Equatable {
         rows.append(Row(scenario: scenario, text: "| " + escaped.joined(separator: " | ") + " |"))
     }
 
-    /// This table with the rows of an older one for the scenarios that this one does not have.
+    /// Adds the rows of an older table for the scenarios that this table lacks.
     ///
-    /// The scenarios stand in the table in `order`.
+    /// The scenarios are in the order of `order`.
     func merged(over older: BenchmarkTable?, order: [String]) -> BenchmarkTable {
         let fresh = Set(rows.map(\.scenario))
         let kept = older?.machine == machine ? older?.rows.filter { !fresh.contains($0.scenario) } ?? [] : []
@@ -68,7 +70,7 @@ struct BenchmarkTable: Sendable, Equatable {
     }
 
     private static func target(_ finding: Finding) -> String {
-        // A target is in the unit of its figure; where there is no figure, the bare number has to do.
+        // A target has the unit of its figure. Without a figure, it is a bare number.
         func value(_ value: Double) -> String {
             guard case .measured(let figure) = finding.outcome else { return Figure(value, .count).description }
             return Figure(value, figure.unit).description

@@ -2,16 +2,16 @@ import Foundation
 
 /// A measured value with its unit.
 struct Figure: Sendable, Equatable {
-    /// What a value counts, and how it is written.
+    /// The unit of a value, which also decides its format.
     enum Unit: Sendable {
         case bytes
         case milliseconds
         case seconds
         case perSecond
         case megabytesPerSecond
-        /// Of one core.
+        /// Per cent of one core.
         case percent
-        /// How many times as much as something else.
+        /// A ratio.
         case times
         case count
     }
@@ -41,7 +41,7 @@ extension Figure: CustomStringConvertible {
         }
     }
 
-    /// Three digits where there is a fraction, all digits in groups of three where there is none.
+    /// Formats a fraction with three digits, and a whole number with all digits in groups of three.
     private static func digits(_ value: Double) -> String {
         let size = abs(value)
         if size < 100, value != value.rounded() { return String(format: size < 10 ? "%.2f" : "%.1f", value) }
@@ -55,10 +55,10 @@ extension Figure: CustomStringConvertible {
     }
 }
 
-/// What a figure should come to.
+/// The target of a figure.
 enum Target: Sendable, Equatable {
     case atMost(Double)
     case atLeast(Double)
-    /// Less than a peer's figure in the same run.
+    /// Lower than a peer's figure in the same run.
     case below(peer: String)
 }

@@ -1,13 +1,13 @@
-/// What was measured of another program in the same run.
+/// The figure of another server in the same run.
 struct PeerFigure: Sendable, Equatable {
-    /// What came of it.
+    /// The outcome of a measurement.
     enum Outcome: Sendable, Equatable {
         case measured(Figure)
-        /// Nothing, for this reason.
+        /// No figure, for this reason.
         case none(String)
     }
 
-    /// What is compared, such as `nchan`.
+    /// The name of the peer, such as `nchan`.
     var name: String
     var outcome: Outcome
 
@@ -16,21 +16,21 @@ struct PeerFigure: Sendable, Equatable {
     }
 }
 
-/// One row of the table.
+/// A row of the table.
 struct Finding: Sendable, Equatable {
-    /// What came of a measurement.
+    /// The outcome of a measurement.
     enum Outcome: Sendable, Equatable {
         case measured(Figure)
-        /// The program that was measured cannot do it, for this reason.
+        /// The measured program cannot do it, for this reason.
         case notAvailable(String)
-        /// It went wrong, in these words.
+        /// The measurement failed, with this message.
         case failed(String)
     }
 
-    /// What was measured, with the numbers that it was measured at.
+    /// What was measured, and under which load.
     var what: String
     var outcome: Outcome
-    /// Nil when the figure is there for comparison alone.
+    /// The target, or nil for a figure that is only compared.
     var target: Target?
     var peers: [PeerFigure] = []
 
@@ -45,7 +45,7 @@ struct Finding: Sendable, Equatable {
         self.peers = peers
     }
 
-    /// Whether the target is met; nil when there is no target, or nothing to compare it with.
+    /// Whether the target is met; nil without a target or a figure to compare.
     var isMet: Bool? {
         guard let target, case .measured(let figure) = outcome else { return nil }
         switch target {

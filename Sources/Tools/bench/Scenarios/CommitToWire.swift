@@ -1,7 +1,11 @@
-/// How long a change takes from its commit to the watcher, with many streams open and changes all over them.
+/// The time from the commit of a change to the arrival at its watcher, with many open streams and changes on all of
+/// them.
+///
+/// It is measured on streams of one session, and then on as many streams of all sessions, each change going to one
+/// stream.
 struct CommitToWire: Scenario {
     static let name = "commit-to-wire"
-    static let summary = "from the commit to the watcher, with changes all over the streams"
+    static let summary = "from the commit to the watcher, on streams of one session and of all sessions"
 
     private static let rate = 200
 
@@ -10,9 +14,12 @@ struct CommitToWire: Scenario {
         let (ours, statement) = try await bed.withServer { server in
             try await loadLatency(of: server, bed.ownSessions(of: server, bed.streams), on: bed, publisher)
         }
+        let caseloads = try await bed.withServer { server in
+            try await loadLatency(of: server, bed.allSessions(of: server, bed.streams), on: bed, publisher).latency
+        }
         let (nchan50, nchan99) = try await nchan(on: bed, publisher)
         let polling = try await bed.fastAPI("FastAPI polling") { peer in
-            // A tenth of the changes: it has fewer streams, too.
+            // FastAPI has fewer streams, and gets a tenth of the changes.
             let publisher = Publisher(rate: Self.rate / 10, duration: bed.duration(20))
             return try await peerLatency(
                 peer, bed.fastAPIStreams, on: bed, publisher, watch: { "/poll/\($0)" }, publish: { "/progress/\($0)" }
@@ -30,6 +37,18 @@ struct CommitToWire: Scenario {
             Finding("Commit to wire, the slowest: the same", Figure(ours.slowest, .milliseconds)),
             Finding(
                 "Of that, PostgreSQL: the statement that reports and commits, p50", Figure(statement, .milliseconds)),
+            Finding(
+                """
+                Commit to wire on streams of all sessions, p50: \(counted(bed.streams, "streams")) of as many users with \
+                one session each, \(Self.rate) changes/s
+                """,
+                Figure(caseloads.p50, .milliseconds), target: .atMost(1.5)),
+            Finding(
+                "Commit to wire on streams of all sessions, p99: the same", Figure(caseloads.p99, .milliseconds),
+                target: .atMost(10)),
+            Finding(
+                "Commit to wire on streams of all sessions, the slowest: the same",
+                Figure(caseloads.slowest, .milliseconds)),
         ]
     }
 
@@ -45,7 +64,9 @@ struct CommitToWire: Scenario {
         return (p50, PeerFigure(name: p50.name, outcome: outcome))
     }
 
-    /// The latency of a peer, whose streams and channels are numbered from 1 on.
+    /// The latency of a peer.
+    ///
+    /// Its streams and channels have numbers from 1 on.
     private func peerLatency(
         _ peer: RunningPeer, _ streams: Int, on bed: TestBed, _ publisher: Publisher, watch: (Int) -> String,
         publish: @escaping @Sendable (Int) -> String
@@ -62,18 +83,20 @@ struct CommitToWire: Scenario {
     }
 }
 
-/// How long changes took from the commit to the watcher, in milliseconds.
+/// The times from the commit of changes to the arrival at the watchers, in milliseconds.
 struct ChangeLatency: Sendable {
     var p50: Double
     var p99: Double
     var slowest: Double
 }
 
-/// The latency of changes all over the sessions that streams are open on, one stream a session.
+/// Measures the latency of changes on the sessions 1 to `plan.count`.
 ///
-/// It is measured once the server has come to rest after the opening.
+/// Each change goes to one stream of the plan.
 ///
-/// - Returns: It, and how long the statement took that reports and commits, in the middle, in milliseconds.
+/// The measurement starts when the server is idle after the opening.
+///
+/// - Returns: The latency, and the median duration of the statement that reports and commits, in milliseconds.
 func loadLatency(
     of server: BenchServer, _ plan: EventStreams.Plan, on bed: TestBed, _ publisher: Publisher
 ) async throws -> (latency: ChangeLatency, statement: Double) {
@@ -88,9 +111,9 @@ func loadLatency(
 }
 
 extension EventStreams {
-    /// The latency of what arrived since the last report: so many changes, of which those under way are waited for.
+    /// Waits for `count` changes since the last report, and returns their latency.
     ///
-    /// - Throws: When some do not come.
+    /// - Throws: `BenchmarkError` when a change does not arrive.
     func latency(of count: Int) async throws -> ChangeLatency {
         let arrivals = try await arrivals(of: count, within: .seconds(20)) {}
         let latency = arrivals.latencyMs

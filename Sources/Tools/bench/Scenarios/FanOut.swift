@@ -1,6 +1,6 @@
 import Postgres
 
-/// How long one change takes to reach everybody who watches one session.
+/// The time until one change has reached all watchers of one session.
 struct FanOut: Scenario {
     static let name = "fan-out"
     static let summary = "one change to all watchers of one session, until the last has it"
@@ -39,7 +39,7 @@ struct FanOut: Scenario {
         try await EventStreams.lend(plan) { streams in
             var times: [Double] = []
             for _ in 0..<rounds {
-                // A percentage is announced at once when the last announcement of its session is half a second old.
+                // The hub sends a percentage at once if the last one of its session is half a second old.
                 try await Task.sleep(for: .milliseconds(700))
                 _ = try await streams.report()
                 let arrivals = try await streams.arrivals(of: plan.count, within: .seconds(30), change)

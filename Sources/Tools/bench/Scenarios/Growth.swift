@@ -1,9 +1,11 @@
-/// Whether a stream costs as much among many as among few.
+/// The cost of a stream among many streams, compared to a few.
 struct Growth: Scenario {
     static let name = "growth"
     static let summary = "memory and latency with few streams and with as many as one process can hold"
 
-    /// Few at a time on their way to being open: then each may take a second descriptor of the server.
+    /// A stream takes a second descriptor of the server while it opens.
+    ///
+    /// Few streams open at a time, so that the descriptors suffice.
     private static let options = ["--pending", "200"]
 
     func run(on bed: TestBed) async throws -> [Finding] {

@@ -1,4 +1,4 @@
-/// How much resident memory a stream costs on which nothing happens.
+/// The resident memory of an idle stream.
 struct IdleMemory: Scenario {
     static let name = "idle-memory"
     static let summary = "resident memory per idle stream"
@@ -38,11 +38,10 @@ struct IdleMemory: Scenario {
     }
 }
 
-/// By how much a server's private memory grows for each stream.
+/// The growth of a server's private memory for each stream.
 ///
-/// A small first wave, a twentieth, is opened and closed before: what a server sets up once, however many streams there
-/// are, does not count. The wave is small, since a server may keep the memory of streams that are gone, and then the
-/// streams that are measured would cost less than they do.
+/// First, a twentieth of the streams opens and closes again, so that one-time allocations do not count. This first wave
+/// is small, because a server may keep the memory of closed streams for the measured ones.
 func memoryPerStream(
     _ figures: ProcessFigures, warmUp: EventStreams.Plan, _ plan: EventStreams.Plan
 ) async throws -> Double {

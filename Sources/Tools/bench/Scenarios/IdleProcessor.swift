@@ -1,10 +1,10 @@
-/// How much of a core open streams take on which nothing happens but heartbeats.
+/// The processor time of open streams with nothing but heartbeats.
 struct IdleProcessor: Scenario {
     static let name = "idle-processor"
     static let summary = "processor time of idle streams with heartbeats"
 
     func run(on bed: TestBed) async throws -> [Finding] {
-        // Two heartbeats of each stream, at the default of 15 s.
+        // Two heartbeats of each stream, at the default interval of 15 s.
         let time = bed.duration(30)
         let ours = try await bed.withServer { server in
             try await share(server.figures, bed.ownSessions(of: server, bed.streams), over: time, on: bed)
@@ -32,12 +32,12 @@ struct IdleProcessor: Scenario {
         ]
     }
 
-    /// The share of a core that a server takes, scaled to the number of streams that the others have.
+    /// The share of a core that a server takes, scaled up to the common number of streams.
     private func share(
         _ figures: ProcessFigures, _ plan: EventStreams.Plan, over time: Duration, on bed: TestBed
     ) async throws -> Figure {
         try await EventStreams.lend(plan) { _ in
-            // What the opening left to do is not idleness.
+            // The work after the opening does not count as idle.
             _ = try await figures.settledBytes()
             let start = ContinuousClock.now
             let before = figures.processorTime

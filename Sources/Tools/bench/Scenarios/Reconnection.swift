@@ -1,15 +1,15 @@
-/// How long it takes until all clients are back after a restart, when they all come at once.
+/// The time until all clients have reconnected after a restart, if they all connect at once.
 struct Reconnection: Scenario {
     static let name = "reconnection"
     static let summary = "all clients reconnect at once"
 
     func run(on bed: TestBed) async throws -> [Finding] {
         let rounds = bed.isQuick ? 1 : 3
-        // A connection is begun without waiting for any other.
+        // Begins each connection without waiting for another.
         let atOnce = ["--rate", "0", "--pending", "\(bed.streams)"]
         var times: [Double] = []
         for _ in 0..<rounds {
-            // A server that has just started, as after a deployment: it has nothing in its caches.
+            // A freshly started server with empty caches, as after a deployment.
             times += try await bed.withServer { server in
                 let plan = try await bed.ownSessions(
                     of: server, bed.streams, header: "Last-Event-ID: 1", options: atOnce)
@@ -35,7 +35,7 @@ struct Reconnection: Scenario {
         ]
     }
 
-    /// How long it takes until all streams of a peer are open.
+    /// The time until all streams of a peer are open, as a median.
     private func time(of plan: EventStreams.Plan, rounds: Int) async throws -> Figure {
         var times: [Double] = []
         for _ in 0..<rounds { times.append(try await EventStreams.lend(plan) { $0.opening.seconds }) }

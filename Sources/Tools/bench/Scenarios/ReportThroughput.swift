@@ -2,19 +2,22 @@ import Foundation
 import LocalPostgres
 import NIOCore
 
-/// How many progress reports are taken in a second, each on disk when it is answered.
+/// The number of progress reports per second.
+///
+/// Each report is on disk before it is answered.
 struct ReportThroughput: Scenario {
     static let name = "report-throughput"
-    static let summary = "progress reports taken in a second"
+    static let summary = "progress reports per second"
 
     func run(on bed: TestBed) async throws -> [Finding] {
         let seconds = bed.isQuick ? 3 : 10
-        // The server listens meanwhile: whoever announces something pays for that, too.
+        // The server listens at the same time, because notifying costs time, too.
         return try await bed.withServer { server in
             let batches = try await outcome { try await ReportBatches(server: server, bed: bed).run(seconds: seconds) }
-            // Each client works through sessions of its own, so many that each has been quiet for half a second.
+            // Each client reports on many sessions in turn. Each session was quiet for half a second, so that each
+            // report notifies.
             let announced = try await outcome { try await reportsBySQL(on: bed, sessions: 1000, seconds: seconds) }
-            // Each client reports on one session, far more often than every half second.
+            // Each client reports on one session, much more often than every half second. Most reports do not notify.
             let between = try await outcome { try await reportsBySQL(on: bed, sessions: 1, seconds: seconds) }
             return [
                 Finding(
@@ -29,7 +32,7 @@ struct ReportThroughput: Scenario {
         }
     }
 
-    /// What a measurement comes to: when one fails, the others are still made.
+    /// Measures, and turns an error into a failed outcome, so that the other measurements still run.
     private func outcome(_ measure: () async throws -> Finding.Outcome) async throws -> Finding.Outcome {
         do {
             return try await measure()
@@ -39,13 +42,13 @@ struct ReportThroughput: Scenario {
         }
     }
 
-    /// Reports by `app.report_progress`, as pipelines do that work in the database, from 8 connections of pgbench.
+    /// Calls `app.report_progress` from 8 connections of pgbench, as a pipeline with SQL does.
     ///
-    /// Each client has so many sessions to report on, in turn.
+    /// Each client reports on `sessions` sessions in turn.
     private func reportsBySQL(on bed: TestBed, sessions: Int, seconds: Int) async throws -> Finding.Outcome {
         let clients = 8
         let perClient = min(sessions, bed.database.patients / clients)
-        // A variable of pgbench belongs to one client and outlives the transaction.
+        // A variable of pgbench belongs to one client, and keeps its value after the transaction.
         let script = """
             \\set turn :turn + 1
             \\set session 1 + :client_id * \(perClient) + :turn % \(perClient)
@@ -58,31 +61,31 @@ struct ReportThroughput: Scenario {
             bed.database.cluster.programDirectory + "/pgbench",
             [
                 "--no-vacuum", "--client=\(clients)", "--jobs=2", "--time=\(seconds)", "--protocol=prepared",
-                "--define=turn=0", "--file=\(try bed.workplace.write(Data(script.utf8), to: "reports.sql"))",
+                "--define=turn=0", "--file=\(try bed.scratch.write(Data(script.utf8), to: "reports.sql"))",
                 bed.database.url("therapybridge_pipeline"),
             ])
         guard let rate = output.firstMatch(of: /tps = ([0-9.]+)/), let perSecond = Double(rate.1),
             let count = output.firstMatch(of: /number of transactions actually processed: (\d+)/),
             let reports = Int64(count.1)
-        else { throw BenchmarkError("pgbench said: \(output)") }
+        else { throw BenchmarkError("unreadable output of pgbench: \(output)") }
         let changes = try await bed.database.changes() - before
         guard changes == reports else {
-            throw BenchmarkError("of \(reports) reports that were answered \(changes) are in the database")
+            throw BenchmarkError("\(reports) reports were answered, but \(changes) are in the database")
         }
         return .measured(Figure(perSecond, .perSecond))
     }
 }
 
-/// Reports by `POST /api/progress`.
+/// Sends reports by `POST /api/progress`.
 private struct ReportBatches {
     static let connections = 4
-    /// How many reports are in one request: as many as may be.
+    /// The number of reports in a request: the most that the server accepts.
     static let size = 1000
 
     let server: BenchServer
     let bed: TestBed
 
-    /// Sends batches one after the other on each connection.
+    /// Sends one batch after the other on each connection.
     func run(seconds: Int) async throws -> Finding.Outcome {
         let token = try await bed.database.tokens(of: .pipeline, 1..<2)[0]
         let probe = try await post(port: server.port, "/api/progress", #"{"reports": []}"#, token: token)
@@ -108,7 +111,7 @@ private struct ReportBatches {
         let time = (ContinuousClock.now - start) / .seconds(1)
         let changes = try await bed.database.changes() - before
         guard changes == accepted else {
-            throw BenchmarkError("of \(accepted) reports that were accepted \(changes) are in the database")
+            throw BenchmarkError("\(accepted) reports were accepted, but \(changes) are in the database")
         }
         return .measured(Figure(Double(accepted) / time, .perSecond))
     }
@@ -120,10 +123,12 @@ private struct ReportBatches {
         var results: [Result]
     }
 
-    /// Sends one batch, which says something new with each `turn`.
+    /// Sends one batch.
     ///
-    /// - Returns: How many reports were accepted.
-    /// - Throws: When not all were.
+    /// Each `turn` has another message.
+    ///
+    /// - Returns: The number of accepted reports.
+    /// - Throws: `BenchmarkError` when the server did not accept all.
     private func send(_ first: Int, _ count: Int, turn: Int, token: String) async throws -> Int {
         let reports = (first..<first + count).map { number in
             """
@@ -136,7 +141,7 @@ private struct ReportBatches {
         guard status == 200 else { throw BenchmarkError("a batch was answered with \(status)") }
         let answer = try JSONDecoder().decode(Answer.self, from: Data(body.readableBytesView))
         let accepted = answer.results.count { $0.version != nil }
-        guard accepted == count else { throw BenchmarkError("of \(count) reports \(accepted) were accepted") }
+        guard accepted == count else { throw BenchmarkError("only \(accepted) of \(count) reports were accepted") }
         return accepted
     }
 }

@@ -1,26 +1,26 @@
-/// Something that is measured.
+/// A scenario of the benchmark.
 ///
-/// Each scenario starts its own servers, one at a time, so that none disturbs another.
+/// Each scenario starts its own servers one after the other, so that they do not disturb each other.
 protocol Scenario: Sendable {
-    /// What it is called on the command line and in the table: lower-case letters and hyphens.
+    /// The name on the command line and in the table: lower-case letters and hyphens.
     static var name: String { get }
 
-    /// What it is about, for whoever watches the run.
+    /// The description in the progress of the run.
     static var summary: String { get }
 
     init()
 
-    /// Measures, and says what it found.
+    /// Measures, and returns the findings.
     ///
-    /// - Throws: When there is nothing to say; the other scenarios are run all the same.
+    /// - Throws: Any error. The other scenarios still run.
     func run(on bed: TestBed) async throws -> [Finding]
 }
 
-/// All scenarios, in the order in which they are run and stand in the table.
+/// All scenarios, in the order of the run and of the table.
 let allScenarios: [any Scenario.Type] = [
     IdleMemory.self, CommitToWire.self, FanOut.self, Reconnection.self, ReportThroughput.self, IdleProcessor.self,
     Growth.self, StoppedClient.self, Upload.self,
 ]
 
-/// A number of things, for a row of the table: `10,000 streams`.
+/// Formats a number of things for a row of the table: `10,000 streams`.
 func counted(_ count: Int, _ things: String) -> String { "\(Figure(count, .count)) \(things)" }

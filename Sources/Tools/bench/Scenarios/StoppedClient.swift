@@ -1,11 +1,12 @@
-/// What a client that has stopped reading does to the others.
+/// The effect of a client that stops reading on the other clients.
 struct StoppedClient: Scenario {
     static let name = "stopped-client"
     static let summary = "the latency of one client while another, on the same sessions, has stopped reading"
 
     private static let sessions = 200
     private static let perSession = 10
-    /// A message as long as the database keeps: the buffers of the stopped client fill within seconds.
+    /// The message has the greatest length that the database keeps, so that the buffers of the stopped client fill
+    /// within seconds.
     private static let padding = 1900
 
     func run(on bed: TestBed) async throws -> [Finding] {
@@ -18,7 +19,7 @@ struct StoppedClient: Scenario {
                     _ = try await latency(of: readers, on: bed, .seconds(2))
                     let without = try await latency(of: readers, on: bed, bed.duration(15))
                     let with = try await stoppers.stopped {
-                        // First until the buffers between the server and the stopped client are full.
+                        // Waits until the buffers between the server and the stopped client are full.
                         _ = try await latency(of: readers, on: bed, bed.duration(20))
                         return try await latency(of: readers, on: bed, bed.duration(15))
                     }
@@ -38,7 +39,7 @@ struct StoppedClient: Scenario {
         ]
     }
 
-    /// The latency of long messages, one a second for each session, so that each is announced at once: p99.
+    /// The p99 latency of long messages, one per second and session, so that each is sent at once.
     private func latency(of streams: EventStreams, on bed: TestBed, _ duration: Duration) async throws -> Double {
         let publisher = Publisher(rate: Self.sessions, duration: duration)
         _ = try await publisher.report(to: bed.database, 1..<Self.sessions + 1, padding: Self.padding)

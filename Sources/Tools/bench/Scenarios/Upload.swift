@@ -1,26 +1,26 @@
 import Foundation
 import Glibc
 
-/// How fast a large recording is taken in, and what that costs in memory.
+/// The speed and the memory of the upload of a large recording.
 struct Upload: Scenario {
     static let name = "upload"
     static let summary = "the upload of a large recording"
 
     func run(on bed: TestBed) async throws -> [Finding] {
         let bytes = bed.isQuick ? 100_000_000 : 500_000_000
-        let recording = bed.workplace.path("recording.wav")
-        let copy = bed.workplace.path("copy.wav")
+        let recording = bed.scratch.path("recording.wav")
+        let copy = bed.scratch.path("copy.wav")
         defer { for path in [recording, copy] { try? FileManager.default.removeItem(atPath: path) } }
         try writeRecording(bytes, to: recording)
         let rounds = bed.isQuick ? 1 : 3
         let (uploads, copies, growth) = try await bed.withServer { server in
-            // What a first upload sets up once is no growth.
+            // One-time allocations of the first upload do not count.
             _ = try await send(recording, of: 1, to: server, on: bed, bytes: 1_000_000)
             _ = try await server.figures.settledBytes()
             try server.figures.forgetPeak()
             let before = server.figures.residentBytes
             var (uploads, copies): ([Double], [Double]) = ([], [])
-            // In turn: the speed of a disk changes from one moment to the next.
+            // Upload and copy take turns, because the speed of a disk changes.
             for round in 1...rounds {
                 copies.append(try secondsToCopy(recording, to: copy))
                 uploads.append(try await send(recording, of: 1 + round, to: server, on: bed, bytes: bytes))
@@ -44,7 +44,9 @@ struct Upload: Scenario {
         ]
     }
 
-    /// Writes a WAV file of noise: silence might be stored without being written.
+    /// Writes a WAV file of noise.
+    ///
+    /// A file system could store silence without writing it.
     private func writeRecording(_ bytes: Int, to path: String) throws {
         func little(_ value: UInt32) -> Data { withUnsafeBytes(of: value.littleEndian) { Data($0) } }
         var header = Data("RIFF".utf8) + little(UInt32(bytes - 8)) + Data("WAVEfmt ".utf8)
@@ -65,20 +67,20 @@ struct Upload: Scenario {
         try file.synchronize()
     }
 
-    /// Uploads the beginning of the file as a recording of that patient.
+    /// Uploads the first bytes of the file as a recording of a patient.
     ///
-    /// - Returns: How many seconds that took.
+    /// - Returns: The duration of the upload in seconds.
     private func send(
         _ recording: String, of patient: Int, to server: BenchServer, on bed: TestBed, bytes: Int
     ) async throws -> Double {
         var file = recording
         if bytes < (try FileManager.default.attributesOfItem(atPath: recording)[.size] as? Int ?? 0) {
             let handle = try FileHandle(forReadingFrom: URL(filePath: recording))
-            file = try bed.workplace.write(handle.read(upToCount: bytes) ?? Data(), to: "beginning.wav")
+            file = try bed.scratch.write(handle.read(upToCount: bytes) ?? Data(), to: "beginning.wav")
         }
         let token = try await bed.database.tokens(of: .patient, patient..<patient + 1)[0]
-        // The token is given in a file: a command line is there for everybody to see, and a habit is a habit.
-        let header = try bed.workplace.write(Data("Authorization: Bearer \(token)\n".utf8), to: "authorization")
+        // All users of the machine can read a command line. The token is therefore in a file.
+        let header = try bed.scratch.write(Data("Authorization: Bearer \(token)\n".utf8), to: "authorization")
         let output = try await runToEnd(
             "curl",
             [
@@ -88,12 +90,12 @@ struct Upload: Scenario {
             ])
         let words = output.split(separator: " ")
         guard words.count == 2, words[0] == "201", let seconds = Double(words[1]) else {
-            throw BenchmarkError("the upload was answered with \(output)")
+            throw BenchmarkError("unexpected answer to the upload: \(output)")
         }
         return seconds
     }
 
-    /// How many seconds it takes to copy a file and to have the copy on disk.
+    /// The time in seconds to copy a file and flush the copy.
     private func secondsToCopy(_ source: String, to destination: String) throws -> Double {
         let start = ContinuousClock.now
         try Data().write(to: URL(filePath: destination))

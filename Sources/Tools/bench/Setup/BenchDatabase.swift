@@ -6,13 +6,15 @@ import Logging
 import Migrations
 import Postgres
 
-/// A private PostgreSQL with accounts, sign-ins and sessions in it.
+/// A private PostgreSQL with accounts, sign-ins and sessions.
 ///
-/// It is set up as in production: what is committed is on disk. Everything is numbered from 1, so that a script in SQL
-/// finds it, too: patient n has session n, and each has a sign-in. Session 0, of patient 0, is the one that many watch:
-/// therapist n is assigned to that patient.
+/// Its settings are those of production: a commit is on disk before it is answered. Accounts have numbers from 1 on,
+/// which scripts in SQL use, too. Patient n has session n, and each account has a sign-in. Many therapists watch
+/// session 0: therapist n is assigned to patient 0.
+///
+/// Its tables are as old as autovacuum lets them become: every table is analysed, and vacuumed.
 struct BenchDatabase: Sendable {
-    /// What an identifier is of.
+    /// The kind of a numbered row.
     enum Kind: Int {
         case patient = 1
         case therapist
@@ -24,20 +26,22 @@ struct BenchDatabase: Sendable {
     }
 
     let cluster: LocalPostgres
-    /// How many patients with a session there are, beside patient 0.
+    /// The number of patients, each with a session, without patient 0.
     let patients: Int
-    /// How many therapists are assigned to patient 0.
+    /// The number of therapists.
+    ///
+    /// All are assigned to patient 0.
     let therapists: Int
 
     static let jwtSecret = "the secret of a benchmark, which nobody else uses"
     private static let name = "bench"
 
-    /// Makes a cluster and fills it, lends it and ends it.
+    /// Makes and fills a cluster, lends it and ends it.
     static func lend<Result>(
-        in workplace: ScratchDirectory, patients: Int, therapists: Int, _ body: (BenchDatabase) async throws -> Result
+        in scratch: ScratchDirectory, patients: Int, therapists: Int, _ body: (BenchDatabase) async throws -> Result
     ) async throws -> Result {
         let cluster = try await LocalPostgres.start(
-            directory: workplace.path("postgres"), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+            directory: scratch.path("postgres"), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
         do {
             let database = BenchDatabase(cluster: cluster, patients: patients, therapists: therapists)
             try await database.fill()
@@ -50,7 +54,7 @@ struct BenchDatabase: Sendable {
         }
     }
 
-    /// The connection string of a role.
+    /// The connection string of a database role.
     func url(_ role: String) -> String { cluster.connectionString(database: Self.name, user: role) }
 
     func configuration(_ role: String) throws -> PostgresConfiguration {
@@ -58,14 +62,16 @@ struct BenchDatabase: Sendable {
             connectionString: url(role), applicationName: "bench", queryTimeout: .seconds(300), statementTimeout: nil)
     }
 
-    /// Lends a connection, as a superuser unless another role is named.
+    /// Lends a connection of a database role.
+    ///
+    /// The default is the superuser.
     func withConnection<Result>(
         as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
     ) async throws -> Result {
         try await PostgresConnection.withConnection(try configuration(role), body)
     }
 
-    /// The sum of the versions of all sessions: how many changes were ever committed.
+    /// The sum of the versions of all sessions, which grows by one with each committed change.
     func changes() async throws -> Int64 {
         try await withConnection { connection in
             try await connection.query("SELECT sum(version)::bigint AS changes FROM app.session_progress")[0]
@@ -75,18 +81,18 @@ struct BenchDatabase: Sendable {
 
     // MARK: Identifiers and tokens
 
-    /// The identifier of that number.
+    /// The identifier of the row with a number.
     static func id(_ kind: Kind, _ number: Int) -> String {
         String(format: "%08x-0000-4000-8000-%012x", kind.rawValue, number)
     }
 
-    /// The same in SQL, for an expression.
+    /// The same identifier as an expression in SQL.
     static func idExpression(_ kind: Kind, _ number: String) -> String {
         let prefix = String(format: "%08x", kind.rawValue)
         return "('\(prefix)-0000-4000-8000-' || lpad(to_hex((\(number))::bigint), 12, '0'))::uuid"
     }
 
-    /// Access tokens of the users of that kind.
+    /// Issues access tokens for the accounts with these numbers.
     func tokens(of kind: Kind, _ numbers: Range<Int>) async throws -> [String] {
         let signIn: Kind =
             switch kind {
@@ -99,7 +105,7 @@ struct BenchDatabase: Sendable {
         var tokens: [String] = []
         for number in numbers {
             guard let user = UserID(Self.id(kind, number)), let signIn = SignInID(Self.id(signIn, number)) else {
-                preconditionFailure("made from numbers")
+                preconditionFailure("not a UUID")
             }
             tokens.append(try await issuer.issue(AccessClaims(user: user, signIn: signIn, expiresAt: expiry)))
         }
@@ -116,6 +122,7 @@ struct BenchDatabase: Sendable {
         _ = try await Migrator(configuration: try configuration("postgres"), logger: logger).up()
         try await withConnection { connection in
             try await connection.executeScript(accounts + sessions)
+            // As autovacuum does a minute after a database goes to work, for all tables, small ones included.
             try await connection.executeScript("VACUUM (ANALYZE)")
             try await connection.executeScript("CHECKPOINT")
         }
@@ -144,7 +151,9 @@ struct BenchDatabase: Sendable {
                 """
     }
 
-    /// All sessions are being transcribed: there they take any number of reports.
+    /// The sessions.
+    ///
+    /// All are in `transcribing`, which allows any number of reports.
     private var sessions: String {
         """
         INSERT INTO app.therapy_sessions (id, patient_id)

@@ -2,9 +2,9 @@ import Foundation
 import Subprocess
 import SystemPackage
 
-/// Event streams that are held open by the load generator, `sseload`.
+/// Event streams that the load generator `sseload` holds open.
 struct EventStreams {
-    /// How values are spread, in milliseconds; nil when there are none.
+    /// The distribution of values in milliseconds; nil without values.
     struct Spread: Decodable, Sendable {
         var count: Int
         var p50: Double?
@@ -12,7 +12,7 @@ struct EventStreams {
         var max: Double?
     }
 
-    /// How the opening went.
+    /// The result of the opening.
     struct Opening: Decodable, Sendable {
         var asked: Int
         var open: Int
@@ -20,25 +20,25 @@ struct EventStreams {
         var refusedStatus: Int
         var unanswered: Int
         var seconds: Double
-        /// From the beginning of each connection to the first event of the stream, or to the head of the response.
+        /// The time from the beginning of each connection to the first event, or to the head of the response.
         var openingMs: Spread
     }
 
-    /// What arrived since the last report.
+    /// The events since the last report.
     struct Arrivals: Decodable, Sendable {
         var seconds: Double
         var events: Int
         var heartbeats: Int
-        /// Streams that the server has ended.
+        /// The number of streams that the server has ended.
         var ended: Int
         var latencyMs: Spread
     }
 
-    /// What to open, and how.
+    /// The streams to open.
     struct Plan: Sendable {
         var program: String
         var port: Int
-        /// The path of a file as `sseload --help` describes it.
+        /// The path of the file of targets, as in `sseload --help`.
         var targets: String
         var count: Int
         /// Further options of `sseload`.
@@ -51,9 +51,9 @@ struct EventStreams {
     private let input: StandardInputWriter
     private let execution: ProcessIdentifier
 
-    /// Opens streams, lends them once each is open or refused, and closes them.
+    /// Opens streams, lends them when each is open or refused, and closes them.
     ///
-    /// - Throws: When not all of them are open.
+    /// - Throws: `BenchmarkError` when not all of them are open.
     static func lend<Result: Sendable>(
         _ plan: Plan, _ body: (EventStreams) async throws -> Result
     ) async throws -> Result {
@@ -73,7 +73,7 @@ struct EventStreams {
                 let lines = Lines(execution.standardOutput)
                 let opening = try await lines.next(Opening.self)
                 guard opening.open == opening.asked else {
-                    // Where there was no status, the log has the error.
+                    // Without a status, the log has the cause.
                     let reason =
                         opening.refused > 0 && opening.refusedStatus == 0
                         ? ServerProcess.endOfLog(plan.log) : "status \(opening.refusedStatus)"
@@ -96,29 +96,29 @@ struct EventStreams {
         }.closureResult
     }
 
-    /// Reports what has arrived since the last report.
+    /// Reports the events since the last report.
     func report() async throws -> Arrivals { try await arrivals(of: 0, within: .zero) {} }
 
-    /// Does something and waits until what it causes has arrived.
+    /// Runs `action`, and waits until its events have arrived.
     ///
-    /// It waits for so many latencies since the last report, and no longer than the limit.
+    /// It waits for `count` latencies since the last report, but no longer than `limit`.
     ///
-    /// - Returns: What arrived since the last report.
-    /// - Throws: What `action` throws; the error of a load generator that has ended.
+    /// - Returns: The events since the last report.
+    /// - Throws: The error of `action`; `BenchmarkError` when the load generator has ended.
     func arrivals(of count: Int, within limit: Duration, _ action: () async throws -> Void) async throws -> Arrivals {
         _ = try await input.write("await \(count) \(limit / .seconds(1))\n")
         try await action()
         return try await lines.next(Arrivals.self)
     }
 
-    /// Lets the client stand still while something is done: it reads nothing, and its sockets stay open.
+    /// Stops the client while `body` runs: it reads nothing, and its sockets stay open.
     func stopped<Result>(_ body: () async throws -> Result) async throws -> Result {
         kill(execution.value, SIGSTOP)
         defer { kill(execution.value, SIGCONT) }
         return try await body()
     }
 
-    /// The lines that the load generator writes, one JSON object each.
+    /// Reads the lines of the load generator, one JSON object each.
     private final class Lines {
         private var iterator: SubprocessOutputSequence.StringSequence<UTF8>.AsyncIterator
         private let decoder = JSONDecoder()

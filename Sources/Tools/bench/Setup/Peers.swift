@@ -1,19 +1,21 @@
 import Foundation
 import LocalPostgres
 
-/// The programs that the server is measured beside, as far as they are installed.
+/// The other installed servers, for comparison.
 struct Peers: Sendable {
-    /// nginx with nchan; nil when it is not there.
+    /// nginx with nchan, or nil if it is not installed.
     var nchan: NchanPeer?
-    /// FastAPI, uvicorn and sse-starlette in a virtual environment of Python; nil when they are not there.
+    /// FastAPI, uvicorn and sse-starlette in a Python virtual environment, or nil if they are not installed.
     var fastAPI: FastAPIPeer?
 
-    /// Looks for them; the Python ones in the folder of a virtual environment.
+    /// Finds the installed peers.
+    ///
+    /// The Python packages are in the given virtual environment.
     static func find(pythonEnvironment: String) async -> Peers {
         Peers(nchan: await NchanPeer.find(), fastAPI: await FastAPIPeer.find(environment: pythonEnvironment))
     }
 
-    /// What they are, with versions; of those that are missing, that they are.
+    /// The names and versions of the peers, or a note that a peer is missing.
     var descriptions: [String] {
         [
             nchan?.description ?? "no nchan (nginx and libnginx-mod-nchan are not installed)",
@@ -22,7 +24,7 @@ struct Peers: Sendable {
     }
 }
 
-/// A peer that runs.
+/// A running peer.
 struct RunningPeer: Sendable {
     let process: ServerProcess
     let port: Int
@@ -30,7 +32,9 @@ struct RunningPeer: Sendable {
     var figures: ProcessFigures { ProcessFigures(processID: process.processID) }
 }
 
-/// nginx with nchan: it takes messages by HTTP and hands them to whoever subscribed, without asking who that is.
+/// nginx with nchan.
+///
+/// It receives messages by HTTP and sends them to all subscribers, without authorization.
 struct NchanPeer: Sendable {
     let description: String
 
@@ -46,18 +50,18 @@ struct NchanPeer: Sendable {
 
     /// Starts nginx, lends it and ends it.
     func lend<Result: Sendable>(
-        in workplace: ScratchDirectory, descriptors: Int, _ body: (RunningPeer) async throws -> Result
+        in scratch: ScratchDirectory, descriptors: Int, _ body: (RunningPeer) async throws -> Result
     ) async throws -> Result {
         let port = try freePort()
-        let folder = try workplace.makeFolder("nginx")
+        let folder = try scratch.makeFolder("nginx")
         let template = String(decoding: EmbeddedFiles.all["nchan.conf"] ?? Data(), as: UTF8.self)
         let configuration = template.replacing("@PORT@", with: "\(port)")
             .replacing("@DESCRIPTORS@", with: "\(descriptors)")
-        let file = try workplace.write(Data(configuration.utf8), to: "nginx/nchan.conf")
+        let file = try scratch.write(Data(configuration.utf8), to: "nginx/nchan.conf")
         return try await ServerProcess.lend(
-            Self.program, ["-p", folder, "-e", "stderr", "-c", file], log: workplace.path("nginx.log")
+            Self.program, ["-p", folder, "-e", "stderr", "-c", file], log: scratch.path("nginx.log")
         ) { process in
-            // An empty channel answers 404 to a publisher's GET; a server that is not ready answers nothing.
+            // nginx is ready when it accepts a message.
             try await process.wait {
                 (try? await post(port: port, "/pub/ready", "{}")).map { (200..<300).contains($0.status) } ?? false
             }
@@ -66,7 +70,7 @@ struct NchanPeer: Sendable {
     }
 }
 
-/// A server in Python: the design that was replaced, which polls, and one that pushes.
+/// A Python server with two designs: polling, as in the service that this one replaces, and push.
 struct FastAPIPeer: Sendable {
     let description: String
     fileprivate let environment: String
@@ -84,18 +88,18 @@ struct FastAPIPeer: Sendable {
 
     /// Starts uvicorn, lends it and ends it.
     func lend<Result: Sendable>(
-        in workplace: ScratchDirectory, _ body: (RunningPeer) async throws -> Result
+        in scratch: ScratchDirectory, _ body: (RunningPeer) async throws -> Result
     ) async throws -> Result {
         let port = try freePort()
-        let folder = try workplace.makeFolder("fastapi")
-        _ = try workplace.write(EmbeddedFiles.all["fastapi_peer.py"] ?? Data(), to: "fastapi/fastapi_peer.py")
+        let folder = try scratch.makeFolder("fastapi")
+        _ = try scratch.write(EmbeddedFiles.all["fastapi_peer.py"] ?? Data(), to: "fastapi/fastapi_peer.py")
         return try await ServerProcess.lend(
             "\(environment)/bin/python",
             [
                 "-m", "uvicorn", "fastapi_peer:app", "--app-dir", folder, "--port", "\(port)", "--no-access-log",
                 "--backlog", "4096", "--timeout-graceful-shutdown", "1",
             ],
-            log: workplace.path("fastapi.log")
+            log: scratch.path("fastapi.log")
         ) { process in
             try await process.wait { await answers(port: port, "/openapi.json") }
             return try await body(RunningPeer(process: process, port: port))

@@ -1,11 +1,11 @@
 import Foundation
 import Glibc
 
-/// What the kernel knows of a process and its descendants: `/proc` as in proc(5).
+/// Readings of a process and its descendants from `/proc` (proc(5)).
 struct ProcessFigures: Sendable {
     let processID: Int32
 
-    /// The process and its descendants: nginx works in children.
+    /// The process and its descendants, because nginx works in child processes.
     private var family: [Int32] {
         var family = [processID]
         var next = 0
@@ -20,28 +20,28 @@ struct ProcessFigures: Sendable {
         return family
     }
 
-    /// Resident memory that belongs to the process alone, in bytes: `RssAnon`, and what workers share (`RssShmem`) once.
+    /// The private resident memory in bytes: `RssAnon` of all processes, and `RssShmem`, which workers share, once.
     var privateBytes: Int {
         let family = family
         return family.map { status("RssAnon", of: $0) }.reduce(0, +)
             + (family.map { status("RssShmem", of: $0) }.max() ?? 0)
     }
 
-    /// The most that was resident since ``forgetPeak()``, in bytes.
+    /// The peak of resident memory since ``forgetPeak()``, in bytes.
     var peakBytes: Int { status("VmHWM", of: processID) }
 
-    /// What is resident, in bytes.
+    /// The resident memory in bytes.
     var residentBytes: Int { status("VmRSS", of: processID) }
 
-    /// Begins ``peakBytes`` anew.
+    /// Resets ``peakBytes``.
     ///
     /// proc(5), `/proc/pid/clear_refs`: "5 […] Reset the peak resident set size ("high water mark") to the process's
     /// current resident set size value."
     func forgetPeak() throws { try Data("5".utf8).write(to: URL(filePath: "/proc/\(processID)/clear_refs")) }
 
-    /// The processor time used so far, in user space and in the kernel.
+    /// The processor time so far, in user space and in the kernel.
     var processorTime: Duration {
-        // To the nanosecond, where `/proc/pid/stat` counts hundredths of a second.
+        // This clock counts nanoseconds. `/proc/pid/stat` counts hundredths of a second.
         family.map { process -> Duration in
             var clock = clockid_t()
             var time = timespec()
@@ -50,14 +50,16 @@ struct ProcessFigures: Sendable {
         }.reduce(.zero, +)
     }
 
-    /// How many descriptors are open.
+    /// The number of open descriptors.
     var descriptorCount: Int {
         family.map { (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\($0)/fd").count) ?? 0 }.reduce(0, +)
     }
 
-    /// Waits until memory has come to rest: a server may give some back, or get ready for more, after a wave of streams.
+    /// Waits until the memory is stable.
     ///
-    /// - Returns: ``privateBytes``, as soon as it has moved by less than 0.1 % for two seconds, or after 20 s.
+    /// After a wave of streams, a server may return memory or allocate more.
+    ///
+    /// - Returns: ``privateBytes`` once it has changed by less than 0.1 % in two seconds, or after 20 s.
     func settledBytes() async throws -> Int {
         let deadline = ContinuousClock.now + .seconds(20)
         var reference = privateBytes
@@ -73,7 +75,7 @@ struct ProcessFigures: Sendable {
         return privateBytes
     }
 
-    /// Whether the process is there and has not ended.
+    /// Whether the process exists and has not ended.
     static func isRunning(_ processID: Int32) -> Bool {
         guard let text = text("/proc/\(processID)/stat"), let end = text.lastIndex(of: ")") else { return false }
         return text[end...].split(separator: " ").dropFirst().first.map { $0 != "Z" && $0 != "X" } ?? false
@@ -89,14 +91,14 @@ struct ProcessFigures: Sendable {
     private static func text(_ path: String) -> String? { try? String(contentsOfFile: path, encoding: .utf8) }
 }
 
-/// How many descriptors a process may have at most.
+/// The largest number of descriptors that a process may have.
 func descriptorLimit() -> Int {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     return Int(clamping: limit.rlim_max)
 }
 
-/// Lets this process, and those that it starts, have as many descriptors as they may.
+/// Raises the descriptor limit of this process and its children to the hard limit.
 func raiseDescriptorLimit() {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)

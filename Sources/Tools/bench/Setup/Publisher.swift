@@ -2,27 +2,31 @@ import Domain
 import Foundation
 import Postgres
 
-/// Sends changes at a steady pace, each with the time at which it was sent in its message.
+/// Sends changes at a steady rate.
+///
+/// The message of each has the time at which it was sent.
 struct Publisher: Sendable {
-    /// How many changes are sent in a second.
+    /// The number of changes per second.
     let rate: Int
     let duration: Duration
 
-    /// The same pace for two seconds: what comes first meets connections, caches and plans that are not ready.
+    /// A publisher of the same rate for two seconds.
+    ///
+    /// The first changes meet cold connections, caches and plans.
     var warmUp: Publisher { Publisher(rate: rate, duration: .seconds(2)) }
 
-    /// How many send in turn.
+    /// The number of concurrent senders.
     private static let workers = 4
 
-    /// How many changes there are in all.
+    /// The number of all changes.
     var count: Int { Int(Double(rate) * (duration / .seconds(1))) }
 
-    /// Reports progress as a pipeline does: each report is a transaction of its own.
+    /// Reports progress as a pipeline does, each report in its own transaction.
     ///
-    /// The sessions take turns, and the message has so many more characters. The time is PostgreSQL's, taken when the
-    /// statement that reports and commits begins.
+    /// The sessions take turns. `padding` characters lengthen the message. The time in the message is PostgreSQL's, at
+    /// the start of the statement that reports and commits.
     ///
-    /// - Returns: How long the middle one of these statements took, in milliseconds.
+    /// - Returns: The median duration of these statements in milliseconds.
     /// - Throws: The error of the database.
     func report(to database: BenchDatabase, _ sessions: Range<Int>, padding: Int = 0) async throws -> Double {
         let words = String(repeating: ".", count: padding)
@@ -46,9 +50,11 @@ struct Publisher: Sendable {
         return times.median
     }
 
-    /// Posts the same to a peer, on a path for each change, from number 0 on.
+    /// Posts the same changes to a peer.
     ///
-    /// - Throws: When the peer does not take it.
+    /// `path` returns the path of each change, from number 0 on.
+    ///
+    /// - Throws: The error of the request; `BenchmarkError` when the peer refuses a change.
     func post(to peer: RunningPeer, path: @escaping @Sendable (Int) -> String) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for worker in 0..<Self.workers {
@@ -58,7 +64,7 @@ struct Publisher: Sendable {
         }
     }
 
-    /// Does something for each number that is this worker's, each at its time.
+    /// Calls `action` for each number of this worker, each at its time.
     private func paced(_ worker: Int, _ action: (Int) async throws -> Void) async throws {
         let start = ContinuousClock.now
         for index in stride(from: worker, to: count, by: Self.workers) {
@@ -68,7 +74,7 @@ struct Publisher: Sendable {
     }
 }
 
-/// A report whose message is the time at which its statement began, in microseconds since 1970.
+/// A report whose message is the start of its statement, in microseconds since 1970.
 func reportQuery(session: Int, words: String = "") -> PostgresQuery {
     """
     SELECT app.report_progress(
@@ -77,7 +83,7 @@ func reportQuery(session: Int, words: String = "") -> PostgresQuery {
     """
 }
 
-/// Posts a change to a peer: the same object that the server would send, with the time of now.
+/// Posts a change to a peer: the object that the server would send, with the present time.
 func postChange(to peer: RunningPeer, _ path: String) async throws {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
@@ -88,10 +94,10 @@ func postChange(to peer: RunningPeer, _ path: String) async throws {
         "created_at":"2026-11-22T09:28:00.000000Z","updated_at":"2026-11-22T09:30:00.123456Z"}
         """
     let (status, _) = try await post(port: peer.port, path, change)
-    guard (200..<300).contains(status) else { throw BenchmarkError("a message was answered with \(status)") }
+    guard (200..<300).contains(status) else { throw BenchmarkError("the peer answered a message with \(status)") }
 }
 
 extension [Double] {
-    /// The middle one, or NaN when there is none.
+    /// The median, or NaN without values.
     var median: Double { isEmpty ? .nan : sorted()[count / 2] }
 }

@@ -1,12 +1,14 @@
 import Foundation
 
-/// The folder of one run: the database, the uploads, the logs.
+/// The folder of one run, for the database, the uploads and the logs.
 ///
-/// It lies where temporary files lie; set `TMPDIR` to measure on another disk.
+/// It is in the folder for temporary files. Set `TMPDIR` to measure another disk.
 struct ScratchDirectory: Sendable {
     let folder: URL
 
-    /// The beginning of the folders' names; the number of the process follows.
+    /// The first part of the folder's name.
+    ///
+    /// The number of the process follows.
     private static let prefix = "tb-bench-"
 
     /// Makes the folder, lends it and removes it.
@@ -14,27 +16,27 @@ struct ScratchDirectory: Sendable {
         removeLeftovers()
         let name = prefix + "\(ProcessInfo.processInfo.processIdentifier)"
         let folder = FileManager.default.temporaryDirectory.appending(path: name, directoryHint: .isDirectory)
-        // Others have to pass through: PostgreSQL and nginx give up root.
+        // PostgreSQL and nginx drop root, and must still be able to traverse the folder.
         try FileManager.default.createDirectory(
             at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
         defer { try? FileManager.default.removeItem(at: folder) }
         return try await body(ScratchDirectory(folder: folder))
     }
 
-    /// Removes the folders of runs that were killed.
+    /// Removes the folders of killed runs.
     private static func removeLeftovers() {
-        let place = FileManager.default.temporaryDirectory
-        for name in (try? FileManager.default.contentsOfDirectory(atPath: place.path)) ?? []
+        let parent = FileManager.default.temporaryDirectory
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
         where name.hasPrefix(prefix) && !FileManager.default.fileExists(atPath: "/proc/\(name.dropFirst(prefix.count))")
         {
-            try? FileManager.default.removeItem(at: place.appending(path: name))
+            try? FileManager.default.removeItem(at: parent.appending(path: name))
         }
     }
 
-    /// The path of a file of that name.
+    /// The path of a file.
     func path(_ name: String) -> String { folder.appending(path: name).path(percentEncoded: false) }
 
-    /// Makes a folder of that name, empty.
+    /// Makes an empty folder.
     func makeFolder(_ name: String) throws -> String {
         let url = folder.appending(path: name, directoryHint: .isDirectory)
         try? FileManager.default.removeItem(at: url)
@@ -43,9 +45,9 @@ struct ScratchDirectory: Sendable {
         return path(name)
     }
 
-    /// Writes a file of that name.
+    /// Writes a file.
     ///
-    /// - Returns: Its path.
+    /// - Returns: The path of the file.
     func write(_ contents: Data, to name: String) throws -> String {
         try contents.write(to: folder.appending(path: name))
         return path(name)

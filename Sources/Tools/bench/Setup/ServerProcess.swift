@@ -2,21 +2,21 @@ import Foundation
 import Subprocess
 import SystemPackage
 
-/// A program that runs beside this one.
+/// A running server program.
 struct ServerProcess: Sendable {
     let processID: Int32
-    /// Where its outputs go.
+    /// The file of its outputs.
     let log: String
 
     /// Runs a server program, lends it and ends it.
     ///
-    /// It ends with `body`, however that ends: by SIGTERM, and by SIGKILL when it takes longer than 20 s. Ctrl-C of a
-    /// terminal does not reach it, so that the end comes from here.
+    /// The program ends with `body`, also after an error: by SIGTERM, and by SIGKILL after 20 s. A terminal's Ctrl-C
+    /// does not reach it.
     static func lend<Result: Sendable>(
         _ program: String, _ arguments: [String], environment: [String: String] = [:], log: String,
         _ body: (ServerProcess) async throws -> Result
     ) async throws -> Result {
-        // Appended: a program is started several times in one run.
+        // The log is appended to, because a run starts a program several times.
         let output = try FileDescriptor.open(
             FilePath(log), .writeOnly, options: [.create, .append], permissions: .ownerReadWrite)
         defer { try? output.close() }
@@ -38,7 +38,7 @@ struct ServerProcess: Sendable {
                 let isRunning = ProcessFigures.isRunning(child.processID)
                 await execution.teardown(using: Self.ending)
                 guard isRunning || error is CancellationError else {
-                    throw BenchmarkError("\(error); \(program) had ended: \(endOfLog(child.log))")
+                    throw BenchmarkError("\(error); \(program) ended early: \(endOfLog(child.log))")
                 }
                 throw error
             }
@@ -47,37 +47,42 @@ struct ServerProcess: Sendable {
 
     static let ending = [TeardownStep.gracefulShutDown(allowedDurationToNextStep: .seconds(20))]
 
-    /// The environment of a child: where programs are, and what the caller says.
+    /// The environment of a child: the paths of programs, and the given settings.
     ///
-    /// What this process was started with must not decide a figure.
+    /// The environment of this process must not influence a figure.
     static func variables(_ settings: [String: String]) -> [Environment.Key: String] {
         var variables: [Environment.Key: String] = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"]
-        // Where the libraries of Swift are found, when the program does not know by itself.
+        // Lets a program find the libraries of Swift if it does not know their path.
         variables["LD_LIBRARY_PATH"] = ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"]
         for (key, value) in settings { variables[Environment.Key(stringLiteral: key)] = value }
         return variables
     }
 
-    /// Waits until a condition holds that sends no signal; a program that ends meanwhile is an error.
+    /// Polls a condition until it holds.
+    ///
+    /// Throws if the program ends before.
     func wait(until condition: () async throws -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(60)
         while try await !condition() {
-            guard ProcessFigures.isRunning(processID) else { throw BenchmarkError("it did not start") }
-            guard ContinuousClock.now < deadline else { throw BenchmarkError("it is not ready: \(Self.endOfLog(log))") }
+            guard ProcessFigures.isRunning(processID) else { throw BenchmarkError("the program did not start") }
+            guard ContinuousClock.now < deadline else {
+                throw BenchmarkError("the program is not ready: \(Self.endOfLog(log))")
+            }
             try await Task.sleep(for: .milliseconds(20))
         }
     }
 
-    /// The last lines of what a program wrote.
+    /// The last lines of a log.
     static func endOfLog(_ path: String) -> String {
         let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
         return text.split(separator: "\n").suffix(3).joined(separator: " / ")
     }
 }
 
-/// Runs a program to its end and returns what it wrote on standard output.
+/// Runs a program to its end.
 ///
-/// - Throws: When it fails, with what it wrote on standard error.
+/// - Returns: Its standard output.
+/// - Throws: `BenchmarkError` with its standard error when it fails.
 func runToEnd(_ program: String, _ arguments: [String], environment: [String: String] = [:]) async throws -> String {
     var options = PlatformOptions()
     options.processGroupID = 0

@@ -1,13 +1,13 @@
 import Foundation
 
-/// What scenarios work with: the database, the programs and a place for files.
+/// All that scenarios share: the programs, the database, the peers and a folder for files.
 struct TestBed: Sendable {
-    /// The programs that were built together with this one.
+    /// The programs that are built together with this one.
     struct Programs: Sendable {
         let server: String
         let loadGenerator: String
 
-        /// They lie beside this program.
+        /// Finds the programs beside this one.
         static func find() throws -> Programs {
             let folder = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
                 .deletingLastPathComponent()
@@ -23,46 +23,49 @@ struct TestBed: Sendable {
     }
 
     let programs: Programs
-    let workplace: ScratchDirectory
+    let scratch: ScratchDirectory
     let database: BenchDatabase
     let peers: Peers
-    /// How many streams the server is asked to hold, where the scenario does not say.
+    /// The number of streams, unless the scenario has its own.
     let streams: Int
-    /// How many streams FastAPI is asked to hold: it takes far longer to open them.
+    /// The number of streams for FastAPI, which takes far longer to open them.
     let fastAPIStreams: Int
-    /// Shorter and smaller, to try the benchmark itself.
+    /// True for a shorter and smaller run, to test the benchmark.
     let isQuick: Bool
 
-    /// How many streams one process can hold: as many as it may have descriptors, less those for everything else.
+    /// The number of streams that one process can hold: the limit of descriptors, less those for other uses.
     ///
-    /// The server needs a second descriptor for each stream only while that opens.
+    /// The server needs a second descriptor for a stream only while it opens.
     var mostStreams: Int { descriptorLimit() - 1000 }
 
-    /// A duration that is a quarter in a quick run.
+    /// A duration, divided by four in a quick run.
     func duration(_ seconds: Double) -> Duration { .seconds(isQuick ? seconds / 4 : seconds) }
 
     // MARK: Servers
 
     func withServer<Result: Sendable>(_ body: (BenchServer) async throws -> Result) async throws -> Result {
-        try await BenchServer.lend(program: programs.server, over: database, in: workplace, body)
+        try await BenchServer.lend(program: programs.server, over: database, in: scratch, body)
     }
 
-    /// What a measurement of nchan comes to; when it fails or nchan is missing, why there is nothing.
+    /// Measures nchan.
+    ///
+    /// If it fails or is not installed, the outcome has the reason.
     func nchan(_ body: (RunningPeer) async throws -> Figure) async throws -> PeerFigure {
         try await measure("nchan", isInstalled: peers.nchan != nil) {
-            try await peers.nchan?.lend(in: workplace, descriptors: descriptorLimit(), body)
+            try await peers.nchan?.lend(in: scratch, descriptors: descriptorLimit(), body)
         }
     }
 
-    /// What a measurement of one of the designs of FastAPI comes to; when it fails or FastAPI is missing, why there is
-    /// nothing.
+    /// Measures a design of FastAPI.
+    ///
+    /// If it fails or is not installed, the outcome has the reason.
     func fastAPI(_ name: String, _ body: (RunningPeer) async throws -> Figure) async throws -> PeerFigure {
         try await measure(name, isInstalled: peers.fastAPI != nil) {
-            try await peers.fastAPI?.lend(in: workplace, body)
+            try await peers.fastAPI?.lend(in: scratch, body)
         }
     }
 
-    /// A peer that fails does not spoil the figure that it was to be compared with.
+    /// The failure of a peer must not spoil the server's own figure.
     private func measure(
         _ name: String, isInstalled: Bool, _ body: () async throws -> Figure?
     ) async throws -> PeerFigure {
@@ -79,9 +82,14 @@ struct TestBed: Sendable {
 
     // MARK: Streams
 
-    /// Streams of patients, each on its own session, from number 1 on, and so many on each.
+    /// Streams of one session: each patient, from number 1 on, watches the own session.
     ///
-    /// The header is a further one of each request, such as `Last-Event-ID: 1`.
+    /// - Parameters:
+    ///   - server: The server.
+    ///   - sessions: The number of patients and sessions.
+    ///   - perSession: The number of streams of each patient.
+    ///   - header: Another header of each request, such as `Last-Event-ID: 1`.
+    ///   - options: Further options of `sseload`.
     func ownSessions(
         of server: BenchServer, _ sessions: Int, perSession: Int = 1, header: String? = nil, options: [String] = []
     ) async throws -> EventStreams.Plan {
@@ -92,34 +100,45 @@ struct TestBed: Sendable {
         return try plan(port: server.port, targets, count: sessions * perSession, options: options)
     }
 
-    /// Streams of therapists, all on session 0.
+    /// Streams of one session: each therapist, from number 1 on, watches session 0.
     func oneSession(of server: BenchServer, _ count: Int) async throws -> EventStreams.Plan {
         let tokens = try await database.tokens(of: .therapist, 1..<count + 1)
         return try plan(port: server.port, tokens.map { Self.target(session: 0, token: $0) }, count: count)
     }
 
-    /// Streams of a peer, on a path for each, from number 1 on.
+    /// Streams of all sessions: each patient, from number 1 on, watches a caseload, which has the own session.
+    func allSessions(of server: BenchServer, _ count: Int) async throws -> EventStreams.Plan {
+        let tokens = try await database.tokens(of: .patient, 1..<count + 1)
+        return try plan(
+            port: server.port, tokens.map { Self.target("/api/sessions/status/stream", token: $0) }, count: count)
+    }
+
+    /// Streams of a peer.
+    ///
+    /// `path` returns the path of each stream, from number 1 on.
     func peerStreams(
         of peer: RunningPeer, _ count: Int, options: [String] = [], path: (Int) -> String
     ) throws -> EventStreams.Plan {
-        // A peer has nothing to say before a first message.
+        // A peer sends nothing before the first message.
         try plan(port: peer.port, (1...count).map(path), count: count, options: ["--open-with", "head"] + options)
     }
 
     private static func target(session: Int, token: String) -> String {
-        "/api/sessions/\(BenchDatabase.id(.session, session))/status/stream\tAuthorization: Bearer \(token)"
+        target("/api/sessions/\(BenchDatabase.id(.session, session))/status/stream", token: token)
     }
+
+    private static func target(_ path: String, token: String) -> String { "\(path)\tAuthorization: Bearer \(token)" }
 
     private func plan(port: Int, _ targets: [String], count: Int, options: [String] = []) throws -> EventStreams.Plan {
         let text = targets.map { $0 + "\n" }.joined()
         return EventStreams.Plan(
             program: programs.loadGenerator, port: port,
-            targets: try workplace.write(Data(text.utf8), to: "targets-\(port)-\(count)"), count: count,
-            options: options, log: workplace.path("sseload.log"))
+            targets: try scratch.write(Data(text.utf8), to: "targets-\(port)-\(count)"), count: count,
+            options: options, log: scratch.path("sseload.log"))
     }
 }
 
-/// Why a measurement could not be made, in words for whoever runs it.
+/// Why a measurement failed.
 struct BenchmarkError: Error, CustomStringConvertible {
     let description: String
 
