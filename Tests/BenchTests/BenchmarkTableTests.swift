@@ -4,7 +4,7 @@ import Testing
 
 struct BenchmarkTableTests {
     @Test(
-        "a figure is written with its unit and three digits",
+        "A figure has its unit and three digits",
         arguments: [
             (Figure(254.4, .bytes), "0.25 kB"), (Figure(10_312, .bytes), "10.3 kB"), (Figure(16e6, .bytes), "16 MB"),
             (Figure(1.2345, .milliseconds), "1.23 ms"), (Figure(174.3, .milliseconds), "174 ms"),
@@ -16,7 +16,7 @@ struct BenchmarkTableTests {
         #expect(figure.description == text)
     }
 
-    @Test("a target is met, missed, or left open when there is nothing to compare")
+    @Test("A target is met, missed, or undecided without a figure to compare")
     func targets() {
         func isMet(_ target: Target?, peers: [PeerFigure] = []) -> Bool? {
             Finding("x", Figure(5, .milliseconds), target: target, peers: peers).isMet
@@ -36,7 +36,7 @@ struct BenchmarkTableTests {
         #expect(Finding("x", .failed("broken"), target: .atMost(5)).isMet == nil)
     }
 
-    @Test("a row shows figure, target, verdict and each peer with its ratio")
+    @Test("A row has the figure, the target, the verdict and each peer with its ratio")
     func row() {
         var table = BenchmarkTable(machine: "2 cores.")
         table.add(
@@ -60,7 +60,7 @@ struct BenchmarkTableTests {
             ])
     }
 
-    @Test("a new run of one scenario replaces its rows, leaves the others, and keeps their order")
+    @Test("A new run of a scenario replaces its rows, and keeps the other rows and the order")
     func merge() {
         let older = Self.table("2 cores.", ("a", 1), ("b", 1), ("b", 2), ("gone", 1))
         let newer = Self.table("2 cores.", ("b", 3), ("c", 1))
@@ -68,14 +68,14 @@ struct BenchmarkTableTests {
         #expect(merged == Self.table("2 cores.", ("c", 1), ("b", 3), ("a", 1)))
     }
 
-    @Test("rows of another machine are not kept")
+    @Test("Rows of another machine are dropped")
     func otherMachine() {
         let newer = Self.table("2 cores.", ("b", 3))
         #expect(newer.merged(over: Self.table("64 cores.", ("a", 1)), order: ["a", "b"]) == newer)
         #expect(newer.merged(over: nil, order: ["a", "b"]) == newer)
     }
 
-    @Test("the table of a document is read, and put back between its markers")
+    @Test("A document's table is read and written between the markers")
     func document() throws {
         let text = """
             # Benchmarks
@@ -93,12 +93,12 @@ struct BenchmarkTableTests {
         #expect(written.hasSuffix("\nThe end."))
         let document = try BenchmarkDocument(text: written)
         #expect(document.table == table)
-        // Written again, it does not grow.
+        // A second write does not change the document.
         #expect(document.text(with: table) == written)
     }
 
     @Test(
-        "a document without a place for the table is refused",
+        "A document without the markers of the table is refused",
         arguments: [
             "", "<!-- The table of make bench: begin -->\n",
             "<!-- The table of make bench: end -->\n<!-- The table of make bench: begin -->\n",
@@ -107,7 +107,7 @@ struct BenchmarkTableTests {
         #expect(throws: BenchmarkDocument.MarkersMissing.self) { try BenchmarkDocument(text: text) }
     }
 
-    /// A table with a row for each scenario and value.
+    /// Makes a table with a row for each scenario and value.
     private static func table(_ machine: String, _ rows: (String, Int)...) -> BenchmarkTable {
         var table = BenchmarkTable(machine: machine)
         for (name, value) in rows { table.add(Finding("x", Figure(value, .count)), scenario: name, taken: "today") }

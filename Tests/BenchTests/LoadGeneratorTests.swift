@@ -4,9 +4,11 @@ import Testing
 
 @testable import bench
 
-/// The load generator: what it measures has to be true, or no figure is.
+/// The load generator.
+///
+/// If it measures wrong, no figure is right.
 @Suite(.deadline) struct LoadGeneratorTests {
-    @Test("a stream is open with its first event; another status and an unavailable stream are refused")
+    @Test("A stream is open with its first event; another status or `event: unavailable` counts as refused")
     func opening() async throws {
         let answers = [
             "/open": Self.head + Self.chunk("retry: 2000\n\nid: 1\nevent: progress\ndata: {}\n\n"),
@@ -24,7 +26,7 @@ import Testing
         }
     }
 
-    @Test("streams that are not all open are an error of the driver, with the status")
+    @Test("A refused stream makes the benchmark fail with the status")
     func refused() async throws {
         try await ScriptedServer.lend(["/refused": "HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n"]) { server in
             try await withPlan(server, ["/refused"], count: 3) { plan in
@@ -35,7 +37,7 @@ import Testing
     }
 
     @Test(
-        "events, heartbeats and latencies are counted wherever the pieces of the stream end",
+        "Events, heartbeats and latencies are counted regardless of where the pieces of a stream end",
         arguments: [1, 7, 1000], [true, false])
     func arrivals(pieceLength: Int, isChunked: Bool) async throws {
         let head = isChunked ? Self.head : "HTTP/1.1 200 OK\r\n\r\n"
@@ -61,7 +63,7 @@ import Testing
                     #expect(median <= most)
                     #expect(most <= elapsed)
 
-                    // Neither what is sent again nor what was sent before the streams were open is a latency.
+                    // A repeated event, and an event from before the opening, give no latency.
                     let second = "data: t=\(Self.microseconds())\n\n"
                     let again = try await streams.arrivals(of: 2, within: TestDeadline.event) {
                         try await server.send(
@@ -75,7 +77,7 @@ import Testing
         }
     }
 
-    @Test("a report does not wait longer than it is told to, and streams that end are counted")
+    @Test("A report waits no longer than its limit, and counts the streams that ended")
     func ending() async throws {
         try await ScriptedServer.lend(["/": Self.head + Self.chunk("data: {}\n\n")]) { server in
             try await withPlan(server, ["/"], count: 2) { plan in
@@ -95,7 +97,7 @@ import Testing
     }
 
     @Test(
-        "wrong usage, and any machine but this one: status 64",
+        "Wrong usage, or a host other than loopback, gives status 64",
         arguments: [
             [], ["127.0.0.1", "80", "targets"], ["10.0.0.1", "80", "targets", "1"],
             ["localhost", "80", "targets", "1"], ["127.0.0.1", "0", "targets", "1"],
@@ -122,7 +124,7 @@ import Testing
         String(text.utf8.count, radix: 16) + "\r\n" + text + "\r\n"
     }
 
-    /// A text in chunks of so many characters, however its lines fall.
+    /// Splits a text into chunks of a length, regardless of its lines.
     private static func chunks(_ text: String, length: Int) -> String {
         var rest = Substring(text)
         var chunks = ""
@@ -135,7 +137,7 @@ import Testing
 
     private static func microseconds() -> Int { Int(Date().timeIntervalSince1970 * 1e6) }
 
-    /// Lends a plan for streams of a server, whose file of targets is removed afterwards.
+    /// Lends a plan for streams of a server, and removes its file of targets afterwards.
     private func withPlan<Result>(
         _ server: ScriptedServer, _ paths: [String], count: Int, _ body: (EventStreams.Plan) async throws -> Result
     ) async throws -> Result {
@@ -150,7 +152,7 @@ import Testing
                 log: folder.appending(path: "log").path(percentEncoded: false)))
     }
 
-    /// What the load generator prints when it runs by itself: how the opening went.
+    /// Runs the load generator alone, and returns its result of the opening.
     private func run(
         _ server: ScriptedServer, _ paths: [String], count: Int
     ) async throws -> (opening: EventStreams.Opening, lines: Int) {

@@ -6,9 +6,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// `user`, `assign` and `unassign`.
+/// The commands `user`, `assign` and `unassign`.
 @Suite(.deadline) struct AccountTests {
-    @Test("user add prints the new id alone, and the account is what was asked for", arguments: Role.allCases)
+    @Test("`user add` prints only the new id, and makes the account as asked", arguments: Role.allCases)
     func add(role: Role) async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
@@ -21,7 +21,7 @@ import Testing
         }
     }
 
-    @Test("a password comes by standard input; set-password replaces it and ends the sign-ins made with the old one")
+    @Test("Passwords come from standard input; `set-password` replaces the password and ends the sign-ins")
     func passwords() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
@@ -52,7 +52,7 @@ import Testing
         }
     }
 
-    @Test("an account that is deactivated is turned away with 403 until it is activated again")
+    @Test("A deactivated account gets 403 until it is activated")
     func deactivate() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
@@ -70,7 +70,7 @@ import Testing
         }
     }
 
-    @Test("assign ties a therapist to a patient, also twice and again; unassign ends that")
+    @Test("`assign` begins an assignment and may be repeated; `unassign` ends it")
     func assign() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
@@ -88,7 +88,7 @@ import Testing
     }
 
     @Test(
-        "what cannot be done: status 1, one line on standard error, nothing on standard output",
+        "An impossible command gives status 1, one line on standard error, and no standard output",
         arguments: [
             (["user", "add", "--email", "ann@test.example", "--name", "Other", "--role", "patient"], ""),
             (["user", "add", "--email", "nonsense", "--name", "A", "--role", "patient"], ""),

@@ -4,9 +4,9 @@ import PostgresTestSupport
 import TestSupport
 import Testing
 
-/// `audit`.
+/// The command `audit`.
 @Suite(.deadline) struct AuditCommandTests {
-    @Test("audit prints the newest first, as lines or as JSON, of those who are asked for")
+    @Test("`audit` prints the matching records, the newest first, as lines or as JSON")
     func audit() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
@@ -41,7 +41,7 @@ import Testing
         }
     }
 
-    @Test("audit names what it cannot read, and an account that there is not")
+    @Test("`audit` names a bad option and an unknown account")
     func wrong() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)

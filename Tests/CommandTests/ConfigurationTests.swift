@@ -5,12 +5,14 @@ import PostgresTestSupport
 import TestSupport
 import Testing
 
-/// Settings that are missing or bad: status 78, and one line that names the setting and the mend.
+/// A missing or bad setting gives status 78, and one line with the name of the setting and the remedy.
 @Suite(.serialized, .deadline) struct ConfigurationTests {
-    /// Settings that would do, over a database that nobody runs: settings are read before anything is connected to.
+    /// Good settings for a database that does not run.
+    ///
+    /// The program reads the settings before it connects.
     private static let good = ["DATABASE_URL": "host=/nowhere dbname=x", "JWT_SECRET": Program.secret]
 
-    /// A setting and a value that it cannot have.
+    /// A setting with a bad value.
     struct Bad: Sendable, CustomTestStringConvertible {
         var name: String
         var value: String
@@ -49,7 +51,7 @@ import Testing
         ("SHUTDOWN_TIMEOUT", ["-1", "soon"]),
     ].flatMap { (name, values) in values.map { Bad(name: name, value: $0) } }
 
-    @Test("a bad value stops serve with 78 and is named, and no secret is shown", arguments: bad)
+    @Test("A bad value stops `serve` with status 78; the message names the setting and shows no secret", arguments: bad)
     func badValue(bad: Bad) async throws {
         var settings = Self.good
         settings[bad.name] = bad.value
@@ -58,7 +60,7 @@ import Testing
         if bad.name == "JWT_SECRET" && bad.value.count > 5 { #expect(!run.errorOutput.contains(bad.value)) }
     }
 
-    @Test("an identity provider needs all three settings, and a file that is there")
+    @Test("An identity provider needs all three settings and an existing file")
     func identityProvider() async throws {
         let provider = [
             "JWT_JWKS_FILE": "/nowhere/keys.json", "JWT_ISSUER": "https://id.example", "JWT_AUDIENCE": "tb",
@@ -73,7 +75,7 @@ import Testing
     }
 
     @Test(
-        "what serve and work cannot do without is asked for", arguments: ["serve", "work"],
+        "`serve` and `work` name a missing required setting", arguments: ["serve", "work"],
         ["DATABASE_URL", "JWT_SECRET"])
     func missing(command: String, name: String) async throws {
         var settings = Self.good
@@ -82,7 +84,7 @@ import Testing
     }
 
     @Test(
-        "what works on the database as an operator asks for DATABASE_MIGRATE_URL, and refuses a bad one",
+        "An operator's command needs a good DATABASE_MIGRATE_URL",
         arguments: [
             ["migrate", "up"], ["migrate", "up", "--dry-run"], ["migrate", "status"], ["migrate", "validate"],
             ["user", "add", "--email", "a@b.example", "--name", "A", "--role", "admin"], ["user", "list"],
@@ -98,7 +100,7 @@ import Testing
         expectMend(run, naming: "DATABASE_MIGRATE_URL")
     }
 
-    @Test("token asks for the secret that the server has")
+    @Test("`token` needs the server's secret")
     func tokenSecret() async throws {
         try await withDatabase { database in
             _ = try await database.addUser(.admin, email: "admin@test.example")
@@ -109,7 +111,7 @@ import Testing
     }
 
     @Test(
-        "serve and work name the files that are not applied, and the command that applies them",
+        "`serve` and `work` name the missing migrations and the command that applies them",
         arguments: ["serve", "work"])
     func schemaNotCurrent(command: String) async throws {
         try await withDatabase { database in
@@ -121,17 +123,17 @@ import Testing
         }
     }
 
-    @Test("on a bare database serve asks for migrations")
+    @Test("On a bare database, `serve` names the migrations")
     func bareDatabase() async throws {
         try await withBareDatabase { database in
-            // The server's role may not be there yet.
+            // The server's role may not exist yet.
             let run = try await Program.serving(database, ["DATABASE_URL": database.url()]).run("serve")
             expectMend(run, naming: "0001_schema.sql, 0002_users.sql")
             #expect(run.errorOutput.contains("therapybridge migrate up"))
         }
     }
 
-    @Test("what a newer program applied does not keep serve from starting")
+    @Test("`serve` starts on a schema with a newer migration")
     func newerSchema() async throws {
         try await withDatabase { database in
             try await database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'of_the_future')")
@@ -140,7 +142,7 @@ import Testing
         }
     }
 
-    @Test("a role that may not read the ledger is a wrong DATABASE_URL")
+    @Test("A role that may not read the ledger is a wrong DATABASE_URL")
     func wrongRole() async throws {
         try await withDatabase { database in
             let settings = ["DATABASE_URL": database.url("therapybridge_pipeline")]
@@ -149,7 +151,7 @@ import Testing
     }
 
     @Test(
-        "what is checked once the database is known to be right",
+        "Settings that name something on the machine are checked after the schema",
         arguments: [
             ("HOST", "host.invalid"), ("HOST", "192.0.2.1"), ("UPLOAD_DIR", "/dev/null/uploads"),
             ("PIPELINE_TRANSCRIBE_COMMAND", "sh -c 'unfinished"),
@@ -162,7 +164,7 @@ import Testing
         }
     }
 
-    @Test("a database that is not there is no wrong setting: status 1, in one line without a password")
+    @Test("An unreachable database gives status 1 and one line without the password")
     func unreachable() async throws {
         var settings = Self.good
         settings["DATABASE_URL"] = "host=/nowhere dbname=x password=hush-hush"

@@ -3,9 +3,9 @@ import PostgresTestSupport
 import TestSupport
 import Testing
 
-/// `migrate up`, `status` and `validate`.
+/// The commands `migrate up`, `migrate status` and `migrate validate`.
 @Suite(.deadline) struct MigrateTests {
-    @Test("from a bare database to a current one, with the file names alone on standard output")
+    @Test("`up` brings a bare database to the present schema, and prints only the file names")
     func wholeWay() async throws {
         try await withBareDatabase { database in
             let program = Program(environment: ["DATABASE_MIGRATE_URL": database.url(), "LOG_LEVEL": "error"])
@@ -32,7 +32,7 @@ import Testing
         }
     }
 
-    @Test("an edited migration: validate and up name its file and end with 1")
+    @Test("`validate` and `up` name an edited migration and give status 1")
     func edited() async throws {
         try await withDatabase { database in
             try await database.query("UPDATE app.schema_migrations SET checksum = 'other' WHERE version = 2")
@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test("a newer migration is shown and complained of by nobody")
+    @Test("A newer migration is shown by `status` and is no error for `validate`")
     func newer() async throws {
         try await withDatabase { database in
             try await database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'of_the_future')")
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test("a database that is not there: status 1 and one line", arguments: ["up", "status", "validate"])
+    @Test("An unreachable database gives status 1 and one line", arguments: ["up", "status", "validate"])
     func unreachable(command: String) async throws {
         let program = Program(environment: ["DATABASE_MIGRATE_URL": "host=/nowhere dbname=x"])
         let run = try await program.run("migrate", command)

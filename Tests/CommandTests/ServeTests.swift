@@ -10,10 +10,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// `serve` as a process: it starts, takes tokens of `token`, and ends in order.
+/// The command `serve` as a process: start, tokens of `token`, and shutdown.
 @Suite(.deadline) struct ServeTests {
     @Test(
-        "a token that the program prints is accepted by the server that it runs, with and without the worker",
+        "A server accepts a token of the command `token`, with and without the worker",
         arguments: [[], ["--no-worker"]])
     func token(arguments: [String]) async throws {
         try await withDatabase { database in
@@ -30,12 +30,12 @@ import Testing
                 server.terminate()
             }
             #expect(end.status == 0)
-            #expect(end.output == "", "standard output is for results alone")
+            #expect(end.output == "", "standard output carries only results")
         }
     }
 
     @Test(
-        "SIGTERM and SIGINT: open streams get `retry:` with jitter and a clean end, and the status is 0",
+        "After SIGTERM or SIGINT, open streams get `retry:` with jitter and end, and the status is 0",
         arguments: [SIGTERM, SIGINT])
     func shutdown(signal: Int32) async throws {
         try await withDatabase { database in
@@ -49,7 +49,7 @@ import Testing
                     server.open("/api/sessions/\(session)/status/stream", token: token),
                 ]
                 var texts: [String] = []
-                // Signalled when the first has shown that it is live; the second is at most in its beginning.
+                // The signal comes when both streams have sent their first event.
                 var readers = streams.map { $0.body.makeAsyncIterator() }
                 var first = ""
                 while !first.contains("event: progress") { first += try await Self.chunk(&readers[0]) ?? "" }
@@ -70,7 +70,7 @@ import Testing
         }
     }
 
-    @Test("a port that is taken: status 1 and a line that names PORT")
+    @Test("A port in use gives status 1 and a line that names PORT")
     func portTaken() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
@@ -84,7 +84,7 @@ import Testing
     }
 
     @Test(
-        "a port for the metrics that is taken: status 1 and a line that names METRICS_PORT",
+        "A metrics port in use gives status 1 and a line that names METRICS_PORT",
         arguments: ["serve", "work"])
     func metricsPortTaken(command: String) async throws {
         try await withDatabase { database in
@@ -92,7 +92,7 @@ import Testing
                 let settings = ["METRICS_PORT": "\(server.port)"]
                 let run = try await Program.serving(database, settings).run(command)
                 #expect(run.status == 1)
-                // The other server may have begun, and its log has a last word.
+                // Other services may have started, so that their log lines may come first.
                 let named = run.errorLines.count { $0.hasPrefix("therapybridge: METRICS_PORT: ") }
                 #expect(named == 1, "\(run.errorOutput)")
                 server.terminate()
@@ -100,13 +100,13 @@ import Testing
         }
     }
 
-    @Test("METRICS_PORT is on loopback alone, and an open connection to it does not hold the end up")
+    @Test("METRICS_PORT is open on loopback only, and an open connection to it does not delay the shutdown")
     func metricsPort() async throws {
         try await withDatabase { database in
             let port = try freePort()
             let program = Program.serving(database, ["METRICS_PORT": "\(port)"])
             let (_, end) = try await program.serve { server in
-                // The pool of the client keeps the connection, as Prometheus does.
+                // The client's pool keeps the connection open, as Prometheus does.
                 let metrics = RunningServer(port: port, processID: server.processID)
                 try await eventually("the metrics are served") { (try? await metrics.get("/metrics").status) == 200 }
                 #expect(try await metrics.get("/metrics").body.contains("\ntherapybridge_listener_live "))
@@ -117,7 +117,7 @@ import Testing
         }
     }
 
-    @Test("with LOG_FORMAT=json each line of the log is one JSON object")
+    @Test("With LOG_FORMAT=json, each line of the log is one JSON object")
     func jsonLog() async throws {
         try await withDatabase { database in
             let (_, end) = try await Program.serving(database, ["LOG_FORMAT": "json"]).serve { $0.terminate() }
@@ -132,7 +132,7 @@ import Testing
         }
     }
 
-    @Test("a log that cannot be written, as on a full disk, does not end the service", arguments: ["json", "text"])
+    @Test("A log on a full disk does not end the service", arguments: ["json", "text"])
     func fullDisk(format: String) async throws {
         try await withDatabase { database in
             let port = try freePort()
@@ -156,13 +156,13 @@ import Testing
         }
     }
 
-    /// The addresses that a port is listened on, as `/proc/net/tcp` has them: hexadecimal, the lowest byte first.
+    /// The local addresses of a listening port from `/proc/net/tcp`: hexadecimal, the lowest byte first.
     private static func listeningAddresses(port: Int) throws -> [String] {
         try ["tcp", "tcp6"].flatMap { table -> [String] in
             let file = try FileHandle(forReadingFrom: URL(filePath: "/proc/thread-self/net/\(table)"))
             let text = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
             return text.split(separator: "\n").compactMap { line in
-                // The second field is the own address and port; state 0A is LISTEN.
+                // The second field has the local address and port. State 0A is LISTEN.
                 let fields = line.split(separator: " ")
                 let address = fields.count > 3 && fields[3] == "0A" ? fields[1].split(separator: ":") : []
                 return address.last.flatMap { Int($0, radix: 16) } == port ? String(address[0]) : nil

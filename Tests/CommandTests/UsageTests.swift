@@ -2,10 +2,10 @@ import PostgresTestSupport
 import TestSupport
 import Testing
 
-/// Exit statuses and what is printed where, without any database.
+/// Exit statuses and outputs of commands without a database.
 @Suite(.serialized, .deadline) struct UsageTests {
     @Test(
-        "wrong usage: status 64, words on standard error, nothing on standard output",
+        "Wrong usage gives status 64, a message on standard error, and no standard output",
         arguments: [
             ["bogus"], ["serve", "--bogus"], ["serve", "extra"], ["migrate", "down"], ["migrate", "up", "--bogus"],
             ["user", "add"], ["user", "add", "--email", "a@b.example", "--name", "A", "--role", "king"],
@@ -21,7 +21,8 @@ import Testing
     }
 
     @Test(
-        "help: status 0, on standard output", arguments: [["--help"], ["help", "serve"], ["migrate", "up", "--help"]])
+        "Help goes to standard output with status 0",
+        arguments: [["--help"], ["help", "serve"], ["migrate", "up", "--help"]])
     func help(arguments: [String]) async throws {
         let run = try await runProgram(builtProgram, arguments)
         #expect(run.status == 0)
@@ -29,7 +30,7 @@ import Testing
         #expect(run.errorOutput == "")
     }
 
-    @Test("transcribe of a file that is not there: status 1, a last line for a person, no result")
+    @Test("`transcribe` of a missing file gives status 1, a last line for a therapist, and no result")
     func transcribeNothing() async throws {
         let run = try await Program().run("transcribe", "/nowhere/recording.wav")
         #expect(run.status == 1)

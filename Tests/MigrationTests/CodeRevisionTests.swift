@@ -6,7 +6,7 @@ import Testing
 
 @testable import Migrations
 
-/// Code files under `up` and psql: revisions that rise, old and new releases that meet, and locks that writers hold.
+/// Code files under `up` and psql: higher revisions, old and new releases, and locks of writers.
 @Suite(.deadline) struct CodeRevisionTests {
     private static let old = speakingFile("900_spoken", revision: 1)
     private static let new = speakingFile("900_spoken", revision: 2)
@@ -15,7 +15,7 @@ import Testing
         try await database.query("SELECT app.spoken()")[0].decode(0, as: Int32.self)
     }
 
-    @Test("when a revision rises, up applies that file and every later one, and no earlier one")
+    @Test("After a raised revision, `up` applies that file and every later one, but no earlier one")
     func raised() async throws {
         try await withDatabase { database in
             let before = speakingFile("900_before", revision: 1)
@@ -35,7 +35,7 @@ import Testing
         }
     }
 
-    @Test("up of an older release leaves the newer code")
+    @Test("`up` of an older release keeps the newer code")
     func oldAfterNew() async throws {
         try await withDatabase { database in
             _ = try await database.migrator(carried(and: Self.new)).up()
@@ -46,12 +46,12 @@ import Testing
     }
 
     @Test(
-        "old and new release that run up at the same moment leave the newer code, in either order",
+        "Old and new release that run `up` at the same time leave the newer code, in either order",
         arguments: [false, true])
     func together(newFirst: Bool) async throws {
         try await withDatabase { database in
             try await database.withConnection { gate in
-                // Both wait for this lock, so that they meet whatever the machine's load.
+                // Both wait for this lock. They therefore meet on a loaded machine, too.
                 let key: Int64 = 0x5468_6572_6170_7942
                 _ = try await gate.query("SELECT pg_advisory_lock(\(key))")
                 let order = newFirst ? [Self.new, Self.old] : [Self.old, Self.new]
@@ -66,7 +66,7 @@ import Testing
         }
     }
 
-    @Test("old and new release by psql, one behind the other, leave the newer code", arguments: [false, true])
+    @Test("Old and new release that psql runs one after the other leave the newer code", arguments: [false, true])
     func byPsql(newFirst: Bool) async throws {
         try await withDatabase { database in
             try await withMigrationFiles([Self.old]) { old in
@@ -84,14 +84,14 @@ import Testing
         }
     }
 
-    @Test("a file that psql runs waits for an up under way, and then finds what it applied", arguments: [false, true])
+    @Test("A file that psql runs waits for a running `up`, and then sees its result", arguments: [false, true])
     func psqlMeetsUp(newByPsql: Bool) async throws {
         try await withDatabase { database in
             let byPsql = newByPsql ? Self.new : Self.old
             let byUp = newByPsql ? Self.old : Self.new
             try await withMigrationFiles([byPsql]) { files in
                 try await database.withConnection { gate in
-                    // `up` stops here, inside its transaction, until the table is free.
+                    // `up` waits here, inside its transaction, until the table is free.
                     try await gate.executeScript("BEGIN; LOCK TABLE app.users IN SHARE ROW EXCLUSIVE MODE")
                     let waiting = codeFile(
                         "890_waits", revision: 1, "SET LOCAL lock_timeout = 0; LOCK TABLE app.users;")
@@ -112,7 +112,7 @@ import Testing
         }
     }
 
-    @Test("a raised file that psql runs alone makes every later one due, for validate and for up")
+    @Test("A raised file that psql runs alone makes every later file due")
     func psqlRunsOne() async throws {
         try await withDatabase { database in
             let after = speakingFile("920_after", revision: 1)
@@ -130,7 +130,7 @@ import Testing
         }
     }
 
-    @Test("up begins again while a writer holds what it needs, and applies all once the writer is done")
+    @Test("`up` begins again while a writer holds a lock, and applies all files when the writer has ended")
     func lostLock() async throws {
         try await withDatabase { database in
             let memory = LogMemory()
@@ -151,7 +151,7 @@ import Testing
     }
 
     @Test(
-        "up gives up with `busy` when a writer holds what it needs for all the time that there is, and changes nothing")
+        "`up` fails with `busy` and changes nothing if a writer holds a lock until the timeout")
     func neverFree() async throws {
         try await withDatabase { database in
             let impatient = codeFile(

@@ -7,12 +7,12 @@ import Testing
 
 @testable import Migrations
 
-/// Migrations that meet others, and roles that are less than a superuser.
+/// Concurrent migrations, and migrations by roles that are not superusers.
 @Suite(.deadline) struct ConcurrentMigrationTests {
-    /// "TherapyB" in ASCII: the key of the advisory lock, which operators may see in pg_locks.
+    /// The key of the advisory lock, which operators see in pg_locks: "TherapyB" in ASCII.
     private static let lockKey: Int64 = 0x5468_6572_6170_7942
 
-    @Test("of many that migrate one database at once, one applies, and the others find it done")
+    @Test("If many migrate one database at once, one applies the files and the others find them applied")
     func manyAtOnce() async throws {
         try await withBareDatabase { database in
             let applied = try await withThrowingTaskGroup(of: [Migration].self) { group in
@@ -25,7 +25,7 @@ import Testing
         }
     }
 
-    @Test("while another holds the lock, up gives up in the end with `busy`, and changes nothing")
+    @Test("`up` fails with `busy` and changes nothing while another holds the lock")
     func busy() async throws {
         try await withBareDatabase { database in
             try await database.withConnection { other in
@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    @Test("up waits for the one before it, and lets go of the lock when it is done")
+    @Test("`up` waits for another `up`, and releases the lock at its end")
     func waits() async throws {
         try await withBareDatabase { database in
             try await database.withConnection { other in
@@ -59,7 +59,7 @@ import Testing
         }
     }
 
-    @Test("several databases of a new cluster at once: who comes second to a role finds it there")
+    @Test("Several databases of a new cluster can migrate at once, although they share the roles")
     func rolesRace() async throws {
         try await withCluster { cluster in
             let databases = try await Self.makeDatabases(6, on: cluster)
@@ -76,7 +76,7 @@ import Testing
     }
 
     @Test(
-        "an owner of the database with CREATEROLE, and no superuser, migrates a new cluster and after that a second one"
+        "A database owner with CREATEROLE, who is not a superuser, migrates two databases of a new cluster"
     )
     func notASuperuser() async throws {
         try await withCluster { cluster in
@@ -102,10 +102,10 @@ import Testing
         }
     }
 
-    @Test("once the roles are there, a member of therapybridge_owner without CREATEROLE is enough for what comes later")
+    @Test("A member of therapybridge_owner without CREATEROLE can apply later migrations")
     func laterWithoutCreateRole() async throws {
         try await withDatabase { database in
-            // Roles belong to the cluster that tests share: the name is this test's own.
+            // Tests share the cluster and its roles. This name belongs to this test.
             let role = "member_of_\(database.name)"
             try await database.query("CREATE ROLE \(identifier: role) LOGIN IN ROLE therapybridge_owner")
             let next = nextStep("more", "CREATE TABLE app.more ();")
@@ -126,7 +126,7 @@ import Testing
     }
 }
 
-/// Lends a cluster of a test's own, in which nobody has made the roles yet.
+/// Lends a cluster of the test's own, without the roles.
 private func withCluster<Result>(_ body: (LocalPostgres) async throws -> Result) async throws -> Result {
     let cluster = try await TestCluster.makeCluster()
     do {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Migrations
 
-/// How carried and applied migrations are compared: a value, without a database.
+/// The comparison of the binary's files with the ledger, without a database.
 @Suite struct MigrationStatusTests {
     private let one = migration("0001_one.sql", "SELECT 1;")
     private let two = migration("0002_two.sql", "SELECT 2;")
@@ -13,7 +13,7 @@ import Testing
         .init(migration.kind, name: migration.name, checksum: checksum)
     }
 
-    @Test("on an empty ledger all is missing, in order")
+    @Test("On an empty ledger, all files are missing, in order")
     func empty() {
         let status = MigrationStatus(carried: [one, two, three], applied: [])
         #expect(status.missing == [one, two, three])
@@ -23,7 +23,7 @@ import Testing
         #expect(status.newer.isEmpty)
     }
 
-    @Test("what is applied with its checksum is neither missing nor edited")
+    @Test("A file that was applied with its checksum is neither missing nor edited")
     func current() {
         let status = MigrationStatus(
             carried: [one, two], applied: [one, two].map { applied($0, checksum: $0.checksum) })
@@ -31,7 +31,7 @@ import Testing
         #expect(status == MigrationStatus(carried: [], applied: []))
     }
 
-    @Test("another checksum means edited, none means that psql ran it; both are applied")
+    @Test("A file with another checksum is edited; a file without one was run by psql")
     func editedAndUnsigned() {
         let status = MigrationStatus(
             carried: [one, two], applied: [applied(one, checksum: two.checksum), applied(two, checksum: nil)])
@@ -40,7 +40,7 @@ import Testing
         #expect(status.isCurrent)
     }
 
-    @Test("what only the database knows is newer, and fine")
+    @Test("A file that only the ledger has is newer, and the schema is current")
     func newer() {
         let status = MigrationStatus(
             carried: [one], applied: [applied(one, checksum: one.checksum), applied(three, checksum: three.checksum)])
@@ -48,7 +48,7 @@ import Testing
         #expect(status.newer == [applied(three, checksum: three.checksum)])
     }
 
-    @Test("a gap is missing, also below what is applied")
+    @Test("A gap below an applied file is missing")
     func gap() {
         let status = MigrationStatus(
             carried: [one, two, three], applied: [one, three].map { applied($0, checksum: nil) })
@@ -57,7 +57,7 @@ import Testing
     }
 
     @Test(
-        "a file's name is four digits, or three for code, an underscore, words and .sql",
+        "A file's name is four digits, or three for code, an underscore, words and .sql",
         arguments: [
             "1_x.sql", "00001_x.sql", "0001-x.sql", "0001_X.sql", "0001_x.sql.orig", "0001_.sql", "readme.md",
             "01_x.sql",
@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test(
-        "a code file says its revision in a line of its own",
+        "A code file has its revision in a line of its own",
         arguments: [
             ("-- revision: 1", 1), ("-- What it is.\n-- revision: 42\nBEGIN;", 42), ("", nil), ("-- revision: 0", nil),
             ("-- revision: -1", nil), ("-- revision: 01", nil), ("-- revision: 1.5", nil), ("-- revision: x", nil),
@@ -79,7 +79,7 @@ import Testing
         #expect(file?.kind == revision.map { .code(revision: $0) })
     }
 
-    @Test("a file's name comes back out of its parts, and its checksum is that of its bytes")
+    @Test("A file has its name, and the checksum of its bytes")
     func parts() {
         let migration = migration("0042_more_words.sql", "abc")
         #expect(migration.kind == .step(version: 42))
@@ -89,7 +89,7 @@ import Testing
         #expect(migration.checksum == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     }
 
-    @Test("a step's statements for a larger transaction lack its own BEGIN and COMMIT, and nothing else")
+    @Test("The statements of a step lack only its own BEGIN and COMMIT")
     func statements() {
         let file = migration(
             "0001_x.sql",
@@ -112,7 +112,7 @@ import Testing
                 """)
     }
 
-    @Test("the binary carries steps from 1 on, without a gap, and then the code")
+    @Test("The binary has steps from 1 on without a gap, and then the code files")
     func carried() {
         #expect(carriedSteps.count >= 6)
         #expect(carriedSteps.map(\.kind) == (1...carriedSteps.count).map { .step(version: $0) })
@@ -122,7 +122,7 @@ import Testing
     }
 
     @Test(
-        "every carried file has one BEGIN and one COMMIT, and enters itself under its own name",
+        "Every file has one BEGIN and one COMMIT, and inserts its own ledger row",
         arguments: Migration.carried)
     func form(file: Migration) {
         let lines = file.sql.split(separator: "\n")
@@ -140,7 +140,7 @@ import Testing
     }
 }
 
-/// How code files compare with the ledger: by revision, in the order of dependence.
+/// The comparison of code files with the ledger: by revision, in the order of dependence.
 @Suite struct CodeStatusTests {
     private let step = migration("0001_one.sql", "SELECT 1;")
 
@@ -152,14 +152,14 @@ import Testing
         .init(file.kind, name: file.name, checksum: checksum == "" ? file.checksum : checksum, isStale: isStale)
     }
 
-    @Test("a file that is not in the ledger is missing, after every step")
+    @Test("A code file that is not in the ledger is missing, after all steps")
     func missing() {
         let status = MigrationStatus(carried: [step, code("010_a", 1), code("020_b", 1)], applied: [])
         #expect(status.missing == [step, code("010_a", 1), code("020_b", 1)])
         #expect(!status.isCurrent)
     }
 
-    @Test("when a revision rises, that file and every later one are applied again, and no earlier one")
+    @Test("After a raised revision, that file and every later one are due, but no earlier one")
     func raised() {
         let ledger = [applied(code("010_a", 1)), applied(code("020_b", 1)), applied(code("030_c", 1))]
         let status = MigrationStatus(
@@ -169,7 +169,7 @@ import Testing
         #expect(status.newer.isEmpty)
     }
 
-    @Test("a new file between others is applied with every later one")
+    @Test("A new file between others is due with every later one")
     func inserted() {
         let ledger = [applied(code("010_a", 1)), applied(code("030_c", 1))]
         let status = MigrationStatus(
@@ -177,7 +177,7 @@ import Testing
         #expect(status.missing == [code("020_b", 1), code("030_c", 1)])
     }
 
-    @Test("a higher revision in the ledger is current, also behind a file that is applied again")
+    @Test("A higher revision in the ledger is current, even after a file that is due again")
     func newer() {
         let ledger = [applied(code("010_a", 1)), applied(code("020_b", 3)), applied(code("030_c", 1))]
         let old = MigrationStatus(carried: [code("010_a", 1), code("020_b", 2), code("030_c", 1)], applied: ledger)
@@ -188,7 +188,7 @@ import Testing
         #expect(next.newer == [applied(code("020_b", 3))])
     }
 
-    @Test("a file that only a newer binary has is fine")
+    @Test("A file that only a newer binary has is no error")
     func unknown() {
         let status = MigrationStatus(
             carried: [code("010_a", 1)], applied: [applied(code("010_a", 1)), applied(code("020_b", 1))])
@@ -196,7 +196,7 @@ import Testing
         #expect(status.newer == [applied(code("020_b", 1))])
     }
 
-    @Test("the same revision with another checksum is edited, be it due again or not")
+    @Test("A file with the same revision and another checksum is edited, whether or not it is due")
     func edited() {
         let file = code("020_b", 1, "SELECT 1;")
         let ledger = [applied(code("010_a", 1)), applied(code("020_b", 1, "SELECT 2;"))]
@@ -206,7 +206,7 @@ import Testing
         #expect(MigrationStatus(carried: [code("010_a", 1), file], applied: stale).edited == [file])
     }
 
-    @Test("a stale file is applied again, with every later one")
+    @Test("A stale file is due with every later one")
     func stale() {
         let ledger = [applied(code("010_a", 2), checksum: nil), applied(code("020_b", 1), isStale: true)]
         let status = MigrationStatus(carried: [code("010_a", 2), code("020_b", 1), code("030_c", 1)], applied: ledger)
@@ -214,7 +214,7 @@ import Testing
         #expect(status.unsigned == [code("010_a", 2)])
     }
 
-    @Test("a stale file of a newer binary is that binary's to apply")
+    @Test("A stale file of a newer binary is not due for this binary")
     func staleAndNewer() {
         let status = MigrationStatus(
             carried: [code("010_a", 1)], applied: [applied(code("010_a", 2), isStale: true)])
@@ -222,10 +222,10 @@ import Testing
     }
 }
 
-/// A migration of a test's own.
+/// Makes a migration of the test's own.
 func migration(_ filename: String, _ sql: String) -> Migration {
     guard let migration = Migration(filename: filename, contents: Data(sql.utf8)) else {
-        preconditionFailure("\(filename) is no name of a migration")
+        preconditionFailure("\(filename) is not the name of a migration")
     }
     return migration
 }

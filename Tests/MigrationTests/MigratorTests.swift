@@ -6,9 +6,9 @@ import Testing
 
 @testable import Migrations
 
-/// `up`, `status` and what they leave in a database.
+/// The methods `up` and `status`, and their effect on a database.
 @Suite(.deadline) struct MigratorTests {
-    @Test("on a bare database all is missing, and asking changes nothing")
+    @Test("On a bare database, all files are missing, and `status` changes nothing")
     func bareStatus() async throws {
         try await withBareDatabase { database in
             let status = try await database.migrator().status()
@@ -18,7 +18,7 @@ import Testing
         }
     }
 
-    @Test("up applies all in order and enters their checksums; a second up does nothing")
+    @Test("`up` applies all files and records their checksums; a second `up` does nothing")
     func upTwice() async throws {
         try await withBareDatabase { database in
             #expect(try await database.migrator().up() == Migration.carried)
@@ -30,7 +30,7 @@ import Testing
         }
     }
 
-    @Test("up goes on where a database stands")
+    @Test("`up` continues after the files that are applied")
     func goesOn() async throws {
         try await withBareDatabase { database in
             let some = Array(Migration.carried.prefix(3))
@@ -42,7 +42,7 @@ import Testing
         }
     }
 
-    @Test("files that psql ran, in order, are known: up runs none of them and enters their checksums")
+    @Test("`up` runs no file that psql ran, and records its checksum")
     func psqlThenUp() async throws {
         try await withBareDatabase { database in
             try await withMigrationFiles { files in
@@ -60,7 +60,7 @@ import Testing
         }
     }
 
-    @Test("a step that is run twice fails the second time and changes nothing", arguments: carriedSteps.indices)
+    @Test("A step that runs a second time fails and changes nothing", arguments: carriedSteps.indices)
     func twiceByPsql(index: Int) async throws {
         try await withDatabase { database in
             let before = try await database.fingerprint()
@@ -73,7 +73,7 @@ import Testing
         }
     }
 
-    @Test("code that is run again, one file after the other, changes nothing, and says nothing")
+    @Test("Code files that run again change nothing and print nothing")
     func codeAgainByPsql() async throws {
         try await withDatabase { database in
             let before = try await database.fingerprint()
@@ -89,7 +89,7 @@ import Testing
         }
     }
 
-    @Test("a step that comes before its turn fails and changes nothing", arguments: carriedSteps.indices.dropFirst())
+    @Test("A step that runs too early fails and changes nothing", arguments: carriedSteps.indices.dropFirst())
     func outOfOrder(index: Int) async throws {
         try await withBareDatabase { database in
             let before = try await database.fingerprint()
@@ -101,7 +101,7 @@ import Testing
         }
     }
 
-    @Test("code that comes before the steps fails and changes nothing", arguments: carriedCode.indices)
+    @Test("A code file that runs before the steps fails and changes nothing", arguments: carriedCode.indices)
     func codeOutOfOrder(index: Int) async throws {
         try await withBareDatabase { database in
             let before = try await database.fingerprint()
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test(
-        "an applied file with other contents is refused, by name, before anything is applied", arguments: [false, true])
+        "An edited file is refused by name, before anything is applied", arguments: [false, true])
     func edited(isCode: Bool) async throws {
         try await withDatabase { database in
             var migrations = Migration.carried
@@ -136,7 +136,7 @@ import Testing
         }
     }
 
-    @Test("a step that a newer binary applied is fine")
+    @Test("A step that a newer binary applied is no error")
     func newer() async throws {
         try await withDatabase { database in
             let newer = nextStep("more", "CREATE TABLE app.more ();")
@@ -148,7 +148,7 @@ import Testing
         }
     }
 
-    @Test("a file that fails is named, and leaves nothing, nor do those before it; its mended form is applied")
+    @Test("A file that fails is named and rolls back the run; its corrected form is applied")
     func failing() async throws {
         try await withBareDatabase { database async throws in
             let before = try await database.fingerprint()
@@ -172,10 +172,10 @@ import Testing
         }
     }
 
-    @Test("a migration may take longer than a query may")
+    @Test("A migration may run longer than a query")
     func slow() async throws {
         try await withDatabase { database in
-            // Sleeps for longer than the configuration allows a query, so that the limit would certainly strike.
+            // The file sleeps longer than the configuration allows a query, so that the limit would end it.
             let slow = nextStep("more", "SELECT pg_sleep(11);")
             let migrator = try database.migrator(carried(and: slow), queryTimeout: .seconds(10))
             #expect(try await migrator.up() == [slow])
@@ -184,7 +184,9 @@ import Testing
 }
 
 extension TestDatabase {
-    /// All objects of the schema `app`, and the ledger: equal when nothing was changed.
+    /// All objects of the schema `app`, and the ledger.
+    ///
+    /// Two equal values mean that nothing changed.
     func fingerprint() async throws -> [String] {
         let objects = try await query(
             """

@@ -9,9 +9,9 @@ import Testing
 
 private let root = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL
 
-/// The page that describes the schema, and the list of checksums, against the migrations that the binary carries.
+/// The page that describes the schema, and the list of checksums, compared with the binary's migrations.
 @Suite(.deadline) struct SchemaCatalogueTests {
-    @Test("docs/schema.md describes the migrated database: functions, triggers, policies, privileges")
+    @Test("docs/schema.md matches the migrated database")
     func page() async throws {
         let recorded = try String(contentsOf: root.appending(path: "docs/schema.md"), encoding: .utf8)
         let page = try await withDatabase { database in
@@ -21,11 +21,11 @@ private let root = URL(filePath: #filePath).appending(path: "../../..").standard
         }
         let (present, described) = (page.split(separator: "\n"), recorded.split(separator: "\n"))
         let difference = present.difference(from: described)
-        #expect(difference.isEmpty, "docs/schema.md is behind the migrations; run: make schema")
+        #expect(difference.isEmpty, "docs/schema.md is out of date; run: make schema")
         #expect(page == recorded)
     }
 
-    @Test("every table and every function says what it is for")
+    @Test("Every table and every function has a comment")
     func comments() async throws {
         try await withDatabase { database in
             let silent = try await database.query(
@@ -41,7 +41,7 @@ private let root = URL(filePath: #filePath).appending(path: "../../..").standard
         }
     }
 
-    @Test("each function stands once in the code files")
+    @Test("The code files define each function once")
     func once() throws {
         let names = carriedCode.flatMap { file in
             file.sql.matches(of: /(?m)^CREATE OR REPLACE FUNCTION app\.(\w+)\(/).map { String($0.output.1) }
@@ -51,8 +51,8 @@ private let root = URL(filePath: #filePath).appending(path: "../../..").standard
         for step in carriedSteps { #expect(!step.sql.contains("FUNCTION app."), "\(step.filename)") }
     }
 
-    /// A change of code without a raised revision would never reach a database that has that revision.
-    @Test("the recorded checksum of each code file is that of the file")
+    /// A change of code without a raised revision would never reach a database that has the revision.
+    @Test("The recorded checksum of each code file is the file's")
     func checksums() throws {
         let recorded = try String(contentsOf: root.appending(path: "migrations/code/checksums.txt"), encoding: .utf8)
         let lines = recorded.split(separator: "\n").filter { !$0.hasPrefix("#") }.map(String.init)
@@ -61,7 +61,7 @@ private let root = URL(filePath: #filePath).appending(path: "../../..").standard
             "raise the revision of the file that changed, in both of its lines, and run: make schema")
     }
 
-    @Test("a file that changed without a higher revision is named")
+    @Test("A file that changed without a higher revision is named")
     func unraised() {
         let recorded = CodeChecksums("# A comment.\n010_a 1 aa\n020_b 2 bb\n030_c 3 cc\n040_d 1 dd\n")
         let present = CodeChecksums("010_a 1 aa\n020_b 3 xx\n030_c 3 xx\n040_d 0 xx\n050_e 1 ee\n")

@@ -3,16 +3,16 @@ import Testing
 
 @testable import Prometheus
 
-/// The text, line by line, as the format's page prescribes it.
+/// The text format, line by line, as its specification requires.
 @Suite("The text for Prometheus") struct ExpositionTests {
     private let registry = PrometheusRegistry()
 
-    @Test("is empty when there is nothing")
+    @Test("An empty registry gives an empty text")
     func empty() {
         #expect(registry.render() == "")
     }
 
-    @Test("has one TYPE line a metric, and its series below it in order, whatever was made first")
+    @Test("Each metric has one TYPE line and its sorted series after it")
     func grouping() {
         Counter(label: "b_total", dimensions: [("x", "2")], factory: registry).increment(by: 5)
         Gauge(label: "a", factory: registry).record(1)
@@ -29,7 +29,7 @@ import Testing
         #expect(registry.render() == registry.render())
     }
 
-    @Test("shows what a metric means, escaped")
+    @Test("The meaning of a metric is shown and escaped")
     func help() {
         let described = PrometheusRegistry(descriptions: ["a_total": "One \\ two\nthree \"four\""])
         _ = Counter(label: "a", factory: described)
@@ -45,14 +45,14 @@ import Testing
                 """#)
     }
 
-    @Test("escapes the values of labels")
+    @Test("The values of labels are escaped")
     func labelValues() {
         Gauge(label: "a", dimensions: [("path", "C:\\DIR\n\"x\" é{},=")], factory: registry).record(1)
         #expect(registry.render().split(separator: "\n").last == #"a{path="C:\\DIR\n\"x\" é{},="} 1"#)
     }
 
     @Test(
-        "gives metrics names that Prometheus takes",
+        "Metrics get names that Prometheus accepts",
         arguments: [
             ("plain", "plain"), ("http.server-requests", "http_server_requests"), ("a:b", "a_b"), ("9lives", "_9lives"),
             ("", "_"), ("größe", "gr____e"),
@@ -62,14 +62,14 @@ import Testing
         #expect(registry.render() == "# TYPE \(name) gauge\n\(name) 1\n")
     }
 
-    @Test("gives labels names that Prometheus takes, and leaves it the reserved ones")
+    @Test("Labels get names that Prometheus accepts, and no reserved name")
     func labelNames() {
         let dimensions = [("le", "1"), ("__name__", "2"), ("a-b", "3"), ("a.b", "4"), ("7", "5")]
         Gauge(label: "a", dimensions: dimensions, factory: registry).record(1)
         #expect(registry.render().hasSuffix("\na{_7=\"5\",_name__=\"2\",a_b=\"3\",exported_le=\"1\"} 1\n"))
     }
 
-    @Test("adds a suffix where it is missing, and only there")
+    @Test("A missing suffix is appended")
     func suffixes() {
         for label in ["a", "b_total"] { Counter(label: label, factory: registry).increment() }
         for label in ["c", "d_seconds"] { Timer(label: label, factory: registry).recordSeconds(1) }
@@ -82,7 +82,7 @@ import Testing
     }
 
     @Test(
-        "writes numbers as Go reads them",
+        "Numbers have the form that Go parses",
         arguments: [
             (0, "0"), (-1, "-1"), (0.5, "0.5"), (1e15, "1000000000000000"), (1e300, "1e+300"), (2.5e-7, "2.5e-07"),
             (.nan, "NaN"), (.infinity, "+Inf"), (-.infinity, "-Inf"), (-0.0, "0"),

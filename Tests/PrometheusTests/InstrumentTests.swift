@@ -4,22 +4,22 @@ import Testing
 
 @testable import Prometheus
 
-/// What each kind of instrument makes of what is recorded with it.
-@Suite("An instrument", .deadline) struct InstrumentTests {
+/// The series of each kind of instrument.
+@Suite("Instruments", .deadline) struct InstrumentTests {
     private let registry = PrometheusRegistry()
 
-    /// The rendered lines but for the comments.
+    /// The rendered lines without comments.
     private var samples: [String] {
         registry.render().split(separator: "\n").map(String.init).filter { !$0.hasPrefix("#") }
     }
 
-    @Test("that counts begins at 0, never goes down, and counts exactly")
+    @Test("A counter begins at 0, never falls, and is exact")
     func counter() {
         let counter = Counter(label: "a", factory: registry)
         #expect(samples == ["a_total 0"])
         counter.increment(by: -3)
         #expect(samples == ["a_total 0"])
-        // One more than a floating-point number tells apart.
+        // A `Double` cannot tell this value from its successor.
         counter.increment(by: 1 << 53)
         counter.increment()
         #expect(samples == ["a_total 9007199254740993"])
@@ -27,7 +27,7 @@ import Testing
         #expect(samples == ["a_total 0"])
     }
 
-    @Test("that counts fractions adds to the whole of its name")
+    @Test("A counter of fractions and one of whole numbers share a series")
     func fractions() {
         let counter = FloatingPointCounter(label: "a", factory: registry)
         counter.increment(by: 0.25)
@@ -37,7 +37,7 @@ import Testing
         #expect(samples == ["a_total 2.25"])
     }
 
-    @Test("that goes up and down says where it is")
+    @Test("A gauge has its last value")
     func gauges() {
         let meter = Meter(label: "m", factory: registry)
         meter.set(10)
@@ -49,7 +49,7 @@ import Testing
         #expect(samples == ["g -0.5", "m 11.5"])
     }
 
-    @Test("that times becomes a histogram of seconds, whose count is its last bucket")
+    @Test("A timer becomes a histogram of seconds, whose count is its last bucket")
     func timer() {
         let timer = Timer(label: "t", dimensions: [("k", "v")], preferredDisplayUnit: .milliseconds, factory: registry)
         timer.recordMilliseconds(1)  // On a bound: "le" is less or equal.
@@ -68,7 +68,7 @@ import Testing
             ])
     }
 
-    @Test("that takes sizes becomes a histogram with bounds in increasing order")
+    @Test("A recorder becomes a histogram with increasing bounds")
     func recorder() {
         let recorder = Recorder(label: "r", factory: registry)
         recorder.record(0)
@@ -86,7 +86,7 @@ import Testing
         for bounds in [HistogramSeries.seconds, HistogramSeries.sizes] { #expect(bounds == bounds.sorted()) }
     }
 
-    @Test("loses nothing when many threads record and others read")
+    @Test("No value is lost while many threads record and others read")
     func concurrency() async {
         let counter = Counter(label: "c", factory: registry)
         let fraction = FloatingPointCounter(label: "f", factory: registry)
@@ -104,7 +104,7 @@ import Testing
                 }
                 group.addTask {
                     for _ in 0..<20 {
-                        // Made anew it is the same series; and what is read is never at odds with itself.
+                        // An instrument that is made again shares the series. Each rendering is consistent in itself.
                         _ = Counter(label: "c", factory: registry)
                         let read = samples
                         let last = read.first { $0.hasPrefix("t_seconds_bucket{le=\"+Inf\"}") }?.split(separator: " ")

@@ -4,15 +4,15 @@ import Testing
 
 @testable import Prometheus
 
-/// Which series there are: what is shared, bounded, refused and collected.
-@Suite("The registry") struct RegistryTests {
+/// Which series exist: shared, bounded, refused and collected ones.
+@Suite("Registry") struct RegistryTests {
     private let registry = PrometheusRegistry(seriesLimit: 2)
 
     private var samples: [String] {
         registry.render().split(separator: "\n").map(String.init).filter { !$0.hasPrefix("#") }
     }
 
-    @Test("knows a series by its labels, in whatever order they come")
+    @Test("A series is known by its labels in any order")
     func sameSeries() {
         Counter(label: "a", dimensions: [("x", "1"), ("y", "2")], factory: registry).increment()
         Counter(label: "a_total", dimensions: [("y", "2"), ("x", "1")], factory: registry).increment()
@@ -20,7 +20,7 @@ import Testing
         #expect(registry.refusals == 0)
     }
 
-    @Test("keeps a series that an instrument has let go of")
+    @Test("A series outlives its instrument")
     func destroyed() {
         let counter = Counter(label: "a", factory: registry)
         counter.increment()
@@ -29,19 +29,19 @@ import Testing
         #expect(samples == ["a_total 2"])
     }
 
-    @Test("records what goes beyond the limit under one series more, and says how often")
+    @Test("Series beyond the limit share the series `other`, and are counted")
     func limit() {
         for value in 1...5 { Counter(label: "a", dimensions: [("x", "\(value)")], factory: registry).increment() }
         #expect(samples == ["a_total{x=\"1\"} 1", "a_total{x=\"2\"} 1", "a_total{x=\"other\"} 3"])
         #expect(registry.refusals == 3)
-        // What is there already goes on, and so does another metric.
+        // Existing series and other metrics are not affected.
         Counter(label: "a", dimensions: [("x", "2")], factory: registry).increment()
         Counter(label: "b", dimensions: [("x", "5")], factory: registry).increment()
         #expect(samples.suffix(3) == ["a_total{x=\"2\"} 2", "a_total{x=\"other\"} 3", "b_total{x=\"5\"} 1"])
         #expect(registry.refusals == 3)
     }
 
-    @Test("refuses a second kind, or other labels, under one name, and goes on")
+    @Test("A second kind or other labels under one name are refused")
     func conflicts() {
         Gauge(label: "a_total", factory: registry).record(1)
         Counter(label: "a", factory: registry).increment(by: 7)
@@ -53,7 +53,7 @@ import Testing
         #expect(registry.refusals == 3)
     }
 
-    @Test("reads collected values with each rendering, among the others")
+    @Test("Collected values are read with each rendering")
     func collectors() {
         let reads = Mutex(0)
         registry.addCollector {
@@ -85,7 +85,7 @@ import Testing
         #expect(registry.refusals == 0)
     }
 
-    @Test("lets no collected value take the place of a series, or a name of another kind")
+    @Test("A collected value replaces neither a series nor a metric of another kind")
     func collectedConflicts() {
         Counter(label: "a", factory: registry).increment()
         registry.addCollector { [.counter("a", 9), .gauge("a_total", 9), .gauge("b", 1), .gauge("b", 2)] }
@@ -93,8 +93,8 @@ import Testing
         #expect(registry.refusals == 3)
     }
 
-    /// A collector may ask the registry itself, which must not be locked then.
-    @Test("calls collectors without holding its lock")
+    /// A collector may read the registry itself.
+    @Test("Collectors are called without the lock")
     func collectorsMayAsk() {
         let registry = PrometheusRegistry()
         registry.addCollector { [weak registry] in [.counter("refusals", registry?.refusals ?? 0)] }

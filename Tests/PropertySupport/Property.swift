@@ -1,15 +1,16 @@
 import Foundation
 public import Testing
 
-/// Holds a property against many cases, each drawn from a seed of its own; the first that it does not hold for is an
-/// issue.
+/// Checks a property on many cases, each drawn from its own seed.
 ///
-/// `FUZZ_CASES=100` tries a hundred times as many, of seeds beyond the usual ones; `FUZZ_SEED=7` tries that seed alone.
+/// Records the first counterexample as an issue.
+///
+/// `FUZZ_CASES=100` tries a hundred times as many cases, with further seeds. `FUZZ_SEED=7` tries only that seed.
 ///
 /// - Parameters:
-///   - cases: How many, in a usual run.
-///   - sourceLocation: Where the issue is recorded.
-///   - counterexample: Draws a case and tells what is wrong with it; nil when it holds.
+///   - cases: The number of cases without `FUZZ_CASES`.
+///   - sourceLocation: The location of the issue.
+///   - counterexample: Draws a case, and returns the fault; nil if the property holds.
 public func holds(
     forCases cases: Int, sourceLocation: SourceLocation = #_sourceLocation,
     counterexample: (inout SeededGenerator) throws -> String?
@@ -20,7 +21,12 @@ public func holds(
     }
 }
 
-/// The same for a property that is waited for.
+/// Checks an asynchronous property on many cases.
+///
+/// - Parameters:
+///   - cases: The number of cases without `FUZZ_CASES`.
+///   - sourceLocation: The location of the issue.
+///   - counterexample: Draws a case, and returns the fault; nil if the property holds.
 public func holds(
     forCases cases: Int, sourceLocation: SourceLocation = #_sourceLocation,
     counterexample: (inout SeededGenerator) async throws -> String?

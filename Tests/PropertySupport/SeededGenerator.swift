@@ -1,14 +1,14 @@
-/// Random numbers that are the same in every run with the same seed: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+/// A generator that draws the same numbers in every run: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 ///
-/// What is drawn with them is the same, too, as long as nothing depends on the order of a dictionary:
-/// `SWIFT_DETERMINISTIC_HASHING=1` keeps that from run to run.
+/// Values that are drawn with it are the same as well, unless they depend on the order of a dictionary.
+/// `SWIFT_DETERMINISTIC_HASHING=1` makes that order the same in every run.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    /// A generator that always gives the same for a seed.
+    /// Makes a generator that draws the same numbers for the same seed.
     public init(seed: UInt64) { state = seed }
 
-    /// The next number.
+    /// Draws the next number.
     public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var bits = state

@@ -7,12 +7,12 @@ import Testing
 
 @testable import Recordings
 
-/// A folder of recordings of a test's own.
+/// A store of recordings in a folder of the test's own.
 struct Shelf: Sendable {
     let directory: URL
     let store: RecordingStore
 
-    /// Lends a folder.
+    /// Lends a store with keys.
     static func with(
         _ keys: RecordingKeys? = RecordingKeys(current: .sample), _ body: (Shelf) async throws -> Void
     ) async throws {
@@ -29,10 +29,10 @@ struct Shelf: Sendable {
         store = RecordingStore(directory: directory.path(percentEncoded: false), keys: keys)
     }
 
-    /// The same folder with other keys.
+    /// Returns a store of the same folder with other keys.
     func with(_ keys: RecordingKeys?) -> Shelf { Shelf(directory: directory, keys) }
 
-    /// Stores bytes in pieces of a size.
+    /// Stores bytes, written in pieces of a length.
     @discardableResult
     func store(_ name: String, _ bytes: [UInt8], piece: Int = 100_000) async throws -> String {
         let key = store.key(for: name)
@@ -54,10 +54,10 @@ struct Shelf: Sendable {
 
     func url(_ key: String) -> URL { directory.appending(path: key) }
 
-    /// The bytes on the disk.
+    /// The bytes of the file.
     func raw(_ key: String) throws -> [UInt8] { try Array(Data(contentsOf: url(key))) }
 
-    /// Expects that a file of these bytes is refused.
+    /// Expects that a file with these bytes is refused as damaged.
     func expectDamaged(_ raw: [UInt8], as key: String, _ comment: Comment) async throws {
         try Data(raw).write(to: url(key))
         await #expect(throws: RecordingError(.damaged), comment) { _ = try await load(key) }
@@ -69,17 +69,17 @@ extension RecordingKey {
     static let other = RecordingKey(contents: Array(repeating: 200, count: 32))!
 }
 
-/// Bytes that differ from place to place.
+/// Bytes with a pattern that differs from offset to offset.
 func sampleBytes(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &* 17) } }
 
 private let chunk = RecordingSeal.chunkSize
 private let sealedChunk = RecordingSeal.chunkSize + RecordingSeal.tagSize
 private let header = RecordingSeal.headerSize
 
-@Suite("A sealed recording", .deadline)
+@Suite("Sealed recordings", .deadline)
 struct SealedRecordingTests {
     @Test(
-        "comes back as it went in, of whatever size",
+        "A recording of any size is read as it was written",
         arguments: [
             0, 1, 15, chunk - 1, chunk, chunk + 1, 2 * chunk, 16 * chunk, 16 * chunk + 1, 33 * chunk, 40 * chunk + 5,
         ])
@@ -100,7 +100,7 @@ struct SealedRecordingTests {
         }
     }
 
-    @Test("is read in any range, also across its chunks")
+    @Test("Any range can be read, also across chunks")
     func ranges() async throws {
         try await Shelf.with { shelf in
             let bytes = sampleBytes(3 * chunk + 100)
@@ -117,10 +117,10 @@ struct SealedRecordingTests {
         }
     }
 
-    @Test("shows nothing of what it holds, and never the same twice")
+    @Test("A file reveals neither its content nor that two recordings are equal")
     func hidden() async throws {
         try await Shelf.with { shelf in
-            let canary = Array("what nobody but the two of them should hear".utf8)
+            let canary = Array("words that only therapist and patient may hear".utf8)
             let bytes = sampleBytes(chunk - 20) + canary + sampleBytes(chunk) + canary
             let first = try shelf.raw(try await shelf.store("a.wav", bytes))
             let second = try shelf.raw(try await shelf.store("b.wav", bytes))
@@ -128,12 +128,12 @@ struct SealedRecordingTests {
                 #expect(Data(raw).firstRange(of: Data(canary)) == nil)
                 #expect(Data(raw).firstRange(of: Data(canary.prefix(8))) == nil)
             }
-            // Not even that they are the same.
+            // The files of equal recordings have nothing in common.
             #expect(zip(first.dropFirst(16), second.dropFirst(16)).count { $0 == $1 } < bytes.count / 100)
         }
     }
 
-    @Test("is copied as it came, for this account alone")
+    @Test("A copy is plain, and only this account may read it")
     func copied() async throws {
         try await Shelf.with { shelf in
             let bytes = sampleBytes(2 * chunk + 7)
@@ -146,7 +146,7 @@ struct SealedRecordingTests {
         }
     }
 
-    @Test("opens with a key of before, and with no other")
+    @Test("A recording opens with an earlier key, and with no other")
     func keys() async throws {
         try await Shelf.with { shelf in
             let bytes = sampleBytes(chunk + 1)
@@ -163,10 +163,10 @@ struct SealedRecordingTests {
         }
     }
 
-    @Test("lies beside those of before, which are served as they are")
+    @Test("Plain recordings stay readable beside sealed ones")
     func plain() async throws {
         try await Shelf.with(nil) { shelf in
-            // Also one that looks sealed: its key does not say so.
+            // One of them has the bytes of a sealed file, but its key says that it is plain.
             let sealed = shelf.with(RecordingKeys(current: .sample))
             let bytes = sampleBytes(chunk)
             let secret = try shelf.raw(try await sealed.store("s.wav", bytes))
@@ -183,9 +183,9 @@ struct SealedRecordingTests {
     }
 }
 
-@Suite("A sealed recording that was tampered with", .deadline)
+@Suite("Manipulated recordings", .deadline)
 struct TamperedRecordingTests {
-    /// Lends a recording of three whole chunks and a bit, as it lies on the disk.
+    /// Lends a recording of three whole chunks and a shorter one, with the bytes of its file.
     private func withRecording(_ body: (Shelf, String, [UInt8]) async throws -> Void) async throws {
         try await Shelf.with { shelf in
             let key = try await shelf.store("a.wav", sampleBytes(3 * chunk + 100))
@@ -193,24 +193,24 @@ struct TamperedRecordingTests {
         }
     }
 
-    @Test("is refused with any bit changed, in its header or elsewhere")
+    @Test("A recording with a changed bit is refused")
     func bits() async throws {
         try await withRecording { shelf, key, raw in
-            let places =
+            let offsets =
                 Array(0..<header) + Array(header..<header + 40) + stride(from: header, to: raw.count, by: 3571)
                 + [header + chunk - 1, header + chunk, header + sealedChunk - 1, header + sealedChunk, raw.count - 1]
-            for place in places {
+            for offset in offsets {
                 var changed = raw
-                changed[place] ^= 1 << UInt8(place % 8)
+                changed[offset] ^= 1 << UInt8(offset % 8)
                 try Data(changed).write(to: shelf.url(key))
-                let error = await #expect(throws: RecordingError.self, "byte \(place)") { try await shelf.load(key) }
-                // Where the key's id was.
-                #expect(error?.code == ((8..<16).contains(place) ? .unknownKey : .damaged), "byte \(place)")
+                let error = await #expect(throws: RecordingError.self, "byte \(offset)") { try await shelf.load(key) }
+                // These bytes hold the id of the key.
+                #expect(error?.code == ((8..<16).contains(offset) ? .unknownKey : .damaged), "byte \(offset)")
             }
         }
     }
 
-    @Test("is refused when it is cut off, anywhere, even for a range before the cut")
+    @Test("A truncated recording is refused, even for a range before the cut")
     func truncated() async throws {
         try await withRecording { shelf, key, raw in
             for length in [
@@ -229,7 +229,7 @@ struct TamperedRecordingTests {
         }
     }
 
-    @Test("is refused with its chunks in another order, or with those of another")
+    @Test("A recording with moved, missing or foreign chunks is refused")
     func spliced() async throws {
         try await withRecording { shelf, key, raw in
             func part(_ index: Int, of raw: [UInt8]) -> ArraySlice<UInt8> {
@@ -248,13 +248,13 @@ struct TamperedRecordingTests {
             try await shelf.expectDamaged(Array(mixed), as: key, "a chunk of another")
             try await shelf.expectDamaged(
                 Array(other.prefix(header) + raw.dropFirst(header)), as: key, "another header")
-            // Whole, and good in itself: it is somebody else's.
+            // This file is complete and valid, but belongs to another recording.
             try await shelf.expectDamaged(other, as: key, "another recording in its place")
             try await shelf.expectDamaged(sampleBytes(1000), as: key, "a file that was never sealed")
         }
     }
 
-    @Test("gives what is good before the damage, and nothing of the chunk that is not")
+    @Test("Chunks before a damaged one are read, and nothing of the damaged one")
     func partly() async throws {
         try await withRecording { shelf, key, raw in
             var changed = raw
@@ -266,7 +266,7 @@ struct TamperedRecordingTests {
                 try await file.read(0..<file.byteCount) { given += $0.readableBytesView }
             }
             #expect(given == sampleBytes(chunk))
-            // Behind it all is well.
+            // The chunks after it are readable, too.
             #expect(
                 try await shelf.load(key, Int64(2 * chunk)..<Int64(3 * chunk))
                     == Array(sampleBytes(3 * chunk).suffix(chunk)))
@@ -276,14 +276,14 @@ struct TamperedRecordingTests {
     }
 }
 
-@Suite("A key of recordings")
+@Suite("Recording keys")
 struct RecordingKeyTests {
     private static let bytes = [UInt8](200..<232)
     private static let hex = bytes.map { String($0, radix: 16) }.joined()
     private static let base64 = Data(bytes).base64EncodedString()
 
     @Test(
-        "is read as it is, as hexadecimal digits, and as base64",
+        "A key is read as bytes, hexadecimal digits or base64",
         arguments: [
             hex, hex.uppercased(), hex + "\n", "  \(hex)\r\n", base64, base64 + "\n",
         ])
@@ -294,7 +294,7 @@ struct RecordingKeyTests {
     }
 
     @Test(
-        "is nothing else",
+        "Any other text is refused",
         arguments: [
             "", "\n", "password", String(hex.prefix(62)), hex + "00", String(hex.prefix(32)), "0x" + hex.prefix(62),
             String(base64.dropLast(4)), String(repeating: "x", count: 32), hex + hex, base64 + base64,
@@ -303,7 +303,7 @@ struct RecordingKeyTests {
         #expect(RecordingKey(contents: text.utf8) == nil)
     }
 
-    @Test("has all of its bits")
+    @Test("A key of another length is refused")
     func short() {
         for count in [0, 16, 31, 33, 64] {
             #expect(RecordingKey(contents: [UInt8](repeating: 0xFE, count: count)) == nil, "\(count)")

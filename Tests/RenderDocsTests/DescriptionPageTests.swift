@@ -4,7 +4,7 @@ import Testing
 
 @testable import render_docs
 
-@Suite("The page of the description")
+@Suite("Page of the API's description")
 struct DescriptionPageTests {
     private let template = packageRoot.appending(path: "Sources/Tools/render-docs/docs.mustache")
 
@@ -13,7 +13,7 @@ struct DescriptionPageTests {
             of: Data(description.utf8), template: String(contentsOf: template, encoding: .utf8))
     }
 
-    @Test("shows operations under their tags, members in their order, and text as text")
+    @Test("The page has operations under their tags and members in order, and escapes text")
     func operations() throws {
         let page = try page(
             of: #"""
@@ -46,7 +46,7 @@ struct DescriptionPageTests {
         #expect(page.contains("string or null, at most 5 characters"))
     }
 
-    @Test("is not made of what is no description", arguments: ["", "[", "{\"info\": }"])
+    @Test("A malformed description is refused", arguments: ["", "[", "{\"info\": }"])
     func malformed(description: String) {
         #expect(throws: (any Error).self) { try page(of: description) }
     }

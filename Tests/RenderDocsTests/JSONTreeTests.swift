@@ -3,9 +3,9 @@ import Testing
 
 @testable import render_docs
 
-@Suite("JSON as it was written")
+@Suite("JSON in its original order")
 struct JSONTreeTests {
-    @Test("keeps the order of members and the digits of numbers")
+    @Test("The order of members and the digits of numbers are kept")
     func order() throws {
         let tree = try JSONTree(Data(#" { "z" : 1.50 , "a":[true, null,{}, [ ] ,"x"],"m":{"y":-2e3,"b":"q"} }"#.utf8))
         #expect(tree.members.map(\.name) == ["z", "a", "m"])
@@ -18,13 +18,13 @@ struct JSONTreeTests {
         #expect(tree["nothing"] == nil)
     }
 
-    @Test("reads text with whatever it may hold")
+    @Test("Any text is read")
     func strings() throws {
         let tree = try JSONTree(Data(#"["\"}\\", "a,b:c]", "\u00e4\n", "", "😀"]"#.utf8))
         #expect(tree.elements.compactMap(\.text) == ["\"}\\", "a,b:c]", "ä\n", "", "😀"])
     }
 
-    @Test("is written so that it reads the same", arguments: ["{}", "[1, 2]", #"{"b": {"a": "x\"y"}, "a": [null]}"#])
+    @Test("Written JSON parses to the same value", arguments: ["{}", "[1, 2]", #"{"b": {"a": "x\"y"}, "a": [null]}"#])
     func pretty(json: String) throws {
         let tree = try JSONTree(Data(json.utf8))
         #expect(tree.pretty() == json)
@@ -33,7 +33,7 @@ struct JSONTreeTests {
         #expect(long.pretty().contains("\n  "))
     }
 
-    @Test("is refused when it is none", arguments: ["", "{", "[1", "{'a': 1}", "\"x"])
+    @Test("Malformed JSON is refused", arguments: ["", "{", "[1", "{'a': 1}", "\"x"])
     func malformed(json: String) {
         #expect(throws: (any Error).self) { try JSONTree(Data(json.utf8)) }
     }

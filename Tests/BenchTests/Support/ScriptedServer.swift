@@ -2,9 +2,9 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// A server that answers each path with what the test says, and sends more when the test wants it to.
+/// A server that answers each path with a given text, and sends more text on request.
 struct ScriptedServer: Sendable {
-    /// The connections that were accepted.
+    /// The accepted connections.
     private final class Connections: Sendable {
         let all = Mutex<[any Channel]>([])
     }
@@ -14,7 +14,9 @@ struct ScriptedServer: Sendable {
 
     var port: Int { channel.localAddress?.port ?? 0 }
 
-    /// Lends a server that answers each path as it is told, byte by byte.
+    /// Lends a server.
+    ///
+    /// It sends each answer byte by byte.
     static func lend<Result>(
         _ answers: [String: String], _ body: (ScriptedServer) async throws -> Result
     ) async throws -> Result {
@@ -43,7 +45,9 @@ struct ScriptedServer: Sendable {
         for channel in [channel] + connections.all.withLock({ $0 }) { try? await channel.close().get() }
     }
 
-    /// Sends bytes on all connections, in pieces: whoever reads them must not care where one ends.
+    /// Sends bytes on all connections, in pieces of a length.
+    ///
+    /// The reader must not depend on where a piece ends.
     func send(_ text: String, pieceLength: Int) async throws {
         for channel in connections.all.withLock({ $0 }) where channel.isActive {
             var rest = ByteBuffer(string: text)

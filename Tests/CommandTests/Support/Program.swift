@@ -5,9 +5,11 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The built program, as operators run it.
+/// The built program, run as operators run it.
 struct Program {
-    /// Settings, and nothing else of this process's environment.
+    /// The settings.
+    ///
+    /// The program inherits nothing else from this process.
     var environment: [String: String] = [:]
 
     /// Runs a command to its end.
@@ -15,7 +17,7 @@ struct Program {
         try await runProgram(builtProgram, arguments, environment: environment, input: input)
     }
 
-    /// Runs a command that is there to print something, and gives its lines.
+    /// Runs a command that must succeed, and returns its lines of standard output.
     func lines(_ arguments: String..., input: String = "") async throws -> [String] {
         let run = try await runProgram(builtProgram, arguments, environment: environment, input: input)
         try #require(run.status == 0, "\(arguments): \(run.errorOutput)")
@@ -24,7 +26,7 @@ struct Program {
 
     static let secret = "a secret of tests, and of tests alone"
 
-    /// A program that has all that it needs to serve a database.
+    /// A program with all the settings that `serve` needs for a database.
     static func serving(_ database: TestDatabase, _ settings: [String: String] = [:]) -> Program {
         Program(
             environment: [
@@ -44,9 +46,9 @@ struct RunningServer: Sendable {
     func terminate() { kill(processID, SIGTERM) }
 }
 
-/// How a `serve` has ended.
+/// The end of a `serve`.
 struct ServerEnd: Sendable {
-    /// The exit status; nil when a signal ended it.
+    /// The exit status, or nil if a signal ended the program.
     var status: Int?
     var output: String
     var log: String
@@ -55,7 +57,7 @@ struct ServerEnd: Sendable {
 extension Program {
     /// Runs `serve`, lends it once it accepts connections, and waits for its end.
     ///
-    /// The body sends SIGTERM; when it does not, or throws, the program gets SIGKILL.
+    /// `body` sends SIGTERM. If it throws, the program gets SIGKILL.
     func serve<Result: Sendable>(
         _ arguments: [String] = [], _ body: @escaping @Sendable (RunningServer) async throws -> Result
     ) async throws -> (Result, ServerEnd) {
@@ -77,7 +79,7 @@ extension Program {
         return (result, ServerEnd(status: status, output: output, log: text))
     }
 
-    /// Reads both outputs until their ends, which is the program's, and runs the body as soon as the log names the port.
+    /// Reads both outputs to their ends, and runs `body` as soon as the log names the port.
     private static func attend<Result: Sendable>(
         _ processID: Int32, output: SubprocessOutputSequence, log: SubprocessOutputSequence,
         _ body: @escaping @Sendable (RunningServer) async throws -> Result
@@ -103,7 +105,7 @@ extension Program {
         return text
     }
 
-    /// Reads the log and looks for the line that tells the port.
+    /// Reads the log, and finds the line with the port.
     private static func follow(
         _ log: SubprocessOutputSequence, ports: AsyncStream<Int>.Continuation
     ) async throws -> String {
@@ -119,7 +121,9 @@ extension Program {
     }
 }
 
-/// The program ended before it served; its log says why.
+/// The program ended before it served.
+///
+/// Its log has the reason.
 struct DidNotServe: Error {
     let log: String
 }

@@ -17,7 +17,7 @@ extension TestDatabase {
             migrations: migrations, logger: quietLogger)
     }
 
-    /// File name and checksum of each row of the ledger.
+    /// The file name and the checksum of each row of the ledger.
     func ledger() async throws -> [String: String?] {
         var ledger: [String: String?] = [:]
         for row in try await query("SELECT version, name, checksum FROM app.schema_migrations") {
@@ -32,7 +32,7 @@ extension TestDatabase {
         return ledger
     }
 
-    /// The revision in the ledger of each code file, and when it was applied.
+    /// The revision of each code file in the ledger, and the time of its application.
     func codeLedger() async throws -> [String: (revision: Int, appliedAt: String, isStale: Bool)] {
         let rows = try await query(
             "SELECT name, revision, applied_at::text AS applied_at, is_stale FROM app.schema_code")
@@ -53,16 +53,16 @@ extension TestDatabase {
     }
 }
 
-/// The ledger once `up` applied all carried migrations.
+/// The ledger after `up` has applied all files of the binary.
 let fullLedger: [String: String?] = Dictionary(
     uniqueKeysWithValues: Migration.carried.map { ($0.filename, $0.checksum) })
 
-/// The steps that the binary carries.
+/// The steps of the binary.
 let carriedSteps = Migration.carried.filter { !$0.isCode }
-/// The code files that the binary carries.
+/// The code files of the binary.
 let carriedCode = Migration.carried.filter { $0.isCode }
 
-/// The step that would come next, with a body of a test's own between its BEGIN and its ledger row.
+/// Makes the next step, with a body of the test's own between BEGIN and the ledger row.
 func nextStep(_ name: String, _ body: String) -> Migration {
     let number = carriedSteps.count + 1
     let digits = String(repeating: "0", count: 4 - String(number).count) + "\(number)"
@@ -77,7 +77,7 @@ func nextStep(_ name: String, _ body: String) -> Migration {
         """)
 }
 
-/// A code file of a test's own, which comes after all that the binary carries.
+/// Makes a code file of the test's own, which comes after all code files of the binary.
 func codeFile(_ name: String, revision: Int, _ body: String) -> Migration {
     migration(
         "\(name).sql",
@@ -94,7 +94,7 @@ func codeFile(_ name: String, revision: Int, _ body: String) -> Migration {
         """)
 }
 
-/// A code file whose function tells which revision the database has: `SELECT app.NAME()`.
+/// Makes a code file with a function that returns the revision in the database: `SELECT app.NAME()`.
 func speakingFile(_ name: String, revision: Int) -> Migration {
     codeFile(
         name, revision: revision,
@@ -104,13 +104,13 @@ func speakingFile(_ name: String, revision: Int) -> Migration {
         """)
 }
 
-/// The carried migrations and some more, in the order in which they are applied.
+/// The migrations of the binary and some more, in the order of application.
 func carried(and more: Migration...) -> [Migration] {
     let all = Migration.carried + more
     return all.filter { !$0.isCode } + all.filter { $0.isCode }
 }
 
-/// Lends migrations as files in a folder, as operators have them.
+/// Lends migrations as files in a folder, in the form that operators have.
 func withMigrationFiles<Result>(
     _ migrations: [Migration] = Migration.carried, _ body: ([String]) async throws -> Result
 ) async throws -> Result {

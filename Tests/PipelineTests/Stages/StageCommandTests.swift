@@ -6,9 +6,7 @@ import Testing
 
 @testable import Pipeline
 
-/// Runs small shell scripts as stages.
-///
-/// Every failure of a command that a session can meet has its test here.
+/// Runs small shell scripts as stages, and covers each way in which a command can fail a session.
 @Suite(.deadline) struct StageCommandTests {
     private func command(_ script: String) throws -> StageCommand {
         var command = try StageCommand(
@@ -26,7 +24,8 @@ import Testing
         }
     }
 
-    @Test func passesTheRecordingAndReadsTheAnswer() async throws {
+    @Test("A command gets the path of the recording, and its output is read")
+    func passesTheRecordingAndReadsTheAnswer() async throws {
         let seen = Mutex<[StageProgress]>([])
         let result = try await command(
             #"echo "{\"progress\": 50, \"message\": \"half\"}"; echo "{\"result\": {\"path\": \"$1\", \"n\": $#}}""#
@@ -35,28 +34,31 @@ import Testing
         #expect(seen.withLock { $0 } == [StageProgress(progress: 50, message: "half")])
     }
 
-    @Test func showsTheLastLineOfStandardError() async throws {
+    @Test("The last line of standard error is shown to users, and the log has no output")
+    func showsTheLastLineOfStandardError() async throws {
         let failure = await failure(
             of: try command("echo first >&2; echo 'No speech was found.' >&2; echo >&2; exit 3"))
         #expect(failure?.code == .exited)
         #expect(failure?.publicMessage == "No speech was found.")
         #expect(failure?.detail.contains("exit status 3") == true)
         #expect(failure?.detail.contains("28 bytes of standard error") == true)
-        // The detail is for the log, and what a program prints may be what was said.
+        // The detail goes to the log, and the output of a program may have words of the session.
         #expect(failure?.detail.contains("first") == false)
         #expect(failure?.detail.contains("speech") == false)
         let silent = await self.failure(of: try command("exit 1"))
         #expect(silent?.publicMessage == "The transcription program failed without saying why.")
     }
 
-    @Test func tellsEveryOtherEndApart() async throws {
+    @Test("Each other way to end has its own code")
+    func tellsEveryOtherEndApart() async throws {
         #expect(await failure(of: try command("kill -9 $$"))?.code == .killed)
         #expect(await failure(of: try command("true"))?.code == .noResult)
         #expect(await failure(of: try command("echo Loading; sleep 600"))?.code == .badOutput)
         #expect(await failure(of: try command("echo \"{\\\"result\\\": 1}\"; exit 1"))?.code == .exited)
     }
 
-    @Test func endsTheCommandAtItsTimeout() async throws {
+    @Test("A command ends at its timeout")
+    func endsTheCommandAtItsTimeout() async throws {
         let clock = ManualClock()
         var command = try command("sleep 600")
         command.timeout = .seconds(3600)
@@ -68,7 +70,9 @@ import Testing
         #expect(await failure?.code == .timedOut)
     }
 
-    @Test(arguments: ["no-such-program-here --x", "/no/such/program", "/etc/passwd"])
+    @Test(
+        "A program that is missing or cannot run is named",
+        arguments: ["no-such-program-here --x", "/no/such/program", "/etc/passwd"])
     func namesTheMissingProgram(line: String) async throws {
         let command = try StageCommand(line, setting: "PIPELINE_NOTES_COMMAND", title: "notes")
         let failure = await failure(of: command)
@@ -77,13 +81,15 @@ import Testing
         #expect(failure?.code == .missingProgram || line == "/etc/passwd")
     }
 
-    @Test func standsInForAProgram() async throws {
+    @Test("Another program can replace the program of the setting")
+    func standsInForAProgram() async throws {
         var command = try StageCommand("therapybridge -c 'echo \"{\\\"result\\\":7}\"'", setting: "S", title: "t")
         command.programs = ["therapybridge": "/bin/sh"]
         #expect(try await command.run(recording: "r") { _ in }.json == "7")
     }
 
-    @Test func scrubsTheEnvironment() async throws {
+    @Test("A command gets only the listed variables and its own temporary directory")
+    func scrubsTheEnvironment() async throws {
         var command = try command(
             #"printf '{"result": "%s|%s"}' "$(env | cut -d= -f1 | sort | tr '\n' ' ')" "$TMPDIR""#)
         command.environment = ["MODEL": "base"]
@@ -96,8 +102,9 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: directory))
     }
 
-    /// A slow watcher gets the newest progress; the command is not held up, and nothing piles up.
-    @Test func keepsOnlyTheNewestForASlowCallback() async throws {
+    /// The command is not slowed, and no progress is queued.
+    @Test("A slow callback gets the newest progress")
+    func keepsOnlyTheNewestForASlowCallback() async throws {
         let seen = Mutex<[Int]>([])
         let (gate, open) = AsyncStream.makeStream(of: Void.self)
         let directory = FileManager.default.temporaryDirectory.path + "/\(UUID())"
@@ -110,7 +117,7 @@ import Testing
             }
             if isFirst { for await _ in gate { break } }
         }
-        // The command gets to its end while the first call of the callback is still held.
+        // The command ends while the first call of the callback is still waiting.
         try await eventually("the end of the command") { FileManager.default.fileExists(atPath: directory) }
         open.yield()
         #expect(try await result.json == "1")
@@ -121,13 +128,15 @@ import Testing
         try FileManager.default.removeItem(atPath: directory)
     }
 
-    @Test func endsTheCommandWhenTheCallbackThrows() async throws {
+    @Test("An error of the callback ends the command")
+    func endsTheCommandWhenTheCallbackThrows() async throws {
         struct LeaseLost: Error {}
         let command = try command(#"echo '{"progress":1}'; sleep 600"#)
         await #expect(throws: LeaseLost.self) { try await command.run(recording: "r") { _ in throw LeaseLost() } }
     }
 
-    @Test func takesTenMegabytes() async throws {
+    @Test("A result of ten megabytes is read, with much standard error beside it")
+    func takesTenMegabytes() async throws {
         let command = try command(
             #"printf '{"result":"'; head -c 10485760 /dev/zero | tr '\0' 'x'; printf '"}'; head -c 3000000 /dev/zero | tr '\0' 'e' >&2"#
         )
@@ -135,11 +144,13 @@ import Testing
         #expect(result.json.utf8.count == 10_485_762)
     }
 
-    /// The whole tree dies: a child that ignores SIGTERM, one in the background, and the leader that ignores it too.
-    @Test(arguments: [
-        #"trap '' TERM; sleep 600 & (trap '' TERM; while :; do sleep 600; done) & echo '{"progress":1}'; while :; do sleep 600; done"#,
-        #"(trap '' TERM; while :; do sleep 600; done) & echo '{"progress":1}'; sleep 600"#,
-    ])
+    /// The scripts have a child that ignores SIGTERM, one in the background, and a leader that ignores SIGTERM.
+    @Test(
+        "Cancellation ends the whole process tree",
+        arguments: [
+            #"trap '' TERM; sleep 600 & (trap '' TERM; while :; do sleep 600; done) & echo '{"progress":1}'; while :; do sleep 600; done"#,
+            #"(trap '' TERM; while :; do sleep 600; done) & echo '{"progress":1}'; sleep 600"#,
+        ])
     func cancellationKillsTheTree(script: String) async throws {
         let marker = "tb-tree-\(UUID().uuidString)"
         var command = try command(script)
@@ -154,8 +165,9 @@ import Testing
         try await expectGone(marker)
     }
 
-    /// The leader ends well and leaves a child behind that holds its pipes: the result counts, and the child is ended.
-    @Test func leavesNobodyInTheBackground() async throws {
+    /// The leader ends with status 0 and leaves a child that holds its pipes.
+    @Test("A child in the background is ended, and the result counts")
+    func leavesNobodyInTheBackground() async throws {
         let marker = "tb-tree-\(UUID().uuidString)"
         var command = try command(#"(trap '' HUP; while :; do sleep 600; done) & echo '{"result":1}'"#)
         command.environment = ["TB_MARKER": marker]
@@ -163,13 +175,15 @@ import Testing
         try await expectGone(marker)
     }
 
-    /// A leader that closes its outputs long before its end is waited for, and its status counts.
-    @Test func waitsForALeaderThatWentQuiet() async throws {
+    /// The leader closes its outputs long before its end.
+    @Test("The exit status of a silent leader counts")
+    func waitsForALeaderThatWentQuiet() async throws {
         let failure = await failure(of: try command(#"echo '{"result":1}'; exec >&- 2>&-; sleep 0.3; exit 5"#))
         #expect(failure?.detail.contains("exit status 5") == true)
     }
 
-    @Test func leaksNeitherDescriptorsNorZombies() async throws {
+    @Test("A hundred runs leak neither descriptors nor zombies")
+    func leaksNeitherDescriptorsNorZombies() async throws {
         let command = try command(#"echo '{"progress":1}'; echo '{"result":1}'"#)
         _ = try await command.run(recording: "r") { _ in }
         let before = processDescriptors()
@@ -177,13 +191,13 @@ import Testing
             _ = try await command.run(recording: "r") { _ in }
             _ = await failure(of: try StageCommand("/no/such", setting: "S", title: "t"))
         }
-        // Other tests run meanwhile and own some; a hundred runs that leak would show far more.
+        // Other tests run at the same time and have some. A hundred runs with a leak would have far more.
         let zombies = processes { $0.contains("State:\tZ") && $0.contains("PPid:\t\(getpid())\n") }
         #expect(zombies.count < 40)
         #expect(processDescriptors() - before < 40)
     }
 
-    /// This process's pipes and process descriptors, which is what running a process takes.
+    /// The number of pipes and process descriptors of this process.
     private func processDescriptors() -> Int {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
         return names.count { name in
@@ -192,22 +206,25 @@ import Testing
         }
     }
 
-    /// A list of what is passed, so that the next secret stays out too.
-    @Test func passesNoSecret() {
+    /// The list names what is passed on, so that a new secret stays out, too.
+    @Test("No secret of the server reaches a stage")
+    func passesNoSecret() {
         let own = ["PATH": "/bin", "HOME": "/h", "LANG": "C", "TMPDIR": "/t", "DATABASE_URL": "x", "JWT_SECRET": "y"]
         let passed = StageEnvironment.scrubbed(
             adding: ["LANG": "en", "MODEL": "m"], temporaryDirectory: "/own", from: own)
         #expect(passed == ["PATH": "/bin", "HOME": "/h", "LANG": "en", "TMPDIR": "/own", "MODEL": "m"])
     }
 
-    /// All with the marker are gone.
+    /// Expects that all processes with the marker end.
     ///
-    /// SIGKILL was sent before `run` returned, but the kernel may take a moment to clear up.
+    /// SIGKILL was sent before `run` returned, but the kernel may need a moment.
     private func expectGone(_ marker: String) async throws {
         try await eventually("the end of every process with the marker") { processes(with: marker).isEmpty }
     }
 
-    /// The processes whose environment holds the marker; those of others cannot be read and are not ours.
+    /// The processes with the marker in their environment.
+    ///
+    /// Processes of other users cannot be read.
     private func processes(with marker: String) -> [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return names.filter { name in

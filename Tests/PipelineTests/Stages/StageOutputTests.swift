@@ -16,7 +16,7 @@ import Testing
         return (output, seen)
     }
 
-    @Test(arguments: [1, 2, 7, .max])
+    @Test("Lines are read in pieces of any size", arguments: [1, 2, 7, .max])
     func readsLinesHoweverTheyArrive(pieces: Int) throws {
         let text = """
             {"progress": 10, "message": "Grüße", "estimated_time_remaining": 30.9}\r
@@ -33,7 +33,8 @@ import Testing
         }
     }
 
-    @Test func clampsAndCuts() throws {
+    @Test("Progress is clamped, and a long message is cut")
+    func clampsAndCuts() throws {
         let (_, low) = try feed(#"{"progress": -3, "estimated_time_remaining": -1}"#)
         #expect(low == [StageProgress(progress: 0, estimatedTimeRemaining: 0)])
         let (_, high) = try feed(#"{"progress": 1e300, "message": "\#(String(repeating: "x", count: 3_000))"}"#)
@@ -41,18 +42,22 @@ import Testing
         #expect(high.first?.message?.count == 2_000)
     }
 
-    @Test(arguments: [
-        "Loading model…", "42", "[1]", "\"x\"", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1}x", "{'a':1}",
-        "{\"a\":NaN}",
-        "{\"a\":\"\u{1}\"}", #"{"result":"\u0000"}"#, #"{"result":"\ud83d"}"#, #"{"result":"\ude00"}"#,
-        #"{"result":"\ud83dx"}"#,
-        #"{"result":"\x"}"#, "{\"result\":1.}", "{\"result\":tru}",
-    ])
+    @Test(
+        "A line that is not a JSON object for PostgreSQL is refused",
+        arguments: [
+            "Loading model…", "42", "[1]", "\"x\"", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1}x",
+            "{'a':1}",
+            "{\"a\":NaN}",
+            "{\"a\":\"\u{1}\"}", #"{"result":"\u0000"}"#, #"{"result":"\ud83d"}"#, #"{"result":"\ude00"}"#,
+            #"{"result":"\ud83dx"}"#,
+            #"{"result":"\x"}"#, "{\"result\":1.}", "{\"result\":tru}",
+        ])
     func refusesWhatIsNoObject(line: String) {
         #expect(throws: StageOutput.Fault.self) { try feed("{\"progress\":1}\n" + line + "\n") }
     }
 
-    @Test func refusesBrokenUTF8AndDepth() {
+    @Test("Broken UTF-8 and deep nesting are refused")
+    func refusesBrokenUTF8AndDepth() {
         var output = StageOutput()
         #expect(throws: StageOutput.Fault.notJSON(line: 1, .notUTF8)) {
             try output.consume(Array("{\"result\":\"".utf8) + [0xFF] + Array("\"}\n".utf8))
@@ -61,12 +66,14 @@ import Testing
         #expect(throws: StageOutput.Fault.self) { try feed(deep) }
     }
 
-    @Test func refusesWhatFollowsTheResult() {
+    @Test("A line after the result is refused, unless it is blank")
+    func refusesWhatFollowsTheResult() {
         #expect(throws: StageOutput.Fault.afterResult(line: 2)) { try feed("{\"result\":1}\n{\"progress\":100}") }
         #expect(throws: Never.self) { try feed("{\"result\":1}\n\n  \r\n") }
     }
 
-    @Test func boundsLines() throws {
+    @Test("A line has a limit, which is higher for the result")
+    func boundsLines() throws {
         let padding = String(repeating: "x", count: 70_000)
         #expect(throws: StageOutput.Fault.lineTooLong(line: 1, limit: 65_536)) {
             try feed("{\"progress\":1,\"message\":\"\(padding)\"}\n")
@@ -78,7 +85,8 @@ import Testing
         }
     }
 
-    @Test func keepsTheTailOfStandardError() {
+    @Test("The tail of standard error is kept, and its last line is fit to show")
+    func keepsTheTailOfStandardError() {
         var tail = OutputTail(limit: 16)
         for _ in 0..<1_000 { tail.append(Array("noise noise\n".utf8)) }
         tail.append(Array("last \u{1B}[31mword\n\n".utf8))

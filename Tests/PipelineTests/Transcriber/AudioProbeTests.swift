@@ -4,11 +4,11 @@ import TestSupport
 import TestTime
 import Testing
 
-/// What the probe lets its programs have, and what it makes of programs that do not behave.
+/// The environment of the probe's programs, and programs that misbehave.
 @Suite("A probe of a recording", .deadline) struct AudioProbeTests {
     private static let answer = #"{"streams": [{}], "format": {"duration": "42.5"}}"#
 
-    /// Lends the probe a program of this text in the place of ffprobe.
+    /// Runs the probe with a script as its ffprobe.
     private func probe(_ script: String, clock: any Clock<Duration> = ContinuousClock()) async throws -> Double {
         let directory = FileManager.default.temporaryDirectory.appending(path: "tb-probe-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
@@ -33,7 +33,7 @@ import Testing
         }
     }
 
-    @Test("gives its programs none of the server's variables")
+    @Test("The programs of the probe get none of the server's variables")
     func environment() async throws {
         #expect(setenv("TB_PROBE_SECRET", "secret", 1) == 0)
         defer { unsetenv("TB_PROBE_SECRET") }
@@ -42,7 +42,7 @@ import Testing
         #expect(duration == 42.5)
     }
 
-    @Test("ends a program that does not end")
+    @Test("A program that does not end is ended at the timeout")
     func timeout() async throws {
         let clock = ManualClock()
         async let isEnded = isUnreadable { try await probe("exec sleep 100000", clock: clock) }
@@ -51,7 +51,7 @@ import Testing
         #expect(await isEnded)
     }
 
-    @Test("says that a recording cannot be measured without its program, or when that says too much or nothing")
+    @Test("A missing program, a failure and unreadable output make a recording unreadable")
     func misbehaviour() async {
         #expect(await isUnreadable { try await probe("yes x | head -c 1000000") })
         #expect(await isUnreadable { try await probe("exit 3") })

@@ -3,7 +3,8 @@ import Testing
 @testable import Pipeline
 
 @Suite struct RecognitionTests {
-    @Test func readsAHypothesis() throws {
+    @Test("A line of pocketsphinx gives words and their times")
+    func readsAHypothesis() throws {
         let line = """
             stretch-0 S 0 T -20390226 A -19333120 L -1057106 0 -430080 0 <s> 20 -796672 -214 and(2) 37 -568320 -477 i'm \
             63 -470 -1 ++BREATH++ 70 -3 -4 <sil> 80 -600 -500 i 664 -717824 -524288 [SPEECH] 678 -717824 -169 </s> 708
@@ -18,7 +19,8 @@ import Testing
             hypothesis.segment(startFrame: 1_000) == Transcript.Segment(start: 10.2, end: 16.64, text: "and I'm I"))
     }
 
-    @Test func knowsWhenNothingWasHeard() throws {
+    @Test("A line without words gives no segment")
+    func knowsWhenNothingWasHeard() throws {
         #expect(try #require(HypothesisLine("s S 0 T 0 A 0 L 0 297")).segment(startFrame: 0) == nil)
         let silent = "s1 S 0 T -696 A -332 L -364 0 -241 0 <s> 85 -91 -364 </s> 197"
         #expect(try #require(HypothesisLine(silent)).segment(startFrame: 0) == nil)
@@ -26,7 +28,8 @@ import Testing
         #expect(HypothesisLine("") == nil)
     }
 
-    @Test func progressFollowsTheOldestStretch() {
+    @Test("The progress follows the oldest waiting stretch, and never falls")
+    func progressFollowsTheOldestStretch() {
         var state = TranscriptionState(duration: 100)
         #expect(state.progress(elapsed: 0) == StageProgress(progress: 0, message: "Transcribing audio"))
         let first = state.add(startFrame: 100)
@@ -39,20 +42,22 @@ import Testing
         #expect(
             state.progress(elapsed: 20)
                 == StageProgress(progress: 40, message: "Transcribing audio", estimatedTimeRemaining: 30))
-        // A stretch found late may begin before what was called done; the progress stays.
+        // A new stretch may begin before the present position. The progress stays.
         _ = state.add(startFrame: 3_900)
         #expect(state.progress(elapsed: 20).progress == 40)
         state.decode(upTo: 1_000)
     }
 
-    @Test func neverClaimsToBeDone() {
+    @Test("The progress stays below 100 until the result")
+    func neverClaimsToBeDone() {
         var state = TranscriptionState(duration: 10)
         state.decode(upTo: 60)
         #expect(state.progress(elapsed: 5).progress == 99)
         #expect(state.transcript(durationSeconds: 60) == nil)
     }
 
-    @Test func putsSegmentsInOrder() throws {
+    @Test("Segments are in order, whenever they are finished")
+    func putsSegmentsInOrder() throws {
         var state = TranscriptionState(duration: 10)
         for _ in 0..<3 { _ = state.add(startFrame: 0) }
         state.finish(2, segment: .init(start: 5, end: 6, text: "c"))

@@ -6,9 +6,10 @@ import Testing
 
 @testable import Pipeline
 
-/// The whole transcriber on real speech: the demo recording's first sentence, in every format that the upload accepts.
+/// The whole transcriber on real speech: the first sentence of the demo recording, in every format that an upload
+/// accepts.
 ///
-/// What is asked of the recogniser is a few words that it is sure of, not a golden transcript: its models may get better.
+/// The tests expect a few words that every model recognises, so that a better model still passes.
 @Suite(.serialized, .deadline) struct TranscriberTests {
     private static let demo = packageRoot.appending(path: "Sources/App/Demo/demo-recording.ogg").path
 
@@ -16,7 +17,7 @@ import Testing
         try await PrivateDirectory.with(purpose: "test", body)
     }
 
-    /// Runs ffmpeg, which is what the transcriber needs anyway.
+    /// Runs ffmpeg, which the transcriber needs, too.
     private func ffmpeg(_ arguments: [String]) async throws {
         let outcome = try await Subprocess.run(
             .name("ffmpeg"), arguments: Arguments(["-nostdin", "-v", "error", "-y"] + arguments),
@@ -32,13 +33,15 @@ import Testing
         await #expect(throws: TranscriberError.self) { try await transcribe(file) }
     }
 
-    /// `stream.webm` has no duration in its header, as a browser's MediaRecorder writes it; `video.mp4` has a picture too.
-    @Test(arguments: [
-        ("a.mp3", ["-c:a", "libmp3lame"]), ("a.wav", ["-ar", "44100", "-ac", "2"]), ("a.m4a", ["-c:a", "aac"]),
-        ("a.mp4", ["-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"]), ("a.webm", ["-c:a", "libopus"]),
-        ("stream.webm", ["-c:a", "libopus", "-live", "1"]), ("a.ogg", ["-c:a", "libvorbis"]),
-        ("a.flac", ["-c:a", "flac"]),
-    ])
+    /// `stream.webm` has no duration in its header, as a browser's MediaRecorder writes it.
+    @Test(
+        "A recording of every accepted format is transcribed",
+        arguments: [
+            ("a.mp3", ["-c:a", "libmp3lame"]), ("a.wav", ["-ar", "44100", "-ac", "2"]), ("a.m4a", ["-c:a", "aac"]),
+            ("a.mp4", ["-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"]), ("a.webm", ["-c:a", "libopus"]),
+            ("stream.webm", ["-c:a", "libopus", "-live", "1"]), ("a.ogg", ["-c:a", "libvorbis"]),
+            ("a.flac", ["-c:a", "flac"]),
+        ])
     func readsEveryFormat(name: String, codec: [String]) async throws {
         try await withFiles { directory in
             let file = "\(directory)/\(name)"
@@ -52,7 +55,8 @@ import Testing
         }
     }
 
-    @Test func tellsProgressAndTimes() async throws {
+    @Test("The progress rises, and the segments have their times")
+    func tellsProgressAndTimes() async throws {
         let seen = Mutex<[StageProgress]>([])
         var transcriber = Transcriber()
         transcriber.parallelism = 2
@@ -72,13 +76,14 @@ import Testing
                 0 <= $0.start && $0.start < $0.end && $0.end <= transcript.durationSeconds
             })
         for (one, two) in zip(transcript.segments, transcript.segments.dropFirst()) { #expect(one.end <= two.start) }
-        // The same sentences come twice, so the same words are heard half a minute apart.
+        // The recording has the same sentences twice, half a minute apart.
         let selfish = transcript.segments.filter { $0.text.contains("selfish") }
         #expect(selfish.count == 2)
         #expect(selfish.allSatisfy { (12...17.5).contains($0.start) || (42...49).contains($0.start) })
     }
 
-    @Test func explainsSilence() async throws {
+    @Test("A recording without speech has an error of its own")
+    func explainsSilence() async throws {
         try await withFiles { directory in
             for source in ["anullsrc=r=16000:cl=mono", "sine=frequency=440", "anoisesrc=amplitude=0.1"] {
                 let file = "\(directory)/silence.flac"
@@ -88,15 +93,16 @@ import Testing
         }
     }
 
-    @Test func explainsWhatIsNoAudio() async throws {
+    @Test("A file without readable audio is refused, and no other file is read")
+    func explainsWhatIsNoAudio() async throws {
         try await withFiles { directory in
             let files: [String: Data] = [
                 "empty.mp3": Data(), "text.wav": Data("not audio at all\n".utf8),
-                // Right at the beginning, garbage after it.
+                // A valid beginning with garbage after it.
                 "broken.m4a": Data(
                     [0, 0, 0, 0x20] + Array("ftypM4A ".utf8) + (0..<4_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }),
                 "broken.flac": Data(Array("fLaC".utf8) + [UInt8](repeating: 0x55, count: 9_000)),
-                // Would make ffmpeg read another file, if it were let.
+                // ffmpeg would read another file here without the options of AudioInput.
                 "playlist.mp3": Data(
                     "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n\(Self.demo)\n#EXT-X-ENDLIST\n".utf8),
                 "concat.ogg": Data("ffconcat version 1.0\nfile '\(Self.demo)'\n".utf8),
@@ -113,7 +119,8 @@ import Testing
         }
     }
 
-    @Test func takesAnyFileName() async throws {
+    @Test("A file may have any name")
+    func takesAnyFileName() async throws {
         try await withFiles { directory in
             let file = "\(directory)/-i http: 'é' %d.ogg"
             try FileManager.default.copyItem(atPath: Self.demo, toPath: file)
@@ -121,7 +128,8 @@ import Testing
         }
     }
 
-    @Test func namesWhatToInstall() async {
+    @Test("A missing program is named with its package")
+    func namesWhatToInstall() async {
         func message(_ change: (inout SpeechPrograms) -> Void) async -> String? {
             var transcriber = Transcriber()
             change(&transcriber.programs)
@@ -137,7 +145,8 @@ import Testing
                 == "The English speech model is not installed: apt-get install pocketsphinx-en-us")
     }
 
-    @Test func explainsARecogniserThatDies() async {
+    @Test("A recogniser that dies is an error")
+    func explainsARecogniserThatDies() async {
         signal(SIGPIPE, SIG_IGN)
         var transcriber = Transcriber()
         transcriber.programs.recogniser = "false"
@@ -148,8 +157,9 @@ import Testing
         #expect(error?.description == "The speech recogniser stopped in the middle of the recording.")
     }
 
-    /// Cancelled in the middle, it takes its processes and its files with it.
-    @Test func cancellationLeavesNothing() async throws {
+    /// The cancellation comes in the middle of the recognition.
+    @Test("Cancellation leaves no process and no file")
+    func cancellationLeavesNothing() async throws {
         try await withFiles { directory in
             var transcriber = Transcriber()
             transcriber.temporaryDirectory = directory
@@ -166,7 +176,7 @@ import Testing
             task.cancel()
             await #expect(throws: CancellationError.self) { try await task.value }
             #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
-            // pocketsphinx has the directory's name among its arguments.
+            // The arguments of pocketsphinx have the name of the directory.
             let alive = try FileManager.default.contentsOfDirectory(atPath: "/proc").filter { name in
                 guard Int(name) != nil else { return false }
                 let arguments = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") ?? Data()
@@ -176,8 +186,9 @@ import Testing
         }
     }
 
-    /// What the subcommand prints is what a stage's reader understands.
-    @Test func speaksTheProtocolOfStages() async throws {
+    /// A stage's reader must understand the output of the subcommand.
+    @Test("The subcommand speaks the protocol of stages")
+    func speaksTheProtocolOfStages() async throws {
         try await withFiles { directory in
             let file = "\(directory)/a.ogg"
             try await ffmpeg(["-t", "7.5", "-i", Self.demo, "-c", "copy", file])
@@ -204,8 +215,9 @@ import Testing
         }
     }
 
-    /// The server is gone, so nobody reads: the work ends, although the recogniser would go on for ever.
-    @Test func stopsWhenNobodyReads() async throws {
+    /// The server has ended, and the recogniser would run for ever.
+    @Test("The transcription stops when its output cannot be written")
+    func stopsWhenNobodyReads() async throws {
         struct BrokenPipe: Error {}
         try await withFiles { directory in
             let endless = "\(directory)/endless"
