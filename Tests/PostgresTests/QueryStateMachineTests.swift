@@ -60,11 +60,11 @@ import Testing
         #expect(copying.result(.copy) == .close(.copy))
     }
 
-    @Test(arguments: [QueryStateMachine.GiveUpReason.deadline, .cancelled])
-    func `A command given up is drained and probed before the next`(reason: QueryStateMachine.GiveUpReason) {
+    @Test(arguments: [CancelReason.deadline, .cancelled])
+    func `A command given up is drained and probed before the next`(reason: CancelReason) {
         var machine = running()
-        #expect(machine.giveUp(reason) == .giveUp(reason, wait: .read))
-        #expect(machine.giveUp(reason) == nil, "it can be given up once")
+        #expect(machine.cancel(reason) == .cancel(reason, wait: .read))
+        #expect(machine.cancel(reason) == nil, "it can be given up once")
         #expect(machine.cancelSent() == .wait(.read))
         #expect(machine.consumed(true) == .getResult)
         #expect(machine.noResult() == .probe)
@@ -80,7 +80,7 @@ import Testing
     /// The race: the query ends by itself while `PQcancel` is on its way, and the cancel would hit the next one.
     @Test func `A cancel that is still on its way holds the connection back`() {
         var machine = running()
-        _ = machine.giveUp(.cancelled)
+        _ = machine.cancel(.cancelled)
         #expect(machine.noResult() == .wait(.read))
         #expect(!machine.isIdle)
         #expect(machine.ready(.readable) == .consumeInput)
@@ -92,7 +92,7 @@ import Testing
         var machine = QueryStateMachine()
         _ = machine.sent()
         _ = machine.flushed(.pending)
-        #expect(machine.giveUp(.deadline) == .giveUp(.deadline, wait: [.read, .write]))
+        #expect(machine.cancel(.deadline) == .cancel(.deadline, wait: [.read, .write]))
         #expect(machine.cancelSent() == .wait([.read, .write]))
         #expect(machine.ready(.writable) == .flush)
         #expect(machine.flushed(.done) == .getResult)
@@ -101,10 +101,10 @@ import Testing
 
     @Test func `What does not end in time is closed`() {
         var draining = running()
-        _ = draining.giveUp(.deadline)
+        _ = draining.cancel(.deadline)
         #expect(draining.graceOver() == .close(.stuck))
         var probing = running()
-        _ = probing.giveUp(.deadline)
+        _ = probing.cancel(.deadline)
         _ = probing.cancelSent()
         _ = probing.noResult()
         _ = probing.sent()
@@ -114,7 +114,7 @@ import Testing
     @Test func `A deadline after the end is too late`() {
         var machine = running()
         _ = machine.noResult()
-        #expect(machine.giveUp(.deadline) == nil)
+        #expect(machine.cancel(.deadline) == nil)
         #expect(machine.graceOver() == nil)
     }
 }

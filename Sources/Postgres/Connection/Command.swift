@@ -11,9 +11,11 @@ final class Ticket: Sendable {
     func cancel() { cancelled.store(true, ordering: .releasing) }
 }
 
-/// Why a command was given up.
-enum GiveUp {
+/// Why a command is cancelled.
+enum CancelReason: Equatable {
+    /// Its deadline came.
     case deadline
+    /// Its task was cancelled.
     case cancelled
 
     func error(_ command: Command) -> PostgresError {
@@ -56,8 +58,8 @@ struct Command {
         }
     }
 
-    /// What the caller is told when the last step is done.
-    func outcome(libpqMessage: String) -> Result<PostgresResult, any Error> {
+    /// The outcome for the caller after the last step.
+    func outcome() -> Result<PostgresResult, any Error> {
         guard let result = stepResult else {
             return .failure(
                 PostgresError(.protocolViolation, "the server sent no result", query: request.sql))

@@ -3,15 +3,15 @@ import Synchronization
 /// Holds everyone until it is opened, once and for all.
 final class Latch: Sendable {
     private struct State {
-        var isOpen = false
+        var isReleased = false
         var waiting: [CheckedContinuation<Void, Never>] = []
     }
 
     private let state = Mutex(State())
 
-    func open() {
+    func release() {
         let waiting = state.withLock { state in
-            state.isOpen = true
+            state.isReleased = true
             defer { state.waiting = [] }
             return state.waiting
         }
@@ -20,11 +20,11 @@ final class Latch: Sendable {
 
     func wait() async {
         await withCheckedContinuation { continuation in
-            let isOpen = state.withLock { state in
-                if !state.isOpen { state.waiting.append(continuation) }
-                return state.isOpen
+            let isReleased = state.withLock { state in
+                if !state.isReleased { state.waiting.append(continuation) }
+                return state.isReleased
             }
-            if isOpen { continuation.resume() }
+            if isReleased { continuation.resume() }
         }
     }
 }

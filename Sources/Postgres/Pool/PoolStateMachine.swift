@@ -3,8 +3,8 @@ import DequeModule
 /// Which connection gets to whom: the pool's decisions, with no I/O, lock or clock in them.
 ///
 /// Each connection has a slot from the moment in which it is decided to open it until its descriptor is closed, so the
-/// number of slots is the bound that docs/database.md, "Connections", promises. Events return actions, which are carried out outside of the
-/// pool's lock.
+/// number of slots is the bound that docs/database.md, "Connections", promises. Events return actions, which are
+/// carried out outside of the pool's lock.
 struct PoolStateMachine {
     typealias SlotID = Int
     typealias WaiterID = Int
@@ -50,15 +50,25 @@ struct PoolStateMachine {
     }
 
     private enum Slot {
-        /// A connection is wanted, and the pause before the attempt goes on. → connecting, or removed
+        /// A connection is wanted, and the pause before the attempt goes on.
+        ///
+        /// → connecting, or removed
         case backingOff
-        /// It is being opened. → idle, lent, or backingOff
+        /// It is being opened.
+        ///
+        /// → idle, lent, or backingOff
         case connecting
-        /// It waits for work. → lent, closing
+        /// It waits for work.
+        ///
+        /// → lent, closing
         case idle(since: ContinuousClock.Instant)
-        /// It is lent. → idle, lent, closing
+        /// It is lent.
+        ///
+        /// → idle, lent, closing
         case lent
-        /// It is being closed, and still counts. → removed
+        /// It is being closed, and still counts.
+        ///
+        /// → removed
         case closing
     }
 

@@ -1,49 +1,17 @@
-import Logging
-import Polling
 public import ServiceLifecycle
-import Synchronization
 
 /// A bounded set of connections that are lent to one caller at a time.
 ///
-/// Connections are opened when they are wanted. `run()` only waits for the graceful shutdown and then closes them, so
-/// a short-lived program may use a pool without running it and call `close()` at the end.
+/// Connections are opened when they are wanted. `run()` only waits for the graceful shutdown and then closes them, so a
+/// short-lived program may use a pool without running it and call `close()` at the end.
 ///
 /// Whoever wants a connection waits in line, first come, first served, for `waitTimeout` at most. While the database
 /// cannot be reached the pool goes on trying on their behalf; when it refuses us for good, as with a wrong password,
 /// they are told at once.
 public final class PostgresPool: Service, Sendable {
-    let configuration: PostgresConfiguration
-    let settings: PostgresPoolConfiguration
-    let runtime: PostgresRuntime
-    let state: Mutex<State>
-    let finished = Latch()
-
-    /// Someone who waits for a connection.
-    struct Waiter {
-        let continuation: CheckedContinuation<Loan, any Error>
-        let timer: DeadlineID
-    }
-
-    /// A connection that is lent, and its place in the pool.
-    struct Loan: Sendable {
-        let slot: Int
-        let core: ConnectionCore
-        let needsCheck: Bool
-    }
-
-    struct State {
-        var machine: PoolStateMachine
-        var cores: [Int: ConnectionCore] = [:]
-        /// The attempts to connect that are under way.
-        var attempts: [Int: Task<Void, Never>] = [:]
-        var waiters: [Int: Waiter] = [:]
-        var lastWaiter = 0
-        var lastConnectError: PostgresError?
-        var sweep: DeadlineID?
-        var statistics = PostgresPoolStatistics(
-            open: 0, idle: 0, lent: 0, connecting: 0, waiting: 0, openedTotal: 0, connectFailuresTotal: 0,
-            loansTotal: 0, exhaustedTotal: 0)
-    }
+    private let configuration: PostgresConfiguration
+    private let settings: PostgresPoolConfiguration
+    private let lender: ConnectionLender
 
     /// Makes a pool; nothing is opened yet.
     ///
@@ -61,19 +29,7 @@ public final class PostgresPool: Service, Sendable {
     init(configuration: PostgresConfiguration, settings: PostgresPoolConfiguration, runtime: PostgresRuntime) {
         self.configuration = configuration
         self.settings = settings
-        self.runtime = runtime
-        self.state = Mutex(
-            State(
-                machine: PoolStateMachine(
-                    limits: .init(
-                        size: settings.size, maximumWaiters: settings.maximumWaiters,
-                        checkAfter: settings.checkAfter, idleTimeout: settings.idleTimeout))))
-    }
-
-    deinit {
-        // Of a pool that nobody closed: nobody waits, as who waits holds the pool, and nothing is lent.
-        let cores = state.withLock { $0.cores.values }
-        for core in cores { core.closeSoon(PostgresError(.poolClosed, "the connection pool was let go of")) }
+        lender = ConnectionLender(configuration: configuration, settings: settings, runtime: runtime)
     }
 
     /// Makes a pool, lends it and closes it.
@@ -103,16 +59,7 @@ public final class PostgresPool: Service, Sendable {
     }
 
     /// Closes the pool: waiters fail, unused connections are closed, lent ones are waited for up to `shutdownTimeout`.
-    public func close() async {
-        let timer = runtime.poller.schedule(at: runtime.clock.now + settings.shutdownTimeout) { [weak self] in
-            self?.act { $0.machine.closeTheRest() }
-        }
-        act { $0.machine.shutDown() }
-        let attempts = state.withLock { $0.attempts.values }
-        for attempt in attempts { attempt.cancel() }
-        await finished.wait()
-        runtime.poller.cancelDeadline(timer)
-    }
+    public func close() async { await lender.close() }
 
     // MARK: Lending
 
@@ -133,11 +80,11 @@ public final class PostgresPool: Service, Sendable {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        let loan = try await borrowWorking(waitTimeout ?? settings.waitTimeout)
+        let loan = try await lender.borrow(waitTimeout ?? settings.waitTimeout)
         let connection = PostgresConnection(core: loan.core, defaultTimeout: configuration.queryTimeout)
         defer {
             connection.endLoan()
-            giveBack(loan)
+            lender.giveBack(loan)
         }
         return try await body(connection)
     }
@@ -179,15 +126,5 @@ public final class PostgresPool: Service, Sendable {
     }
 
     /// What the pool is doing.
-    public var statistics: PostgresPoolStatistics {
-        state.withLock { state in
-            var statistics = state.statistics
-            statistics.open = state.machine.openCount
-            statistics.idle = state.machine.idleCount
-            statistics.lent = state.machine.lentCount
-            statistics.connecting = state.machine.connectingCount
-            statistics.waiting = state.machine.waitingCount
-            return statistics
-        }
-    }
+    public var statistics: PostgresPoolStatistics { lender.statistics }
 }

@@ -47,21 +47,21 @@ public struct PostgresPoolConfiguration: Sendable {
 /// What a pool is doing.
 public struct PostgresPoolStatistics: Hashable, Sendable {
     /// Connections that are open.
-    public var open: Int
+    public var open = 0
     /// Open connections that nobody uses.
-    public var idle: Int
+    public var idle = 0
     /// Connections that are lent.
-    public var lent: Int
+    public var lent = 0
     /// Connections that are being opened.
-    public var connecting: Int
+    public var connecting = 0
     /// Callers that wait.
-    public var waiting: Int
+    public var waiting = 0
     /// Connections opened since the start.
-    public var openedTotal: Int
+    public var openedTotal = 0
     /// Attempts to connect that failed since the start.
-    public var connectFailuresTotal: Int
+    public var connectFailuresTotal = 0
     /// Loans since the start.
-    public var loansTotal: Int
+    public var loansTotal = 0
     /// Callers since the start that got no connection in time, or were too many.
-    public var exhaustedTotal: Int
+    public var exhaustedTotal = 0
 }

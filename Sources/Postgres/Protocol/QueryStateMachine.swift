@@ -3,7 +3,7 @@ import Polling
 /// One round of an established connection: a command is sent, results come back, and it may be given up on the way.
 ///
 /// It is told what happened and answers what to do next; it makes no call of libpq's and knows no clock. After every
-/// action but `wait`, `idle`, `giveUp` and `close` the caller reports what came of it.
+/// action but `wait`, `idle`, `cancel` and `close` the caller reports what came of it.
 ///
 /// Three sentences of the manual decide its shape:
 /// - 34.4: "After sending any command or data on a nonblocking connection, call PQflush. If it returns 1, wait for the
@@ -15,14 +15,6 @@ import Polling
 ///   connection, so it may also arrive when the next command has begun. Hence the probe: after `PQcancel` has returned
 ///   and the results are drained, an empty query goes around, and only then is the connection used again.
 struct QueryStateMachine: Equatable {
-    /// Why a command was given up.
-    enum GiveUpReason: Equatable {
-        /// Its deadline has come.
-        case deadline
-        /// Its task was cancelled.
-        case cancelled
-    }
-
     /// What is to be done.
     enum Action: Equatable {
         /// Call `PQflush` and report `flushed`.
@@ -37,7 +29,7 @@ struct QueryStateMachine: Equatable {
         case finish
         /// Tell the caller at once, send `PQcancel` from a thread of its own (reporting `cancelSent`), start the grace
         /// period (reporting `graceOver`), and go on waiting for the socket.
-        case giveUp(GiveUpReason, wait: PollInterest)
+        case cancel(CancelReason, wait: PollInterest)
         /// Send an empty query and report `sent`.
         case probe
         /// The connection is free again after a command was given up.
@@ -152,10 +144,10 @@ struct QueryStateMachine: Equatable {
     /// The command's deadline has come, or its task was cancelled.
     ///
     /// - Returns: nil when no command is under way, or it was given up already.
-    mutating func giveUp(_ reason: GiveUpReason) -> Action? {
+    mutating func cancel(_ reason: CancelReason) -> Action? {
         guard case .running(let flushing) = state else { return nil }
         state = .draining(flushing: flushing, cancelReturned: false, drained: false)
-        return .giveUp(reason, wait: flushing ? [.read, .write] : .read)
+        return .cancel(reason, wait: flushing ? [.read, .write] : .read)
     }
 
     /// `PQcancel` has returned, whatever it said.
