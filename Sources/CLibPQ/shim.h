@@ -1,10 +1,10 @@
-// What Swift sees of libpq: its public header, and the few things that the importer cannot take over.
+// libpq's public header, and constants that Swift's importer cannot take from it.
 #ifndef THERAPYBRIDGE_CLIBPQ_SHIM_H
 #define THERAPYBRIDGE_CLIBPQ_SHIM_H
 
 #include <libpq-fe.h>
 
-// PG_DIAG_* are character constants in C; as Int32 they can be passed to PQresultErrorField directly.
+// PG_DIAG_* are character constants in C. As Int32 they fit the parameter of PQresultErrorField.
 static const int clibpq_diag_severity = PG_DIAG_SEVERITY_NONLOCALIZED;
 static const int clibpq_diag_sqlstate = PG_DIAG_SQLSTATE;
 static const int clibpq_diag_message = PG_DIAG_MESSAGE_PRIMARY;

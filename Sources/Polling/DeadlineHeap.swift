@@ -1,21 +1,21 @@
 import HeapModule
 
-/// A moment that was put into a `DeadlineHeap` or a `Poller`, to take it out again.
+/// Identifies a deadline of a `Poller`, so that it can be cancelled.
 public struct DeadlineID: Hashable, Sendable {
     let number: UInt64
 }
 
-/// Payloads ordered by the moment at which they are due.
+/// Payloads, ordered by the moment at which they are due.
 ///
-/// Taking one out leaves a tombstone in the heap, and the heap is rebuilt when tombstones outnumber what lives: most
-/// deadlines are taken out long before they are due, and both ways stay O(log n) amortised.
+/// To remove a payload leaves a tombstone in the heap. The heap is rebuilt when there are more tombstones than
+/// payloads. Most deadlines are removed long before they are due, and both ways stay O(log n) amortised.
 struct DeadlineHeap<Payload> {
     private struct Entry: Comparable {
         let deadline: ContinuousClock.Instant
         let number: UInt64
 
         static func < (one: Entry, other: Entry) -> Bool {
-            // Equal moments fire in the order in which they were added.
+            // Entries of the same moment are due in the order in which they were added.
             (one.deadline, one.number) < (other.deadline, other.number)
         }
     }
@@ -24,13 +24,13 @@ struct DeadlineHeap<Payload> {
     private var payloads: [UInt64: (deadline: ContinuousClock.Instant, payload: Payload)] = [:]
     private var lastNumber: UInt64 = 0
 
-    /// How many payloads wait.
+    /// The number of payloads.
     var count: Int { payloads.count }
 
-    /// How many entries the heap holds, with tombstones.
+    /// The number of entries in the heap, tombstones included.
     var capacityInUse: Int { heap.count }
 
-    /// Adds a payload that is due at a moment.
+    /// Adds a payload.
     mutating func insert(_ payload: Payload, at deadline: ContinuousClock.Instant) -> DeadlineID {
         lastNumber += 1
         heap.insert(Entry(deadline: deadline, number: lastNumber))
@@ -38,7 +38,9 @@ struct DeadlineHeap<Payload> {
         return DeadlineID(number: lastNumber)
     }
 
-    /// Takes a payload out; nil when it was due or taken out before.
+    /// Removes a payload.
+    ///
+    /// - Returns: The payload; nil if it was due or removed before.
     @discardableResult
     mutating func remove(_ id: DeadlineID) -> Payload? {
         guard let removed = payloads.removeValue(forKey: id.number) else { return nil }
@@ -48,7 +50,7 @@ struct DeadlineHeap<Payload> {
         return removed.payload
     }
 
-    /// The earliest moment.
+    /// The earliest moment; nil if there is no payload.
     mutating func next() -> ContinuousClock.Instant? {
         while let first = heap.min {
             if payloads[first.number] != nil { return first.deadline }
@@ -57,7 +59,7 @@ struct DeadlineHeap<Payload> {
         return nil
     }
 
-    /// Takes out one payload that is due, the earliest first.
+    /// Removes one payload that is due, the earliest first.
     mutating func popDue(now: ContinuousClock.Instant) -> Payload? {
         guard let deadline = next(), deadline <= now else { return nil }
         let entry = heap.removeMin()

@@ -1,7 +1,7 @@
 /// The descriptors that a poller watches, by number.
 ///
-/// The kernel hands out the number of a closed descriptor again, so within one batch of events an old event could
-/// reach a new owner. Each entry therefore has a generation, which travels through the kernel in the event's token.
+/// The kernel uses the number of a closed descriptor again. Within one batch of events, an old event could therefore
+/// reach a new owner. Each entry has a generation against that, which travels through the kernel in the event's token.
 struct DescriptorTable {
     private struct Entry {
         var handler: (any PollHandler)?
@@ -9,15 +9,16 @@ struct DescriptorTable {
         var interest: PollInterest = []
     }
 
-    /// The token of the poller's own eventfd; no descriptor has this number.
+    /// The token of the poller's own eventfd.
+    ///
+    /// No descriptor has this number.
     static let wakeUpToken = UInt64.max
 
     private var entries: [Entry] = []
 
-    /// Adds a descriptor.
+    /// Adds a descriptor that is not in the table.
     ///
-    /// - Precondition: it is not in the table.
-    /// - Returns: the token for the kernel.
+    /// - Returns: The token for the kernel.
     mutating func insert(_ descriptor: CInt, interest: PollInterest, handler: any PollHandler) -> UInt64 {
         let index = Int(descriptor)
         if index >= entries.count {
@@ -30,9 +31,9 @@ struct DescriptorTable {
         return token(descriptor)
     }
 
-    /// Notes a new interest.
+    /// Records a new interest.
     ///
-    /// - Returns: the token for the kernel, or nil when nothing changes or the descriptor is not there.
+    /// - Returns: The token for the kernel; nil if nothing changes or the descriptor is not in the table.
     mutating func setInterest(_ interest: PollInterest, of descriptor: CInt) -> UInt64? {
         let index = Int(descriptor)
         guard entries.indices.contains(index), entries[index].handler != nil, entries[index].interest != interest
@@ -43,7 +44,7 @@ struct DescriptorTable {
 
     /// Removes a descriptor.
     ///
-    /// - Returns: whether it was there.
+    /// - Returns: Whether it was in the table.
     @discardableResult
     mutating func remove(_ descriptor: CInt) -> Bool {
         let index = Int(descriptor)
@@ -52,7 +53,7 @@ struct DescriptorTable {
         return true
     }
 
-    /// Whom an event is for, unless its descriptor was removed, or removed and added again, since.
+    /// The handler for an event; nil if its descriptor was removed, or removed and added again, since.
     func lookUp(_ token: UInt64) -> (descriptor: CInt, handler: any PollHandler)? {
         let index = Int(token & 0xFFFF_FFFF)
         guard entries.indices.contains(index), entries[index].generation == UInt32(token >> 32),

@@ -1,13 +1,15 @@
 import CEpoll
 
-/// What a descriptor is watched for.
+/// What a poller watches a descriptor for.
 ///
-/// The end of the stream and errors are always reported, as epoll does; see `PollReadiness`.
+/// The poller always reports the end of the stream and errors, as epoll does. See `PollReadiness`.
 public struct PollInterest: OptionSet, Hashable, Sendable {
     /// The bits, which are those of the two members below.
     public let rawValue: UInt8
 
     /// Makes a set from its bits.
+    ///
+    /// - Parameter rawValue: The bits.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// There is something to read.
@@ -27,15 +29,21 @@ public struct PollReadiness: OptionSet, Hashable, Sendable {
     public let rawValue: UInt8
 
     /// Makes a set from its bits.
+    ///
+    /// - Parameter rawValue: The bits.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// Reading will not block; also set at the end of the stream and on errors, which reading tells apart.
+    /// Reading will not block.
+    ///
+    /// Set at the end of the stream and on errors too; the read tells which.
     public static let readable = PollReadiness(rawValue: 1)
 
-    /// Writing will not block; also set on errors.
+    /// Writing will not block.
+    ///
+    /// Set on errors too.
     public static let writable = PollReadiness(rawValue: 2)
 
-    /// The peer has shut down its writing half, or the connection is gone.
+    /// The peer has shut its writing half, or the connection is gone.
     public static let ended = PollReadiness(rawValue: 4)
 
     init(events: UInt32) {
@@ -48,14 +56,16 @@ public struct PollReadiness: OptionSet, Hashable, Sendable {
     }
 }
 
-/// Told on the poller's thread that a descriptor is ready.
+/// Handles the readiness of a descriptor.
 ///
-/// Readiness is level-triggered: a handler that leaves something unread is told again.
+/// Readiness is level-triggered: the poller calls a handler again that leaves something unread.
 public protocol PollHandler: AnyObject, Sendable {
-    /// Called on the poller's thread; must not block.
+    /// Handles the readiness of a descriptor, on the poller's thread.
+    ///
+    /// It must not block.
     ///
     /// - Parameters:
-    ///   - descriptor: the descriptor that was given to `Poller.watch`.
-    ///   - readiness: what it is ready for.
+    ///   - descriptor: The descriptor that was given to `Poller.watch`.
+    ///   - readiness: What it is ready for.
     func pollerReady(_ descriptor: CInt, _ readiness: PollReadiness)
 }

@@ -5,15 +5,13 @@ import Synchronization
 
 /// One thread that waits for descriptors, deadlines and work, by epoll.
 ///
-/// It is also a serial executor: an actor that names it as its executor runs on this thread, next to the readiness of
-/// its descriptors, so that the compiler checks what would otherwise be a rule in a comment. `watch`, `setInterest`
-/// and `unwatch` are for code on the thread; everything else may be called from anywhere.
+/// The poller is a serial executor too: an actor with this executor runs on the poller's thread, beside the readiness
+/// of its descriptors. The compiler then checks what would otherwise be a rule in a comment. Call `watch`,
+/// `setInterest` and `unwatch` on the thread, and everything else from anywhere.
 ///
-/// Nothing that runs here may block: every socket of the process's database connections waits meanwhile.
-///
-/// The poller owns the clock by which its deadlines are due.
+/// Nothing that runs here may block, because all sockets of the poller would wait.
 public final class Poller: SerialExecutor, Sendable {
-    /// Work for the thread: a job of an actor, or a closure.
+    /// Work for the thread: an actor's job, or a closure.
     enum Work: Sendable {
         case job(UnownedJob)
         case closure(@Sendable () -> Void)
@@ -26,9 +24,9 @@ public final class Poller: SerialExecutor, Sendable {
         var isStopping = false
     }
 
-    /// The clock by which deadlines are due.
+    /// The clock of the deadlines.
     ///
-    /// What lives on this poller takes its moments from here.
+    /// Everything that runs on this poller takes its moments from this clock.
     public let clock: any MonotonicClock
 
     private let shared = Mutex(Shared())
@@ -36,20 +34,20 @@ public final class Poller: SerialExecutor, Sendable {
     private let epollDescriptor: CInt
     private let threadID = Atomic<UInt>(0)
 
-    /// The descriptors being watched.
+    /// The watched descriptors.
     ///
-    /// Safe because only the poller's own thread touches it: `watch`, `setInterest` and `unwatch` stop the program
-    /// elsewhere, and the loop itself runs nowhere else.
+    /// Safe, because only the poller's thread uses the table: `watch`, `setInterest` and `unwatch` stop the program on
+    /// another thread, and the loop runs on this one.
     private nonisolated(unsafe) var table = DescriptorTable()
 
     /// Makes a poller and starts its thread.
     ///
-    /// The thread, and what it watches, stay until `stop()`.
+    /// The thread runs until `stop()`.
     ///
     /// - Parameters:
-    ///   - name: the thread's name, of which Linux shows the first 15 bytes.
-    ///   - clock: the clock by which deadlines are due.
-    /// - Throws: `PollerError` when the process is out of descriptors or threads.
+    ///   - name: The thread's name, of which Linux shows the first 15 bytes.
+    ///   - clock: The clock of the deadlines.
+    /// - Throws: `PollerError` if the process has no descriptor or thread left.
     public init(name: String, clock: any MonotonicClock = ContinuousClock()) throws {
         self.clock = clock
         epollDescriptor = cepoll_create()
@@ -78,9 +76,10 @@ public final class Poller: SerialExecutor, Sendable {
         close(wakeUpDescriptor)
     }
 
-    /// Ends the thread after the work that is queued already; descriptors still watched are forgotten, not closed.
+    /// Ends the thread after the work that is queued.
     ///
-    /// Work that is given afterwards never runs, so whoever owns a poller stops it after everything that lives on it.
+    /// The poller forgets the descriptors that it still watches, and does not close them. Work that comes later never
+    /// runs. The owner of a poller therefore stops it after everything that runs on it.
     public func stop() {
         let mustWake = shared.withLock { shared in
             shared.isStopping = true
@@ -91,12 +90,16 @@ public final class Poller: SerialExecutor, Sendable {
 
     // MARK: Work
 
-    /// Runs a closure on the thread, after everything that was given before.
+    /// Runs a closure on the thread, after all earlier work.
+    ///
+    /// - Parameter closure: The closure.
     public func execute(_ closure: @escaping @Sendable () -> Void) {
         enqueue(.closure(closure))
     }
 
     /// Runs a job of an actor whose executor this is.
+    ///
+    /// - Parameter job: The job.
     public func enqueue(_ job: consuming ExecutorJob) {
         enqueue(.job(UnownedJob(job)))
     }
@@ -115,7 +118,10 @@ public final class Poller: SerialExecutor, Sendable {
 
     /// Runs a closure on the thread at a moment, or as soon after it as the thread is free.
     ///
-    /// - Returns: what `cancelDeadline(_:)` needs.
+    /// - Parameters:
+    ///   - deadline: The moment.
+    ///   - closure: The closure.
+    /// - Returns: The deadline, for `cancelDeadline(_:)`.
     @discardableResult
     public func schedule(at deadline: ContinuousClock.Instant, _ closure: @escaping @Sendable () -> Void) -> DeadlineID
     {
@@ -130,12 +136,13 @@ public final class Poller: SerialExecutor, Sendable {
         return id
     }
 
-    /// Forgets a deadline.
+    /// Cancels a deadline.
     ///
-    /// - Returns: whether it had not fired yet; then it never will.
+    /// - Parameter id: The deadline.
+    /// - Returns: Whether it had not come. Its closure then never runs.
     @discardableResult
     public func cancelDeadline(_ id: DeadlineID) -> Bool {
-        // The closure is released outside of the lock: letting go of what it holds may call back here.
+        // The closure is released outside of the lock, because the release of what it holds may call back here.
         let removed = shared.withLock { $0.deadlines.remove(id) }
         return removed != nil
     }
@@ -144,9 +151,13 @@ public final class Poller: SerialExecutor, Sendable {
 
     /// Watches a descriptor; on the thread only.
     ///
-    /// The descriptor stays its owner's, who calls `unwatch` before closing it.
+    /// The descriptor stays its owner's. The owner calls `unwatch` before it closes the descriptor.
     ///
-    /// - Throws: `PollerError` when the kernel refuses.
+    /// - Parameters:
+    ///   - descriptor: The descriptor, which is not watched yet.
+    ///   - interest: What to watch it for.
+    ///   - handler: Is called when the descriptor is ready.
+    /// - Throws: `PollerError` if the kernel refuses.
     public func watch(_ descriptor: CInt, for interest: PollInterest, handler: any PollHandler) throws {
         checkIsolated()
         let token = unsafe table.insert(descriptor, interest: interest, handler: handler)
@@ -159,7 +170,12 @@ public final class Poller: SerialExecutor, Sendable {
 
     /// Changes what a descriptor is watched for; on the thread only.
     ///
-    /// Costs nothing when nothing changes.
+    /// The call costs nothing if nothing changes.
+    ///
+    /// - Parameters:
+    ///   - interest: What to watch it for.
+    ///   - descriptor: The descriptor. One that is not watched is ignored.
+    /// - Throws: `PollerError` if the kernel refuses.
     public func setInterest(_ interest: PollInterest, of descriptor: CInt) throws {
         checkIsolated()
         guard let token = unsafe table.setInterest(interest, of: descriptor) else { return }
@@ -170,8 +186,10 @@ public final class Poller: SerialExecutor, Sendable {
 
     /// Stops watching a descriptor; on the thread only.
     ///
-    /// One that is not watched is no error. Readiness that the kernel has reported already is dropped, so the
-    /// handler is not called again.
+    /// A descriptor that is not watched is ignored. The poller drops a readiness that the kernel has reported already,
+    /// and does not call the handler again.
+    ///
+    /// - Parameter descriptor: The descriptor.
     public func unwatch(_ descriptor: CInt) {
         checkIsolated()
         guard unsafe table.remove(descriptor) else { return }
@@ -180,10 +198,10 @@ public final class Poller: SerialExecutor, Sendable {
 
     // MARK: Being an executor
 
-    /// Whether the caller is on the poller's thread.
+    /// True if the caller is on the poller's thread.
     public func isIsolatingCurrentContext() -> Bool? { isOnThread }
 
-    /// Stops the program when the caller is not on the poller's thread.
+    /// Stops the program if the caller is not on the poller's thread.
     public func checkIsolated() {
         precondition(isOnThread, "not on the poller's thread")
     }
@@ -210,15 +228,15 @@ public final class Poller: SerialExecutor, Sendable {
         unsafe table = DescriptorTable()
     }
 
-    /// How many milliseconds the thread may sleep; nil when it is to end.
+    /// How many milliseconds the thread may sleep; nil if it ends.
     private func prepareToSleep() -> CInt? {
         shared.withLock { shared in
             if !shared.work.isEmpty { return 0 }
             if shared.isStopping { return nil }
             shared.isSleeping = true
             guard let deadline = shared.deadlines.next() else { return -1 }
-            // Rounded up: waking a little early would spin until the moment has come.
-            // And never longer than an hour, whatever the deadline: `epoll_wait` takes milliseconds in an `int`.
+            // Rounded up, because a thread that wakes a little early would spin until the moment comes. At most an
+            // hour, because `epoll_wait` takes milliseconds in an `int`.
             return CInt(clamping: max(0, min(deadline - clock.now, .seconds(3600)).whole(.milliseconds, .up)))
         }
     }
@@ -238,7 +256,9 @@ public final class Poller: SerialExecutor, Sendable {
         while let closure = shared.withLock({ $0.deadlines.popDue(now: now) }) { closure() }
     }
 
-    /// Runs what is queued now; what it adds waits for the next round, so that descriptors get their turn.
+    /// Runs the queued work.
+    ///
+    /// Work that this adds waits for the next round, so that descriptors get their turn.
     private func runWork() {
         let work = shared.withLock { shared in
             defer { shared.work = [] }

@@ -2,10 +2,10 @@ import Glibc
 
 /// A system call of the poller that failed.
 public struct PollerError: Error, CustomStringConvertible, Sendable {
-    /// The system call's name.
+    /// The name of the system call.
     public let call: String
 
-    /// The `errno` value.
+    /// The value of `errno`.
     public let code: CInt
 
     /// The call and the system's text for its error.

@@ -4,9 +4,9 @@ import Glibc
 /// Starts a detached thread.
 ///
 /// - Parameters:
-///   - name: its name, of which Linux shows the first 15 bytes.
-///   - body: what it runs, then ends.
-/// - Throws: `PollerError` when the system has no thread left.
+///   - name: Its name, of which Linux shows the first 15 bytes.
+///   - body: What it runs before it ends.
+/// - Throws: `PollerError` if the system has no thread left.
 public func startThread(name: String, _ body: @escaping @Sendable () -> Void) throws {
     final class Start {
         let body: @Sendable () -> Void

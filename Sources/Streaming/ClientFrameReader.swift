@@ -1,40 +1,56 @@
-/// Reads the frames of a WebSocket's client (RFC 6455, 5.2) from bytes, in whatever pieces they come.
+/// Reads the frames that the client of a WebSocket sends (RFC 6455, 5.2), in pieces of any size.
 ///
-/// Of messages nothing is kept, for nobody wants to hear them; a control frame is kept until it is whole, which has at most
-/// 125 bytes. So nothing is ever allocated by a length that a client names.
+/// The reader keeps no message, because the server uses none. It keeps a control frame, of at most 125 bytes, until it
+/// is whole. A length that a client names therefore allocates nothing.
 struct ClientFrameReader {
-    /// What a client has said.
+    /// What a client sent.
     enum Event: Equatable, Sendable {
-        /// It wants to hear this back.
+        /// A ping, with the payload that the pong repeats.
         case ping([UInt8])
-        /// It has heard us.
+        /// A pong.
         case pong
-        /// It has said something of so many bytes, which is ignored.
+        /// A message, which the server ignores.
         case message(bytes: Int)
-        /// It ends the connection, with a code or without one; nothing is read after it.
+        /// A Close frame, with a code or without one.
+        ///
+        /// The reader reads nothing after it.
         case close(UInt16?)
-        /// It does what it must not, and is to be told so; nothing is read after it.
+        /// A frame that breaks the protocol, and the Close frame for the client.
+        ///
+        /// The reader reads nothing after it.
         case violation(WebSocketClose)
     }
 
-    /// The longest message, in bytes.
+    /// The maximum length of a message, in bytes.
     static let messageLimit = 64 * 1024
 
     /// What the next byte is.
     private enum State {
-        /// FIN, the reserved bits and the opcode; goes to ``length`` or ``over``.
+        /// FIN, the reserved bits and the opcode.
+        ///
+        /// → length, over
         case opcode
-        /// MASK and the length, or how wide it is; goes to ``length16``, ``length64``, ``mask`` or ``over``.
+        /// MASK and the length, or the width of the length.
+        ///
+        /// → length16, length64, mask, over
         case length
-        /// One of two bytes of the length; goes to ``mask`` or ``over``.
+        /// One of two bytes of the length.
+        ///
+        /// → mask, over
         case length16
-        /// One of eight bytes of the length; goes to ``mask`` or ``over``.
+        /// One of eight bytes of the length.
+        ///
+        /// → mask, over
         case length64
-        /// One of the four bytes of the masking key; goes to ``payload``.
+        /// One of the four bytes of the masking key.
+        ///
+        /// → payload
         case mask
-        /// The payload; goes to ``opcode`` or ``over``.
+        /// A byte of the payload.
+        ///
+        /// → opcode, over
         case payload
-        /// Nothing is read any more.
+        /// The reader reads nothing any more.
         case over
     }
 
@@ -43,22 +59,22 @@ struct ClientFrameReader {
     private var first: UInt8 = 0
     /// How many bytes of the length or of the masking key are still to come.
     private var missing: UInt8 = 0
-    /// A message has begun that this frame may go on with.
+    /// Whether a message has begun that this frame may continue.
     private var isFragmented = false
-    /// The bytes of the message so far, those of the present frame included.
+    /// The bytes of the message, those of the present frame included.
     private var messageSize: UInt32 = 0
     private var mask: UInt32 = 0
-    /// The length as far as it is read, then how much of the payload is still to come.
+    /// The length so far; after it, how many bytes of the payload are still to come.
     private var remaining: UInt64 = 0
     /// The payload of a control frame so far, without its mask.
     private var control: [UInt8] = []
 
     private var opcode: UInt8 { first & 0x0F }
     private var isFinal: Bool { first & 0x80 != 0 }
-    /// The frame is a control frame (RFC 6455, 5.5): "the most significant bit of the opcode is 1".
+    /// Whether this is a control frame (RFC 6455, 5.5): "the most significant bit of the opcode is 1".
     private var isControl: Bool { first & 0x08 != 0 }
 
-    /// Takes bytes in, and says what whole things there were in them.
+    /// Reads bytes and returns what they complete.
     mutating func read(_ bytes: Span<UInt8>) -> [Event] {
         var events: [Event] = []
         var index = 0
@@ -80,7 +96,7 @@ struct ClientFrameReader {
         return events
     }
 
-    /// Takes one byte of a frame's header.
+    /// Reads one byte of a frame's header.
     private mutating func take(_ byte: UInt8) -> WebSocketClose? {
         switch state {
         case .opcode: return begin(byte)
@@ -105,7 +121,7 @@ struct ClientFrameReader {
 
     private mutating func begin(_ byte: UInt8) -> WebSocketClose? {
         first = byte
-        // Reserved bits "MUST be 0 unless an extension is negotiated", and none ever is.
+        // Reserved bits "MUST be 0 unless an extension is negotiated", and the server negotiates none.
         guard byte & 0x70 == 0 else { return .protocolError }
         switch opcode {
         case 0x0: guard isFragmented else { return .protocolError }
@@ -135,7 +151,7 @@ struct ClientFrameReader {
         return nil
     }
 
-    /// The length is known: sees whether so much is allowed.
+    /// Checks whether a message may have this length.
     private mutating func admit() -> WebSocketClose? {
         if !isControl {
             guard remaining + UInt64(messageSize) <= UInt64(Self.messageLimit) else { return .tooLarge }
@@ -155,7 +171,7 @@ struct ClientFrameReader {
         }
     }
 
-    /// The frame is whole.
+    /// Ends the frame.
     private mutating func finish() -> Event? {
         state = .opcode
         guard isControl else {
@@ -174,13 +190,13 @@ struct ClientFrameReader {
         }
     }
 
-    /// What a Close frame says (RFC 6455, 5.5.1 and 7.4): nothing, or a code and a reason in UTF-8.
+    /// Reads the payload of a Close frame (RFC 6455, 5.5.1 and 7.4): nothing, or a code and a reason in UTF-8.
     private func close() -> Event {
         if control.isEmpty { return .close(nil) }
         guard control.count >= 2 else { return .violation(.protocolError) }
         let code = UInt16(control[0]) << 8 | UInt16(control[1])
         switch code {
-        // Those that may be sent, of the RFC and of IANA's registry; then those of libraries and applications.
+        // The codes that may be sent, of the RFC and of IANA's registry; then those of libraries and applications.
         case 1000...1003, 1007...1014, 3000...4999: break
         default: return .violation(.protocolError)
         }

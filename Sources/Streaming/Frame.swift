@@ -1,20 +1,21 @@
-/// Bytes of a response's body that are written whole or not at all: one chunk, encoded once and shared by every stream
-/// that it goes to.
+/// Bytes that are written whole or not at all.
 ///
-/// RFC 9112, 7.1: a chunk is its size in hexadecimal, CRLF, the data, CRLF; a chunk of size zero ends the body. A WebSocket
-/// has frames of its own, and takes those.
+/// All streams that get a frame share it.
+///
+/// In a response's body a frame is one chunk. RFC 9112, 7.1: a chunk is its size in hexadecimal, CRLF, the data, CRLF;
+/// a chunk of size zero ends the body. A WebSocket has frames of its own, and this object then contains those.
 public final class Frame: Sendable {
     let bytes: [UInt8]
     /// The payload alone, for clients of HTTP/1.0, which know no chunks and read until the connection ends.
     let payload: Range<Int>
-    /// How many of the bytes are the response's head; 0 where there is none.
+    /// How many of the bytes are the response's head; 0 if there is none.
     let headLength: Int
 
     /// Wraps a payload into a chunk.
     ///
     /// - Parameters:
-    ///   - payload: At least one byte; an empty chunk would end the body.
-    ///   - isLast: The body ends with it.
+    ///   - payload: At least one byte, because an empty chunk would end the body.
+    ///   - isLast: Whether the body ends with it.
     public init(_ payload: [UInt8], isLast: Bool = false) {
         precondition(!payload.isEmpty, "an empty chunk ends the body")
         var bytes = Self.chunk(payload.count)
@@ -27,9 +28,12 @@ public final class Frame: Sendable {
         headLength = 0
     }
 
-    /// Wraps a response's head and the first payload after it, which go out in one write.
+    /// Joins a response's head and the first payload, which go out in one write.
     ///
-    /// - Parameter isChunked: The head says `Transfer-Encoding: chunked`.
+    /// - Parameters:
+    ///   - head: The response's head.
+    ///   - payload: The first payload.
+    ///   - isChunked: Whether the head says `Transfer-Encoding: chunked`.
     public init(head: [UInt8], payload: [UInt8], isChunked: Bool) {
         var bytes = head
         if isChunked { bytes += Self.chunk(payload.count) }
@@ -40,26 +44,30 @@ public final class Frame: Sendable {
         headLength = head.count
     }
 
-    /// Takes frames of a WebSocket, which go out in one write, and a response's head before them.
+    /// Joins a response's head and frames of a WebSocket, which go out in one write.
     ///
-    /// - Parameter webSocketFrames: Whole frames, as ``WebSocketFrame`` makes them.
+    /// - Parameters:
+    ///   - head: The response's head; empty after the first frame.
+    ///   - webSocketFrames: Whole frames, as ``WebSocketFrame`` makes them.
     public init(head: [UInt8] = [], webSocketFrames: [UInt8]) {
         bytes = head + webSocketFrames
         payload = head.count..<bytes.count
         headLength = head.count
     }
 
-    /// The response's head alone, of a frame that is no WebSocket's.
+    /// The response's head alone.
+    ///
+    /// The frame must not be a WebSocket's.
     var head: Frame { Frame(head: Array(bytes[..<headLength]), payload: [], isChunked: false) }
 
-    /// The end of the WebSocket's frame, or of the head, that has begun when so many bytes are out.
+    /// The end of the WebSocket frame, or of the head, that has begun when `offset` bytes are written.
     func endOfBegun(at offset: Int) -> Int {
         var end = payload.lowerBound
         while end < offset { end = WebSocketFrame.end(ofFrameAt: end, in: bytes) }
         return end
     }
 
-    /// The same without what lies behind an index, for a WebSocket.
+    /// A WebSocket's frame without the bytes from `end` on.
     func prefix(upTo end: Int) -> Frame {
         let headEnd = min(payload.lowerBound, end)
         return Frame(head: Array(bytes[..<headEnd]), webSocketFrames: Array(bytes[headEnd..<end]))

@@ -1,9 +1,14 @@
 public import Domain
 
-/// Appends the progress object as JSON, byte for byte what every way to a watcher carries.
+/// Appends the progress object as JSON.
 ///
-/// Written by hand because it is on the way of one change: a change is encoded once, for all its watchers, and the
-/// order of the keys is that of docs/http-api.md, "The progress object".
+/// All responses, events and messages carry these bytes. The keys have the order of docs/http-api.md, "The progress
+/// object". The code is written by hand because it is on the way of one change: each change is encoded once for all its
+/// subscribers.
+///
+/// - Parameters:
+///   - progress: The state of a session.
+///   - bytes: Where the text is appended.
 public func appendJSON(_ progress: SessionProgress, to bytes: inout [UInt8]) {
     bytes.append(utf8: #"{"session_id":""#)
     bytes.append(utf8: progress.sessionID.description)
@@ -31,8 +36,8 @@ public func appendJSON(_ progress: SessionProgress, to bytes: inout [UInt8]) {
 /// Appends a JSON string, or null.
 ///
 /// RFC 8259, section 7: "the characters that MUST be escaped: quotation mark, reverse solidus, and the control
-/// characters (U+0000 through U+001F)". So no CR or LF can ever break out of an event's `data:` line. U+007F and the
-/// line separators U+2028 and U+2029 are escaped too, for readers that put JSON into a script.
+/// characters (U+0000 through U+001F)". Hence no CR or LF can leave an event's `data:` line. U+007F and the line
+/// separators U+2028 and U+2029 are escaped too, for readers that put JSON into a script.
 func appendJSON(_ string: String?, to bytes: inout [UInt8]) {
     guard let string else { return bytes.append(utf8: "null") }
     bytes.append(UInt8(ascii: "\""))

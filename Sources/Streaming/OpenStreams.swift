@@ -73,6 +73,7 @@ struct OpenStreams {
     ///   - firstFrame: The head and the first payload.
     ///   - handler: Is called when the socket is ready.
     ///   - now: The present moment.
+    /// - Returns: What the reactor tells.
     mutating func adopt(
         _ id: StreamID, _ stream: StreamSlot, firstFrame: Frame, handler: any PollHandler, now: Tick
     ) -> Event? {

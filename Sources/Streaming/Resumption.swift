@@ -1,18 +1,18 @@
 import Domain
 
-/// Where a client says it left off: the version in `Last-Event-ID`, held against the present one.
+/// Where a client left off: the version in `Last-Event-ID`, compared with the present one.
 public enum Resumption: Equatable, Sendable {
-    /// The client has seen nothing, or says something that cannot be: it starts with the present state.
+    /// The client has no usable version and starts with the present state.
     case fresh
-    /// The client has seen everything up to this version.
+    /// The client has received everything up to this version.
     case after(Int64)
 
     /// Reads what a client sent.
     ///
     /// - Parameters:
-    ///   - text: The header's or the query's value; nil when there is none.
-    ///   - presentVersion: The session's version now. An id beyond it counts as none: it may stem from another
-    ///     database, and would silence the stream until the version caught up.
+    ///   - text: The value of the header or the query parameter; nil if there is none.
+    ///   - presentVersion: The session's version now. A greater version counts as none: it may come from another
+    ///     database, and the stream would stay silent until the session reached it.
     public init(lastEventID text: String?, presentVersion: Int64) {
         if let version = Self.version(text), version <= presentVersion {
             self = .after(version)
@@ -21,7 +21,10 @@ public enum Resumption: Equatable, Sendable {
         }
     }
 
-    /// The version that a client names, whether or not there has been such a one; nil when it names none.
+    /// Reads the version that a client sent, without a look at the session.
+    ///
+    /// - Parameter text: The value of the header or the query parameter; nil if there is none.
+    /// - Returns: The version; nil if the text is not one.
     public static func version(_ text: String?) -> Int64? {
         guard let text, let version = Int64(digits: text), version >= 1 else { return nil }
         return version

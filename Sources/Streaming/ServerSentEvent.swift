@@ -1,22 +1,26 @@
 public import Domain
 import DurationUnits
 
-/// What a stream of events may carry, each as the bytes of one whole block.
+/// Makes the blocks of a stream of events, each as the bytes of one whole block.
 ///
-/// WHATWG HTML, 9.2.6: an event is dispatched at its blank line, and "if the file ends in the middle of an event, before
-/// the final empty line, the incomplete event is not dispatched". So a block is always written whole.
+/// WHATWG HTML, 9.2.6: a client dispatches an event at its blank line, and "if the file ends in the middle of an event,
+/// before the final empty line, the incomplete event is not dispatched". A block is therefore always written whole.
 public enum ServerSentEvent {
-    /// The field that sets how long a client waits before it reconnects.
+    /// Makes the field `retry:`.
+    ///
+    /// - Parameter delay: How long the client waits before it reconnects.
+    /// - Returns: The block.
     public static func retry(_ delay: Duration) -> [UInt8] {
         Array("retry: \(delay.whole(.milliseconds))\n\n".utf8)
     }
 
-    /// A comment that keeps the connection from looking dead.
+    /// A comment that shows that the connection is alive.
     public static let heartbeat = Array(": heartbeat\n\n".utf8)
 
-    /// The state of a session as it stands.
+    /// Makes the event for the present state of a session.
     ///
-    /// - Parameter progress: Its version becomes the event's `id:`.
+    /// - Parameter progress: The state. Its version becomes the event's `id:`.
+    /// - Returns: The block.
     public static func state(_ progress: SessionProgress) -> [UInt8] {
         event(name(of: progress), id: String(progress.version), of: progress)
     }
@@ -29,43 +33,62 @@ public enum ServerSentEvent {
         }
     }
 
-    /// A transition that lies behind the present state.
+    /// Makes the event for a transition before the present state.
     ///
-    /// It never ends a stream, so a `failed` that was retried since goes out as `progress`.
+    /// Such an event never ends a stream. A `failed` that was retried since is therefore a `progress` event.
+    ///
+    /// - Parameter progress: The state after the transition.
+    /// - Returns: The block.
     public static func passed(_ progress: SessionProgress) -> [UInt8] {
         event("progress", id: String(progress.version), of: progress)
     }
 
-    /// An event of the stream of all sessions.
+    /// Makes an event of the stream of all sessions.
     ///
     /// - Parameters:
-    ///   - id: The position up to which everything is said with it; nil where none is known.
-    ///   - name: Nil for the name that the state has.
+    ///   - progress: The state of a session.
+    ///   - id: The position up to which the client has everything after this event; nil if there is none.
+    ///   - name: The event's name; nil for the name that belongs to the state.
+    /// - Returns: The block.
     public static func caseload(_ progress: SessionProgress, id: String?, name: String? = nil) -> [UInt8] {
         event(name ?? Self.name(of: progress), id: id, of: progress)
     }
 
-    /// A session was deleted, or taken away from the watcher.
+    /// Makes the event for a session that was deleted, or that the follower may no longer see.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - id: The position up to which the client has everything after this event; nil if there is none.
+    /// - Returns: The block.
     public static func removed(_ session: SessionID, id: String?) -> [UInt8] {
         block("session_removed", id: id, data: "{\"session_id\":\"\(session)\"}")
     }
 
-    /// Everything that there is at present has been said.
+    /// Makes the event after which the client has the whole caseload.
+    ///
+    /// - Parameter id: The position up to which the client has everything; nil if there is none.
+    /// - Returns: The block.
     public static func ready(id: String?) -> [UInt8] { block("ready", id: id, data: "{}") }
 
-    /// The last word to a watcher who lost the right to see the session.
+    /// Makes the last event for a client whose right was revoked.
+    ///
+    /// - Parameter session: The session; nil in the stream of all sessions.
+    /// - Returns: The block.
     public static func revoked(_ session: SessionID?) -> [UInt8] { ending("revoked", session) }
 
-    /// The last word to a watcher whose access token expired.
+    /// Makes the last event for a client whose access token expired.
+    ///
+    /// - Parameter session: The session; nil in the stream of all sessions.
+    /// - Returns: The block.
     public static func expired(_ session: SessionID?) -> [UInt8] { ending("expired", session) }
 
-    /// Reads from the database fail at present; the stream stays open.
+    /// Reads from the database fail; the stream stays open.
     public static let degraded = Array("event: degraded\ndata: {}\n\n".utf8)
 
-    /// Reads from the database work again; what was missed follows.
+    /// Reads from the database work again; the missed changes follow.
     public static let recovered = Array("event: recovered\ndata: {}\n\n".utf8)
 
-    /// The stream cannot be served now; the client comes back by itself.
+    /// The server cannot serve the stream now; the client reconnects by itself.
     public static let unavailable = Array("event: unavailable\ndata: {}\n\n".utf8)
 
     private static func event(_ name: String, id: String?, of progress: SessionProgress) -> [UInt8] {

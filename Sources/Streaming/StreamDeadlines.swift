@@ -1,9 +1,10 @@
 import HeapModule
 
-/// When each stream wants to be looked at next: for a heartbeat, the end of its token, or a client that does not move.
+/// The moments at which the reactor looks at each stream: for a heartbeat, an expired token, or a stalled client.
 ///
-/// A stream has one entry that counts. Most deadlines move away long before they come, as each write puts off the
-/// heartbeat, so an entry is not moved but looked at when it is due and put back where it belongs by then.
+/// One entry of each stream counts. Most deadlines move away before they come, because each write postpones the
+/// heartbeat. Therefore no entry is moved: the reactor looks at it when it is due, and puts it back to the right
+/// moment.
 struct StreamDeadlines {
     private struct Entry: Comparable {
         let due: Tick
@@ -14,14 +15,14 @@ struct StreamDeadlines {
 
     private var heap = Heap<Entry>()
 
-    /// Nil when nothing is waited for.
+    /// The earliest moment; nil if there is none.
     var next: Tick? { heap.min?.due }
 
     mutating func insert(_ slot: UInt32, due: Tick) {
         heap.insert(Entry(due: due, slot: slot))
     }
 
-    /// Takes out one entry that is due, the earliest first.
+    /// Takes one entry that is due, the earliest first.
     mutating func popDue(now: Tick) -> (slot: UInt32, due: Tick)? {
         guard let first = heap.min, first.due <= now else { return nil }
         heap.removeMin()

@@ -22,7 +22,9 @@ public enum StreamWire: UInt8, Sendable {
     case chunks
     /// As bare payloads, for a client of HTTP/1.0.
     case bare
-    /// As frames of a WebSocket. A ``Frame`` already contains them.
+    /// As frames of a WebSocket.
+    ///
+    /// A ``Frame`` already contains them.
     case webSocket
 }
 
@@ -30,9 +32,13 @@ public enum StreamWire: UInt8, Sendable {
 public enum SendOutcome: Sendable, Equatable {
     /// The kernel has the whole frame.
     case sent
-    /// The reactor sends the rest when the socket has room. Until then the stream takes no other frame.
+    /// The reactor sends the rest when the socket has room.
+    ///
+    /// Until then the stream takes no other frame.
     case started
-    /// Another frame is unfinished. The reactor took nothing of this one.
+    /// Another frame is unfinished.
+    ///
+    /// The reactor took nothing of this one.
     case refused
     /// The stream has ended.
     case gone

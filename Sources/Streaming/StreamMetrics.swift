@@ -1,8 +1,8 @@
 import CoreMetrics
 
-/// What the reactor counts.
+/// The counters of the reactor.
 struct StreamMetrics: Sendable {
-    /// What is counted for events and for WebSockets apart.
+    /// The counters that are separate for events and for WebSockets.
     private struct Transport {
         let open: Meter
         let openedTotal: Counter

@@ -104,6 +104,7 @@ struct StreamOutput {
     ///   - frame: The frame of the job.
     ///   - taken: How many bytes the kernel took; nil if the connection is broken.
     ///   - now: The present moment.
+    /// - Returns: How the write ended.
     mutating func take(_ frame: Frame, _ taken: Int?, now: Tick) -> Written {
         take(frame, range(of: frame), taken, now: now)
     }

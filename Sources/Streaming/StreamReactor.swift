@@ -66,6 +66,7 @@ public actor StreamReactor: PollHandler {
     /// Whether a stream is a WebSocket; false if it has ended.
     ///
     /// - Parameter id: The stream.
+    /// - Returns: Whether it is.
     public func isWebSocket(_ id: StreamID) -> Bool { streams.isWebSocket(id) }
 
     // MARK: - Streams

@@ -89,6 +89,7 @@ struct StreamSlot {
     /// The moment at which the stream is due next.
     ///
     /// - Parameter signOfLife: The moment of the next heartbeat or ping.
+    /// - Returns: The moment; `never` for a free slot.
     func nextDue(signOfLife: Tick) -> Tick {
         switch phase {
         case .free: .never
@@ -106,6 +107,7 @@ struct StreamSlot {
     /// - Parameters:
     ///   - now: The present moment.
     ///   - signOfLife: The moment of the next heartbeat or ping.
+    /// - Returns: What the stream needs; nil if nothing is due.
     mutating func takeDue(now: Tick, signOfLife: Tick) -> Due? {
         switch phase {
         case .free: return nil

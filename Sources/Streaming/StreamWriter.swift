@@ -38,6 +38,7 @@ struct StreamWriter {
     ///   - taken: How many bytes the kernel took; nil if the connection is broken.
     ///   - stream: The stream.
     ///   - now: The present moment.
+    /// - Returns: What became of the frame.
     func record(_ frame: Frame, _ taken: Int?, to stream: inout StreamSlot, now: Tick) -> SendOutcome {
         settle(stream.output.take(frame, taken, now: now), stream.output.descriptor)
     }
@@ -67,6 +68,7 @@ struct StreamWriter {
     ///   - stream: The stream.
     ///   - conversation: Its conversation if it is a WebSocket.
     ///   - now: The present moment.
+    /// - Returns: How far the stream came.
     func advance(
         _ stream: inout StreamSlot, _ conversation: inout WebSocketConversation?, now: Tick
     ) -> Progress {

@@ -1,7 +1,7 @@
-/// A moment on the reactor's clock, in ticks of 50 ms since it began.
+/// A moment on the reactor's clock, in ticks of 50 ms since the reactor began.
 ///
-/// Thousands of streams each keep several of them, so they are small; and since every deadline lies on a tick, thousands of
-/// heartbeats share a few wake-ups. The clock goes for 6.8 years.
+/// Thousands of streams keep several moments each, so a moment has four bytes. Every deadline lies on a tick, so
+/// thousands of heartbeats share a few wake-ups. The clock runs for 6.8 years.
 struct Tick: Comparable, Sendable {
     static let length = Duration.milliseconds(50)
     static let never = Tick(number: .max)
@@ -10,7 +10,7 @@ struct Tick: Comparable, Sendable {
 
     private init(number: UInt32) { self.number = number }
 
-    /// The tick in which a time since the beginning lies.
+    /// The tick that contains a time since the beginning.
     init(_ sinceBeginning: Duration) { number = UInt32(clamping: Self.count(sinceBeginning)) }
 
     /// The first tick that is not before a time since the beginning.
@@ -18,7 +18,7 @@ struct Tick: Comparable, Sendable {
         number = UInt32(clamping: Self.count(sinceBeginning + Self.length - .nanoseconds(1)))
     }
 
-    /// The beginning of the tick.
+    /// The time from the beginning of the clock to the beginning of the tick.
     var sinceBeginning: Duration { Self.length * Int(number) }
 
     static func < (one: Tick, other: Tick) -> Bool { one.number < other.number }
@@ -27,7 +27,7 @@ struct Tick: Comparable, Sendable {
 
     static func - (one: Tick, other: Tick) -> Duration { one.sinceBeginning - other.sinceBeginning }
 
-    /// How many whole ticks there are in a duration.
+    /// How many whole ticks a duration has.
     static func count(_ duration: Duration) -> Int {
         let count = duration / length
         return count < Double(Int32.max) * 4 ? Int(count.rounded(.down)) : Int(UInt32.max)

@@ -106,6 +106,7 @@ struct WebSocketConversation {
     ///   - answer: What the client's frames ask for.
     ///   - phase: The phase of the stream.
     ///   - isBlocked: Whether the socket has no room.
+    /// - Returns: What to do.
     mutating func reply(to answer: Answer, in phase: StreamSlot.Phase, isBlocked: Bool) -> Reply {
         switch (answer, phase) {
         case (.pong(let payload), .open):

@@ -1,8 +1,8 @@
 public import Domain
 
-/// What the server says on a WebSocket, each as the bytes of one whole frame.
+/// Makes the frames that the server sends on a WebSocket, each as the bytes of one whole frame.
 ///
-/// RFC 6455, 5.1: "A server MUST NOT mask any frames that it sends to the client." Nothing is fragmented.
+/// RFC 6455, 5.1: "A server MUST NOT mask any frames that it sends to the client." No frame is fragmented.
 public enum WebSocketFrame {
     enum Opcode: UInt8 {
         case text = 0x1
@@ -11,7 +11,10 @@ public enum WebSocketFrame {
         case pong = 0xA
     }
 
-    /// A state, or a transition that lies behind it: the progress object and nothing else.
+    /// Makes the message for a state or a transition: the progress object alone.
+    ///
+    /// - Parameter progress: The state.
+    /// - Returns: The frame.
     public static func state(_ progress: SessionProgress) -> [UInt8] {
         var json: [UInt8] = []
         json.reserveCapacity(512)
@@ -19,26 +22,37 @@ public enum WebSocketFrame {
         return frame(.text, json)
     }
 
-    /// The end, as far as the server is concerned.
+    /// Makes the Close frame with which the server ends the connection.
+    ///
+    /// - Parameter close: The code and the reason.
+    /// - Returns: The frame.
     public static func close(_ close: WebSocketClose) -> [UInt8] {
         frame(.close, [UInt8(close.code >> 8), UInt8(close.code & 0xFF)] + close.reason.utf8)
     }
 
-    /// The answer to a client's end.
+    /// Makes the answer to a client's Close frame.
     ///
-    /// RFC 6455, 5.5.1: "When sending a Close frame in response, the endpoint typically echos the status code it received."
+    /// RFC 6455, 5.5.1: "When sending a Close frame in response, the endpoint typically echos the status code it
+    /// received."
     ///
-    /// - Parameter code: What the client said; nil when it gave none.
+    /// - Parameter code: The code of the client; nil if it sent none.
+    /// - Returns: The frame.
     static func close(echoing code: UInt16?) -> [UInt8] {
         frame(.close, code.map { [UInt8($0 >> 8), UInt8($0 & 0xFF)] } ?? [])
     }
 
     static let ping = frame(.ping, [])
 
-    /// - Parameter payload: That of the ping, of at most 125 bytes.
+    /// Makes the answer to a ping.
+    ///
+    /// - Parameter payload: The payload of the ping, of at most 125 bytes.
+    /// - Returns: The frame.
     static func pong(_ payload: [UInt8]) -> [UInt8] { frame(.pong, payload) }
 
-    /// RFC 6455, 5.2: the length is in the second byte, or in two or eight bytes behind it, in "the minimal number of bytes".
+    /// Makes a frame.
+    ///
+    /// RFC 6455, 5.2: the length is in the second byte, or in two or eight bytes after it, in "the minimal number of
+    /// bytes".
     static func frame(_ opcode: Opcode, _ payload: [UInt8]) -> [UInt8] {
         var bytes: [UInt8] = [0x80 | opcode.rawValue]
         bytes.reserveCapacity(payload.count + 10)
@@ -52,7 +66,12 @@ public enum WebSocketFrame {
         return bytes + payload
     }
 
-    /// Where the frame ends that begins at an index of bytes that this made.
+    /// The end of the frame that begins at an index.
+    ///
+    /// - Parameters:
+    ///   - start: The index.
+    ///   - bytes: Frames that this type made.
+    /// - Returns: The index after its last byte.
     static func end(ofFrameAt start: Int, in bytes: [UInt8]) -> Int {
         let length = Int(bytes[start + 1])
         let (wide, header) =
@@ -66,9 +85,11 @@ public enum WebSocketFrame {
     }
 }
 
-/// Why a WebSocket is closed: a code of RFC 6455, 7.4.1, or of IANA's registry, and a few words for whoever reads a log.
+/// Why a WebSocket is closed: a code of RFC 6455, 7.4.1, or of IANA's registry, and a few words for logs.
 public struct WebSocketClose: Equatable, Sendable {
+    /// The code.
     public let code: UInt16
+    /// The reason, in at most 123 bytes.
     public let reason: String
 
     private init(_ code: UInt16, _ reason: String) {
@@ -76,35 +97,41 @@ public struct WebSocketClose: Equatable, Sendable {
         self.reason = reason
     }
 
-    /// The session is finished, and its last state was sent.
+    /// The session is finished, and the server sent its last state.
     public static let finished = WebSocketClose(1000, "finished")
     /// The server stops.
     public static let shutdown = WebSocketClose(1001, "shutdown")
-    /// The connection has lived as long as one may: come back with the last version.
+    /// The connection reached its maximum lifetime.
+    ///
+    /// The client reconnects with its last version.
     public static let comeBack = WebSocketClose(1001, "come back")
-    /// The right to see the session has ended.
+    /// The right to see the session was revoked.
     public static let revoked = WebSocketClose(1008, "revoked")
-    /// The access token has expired.
+    /// The access token expired.
     public static let expired = WebSocketClose(1008, "expired")
-    /// There are too many streams: come back later.
+    /// There are too many streams.
+    ///
+    /// The client reconnects later.
     public static let tooMany = WebSocketClose(1013, "too many streams")
 
-    /// The watcher is not let in.
+    /// The server refuses the subscriber.
     ///
-    /// - Parameter reason: At most 123 bytes, for a control frame holds no more.
+    /// - Parameter reason: The reason, in at most 123 bytes, because a control frame holds no more.
+    /// - Returns: The code 1008 with the reason.
     public static func refused(_ reason: String) -> WebSocketClose { WebSocketClose(1008, reason) }
 
-    /// Something went wrong here.
+    /// The server met an error of its own.
     ///
-    /// - Parameter reason: At most 123 bytes, for a control frame holds no more.
+    /// - Parameter reason: The reason, in at most 123 bytes, because a control frame holds no more.
+    /// - Returns: The code 1011 with the reason.
     public static func fault(_ reason: String) -> WebSocketClose { WebSocketClose(1011, reason) }
 
-    /// What the client sent is not allowed by the protocol.
+    /// The client broke the protocol.
     static let protocolError = WebSocketClose(1002, "protocol error")
-    /// What is said to be text is none.
+    /// The client sent text that is not UTF-8.
     static let invalidText = WebSocketClose(1007, "invalid text")
-    /// The client sends more than anybody should who only watches.
+    /// The client sent more than a client that only watches needs.
     static let tooMuch = WebSocketClose(1008, "too much data")
-    /// A message of the client is too long.
+    /// The client sent a message that is too long.
     static let tooLarge = WebSocketClose(1009, "message too large")
 }

@@ -16,13 +16,13 @@ static const int cepoll_add = EPOLL_CTL_ADD;
 static const int cepoll_mod = EPOLL_CTL_MOD;
 static const int cepoll_del = EPOLL_CTL_DEL;
 
-// A new epoll instance, closed on exec.
+// Makes an epoll instance that is closed on exec.
 int cepoll_create(void);
 
-// epoll_ctl(2); the union in `struct epoll_event` always carries `token`.
+// Calls epoll_ctl(2). The union in `struct epoll_event` always carries `token`.
 int cepoll_control(int epoll, int operation, int descriptor, uint32_t events, uint64_t token);
 
-// A non-blocking eventfd(2), closed on exec.
+// Makes a non-blocking eventfd(2) that is closed on exec.
 int cepoll_eventfd(void);
 
 // Adds one to the counter of an eventfd.
@@ -31,7 +31,7 @@ int cepoll_eventfd_signal(int descriptor);
 // Reads the counter of an eventfd, which resets it.
 int cepoll_eventfd_clear(int descriptor);
 
-// Names the calling thread; Linux keeps 15 bytes.
+// Names the calling thread. Linux keeps 15 bytes.
 void cepoll_name_this_thread(const char *name);
 
 #endif

@@ -1,9 +1,9 @@
-// What glibc's malloc offers beyond the C standard, for Swift, whose Glibc overlay lacks it.
+// The functions of glibc's malloc that the C standard lacks, for Swift, whose Glibc overlay lacks them too.
 #ifndef THERAPYBRIDGE_CMEMORY_H
 #define THERAPYBRIDGE_CMEMORY_H
 
-// Has blocks of 256 KiB and more always taken from the system one by one, so that the tables of thousands of streams are
-// given back whole when they grow and move: mallopt(3), M_MMAP_THRESHOLD, whose default adapts itself up to 32 MiB.
+// Takes each block of 256 KiB or more from the system by itself: mallopt(3), M_MMAP_THRESHOLD, whose default grows up
+// to 32 MiB. The tables of thousands of streams are then given back whole when they grow and move.
 void cmemory_keep_large_blocks_apart(void);
 
 // Gives free memory back to the system: malloc_trim(3) with no padding.
