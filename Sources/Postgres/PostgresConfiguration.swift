@@ -6,66 +6,75 @@ public import Logging
 ///
 /// The description never shows the password.
 public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomReflectable {
-    /// What stands between this program and the server.
+    /// What is between this program and the server.
     public enum Pooler: Sendable {
-        /// Nothing: connections are the server's.
+        /// Nothing.
+        ///
+        /// A connection is the server's own.
         case off
-        /// A pooler in transaction mode: no named statements, no startup options, no session state.
+        /// A pooler in transaction mode.
+        ///
+        /// It allows no named statements, no startup options and no session state.
         case transaction
     }
 
-    /// What stands between this program and the server.
+    /// What is between this program and the server.
     public var pooler: Pooler
 
-    /// What `pg_stat_activity` calls this program, unless the connection string says otherwise.
+    /// The name of this program in `pg_stat_activity`, unless the connection string has one.
     public var applicationName: String
 
     /// How long to try to connect, over all addresses; 5 s.
     public var connectTimeout: Duration
 
-    /// How long a query may take where the call does not say; 10 s.
+    /// How long a query may take if the call does not say; 10 s.
     ///
     /// Nil means for ever.
     public var queryTimeout: Duration?
 
-    /// `statement_timeout` on the server, which ends a statement that nobody waits for any more; nil leaves the
-    /// role's setting.
+    /// The server's `statement_timeout`, which ends a statement that nothing waits for any more.
     ///
-    /// Not sent through a pooler.
+    /// Nil leaves the role's setting. It is not sent through a pooler.
     public var statementTimeout: Duration?
 
-    /// Further settings for each session, sent at connection; not through a pooler.
+    /// Further settings of each session.
+    ///
+    /// They are sent with the connection, but not through a pooler.
     public var sessionSettings: [String: String]
 
     /// How many statements each connection keeps prepared; 256.
     ///
-    /// Through a pooler none are.
+    /// Through a pooler no statement is prepared.
     public var statementCacheSize: Int
 
-    /// `read-write` refuses a standby; nil takes what the connection string says.
+    /// `read-write` refuses a standby.
+    ///
+    /// Nil leaves the setting of the connection string.
     public var targetSessionAttributes: String?
 
-    /// After how long without an acknowledgement a TCP connection counts as dead; 10 s.
+    /// How long a TCP connection may wait for an acknowledgement before it counts as dead; 10 s.
     public var tcpUserTimeout: Duration
 
-    /// Where this library tells what it does; it never logs SQL text, values or messages of the server.
+    /// The log of this library.
+    ///
+    /// It never contains SQL text, values or messages of the server.
     public var logger: Logger
 
-    /// The settings of the connection string, as libpq understands them.
+    /// The settings of the connection string, as libpq reads them.
     let connectionInfo: [String: String]
 
     /// Reads a connection string.
     ///
     /// - Parameters:
-    ///   - connectionString: a URI or `key=value` pairs, as in chapter 34.1.1 of the PostgreSQL manual. What it leaves
-    ///     out comes from libpq's defaults and environment variables.
-    ///   - pooler: what stands between this program and the server.
-    ///   - applicationName: what `pg_stat_activity` shows.
-    ///   - connectTimeout: how long to try to connect.
-    ///   - queryTimeout: how long a query may take where the call does not say; nil means for ever.
-    ///   - statementTimeout: the same on the server's side; nil leaves the role's setting.
-    ///   - logger: where the library tells what it does.
-    /// - Throws: `PostgresError` with code `configuration` when libpq does not understand the string.
+    ///   - connectionString: A URI or `key=value` pairs, as in chapter 34.1.1 of the PostgreSQL manual. Missing
+    ///     settings come from libpq's defaults and environment variables.
+    ///   - pooler: What is between this program and the server.
+    ///   - applicationName: The name of this program in `pg_stat_activity`.
+    ///   - connectTimeout: How long to try to connect.
+    ///   - queryTimeout: How long a query may take if the call does not say; nil means for ever.
+    ///   - statementTimeout: The server's `statement_timeout`; nil leaves the role's setting.
+    ///   - logger: The log of this library.
+    /// - Throws: `PostgresError` with code `configuration` if libpq cannot read the string.
     public init(
         connectionString: String,
         pooler: Pooler = .off,
@@ -88,13 +97,13 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
         self.connectionInfo = try ConnectionInfo.parse(connectionString)
     }
 
-    /// The host, or nil for libpq's default.
+    /// The host; nil for libpq's default.
     public var host: String? { connectionInfo["host"] }
 
-    /// The database, or nil for libpq's default.
+    /// The database; nil for libpq's default.
     public var database: String? { connectionInfo["dbname"] }
 
-    /// The role, or nil for libpq's default.
+    /// The role; nil for libpq's default.
     public var user: String? { connectionInfo["user"] }
 
     /// The settings without secrets.
@@ -105,13 +114,13 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
         return "PostgresConfiguration(" + shown.joined(separator: " ") + ")"
     }
 
-    /// The same as the description, so that no dump shows more.
+    /// The description alone, so that no dump shows more.
     public var customMirror: Mirror { Mirror(self, children: ["settings": description]) }
 
-    /// What `PQconnectStartParams` is given, but for the address.
+    /// The parameters of `PQconnectStartParams`, without the address.
     ///
-    /// `keepalives*` and `tcp_user_timeout` notice a peer that is gone; without them a half-open connection waits for
-    /// hours. `gssencmode=disable` spares a round trip, and the GSS library's own blocking look-ups.
+    /// `keepalives*` and `tcp_user_timeout` detect a peer that is gone. Without them a half-open connection waits for
+    /// hours. `gssencmode=disable` saves a round trip, and the blocking look-ups of the GSS library.
     func parameters() -> [String: String] {
         var all = [
             "gssencmode": "disable",
@@ -124,13 +133,13 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
         ]
         all.merge(connectionInfo) { _, given in given }
         all["client_encoding"] = "UTF8"
-        // Our own deadline holds: "connect_timeout" is not looked at by PQconnectPoll.
+        // The library's own deadline counts: PQconnectPoll ignores `connect_timeout`.
         all["connect_timeout"] = nil
         if let targetSessionAttributes { all["target_session_attrs"] = targetSessionAttributes }
         if pooler == .off {
             var settings = sessionSettings
             if let statementTimeout { settings["statement_timeout"] = "\(statementTimeout.timeout)" }
-            // What the connection string says comes last, and so wins.
+            // The options of the connection string come last and therefore win.
             let options =
                 settings.sorted { $0.key < $1.key }.map { "-c " + escapedOption("\($0.key)=\($0.value)") }
                 + [all["options"]].compactMap { $0 }
@@ -147,11 +156,13 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
 }
 
 extension Duration {
-    /// Milliseconds as libpq and the server take them, in an `int`; rounded up, since 0 would stand for no limit.
+    /// Milliseconds as libpq and the server take them, in an `int`.
+    ///
+    /// They are rounded up, because 0 would mean no limit.
     fileprivate var timeout: Int32 { Int32(clamping: max(0, whole(.milliseconds, .up))) }
 }
 
-/// What libpq makes of connection strings.
+/// Reads connection strings with libpq.
 enum ConnectionInfo {
     /// Reads a connection string into its settings.
     static func parse(_ text: String) throws -> [String: String] {
@@ -161,14 +172,14 @@ enum ConnectionInfo {
         var message: UnsafeMutablePointer<CChar>?
         guard let options = unsafe PQconninfoParse(text, &message) else {
             defer { unsafe PQfreemem(message) }
-            // libpq's message may quote a piece of the string, and so of the password: it is not passed on.
-            throw PostgresError(.configuration, "the connection string is not understood by libpq")
+            // libpq's message may quote a piece of the string, and thus of the password. It is not passed on.
+            throw PostgresError(.configuration, "libpq cannot read the connection string")
         }
         defer { unsafe PQconninfoFree(options) }
         return unsafe settings(options)
     }
 
-    /// What libpq takes where a connection string says nothing: environment variables and built-in values.
+    /// libpq's defaults: environment variables and built-in values.
     static func defaults() -> [String: String] {
         guard let options = unsafe PQconndefaults() else { return [:] }
         defer { unsafe PQconninfoFree(options) }

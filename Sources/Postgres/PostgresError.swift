@@ -1,53 +1,59 @@
-/// Anything that went wrong between this program and PostgreSQL.
+/// An error between this program and PostgreSQL.
 ///
-/// `description` may be shown and logged: it holds codes and names, never a value, a server's message or SQL text.
-/// `debugDescription` has all of it.
+/// `description` is safe to show and to log: it has codes and names, but no values, no message of the server and no SQL
+/// text. `debugDescription` has everything.
 public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
-    /// What a transaction adds to the error of a statement.
+    /// How a transaction failed, apart from the error of a statement.
     public enum TransactionFailure: Hashable, Sendable {
-        /// The body failed, and the ROLLBACK after it too; `underlying` holds both, the body's first.
+        /// The body failed, and the ROLLBACK after it failed too.
+        ///
+        /// `underlying` has both errors, the body's first.
         case rollbackFailed
-        /// A statement had failed and the body went on, so COMMIT rolled back.
+        /// A statement had failed and the body went on, thus COMMIT rolled back.
         case commitRefused
-        /// The connection was lost, or the time was over, during COMMIT: it may or may not have happened.
+        /// The connection or the time ended during COMMIT.
+        ///
+        /// The transaction may be committed or not.
         case commitOutcomeUnknown
     }
 
-    /// The kind of trouble.
+    /// The kind of error.
     public enum Code: Hashable, Sendable {
-        /// The server answered with an error; see `sqlState`.
+        /// The server answered with an error.
+        ///
+        /// See `sqlState`.
         case server
-        /// The connection could not be made, or was lost.
+        /// The connection failed or was lost.
         case connection
         /// The time for the query, or for connecting, was over.
         case deadlineExceeded
         /// The task was cancelled.
         case cancelled
-        /// No connection came free in time, or too many wait already.
+        /// No connection was free in time, or too many callers wait.
         case poolExhausted
         /// The pool is shut down.
         case poolClosed
-        /// A column could not be read as the type that was asked for.
+        /// A column cannot be read as the type that the caller asked for.
         case decoding
         /// A setting is wrong.
         case configuration
-        /// Something that cannot be done here, such as COPY, or a misuse of a connection.
+        /// An operation that this library does not support, such as COPY, or a misuse of a connection.
         case protocolViolation
-        /// A transaction failed in a way of its own.
+        /// The transaction failed, apart from the error of a statement.
         case transaction(TransactionFailure)
     }
 
-    /// What PostgreSQL says about an error of its own.
+    /// The server's description of an error.
     public struct ServerFields: Hashable, Sendable {
         /// The kind of error.
         public var sqlState: SQLState
         /// The server's message, which may hold values.
         public var message: String
-        /// More about it, which often holds values.
+        /// Details, which often hold values.
         public var detail: String?
-        /// What might help.
+        /// A suggestion.
         public var hint: String?
-        /// Where in PL/pgSQL it happened.
+        /// The place in PL/pgSQL.
         public var context: String?
         /// The table's schema.
         public var schemaName: String?
@@ -87,16 +93,18 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         storage = Storage(code: code, message: message, server: server, underlying: underlying, query: query)
     }
 
-    /// The kind of trouble.
+    /// The kind of error.
     public var code: Code { storage.code }
 
-    /// The server's own account of it, when it came from the server.
+    /// The server's description of the error; nil if the error is not the server's.
     public var server: ServerFields? { storage.server }
 
-    /// What caused this error, in order; both causes when two things failed.
+    /// The causes of this error, in order.
+    ///
+    /// If two things failed, both are here.
     public var underlying: [any Error] { storage.underlying }
 
-    /// The server's code for it: this error's, or the first that is found among its causes.
+    /// The server's code for this error, or the first one among its causes.
     public var sqlState: SQLState? {
         if let state = storage.server?.sqlState { return state }
         for case let cause as PostgresError in underlying {
@@ -105,7 +113,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         return nil
     }
 
-    /// The constraint that was violated: this error's, or the first that is found among its causes.
+    /// The constraint that this error violated, or the first one among its causes.
     public var constraintName: String? {
         if let name = storage.server?.constraintName { return name }
         for case let cause as PostgresError in underlying {
@@ -114,9 +122,11 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         return nil
     }
 
-    /// Whether the database could not answer in time, but may a little later: what HTTP answers with 503.
+    /// Whether the database may answer a little later.
     ///
-    /// A transaction whose outcome is unknown counts, although repeating it blindly may do it twice.
+    /// HTTP then answers 503.
+    ///
+    /// A transaction with an unknown outcome counts, although to repeat it may do it twice.
     public var isTransient: Bool {
         switch code {
         case .connection: storage.server.map { !$0.sqlState.isPermanentForConnecting } ?? true
@@ -138,14 +148,14 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
             text += ")"
         }
         if !underlying.isEmpty {
-            // A cause from elsewhere may hold anything, so only its type is named.
+            // A cause from elsewhere may contain anything, thus only its type is named.
             let causes = underlying.map { ($0 as? PostgresError)?.description ?? "\(type(of: $0))" }
             text += ": " + causes.joined(separator: "; ")
         }
         return text
     }
 
-    /// Everything, with the server's message and the SQL text; for a developer's eyes.
+    /// Everything, with the server's message and the SQL text, for developers.
     public var debugDescription: String {
         var text = "PostgresError(\(code)): \(storage.message)"
         if let server = storage.server {
@@ -164,7 +174,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
 }
 
 extension PostgresError {
-    /// This error with the query that met it.
+    /// Returns this error with the query that met it.
     func adding(query: String) -> PostgresError {
         PostgresError(
             code, storage.message, server: storage.server, underlying: underlying, query: storage.query ?? query)

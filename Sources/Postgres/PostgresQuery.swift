@@ -1,12 +1,12 @@
 /// SQL text with its parameters.
 ///
-/// Whatever is interpolated becomes a parameter, never a part of the text:
+/// An interpolated value becomes a parameter, never a part of the text:
 /// ```swift
 /// let query: PostgresQuery = "SELECT name FROM app.users WHERE id = \(id) AND role = ANY(\(roles))"
 /// ```
 /// Equal texts share one prepared statement per connection.
 public struct PostgresQuery: Hashable, Sendable, ExpressibleByStringInterpolation, CustomStringConvertible {
-    /// The text, with `$1`, `$2`, … where parameters stand.
+    /// The text, with `$1`, `$2`, … for the parameters.
     public let sql: String
 
     /// The parameters in order.
@@ -15,38 +15,54 @@ public struct PostgresQuery: Hashable, Sendable, ExpressibleByStringInterpolatio
     /// Makes a query from text and parameters.
     ///
     /// - Parameters:
-    ///   - sql: trusted text, with `$1`, `$2`, … where parameters stand.
-    ///   - bindings: the parameters in order.
+    ///   - sql: Trusted text, with `$1`, `$2`, … for the parameters.
+    ///   - bindings: The parameters in order.
     public init(unescaped sql: String, bindings: PostgresBindings = PostgresBindings()) {
         self.sql = sql
         self.bindings = bindings
     }
 
     /// Makes a query without parameters.
+    ///
+    /// - Parameter value: The text.
     public init(stringLiteral value: String) { self.init(unescaped: value) }
 
-    /// Makes a query from interpolation.
+    /// Makes a query from an interpolated string.
+    ///
+    /// - Parameter stringInterpolation: The text and the parameters.
     public init(stringInterpolation: StringInterpolation) {
         self.init(unescaped: stringInterpolation.sql, bindings: stringInterpolation.bindings)
     }
 
-    /// The text; parameters are never shown.
+    /// The text.
+    ///
+    /// It never shows parameters.
     public var description: String { sql }
 
-    /// Gathers text and parameters.
+    /// Collects text and parameters.
     public struct StringInterpolation: StringInterpolationProtocol, Sendable {
         var sql = ""
         var bindings = PostgresBindings()
 
-        /// Called by the compiler.
+        /// Makes an empty interpolation.
+        ///
+        /// The compiler calls it.
+        ///
+        /// - Parameters:
+        ///   - literalCapacity: The length of the text.
+        ///   - interpolationCount: The number of parameters.
         public init(literalCapacity: Int, interpolationCount: Int) {
             sql.reserveCapacity(literalCapacity + interpolationCount * 3)
         }
 
         /// Adds text of the program.
+        ///
+        /// - Parameter literal: The text.
         public mutating func appendLiteral(_ literal: String) { sql += literal }
 
         /// Adds a parameter.
+        ///
+        /// - Parameter value: The value.
         public mutating func appendInterpolation(_ value: some PostgresEncodable) {
             bindings.append(value)
             sql += "$\(bindings.count)"
@@ -54,46 +70,58 @@ public struct PostgresQuery: Hashable, Sendable, ExpressibleByStringInterpolatio
 
         /// Adds a parameter that may be NULL.
         ///
-        /// An overload of its own, since the compiler warns of an optional in an interpolation that does not name it.
+        /// This overload exists because the compiler warns of an optional in an interpolation that does not name it.
+        ///
+        /// - Parameter value: The value; nil for NULL.
         public mutating func appendInterpolation<Value: PostgresEncodable>(_ value: Value?) {
             bindings.append(value)
             sql += "$\(bindings.count)"
         }
 
-        /// Adds text that is not escaped: for names and fragments that the program itself wrote, never for input.
+        /// Adds text without escaping.
+        ///
+        /// Use it for names and fragments that the program itself wrote, never for input.
+        ///
+        /// - Parameter text: The text.
         public mutating func appendInterpolation(unescaped text: String) { sql += text }
 
         /// Adds a name, such as a table's or a channel's, in double quotes.
+        ///
+        /// - Parameter name: The name.
         public mutating func appendInterpolation(identifier name: String) { sql += quotedIdentifier(name) }
     }
 }
 
-/// A name in double quotes, with those inside doubled.
+/// Quotes a name with double quotes.
 ///
-/// - Parameter name: the name; a NUL in it is refused when the query is run.
-/// - Returns: the quoted name.
+/// - Parameter name: The name. A query with a NUL in it is refused.
+/// - Returns: The quoted name.
 func quotedIdentifier(_ name: String) -> String {
     "\"" + name.replacing("\"", with: "\"\"") + "\""
 }
 
-/// The parameters of a query, encoded.
+/// The encoded parameters of a query.
 public struct PostgresBindings: Hashable, Sendable {
     private(set) var types: [PostgresType] = []
-    /// Where each value ends in the buffer, and whether it is NULL.
+    /// Where each value ends in the buffer.
     private(set) var ends: [Int] = []
     private(set) var nulls: [Bool] = []
     private var buffer = PostgresBuffer()
 
-    /// No parameters.
+    /// Makes a list without parameters.
     public init() {}
 
-    /// How many there are; PostgreSQL allows 65,535.
+    /// The number of parameters.
+    ///
+    /// PostgreSQL allows 65,535.
     public var count: Int { types.count }
 
     /// The values, one after the other.
     var bytes: [UInt8] { buffer.bytes }
 
     /// Adds a parameter.
+    ///
+    /// - Parameter value: The value.
     public mutating func append<Value: PostgresEncodable>(_ value: Value) {
         value.encode(into: &buffer)
         types.append(Value.postgresType)

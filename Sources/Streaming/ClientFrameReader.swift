@@ -26,29 +26,17 @@ struct ClientFrameReader {
 
     /// What the next byte is.
     private enum State {
-        /// FIN, the reserved bits and the opcode.
-        ///
-        /// → length, over
+        /// FIN, the reserved bits and the opcode. → length, over
         case opcode
-        /// MASK and the length, or the width of the length.
-        ///
-        /// → length16, length64, mask, over
+        /// MASK and the length, or the width of the length. → length16, length64, mask, over
         case length
-        /// One of two bytes of the length.
-        ///
-        /// → mask, over
+        /// One of two bytes of the length. → mask, over
         case length16
-        /// One of eight bytes of the length.
-        ///
-        /// → mask, over
+        /// One of eight bytes of the length. → mask, over
         case length64
-        /// One of the four bytes of the masking key.
-        ///
-        /// → payload
+        /// One of the four bytes of the masking key. → payload
         case mask
-        /// A byte of the payload.
-        ///
-        /// → opcode, over
+        /// A byte of the payload. → opcode, over
         case payload
         /// The reader reads nothing any more.
         case over

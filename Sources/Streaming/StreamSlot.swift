@@ -3,17 +3,11 @@ struct StreamSlot {
     enum Phase: UInt8 {
         /// No stream has this slot.
         case free
-        /// The stream takes frames.
-        ///
-        /// → ending, free
+        /// The stream takes frames. → ending, free
         case open
-        /// The reactor writes the last frame.
-        ///
-        /// → lingering, free
+        /// The reactor writes the last frame. → lingering, free
         case ending
-        /// Everything is written, and the client has a moment to read it.
-        ///
-        /// → free
+        /// Everything is written, and the client has a moment to read it. → free
         ///
         /// The server's half of the connection is shut. For a WebSocket, the server first waits for the client's Close
         /// frame. RFC 9112, 9.6: a server that closes with unread input risks a reset that destroys what it sent, so it

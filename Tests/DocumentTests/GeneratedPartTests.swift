@@ -5,34 +5,34 @@ import TestSupport
 import Testing
 
 /// What the documentation and the code both say is written by the code: `make docs`.
-@Suite("The documentation", .timeLimit(.minutes(15)))
+@Suite(.deadline)
 struct GeneratedPartTests {
-    @Test("has the settings that the program reads")
+    @Test("The documentation has the settings that the program reads")
     func settings() throws {
         try GeneratedPart(name: "settings").hold(try SettingsPart.text())
     }
 
-    @Test("has the metrics that the program describes")
+    @Test("The documentation has the metrics that the program describes")
     func metrics() throws {
         try GeneratedPart(name: "metrics").hold(MetricsPart.text())
     }
 
-    @Test("has the types of problem that the server answers with")
+    @Test("The documentation has the problem types of the server")
     func problems() throws {
         try GeneratedPart(name: "problems").hold(ProblemPart.text())
     }
 
-    @Test("has the routes that the server describes")
+    @Test("The documentation has the routes that the server describes")
     func routes() throws {
         try GeneratedPart(name: "routes").hold(try RoutePart().text())
     }
 
-    @Test("has the actions of the audit log")
+    @Test("The documentation has the actions of the audit log")
     func auditActions() throws {
         try GeneratedPart(name: "audit-actions").hold(AuditActionPart.text())
     }
 
-    @Test("has the statuses and transitions of the database")
+    @Test("The documentation has the statuses and transitions of the database")
     func statuses() async throws {
         try await withDatabase { database in
             let parts = try await StatusParts(of: database)
@@ -41,7 +41,7 @@ struct GeneratedPartTests {
         }
     }
 
-    @Test("lacks no setting and names none twice")
+    @Test("Every setting of the sources is declared, and once")
     func declarations() throws {
         let declarations = try SettingsPart.declarations()
         let names = declarations.map(\.name)
@@ -62,7 +62,7 @@ struct GeneratedPartTests {
         }
     }
 
-    @Test("has no generated part that no test holds")
+    @Test("Every generated part of the documentation has a test")
     func markers() throws {
         let held = ["settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions"]
         let docs = packageRoot.appending(path: "docs")

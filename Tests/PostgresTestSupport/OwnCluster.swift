@@ -5,16 +5,10 @@ import Postgres
 ///
 /// A commit that was answered is on disk here, as in production: what a listener heard of is still there after a crash.
 public func withOwnCluster<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
-    let cluster = try await TestCluster.makeCluster()
-    let database = TestDatabase(cluster: cluster, name: "own")
-    do {
+    try await TestCluster.makeCluster().use(stopMode: .immediate) { cluster in
+        let database = TestDatabase(cluster: cluster, name: "own")
         try await TestCluster.migrate(database.name, of: cluster)
         try await database.query("ALTER DATABASE own SET synchronous_commit = on")
-        let result = try await body(database)
-        try await cluster.stop(mode: .immediate)
-        return result
-    } catch {
-        try? await cluster.stop(mode: .immediate)
-        throw error
+        return try await body(database)
     }
 }

@@ -48,7 +48,7 @@ import Testing
         let quiet = start + .seconds(10)
         #expect(machine.silent(now: quiet) == .check("c", until: quiet + .seconds(5)))
         #expect(machine.confirmed(now: quiet) == .wait("c", until: quiet + .seconds(10)))
-        #expect(machine.heard(now: quiet) == .wait("c", until: quiet + .seconds(10)))
+        #expect(machine.received(now: quiet) == .wait("c", until: quiet + .seconds(10)))
     }
 
     @Test func `The pauses grow, with half of each by chance, up to five seconds from one attempt to the next`() {

@@ -7,6 +7,9 @@ public import Testing
 /// All tests of a process start together. A machine with two cores is better off with a few at a time than with a
 /// thousand, and the deadline of a test counts from the moment at which it really runs.
 public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
+    /// All tests of the process share it.
+    private static let gate = TestGate(width: 12)
+
     let limit: Duration
 
     public var isRecursive: Bool { true }
@@ -14,8 +17,8 @@ public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
     public func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
     ) async throws {
-        await TestGate.shared.enter()
-        defer { TestGate.shared.leave() }
+        await Self.gate.enter()
+        defer { Self.gate.leave() }
         let begin = ContinuousClock.now
         defer { TestDurations.note(test, ContinuousClock.now - begin) }
         // A test that does not even end when it is cancelled would keep the whole run waiting without a word.
@@ -37,44 +40,6 @@ extension Trait where Self == DeadlineTrait {
 
     /// For tests that take long on purpose; `TEST_SLOWNESS` multiplies the limit.
     public static func deadline(_ limit: Duration) -> Self { Self(limit: limit * TestDeadline.slowness) }
-}
-
-/// Lets a limited number of tests in at once, in the order of their arrival.
-private final class TestGate: Sendable {
-    static let shared = TestGate(width: 12)
-
-    private struct State {
-        var free: Int
-        var queue: [CheckedContinuation<Void, Never>] = []
-    }
-    private let state: Mutex<State>
-
-    init(width: Int) { state = Mutex(State(free: width)) }
-
-    func enter() async {
-        await withCheckedContinuation { continuation in
-            let isFree = state.withLock { state in
-                guard state.free > 0 else {
-                    state.queue.append(continuation)
-                    return false
-                }
-                state.free -= 1
-                return true
-            }
-            if isFree { continuation.resume() }
-        }
-    }
-
-    func leave() {
-        let next: CheckedContinuation<Void, Never>? = state.withLock { state in
-            guard !state.queue.isEmpty else {
-                state.free += 1
-                return nil
-            }
-            return state.queue.removeFirst()
-        }
-        next?.resume()
-    }
 }
 
 /// How long each test took once it ran, in the file that the environment variable `TEST_DURATIONS` names.

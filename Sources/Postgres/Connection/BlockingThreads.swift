@@ -4,8 +4,8 @@ import Synchronization
 
 /// A few threads for calls that block, such as name look-ups and `PQcancel`.
 ///
-/// They are started when there is work and end when there is none. A call that never returns costs one of them until it
-/// does; whoever waits for a result has a deadline of its own.
+/// They start when there is work and end when there is none. A call that never returns occupies one of them for ever.
+/// Whatever waits for a result therefore has a deadline of its own.
 final class BlockingThreads: Sendable {
     private struct State {
         var running = 0
@@ -23,7 +23,8 @@ final class BlockingThreads: Sendable {
 
     /// Runs a closure on one of the threads, as soon as one is free.
     ///
-    /// - Throws: `PollerError` when no thread runs and none can be started.
+    /// - Parameter closure: The closure.
+    /// - Throws: `PollerError` if no thread runs and none can be started.
     func run(_ closure: @escaping @Sendable () -> Void) throws {
         let mustStart = state.withLock { state in
             if state.running == limit {

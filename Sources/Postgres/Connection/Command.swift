@@ -2,7 +2,7 @@ import CLibPQ
 import Polling
 import Synchronization
 
-/// Names one call of `perform` from the moment before it is queued, so that a cancellation finds it at any time.
+/// Identifies one call of `perform` from before it is queued, so that a cancellation finds it at any time.
 final class Ticket: Sendable {
     private let cancelled = Atomic(false)
 
@@ -34,11 +34,13 @@ struct Command {
     let request: Request
     let deadline: ContinuousClock.Instant?
     let continuation: CheckedContinuation<PostgresResult, any Error>
-    /// What prepared statements are found by; nil for a script.
+    /// The key of the prepared statement; nil for a script.
     let key: StatementKey?
     var timer: DeadlineID?
     var plan = StatementPlan()
-    /// The last result of the step under way, which is the error if there was one.
+    /// The last result of the present step.
+    ///
+    /// It is the error if there was one.
     var stepResult: PostgresResult?
 
     init(
@@ -58,7 +60,7 @@ struct Command {
         }
     }
 
-    /// The outcome for the caller after the last step.
+    /// The outcome for the caller, after the last step.
     func outcome() -> Result<PostgresResult, any Error> {
         guard let result = stepResult else {
             return .failure(
@@ -69,21 +71,23 @@ struct Command {
                 PostgresError(.server, "the database refused the statement", server: fields, query: request.sql))
         }
         if result.isFailure {
-            // An error of libpq's own, such as a result that does not fit into memory.
+            // An error of libpq itself, such as a result that does not fit into memory.
             return .failure(PostgresError(.protocolViolation, "libpq: \(result.message)", query: request.sql))
         }
         return .success(result)
     }
 }
 
-/// How a connection is, readable from anywhere, so that giving it back to the pool needs no trip to its thread.
+/// The condition of a connection, which any thread can read.
+///
+/// The pool takes most connections back without a trip to their thread.
 final class ConnectionHealth: Sendable {
     enum Condition: UInt8 {
         /// Outside of a transaction.
         case clean
         /// In a transaction, failed or not.
         case inTransaction
-        /// A query was given up and is being drained.
+        /// A cancelled command is being drained.
         case unsettled
         /// Closed.
         case closed
@@ -114,7 +118,9 @@ extension PostgresResult {
     }
 }
 
-/// libpq's message about a connection that could not be made, which holds the SQLSTATE because we ask for verbosity.
+/// libpq's message about a connection that failed.
+///
+/// It holds the SQLSTATE, because the library asks for verbosity.
 struct ConnectMessage {
     let sqlState: SQLState?
     let text: String
@@ -125,8 +131,8 @@ struct ConnectMessage {
         lines.removeAll { $0.hasPrefix("LOCATION:") }
         var text = lines.joined(separator: "; ")
         var state: SQLState?
-        // The severity before the code is localised, so the code is found by its shape.
-        // Every code has a digit, which tells it from a severity of five letters such as FATAL.
+        // The severity before the code is localised, thus the code is found by its shape. Every code has a digit,
+        // unlike a severity of five letters such as FATAL.
         if let match = text.firstMatch(of: #/: {1,2}(?=[A-Z]*[0-9])([0-9A-Z]{5}): /#) {
             state = SQLState(String(match.1))
             text.replaceSubrange(match.range, with: ": ")

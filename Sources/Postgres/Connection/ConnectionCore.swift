@@ -19,17 +19,11 @@ actor ConnectionCore: PollHandler {
     private static let grace = Duration.seconds(5)
 
     private enum Phase {
-        /// The connection was not started.
-        ///
-        /// → connecting, closed
+        /// The connection was not started. → connecting, closed
         case new
-        /// libpq connects.
-        ///
-        /// → open, closed
+        /// libpq connects. → open, closed
         case connecting(CheckedContinuation<Void, any Error>, deadline: DeadlineID)
-        /// Commands run.
-        ///
-        /// → closed
+        /// Commands run. → closed
         case open
         /// The connection cannot be used again.
         case closed(PostgresError)

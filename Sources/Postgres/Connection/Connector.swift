@@ -1,6 +1,6 @@
 import Logging
 
-/// Opens connections: looks names up away from the poller's thread, then tries one address after the other.
+/// Opens connections: looks names up on another thread, then tries one address after the other.
 struct Connector {
     let configuration: PostgresConfiguration
     let runtime: PostgresRuntime
@@ -9,9 +9,11 @@ struct Connector {
 
     /// Opens a connection.
     ///
-    /// Each address gets its share of the time, so that one that swallows packets does not keep the next from its turn.
+    /// Each address gets its share of the time. An address that swallows packets cannot take the time of the next one.
     ///
-    /// - Throws: `PostgresError`: `connection` with the cause of each address, `deadlineExceeded`, or `cancelled`.
+    /// - Returns: The connection.
+    /// - Throws: `PostgresError` with code `connection` and the cause of each address, `deadlineExceeded`, or
+    ///   `cancelled`.
     func connect() async throws -> ConnectionCore {
         let parameters = configuration.parameters()
         let settings = ConnectionInfo.defaults().merging(parameters) { $1 }
@@ -31,7 +33,7 @@ struct Connector {
             } catch let error as PostgresError {
                 if error.code == .cancelled { throw error }
                 failures.append(error)
-                // The server is there and says no: like libpq, do not try the next one.
+                // The server answered with a refusal. Like libpq, do not try the next address.
                 if error.sqlState?.isPermanentForConnecting == true { break }
             }
         }
@@ -59,7 +61,9 @@ struct Connector {
         return core
     }
 
-    /// Puts every address of a name in its place; a name without any is left out as long as another host is left.
+    /// Replaces each name by its addresses.
+    ///
+    /// A name without an address is left out if another host is left.
     private func resolve(_ candidates: [HostCandidate]) async throws -> [HostCandidate] {
         var resolved: [HostCandidate] = []
         var failures: [any Error] = []

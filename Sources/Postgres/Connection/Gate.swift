@@ -2,11 +2,11 @@ import DequeModule
 import Polling
 import Synchronization
 
-/// Lets one party through at a time, in the order of arrival, but keeps nobody for long.
+/// Lets one caller through at a time, in the order of arrival, and keeps none for long.
 ///
-/// New connections of a process go through one gate, so that a burst of handshakes does not delay a notification by
-/// more than the time of one. A host that does not answer must not keep the connections to others from being made, so
-/// whoever has waited for `longestWait` goes through regardless.
+/// All new connections of a process go through one gate. A burst of handshakes then delays a notification by the time
+/// of one. A host that does not answer must not block connections to others. A caller that has waited for `longestWait`
+/// therefore goes through anyway.
 final class Gate: Sendable {
     private struct State {
         var isTaken = false
@@ -18,10 +18,10 @@ final class Gate: Sendable {
 
     init(longestWait: Duration) { self.longestWait = longestWait }
 
-    /// Waits for its turn.
+    /// Waits for the caller's turn.
     ///
-    /// - Parameter poller: whose deadlines are used.
-    /// - Returns: whether it is its turn, so that `leave` must follow; false when it has waited long enough.
+    /// - Parameter poller: The poller whose clock and deadlines count.
+    /// - Returns: True if it is the caller's turn, and `leave` must follow; false if the caller has waited long enough.
     /// - Throws: `PostgresError` with code `cancelled`.
     func enter(on poller: Poller) async throws -> Bool {
         let turn = OneShot<Void>()
@@ -42,7 +42,7 @@ final class Gate: Sendable {
         }
     }
 
-    /// Lets the next one through; one that does not wait any more is passed over.
+    /// Lets the next caller through that still waits.
     func leave() {
         while true {
             let next = state.withLock { state -> OneShot<Void>? in

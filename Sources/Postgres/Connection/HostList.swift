@@ -1,8 +1,8 @@
 import Glibc
 
-/// One place where the server may be.
+/// One address at which the server may be.
 struct HostCandidate: Equatable {
-    /// What certificates and `.pgpass` are checked against; also a socket's directory.
+    /// The name that certificates and `.pgpass` are checked against, or a socket's directory.
     var host: String
     /// The numeric address, so that libpq never looks up a name; nil for a socket's directory.
     var address: String?
@@ -10,13 +10,13 @@ struct HostCandidate: Equatable {
     var port: String?
 }
 
-/// The hosts of a connection string, which may be several, separated by commas (manual, 34.1.1.3).
+/// The hosts of a connection string, separated by commas (manual, 34.1.1.3).
 enum HostList {
     /// Pairs hosts, addresses and ports.
     ///
-    /// - Parameter settings: the settings of a connection, defaults included.
-    /// - Returns: the hosts in order; those with a name still lack their address.
-    /// - Throws: `PostgresError` with code `configuration` when the lists do not match.
+    /// - Parameter settings: The settings of a connection, defaults included.
+    /// - Returns: The hosts in order. Those with a name have no address yet.
+    /// - Throws: `PostgresError` with code `configuration` if the lists do not match.
     static func candidates(_ settings: [String: String]) throws -> [HostCandidate] {
         let hosts = list(settings["host"])
         let addresses = list(settings["hostaddr"])
@@ -38,12 +38,12 @@ enum HostList {
         }
     }
 
-    /// Whether a candidate's name has to be looked up.
+    /// Whether a candidate's name must be looked up.
     static func needsLookUp(_ candidate: HostCandidate) -> Bool {
         candidate.address == nil && !candidate.host.isEmpty && !isSocketDirectory(candidate.host)
     }
 
-    /// Whether a host is a directory, and so needs no address.
+    /// Whether a host is a directory, which needs no address.
     ///
     /// "If a host name looks like an absolute path name, it specifies Unix-domain communication rather than TCP/IP
     /// communication … If the host name starts with @, it is taken as a Unix-domain socket in the abstract namespace"
@@ -61,9 +61,12 @@ enum HostList {
     }
 }
 
-/// Looks names up; blocks.
+/// Looks a name up.
 ///
-/// - Returns: numeric addresses in the system's order of preference.
+/// This call blocks.
+///
+/// - Parameter host: The name.
+/// - Returns: Numeric addresses, in the system's order of preference.
 /// - Throws: `PostgresError` with the resolver's reason.
 func lookUp(_ host: String) throws -> [String] {
     var hints = unsafe addrinfo()

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Holds everyone until it is opened, once and for all.
+/// Holds every waiter until it is released, once and for all.
 final class Latch: Sendable {
     private struct State {
         var isReleased = false

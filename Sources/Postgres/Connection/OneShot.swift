@@ -1,7 +1,9 @@
 import Polling
 import Synchronization
 
-/// A continuation that several parties may resume: the first one does, the others come too late.
+/// A continuation that several parties may resume.
+///
+/// The first one counts.
 final class OneShot<Value: Sendable>: Sendable {
     private enum State {
         case waiting
@@ -12,7 +14,7 @@ final class OneShot<Value: Sendable>: Sendable {
 
     private let state = Mutex(State.waiting)
 
-    /// Waits for the first `resume`, which may have been before.
+    /// Waits for the first `resume`, which may have come before.
     func value() async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
             let early = state.withLock { state -> Result<Value, any Error>? in
@@ -27,9 +29,10 @@ final class OneShot<Value: Sendable>: Sendable {
         }
     }
 
-    /// Resumes whoever waits.
+    /// Resumes the waiter.
     ///
-    /// - Returns: whether this was the first time.
+    /// - Parameter result: What the waiter gets.
+    /// - Returns: Whether this was the first call.
     @discardableResult
     func resume(with result: Result<Value, any Error>) -> Bool {
         let (continuation, isFirst) = state.withLock { state -> (CheckedContinuation<Value, any Error>?, Bool) in
@@ -48,9 +51,14 @@ final class OneShot<Value: Sendable>: Sendable {
         return isFirst
     }
 
-    /// Waits, but not beyond a moment, nor beyond the task's cancellation.
+    /// Waits until the first `resume`, a moment, or the cancellation of the task.
     ///
-    /// - Throws: `PostgresError` with code `deadlineExceeded` or `cancelled`, or what `resume` brought.
+    /// - Parameters:
+    ///   - deadline: The moment; nil for none.
+    ///   - poller: The poller whose deadlines count.
+    ///   - what: What is waited for, for the error's message.
+    /// - Returns: The value that `resume` brought.
+    /// - Throws: `PostgresError` with code `deadlineExceeded` or `cancelled`, or the error that `resume` brought.
     func value(until deadline: ContinuousClock.Instant?, on poller: Poller, _ what: String) async throws -> Value {
         let timer = deadline.map { deadline in
             poller.schedule(at: deadline) {

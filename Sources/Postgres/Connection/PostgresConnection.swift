@@ -2,8 +2,8 @@ import Synchronization
 
 /// A connection to PostgreSQL.
 ///
-/// One that a pool lends is good within the closure that it is lent to and refuses to work afterwards. Queries that are
-/// started at once run one after the other.
+/// A connection that a pool lends works within the closure that borrows it, and refuses to work afterwards. Queries
+/// that start at the same time run one after the other.
 public final class PostgresConnection: Sendable {
     let core: ConnectionCore
     private let defaultTimeout: Duration?
@@ -15,14 +15,16 @@ public final class PostgresConnection: Sendable {
     }
 
     deinit {
-        // Of a connection that nobody closed; one of a pool's is back there by now.
+        // The connection was never closed. One of a pool is back in the pool by now.
         if isLent.load(ordering: .acquiring) {
-            core.closeSoon(PostgresError(.connection, "the connection was let go of"))
+            core.closeSoon(PostgresError(.connection, "the connection was released without a close"))
         }
     }
 
-    /// Opens a connection of its own, which the caller closes.
+    /// Opens a connection, which the caller closes.
     ///
+    /// - Parameter configuration: How to reach the database.
+    /// - Returns: The connection.
     /// - Throws: `PostgresError`
     public static func connect(_ configuration: PostgresConfiguration) async throws -> PostgresConnection {
         try await connect(configuration, on: .shared())
@@ -37,6 +39,11 @@ public final class PostgresConnection: Sendable {
 
     /// Opens a connection, lends it and closes it.
     ///
+    /// - Parameters:
+    ///   - configuration: How to reach the database.
+    ///   - isolation: The actor of the caller, on which the body runs.
+    ///   - body: Uses the connection until it returns.
+    /// - Returns: What the body returns.
     /// - Throws: `PostgresError`, or what the body throws.
     public static func withConnection<Value>(
         _ configuration: PostgresConfiguration,
@@ -66,10 +73,10 @@ public final class PostgresConnection: Sendable {
     /// Runs a query and returns its rows.
     ///
     /// - Parameters:
-    ///   - query: text with parameters.
-    ///   - timeout: for how long to wait; nil takes the configuration's `queryTimeout`.
-    /// - Returns: the rows.
-    /// - Throws: `PostgresError`. After `deadlineExceeded` or `cancelled` the server is told to cancel, and the
+    ///   - query: Text with parameters.
+    ///   - timeout: How long to wait; nil takes the configuration's `queryTimeout`.
+    /// - Returns: The rows.
+    /// - Throws: `PostgresError`. After `deadlineExceeded` or `cancelled` the server is asked to cancel, and the
     ///   connection is drained before its next query.
     public func query(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> PostgresRows {
         PostgresRows(result: try await perform(.query(query), timeout: timeout))
@@ -77,7 +84,10 @@ public final class PostgresConnection: Sendable {
 
     /// Runs a statement for its effect.
     ///
-    /// - Returns: how many rows it concerned.
+    /// - Parameters:
+    ///   - query: Text with parameters.
+    ///   - timeout: How long to wait; nil takes the configuration's `queryTimeout`.
+    /// - Returns: How many rows it affected.
     /// - Throws: `PostgresError`
     @discardableResult
     public func execute(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> Int {
@@ -88,12 +98,17 @@ public final class PostgresConnection: Sendable {
     ///
     /// Without transaction commands in it, all of it is one transaction (manual, 55.2.2.1).
     ///
-    /// - Throws: `PostgresError` of the first statement that failed; those after it were not run.
+    /// - Parameters:
+    ///   - sql: The statements.
+    ///   - timeout: How long to wait; nil takes the configuration's `queryTimeout`.
+    /// - Throws: `PostgresError` of the first statement that failed. The statements after it were not run.
     public func executeScript(_ sql: String, timeout: Duration? = nil) async throws {
         try await perform(.script(sql), timeout: timeout)
     }
 
-    /// What the server said beside results during the last command: warnings, `RAISE NOTICE`; at most 64.
+    /// The notices of the last command, such as warnings and `RAISE NOTICE`; at most 64.
+    ///
+    /// - Returns: The notices in order.
     public func lastNotices() async -> [PostgresNotice] { await core.lastNotices() }
 
     /// The server's version, such as 150020 for 15.20.
@@ -104,13 +119,13 @@ public final class PostgresConnection: Sendable {
 
     /// Closes the connection, and waits until its descriptor is closed.
     ///
-    /// A connection of a pool is not used again.
+    /// A pool does not lend the connection again.
     public func close() async {
         core.closeSoon(PostgresError(.connection, "the connection was closed"))
         await core.settle()
     }
 
-    /// Ends the loan: whoever kept a reference gets errors from now on.
+    /// Ends the loan: from now on each call on this object fails.
     func endLoan() { isLent.store(false, ordering: .releasing) }
 
     @discardableResult

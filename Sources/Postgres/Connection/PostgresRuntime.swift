@@ -1,19 +1,22 @@
 import Polling
 import Synchronization
 
-/// What all connections of a process share: one thread for their sockets, and a few for calls that block.
+/// The threads that all connections of a process share: one for their sockets, and a few for calls that block.
 final class PostgresRuntime: Sendable {
     let poller: Poller
     let resolvers = BlockingThreads(name: "pg-resolve", limit: 4)
     let cancellers = BlockingThreads(name: "pg-cancel", limit: 4)
     let connectGate = Gate(longestWait: .milliseconds(250))
 
-    /// The clock by which everything on this runtime waits.
+    /// The clock of everything on this runtime.
     var clock: any MonotonicClock { poller.clock }
 
-    /// Makes a runtime of its own, which a test does to move its clock by hand.
+    /// Makes a runtime.
     ///
-    /// - Throws: `PostgresError` when the process cannot start the thread.
+    /// A test makes its own, to move its clock by hand.
+    ///
+    /// - Parameter clock: The clock of everything on this runtime.
+    /// - Throws: `PostgresError` if the process cannot start the thread.
     init(clock: any MonotonicClock = ContinuousClock()) throws {
         do {
             poller = try Poller(name: "pg-poller", clock: clock)
@@ -22,12 +25,15 @@ final class PostgresRuntime: Sendable {
         }
     }
 
-    /// The thread holds the poller, so the end of the runtime has to end the thread.
+    /// The thread keeps the poller alive, thus the end of the runtime ends the thread.
     deinit { poller.stop() }
 
     private static let instance = Mutex<PostgresRuntime?>(nil)
 
-    /// The runtime of this process, made at the first use and never ended.
+    /// Returns the runtime of this process, which is made at the first use and never ends.
+    ///
+    /// - Returns: The runtime.
+    /// - Throws: `PostgresError` if the process cannot start the thread.
     static func shared() throws -> PostgresRuntime {
         try instance.withLock { instance in
             if let instance { return instance }

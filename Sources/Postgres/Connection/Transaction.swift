@@ -1,29 +1,30 @@
-/// How much of other transactions one sees.
+/// What a transaction sees of other transactions.
 public enum PostgresIsolation: String, Sendable {
     /// Each statement sees what was committed before it.
     case readCommitted = "READ COMMITTED"
-    /// All statements see what was committed before the first.
+    /// All statements see what was committed before the first one.
     case repeatableRead = "REPEATABLE READ"
-    /// As if transactions ran one after the other; may fail with `SQLState.serializationFailure`.
+    /// Transactions behave as if they ran one after the other.
+    ///
+    /// They may fail with `SQLState.serializationFailure`.
     case serializable = "SERIALIZABLE"
 }
 
 extension PostgresConnection {
     /// Runs a transaction: COMMIT when the body returns, ROLLBACK when it throws.
     ///
-    /// A cancelled task does not keep the ROLLBACK from being sent, and COMMIT, once sent, is waited for.
+    /// The ROLLBACK is sent even if the task is cancelled. A COMMIT that was sent is waited for.
     ///
     /// - Parameters:
-    ///   - level: nil takes the session's, which is READ COMMITTED unless someone changed it.
-    ///   - readOnly: refuses writes.
-    ///   - actor: the actor of the caller, on which the body runs.
-    ///   - body: the statements; it must not end the transaction itself.
-    /// - Returns: what the body returns.
-    /// - Throws: what the body throws; or `PostgresError` with code
-    ///   `transaction(.rollbackFailed)` with both causes, when the ROLLBACK failed too;
-    ///   `transaction(.commitRefused)` when a statement had failed and the body went on;
-    ///   `transaction(.commitOutcomeUnknown)` when the connection or the time ended during COMMIT;
-    ///   `server` when the server refused COMMIT, and with it the transaction.
+    ///   - level: The isolation level; nil takes the session's, which is READ COMMITTED by default.
+    ///   - readOnly: Whether the server refuses writes.
+    ///   - actor: The actor of the caller, on which the body runs.
+    ///   - body: The statements. It must not end the transaction itself.
+    /// - Returns: What the body returns.
+    /// - Throws: What the body throws; or `PostgresError` with code `transaction(.rollbackFailed)` and both causes if
+    ///   the ROLLBACK failed too; `transaction(.commitRefused)` if a statement had failed and the body went on;
+    ///   `transaction(.commitOutcomeUnknown)` if the connection or the time ended during COMMIT; `server` if the server
+    ///   refused COMMIT, and with it the transaction.
     @discardableResult
     public func withTransaction<Value>(
         isolation level: PostgresIsolation? = nil,
@@ -52,13 +53,13 @@ extension PostgresConnection {
         do {
             result = try await perform(.script("COMMIT"), timeout: nil, isShielded: true)
         } catch let error as PostgresError {
-            // An answer of the server's means that the transaction is rolled back; no answer means nothing.
+            // After the server's answer the transaction is rolled back. Without an answer its outcome is unknown.
             if error.code == .server { throw error }
             throw PostgresError(
                 .transaction(.commitOutcomeUnknown), "it is unknown whether the transaction was committed",
                 underlying: [error])
         }
-        // "COMMIT" of a failed transaction succeeds, and its tag says what it did.
+        // COMMIT of a failed transaction succeeds, and its tag says ROLLBACK.
         if result.commandTag == "ROLLBACK" {
             throw PostgresError(
                 .transaction(.commitRefused), "a statement had failed, so the transaction was rolled back")
@@ -66,7 +67,7 @@ extension PostgresConnection {
     }
 
     private func rollBack(after cause: any Error) async throws {
-        // The server has rolled back already when it lost the connection, and the body knows that it is lost.
+        // The server rolls back when it loses the connection, and the body's error says that the connection is lost.
         if let cause = cause as? PostgresError, cause.code == .connection, core.health.current == .closed { return }
         do {
             try await perform(.script("ROLLBACK"), timeout: nil, isShielded: true)

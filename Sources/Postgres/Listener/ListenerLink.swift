@@ -1,12 +1,12 @@
 import Polling
 import Synchronization
 
-/// What the poller's thread has seen on one connection of a listener, for the task that minds it.
+/// What the poller's thread has seen on one connection of a listener, for the listener's task.
 ///
-/// Notifications for the consumer do not come through here but straight into the mailbox.
+/// Notifications for the consumer go into the mailbox, not through this object.
 final class ListenerLink: Sendable {
     private struct State {
-        var hasHeard = false
+        var hasReceived = false
         var isProved = false
         var isClosed = false
         var waiter: OneShot<Void>?
@@ -22,21 +22,26 @@ final class ListenerLink: Sendable {
         proof = String(UInt64.random(in: .min ... .max), radix: 36)
     }
 
-    /// What came out of waiting.
-    enum Outcome { case heard, proved, silent, closed }
+    /// How a wait ended.
+    enum Outcome { case received, proved, silent, closed }
 
-    /// A notification was read.
+    /// Records a notification.
     ///
-    /// - Returns: whether it is for the consumer.
+    /// - Parameter notification: The notification that was read.
+    /// - Returns: Whether it is for the consumer.
     func received(_ notification: PostgresNotification) -> Bool {
         let isOwn = notification.channel == privateChannel
         change { state in
-            if isOwn { state.isProved = state.isProved || notification.payload == proof } else { state.hasHeard = true }
+            if isOwn {
+                state.isProved = state.isProved || notification.payload == proof
+            } else {
+                state.hasReceived = true
+            }
         }
         return !isOwn
     }
 
-    /// The connection is gone.
+    /// Records that the connection is closed.
     func closed() { change { $0.isClosed = true } }
 
     private func change(_ body: (inout State) -> Void) {
@@ -53,15 +58,15 @@ final class ListenerLink: Sendable {
         await wait(until: deadline, on: poller) { $0.isProved ? .proved : nil }
     }
 
-    /// Waits for the end of the silence.
+    /// Waits for the end of a silence.
     ///
-    /// Every notification only pushes the moment of the next check, so they are noted without waking this task: it
-    /// looks once when the moment has come.
+    /// A notification only postpones the next check. It is therefore recorded without waking the task, which looks once
+    /// when the moment has come.
     func waitForSilence(until deadline: ContinuousClock.Instant, on poller: Poller) async -> Outcome {
-        state.withLock { $0.hasHeard = false }
+        state.withLock { $0.hasReceived = false }
         let outcome = await wait(until: deadline, on: poller) { _ in nil }
         guard case .silent = outcome else { return outcome }
-        return state.withLock { $0.hasHeard } ? .heard : .silent
+        return state.withLock { $0.hasReceived } ? .received : .silent
     }
 
     private func wait(
@@ -81,7 +86,7 @@ final class ListenerLink: Sendable {
             do {
                 try await waiter.value(until: deadline, on: poller, "waiting for a notification")
             } catch {
-                // The time is over, or the task is cancelled, which its loop looks at itself.
+                // The time is over, or the task is cancelled. The caller's loop checks for cancellation.
                 return .silent
             }
         }

@@ -3,20 +3,26 @@ import Synchronization
 
 /// What a listener tells its consumer.
 public enum ListenerEvent: Hashable, Sendable {
-    /// Everything that is committed from now on is heard: read all that you care about now.
+    /// The listener receives every later commit.
+    ///
+    /// Read everything that you need now.
     case live
-    /// Notifications, in the order in which they were committed; a hint each, which any role could have sent.
+    /// Notifications, in the order of their commits.
+    ///
+    /// Each is a hint, which any role may have sent.
     case notifications([PostgresNotification])
-    /// More came in than the buffer holds, and the buffer was emptied: read all that you care about now.
+    /// More notifications came than the buffer holds, and the buffer is empty now.
+    ///
+    /// Read everything that you need now.
     case overflow
-    /// Nothing is heard until the next `live`.
+    /// The listener receives nothing until the next `live`.
     case degraded(ListenerTrouble)
 }
 
-/// Where notifications wait for the consumer, between the poller's thread and a task.
+/// The notifications that wait for the consumer, between the poller's thread and a task.
 ///
-/// It never holds more than its limit: a listener that stops reading its socket would hold back VACUUM for the whole
-/// cluster, so what does not fit is replaced by one `overflow`, and the consumer reads the state instead.
+/// A listener that stops reading its socket would hold back VACUUM in the whole cluster. The mailbox therefore has a
+/// limit: if it is reached, one `overflow` replaces the notifications, and the consumer reads the state instead.
 final class ListenerMailbox: Sendable {
     private struct State {
         var condition: ListenerEvent?
@@ -57,12 +63,13 @@ final class ListenerMailbox: Sendable {
 
     /// Adds a notification.
     ///
-    /// - Returns: whether the buffer overflowed with this one.
+    /// - Parameter notification: The notification.
+    /// - Returns: Whether the buffer overflowed with this one.
     @discardableResult
     func add(_ notification: PostgresNotification) -> Bool {
         var isFirstTooMany = false
         change { state in
-            // What is behind an overflow is read by the resync that the overflow asks for.
+            // The resync after an overflow reads what comes behind it.
             guard !state.hasOverflown else { return }
             if state.notifications.count < limit {
                 state.notifications.append(notification)
@@ -75,7 +82,9 @@ final class ListenerMailbox: Sendable {
         return isFirstTooMany
     }
 
-    /// Tells that everything is heard from now on; the resync that follows covers all that was waiting.
+    /// Reports that the listener receives every later commit.
+    ///
+    /// The resync that follows covers all notifications that wait.
     func goLive() {
         change { state in
             state.condition = .live
@@ -84,10 +93,12 @@ final class ListenerMailbox: Sendable {
         }
     }
 
-    /// Tells that nothing is heard; replaces a `live` that nobody has seen.
+    /// Reports that the listener receives nothing.
+    ///
+    /// It replaces a `live` that the consumer has not taken.
     func degrade(_ trouble: ListenerTrouble) { change { $0.condition = .degraded(trouble) } }
 
-    /// Ends the sequence once it is empty.
+    /// Ends the sequence when the mailbox is empty.
     func finish() { change { $0.isFinished = true } }
 
     private func change(_ body: (inout State) -> Void) {
@@ -98,7 +109,9 @@ final class ListenerMailbox: Sendable {
         if let (consumer, event) = delivery { consumer.resume(returning: event) }
     }
 
-    /// Waits for the next event; nil at the end and in a cancelled task.
+    /// Waits for the next event.
+    ///
+    /// - Returns: The event; nil at the end and in a cancelled task.
     func next() async -> ListenerEvent? {
         let number = state.withLock { state in
             state.consumerNumber += 1
@@ -116,7 +129,7 @@ final class ListenerMailbox: Sendable {
                     return (nil, false)
                 }
                 if mayReturn { return continuation.resume(returning: event) }
-                // A cancellation just before the consumer was in its place has found nobody.
+                // A cancellation just before the consumer began to wait found no consumer.
                 if Task.isCancelled { abandon(number) }
             }
         } onCancel: {

@@ -1,10 +1,12 @@
 /// The times of a listener.
 struct ListenerTiming {
-    /// How long a live connection may be silent before the server is asked whether the session still listens.
+    /// How long a live connection may be silent before the listener asks the server whether the session still listens.
     var silence: Duration = .seconds(10)
     /// How long LISTEN, the proof and that question may each take.
     var answer: Duration = .seconds(5)
-    /// The pause between two attempts after the first failure; it doubles with each further failure.
+    /// The pause between two attempts after the first failure.
+    ///
+    /// It doubles with each further failure.
     var firstPause: Duration = .milliseconds(100)
     /// The longest pause between the beginnings of two attempts, jitter included.
     var longestPause: Duration = .seconds(5)
@@ -18,11 +20,13 @@ struct ListenerTiming {
 /// One action is under way at a time: each event reports how the last action ended and returns the next one. An event
 /// that does not belong to the present state is an error of the caller and stops the program.
 ///
-/// The type of a connection is open, so that a test can use a plain value. `docs/listener.md` shows the states.
+/// The type of a connection is generic, so that a test can use a plain value.
+///
+/// `docs/listener.md` shows the states.
 struct ListenerStateMachine<Connection> {
     typealias Instant = ContinuousClock.Instant
 
-    /// What the listener has to do.
+    /// What the listener does next.
     enum Action {
         /// Connect; report `connected` or `failed`.
         case connect
@@ -30,21 +34,21 @@ struct ListenerStateMachine<Connection> {
         case listen(Connection)
         /// Send a NOTIFY to this connection and wait for it until a moment; report `proved` or `failed`.
         ///
-        /// Through a pooler the NOTIFY needs a second connection. On the connection itself it would come back before the
-        /// pooler takes the server process away, and would prove nothing.
+        /// Through a pooler the NOTIFY needs a second connection. On the connection itself it would come back before
+        /// the pooler takes the server process away, and would prove nothing.
         case prove(Connection, overSecondConnection: Bool, until: Instant)
-        /// Tell the consumer that it hears everything from now on; then do as for `wait`.
+        /// Tell the consumer that the listener receives every later commit, then do as for `wait`.
         case goLive(Connection, waitUntil: Instant)
-        /// Wait for notifications until a moment; report `heard`, `silent` or `failed`.
+        /// Wait for notifications until a moment; report `received`, `silent` or `failed`.
         case wait(Connection, until: Instant)
         /// Ask the server which channels this session listens to, until a moment; report `confirmed` or `failed`.
         case check(Connection, until: Instant)
-        /// Tell the consumer why it hears nothing, close the connection if there is one, pause until a moment, and report
-        /// `paused`.
+        /// Tell the consumer why the listener receives nothing, close the connection if there is one, pause until a
+        /// moment, and report `paused`.
         case retreat(closing: Connection?, ListenerTrouble, until: Instant)
     }
 
-    /// A try to go live.
+    /// An attempt to go live.
     private struct Attempt {
         /// The moment at which it began to connect.
         let began: Instant
@@ -53,23 +57,25 @@ struct ListenerStateMachine<Connection> {
     }
 
     private enum State {
-        /// The listener has not been started. → connecting, ended
+        /// The listener was not started. → connecting, ended
         case new
-        /// A connection is being made. → listening, pausing, ended
+        /// The listener opens a connection. → listening, pausing, ended
         case connecting(Attempt)
         /// LISTEN is under way. → proving, pausing, ended
         case listening(Attempt, Connection)
         /// The listener waits for its own NOTIFY. → live, pausing, ended
         case proving(Attempt, Connection)
-        /// The listener hears every notification. → checking, pausing, ended
+        /// The listener receives every notification. → checking, pausing, ended
         case live(Connection)
-        /// The connection was silent, and the server is asked whether the session still listens. → live, pausing, ended
+        /// The connection was silent, and the listener asks whether the session still listens. → live, pausing, ended
         case checking(Connection)
-        /// The listener waits before its next attempt, after so many failures in a row. → connecting, ended
+        /// The listener waits before its next attempt. → connecting, ended
         ///
-        /// The connection that failed is closed meanwhile.
+        /// It closes the connection that failed meanwhile. `failures` is the number of failures in a row.
         case pausing(failures: Int, closing: Connection?)
-        /// The listener was told to end. There is no next state.
+        /// The listener was told to end.
+        ///
+        /// There is no next state.
         case ended
     }
 
@@ -78,7 +84,7 @@ struct ListenerStateMachine<Connection> {
 
     init(timing: ListenerTiming) { self.timing = timing }
 
-    /// The listener begins.
+    /// The listener starts.
     mutating func start(now: Instant) -> Action {
         switch state {
         case .new:
@@ -111,10 +117,10 @@ struct ListenerStateMachine<Connection> {
     /// LISTEN is committed.
     ///
     /// - Parameters:
-    ///   - isDirect: whether the answer came from the server process that the connection's start-up named. A pooler
-    ///     names a process that does not exist.
-    ///   - now: the present moment.
-    /// - Returns: the next action.
+    ///   - isDirect: Whether the server process that answered is the one that the start of the connection named. A
+    ///     pooler names a process that does not exist.
+    ///   - now: The present moment.
+    /// - Returns: The next action.
     mutating func listening(isDirect: Bool, now: Instant) -> Action {
         switch state {
         case .listening(let attempt, let connection):
@@ -135,7 +141,7 @@ struct ListenerStateMachine<Connection> {
     }
 
     /// Notifications arrived while the listener waited.
-    mutating func heard(now: Instant) -> Action {
+    mutating func received(now: Instant) -> Action {
         switch state {
         case .live(let connection): return .wait(connection, until: now + timing.silence)
         case .new, .connecting, .listening, .proving, .checking, .pausing, .ended: unexpected()
@@ -152,7 +158,7 @@ struct ListenerStateMachine<Connection> {
         }
     }
 
-    /// The server says that the session still listens.
+    /// The session still listens, as the server says.
     mutating func confirmed(now: Instant) -> Action {
         switch state {
         case .checking(let connection):
@@ -162,15 +168,16 @@ struct ListenerStateMachine<Connection> {
         }
     }
 
-    /// The action under way failed.
+    /// The action that was under way failed.
     ///
     /// - Parameters:
-    ///   - trouble: why.
-    ///   - now: the present moment.
-    ///   - jitter: a random number from 0 to 1.
-    /// - Returns: the next action.
+    ///   - trouble: Why it failed.
+    ///   - now: The present moment.
+    ///   - jitter: A random number from 0 to 1.
+    /// - Returns: The next action.
     mutating func failed(_ trouble: ListenerTrouble, now: Instant, jitter: Double) -> Action {
-        // The pause counts from the beginning of the attempt: an attempt that hung until its deadline has paused enough.
+        // The pause counts from the beginning of the attempt: an attempt that hung until its deadline needs no further
+        // pause.
         switch state {
         case .connecting(let attempt):
             return retreat(
@@ -195,9 +202,9 @@ struct ListenerStateMachine<Connection> {
         return .retreat(closing: connection, trouble, until: max(now, beginning + pause))
     }
 
-    /// The listener is told to end, whatever it does at present.
+    /// The listener ends, in any state.
     ///
-    /// - Returns: the connection to close; nil when there is none.
+    /// - Returns: The connection to close; nil if there is none.
     mutating func end() -> Connection? {
         defer { state = .ended }
         switch state {
@@ -216,16 +223,16 @@ struct ListenerStateMachine<Connection> {
 
 extension ListenerStateMachine.Action: Equatable where Connection: Equatable {}
 
-/// Why a listener does not hear everything at the moment.
+/// Why a listener does not receive every notification.
 public enum ListenerTrouble: String, Error, Hashable, Sendable {
-    /// No connection can be made.
+    /// The listener cannot connect.
     case cannotConnect
     /// The connection was lost.
     case connectionLost
     /// LISTEN failed.
     case cannotListen
-    /// The listener's own notification did not come back, as happens behind a pooler in transaction mode.
+    /// The listener's own notification did not come back, as behind a pooler in transaction mode.
     case notProved
-    /// The session does not answer, or does not listen any more.
+    /// The session does not answer, or no longer listens.
     case notListening
 }

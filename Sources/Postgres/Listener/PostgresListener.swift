@@ -2,14 +2,14 @@ import Logging
 public import ServiceLifecycle
 import Synchronization
 
-/// Hears what `NOTIFY` sends, over one connection of its own.
+/// Receives what `NOTIFY` sends, over a connection of its own.
 ///
-/// After each connect it sends LISTEN, proves by one NOTIFY to itself that notifications come through, and only then
-/// says `live`; whatever was committed before is for the consumer to read. From then on nothing is missed without a
-/// `degraded` or an `overflow` to tell of it.
+/// After each connect the listener sends LISTEN, proves by one NOTIFY to itself that notifications arrive, and reports
+/// `live`. The consumer then reads what was committed before. After `live` no notification is missed without a
+/// `degraded` or an `overflow`.
 ///
-/// A quiet connection is asked after ten seconds whether it still listens. A lost one is made again, with growing pauses
-/// of at most five seconds.
+/// After ten seconds of silence the listener asks the server whether the session still listens. If the connection is
+/// lost, the listener connects again, with growing pauses of at most five seconds.
 public final class PostgresListener: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let channels: [String]
@@ -21,18 +21,19 @@ public final class PostgresListener: Service, Sendable {
     private struct State {
         var isLive = false
         var isConsumed = false
-        /// The last reason for not being live that was warned of; nil while live.
+        /// The last reason for not being live that the log has; nil while live.
         var toldReason: Logger.Metadata?
         var statistics = PostgresListenerStatistics()
     }
 
-    /// Makes a listener, which `run()` sets to work.
+    /// Makes a listener, which `run()` starts.
     ///
     /// - Parameters:
-    ///   - configuration: how to reach the database: directly, as poolers in transaction mode lose notifications.
-    ///   - channels: what to LISTEN to.
-    ///   - bufferLimit: how many notifications may wait for the consumer.
-    /// - Throws: `PostgresError` when the process cannot start the thread for its connections.
+    ///   - configuration: How to reach the database. Poolers in transaction mode lose notifications, thus connect
+    ///     directly.
+    ///   - channels: The channels of LISTEN.
+    ///   - bufferLimit: How many notifications may wait for the consumer.
+    /// - Throws: `PostgresError` if the process cannot start the thread for its connections.
     public convenience init(
         configuration: PostgresConfiguration,
         channels: [String],
@@ -63,12 +64,13 @@ public final class PostgresListener: Service, Sendable {
         self.mailbox = ListenerMailbox(limit: bufferLimit)
     }
 
-    /// What happens, for one consumer; it ends when the listener does.
+    /// The events, for one consumer, until the listener ends.
     ///
-    /// Notifications that come in while the consumer is busy are handed over together, so a slow consumer gets few and
-    /// long batches and never an endless buffer.
+    /// Notifications that arrive while the consumer is busy come together. A slow consumer gets few long batches, and
+    /// the buffer stays bounded.
     ///
-    /// - Precondition: called once.
+    /// - Precondition: This is the first call.
+    /// - Returns: The events.
     public func events() -> some AsyncSequence<ListenerEvent, Never> & Sendable {
         let isFirst = state.withLock { state in
             defer { state.isConsumed = true }
@@ -78,13 +80,15 @@ public final class PostgresListener: Service, Sendable {
         return ListenerEvents(mailbox: mailbox)
     }
 
-    /// Whether everything that is sent is heard at the moment.
+    /// Whether the listener receives every notification.
     public var isLive: Bool { state.withLock { $0.isLive } }
 
-    /// What the listener has done.
+    /// The counters of the listener.
     public var statistics: PostgresListenerStatistics { state.withLock { $0.statistics } }
 
-    /// Listens until the graceful shutdown or the task's cancellation; then the events end.
+    /// Listens until the graceful shutdown or the cancellation of the task.
+    ///
+    /// The events then end.
     public func run() async throws {
         await cancelWhenGracefulShutdown { await self.listen() }
         mailbox.finish()
@@ -94,7 +98,7 @@ public final class PostgresListener: Service, Sendable {
 
     private typealias Machine = ListenerStateMachine<Session>
 
-    /// One connection of the listener, with what the poller's thread has seen on it.
+    /// One connection of the listener, and what the poller's thread has seen on it.
     private struct Session: Sendable {
         let connection: PostgresConnection
         let link: ListenerLink
@@ -125,10 +129,13 @@ public final class PostgresListener: Service, Sendable {
         await machine.end()?.connection.close()
     }
 
-    /// Does what the state machine says.
+    /// Carries out an action of the state machine.
     ///
-    /// - Returns: the next action.
-    /// - Throws: the failure to report to the machine.
+    /// - Parameters:
+    ///   - action: The action.
+    ///   - machine: The state machine, which gets the result.
+    /// - Returns: The next action.
+    /// - Throws: The failure for the state machine.
     private func perform(_ action: Machine.Action, _ machine: inout Machine) async throws(Failure) -> Machine.Action {
         switch action {
         case .connect: return machine.connected(try await connect())
@@ -143,7 +150,7 @@ public final class PostgresListener: Service, Sendable {
             return .wait(session, until: deadline)
         case .wait(let session, let deadline):
             switch await session.link.waitForSilence(until: deadline, on: runtime.poller) {
-            case .heard, .proved: return machine.heard(now: runtime.clock.now)
+            case .received, .proved: return machine.received(now: runtime.clock.now)
             case .silent: return machine.silent(now: runtime.clock.now)
             case .closed: throw Failure(.connectionLost)
             }
@@ -177,10 +184,14 @@ public final class PostgresListener: Service, Sendable {
         }
     }
 
-    /// Sends LISTEN, which commits before anything is proved, and so before the consumer reads.
+    /// Sends LISTEN.
     ///
-    /// - Returns: whether the server process that answers is the one that the connection's start-up named. A pooler
-    ///   names one of its own making.
+    /// LISTEN commits before the proof, and thus before the consumer reads.
+    ///
+    /// - Parameter session: The connection.
+    /// - Returns: Whether the server process that answers is the one that the start of the connection named. A pooler
+    ///   names a process that does not exist.
+    /// - Throws: The failure for the state machine.
     private func startListening(_ session: Session) async throws(Failure) -> Bool {
         let statements = (channels + [session.link.privateChannel]).map { "LISTEN \(quotedIdentifier($0))" }
         do {
@@ -210,7 +221,7 @@ public final class PostgresListener: Service, Sendable {
         }
         switch await session.link.waitForProof(until: deadline, on: runtime.poller) {
         case .proved: return
-        case .heard, .silent: throw Failure(.notProved)
+        case .received, .silent: throw Failure(.notProved)
         case .closed: throw Failure(.connectionLost)
         }
     }
@@ -256,10 +267,11 @@ public final class PostgresListener: Service, Sendable {
         }
     }
 
-    /// Warns of each reason once, however many attempts end with it: a listener that never gets live, such as one that
-    /// finds only standbys, must not be silent about it.
+    /// Logs a failure, and warns of each new reason once.
+    ///
+    /// A listener may never go live, for instance if it finds only standbys. One warning then tells the operator why.
     private func log(_ failure: Failure) {
-        // What fails in a task that was told to end is its end.
+        // A failure in a task that was cancelled is the end that was asked for.
         guard !Task.isCancelled else { return }
         var reason: Logger.Metadata = ["trouble": "\(failure.trouble.rawValue)"]
         if let cause = failure.cause as? PostgresError { reason["error"] = "\(cause.description)" }
@@ -271,13 +283,15 @@ public final class PostgresListener: Service, Sendable {
     }
 }
 
-/// What a listener has done since its start.
+/// The counters of a listener since its start.
 public struct PostgresListenerStatistics: Hashable, Sendable {
-    /// How often it went live; one less is the number of reconnects.
+    /// How often it went live.
+    ///
+    /// One less is the number of reconnects.
     public var livePeriods = 0
     /// How often an attempt or a connection failed.
     public var failures = 0
-    /// Notifications that came in.
+    /// The number of notifications.
     public var notifications = 0
     /// How often the buffer overflowed.
     public var overflows = 0

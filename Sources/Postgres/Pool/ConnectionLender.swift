@@ -48,6 +48,7 @@ final class ConnectionLender: Sendable {
     /// Borrows a connection that has answered lately.
     ///
     /// - Parameter waitTimeout: How long to wait for one.
+    /// - Returns: The loan.
     /// - Throws: `PostgresError` with code `poolExhausted`, `poolClosed`, `connection` or `cancelled`.
     func borrow(_ waitTimeout: Duration) async throws -> Loan {
         let deadline = runtime.clock.now + waitTimeout

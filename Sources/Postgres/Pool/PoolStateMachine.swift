@@ -1,10 +1,10 @@
 import DequeModule
 
-/// Which connection gets to whom: the pool's decisions, with no I/O, lock or clock in them.
+/// Decides which caller gets which connection, without I/O, lock or clock.
 ///
-/// Each connection has a slot from the moment in which it is decided to open it until its descriptor is closed, so the
-/// number of slots is the bound that docs/database.md, "Connections", promises. Events return actions, which are
-/// carried out outside of the pool's lock.
+/// A connection has a slot from the decision to open it until its descriptor is closed. The number of slots is
+/// therefore the limit that docs/database.md, "Connections", promises. Events return actions, which the pool carries
+/// out after it has released its lock.
 struct PoolStateMachine {
     typealias SlotID = Int
     typealias WaiterID = Int
@@ -13,71 +13,71 @@ struct PoolStateMachine {
     struct Limits {
         /// How many connections there may be at once.
         var size: Int
-        /// How many may wait for one.
+        /// How many callers may wait for one.
         var maximumWaiters: Int
-        /// After how long unused a connection is checked before it is lent.
+        /// How long a connection may be unused before it is checked when it is lent.
         var checkAfter: Duration
-        /// After how long unused a connection is closed; nil keeps it.
+        /// How long a connection may be unused before it is closed; nil keeps it.
         var idleTimeout: Duration?
-        /// How long to wait after the first failure to connect; doubles with each further one.
+        /// The pause after the first failure to connect.
+        ///
+        /// It doubles with each further failure.
         var firstBackOff: Duration = .milliseconds(50)
-        /// The longest wait between two attempts.
+        /// The longest pause between two attempts.
         var maximumBackOff: Duration = .seconds(1)
     }
 
     /// Why a waiter gets no connection.
     enum Refusal: Equatable {
-        /// Too many wait already.
+        /// Too many callers wait.
         case tooManyWaiters
         /// The pool is shut down.
         case closed
-        /// The server is there and refuses us: waiting cannot help.
+        /// The server refuses the connection, and waiting cannot help.
         case cannotConnect
     }
 
-    /// What is to be done.
+    /// What the pool does next.
     enum Action: Equatable {
-        /// Open a connection for a slot, after a pause; report `connectDue` first, then `connected` or `connectFailed`.
+        /// Open a connection for a slot, after a pause.
+        ///
+        /// Report `connectDue` first, then `connected` or `connectFailed`.
         case connect(SlotID, after: Duration)
-        /// Lend a connection, perhaps only after checking that it still works.
+        /// Lend a connection.
+        ///
+        /// If `needsCheck`, first check that it still works.
         case grant(WaiterID, SlotID, needsCheck: Bool)
-        /// Tell a waiter that it gets none.
+        /// Tell a waiter that it gets no connection.
         case refuse(WaiterID, Refusal)
         /// Close a connection and report `closed`.
         case close(SlotID)
-        /// The last connection of a pool that is shut down is gone.
+        /// The last connection of a pool that is shut down is closed.
         case finished
     }
 
     private enum Slot {
-        /// A connection is wanted, and the pause before the attempt goes on.
-        ///
-        /// → connecting, or removed
+        /// A connection is wanted, and the pause before the attempt goes on. → connecting, or removed
         case backingOff
-        /// It is being opened.
-        ///
-        /// → idle, lent, or backingOff
+        /// The connection is being opened. → idle, lent, or backingOff
         case connecting
-        /// It waits for work.
-        ///
-        /// → lent, closing
+        /// The connection is not used. → lent, closing
         case idle(since: ContinuousClock.Instant)
-        /// It is lent.
-        ///
-        /// → idle, lent, closing
+        /// A caller has the connection. → idle, lent, closing
         case lent
-        /// It is being closed, and still counts.
-        ///
-        /// → removed
+        /// The connection is being closed, and still counts. → removed
         case closing
     }
 
     private var limits: Limits
     private var slots: [SlotID: Slot] = [:]
     private var expiry: [SlotID: ContinuousClock.Instant] = [:]
-    /// The idle ones, the most recently used last: it is lent first, so that the others can grow old and be closed.
+    /// The idle slots, the most recently used last.
+    ///
+    /// That one is lent first, so that the others grow old and are closed.
     private var idle: [SlotID] = []
-    /// In the order of arrival, with those that have gone still in it; `waiting` knows who is there.
+    /// The waiters in the order of arrival.
+    ///
+    /// Those that have left may still be in it; `waiting` has the present ones.
     private var queue: Deque<WaiterID> = []
     private var waiting: Set<WaiterID> = []
     private var lastSlot = 0
@@ -100,11 +100,13 @@ struct PoolStateMachine {
 
     // MARK: Waiters
 
-    /// Lends an idle connection, of which there is none while anyone waits.
+    /// Lends an idle connection.
     ///
-    /// - Returns: a connection, and whether it has to be checked; nil when the caller has to wait in line.
+    /// No connection is idle while a caller waits.
+    ///
+    /// - Returns: The connection, and whether to check it; nil if the caller has to wait.
     mutating func borrowIdle(now: ContinuousClock.Instant) -> (slot: SlotID, needsCheck: Bool)? {
-        // One that is too old is not lent; `tick` closes it.
+        // A connection that is too old is not lent. `tick` closes it.
         guard let index = idle.lastIndex(where: { !isExpired($0, now: now) }),
             case .idle(let since) = slots[idle[index]]
         else { return nil }
@@ -113,20 +115,20 @@ struct PoolStateMachine {
         return (slot, now - since >= limits.checkAfter)
     }
 
-    /// Someone wants a connection and waits for it.
+    /// A caller wants a connection, and waits if none is idle.
     mutating func borrow(_ waiter: WaiterID, now: ContinuousClock.Instant) -> [Action] {
         guard !isClosed else { return [.refuse(waiter, .closed)] }
         if let (slot, needsCheck) = borrowIdle(now: now) { return [.grant(waiter, slot, needsCheck: needsCheck)] }
         guard waiting.count < limits.maximumWaiters else { return [.refuse(waiter, .tooManyWaiters)] }
         waiting.insert(waiter)
         queue.append(waiter)
-        // What is idle now is too old: closing it makes room for a new one.
+        // Connections that are idle now are too old. To close them makes room for a new one.
         return tick(now: now) + connectAsNeeded()
     }
 
-    /// A waiter has gone: its time was over, or its task was cancelled.
+    /// A waiter leaves: its time is over, or its task was cancelled.
     ///
-    /// - Returns: whether it still waited.
+    /// - Returns: Whether it still waited.
     mutating func leave(_ waiter: WaiterID) -> Bool {
         guard waiting.remove(waiter) != nil else { return false }
         if queue.count > 64, queue.count > 2 * waiting.count { queue.removeAll { !waiting.contains($0) } }
@@ -137,7 +139,7 @@ struct PoolStateMachine {
 
     /// The pause before an attempt is over.
     ///
-    /// - Returns: whether the connection is still wanted.
+    /// - Returns: Whether the connection is still wanted.
     mutating func connectDue(_ slot: SlotID) -> Bool {
         guard case .backingOff = slots[slot] else { return false }
         guard !isClosed, waiting.count > connectingCount else {
@@ -157,17 +159,17 @@ struct PoolStateMachine {
         guard case .connecting = slots[slot] else { return [] }
         failures = 0
         expiry[slot] = expires
-        // After a failure only one attempt was under way; now there may be as many as are wanted.
+        // After a failure only one attempt was under way. Now there may be one for each waiter.
         return offer(slot, now: now) + connectAsNeeded()
     }
 
     /// A connection could not be opened.
     ///
     /// - Parameters:
-    ///   - slot: the connection's place.
-    ///   - isPermanent: whether trying again is pointless until someone changes a setting.
-    ///   - jitter: a random factor for the next pause, around 1.
-    /// - Returns: what follows.
+    ///   - slot: The connection's slot.
+    ///   - isPermanent: Whether another attempt cannot succeed until a setting changes.
+    ///   - jitter: A random factor for the next pause, around 1.
+    /// - Returns: What the pool does next.
     mutating func connectFailed(_ slot: SlotID, isPermanent: Bool, jitter: Double) -> [Action] {
         guard case .connecting = slots[slot] else { return [] }
         slots[slot] = nil
@@ -178,13 +180,13 @@ struct PoolStateMachine {
         return connectAsNeeded(after: min(doubled, limits.maximumBackOff) * jitter)
     }
 
-    /// A connection is given back.
+    /// A caller gives a connection back.
     ///
     /// - Parameters:
-    ///   - slot: the connection's place.
-    ///   - isReusable: false closes it.
-    ///   - now: the moment.
-    /// - Returns: what follows.
+    ///   - slot: The connection's slot.
+    ///   - isReusable: Whether the connection can be lent again. If not, it is closed.
+    ///   - now: The present moment.
+    /// - Returns: What the pool does next.
     mutating func released(_ slot: SlotID, isReusable: Bool, now: ContinuousClock.Instant) -> [Action] {
         guard case .lent = slots[slot] else { return [] }
         guard isReusable, !isClosed, !isExpired(slot, now: now) else {
@@ -194,7 +196,7 @@ struct PoolStateMachine {
         return offer(slot, now: now)
     }
 
-    /// A connection is closed, by us or by the server, and its descriptor with it.
+    /// A connection is closed, by the pool or by the server, and its descriptor too.
     mutating func closed(_ slot: SlotID) -> [Action] {
         guard slots.removeValue(forKey: slot) != nil else { return [] }
         expiry[slot] = nil
@@ -203,7 +205,7 @@ struct PoolStateMachine {
         return connectAsNeeded()
     }
 
-    /// Time has passed: what is too old, or unused for too long, is closed.
+    /// Closes connections that are too old, or unused for too long.
     mutating func tick(now: ContinuousClock.Instant) -> [Action] {
         var actions: [Action] = []
         for slot in idle {
@@ -219,7 +221,9 @@ struct PoolStateMachine {
 
     // MARK: The end
 
-    /// Refuses waiters and closes what is idle; what is lent is closed when it comes back.
+    /// Refuses the waiters and closes idle connections.
+    ///
+    /// A connection that is lent is closed when it comes back.
     mutating func shutDown() -> [Action] {
         guard !isClosed else { return [] }
         isClosed = true
@@ -233,7 +237,7 @@ struct PoolStateMachine {
         return actions + finishIfDone()
     }
 
-    /// What is still open although the time for the end is over.
+    /// Closes the connections that are still lent, because the time for the end is over.
     mutating func closeTheRest() -> [Action] {
         let rest = slots.compactMap { slot, state -> SlotID? in
             if case .lent = state { slot } else { nil }
@@ -248,7 +252,7 @@ struct PoolStateMachine {
         expiry[slot].map { $0 <= now } ?? false
     }
 
-    /// Gives an open connection to whoever waits longest, or lays it by.
+    /// Gives an open connection to the caller that has waited longest, or makes it idle.
     private mutating func offer(_ slot: SlotID, now: ContinuousClock.Instant) -> [Action] {
         if isClosed {
             slots[slot] = .closing
@@ -264,7 +268,7 @@ struct PoolStateMachine {
         return []
     }
 
-    /// Opens no more connections than there are waiters without one under way.
+    /// Opens connections for the waiters that have none under way.
     private mutating func connectAsNeeded(after pause: Duration = .zero) -> [Action] {
         var actions: [Action] = []
         // While connecting fails, one attempt at a time is enough.

@@ -1,24 +1,23 @@
 public import ServiceLifecycle
 
-/// A bounded set of connections that are lent to one caller at a time.
+/// A bounded set of connections, each of which is lent to one caller at a time.
 ///
-/// Connections are opened when they are wanted. `run()` only waits for the graceful shutdown and then closes them, so a
-/// short-lived program may use a pool without running it and call `close()` at the end.
+/// The pool opens a connection when a caller wants one. `run()` waits for the graceful shutdown and then closes the
+/// pool. A short-lived program may use a pool without `run()`, and call `close()` at the end.
 ///
-/// Whoever wants a connection waits in line, first come, first served, for `waitTimeout` at most. While the database
-/// cannot be reached the pool goes on trying on their behalf; when it refuses us for good, as with a wrong password,
-/// they are told at once.
+/// Callers wait in the order of arrival, each for `waitTimeout` at most. While the database cannot be reached, the pool
+/// goes on trying for them. If the server refuses the connection for good, as with a wrong password, they fail at once.
 public final class PostgresPool: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let settings: PostgresPoolConfiguration
     private let lender: ConnectionLender
 
-    /// Makes a pool; nothing is opened yet.
+    /// Makes a pool, which opens no connection yet.
     ///
     /// - Parameters:
-    ///   - configuration: how to reach the database.
-    ///   - settings: how many connections, and how long to wait for one.
-    /// - Throws: `PostgresError` when the process cannot start the thread for its connections.
+    ///   - configuration: How to reach the database.
+    ///   - settings: How many connections, and how long to wait for one.
+    /// - Throws: `PostgresError` if the process cannot start the thread for its connections.
     public convenience init(
         configuration: PostgresConfiguration,
         settings: PostgresPoolConfiguration = PostgresPoolConfiguration()
@@ -34,6 +33,12 @@ public final class PostgresPool: Service, Sendable {
 
     /// Makes a pool, lends it and closes it.
     ///
+    /// - Parameters:
+    ///   - configuration: How to reach the database.
+    ///   - settings: How many connections, and how long to wait for one.
+    ///   - isolation: The actor of the caller, on which the body runs.
+    ///   - body: Uses the pool until it returns.
+    /// - Returns: What the body returns.
     /// - Throws: `PostgresError`, or what the body throws.
     public static func withPool<Value>(
         _ configuration: PostgresConfiguration,
@@ -52,27 +57,30 @@ public final class PostgresPool: Service, Sendable {
         }
     }
 
-    /// Waits for the graceful shutdown, or the task's cancellation, then closes the pool.
+    /// Waits for the graceful shutdown, or the cancellation of the task, then closes the pool.
     public func run() async throws {
         try? await gracefulShutdown()
         await close()
     }
 
-    /// Closes the pool: waiters fail, unused connections are closed, lent ones are waited for up to `shutdownTimeout`.
+    /// Closes the pool.
+    ///
+    /// Waiters fail, and unused connections are closed. The pool waits for connections that are lent, for
+    /// `shutdownTimeout` at most.
     public func close() async { await lender.close() }
 
     // MARK: Lending
 
     /// Lends a connection.
     ///
-    /// Whatever is left open on it is undone: a transaction is rolled back, a query given up is drained; what cannot be
-    /// undone closes the connection.
+    /// When the body returns, the pool tidies the connection: it rolls an open transaction back and drains a cancelled
+    /// query. If it cannot, it closes the connection.
     ///
     /// - Parameters:
-    ///   - waitTimeout: for how long to wait for one; nil takes the pool's.
-    ///   - isolation: the actor of the caller, on which the body runs.
-    ///   - body: may use the connection until it returns.
-    /// - Returns: what the body returns.
+    ///   - waitTimeout: How long to wait for a connection; nil takes the pool's setting.
+    ///   - isolation: The actor of the caller, on which the body runs.
+    ///   - body: Uses the connection until it returns.
+    /// - Returns: What the body returns.
     /// - Throws: `PostgresError` with code `poolExhausted`, `poolClosed`, `connection` or `cancelled`, or what the body
     ///   throws.
     public func withConnection<Value>(
@@ -92,9 +100,10 @@ public final class PostgresPool: Service, Sendable {
     /// Runs a query on any connection and returns its rows.
     ///
     /// - Parameters:
-    ///   - query: text with parameters.
-    ///   - timeout: for how long to wait for the answer once there is a connection; nil takes the configuration's.
-    /// - Returns: the rows.
+    ///   - query: Text with parameters.
+    ///   - timeout: How long to wait for the answer once there is a connection; nil takes the configuration's
+    ///     `queryTimeout`.
+    /// - Returns: The rows.
     /// - Throws: `PostgresError`
     public func query(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> PostgresRows {
         try await withConnection { try await $0.query(query, timeout: timeout) }
@@ -103,9 +112,10 @@ public final class PostgresPool: Service, Sendable {
     /// Runs a statement for its effect on any connection.
     ///
     /// - Parameters:
-    ///   - query: text with parameters.
-    ///   - timeout: for how long to wait for the answer once there is a connection; nil takes the configuration's.
-    /// - Returns: how many rows it concerned.
+    ///   - query: Text with parameters.
+    ///   - timeout: How long to wait for the answer once there is a connection; nil takes the configuration's
+    ///     `queryTimeout`.
+    /// - Returns: How many rows it affected.
     /// - Throws: `PostgresError`
     @discardableResult
     public func execute(_ query: PostgresQuery, timeout: Duration? = nil) async throws -> Int {
@@ -113,6 +123,14 @@ public final class PostgresPool: Service, Sendable {
     }
 
     /// Runs a transaction on any connection; see `PostgresConnection.withTransaction`.
+    ///
+    /// - Parameters:
+    ///   - level: The isolation level; nil takes the session's, which is READ COMMITTED by default.
+    ///   - readOnly: Whether the server refuses writes.
+    ///   - actor: The actor of the caller, on which the body runs.
+    ///   - body: The statements. It must not end the transaction itself.
+    /// - Returns: What the body returns.
+    /// - Throws: What `withConnection` and `PostgresConnection.withTransaction` throw.
     @discardableResult
     public func withTransaction<Value>(
         isolation level: PostgresIsolation? = nil,
@@ -125,6 +143,6 @@ public final class PostgresPool: Service, Sendable {
         }
     }
 
-    /// What the pool is doing.
+    /// The state and the counters of the pool.
     public var statistics: PostgresPoolStatistics { lender.statistics }
 }

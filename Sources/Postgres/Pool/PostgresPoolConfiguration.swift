@@ -1,36 +1,40 @@
-/// How a pool behaves.
+/// The limits and times of a pool.
 public struct PostgresPoolConfiguration: Sendable {
-    /// How many connections there are at most, those being opened or closed included; 8.
+    /// How many connections there are at most, those that are being opened or closed included; 8.
     public var size: Int
 
-    /// How many callers may wait for a connection, 16,384; one more is refused at once.
+    /// How many callers may wait for a connection; 16,384.
+    ///
+    /// The pool refuses one more at once.
     public var maximumWaiters: Int
 
-    /// For how long a caller waits for a connection; 5 s.
+    /// How long a caller waits for a connection; 5 s.
     public var waitTimeout: Duration
 
-    /// After how long unused a connection is checked before it is lent; 30 s.
+    /// How long a connection may be unused before the pool checks it when it lends it; 30 s.
     public var checkAfter: Duration
 
     /// How long that check may take; 2 s.
     public var checkTimeout: Duration
 
-    /// After how long unused a connection is closed; 10 min.
+    /// How long a connection may be unused before the pool closes it; 10 min.
     ///
     /// Nil keeps it.
     public var idleTimeout: Duration?
 
-    /// At what age a connection is closed, give or take a tenth, so that they do not all end at once; 1 h.
+    /// The age at which the pool closes a connection; 1 h.
+    ///
+    /// The age of each connection differs by up to a tenth, so that they do not all end at once.
     public var maximumAge: Duration
 
-    /// For how long the shutdown waits for connections that are lent; 10 s.
+    /// How long the shutdown waits for connections that are lent; 10 s.
     public var shutdownTimeout: Duration
 
     /// Makes a configuration.
     ///
     /// - Parameters:
-    ///   - size: how many connections there are at most.
-    ///   - waitTimeout: for how long a caller waits for one.
+    ///   - size: How many connections there are at most.
+    ///   - waitTimeout: How long a caller waits for one.
     public init(size: Int = 8, waitTimeout: Duration = .seconds(5)) {
         precondition(size > 0, "a pool needs at least one connection")
         self.size = size
@@ -44,17 +48,17 @@ public struct PostgresPoolConfiguration: Sendable {
     }
 }
 
-/// What a pool is doing.
+/// The state and the counters of a pool.
 public struct PostgresPoolStatistics: Hashable, Sendable {
     /// Connections that are open.
     public var open = 0
-    /// Open connections that nobody uses.
+    /// Open connections that are not lent.
     public var idle = 0
     /// Connections that are lent.
     public var lent = 0
     /// Connections that are being opened.
     public var connecting = 0
-    /// Callers that wait.
+    /// Callers that wait for a connection.
     public var waiting = 0
     /// Connections opened since the start.
     public var openedTotal = 0
@@ -62,6 +66,6 @@ public struct PostgresPoolStatistics: Hashable, Sendable {
     public var connectFailuresTotal = 0
     /// Loans since the start.
     public var loansTotal = 0
-    /// Callers since the start that got no connection in time, or were too many.
+    /// Callers since the start that got no connection in time, or that the pool refused because too many waited.
     public var exhaustedTotal = 0
 }

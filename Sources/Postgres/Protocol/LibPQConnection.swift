@@ -1,24 +1,26 @@
 import CLibPQ
 import Polling
 
-/// What a session's transaction is doing.
+/// The state of a session's transaction.
 enum TransactionStatus: Equatable {
     case idle, active, inTransaction, failed, unknown
 }
 
-/// A `PGconn` and its only owner.
+/// The only owner of a `PGconn`.
 ///
-/// Every call is non-blocking but `finish` by the deinitialiser, which sends one small message. It is used on the
-/// poller's thread alone: "One thread restriction is that no two threads attempt to manipulate the same PGconn object
-/// at the same time" (manual, 34.20).
+/// No call blocks but `PQfinish` in the deinitialiser, which sends one small message. Only the poller's thread uses it:
+/// "One thread restriction is that no two threads attempt to manipulate the same PGconn object at the same time"
+/// (manual, 34.20).
 @safe struct LibPQConnection: ~Copyable {
     private let handle: OpaquePointer
 
-    /// Starts to connect; nil when libpq is out of memory.
+    /// Starts to connect.
+    ///
+    /// Fails if libpq is out of memory.
     init?(starting parameters: [(key: String, value: String)]) {
         let keys = CStrings(parameters.map(\.key))
         let values = CStrings(parameters.map(\.value))
-        // libpq copies what it is given during the call, and no longer.
+        // libpq copies the strings during the call and does not use them later.
         let started = unsafe withExtendedLifetime((keys, values)) {
             unsafe PQconnectStartParams(keys.pointers, values.pointers, 0)
         }
@@ -28,10 +30,12 @@ enum TransactionStatus: Equatable {
 
     deinit { unsafe PQfinish(handle) }
 
-    /// Whether the connection is beyond saving.
+    /// Whether the connection is broken.
     func isBad() -> Bool { unsafe PQstatus(handle) == CONNECTION_BAD }
 
-    /// The descriptor, which may be another one after each `connectPoll`; −1 when there is none.
+    /// The descriptor; −1 if there is none.
+    ///
+    /// It may differ after each `connectPoll`.
     func socket() -> CInt { unsafe PQsocket(handle) }
 
     func connectPoll() -> PostgresPollingStatusType { unsafe PQconnectPoll(handle) }
@@ -40,7 +44,7 @@ enum TransactionStatus: Equatable {
 
     /// Sends notices to a box instead of standard error.
     ///
-    /// - Parameter box: must live as long as the connection.
+    /// - Parameter box: The box, which must live as long as the connection.
     func setNoticeReceiver(_ box: NoticeBox) {
         _ = unsafe PQsetNoticeReceiver(
             handle,
@@ -50,7 +54,9 @@ enum TransactionStatus: Equatable {
             }, Unmanaged.passUnretained(box).toOpaque())
     }
 
-    /// Has messages about a failed connection carry the SQLSTATE, for which libpq 15 has no call of its own.
+    /// Puts the SQLSTATE into messages about a failed connection.
+    ///
+    /// libpq 15 has no other way to read it.
     func showSQLStates() { _ = unsafe PQsetErrorVerbosity(handle, PQERRORS_VERBOSE) }
 
     func errorMessage() -> String { unsafe trimmedMessage(unsafe PQerrorMessage(handle)) }
@@ -81,7 +87,7 @@ enum TransactionStatus: Equatable {
 
     /// Whether a result is not complete yet.
     ///
-    /// On a broken connection this may stay true: `consumeInput` tells.
+    /// On a broken connection this may stay true. `consumeInput` then fails.
     func isBusy() -> Bool { unsafe PQisBusy(handle) == 1 }
 
     func getResult() -> PostgresResult? {
@@ -89,7 +95,7 @@ enum TransactionStatus: Equatable {
         return unsafe PostgresResult(owning: result)
     }
 
-    /// Takes the next notification that libpq has read.
+    /// Takes the next notification that libpq has read; nil if there is none.
     func nextNotification() -> PostgresNotification? {
         guard let notify = unsafe PQnotifies(handle) else { return nil }
         // "…free it with PQfreemem. It is sufficient to free the PGnotify pointer" (manual, 34.9).
@@ -100,7 +106,9 @@ enum TransactionStatus: Equatable {
             processID: notify.pointee.be_pid)
     }
 
-    /// What is needed to cancel; it may be used on another thread.
+    /// The handle that cancels a query.
+    ///
+    /// Any thread may use it.
     func cancelHandle() -> CancelHandle? {
         guard let cancel = unsafe PQgetCancel(handle) else { return nil }
         return unsafe CancelHandle(owning: cancel)
@@ -127,7 +135,9 @@ enum TransactionStatus: Equatable {
         }
     }
 
-    /// Lends the parameters in the form of libpq, which copies them during the call.
+    /// Lends the parameters in libpq's form.
+    ///
+    /// libpq copies them during the call.
     private func withParameters(
         _ bindings: PostgresBindings,
         _ body: ([UnsafePointer<CChar>?], [CInt], [CInt]) -> Bool
@@ -136,7 +146,7 @@ enum TransactionStatus: Equatable {
             var values: [UnsafePointer<CChar>?] = unsafe []
             var lengths: [CInt] = []
             var start = 0
-            // An empty buffer may have no address, and a NULL pointer would mean NULL.
+            // An empty buffer may have no address, and a null pointer would mean NULL.
             let base = unsafe buffer.baseAddress ?? UnsafeRawPointer(emptyValue)
             for (end, isNull) in zip(bindings.ends, bindings.nulls) {
                 unsafe values.append(isNull ? nil : (base + start).assumingMemoryBound(to: CChar.self))
@@ -148,10 +158,12 @@ enum TransactionStatus: Equatable {
     }
 }
 
-/// An address for values without bytes; never read.
+/// An address for values without bytes.
+///
+/// It is never read.
 private nonisolated(unsafe) let emptyValue = UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1)
 
-/// Strings of C, freed together.
+/// C strings that are freed together.
 @safe final class CStrings {
     let pointers: [UnsafePointer<CChar>?]
 
@@ -171,20 +183,24 @@ private nonisolated(unsafe) let emptyValue = UnsafeMutableRawPointer.allocate(by
     }
 }
 
-/// What is needed to cancel a query, apart from its connection.
+/// Cancels a query, apart from its connection.
 @safe final class CancelHandle: Sendable {
-    /// Safe on any thread: "PQcancel can safely be invoked from a signal handler, if the errbuf is a local variable in the
-    /// signal handler. The PGcancel object is read-only as far as PQcancel is concerned, so it can also be invoked from
-    /// a thread that is separate from the one manipulating the PGconn object." (manual, 34.7)
+    /// Safe on any thread: "PQcancel can safely be invoked from a signal handler, if the errbuf is a local variable in
+    /// the signal handler.
+    ///
+    /// The PGcancel object is read-only as far as PQcancel is concerned, so it can also be invoked from a thread that
+    /// is separate from the one manipulating the PGconn object." (manual, 34.7)
     private nonisolated(unsafe) let handle: OpaquePointer
 
     init(owning handle: OpaquePointer) { unsafe self.handle = handle }
 
     deinit { unsafe PQfreeCancel(handle) }
 
-    /// Asks the server to cancel; blocks until the request is through.
+    /// Asks the server to cancel.
     ///
-    /// - Returns: whether the server took the request, which says nothing about its effect.
+    /// This call blocks until the server has the request.
+    ///
+    /// - Returns: Whether the server took the request, which says nothing about its effect.
     func cancel() -> Bool {
         var message = [CChar](repeating: 0, count: 256)
         return unsafe PQcancel(handle, &message, 256) == 1

@@ -1,8 +1,8 @@
 import CLibPQ
 
-/// A notice of the server: a warning, or what `RAISE NOTICE` said.
+/// A notice of the server, such as a warning or the message of `RAISE NOTICE`.
 public struct PostgresNotice: Hashable, Sendable {
-    /// `NOTICE`, `WARNING`, `INFO`, …; also `FATAL` when the server ends an idle session.
+    /// `NOTICE`, `WARNING`, `INFO`, …; `FATAL` if the server ends an idle session.
     public let severity: String
     /// The code.
     public let sqlState: SQLState?
@@ -14,12 +14,19 @@ public struct PostgresNotice: Hashable, Sendable {
 public struct PostgresNotification: Hashable, Sendable {
     /// The channel.
     public let channel: String
-    /// The payload, empty when none was given; any role of the database can send any.
+    /// The payload; empty if there was none.
+    ///
+    /// Any role of the database can send any payload.
     public let payload: String
     /// The server process that sent it.
     public let processID: Int32
 
-    /// Makes a notification, for tests of what consumes them.
+    /// Makes a notification, for tests of its consumers.
+    ///
+    /// - Parameters:
+    ///   - channel: The channel.
+    ///   - payload: The payload.
+    ///   - processID: The server process that sent it.
     public init(channel: String, payload: String, processID: Int32 = 0) {
         self.channel = channel
         self.payload = payload
@@ -27,14 +34,14 @@ public struct PostgresNotification: Hashable, Sendable {
     }
 }
 
-/// Where the notices of one connection go instead of standard error.
+/// The notices of one connection, which libpq would write to standard error.
 ///
-/// Used on the poller's thread alone: libpq calls back only within calls that are made there.
+/// Only the poller's thread uses it, because libpq calls back only within calls on that thread.
 final class NoticeBox {
     private(set) var notices: [PostgresNotice] = []
     private static let limit = 64
 
-    /// Keeps the newest.
+    /// Keeps a notice, and drops the oldest if there are too many.
     func receive(_ result: OpaquePointer) {
         func field(_ code: CInt) -> String? {
             unsafe PQresultErrorField(result, code).map { unsafe String(cString: $0) }
@@ -49,6 +56,8 @@ final class NoticeBox {
 
     func removeAll() { notices = [] }
 
-    /// The error with which the server ended the session, which libpq reports as a notice when no query is under way.
+    /// The error with which the server ended the session; nil if it did not.
+    ///
+    /// libpq reports it as a notice if no query is under way.
     var fatal: PostgresNotice? { notices.last { $0.severity == "FATAL" || $0.severity == "PANIC" } }
 }

@@ -1,21 +1,23 @@
 import Polling
 
-/// One round of an established connection: a command is sent, results come back, and it may be given up on the way.
+/// Decides how a command runs on an open connection: it is sent, its results arrive, and it may be cancelled.
 ///
-/// It is told what happened and answers what to do next; it makes no call of libpq's and knows no clock. After every
-/// action but `wait`, `idle`, `cancel` and `close` the caller reports what came of it.
+/// Each event says what happened and returns what to do next. The machine does not call libpq and knows no clock. After
+/// every action but `wait`, `idle`, `cancel` and `close` the caller reports the result.
 ///
 /// Three sentences of the manual decide its shape:
+///
 /// - 34.4: "After sending any command or data on a nonblocking connection, call PQflush. If it returns 1, wait for the
 ///   socket to become read- or write-ready. If it becomes write-ready, call PQflush again. If it becomes read-ready,
-///   call PQconsumeInput, then call PQflush again. Repeat until PQflush returns 0." Waiting for room to write alone
-///   would deadlock with a server that waits for us to read.
-/// - 34.4: "PQgetResult must be called repeatedly until it returns a null pointer, indicating that the command is done."
-/// - 34.7: "Successful dispatch is no guarantee that the request will have any effect", and it travels over another
-///   connection, so it may also arrive when the next command has begun. Hence the probe: after `PQcancel` has returned
-///   and the results are drained, an empty query goes around, and only then is the connection used again.
+///   call PQconsumeInput, then call PQflush again. Repeat until PQflush returns 0." A wait for room to write alone
+///   would deadlock with a server that waits until the client reads.
+/// - 34.4: "PQgetResult must be called repeatedly until it returns a null pointer, indicating that the command is
+///   done."
+/// - 34.7: "Successful dispatch is no guarantee that the request will have any effect". A cancel request uses another
+///   connection, thus it may arrive after the next command has begun. Therefore the machine probes: after `PQcancel`
+///   has returned and the results are drained, it sends an empty query. Only then is the connection used again.
 struct QueryStateMachine: Equatable {
-    /// What is to be done.
+    /// What the caller does next.
     enum Action: Equatable {
         /// Call `PQflush` and report `flushed`.
         case flush
@@ -27,24 +29,24 @@ struct QueryStateMachine: Equatable {
         case wait(PollInterest)
         /// The command is complete.
         case finish
-        /// Tell the caller at once, send `PQcancel` from a thread of its own (reporting `cancelSent`), start the grace
-        /// period (reporting `graceOver`), and go on waiting for the socket.
+        /// Fail the command at once, send `PQcancel` from another thread and report `cancelSent`, start the grace
+        /// period and report `graceOver`, and wait for the socket.
         case cancel(CancelReason, wait: PollInterest)
         /// Send an empty query and report `sent`.
         case probe
-        /// The connection is free again after a command was given up.
+        /// The connection is free again after a command was cancelled.
         case idle
-        /// The connection cannot be used any more.
+        /// The connection cannot be used again.
         case close(CloseReason)
     }
 
-    /// Why a connection cannot be used any more.
+    /// Why a connection cannot be used again.
     enum CloseReason: Equatable {
-        /// libpq says that it is broken.
+        /// libpq says that the connection is broken.
         case lost
-        /// The server wants COPY data, which this library does not speak.
+        /// The server wants COPY data, which this library does not support.
         case copy
-        /// A command that was given up did not end in time.
+        /// A cancelled command did not end in time.
         case stuck
     }
 
@@ -53,7 +55,7 @@ struct QueryStateMachine: Equatable {
         case done, pending, failed
     }
 
-    /// What kind of result `PQgetResult` returned.
+    /// The kind of result that `PQgetResult` returned.
     enum ResultKind: Equatable {
         case ordinary, copy
     }
@@ -61,13 +63,13 @@ struct QueryStateMachine: Equatable {
     private enum State: Equatable {
         /// Nothing is under way. → running
         case idle
-        /// A command's bytes are being sent, or its results come in. → idle, draining
+        /// The bytes of a command are being sent, or its results arrive. → idle, draining
         case running(flushing: Bool)
-        /// A command was given up; its results are thrown away. → probing, closed
+        /// A command was cancelled, and its results are dropped. → probing, closed
         case draining(flushing: Bool, cancelReturned: Bool, drained: Bool)
-        /// The empty query is under way that shows that no cancel is on its way any more. → idle, closed
+        /// The empty query is under way that shows that no cancel request is on its way. → idle, closed
         case probing(flushing: Bool)
-        /// Over.
+        /// The connection is closed.
         case closed
     }
 
@@ -76,7 +78,7 @@ struct QueryStateMachine: Equatable {
     /// Whether a command can be sent.
     var isIdle: Bool { state == .idle }
 
-    /// libpq has taken a command, or a probe.
+    /// libpq has taken a command or a probe.
     mutating func sent() -> Action {
         switch state {
         case .idle: state = .running(flushing: true)
@@ -117,7 +119,7 @@ struct QueryStateMachine: Equatable {
         }
     }
 
-    /// `PQisBusy` has said that a result is not complete yet.
+    /// `PQisBusy` says that the result is not complete yet.
     mutating func busy() -> Action { .wait(.read) }
 
     /// `PQgetResult` has returned a result.
@@ -141,25 +143,26 @@ struct QueryStateMachine: Equatable {
         }
     }
 
-    /// The command's deadline has come, or its task was cancelled.
+    /// The command's deadline came, or its task was cancelled.
     ///
-    /// - Returns: nil when no command is under way, or it was given up already.
+    /// - Parameter reason: Which of the two.
+    /// - Returns: What to do next; nil if no command is under way, or it was cancelled before.
     mutating func cancel(_ reason: CancelReason) -> Action? {
         guard case .running(let flushing) = state else { return nil }
         state = .draining(flushing: flushing, cancelReturned: false, drained: false)
         return .cancel(reason, wait: flushing ? [.read, .write] : .read)
     }
 
-    /// `PQcancel` has returned, whatever it said.
+    /// `PQcancel` has returned, with any result.
     mutating func cancelSent() -> Action {
         guard case .draining(let flushing, _, let drained) = state else { return .wait(interest) }
         state = .draining(flushing: flushing, cancelReturned: true, drained: drained)
         return probeWhenSafe()
     }
 
-    /// The time is over in which a command that was given up must have ended.
+    /// The grace period of a cancelled command is over.
     ///
-    /// - Returns: nil when it has.
+    /// - Returns: What to do next; nil if the command has ended.
     mutating func graceOver() -> Action? {
         switch state {
         case .draining, .probing: return close(.stuck)
@@ -167,7 +170,7 @@ struct QueryStateMachine: Equatable {
         }
     }
 
-    /// The connection is closed from outside.
+    /// The caller closes the connection.
     mutating func closed() { state = .closed }
 
     private mutating func close(_ reason: CloseReason) -> Action {

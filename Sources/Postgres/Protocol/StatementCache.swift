@@ -10,11 +10,12 @@ struct StatementCache {
 
     var count: Int { names.count }
 
-    /// The name for a query, which counts as used now.
+    /// The name of a query's statement, which counts as used now; nil if it is not prepared.
     mutating func name(for key: StatementKey) -> String? {
         guard let index = names.index(forKey: key) else { return nil }
         let name = names.elements[index].value
-        // Moving to the end is O(n) over a few hundred small elements; only done when it is not near the end already.
+        // To move a name to the end takes O(n) over a few hundred small elements. It happens only if the name is not
+        // near the end.
         if index < names.count - 1 - capacity / 4 {
             names.remove(at: index)
             names[key] = name
@@ -22,13 +23,15 @@ struct StatementCache {
         return name
     }
 
-    /// A name that was never used before.
+    /// Makes a name that was never used before.
     mutating func newName() -> String {
         lastNumber += 1
         return "tb_\(lastNumber)"
     }
 
-    /// Takes out the least recently used when there is no room for another.
+    /// Removes the least recently used statement if there is no room for another.
+    ///
+    /// - Returns: The name of the statement; nil if there is room.
     mutating func evict() -> String? {
         guard names.count >= capacity else { return nil }
         return names.removeFirst().value

@@ -1,4 +1,4 @@
-/// What a caller wants done in one go.
+/// A caller's request.
 enum Request: Sendable {
     /// A query with parameters, by the extended protocol.
     case query(PostgresQuery)
@@ -14,14 +14,16 @@ enum Request: Sendable {
     }
 }
 
-/// What makes two queries share a prepared statement.
+/// Two queries with the same key share a prepared statement.
 struct StatementKey: Hashable, Sendable {
     let sql: String
     let types: [PostgresType]
 }
 
-/// The steps that one request takes on a connection: perhaps room is made, perhaps a statement is prepared, then it is
-/// executed, and once more from the start when the server no longer knows, or no longer likes, the prepared statement.
+/// The steps of one request on a connection.
+///
+/// The connection may first make room for a prepared statement, then prepare it, then execute it. If the server no
+/// longer has the prepared statement, or refuses it, the connection starts again once.
 struct StatementPlan {
     /// One command for libpq.
     enum Step: Equatable {
@@ -31,10 +33,10 @@ struct StatementPlan {
         case execute(name: String)
     }
 
-    /// What is to be done.
+    /// What the connection does next.
     enum Action: Equatable {
         case send(Step)
-        /// The request is complete, with what the last step brought.
+        /// The request is complete, with the result of the last step.
         case complete
         /// Forget the prepared statement, then send.
         case forget(name: String, then: Step?)
@@ -56,12 +58,12 @@ struct StatementPlan {
     /// Begins.
     ///
     /// - Parameters:
-    ///   - request: what to do.
-    ///   - prepared: the name of a statement that is prepared for it.
-    ///   - cachesStatements: false through a pooler, where the next transaction may meet another session.
-    ///   - newName: a name that was never used on this connection.
-    ///   - evicted: the name of a statement that has to make room.
-    /// - Returns: the first step.
+    ///   - request: The caller's request.
+    ///   - prepared: The name of the statement that is prepared for it; nil if none is.
+    ///   - cachesStatements: False through a pooler, where the next transaction may meet another session.
+    ///   - newName: A name that was never used on this connection.
+    ///   - evicted: The name of a statement that has to make room; nil if there is room.
+    /// - Returns: The first step.
     mutating func start(
         _ request: Request,
         prepared: String?,
@@ -92,16 +94,16 @@ struct StatementPlan {
 
     private var newName = ""
 
-    /// A step is done.
+    /// Ends a step.
     ///
     /// - Parameters:
-    ///   - error: the server's error, if it was one.
-    ///   - isInTransaction: whether the session is in a transaction, failed or not, after the step.
-    /// - Returns: what comes next.
+    ///   - error: The server's error; nil if the step succeeded.
+    ///   - isInTransaction: Whether the session is in a transaction, failed or not, after the step.
+    /// - Returns: What the connection does next.
     mutating func stepDone(error: SQLState?, isInTransaction: Bool) -> Action {
         switch state {
         case .deallocating:
-            // Whether room was made or not (a failed transaction takes no DEALLOCATE): the name is never used again.
+            // The step may have failed, as in a failed transaction. The name is never used again, thus both ways go on.
             state = .preparing(name: newName)
             return .send(.prepare(name: newName))
         case .preparing(let name):
@@ -114,7 +116,8 @@ struct StatementPlan {
         case .executing(let name):
             state = .done
             guard let name, let error, Self.isStale(error) else { return .complete }
-            // Within a transaction the error has failed it, and repeating cannot help; the next time it is prepared anew.
+            // Within a transaction the error has failed it, and to repeat the statement cannot help. It is prepared
+            // again next time.
             guard !isInTransaction, !wasRepeated else { return .forget(name: name, then: nil) }
             wasRepeated = true
             newName = name + "r"
@@ -129,7 +132,9 @@ struct StatementPlan {
         }
     }
 
-    /// "cached plan must not change result type" is `0A000`; a statement that someone deallocated is `26000`.
+    /// Whether the server refuses a prepared statement that it had accepted.
+    ///
+    /// "cached plan must not change result type" is `0A000`. A statement that was deallocated is `26000`.
     private static func isStale(_ state: SQLState) -> Bool {
         state == .featureNotSupported || state == .invalidStatementName
     }

@@ -8,21 +8,21 @@ public struct PostgresColumn: Hashable, Sendable {
     public let type: PostgresType
 }
 
-/// One result of libpq, freed with the last row that refers to it.
+/// One result of libpq, which is freed with the last row that refers to it.
 @safe final class PostgresResult: Sendable {
-    /// The result.
+    /// The result of libpq.
     ///
-    /// Safe to share, because it is never changed after it is here. The manual, 34.20: "PGresult objects are normally
-    /// read-only after creation, and so can be passed around freely between threads."
+    /// Threads may share it, because it never changes. The manual, 34.20: "PGresult objects are normally read-only
+    /// after creation, and so can be passed around freely between threads."
     private nonisolated(unsafe) let handle: OpaquePointer
 
     let columns: [PostgresColumn]
     let rowCount: Int
     private let isBinary: Bool
 
-    /// Takes over a result.
+    /// Takes a result over.
     ///
-    /// - Parameter handle: a result that nobody else frees.
+    /// - Parameter handle: The result. Nothing else frees it.
     init(owning handle: OpaquePointer) {
         unsafe self.handle = handle
         rowCount = Int(unsafe PQntuples(handle))
@@ -39,13 +39,13 @@ public struct PostgresColumn: Hashable, Sendable {
 
     var status: ExecStatusType { unsafe PQresultStatus(handle) }
 
-    /// How many rows an INSERT, UPDATE, DELETE, MERGE or SELECT concerned; 0 for anything else.
+    /// How many rows an INSERT, UPDATE, DELETE, MERGE or SELECT affected; 0 for other commands.
     var affectedRows: Int { Int(unsafe String(cString: PQcmdTuples(handle))) ?? 0 }
 
     /// The command's tag, such as `COMMIT`.
     var commandTag: String { unsafe String(cString: PQcmdStatus(handle)) }
 
-    /// The error that the server reported, if this result is one.
+    /// The server's error; nil if this result is not an error of the server.
     var serverFields: PostgresError.ServerFields? {
         guard let state = field(clibpq_diag_sqlstate) else { return nil }
         return PostgresError.ServerFields(
@@ -61,7 +61,7 @@ public struct PostgresColumn: Hashable, Sendable {
         )
     }
 
-    /// What libpq has to say when there are no fields of the server's.
+    /// libpq's message for an error that is not the server's.
     var message: String { unsafe trimmedMessage(unsafe PQresultErrorMessage(handle)) }
 
     private func field(_ code: CInt) -> String? {
@@ -71,16 +71,16 @@ public struct PostgresColumn: Hashable, Sendable {
 
     /// Reads one value.
     ///
-    /// - Precondition: row and column are in range.
+    /// - Precondition: The row and the column are in range.
     func decode<Value: PostgresDecodable>(row: Int, column: Int, as _: Value.Type) throws -> Value {
         precondition(row >= 0 && row < rowCount && column >= 0 && column < columns.count, "no such row or column")
         let (row, index) = (CInt(row), CInt(column))
         do {
             if unsafe PQgetisnull(handle, row, index) != 0 { return try Value.decodeNull() }
             let length = Int(unsafe PQgetlength(handle, row, index))
-            // The bytes stay where they are for as long as the result, which `self` keeps alive throughout the call.
+            // The bytes stay valid as long as the result, which `self` keeps alive during the call.
             let bytes = unsafe UnsafeRawBufferPointer(start: PQgetvalue(handle, row, index), count: length)
-            // Text format comes from the simple protocol, which is not used for queries that are read.
+            // Text format comes from the simple protocol, whose results nothing reads.
             let type = isBinary ? columns[column].type : .text
             return try withExtendedLifetime(self) { try unsafe Value.decode(bytes.bytes, type: type) }
         } catch {
@@ -103,7 +103,7 @@ public struct PostgresColumn: Hashable, Sendable {
     }
 }
 
-/// libpq's messages end in a line feed.
+/// A message of libpq without the line feed at its end.
 func trimmedMessage(_ text: UnsafePointer<CChar>?) -> String {
     guard let text = unsafe text else { return "" }
     var message = unsafe String(cString: text)

@@ -1,22 +1,24 @@
-/// The rows that a query returned, and how many rows it concerned.
+/// The rows that a query returned, and the number of rows that it affected.
 ///
-/// Rows are read lazily out of libpq's result, which lives as long as any of them.
+/// A value is decoded when it is read. The rows keep libpq's result alive.
 public struct PostgresRows: RandomAccessCollection, Sendable {
     let result: PostgresResult
 
     /// The columns, in order.
     public var columns: [PostgresColumn] { result.columns }
 
-    /// How many rows an INSERT, UPDATE, DELETE or MERGE touched, or how many were selected.
+    /// How many rows an INSERT, UPDATE, DELETE or MERGE affected, or a SELECT returned.
     public var affectedRows: Int { result.affectedRows }
 
-    /// The first row's position.
+    /// The index of the first row.
     public var startIndex: Int { 0 }
 
-    /// One past the last row's position.
+    /// The index after the last row.
     public var endIndex: Int { result.rowCount }
 
-    /// A row.
+    /// The row at an index.
+    ///
+    /// - Parameter position: The index.
     public subscript(position: Int) -> PostgresRow {
         precondition(indices.contains(position), "no such row")
         return PostgresRow(result: result, index: position)
@@ -25,7 +27,7 @@ public struct PostgresRows: RandomAccessCollection, Sendable {
     /// Reads every row as a tuple of its first columns.
     ///
     /// - Parameter types: `(A, B, C).self`
-    /// - Returns: a tuple for each row.
+    /// - Returns: A tuple for each row.
     /// - Throws: `PostgresError` with code `decoding`.
     public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> [(repeat each Value)]
     {
@@ -44,9 +46,9 @@ public struct PostgresRow: Sendable {
     /// Reads a column by name.
     ///
     /// - Parameters:
-    ///   - name: the column's name or alias; the first one where several are called so.
-    ///   - type: what to read it as.
-    /// - Returns: the value.
+    ///   - name: The column's name or alias. If several columns have it, the first one counts.
+    ///   - type: The type to read it as.
+    /// - Returns: The value.
     /// - Throws: `PostgresError` with code `decoding`, which names the column and both types but not the value.
     public func decode<Value: PostgresDecodable>(_ name: String, as type: Value.Type = Value.self) throws -> Value {
         guard let column = result.columns.firstIndex(where: { $0.name == name }) else {
@@ -55,12 +57,12 @@ public struct PostgresRow: Sendable {
         return try result.decode(row: index, column: column, as: type)
     }
 
-    /// Reads a column by position.
+    /// Reads a column by index.
     ///
     /// - Parameters:
-    ///   - position: the column's position, from 0.
-    ///   - type: what to read it as.
-    /// - Returns: the value.
+    ///   - position: The column's index, from 0.
+    ///   - type: The type to read it as.
+    /// - Returns: The value.
     /// - Throws: `PostgresError` with code `decoding`.
     public func decode<Value: PostgresDecodable>(_ position: Int, as type: Value.Type = Value.self) throws -> Value {
         guard result.columns.indices.contains(position) else {
@@ -73,7 +75,7 @@ public struct PostgresRow: Sendable {
     /// Reads the first columns as a tuple.
     ///
     /// - Parameter types: `(A, B, C).self`
-    /// - Returns: the tuple.
+    /// - Returns: The tuple.
     /// - Throws: `PostgresError` with code `decoding`.
     public func decode<each Value: PostgresDecodable>(_ types: (repeat each Value).Type) throws -> (repeat each Value) {
         var position = 0

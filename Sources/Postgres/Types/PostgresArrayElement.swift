@@ -2,25 +2,41 @@ public import Foundation
 
 /// A value that can be an element of an array.
 ///
-/// A type of another module says `extension PatientID: PostgresRepresentable, PostgresArrayElement {}` and gets both
-/// from its `PostgresValue`.
+/// A type of another module declares `extension PatientID: PostgresRepresentable, PostgresArrayElement {}` and gets
+/// both from its `PostgresValue`.
 public protocol PostgresArrayElement: PostgresCodable {
     /// The type of an array of such elements.
     static var postgresArrayType: PostgresType { get }
 
-    /// Writes an array in PostgreSQL's binary format; the default is right for all but bytes.
+    /// Writes an array in PostgreSQL's binary format.
+    ///
+    /// The default serves every type but bytes.
+    ///
+    /// - Parameters:
+    ///   - array: The array.
+    ///   - buffer: Where it is written.
     static func encodeArray(_ array: [Self], into buffer: inout PostgresBuffer)
 
-    /// Reads an array in PostgreSQL's binary format; the default is right for all but bytes.
+    /// Reads an array in PostgreSQL's binary format.
+    ///
+    /// The default serves every type but bytes.
+    ///
+    /// - Parameters:
+    ///   - bytes: The bytes of the array.
+    ///   - type: The column's type.
+    /// - Returns: The array.
+    /// - Throws: `PostgresDecodingFailure`
     static func decodeArray(_ bytes: RawSpan, type: PostgresType) throws -> [Self]
 }
 
 extension PostgresArrayElement {
-    /// Writes a header (dimensions, whether NULL occurs, the element's OID, each dimension's size and first index), then
-    /// each element after its length: `array_send` in PostgreSQL's `arrayfuncs.c`.
+    /// Writes an array as `array_send` in PostgreSQL's `arrayfuncs.c` does.
+    ///
+    /// The header has the number of dimensions, whether NULL occurs, the element's OID, and each dimension's size and
+    /// first index. Each element follows after its length.
     public static func encodeArray(_ array: [Self], into buffer: inout PostgresBuffer) {
         buffer.write(Int32(array.isEmpty ? 0 : 1))
-        // `array_recv` reads this flag and believes the elements' lengths instead.
+        // `array_recv` reads this flag, but trusts the elements' lengths.
         buffer.write(Int32(0))
         buffer.write(Int32(bitPattern: postgresType.oid))
         guard !array.isEmpty else { return }
@@ -111,12 +127,16 @@ extension Optional: PostgresArrayElement where Wrapped: PostgresArrayElement {
     public static var postgresArrayType: PostgresType { Wrapped.postgresArrayType }
 }
 
-/// A byte, so that `[UInt8]` is `bytea`; a single byte cannot be a parameter or a column.
+/// A byte, so that `[UInt8]` is `bytea`.
+///
+/// A single byte cannot be a parameter or a column.
 extension UInt8: PostgresArrayElement {
-    /// `bytea`: an array of bytes is one value.
+    /// The type `bytea`, because an array of bytes is one value.
     public static var postgresArrayType: PostgresType { .bytea }
 
-    /// There is no such type; only `[UInt8]` is of use.
+    /// The type `"char"`.
+    ///
+    /// Only `[UInt8]` is useful.
     public static var postgresType: PostgresType { .char }
 
     /// Writes one byte.

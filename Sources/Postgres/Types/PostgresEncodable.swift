@@ -1,11 +1,13 @@
 /// A value that can be a parameter of a query.
 ///
-/// Parameters travel in PostgreSQL's binary format together with their type, so the server never guesses.
+/// Parameters travel in PostgreSQL's binary format with their type, thus the server never guesses it.
 public protocol PostgresEncodable: Sendable {
-    /// The type that the server is told.
+    /// The parameter's type.
     static var postgresType: PostgresType { get }
 
     /// Writes the value in the binary format of `postgresType`.
+    ///
+    /// - Parameter buffer: Where it is written.
     func encode(into buffer: inout PostgresBuffer)
 }
 
@@ -14,51 +16,62 @@ public protocol PostgresDecodable: Sendable {
     /// Reads a value in PostgreSQL's binary format.
     ///
     /// - Parameters:
-    ///   - bytes: exactly the value's bytes.
-    ///   - type: the column's type, or the element's in an array.
-    /// - Returns: the value.
+    ///   - bytes: The bytes of the value and no others.
+    ///   - type: The column's type, or the element's type in an array.
+    /// - Returns: The value.
     /// - Throws: `PostgresDecodingFailure`, which `PostgresRow` turns into an error that names the column.
     static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Self
 
-    /// What stands for NULL; the default throws `PostgresDecodingFailure.unexpectedNull`.
+    /// Makes the value for NULL.
+    ///
+    /// The default throws `PostgresDecodingFailure.unexpectedNull`.
+    ///
+    /// - Returns: The value.
+    /// - Throws: `PostgresDecodingFailure` if the type has no value for NULL.
     static func decodeNull() throws -> Self
 }
 
 extension PostgresDecodable {
-    /// Throws: only an optional can be NULL.
+    /// Always throws, because only an optional has a value for NULL.
     public static func decodeNull() throws -> Self { throw PostgresDecodingFailure.unexpectedNull }
 }
 
-/// Both ways.
+/// A value that can be a parameter and a column.
 public typealias PostgresCodable = PostgresDecodable & PostgresEncodable
 
-/// Why a value could not be read; it never says what the value was.
+/// Why a value could not be read.
+///
+/// It never contains the value.
 public enum PostgresDecodingFailure: Error, Hashable, Sendable {
-    /// The column's type is none that the Swift type can be read from.
+    /// The Swift type cannot be read from the column's type.
     case typeMismatch
     /// The column is NULL, and the Swift type is not optional.
     case unexpectedNull
     /// The number does not fit.
     case outOfRange
-    /// The bytes are not what the column's type promises, or not what the Swift type accepts.
+    /// The bytes do not fit the column's type, or the Swift type does not accept them.
     case malformed
 }
 
-/// Where parameters are written to.
+/// The buffer for parameters.
 public struct PostgresBuffer: Hashable, Sendable {
     private(set) var bytes: [UInt8] = []
     private(set) var isNull = false
 
     init() {}
 
-    /// Writes the bytes as they are.
+    /// Writes bytes as they are.
+    ///
+    /// - Parameter newBytes: The bytes.
     public mutating func write(_ newBytes: some Sequence<UInt8>) {
         bytes.append(contentsOf: newBytes)
     }
 
     /// Writes an integer in network byte order.
+    ///
+    /// - Parameter integer: The integer.
     public mutating func write(_ integer: some FixedWidthInteger) {
-        // Unrolled by hand: one append of a fixed width is a third of the time of a loop over bytes.
+        // To append a fixed number of bytes one by one takes a third of the time of a loop over a sequence.
         let width = integer.bitWidth / 8
         var shift = integer.bitWidth
         bytes.reserveCapacity(bytes.count + width)
@@ -68,10 +81,14 @@ public struct PostgresBuffer: Hashable, Sendable {
         }
     }
 
-    /// Makes the value NULL, whatever else is written.
+    /// Makes the value NULL.
+    ///
+    /// Bytes of the value are then ignored.
     public mutating func writeNull() { isNull = true }
 
-    /// Writes a value with its length before it, as in arrays; −1 stands for NULL.
+    /// Writes a value after its length, as in arrays.
+    ///
+    /// The length −1 means NULL.
     mutating func writeWithLength(_ value: some PostgresEncodable) {
         let start = bytes.count
         write(Int32(0))
@@ -85,7 +102,7 @@ public struct PostgresBuffer: Hashable, Sendable {
         for offset in 0..<4 { bytes[start + offset] = UInt8(truncatingIfNeeded: length >> (24 - 8 * offset)) }
     }
 
-    /// Takes what was written since the last time.
+    /// Returns whether the last value is NULL, and begins the next value.
     mutating func takeNull() -> Bool {
         defer { isNull = false }
         return isNull
@@ -96,10 +113,10 @@ extension RawSpan {
     /// Reads an integer in network byte order.
     ///
     /// - Parameters:
-    ///   - offset: where it begins.
-    ///   - type: the integer's type.
-    /// - Returns: the integer.
-    /// - Throws: `PostgresDecodingFailure.malformed` when the bytes end before the integer does.
+    ///   - offset: Where it begins.
+    ///   - type: The integer's type.
+    /// - Returns: The integer.
+    /// - Throws: `PostgresDecodingFailure.malformed` if the bytes end before the integer does.
     public func postgresInteger<Integer: FixedWidthInteger>(
         at offset: Int = 0,
         as type: Integer.Type = Integer.self
@@ -113,12 +130,15 @@ extension RawSpan {
         }
     }
 
-    /// The bytes as an array.
+    /// Returns the bytes as an array.
+    ///
+    /// - Returns: The array.
     public func postgresBytes() -> [UInt8] { unsafe withUnsafeBytes { unsafe Array($0) } }
 
-    /// The bytes as text.
+    /// Returns the bytes as text.
     ///
-    /// - Throws: `PostgresDecodingFailure.malformed` when they are not UTF-8.
+    /// - Returns: The text.
+    /// - Throws: `PostgresDecodingFailure.malformed` if they are not UTF-8.
     public func postgresText() throws -> String {
         guard let text = unsafe withUnsafeBytes({ unsafe String(validating: $0, as: UTF8.self) }) else {
             throw PostgresDecodingFailure.malformed

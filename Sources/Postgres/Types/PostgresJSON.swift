@@ -1,9 +1,13 @@
-/// JSON as text, neither parsed nor checked here.
+/// JSON as text.
+///
+/// This library does not parse or check it.
 public struct PostgresJSON: Hashable, Sendable, PostgresArrayElement {
     /// The JSON text.
     public let text: String
 
     /// Makes a value from JSON text, which the server checks.
+    ///
+    /// - Parameter text: The JSON text.
     public init(text: String) { self.text = text }
 
     /// The type `jsonb`.

@@ -1,4 +1,4 @@
-/// A type of another module that is kept in the database as one of the types known here.
+/// A type of another module that the database keeps as one of the types of this module.
 ///
 /// ```swift
 /// extension PatientID: PostgresRepresentable, PostgresArrayElement {
@@ -7,10 +7,14 @@
 /// }
 /// ```
 public protocol PostgresRepresentable: PostgresCodable {
-    /// The type that the database sees.
+    /// The type in the database.
     associatedtype PostgresValue: PostgresCodable
 
-    /// Makes a value from the database's; nil refuses it as malformed.
+    /// Makes a value from the database's.
+    ///
+    /// Fails if the database's value is malformed.
+    ///
+    /// - Parameter postgresValue: The database's value.
     init?(postgresValue: PostgresValue)
 
     /// The value for the database.
@@ -24,7 +28,7 @@ extension PostgresRepresentable {
     /// Writes the database's value.
     public func encode(into buffer: inout PostgresBuffer) { postgresValue.encode(into: &buffer) }
 
-    /// Reads the database's value and makes this one from it.
+    /// Reads the database's value and makes a value from it.
     public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Self {
         guard let value = Self(postgresValue: try PostgresValue.decode(bytes, type: type)) else {
             throw PostgresDecodingFailure.malformed

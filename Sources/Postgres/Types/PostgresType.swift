@@ -1,11 +1,13 @@
 /// The object identifier (OID) of a PostgreSQL type.
 ///
-/// The numbers of built-in types are fixed for ever by `pg_type.dat` in PostgreSQL's source.
+/// The numbers of built-in types never change. They are in `pg_type.dat` in PostgreSQL's source.
 public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
     /// The OID.
     public let oid: UInt32
 
-    /// Makes a type from its OID.
+    /// Makes a type.
+    ///
+    /// - Parameter oid: The OID.
     public init(oid: UInt32) { self.oid = oid }
 
     /// The type `boolean`.
@@ -84,12 +86,12 @@ public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
     /// The type `jsonb[]`.
     public static let jsonbArray = PostgresType(oid: 3807)
 
-    /// Whether the type was made in a database, as an enum or `citext` is, rather than built in.
+    /// Whether the type was created in a database, such as an enum or `citext`, and is not built in.
     ///
     /// `FirstNormalObjectId` in PostgreSQL's `transam.h` is 16384.
     var isUserDefined: Bool { oid >= 16384 }
 
-    /// The type's SQL name where it is built in and known here, else its OID.
+    /// The type's SQL name if this module knows it, else its OID.
     public var description: String { Self.names[self] ?? "type \(oid)" }
 
     private static let names: [PostgresType: String] = [

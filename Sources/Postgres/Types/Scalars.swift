@@ -14,7 +14,7 @@ extension Bool: PostgresCodable {
     }
 }
 
-/// Reads any of the integer types, checked for range.
+/// Reads any integer type, and checks the range.
 private func decodeInteger<Integer: FixedWidthInteger>(
     _ bytes: RawSpan,
     type: PostgresType,
@@ -39,7 +39,7 @@ extension Int16: PostgresCodable {
     /// Writes two bytes.
     public func encode(into buffer: inout PostgresBuffer) { buffer.write(self) }
 
-    /// Reads any integer type that fits.
+    /// Reads any integer type whose value fits.
     public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Int16 {
         try decodeInteger(bytes, type: type, as: Int16.self)
     }
@@ -52,7 +52,7 @@ extension Int32: PostgresCodable {
     /// Writes four bytes.
     public func encode(into buffer: inout PostgresBuffer) { buffer.write(self) }
 
-    /// Reads any integer type that fits.
+    /// Reads any integer type whose value fits.
     public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Int32 {
         try decodeInteger(bytes, type: type, as: Int32.self)
     }
@@ -72,7 +72,9 @@ extension Int64: PostgresCodable {
 }
 
 extension Int: PostgresCodable {
-    /// `bigint`; where the server wants `integer`, say `\(n)::int4` or bind an `Int32`.
+    /// The type `bigint`.
+    ///
+    /// If the server wants `integer`, write `\(n)::int4` or bind an `Int32`.
     public static var postgresType: PostgresType { .int8 }
 
     /// Writes eight bytes.
@@ -102,15 +104,17 @@ extension Double: PostgresCodable {
 }
 
 extension String: PostgresCodable {
-    /// `text`; for an enum or JSON say what it is: `\(status)::text::app.status`, or bind a `PostgresJSON`.
+    /// The type `text`.
+    ///
+    /// For an enum write `\(status)::text::app.status`; for JSON bind a `PostgresJSON`.
     public static var postgresType: PostgresType { .text }
 
     /// Writes UTF-8.
     ///
-    /// The server refuses a NUL in it with `SQLState.characterNotInRepertoire`.
+    /// The server refuses a NUL with `SQLState.characterNotInRepertoire`.
     public func encode(into buffer: inout PostgresBuffer) { buffer.write(utf8) }
 
-    /// Reads the text types, `name`, JSON, and types made in the database whose binary form is text: enums, `citext`.
+    /// Reads the text types, `name`, JSON, and user-defined types with text as binary form: enums, `citext`.
     public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> String {
         switch type {
         case .text, .varchar, .bpchar, .name, .unknown, .char, .json: return try bytes.postgresText()
@@ -169,7 +173,7 @@ extension Data: PostgresCodable {
 }
 
 extension Optional: PostgresEncodable where Wrapped: PostgresEncodable {
-    /// The type of what is wrapped.
+    /// The type of the wrapped value.
     public static var postgresType: PostgresType { Wrapped.postgresType }
 
     /// Writes the value, or NULL.
@@ -179,11 +183,11 @@ extension Optional: PostgresEncodable where Wrapped: PostgresEncodable {
 }
 
 extension Optional: PostgresDecodable where Wrapped: PostgresDecodable {
-    /// Reads what is wrapped.
+    /// Reads the wrapped value.
     public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Wrapped? {
         try Wrapped.decode(bytes, type: type)
     }
 
-    /// NULL is nil.
+    /// Returns nil.
     public static func decodeNull() throws -> Wrapped? { nil }
 }

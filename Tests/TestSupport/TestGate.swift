@@ -1,22 +1,20 @@
 import Synchronization
 
-/// Lets a limited number of tests in at once.
-///
-/// All tests of a process start together; a machine with two cores is better off with a few servers at a time than with
-/// a hundred.
-final class Turnstile: Sendable {
-    /// For tests with a database.
-    static let databases = Turnstile(width: 6)
-
+/// Lets a limited number of callers in at once, in the order of their arrival.
+public final class TestGate: Sendable {
     private struct State {
         var free: Int
         var queue: [CheckedContinuation<Void, Never>] = []
     }
     private let state: Mutex<State>
 
-    init(width: Int) { state = Mutex(State(free: width)) }
+    /// Makes an open gate.
+    ///
+    /// - Parameter width: How many callers are in at once.
+    public init(width: Int) { state = Mutex(State(free: width)) }
 
-    func enter() async {
+    /// Waits until there is room. Each call is followed by ``leave()``.
+    public func enter() async {
         await withCheckedContinuation { continuation in
             let isFree = state.withLock { state in
                 guard state.free > 0 else {
@@ -30,7 +28,8 @@ final class Turnstile: Sendable {
         }
     }
 
-    func leave() {
+    /// Lets the next caller in.
+    public func leave() {
         let next: CheckedContinuation<Void, Never>? = state.withLock { state in
             guard !state.queue.isEmpty else {
                 state.free += 1
