@@ -55,13 +55,7 @@ public struct DevelopmentServer: Sendable {
         show("Starting PostgreSQL in \(directory.path(percentEncoded: false))postgres …")
         let postgres = try await LocalPostgres.start(
             directory: directory.appending(path: "postgres").path(percentEncoded: false), logger: logger)
-        do {
-            try await serve(postgres)
-        } catch {
-            try? await postgres.stop()
-            throw error
-        }
-        try await postgres.stop()
+        try await postgres.use { try await serve($0) }
     }
 
     private func serve(_ postgres: LocalPostgres) async throws {

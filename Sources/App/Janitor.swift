@@ -59,7 +59,7 @@ struct Janitor: Service {
             try await body()
         } catch {
             if Task.isCancelled { return }
-            logger.warning("cannot clear up; trying again later", metadata: ["what": "\(what)", "error": "\(error)"])
+            logger.warning("cleanup failed; trying again later", metadata: ["what": "\(what)", "error": "\(error)"])
         }
     }
 

@@ -87,6 +87,29 @@ public final class LocalPostgres: Sendable {
         return server
     }
 
+    /// Lends the running server, and stops it at the end.
+    ///
+    /// - Parameters:
+    ///   - stopMode: How the server stops.
+    ///   - isolation: The actor of the caller, on which `body` runs.
+    ///   - body: Uses the server. The server also stops if it throws.
+    /// - Returns: The value of `body`.
+    /// - Throws: The error of `body`; `LocalPostgresError` when the server does not end.
+    public func use<Result>(
+        stopMode: StopMode = .fast, isolation: isolated (any Actor)? = #isolation,
+        _ body: (LocalPostgres) async throws -> Result
+    ) async throws -> Result {
+        let result: Result
+        do {
+            result = try await body(self)
+        } catch {
+            try? await stop(mode: stopMode)
+            throw error
+        }
+        try await stop(mode: stopMode)
+        return result
+    }
+
     /// Makes a libpq connection string for the Unix socket.
     ///
     /// - Parameters:

@@ -86,14 +86,14 @@ public final class PrometheusRegistry: MetricsFactory, Sendable {
                 state.refusals += 1
                 return make()
             }
-            var place = labels
-            if family.series[place] == nil, family.series.count >= seriesLimit {
+            var key = labels
+            if family.series[key] == nil, family.series.count >= seriesLimit {
                 state.refusals += 1
-                place = labels.overflow
+                key = labels.overflow
             }
-            if let known = family.series[place] as? Made { return known }
+            if let known = family.series[key] as? Made { return known }
             let made = make()
-            family.series[place] = made
+            family.series[key] = made
             state.families[name] = family
             return made
         }

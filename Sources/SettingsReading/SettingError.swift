@@ -3,7 +3,7 @@ public struct SettingError: Error, CustomStringConvertible, Equatable {
     /// The environment variable, or the file.
     public var name: String
     /// What is wrong, and how to correct it.
-    public var mend: String
+    public var remedy: String
 
     /// Describes what is wrong with a setting.
     ///
@@ -11,12 +11,12 @@ public struct SettingError: Error, CustomStringConvertible, Equatable {
     ///
     /// - Parameters:
     ///   - name: The environment variable, or the file.
-    ///   - mend: What is wrong, and how to correct it.
-    public init(_ name: String, _ mend: String) {
+    ///   - remedy: What is wrong, and how to correct it.
+    public init(_ name: String, _ remedy: String) {
         self.name = name
-        self.mend = mend
+        self.remedy = remedy
     }
 
     /// One line without the value.
-    public var description: String { "\(name): \(mend)" }
+    public var description: String { "\(name): \(remedy)" }
 }

@@ -31,7 +31,7 @@ import Testing
         try await ScriptedServer.lend(["/refused": "HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n"]) { server in
             try await withPlan(server, ["/refused"], count: 3) { plan in
                 let error = await #expect(throws: BenchmarkError.self) { try await EventStreams.lend(plan) { _ in } }
-                #expect(error?.description == "of 3 streams 3 were refused (status 503) and 0 not answered")
+                #expect(error?.description == "of 3 streams, 3 were refused (status 503) and 0 not answered")
             }
         }
     }

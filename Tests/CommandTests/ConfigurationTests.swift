@@ -56,7 +56,7 @@ import Testing
         var settings = Self.good
         settings[bad.name] = bad.value
         let run = try await Program(environment: settings).run("serve")
-        expectMend(run, naming: bad.name)
+        expectWrongSetting(run, naming: bad.name)
         if bad.name == "JWT_SECRET" && bad.value.count > 5 { #expect(!run.errorOutput.contains(bad.value)) }
     }
 
@@ -68,10 +68,10 @@ import Testing
         for missing in provider.keys {
             var settings = Self.good.merging(provider) { _, new in new }
             settings[missing] = nil
-            expectMend(try await Program(environment: settings).run("serve"), naming: missing)
+            expectWrongSetting(try await Program(environment: settings).run("serve"), naming: missing)
         }
         let settings = Self.good.merging(provider) { _, new in new }
-        expectMend(try await Program(environment: settings).run("serve"), naming: "JWT_JWKS_FILE")
+        expectWrongSetting(try await Program(environment: settings).run("serve"), naming: "JWT_JWKS_FILE")
     }
 
     @Test(
@@ -80,7 +80,7 @@ import Testing
     func missing(command: String, name: String) async throws {
         var settings = Self.good
         settings[name] = nil
-        expectMend(try await Program(environment: settings).run(command), naming: name)
+        expectWrongSetting(try await Program(environment: settings).run(command), naming: name)
     }
 
     @Test(
@@ -97,7 +97,7 @@ import Testing
         var settings = Self.good
         settings["DATABASE_MIGRATE_URL"] = url
         let run = try await runProgram(builtProgram, command, environment: settings)
-        expectMend(run, naming: "DATABASE_MIGRATE_URL")
+        expectWrongSetting(run, naming: "DATABASE_MIGRATE_URL")
     }
 
     @Test("`token` needs the server's secret")
@@ -106,7 +106,7 @@ import Testing
             _ = try await database.addUser(.admin, email: "admin@test.example")
             var program = Program.serving(database)
             program.environment["JWT_SECRET"] = nil
-            expectMend(try await program.run("token", "--email", "admin@test.example"), naming: "JWT_SECRET")
+            expectWrongSetting(try await program.run("token", "--email", "admin@test.example"), naming: "JWT_SECRET")
         }
     }
 
@@ -117,7 +117,7 @@ import Testing
         try await withDatabase { database in
             try await database.query("DELETE FROM app.schema_migrations WHERE version = 6")
             let run = try await Program.serving(database).run(command)
-            expectMend(run, naming: "0006_rights.sql")
+            expectWrongSetting(run, naming: "0006_rights.sql")
             #expect(run.errorOutput.contains("therapybridge migrate up"))
             #expect(!run.errorOutput.contains("0005_"))
         }
@@ -128,7 +128,7 @@ import Testing
         try await withBareDatabase { database in
             // The server's role may not exist yet.
             let run = try await Program.serving(database, ["DATABASE_URL": database.url()]).run("serve")
-            expectMend(run, naming: "0001_schema.sql, 0002_users.sql")
+            expectWrongSetting(run, naming: "0001_schema.sql, 0002_users.sql")
             #expect(run.errorOutput.contains("therapybridge migrate up"))
         }
     }
@@ -146,7 +146,7 @@ import Testing
     func wrongRole() async throws {
         try await withDatabase { database in
             let settings = ["DATABASE_URL": database.url("therapybridge_pipeline")]
-            expectMend(try await Program.serving(database, settings).run("serve"), naming: "DATABASE_URL")
+            expectWrongSetting(try await Program.serving(database, settings).run("serve"), naming: "DATABASE_URL")
         }
     }
 
@@ -160,7 +160,7 @@ import Testing
     func badOnTheMachine(name: String, value: String) async throws {
         try await withDatabase { database in
             let run = try await Program.serving(database, [name: value, "LOG_LEVEL": "critical"]).run("serve")
-            expectMend(run, naming: name)
+            expectWrongSetting(run, naming: name)
         }
     }
 
@@ -175,7 +175,9 @@ import Testing
         #expect(!run.errorOutput.contains("hush-hush"))
     }
 
-    private func expectMend(_ run: ProgramRun, naming name: String, sourceLocation: SourceLocation = #_sourceLocation) {
+    private func expectWrongSetting(
+        _ run: ProgramRun, naming name: String, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
         #expect(run.status == 78, "\(run.errorOutput)", sourceLocation: sourceLocation)
         #expect(run.output == "", sourceLocation: sourceLocation)
         #expect(run.errorLines.count == 1, "\(run.errorOutput)", sourceLocation: sourceLocation)

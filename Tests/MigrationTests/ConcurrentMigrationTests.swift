@@ -129,14 +129,6 @@ import Testing
 /// Lends a cluster of the test's own, without the roles.
 private func withCluster<Result>(_ body: (LocalPostgres) async throws -> Result) async throws -> Result {
     let cluster = try await TestCluster.makeCluster()
-    do {
-        let result = try await body(cluster)
-        try await cluster.stop(mode: .immediate)
-        try? FileManager.default.removeItem(atPath: cluster.directory)
-        return result
-    } catch {
-        try? await cluster.stop(mode: .immediate)
-        try? FileManager.default.removeItem(atPath: cluster.directory)
-        throw error
-    }
+    defer { try? FileManager.default.removeItem(atPath: cluster.directory) }
+    return try await cluster.use(stopMode: .immediate, body)
 }

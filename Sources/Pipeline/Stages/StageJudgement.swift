@@ -78,7 +78,7 @@ extension StageOutput.Fault {
     /// The line itself may hold a patient's words.
     var explanation: String {
         switch self {
-        case .notJSON(let line, let fault): "line \(line) of standard output is no JSON object (\(fault))"
+        case .notJSON(let line, let fault): "line \(line) of standard output is not a JSON object (\(fault))"
         case .lineTooLong(let line, let limit): "line \(line) of standard output is longer than \(limit) bytes"
         case .afterResult(let line): "line \(line) of standard output comes after the result"
         }

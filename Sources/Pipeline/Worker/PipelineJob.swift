@@ -28,7 +28,7 @@ struct PipelineJob: Sendable {
             await release()
             return .released
         } catch Abandonment.notOurs {
-            log(.info, "session left to another")
+            log(.info, "session belongs to another worker")
             return .left
         } catch let failure as StageFailure {
             log(.warning, "stage failed", ["code": "\(failure.code.rawValue)", "detail": "\(failure.detail)"])
@@ -96,7 +96,7 @@ struct PipelineJob: Sendable {
             try await persistently { try await tools.stores.sessions.setDuration(duration, of: claim.session) }
         } catch let error as TranscriberError {
             // The stage decides whether it can use the recording. A site's own stage may not need ffprobe.
-            log(.info, "length unknown", ["error": "\(error)"])
+            log(.info, "duration of the recording unknown", ["error": "\(error)"])
         }
     }
 
@@ -213,7 +213,7 @@ struct PipelineJob: Sendable {
     ///
     /// The session has not failed: this worker's setting is missing or out of date.
     private func leaveLocked(_ error: RecordingError) async {
-        log(.error, "recording cannot be opened by this worker", ["error": "\(error)"])
+        log(.error, "this worker has no key for the recording", ["error": "\(error)"])
         do {
             guard let state = try await tools.stores.progress.progress(of: claim.session) else { return }
             try await tools.stores.progress.report(

@@ -28,7 +28,7 @@ source += """
         ]
 
         private static func decode(_ base64: String) -> Data {
-            guard let data = Data(base64Encoded: base64) else { preconditionFailure("embedded file is no base64") }
+            guard let data = Data(base64Encoded: base64) else { preconditionFailure("embedded file is not base64") }
             return data
         }
     }

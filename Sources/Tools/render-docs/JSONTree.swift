@@ -88,7 +88,7 @@ indirect enum JSONTree: Sendable, Equatable {
     private static func quoted(_ text: String) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .withoutEscapingSlashes
-        guard let json = try? encoder.encode(text) else { preconditionFailure("a text that is no JSON") }
+        guard let json = try? encoder.encode(text) else { preconditionFailure("text cannot be encoded as JSON") }
         return String(decoding: json, as: UTF8.self)
     }
 }

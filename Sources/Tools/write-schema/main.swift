@@ -33,11 +33,12 @@ let silent = Logger(label: "write-schema") { _ in SwiftLogNoOpLogHandler() }
 let folder = FileManager.default.temporaryDirectory.appending(path: "write-schema-\(UUID().uuidString.prefix(8))")
 defer { try? FileManager.default.removeItem(at: folder) }
 let cluster = try await LocalPostgres.start(directory: folder.path(percentEncoded: false), fsync: false, logger: silent)
-let configuration = try PostgresConfiguration(connectionString: cluster.connectionString())
-_ = try await Migrator(configuration: configuration, logger: silent).up()
-let page = try await PostgresConnection.withConnection(configuration) {
-    try await SchemaCatalogue(of: $0, fileOfFunction: Migration.file(ofFunction:)).page
+let page = try await cluster.use(stopMode: .immediate) { cluster in
+    let configuration = try PostgresConfiguration(connectionString: cluster.connectionString())
+    _ = try await Migrator(configuration: configuration, logger: silent).up()
+    return try await PostgresConnection.withConnection(configuration) {
+        try await SchemaCatalogue(of: $0, fileOfFunction: Migration.file(ofFunction:)).page
+    }
 }
-try await cluster.stop(mode: .immediate)
 try Data(page.utf8).write(to: root.appending(path: "docs/schema.md"))
 try Data((CodeChecksums.preface + present.joined(separator: "\n") + "\n").utf8).write(to: checksums)

@@ -118,7 +118,7 @@ extension EventStreams {
         let arrivals = try await arrivals(of: count, within: .seconds(20)) {}
         let latency = arrivals.latencyMs
         guard latency.count == count, let p50 = latency.p50, let p99 = latency.p99, let slowest = latency.max else {
-            throw BenchmarkError("of \(count) changes \(latency.count) arrived; \(arrivals.ended) streams ended")
+            throw BenchmarkError("only \(latency.count) of \(count) changes arrived; \(arrivals.ended) streams ended")
         }
         return ChangeLatency(p50: p50, p99: p99, slowest: slowest)
     }

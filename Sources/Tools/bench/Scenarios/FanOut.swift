@@ -44,7 +44,7 @@ struct FanOut: Scenario {
                 _ = try await streams.report()
                 let arrivals = try await streams.arrivals(of: plan.count, within: .seconds(30), change)
                 guard arrivals.latencyMs.count == plan.count, let last = arrivals.latencyMs.max else {
-                    throw BenchmarkError("of \(plan.count) watchers \(arrivals.latencyMs.count) got the change")
+                    throw BenchmarkError("only \(arrivals.latencyMs.count) of \(plan.count) watchers got the change")
                 }
                 times.append(last)
             }

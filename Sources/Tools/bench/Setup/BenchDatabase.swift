@@ -42,15 +42,10 @@ struct BenchDatabase: Sendable {
     ) async throws -> Result {
         let cluster = try await LocalPostgres.start(
             directory: scratch.path("postgres"), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
-        do {
+        return try await cluster.use(stopMode: .immediate) { cluster in
             let database = BenchDatabase(cluster: cluster, patients: patients, therapists: therapists)
             try await database.fill()
-            let result = try await body(database)
-            try await cluster.stop(mode: .immediate)
-            return result
-        } catch {
-            try? await cluster.stop(mode: .immediate)
-            throw error
+            return try await body(database)
         }
     }
 

@@ -79,7 +79,7 @@ struct EventStreams {
                         ? ServerProcess.endOfLog(plan.log) : "status \(opening.refusedStatus)"
                     throw BenchmarkError(
                         """
-                        of \(opening.asked) streams \(opening.refused) were refused (\(reason)) \
+                        of \(opening.asked) streams, \(opening.refused) were refused (\(reason)) \
                         and \(opening.unanswered) not answered
                         """)
                 }
