@@ -90,6 +90,8 @@ struct TestBed: Sendable {
     ///   - perSession: The number of streams of each patient.
     ///   - header: Another header of each request, such as `Last-Event-ID: 1`.
     ///   - options: Further options of `sseload`.
+    /// - Returns: The plan of the streams.
+    /// - Throws: The error of issuing the tokens, or of writing the file of targets.
     func ownSessions(
         of server: BenchServer, _ sessions: Int, perSession: Int = 1, header: String? = nil, options: [String] = []
     ) async throws -> EventStreams.Plan {
