@@ -1,9 +1,9 @@
 import Foundation
 import Testing
 
-/// The product takes every moment from a clock that it was given.
-@Suite struct ClockUseTests {
-    /// Where the system's clock may be named: as the default of what takes a clock, and where the server takes its own.
+/// The product takes every moment from the clock that it was given.
+@Suite("The use of clocks") struct ClockUseTests {
+    /// The files that may name the system's clock: as a default, and where the server takes its own.
     private static let defaults: Set = [
         "App/Server.swift", "Migrations/Migrator.swift", "Pipeline/Stages/StageCommand.swift",
         "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
@@ -14,16 +14,19 @@ import Testing
     private static let sources = URL(filePath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appending(path: "Sources")
 
-    /// The product's files, by their paths in `Sources`; tools and the servers of a developer wait as they like.
+    /// The product's files, by their paths in `Sources`.
+    ///
+    /// Tools and a developer's servers may use any clock.
     private static func files() throws -> [(path: String, text: String)] {
-        let outside = ["Progress/", "LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/"]
+        let outside = ["LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/"]
         let paths = try FileManager.default.subpathsOfDirectory(atPath: sources.path)
         return try paths.filter { path in path.hasSuffix(".swift") && !outside.contains { path.hasPrefix($0) } }
             .map { ($0, try String(contentsOf: sources.appending(path: $0), encoding: .utf8)) }
     }
 
-    @Test func `No product code reads the time or sleeps but by the clock that it was given`() throws {
-        // `Timestamp.now()` is the time of day, which tokens and rows carry; `.now` alone is a moment of `ContinuousClock`.
+    @Test("Product code reads the time and sleeps only by the clock that it was given")
+    func onlyGivenClocks() throws {
+        // `Timestamp.now()` is the time of day, for tokens and rows. `.now` alone is a moment of `ContinuousClock`.
         let moment = #/(?:^|[^\w\])}])\.now\b(?!\()/#
         let forbidden =
             #/ContinuousClock\.now|SuspendingClock|(?:Task|Thread)\.sleep|clock: \.continuous|NIODeadline\.now|DispatchTime|\bu?sleep\(\d/#
@@ -38,7 +41,8 @@ import Testing
         }
     }
 
-    @Test func `The system's clock is named in few places`() throws {
+    @Test("Few places name the system's clock")
+    func fewSystemClocks() throws {
         let named = try Self.files().filter { $0.text.contains("ContinuousClock()") }.map(\.path)
         #expect(Set(named) == Self.defaults)
     }

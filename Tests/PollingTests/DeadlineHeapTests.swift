@@ -2,10 +2,11 @@ import Testing
 
 @testable import Polling
 
-@Suite struct DeadlineHeapTests {
+@Suite("The deadline heap") struct DeadlineHeapTests {
     private let start = ContinuousClock.now
 
-    @Test func `Payloads come out in the order of their moments, equal ones in the order of arrival`() {
+    @Test("Payloads come out in the order of their moments, equal ones in the order of arrival")
+    func order() {
         var heap = DeadlineHeap<String>()
         _ = heap.insert("late", at: start + .seconds(3))
         _ = heap.insert("first of two", at: start + .seconds(2))
@@ -16,7 +17,8 @@ import Testing
         #expect(order == ["early", "first of two", "second of two", "late"])
     }
 
-    @Test func `What is not due stays`() {
+    @Test("A payload that is not due stays")
+    func notDue() {
         var heap = DeadlineHeap<String>()
         _ = heap.insert("later", at: start + .seconds(1))
         #expect(heap.popDue(now: start) == nil)
@@ -25,7 +27,8 @@ import Testing
         #expect(heap.next() == nil)
     }
 
-    @Test func `What was taken out never comes, and does not hide what is behind it`() {
+    @Test("A removed payload never comes out, and does not hide the ones behind it")
+    func removed() {
         var heap = DeadlineHeap<String>()
         let early = heap.insert("early", at: start)
         _ = heap.insert("late", at: start + .seconds(1))
@@ -35,7 +38,8 @@ import Testing
         #expect(heap.popDue(now: start + .seconds(1)) == "late")
     }
 
-    @Test func `A hundred thousand deadlines that never come due leave no heap behind`() {
+    @Test("A hundred thousand deadlines that are removed before they are due leave no heap behind")
+    func noLeak() {
         var heap = DeadlineHeap<Int>()
         let kept = heap.insert(-1, at: start + .seconds(1000))
         for number in 0..<100_000 {

@@ -6,10 +6,12 @@ private final class Handler: PollHandler {
     func pollerReady(_ descriptor: CInt, _ readiness: PollReadiness) {}
 }
 
-@Suite struct DescriptorTableTests {
-    /// The race: in one batch of events the first handler closes a descriptor and opens another that gets the same
-    /// number, and an old event of the closed one is still to come.
-    @Test func `An event of a closed descriptor does not reach the next owner of its number`() {
+@Suite("The descriptor table") struct DescriptorTableTests {
+    /// The race: in one batch of events, the first handler closes a descriptor and opens another with the same number.
+    ///
+    /// An old event of the closed descriptor is still to come.
+    @Test("An event of a closed descriptor does not reach the next owner of its number")
+    func staleEvent() {
         var table = DescriptorTable()
         let old = table.insert(7, interest: .read, handler: Handler())
         #expect(table.remove(7) == true)
@@ -19,7 +21,8 @@ private final class Handler: PollHandler {
         #expect(table.lookUp(new)?.handler === successor)
     }
 
-    @Test func `Removing what is not there changes nothing`() {
+    @Test("To remove an absent descriptor changes nothing")
+    func absent() {
         var table = DescriptorTable()
         #expect(table.remove(3) == false)
         #expect(table.remove(-1) == false)
@@ -28,7 +31,8 @@ private final class Handler: PollHandler {
         #expect(table.remove(3) == false)
     }
 
-    @Test func `The kernel is asked only when the interest changes`() {
+    @Test("The kernel is asked only if the interest changes")
+    func interestChange() {
         var table = DescriptorTable()
         let token = table.insert(5, interest: .read, handler: Handler())
         #expect(table.setInterest(.read, of: 5) == nil)

@@ -26,7 +26,7 @@ private final class Pair: Sendable {
     }
 }
 
-/// Hands each call to a closure.
+/// Passes each call to a closure.
 private final class Handler: PollHandler {
     let body: @Sendable (CInt, PollReadiness) -> Void
     init(_ body: @escaping @Sendable (CInt, PollReadiness) -> Void) { self.body = body }
@@ -40,7 +40,7 @@ private final class Counter: Sendable {
     func increment() -> Int { count.wrappingAdd(1, ordering: .relaxed).newValue }
 }
 
-/// An actor that lives on a poller's thread.
+/// An actor on a poller's thread.
 private actor Resident {
     nonisolated let poller: Poller
     nonisolated var unownedExecutor: UnownedSerialExecutor { poller.asUnownedSerialExecutor() }
@@ -55,7 +55,7 @@ private actor Resident {
     }
 }
 
-@Suite(.deadline) struct PollerTests {
+@Suite("The poller", .deadline) struct PollerTests {
     private func withPoller(
         clock: any MonotonicClock = ContinuousClock(), _ body: (Poller) async throws -> Void
     ) async throws {
@@ -64,7 +64,8 @@ private actor Resident {
         try await body(poller)
     }
 
-    @Test func `Closures run in the order in which they were given`() async throws {
+    @Test("Closures run in the order of the calls")
+    func order() async throws {
         try await withPoller { poller in
             let order = Mutex<[Int]>([])
             await withCheckedContinuation { continuation in
@@ -75,7 +76,8 @@ private actor Resident {
         }
     }
 
-    @Test func `Every closure runs although many threads wake the poller at once`() async throws {
+    @Test("Every closure runs although many threads wake the poller at once")
+    func manyThreads() async throws {
         try await withPoller { poller in
             let total = Counter()
             await withTaskGroup(of: Void.self) { group in
@@ -94,7 +96,8 @@ private actor Resident {
         }
     }
 
-    @Test func `An actor runs on the thread, and only there`() async throws {
+    @Test("An actor runs on the thread, and only there")
+    func actorOnThread() async throws {
         try await withPoller { poller in
             let resident = Resident(poller)
             for expected in 1...100 { #expect(await resident.increment() == expected) }
@@ -102,7 +105,8 @@ private actor Resident {
         }
     }
 
-    @Test func `Deadlines fire in order, and a cancelled one never`() async throws {
+    @Test("Deadlines come in order, and a cancelled one never comes")
+    func deadlines() async throws {
         let clock = ManualClock()
         try await withPoller(clock: clock) { poller in
             let order = Mutex<[String]>([])
@@ -122,7 +126,8 @@ private actor Resident {
         }
     }
 
-    @Test func `A deadline does not fire before its moment on the poller's clock`() async throws {
+    @Test("A deadline does not come before its moment on the poller's clock")
+    func notEarly() async throws {
         let clock = ManualClock()
         try await withPoller(clock: clock) { poller in
             let fired = Counter()
@@ -132,7 +137,7 @@ private actor Resident {
                 firing.yield()
             }
             clock.advance(by: .seconds(3600) - .nanoseconds(1))
-            // Two rounds of the thread: the first may have begun before the clock was moved.
+            // Two rounds of the thread, because the first one may have begun before the clock moved.
             for _ in 0..<2 {
                 await withCheckedContinuation { continuation in poller.execute { continuation.resume() } }
             }
@@ -143,7 +148,8 @@ private actor Resident {
         }
     }
 
-    @Test func `A deadline in the far future does no harm`() async throws {
+    @Test("A deadline in the far future does not disturb the others")
+    func farFuture() async throws {
         try await withPoller { poller in
             let far = poller.schedule(at: .now + .seconds(Int64.max)) {}
             await withCheckedContinuation { continuation in
@@ -153,14 +159,15 @@ private actor Resident {
         }
     }
 
-    @Test func `Readiness is told again until what is there is read`() async throws {
+    @Test("The poller reports readiness again until the handler has read everything")
+    func levelTriggered() async throws {
         try await withPoller { poller in
             let pair = try Pair()
             let calls = Counter()
             await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
                 let handler = Handler { descriptor, readiness in
                     #expect(readiness == .readable)
-                    // The first time it is left unread.
+                    // The first call leaves the byte unread.
                     guard calls.increment() == 2 else { return }
                     var byte: UInt8 = 0
                     #expect(read(descriptor, &byte, 1) == 1)
@@ -174,7 +181,8 @@ private actor Resident {
         }
     }
 
-    @Test func `The peer's end and room to write are told apart`() async throws {
+    @Test("The poller tells the peer's end from room to write")
+    func endAndRoom() async throws {
         try await withPoller { poller in
             let pair = try Pair()
             let seen = await withCheckedContinuation { (continuation: CheckedContinuation<PollReadiness, Never>) in
@@ -194,7 +202,8 @@ private actor Resident {
         }
     }
 
-    @Test func `A handler lets go of what it holds when its descriptor is not watched any more`() async throws {
+    @Test("The poller releases a handler when it no longer watches the descriptor")
+    func releasesHandler() async throws {
         try await withPoller { poller in
             let pair = try Pair()
             weak var released: Handler?
@@ -209,13 +218,14 @@ private actor Resident {
                     }
                 }
             }
-            // The closure above may still be on its way out of the thread; after one more round it is not.
+            // The closure above may still be on its way out of the thread. After one more round it is not.
             await withCheckedContinuation { continuation in poller.execute { continuation.resume() } }
             #expect(released == nil)
         }
     }
 
-    @Test func `A refused descriptor throws and is not watched`() async throws {
+    @Test("A descriptor that the kernel refuses throws and is not watched")
+    func refusedDescriptor() async throws {
         try await withPoller { poller in
             let error = await withCheckedContinuation { (continuation: CheckedContinuation<PollerError?, Never>) in
                 poller.execute {

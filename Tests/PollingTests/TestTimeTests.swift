@@ -2,9 +2,10 @@ import TestSupport
 import TestTime
 import Testing
 
-/// What all tests wait by.
-@Suite(.deadline) struct TestTimeTests {
-    @Test func `A wait in vain says soon what was waited for, and where`() async {
+/// The waits of all tests.
+@Suite("The waits of tests", .deadline) struct TestTimeTests {
+    @Test("A failed wait names what was waited for, and where")
+    func failedWait() async {
         let error = await #expect(throws: DidNotHappen.self) {
             try await within("the end of the world", limit: .milliseconds(10)) {
                 try await ContinuousClock().sleep(for: .seconds(3600))
@@ -15,14 +16,16 @@ import Testing
         #expect(error?.description.contains("the end of the world: not within 0.01 seconds") == true)
     }
 
-    @Test func `A condition that never comes about is given up`() async {
+    @Test("A condition that never becomes true fails at the limit")
+    func condition() async {
         let error = await #expect(throws: DidNotHappen.self) {
             try await eventually("a miracle", limit: .milliseconds(10)) { false }
         }
         #expect(error?.what == "a miracle")
     }
 
-    @Test func `An operation that swallows its cancellation is too late all the same`() async {
+    @Test("An operation that ignores its cancellation fails too")
+    func swallowedCancellation() async {
         await #expect(throws: DidNotHappen.self) {
             try await within("a signal", limit: .milliseconds(10)) {
                 for await _ in AsyncStream<Void>.makeStream().stream {}
@@ -30,14 +33,16 @@ import Testing
         }
     }
 
-    @Test func `What is in time keeps its value, its error and its task`() async throws {
+    @Test("An operation in time keeps its value, its error and its task")
+    func inTime() async throws {
         struct Trouble: Error {}
         #expect(try await within("a value") { 7 } == 7)
         await #expect(throws: Trouble.self) { try await within("an error") { throw Trouble() } }
         #expect(!Task.isCancelled)
     }
 
-    @Test func `Who sleeps by a manual clock wakes when it is moved far enough`() async throws {
+    @Test("A sleeper wakes when the manual clock has moved far enough")
+    func sleeper() async throws {
         let clock = ManualClock()
         let (woken, wake) = AsyncStream.makeStream(of: Int.self)
         let tasks = [3, 1, 2].map { seconds in
@@ -56,7 +61,8 @@ import Testing
         for task in tasks { try await task.value }
     }
 
-    @Test func `A cancelled sleeper is woken with an error, before and while it sleeps`() async throws {
+    @Test("A cancelled sleeper gets an error, before and during its sleep")
+    func cancelledSleeper() async throws {
         let clock = ManualClock()
         let sleeping = Task { try await clock.sleep(for: .seconds(1)) }
         try await clock.waitForSleepers()

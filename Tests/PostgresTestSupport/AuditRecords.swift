@@ -3,7 +3,7 @@ import Postgres
 import Store
 
 extension TestDatabase {
-    /// The records of the audit log, the oldest first.
+    /// Reads the audit log, the oldest record first.
     public func audit(_ condition: String = "true") async throws -> [AuditEntry] {
         try await query(
             """
@@ -12,7 +12,9 @@ extension TestDatabase {
         ).map(AuditEntry.init)
     }
 
-    /// Makes all records older, as no role but a superuser could that takes the triggers away.
+    /// Makes all records older.
+    ///
+    /// Only a superuser can do that, by disabling the triggers.
     public func ageAudit(by interval: String) async throws {
         try await withConnection { connection in
             try await connection.executeScript(
@@ -23,7 +25,7 @@ extension TestDatabase {
         }
     }
 
-    /// Lets no record be written any more, as when the disk is full.
+    /// Makes every write of a record fail, as on a full disk.
     public func breakAudit() async throws {
         try await withConnection { connection in
             try await connection.executeScript(

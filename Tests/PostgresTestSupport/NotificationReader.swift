@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 import TestSupport
 
-/// What is announced on the channel of the sessions, heard as a server hears it.
+/// Receives the notifications of the sessions' channel, as a server does.
 public final class NotificationReader {
     private let database: TestDatabase
     private var iterator: AsyncStream<ListenerEvent>.AsyncIterator
@@ -13,10 +13,10 @@ public final class NotificationReader {
         iterator = events.makeAsyncIterator()
     }
 
-    /// Everything that was announced since the last call by what is committed by now.
+    /// The notifications of everything that was committed since the last call.
     ///
-    /// PostgreSQL delivers notifications in the order of their commits. So this sends a mark of its own and reads up to it,
-    /// and what was not heard by then was never sent.
+    /// PostgreSQL delivers notifications in the order of their commits. The reader sends a mark of its own and reads up
+    /// to it. A notification that did not come by then was never sent.
     public func heard() async throws -> [String] {
         let mark = "mark \(UUID())"
         try await database.query("SELECT pg_notify(\(NotificationReader.channel), \(mark))")
@@ -32,7 +32,7 @@ public final class NotificationReader {
         }
     }
 
-    /// Waits until the listener hears everything.
+    /// Waits until the listener is live.
     func goLive() async throws {
         let event = try await next()
         guard event == .live else { throw ListenerTrouble(event: event) }
@@ -45,12 +45,12 @@ public final class NotificationReader {
     fileprivate static let channel = "tb_session_v1"
 }
 
-/// The listener said what it should not in a test.
+/// The listener reported an unexpected event.
 struct ListenerTrouble: Error {
     let event: ListenerEvent?
 }
 
-/// Lends a reader of the announcements of a database.
+/// Lends a reader of a database's notifications.
 public func withNotifications<Result: Sendable>(
     of database: TestDatabase, _ body: @escaping @Sendable (NotificationReader) async throws -> Result
 ) async throws -> Result {

@@ -1,9 +1,10 @@
 import LocalPostgres
 import Postgres
 
-/// Lends a database in a cluster of the test's own, to be stopped, killed and started again.
+/// Lends a database in a cluster of its own, which the test may stop, kill and start again.
 ///
-/// A commit that was answered is on disk here, as in production: what a listener heard of is still there after a crash.
+/// As in production, a commit is on disk before it is answered: a change that a listener was notified of survives a
+/// crash.
 public func withOwnCluster<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
     try await TestCluster.makeCluster().use(stopMode: .immediate) { cluster in
         let database = TestDatabase(cluster: cluster, name: "own")

@@ -1,10 +1,10 @@
 public import Domain
 public import Postgres
 
-// The server's role, and those for whom it acts.
+// The server's role, and the acting user.
 
 extension TestDatabase {
-    /// Begins a sign-in of a user's, for a day.
+    /// Adds a sign-in of a user, for a day.
     public func addSignIn(of user: UserID) async throws -> SignInID {
         let signIn = SignInID.random()
         try await query(
@@ -26,7 +26,7 @@ extension TestDatabase {
 }
 
 extension PostgresConnection {
-    /// Begins to act for a user, in the present transaction.
+    /// Sets the acting user of the present transaction.
     public func act(as principal: Principal) async throws {
         _ = try await query(
             """
@@ -35,7 +35,7 @@ extension PostgresConnection {
             """)
     }
 
-    /// Runs a statement for a user, in a transaction of its own.
+    /// Runs a statement for an acting user, in a transaction of its own.
     public func query(_ query: PostgresQuery, as principal: Principal) async throws -> PostgresRows {
         try await withTransaction { connection in
             try await connection.act(as: principal)

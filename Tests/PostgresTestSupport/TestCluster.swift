@@ -4,9 +4,11 @@ import Migrations
 import Postgres
 import TestSupport
 
-/// A PostgreSQL cluster of this test process: started when the first test needs it, gone with the process.
+/// The PostgreSQL cluster of this test process.
+///
+/// The first test that needs it starts it, and it ends with the process.
 public actor TestCluster {
-    /// The one cluster that tests share.
+    /// The cluster that all tests share.
     ///
     /// Each test has a database of its own in it.
     public static let shared = TestCluster()
@@ -16,16 +18,20 @@ public actor TestCluster {
     private var template: Task<Void, any Error>?
     private var databases = 0
 
-    /// The name of the database that tests' databases are copies of: migrated, and otherwise empty.
+    /// The name of the template of the tests' databases, which is migrated and otherwise empty.
     private static let templateName = "template_app"
 
     /// The settings of every cluster.
     public static let settings = ["max_connections": "200"]
 
-    /// The beginning of the names of clusters' folders; the number of the process follows.
+    /// The prefix of the clusters' folders.
+    ///
+    /// The number of the process follows.
     private static let prefix = "tb-test-"
 
-    /// Removes the clusters of processes that are gone: a process cannot remove the one that runs until its own end.
+    /// Removes the clusters of ended processes.
+    ///
+    /// A process cannot remove its own running cluster.
     private static func removeLeftovers() {
         let folder = FileManager.default.temporaryDirectory
         for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
@@ -36,9 +42,9 @@ public actor TestCluster {
         }
     }
 
-    /// The path of a fresh directory, in which a cluster may be made.
+    /// Makes the path of a new directory for a cluster.
     ///
-    /// It stays behind when the process ends; the next process removes it.
+    /// The directory stays when the process ends, and the next process removes it.
     public static func newDirectory() -> String {
         removeLeftovers()
         let process = ProcessInfo.processInfo.processIdentifier
@@ -46,15 +52,20 @@ public actor TestCluster {
             .appending(path: "\(prefix)\(process)-\(UUID().uuidString.prefix(8))").path(percentEncoded: false)
     }
 
-    /// A cluster of a test's own, to be restarted or killed; on request it listens on a port of 127.0.0.1 besides its
-    /// Unix socket.
+    /// Makes a cluster of a test's own, which the test may restart or kill.
+    ///
+    /// - Parameter listensOnLoopback: Whether it listens on a port of 127.0.0.1 beside its Unix socket.
+    /// - Returns: The cluster.
+    /// - Throws: An error of the programs of PostgreSQL.
     public static func makeCluster(listensOnLoopback: Bool = false) async throws -> LocalPostgres {
         try await LocalPostgres.start(
             directory: newDirectory(), settings: settings, fsync: false,
             listensOnLoopback: listensOnLoopback, logger: quietLogger)
     }
 
-    /// A cluster that starts when it is first needed.
+    /// Makes a cluster that starts when it is first needed.
+    ///
+    /// - Parameter listensOnLoopback: Whether it listens on a port of 127.0.0.1 beside its Unix socket.
     public init(listensOnLoopback: Bool = false) { self.listensOnLoopback = listensOnLoopback }
 
     /// Makes an empty database with the present schema.
@@ -81,10 +92,12 @@ public actor TestCluster {
         try await Self.execute("DROP DATABASE \(name) WITH (FORCE)", on: try await server())
     }
 
-    /// The running cluster, which tests must not stop or restart.
+    /// The running cluster.
+    ///
+    /// Tests must not stop or restart it.
     public func server() async throws -> LocalPostgres {
         if start == nil {
-            // Not structured: it lives as long as the process, whichever test asked first.
+            // Not structured: it lives as long as the process, not as long as the first test.
             start = Task { [listensOnLoopback] in try await Self.makeCluster(listensOnLoopback: listensOnLoopback) }
         }
         guard let start else { preconditionFailure("set above") }

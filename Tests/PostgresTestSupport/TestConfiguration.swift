@@ -2,7 +2,7 @@ public import Postgres
 import TestSupport
 
 extension PostgresConfiguration {
-    /// That of a connection of the test itself.
+    /// The configuration of a test's own connection.
     public static func forTests(_ connectionString: String) throws -> PostgresConfiguration {
         try PostgresConfiguration(
             connectionString: connectionString, connectTimeout: TestDeadline.event, queryTimeout: TestDeadline.event,

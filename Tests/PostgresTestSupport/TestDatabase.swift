@@ -3,14 +3,14 @@ public import LocalPostgres
 public import Postgres
 public import TestSupport
 
-/// A database of one test's own.
+/// The database of one test.
 public struct TestDatabase: Sendable {
-    /// The cluster that it is in.
+    /// Its cluster.
     public let cluster: LocalPostgres
     /// Its name in the cluster.
     public let name: String
 
-    /// A database that is there.
+    /// Refers to an existing database.
     public init(cluster: LocalPostgres, name: String) {
         self.cluster = cluster
         self.name = name
@@ -19,13 +19,13 @@ public struct TestDatabase: Sendable {
     /// The connection string of a role.
     public func url(_ role: String = "postgres") -> String { cluster.connectionString(database: name, user: role) }
 
-    /// Runs one statement, as a superuser unless another role is named.
+    /// Runs one statement, as a superuser or another role.
     @discardableResult
     public func query(_ query: PostgresQuery, as role: String = "postgres") async throws -> PostgresRows {
         try await withConnection(as: role) { try await $0.query(query) }
     }
 
-    /// Lends a connection, as a superuser unless another role is named.
+    /// Lends a connection of a superuser or another role.
     public func withConnection<Result>(
         as role: String = "postgres", _ body: (PostgresConnection) async throws -> Result
     ) async throws -> Result {
@@ -46,7 +46,7 @@ public struct TestDatabase: Sendable {
         return id
     }
 
-    /// Ties a therapist to a patient.
+    /// Begins an assignment.
     public func assign(_ therapist: UserID, to patient: UserID) async throws {
         try await query(
             """
@@ -55,7 +55,7 @@ public struct TestDatabase: Sendable {
             """)
     }
 
-    /// Ends the tie of a therapist to a patient.
+    /// Ends an assignment.
     public func endAssignment(of therapist: UserID, to patient: UserID) async throws {
         try await query(
             """
@@ -64,7 +64,7 @@ public struct TestDatabase: Sendable {
             """)
     }
 
-    /// Makes a session that waits for its recording.
+    /// Adds a session that waits for its recording.
     public func addSession(of patient: UserID, therapist: UserID? = nil) async throws -> SessionID {
         let id = SessionID.random()
         try await query(
@@ -77,7 +77,7 @@ public struct TestDatabase: Sendable {
 
     /// Reports progress as a pipeline does.
     ///
-    /// - Returns: The version that stands afterwards.
+    /// - Returns: The version after the report.
     @discardableResult
     public func report(
         _ session: SessionID, _ status: SessionStatus, _ progress: Int, message: String? = nil, error: String? = nil
@@ -92,7 +92,7 @@ public struct TestDatabase: Sendable {
         )[0].decode("version", as: Int64.self)
     }
 
-    /// Waits until a session of this database waits for a lock.
+    /// Waits until a connection to this database waits for a lock.
     public func untilSomeoneWaitsForALock() async throws {
         try await withConnection { connection in
             try await eventually("a session of the database waits for a lock") {
@@ -103,14 +103,14 @@ public struct TestDatabase: Sendable {
         }
     }
 
-    /// Lets batches of reports wait for their locks for as long as a loaded machine may take.
+    /// Raises the lock timeout of batches of reports, for a loaded machine.
     public func letBatchesWait() async throws {
         try await query("ALTER FUNCTION app.write_progress_batch SET lock_timeout = '120s'")
     }
 }
 
 extension TestDatabase {
-    /// Runs psql as an operator does: `psql -X -v ON_ERROR_STOP=1` and more.
+    /// Runs psql as an operator does: `psql -X -v ON_ERROR_STOP=1`.
     public func psql(_ arguments: String..., role: String = "postgres") async throws -> ProgramRun {
         try await runProgram(
             cluster.programDirectory + "/psql", ["-X", "-v", "ON_ERROR_STOP=1", "-d", url(role)] + arguments)
@@ -122,7 +122,7 @@ public func withDatabase<Result>(_ body: (TestDatabase) async throws -> Result) 
     try await lend(TestCluster.shared.makeDatabase, to: body)
 }
 
-/// Lends a database without any schema.
+/// Lends a database without a schema.
 public func withBareDatabase<Result>(_ body: (TestDatabase) async throws -> Result) async throws -> Result {
     try await lend(TestCluster.shared.makeBareDatabase, to: body)
 }
@@ -141,7 +141,7 @@ private func lend<Result>(
         try await TestCluster.shared.drop(name)
         return result
     } catch {
-        // The test has failed already; what is left goes with the cluster.
+        // The test has failed already. The cluster's end removes the rest.
         try? await TestCluster.shared.drop(name)
         throw error
     }

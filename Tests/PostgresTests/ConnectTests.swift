@@ -8,8 +8,9 @@ import Testing
 
 @testable import Postgres
 
-@Suite(.deadline) struct ConnectTests {
-    @Test func `The version of the server is known`() async throws {
+@Suite("Connecting", .deadline) struct ConnectTests {
+    @Test("The connection knows the server's version")
+    func serverVersion() async throws {
         try await withConnection { connection in
             let version = await connection.serverVersion
             #expect(version >= 150_000)
@@ -18,7 +19,8 @@ import Testing
         }
     }
 
-    @Test func `TCP with a password works, and a wrong password is told from an absent server`() async throws {
+    @Test("TCP with a password works, and a wrong password differs from an absent server")
+    func passwords() async throws {
         let server = try await TestCluster.reachable.server()
         let right = try PostgresConfiguration(connectionString: server.loopbackConnectionString())
         try await PostgresConnection.withConnection(right) { connection in
@@ -34,7 +36,8 @@ import Testing
         #expect(missing?.sqlState == .invalidCatalogName)
     }
 
-    @Test func `An absent server is a transient error`() async throws {
+    @Test("An absent server is a transient error")
+    func absentServer() async throws {
         let (descriptor, port) = try listenOnLoopback()
         close(descriptor)
         let configuration = try PostgresConfiguration(connectionString: "host=127.0.0.1 port=\(port)")
@@ -43,9 +46,10 @@ import Testing
         #expect(error?.isTransient == true)
     }
 
-    @Test func `Names are looked up, and every address and host is tried`() async throws {
+    @Test("Names are looked up, and every address and host is tried")
+    func everyAddress() async throws {
         let server = try await TestCluster.reachable.server()
-        // The server listens on 127.0.0.1 alone; localhost may be ::1 first.
+        // The server listens on 127.0.0.1 alone. The first address of localhost may be ::1.
         let named = try PostgresConfiguration(
             connectionString:
                 "host=localhost port=\(server.port) user=postgres password=\(server.superuserPassword)")
@@ -61,7 +65,8 @@ import Testing
         }
     }
 
-    @Test func `A host that accepts and says nothing does not keep the next from its turn`() async throws {
+    @Test("A host that accepts and sends nothing leaves time for the next host")
+    func silentHost() async throws {
         let server = try await TestCluster.reachable.server()
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
@@ -74,14 +79,15 @@ import Testing
         let answer = Task {
             try await PostgresConnection.withConnection(configuration, on: runtime) { try await $0.query("SELECT 1") }
         }
-        try await eventually("the attempt has arrived at the silent host") { silent.accepted == 1 }
-        // Half of the time is the silent host's. The other half does not pass.
+        try await eventually("the attempt has reached the silent host") { silent.accepted == 1 }
+        // The silent host gets half of the time. The other half does not pass.
         clock.advance(by: .seconds(30))
         try await #expect(answer.value.count == 1)
         #expect(try openSockets(toPort: silent.port) == 0)
     }
 
-    @Test func `Connecting has a deadline, and leaves no descriptor behind`() async throws {
+    @Test("Connecting has a deadline, and leaves no open descriptor")
+    func connectDeadline() async throws {
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
@@ -90,7 +96,7 @@ import Testing
         let runtime = try PostgresRuntime(clock: clock)
         for round in 1...20 {
             let attempt = Task { try await PostgresConnection.withConnection(configuration, on: runtime) { _ in } }
-            try await eventually("the attempt has arrived") { silent.accepted == round }
+            try await eventually("the attempt has reached the host") { silent.accepted == round }
             clock.advance(by: .seconds(60))
             let error = await #expect(throws: PostgresError.self) { try await attempt.value }
             #expect(error?.code == .deadlineExceeded)
@@ -98,16 +104,17 @@ import Testing
         #expect(try openSockets(toPort: silent.port) == 0)
     }
 
-    @Test func `Cancelled and refused connects leave no descriptor behind`() async throws {
+    @Test("Cancelled and refused attempts leave no open descriptor")
+    func cancelledConnects() async throws {
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: TestDeadline.event)
         for round in 1...20 {
             let task = Task { try await PostgresConnection.connect(configuration) }
-            // Every other one is cancelled before it has begun.
+            // Every second one is cancelled before it has begun.
             if round.isMultiple(of: 2) {
-                try await eventually("the attempt has arrived") { silent.accepted >= round / 2 }
+                try await eventually("the attempts have reached the host") { silent.accepted >= round / 2 }
             }
             task.cancel()
             let error = await #expect(throws: PostgresError.self) { try await task.value }
@@ -116,7 +123,8 @@ import Testing
         #expect(try openSockets(toPort: silent.port) == 0)
     }
 
-    @Test func `Opened and closed connections leave no descriptor behind`() async throws {
+    @Test("Opened and closed connections leave no open descriptor")
+    func closedConnections() async throws {
         let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
@@ -128,14 +136,15 @@ import Testing
             try await PostgresConnection.withConnection(configuration) { _ = try await $0.query("SELECT 1") }
         }
         #expect(try openSockets(toPort: proxy.port) == 0)
-        // One that nobody closes is closed when nobody has it any more.
+        // A connection without a reference is closed.
         do { _ = try await PostgresConnection.connect(configuration) }
-        try await eventually("a forgotten connection is closed") { try openSockets(toPort: proxy.port) == 0 }
+        try await eventually("a connection without a reference is closed") { try openSockets(toPort: proxy.port) == 0 }
     }
 }
 
-@Suite struct HostListTests {
-    @Test func `Hosts, addresses and ports are paired`() throws {
+@Suite("The list of hosts") struct HostListTests {
+    @Test("Hosts, addresses and ports are paired")
+    func pairs() throws {
         func candidates(_ settings: [String: String]) throws -> [HostCandidate] { try HostList.candidates(settings) }
         #expect(try candidates([:]) == [HostCandidate(host: "", address: nil, port: nil)])
         #expect(
@@ -154,14 +163,16 @@ import Testing
         #expect(throws: PostgresError.self) { try candidates(["host": "a,b", "port": "1,2,3"]) }
     }
 
-    @Test func `Only names are looked up`() throws {
+    @Test("Only names are looked up")
+    func lookUps() throws {
         let looked = try HostList.candidates(["host": "/run,@abstract,db,10.0.0.1"]).map(HostList.needsLookUp)
         #expect(looked == [false, false, true, false])
     }
 }
 
-@Suite struct ConnectMessageTests {
-    @Test func `The code is taken out of libpq's message`() {
+@Suite("libpq's message about a failed connection") struct ConnectMessageTests {
+    @Test("The code is taken out of libpq's message")
+    func code() {
         let message = ConnectMessage(
             """
             connection to server at "127.0.0.1", port 5432 failed: FATAL:  28P01: password authentication failed for user "x"
@@ -174,7 +185,8 @@ import Testing
         )
     }
 
-    @Test func `A message without a code has none`() {
+    @Test("A message without a code has none")
+    func noCode() {
         let message = ConnectMessage(
             "connection to server at \"127.0.0.1\", port 1 failed: Connection refused\n\tIs the server running?")
         #expect(message.sqlState == nil)
@@ -182,13 +194,14 @@ import Testing
     }
 }
 
-@Suite(.deadline) struct ConfigurationTests {
+@Suite("The configuration of a connection", .deadline) struct ConfigurationTests {
     @Test(
+        "Both forms of a connection string work, and the password is never shown",
         arguments: [
             "postgres://u:sec%20ret@db.example:5433/name?sslmode=require",
             "host=db.example port=5433 user=u password='sec ret' dbname=name sslmode=require",
         ])
-    func `Both forms of a connection string are understood, and the password is never shown`(text: String) throws {
+    func bothForms(text: String) throws {
         let configuration = try PostgresConfiguration(connectionString: text)
         #expect(configuration.host == "db.example")
         #expect(configuration.database == "name")
@@ -202,7 +215,8 @@ import Testing
         }
     }
 
-    @Test func `A string that libpq does not understand is a configuration error without a piece of it`() {
+    @Test("An unreadable string is a configuration error that quotes nothing of it")
+    func unreadableString() {
         let error = #expect(throws: PostgresError.self) {
             try PostgresConfiguration(connectionString: "password=geheim nonsense")
         }
@@ -210,7 +224,8 @@ import Testing
         #expect(error.map { String(reflecting: $0).contains("geheim") } == false)
     }
 
-    @Test func `What the connection string says wins, but for the encoding and the connect timeout`() throws {
+    @Test("The connection string wins, but for the encoding and the connect timeout")
+    func precedence() throws {
         let given = try PostgresConfiguration(
             connectionString: "host=h keepalives_idle=60 client_encoding=LATIN1 connect_timeout=1 options='-c a=b'")
         let parameters = given.parameters()
@@ -223,13 +238,15 @@ import Testing
         #expect(parameters["options"] == "-c statement_timeout=60000 -c a=b")
     }
 
-    @Test func `Through a pooler no startup options are sent`() throws {
+    @Test("Through a pooler no startup options are sent")
+    func pooler() throws {
         var configuration = try PostgresConfiguration(connectionString: "host=h", pooler: .transaction)
         configuration.sessionSettings = ["work_mem": "4MB"]
         #expect(configuration.parameters()["options"] == nil)
     }
 
-    @Test func `Session settings reach the session`() async throws {
+    @Test("Session settings reach the session")
+    func sessionSettings() async throws {
         let shown = try await withConnection({ $0.sessionSettings = ["my.setting": "a b, \\c"] }) { connection in
             try await connection.query("SELECT current_setting('my.setting')")[0].decode(0, as: String.self)
         }

@@ -3,8 +3,8 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite(.deadline) struct DeadlineTests {
-    /// How many of the server's processes with this name run something.
+@Suite("Deadlines and cancellation of queries", .deadline) struct DeadlineTests {
+    /// How many of the server's processes with this name run a query.
     private func active(_ name: String) async throws -> Int {
         try await withConnection { connection in
             try await connection.query(
@@ -13,7 +13,8 @@ import Testing
         }
     }
 
-    @Test func `A query that takes too long is given up, cancelled on the server, and the connection is used on`()
+    @Test("A query that takes too long fails, is cancelled on the server, and leaves the connection usable")
+    func tooLong()
         async throws
     {
         let name = "deadline \(UUID())"
@@ -25,11 +26,12 @@ import Testing
             #expect(error?.code == .deadlineExceeded)
             #expect(error?.isTransient == true)
             try await #expect(connection.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self) == before)
-            try await eventually("the server has cancelled") { try await active(name) == 0 }
+            try await eventually("the server has cancelled the query") { try await active(name) == 0 }
         }
     }
 
-    @Test func `A cancelled task cancels its query`() async throws {
+    @Test("A cancelled task cancels its query")
+    func cancelledTask() async throws {
         let name = "cancel \(UUID())"
         try await withConnection({ $0.applicationName = name }) { connection in
             let task = Task { try await connection.query("SELECT pg_sleep(600)") }
@@ -38,11 +40,12 @@ import Testing
             let error = await #expect(throws: PostgresError.self) { try await task.value }
             #expect(error?.code == .cancelled)
             try await #expect(connection.query("SELECT 1").count == 1)
-            try await eventually("the server has cancelled") { try await active(name) == 0 }
+            try await eventually("the server has cancelled the query") { try await active(name) == 0 }
         }
     }
 
-    @Test func `A query of a task that is cancelled already is not sent`() async throws {
+    @Test("A query of a task that is cancelled already is not sent")
+    func cancelledBefore() async throws {
         try await withConnection { connection in
             try await connection.executeScript("CREATE TEMPORARY TABLE untouched (n int)")
             let task = Task {
@@ -55,10 +58,11 @@ import Testing
         }
     }
 
-    @Test func `A queued query can be given up too`() async throws {
+    @Test("A queued query can be cancelled")
+    func queued() async throws {
         try await withConnection { connection in
             async let slow = connection.query("SELECT pg_sleep(0.3)")
-            // It may be sent before or after the slow one; with its deadline it ends in any case.
+            // It may be sent before or after the slow one. With its deadline it ends in both cases.
             let error = await #expect(throws: PostgresError.self) {
                 try await connection.query("SELECT pg_sleep(600)", timeout: .milliseconds(100))
             }
@@ -67,11 +71,12 @@ import Testing
         }
     }
 
-    /// The race: a cancel that comes late hits the next query.
-    @Test func `Queries after cancelled ones are never hit by an old cancel`() async throws {
+    /// The race: a late cancel request hits the next query.
+    @Test("A late cancel request never hits a later query")
+    func noLateCancel() async throws {
         try await withConnection { connection in
             for round in 0..<200 {
-                // Near the query's own end, so that the cancel is sometimes early and sometimes too late.
+                // Near the query's own end, so that the cancel request is sometimes early and sometimes late.
                 _ = try? await connection.query(
                     "SELECT pg_sleep(0.002)", timeout: .microseconds(1800 + round % 5 * 200))
                 try await #expect(connection.query("SELECT \(round)")[0].decode(0, as: Int.self) == round)
@@ -79,7 +84,8 @@ import Testing
         }
     }
 
-    @Test func `A time beyond all measure is as good as none`() async throws {
+    @Test("A huge timeout is the same as none")
+    func hugeTimeout() async throws {
         try await withConnection({
             $0.queryTimeout = nil
             $0.statementTimeout = .seconds(Int64.max)
@@ -90,7 +96,8 @@ import Testing
         }
     }
 
-    @Test func `The server's own time limit is an error of the server's`() async throws {
+    @Test("The server's own time limit is an error of the server")
+    func statementTimeout() async throws {
         try await withConnection({ $0.statementTimeout = .milliseconds(50) }) { connection in
             let error = await #expect(throws: PostgresError.self) { try await connection.query("SELECT pg_sleep(600)") }
             #expect(error?.sqlState == .queryCanceled)

@@ -3,20 +3,20 @@ import Testing
 
 @testable import Postgres
 
-@Suite struct ListenerStateMachineTests {
+@Suite("The state machine of the listener") struct ListenerStateMachineTests {
     private typealias Machine = ListenerStateMachine<String>
     private typealias Action = Machine.Action
 
     private let start = ContinuousClock.now
 
-    /// A machine whose connection is being made.
+    /// A machine that is connecting.
     private func connecting() -> Machine {
         var machine = Machine(timing: ListenerTiming())
         _ = machine.start(now: start)
         return machine
     }
 
-    /// A machine that is live on a connection.
+    /// A machine that is live.
     private func live(on connection: String = "c") -> Machine {
         var machine = connecting()
         _ = machine.connected(connection)
@@ -25,7 +25,8 @@ import Testing
         return machine
     }
 
-    @Test func `It connects, listens, proves itself and is live`() {
+    @Test("The listener connects, sends LISTEN, proves itself and is live")
+    func goesLive() {
         var machine = Machine(timing: ListenerTiming())
         #expect(machine.start(now: start) == .connect)
         #expect(machine.connected("c") == .listen("c"))
@@ -35,7 +36,8 @@ import Testing
         #expect(machine.proved(now: start) == .goLive("c", waitUntil: start + .seconds(10)))
     }
 
-    @Test func `Behind a pooler the proof comes over a second connection`() {
+    @Test("Behind a pooler the proof comes over a second connection")
+    func behindPooler() {
         var machine = connecting()
         _ = machine.connected("c")
         #expect(
@@ -43,7 +45,8 @@ import Testing
                 == .prove("c", overSecondConnection: true, until: start + .seconds(5)))
     }
 
-    @Test func `Silence is questioned, and an answer is enough`() {
+    @Test("After a silence the listener asks the server, and any answer is enough")
+    func silence() {
         var machine = live()
         let quiet = start + .seconds(10)
         #expect(machine.silent(now: quiet) == .check("c", until: quiet + .seconds(5)))
@@ -51,14 +54,15 @@ import Testing
         #expect(machine.received(now: quiet) == .wait("c", until: quiet + .seconds(10)))
     }
 
-    @Test func `The pauses grow, with half of each by chance, up to five seconds from one attempt to the next`() {
+    @Test("The pauses grow, half of each at random, up to five seconds between two attempts")
+    func pauses() {
         var machine = connecting()
         var pauses: [Duration] = []
         var now = start
         for _ in 0..<9 {
             let action = machine.failed(.cannotConnect, now: now, jitter: 1)
             guard case .retreat(closing: nil, .cannotConnect, let until) = action else {
-                Issue.record("not a retreat: \(action)")
+                Issue.record("no retreat: \(action)")
                 return
             }
             pauses.append(until - now)
@@ -76,7 +80,8 @@ import Testing
                 == .retreat(closing: nil, .cannotConnect, until: start + .milliseconds(50)))
     }
 
-    @Test func `An attempt that hung has paused enough`() {
+    @Test("An attempt that hung needs no further pause")
+    func hungAttempt() {
         var machine = connecting()
         let hung = start + .seconds(5)
         #expect(
@@ -84,7 +89,8 @@ import Testing
                 == .retreat(closing: nil, .cannotConnect, until: hung))
     }
 
-    @Test func `A failure of LISTEN or of the proof closes the connection, and counts as a failed attempt`() {
+    @Test("A failure of LISTEN or of the proof closes the connection and counts as a failed attempt")
+    func failedAttempt() {
         var machine = connecting()
         _ = machine.connected("first")
         #expect(
@@ -99,7 +105,8 @@ import Testing
                 == .retreat(closing: "second", .notProved, until: again + .milliseconds(200)))
     }
 
-    @Test func `After having been live the pauses begin anew`() {
+    @Test("After the listener was live, the pauses start again")
+    func pausesStartAgain() {
         var machine = live()
         let lost = start + .seconds(100)
         #expect(
@@ -111,7 +118,8 @@ import Testing
                 == .retreat(closing: nil, .cannotConnect, until: lost + .milliseconds(200)))
     }
 
-    @Test func `A session that does not answer is left`() {
+    @Test("A connection whose session does not answer is closed")
+    func noAnswer() {
         var machine = live()
         _ = machine.silent(now: start)
         #expect(
@@ -119,7 +127,8 @@ import Testing
                 == .retreat(closing: "c", .notListening, until: start + .milliseconds(50)))
     }
 
-    @Test func `At the end the connection is closed that there is`() {
+    @Test("At the end the listener closes its connection")
+    func end() {
         var unstarted = Machine(timing: ListenerTiming())
         #expect(unstarted.end() == nil)
         var unconnected = connecting()
@@ -131,12 +140,13 @@ import Testing
         #expect(live.end() == "c")
         #expect(live.end() == nil)
         var failed = self.live()
-        // The retreat may not have been carried out when the listener ends.
+        // The listener may end before it has carried out the retreat.
         _ = failed.failed(.connectionLost, now: start, jitter: 0)
         #expect(failed.end() == "c")
     }
 
-    @Test func `An event that does not belong to the state stops the program`() async {
+    @Test("An event that does not belong to the state stops the program")
+    func wrongEvent() async {
         await #expect(processExitsWith: .failure) {
             var machine = ListenerStateMachine<String>(timing: ListenerTiming())
             _ = machine.start(now: .now)
@@ -150,18 +160,20 @@ import Testing
     }
 }
 
-@Suite(.deadline) struct ListenerMailboxTests {
+@Suite("The mailbox of the listener", .deadline) struct ListenerMailboxTests {
     private func notification(_ number: Int) -> PostgresNotification {
         PostgresNotification(channel: "c", payload: "\(number)")
     }
 
-    @Test func `What waits is handed over together, in order`() async {
+    @Test("Waiting notifications come together and in order")
+    func together() async {
         let mailbox = ListenerMailbox(limit: 10)
         for number in 1...3 { mailbox.add(notification(number)) }
         await #expect(mailbox.next() == .notifications((1...3).map(notification)))
     }
 
-    @Test func `What does not fit becomes one overflow, and what comes after it is heard`() async {
+    @Test("Notifications beyond the limit become one overflow, and later ones arrive")
+    func overflow() async {
         let mailbox = ListenerMailbox(limit: 2)
         let overflowed = (1...5).map { mailbox.add(notification($0)) }
         #expect(overflowed == [false, false, true, false, false])
@@ -170,7 +182,8 @@ import Testing
         await #expect(mailbox.next() == .notifications([notification(6)]))
     }
 
-    @Test func `Going live replaces what was waiting`() async {
+    @Test("Going live replaces everything that waits")
+    func liveReplaces() async {
         let mailbox = ListenerMailbox(limit: 1)
         mailbox.add(notification(1))
         mailbox.add(notification(2))
@@ -181,7 +194,8 @@ import Testing
         await #expect(mailbox.next() == nil)
     }
 
-    @Test func `A degradation comes before the hints that are left`() async {
+    @Test("A degradation comes before the waiting hints")
+    func degradedFirst() async {
         let mailbox = ListenerMailbox(limit: 10)
         mailbox.add(notification(1))
         mailbox.degrade(.connectionLost)
@@ -189,7 +203,8 @@ import Testing
         await #expect(mailbox.next() == .notifications([notification(1)]))
     }
 
-    @Test func `A consumer that waits is woken, and a cancelled one gets the end`() async {
+    @Test("A waiting consumer is woken, and a cancelled one gets the end")
+    func waitingConsumer() async {
         let mailbox = ListenerMailbox(limit: 10)
         let woken = Task { await mailbox.next() }
         mailbox.goLive()
@@ -197,7 +212,7 @@ import Testing
         let cancelled = Task { await mailbox.next() }
         cancelled.cancel()
         await #expect(cancelled.value == nil)
-        // Nobody is left in the place of the cancelled one.
+        // The cancelled consumer does not wait any more.
         mailbox.add(notification(1))
         await #expect(mailbox.next() == .notifications([notification(1)]))
     }

@@ -13,7 +13,7 @@ import Testing
 
 typealias Events = any AsyncIteratorProtocol<ListenerEvent, Never>
 
-/// Runs a listener and lends its events, which are taken one by one.
+/// Runs a listener and lends its events, one by one.
 func withListener(
     channels: [String],
     bufferLimit: Int = 16_384,
@@ -36,7 +36,7 @@ func withListener(
 }
 
 extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never {
-    /// Takes events up to the first `live`, and returns what came before.
+    /// Takes events up to the first `live`, and returns the earlier ones.
     mutating func untilLive(fileID: String = #fileID, line: Int = #line) async throws -> [ListenerEvent] {
         try await within("the listener is live", fileID: fileID, line: line) {
             var before: [ListenerEvent] = []
@@ -49,7 +49,7 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         }
     }
 
-    /// Takes events until a number of notifications is there.
+    /// Takes events until there are so many notifications.
     mutating func notifications(
         _ count: Int, fileID: String = #fileID, line: Int = #line
     ) async throws -> [PostgresNotification] {
@@ -73,21 +73,23 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
     }
 }
 
-@Suite(.deadline) struct ListenerTests {
-    @Test func `What is notified after live is heard in order`() async throws {
+@Suite("The listener", .deadline) struct ListenerTests {
+    @Test("Notifications after live arrive in order")
+    func inOrder() async throws {
         let channel = "order_\(UUID())"
         try await withListener(channels: [channel]) { _, events in
             _ = try await events.untilLive()
             try await withConnection { connection in
                 for number in 1...100 { try await connection.execute("SELECT pg_notify(\(channel), \("\(number)"))") }
             }
-            let heard = try await events.notifications(100)
-            #expect(heard.map(\.payload) == (1...100).map { "\($0)" })
-            #expect(heard.allSatisfy { $0.channel == channel && $0.processID > 0 })
+            let received = try await events.notifications(100)
+            #expect(received.map(\.payload) == (1...100).map { "\($0)" })
+            #expect(received.allSatisfy { $0.channel == channel && $0.processID > 0 })
         }
     }
 
-    @Test func `What is not committed, or rolled back, is not heard`() async throws {
+    @Test("Notifications that are not committed, or rolled back, never arrive")
+    func uncommitted() async throws {
         let channel = "commit_\(UUID())"
         try await withListener(channels: [channel]) { _, events in
             _ = try await events.untilLive()
@@ -100,24 +102,26 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
                     try await connection.execute("SELECT pg_notify(\(channel), 'committed')")
                 }
             }
-            let heard = try await events.notifications(1)
-            #expect(heard.map(\.payload) == ["committed"])
+            let received = try await events.notifications(1)
+            #expect(received.map(\.payload) == ["committed"])
         }
     }
 
-    @Test func `Several channels, also with odd names, share one connection`() async throws {
+    @Test("Several channels, also with odd names, share one connection")
+    func channels() async throws {
         let channels = ["plain_\(UUID())", "With \"quotes\" \(UUID())"]
         try await withListener(channels: channels) { _, events in
             _ = try await events.untilLive()
             try await withConnection { connection in
                 for channel in channels { try await connection.execute("SELECT pg_notify(\(channel), '')") }
             }
-            let heard = try await events.notifications(2)
-            #expect(heard.map(\.channel) == channels)
+            let received = try await events.notifications(2)
+            #expect(received.map(\.channel) == channels)
         }
     }
 
-    @Test func `A listener whose server process is ended degrades and comes back`() async throws {
+    @Test("A listener whose server process ends degrades and comes back")
+    func endedProcess() async throws {
         let channel = "killed_\(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = channel }
         try await withListener(channels: [channel], configuration: configuration) { listener, events in
@@ -132,18 +136,19 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
             #expect(listener.isLive)
             #expect(listener.statistics.livePeriods == 2)
             try await withConnection { _ = try await $0.execute("SELECT pg_notify(\(channel), 'again')") }
-            let heard = try await events.notifications(1)
-            #expect(heard.map(\.payload) == ["again"])
+            let received = try await events.notifications(1)
+            #expect(received.map(\.payload) == ["again"])
         }
     }
 
-    @Test func `A crash of the server is survived`() async throws {
+    @Test("The listener survives a crash of the server")
+    func crash() async throws {
         let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await withListener(channels: ["crash"], configuration: configuration) { listener, events in
             _ = try await events.untilLive()
             try await server.stop(mode: .immediate)
-            // By the time that it is read, the next attempt may have failed as well.
+            // When the test reads it, the next attempt may have failed too.
             let trouble = try await events.trouble()
             #expect(trouble == .connectionLost || trouble == .cannotConnect)
             #expect(!listener.isLive)
@@ -153,16 +158,17 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         try await server.stop(mode: .immediate)
     }
 
-    @Test func `More than fits becomes one overflow, and then it goes on`() async throws {
+    @Test("Too many notifications become one overflow, and later ones arrive")
+    func overflow() async throws {
         let channel = "overflow_\(UUID())"
         try await withListener(channels: [channel], bufferLimit: 10) { listener, events in
             _ = try await events.untilLive()
             try await withConnection { connection in
-                // One commit, so that all of them come in before the consumer looks.
+                // One commit, so that all of them arrive before the consumer reads.
                 _ = try await connection.query(
                     "SELECT pg_notify(\(channel), n::text) FROM generate_series(1, 1000) AS n")
             }
-            try await eventually("all have come in") { listener.statistics.notifications == 1000 }
+            try await eventually("all notifications have arrived") { listener.statistics.notifications == 1000 }
             let event = await events.next(isolation: #isolation)
             #expect(event == .overflow)
             #expect(listener.statistics.overflows >= 1)
@@ -172,14 +178,15 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         }
     }
 
-    @Test func `A quiet listener is asked, and stays live while it answers`() async throws {
+    @Test("A quiet listener asks the server, and stays live while it answers")
+    func quietListener() async throws {
         let channel = "quiet_\(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = channel }
         let clock = ManualClock()
         try await withListener(channels: [channel], configuration: configuration, clock: clock) { listener, events in
             _ = try await events.untilLive()
-            // The wait for a notification begins some time after `live` is told.
-            try await eventually("the question") {
+            // The wait for a notification begins some time after the `live` event.
+            try await eventually("the listener has asked") {
                 clock.advance(by: .seconds(1))
                 return try await withConnection { connection in
                     let rows = try await connection.query(
@@ -195,7 +202,8 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         }
     }
 
-    @Test func `A half-open connection is noticed by the question`() async throws {
+    @Test("The question finds a half-open connection")
+    func halfOpen() async throws {
         let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
@@ -223,7 +231,8 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
         }
     }
 
-    @Test func `Without a server it tries on, and ends when it is told to`() async throws {
+    @Test("Without a server the listener tries again, and ends when its task is cancelled")
+    func noServer() async throws {
         let (descriptor, port) = try listenOnLoopback()
         close(descriptor)
         let configuration = try PostgresConfiguration(connectionString: "host=127.0.0.1 port=\(port)")
@@ -233,14 +242,15 @@ extension AsyncIteratorProtocol where Element == ListenerEvent, Failure == Never
             #expect(trouble == .cannotConnect)
             try await clock.waitForSleepers()
             #expect(listener.statistics.failures == 1)
-            try await eventually("it has tried again") {
+            try await eventually("the listener has tried again") {
                 clock.advance(by: .seconds(1))
                 return listener.statistics.failures >= 3
             }
         }
     }
 
-    @Test func `As a service it ends with the graceful shutdown, and its events with it`() async throws {
+    @Test("As a service, the listener and its events end with the graceful shutdown")
+    func service() async throws {
         let listener = try PostgresListener(
             configuration: try await testConfiguration(), channels: ["service"])
         let group = ServiceGroup(services: [listener], logger: .init(label: "test"))

@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite(.deadline) struct LocalPostgresTests {
+@Suite("A local cluster", .deadline) struct LocalPostgresTests {
     private func withDirectory(_ body: (String) async throws -> Void) async throws {
         let directory = "/tmp/tb-pgtest-\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
         defer { try? FileManager.default.removeItem(atPath: directory) }
@@ -19,7 +19,8 @@ import Testing
         }
     }
 
-    @Test func `A second start keeps the data`() async throws {
+    @Test("A second start keeps the data")
+    func secondStart() async throws {
         try await withDirectory { directory in
             let first = try await LocalPostgres.start(directory: directory, fsync: false)
             let configuration = try PostgresConfiguration(connectionString: first.connectionString())
@@ -36,7 +37,8 @@ import Testing
         }
     }
 
-    @Test func `The cluster is in UTF-8 and its settings are what was asked for`() async throws {
+    @Test("The cluster is in UTF-8 and has the given settings")
+    func settings() async throws {
         try await withDirectory { directory in
             let server = try await LocalPostgres.start(
                 directory: directory, settings: ["max_connections": "17", "application_name": "a b"], fsync: false)
@@ -54,7 +56,8 @@ import Testing
         }
     }
 
-    @Test func `A directory whose server runs is refused`() async throws {
+    @Test("A directory whose server runs is refused")
+    func runningDirectory() async throws {
         try await withDirectory { directory in
             let server = try await LocalPostgres.start(directory: directory, fsync: false)
             let error = await #expect(throws: LocalPostgresError.self) {
@@ -66,9 +69,11 @@ import Testing
         }
     }
 
-    /// The server's supervisor reads a pipe that only this process holds; letting go of it is what the kernel does for a
-    /// process that was killed.
-    @Test func `The server stops when nobody holds it any more, and the directory can be used at once`() async throws {
+    /// The server's supervisor reads a pipe that only this process holds.
+    ///
+    /// The kernel closes the pipe of a killed process, and the test does the same.
+    @Test("The server stops with the last reference, and the directory can be used at once")
+    func released() async throws {
         try await withDirectory { directory in
             do { _ = try await LocalPostgres.start(directory: directory, fsync: false) }
             let next = try await LocalPostgres.start(directory: directory, fsync: false)
@@ -77,11 +82,12 @@ import Testing
         }
     }
 
-    @Test func `A stale lock file of a crash is no hindrance`() async throws {
+    @Test("A stale lock file of a crash does no harm")
+    func staleLock() async throws {
         try await withDirectory { directory in
             let server = try await LocalPostgres.start(directory: directory, fsync: false)
             try await server.stop()
-            // A number that no process has: above the kernel's limit.
+            // No process has this number, because it is above the kernel's limit.
             let stale = "99999999\n\(directory)/data\n0\n5432\n\(directory)/run\n\n0 0\nready   \n"
             try Data(stale.utf8).write(to: URL(fileURLWithPath: "\(directory)/data/postmaster.pid"))
             try await server.start()
@@ -90,7 +96,8 @@ import Testing
         }
     }
 
-    @Test func `A path too long for a socket gets one elsewhere`() async throws {
+    @Test("A path that is too long for a socket gets a socket elsewhere")
+    func longPath() async throws {
         try await withDirectory { directory in
             let long = directory + "/" + String(repeating: "long", count: 25)
             let server = try await LocalPostgres.start(directory: long, fsync: false)
@@ -101,8 +108,10 @@ import Testing
         }
     }
 
-    @Test(.enabled(if: geteuid() == 0, "only root's directories are closed to the server's account"))
-    func `A directory below one of root's alone is reached`() async throws {
+    @Test(
+        "A directory below one that only root can enter can be used",
+        .enabled(if: geteuid() == 0, "only root's directories are closed to the server's account"))
+    func rootsDirectory() async throws {
         try await withDirectory { directory in
             try FileManager.default.createDirectory(
                 atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -114,7 +123,8 @@ import Testing
         }
     }
 
-    @Test func `A setting that the server refuses is an error with its log`() async throws {
+    @Test("A setting that the server refuses is an error with the server's log")
+    func refusedSetting() async throws {
         try await withDirectory { directory in
             let error = await #expect(throws: LocalPostgresError.self) {
                 try await LocalPostgres.start(directory: directory, settings: ["no_such_setting": "1"], fsync: false)

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Postgres
 
-@Suite struct PoolStateMachineTests {
+@Suite("The state machine of the pool") struct PoolStateMachineTests {
     private let now = ContinuousClock.now
     private var later: ContinuousClock.Instant { now + .seconds(3600) }
 
@@ -22,7 +22,8 @@ import Testing
         return pool
     }
 
-    @Test func `Connections are opened when wanted, and never more than the size`() {
+    @Test("Connections are opened on demand, and never more than the size")
+    func size() {
         var pool = machine(size: 2)
         #expect(pool.borrow(1, now: now) == [.connect(1, after: .zero)])
         #expect(pool.borrow(2, now: now) == [.connect(2, after: .zero)])
@@ -37,14 +38,16 @@ import Testing
         #expect(pool.waitingCount == 0)
     }
 
-    @Test func `The most recently used connection is lent first, and checked after a long rest`() {
+    @Test("The most recently used connection is lent first, and checked after a long rest")
+    func mostRecent() {
         var pool = withIdle()
         #expect(pool.borrow(2, now: now + .seconds(29)) == [.grant(2, 1, needsCheck: false)])
         _ = pool.released(1, isReusable: true, now: now)
         #expect(pool.borrow(3, now: now + .seconds(30)) == [.grant(3, 1, needsCheck: true)])
     }
 
-    @Test func `Waiters are served in order, and those that left are passed over`() {
+    @Test("Waiters are served in order, and those that left are skipped")
+    func order() {
         var pool = machine(size: 1)
         for waiter in 1...4 { _ = pool.borrow(waiter, now: now) }
         let left = [pool.leave(2), pool.leave(2)]
@@ -55,14 +58,16 @@ import Testing
         #expect(pool.waitingCount == 1)
     }
 
-    @Test func `One waiter too many is refused at once`() {
+    @Test("One waiter too many is refused at once")
+    func tooManyWaiters() {
         var pool = machine(size: 1, waiters: 2)
         _ = pool.borrow(1, now: now)
         _ = pool.borrow(2, now: now)
         #expect(pool.borrow(3, now: now) == [.refuse(3, .tooManyWaiters)])
     }
 
-    @Test func `A connection that cannot be reused is closed and replaced`() {
+    @Test("A connection that cannot be reused is closed and replaced")
+    func notReusable() {
         var pool = machine(size: 1)
         _ = pool.borrow(1, now: now)
         _ = pool.connectDue(1)
@@ -73,7 +78,8 @@ import Testing
         #expect(pool.closed(1) == [.connect(2, after: .zero)])
     }
 
-    @Test func `An old connection is not lent again`() {
+    @Test("An old connection is not lent again")
+    func oldConnection() {
         var pool = withIdle()
         #expect(pool.borrow(2, now: later) == [.close(1)])
         #expect(pool.closed(1) == [.connect(2, after: .zero)])
@@ -82,7 +88,8 @@ import Testing
         #expect(lent.released(1, isReusable: true, now: later) == [.close(1)])
     }
 
-    @Test func `What nobody uses is closed after a while`() {
+    @Test("An unused connection is closed after a while")
+    func unused() {
         var pool = withIdle()
         #expect(pool.tick(now: now + .seconds(599)) == [])
         #expect(pool.tick(now: now + .seconds(600)) == [.close(1)])
@@ -91,13 +98,15 @@ import Testing
         #expect(pool.totalCount == 0)
     }
 
-    @Test func `An idle connection that the server closed is not lent`() {
+    @Test("An idle connection that the server closed is not lent")
+    func closedByServer() {
         var pool = withIdle()
         #expect(pool.closed(1) == [])
         #expect(pool.borrow(2, now: now) == [.connect(2, after: .zero)])
     }
 
-    @Test func `While connecting fails one attempt at a time is made, with growing pauses`() {
+    @Test("While connecting fails, the pool makes one attempt at a time, with growing pauses")
+    func growingPauses() {
         var pool = machine(size: 4)
         for waiter in 1...4 { _ = pool.borrow(waiter, now: now) }
         for slot in 1...4 { #expect(pool.connectDue(slot) == true) }
@@ -113,7 +122,8 @@ import Testing
         #expect(pauses == [.milliseconds(800), .seconds(1), .seconds(1), .seconds(1), .seconds(1)])
     }
 
-    @Test func `After a success all that are wanted are opened again`() {
+    @Test("After a success the pool opens a connection for each waiter again")
+    func afterSuccess() {
         var pool = machine(size: 3)
         for waiter in 1...3 { _ = pool.borrow(waiter, now: now) }
         for slot in 1...3 { _ = pool.connectDue(slot) }
@@ -124,7 +134,8 @@ import Testing
                 == [.grant(1, 4, needsCheck: false), .connect(5, after: .zero), .connect(6, after: .zero)])
     }
 
-    @Test func `An attempt that nobody waits for any more is not made`() {
+    @Test("An attempt without a waiter is not made")
+    func unwantedAttempt() {
         var pool = machine(size: 1)
         _ = pool.borrow(1, now: now)
         _ = pool.leave(1)
@@ -134,7 +145,8 @@ import Testing
         #expect(pool.borrow(2, now: now) == [.connect(2, after: .zero)])
     }
 
-    @Test func `When the server refuses us for good, all that wait are told`() {
+    @Test("If the server refuses the pool for good, all waiters fail")
+    func permanentFailure() {
         var pool = machine(size: 1)
         _ = pool.borrow(1, now: now)
         _ = pool.borrow(2, now: now)
@@ -144,7 +156,8 @@ import Testing
                 == [.refuse(1, .cannotConnect), .refuse(2, .cannotConnect)])
     }
 
-    @Test func `The shutdown refuses waiters, closes what is idle and waits for what is lent`() {
+    @Test("The shutdown refuses waiters, closes idle connections and waits for lent ones")
+    func shutdown() {
         var pool = machine(size: 2)
         for waiter in 1...2 { _ = pool.borrow(waiter, now: now) }
         for slot in 1...2 {
@@ -163,12 +176,14 @@ import Testing
         #expect(pool.shutDown() == [], "once is enough")
     }
 
-    @Test func `A pool that was never used is finished at once`() {
+    @Test("A pool that was never used is finished at once")
+    func neverUsed() {
         var pool = machine()
         #expect(pool.shutDown() == [.finished])
     }
 
-    @Test func `A connection that opens during the shutdown is closed`() {
+    @Test("A connection that opens during the shutdown is closed")
+    func opensDuringShutdown() {
         var pool = machine(size: 1)
         _ = pool.borrow(1, now: now)
         _ = pool.connectDue(1)

@@ -9,8 +9,9 @@ import Testing
 
 @testable import Postgres
 
-@Suite(.deadline) struct PoolTests {
-    @Test func `There are never more connections than the size, as the server counts them`() async throws {
+@Suite("The pool", .deadline) struct PoolTests {
+    @Test("The server never counts more connections than the size")
+    func size() async throws {
         let name = "size \(UUID())"
         let configuration = try await testConfiguration { $0.applicationName = name }
         try await PostgresPool.withPool(
@@ -35,7 +36,8 @@ import Testing
         }
     }
 
-    @Test func `Who waits too long is told so, and one too many at once`() async throws {
+    @Test("A caller that waits too long fails, and one caller too many fails at once")
+    func waits() async throws {
         try await withPool(size: 1, { $0.maximumWaiters = 1 }) { pool in
             try await pool.withConnection { _ in
                 let tooLong = await #expect(throws: PostgresError.self) {
@@ -43,7 +45,7 @@ import Testing
                 }
                 #expect(tooLong?.code == .poolExhausted)
                 let waiting = Task { try await pool.withConnection(waitTimeout: .seconds(3600)) { _ in } }
-                try await eventually("one waits") { pool.statistics.waiting == 1 }
+                try await eventually("one caller waits") { pool.statistics.waiting == 1 }
                 let tooMany = await #expect(throws: PostgresError.self) { try await pool.query("SELECT 1") }
                 #expect(tooMany?.code == .poolExhausted)
                 waiting.cancel()
@@ -56,11 +58,12 @@ import Testing
         }
     }
 
-    @Test func `A waiter can be cancelled`() async throws {
+    @Test("A waiter can be cancelled")
+    func cancelledWaiter() async throws {
         try await withPool(size: 1) { pool in
             try await pool.withConnection { _ in
                 let waiting = Task { try await pool.query("SELECT 1") }
-                try await eventually("one waits") { pool.statistics.waiting == 1 }
+                try await eventually("one caller waits") { pool.statistics.waiting == 1 }
                 waiting.cancel()
                 let error = await #expect(throws: PostgresError.self) { try await waiting.value }
                 #expect(error?.code == .cancelled)
@@ -69,7 +72,8 @@ import Testing
         }
     }
 
-    @Test func `Cancelling at any moment loses no connection`() async throws {
+    @Test("A cancellation at any moment loses no connection")
+    func cancelAnytime() async throws {
         try await withPool(size: 2) { pool in
             await withTaskGroup(of: Void.self) { group in
                 for number in 0..<500 {
@@ -88,7 +92,8 @@ import Testing
         }
     }
 
-    @Test func `A transaction that is left open is rolled back`() async throws {
+    @Test("A transaction that is left open is rolled back")
+    func openTransaction() async throws {
         try await withPool(size: 1) { pool in
             let process = try await pool.withConnection { connection in
                 try await connection.executeScript("BEGIN; CREATE TEMPORARY TABLE left_open ()")
@@ -102,7 +107,8 @@ import Testing
         }
     }
 
-    @Test func `A connection that was kept beyond its loan does not work`() async throws {
+    @Test("A connection does not work after its loan")
+    func afterLoan() async throws {
         try await withPool { pool in
             let kept = try await pool.withConnection { $0 }
             let error = await #expect(throws: PostgresError.self) { try await kept.query("SELECT 1") }
@@ -110,7 +116,8 @@ import Testing
         }
     }
 
-    @Test func `A connection that takes too long to be drained is not waited for by its borrower`() async throws {
+    @Test("The borrower does not wait for a connection that drains for long")
+    func slowDrain() async throws {
         try await withPool(size: 1) { pool in
             let error = await #expect(throws: PostgresError.self) {
                 try await pool.query("SELECT pg_sleep(600)", timeout: .milliseconds(50))
@@ -120,7 +127,8 @@ import Testing
         }
     }
 
-    @Test func `A wrong database is told at once, not after the waiting time`() async throws {
+    @Test("A wrong database fails at once, not after the wait")
+    func wrongDatabase() async throws {
         let server = try await TestCluster.reachable.server()
         let configuration = try PostgresConfiguration(
             connectionString: server.connectionString(database: "no_such_database"))
@@ -133,7 +141,8 @@ import Testing
         }
     }
 
-    @Test func `While the server is away waiters learn why, and when it is back they are served`() async throws {
+    @Test("While the server is away waiters learn why, and when it is back they are served")
+    func serverAway() async throws {
         let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 2)) { pool in
@@ -152,7 +161,8 @@ import Testing
         try await server.stop(mode: .immediate)
     }
 
-    @Test func `A restart under load costs some queries, and nothing after it`() async throws {
+    @Test("A restart under load costs some queries, and none after it")
+    func restart() async throws {
         let server = try await TestCluster.makeCluster(listensOnLoopback: true)
         let configuration = try PostgresConfiguration(connectionString: server.connectionString())
         try await PostgresPool.withPool(
@@ -179,17 +189,19 @@ import Testing
         try await server.stop(mode: .immediate)
     }
 
-    @Test func `An idle connection that the server ends is noticed and replaced`() async throws {
+    @Test("The pool replaces an idle connection that the server ended")
+    func endedIdle() async throws {
         try await withPool(size: 1) { pool in
             let process = try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
             try await withConnection { _ = try await $0.query("SELECT pg_terminate_backend(\(process))") }
-            try await eventually("the pool has noticed") { pool.statistics.open == 0 }
+            try await eventually("the pool knows that the connection is closed") { pool.statistics.open == 0 }
             let next = try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
             #expect(next != process)
         }
     }
 
-    @Test func `A query during which the server ends the session fails with its reason`() async throws {
+    @Test("A query during which the server ends the session fails with the server's reason")
+    func endedDuringQuery() async throws {
         try await withPool(size: 1) { pool in
             let error = await #expect(throws: PostgresError.self) {
                 try await pool.query("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(600)")
@@ -200,7 +212,8 @@ import Testing
         }
     }
 
-    @Test func `A half-open connection is given up at the deadline, and a check finds the idle ones`() async throws {
+    @Test("A query on a half-open connection fails at its deadline, and a check finds idle half-open connections")
+    func halfOpen() async throws {
         let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
@@ -220,7 +233,8 @@ import Testing
                 }
             }
             #expect(error?.code == .deadlineExceeded)
-            // Neither the query nor its cancel can end, so the connection is closed; no new one can be made either.
+            // Neither the query nor its cancellation can end, thus the connection is closed. No new one can be opened
+            // either.
             let meanwhile = await #expect(throws: PostgresError.self) {
                 try await pool.withConnection(waitTimeout: .milliseconds(300)) { _ in }
             }
@@ -231,32 +245,35 @@ import Testing
         #expect(try openSockets(toPort: proxy.port) == 0)
     }
 
-    @Test func `Old connections are replaced`() async throws {
+    @Test("Old connections are replaced")
+    func oldConnections() async throws {
         try await withPool(size: 1, { $0.maximumAge = .milliseconds(1) }) { pool in
             let first = try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self)
-            try await eventually("another connection is used") {
+            try await eventually("the pool uses another connection") {
                 try await pool.query("SELECT pg_backend_pid()")[0].decode(0, as: Int32.self) != first
             }
         }
     }
 
-    @Test func `Unused connections are closed`() async throws {
+    @Test("Unused connections are closed")
+    func unused() async throws {
         let clock = ManualClock()
         let pool = PostgresPool(
             configuration: try await testConfiguration(), settings: PostgresPoolConfiguration(size: 2),
             runtime: try PostgresRuntime(clock: clock))
         _ = try await pool.query("SELECT 1")
-        // The pool looks every thirty seconds, and closes what nobody has used for ten minutes.
+        // The pool looks every thirty seconds, and closes connections that were unused for ten minutes.
         clock.advance(by: .seconds(599))
         #expect(pool.statistics.open == 1)
-        try await eventually("it is closed") {
+        try await eventually("the connection is closed") {
             clock.advance(by: .seconds(30))
             return pool.statistics.open == 0
         }
         await pool.close()
     }
 
-    @Test func `The shutdown waits for what is lent and refuses the rest`() async throws {
+    @Test("The shutdown waits for lent connections and refuses other callers")
+    func shutdown() async throws {
         let pool = try PostgresPool(
             configuration: try await testConfiguration(), settings: PostgresPoolConfiguration(size: 1))
         let (started, signal) = AsyncStream<Void>.makeStream()
@@ -270,7 +287,7 @@ import Testing
         }
         for await _ in started { break }
         let waiting = Task { try await pool.query("SELECT 1") }
-        try await eventually("one waits") { pool.statistics.waiting == 1 }
+        try await eventually("one caller waits") { pool.statistics.waiting == 1 }
         let closing = Task { await pool.close() }
         let refused = await #expect(throws: PostgresError.self) { try await waiting.value }
         #expect(refused?.code == .poolClosed)
@@ -283,32 +300,35 @@ import Testing
         await pool.close()
     }
 
-    @Test func `The shutdown does not wait for ever`() async throws {
+    @Test("The shutdown does not wait for ever")
+    func boundedShutdown() async throws {
         var settings = PostgresPoolConfiguration(size: 1)
         settings.shutdownTimeout = .milliseconds(100)
         let pool = try PostgresPool(configuration: try await testConfiguration(), settings: settings)
         let busy = Task { try await pool.query("SELECT pg_sleep(600)") }
-        try await eventually("it is busy") { pool.statistics.lent == 1 }
+        try await eventually("the connection is lent") { pool.statistics.lent == 1 }
         await pool.close()
         let error = await #expect(throws: PostgresError.self) { try await busy.value }
         #expect(error?.code == .connection)
     }
 
-    @Test func `The shutdown does not wait for an attempt to connect`() async throws {
+    @Test("The shutdown does not wait for an attempt to connect")
+    func shutdownWhileConnecting() async throws {
         let silent = try TCPProxy(to: nil)
         defer { silent.stop() }
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=\(silent.port)", connectTimeout: .seconds(3600))
         let pool = try PostgresPool(configuration: configuration)
         let waiting = Task { try await pool.withConnection(waitTimeout: .seconds(3600)) { _ in } }
-        try await eventually("the attempt has arrived") { silent.accepted == 1 }
+        try await eventually("the attempt has reached the host") { silent.accepted == 1 }
         await pool.close()
         let error = await #expect(throws: PostgresError.self) { try await waiting.value }
         #expect(error?.code == .poolClosed)
         #expect(try openSockets(toPort: silent.port) == 0)
     }
 
-    @Test func `A pool that is forgotten closes its connections`() async throws {
+    @Test("A pool without a reference closes its connections")
+    func released() async throws {
         let server = try await TestCluster.reachable.server()
         let proxy = try TCPProxy(to: server.port)
         defer { proxy.stop() }
@@ -323,10 +343,11 @@ import Testing
                 #expect(connections == 1)
             }
         }
-        try await eventually("its connection is closed") { try openSockets(toPort: proxy.port) == 0 }
+        try await eventually("the pool's connection is closed") { try openSockets(toPort: proxy.port) == 0 }
     }
 
-    @Test func `As a service it runs until the graceful shutdown`() async throws {
+    @Test("As a service the pool runs until the graceful shutdown")
+    func service() async throws {
         let pool = try PostgresPool(configuration: try await testConfiguration())
         let group = ServiceGroup(services: [pool], logger: .init(label: "test"))
         let running = Task { try await group.run() }

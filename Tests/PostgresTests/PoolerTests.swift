@@ -9,12 +9,14 @@ import Testing
 
 private let program = "/usr/sbin/pgbouncer"
 
-/// Against a real PgBouncer in transaction mode; Debian's package is `pgbouncer`.
+/// A real PgBouncer in transaction mode.
+///
+/// Debian's package is `pgbouncer`.
 @Suite(
     .deadline,
     .enabled(if: FileManager.default.isExecutableFile(atPath: program), "pgbouncer is not installed"))
 struct PoolerTests {
-    /// Runs a PgBouncer with two connections to the shared server, and lends the way through it.
+    /// Runs a PgBouncer with two connections to the shared server, and lends a configuration that uses it.
     private func withPooler(_ body: (PostgresConfiguration) async throws -> Void) async throws {
         let server = try await TestCluster.reachable.server()
         let (descriptor, port) = try listenOnLoopback()
@@ -38,8 +40,9 @@ struct PoolerTests {
         let process = Process()
         let lifeline = Pipe()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        // It goes when the other end of its standard input does, and so with this process, however that ends. SIGTERM
-        // would not do: a child inherits the signal mask of the thread that starts it, in which it may be blocked.
+        // It ends when the other end of its standard input closes, and thus with this process in any case. SIGTERM
+        // would not do: a child inherits the signal mask of the thread that starts it, and the mask may block the
+        // signal.
         process.arguments = ["-c", #""$@" </dev/null & cat >/dev/null; kill -KILL $!"#, "lifeline", program, "--quiet"]
         process.arguments?.append("\(directory)/pgbouncer.ini")
         // PgBouncer refuses to run as root, like PostgreSQL.
@@ -61,7 +64,8 @@ struct PoolerTests {
         try await body(configuration)
     }
 
-    @Test func `Queries, transactions and deadlines work through it`() async throws {
+    @Test("Queries, transactions and deadlines work through PgBouncer")
+    func queries() async throws {
         try await withPooler { configuration in
             try await PostgresPool.withPool(
                 configuration, settings: PostgresPoolConfiguration(size: 8, waitTimeout: TestDeadline.event)
@@ -79,16 +83,18 @@ struct PoolerTests {
                     }
                     for try await isRight in group { #expect(isRight) }
                 }
-                // The first connection to the database that has run something has prepared nothing.
+                // The first connection to the database that has run a query has prepared nothing.
                 let prepared = try await pool.query("SELECT count(*) FROM pg_prepared_statements")
                 #expect(try prepared[0].decode(0, as: Int.self) == 0)
             }
         }
     }
 
-    /// The trap: LISTEN succeeds, and a NOTIFY to oneself even comes back as long as the server's connection is not
-    /// taken away; afterwards nothing does.
-    @Test func `A listener behind it never believes that it is live`() async throws {
+    /// The trap: LISTEN succeeds, and a NOTIFY to itself even comes back while the client has the server's connection.
+    ///
+    /// Later none does.
+    @Test("A listener behind PgBouncer never reports live")
+    func listener() async throws {
         try await withPooler { configuration in
             var timing = ListenerTiming()
             timing.answer = .seconds(1)
@@ -96,7 +102,7 @@ struct PoolerTests {
                 listener, events in
                 let trouble = try await events.trouble()
                 #expect(trouble == .notProved)
-                try await eventually("it tries again") { listener.statistics.failures >= 2 }
+                try await eventually("the listener has tried again") { listener.statistics.failures >= 2 }
                 #expect(listener.statistics.livePeriods == 0)
             }
         }

@@ -4,8 +4,8 @@ import Testing
 
 @testable import Postgres
 
-@Suite struct QueryStateMachineTests {
-    /// A command that is sent, with its results on the way.
+@Suite("The state machine of a query") struct QueryStateMachineTests {
+    /// A machine that has sent a command and waits for its results.
     private func running() -> QueryStateMachine {
         var machine = QueryStateMachine()
         #expect(machine.sent() == .flush)
@@ -14,7 +14,8 @@ import Testing
         return machine
     }
 
-    @Test func `A query is sent, waited for and finished`() {
+    @Test("A query is sent, waited for and finished")
+    func query() {
         var machine = running()
         #expect(!machine.isIdle)
         #expect(machine.ready(.readable) == .consumeInput)
@@ -24,9 +25,9 @@ import Testing
         #expect(machine.isIdle)
     }
 
-    /// The trap: a client that waits for room to write alone, while the server waits for it to read, waits for ever.
-    @Test func `While bytes are left to send it waits for both directions, and reads when there is something to read`()
-    {
+    /// The trap: a client that waits for room to write alone waits for ever if the server waits until the client reads.
+    @Test("While bytes remain to be sent it waits for both directions, and reads when it can")
+    func bothDirections() {
         var machine = QueryStateMachine()
         #expect(machine.sent() == .flush)
         #expect(machine.flushed(.pending) == .wait([.read, .write]))
@@ -40,8 +41,9 @@ import Testing
         #expect(machine.busy() == .wait(.read))
     }
 
-    /// The trap: after the server ends a session, the first `PQconsumeInput` may still succeed.
-    @Test func `The end of an idle session is seen with the second read`() {
+    /// The trap: after the server has ended a session, the first `PQconsumeInput` may still succeed.
+    @Test("The second read shows the end of an idle session")
+    func idleEnd() {
         var machine = QueryStateMachine()
         #expect(machine.ready(.readable) == .consumeInput)
         #expect(machine.consumed(true) == .wait(.read))
@@ -50,7 +52,8 @@ import Testing
         #expect(machine.ready(.readable) == .wait([]))
     }
 
-    @Test func `Whatever breaks while it is sent or read closes the connection`() {
+    @Test("A failure of sending or reading closes the connection")
+    func broken() {
         var sending = QueryStateMachine()
         _ = sending.sent()
         #expect(sending.flushed(.failed) == .close(.lost))
@@ -60,11 +63,12 @@ import Testing
         #expect(copying.result(.copy) == .close(.copy))
     }
 
-    @Test(arguments: [CancelReason.deadline, .cancelled])
-    func `A command given up is drained and probed before the next`(reason: CancelReason) {
+    @Test(
+        "A cancelled command is drained and probed before the next one", arguments: [CancelReason.deadline, .cancelled])
+    func cancelled(reason: CancelReason) {
         var machine = running()
         #expect(machine.cancel(reason) == .cancel(reason, wait: .read))
-        #expect(machine.cancel(reason) == nil, "it can be given up once")
+        #expect(machine.cancel(reason) == nil, "a command is cancelled once")
         #expect(machine.cancelSent() == .wait(.read))
         #expect(machine.consumed(true) == .getResult)
         #expect(machine.noResult() == .probe)
@@ -77,8 +81,9 @@ import Testing
         #expect(machine.graceOver() == nil)
     }
 
-    /// The race: the query ends by itself while `PQcancel` is on its way, and the cancel would hit the next one.
-    @Test func `A cancel that is still on its way holds the connection back`() {
+    /// The race: the query ends while `PQcancel` is on its way, and the cancel request would hit the next query.
+    @Test("While a cancel request is on its way, the connection runs no other command")
+    func lateCancel() {
         var machine = running()
         _ = machine.cancel(.cancelled)
         #expect(machine.noResult() == .wait(.read))
@@ -88,7 +93,8 @@ import Testing
         #expect(machine.cancelSent() == .probe)
     }
 
-    @Test func `What is given up half sent is sent on`() {
+    @Test("A command that is cancelled half sent is sent to its end")
+    func halfSent() {
         var machine = QueryStateMachine()
         _ = machine.sent()
         _ = machine.flushed(.pending)
@@ -99,7 +105,8 @@ import Testing
         #expect(machine.noResult() == .probe)
     }
 
-    @Test func `What does not end in time is closed`() {
+    @Test("A cancelled command that does not end in time closes the connection")
+    func stuck() {
         var draining = running()
         _ = draining.cancel(.deadline)
         #expect(draining.graceOver() == .close(.stuck))
@@ -111,7 +118,8 @@ import Testing
         #expect(probing.graceOver() == .close(.stuck))
     }
 
-    @Test func `A deadline after the end is too late`() {
+    @Test("A deadline after the end of the command changes nothing")
+    func afterEnd() {
         var machine = running()
         _ = machine.noResult()
         #expect(machine.cancel(.deadline) == nil)

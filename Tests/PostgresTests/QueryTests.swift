@@ -3,8 +3,9 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite(.deadline) struct QueryTests {
-    @Test func `A query returns its rows`() async throws {
+@Suite("Queries", .deadline) struct QueryTests {
+    @Test("A query returns its rows")
+    func rows() async throws {
         try await withConnection { connection in
             let rows = try await connection.query(
                 "SELECT n, n::text AS t FROM generate_series(1, \(3)) AS n ORDER BY n")
@@ -14,7 +15,8 @@ import Testing
         }
     }
 
-    @Test func `What is interpolated is never part of the text`() async throws {
+    @Test("An interpolated value is never part of the text")
+    func interpolation() async throws {
         let evil = "'); DROP TABLE students; --"
         let query: PostgresQuery = "SELECT \(evil), \(unescaped: "1 + 1"), 1 AS \(identifier: #"odd "name""#)"
         #expect(query.sql == #"SELECT $1, 1 + 1, 1 AS "odd ""name""""#)
@@ -26,7 +28,8 @@ import Testing
         }
     }
 
-    @Test func `Queries that are started at once run one after the other`() async throws {
+    @Test("Queries that start at the same time run one after the other")
+    func order() async throws {
         try await withConnection { connection in
             try await withThrowingTaskGroup(of: Bool.self) { group in
                 for number in 0..<500 {
@@ -39,7 +42,8 @@ import Testing
         }
     }
 
-    @Test func `A script runs several statements, up to the first that fails`() async throws {
+    @Test("A script runs several statements, up to the first one that fails")
+    func script() async throws {
         try await withConnection { connection in
             try await connection.executeScript(
                 "CREATE TEMPORARY TABLE s (n int); INSERT INTO s VALUES (1), (2); SELECT * FROM s; -- the end")
@@ -53,7 +57,8 @@ import Testing
         }
     }
 
-    @Test func `An error of the server's carries its fields and shows none of its values`() async throws {
+    @Test("An error of the server carries its fields, and its description shows no value")
+    func serverError() async throws {
         try await withConnection { connection in
             try await connection.executeScript(
                 """
@@ -84,7 +89,8 @@ import Testing
         }
     }
 
-    @Test func `What cannot be sent is refused, and the connection goes on`() async throws {
+    @Test("A query that cannot be sent is refused, and the connection goes on")
+    func refused() async throws {
         try await withConnection { connection in
             var bindings = PostgresBindings()
             for number in 0...65_535 { bindings.append(number) }
@@ -101,7 +107,8 @@ import Testing
         }
     }
 
-    @Test func `COPY is refused by closing the connection`() async throws {
+    @Test("COPY is refused, and the connection is closed")
+    func copy() async throws {
         let connection = try await PostgresConnection.connect(try await testConfiguration())
         let error = await #expect(throws: PostgresError.self) {
             try await connection.executeScript("COPY (SELECT 1) TO STDOUT")
@@ -111,7 +118,8 @@ import Testing
         await connection.close()
     }
 
-    @Test func `Notices are kept, and not many`() async throws {
+    @Test("The connection keeps the latest notices")
+    func notices() async throws {
         try await withConnection { connection in
             try await connection.executeScript("DO $$ BEGIN RAISE NOTICE 'hello'; RAISE WARNING 'beware'; END $$")
             let notices = await connection.lastNotices()
@@ -124,12 +132,13 @@ import Testing
         }
     }
 
-    @Test func `Large results and large parameters pass`() async throws {
+    @Test("Large results and large parameters pass")
+    func large() async throws {
         try await withConnection { connection in
             let rows = try await connection.query("SELECT n FROM generate_series(1, 1000000) AS n")
             #expect(rows.count == 1_000_000)
             #expect(try rows[999_999].decode(0, as: Int.self) == 1_000_000)
-            // More than any socket buffer holds, both ways.
+            // More than any socket buffer holds, in both directions.
             let megabytes = String(repeating: "0123456789abcdef", count: 50 * 65_536)
             let echo = try await connection.query("SELECT \(megabytes), length(\(megabytes))")[0]
             #expect(try echo.decode(1, as: Int.self) == megabytes.utf8.count)
@@ -137,7 +146,8 @@ import Testing
         }
     }
 
-    @Test func `Ten thousand concurrent queries go through a pool of four`() async throws {
+    @Test("Ten thousand concurrent queries go through a pool of four")
+    func concurrent() async throws {
         try await withPool(size: 4) { pool in
             let sum = try await withThrowingTaskGroup(of: Int.self) { group in
                 for number in 1...10_000 {

@@ -7,11 +7,11 @@ import Testing
 @testable import LocalPostgres
 @testable import Postgres
 
-/// With a primary and a hot standby that streams from it.
+/// A primary, and a hot standby that streams from it.
 ///
-/// The trap: a standby lets anyone in and refuses LISTEN and NOTIFY, so a listener that takes the first server of its list
-/// would never be live.
-@Suite(.deadline) struct StandbyTests {
+/// The trap: a standby accepts connections but refuses LISTEN and NOTIFY. A listener that takes the first server of its
+/// list would never be live.
+@Suite("A primary and a standby", .deadline) struct StandbyTests {
     /// Runs both servers, and lends them.
     private func withStandby(_ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void)
         async throws
@@ -19,7 +19,7 @@ import Testing
         let primary = try await TestCluster.makeCluster()
         let standby = try await startTestStandby(of: primary)
         do {
-            // The way to the standby is there, and it is a standby: without that the tests would prove nothing.
+            // The standby can be reached, and it is a standby. Without that the tests would prove nothing.
             let isInRecovery = try await PostgresConnection.withConnection(try configuration(standby)) { connection in
                 try await connection.query("SELECT pg_is_in_recovery()")[0].decode(0, as: Bool.self)
             }
@@ -34,7 +34,7 @@ import Testing
         try await primary.stop(mode: .immediate)
     }
 
-    /// How to reach the first of some servers that is good enough.
+    /// A configuration for the first suitable one of several servers.
     private func configuration(_ servers: LocalPostgres..., logger: Logger? = nil) throws -> PostgresConfiguration {
         let hosts = servers.map(\.socketDirectory).joined(separator: ",")
         let ports = servers.map { "\($0.port)" }.joined(separator: ",")
@@ -51,22 +51,24 @@ import Testing
         }
     }
 
-    @Test func `A listener passes the standby by, and hears what is notified on the primary`() async throws {
+    @Test("A listener skips the standby, and receives notifications of the primary")
+    func skipsStandby() async throws {
         try await withStandby { primary, standby in
             try await withListener(channels: ["passed_by"], configuration: configuration(standby, primary)) {
                 listener, events in
-                // Had it taken the standby it would have failed at LISTEN.
+                // On the standby the listener would have failed at LISTEN.
                 let first = await events.next(isolation: #isolation)
                 try #require(first == .live)
                 try await notify("passed_by", "from the primary", on: primary)
-                let heard = try await events.notifications(1)
-                #expect(heard.map(\.payload) == ["from the primary"])
+                let received = try await events.notifications(1)
+                #expect(received.map(\.payload) == ["from the primary"])
                 #expect(listener.isLive)
             }
         }
     }
 
-    @Test func `With a standby alone a listener is never live and says why, until the standby is promoted`()
+    @Test("With a standby alone a listener is never live and says why, until the standby is promoted")
+    func standbyAlone()
         async throws
     {
         try await withStandby { _, standby in
@@ -76,7 +78,7 @@ import Testing
             ) { listener, events in
                 let trouble = try await events.trouble()
                 #expect(trouble == .cannotConnect)
-                try await eventually("it has tried again") { listener.statistics.failures >= 3 }
+                try await eventually("the listener has tried again") { listener.statistics.failures >= 3 }
                 #expect(!listener.isLive)
                 #expect(listener.statistics.livePeriods == 0)
                 let warnings = log.warnings
@@ -88,21 +90,21 @@ import Testing
                 }
                 _ = try await events.untilLive()
                 try await notify("standby", "promoted", on: standby)
-                let heard = try await events.notifications(1)
-                #expect(heard.map(\.payload) == ["promoted"])
+                let received = try await events.notifications(1)
+                #expect(received.map(\.payload) == ["promoted"])
             }
         }
     }
 }
 
-/// Makes a standby of a server, as an operator would, and starts it.
+/// Makes a standby of a server as an operator does, and starts it.
 private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPostgres {
     let directory = TestCluster.newDirectory()
     let account = try ServerAccount.current()
     let layout = try ClusterLayout.make(directory: directory, account: account)
     try account.makePrivateDirectory(layout.data)
     // "-R: Creates a standby.signal file and appends connection settings to the postgresql.auto.conf file" (manual,
-    // pg_basebackup). Like the server, it has to run under the account that owns the data.
+    // pg_basebackup). Like the server, it runs under the account that owns the data.
     let copy = try ChildProcess.start(
         account.prefix(toReach: layout.data) + [
             "\(primary.programDirectory)/pg_basebackup", "--pgdata", layout.data, "--write-recovery-conf",
@@ -111,7 +113,7 @@ private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPo
         ], environment: serverEnvironment(), outputPath: layout.logFile, holdsInput: false)
     let status = await copy.waitForExit(timeout: TestDeadline.event)
     try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
-    // The password came with the copy; a cluster that was made here keeps it in this file.
+    // The password came with the copy. A cluster that this library made keeps it in this file.
     try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
     // A standby must allow as many connections as its primary.
     return try await LocalPostgres.start(directory: directory, settings: TestCluster.settings, fsync: false)

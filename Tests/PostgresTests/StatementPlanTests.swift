@@ -2,10 +2,11 @@ import Testing
 
 @testable import Postgres
 
-@Suite struct StatementPlanTests {
+@Suite("The plan of a statement") struct StatementPlanTests {
     private let query = Request.query("SELECT \(1)")
 
-    @Test func `A new statement is prepared, remembered and executed`() {
+    @Test("A new statement is prepared, remembered and executed")
+    func newStatement() {
         var plan = StatementPlan()
         let first = plan.start(query, prepared: nil, cachesStatements: true, newName: "tb_1", evicted: nil)
         #expect(first == .prepare(name: "tb_1"))
@@ -14,14 +15,16 @@ import Testing
         #expect(plan.stepDone(error: nil, isInTransaction: false) == .complete)
     }
 
-    @Test func `A known statement is executed at once`() {
+    @Test("A known statement is executed at once")
+    func knownStatement() {
         var plan = StatementPlan()
         let first = plan.start(query, prepared: "tb_1", cachesStatements: true, newName: "", evicted: nil)
         #expect(first == .execute(name: "tb_1"))
         #expect(plan.stepDone(error: .uniqueViolation, isInTransaction: false) == .complete)
     }
 
-    @Test func `Room is made first, and a failed transaction that refuses to make it does no harm`() {
+    @Test("Room is made first, and a failed transaction that refuses it does no harm")
+    func room() {
         var plan = StatementPlan()
         let first = plan.start(query, prepared: nil, cachesStatements: true, newName: "tb_9", evicted: "tb_1")
         #expect(first == .simple("DEALLOCATE tb_1"))
@@ -29,13 +32,15 @@ import Testing
             plan.stepDone(error: .inFailedTransaction, isInTransaction: true) == .send(.prepare(name: "tb_9")))
     }
 
-    @Test func `A statement that cannot be prepared is complete with its error`() {
+    @Test("A statement that cannot be prepared ends with its error")
+    func prepareFails() {
         var plan = StatementPlan()
         _ = plan.start(query, prepared: nil, cachesStatements: true, newName: "tb_1", evicted: nil)
         #expect(plan.stepDone(error: .undefinedTable, isInTransaction: false) == .complete)
     }
 
-    @Test func `A plan whose result type changed is prepared anew, once`() {
+    @Test("A plan whose result type changed is prepared again, once")
+    func changedResult() {
         var plan = StatementPlan()
         _ = plan.start(query, prepared: "tb_1", cachesStatements: true, newName: "", evicted: nil)
         #expect(
@@ -49,7 +54,8 @@ import Testing
             plan.stepDone(error: .featureNotSupported, isInTransaction: false) == .forget(name: "tb_1r", then: nil))
     }
 
-    @Test func `A statement that the server does not know is prepared anew`() {
+    @Test("A statement that the server does not know is prepared again")
+    func unknownStatement() {
         var plan = StatementPlan()
         _ = plan.start(query, prepared: "tb_1", cachesStatements: true, newName: "", evicted: nil)
         #expect(
@@ -57,14 +63,17 @@ import Testing
                 == .forget(name: "tb_1", then: .prepare(name: "tb_1r")))
     }
 
-    @Test(arguments: [SQLState.featureNotSupported, .invalidStatementName])
-    func `In a transaction nothing is repeated, but the statement is forgotten`(error: SQLState) {
+    @Test(
+        "In a transaction nothing is repeated, but the statement is forgotten",
+        arguments: [SQLState.featureNotSupported, .invalidStatementName])
+    func inTransaction(error: SQLState) {
         var plan = StatementPlan()
         _ = plan.start(query, prepared: "tb_1", cachesStatements: true, newName: "", evicted: nil)
         #expect(plan.stepDone(error: error, isInTransaction: true) == .forget(name: "tb_1", then: nil))
     }
 
-    @Test func `Through a pooler nothing is prepared, and a script never is`() {
+    @Test("Through a pooler nothing is prepared, and a script never is")
+    func neverPrepared() {
         var plan = StatementPlan()
         #expect(plan.start(query, prepared: nil, cachesStatements: false, newName: "", evicted: nil) == .unnamed)
         #expect(plan.stepDone(error: .invalidStatementName, isInTransaction: false) == .complete)
@@ -75,7 +84,8 @@ import Testing
         #expect(script.stepDone(error: nil, isInTransaction: false) == .complete)
     }
 
-    @Test func `The least recently used statement makes room`() {
+    @Test("The least recently used statement makes room")
+    func eviction() {
         var cache = StatementCache(capacity: 2)
         let keys = (0..<3).map { StatementKey(sql: "SELECT \($0)", types: []) }
         cache.insert(cache.newName(), for: keys[0])

@@ -3,15 +3,17 @@ import Postgres
 import TestSupport
 import Testing
 
-@Suite(.deadline) struct StatementTests {
+@Suite("Prepared statements", .deadline) struct StatementTests {
     private func preparedCount(_ connection: PostgresConnection) async throws -> Int {
-        // By the simple protocol it would not be binary; unnamed through a fresh text each time, it counts itself.
+        // The simple protocol would not return binary values. Each call has a new text, thus the statement counts
+        // itself.
         try await connection.query(
             "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared%'")[0]
             .decode(0, as: Int.self)
     }
 
-    @Test func `Equal texts share a prepared statement`() async throws {
+    @Test("Equal texts share a prepared statement")
+    func shared() async throws {
         try await withConnection { connection in
             for number in 0..<10 { _ = try await connection.query("SELECT \(number)") }
             for text in ["a", "b"] { _ = try await connection.query("SELECT \(text)") }
@@ -19,14 +21,16 @@ import Testing
         }
     }
 
-    @Test func `No more statements are kept than there is room for`() async throws {
+    @Test("A connection keeps no more statements than it has room for")
+    func capacity() async throws {
         try await withConnection({ $0.statementCacheSize = 8 }) { connection in
             for number in 0..<50 { _ = try await connection.query(PostgresQuery(unescaped: "SELECT \(number)")) }
             try await #expect(preparedCount(connection) <= 8)
         }
     }
 
-    @Test func `Through a pooler no statement has a name`() async throws {
+    @Test("Through a pooler no statement has a name")
+    func pooler() async throws {
         try await withConnection({ $0.pooler = .transaction }) { connection in
             for number in 0..<10 {
                 try await #expect(connection.query("SELECT \(number)")[0].decode(0, as: Int.self) == number)
@@ -37,7 +41,8 @@ import Testing
         }
     }
 
-    @Test func `A table that changes its shape is read on, outside of a transaction`() async throws {
+    @Test("Outside of a transaction, a table that changes its columns can be read again")
+    func changedTable() async throws {
         try await withConnection { connection in
             try await connection.executeScript("CREATE TEMPORARY TABLE shape (a int)")
             let query: PostgresQuery = "SELECT * FROM shape"
@@ -53,7 +58,8 @@ import Testing
         }
     }
 
-    @Test func `Statements that someone deallocated are prepared anew`() async throws {
+    @Test("Statements that were deallocated are prepared again")
+    func deallocated() async throws {
         try await withConnection { connection in
             _ = try await connection.query("SELECT \(1)")
             try await connection.executeScript("DEALLOCATE ALL")
@@ -63,7 +69,8 @@ import Testing
         }
     }
 
-    @Test func `A failed transaction with a full cache can be rolled back and gone on from`() async throws {
+    @Test("A failed transaction with a full cache can be rolled back, and the connection goes on")
+    func failedTransaction() async throws {
         try await withConnection({ $0.statementCacheSize = 1 }) { connection in
             _ = try await connection.query("SELECT 1")
             await #expect(throws: PostgresError.self) {

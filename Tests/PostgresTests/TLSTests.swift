@@ -6,9 +6,9 @@ import Testing
 
 @testable import Postgres
 
-/// Connections under TLS, where what has arrived may wait in OpenSSL's buffers while the socket has nothing to tell of.
-@Suite(.deadline) struct TLSTests {
-    /// Lends a server that speaks TLS with a certificate of its own, and a configuration that trusts nothing else.
+/// Connections with TLS, where bytes may wait in OpenSSL's buffers while the socket has none.
+@Suite("Connections with TLS", .deadline) struct TLSTests {
+    /// Lends a server with TLS and a certificate of its own, and a configuration that trusts nothing else.
     private func withTLS<Value>(
         _ body: (LocalPostgres, PostgresConfiguration, _ root: String) async throws -> Value
     ) async throws -> Value {
@@ -17,7 +17,7 @@ import Testing
             connectionString: server.connectionString(), connectTimeout: TestDeadline.event,
             queryTimeout: TestDeadline.event)
         let certificate = try await PostgresConnection.withConnection(superuser) { connection in
-            // By the server's own account and in its own folder: the key is nobody else's to read.
+            // The server's account makes the key in its own folder, because no other account may read it.
             try await connection.executeScript(
                 """
                 COPY (SELECT) TO PROGRAM 'umask 077; openssl req -x509 -newkey rsa:2048 -nodes -days 2 \
@@ -41,7 +41,8 @@ import Testing
         return value
     }
 
-    @Test func `What is larger than a record of TLS, and than a buffer of libpq, comes whole in both directions`()
+    @Test("Values larger than a TLS record, and than libpq's buffer, arrive whole in both directions")
+    func large()
         async throws
     {
         try await withTLS { _, configuration, _ in
@@ -64,28 +65,30 @@ import Testing
         }
     }
 
-    @Test func `A listener hears every notification of a burst, at once and in order`() async throws {
+    @Test("A listener receives every notification of a burst at once and in order")
+    func burst() async throws {
         try await withTLS { _, configuration, _ in
             try await withListener(channels: ["tls"], configuration: configuration) { _, events in
                 _ = try await events.untilLive()
                 try await PostgresConnection.withConnection(configuration) { connection in
                     for round in 0..<10 as Range<Int32> {
-                        // One transaction: they arrive together, some megabytes.
+                        // One transaction, so that some megabytes arrive together.
                         _ = try await connection.query(
                             """
                             SELECT pg_notify('tls', \(round) || ' ' || n || repeat(' ', 7000))
                             FROM generate_series(1, 200) AS n
                             """)
-                        let heard = try await events.notifications(200)
+                        let received = try await events.notifications(200)
                         let expected = (1...200).map { "\(round) \($0)" }
-                        #expect(heard.map { $0.payload.trimmingCharacters(in: .whitespaces) } == expected)
+                        #expect(received.map { $0.payload.trimmingCharacters(in: .whitespaces) } == expected)
                     }
                 }
             }
         }
     }
 
-    @Test func `A server that is not the trusted one is not spoken to`() async throws {
+    @Test("The client refuses a server with another certificate")
+    func untrusted() async throws {
         try await withTLS { _, _, root in
             try await withTLS { other, _, _ in
                 let wrong = try PostgresConfiguration(

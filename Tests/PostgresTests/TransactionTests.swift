@@ -5,7 +5,7 @@ import Testing
 
 private struct BodyError: Error {}
 
-@Suite(.deadline) struct TransactionTests {
+@Suite("Transactions", .deadline) struct TransactionTests {
     private func withTable(_ body: (PostgresConnection) async throws -> Void) async throws {
         try await withConnection { connection in
             try await connection.executeScript(
@@ -18,7 +18,8 @@ private struct BodyError: Error {}
         try await connection.query("SELECT count(*) FROM t")[0].decode(0, as: Int.self)
     }
 
-    @Test func `What the body did is committed`() async throws {
+    @Test("The statements of the body are committed")
+    func commit() async throws {
         try await withTable { connection in
             let value = try await connection.withTransaction { connection in
                 try await connection.execute("INSERT INTO t VALUES (1)")
@@ -29,7 +30,8 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `An error of the body rolls back and is thrown`() async throws {
+    @Test("An error of the body rolls back and is thrown")
+    func rollback() async throws {
         try await withTable { connection in
             await #expect(throws: BodyError.self) {
                 try await connection.withTransaction { connection in
@@ -41,7 +43,8 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `A cancelled task rolls back`() async throws {
+    @Test("A cancelled task rolls back")
+    func cancelled() async throws {
         try await withTable { connection in
             let task = Task {
                 try await connection.withTransaction { connection in
@@ -55,7 +58,8 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `A statement that failed and was passed over makes COMMIT say so`() async throws {
+    @Test("If the body ignores a failed statement, COMMIT reports it")
+    func commitRefused() async throws {
         try await withTable { connection in
             let error = await #expect(throws: PostgresError.self) {
                 try await connection.withTransaction { connection in
@@ -68,7 +72,8 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `A constraint that is checked at COMMIT is an error of the server's`() async throws {
+    @Test("A constraint that is checked at COMMIT is an error of the server")
+    func deferredConstraint() async throws {
         try await withTable { connection in
             let error = await #expect(throws: PostgresError.self) {
                 try await connection.withTransaction { connection in
@@ -81,7 +86,8 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `When the ROLLBACK fails too, both causes are kept`() async throws {
+    @Test("If the ROLLBACK fails too, the error has both causes")
+    func rollbackFails() async throws {
         try await withConnection { connection in
             let error = await #expect(throws: PostgresError.self) {
                 try await connection.withTransaction { connection in
@@ -97,9 +103,10 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `A connection that is lost during COMMIT leaves the outcome open`() async throws {
+    @Test("If the connection is lost during COMMIT, the outcome is unknown")
+    func lostDuringCommit() async throws {
         try await withTable { connection in
-            // The deferred trigger runs within COMMIT and ends its own session there.
+            // The deferred trigger runs within COMMIT and ends its own session.
             try await connection.executeScript(
                 """
                 CREATE FUNCTION pg_temp.end_session() RETURNS trigger LANGUAGE plpgsql AS
@@ -116,7 +123,8 @@ private struct BodyError: Error {}
         }
     }
 
-    @Test func `Isolation and read-only are what was asked for`() async throws {
+    @Test("The isolation level and read-only mode reach the server")
+    func modes() async throws {
         try await withTable { connection in
             let level = try await connection.withTransaction(isolation: .serializable, readOnly: true) { connection in
                 try await connection.query("SHOW transaction_isolation")[0].decode(0, as: String.self)

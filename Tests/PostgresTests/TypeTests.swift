@@ -3,7 +3,7 @@ import Postgres
 import TestSupport
 import Testing
 
-/// A type of another module's.
+/// A type of another module.
 private struct PatientID: Hashable, PostgresRepresentable, PostgresArrayElement {
     let uuid: UUID
     init(uuid: UUID) { self.uuid = uuid }
@@ -17,8 +17,8 @@ private enum Role: String, PostgresRepresentable {
     var postgresValue: String { rawValue }
 }
 
-@Suite(.deadline) struct TypeTests {
-    /// Sends values and reads them back, alone, as NULL, and as an array with a NULL in it.
+@Suite("Types", .deadline) struct TypeTests {
+    /// Sends values and reads them back, alone, as NULL, and in an array with a NULL.
     private func roundTrip<Value: PostgresArrayElement & Equatable>(_ values: [Value], type: String) async throws {
         try await withConnection { connection in
             for value in values {
@@ -40,7 +40,8 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `Values come back as they were sent`() async throws {
+    @Test("Values come back as they were sent")
+    func roundTrip() async throws {
         try await roundTrip([true, false], type: "boolean")
         try await roundTrip([Int16.min, -1, 0, .max], type: "smallint")
         try await roundTrip([Int32.min, -1, 0, .max], type: "integer")
@@ -62,7 +63,8 @@ private enum Role: String, PostgresRepresentable {
             ], type: "interval")
     }
 
-    @Test func `Values mean to the server what they mean here`() async throws {
+    @Test("Values mean the same to the server")
+    func meaning() async throws {
         try await withConnection { connection in
             let id = UUID()
             let row = try await connection.query(
@@ -81,15 +83,18 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test(arguments: [
-        (Duration.nanoseconds(499), "00:00:00"), (.nanoseconds(500), "00:00:00"),
-        (.nanoseconds(501), "00:00:00.000001"),
-        (.nanoseconds(1_500), "00:00:00.000002"), (.nanoseconds(2_500), "00:00:00.000002"),
-        (.nanoseconds(-499), "00:00:00"), (.nanoseconds(-501), "-00:00:00.000001"),
-        (.nanoseconds(-1_500), "-00:00:00.000002"),
-        // A binary fraction just below 0.3.
-        (.seconds(0.3), "00:00:00.3"), (.seconds(-0.3), "-00:00:00.3"), (.seconds(3.25), "00:00:03.25"),
-    ]) func `A duration is an interval of the nearest microsecond`(duration: Duration, text: String) async throws {
+    @Test(
+        "A duration becomes an interval of the nearest microsecond",
+        arguments: [
+            (Duration.nanoseconds(499), "00:00:00"), (.nanoseconds(500), "00:00:00"),
+            (.nanoseconds(501), "00:00:00.000001"),
+            (.nanoseconds(1_500), "00:00:00.000002"), (.nanoseconds(2_500), "00:00:00.000002"),
+            (.nanoseconds(-499), "00:00:00"), (.nanoseconds(-501), "-00:00:00.000001"),
+            (.nanoseconds(-1_500), "-00:00:00.000002"),
+            // A binary fraction just below 0.3.
+            (.seconds(0.3), "00:00:00.3"), (.seconds(-0.3), "-00:00:00.3"), (.seconds(3.25), "00:00:03.25"),
+        ])
+    func durations(duration: Duration, text: String) async throws {
         try await withConnection { connection in
             let row = try await connection.query(
                 "SELECT \(duration)::text AS text, \(duration) = make_interval(secs => \(duration / .seconds(1))) AS same"
@@ -99,7 +104,8 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `A duration beyond an interval becomes the nearest interval`() async throws {
+    @Test("A duration beyond an interval becomes the nearest interval")
+    func hugeDuration() async throws {
         try await withConnection { connection in
             for (duration, limit) in [(Duration.seconds(Int64.max), Int64.max), (.seconds(Int64.min), .min)] {
                 let row = try await connection.query("SELECT \(duration)")[0]
@@ -108,7 +114,8 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `What the server makes can be read`() async throws {
+    @Test("Values that the server makes can be read")
+    func serverValues() async throws {
         try await withConnection { connection in
             let row = try await connection.query(
                 """
@@ -134,7 +141,8 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `An enum of the database is text`() async throws {
+    @Test("An enum of the database is text")
+    func enums() async throws {
         try await withConnection { connection in
             try await connection.executeScript("CREATE TYPE pg_temp.role AS ENUM ('patient', 'therapist')")
             let row = try await connection.query("SELECT \(Role.therapist)::pg_temp.role")[0]
@@ -142,7 +150,8 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `An error names column and types, and never the value`() async throws {
+    @Test("An error names column and types, and never the value")
+    func decodingErrors() async throws {
         try await withConnection { connection in
             let row = try await connection.query(
                 "SELECT 4711 AS number, NULL::text AS missing, 'geheim' AS word, 40000::int4 AS big, interval '1 month' AS month"
@@ -178,12 +187,14 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `A row outlives its connection`() async throws {
+    @Test("A row outlives its connection")
+    func rowOutlives() async throws {
         let row = try await withConnection { try await $0.query("SELECT repeat('x', 1000) AS t")[0] }
         #expect(try row.decode("t", as: String.self).count == 1000)
     }
 
-    @Test func `An array of two dimensions is refused, and so is an array of another type`() async throws {
+    @Test("An array of two dimensions, or of another type, is refused")
+    func dimensions() async throws {
         try await withConnection { connection in
             let row = try await connection.query("SELECT ARRAY[[1, 2], [3, 4]] AS m, ARRAY['a'] AS t")[0]
             #expect(throws: PostgresError.self) { try row.decode("m", as: [Int].self) }
@@ -191,7 +202,8 @@ private enum Role: String, PostgresRepresentable {
         }
     }
 
-    @Test func `A result of no rows has its columns, and a statement without a result has its count`() async throws {
+    @Test("A result without rows has its columns, and a statement without a result has its count")
+    func emptyResult() async throws {
         try await withConnection { connection in
             let empty = try await connection.query("SELECT 1 AS one WHERE false")
             #expect(empty.isEmpty)

@@ -3,11 +3,11 @@ import Testing
 
 @testable import Streaming
 
-/// What comes from the client of a WebSocket, whatever it is.
-@Suite("Any frame of a client") struct ClientFramePropertyTests {
+/// Random frames and random bytes of a WebSocket's client.
+@Suite("Frames of a client, as properties") struct ClientFramePropertyTests {
     typealias Event = ClientFrameReader.Event
 
-    @Test("says the same of frames in whatever pieces they come")
+    @Test("The reader returns the same events however the bytes are divided")
     func pieces() {
         holds(forCases: 100) { random in
             var (bytes, expected): ([UInt8], [Event]) = ([], [])
@@ -39,11 +39,11 @@ import Testing
         }
     }
 
-    @Test("bears whatever bytes there are, and says the same of them in whatever pieces they come")
+    @Test("The reader accepts any bytes, and returns the same events however they are divided")
     func garbage() {
         var kinds: Set<String> = []
         holds(forCases: 2000) { random in
-            // The more that is right at the beginning, the further the reader comes.
+            // The more of the beginning is valid, the further the reader comes.
             var bytes: [UInt8] = []
             for _ in 0..<Int.random(in: 1...6, using: &random) {
                 bytes.append((random.happens(oneIn: 2) ? 0x80 : 0) | random.pick([0, 1, 2, 8, 9, 10]))
@@ -67,7 +67,7 @@ import Testing
             }
             return nil
         }
-        // Otherwise the test has not come far.
+        // Otherwise the reader has not come far.
         #expect(kinds.isSuperset(of: ["ping", "message", "pong", "close(nil)"]))
         #expect(kinds.contains { $0.contains("1009") })
         #expect(kinds.contains { $0.contains("1002") })

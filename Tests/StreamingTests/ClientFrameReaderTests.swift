@@ -2,14 +2,14 @@ import Testing
 
 @testable import Streaming
 
-/// What the client of a WebSocket says, as the bytes of RFC 6455, 5.2.
+/// Frames of a WebSocket's client, as the bytes of RFC 6455, 5.2.
 @Suite("The reader of a client's frames") struct ClientFrameReaderTests {
     typealias Event = ClientFrameReader.Event
 
     private func events(_ frames: ClientFrame...) -> [Event] { ClientFrameReader.events(in: frames.map(\.bytes)) }
 
-    /// The examples of RFC 6455, 5.7, as far as a client sends them.
-    @Test("reads the examples of the RFC")
+    /// The examples of RFC 6455, 5.7, that a client can send.
+    @Test("The reader reads the examples of the RFC")
     func examples() {
         let hello: [UInt8] = [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58]
         #expect(ClientFrameReader.events(in: [hello]) == [.message(bytes: 5)])
@@ -19,7 +19,7 @@ import Testing
         #expect(ClientFrameReader.events(in: [ping]) == [.ping(Array("Hello".utf8))])
     }
 
-    @Test("takes the mask off what it keeps", arguments: [0, 1, 3, 4, 5, 124, 125])
+    @Test("The reader removes the mask", arguments: [0, 1, 3, 4, 5, 124, 125])
     func mask(count: Int) {
         let payload = (0..<count).map { UInt8($0) }
         for mask: [UInt8] in [[0, 0, 0, 0], [1, 2, 3, 4], [255, 0, 128, 7]] {
@@ -27,7 +27,7 @@ import Testing
         }
     }
 
-    @Test("puts the parts of a message together, and takes control frames between them")
+    @Test("The reader joins the parts of a message, and reads control frames between them")
     func fragments() {
         let parts = [
             ClientFrame.text("one", isFinal: false), .ping([1]),
@@ -38,7 +38,7 @@ import Testing
         #expect(ClientFrameReader.events(in: parts.map(\.bytes)) == expected)
     }
 
-    @Test("takes messages up to the limit, in one frame or in several, and no byte more")
+    @Test("A message may have the maximum length in one frame or several, and not one byte more")
     func limit() {
         let limit = ClientFrameReader.messageLimit
         #expect(limit == 65_536)
@@ -58,7 +58,7 @@ import Testing
         #expect(events(half, longer) == [.violation(.tooLarge)])
     }
 
-    @Test("refuses a length as soon as it is named, however long it is")
+    @Test("The reader refuses a length that is too large as soon as it has read it")
     func namedLength() {
         for second: [UInt8] in [
             [0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], [0, 0, 0, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 0, 0, 0],
@@ -67,24 +67,24 @@ import Testing
         }
     }
 
-    @Test("refuses what the protocol forbids, at the first byte that shows it, and reads nothing after it")
+    @Test("The reader refuses what the protocol forbids at the first byte that shows it, and reads nothing after it")
     func violations() {
         let ping = ClientFrame.ping([1]).bytes
         let forbidden: [[UInt8]] =
-            // Reserved bits, opcodes that mean nothing.
+            // Reserved bits, and opcodes without a meaning.
             [0x90, 0xA0, 0xC0, 0xF0].map { [$0 | 0x1] } + [3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map { [0x80 | $0] }
-            // Parts of a control frame; a part of no message.
+            // Parts of a control frame, and a part without a message.
             + [[0x08], [0x09], [0x0A], [0x00], [0x80]]
-            // Not masked, whatever it is.
+            // Frames without a mask.
             + [0x81, 0x82, 0x88, 0x89, 0x8A, 0x01].map { [$0, 0x05] } + [[0x81, 0x7F], [0x89, 0x00]]
             // Too long for a control frame.
             + [0x88, 0x89, 0x8A].flatMap { [[$0, 0xFE], [$0, 0xFF]] }
-            // More bytes for the length than it needs, or 64 bits of it.
+            // More bytes for the length than it needs, and a length of 64 bits.
             + [
                 [0x82, 0xFE, 0, 125], [0x82, 0xFE, 0, 0], [0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF],
                 [0x82, 0xFF, 0x80],
             ]
-            // A message within another.
+            // A message within another one.
             + [
                 ClientFrame.text("a", isFinal: false).bytes + [0x81],
                 ClientFrame.text("", isFinal: false).bytes + [0x02],
@@ -97,7 +97,7 @@ import Testing
         }
     }
 
-    @Test("reads why the client ends the connection")
+    @Test("The reader reads the code with which the client ends the connection")
     func close() {
         #expect(events(.close(nil)) == [.close(nil)])
         for code: UInt16 in [1000, 1001, 1002, 1003, 1007, 1008, 1011, 1012, 1013, 1014, 3000, 4000, 4999] {

@@ -5,10 +5,10 @@ import Testing
 
 @testable import Streaming
 
-/// Thousands of streams come and go from several threads, under load, and use each other's slots and descriptor numbers;
-/// every byte that a client gets is its own.
+/// Thousands of streams open and end on several threads, under load, and use the same slots and descriptor numbers
+/// again.
 @Suite("The reactor under load", .deadline) struct CrossTalkTests {
-    @Test("No client ever gets a byte of another's stream")
+    @Test("A client never gets a byte of another client's stream")
     func crossTalk() async throws {
         let book = StreamBook()
         try await withReactor(heartbeat: .milliseconds(50)) { scene in
@@ -30,16 +30,16 @@ import Testing
         let (opened, frames, slots) = book.totals
         #expect(opened == 8 * 300)
         #expect(frames > opened, "the test has not tested anything")
-        #expect(slots < 100, "slots are used again")
+        #expect(slots < 100, "the test must use slots again")
     }
 
-    /// One client after the other, on connections of one listener.
+    /// Opens one stream after the other, on connections of one server socket.
     private func comeAndGo(_ book: StreamBook, _ reactor: StreamReactor, seed: UInt64) async throws {
         let loopback = try Loopback()
         var random = SeededGenerator(seed: seed)
         for _ in 0..<300 {
             let isChunked = Bool.random(using: &random)
-            let takeover = Int.random(in: 0..<4, using: &random)
+            let way = Int.random(in: 0..<4, using: &random)
             let count = Int.random(in: 1...3000, using: &random)
             let (server, _, client) = try loopback.connect(receiveBuffer: count.isMultiple(of: 3) ? 4096 : nil)
             let id = book.open()
@@ -47,28 +47,28 @@ import Testing
                 id, server, as: isChunked ? .chunks : .bare,
                 firstFrame: Frame(head: [], payload: StreamBook.payload(id, 0), isChunked: isChunked),
                 expiresAt: .now + .seconds(3600), livesUntil: .now + .seconds(3600))
-            book.adopted(id, isForEnd: takeover == 0)
+            book.adopted(id, isForEnd: way == 0)
             let bytes = try await onThread {
-                // What is sent has nothing to do with what is got.
+                // The client's bytes have nothing to do with the server's.
                 try? client.write(Array("GET / HTTP/1.1\r\n\r\n".utf8))
-                let bytes = takeover == 0 ? try client.readToEnd() : try client.read(exactly: count)
-                switch takeover {
+                let bytes = way == 0 ? try client.readToEnd() : try client.read(exactly: count)
+                switch way {
                 case 1: client.resetOnClose()
                 case 2: client.endWriting()
                 default: break
                 }
                 return bytes
             }
-            try book.check(bytes, of: id, isChunked: isChunked, isWhole: takeover == 0)
+            try book.check(bytes, of: id, isChunked: isChunked, isWhole: way == 0)
         }
     }
 
-    /// Sends without end to streams that are there, and to some that were.
+    /// Sends without end to open streams, and to some that have ended.
     private func send(_ book: StreamBook, _ reactor: StreamReactor) async throws {
         while let (present, past) = book.next() {
             for id in past {
                 let outcome = await reactor.send(Frame(StreamBook.payload(id, 0)), to: [id]).first?.outcome
-                #expect(outcome == .gone, "nothing is sent to who is gone")
+                #expect(outcome == .gone, "an ended stream gets nothing")
                 #expect(await reactor.end(id, with: Frame(StreamBook.payload(id, 0), isLast: true)) == false)
             }
             for (id, number, isLast) in present {
@@ -83,7 +83,7 @@ import Testing
     }
 }
 
-/// Tells the book who has gone.
+/// Records in the book which streams have ended.
 private final class BookKeeper: StreamReactorDelegate {
     private let book: StreamBook
     init(_ book: StreamBook) { self.book = book }
@@ -96,11 +96,13 @@ private final class BookKeeper: StreamReactorDelegate {
     func streamClosed(_ id: StreamID) { book.gone(id, isTold: true) }
 }
 
-/// Which streams there are, and which there were; gives slots out again as soon as they are free.
+/// The open streams and the ended ones.
+///
+/// A slot is used again as soon as it is free.
 private final class StreamBook: Sendable {
     private struct Stream {
         var isAdopted = false
-        /// It is to get the last word after a few frames.
+        /// Whether the stream gets a last frame after a few frames.
         var isForEnd = false
         var frames = 0
     }
@@ -142,10 +144,12 @@ private final class StreamBook: Sendable {
         }
     }
 
-    /// The stream is over, and its slot may be used again.
+    /// Records that a stream ended, and that its slot is free.
     ///
-    /// - Parameter isTold: The reactor has said so; otherwise only a frame has shown it, and a stream that is ending takes
-    ///   none either, but has its slot still.
+    /// - Parameters:
+    ///   - id: The stream.
+    ///   - isTold: Whether the reactor reported it. Otherwise a frame got `gone`. A stream that is ending gives that
+    ///     answer too, but still has its slot.
     func gone(_ id: StreamID, isTold: Bool) {
         state.withLock { state in
             guard isTold || state.present[id]?.isForEnd == false, state.present.removeValue(forKey: id) != nil else {
@@ -159,7 +163,7 @@ private final class StreamBook: Sendable {
 
     func close() { state.withLock { $0.isClosed = true } }
 
-    /// Whom to send what to next; nil once all is over.
+    /// The streams that get the next frames; nil when the test is over.
     func next() -> (present: [(id: StreamID, number: Int, isLast: Bool)], past: [StreamID])? {
         state.withLock { state in
             guard !state.isClosed else { return nil }
@@ -173,13 +177,13 @@ private final class StreamBook: Sendable {
         }
     }
 
-    /// What a stream is sent: its own name, again and again.
+    /// The payload of a stream: its own name, repeated.
     static func payload(_ id: StreamID, _ number: Int) -> [UInt8] {
         let name = "<\(id.slot)/\(id.generation)>"
         return Array(String(repeating: name, count: 1 + number * 7919 % 400).utf8)
     }
 
-    /// Checks that what a client got is its own, from the first byte to the last.
+    /// Checks that every byte that a client got is its own.
     func check(_ bytes: [UInt8], of id: StreamID, isChunked: Bool, isWhole: Bool) throws {
         var bytes = bytes[...]
         #expect(!bytes.isEmpty)
@@ -190,7 +194,7 @@ private final class StreamBook: Sendable {
         }
         let own = [Array("<\(id.slot)/\(id.generation)>".utf8), Array(": heartbeat\n\n".utf8)]
         while let block = own.first(where: { bytes.starts(with: $0) }) { bytes = bytes.dropFirst(block.count) }
-        // Of what was cut short, a beginning may be left.
+        // If the stream was cut, a part of a block may remain.
         let isCut = !isWhole && own.contains { $0.starts(with: bytes) }
         #expect(bytes.isEmpty || isCut, "of another stream: \(String(decoding: bytes.prefix(100), as: UTF8.self))")
     }

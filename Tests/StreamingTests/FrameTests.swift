@@ -7,7 +7,7 @@ import Testing
 @Suite("A frame") struct FrameTests {
     private func payload(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(ascii: "a") + UInt8($0 % 26) } }
 
-    @Test("is one chunk", arguments: [1, 9, 10, 15, 16, 17, 255, 256, 4095, 4096, 70_000])
+    @Test("A frame is one chunk", arguments: [1, 9, 10, 15, 16, 17, 255, 256, 4095, 4096, 70_000])
     func chunk(count: Int) throws {
         let payload = payload(count)
         let frame = Frame(payload)
@@ -19,12 +19,12 @@ import Testing
         #expect(Array(frame.bytes[frame.payload]) == payload)
     }
 
-    @Test("has its size in hexadecimal before it")
+    @Test("A chunk begins with its size in hexadecimal")
     func bytes() {
         #expect(String(decoding: Frame(Array("0123456789".utf8)).bytes, as: UTF8.self) == "a\r\n0123456789\r\n")
     }
 
-    @Test("that is the last ends the body, and for who knows no chunks it is the payload alone")
+    @Test("The last frame ends the body; for a client without chunks it is the payload alone")
     func last() throws {
         let frame = Frame(Array("bye\n\n".utf8), isLast: true)
         #expect(String(decoding: frame.bytes, as: UTF8.self) == "5\r\nbye\n\n\r\n0\r\n\r\n")
@@ -32,7 +32,7 @@ import Testing
         #expect(String(decoding: frame.bytes[frame.payload], as: UTF8.self) == "bye\n\n")
     }
 
-    @Test("with a head has that before the first chunk, and counts as a whole for everybody", arguments: [true, false])
+    @Test("A first frame has the head before the first chunk, and is whole for every client", arguments: [true, false])
     func head(isChunked: Bool) {
         let frame = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("first".utf8), isChunked: isChunked)
         let expected = isChunked ? "HEAD\r\n\r\n5\r\nfirst\r\n" : "HEAD\r\n\r\nfirst"
@@ -42,7 +42,7 @@ import Testing
 }
 
 @Suite("A socket on its way to the reactor") struct StreamSocketTests {
-    @Test("is another descriptor of the same socket, closed on exec")
+    @Test("The duplicate is another descriptor of the same socket, closed on exec")
     func duplicate() throws {
         var pair: [CInt] = [0, 0]
         #expect(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0, &pair) == 0)
@@ -55,7 +55,7 @@ import Testing
         #expect(fcntl(taken, F_GETFD) & FD_CLOEXEC != 0)
     }
 
-    @Test("is closed by letting go of it, unless it was taken", arguments: [true, false])
+    @Test("The last reference closes the socket, unless the reactor took it", arguments: [true, false])
     func lettingGo(isTaken: Bool) throws {
         var pair: [CInt] = [0, 0]
         #expect(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0, &pair) == 0)
@@ -70,7 +70,7 @@ import Testing
         #expect(try !openSockets().contains(identity))
     }
 
-    @Test("is none where there is no descriptor", arguments: [CInt(-1), 1_000_000])
+    @Test("Without a descriptor there is no socket", arguments: [CInt(-1), 1_000_000])
     func none(descriptor: CInt) {
         #expect(StreamSocket(duplicating: descriptor) == nil)
     }

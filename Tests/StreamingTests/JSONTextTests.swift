@@ -6,7 +6,7 @@ import Testing
 
 @Suite("The JSON of the stream")
 struct JSONTextTests {
-    /// What may break a line, a string, an event or a script.
+    /// Strings that could break a line, a string, an event or a script.
     static let hostileStrings = [
         "", " ", "plain", "\"", "\\", "\\\"", "\\n", "/", "</script><script>alert(1)</script>", "<!--", "\n", "\r",
         "\r\n",
@@ -29,7 +29,7 @@ struct JSONTextTests {
         return bytes
     }
 
-    @Test("means what JSONEncoder would say", arguments: hostileStrings)
+    @Test("The JSON means the same as JSONEncoder's", arguments: hostileStrings)
     func meaning(_ string: String) throws {
         for progress in [try progress(message: string), try progress(message: nil, error: string)] {
             let bytes = Data(text(progress))
@@ -41,7 +41,7 @@ struct JSONTextTests {
         }
     }
 
-    @Test("is one line without a control character", arguments: hostileStrings)
+    @Test("The JSON is one line without a control character", arguments: hostileStrings)
     func oneLine(_ string: String) throws {
         let bytes = text(try progress(message: string, error: string))
         #expect(bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7F })
@@ -49,7 +49,7 @@ struct JSONTextTests {
         #expect(!scalars.contains { $0 == "\u{2028}" || $0 == "\u{2029}" })
     }
 
-    @Test("gives every scalar back")
+    @Test("Every Unicode scalar survives")
     func everyScalar() throws {
         var all = String.UnicodeScalarView()
         for value in UInt32(0)...0x10FFFF {
@@ -58,14 +58,14 @@ struct JSONTextTests {
         var bytes: [UInt8] = []
         appendJSON(String(all), to: &bytes)
         let back = try JSONDecoder().decode(String.self, from: Data(bytes)).unicodeScalars
-        // Not the whole texts: an expectation that fails would print them.
+        // Compared piece by piece, because a failed expectation prints its operands.
         let difference = zip(back, all).first { $0 != $1 }
         #expect(difference == nil)
         let counts = (back.count, all.count)
         #expect(counts.0 == counts.1)
     }
 
-    @Test("has the keys in the documented order")
+    @Test("The keys have the documented order")
     func order() throws {
         let expected = """
             {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"extracting_notes","progress":61,"message":"m",\

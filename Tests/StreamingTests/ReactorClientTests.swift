@@ -4,20 +4,20 @@ import Testing
 
 @testable import Streaming
 
-/// Clients who leave, in every way, and who say what nobody wants to hear.
-@Suite("The reactor and the ways of clients", .deadline) struct ReactorClientTests {
-    enum ConnectionTakeover: CaseIterable, Sendable { case closes, endsWriting, resets }
+/// Clients that leave in every way, and clients that send.
+@Suite("The reactor and clients that leave", .deadline) struct ReactorClientTests {
+    enum WayToLeave: CaseIterable, Sendable { case closes, endsWriting, resets }
 
     /// Opens a stream, and lets its client leave.
-    private func leave(_ takeover: ConnectionTakeover, _ scene: ReactorScene, isBlocked: Bool) async throws -> (
+    private func leave(_ way: WayToLeave, _ scene: ReactorScene, isBlocked: Bool) async throws -> (
         StreamID, String
     ) {
         let stream = isBlocked ? try await scene.blocked().stream : try await scene.open()
-        switch takeover {
+        switch way {
         case .closes: if !isBlocked { _ = try await onThread { try stream.client.read() } }
         case .endsWriting:
             stream.client.endWriting()
-            // The connection is open on the client's side, until the server closes it.
+            // On the client's side the connection is open until the server closes it.
             _ = try await onThread { try? stream.client.readToEnd() }
         case .resets: stream.client.resetOnClose()
         }
@@ -25,14 +25,14 @@ import Testing
     }
 
     @Test(
-        "However a client leaves, the stream is over, told once, and its descriptor closed",
-        arguments: ConnectionTakeover.allCases,
+        "When a client leaves in any way, the stream ends, the delegate hears of it once, and the descriptor is closed",
+        arguments: WayToLeave.allCases,
         [true, false])
-    func takeover(_ takeover: ConnectionTakeover, isBlocked: Bool) async throws {
+    func leaves(_ way: WayToLeave, isBlocked: Bool) async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             for _ in 0..<5 {
-                let (id, identity) = try await leave(takeover, scene, isBlocked: isBlocked)
+                let (id, identity) = try await leave(way, scene, isBlocked: isBlocked)
                 var event = try await events.next()
                 if event == .drained(id) { event = try await events.next() }
                 #expect(event == .closed(id))
@@ -43,7 +43,7 @@ import Testing
         }
     }
 
-    @Test("What a client sends is dropped, and disturbs nothing")
+    @Test("The reactor drops what a client sends, and the stream goes on")
     func garbage() async throws {
         try await withReactor { scene in
             let stream = try await scene.open()
@@ -63,7 +63,7 @@ import Testing
     }
 
     /// A close with unread input would reset the connection, and the reset could destroy the end on its way.
-    @Test("A client that still sends at the end gets all of the end")
+    @Test("A client that still sends at the end receives the whole end")
     func sendsAtTheEnd() async throws {
         try await withReactor { scene in
             for generation in 0..<30 as Range<UInt32> {
@@ -77,7 +77,7 @@ import Testing
         }
     }
 
-    @Test("A client that does not close after the end is not waited for", arguments: [true, false])
+    @Test("The reactor closes the connection of a client that does not close after the end", arguments: [true, false])
     func lingers(sends: Bool) async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
@@ -93,16 +93,16 @@ import Testing
         }
     }
 
-    @Test("A client that leaves at the end is no trouble", arguments: ConnectionTakeover.allCases)
-    func leavesAtTheEnd(_ takeover: ConnectionTakeover) async throws {
+    @Test("A client that leaves during the end causes no error", arguments: WayToLeave.allCases)
+    func leavesAtTheEnd(_ way: WayToLeave) async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             for generation in 0..<20 as Range<UInt32> {
                 let (id, identity) = try await {
                     let stream = try await scene.open(0, generation: generation)
                     await scene.end(stream)
-                    if takeover == .resets { stream.client.resetOnClose() }
-                    if takeover == .endsWriting { stream.client.endWriting() }
+                    if way == .resets { stream.client.resetOnClose() }
+                    if way == .endsWriting { stream.client.endWriting() }
                     return (stream.id, stream.identity)
                 }()
                 #expect(try await events.next() == .closed(id))
@@ -111,7 +111,7 @@ import Testing
         }
     }
 
-    @Test("A socket whose client was gone before it came is closed")
+    @Test("A socket whose client has left before the hand-off is closed")
     func goneBefore() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()

@@ -3,10 +3,13 @@ import Testing
 
 @testable import Streaming
 
-/// Clients who do not read: at most one frame is unfinished, and what was begun comes whole.
+/// Clients that do not read.
+///
+/// At most one frame is unfinished, and a frame that has begun arrives whole.
 @Suite("The reactor and a slow client", .deadline) struct ReactorPressureTests {
     @Test(
-        "A frame that has no room goes out piece by piece, and until then no other is taken", arguments: [true, false])
+        "A frame without room goes out piece by piece, and until then the stream takes no other",
+        arguments: [true, false])
     func unfinished(isChunked: Bool) async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -26,7 +29,7 @@ import Testing
         }
     }
 
-    @Test("An firstFrame that has no room goes out piece by piece, too")
+    @Test("A first frame without room goes out piece by piece")
     func unfinishedOpening() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -42,7 +45,7 @@ import Testing
         }
     }
 
-    @Test("A last state for which there is no room is not taken, and the stream goes on")
+    @Test("A last state without room is refused, and the stream goes on")
     func finish() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -58,12 +61,12 @@ import Testing
         }
     }
 
-    @Test("A last state that finds the socket full is not taken either, and there is word when there is room")
+    @Test("A last state that finds the socket full is refused, and the delegate hears when there is room")
     func finishFull() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
             let stream = try await scene.open(receiveBuffer: 4096)
-            // Exactly as much as there is room for: of what comes next, nothing is taken.
+            // The socket is exactly full: the kernel takes nothing of the next frame.
             let piece = Frame([UInt8](repeating: UInt8(ascii: "x"), count: 1000))
             var sent = 0
             while await scene.send(piece, to: stream) == .sent { sent += 1 }
@@ -78,7 +81,7 @@ import Testing
         }
     }
 
-    @Test("Whatever is accepted arrives, in order and whole, however slowly it is read")
+    @Test("Every accepted frame arrives whole and in order, however slowly the client reads")
     func slowReader() async throws {
         try await withReactor { scene in
             let stream = try await scene.open(receiveBuffer: 4096)
@@ -101,10 +104,10 @@ import Testing
                 case .sent: accepted.append(text)
                 case .started:
                     accepted.append(text)
-                    // Nobody reads before the socket is full for once: on a loaded machine it might never be.
+                    // Nothing is read before the socket is full once, because on a loaded machine it might never be.
                     if reader == nil { reader = Task { try await onThread(read) } }
                     #expect(try await events.next() == .drained(stream.id))
-                case .refused, .gone: Issue.record("refused without a reason")
+                case .refused, .gone: Issue.record("the stream refused a frame without a reason")
                 }
             }
             await scene.end(stream)
@@ -115,7 +118,8 @@ import Testing
     }
 
     @Test(
-        "A stream that ends while a frame is unfinished finishes it, says its last, and ends", arguments: [true, false])
+        "A stream that ends during an unfinished frame sends the rest, the last frame, and the end",
+        arguments: [true, false])
     func endWhileBlocked(isChunked: Bool) async throws {
         try await withReactor { scene in
             let (stream, unfinished) = try await scene.blocked(isChunked: isChunked)
@@ -130,10 +134,10 @@ import Testing
         }
     }
 
-    @Test("When the right ends before anything but the head is out, nothing of what was to come first is begun")
+    @Test("When the right ends and only the head has begun, the first payload is not sent")
     func unbegunState() async throws {
         try await withReactor { scene in
-            // A head that is larger than any room there is.
+            // The head is larger than the socket's room.
             let head = Array(
                 ("HTTP/1.1 200 OK\r\n" + String(repeating: "X: \(String(repeating: "y", count: 1000))\r\n", count: 5000)
                     + "\r\n").utf8)
@@ -146,8 +150,10 @@ import Testing
         }
     }
 
-    /// One byte is taken or not; of more, a part is.
-    @Test("When the right ends, a frame that waits for room is not begun any more")
+    /// The kernel takes one byte or none.
+    ///
+    /// It may take a part of more bytes.
+    @Test("When the right ends, a frame that waits for room is dropped")
     func unbegun() async throws {
         try await withReactor { scene in
             let firstFrame = Frame(head: [], payload: Array("hello".utf8), isChunked: false)
@@ -160,7 +166,7 @@ import Testing
         }
     }
 
-    @Test("But one that was begun is finished")
+    @Test("When the right ends, a frame that has begun is finished")
     func begun() async throws {
         try await withReactor { scene in
             let (stream, unfinished) = try await scene.blocked()
@@ -171,7 +177,7 @@ import Testing
         }
     }
 
-    @Test("An firstFrame that waits for room goes out before the last word, whatever that is")
+    @Test("A first frame that waits for room goes out before the last frame")
     func unbegunOpening() async throws {
         try await withReactor { scene in
             let firstFrame = Frame(
@@ -184,7 +190,7 @@ import Testing
         }
     }
 
-    @Test("A last word that has no room is finished as well")
+    @Test("A last frame without room is finished too")
     func largeLastWord() async throws {
         try await withReactor { scene in
             let stream = try await scene.open(receiveBuffer: 4096)
@@ -197,7 +203,7 @@ import Testing
         }
     }
 
-    @Test("One client that does not read keeps no other waiting")
+    @Test("One client that does not read delays no other client")
     func others() async throws {
         try await withReactor { scene in
             let (slow, _) = try await scene.blocked()
@@ -217,7 +223,7 @@ import Testing
         }
     }
 
-    @Test("In a fan-out, too, what has no room is begun once and finished whole")
+    @Test("In a fan-out, a frame without room begins once and is finished")
     func fanOut() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
@@ -248,7 +254,9 @@ import Testing
 }
 
 extension StreamReactor {
-    /// Sends a frame as often as there is room, and once more; then ends the stream, before there can be room again.
+    /// Sends a frame as often as there is room, and once more.
+    ///
+    /// Then it ends the stream, before there can be room again.
     fileprivate func fill(_ id: StreamID, with frame: Frame, thenRevokeWith last: Frame) -> Int {
         var sent = 0
         while true {
@@ -258,14 +266,14 @@ extension StreamReactor {
                 end(id, with: last, beginsNoOther: true)
                 return sent
             default:
-                Issue.record("neither sent nor begun")
+                Issue.record("the frame was neither sent nor begun")
                 return sent
             }
         }
     }
 }
 
-/// Compares what is too long to be printed.
+/// Compares bytes that are too many to be printed.
 func expectSame(_ bytes: [UInt8], _ expected: [UInt8], sourceLocation: SourceLocation = #_sourceLocation) {
     if bytes == expected { return }
     let difference = zip(bytes, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset

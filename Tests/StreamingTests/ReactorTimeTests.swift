@@ -5,9 +5,9 @@ import Testing
 
 @testable import Streaming
 
-/// Heartbeats, the ends that time brings, and the end of the server.
+/// Heartbeats, deadlines, and the end of the server.
 @Suite("The reactor and time", .deadline) struct ReactorTimeTests {
-    @Test("A quiet stream gets heartbeats, whole and in chunks, and goes on", arguments: [true, false])
+    @Test("A quiet stream gets whole heartbeats and goes on", arguments: [true, false])
     func heartbeats(isChunked: Bool) async throws {
         let clock = ManualClock()
         try await withReactor(heartbeat: .seconds(15), clock: clock) { scene in
@@ -27,7 +27,7 @@ import Testing
         }
     }
 
-    @Test("A stream that was written to gets its heartbeat a whole interval later")
+    @Test("After a write, the next heartbeat comes a whole interval later")
     func heartbeatPutOff() async throws {
         let clock = ManualClock()
         try await withReactor(heartbeat: .seconds(15), clock: clock) { scene in
@@ -42,12 +42,12 @@ import Testing
         }
     }
 
-    @Test("A stream with an unfinished frame gets no heartbeat into it")
+    @Test("A heartbeat never interrupts an unfinished frame")
     func heartbeatWhileBlocked() async throws {
         let clock = ManualClock()
         try await withReactor(heartbeat: .seconds(5), clock: clock) { scene in
             let (stream, unfinished) = try await scene.blocked()
-            // As long as a few heartbeats of another take.
+            // The time of a few heartbeats of another stream.
             let other = try await scene.open(1)
             _ = try await other.read(10)
             for _ in 0..<5 {
@@ -80,13 +80,13 @@ import Testing
     }
 
     @Test(
-        "When a token expires or a life is over, the delegate is asked once, and ends the stream",
+        "When a token expires or a lifetime is over, the delegate hears of it once and ends the stream",
         arguments: [true, false], [Duration.zero, .milliseconds(120), .seconds(-5)])
     func timeIsUp(isExpiry: Bool, after delay: Duration) async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
-            scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
+            scene.delegate.lastFrame.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
             let stream = try await scene.open(
                 expiresIn: isExpiry ? delay : .seconds(3600), livesFor: isExpiry ? .seconds(3600) : delay)
             if delay > .zero {
@@ -103,7 +103,7 @@ import Testing
         }
     }
 
-    @Test("A delegate that lets it live is not asked again, and the other time still comes")
+    @Test("If the delegate lets the stream live, the same deadline does not return, and the other one still comes")
     func letLive() async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
@@ -119,12 +119,12 @@ import Testing
         }
     }
 
-    @Test("Time comes for a stream that has no room, too, and what was begun is finished first")
+    @Test("A deadline comes for a stream without room too, and the frame that has begun is finished first")
     func timeIsUpWhileBlocked() async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
             var events = scene.delegate.events.makeAsyncIterator()
-            scene.delegate.lastWord.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
+            scene.delegate.lastFrame.withLock { $0 = Frame(Array("time".utf8), isLast: true) }
             let firstFrame = Frame(head: [], payload: [UInt8](repeating: 1, count: 3_000_000), isChunked: true)
             let stream = try await scene.open(firstFrame: firstFrame, receiveBuffer: 4096, expiresIn: .seconds(10))
             clock.advance(by: .seconds(10))
@@ -134,7 +134,7 @@ import Testing
         }
     }
 
-    @Test("Times of streams that are gone do not come for who has their slots")
+    @Test("Deadlines of ended streams do not reach the next stream in their slot")
     func staleTimes() async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
@@ -155,7 +155,7 @@ import Testing
 
     // MARK: - The end of the server
 
-    @Test("At the end every stream is told when to come back, whole, and the reactor waits for all")
+    @Test("At the end of the server every stream gets the reconnection delay, and the reactor waits for all")
     func shutDown() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
@@ -181,7 +181,7 @@ import Testing
         }
     }
 
-    @Test("A stream that comes after the end is told the same")
+    @Test("A stream that comes after the end of the server gets the reconnection delay too")
     func late() async throws {
         try await withReactor { scene in
             await scene.reactor.shutDown(within: TestDeadline.event) { _ in ReactorScene.shutdownFrame }
@@ -192,7 +192,7 @@ import Testing
         }
     }
 
-    @Test("A client that does not read is given up, and its descriptor closed")
+    @Test("At the end of the server a client that does not read is closed")
     func givesUp() async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
@@ -207,12 +207,12 @@ import Testing
             let open = try openSockets()
             #expect(!open.contains(blocked.identity))
             #expect(!open.contains(idle.identity))
-            // What was in order came whole.
+            // The stream that could be written to has its whole end.
             #expect(try ChunkedBody(try await onThread { try idle.client.readToEnd() }).isComplete)
         }
     }
 
-    @Test("A stream that is ending already is waited for, and not told twice")
+    @Test("The reactor waits for a stream that is ending already, and sends it nothing more")
     func endingAlready() async throws {
         try await withReactor { scene in
             let (stream, _) = try await scene.blocked()

@@ -2,7 +2,7 @@ import Domain
 import Streaming
 import Testing
 
-@Suite("A block of the stream")
+@Suite("The blocks of the stream")
 struct ServerSentEventTests {
     private let session = SessionID.random()
 
@@ -20,7 +20,7 @@ struct ServerSentEventTests {
         return text(bytes)
     }
 
-    @Test("of a state has id, event and data, in this order", arguments: SessionStatus.allCases)
+    @Test("The block of a state has id, event and data, in this order", arguments: SessionStatus.allCases)
     func state(_ status: SessionStatus) {
         let name =
             switch status {
@@ -32,13 +32,13 @@ struct ServerSentEventTests {
         #expect(text(ServerSentEvent.state(progress)) == "id: 7\nevent: \(name)\ndata: \(data(progress))\n\n")
     }
 
-    @Test("of what is past never ends a stream", arguments: SessionStatus.allCases)
+    @Test("The block of an earlier transition never ends a stream", arguments: SessionStatus.allCases)
     func passed(_ status: SessionStatus) {
         let progress = progress(status)
         #expect(text(ServerSentEvent.passed(progress)) == "id: 7\nevent: progress\ndata: \(data(progress))\n\n")
     }
 
-    @Test("cannot be broken open by a message")
+    @Test("A message cannot break a block open")
     func injection() {
         let block = text(
             ServerSentEvent.state(progress(.transcribing, message: "x\n\nevent: complete\r\ndata: {}\r\r")))
@@ -47,7 +47,7 @@ struct ServerSentEventTests {
         #expect(!block.utf8.contains(UInt8(ascii: "\r")))
     }
 
-    @Test("that ends or interrupts a stream has no id")
+    @Test("A block that ends or interrupts a stream has no id")
     func others() {
         #expect(text(ServerSentEvent.revoked(session)) == "event: revoked\ndata: {\"session_id\":\"\(session)\"}\n\n")
         #expect(text(ServerSentEvent.expired(session)) == "event: expired\ndata: {\"session_id\":\"\(session)\"}\n\n")
@@ -58,7 +58,7 @@ struct ServerSentEventTests {
     }
 
     @Test(
-        "of a delay is in milliseconds",
+        "The reconnection delay is in milliseconds",
         arguments: [
             (Duration.seconds(2), "2000"), (.milliseconds(500), "500"), (.milliseconds(4999), "4999"), (.zero, "0"),
         ])
@@ -69,13 +69,14 @@ struct ServerSentEventTests {
 
 @Suite("A resumption")
 struct ResumptionTests {
-    @Test("begins after a version that there was", arguments: [("1", Int64(1)), ("7", 7), ("007", 7), ("6", 6)])
+    @Test(
+        "A stream resumes after a version that existed", arguments: [("1", Int64(1)), ("7", 7), ("007", 7), ("6", 6)])
     func after(_ id: String, _ version: Int64) {
         #expect(Resumption(lastEventID: id, presentVersion: 7) == .after(version))
     }
 
     @Test(
-        "counts what is no number, or beyond the present version, as none",
+        "A value that is no number, or beyond the present version, counts as none",
         arguments: [
             nil, "", "0", "8", "-1", "+1", "1.0", "1e0", " 1", "1 ", "0x1", "1\0", "١", "seven", "9223372036854775807",
             "9223372036854775808", "99999999999999999999999999",

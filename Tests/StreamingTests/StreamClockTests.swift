@@ -3,7 +3,7 @@ import Testing
 @testable import Streaming
 
 @Suite("The clock of the streams") struct TickTests {
-    @Test("counts ticks from the beginning, each moment to the tick in which it lies")
+    @Test("The clock counts ticks from the beginning, and rounds a moment down")
     func ticks() {
         #expect(Tick(.zero).number == 0)
         #expect(Tick(.milliseconds(49)).number == 0)
@@ -12,7 +12,7 @@ import Testing
         #expect(Tick(.seconds(3600)).sinceBeginning == .seconds(3600))
     }
 
-    @Test("takes a deadline to the first tick that is not before it")
+    @Test("A deadline is rounded up to the next tick")
     func notBefore() {
         for (milliseconds, number) in [(0, 0), (1, 1), (49, 1), (50, 1), (51, 2), (100, 2)] {
             #expect(Tick(notBefore: .milliseconds(milliseconds)).number == UInt32(number))
@@ -21,20 +21,23 @@ import Testing
     }
 
     @Test(
-        "knows no time before the beginning", arguments: [Duration.milliseconds(-1), .seconds(-3600), .seconds(-1e12)])
+        "A moment before the beginning is the first tick",
+        arguments: [Duration.milliseconds(-1), .seconds(-3600), .seconds(-1e12)])
     func past(duration: Duration) {
         #expect(Tick(duration).number == 0)
         #expect(Tick(notBefore: duration).number == 0)
     }
 
-    @Test("stands still at its end", arguments: [Duration.seconds(300_000_000), .seconds(1e15), .seconds(1e18)])
+    @Test(
+        "A moment after the end of the clock is the last tick",
+        arguments: [Duration.seconds(300_000_000), .seconds(1e15), .seconds(1e18)])
     func end(duration: Duration) {
         #expect(Tick(duration) == .never)
         #expect(Tick(notBefore: duration) == .never)
         #expect(Tick(.seconds(1)) + Tick.count(duration) == .never)
     }
 
-    @Test("is reckoned with")
+    @Test("Ticks add, subtract and compare")
     func arithmetic() {
         #expect(Tick(.seconds(1)) + 20 == Tick(.seconds(2)))
         #expect(Tick(.seconds(3)) - Tick(.seconds(1)) == .seconds(2))
@@ -47,7 +50,7 @@ import Testing
 @Suite("The deadlines of the streams") struct StreamDeadlinesTests {
     private func tick(_ number: Int) -> Tick { Tick(Tick.length * number) }
 
-    @Test("come in order, and none before its time")
+    @Test("Deadlines come in order, and not before their time")
     func order() {
         var deadlines = StreamDeadlines()
         #expect(deadlines.next == nil)
@@ -68,7 +71,7 @@ import Testing
         #expect(deadlines.next == nil)
     }
 
-    @Test("of one slot are independent: who asks knows which of them counts")
+    @Test("The entries of one slot are independent")
     func several() {
         var deadlines = StreamDeadlines()
         for due in [5, 3, 5] { deadlines.insert(1, due: tick(due)) }

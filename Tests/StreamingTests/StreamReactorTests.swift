@@ -3,9 +3,10 @@ import Testing
 
 @testable import Streaming
 
-/// What goes over the wire, byte for byte, and to whom.
+/// The bytes on the wire, and which client gets them.
 @Suite("The reactor", .deadline) struct StreamReactorTests {
-    @Test("writes the head with the first chunk, then each frame as a chunk, and ends the body and the connection")
+    @Test(
+        "The head comes with the first chunk, then each frame as a chunk, then the end of the body and the connection")
     func wire() async throws {
         try await withReactor { scene in
             let firstFrame = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: true)
@@ -20,7 +21,7 @@ import Testing
         }
     }
 
-    @Test("writes payloads alone to a client of HTTP/1.0, and the end of the connection is the end of the body")
+    @Test("A client of HTTP/1.0 gets bare payloads, and the end of the connection ends the body")
     func http10() async throws {
         try await withReactor { scene in
             let firstFrame = Frame(head: Array("HEAD\r\n\r\n".utf8), payload: Array("one".utf8), isChunked: false)
@@ -32,7 +33,7 @@ import Testing
         }
     }
 
-    @Test("sends one frame to many, each in its own way, and says what became of it by the position")
+    @Test("One frame goes to many streams, and the outcome names each exception by its index")
     func many() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []
@@ -59,7 +60,7 @@ import Testing
         }
     }
 
-    @Test("tells by the generation who has a slot from who had it")
+    @Test("The generation tells the streams of one slot apart")
     func generations() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -83,7 +84,7 @@ import Testing
         }
     }
 
-    @Test("ends a stream once: the first last word counts")
+    @Test("A stream ends once, with the first last frame")
     func endsOnce() async throws {
         try await withReactor { scene in
             let stream = try await scene.open()
@@ -95,8 +96,8 @@ import Testing
         }
     }
 
-    /// The slots and descriptors of a thousand streams; the first half of them is ended before.
-    @Test("writes a fan-out on all cores, to each its own bytes and nothing to who is gone")
+    /// Every seventh stream has ended before.
+    @Test("A fan-out on all cores reaches each stream with its own bytes, and no ended stream")
     func fanOut() async throws {
         try await withReactor { scene in
             var streams: [ReactorScene.Stream] = []

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("A frame of a WebSocket") struct WebSocketFrameTests {
     @Test(
-        "has its length in as few bytes as it takes",
+        "The length takes as few bytes as possible",
         arguments: [
             (0, [0x81, 0]), (125, [0x81, 125]), (126, [0x81, 126, 0, 126]), (65_535, [0x81, 126, 255, 255]),
             (65_536, [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
@@ -19,7 +19,7 @@ import Testing
         #expect(WebSocketFrame.end(ofFrameAt: 3, in: [1, 2, 3] + bytes + [4]) == bytes.count + 3)
     }
 
-    @Test("of a state is the progress object and nothing else")
+    @Test("The frame of a state is the progress object and nothing else")
     func state() throws {
         let progress = SessionProgress(
             sessionID: .random(), status: .transcribing, progress: 45, message: "Grüße \"a\"\n", error: nil,
@@ -33,7 +33,7 @@ import Testing
         #expect(object?.count == 10)
     }
 
-    @Test("of an end has the code and a few words")
+    @Test("A Close frame has the code and the reason")
     func close() {
         #expect(WebSocketFrame.close(.revoked) == [0x88, 9, 0x03, 0xF0] + Array("revoked".utf8))
         #expect(WebSocketFrame.close(echoing: 4000) == [0x88, 2, 0x0F, 0xA0])
@@ -42,8 +42,8 @@ import Testing
         #expect(WebSocketFrame.pong([1, 2]) == [0x8A, 2, 1, 2])
     }
 
-    /// What is cut is what goes out when a right ends while a client has no room.
-    @Test("that has begun is gone on with to its end, and those behind it are not")
+    /// The server cuts a frame when a right ends while the client has no room.
+    @Test("The WebSocket frame that has begun is finished, and the ones after it are dropped")
     func cut() {
         let head = Array("HEAD\r\n\r\n".utf8)
         let frames = [3, 0, 200, 70_000].map { WebSocketFrame.frame(.text, [UInt8](repeating: 1, count: $0)) }
@@ -70,7 +70,7 @@ import Testing
         WebSocketConversation(now: start, nextPing: start + 600)
     }
 
-    @Test("answers the last ping of those that come together, and nothing else that is allowed")
+    @Test("Only the last of several pings is answered, and messages get no answer")
     func pings() {
         var conversation = conversation()
         let bytes = ClientFrame.ping([1]).bytes + ClientFrame.text("x").bytes + ClientFrame.ping([2]).bytes
@@ -80,7 +80,7 @@ import Testing
         #expect(conversation.end == .ended)
     }
 
-    @Test("is over with the client's end, whatever is said behind it, and a ping before it is not answered any more")
+    @Test("A client's Close frame ends the conversation: earlier pings get no answer, and later frames do not count")
     func close() {
         for (isOpen, end) in [(true, StreamEnd.clientClosed), (false, .ended)] {
             var conversation = conversation()
@@ -92,17 +92,18 @@ import Testing
         }
     }
 
-    @Test("knows that somebody is there by whatever is heard")
+    @Test("Any byte from the client shows that it is there")
     func awaited() {
         var conversation = conversation()
-        #expect(conversation.ping(now: start, interval: 600))
+        let isDue = conversation.ping(now: start, interval: 600)
+        #expect(isDue)
         #expect(conversation.isAwaited)
-        // Not even a whole frame.
+        // Not a whole frame.
         #expect(conversation.receive([0x8A].span, at: start, isOpen: true) == nil)
         #expect(!conversation.isAwaited)
     }
 
-    @Test("has an allowance for each minute")
+    @Test("The client has an allowance for each minute")
     func allowance() {
         var conversation = conversation()
         let message = ClientFrame(opcode: 2, payload: [UInt8](repeating: 0, count: 4088)).bytes
@@ -116,13 +117,13 @@ import Testing
         #expect(conversation.receive([0x81].span, at: last + 1199, isOpen: true) == .violation(.tooMuch))
         #expect(conversation.end == .violation)
         #expect(conversation.hasClientEnded)
-        // However much follows.
+        // More bytes do not change that.
         for _ in 0..<10 {
             #expect(conversation.receive(message.span, at: last + 1199, isOpen: false) == .violation(.tooMuch))
         }
     }
 
-    @Test("takes no more single bytes than it takes time to read them")
+    @Test("Single bytes count for more than one byte each")
     func singleBytes() {
         var conversation = conversation()
         var answers = 0
@@ -134,8 +135,8 @@ import Testing
         #expect(conversation.receive([bytes[16_384]].span, at: start, isOpen: true) == .violation(.tooMuch))
     }
 
-    /// Most streams are no WebSockets and pay nothing for them.
-    @Test("is kept beside the slot of its stream, which is no larger for it")
+    /// Most streams are not WebSockets and must not pay for them.
+    @Test("The conversation is beside the slot of its stream, which stays as small as before")
     func size() {
         #expect(MemoryLayout<StreamSlot>.stride == 64)
         #expect(MemoryLayout<WebSocketConversation>.stride <= 80)

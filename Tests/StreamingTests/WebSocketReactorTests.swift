@@ -4,7 +4,7 @@ import Testing
 
 @testable import Streaming
 
-/// WebSockets at the reactor: pings, ends, and what clients say.
+/// WebSockets at the reactor: pings, Close frames, and the frames of clients.
 @Suite("The reactor and WebSockets", .deadline) struct WebSocketReactorTests {
     private static let hello = WebSocketFrame.frame(.text, Array("hello".utf8))
     private static let bye = WebSocketFrame.close(.finished)
@@ -18,7 +18,7 @@ import Testing
             receiveBuffer: receiveBuffer)
     }
 
-    /// Opens a WebSocket with an unfinished frame, behind which another waits in the same piece.
+    /// Opens a WebSocket with an unfinished frame, behind which another one waits in the same piece.
     private func blocked(_ scene: ReactorScene) async throws -> (stream: ReactorScene.Stream, first: [UInt8]) {
         let stream = try await open(scene, receiveBuffer: 4096)
         let first = WebSocketFrame.frame(.text, [UInt8](repeating: UInt8(ascii: "a"), count: 2_000_000))
@@ -29,7 +29,7 @@ import Testing
 
     private let head = Array("HEAD\r\n\r\n".utf8) + hello
 
-    @Test("A WebSocket gets its head and its frames, and once both sides have said their last, the end")
+    @Test("A WebSocket gets its head and its frames, and the connection ends after both Close frames")
     func wire() async throws {
         try await withReactor { scene in
             let stream = try await open(scene)
@@ -50,7 +50,7 @@ import Testing
         }
     }
 
-    @Test("A client that does not say its last is waited for no longer than a moment", arguments: [true, false])
+    @Test("The reactor waits a moment for a client's Close frame, and no longer", arguments: [true, false])
     func waits(talks: Bool) async throws {
         let clock = ManualClock()
         try await withReactor(clock: clock) { scene in
@@ -60,7 +60,7 @@ import Testing
             expectSame(try await onThread { try stream.client.read(exactly: expected.count) }, expected)
             let talk = Task {
                 try await onThread {
-                    // However long it goes on, it is cut off.
+                    // The client sends until the reactor closes the connection.
                     while talks, (try? stream.client.write(ClientFrame(opcode: 2, payload: [1]).bytes)) != nil {}
                 }
             }
@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    @Test("A client's end is answered with its own code, and the delegate is told before the slot is free")
+    @Test("A client's Close frame gets its own code back, and the delegate hears of it before the slot is free")
     func clientCloses() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -82,7 +82,7 @@ import Testing
                     id, server, as: .webSocket, firstFrame: Frame(head: [], webSocketFrames: Self.hello),
                     expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
                 let bytes = try await onThread {
-                    // What comes behind the end counts no more.
+                    // Frames after the Close frame do not count.
                     try client.write(ClientFrame.close(code).bytes + ClientFrame.ping([1]).bytes + [0xFF, 0xFF])
                     return try client.readToEnd()
                 }
@@ -96,7 +96,7 @@ import Testing
         }
     }
 
-    @Test("A client that does what it must not is told so, and the connection ends")
+    @Test("A client that breaks the protocol gets a Close frame, and the connection ends")
     func violation() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -112,7 +112,7 @@ import Testing
         }
     }
 
-    @Test("One that does so while it reads nothing is cut off, and one that floods an end that waits is, too")
+    @Test("A violation without room for a Close frame cuts the connection, and so does a flood during the end")
     func violationWhileBlocked() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -124,14 +124,14 @@ import Testing
             let (other, _) = try await blocked(scene)
             await scene.reactor.end(other.id, with: Frame(webSocketFrames: Self.bye))
             let flood = ClientFrame(opcode: 2, payload: [UInt8](repeating: 0, count: 60_000)).bytes
-            // The connection may be gone before all of it is written.
+            // The connection may be closed before everything is written.
             try? await onThread { for _ in 0..<20 { try other.client.write(flood) } }
             #expect(try await events.next() == .closed(other.id))
             withExtendedLifetime(other) {}
         }
     }
 
-    @Test("A ping is answered, also in the pieces in which it comes")
+    @Test("A ping is answered, also if it comes in pieces")
     func pong() async throws {
         try await withReactor { scene in
             let stream = try await open(scene)
@@ -145,7 +145,7 @@ import Testing
         }
     }
 
-    @Test("A ping that comes while there is no room is answered when there is, the last one of several")
+    @Test("Of several pings without room, the last one is answered when there is room")
     func pongAfterWaiting() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()
@@ -164,7 +164,7 @@ import Testing
         }
     }
 
-    @Test("Of what waits when a right ends, only the frame that has begun is finished")
+    @Test("When a right ends, only the frame that has begun is finished")
     func endsWhileBlocked() async throws {
         try await withReactor { scene in
             let (stream, first) = try await blocked(scene)
@@ -175,7 +175,7 @@ import Testing
         }
     }
 
-    @Test("While a client answers it is asked again and again; one that does not is given up")
+    @Test("A client that answers gets one ping after the other, and a client that does not answer is closed")
     func pings() async throws {
         let clock = ManualClock()
         try await withReactor(ping: .seconds(30), clock: clock) { scene in
@@ -203,7 +203,7 @@ import Testing
         }
     }
 
-    @Test("At the end of the server WebSockets and streams of events are told each in their own way")
+    @Test("At the end of the server WebSockets and streams of events get each their own last frame")
     func shutDown() async throws {
         try await withReactor { scene in
             var readers: [Task<(Bool, [UInt8]), any Error>] = []

@@ -1,28 +1,34 @@
 public import Foundation
 import Synchronization
 
-/// Looks for what is private in what is not: log lines, metrics, refusals.
+/// Looks for private data in texts that must not have any: log lines, metrics, refusals.
 ///
-/// Two kinds of canaries: what the fixtures plant here (passwords, names, file names, messages, transcripts), which is
-/// looked for word by word; and what can be told by its look alone: addresses of e-mail, access tokens, hashes of
-/// passwords, and anything as random as a refresh token, a ticket or a key.
+/// There are two kinds. Fixtures plant passwords, names, file names, messages and transcripts, and the watch looks for
+/// these texts. It also looks for data with a typical form: e-mail addresses, access tokens, hashes of passwords, and
+/// words as random as a refresh token, a ticket or a key.
 ///
-/// Servers of tests log at the lowest level, and are looked at when they have ended: so it makes no difference whether a
-/// canary was planted before or after it was logged.
+/// The servers of tests log at the lowest level. Their logs are inspected when they have ended. Therefore a canary may
+/// be planted after it was logged.
 public final class CanaryWatch: Sendable {
-    /// What the fixtures of this process use.
+    /// The canaries of the fixtures of this process.
     public static let shared = CanaryWatch()
 
-    /// What is shorter would be found everywhere.
+    /// The minimum length in bytes.
+    ///
+    /// Shorter texts would be found everywhere.
     private static let shortest = 8
 
-    /// The canaries, by their first eight bytes: a text is looked through once, however many there are.
+    /// The canaries by their first eight bytes, so that each text is read once, however many there are.
     private let planted = Mutex<[UInt64: Set<[UInt8]>]>([:])
 
-    /// Watches for nothing yet.
+    /// Makes a watch without canaries.
     public init() {}
 
-    /// Adds a text that must not be found; one of less than eight bytes is not looked for.
+    /// Adds a text that must not be found.
+    ///
+    /// A text of less than eight bytes is ignored.
+    ///
+    /// - Parameter text: The text.
     public func plant(_ text: String) {
         let bytes = Array(text.utf8)
         guard bytes.count >= Self.shortest else { return }
@@ -30,15 +36,19 @@ public final class CanaryWatch: Sendable {
         planted.withLock { _ = $0[key, default: []].insert(bytes) }
     }
 
-    /// The members of JSON that hold what is private, in requests and in answers.
+    /// The members of JSON that have private data, in requests and responses.
     private static let privateMembers: Set<String> = [
         "password", "email", "full_name", "text", "access_token", "refresh_token", "ticket",
     ]
 
-    /// Adds what is private in a request or an answer.
+    /// Adds the private data of a request or a response.
     ///
-    /// Of a request also what it says of progress. In an answer those may be the server's own words, which it says in a
-    /// refusal, too.
+    /// In a request, the texts about progress are private too. In a response they may be the server's own words, which
+    /// a refusal may repeat.
+    ///
+    /// - Parameters:
+    ///   - json: The body.
+    ///   - isRequest: Whether it is a request's.
     public func plant(json: Data, isRequest: Bool) {
         guard json.count < 65_536, let value = try? JSONSerialization.jsonObject(with: json) else { return }
         plant(value, members: isRequest ? Self.privateMembers.union(["message", "error"]) : Self.privateMembers)
@@ -59,10 +69,10 @@ public final class CanaryWatch: Sendable {
     /// Looks for canaries.
     ///
     /// - Parameters:
-    ///   - text: What was logged or answered, as many lines as there are.
-    ///   - place: What it is, for the error.
-    ///   - looks: Whether what can be told by its look is looked for, too.
-    /// - Throws: ``CanaryFound`` with the first line that holds one.
+    ///   - text: What was logged or answered.
+    ///   - place: What the text is, for the error.
+    ///   - looks: Whether to look for data with a typical form too.
+    /// - Throws: ``CanaryFound`` with the first line that has one.
     public func inspect(_ text: String, in place: String, looks: Bool = true) throws(CanaryFound) {
         let planted = planted.withLock { $0 }
         for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
@@ -87,7 +97,7 @@ public final class CanaryWatch: Sendable {
         return nil
     }
 
-    /// What a line holds that looks private.
+    /// The first word of a line that looks private; nil if there is none.
     private static func look(of line: [UInt8]) -> String? {
         var start = 0
         for index in 0...line.count {
@@ -115,7 +125,9 @@ public final class CanaryWatch: Sendable {
         }
     }
 
-    /// Whether a word has letters of both cases and digits, which ids, and nearly all long names, have not.
+    /// Whether a word has upper-case and lower-case letters and digits.
+    ///
+    /// Ids have not, and hardly any long name has.
     private static func isMixed(_ word: ArraySlice<UInt8>) -> Bool {
         var (upper, lower, digits) = (0, 0, 0)
         for byte in word {
@@ -130,15 +142,15 @@ public final class CanaryWatch: Sendable {
     }
 }
 
-/// Something private was found where it has no place.
+/// A text has private data that it must not have.
 public struct CanaryFound: Error, CustomStringConvertible {
-    /// What was looked through.
+    /// The text.
     public let place: String
-    /// What was found.
+    /// Why the data is private.
     public let reason: String
     /// The line.
     public let line: String
 
-    /// Where it was found, why it is private, and the beginning of the line.
+    /// The text, the reason, and the beginning of the line.
     public var description: String { "\(place) holds \(reason): \(line.prefix(2000))" }
 }

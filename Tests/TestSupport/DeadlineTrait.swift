@@ -2,18 +2,26 @@ import Foundation
 import Synchronization
 public import Testing
 
-/// Runs a limited number of tests at once, and fails each that takes too long.
+/// Runs a limited number of tests at once, and fails a test that takes too long.
 ///
-/// All tests of a process start together. A machine with two cores is better off with a few at a time than with a
-/// thousand, and the deadline of a test counts from the moment at which it really runs.
+/// All tests of a process start together. A machine with two cores is faster with a few at a time than with a thousand.
+/// The deadline of a test counts from the moment at which it really runs.
 public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
     /// All tests of the process share it.
     private static let gate = TestGate(width: 12)
 
     let limit: Duration
 
+    /// Each test of a suite has the trait.
     public var isRecursive: Bool { true }
 
+    /// Runs a test within its deadline.
+    ///
+    /// - Parameters:
+    ///   - test: The test.
+    ///   - testCase: The case of the test.
+    ///   - function: Runs it.
+    /// - Throws: ``DidNotHappen``, or what the test throws.
     public func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
     ) async throws {
@@ -21,7 +29,7 @@ public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
         defer { Self.gate.leave() }
         let begin = ContinuousClock.now
         defer { TestDurations.note(test, ContinuousClock.now - begin) }
-        // A test that does not even end when it is cancelled would keep the whole run waiting without a word.
+        // A test that ignores its cancellation would keep the whole run waiting without a message.
         let last = Task {
             try await ContinuousClock().sleep(for: limit + TestDeadline.event)
             fatalError("\(test.name) at \(test.sourceLocation) goes on although it was cancelled after \(limit)")
@@ -35,16 +43,19 @@ public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
 }
 
 extension Trait where Self == DeadlineTrait {
-    /// For tests that wait for anything: a connection, a process, a signal.
+    /// For tests that wait for a connection, a process or a signal.
     public static var deadline: Self { Self(limit: TestDeadline.test) }
 
-    /// For tests that take long on purpose; `TEST_SLOWNESS` multiplies the limit.
+    /// For tests that take long on purpose.
+    ///
+    /// - Parameter limit: The deadline, which `TEST_SLOWNESS` multiplies.
+    /// - Returns: The trait.
     public static func deadline(_ limit: Duration) -> Self { Self(limit: limit * TestDeadline.slowness) }
 }
 
-/// How long each test took once it ran, in the file that the environment variable `TEST_DURATIONS` names.
+/// The file with the duration of each test, which the environment variable `TEST_DURATIONS` names.
 ///
-/// What the test library prints counts the wait for the gate, too.
+/// The test library's own durations include the wait for the gate.
 private enum TestDurations {
     private static let file = Mutex(
         ProcessInfo.processInfo.environment["TEST_DURATIONS"].flatMap { path in

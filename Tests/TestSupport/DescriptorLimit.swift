@@ -1,6 +1,6 @@
 import Glibc
 
-/// Lets this process have as many descriptors as it may: server and clients of a test live in it together.
+/// Raises this process's limit of descriptors to the maximum, because a test's server and clients share the process.
 public func raiseDescriptorLimit() {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)

@@ -5,7 +5,7 @@ import Synchronization
 public final class LogMemory: Sendable {
     private let lines = Mutex<[(level: Logger.Level, text: String)]>([])
 
-    /// Remembers nothing yet.
+    /// Makes an empty memory.
     public init() {}
 
     /// A logger that writes here.
@@ -15,10 +15,10 @@ public final class LogMemory: Sendable {
         return logger
     }
 
-    /// Everything that was logged so far.
+    /// Everything that was logged.
     public var text: String { lines.withLock { $0.map(\.text).joined(separator: "\n") } }
 
-    /// The lines that are warnings or worse.
+    /// The lines of the level `warning` and above.
     public var warnings: [String] { lines.withLock { $0.filter { $0.level >= .warning }.map(\.text) } }
 
     private struct Handler: LogHandler {
@@ -39,5 +39,7 @@ public final class LogMemory: Sendable {
     }
 }
 
-/// A logger that says nothing: a test speaks by its expectations.
+/// A logger that writes nothing.
+///
+/// A test reports by its expectations.
 public let quietLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

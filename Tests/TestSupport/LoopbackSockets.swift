@@ -1,7 +1,10 @@
 import Foundation
 import Glibc
 
-/// A socket that listens on a free port of loopback.
+/// Opens a socket that listens on a free port of loopback.
+///
+/// - Returns: The socket, which the caller closes, and its port.
+/// - Throws: `POSIXError`
 public func listenOnLoopback() throws -> (descriptor: CInt, port: Int) {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     var address = loopbackAddress(port: 0)
@@ -39,12 +42,16 @@ private func loopbackAddress(port: Int) -> sockaddr_in {
     return address
 }
 
-/// How many sockets of this process are connected, or connecting, to a port on loopback.
+/// Counts the sockets of this process that are connected, or connecting, to a port on loopback.
 ///
-/// Counting these alone keeps other tests, which run at the same time, out of the count.
+/// Other tests run at the same time, and their sockets do not count.
+///
+/// - Parameter port: The port.
+/// - Returns: The number of sockets.
+/// - Throws: An error of the file system.
 public func openSockets(toPort port: Int) throws -> Int {
     let suffix = String(format: ":%04X", port)
-    // Read to the end by hand: a file of `/proc` has no size and comes in pieces, of which `String` takes the first.
+    // A file of `/proc` has no size and comes in pieces, of which `String` reads the first one only.
     let handle = FileHandle(forReadingAtPath: "/proc/thread-self/net/tcp")
     var table = Data()
     while let piece = try? handle?.read(upToCount: 65_536), !piece.isEmpty { table += piece }
@@ -56,10 +63,13 @@ public func openSockets(toPort port: Int) throws -> Int {
     return try openSockets().intersection(connected).count
 }
 
-/// The names of what this process has open, as in `socket:[4711]`.
+/// The names of this process's open sockets, as in `socket:[4711]`.
 ///
-/// The number of its descriptors says nothing while other tests run. It looks at the calling thread's own entry in
-/// `/proc`: the main thread of a test process may have ended, and its descriptors then look as if there were none.
+/// The number of its descriptors means nothing while other tests run. The function reads the calling thread's entry in
+/// `/proc`: the main thread of a test process may have ended, and its list of descriptors is then empty.
+///
+/// - Returns: The names.
+/// - Throws: An error of the file system.
 public func openSockets() throws -> Set<String> {
     let folder = "/proc/thread-self/fd"
     let names = try FileManager.default.contentsOfDirectory(atPath: folder)

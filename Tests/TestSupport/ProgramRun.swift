@@ -2,9 +2,9 @@ import Foundation
 public import Subprocess
 import SystemPackage
 
-/// A program that has run to its end.
+/// A program that has ended.
 public struct ProgramRun: Sendable {
-    /// The exit status; nil when a signal ended it.
+    /// The exit status; nil if a signal ended the program.
     public let status: Int?
     /// Standard output.
     public let output: String
@@ -19,8 +19,8 @@ public struct ProgramRun: Sendable {
 
 /// Runs a program to its end, with these environment variables and no others.
 ///
-/// What is planted is looked for in its standard error; addresses are not, since a command tells the operator which account
-/// it means.
+/// Its standard error must not have planted canaries. E-mail addresses are allowed, because a command names the
+/// account.
 public func runProgram(
     _ path: String, _ arguments: [String], environment: [String: String] = [:], input: String = ""
 ) async throws -> ProgramRun {
@@ -33,19 +33,22 @@ public func runProgram(
     var status: Int?
     if case .exited(let code) = outcome.terminationStatus { status = Int(code) }
     CanaryWatch.shared.plant(input.trimmingCharacters(in: .newlines))
-    // What the operator has typed may be said back.
+    // The program may repeat what the operator typed.
     let said = arguments.reduce(outcome.standardError) { $1.isEmpty ? $0 : $0.replacing($1, with: "…") }
     try CanaryWatch.shared.inspect(said, in: "standard error", looks: false)
     return ProgramRun(
         status: status, output: outcome.standardOutput, errorOutput: outcome.standardError)
 }
 
-/// The environment of a test's program: where programs are, and what the test says.
+/// The environment of a test's program: the search path and the test's settings.
 ///
-/// What this process was started with must not decide a test.
+/// The environment of this process must not decide a test.
+///
+/// - Parameter settings: The settings.
+/// - Returns: The environment.
 public func programEnvironment(_ settings: [String: String]) -> [Environment.Key: String] {
     var environment: [Environment.Key: String] = ["PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"]
-    // Where the libraries of Swift are found, when the program does not know by itself.
+    // The path of Swift's libraries, if the program does not know it.
     for key in ["LD_LIBRARY_PATH", "TMPDIR"] {
         environment[Environment.Key(stringLiteral: key)] = ProcessInfo.processInfo.environment[key]
     }

@@ -1,20 +1,20 @@
 import Crypto
 public import Foundation
 
-/// An identity provider of a test: keys, the file that shows them, and tokens made by hand.
+/// An identity provider of a test: keys, the file with the public keys, and tokens made by hand.
 public struct ProviderForge: Sendable {
-    /// Its name in tokens.
+    /// The issuer of its tokens.
     public static let issuer = "https://id.clinic.example"
-    /// For whom its tokens are.
+    /// The audience of its tokens.
     public static let audience = "therapybridge-clinic"
 
     private let elliptic = P256.Signing.PrivateKey()
     private let edwards = Curve25519.Signing.PrivateKey()
 
-    /// A provider with keys of its own.
+    /// Makes a provider with its own keys.
     public init() {}
 
-    /// The public keys, as a provider shows them: `ec` for ES256, `ed` for EdDSA.
+    /// The public keys, in the form of a JWK Set: `ec` for ES256, `ed` for EdDSA.
     public var keys: [[String: String]] {
         let point = elliptic.publicKey.rawRepresentation
         return [
@@ -27,12 +27,20 @@ public struct ProviderForge: Sendable {
     }
 
     /// The JWK Set of ``keys``.
+    ///
+    /// - Returns: The JSON.
+    /// - Throws: An encoding error.
     public func jwks() throws -> Data { try JSONSerialization.data(withJSONObject: ["keys": keys]) }
 
-    /// The public key of `ec` as many programs keep it; it is no secret.
+    /// The public key of `ec` in PEM form.
+    ///
+    /// It is not secret.
     public var publicPEM: String { elliptic.publicKey.pemRepresentation }
 
-    /// The claims of a good token.
+    /// Makes the claims of a valid token.
+    ///
+    /// - Parameter email: The e-mail address of the account.
+    /// - Returns: The claims.
     public func claims(email: String) -> [String: Any] {
         let now = Int(Date().timeIntervalSince1970)
         return [
@@ -42,7 +50,7 @@ public struct ProviderForge: Sendable {
         ]
     }
 
-    /// Signs with the key that `kid` names, whatever the header says beside.
+    /// Signs a token with the key that `kid` names, whatever the rest of the header says.
     public func token(
         _ claims: [String: Any], algorithm: String = "ES256", kid: Any? = "ec", signedBy key: String? = nil
     ) throws -> String {

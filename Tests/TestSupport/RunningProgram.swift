@@ -2,16 +2,16 @@ public import Foundation
 import Subprocess
 import SystemPackage
 
-/// The program as it was built with the tests.
+/// The path of the program that was built with the tests.
 public let builtProgram: String = {
     let tests = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
     return tests.deletingLastPathComponent().appending(path: "therapybridge").path(percentEncoded: false)
 }()
 
-/// The root of the package, for its documents and samples.
+/// The root of the package, with its documents and samples.
 public let packageRoot = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL
 
-/// A program that runs, to be ended by the test.
+/// A program that runs until the test ends it.
 public struct RunningProgram: Sendable {
     private let execution: Execution<NoInput, DiscardedOutput, FileDescriptorOutput>
 
@@ -19,16 +19,20 @@ public struct RunningProgram: Sendable {
         self.execution = execution
     }
 
-    /// Asks it to stop, as an operator's service manager does.
+    /// Sends SIGTERM, as an operator's service manager does.
+    ///
+    /// - Throws: An error of the system call.
     public func terminate() throws { try execution.send(signal: .terminate) }
 
-    /// Ends it without a word, as a crash does.
+    /// Sends SIGKILL, which ends the program as a crash does.
+    ///
+    /// - Throws: An error of the system call.
     public func kill() throws { try execution.send(signal: .kill) }
 }
 
-/// Lends the running program; it is ended when `body` is done, if it still runs.
+/// Lends a running program, and ends it after `body` if it still runs.
 ///
-/// It logs at every level unless told otherwise, and its log is looked through afterwards.
+/// The program logs at every level by default, and its log must not have canaries.
 public func withRunningProgram<Result: Sendable>(
     _ arguments: String..., environment: [String: String], canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (RunningProgram) async throws -> Result

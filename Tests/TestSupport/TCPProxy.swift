@@ -4,7 +4,7 @@ import Synchronization
 
 /// A relay on loopback between a client and a server, which can stop relaying without closing anything.
 ///
-/// That is what a half-open connection looks like to the client: the peer is gone, and nothing says so.
+/// This is a half-open connection as the client sees it: the peer is gone, and nothing tells the client.
 public final class TCPProxy: Sendable {
     private struct State {
         var isFrozen = false
@@ -13,13 +13,16 @@ public final class TCPProxy: Sendable {
         var accepted = 0
     }
 
-    /// The port where clients reach it.
+    /// The port for clients.
     public let port: Int
     private let target: Int
     private let listener: CInt
     private let state = Mutex(State())
 
-    /// Relays to a port on loopback, or accepts and says nothing when there is none.
+    /// Starts a relay.
+    ///
+    /// - Parameter target: The server's port on loopback; nil accepts clients and sends nothing.
+    /// - Throws: `POSIXError`
     public init(to target: Int?) throws {
         self.target = target ?? 0
         (listener, port) = try listenOnLoopback()
@@ -27,13 +30,15 @@ public final class TCPProxy: Sendable {
         Thread.detachNewThread { [self] in acceptAll() }
     }
 
-    /// How many connections came in.
+    /// The number of connections.
     public var accepted: Int { state.withLock { $0.accepted } }
 
-    /// Stops relaying; what is sent stays in the kernel's buffers, or in ours.
+    /// Stops relaying.
+    ///
+    /// Bytes stay in the kernel's buffers or in the relay's.
     public func freeze() { state.withLock { $0.isFrozen = true } }
 
-    /// Relays again.
+    /// Starts relaying again.
     public func thaw() { state.withLock { $0.isFrozen = false } }
 
     /// Closes everything.
@@ -74,7 +79,7 @@ public final class TCPProxy: Sendable {
             if server >= 0 { polled.append(pollfd(fd: server, events: Int16(POLLIN), revents: 0)) }
             guard poll(&polled, nfds_t(polled.count), 10) >= 0 else { break }
             for (from, to) in [(0, server), (1, client)] where from < polled.count && polled[from].revents != 0 {
-                // What came in just before a freeze is kept back as well.
+                // Bytes that came just before a freeze are held back too.
                 if state.withLock({ $0.isFrozen }) { continue loop }
                 let count = read(polled[from].fd, &buffer, buffer.count)
                 guard count > 0, to >= 0 else { break loop }

@@ -1,8 +1,8 @@
 import Foundation
 
-/// How long tests wait for what should happen at once.
+/// How long tests wait for an event that comes at once on a fast machine.
 ///
-/// The environment variable `TEST_SLOWNESS` multiplies all of it: 1 by default, 3 for a machine that is three times as
+/// The environment variable `TEST_SLOWNESS` multiplies all limits: 1 by default, 3 for a machine that is three times as
 /// slow as a laptop.
 public enum TestDeadline {
     /// The factor for a slow machine.
@@ -21,13 +21,13 @@ public enum TestDeadline {
     public static let test: Duration = .seconds(120) * slowness
 }
 
-/// What a test waited for did not happen in time.
+/// An event that a test waited for did not happen in time.
 public struct DidNotHappen: Error, CustomStringConvertible {
     /// What was waited for.
     public let what: String
-    /// How long.
+    /// How long the test waited.
     public let limit: Duration
-    /// Where the wait stands in the source, as in `ServerTests/WorkerTests.swift:58`.
+    /// The wait's place in the source, as in `ServerTests/WorkerTests.swift:58`.
     public let place: String
 
     init(_ what: String, after limit: Duration, fileID: String, line: Int) {
@@ -36,5 +36,6 @@ public struct DidNotHappen: Error, CustomStringConvertible {
         place = "\(fileID):\(line)"
     }
 
+    /// What was waited for, for how long, and where.
     public var description: String { "\(what): not within \(limit), waited for at \(place)" }
 }

@@ -13,7 +13,9 @@ public final class TestGate: Sendable {
     /// - Parameter width: How many callers are in at once.
     public init(width: Int) { state = Mutex(State(free: width)) }
 
-    /// Waits until there is room. Each call is followed by ``leave()``.
+    /// Waits until there is room.
+    ///
+    /// A call of ``leave()`` follows.
     public func enter() async {
         await withCheckedContinuation { continuation in
             let isFree = state.withLock { state in

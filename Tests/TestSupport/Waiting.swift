@@ -1,14 +1,16 @@
 import Synchronization
 
-/// Waits for a condition that sends no signal of its own: the state of another process or of the database's server.
+/// Waits for a condition without a signal: the state of another process or of the database's server.
 ///
-/// Where there is a signal to wait for, use ``within(_:limit:fileID:line:_:)``.
+/// If there is a signal, use ``within(_:limit:fileID:line:_:)``.
 ///
 /// - Parameters:
-///   - what: What is waited for, as the error says it.
+///   - what: What is waited for, for the error.
 ///   - limit: How long to wait.
+///   - fileID: The caller's file, for the error.
+///   - line: The caller's line, for the error.
 ///   - condition: Is tried again and again until it is true.
-/// - Throws: ``DidNotHappen``; what `condition` throws.
+/// - Throws: ``DidNotHappen``, or what `condition` throws.
 public nonisolated(nonsending) func eventually(
     _ what: String, limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line,
     _ condition: () async throws -> Bool
@@ -20,19 +22,23 @@ public nonisolated(nonsending) func eventually(
 
 /// Runs an operation that waits for a signal, and cancels it when it takes too long.
 ///
-/// The operation runs in the present task, so that it may use what cannot be sent to another: an iterator, say.
+/// The operation runs in the present task. It may therefore use values that cannot be sent to another task, such as an
+/// iterator.
 ///
 /// - Parameters:
-///   - what: What is waited for, as the error says it.
+///   - what: What is waited for, for the error.
 ///   - limit: How long the operation may take.
-///   - operation: Has to end soon after its cancellation.
-/// - Throws: ``DidNotHappen``; what `operation` throws.
+///   - fileID: The caller's file, for the error.
+///   - line: The caller's line, for the error.
+///   - operation: The operation, which ends soon after its cancellation.
+/// - Returns: What the operation returns.
+/// - Throws: ``DidNotHappen``, or what `operation` throws.
 public nonisolated(nonsending) func within<Value>(
     _ what: String, limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line,
     _ operation: () async throws -> Value
 ) async throws -> Value {
     let watch = Watch(withUnsafeCurrentTask { $0 })
-    // Not structured: a child task could not use what belongs to this one, nor cancel this one alone.
+    // Not structured: a child task could not use the values of this task, nor cancel this task alone.
     let timer = Task {
         try await ContinuousClock().sleep(for: limit)
         watch.expire()
@@ -50,8 +56,8 @@ public nonisolated(nonsending) func within<Value>(
 
 /// Decides whether an operation or its deadline came first, and cancels the operation's task in the second case.
 ///
-/// Unchecked because of the reference to the task, which is only used under the lock, and only until `stop()`: the task
-/// itself calls that, so it is alive until then. `cancel` may be called from any task.
+/// Unchecked because of the reference to the task. It is used under the lock only, and until `stop()` only. The task
+/// itself calls `stop()`, thus it is alive until then. Any task may call `cancel`.
 private final class Watch: @unchecked Sendable {
     private enum State {
         /// The operation is under way. → stopped, expired
@@ -67,9 +73,9 @@ private final class Watch: @unchecked Sendable {
 
     init(_ task: UnsafeCurrentTask?) { state = .running(task) }
 
-    /// The deadline has come: cancels the task if the operation is still under way.
+    /// Cancels the task if the operation is still under way, because the deadline has come.
     ///
-    /// Under the lock, so that the task cannot end before. No handler of a cancellation comes back here.
+    /// The lock is held, so that the task cannot end before. No cancellation handler calls back here.
     func expire() {
         lock.withLock { _ in
             guard case .running(let task) = state else { return }
@@ -78,7 +84,7 @@ private final class Watch: @unchecked Sendable {
         }
     }
 
-    /// The operation has ended.
+    /// Records that the operation has ended.
     ///
     /// - Returns: Whether it was in time.
     func stop() -> Bool {
@@ -91,7 +97,13 @@ private final class Watch: @unchecked Sendable {
 }
 
 extension AsyncStream<Void> {
-    /// Waits until the stream was called so many times.
+    /// Waits until the stream has yielded so many times.
+    ///
+    /// - Parameters:
+    ///   - count: How many times.
+    ///   - fileID: The caller's file, for the error.
+    ///   - line: The caller's line, for the error.
+    /// - Throws: ``DidNotHappen``
     public func wait(
         for count: Int, fileID: String = #fileID, line: Int = #line
     ) async throws {

@@ -16,25 +16,35 @@ public final class ManualClock: MonotonicClock {
         var wakers: [@Sendable () -> Void] = []
     }
 
+    /// The moments are those of `ContinuousClock`.
     public typealias Instant = ContinuousClock.Instant
 
     private let state: Mutex<State>
 
-    /// Makes a clock that shows a moment.
+    /// Makes a clock.
+    ///
+    /// - Parameter now: The moment that it shows.
     public init(now: Instant = .now) { state = Mutex(State(now: now)) }
 
+    /// The moment that the clock shows.
     public var now: Instant { state.withLock { $0.now } }
 
+    /// The clock is exact.
     public var minimumResolution: Duration { .nanoseconds(1) }
 
-    /// How many tasks sleep by this clock.
+    /// The number of tasks that sleep by this clock.
     public var sleeperCount: Int { state.withLock { $0.sleepers.count } }
 
+    /// Adds a closure that the clock calls after each move.
+    ///
+    /// - Parameter wake: The closure.
     public func onJump(_ wake: @escaping @Sendable () -> Void) { state.withLock { $0.wakers.append(wake) } }
 
-    /// Moves the clock forward, and wakes whatever is due.
+    /// Moves the clock forward, and wakes everything that is due.
     ///
-    /// What begins to wait only afterwards waits from the new moment: see ``waitForSleepers(_:fileID:line:)``.
+    /// A wait that begins later counts from the new moment; see ``waitForSleepers(_:fileID:line:)``.
+    ///
+    /// - Parameter duration: How far the clock moves.
     public func advance(by duration: Duration) {
         let (due, wakers) = state.withLock { state in
             state.now += duration
@@ -46,6 +56,12 @@ public final class ManualClock: MonotonicClock {
         for wake in wakers { wake() }
     }
 
+    /// Sleeps until the clock has reached a moment.
+    ///
+    /// - Parameters:
+    ///   - deadline: The moment.
+    ///   - _: A tolerance, which is ignored.
+    /// - Throws: `CancellationError` if the task is cancelled.
     public func sleep(until deadline: Instant, tolerance _: Duration? = nil) async throws {
         let id = state.withLock { state in
             state.lastID += 1
@@ -59,7 +75,7 @@ public final class ManualClock: MonotonicClock {
                     return false
                 }
                 if isDue { return continuation.resume() }
-                // A cancellation just before the sleeper was in its place found nobody.
+                // A cancellation just before the sleeper began to wait found no sleeper.
                 if Task.isCancelled { cancel(id) }
             }
         } onCancel: {
@@ -72,10 +88,40 @@ public final class ManualClock: MonotonicClock {
         sleeper?.continuation.resume(throwing: CancellationError())
     }
 
-    /// Waits until so many tasks sleep by this clock.
+    /// Waits until enough tasks sleep by this clock.
+    ///
+    /// - Parameters:
+    ///   - count: How many tasks.
+    ///   - fileID: The caller's file, for the error.
+    ///   - line: The caller's line, for the error.
+    /// - Throws: ``DidNotHappen``
     public func waitForSleepers(_ count: Int = 1, fileID: String = #fileID, line: Int = #line) async throws {
         try await eventually("\(count) tasks that sleep by the manual clock", fileID: fileID, line: line) {
             sleeperCount >= count
         }
+    }
+
+    /// Moves the clock on, again and again, until a body returns.
+    ///
+    /// Use it for periodic work of which a test sees the result alone. A step is followed by 20 ms of the system's clock,
+    /// in which a thread that waits by this clock can see the step.
+    ///
+    /// - Parameters:
+    ///   - step: How far the clock moves at a time.
+    ///   - body: Waits for the result.
+    /// - Returns: What the body returns.
+    /// - Throws: What the body throws.
+    public nonisolated(nonsending) func keepMoving<Value>(
+        by step: Duration, _ body: () async throws -> Value
+    ) async throws -> Value {
+        // Not structured: the body may use values that cannot be sent to a child task.
+        let mover = Task {
+            while true {
+                advance(by: step)
+                try await ContinuousClock().sleep(for: .milliseconds(20))
+            }
+        }
+        defer { mover.cancel() }
+        return try await body()
     }
 }

@@ -4,7 +4,9 @@ import PostgresTestSupport
 import TestSupport
 
 extension TestCluster {
-    /// The server that the tests of this target share, which is reached by TCP, too.
+    /// The server that the tests of this target share.
+    ///
+    /// It can be reached by TCP too.
     static let reachable = TestCluster(listensOnLoopback: true)
 }
 
@@ -27,7 +29,7 @@ func withPool<Value>(
     return try await PostgresPool.withPool(try await testConfiguration(), settings: settings) { try await body($0) }
 }
 
-/// How to reach the shared server, with generous deadlines.
+/// The configuration of the shared server, with generous timeouts.
 func testConfiguration(_ change: (inout PostgresConfiguration) -> Void = { _ in }) async throws -> PostgresConfiguration
 {
     let server = try await TestCluster.reachable.server()

@@ -1,4 +1,4 @@
-/// The body of a response in chunks (RFC 9112, 7.1), read apart strictly.
+/// The body of a response in chunks (RFC 9112, 7.1), parsed strictly.
 struct ChunkedBody: Equatable {
     struct Broken: Error {
         let offset: Int
@@ -7,9 +7,9 @@ struct ChunkedBody: Equatable {
 
     /// The payloads of the whole chunks.
     var payloads: [String] = []
-    /// The last chunk was there, and nothing after it.
+    /// Whether the last chunk was there, and nothing after it.
     var isComplete = false
-    /// What there is of a chunk whose end has not come.
+    /// The beginning of a chunk whose end has not come.
     var rest: [UInt8] = []
 
     var text: String { payloads.joined() }

@@ -1,15 +1,15 @@
 @testable import Streaming
 
-/// A frame as a client sends it, or as it must not.
+/// A frame of a client, valid or not.
 struct ClientFrame {
     var opcode: UInt8
     var payload: [UInt8] = []
     var isFinal = true
-    /// The three reserved bits, where they belong in the first byte.
+    /// The three reserved bits, at their position in the first byte.
     var reserved: UInt8 = 0
-    /// Nil for a frame without a mask.
+    /// The masking key; nil for a frame without a mask.
     var mask: [UInt8]? = [0x37, 0xFA, 0x21, 0x3D]
-    /// How many bytes the length takes behind the second: 0, 2 or 8; nil for the fewest.
+    /// How many bytes the length takes after the second byte: 0, 2 or 8; nil for the fewest.
     var lengthWidth: Int?
 
     static func text(_ text: String, isFinal: Bool = true) -> ClientFrame {
@@ -35,7 +35,7 @@ struct ClientFrame {
 }
 
 extension ClientFrameReader {
-    /// What comes of bytes that come in pieces.
+    /// The events of bytes that come in pieces.
     static func events(in pieces: [[UInt8]]) -> [Event] {
         var reader = ClientFrameReader()
         return pieces.flatMap { reader.read($0.span) }

@@ -7,13 +7,13 @@ import Testing
 
 @testable import Streaming
 
-/// A reactor at work, clients over loopback, and a record of what the reactor tells.
+/// A running reactor, clients over loopback, and a record of the events that the delegate gets.
 struct ReactorScene: Sendable {
     let reactor: StreamReactor
     let delegate: RecordingDelegate
     let loopback: Loopback
 
-    /// Too large to be out before a client reads.
+    /// A frame that is too large for the sockets' buffers.
     private static let large = Frame(Array(String(repeating: "abcdefghijklmnopqrstuvw", count: 87_000).utf8))
     static let shutdownFrame = Frame(Array("retry: 1\n\n".utf8), isLast: true)
 
@@ -24,10 +24,10 @@ struct ReactorScene: Sendable {
     struct Stream: Sendable {
         let id: StreamID
         let client: Client
-        /// Names the server's socket.
+        /// Identifies the server's socket.
         let identity: String
 
-        /// Reads exactly so many bytes, unless the end comes before.
+        /// Reads so many bytes, or fewer if the stream ends before.
         func read(_ count: Int) async throws -> String {
             String(decoding: try await onThread { try client.read(exactly: count) }, as: UTF8.self)
         }
@@ -35,7 +35,17 @@ struct ReactorScene: Sendable {
 
     /// Opens a stream.
     ///
-    /// - Parameter firstFrame: What its client gets before the first chunk.
+    /// - Parameters:
+    ///   - slot: The slot of the stream.
+    ///   - generation: The generation of the stream.
+    ///   - firstFrame: The head and the first payload.
+    ///   - isChunked: Whether the client knows chunks.
+    ///   - wire: How frames travel; nil for what `isChunked` says.
+    ///   - receiveBuffer: How many bytes the client's kernel may keep unread; nil for the system's choice.
+    ///   - expiresIn: When the token expires.
+    ///   - livesFor: The maximum lifetime.
+    /// - Returns: The stream.
+    /// - Throws: ``SocketError``
     func open(
         _ slot: UInt32 = 0, generation: UInt32 = 0,
         firstFrame: Frame = Frame(head: [], payload: Array("hello".utf8), isChunked: true),
@@ -65,7 +75,7 @@ struct ReactorScene: Sendable {
         await reactor.end(stream.id, with: Frame(Array(text.utf8), isLast: true))
     }
 
-    /// Opens a stream with an unfinished frame, which stays that until its client reads.
+    /// Opens a stream with a frame that stays unfinished until its client reads.
     func blocked(isChunked: Bool = true) async throws -> (stream: Stream, unfinished: Frame) {
         let firstFrame = Frame(head: [], payload: Array("hello".utf8), isChunked: isChunked)
         let stream = try await open(firstFrame: firstFrame, isChunked: isChunked, receiveBuffer: 4096)
@@ -97,7 +107,7 @@ func withReactor<Result>(
     return result
 }
 
-/// Records what the reactor tells, and ends a stream when it is asked to.
+/// Records the events of the reactor, and ends expired streams.
 final class RecordingDelegate: StreamReactorDelegate {
     enum Event: Equatable, Sendable {
         case filled(StreamID)
@@ -108,7 +118,7 @@ final class RecordingDelegate: StreamReactorDelegate {
         case closed(StreamID)
     }
 
-    /// What was told, one event after the other.
+    /// The events, in order.
     struct Events: Sendable {
         let stream: AsyncStream<Event>
 
@@ -125,10 +135,10 @@ final class RecordingDelegate: StreamReactorDelegate {
 
     private let reactor: StreamReactor
     private let continuation: AsyncStream<Event>.Continuation
-    /// For one reader.
+    /// The events, for one reader.
     let events: Events
-    /// What to end expired and outlived streams with; nil leaves them open.
-    let lastWord = Mutex<Frame?>(nil)
+    /// The last frame of expired and outlived streams; nil leaves them open.
+    let lastFrame = Mutex<Frame?>(nil)
 
     init(_ reactor: StreamReactor) {
         self.reactor = reactor
@@ -146,7 +156,7 @@ final class RecordingDelegate: StreamReactorDelegate {
 
     private func end(_ id: StreamID, _ event: Event) {
         continuation.yield(event)
-        guard let last = lastWord.withLock({ $0 }) else { return }
+        guard let last = lastFrame.withLock({ $0 }) else { return }
         reactor.assumeIsolated { _ = $0.end(id, with: last) }
     }
 }

@@ -5,7 +5,7 @@ import TestSupport
 
 @testable import Streaming
 
-/// A call to the kernel that failed.
+/// A system call that failed.
 struct SocketError: Error, CustomStringConvertible {
     let call: String
     let code: CInt
@@ -17,7 +17,9 @@ struct SocketError: Error, CustomStringConvertible {
     }
 }
 
-/// Makes TCP connections to itself; for one thread at a time, or who connects would get the connection of another.
+/// Makes TCP connections to itself.
+///
+/// Use it on one thread at a time, or a client gets the connection of another one.
 final class Loopback: Sendable {
     private let listener: CInt
     private let port: in_port_t
@@ -42,10 +44,11 @@ final class Loopback: Sendable {
 
     deinit { close(listener) }
 
-    /// Connects, and accepts that.
+    /// Connects a client and accepts it.
     ///
-    /// - Parameter receiveBuffer: So many bytes the client's kernel may keep unread; nil for the system's choice.
-    /// - Returns: The server's end, what names its socket, and the client's end.
+    /// - Parameter receiveBuffer: How many bytes the client's kernel may keep unread; nil for the system's choice.
+    /// - Returns: The server's end, the identity of its socket, and the client's end.
+    /// - Throws: ``SocketError``
     func connect(receiveBuffer: CInt? = nil) throws -> (server: StreamSocket, identity: String, client: Client) {
         let client = Client(try connected(receiveBuffer))
         let accepted = accept(listener, nil, nil)
@@ -61,7 +64,7 @@ final class Loopback: Sendable {
         if var size = receiveBuffer {
             setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<CInt>.size))
         }
-        // Whatever is waited for comes, or the test fails.
+        // What the test waits for comes in time, or the test fails.
         var limit = timeval(tv_sec: Int(TestDeadline.event.components.seconds), tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
@@ -79,7 +82,9 @@ final class Loopback: Sendable {
     }
 }
 
-/// A client's end of a connection, whose calls block.
+/// A client's end of a connection.
+///
+/// Its calls block.
 final class Client: Sendable {
     let descriptor: CInt
 
@@ -87,7 +92,7 @@ final class Client: Sendable {
 
     deinit { close(descriptor) }
 
-    /// The next bytes, at most so many; none at the end.
+    /// Reads the next bytes, at most so many; none at the end.
     func read(atMost count: Int = 65_536) throws -> [UInt8] {
         try [UInt8](unsafeUninitializedCapacity: count) { buffer, taken in
             let received = recv(descriptor, buffer.baseAddress, count, 0)
@@ -96,7 +101,7 @@ final class Client: Sendable {
         }
     }
 
-    /// Exactly so many bytes, unless the end comes before.
+    /// Reads so many bytes, or fewer if the end comes before.
     func read(exactly count: Int) throws -> [UInt8] {
         var bytes: [UInt8] = []
         while bytes.count < count {
@@ -127,17 +132,17 @@ final class Client: Sendable {
         }
     }
 
-    /// Closes the client's half.
+    /// Shuts the client's half.
     func endWriting() { shutdown(descriptor, CInt(SHUT_WR)) }
 
-    /// Makes the close that comes with the end of this object a reset.
+    /// Lets the close at the end of this object reset the connection.
     func resetOnClose() {
         var option = linger(l_onoff: 1, l_linger: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
     }
 }
 
-/// Runs what blocks on a thread of its own: the threads that tasks share are few.
+/// Runs a closure that blocks on a thread of its own, because tasks share few threads.
 func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
     try await withCheckedThrowingContinuation { continuation in
         do {
@@ -148,7 +153,7 @@ func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result)
     }
 }
 
-/// What names a socket in all the process, whatever the number of its descriptor.
+/// Identifies a socket in the process, whatever the number of its descriptor is.
 func identity(of descriptor: CInt) throws -> String {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw SocketError("fstat") }
