@@ -1,7 +1,7 @@
--- Roles, the schema `app`, and the two ledgers that record which files ran here.
+-- Roles, the schema `app`, and the two ledgers of the files that ran in this database.
 --
--- Run this file as a superuser, or as the owner of the database with CREATEROLE. Every later file, and every file of code/,
--- runs as any member of therapybridge_owner.
+-- Run this file as a superuser, or as the owner of the database with CREATEROLE. Any member of therapybridge_owner can run the
+-- later files and those of code/.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -62,7 +62,7 @@ CREATE TABLE app.schema_code (
     applied_by text NOT NULL DEFAULT session_user
 );
 COMMENT ON TABLE app.schema_code IS
-    'The files of code/ that stand in this database, one row a file, in their present revision';
+    'The files of code/ that are applied in this database, one row a file, with their present revision';
 COMMENT ON COLUMN app.schema_code.name IS
     'The file''s name without its extension; the order of names is the order of dependence';
 COMMENT ON COLUMN app.schema_code.revision IS

@@ -7,7 +7,7 @@ SET LOCAL ROLE therapybridge_owner;
 CREATE TABLE app.roles (
     role text PRIMARY KEY
 );
-COMMENT ON TABLE app.roles IS 'The roles that a user may have. What each may do with a session is written in app.permits';
+COMMENT ON TABLE app.roles IS 'The roles that a user may have. app.permits says what each role may do';
 INSERT INTO app.roles (role) VALUES ('therapist'), ('patient'), ('admin'), ('pipeline');
 
 CREATE TABLE app.users (
@@ -59,10 +59,10 @@ CREATE INDEX refresh_tokens_expires_at_idx ON app.refresh_tokens (expires_at);
 COMMENT ON TABLE app.refresh_tokens IS 'Refresh tokens of all sign-ins, as hashes';
 COMMENT ON COLUMN app.refresh_tokens.token_hash IS 'SHA-256 of the token';
 COMMENT ON COLUMN app.refresh_tokens.spent_at IS
-    'When the token was exchanged for the next one. A token that is presented again afterwards counts as stolen';
+    'When the token was exchanged for the next one. If a client presents it again, it counts as stolen';
 
--- Unlogged: a crash empties the table. A spent ticket therefore cannot return with a lost commit, and tickets live too short
--- a time to be missed.
+-- Unlogged: a crash empties the table. A spent ticket therefore cannot return with a lost commit. Tickets live only for
+-- seconds, so clients do not miss them.
 CREATE UNLOGGED TABLE app.stream_tickets (
     ticket_hash       bytea PRIMARY KEY CHECK (length(ticket_hash) = 32),
     auth_session_id   uuid NOT NULL REFERENCES app.auth_sessions ON DELETE CASCADE,
@@ -72,13 +72,14 @@ CREATE UNLOGGED TABLE app.stream_tickets (
 );
 CREATE INDEX stream_tickets_auth_session_id_idx ON app.stream_tickets (auth_session_id);
 COMMENT ON TABLE app.stream_tickets IS
-    'Unused tickets, each good for opening one stream once. To use a ticket is to delete its row';
+    'Unused tickets. A ticket opens one stream once, and its use deletes the row';
 COMMENT ON COLUMN app.stream_tickets.ticket_hash IS 'SHA-256 of the ticket';
 COMMENT ON COLUMN app.stream_tickets.auth_session_id IS 'The sign-in that asked for the ticket; the stream runs under it';
 COMMENT ON COLUMN app.stream_tickets.session_id IS
-    'The session whose stream the ticket opens; null: the stream of all sessions. The right is checked at the opening';
+    'The session whose stream the ticket opens; null: the stream of all sessions. The server checks the right when the stream '
+    'opens';
 COMMENT ON COLUMN app.stream_tickets.access_expires_at IS
-    'When the access token expires that asked for the ticket. The stream ends at the same time';
+    'When the access token that asked for the ticket expires. The stream ends at the same time';
 
 CREATE TABLE app.therapist_patients (
     therapist_id uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
@@ -92,13 +93,14 @@ CREATE INDEX therapist_patients_patient_id_idx ON app.therapist_patients (patien
 ALTER TABLE app.therapist_patients ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.therapist_patients FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.therapist_patients IS
-    'Assignments of therapists to patients. A pair has one row: UPDATEs of is_active end the assignment and begin it again';
+    'Assignments of therapists to patients. A pair has one row: an UPDATE of is_active ends the assignment or begins it again';
 COMMENT ON COLUMN app.therapist_patients.is_active IS
     'True while the therapist may see the patient''s sessions. False ends that right at the commit';
 COMMENT ON COLUMN app.therapist_patients.started_at IS 'When the assignment last began';
 COMMENT ON COLUMN app.therapist_patients.ended_at IS 'When the assignment ended; null while it is active';
 
--- Autovacuum never reaches this table: nobody changes it. Without statistics the planner would assume a thousand rows.
+-- Autovacuum never analyses this table, because its rows do not change. Without statistics, the planner would assume a thousand
+-- rows.
 ANALYZE app.roles;
 
 INSERT INTO app.schema_migrations (version, name) VALUES (2, 'users');

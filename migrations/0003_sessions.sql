@@ -1,4 +1,4 @@
--- Therapy sessions, their recordings, and the accounts of what users upload.
+-- Therapy sessions, their recordings, and the charges for the upload limits of users.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -8,7 +8,7 @@ CREATE TABLE app.therapy_sessions (
     id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     patient_id       uuid NOT NULL REFERENCES app.users,
     therapist_id     uuid REFERENCES app.users,
-    -- What RFC 3339 can write: no infinity, no year before 1 or after 9999.
+    -- The times that RFC 3339 can write: no infinity, no year before 1 or after 9999.
     session_date     timestamptz NOT NULL DEFAULT now()
                      CHECK (session_date >= '0001-01-01Z' AND session_date < '10000-01-01Z'),
     uploaded_by      uuid REFERENCES app.users,
@@ -36,7 +36,7 @@ COMMENT ON COLUMN app.therapy_sessions.therapist_id IS
     'does';
 COMMENT ON COLUMN app.therapy_sessions.session_date IS 'When the session took place';
 COMMENT ON COLUMN app.therapy_sessions.uploaded_by IS
-    'The user who uploads the recording; null: the session was made without an upload';
+    'The user who uploads the recording; null: the session was created without an upload';
 COMMENT ON COLUMN app.therapy_sessions.upload_id IS
     'The upload that brings the recording, or has brought it: the id of its row in upload_charges';
 COMMENT ON COLUMN app.therapy_sessions.upload_key IS 'The key that the recording of the present upload will have';
@@ -57,8 +57,8 @@ CREATE TABLE app.discarded_recordings (
 CREATE INDEX discarded_recordings_discarded_at_idx ON app.discarded_recordings (discarded_at) WHERE removed_at IS NULL;
 COMMENT ON TABLE app.discarded_recordings IS
     'Recordings whose files have to be removed: those of deleted sessions, and those of uploads until they complete. A '
-    'file cannot be removed inside a transaction, so a server does it later. The row stays: no other recording ever gets '
-    'the key';
+    'transaction cannot remove a file, so a server does it later. The row stays, so that no other recording ever gets the '
+    'key';
 COMMENT ON COLUMN app.discarded_recordings.recording IS 'The key of the recording in UPLOAD_DIR';
 COMMENT ON COLUMN app.discarded_recordings.upload_id IS 'The upload that may still write the file; null: no upload does';
 COMMENT ON COLUMN app.discarded_recordings.discarded_at IS 'The file may be removed from this time on';
@@ -67,19 +67,19 @@ COMMENT ON COLUMN app.discarded_recordings.taken_at IS
 COMMENT ON COLUMN app.discarded_recordings.removed_at IS 'When the file was removed; null: it is still to be removed';
 
 CREATE TABLE app.upload_charges (
-    id         uuid PRIMARY KEY,
-    user_id    uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
-    bytes      bigint NOT NULL CHECK (bytes >= 0),
-    begun_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    id           uuid PRIMARY KEY,
+    user_id      uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
+    bytes        bigint NOT NULL CHECK (bytes >= 0),
+    begun_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     leased_until timestamptz
 ) WITH (fillfactor = 50);
 CREATE INDEX upload_charges_user_id_idx ON app.upload_charges (user_id, begun_at);
 COMMENT ON TABLE app.upload_charges IS
-    'Uploads of the last day, one row each: the limits of a user count these rows. Older rows may be deleted';
+    'Uploads of the last day, one row each. The limits of a user count these rows. Older rows may be deleted';
 COMMENT ON COLUMN app.upload_charges.bytes IS
-    'Before the end of the upload the greatest size that it may have; afterwards the bytes that arrived';
+    'The greatest size that the upload may have; after its end, the bytes that arrived';
 COMMENT ON COLUMN app.upload_charges.leased_until IS
-    'Until when the upload counts as under way, unless its server prolongs this; null: the upload has ended';
+    'Until when the upload counts as under way, unless its server extends this; null: the upload has ended';
 
 CREATE TABLE app.deleted_sessions (
     session_id uuid PRIMARY KEY,
@@ -92,8 +92,8 @@ CREATE INDEX deleted_sessions_patient_id_idx ON app.deleted_sessions (patient_id
 ALTER TABLE app.deleted_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.deleted_sessions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.deleted_sessions IS
-    'Deleted sessions and their patients, for the streams of all sessions. A row is useless after the longest life of a '
-    'stream';
+    'Deleted sessions and their patients, for the streams of all sessions. No stream needs a row that is older than the '
+    'longest life of a stream';
 COMMENT ON COLUMN app.deleted_sessions.xid IS
     'The transaction that deleted the session. Streams compare it with their last snapshot';
 

@@ -11,7 +11,7 @@ CREATE TABLE app.statuses (
 );
 COMMENT ON TABLE app.statuses IS 'The statuses of a session';
 COMMENT ON COLUMN app.statuses.floor IS
-    'The progress, in per cent, from which a worker goes on that takes a session over in this status';
+    'The progress, in per cent, at which a worker continues after a takeover in this status';
 COMMENT ON COLUMN app.statuses.is_finished IS 'True if processing has ended, whether it succeeded or failed';
 INSERT INTO app.statuses (status, floor, is_finished) VALUES
     ('uploading', 0, false), ('pending', 20, false), ('preprocessing', 20, false), ('transcribing', 20, false),
@@ -24,7 +24,7 @@ CREATE TABLE app.status_transitions (
     PRIMARY KEY (from_status, to_status)
 );
 COMMENT ON TABLE app.status_transitions IS
-    'The transitions that the state machine allows. The guard of session_progress refuses every other, whoever writes';
+    'The transitions that the state machine allows. The guard of session_progress refuses every other, from every role';
 INSERT INTO app.status_transitions (from_status, to_status) VALUES
     ('pending', 'uploading'), ('uploading', 'pending'),
     ('pending', 'preprocessing'), ('pending', 'transcribing'), ('preprocessing', 'transcribing'),
@@ -34,8 +34,8 @@ INSERT INTO app.status_transitions (from_status, to_status) VALUES
     ('diarizing', 'failed'), ('transcribed', 'failed'), ('extracting_notes', 'failed'),
     ('failed', 'pending');
 
--- The hot table. Half of each page is free and no index but the partial one below covers a changing column, so an update of
--- the percentage stays on its page (HOT) and touches no index.
+-- The hot table. Half of each page is free, and only the partial index below covers a changing column. An update of the
+-- percentage therefore stays on its page (HOT) and touches no index.
 CREATE TABLE app.session_progress (
     session_id               uuid PRIMARY KEY REFERENCES app.therapy_sessions ON DELETE CASCADE,
     status                   text NOT NULL DEFAULT 'pending',
@@ -49,26 +49,26 @@ CREATE TABLE app.session_progress (
     updated_at               timestamptz NOT NULL DEFAULT clock_timestamp(),
     notified_at              timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
--- The stream of all sessions and the lists by status look for the sessions that are not processed: a few among a million.
+-- The stream of all sessions and lists by status look for the sessions that are not processed: a few among a million.
 CREATE INDEX session_progress_unfinished_idx ON app.session_progress (status) WHERE status <> 'processed';
 ALTER TABLE app.session_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.session_progress FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.session_progress IS
     'The present progress of each session, one row a session. Every UPDATE goes through app.guard_progress';
 COMMENT ON COLUMN app.session_progress.progress IS 'Per cent done; never falls within one attempt';
-COMMENT ON COLUMN app.session_progress.message IS 'What is being done, one line for people, at most 2,000 characters';
-COMMENT ON COLUMN app.session_progress.error IS 'Why the session failed, one line for people; null unless it failed';
+COMMENT ON COLUMN app.session_progress.message IS 'What is being done, as one line for people, at most 2,000 characters';
+COMMENT ON COLUMN app.session_progress.error IS 'Why the session failed, as one line for people; null unless it failed';
 COMMENT ON COLUMN app.session_progress.estimated_time_remaining IS
-    'Seconds until the session is likely done; null: unknown';
+    'The estimated seconds until the session is processed; null: unknown';
 COMMENT ON COLUMN app.session_progress.version IS 'Starts at 1 and grows by one with every change of the row';
 COMMENT ON COLUMN app.session_progress.attempt IS 'Starts at 1 and grows with every retry and takeover';
 COMMENT ON COLUMN app.session_progress.updated_at IS 'When this version was written';
 COMMENT ON COLUMN app.session_progress.notified_at IS
-    'When the session was last announced by NOTIFY. A percentage is announced only when this is 500 ms ago';
+    'When the session was last announced by NOTIFY. A percentage is announced only 500 ms after that';
 
--- A writer of progress locks the row of session_progress. Rows that are written together with it (events, leases, transcripts,
--- notes) refer to that row and not to the session: a deletion locks the session and then waits for session_progress, so a
--- foreign key to the session would close a ring of waiting.
+-- A writer of progress locks the row of session_progress. The rows that it writes with it (events, leases, transcripts, notes)
+-- refer to that row and not to the session. A deletion locks the session and then waits for session_progress. With a foreign
+-- key to the session, the two could deadlock.
 CREATE TABLE app.session_events (
     session_id uuid NOT NULL REFERENCES app.session_progress ON DELETE CASCADE,
     version    bigint NOT NULL,
@@ -85,14 +85,15 @@ CREATE INDEX session_events_xid_idx ON app.session_events (xid);
 ALTER TABLE app.session_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.session_events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.session_events IS
-    'Every transition of every session, never changed: a client that resumes a stream gets these replayed';
+    'Every transition of every session. Rows never change: the server replays them to a client that resumes a stream';
 COMMENT ON COLUMN app.session_events.version IS 'The version of session_progress that the transition made';
 COMMENT ON COLUMN app.session_events.at IS 'When the transition happened';
 COMMENT ON COLUMN app.session_events.xid IS
-    'The transaction that made the transition. The position of a stream of all sessions is a snapshot, and what the '
-    'snapshot does not show was committed later, however early its transaction took its number';
+    'The transaction that made the transition. The position of a stream of all sessions is a snapshot. What the snapshot does '
+    'not show was committed later, however early its transaction took its number';
 
--- Autovacuum never reaches these tables: nobody changes them. Without statistics the planner would assume a thousand rows.
+-- Autovacuum never analyses these tables, because their rows do not change. Without statistics, the planner would assume a
+-- thousand rows.
 ANALYZE app.statuses;
 ANALYZE app.status_transitions;
 

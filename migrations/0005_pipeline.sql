@@ -1,4 +1,4 @@
--- The queue for workers, and what they produce: transcripts and notes.
+-- The queue for workers, and their results: transcripts and notes.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -14,10 +14,10 @@ CREATE TABLE app.session_leases (
 CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
 COMMENT ON TABLE app.session_leases IS
     'The queue: one row for each session that waits for a worker or is with one. A finished session has no row';
-COMMENT ON COLUMN app.session_leases.queued_at IS 'When the session joined the queue; the oldest is claimed first';
+COMMENT ON COLUMN app.session_leases.queued_at IS 'When the session joined the queue. Workers claim the oldest first';
 COMMENT ON COLUMN app.session_leases.worker IS 'The name that the worker gave itself; null: the session waits';
 COMMENT ON COLUMN app.session_leases.attempt IS 'The attempt that the worker works on';
-COMMENT ON COLUMN app.session_leases.leased_until IS 'When the lease lapses and another worker may claim the session';
+COMMENT ON COLUMN app.session_leases.leased_until IS 'When the lease runs out, and another worker may claim the session';
 
 CREATE TABLE app.transcripts (
     session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,

@@ -1,8 +1,8 @@
 -- The audit log: who opened, read or changed what, who was refused, and when.
 --
 -- A record is written before the access, or in one transaction with the change. If it cannot be written, the access does not
--- happen. There are no foreign keys: a record outlives what it is about. Records name people and sessions by id and hold no
--- names, addresses or messages.
+-- happen. There are no foreign keys: a record outlives the rows that it names. Records name people and sessions by id and hold
+-- no names, addresses or messages.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -34,7 +34,7 @@ COMMENT ON TABLE app.audit_log IS
 COMMENT ON COLUMN app.audit_log.action IS 'What was done, as object.verb: stream.open, transcript.read, user.change';
 COMMENT ON COLUMN app.audit_log.is_allowed IS 'False: the user was refused';
 COMMENT ON COLUMN app.audit_log.user_id IS
-    'The user who did it; null: nobody was signed in, and database_role tells who it was';
+    'The user who did it; null: no user was signed in, and database_role tells who did it';
 COMMENT ON COLUMN app.audit_log.auth_session_id IS 'The sign-in under which it was done';
 COMMENT ON COLUMN app.audit_log.patient_id IS 'The patient whose data it was about';
 COMMENT ON COLUMN app.audit_log.subject_id IS 'The account that was changed, or the therapist of an assignment';

@@ -1,42 +1,54 @@
-/// What somebody may want to do with a session; the raw value is the name of the action in the database.
+/// An action on a session; the raw value is its name in the database.
 public enum SessionAction: String, Sendable, CaseIterable {
     /// See the session, its progress and its transcript, and follow its stream.
     case see
-    /// Fetch the recording.
+    /// Download the recording.
     case hear
     /// Read the therapist's notes.
     case readNotes = "read_notes"
-    /// Bring a recording for the patient.
+    /// Upload a recording for the patient.
     case upload
-    /// Retry or delete.
+    /// Retry or delete the session.
     case manage
     /// Report progress.
     case report
 }
 
-/// How a user stands to a session, as the database knows it at one moment.
+/// An action that concerns no session; the raw value is its name in the database.
+public enum AdministrativeAction: String, Sendable, CaseIterable {
+    /// See all accounts and all assignments.
+    case seeAccounts = "see_accounts"
+    /// Add and change accounts, and begin and end assignments.
+    case manageAccounts = "manage_accounts"
+    /// Read the audit log.
+    case readAuditLog = "read_audit_log"
+    /// Read the metrics.
+    case readMetrics = "read_metrics"
+}
+
+/// The relation of a user to a session at one moment, as the database has it.
 public struct Relation: Sendable, Hashable {
     /// The user is the session's patient.
     public var isPatient: Bool
     /// An active assignment ties the user, as therapist, to the session's patient.
     ///
-    /// That a session names the user as its therapist is not such a tie.
+    /// A session may also name its therapist. That alone is no relation.
     public var isAssigned: Bool
 
-    /// A relation by its two parts.
+    /// A relation with its two parts.
     public init(isPatient: Bool, isAssigned: Bool) {
         self.isPatient = isPatient
         self.isAssigned = isAssigned
     }
 }
 
-/// Who may do what: the one place where the rule is written in Swift.
+/// The access rule in Swift.
 ///
-/// The one place in SQL is `app.permits`. A test compares the two for every role, relation and action.
+/// `app.permits` is the same rule in SQL. A test compares the two for every role, relation and action.
 public enum Access {
-    /// Whether a user of a role that stands so to a session may do `action` with it.
+    /// Whether a user with this role and relation may do an action on a session.
     ///
-    /// The account is taken to be active and signed in: that is decided before.
+    /// The caller has checked before that the account is active and signed in.
     public static func permits(_ action: SessionAction, to role: Role, as relation: Relation) -> Bool {
         switch (action, role) {
         case (.see, .admin), (.hear, .admin), (.readNotes, .admin), (.upload, .admin), (.manage, .admin): true
@@ -46,6 +58,18 @@ public enum Access {
         case (.see, .patient), (.hear, .patient), (.upload, .patient): relation.isPatient
         case (.readNotes, .patient), (.manage, .patient): false
         case (_, .pipeline): false
+        }
+    }
+
+    /// Whether a user with this role may do an administrative action.
+    ///
+    /// No relation matters.
+    ///
+    /// The caller has checked before that the account is active and signed in.
+    public static func permits(_ action: AdministrativeAction, to role: Role) -> Bool {
+        switch (action, role) {
+        case (.seeAccounts, .admin), (.manageAccounts, .admin), (.readAuditLog, .admin), (.readMetrics, .admin): true
+        case (_, .therapist), (_, .patient), (_, .pipeline): false
         }
     }
 }

@@ -1,10 +1,13 @@
-/// A kind of recording that is accepted, by its extension, its declared type and its leading bytes.
+/// A format of recordings that the server accepts.
 ///
-/// The three have to agree on a family, so that a renamed file is refused at the door rather than by a decoder.
+/// A recording has an extension, a declared media type and leading bytes. All three must belong to the same format. The
+/// server therefore refuses a renamed file before a decoder sees it.
 public enum AudioFormat: String, Sendable, CaseIterable {
     case mp3, wav, mp4, webm, ogg, flac
 
-    /// How many leading bytes ``init(leadingBytes:)`` wants to see; a shorter file is no recording.
+    /// The number of leading bytes that ``init(leadingBytes:)`` needs.
+    ///
+    /// A shorter file is not a recording.
     public static let leadingByteCount = 12
 
     /// The accepted file name extensions, lower-case, without the dot.
@@ -19,10 +22,10 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         }
     }
 
-    /// The media types under which clients declare it.
+    /// The media types that clients declare for this format.
     ///
-    /// Browsers differ: Chromium calls an `.m4a` `audio/x-m4a`, a `MediaRecorder` makes `video/webm` when it was given
-    /// a camera.
+    /// Browsers differ: Chromium declares `audio/x-m4a` for an `.m4a`, and a `MediaRecorder` with a camera declares
+    /// `video/webm`.
     public var mediaTypes: [String] {
         switch self {
         case .mp3: ["audio/mpeg", "audio/mp3", "audio/mpeg3", "audio/x-mpeg-3"]
@@ -34,7 +37,7 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         }
     }
 
-    /// The format that goes by a file name's extension; nil when it is none of ours.
+    /// The format for a file name's extension; nil for an extension that the server does not accept.
     public init?(filename: String) {
         guard let dot = filename.lastIndex(of: ".") else { return nil }
         let fileExtension = filename[filename.index(after: dot)...].lowercased()
@@ -42,18 +45,18 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         self = format
     }
 
-    /// Whether a declared media type goes with this format.
+    /// Whether a declared media type fits this format.
     ///
-    /// Parameters are ignored, and so is `application/octet-stream`, which says that the client does not know.
+    /// Parameters do not matter. `application/octet-stream` fits every format: the client does not know the type.
     public func accepts(mediaType: String) -> Bool {
         let essence = String(mediaType.prefix { $0 != ";" }).trimming(while: { $0 == " " || $0 == "\t" }).lowercased()
         return essence == "application/octet-stream" || mediaTypes.contains(essence)
     }
 
-    /// The format that a file's first ``leadingByteCount`` bytes show; nil when they show none of ours.
+    /// The format of a file by its first ``leadingByteCount`` bytes; nil for a format that the server does not accept.
     ///
-    /// The signatures are those of the WHATWG MIME Sniffing Standard, section 6.2, and of the formats themselves: an
-    /// MP3 may begin with an ID3 tag or directly with a frame, whose sync word is eleven set bits (ISO 11172-3, 2.4.1.3).
+    /// The signatures are those of the WHATWG MIME Sniffing Standard, section 6.2, and of the formats themselves. An
+    /// MP3 begins with an ID3 tag, or with a frame whose sync word is eleven set bits (ISO 11172-3, 2.4.1.3).
     public init?(leadingBytes bytes: [UInt8]) {
         guard bytes.count >= Self.leadingByteCount else { return nil }
         func shows(_ signature: String, at offset: Int = 0) -> Bool {
@@ -77,7 +80,7 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         }
     }
 
-    /// Brands of ISO base media files that hold pictures (ISO 23008-12, 10; the registry at mp4ra.org).
+    /// The brands of ISO base media files with pictures (ISO 23008-12, 10; the registry at mp4ra.org).
     private static let pictureBrands: Set<String> = [
         "avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "mif2", "msf1", "miaf", "jpeg", "jpgs",
         "avci", "avcs", "j2ki", "j2is", "jp2 ", "jpm ", "jpx ", "mjp2", "crx ",

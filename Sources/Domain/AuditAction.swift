@@ -1,6 +1,6 @@
-/// What somebody does that the audit log tells of; the raw value is the log's name for it.
+/// An action that the audit log records; the raw value is its name in the log.
 public enum AuditAction: String, Sendable, CaseIterable, Codable {
-    // What is read of a session.
+    // A user reads a part of a session.
     case readSession = "session.read"
     case readStatus = "status.read"
     case readEvents = "events.read"
@@ -8,7 +8,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case readNotes = "notes.read"
     case hearRecording = "recording.read"
 
-    // What is done with a session.
+    // A user acts on a session.
     case openStream = "stream.open"
     case resumeStream = "stream.resume"
     case takeTicket = "ticket.take"
@@ -17,20 +17,20 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case delete = "session.delete"
     case report = "progress.report"
 
-    // What is read of all that somebody may see.
+    // A user reads the whole caseload.
     case openCaseload = "caseload.open"
     case resumeCaseload = "caseload.resume"
     case takeCaseloadTicket = "caseload.ticket"
     case listSessions = "sessions.list"
     case listPatients = "patients.list"
 
-    // What administrators read.
+    // An administrator reads.
     case listUsers = "users.list"
     case readUser = "user.read"
     case readAudit = "audit.read"
     case readMetrics = "metrics.read"
 
-    // What changes rights, whoever does it. The database records these itself.
+    // Changes of rights and records. Triggers of the database record them for every writer.
     case beginSignIn = "sign_in.begin"
     case endSignIn = "sign_in.end"
     case addUser = "user.add"
@@ -44,13 +44,24 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case correctNotes = "notes.correct"
     case removeAudit = "audit.remove"
 
-    /// The right to a session that the action takes; nil where it is not an action on a session that there is.
+    /// The right to the session that the action needs; nil for an action that concerns no existing session.
     public var need: SessionAction? {
         switch self {
         case .readSession, .readStatus, .readEvents, .readTranscript, .openStream, .resumeStream, .takeTicket: .see
         case .hearRecording: .hear
         case .readNotes: .readNotes
         case .retry, .delete: .manage
+        default: nil
+        }
+    }
+
+    /// The administrative right that the action needs; nil for every other action.
+    public var administrativeNeed: AdministrativeAction? {
+        switch self {
+        case .listUsers, .readUser: .seeAccounts
+        case .addUser, .changeUser, .beginAssignment, .endAssignment: .manageAccounts
+        case .readAudit: .readAuditLog
+        case .readMetrics: .readMetrics
         default: nil
         }
     }

@@ -1,30 +1,32 @@
-/// A record of the audit log: who did what, or was refused it, and when.
+/// A record of the audit log: who did what or was refused, and when.
 ///
-/// It names people and sessions by their ids, and holds nobody's words.
+/// A record names people and sessions by their ids. It holds no names, addresses or messages.
 public struct AuditEntry: Sendable, Hashable, Encodable {
-    /// Numbers the records in the order in which they were begun.
+    /// The number of the record, in the order in which the records were begun.
     public var id: Int64
-    /// When it was begun.
+    /// When the record was begun.
     public var at: Timestamp
-    /// The name of an ``AuditAction``, or of one of a newer release.
+    /// The name of the action: an ``AuditAction``, or an action that only a newer release knows.
     public var action: String
-    /// False for what was refused.
+    /// False for a refusal.
     public var isAllowed: Bool
-    /// Who it was; nil when nobody was signed in, but the database role.
+    /// The user who acted; nil if no user was signed in.
+    ///
+    /// Without a user, ``databaseRole`` shows who acted.
     public var user: UserID?
-    /// The sign-in under which the user acted.
+    /// The sign-in of that user.
     public var signIn: SignInID?
-    /// The session that it was about.
+    /// The session that the action concerned.
     public var session: SessionID?
-    /// Whose data it was about.
+    /// The patient whose data the action concerned.
     public var patient: UserID?
-    /// The account that was changed, or the therapist of an assignment.
+    /// The changed account, or the therapist of an assignment.
     public var subject: UserID?
     /// The `X-Request-Id` of the answer.
     public var requestID: String?
-    /// The role that was signed in to PostgreSQL.
+    /// The role that was connected to PostgreSQL.
     public var databaseRole: String
-    /// What changed, in words of the database; nil where the action says it all.
+    /// What changed, in codes and ids; nil if the action says it all.
     public var detail: String?
 
     /// A record with all its members.
@@ -58,7 +60,9 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
         case databaseRole = "database_role"
     }
 
-    /// Encodes every member, also those that are null.
+    /// Encodes every member; a missing value is null.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(id, forKey: .id)

@@ -1,9 +1,9 @@
 public import Foundation
 
-/// An identifier of one kind of thing: a UUID that cannot be mistaken for another kind's.
+/// An identifier of one kind of entity: a UUID with a type of its own.
 ///
-/// The text form is the lower-case UUID of RFC 9562, section 4; parsing also takes upper case, since that section asks
-/// for it: "output as lowercase characters and are case insensitive on input".
+/// The text form is the lower-case UUID of RFC 9562, section 4. Parsing also accepts upper case, as that section
+/// requires: "output as lowercase characters and are case insensitive on input".
 public protocol EntityID: Hashable, Sendable, Codable, LosslessStringConvertible, Comparable {
     /// The UUID as the database stores it.
     var rawValue: UUID { get }
@@ -13,7 +13,7 @@ public protocol EntityID: Hashable, Sendable, Codable, LosslessStringConvertible
 }
 
 extension EntityID {
-    /// Parses the text form of a UUID; nil when `description` is not one.
+    /// Parses the text form of a UUID; nil for any other text.
     public init?(_ description: String) {
         guard isUUID(description.utf8), let uuid = UUID(uuidString: description) else { return nil }
         self.init(rawValue: uuid)
@@ -25,7 +25,9 @@ extension EntityID {
     /// The lower-case text form.
     public var description: String { rawValue.uuidString.lowercased() }
 
-    /// Orders by bytes, which is the order of PostgreSQL's `uuid`: rows are locked in this order.
+    /// Orders by bytes, as PostgreSQL orders `uuid`.
+    ///
+    /// Statements lock rows in this order.
     public static func < (left: Self, right: Self) -> Bool {
         withUnsafeBytes(of: left.rawValue.uuid) { left in
             withUnsafeBytes(of: right.rawValue.uuid) { right in
@@ -36,7 +38,7 @@ extension EntityID {
 
     /// Decodes the text form.
     ///
-    /// - Throws: `DecodingError.dataCorrupted` when the text is not a UUID.
+    /// - Throws: `DecodingError` if the value is not a UUID in text form.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         guard let id = Self(try container.decode(String.self)) else {
@@ -46,6 +48,8 @@ extension EntityID {
     }
 
     /// Encodes the lower-case text form.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
@@ -68,8 +72,7 @@ public struct SessionID: EntityID {
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
-/// The identifier of one sign-in: the family of refresh tokens that began with one password, and what was opened
-/// under it.
+/// The identifier of a sign-in.
 public struct SignInID: EntityID {
     /// The UUID as the database stores it.
     public let rawValue: UUID
@@ -77,9 +80,9 @@ public struct SignInID: EntityID {
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
-/// Whether text is a UUID as RFC 9562, section 4 writes it: hexadecimal digits, 8-4-4-4-12.
+/// Whether text is a UUID in the form of RFC 9562, section 4: hexadecimal digits, 8-4-4-4-12.
 ///
-/// Foundation takes more for one: it stops at a NUL, and passes over white space between the digits.
+/// Foundation accepts more: it stops at a NUL, and ignores white space between the digits.
 private func isUUID(_ text: String.UTF8View) -> Bool {
     text.count == 36
         && text.enumerated().allSatisfy { index, byte in

@@ -1,27 +1,27 @@
-/// The state of one session's processing at one version: what every watcher is shown.
+/// The progress of a session at one version.
 public struct SessionProgress: Hashable, Sendable, Codable {
-    /// The session that this is the progress of.
+    /// The session.
     public var sessionID: SessionID
-    /// Where the session stands.
+    /// The status.
     public var status: SessionStatus
     /// Per cent done, 0-100.
     public var progress: Int
-    /// What is being done, in words for a person; at most 2,000 characters.
+    /// What is being done, in words for people; at most 2,000 characters.
     public var message: String?
-    /// Why it failed, in words for a person; only when ``status`` is ``SessionStatus/failed``.
+    /// Why the session failed, in words for people; nil unless ``status`` is ``SessionStatus/failed``.
     public var error: String?
-    /// Whole seconds until the session is likely done; nil when nobody knows.
+    /// The estimated time until the session is processed, in whole seconds; nil if it is unknown.
     public var estimatedTimeRemaining: Int?
-    /// Starts at 1 and grows by one with every change of this session.
+    /// The version: starts at 1 and grows by one with every change.
     public var version: Int64
-    /// Starts at 1 and grows with every retry or take-over.
+    /// The attempt: starts at 1 and grows with every retry and takeover.
     public var attempt: Int
-    /// When the session was made.
+    /// When the session was created.
     public var createdAt: Timestamp
     /// When this version was written.
     public var updatedAt: Timestamp
 
-    /// A state with all its members.
+    /// A progress with all its members.
     public init(
         sessionID: SessionID, status: SessionStatus, progress: Int, message: String?, error: String?,
         estimatedTimeRemaining: Int?, version: Int64, attempt: Int, createdAt: Timestamp, updatedAt: Timestamp
@@ -47,7 +47,11 @@ public struct SessionProgress: Hashable, Sendable, Codable {
         case updatedAt = "updated_at"
     }
 
-    /// Encodes every key, with null for what is not known: a client need not tell a missing key from a null.
+    /// Encodes every member; a missing value is null.
+    ///
+    /// Clients therefore do not have to distinguish a missing member from a null.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(sessionID, forKey: .sessionID)
@@ -63,23 +67,21 @@ public struct SessionProgress: Hashable, Sendable, Codable {
     }
 }
 
-/// One change of status in the life of a session, as kept in `app.session_events`.
-///
-/// Percentages are not kept: they may be skipped on the way to a watcher, a transition never.
+/// A transition of a session: a row of `app.session_events`.
 public struct StatusTransition: Hashable, Sendable, Codable {
-    /// The version that this transition made.
+    /// The version after the transition.
     public var version: Int64
-    /// The attempt that it belongs to.
+    /// The attempt after the transition.
     public var attempt: Int
-    /// The status that was entered.
+    /// The status after the transition.
     public var status: SessionStatus
-    /// Per cent done at that moment, 0-100.
+    /// Per cent done after the transition, 0-100.
     public var progress: Int
-    /// What was being done, in words for a person.
+    /// What was being done, in words for people.
     public var message: String?
-    /// Why it failed, when it did.
+    /// Why the session failed; nil unless ``status`` is ``SessionStatus/failed``.
     public var error: String?
-    /// When it happened.
+    /// When the transition happened.
     public var at: Timestamp
 
     /// A transition with all its members.
@@ -100,7 +102,9 @@ public struct StatusTransition: Hashable, Sendable, Codable {
         case version, attempt, status, progress, message, error, at
     }
 
-    /// Encodes every key, with null for what is not known.
+    /// Encodes every member; a missing value is null.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(version, forKey: .version)
@@ -112,7 +116,7 @@ public struct StatusTransition: Hashable, Sendable, Codable {
         try container.encode(at, forKey: .at)
     }
 
-    /// The progress object that a watcher would have been shown at that moment.
+    /// The progress right after the transition.
     public func progress(of session: SessionID, createdAt: Timestamp) -> SessionProgress {
         SessionProgress(
             sessionID: session, status: status, progress: progress, message: message, error: error,
@@ -120,24 +124,24 @@ public struct StatusTransition: Hashable, Sendable, Codable {
     }
 }
 
-/// A report of progress by a pipeline, not yet held against the state machine.
+/// A report of a pipeline, before the state machine has checked it.
 public struct ProgressReport: Sendable, Equatable {
-    /// The session that the report is about.
+    /// The session that the report concerns.
     public var sessionID: SessionID
-    /// The status that the pipeline is in.
+    /// The reported status.
     public var status: SessionStatus
     /// Per cent done, 0-100.
     public var progress: Int
-    /// What is being done, in words for a person.
+    /// What is being done, in words for people.
     public var message: String?
-    /// Why it failed, in words for a person.
+    /// Why the session failed, in words for people.
     public var error: String?
-    /// Whole seconds until the session is likely done.
+    /// The estimated time until the session is processed, in whole seconds; nil if it is unknown.
     public var estimatedTimeRemaining: Int?
-    /// The attempt that the reporter works on; nil takes the present one.
+    /// The attempt that the pipeline works on; nil for the present attempt.
     public var attempt: Int?
 
-    /// A report; what is left out is not known.
+    /// A report; nil for an unknown value.
     public init(
         sessionID: SessionID, status: SessionStatus, progress: Int, message: String? = nil, error: String? = nil,
         estimatedTimeRemaining: Int? = nil, attempt: Int? = nil

@@ -1,11 +1,13 @@
-// The one rule for text that people are shown, and small readers of text.
+// The rule for text that people see, and small parsers.
 
 extension Unicode.Scalar {
-    /// Whether the scalar may stand in a text that people are shown, such as a name, a message or a line of a log.
+    /// Whether the scalar may appear in text that people see, such as a name, a message or a line of a log.
     ///
-    /// Such a text is one line: it has no ends of lines. It does not steer what shows it: it has no control characters, such
-    /// as the escapes of a terminal, and none of those that turn the direction of writing and show `3pm.exe` as `exe.mp3`
-    /// (Unicode Standard Annex 9, 2). What joins letters and emoji stays.
+    /// Such text is one line and cannot control the display. It has no line ends and no control characters, such as the
+    /// escapes of a terminal. It has none of the characters that change the direction of writing, which can show
+    /// `3pm.exe` as `exe.mp3` (Unicode Standard Annex 9, 2). The characters that join letters and emoji are allowed.
+    ///
+    /// `app.one_line` is the same rule in SQL. A test compares the two.
     public var mayBeShown: Bool {
         switch properties.generalCategory {
         case .control, .lineSeparator, .paragraphSeparator: false
@@ -15,7 +17,7 @@ extension Unicode.Scalar {
 }
 
 extension StringProtocol {
-    /// The text without what may not be shown (``Unicode/Scalar/mayBeShown``).
+    /// The text without the scalars that must not be shown (``Unicode/Scalar/mayBeShown``).
     public var shown: String { String(String.UnicodeScalarView(unicodeScalars.filter(\.mayBeShown))) }
 }
 
@@ -26,9 +28,9 @@ extension String {
 }
 
 extension Int64 {
-    /// Reads a number that is written in decimal digits of ASCII and nothing else: no sign, no blank.
+    /// Reads a number of ASCII decimal digits, without a sign or spaces.
     ///
-    /// Nil when it is not, or is too large.
+    /// Nil for any other text, and for a number that is too large.
     public init?(digits text: some StringProtocol) {
         guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
         self.init(text)

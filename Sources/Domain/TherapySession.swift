@@ -1,24 +1,24 @@
-/// A therapy session: whose it is, the recording if there is one, and how far its processing has come.
+/// A therapy session: its patient, its recording if it has one, and its progress.
 public struct TherapySession: Hashable, Sendable, Codable {
     /// The identifier of the session.
     public var id: SessionID
-    /// The patient whose session it is.
+    /// The patient.
     public var patientID: UserID
-    /// The therapist who held it.
+    /// The therapist who held the session.
     ///
-    /// Gives no right to see it: only an active assignment does.
+    /// This gives no right to see the session. Only an active assignment does.
     public var therapistID: UserID?
-    /// When the session was held.
+    /// When the session took place.
     public var sessionDate: Timestamp?
-    /// The name of the recording on the uploader's machine, without its folders.
+    /// The name that the uploader gave the recording, without folders.
     public var filename: String?
     /// The size of the recording in bytes.
     public var bytes: Int64?
-    /// The length of the recording in seconds, once it was decoded.
+    /// The length of the recording in seconds; nil before a worker has measured it.
     public var durationSeconds: Double?
-    /// When the session was made.
+    /// When the session was created.
     public var createdAt: Timestamp
-    /// How far its processing has come.
+    /// The progress.
     public var progress: SessionProgress
 
     /// A session with all its members.
@@ -48,7 +48,9 @@ public struct TherapySession: Hashable, Sendable, Codable {
         case progress
     }
 
-    /// Encodes every key, with null for what is not known.
+    /// Encodes every member; a missing value is null.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(id, forKey: .id)

@@ -3,7 +3,7 @@ public import Foundation
 
 /// A point in time in microseconds, the resolution of PostgreSQL's `timestamptz`.
 ///
-/// `Date` counts in floating-point seconds and would not give back every microsecond that the database holds.
+/// `Date` counts floating-point seconds, and cannot hold every microsecond of the database exactly.
 public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
     /// Microseconds since 1970-01-01T00:00:00Z; negative before.
     public let microsecondsSinceEpoch: Int64
@@ -18,7 +18,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
         self.init(microsecondsSinceEpoch: Int64((date.timeIntervalSince1970 * 1_000_000).rounded()))
     }
 
-    /// The present time by the machine's clock.
+    /// The present time of the system clock.
     public static func now() -> Timestamp { Timestamp(Date()) }
 
     /// The same time as a `Date`.
@@ -47,7 +47,9 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// Appends the RFC 3339 form as ASCII, without going through a formatter: this is written for every event sent.
+    /// Appends the RFC 3339 form as ASCII.
+    ///
+    /// Every event has two times, and a formatter would be slow.
     public func append(to bytes: inout [UInt8]) {
         let (secondsOfEpoch, microsecond) = microsecondsSinceEpoch.flooredQuotientAndRemainder(dividingBy: 1_000_000)
         let (day, secondOfDay) = secondsOfEpoch.flooredQuotientAndRemainder(dividingBy: 86_400)
@@ -68,8 +70,9 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
         bytes.append(UInt8(ascii: "Z"))
     }
 
-    /// Parses RFC 3339 with any offset and up to nine digits of fraction, or a bare `YYYY-MM-DD` as midnight UTC; nil
-    /// when `text` is neither, or lies outside of the years 1 to 9999 of UTC, which four digits could not write.
+    /// Parses RFC 3339 with any offset and up to nine digits of fraction, or a date `YYYY-MM-DD` as midnight UTC.
+    ///
+    /// Nil for any other text, and for a time outside the years 1 to 9999 of UTC, which four digits cannot write.
     public init?(rfc3339 text: String) {
         let full = /(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d))?/
             .asciiOnlyDigits()
@@ -101,7 +104,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
 
     /// Decodes the RFC 3339 form.
     ///
-    /// - Throws: `DecodingError.dataCorrupted` when the text is not RFC 3339.
+    /// - Throws: `DecodingError` if the value is not a time in RFC 3339 form.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         guard let value = Timestamp(rfc3339: try container.decode(String.self)) else {
@@ -111,6 +114,8 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
     }
 
     /// Encodes the RFC 3339 form.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
@@ -119,14 +124,14 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
 
 /// A day of the proleptic Gregorian calendar.
 ///
-/// The conversions are the `days_from_civil` and `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level
-/// Date Algorithms": years begin in March, so that the leap day is the last of its year.
+/// The conversions are `days_from_civil` and `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date
+/// Algorithms". Their years begin in March, and the leap day is the last day of a year.
 struct CivilDate {
     let year: Int64
     let month: Int64
     let day: Int64
 
-    /// A date that exists in the calendar; nil for the likes of 2026-02-30.
+    /// A date of the calendar; nil for a date that does not exist, such as 2026-02-30.
     init?(year: Int64, month: Int64, day: Int64) {
         self.init(unchecked: year, month, day)
         guard (1...12).contains(month), day >= 1 else { return nil }
@@ -159,7 +164,7 @@ struct CivilDate {
 }
 
 extension Int64 {
-    /// The quotient rounded towards minus infinity, and its remainder, never negative for a positive divisor.
+    /// The quotient, rounded towards minus infinity, and the remainder, which is not negative for a positive divisor.
     fileprivate func flooredQuotientAndRemainder(dividingBy divisor: Int64) -> (Int64, Int64) {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
         return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)

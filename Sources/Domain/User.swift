@@ -1,24 +1,24 @@
-/// What an account is for.
+/// The role of an account.
 public enum Role: String, Sendable, Codable, CaseIterable {
-    /// Sees the sessions of the patients that are actively assigned.
+    /// Sees the sessions of patients with an active assignment.
     case therapist
-    /// Sees the own sessions.
+    /// Sees their own sessions.
     case patient
-    /// Sees and manages everything.
+    /// Sees and manages all sessions and accounts.
     case admin
-    /// A machine that reports progress and sees no session.
+    /// A program that reports progress and sees no session.
     case pipeline
 }
 
-/// A person, or a pipeline, that may sign in.
+/// A person or a program with an account.
 public struct User: Hashable, Sendable, Codable {
     /// The identifier of the account.
     public var id: UserID
-    /// The address by which the account is known.
+    /// The e-mail address of the account.
     public var email: String
-    /// The name that others see.
+    /// The name that other users see.
     public var fullName: String
-    /// What the account is for.
+    /// The role of the account.
     public var role: Role
 
     /// A user with all members.
@@ -36,29 +36,33 @@ public struct User: Hashable, Sendable, Codable {
     }
 }
 
-/// On whose behalf something is done: a user, and the sign-in whose end ends it.
+/// A user and the user's sign-in.
+///
+/// What the principal does ends with the sign-in.
 public struct Principal: Hashable, Sendable {
     /// The user.
     public var user: UserID
     /// The sign-in.
     public var signIn: SignInID
 
-    /// A user under a sign-in.
+    /// A user with a sign-in.
     public init(user: UserID, signIn: SignInID) {
         self.user = user
         self.signIn = signIn
     }
 }
 
-/// An account as administrators see it: who it is, and whether it may sign in.
+/// An account in the form for administrators.
 ///
-/// There is no place in it for a password's hash.
+/// It has no password hash, on purpose.
 public struct UserRecord: Hashable, Sendable, Encodable {
-    /// Who it is.
+    /// The user.
     public var user: User
-    /// False ends every right and stream of the account.
+    /// False if the account is deactivated.
+    ///
+    /// It then has no right and no stream.
     public var isActive: Bool
-    /// When the account was made.
+    /// When the account was created.
     public var createdAt: Timestamp
 
     /// An account with all its members.
@@ -73,7 +77,9 @@ public struct UserRecord: Hashable, Sendable, Encodable {
         case createdAt = "created_at"
     }
 
-    /// Encodes the members of the user, and the account's beside them.
+    /// Encodes the members of the user and those of the account in one object.
+    ///
+    /// - Throws: The error of the encoder.
     public func encode(to encoder: any Encoder) throws {
         try user.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
@@ -82,16 +88,17 @@ public struct UserRecord: Hashable, Sendable, Encodable {
     }
 }
 
-/// An e-mail address as the key of an account: trimmed, lower-case, of the shape `local@domain`.
+/// An e-mail address as the key of an account: trimmed, lower-case, of the form `local@domain`.
 ///
-/// Whether mail arrives there is nobody's concern here, so this checks the shape that a person may have mistyped and
-/// leaves the rest of RFC 5321 alone.
+/// The server sends no mail. It therefore checks only the form, which finds typing errors, and not the rest of RFC
+/// 5321.
 public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
-    /// The normalised address.
+    /// The normalized address.
     public let description: String
 
-    /// Normalises an address; nil when it is none, or is longer than 254 characters (RFC 5321, 4.5.3.1.3, less the
-    /// angle brackets).
+    /// Normalizes an address; nil for text of another form.
+    ///
+    /// An address has at most 254 characters (RFC 5321, 4.5.3.1.3, without the angle brackets).
     public init?(_ text: String) {
         let address = text.trimming(while: { $0.isWhitespace }).lowercased()
         let parts = address.split(separator: "@", omittingEmptySubsequences: false)
@@ -102,8 +109,9 @@ public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A person's name, or a pipeline's: trimmed, 1 to 200 Unicode scalars, which are what the database counts, and none among
-/// them that may not be shown (``Unicode/Scalar/mayBeShown``).
+/// The name of a person or a program: trimmed, 1 to 200 Unicode scalars, which the database counts too.
+///
+/// Every scalar may be shown (``Unicode/Scalar/mayBeShown``).
 public struct FullName: Hashable, Sendable, CustomStringConvertible {
     /// The longest name, in Unicode scalars.
     public static let maximumLength = 200
@@ -111,7 +119,7 @@ public struct FullName: Hashable, Sendable, CustomStringConvertible {
     /// The trimmed name.
     public let description: String
 
-    /// Trims a name; nil when nothing is left, when it is too long, or when a scalar of it may not be shown.
+    /// Trims a name; nil for an empty or too long name, and for a name with a scalar that must not be shown.
     public init?(_ text: String) {
         let name = text.trimming(while: { $0.isWhitespace })
         guard (1...Self.maximumLength).contains(name.unicodeScalars.count),

@@ -1,16 +1,15 @@
 public import Foundation
 public import Postgres
 
-/// What failed attempts to sign in have used up, of whatever is limited: `app.attempt_limits`.
+/// Failed attempts to sign in, counted over all servers: `app.attempt_limits`.
 ///
-/// All servers of a database share it. Of each subject as many attempts as its limit may come at once; what was charged wears
-/// off evenly, all of it within the period.
+/// As many attempts as the limit of a subject may come at once. Charges wear off evenly over the period.
 public struct AttemptStore: Sendable {
-    /// Something that is limited.
+    /// An account or a network address whose attempts are limited.
     public struct Subject: Sendable, Hashable {
-        /// Names it: 32 bytes, a hash.
+        /// The key of the subject: 32 bytes, a hash.
         public var key: Data
-        /// How many attempts it has in a period, at least 1.
+        /// The number of attempts in a period, at least 1.
         public var limit: Int
 
         /// A subject with its key and its limit.
@@ -22,13 +21,13 @@ public struct AttemptStore: Sendable {
 
     private let pool: PostgresPool
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// Charges one attempt to all subjects, or to none.
+    /// Charges one attempt to all subjects, or to no subject if one has no room.
     ///
-    /// - Returns: Nil when it was charged; else how long to wait until there is room.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: Nil if all were charged; otherwise the time until there is room.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func charge(_ subjects: [Subject], period: Duration) async throws -> Duration? {
         let rows = try await pool.query(
             """
@@ -37,9 +36,9 @@ public struct AttemptStore: Sendable {
         return try rows.first?.decode("wait", as: Double?.self).map { .seconds($0) }
     }
 
-    /// Takes back what ``charge(_:period:)`` charged.
+    /// Takes a charge back.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func refund(_ subjects: [Subject], period: Duration) async throws {
         _ = try await pool.query(
             """
@@ -47,9 +46,9 @@ public struct AttemptStore: Sendable {
             """)
     }
 
-    /// How long to wait until all subjects have room for one more attempt; nil when they have.
+    /// The time until all subjects have room for one more attempt; nil if they have it now.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func wait(for subjects: [Subject], period: Duration) async throws -> Duration? {
         let rows = try await pool.query(
             """
@@ -58,12 +57,12 @@ public struct AttemptStore: Sendable {
         return try rows.first?.decode("wait", as: Double?.self).map { .seconds($0) }
     }
 
-    /// Removes what has worn off.
+    /// Deletes the subjects whose charges have worn off.
     ///
-    /// - Returns: How many rows went.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: The number of deleted rows.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func forgetWornOff() async throws -> Int {
-        let rows = try await pool.query("SELECT app.delete_expired_attempts() AS forgotten")
-        return try rows.first?.decode("forgotten", as: Int.self) ?? 0
+        let rows = try await pool.query("SELECT app.delete_expired_attempts() AS deleted")
+        return try rows.first?.decode("deleted", as: Int.self) ?? 0
     }
 }

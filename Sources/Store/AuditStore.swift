@@ -1,28 +1,28 @@
 public import Domain
 public import Postgres
 
-/// Who did what, or was refused it: `app.audit_log`.
+/// The audit log: `app.audit_log`.
 ///
-/// What is done with a session that there is, is recorded where it is let in: ``ProgressStore/admit(_:)``. Changes of rights
-/// are recorded by the database itself.
+/// ``ProgressStore/admit(_:)`` records an access to an existing session when it authorizes it. Triggers
+/// in the database record every change of rights.
 public struct AuditStore: Sendable {
     private let pool: PostgresPool
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// Records what somebody does, or is refused.
+    /// Records an action, or that it was refused.
     ///
-    /// Reading, and being refused, is recorded once in ten minutes for each sign-in.
+    /// The database records the same read or refusal of one sign-in once in ten minutes.
     ///
     /// - Parameters:
-    ///   - action: What is done, or refused.
+    ///   - action: The action.
     ///   - isAllowed: False for a refusal.
-    ///   - principal: The caller, and the caller's sign-in.
-    ///   - session: The session that the action is about; nil when it is about none, or many.
-    ///   - patient: The patient whose data the action is about; nil when it is about nobody's, or many people's.
+    ///   - principal: The caller and the caller's sign-in.
+    ///   - session: The session that the action concerns; nil for no session or several.
+    ///   - patient: The patient whose data the action concerns; nil for no patient or several.
     ///   - requestID: The `X-Request-Id` of the answer.
-    /// - Throws: ``PostgresError`` when the action is not recorded, and therefore may not be done.
+    /// - Throws: ``PostgresError`` if the record was not written. The caller must then not act.
     public func record(
         _ action: AuditAction, isAllowed: Bool, by principal: Principal, session: SessionID? = nil,
         patient: UserID? = nil, requestID: String
@@ -35,67 +35,67 @@ public struct AuditStore: Sendable {
             """)
     }
 
-    /// Which records are to be shown; nil leaves a member open.
+    /// Selects records; nil does not restrict.
     public struct Filter: Sendable {
-        /// The user who acted.
+        /// Only records of this user.
         public var user: UserID?
-        /// The session that the action was about.
+        /// Only records about this session.
         public var session: SessionID?
-        /// The patient whose data the action was about.
+        /// Only records about data of this patient.
         public var patient: UserID?
-        /// The action.
+        /// Only records of this action.
         public var action: AuditAction?
-        /// True for what was allowed, false for what was refused.
+        /// True selects allowed actions, false selects refusals.
         public var isAllowed: Bool?
-        /// Not before this time.
+        /// Only records at or after this time.
         public var from: Timestamp?
-        /// Before this time.
+        /// Only records before this time.
         public var to: Timestamp?
-        /// The record after which the page begins; nil for the first page.
+        /// The page begins after this record; nil for the first page.
         public var after: Cursor?
-        /// At most this many records.
+        /// The greatest number of records.
         public var limit: Int
 
-        /// A filter that lets every record through, up to a number.
+        /// A filter that restricts only the number of records.
         public init(limit: Int) { self.limit = limit }
     }
 
-    /// A place in the list of records, which is ordered by time and number.
+    /// A position in the list of records, which is ordered by time and number.
     public struct Cursor: Sendable, Equatable, LosslessStringConvertible {
         /// The time of the record.
         public var at: Timestamp
-        /// The number of the record, which tells records of one time apart.
+        /// The number of the record, for records of the same time.
         public var id: Int64
 
-        /// The place of a record.
+        /// The position of a record.
         public init(at: Timestamp, id: Int64) {
             self.at = at
             self.id = id
         }
 
-        /// Reads a cursor as ``description`` writes it; nil for any other text.
+        /// Reads a cursor in the form of ``description``; nil for any other text.
         public init?(_ description: String) {
             let parts = description.split(separator: "_", omittingEmptySubsequences: false)
             guard parts.count == 2, let at = Timestamp(cursor: parts[0]), let id = Int64(parts[1]) else { return nil }
             self.init(at: at, id: id)
         }
 
-        /// Microseconds since 1970 and the number, with an underscore between.
+        /// The time in microseconds since 1970 and the number, joined by an underscore.
         public var description: String { "\(at.microsecondsSinceEpoch)_\(id)" }
     }
 
-    /// The newest records, as an administrator sees them; nobody else sees any.
+    /// The records that a user may read, newest first; empty without the right.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func list(_ filter: Filter, as principal: Principal) async throws -> [AuditEntry] {
         try await pool.acting(as: principal) { connection in
             try await connection.query(Self.query(filter)).map(AuditEntry.init)
         }
     }
 
-    /// The newest records, as an operator sees them.
+    /// The records that the database role of the pool may read, newest first.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func list(_ filter: Filter) async throws -> [AuditEntry] {
         try await pool.query(Self.query(filter)).map(AuditEntry.init)
     }
@@ -118,14 +118,15 @@ public struct AuditStore: Sendable {
 }
 
 extension AuditEntry {
-    /// What a row has to have that a record is made of.
+    /// The columns that ``init(_:)`` reads.
     package static let columns = """
         id, at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, subject_id, request_id,
         database_role, detail
         """
 
+    /// Reads a record.
     ///
-    /// - Throws: ``PostgresError`` with code `decoding` when a column is not of its type.
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     package init(_ row: PostgresRow) throws {
         self.init(
             id: try row.decode("id", as: Int64.self),

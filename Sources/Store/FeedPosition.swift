@@ -1,16 +1,16 @@
 import Domain
 
-/// A place in the stream of all sessions: a snapshot of PostgreSQL's transactions.
+/// A position in the stream of all sessions: a database snapshot.
 ///
-/// What was committed after it is exactly what it does not show. A number of a sequence or a time could not say that: a
-/// transaction that took its number early may commit late, and would slip behind.
+/// Everything that the snapshot does not show was committed after it. A sequence number or a time would not do: a
+/// transaction that took its number early may commit late, and readers would miss it.
 public struct FeedPosition: Sendable, Hashable {
-    /// As PostgreSQL writes it: `xmin:xmax:xip,xip` (manual, 9.27.8, `pg_snapshot`).
+    /// The snapshot as PostgreSQL writes it: `xmin:xmax:xip,xip` (manual, 9.27.8, `pg_snapshot`).
     let snapshot: String
 
     init(snapshot: String) { self.snapshot = snapshot }
 
-    /// Whether what a transaction has committed is shown here (manual, 9.27.8, `pg_visible_in_snapshot`).
+    /// Whether the snapshot shows what a transaction has committed (manual, 9.27.8, `pg_visible_in_snapshot`).
     public func shows(_ transaction: Int64) -> Bool {
         let parts = snapshot.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 3, let oldest = Int64(parts[0]), let next = Int64(parts[1]) else { return false }
@@ -18,13 +18,13 @@ public struct FeedPosition: Sendable, Hashable {
         return transaction < next && !parts[2].split(separator: ",").contains { Int64($0) == transaction }
     }
 
-    /// The longest id that a client is given.
+    /// The longest `id:` that the server sends, in bytes.
     private static let longest = 128
 
     /// The position as the `id:` of an event: digits and dots, at most 128 bytes.
     ///
-    /// With too many transactions in progress to name, the oldest of them stands for all: what came after that is sent
-    /// once more, and nothing is missed.
+    /// If the transactions in progress do not fit, the id has only the oldest one. The client then gets some changes
+    /// twice, and misses no change.
     public var id: String {
         let text = snapshot.replacing(":", with: ".").replacing(",", with: ".")
         let trimmed = text.hasSuffix(".") ? String(text.dropLast()) : text
@@ -33,10 +33,10 @@ public struct FeedPosition: Sendable, Hashable {
         return "\(oldest).\(oldest)"
     }
 
-    /// Reads what a client sent; nil when it is no position.
+    /// Reads the `id:` that a client sent; nil if it is not a position.
     ///
-    /// What PostgreSQL would not take for a snapshot is refused here: transactions in progress lie between the two bounds
-    /// and rise.
+    /// PostgreSQL would raise an error for a malformed snapshot. Therefore the transactions in progress must rise and
+    /// lie between the two bounds.
     public init?(id: String) {
         guard id.utf8.count <= Self.longest else { return nil }
         let parts = id.split(separator: ".", omittingEmptySubsequences: false)

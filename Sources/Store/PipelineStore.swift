@@ -1,29 +1,35 @@
 public import Domain
 public import Postgres
 
-/// A session that a worker has taken: it is the worker's until the lease runs out.
+/// A session that a worker has claimed.
 public struct ClaimedSession: Sendable, Equatable {
     /// The session.
     public var session: SessionID
-    /// The attempt that the worker works on: what it writes under an older one is refused.
+    /// The attempt of this claim.
+    ///
+    /// The database refuses results of an older attempt.
     public var attempt: Int
     /// The key of the recording.
     public var recording: String
-    /// When the lease runs out, unless ``PipelineStore/keepLease(of:lease:)`` prolongs it.
+    /// When the lease runs out, unless ``PipelineStore/keepLease(of:lease:)`` extends it.
     public var leasedUntil: Timestamp
 }
 
-/// The way of a session through the pipeline, as a worker goes it: leases, transcripts and notes.
+/// The queue and the results of the pipeline, as a worker uses them: leases, transcripts and notes.
 public struct PipelineStore: Sendable {
     private let pool: PostgresPool
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// Takes the session that has waited longest, or one whose worker has let its lease run out.
+    /// Claims the session that has waited longest, or a session whose lease has run out.
     ///
-    /// - Returns: The session; nil when there is nothing to do.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Parameters:
+    ///   - worker: The name of the worker.
+    ///   - lease: The length of the lease, 1 second to 1 day.
+    /// - Returns: The session; nil if no session waits.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 22023 for a lease out of range or
+    ///   a worker without a name.
     public func claim(worker: String, lease: Duration) async throws -> ClaimedSession? {
         try await pool.query(
             """
@@ -39,10 +45,13 @@ public struct PipelineStore: Sendable {
         }
     }
 
-    /// Prolongs a lease.
+    /// Extends a lease.
     ///
-    /// - Returns: False when another has the session, or it is no more.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Parameters:
+    ///   - claim: The worker's claim to the session.
+    ///   - lease: The length of the lease from now on, 1 second to 1 day.
+    /// - Returns: False if another worker has the session, or if it is finished or deleted.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 22023 for a lease out of range.
     public func keepLease(of claim: ClaimedSession, lease: Duration) async throws -> Bool {
         let rows = try await pool.query(
             """
@@ -57,8 +66,8 @@ public struct PipelineStore: Sendable {
     /// - Parameters:
     ///   - json: `{"text": …, "segments": […]}`.
     ///   - claim: The worker's claim to the session.
-    /// - Throws: ``PostgresError`` with SQLSTATE 23514 when another has the session, 22023 when the shape is wrong;
-    ///   with another when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if another worker has the
+    ///   session, 22023 for a wrong shape, P0002 if the session was deleted.
     public func storeTranscript(_ json: String, of claim: ClaimedSession) async throws {
         _ = try await pool.query(
             "SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)))"
@@ -67,8 +76,11 @@ public struct PipelineStore: Sendable {
 
     /// Stores the notes.
     ///
-    /// - Throws: ``PostgresError`` with SQLSTATE 23514 when another has the session; with another when the database
-    ///   cannot answer.
+    /// - Parameters:
+    ///   - json: A JSON object.
+    ///   - claim: The worker's claim to the session.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if another worker has the
+    ///   session, 22023 for a wrong shape, P0002 if the session was deleted.
     public func storeNotes(_ json: String, of claim: ClaimedSession) async throws {
         _ = try await pool.query(
             "SELECT app.store_notes(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)))")

@@ -6,18 +6,19 @@ public import Postgres
 public struct ProgressStore: Sendable {
     let pool: PostgresPool
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// The transitions of a session, oldest first, as a user may see them.
+    /// The transitions of a session that a user may see, oldest first.
     ///
     /// - Parameters:
     ///   - session: The session.
-    ///   - principal: The user, and the user's sign-in.
-    ///   - limit: At most this many, the newest: a session that is retried without end has no end of transitions.
-    /// - Returns: The transitions; none when there is no such session that the user may see.
-    /// - Throws: ``PostgresError`` when the database cannot answer, or with code `decoding` for a status that this
-    ///   release does not know.
+    ///   - principal: The user and the user's sign-in.
+    ///   - limit: The greatest number of transitions; of more, the newest. The number of retries of a session, and
+    ///     therefore of its transitions, has no limit.
+    /// - Returns: The transitions; empty if the user may see no such session.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a status that this release
+    ///   does not know.
     public func transitions(
         of session: SessionID, as principal: Principal, limit: Int = 1000
     ) async throws -> [StatusTransition] {
@@ -33,10 +34,10 @@ public struct ProgressStore: Sendable {
         }
     }
 
-    /// The progress of a session; nil when there is none that the user may see.
+    /// The progress of a session; nil if the user may see no such session.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer, or with code `decoding` for a status that this
-    ///   release does not know.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a status that this release
+    ///   does not know.
     public func progress(of session: SessionID, as principal: Principal) async throws -> SessionProgress? {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
@@ -45,18 +46,20 @@ public struct ProgressStore: Sendable {
         }
     }
 
-    /// The progress of a session, for a worker that has it; nil when there is none.
+    /// The progress of a session for its worker; nil if the session does not exist, or if this release cannot read it.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// The worker leaves the session to others in both cases.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func progress(of session: SessionID) async throws -> SessionProgress? {
         try await changes(of: [session], after: [0]).changed.first?.progress
     }
 
-    /// Reports progress, held against the state machine.
+    /// Reports progress; the state machine of the database checks the report.
     ///
-    /// - Returns: The version that stands afterwards.
-    /// - Throws: `PostgresError` with SQLSTATE 23514 for what the state machine forbids, 22023 for a number out of range,
-    ///   P0002 for an unknown session.
+    /// - Returns: The version of the session afterwards.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the state machine forbids
+    ///   the transition, 22023 for a number out of range, P0002 for an unknown session.
     @discardableResult
     public func report(_ report: ProgressReport) async throws -> Int64 {
         let rows = try await pool.query(
@@ -69,11 +72,11 @@ public struct ProgressStore: Sendable {
         return try row.decode("version", as: Int64.self)
     }
 
-    /// Reports for an upload, as long as the session waits for it.
+    /// Reports progress for an upload, if the session still waits for that upload.
     ///
-    /// - Returns: False when the session does not: it was deleted, or another upload has taken its place.
-    /// - Throws: ``PostgresError`` when the database cannot answer; with SQLSTATE 23514 for what the state machine
-    ///   forbids.
+    /// - Returns: False if the session was deleted, or waits for another upload.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the state machine forbids
+    ///   the transition.
     public func reportUpload(
         _ upload: UUID, of session: SessionID, status: SessionStatus, progress: Int, message: String? = nil,
         error: String? = nil
@@ -86,20 +89,23 @@ public struct ProgressStore: Sendable {
         return try rows.first?.decode("version", as: Int64?.self) != nil
     }
 
-    /// Fails the sessions whose upload has shown no progress for a while and is not heard of: its server has died.
+    /// Fails the sessions whose upload is dead: it has made no progress for a while, and its server no longer extends
+    /// it.
     ///
-    /// - Returns: How many there were.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Parameter age: The time without progress.
+    /// - Returns: The number of failed sessions.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func failAbandonedUploads(olderThan age: Duration) async throws -> Int {
         let rows = try await pool.query(
             "SELECT app.fail_abandoned_uploads(\(age)) AS total")
         return Int(try rows.first?.decode("total", as: Int32.self) ?? 0)
     }
 
-    /// Sends a failed session back to where it waits for a worker.
+    /// Sends a failed session back to `pending`.
     ///
-    /// - Returns: The progress afterwards; nil when there is no such session among those that the user manages.
-    /// - Throws: `PostgresError` with SQLSTATE 23514 when it has not failed, or has no recording.
+    /// - Returns: The progress afterwards; nil if the user manages no such session.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the session has not
+    ///   failed or has no recording.
     public func retry(_ session: SessionID, as principal: Principal) async throws -> SessionProgress? {
         try await pool.acting(as: principal) { connection in
             let retried = try await connection.query(
@@ -122,10 +128,14 @@ let progressColumns = """
     """
 
 extension SessionProgress {
+    /// Reads the columns `progressColumns`.
+    ///
+    /// - Throws: ``UnreadableRow`` for a status that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     init(_ row: PostgresRow) throws {
         self.init(
             sessionID: try row.decode("session_id", as: SessionID.self),
-            status: try row.decode("status", as: SessionStatus.self),
+            status: try row.status("status"),
             progress: Int(try row.decode("progress", as: Int16.self)),
             message: try row.decode("message", as: String?.self),
             error: try row.decode("error", as: String?.self),
@@ -142,11 +152,15 @@ extension StatusTransition {
         try self.init(row, prefix: "")
     }
 
+    /// Reads a transition from columns whose names have a prefix.
+    ///
+    /// - Throws: ``UnreadableRow`` for a status that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     init(_ row: PostgresRow, prefix: String) throws {
         self.init(
             version: try row.decode(prefix + "version", as: Int64.self),
             attempt: Int(try row.decode(prefix + "attempt", as: Int32.self)),
-            status: try row.decode(prefix + "status", as: SessionStatus.self),
+            status: try row.status(prefix + "status"),
             progress: Int(try row.decode(prefix + "progress", as: Int16.self)),
             message: try row.decode(prefix + "message", as: String?.self),
             error: try row.decode(prefix + "error", as: String?.self),

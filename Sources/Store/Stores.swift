@@ -1,8 +1,8 @@
 public import Postgres
 
-/// Every store of the program, over one pool.
+/// All stores of the program, over one pool.
 public struct Stores: Sendable {
-    /// Accounts, and who works with whom.
+    /// Accounts and assignments.
     public let users: UserStore
     /// Sign-ins and their refresh tokens.
     public let signIns: SignInStore
@@ -12,16 +12,16 @@ public struct Stores: Sendable {
     public let attempts: AttemptStore
     /// The audit log.
     public let audit: AuditStore
-    /// What users have uploaded.
+    /// The uploads of each user, for the limits.
     public let charges: UploadChargeStore
-    /// Sessions, transcripts and notes.
+    /// Sessions, recordings, transcripts and notes.
     public let sessions: SessionStore
     /// The progress of sessions.
     public let progress: ProgressStore
-    /// The worker's queue.
+    /// The workers' queue.
     public let queue: PipelineStore
 
-    /// Makes the stores.
+    /// All stores over a pool.
     public init(pool: PostgresPool) {
         users = UserStore(pool: pool)
         signIns = SignInStore(pool: pool)

@@ -1,28 +1,28 @@
 public import Domain
 public import Postgres
 
-/// The tickets for streams that were not used yet: `app.stream_tickets`.
+/// The unused tickets for streams: `app.stream_tickets`.
 ///
-/// All servers of a database share them: a ticket is good at each of them, and once.
+/// All servers of a database share the tickets. A ticket works once, on any of them.
 public struct TicketStore: Sendable {
-    /// How long a ticket may be used.
+    /// How long a client can use a ticket.
     public static let lifetime = Duration.seconds(30)
-    /// How many unused tickets a sign-in may have.
+    /// The greatest number of unused tickets of one sign-in.
     ///
-    /// A page that opens a stream asks for one and uses it: more than a few are the mark of a fault, or of somebody who
-    /// hoards.
+    /// A page asks for a ticket when it opens a stream, and uses it at once. More than a few unused tickets come from a
+    /// fault or an attack.
     static let limit: Int64 = 50
 
     private let pool: PostgresPool
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// What came of the wish for a ticket.
+    /// The outcome of a request for a ticket.
     public enum Issue: Sendable {
-        /// It may be used.
+        /// The ticket is stored.
         case issued
-        /// The sign-in has as many as it may have.
+        /// The sign-in has too many unused tickets.
         case tooMany
         /// The sign-in has ended.
         case notSignedIn
@@ -32,11 +32,11 @@ public struct TicketStore: Sendable {
     ///
     /// - Parameters:
     ///   - hash: The hash of the ticket.
-    ///   - principal: The user for whom it opens a stream, and the user's sign-in.
-    ///   - session: The session whose stream it opens; nil for the stream of all.
-    ///   - accessExpiresAt: When the access token expires with which it is asked for.
-    /// - Returns: Whether it may be used, or why not.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    ///   - principal: The user and the user's sign-in.
+    ///   - session: The session whose stream the ticket opens; nil for the stream of all sessions.
+    ///   - accessExpiresAt: When the access token of the request expires.
+    /// - Returns: Whether the ticket is stored, or why not.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func issue(
         hash: [UInt8], for principal: Principal, to session: SessionID?, accessExpiresAt: Timestamp
     ) async throws -> Issue {
@@ -53,41 +53,45 @@ public struct TicketStore: Sendable {
         }
     }
 
-    /// For whom a ticket opens a stream.
+    /// The credential behind a ticket.
     public struct Grant: Sendable {
-        /// The user, and the sign-in under which the ticket was asked for.
+        /// The user, and the sign-in that asked for the ticket.
         public var principal: Principal
-        /// When the access token expires with which it was asked for: so does the stream.
+        /// When the access token that asked for the ticket expires.
+        ///
+        /// The stream ends at the same time.
         public var accessExpiresAt: Timestamp
     }
 
-    /// Uses a ticket: of those who come with it at once, one has it.
+    /// Uses a ticket.
+    ///
+    /// Of concurrent calls with the same ticket, one succeeds.
     ///
     /// - Parameters:
     ///   - hash: The hash of the ticket.
-    ///   - session: The session whose stream it is to open; nil for the stream of all.
-    /// - Returns: Nil when it is unknown, used, expired, or for another stream. For another stream it is still good for
-    ///   its own.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    ///   - session: The session whose stream the client opens; nil for the stream of all sessions.
+    /// - Returns: The credential; nil if the ticket is unknown, used, expired, or for another stream. A ticket for
+    ///   another stream stays good.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func spend(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
         try await pool.query("SELECT * FROM app.spend_ticket(\(hash), \(session))").first.map(Grant.init)
     }
 
-    /// Looks at a ticket, and leaves it good.
+    /// Checks a ticket without using it.
     ///
-    /// - Returns: What ``spend(hash:on:)`` would.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: The same as ``spend(hash:on:)``.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func look(hash: [UInt8], on session: SessionID?) async throws -> Grant? {
         try await pool.query("SELECT * FROM app.peek_ticket(\(hash), \(session))").first.map(Grant.init)
     }
 
-    /// Removes the tickets that nobody has used in time.
+    /// Deletes expired tickets.
     ///
-    /// - Returns: How many there were.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: The number of deleted tickets.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func removeExpired() async throws -> Int {
-        let rows = try await pool.query("SELECT app.delete_expired_tickets() AS forgotten")
-        return try rows.first?.decode("forgotten", as: Int.self) ?? 0
+        let rows = try await pool.query("SELECT app.delete_expired_tickets() AS deleted")
+        return try rows.first?.decode("deleted", as: Int.self) ?? 0
     }
 }
 

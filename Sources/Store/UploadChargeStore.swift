@@ -2,16 +2,16 @@ public import Domain
 public import Foundation
 public import Postgres
 
-/// How much one user may upload; 0 is no limit.
+/// The upload limits of one user; 0 is no limit.
 public struct UploadLimits: Sendable {
-    /// How many recordings at once (`UPLOAD_MAX_CONCURRENT_PER_USER`).
+    /// The number of concurrent uploads (`UPLOAD_MAX_CONCURRENT_PER_USER`).
     public var atOnce: Int
-    /// How many in an hour (`UPLOADS_PER_HOUR`).
+    /// The number of uploads in an hour (`UPLOADS_PER_HOUR`).
     public var perHour: Int
-    /// How many bytes in 24 hours (`UPLOAD_QUOTA_BYTES`).
+    /// The number of bytes in 24 hours (`UPLOAD_QUOTA_BYTES`).
     public var bytesPerDay: Int
 
-    /// Limits of one user; 0 is no limit.
+    /// The limits of one user; 0 is no limit.
     public init(atOnce: Int, perHour: Int, bytesPerDay: Int) {
         self.atOnce = atOnce
         self.perHour = perHour
@@ -19,43 +19,43 @@ public struct UploadLimits: Sendable {
     }
 }
 
-/// Why an upload may not begin.
+/// An upload would exceed a limit.
 public struct UploadRefusal: Error, Sendable, Equatable {
-    /// The limits, as the database calls them.
+    /// The limits, by their names in the database.
     public enum Limit: String, Sendable, CaseIterable {
-        /// Recordings at the same time.
+        /// Concurrent uploads.
         case atOnce = "at-once"
-        /// Recordings in an hour.
+        /// Uploads in an hour.
         case perHour = "per-hour"
         /// Bytes in 24 hours.
         case bytesPerDay = "bytes-per-day"
     }
 
-    /// The limit that would be exceeded.
+    /// The limit that the upload would exceed.
     public var limit: Limit
-    /// How long until there is room, as far as that is known.
+    /// The time until there is room; a guess for ``Limit/atOnce``.
     public var wait: Duration
 }
 
-/// What users have uploaded in the last day, over all servers: `app.upload_charges`.
+/// The uploads of the last day, of all servers: `app.upload_charges`.
 public struct UploadChargeStore: Sendable {
-    /// How long an upload counts as one under way when nothing is heard of its server.
+    /// How long an upload counts as under way after its server last extended it.
     public static let lease = Duration.seconds(120)
 
     private let pool: PostgresPool
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// Charges an upload that is about to begin.
+    /// Charges an upload before it begins.
     ///
     /// - Parameters:
-    ///   - id: The id of this upload alone.
+    ///   - id: The id of this upload.
     ///   - user: The user who uploads.
-    ///   - bytes: The most that the upload may have.
+    ///   - bytes: The greatest size that the upload may have.
     ///   - limits: The limits of the user.
-    /// - Throws: ``UploadRefusal`` when a limit is reached; then nothing is charged. ``PostgresError`` when the
-    ///   database cannot answer; then the charge may have been made.
+    /// - Throws: ``UploadRefusal`` if a limit is reached; then nothing is charged. ``PostgresError`` if the database
+    ///   does not answer; then the upload may have been charged.
     public func charge(_ id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits) async throws {
         let rows = try await pool.query(
             """
@@ -69,9 +69,9 @@ public struct UploadChargeStore: Sendable {
             wait: .seconds(try row.decode("wait", as: Double.self)))
     }
 
-    /// Says that an upload is still under way.
+    /// Extends the time for which an upload counts as under way.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func keep(_ id: UUID) async throws {
         _ = try await pool.query("SELECT app.keep_upload(\(id), \(Self.lease))")
     }
@@ -80,18 +80,19 @@ public struct UploadChargeStore: Sendable {
     ///
     /// - Parameters:
     ///   - id: The id of the upload.
-    ///   - bytes: The bytes that came of it; nil when it was refused before it began, and counts for nothing.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    ///   - bytes: The number of bytes that arrived; nil removes the charge of an upload that was refused before it
+    ///     began.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func end(_ id: UUID, bytes: Int64?) async throws {
         _ = try await pool.query("SELECT app.end_upload(\(id), \(bytes))")
     }
 
-    /// Removes what is a day old.
+    /// Deletes the ended uploads that are older than a day.
     ///
-    /// - Returns: How many rows went.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: The number of deleted rows.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func forgetOld() async throws -> Int {
-        let rows = try await pool.query("SELECT app.delete_expired_uploads() AS forgotten")
-        return try rows.first?.decode("forgotten", as: Int.self) ?? 0
+        let rows = try await pool.query("SELECT app.delete_expired_uploads() AS deleted")
+        return try rows.first?.decode("deleted", as: Int.self) ?? 0
     }
 }

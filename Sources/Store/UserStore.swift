@@ -1,35 +1,60 @@
 public import Domain
 public import Postgres
 
-/// An account as sign-in sees it.
+/// An account with the data for a sign-in.
 public struct Account: Sendable {
-    /// The user.
-    public var user: User
-    /// False for an account that may not sign in.
+    /// The id of the account.
+    public var id: UserID
+    /// False if the account may not sign in.
     public var isActive: Bool
-    /// The scrypt hash; nil when nobody can sign in with a password.
+    /// The scrypt hash; nil if the account has no password.
     public var passwordHash: String?
+
+    private let readUser: Result<User, UnreadableRow>
+
+    /// The user.
+    ///
+    /// The server first checks the password, and only then reads the user: an attacker must not learn which accounts
+    /// have a role of a newer release.
+    ///
+    /// - Throws: ``UnreadableRow`` for a role that this release does not know.
+    public var user: User {
+        get throws { try readUser.get() }
+    }
+
+    init(_ row: PostgresRow) throws {
+        id = try row.decode("id", as: UserID.self)
+        isActive = try row.decode("is_active", as: Bool.self)
+        passwordHash = try row.decode("password_hash", as: String?.self)
+        do {
+            readUser = .success(try User(row))
+        } catch let error as UnreadableRow {
+            readUser = .failure(error)
+        }
+    }
 }
 
 /// The users and their assignments: `app.users`, `app.therapist_patients`.
 ///
-/// What signing in asks is asked for nobody. Everything else sees what the acting user may see, and that is nothing without
-/// one; on a connection of the schema's owner it is everything.
+/// The methods for a sign-in run without an acting user. All other methods see the rows that the acting user may see,
+/// and no row without one. On a connection of the schema's owner they see every row.
 public struct UserStore: Sendable {
     private let pool: PostgresPool
     private var actor: Principal?
 
-    /// Asks the database through a pool of connections.
+    /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// The same store, on behalf of a user.
+    /// The same store with an acting user.
     public func acting(as principal: Principal) -> UserStore {
         var store = self
         store.actor = principal
         return store
     }
 
-    /// Runs statements as the acting user, if there is one, in one transaction.
+    /// Runs statements in one transaction, as the acting user if there is one.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer; every error of `body`, after a rollback.
     func perform<Value>(
         isolation: isolated (any Actor)? = #isolation, _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
@@ -37,20 +62,17 @@ public struct UserStore: Sendable {
         return try await pool.withTransaction(body)
     }
 
-    /// The account that goes by an address, with what its password is held against; nil when there is none.
+    /// The account of an address, with its password hash; nil if no account has the address.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func account(email: EmailAddress) async throws -> Account? {
-        try await pool.query("SELECT * FROM app.account_by_address(\(email.description))").first.map {
-            Account(
-                user: try User($0), isActive: try $0.decode("is_active", as: Bool.self),
-                passwordHash: try $0.decode("password_hash", as: String?.self))
-        }
+        try await pool.query("SELECT * FROM app.account_by_address(\(email.description))").first.map(Account.init)
     }
 
-    /// The user who comes with a token, active or not; nil when the sign-in behind the token does not stand.
+    /// The user of an access token, active or not; nil if the token's sign-in has ended.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a role that this release does
+    ///   not know.
     public func account(of user: UserID, signIn: SignInID) async throws -> (user: User, isActive: Bool)? {
         try await pool.query("SELECT * FROM app.account_signed_in(\(user), \(signIn))").first.map {
             (try User($0), try $0.decode("is_active", as: Bool.self))
@@ -59,8 +81,14 @@ public struct UserStore: Sendable {
 
     /// Adds an account.
     ///
-    /// - Returns: Its id; nil when the address is taken.
-    /// - Throws: ``PostgresError`` when the database cannot answer; with SQLSTATE 42501 when the acting user may not.
+    /// - Parameters:
+    ///   - email: The address.
+    ///   - fullName: The name.
+    ///   - role: The role.
+    ///   - passwordHash: The scrypt hash; nil for an account without a password.
+    /// - Returns: The id of the account; nil if another account has the address.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the acting user may not
+    ///   manage accounts.
     public func add(
         email: EmailAddress, fullName: String, role: Role, passwordHash: String?
     ) async throws -> UserID? {
@@ -79,9 +107,10 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// All accounts, by address.
+    /// All accounts, ordered by address.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` if an account has a role that
+    ///   this release does not know.
     public func list() async throws -> [UserRecord] {
         try await perform { connection in
             try await connection.query(
@@ -92,10 +121,10 @@ public struct UserStore: Sendable {
 
     /// Activates or deactivates an account.
     ///
-    /// Deactivating ends its sign-ins and streams.
+    /// A deactivation ends the account's rights and streams.
     ///
-    /// - Returns: False when there is no such account.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: False if no account has the address.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func setActive(_ isActive: Bool, email: EmailAddress) async throws -> Bool {
         try await perform { connection in
             try await connection.execute(
@@ -106,12 +135,13 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// Replaces a password, and ends all sign-ins of the account.
+    /// Replaces a password and ends all sign-ins of the account.
     ///
-    /// In two statements: one that begins with the old password meanwhile holds the user's row, and is seen by the second.
+    /// It takes two statements. A sign-in that begins with the old password at the same time holds the user's row, and
+    /// the second statement sees it.
     ///
-    /// - Returns: False when there is no such account.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: False if no account has the address.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func setPassword(hash: String, email: EmailAddress) async throws -> Bool {
         try await perform { connection in
             let rows = try await connection.query(
@@ -129,32 +159,32 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// Replaces the hash of a password by another of the same password, unless it was changed meanwhile.
+    /// Replaces a password hash by another hash of the same password, unless the password was changed meanwhile.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func replaceHash(_ old: String, by new: String, of user: UserID) async throws {
         _ = try await pool.query("SELECT app.replace_password_hash(\(user), \(old), \(new))")
     }
 
-    /// Ties a therapist to a patient, or revives a tie that has ended.
+    /// Assigns a therapist to a patient, or reactivates an ended assignment.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer; with SQLSTATE 23514 when one of them has another
-    ///   role, or may not be tied.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the accounts are not a
+    ///   therapist and a patient, 42501 if the acting user may not manage accounts.
     public func assign(therapist: UserID, patient: UserID) async throws {
         try await perform { connection in
             _ = try await connection.execute(
                 """
-                INSERT INTO app.therapist_patients AS tie (therapist_id, patient_id) VALUES (\(therapist), \(patient))
+                INSERT INTO app.therapist_patients AS a (therapist_id, patient_id) VALUES (\(therapist), \(patient))
                 ON CONFLICT (therapist_id, patient_id)
-                DO UPDATE SET is_active = true, started_at = clock_timestamp(), ended_at = NULL WHERE NOT tie.is_active
+                DO UPDATE SET is_active = true, started_at = clock_timestamp(), ended_at = NULL WHERE NOT a.is_active
                 """)
         }
     }
 
-    /// Ends the tie of a therapist to a patient, and with it what the therapist may see.
+    /// Ends an assignment, and with it the therapist's rights.
     ///
-    /// - Returns: False when there was no active tie.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: False if no active assignment exists.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func unassign(therapist: UserID, patient: UserID) async throws -> Bool {
         try await perform { connection in
             try await connection.execute(
@@ -165,9 +195,9 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// The active patients for whom the acting user may upload, by name.
+    /// The active patients for whom the acting user may upload, ordered by name.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func patientsToUploadFor() async throws -> [User] {
         try await perform { connection in
             try await connection.query(
@@ -182,15 +212,15 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// How a user stands to a patient; nil when there is no such patient whom the user may see, or the account is inactive.
+    /// The relation of a user to a patient; nil if the acting user may see no such patient, or the patient is inactive.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func relation(of user: User, toPatient patient: UserID) async throws -> Relation? {
         try await perform { connection in
             try await connection.query(
                 """
-                SELECT EXISTS (SELECT FROM app.therapist_patients t
-                               WHERE t.therapist_id = \(user.id) AND t.patient_id = p.id AND t.is_active) AS is_assigned
+                SELECT EXISTS (SELECT FROM app.assigned_patients a
+                               WHERE a.user_id = \(user.id) AND a.patient_id = p.id AND a.is_active) AS is_assigned
                 FROM app.users p WHERE p.id = \(patient) AND p.role = 'patient' AND p.is_active
                 """
             ).first.map {
@@ -201,11 +231,15 @@ public struct UserStore: Sendable {
 }
 
 extension User {
+    /// Reads the columns `id`, `email`, `full_name` and `role`.
+    ///
+    /// - Throws: ``UnreadableRow`` for a role that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     init(_ row: PostgresRow) throws {
         self.init(
             id: try row.decode("id", as: UserID.self),
             email: try row.decode("email", as: String.self),
             fullName: try row.decode("full_name", as: String.self),
-            role: try row.decode("role", as: Role.self))
+            role: try row.role("role"))
     }
 }

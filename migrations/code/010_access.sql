@@ -1,11 +1,11 @@
--- The access rule: which role may do what with a session; and the acting user, for whom the server runs a transaction.
+-- The access rule: which role may do which action; and the acting user, for whom the server runs a transaction.
 -- revision: 1
 --
--- This is the one place in SQL where the rule stands: policies and functions ask it. Swift's Access mirrors it, and a test
--- compares every cell.
+-- SQL states the rule only here: policies and functions call app.permits. Swift's Access is the same rule, and a test compares
+-- every cell.
 --
 -- The server sets the acting user for one transaction: set_config('app.user_id', …, true) and
--- set_config('app.sign_in_id', …, true). Without both, nobody acts, and no policy shows a row.
+-- set_config('app.sign_in_id', …, true). Without both settings there is no acting user, and no policy shows a row.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -14,29 +14,33 @@ DO $$ BEGIN PERFORM app.enter_code('010_access', 1); END $$;
 
 REVOKE ALL ON app.roles FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
--- The rule. These two functions have no settings of their own, so PostgreSQL inlines them into their callers, which pin the
--- search_path.
+-- The rule. These two functions have no settings of their own. PostgreSQL therefore inlines them into their callers, which pin
+-- the search_path.
 
 CREATE OR REPLACE FUNCTION app.permits(
     role text, action text, is_patient boolean DEFAULT false, is_assigned boolean DEFAULT false) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(CASE $1
-        WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage', 'report')
+        WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage', 'report',
+                                 'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics')
         WHEN 'therapist' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage') AND $4
         WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload') AND $3
         WHEN 'pipeline' THEN $2 IN ('hear', 'report')
     END, false)
 $$;
 COMMENT ON FUNCTION app.permits IS
-    'True if a user of a role may do an action with a session: see it, hear its recording, read_notes, upload a recording, '
-    'manage (retry, delete) or report progress. is_patient: the user is the session''s patient. is_assigned: an active '
-    'assignment ties the user, as therapist, to that patient. Without either: with the sessions of all patients';
+    'True if a user with a role may do an action. Actions on a session: see it, hear its recording, read_notes, upload a '
+    'recording, manage (retry, delete) and report progress. is_patient: the user is the session''s patient. is_assigned: '
+    'an active assignment ties the user, as therapist, to that patient. Without either: true if the role may do the action '
+    'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log and '
+    'read_metrics';
 
--- A relation that comes from a table stands here alone. With security_invoker the rows are those that the asking role sees.
+-- Every function reads assignments from this view. With security_invoker, the view shows the rows that the calling role sees.
 CREATE OR REPLACE VIEW app.assigned_patients WITH (security_invoker = true) AS
     SELECT therapist_id AS user_id, patient_id, is_active, ended_at FROM app.therapist_patients;
 COMMENT ON VIEW app.assigned_patients IS
-    'To which patients an assignment ties a user (is_assigned of app.permits), or tied it until ended_at';
+    'The patients to whom an assignment ties a user (is_assigned of app.permits). An assignment that is not active ended at '
+    'ended_at';
 
 CREATE OR REPLACE FUNCTION app.patients_of(user_id uuid, role text, action text) RETURNS SETOF uuid
 LANGUAGE sql STABLE AS $$
@@ -46,9 +50,10 @@ LANGUAGE sql STABLE AS $$
     WHERE a.user_id = $1 AND a.is_active AND app.permits($2, $3, is_assigned => true) AND NOT app.permits($2, $3)
 $$;
 COMMENT ON FUNCTION app.patients_of IS
-    'The patients with whose sessions a user of a role may do an action, by relation; none if the role may do it with all';
+    'The patients on whose sessions a user with a role may do an action because of a relation; no row if the role may do it '
+    'on the sessions of all patients';
 
--- The acting user. PL/pgSQL keeps the plans of these functions; SQL functions would be planned anew in every statement.
+-- The acting user. PL/pgSQL keeps the plans of these functions. PostgreSQL would plan SQL functions again in every statement.
 
 CREATE OR REPLACE FUNCTION app.acting_user() RETURNS app.users
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -64,23 +69,25 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.acting_user IS
-    'The acting user: the account that the transaction names, if it is active and the sign-in that it names stands; else '
-    'null';
+    'The acting user: the account that the transaction names, if it is active and the named sign-in has not ended; '
+    'otherwise null';
 
 CREATE OR REPLACE FUNCTION app.acting_id() RETURNS uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
 $$ BEGIN RETURN (acting_user()).id; END $$;
-COMMENT ON FUNCTION app.acting_id IS 'The id of the acting user; null when nobody acts';
+COMMENT ON FUNCTION app.acting_id IS 'The id of the acting user; null without one';
 
 CREATE OR REPLACE FUNCTION app.acting_role() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
 $$ BEGIN RETURN (acting_user()).role; END $$;
-COMMENT ON FUNCTION app.acting_role IS 'The role of the acting user; null when nobody acts';
+COMMENT ON FUNCTION app.acting_role IS 'The role of the acting user; null without one';
 
 CREATE OR REPLACE FUNCTION app.acting_may_all(action text) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
 $$ BEGIN RETURN permits(acting_role(), $1); END $$;
-COMMENT ON FUNCTION app.acting_may_all IS 'True if the acting user may do an action with the sessions of all patients';
+COMMENT ON FUNCTION app.acting_may_all IS
+    'True if the acting user may do an action without a relation: on the sessions of all patients, or an action that '
+    'concerns no session';
 
 CREATE OR REPLACE FUNCTION app.acting_patients(action text) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -92,7 +99,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.acting_patients IS
-    'The patients with whose sessions the acting user may do an action; none if app.acting_may_all';
+    'The patients on whose sessions the acting user may do an action because of a relation; no row if app.acting_may_all is '
+    'true';
 
 CREATE OR REPLACE FUNCTION app.acting_may(action text, patient_id uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -103,14 +111,13 @@ BEGIN
     RETURN acting_may_all($1) OR $2 IN (SELECT acting_patients($1));
 END
 $$;
-COMMENT ON FUNCTION app.acting_may IS 'True if the acting user may do an action with the sessions of a patient';
+COMMENT ON FUNCTION app.acting_may IS 'True if the acting user may do an action on the sessions of a patient';
 
 REVOKE ALL ON app.assigned_patients FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.assigned_patients TO therapybridge_server;
 
 REVOKE ALL ON FUNCTION app.permits, app.patients_of, app.acting_user, app.acting_id, app.acting_role,
     app.acting_may_all, app.acting_patients, app.acting_may FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.acting_id, app.acting_role, app.acting_may_all, app.acting_patients, app.acting_may
-    TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.acting_id, app.acting_may_all, app.acting_patients, app.acting_may TO therapybridge_server;
 
 COMMIT;

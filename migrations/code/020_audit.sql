@@ -1,8 +1,8 @@
--- The audit log: who may read it, why nobody can change it, and the records of accesses.
+-- The audit log: who may read it, how it is protected against changes, and the records of accesses.
 -- revision: 1
 --
--- An access is recorded before it happens, or in the same transaction. If the record cannot be written, the access does not
--- happen. The triggers of 030_audit_changes record changes.
+-- The record of an access is written before the access, or in the same transaction. If it cannot be written, the access does
+-- not happen. The triggers of 030_audit_changes record changes.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -17,7 +17,7 @@ CREATE POLICY owner_adds ON app.audit_log FOR INSERT TO therapybridge_owner WITH
 DROP POLICY IF EXISTS owner_removes ON app.audit_log;
 CREATE POLICY owner_removes ON app.audit_log FOR DELETE TO therapybridge_owner USING (true);
 DROP POLICY IF EXISTS seen ON app.audit_log;
-CREATE POLICY seen ON app.audit_log FOR SELECT TO therapybridge_server USING ((SELECT app.acting_role()) = 'admin');
+CREATE POLICY seen ON app.audit_log FOR SELECT TO therapybridge_server USING ((SELECT app.acting_may_all('read_audit_log')));
 
 REVOKE ALL ON app.audit_log FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.audit_log TO therapybridge_server;
@@ -25,11 +25,12 @@ GRANT SELECT ON app.audit_log TO therapybridge_server;
 CREATE OR REPLACE FUNCTION app.protect_audit() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'the audit log is not changed' USING ERRCODE = 'insufficient_privilege',
-        HINT = 'To remove what is older than it has to be kept: DELETE FROM app.audit_log WHERE at < …';
+    RAISE EXCEPTION 'the audit log cannot be changed'
+        USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'audit_log_immutable',
+            HINT = 'To remove records that are older than you have to keep them: DELETE FROM app.audit_log WHERE at < …';
 END
 $$;
-COMMENT ON FUNCTION app.protect_audit IS 'Trigger: refuses UPDATE and TRUNCATE of the audit log to everybody';
+COMMENT ON FUNCTION app.protect_audit IS 'Trigger: refuses UPDATE and TRUNCATE of the audit log to every role';
 CREATE OR REPLACE TRIGGER protect_audit BEFORE UPDATE OR TRUNCATE ON app.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION app.protect_audit();
 
@@ -42,21 +43,21 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_removal IS
-    'Trigger: a DELETE of old records leaves one record of how many went, and until when';
+    'Trigger: a DELETE of old records leaves one record with their number and the time of the newest';
 CREATE OR REPLACE TRIGGER record_removal AFTER DELETE ON app.audit_log REFERENCING OLD TABLE AS removed
     FOR EACH STATEMENT EXECUTE FUNCTION app.record_removal();
 
 CREATE OR REPLACE FUNCTION app.audit_interval() RETURNS interval
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
 COMMENT ON FUNCTION app.audit_interval IS
-    'For how long one record stands for all repeats of a repeatable action (app.is_repeatable)';
+    'The time after a record in which repeats of the same repeatable action (app.is_repeatable) are not recorded';
 
 CREATE OR REPLACE FUNCTION app.is_repeatable(action text, is_allowed boolean) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS
 $$ SELECT NOT $2 OR $1 LIKE '%.read' OR $1 LIKE '%.list' $$;
 COMMENT ON FUNCTION app.is_repeatable IS
-    'True for what clients do over and over: reading, listing and being refused. Its repeats are not recorded one by one. '
-    'PostgreSQL inlines this function, since it has no settings of its own';
+    'True for an action that clients repeat often: a read, a list or a refused action. The log does not record each repeat. '
+    'PostgreSQL inlines this function, because it has no settings of its own';
 
 CREATE OR REPLACE FUNCTION app.record_access(
     user_id uuid, auth_session_id uuid, action text, is_allowed boolean, session_id uuid, patient_id uuid, request_id text)
@@ -71,7 +72,8 @@ DECLARE
 BEGIN
     PERFORM FROM auth_sessions s WHERE s.id = $2 AND s.user_id = $1;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'the sign-in is none of the user''s' USING ERRCODE = 'invalid_authorization_specification';
+        RAISE EXCEPTION 'the sign-in does not belong to the user'
+            USING ERRCODE = 'invalid_authorization_specification', CONSTRAINT = 'sign_in_of_another_user';
     END IF;
     IF is_repeatable($3, $4) THEN
         IF $5 IS NULL THEN
@@ -92,8 +94,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_access IS
-    'Records what a user does, or is refused, with no session or with one that does not exist yet; app.admit records the '
-    'rest. Raises 28000 if the sign-in does not belong to the user';
+    'Records an action of a user, or its refusal, that concerns no session or one that does not exist yet; app.admit '
+    'records the others. Raises 28000 if the sign-in does not belong to the user';
 
 REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.is_repeatable, app.record_access
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

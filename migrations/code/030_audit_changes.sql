@@ -1,7 +1,7 @@
--- Triggers that record changes in the audit log, whoever makes them: of sign-ins, accounts, assignments, sessions and results.
+-- Triggers that record every change of sign-ins, accounts, assignments, sessions and results in the audit log.
 -- revision: 1
 --
--- Each record names the acting user. In psql nobody acts, and the column database_role tells who it was.
+-- Each record names the acting user. In psql there is no acting user, and the column database_role tells who made the change.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -23,7 +23,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_sign_in IS
-    'Trigger: records that a sign-in begins or ends. A sign-in whose revocation is taken back begins anew';
+    'Trigger: records that a sign-in begins or ends. If a revocation is undone, the sign-in begins again';
 CREATE OR REPLACE TRIGGER record_begin AFTER INSERT ON app.auth_sessions
     FOR EACH ROW EXECUTE FUNCTION app.record_sign_in();
 CREATE OR REPLACE TRIGGER record_end AFTER UPDATE OF revoked_at ON app.auth_sessions
@@ -59,23 +59,23 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_user IS
-    'Trigger: records that an account is added, changed or removed. The detail names the changed properties and gives the '
-    'new values of role and is_active, but no name, address or hash';
+    'Trigger: records that an account is added, changed or removed. The detail names the changed columns, with the new '
+    'values of role and is_active, and holds no name, address or hash';
 CREATE OR REPLACE TRIGGER record_user AFTER INSERT OR UPDATE OR DELETE ON app.users
     FOR EACH ROW EXECUTE FUNCTION app.record_user();
 
 CREATE OR REPLACE FUNCTION app.record_assignment() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 DECLARE
-    tie therapist_patients;
+    assignment therapist_patients;
     was_active CONSTANT boolean := CASE TG_OP WHEN 'INSERT' THEN false ELSE OLD.is_active END;
     is_active CONSTANT boolean := CASE TG_OP WHEN 'DELETE' THEN false ELSE NEW.is_active END;
 BEGIN
     IF was_active <> is_active THEN
-        tie := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+        assignment := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
         INSERT INTO audit_log (action, user_id, subject_id, patient_id)
         VALUES (CASE WHEN is_active THEN 'assignment.begin' ELSE 'assignment.end' END, acting_id(),
-                tie.therapist_id, tie.patient_id);
+                assignment.therapist_id, assignment.patient_id);
     END IF;
     RETURN NULL;
 END
@@ -109,8 +109,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_session IS
-    'Trigger: records that a session is added or deleted, unless the server has recorded that before it did so, and that a '
-    'session is moved to another patient. No route can therefore forget the record';
+    'Trigger: records that a session is added, deleted or moved to another patient, unless the server has just recorded '
+    'the same. No route can therefore forget the record';
 CREATE OR REPLACE TRIGGER record_session AFTER INSERT OR DELETE ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.record_session();
 CREATE OR REPLACE TRIGGER record_correction AFTER UPDATE OF patient_id ON app.therapy_sessions
@@ -129,7 +129,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_correction IS
-    'Trigger: records that a transcript or notes are replaced by those of another attempt, or stored after the session has '
+    'Trigger: records that another attempt replaces a transcript or notes, or that they are stored after the session has '
     'finished. The argument is the action';
 CREATE OR REPLACE TRIGGER record_correction AFTER INSERT OR UPDATE ON app.transcripts
     FOR EACH ROW EXECUTE FUNCTION app.record_correction('transcript.correct');

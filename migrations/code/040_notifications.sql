@@ -1,13 +1,14 @@
--- What PostgreSQL announces to the servers, all of it on the channel tb_session_v1.
+-- The notifications for the servers, all of them on the channel tb_session_v1.
 -- revision: 1
 --
 --   <session id> <version>   the session has this version now
 --   <session id> 0           the session was deleted
---   rights <epoch>           rights have changed
+--   rights <epoch>           a right has changed
 --   work                     a session joined the queue for workers
 --
--- Any role of the database can NOTIFY any channel. A notification is therefore a hint: it makes a server read, and never
--- replaces or suppresses a read. Every notifying commit takes one lock of the whole cluster, so announcements are sparing.
+-- Any role of the database can NOTIFY any channel. A notification is therefore only a hint: it causes a read, and never
+-- replaces or suppresses one. Every commit with a notification takes one lock of the whole cluster, so the triggers notify
+-- sparingly.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -22,7 +23,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.announce_progress IS
-    'Trigger: announces a new session, a transition at once, and a percentage when app.guard_progress has set notified_at';
+    'Trigger: announces every new session and every transition, and a percentage if app.guard_progress has set notified_at';
 CREATE OR REPLACE TRIGGER announce_first AFTER INSERT ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.announce_progress();
 CREATE OR REPLACE TRIGGER announce_progress AFTER UPDATE ON app.session_progress
@@ -64,8 +65,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.raise_rights_epoch IS
-    'Counts and announces a change of rights. Every server then checks the rights of all its streams, so the triggers call '
-    'this only for a change that can end or give a right';
+    'Raises the epoch of rights and announces it. Every server then checks the rights of all its streams. Therefore the '
+    'triggers call this function only for a change that can end or give a right';
 REVOKE ALL ON app.rights_epoch FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.rights_epoch TO therapybridge_server;
 
@@ -77,7 +78,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.rights_changed IS
-    'Trigger: an assignment is written, a user is deleted, a session is deleted or moved to another patient';
+    'Trigger: raises the epoch when an assignment is written, a user is deleted, or a session is deleted or moved to another '
+    'patient';
 CREATE OR REPLACE TRIGGER rights_changed AFTER INSERT OR DELETE OR UPDATE ON app.therapist_patients
     FOR EACH STATEMENT EXECUTE FUNCTION app.rights_changed();
 CREATE OR REPLACE TRIGGER rights_changed AFTER DELETE ON app.users
@@ -95,7 +97,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.users_changed IS 'Trigger: a user is activated or deactivated, or gets another role';
+COMMENT ON FUNCTION app.users_changed IS
+    'Trigger: raises the epoch when a user is activated or deactivated, or gets another role';
 CREATE OR REPLACE TRIGGER users_changed AFTER UPDATE ON app.users
     REFERENCING OLD TABLE AS before NEW TABLE AS after
     FOR EACH STATEMENT EXECUTE FUNCTION app.users_changed();
@@ -110,7 +113,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.sign_ins_changed IS 'Trigger: a sign-in is revoked or restored, or its time is cut short';
+COMMENT ON FUNCTION app.sign_ins_changed IS
+    'Trigger: raises the epoch when a sign-in is revoked or restored, or expires earlier than before';
 CREATE OR REPLACE TRIGGER sign_ins_changed AFTER UPDATE ON app.auth_sessions
     REFERENCING OLD TABLE AS before NEW TABLE AS after
     FOR EACH STATEMENT EXECUTE FUNCTION app.sign_ins_changed();
@@ -125,7 +129,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.sign_ins_removed IS
-    'Trigger: a sign-in that still stood is deleted. One that had ended gave no right any more';
+    'Trigger: raises the epoch when a sign-in is deleted that had not ended. An ended sign-in gives no right';
 CREATE OR REPLACE TRIGGER sign_ins_removed AFTER DELETE ON app.auth_sessions REFERENCING OLD TABLE AS removed
     FOR EACH STATEMENT EXECUTE FUNCTION app.sign_ins_removed();
 

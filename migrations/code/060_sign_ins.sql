@@ -1,4 +1,4 @@
--- Sign-ins and their refresh tokens: how they begin, are renewed, end and are forgotten.
+-- Sign-ins and their refresh tokens: begin, refresh, end, and removal after expiry.
 -- revision: 1
 --
 -- Lock order: the refresh token first, then its sign-in.
@@ -20,12 +20,13 @@ AS $$
 DECLARE
     begun auth_sessions;
 BEGIN
-    -- Otherwise the server's role could become any user.
+    -- Without this check, the server's role could become any user.
     IF $2 IS NULL AND NOT pg_has_role(session_user, 'therapybridge_owner', 'MEMBER') THEN
-        RAISE EXCEPTION 'a sign-in begins with a password' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'a sign-in needs a password'
+            USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'password_required';
     END IF;
-    -- The user's row stays locked until the sign-in exists. A deactivation or a new password at the same time therefore
-    -- either ends this sign-in with the others, or prevents it.
+    -- The user's row stays locked until the sign-in exists. A concurrent deactivation or new password therefore ends this
+    -- sign-in with the others, or prevents it.
     INSERT INTO auth_sessions (user_id, expires_at)
     SELECT u.id, clock_timestamp() + $4 FROM (
         SELECT id FROM users WHERE id = $1 AND is_active AND ($2 IS NULL OR password_hash = $2) FOR SHARE) AS u
@@ -37,8 +38,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.begin_sign_in IS
-    'Begins a sign-in and returns its id; null if the user is gone, inactive, or has another password hash by now. Only '
-    'members of the owner may leave the password hash null: 42501';
+    'Begins a sign-in and returns its id; null if the user is gone, inactive, or has another password hash by now. Raises '
+    '42501 for a null password hash, unless the caller is a member of the owner';
 
 CREATE OR REPLACE FUNCTION app.admit_sign_in(sign_in uuid, address text, expires_at timestamptz)
 RETURNS TABLE (user_id uuid, is_active boolean)
@@ -57,7 +58,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- A sign-in that has ended stays ended, even if it ended a moment ago.
+    -- An ended sign-in stays ended, even if it ended a moment ago.
     IF admit_sign_in.is_active AND NOT is_settled THEN
         INSERT INTO auth_sessions AS s (id, user_id, expires_at)
         SELECT $1, u.id, $3 FROM (
@@ -69,8 +70,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.admit_sign_in IS
-    'The user for whom an identity provider vouches, by e-mail address; no row: there is none. Enters the sign-in, or '
-    'prolongs it to the given end, unless it has ended';
+    'The user of a token of an identity provider, by e-mail address; no row: no account has the address. Creates the '
+    'sign-in, or extends it to the given end, unless it has ended';
 
 CREATE OR REPLACE FUNCTION app.refresh_sign_in(token_hash bytea, new_hash bytea, lifetime interval)
 RETURNS TABLE (outcome text, sign_in uuid, id uuid, email text, full_name text, role text)
@@ -85,7 +86,7 @@ DECLARE
     owner_id uuid;
     new_end timestamptz := clock_timestamp() + $3;
 BEGIN
-    -- The lock on the token's row makes the second of two clients that present it at once find it spent.
+    -- The lock on the token's row: the second of two clients that present the token at once finds it spent.
     SELECT s.id, u.id,
            CASE WHEN t.spent_at IS NOT NULL THEN 'reused'
                 WHEN s.revoked_at IS NOT NULL OR s.expires_at <= clock_timestamp() OR t.expires_at <= clock_timestamp()
@@ -110,15 +111,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.refresh_sign_in IS
-    'Exchanges a refresh token for a new one. The outcome is renewed, with the user; reused, and the whole sign-in is '
-    'revoked; inactive, for a deactivated user; or refused';
+    'Exchanges a refresh token for a new one. The outcome is one of: renewed, with the user; reused, and the whole sign-in '
+    'is revoked; inactive, for a deactivated user; refused, for any other token';
 
 CREATE OR REPLACE FUNCTION app.end_sign_in(sign_in uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     UPDATE auth_sessions SET revoked_at = clock_timestamp(), revoked_reason = 'signed_out'
     WHERE id = $1 AND revoked_at IS NULL
 $$;
-COMMENT ON FUNCTION app.end_sign_in IS 'Revokes a sign-in, unless it has ended already';
+COMMENT ON FUNCTION app.end_sign_in IS 'Revokes a sign-in, unless it has ended';
 
 CREATE OR REPLACE FUNCTION app.end_sign_in_of(token_hash bytea) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -126,7 +127,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS 
 DECLARE
     family uuid;
 BEGIN
-    -- Locked as for a refresh: a refresh at the same time ends before this or finds the sign-in revoked.
+    -- The same lock as for a refresh. A concurrent refresh commits before this statement, or finds the sign-in revoked.
     SELECT t.auth_session_id INTO family FROM refresh_tokens t WHERE t.token_hash = $1 FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
@@ -136,7 +137,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.end_sign_in_of IS
-    'Revokes the sign-in of a refresh token, be the token good, spent or expired. False: there is no such token';
+    'Revokes the sign-in of a refresh token, even of a spent or expired one. False: no such token exists';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_sign_ins(age interval, most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
@@ -161,8 +162,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.delete_expired_sign_ins IS
-    'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns how many. '
-    '"most" bounds each of the two, to keep the transaction short. The audit log keeps what was done under them';
+    'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns their number. '
+    'At most "most" of each, to keep the transaction short. The audit log keeps its records about them';
 
 REVOKE ALL ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
     app.delete_expired_sign_ins

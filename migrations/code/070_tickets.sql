@@ -1,4 +1,4 @@
--- Tickets: each opens one stream once, for clients that can send neither header nor cookie.
+-- Tickets: a ticket opens one stream once, for a client that can send neither a header nor a cookie.
 -- revision: 1
 
 BEGIN;
@@ -17,7 +17,7 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
-    -- The lock on the sign-in makes concurrent calls count one after the other.
+    -- The lock on the sign-in: concurrent calls count one after the other.
     PERFORM FROM auth_sessions s
     WHERE s.id = $3 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
     FOR NO KEY UPDATE;
@@ -34,8 +34,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.issue_ticket IS
-    'Stores a new ticket of a sign-in. Returns "issued", "not signed in", or "too many" if the sign-in has "most" unused '
-    'ones';
+    'Stores a new ticket of a sign-in. Returns "issued"; "not signed in" if the sign-in has ended; or "too many" if it has '
+    '"most" unused tickets';
 
 CREATE OR REPLACE FUNCTION app.spend_ticket(ticket_hash bytea, session_id uuid)
 RETURNS TABLE (user_id uuid, sign_in uuid, access_expires_at timestamptz)
@@ -45,7 +45,7 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
-    -- Of concurrent calls one deletes the row, and the others find none.
+    -- One of several concurrent calls deletes the row, and the others find no row.
     RETURN QUERY
         DELETE FROM stream_tickets t USING auth_sessions s
         WHERE t.ticket_hash = $1 AND t.session_id IS NOT DISTINCT FROM $2 AND t.expires_at > clock_timestamp()
@@ -54,8 +54,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.spend_ticket IS
-    'Spends a ticket on the stream of a session (null: of all sessions) and returns whose it was; no row: unknown, spent, '
-    'expired, or issued for another stream, for which it stays good';
+    'Spends a ticket on the stream of a session (null: of all sessions) and returns its user and sign-in. No row: the ticket '
+    'is unknown, spent or expired, or it is for another stream and stays good for that one';
 
 CREATE OR REPLACE FUNCTION app.peek_ticket(ticket_hash bytea, session_id uuid)
 RETURNS TABLE (user_id uuid, sign_in uuid, access_expires_at timestamptz)
@@ -71,14 +71,14 @@ BEGIN
         WHERE t.ticket_hash = $1 AND t.session_id IS NOT DISTINCT FROM $2 AND t.expires_at > clock_timestamp();
 END
 $$;
-COMMENT ON FUNCTION app.peek_ticket IS 'Returns what app.spend_ticket would, and leaves the ticket unspent';
+COMMENT ON FUNCTION app.peek_ticket IS 'Returns the same as app.spend_ticket and does not spend the ticket';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_tickets() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    WITH forgotten AS (DELETE FROM stream_tickets WHERE expires_at <= clock_timestamp() RETURNING 1)
-    SELECT count(*) FROM forgotten
+    WITH deleted AS (DELETE FROM stream_tickets WHERE expires_at <= clock_timestamp() RETURNING 1)
+    SELECT count(*) FROM deleted
 $$;
-COMMENT ON FUNCTION app.delete_expired_tickets IS 'Deletes the expired tickets and returns how many there were';
+COMMENT ON FUNCTION app.delete_expired_tickets IS 'Deletes the expired tickets and returns their number';
 
 REVOKE ALL ON FUNCTION app.issue_ticket, app.spend_ticket, app.peek_ticket, app.delete_expired_tickets
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

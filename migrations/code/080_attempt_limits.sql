@@ -1,8 +1,8 @@
--- How often an account or a network address may fail to sign in, over all servers.
+-- The limit of failed sign-in attempts of an account or a network address, over all servers.
 -- revision: 1
 --
--- The algorithm stands at app.attempt_limits. Functions that lock several subjects lock them in the order of their keys, so
--- that no two wait for each other.
+-- The table app.attempt_limits describes the algorithm. Functions that lock several subjects lock them in the order of their
+-- keys, to prevent deadlocks.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -16,8 +16,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT greatest(least($1 - clock_timestamp(), $2), '0')
 $$;
 COMMENT ON FUNCTION app.attempts_ahead IS
-    'How far a subject''s clear_at lies ahead of now, at most the period: more can only come from a clock that was set '
-    'back, or from a longer period of earlier';
+    'How far clear_at of a subject is ahead of now, at most the period. A greater value can only come from a clock that was '
+    'set back, or from an earlier, longer period';
 
 CREATE OR REPLACE FUNCTION app.attempts_wait(subjects bytea[], limits integer[], period interval) RETURNS double precision
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -26,7 +26,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, app, pg_tem
     CROSS JOIN LATERAL (SELECT attempts_ahead(a.clear_at, $3) + $3 / s.allowed - $3 AS wait) AS w
     WHERE w.wait > '0'
 $$;
-COMMENT ON FUNCTION app.attempts_wait IS 'In how many seconds every subject has room for one more attempt; null: now';
+COMMENT ON FUNCTION app.attempts_wait IS
+    'The seconds until every subject has room for one more attempt; null: all have room now';
 
 CREATE OR REPLACE FUNCTION app.refund_attempt(subjects bytea[], limits integer[], period interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -41,7 +42,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION app.refund_attempt IS 'Takes back one attempt of each subject: the sign-in succeeded';
+COMMENT ON FUNCTION app.refund_attempt IS
+    'Takes back the charge of one attempt from each subject, after a sign-in that did not fail';
 
 CREATE OR REPLACE FUNCTION app.charge_attempt(subjects bytea[], limits integer[], period interval) RETURNS double precision
 LANGUAGE plpgsql SECURITY DEFINER
@@ -54,7 +56,7 @@ DECLARE
     charged bytea[] := '{}';
     charged_limits integer[] := '{}';
 BEGIN
-    -- Most of a flood ends here and writes nothing.
+    -- A flood of attempts mostly ends here, without a write.
     IF wait IS NOT NULL THEN
         RETURN wait;
     END IF;
@@ -64,7 +66,7 @@ BEGIN
         ON CONFLICT (subject) DO UPDATE SET clear_at = clock_timestamp() + attempts_ahead(a.clear_at, $3) + s.step
             WHERE attempts_ahead(a.clear_at, $3) + s.step <= $3;
         IF NOT FOUND THEN
-            -- Concurrent attempts took the room after the check above.
+            -- Concurrent attempts have taken the room after the check above.
             PERFORM refund_attempt(charged, charged_limits, $3);
             RETURN coalesce(attempts_wait($1, $2, $3), extract(epoch FROM s.step));
         END IF;
@@ -75,22 +77,22 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.charge_attempt IS
-    'Charges one attempt to every subject and returns null; or, if one has no room, charges none and returns the seconds '
-    'to wait. The server charges before it checks the password, so that parallel guesses count too';
+    'Charges one attempt to every subject and returns null. If one has no room, it charges no subject and returns the '
+    'seconds to wait. The server charges before it checks the password: parallel guesses count too';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_attempts() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    WITH forgotten AS (
+    WITH deleted AS (
         DELETE FROM attempt_limits WHERE subject IN (
             SELECT subject FROM attempt_limits WHERE clear_at < clock_timestamp() FOR UPDATE SKIP LOCKED)
         RETURNING 1)
-    SELECT count(*) FROM forgotten
+    SELECT count(*) FROM deleted
 $$;
 COMMENT ON FUNCTION app.delete_expired_attempts IS
-    'Deletes the subjects whose attempts have worn off and returns how many there were';
+    'Deletes the subjects whose charges have worn off and returns their number';
 
-REVOKE ALL ON FUNCTION app.attempts_ahead, app.attempts_wait, app.refund_attempt, app.charge_attempt, app.delete_expired_attempts
-    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+REVOKE ALL ON FUNCTION app.attempts_ahead, app.attempts_wait, app.refund_attempt, app.charge_attempt,
+    app.delete_expired_attempts FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.attempts_wait, app.charge_attempt, app.refund_attempt, app.delete_expired_attempts
     TO therapybridge_server;
 

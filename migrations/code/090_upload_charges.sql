@@ -1,4 +1,4 @@
--- How much a user may upload: recordings at once and in an hour, bytes in a day, over all servers.
+-- The upload limits of a user, over all servers: concurrent uploads, uploads in an hour, bytes in a day.
 -- revision: 1
 
 BEGIN;
@@ -22,13 +22,13 @@ DECLARE
     under_way bigint;
     since timestamptz;
 BEGIN
-    -- The charges of one user are made one at a time; otherwise concurrent uploads would all get the last room. The lock is
-    -- held to the end of the transaction, so a caller has this call in a transaction of its own.
+    -- Charges of one user run one at a time; otherwise concurrent uploads could all get the last room. The lock ends with the
+    -- transaction, so a caller must make this call in a transaction of its own.
     PERFORM pg_advisory_xact_lock(hashtext('app.upload_charges'), hashtext($2::text));
     present := clock_timestamp();
     SELECT count(*) INTO under_way FROM upload_charges c WHERE c.user_id = $2 AND c.leased_until > present;
     IF under_way >= $4 AND $4 > 0 THEN
-        -- Nobody knows when one of them ends; ten seconds is a guess.
+        -- The end of an upload is unknown; ten seconds is a guess.
         RETURN QUERY SELECT 'at-once', 10::double precision;
         RETURN;
     END IF;
@@ -43,7 +43,7 @@ BEGIN
         END IF;
     END IF;
     IF $6 > 0 THEN
-        -- The youngest upload that has to leave the day, together with all before it, until there is room.
+        -- There is room when this upload, and every older one, is more than a day old.
         SELECT s.begun_at INTO since FROM (
             SELECT c.begun_at, sum(c.bytes) OVER (ORDER BY c.begun_at DESC, c.id) AS sum
             FROM upload_charges c WHERE c.user_id = $2 AND c.begun_at > present - interval '1 day') AS s
@@ -57,14 +57,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.charge_upload IS
-    'Charges an upload before its first byte, with the greatest size that it may have; a limit of 0 is no limit. A row is '
-    'a refusal: the limit that is exceeded (at-once, per-hour, bytes-per-day) and the seconds until there is room';
+    'Charges an upload before its first byte, with the greatest size that it may have; a limit of 0 is no limit. No row: the '
+    'upload is charged. A row is a refusal: the exceeded limit (at-once, per-hour, bytes-per-day) and the seconds until there '
+    'is room';
 
 CREATE OR REPLACE FUNCTION app.keep_upload(id uuid, lease interval) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     UPDATE upload_charges c SET leased_until = clock_timestamp() + $2 WHERE c.id = $1 AND c.leased_until IS NOT NULL
 $$;
-COMMENT ON FUNCTION app.keep_upload IS 'Prolongs the time for which an upload counts as under way';
+COMMENT ON FUNCTION app.keep_upload IS 'Extends the time for which an upload counts as under way';
 
 CREATE OR REPLACE FUNCTION app.end_upload(id uuid, bytes bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -81,19 +82,20 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.end_upload IS
-    'Ends an upload with the bytes that arrived. Null: it was refused before it began, and is charged nothing';
+    'Ends an upload and charges the bytes that arrived. Null bytes remove the charge of an upload that was refused before it '
+    'began';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_uploads() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    WITH forgotten AS (
+    WITH deleted AS (
         DELETE FROM upload_charges
         WHERE begun_at < clock_timestamp() - interval '1 day'
           AND (leased_until IS NULL OR leased_until < clock_timestamp())
         RETURNING 1)
-    SELECT count(*) FROM forgotten
+    SELECT count(*) FROM deleted
 $$;
 COMMENT ON FUNCTION app.delete_expired_uploads IS
-    'Deletes the ended uploads that are older than a day and returns how many there were';
+    'Deletes the ended uploads that are older than a day and returns their number';
 
 REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.delete_expired_uploads
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,4 +1,4 @@
--- Progress: the state machine that binds every writer, and reports by a worker, a pipeline or a person in psql.
+-- Progress: the state machine, which binds every writer, and the reports of workers, pipelines and people in psql.
 -- revision: 1
 
 BEGIN;
@@ -6,13 +6,13 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('100_progress', 1); END $$;
 
--- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
+-- FORCE ROW LEVEL SECURITY also binds the owner. SECURITY DEFINER functions and triggers run as the owner.
 DROP POLICY IF EXISTS owner ON app.session_progress;
 CREATE POLICY owner ON app.session_progress TO therapybridge_owner USING (true) WITH CHECK (true);
 DROP POLICY IF EXISTS owner ON app.session_events;
 CREATE POLICY owner ON app.session_events TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Progress is seen with its session: the policies of therapy_sessions hold inside these subqueries.
+-- A user who sees a session sees its progress: the policies of therapy_sessions apply inside these subqueries.
 DROP POLICY IF EXISTS seen ON app.session_progress;
 CREATE POLICY seen ON app.session_progress FOR SELECT TO therapybridge_server
     USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
@@ -24,13 +24,19 @@ REVOKE ALL ON app.statuses, app.status_transitions, app.session_progress, app.se
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.statuses, app.status_transitions, app.session_progress, app.session_events TO therapybridge_server;
 
--- No search_path of its own and nothing that needs one: so PostgreSQL inlines it into the guard, where a call would take an
+-- The function has no search_path and needs none. PostgreSQL therefore inlines it into the guard, where a call would take an
 -- eighth of the time of a report.
+--
+-- The characters are those of Swift's Unicode.Scalar.mayBeShown, and a test compares the two: control characters (C0, DEL, C1),
+-- the characters that control the direction of writing (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069), and the
+-- line and paragraph separators (U+2028, U+2029).
 CREATE OR REPLACE FUNCTION app.one_line(words text) RETURNS text
 LANGUAGE sql IMMUTABLE AS
-$$ SELECT pg_catalog.left(pg_catalog.regexp_replace($1, '[\x01-\x1f\x7f]+', ' ', 'g'), 2000) $$;
+$$ SELECT pg_catalog.left(pg_catalog.regexp_replace(
+       $1, '[\u0001-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+', ' ', 'g'), 2000) $$;
 COMMENT ON FUNCTION app.one_line IS
-    'Words for people, fit for one line of an event stream or a log: no control characters, at most 2,000 characters';
+    'The text as one line that may be shown: a space replaces control characters, line ends and characters that change the '
+    'direction of writing. At most 2,000 characters';
 
 CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -41,7 +47,8 @@ DECLARE
     entry_floor smallint;
 BEGIN
     IF NEW.session_id <> OLD.session_id THEN
-        RAISE EXCEPTION 'progress cannot move to another session' USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'progress cannot move to another session'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'session_of_progress_fixed';
     END IF;
     IF NEW.attempt < OLD.attempt THEN
         RETURN NULL;
@@ -54,7 +61,8 @@ BEGIN
         WHERE m.from_status = OLD.status AND m.to_status = NEW.status;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'a session that is % cannot become %', OLD.status, NEW.status
-                USING ERRCODE = 'check_violation';
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'transition_not_allowed',
+                    DETAIL = json_build_object('from', OLD.status, 'to', NEW.status);
         END IF;
         IF was_finished THEN
             -- A retry. A session with a recording keeps the share of the upload, which is the floor of pending.
@@ -63,28 +71,32 @@ BEGIN
                                               WHERE id = NEW.session_id AND recording IS NOT NULL)
                                  THEN entry_floor ELSE 0 END;
         ELSE
-            -- A finished status has its floor at least: 100 if it is processed, and whatever was reached if it has failed.
+            -- A finished session has at least the floor of its status: 100 for processed, and the present progress for failed.
             NEW.progress := greatest(NEW.progress, OLD.progress, CASE WHEN is_finished THEN entry_floor END);
         END IF;
     ELSIF NEW.attempt > OLD.attempt THEN
-        -- A takeover by another worker: same status, next attempt.
+        -- A takeover by another worker: the same status, the next attempt.
         SELECT s.is_finished, s.floor INTO is_finished, entry_floor FROM statuses s WHERE s.status = OLD.status;
         IF is_finished THEN
-            RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status USING ERRCODE = 'check_violation';
+            RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'takeover_of_finished',
+                    DETAIL = json_build_object('status', OLD.status);
         END IF;
         NEW.progress := entry_floor;
     ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' THEN
         RETURN NULL;
     END IF;
     IF NEW.attempt > OLD.attempt + 1 THEN
-        RAISE EXCEPTION 'the attempt after % is %', OLD.attempt, OLD.attempt + 1 USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'the attempt after % is %', OLD.attempt, OLD.attempt + 1
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_skipped',
+                DETAIL = json_build_object('present', OLD.attempt::text, 'next', (OLD.attempt + 1)::text);
     END IF;
 
     NEW.message := one_line(NEW.message);
     NEW.error := CASE WHEN NEW.status = 'failed'
                       THEN coalesce(nullif(one_line(NEW.error), ''), nullif(NEW.message, ''), 'Processing failed') END;
-    -- A finished session has no estimate. Where the status stays and there was an estimate, it is not finished; so most reports
-    -- of a percentage need no look at the status.
+    -- A finished session has no estimate. A session that keeps its status and had an estimate is not finished. Most reports of
+    -- a percentage therefore need no read of the status.
     IF NOT is_transition AND OLD.estimated_time_remaining IS NULL AND NEW.estimated_time_remaining IS NOT NULL THEN
         is_finished := (SELECT s.is_finished FROM statuses s WHERE s.status = NEW.status);
     END IF;
@@ -99,11 +111,12 @@ BEGIN
 
     NEW.version := OLD.version + 1;
     NEW.created_at := OLD.created_at;
-    -- A newer version never has an earlier time, even if the clock was set back.
+    -- A newer version never has an earlier time, even after the clock was set back.
     NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at);
-    -- A transition is announced at once. A percentage is announced only if the last announcement of the session is 500 ms old:
-    -- every announcement takes a lock of the whole cluster until its commit is on disk. The server reads the session again
-    -- after each announcement, so the last percentage is not lost. A time in the future means that the clock was set back.
+    -- Every transition is announced at once. A percentage is announced only if the last announcement of the session is 500 ms
+    -- old, because every announcement takes a lock of the whole cluster until its commit is on disk. The server reads the
+    -- session again some time after each announcement, so the last percentage is not lost. A time in the future means that the
+    -- clock was set back.
     NEW.notified_at := CASE WHEN is_transition OR clock_timestamp() - OLD.notified_at >= interval '500 ms'
                               OR OLD.notified_at > clock_timestamp()
                             THEN clock_timestamp() ELSE OLD.notified_at END;
@@ -111,8 +124,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.guard_progress IS
-    'Trigger: holds every UPDATE of session_progress to the state machine (23514), sets progress, attempt, version and '
-    'times, and decides whether to announce the change. An UPDATE that is stale, goes back or changes nothing is dropped';
+    'Trigger: checks every UPDATE of session_progress against the state machine (23514), sets progress, attempt, version and '
+    'times, and decides whether to announce the change. It drops an UPDATE that is stale, goes back or changes nothing';
 CREATE OR REPLACE TRIGGER guard_progress BEFORE UPDATE ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.guard_progress();
 
@@ -156,27 +169,35 @@ DECLARE
     result bigint;
 BEGIN
     IF $2 IS NULL OR NOT EXISTS (SELECT FROM statuses s WHERE s.status = $2) THEN
-        RAISE EXCEPTION 'status: is none of the known ones' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'status: is not a known status'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'unknown_status', COLUMN = 'status';
     ELSIF $3 IS NULL OR $3 NOT BETWEEN 0 AND 100 THEN
-        RAISE EXCEPTION 'progress: has to be between 0 and 100' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'progress: has to be between 0 and 100'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'progress_out_of_range', COLUMN = 'progress';
     ELSIF $6 < 0 THEN
-        RAISE EXCEPTION 'estimated_time_remaining: may not be negative' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'estimated_time_remaining: cannot be negative'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'estimate_negative',
+                COLUMN = 'estimated_time_remaining';
     ELSIF $7 < 1 THEN
-        RAISE EXCEPTION 'attempt: has to be at least 1' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'attempt: has to be at least 1'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'attempt_out_of_range', COLUMN = 'attempt';
     END IF;
     SELECT * INTO present FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no such session' USING ERRCODE = 'no_data_found';
+        RAISE EXCEPTION 'there is no such session'
+            USING ERRCODE = 'no_data_found', CONSTRAINT = 'unknown_session';
     END IF;
     IF $7 < present.attempt THEN
         RETURN present.version;
     ELSIF $7 > present.attempt THEN
-        RAISE EXCEPTION 'attempt % has not begun', $7 USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'attempt % has not begun', $7
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_not_begun',
+                DETAIL = json_build_object('attempt', $7::text);
     END IF;
     UPDATE session_progress p SET
         status = $2,
         progress = $3,
-        -- A report without a message keeps the message of the same status; it does not fit another status.
+        -- A report without a message keeps the message of its status. A message does not fit another status.
         message = coalesce($4, CASE WHEN p.status = $2 THEN p.message END),
         error = coalesce($5, CASE WHEN p.status = $2 THEN p.error END),
         estimated_time_remaining = $6
@@ -186,8 +207,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.report_progress IS
-    'Reports progress and returns the version that stands afterwards; a stale report changes nothing. Raises 23514 for '
-    'what the state machine forbids, 22023 for a value out of range, P0002 for an unknown session';
+    'Reports progress and returns the version afterwards; a stale report changes nothing. Raises 23514 if the state machine '
+    'forbids the report, 22023 for a value out of range, P0002 for an unknown session';
 
 REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.create_progress, app.record_transition, app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,4 +1,4 @@
--- Therapy sessions: who sees, adds, changes and deletes which, and what a deletion leaves for the streams.
+-- Therapy sessions: who may see, add, change and delete them, and the record of a deletion for the streams.
 -- revision: 1
 
 BEGIN;
@@ -6,24 +6,23 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('110_sessions', 1); END $$;
 
--- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
+-- FORCE ROW LEVEL SECURITY also binds the owner. SECURITY DEFINER functions and triggers run as the owner.
 DROP POLICY IF EXISTS owner ON app.therapy_sessions;
 CREATE POLICY owner ON app.therapy_sessions TO therapybridge_owner USING (true) WITH CHECK (true);
 DROP POLICY IF EXISTS owner ON app.deleted_sessions;
 CREATE POLICY owner ON app.deleted_sessions TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Each question about the acting user stands in a subquery of its own, which PostgreSQL runs once a statement and not once a
--- row.
+-- Each call about the acting user is a subquery, which PostgreSQL runs once for a statement and not once for a row.
 DROP POLICY IF EXISTS seen ON app.therapy_sessions;
 CREATE POLICY seen ON app.therapy_sessions FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_may_all('see')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('see'))));
--- Nobody uploads in another user's name.
+-- No user can upload in the name of another.
 DROP POLICY IF EXISTS uploaded ON app.therapy_sessions;
 CREATE POLICY uploaded ON app.therapy_sessions FOR INSERT TO therapybridge_server
     WITH CHECK (uploaded_by = (SELECT app.acting_id())
                 AND ((SELECT app.acting_may_all('upload'))
                      OR patient_id = ANY (ARRAY(SELECT app.acting_patients('upload')))));
--- A session with a recording keeps its name and its date. Without WITH CHECK, USING holds for the new row too.
+-- A session with a recording keeps its file name and its date. Without WITH CHECK, USING also applies to the new row.
 DROP POLICY IF EXISTS changed ON app.therapy_sessions;
 CREATE POLICY changed ON app.therapy_sessions FOR UPDATE TO therapybridge_server
     USING (recording IS NULL AND ((SELECT app.acting_may_all('upload'))
@@ -32,7 +31,7 @@ DROP POLICY IF EXISTS managed ON app.therapy_sessions;
 CREATE POLICY managed ON app.therapy_sessions FOR DELETE TO therapybridge_server
     USING ((SELECT app.acting_may_all('manage')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('manage'))));
 
--- Where a recording is found is written by app.attach_recording alone.
+-- Only app.attach_recording writes the columns recording, bytes and sha256.
 REVOKE ALL ON app.therapy_sessions, app.deleted_sessions FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT, DELETE ON app.therapy_sessions TO therapybridge_server;
 GRANT INSERT (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
@@ -49,23 +48,23 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.note_deletion IS
-    'Trigger: enters a deleted session into deleted_sessions, for the streams of all sessions';
+    'Trigger: adds a deleted session to deleted_sessions, for the streams of all sessions';
 CREATE OR REPLACE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
 
 CREATE OR REPLACE FUNCTION app.delete_expired_deletions(age interval) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-    WITH forgotten AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
-    SELECT count(*) FROM forgotten
+    WITH deleted AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
+    SELECT count(*) FROM deleted
 $$;
 COMMENT ON FUNCTION app.delete_expired_deletions IS
-    'Removes the rows of deleted_sessions that are older than the age, and returns how many';
+    'Deletes the rows of deleted_sessions that are older than the age and returns their number';
 
 CREATE OR REPLACE FUNCTION app.set_duration(session_id uuid, seconds double precision) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
 $$ UPDATE therapy_sessions SET duration_seconds = $2 WHERE id = $1 $$;
 COMMENT ON FUNCTION app.set_duration IS
-    'Enters the length of the audio that a worker has measured; a worker acts for no user';
+    'Stores the length of the audio that a worker has measured. A worker acts for no user';
 
 REVOKE ALL ON FUNCTION app.note_deletion, app.delete_expired_deletions, app.set_duration
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,8 +1,8 @@
--- Recordings: how an upload enters one, who hears it, and how files that no session needs are removed.
+-- Recordings: how an upload attaches one, who may hear it, and how files that no session needs are removed.
 -- revision: 1
 --
--- Every file is known to the database before its first byte: discarded_recordings lists it as due for removal until
--- app.attach_recording enters it. A file that an upload leaves behind, for whatever reason, is therefore removed in the end.
+-- The database knows every file before its first byte: discarded_recordings lists it for removal until app.attach_recording
+-- attaches it. A file that an upload leaves behind, for any reason, is therefore removed in the end.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -14,13 +14,14 @@ REVOKE ALL ON app.discarded_recordings FROM PUBLIC, therapybridge_server, therap
 CREATE OR REPLACE FUNCTION app.upload_grace() RETURNS interval
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
 COMMENT ON FUNCTION app.upload_grace IS
-    'For how long an upload of which nothing is heard may still be alive, on a server that has only lost the database';
+    'For how long an upload may still be alive after its server last extended it. The server may only have lost its connection '
+    'to the database';
 
 CREATE OR REPLACE FUNCTION app.is_upload_alive(id uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.leased_until > clock_timestamp() - upload_grace())
 $$;
-COMMENT ON FUNCTION app.is_upload_alive IS 'True while an upload is under way or may still be';
+COMMENT ON FUNCTION app.is_upload_alive IS 'True while an upload is under way, or may be';
 
 CREATE OR REPLACE FUNCTION app.expect_recording() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -30,17 +31,18 @@ AS $$
 BEGIN
     INSERT INTO discarded_recordings (recording, upload_id, discarded_at)
     VALUES (NEW.upload_key, NEW.upload_id, clock_timestamp() + upload_grace());
-    -- A new statement: the INSERT has waited for any transaction that was about to enter this key.
+    -- A new statement: the INSERT has waited for any transaction that was about to attach a recording with this key.
     PERFORM FROM therapy_sessions t WHERE t.recording = NEW.upload_key;
     IF FOUND THEN
-        RAISE EXCEPTION 'upload_key: is that of a recording' USING ERRCODE = 'unique_violation';
+        RAISE EXCEPTION 'upload_key: is the key of a recording'
+            USING ERRCODE = 'unique_violation', CONSTRAINT = 'upload_key_taken', COLUMN = 'upload_key';
     END IF;
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION app.expect_recording IS
-    'Trigger: lists the file of a new upload for removal, unless the recording is entered in time. Refuses (23505) a key '
-    'that a session has or had: its file would be removed with the upload';
+    'Trigger: lists the file of a new upload for removal, unless the recording is attached in time. Raises 23505 for a key '
+    'that a recording has or had: its file would be removed with the upload';
 CREATE OR REPLACE TRIGGER expect_first AFTER INSERT ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.upload_key IS NOT NULL) EXECUTE FUNCTION app.expect_recording();
 CREATE OR REPLACE TRIGGER expect_next AFTER UPDATE OF upload_key ON app.therapy_sessions
@@ -55,7 +57,7 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
-    -- The lock keeps the session from being deleted, or given to another upload, until the report is written.
+    -- The lock: until the commit, nobody can delete the session or let another upload bring its recording.
     PERFORM FROM therapy_sessions t WHERE t.id = $1 AND t.upload_id = $2 AND t.recording IS NULL FOR SHARE;
     IF NOT FOUND THEN
         RETURN NULL;
@@ -64,7 +66,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.report_upload IS
-    'Reports progress for an upload, as app.report_progress. Returns null and does nothing if the session does not wait '
+    'Reports progress for an upload, as app.report_progress does. Returns null and does nothing if the session does not wait '
     'for this upload';
 
 CREATE OR REPLACE FUNCTION app.attach_recording(session_id uuid, upload_id uuid, bytes bigint, sha256 bytea) RETURNS boolean
@@ -76,7 +78,7 @@ AS $$
 DECLARE
     key text;
 BEGIN
-    -- Each step is a statement of its own, and sees what was committed while the step before it waited for a lock.
+    -- Each step is a new statement: it sees what others committed while the step before it waited for a lock.
     SELECT t.upload_key INTO key FROM therapy_sessions t
     WHERE t.id = $1 AND t.upload_id = $2 AND t.recording IS NULL
       AND acting_may('upload', t.patient_id)
@@ -94,8 +96,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.attach_recording IS
-    'Enters the recording that an upload has brought, for the acting user, and queues the session. Returns false if the '
-    'session is gone, the user may not upload to it any more, it waits for another upload, or the file is being removed';
+    'Attaches the recording of an upload to its session, for the acting user, and queues the session. Returns false if the '
+    'session is gone or waits for another upload, if the user may no longer upload to it, or if a server removes the file';
 
 CREATE OR REPLACE FUNCTION app.has_recording(session_id uuid, key text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
@@ -109,8 +111,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.has_recording IS
-    'Tells whether a recording was entered, after waiting for every transaction that is about to enter it. It asks for no '
-    'user: the uploader may have lost the right to see the session';
+    'True if the recording is attached. The function first waits for every transaction that is about to attach it. It checks '
+    'no right: the uploader may have lost the right to see the session';
 
 CREATE OR REPLACE FUNCTION app.acting_recording(session_id uuid)
 RETURNS TABLE (recording text, filename text, media_type text)
@@ -127,10 +129,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.acting_recording IS
-    'The recording of a session, for the acting user; no row: there is none, or the user may not hear it. A pipeline hears '
-    'every recording, though it sees no session';
+    'The recording of a session, for the acting user; no row: the session has no recording, or the user may not hear it. A '
+    'pipeline may hear every recording, although it sees no session';
 
--- Removal
+-- Removal of files
 
 CREATE OR REPLACE FUNCTION app.discard_recording() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -140,7 +142,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.discard_recording IS
-    'Trigger: lists the file of a deleted session for removal, whoever deletes the session';
+    'Trigger: lists the file of a deleted session for removal, also if the session is deleted in psql';
 CREATE OR REPLACE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
 
@@ -156,8 +158,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     RETURNING d.recording
 $$;
 COMMENT ON FUNCTION app.claim_discarded IS
-    'Hands out keys of files to remove, each to one server, the oldest first, at most "most". A file that was not removed '
-    'is handed out again after an hour';
+    'Returns the keys of at most "most" files to remove, oldest first, each to one server. If the server does not remove a '
+    'file, another one gets its key after an hour';
 
 CREATE OR REPLACE FUNCTION app.record_removed_file(key text, upload_id uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -167,7 +169,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
            OR d.discarded_at <= clock_timestamp() AND NOT is_upload_alive(d.upload_id))
 $$;
 COMMENT ON FUNCTION app.record_removed_file IS
-    'Enters that a file was removed: by the upload that wrote it, or once it was due. Another caller cannot give up the '
+    'Records that a file was removed, by the upload that wrote it, or after it was due. Another caller cannot give up the '
     'file of an upload that is under way';
 
 CREATE OR REPLACE FUNCTION app.fail_abandoned_uploads(age interval) RETURNS integer
@@ -179,7 +181,7 @@ DECLARE
     abandoned uuid;
     total integer := 0;
 BEGIN
-    -- The row is locked before it is judged, so that an upload that completes at this moment is not failed.
+    -- The lock comes before the check: an upload that completes at this moment must not fail.
     FOR abandoned IN
         SELECT p.session_id FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
         WHERE p.updated_at < clock_timestamp() - age AND NOT is_upload_alive(t.upload_id)
@@ -195,13 +197,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.fail_abandoned_uploads IS
-    'Fails the sessions whose upload has shown no progress for the age and is not alive: its server has died. Returns how '
-    'many';
+    'Fails the sessions whose upload has made no progress for the age and is not alive: its server has died. Returns their '
+    'number';
 
 REVOKE ALL ON FUNCTION app.upload_grace, app.is_upload_alive, app.expect_recording, app.report_upload,
-    app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded, app.record_removed_file,
-    app.fail_abandoned_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.report_upload, app.attach_recording, app.has_recording, app.acting_recording, app.claim_discarded,
-    app.record_removed_file, app.fail_abandoned_uploads TO therapybridge_server;
+    app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded,
+    app.record_removed_file, app.fail_abandoned_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.report_upload, app.attach_recording, app.has_recording, app.acting_recording,
+    app.claim_discarded, app.record_removed_file, app.fail_abandoned_uploads TO therapybridge_server;
 
 COMMIT;

@@ -1,4 +1,4 @@
--- The queue for workers: how a session joins and leaves it, claims, leases and retries.
+-- The queue for workers: how a session joins and leaves it; claims, leases and retries.
 -- revision: 1
 
 BEGIN;
@@ -8,7 +8,7 @@ DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
 
 REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
--- A session joins the queue when it is pending and has its recording. Either may come last, so each has a trigger.
+-- A session joins the queue when it is pending and has its recording. Either can come last, so each has a trigger.
 
 CREATE OR REPLACE FUNCTION app.queue_after_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -39,7 +39,7 @@ END
 $$;
 COMMENT ON FUNCTION app.queue_after_recording IS
     'Trigger: a session that is pending when it gets its recording joins the queue';
--- Triggers of one event fire in the order of their names, so create_progress has made the row of progress by now.
+-- Triggers of one event fire in the order of their names: create_progress has already created the row of progress.
 CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
 
@@ -47,17 +47,18 @@ CREATE OR REPLACE FUNCTION app.lease_end(lease interval) RETURNS timestamptz
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF lease IS NULL OR lease < interval '1 second' OR lease > interval '1 day' THEN
-        RAISE EXCEPTION 'lease: has to be between 1 second and 1 day' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'lease: has to be between 1 second and 1 day'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'lease_out_of_range', COLUMN = 'lease';
     END IF;
     RETURN clock_timestamp() + lease;
 END
 $$;
-COMMENT ON FUNCTION app.lease_end IS 'When a lease that begins now lapses. Raises 22023 unless it lasts 1 second to 1 day';
+COMMENT ON FUNCTION app.lease_end IS 'The end of a lease that begins now. Raises 22023 unless it lasts 1 second to 1 day';
 
 CREATE OR REPLACE FUNCTION app.claim_session(worker text, lease interval)
 RETURNS TABLE (session_id uuid, attempt integer, recording text, leased_until timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER
--- The queue is read in the order of its index, and progress by its key.
+-- These settings make the function read the queue in the order of its index, and progress by its key.
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
@@ -68,10 +69,11 @@ DECLARE
     candidate record;
 BEGIN
     IF $1 IS NULL OR $1 = '' THEN
-        RAISE EXCEPTION 'worker: may not be empty' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'worker: cannot be empty'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'worker_empty', COLUMN = 'worker';
     END IF;
     LOOP
-        -- Locks the row of progress first, as a report does, so that the two cannot deadlock.
+        -- Locks the row of progress first, as a report does: the two cannot deadlock.
         SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed INTO candidate
         FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
         WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
@@ -83,14 +85,14 @@ BEGIN
         IF NOT FOUND THEN
             RETURN;
         END IF;
-        -- Another worker may have taken the lease between the snapshot and the lock. This statement sees it as it is now.
+        -- Another worker may have taken the lease between the snapshot and the lock. This new statement sees the present row.
         UPDATE session_leases l
         SET worker = $1, leased_until = until, attempt = candidate.attempt + candidate.was_claimed::integer
         WHERE l.session_id = candidate.session_id
           AND (l.worker IS NULL AND NOT candidate.was_claimed OR l.leased_until < clock_timestamp());
         CONTINUE WHEN NOT FOUND;
         IF candidate.was_claimed THEN
-            -- The worker before may still run. The next attempt makes its reports stale.
+            -- The former worker may still run. The next attempt makes its reports stale.
             UPDATE session_progress p SET attempt = p.attempt + 1 WHERE p.session_id = candidate.session_id;
         END IF;
         RETURN QUERY
@@ -102,8 +104,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.claim_session IS
-    'Claims for a worker the session that has waited longest, or one whose lease has lapsed, and returns it with the '
-    'attempt to work under; no row: there is nothing to do. The lease lasts 1 second to 1 day (22023)';
+    'Claims the session that has waited longest, or one whose lease has run out, for a worker. Returns the session and the '
+    'attempt; no row: no session waits. Raises 22023 unless the lease lasts 1 second to 1 day';
 
 CREATE OR REPLACE FUNCTION app.keep_lease(session_id uuid, attempt integer, lease interval) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
@@ -118,7 +120,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.keep_lease IS
-    'Prolongs the lease of an attempt. False: another worker has the session, or it is finished or gone';
+    'Extends the lease of an attempt. False: another worker has the session, or it is finished or deleted';
 
 CREATE OR REPLACE FUNCTION app.retry_session(session_id uuid) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
@@ -135,11 +137,14 @@ BEGIN
       AND (pg_has_role(session_user, 'therapybridge_owner', 'MEMBER') OR acting_may('manage', t.patient_id))
     FOR NO KEY UPDATE OF p;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no such session' USING ERRCODE = 'no_data_found';
+        RAISE EXCEPTION 'there is no such session'
+            USING ERRCODE = 'no_data_found', CONSTRAINT = 'unknown_session';
     ELSIF present <> 'failed' THEN
-        RAISE EXCEPTION 'only a failed session can be retried' USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'only a failed session can be retried'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'session_not_failed';
     ELSIF NOT EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND t.recording IS NOT NULL) THEN
-        RAISE EXCEPTION 'there is no recording to retry with' USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'the session has no recording to retry with'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'no_recording';
     END IF;
     UPDATE session_progress p SET status = 'pending', message = 'Waiting for a free worker'
     WHERE p.session_id = $1 RETURNING p.version INTO result;
@@ -147,8 +152,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.retry_session IS
-    'Sends a failed session back to pending and returns the version. The acting user has to manage the session; members of '
-    'the owner may retry any. Raises P0002 for no such session, 23514 if it has not failed or has no recording';
+    'Sends a failed session back to pending and returns the version. The acting user needs the right to manage the session; '
+    'members of the owner may retry any session. Raises P0002 for an unknown session, 23514 if the session has not failed or '
+    'has no recording';
 
 REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.lease_end, app.claim_session, app.keep_lease,
     app.retry_session FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

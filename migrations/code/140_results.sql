@@ -1,4 +1,4 @@
--- What processing produces: transcripts and notes, who reads them, and how a pipeline stores them.
+-- The results of the pipeline, transcripts and notes: who may read them, and how a pipeline stores them.
 -- revision: 1
 
 BEGIN;
@@ -6,13 +6,14 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('140_results', 1); END $$;
 
--- FORCE ROW LEVEL SECURITY binds the owner too, as whom the SECURITY DEFINER functions and triggers run.
+-- FORCE ROW LEVEL SECURITY also binds the owner. SECURITY DEFINER functions and triggers run as the owner.
 DROP POLICY IF EXISTS owner ON app.transcripts;
 CREATE POLICY owner ON app.transcripts TO therapybridge_owner USING (true) WITH CHECK (true);
 DROP POLICY IF EXISTS owner ON app.notes;
 CREATE POLICY owner ON app.notes TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- A result is seen with its session: the policies of therapy_sessions hold inside these subqueries. Notes need a right more.
+-- A user who sees a session sees its transcript: the policies of therapy_sessions apply inside these subqueries. Notes need
+-- one more right.
 DROP POLICY IF EXISTS seen ON app.transcripts;
 CREATE POLICY seen ON app.transcripts FOR SELECT TO therapybridge_server
     USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
@@ -33,15 +34,18 @@ DECLARE
 BEGIN
     SELECT attempt INTO present FROM session_progress WHERE session_id = session FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no such session' USING ERRCODE = 'no_data_found';
+        RAISE EXCEPTION 'there is no such session'
+            USING ERRCODE = 'no_data_found', CONSTRAINT = 'unknown_session';
     ELSIF expected IS DISTINCT FROM present THEN
-        RAISE EXCEPTION 'the present attempt is %', present USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'the present attempt is %', present
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_not_present',
+                DETAIL = json_build_object('present', present::text);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION app.lock_attempt IS
-    'Locks the progress of a session for a worker that is about to store a result. Raises 23514 unless the worker''s '
-    'attempt is the present one, P0002 for no such session';
+    'Locks the progress of a session for a worker that stores a result. Raises 23514 unless the worker''s attempt is the '
+    'present one, P0002 for an unknown session';
 
 CREATE OR REPLACE FUNCTION app.store_transcript(session_id uuid, attempt integer, transcript jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -52,7 +56,8 @@ AS $$
 BEGIN
     IF jsonb_typeof($3 -> 'text') IS DISTINCT FROM 'string'
         OR jsonb_typeof($3 -> 'segments') IS DISTINCT FROM 'array' THEN
-        RAISE EXCEPTION 'transcript: needs a "text" and an array "segments"' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'transcript: needs a "text" and an array "segments"'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'transcript_malformed', COLUMN = 'transcript';
     END IF;
     PERFORM lock_attempt($1, $2);
     INSERT INTO transcripts (session_id, attempt, body) VALUES ($1, $2, $3)
@@ -60,8 +65,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.store_transcript IS
-    'Stores or replaces the transcript of a session, for the worker of the present attempt. Raises 22023 for a wrong '
-    'shape, 23514 for another attempt, P0002 for no such session';
+    'Stores or replaces the transcript of a session, for the worker of the present attempt. Raises 22023 for a wrong shape, '
+    '23514 for another attempt, P0002 for an unknown session';
 
 CREATE OR REPLACE FUNCTION app.store_notes(session_id uuid, attempt integer, notes jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -71,7 +76,8 @@ AS $$
 #variable_conflict use_column
 BEGIN
     IF jsonb_typeof($3) IS DISTINCT FROM 'object' THEN
-        RAISE EXCEPTION 'notes: have to be a JSON object' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'notes: have to be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'notes_malformed', COLUMN = 'notes';
     END IF;
     PERFORM lock_attempt($1, $2);
     INSERT INTO notes (session_id, attempt, body) VALUES ($1, $2, $3)
@@ -79,8 +85,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.store_notes IS
-    'Stores or replaces the notes of a session, for the worker of the present attempt. Raises 22023 for what is no JSON '
-    'object, 23514 for another attempt, P0002 for no such session';
+    'Stores or replaces the notes of a session, for the worker of the present attempt. Raises 22023 unless the notes are a '
+    'JSON object, 23514 for another attempt, P0002 for an unknown session';
 
 REVOKE ALL ON FUNCTION app.lock_attempt, app.store_transcript, app.store_notes
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,4 +1,4 @@
--- Batches of reports: what arrives over HTTP within a few milliseconds, from any callers, in one transaction.
+-- Batches of reports: one transaction writes the reports that arrive over HTTP within a few milliseconds, from any callers.
 -- revision: 1
 
 BEGIN;
@@ -8,9 +8,9 @@ DO $$ BEGIN PERFORM app.enter_code('150_report_batch', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.check_reporters(user_ids uuid[], sign_ins uuid[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
-    SELECT array_agg(CASE WHEN s.id IS NULL THEN 'signed out'
+    SELECT array_agg(CASE WHEN s.id IS NULL THEN 'signed_out'
                           WHEN NOT u.is_active THEN 'inactive'
-                          WHEN NOT permits(u.role, 'report') THEN 'not permitted'
+                          WHEN NOT permits(u.role, 'report') THEN 'not_permitted'
                           ELSE 'permitted' END ORDER BY c.number)
     FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
     LEFT JOIN users u ON u.id = c.user_id
@@ -18,20 +18,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
                              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
 $$;
 COMMENT ON FUNCTION app.check_reporters IS
-    'Whether each of the callers may report progress: "permitted", "signed out", "inactive" or "not permitted"';
+    'For each caller, whether it may report progress: "permitted", "signed_out", "inactive" or "not_permitted"';
 
--- Every report has the effect that app.report_progress would have had, if the reports had come one after the other in this
--- order.
+-- Every report has the same effect as if app.report_progress were called for the reports one after the other, in this order.
 --
--- The function takes all locks before it writes: first the sessions in the order of their ids, then the callers. Other
--- writers of progress hold one session at a time or skip locked ones (claim_session, fail_abandoned_uploads), and wait for no
--- caller. So there is no deadlock. The callers' rows stay locked to the end: a revocation that has committed is seen here,
--- and one that has not waits for this transaction.
+-- The function takes all locks before it writes: first the sessions in the order of their ids, then the callers. Other writers
+-- of progress hold one session at a time, or skip locked ones (claim_session, fail_abandoned_uploads), and wait for no caller.
+-- Therefore there is no deadlock. The callers' rows stay locked to the end: the function sees every revocation that has
+-- committed, and any other revocation waits for this transaction.
 CREATE OR REPLACE FUNCTION app.write_progress_batch(
     user_ids uuid[], sign_ins uuid[], callers integer[],
     session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
     estimates integer[], attempts integer[], wants_state boolean[], waits boolean
-) RETURNS TABLE (report integer, version bigint, code text, reason text, state app.session_progress)
+) RETURNS TABLE (report integer, version bigint, code text, reason text, detail text, state app.session_progress)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET lock_timeout = '1s'
@@ -51,18 +50,18 @@ DECLARE
     first integer := 1;
     next integer;
 BEGIN
-    -- What is wrong with each report by itself, checked in the order of app.report_progress.
+    -- The fault of each report by itself, checked in the same order as in app.report_progress.
     SELECT array_agg(f.fault ORDER BY r.n),
            array_agg(DISTINCT r.session_id) FILTER (WHERE f.fault IS NULL AND verdicts[$3[r.n]] = 'permitted')
     INTO faults, wanted
     FROM unnest($4) WITH ORDINALITY AS r (session_id, n) LEFT JOIN statuses s ON s.status = $5[r.n]
     CROSS JOIN LATERAL (SELECT CASE
-        WHEN s.status IS NULL THEN 'status: is none of the known ones'
-        WHEN $6[r.n] IS NULL OR $6[r.n] NOT BETWEEN 0 AND 100 THEN 'progress: has to be between 0 and 100'
-        WHEN $9[r.n] < 0 THEN 'estimated_time_remaining: may not be negative'
-        WHEN $10[r.n] < 1 THEN 'attempt: has to be at least 1' END AS fault) f;
+        WHEN s.status IS NULL THEN 'unknown_status'
+        WHEN $6[r.n] IS NULL OR $6[r.n] NOT BETWEEN 0 AND 100 THEN 'progress_out_of_range'
+        WHEN $9[r.n] < 0 THEN 'estimate_negative'
+        WHEN $10[r.n] < 1 THEN 'attempt_out_of_range' END AS fault) f;
 
-    -- No row is locked for a caller that may not report.
+    -- A caller without the right locks no row.
     IF $12 THEN
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
@@ -86,8 +85,8 @@ BEGIN
     END IF;
     holds_all := cardinality(held) = cardinality(wanted);
 
-    -- A right may have ended while this waited for a lock. A caller that has the right but could not be locked was skipped:
-    -- another transaction holds its row.
+    -- A right may have ended while this function waited for a lock. Without waiting, a caller with the right but without a lock
+    -- is busy: another transaction holds its row.
     IF cardinality(permitted) IS DISTINCT FROM nullif(cardinality(array_positions(verdicts, 'permitted')), 0) THEN
         SELECT array_agg(CASE WHEN c.verdict <> 'permitted' OR c.number = ANY (permitted) THEN c.verdict ELSE 'busy' END
                          ORDER BY c.number)
@@ -105,17 +104,17 @@ BEGIN
 
     IF cardinality(accepted) IS DISTINCT FROM cardinality($4) THEN
         RETURN QUERY
-        SELECT r.n::integer, NULL::bigint, x.refusal[1], x.refusal[2], NULL::session_progress
+        SELECT r.n::integer, NULL::bigint, x.refusal[1], x.refusal[2], NULL::text, NULL::session_progress
         FROM unnest($4) WITH ORDINALITY AS r (session_id, n)
         LEFT JOIN session_progress p ON p.session_id = r.session_id
-        CROSS JOIN LATERAL (SELECT coalesce(verdicts[$3[r.n]], 'signed out') AS verdict) c
+        CROSS JOIN LATERAL (SELECT coalesce(verdicts[$3[r.n]], 'signed_out') AS verdict) c
         CROSS JOIN LATERAL (SELECT CASE
-            WHEN c.verdict IN ('signed out', 'inactive') THEN ARRAY['28000', c.verdict]
-            WHEN c.verdict = 'busy' THEN ARRAY['55P03', 'another transaction holds the caller']
+            WHEN c.verdict IN ('signed_out', 'inactive') THEN ARRAY['28000', c.verdict]
+            WHEN c.verdict = 'busy' THEN ARRAY['55P03', 'caller_locked']
             WHEN c.verdict = 'permitted' AND faults[r.n] IS NOT NULL THEN ARRAY['22023', faults[r.n]]
-            WHEN p.session_id IS NULL THEN ARRAY['P0002', 'there is no such session']
-            WHEN c.verdict = 'not permitted' THEN ARRAY['42501', c.verdict]
-            ELSE ARRAY['55P03', 'another transaction holds the session'] END AS refusal) x
+            WHEN p.session_id IS NULL THEN ARRAY['P0002', 'unknown_session']
+            WHEN c.verdict = 'not_permitted' THEN ARRAY['42501', c.verdict]
+            ELSE ARRAY['55P03', 'session_locked'] END AS refusal) x
         WHERE r.n <> ALL (coalesce(accepted, '{}'));
     END IF;
 
@@ -139,30 +138,33 @@ BEGIN
                                                   WHERE t.from_status = p.status AND t.to_status = r.status))
             RETURNING r.n, p.version, CASE WHEN r.wants_state THEN p END AS state
         )
-        SELECT w.n, w.version, NULL::text, NULL::text, w.state FROM w
+        SELECT w.n, w.version, NULL::text, NULL::text, NULL::text, w.state FROM w
         UNION ALL
-        -- Reports that the UPDATE passed over or the guard dropped. The guard drops what is stale or changes nothing, and never
-        -- a change of status. This reads the rows as they were before the statement, which is as they still are.
+        -- The reports that the UPDATE did not match or the guard dropped. The guard drops a report that is stale or changes
+        -- nothing, and never a change of status. This query reads the rows from before the statement; they have not changed.
         SELECT r.n, CASE WHEN x.reason IS NULL THEN p.version END, CASE WHEN x.reason IS NOT NULL THEN '23514' END,
-               x.reason, CASE WHEN x.reason IS NULL AND r.wants_state THEN p END
+               x.reason,
+               CASE x.reason WHEN 'attempt_not_begun' THEN json_build_object('attempt', r.attempt::text)
+                             WHEN 'transition_not_allowed' THEN json_build_object('from', p.status, 'to', r.status) END::text,
+               CASE WHEN x.reason IS NULL AND r.wants_state THEN p END
         FROM r JOIN session_progress p ON p.session_id = r.session_id
         CROSS JOIN LATERAL (SELECT CASE
-            WHEN r.attempt > p.attempt THEN format('attempt %s has not begun', r.attempt)
+            WHEN r.attempt > p.attempt THEN 'attempt_not_begun'
             WHEN r.status <> p.status AND (r.attempt IS NULL OR r.attempt = p.attempt)
-                THEN format('a session that is %s cannot become %s', p.status, r.status) END AS reason) x
+                THEN 'transition_not_allowed' END AS reason) x
         WHERE r.n NOT IN (SELECT w.n FROM w);
         first := next;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION app.write_progress_batch IS
-    'The part of app.report_progress_batch that writes, without the audit log. The server''s role cannot call it';
+    'The part of app.report_progress_batch that writes the reports, without audit records. The server''s role cannot call it';
 
 CREATE OR REPLACE FUNCTION app.report_progress_batch(
     user_ids uuid[], sign_ins uuid[], callers integer[],
     session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
     estimates integer[], attempts integer[], wants_state boolean[], waits boolean
-) RETURNS TABLE (report integer, version bigint, code text, reason text, state app.session_progress)
+) RETURNS TABLE (report integer, version bigint, code text, reason text, detail text, state app.session_progress)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -190,11 +192,11 @@ END
 $$;
 COMMENT ON FUNCTION app.report_progress_batch IS
     'Reports progress for many sessions and callers, and records once in ten minutes which caller reports about which '
-    'session. user_ids and sign_ins are the callers; callers gives the place, from 1, of each report''s caller among them. '
-    'Returns a row for each report: the version that stands afterwards and, with wants_state, the whole progress; or code '
-    'and reason as of app.report_progress, 28000 for "signed out" and "inactive", 42501 for a caller that may not report, '
-    '55P03 for what another transaction has locked. With waits, it waits up to a second for each lock; otherwise it skips '
-    'what is locked';
+    'session. user_ids and sign_ins are the callers; callers gives the index, from 1, of each report''s caller among them. '
+    'Returns a row for each report: the version afterwards and, with wants_state, the whole progress. Or, for a '
+    'refused report, code, reason and detail: the SQLSTATE, CONSTRAINT and DETAIL that app.report_progress raises; 28000 '
+    'with "signed_out" or "inactive", 42501 with "not_permitted", 55P03 with "caller_locked" or "session_locked". With '
+    'waits, it waits up to a second for each lock; otherwise it skips what is locked';
 
 REVOKE ALL ON FUNCTION app.check_reporters, app.write_progress_batch, app.report_progress_batch
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

@@ -1,8 +1,8 @@
--- Who may see what, and its present state: for many users and sessions at once, and for all sessions of a user.
+-- Rights and present states: of many users and sessions at once, and of the whole caseload of a user.
 -- revision: 1
 --
--- Every table is probed by an index, in a LATERAL subquery that OFFSET 0 keeps apart from the rest, so that no statistics, or
--- their absence, can lead to another plan.
+-- The functions read every table by an index, in LATERAL subqueries that OFFSET 0 keeps apart. Neither statistics nor their
+-- absence can then lead to another plan.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -33,16 +33,16 @@ BEGIN
         CROSS JOIN unnest($1, $2, $3) WITH ORDINALITY AS w (user_id, auth_session_id, session_id, ordinal)
         LEFT JOIN LATERAL (SELECT * FROM users s WHERE s.id = w.user_id OFFSET 0) AS u ON true
         LEFT JOIN LATERAL (
-            SELECT s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AS stands FROM auth_sessions s
+            SELECT s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AS is_valid FROM auth_sessions s
             WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
         LEFT JOIN LATERAL (SELECT * FROM therapy_sessions s WHERE s.id = w.session_id OFFSET 0) AS t ON true
         LEFT JOIN LATERAL (
-            SELECT s.is_active FROM therapist_patients s
-            WHERE s.therapist_id = u.id AND s.patient_id = t.patient_id OFFSET 0) AS c ON true
+            SELECT s.is_active FROM assigned_patients s
+            WHERE s.user_id = u.id AND s.patient_id = t.patient_id OFFSET 0) AS c ON true
         LEFT JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = t.id OFFSET 0) AS p ON true
         CROSS JOIN LATERAL (
             SELECT u.id IS NOT NULL AS user_found, coalesce(u.is_active, false) AS user_active, u.role,
-                   coalesce(a.stands, false) AS signed_in,
+                   coalesce(a.is_valid, false) AS signed_in,
                    p.session_id IS NOT NULL AS session_found,
                    coalesce(t.patient_id = u.id, false) AS is_patient,
                    coalesce(c.is_active, false) AS is_assigned
@@ -52,7 +52,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.authorize_sessions IS
-    'For each position of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot';
+    'For each index of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot';
 
 CREATE OR REPLACE FUNCTION app.authorize_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
 RETURNS TABLE (
@@ -80,7 +80,7 @@ BEGIN
                          WHERE s.id = $2 AND s.user_id = who.id
                            AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
     is_in := user_active AND signed_in;
-    -- Null stands for all patients.
+    -- Null means all patients.
     patient_ids := CASE WHEN NOT is_in THEN '{}'
                         WHEN permits(user_role, 'see') THEN NULL
                         ELSE ARRAY(SELECT p FROM patients_of(who.id, user_role, 'see') AS p) END;
@@ -97,7 +97,7 @@ BEGIN
             CROSS JOIN LATERAL (SELECT s.patient_id FROM therapy_sessions s WHERE s.id = p.session_id OFFSET 0) AS t
             ORDER BY p.created_at, p.session_id;
     ELSE
-        -- Of a patient who is new to the user, processed sessions too: the user has not seen them listed.
+        -- The processed sessions of a patient who is new to the user are included: the user has not received them yet.
         RETURN QUERY
             SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
@@ -111,9 +111,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.authorize_caseload IS
-    'The first row, without a session: user, sign-in, and the patients whose sessions the user may see (null: all). Then '
-    'the sessions that are not processed, oldest first, and every session of a patient who is not among known_patients, '
-    'unless known_patients is null';
+    'The first row has no session: user, sign-in, and the patients whose sessions the user may see (null: all). The other rows '
+    'are the sessions that are not processed, oldest first, and all sessions of patients outside known_patients, unless '
+    'known_patients is null';
 
 REVOKE ALL ON FUNCTION app.authorize_sessions, app.authorize_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.authorize_sessions, app.authorize_caseload TO therapybridge_server;

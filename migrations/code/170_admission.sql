@@ -1,4 +1,4 @@
--- Openings with their records in the audit log: what is admitted, and what is refused, is recorded in the same statement.
+-- Admission: one statement authorizes an access and writes its audit record.
 -- revision: 1
 
 BEGIN;
@@ -24,8 +24,8 @@ DECLARE
     since CONSTANT timestamptz := clock_timestamp() - audit_interval();
 BEGIN
     RETURN QUERY
-        -- One statement, and therefore one snapshot: what is recorded as allowed is what the answer says.
-        WITH opened AS MATERIALIZED (
+        -- One statement, and therefore one snapshot: the record and the answer agree.
+        WITH authorized AS MATERIALIZED (
             SELECT o.*, w.user_id, w.auth_session_id, w.action, w.request_id,
                    o.user_active AND o.signed_in AND o.session_found
                        AND permits(o.user_role, w.need, o.is_patient, o.is_assigned) AS is_allowed
@@ -33,12 +33,12 @@ BEGIN
             JOIN unnest($1, $2, $4, $5, $6) WITH ORDINALITY
                 AS w (user_id, auth_session_id, action, need, request_id, ordinal) ON w.ordinal = o.ordinal
         ), recorded AS (
-            -- Strangers, and sessions that do not exist, leave no record. A record of another user under the same sign-in does
-            -- not count as a repeat.
+            -- There is no record for an unknown user, for an ended sign-in, or for a session that does not exist. A record of
+            -- another user under the same sign-in does not count as a repeat.
             INSERT INTO audit_log (action, is_allowed, user_id, auth_session_id, session_id, patient_id, request_id)
             SELECT n.action, n.is_allowed, n.user_id, n.auth_session_id, n.session_id,
                    (SELECT t.patient_id FROM therapy_sessions t WHERE t.id = n.session_id), n.request_id
-            FROM opened n
+            FROM authorized n
             WHERE n.user_found AND n.signed_in AND n.session_found
               AND CASE WHEN is_repeatable(n.action, n.is_allowed)
                        THEN NOT EXISTS (SELECT FROM audit_log l
@@ -54,12 +54,12 @@ BEGIN
                CASE WHEN n.is_allowed THEN n.estimated_time_remaining END, CASE WHEN n.is_allowed THEN n.version END,
                CASE WHEN n.is_allowed THEN n.attempt END, CASE WHEN n.is_allowed THEN n.created_at END,
                CASE WHEN n.is_allowed THEN n.updated_at END, n.rights_epoch, n.is_allowed
-        FROM opened n ORDER BY n.ordinal;
+        FROM authorized n ORDER BY n.ordinal;
 END
 $$;
 COMMENT ON FUNCTION app.admit IS
-    'Answers app.authorize_sessions for users who ask for an action that needs a right (an action of app.permits), and records '
-    'each action or refusal in the audit log. A user who is refused gets no progress';
+    'Authorizes actions on sessions (app.authorize_sessions), and records each action or refusal in the audit log. Each action '
+    'needs a right, by its name in app.permits. A refused user gets no progress';
 
 CREATE OR REPLACE FUNCTION app.admit_caseload(user_id uuid, auth_session_id uuid, action text, request_id text)
 RETURNS TABLE (
@@ -74,16 +74,16 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        WITH opened AS MATERIALIZED (SELECT * FROM authorize_caseload($1, $2, NULL)), recorded AS (
+        WITH authorized AS MATERIALIZED (SELECT * FROM authorize_caseload($1, $2, NULL)), recorded AS (
             INSERT INTO audit_log (action, is_allowed, user_id, auth_session_id, request_id)
-            SELECT $3, n.user_active, $1, $2, $4 FROM opened n
+            SELECT $3, n.user_active, $1, $2, $4 FROM authorized n
             WHERE n.session_id IS NULL AND n.user_found AND n.signed_in
         )
-        SELECT * FROM opened;
+        SELECT * FROM authorized;
 END
 $$;
 COMMENT ON FUNCTION app.admit_caseload IS
-    'Answers app.authorize_caseload for a user who opens the stream of all sessions, and records that in the audit log';
+    'Authorizes a user who opens the stream of all sessions (app.authorize_caseload), and records that in the audit log';
 
 REVOKE ALL ON FUNCTION app.admit, app.admit_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.admit, app.admit_caseload TO therapybridge_server;

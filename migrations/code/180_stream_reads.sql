@@ -1,14 +1,14 @@
--- What streams read after their opening: each function reads for many streams at once.
+-- The reads of open streams: each function reads for many streams at once.
 -- revision: 1
 --
--- The functions check no rights. The server passes ids that app.authorize_sessions and app.authorize_caseload have given it, and each
--- answer brings the epoch of rights, by which the server notices that it has to ask those again first.
+-- The functions check no rights. The server passes ids that app.authorize_sessions and app.authorize_caseload have returned.
+-- Each answer has the epoch of rights. If the epoch has grown, the server first calls those functions again.
 --
--- A position in the stream of all sessions is a snapshot (pg_snapshot) and not a number: a transaction that took its number
--- early may commit late, and would slip behind.
+-- A position in the stream of all sessions is a snapshot (pg_snapshot) and not a number. A transaction that took its number
+-- early may commit late, and readers would miss it.
 --
--- Every table is probed by an index, in a LATERAL subquery that OFFSET 0 keeps apart from the rest, so that no statistics, or
--- their absence, can lead to another plan.
+-- The functions read every table by an index, in LATERAL subqueries that OFFSET 0 keeps apart. Neither statistics nor their
+-- absence can then lead to another plan.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -23,8 +23,8 @@ LANGUAGE sql STABLE AS $$
     CROSS JOIN LATERAL (SELECT * FROM app.session_events s WHERE s.xid = x.xid OFFSET 0) AS e
 $$;
 COMMENT ON FUNCTION app.events_since IS
-    'The transitions that a snapshot does not show: of transactions that began after it, or were in progress. PostgreSQL '
-    'inlines this function, since it has no settings of its own';
+    'The transitions that a snapshot does not show: those of transactions that began after it or were in progress. PostgreSQL '
+    'inlines this function, because it has no settings of its own';
 
 CREATE OR REPLACE FUNCTION app.deletions_since(earlier pg_snapshot) RETURNS SETOF app.deleted_sessions
 LANGUAGE sql STABLE AS $$
@@ -34,7 +34,7 @@ LANGUAGE sql STABLE AS $$
     CROSS JOIN LATERAL (SELECT * FROM app.deleted_sessions s WHERE s.xid = x.xid OFFSET 0) AS d
 $$;
 COMMENT ON FUNCTION app.deletions_since IS
-    'The deletions that a snapshot does not show, as app.events_since. PostgreSQL inlines this function too';
+    'The deletions that a snapshot does not show, like app.events_since. PostgreSQL inlines this function too';
 
 CREATE OR REPLACE FUNCTION app.read_changes(session_ids uuid[], versions bigint[])
 RETURNS TABLE (
@@ -68,8 +68,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_changes IS
-    'The sessions that are newer than the given versions, one row for each transition since or one without a transition, '
-    'and the sessions that do not exist. Always at least one row, for the epoch of rights';
+    'The sessions that are newer than the given versions, with one row for each transition since, or one row without a '
+    'transition; and the sessions that do not exist. There is always a row, for the epoch of rights';
 
 CREATE OR REPLACE FUNCTION app.read_transitions(session_ids uuid[], versions bigint[], most integer)
 RETURNS TABLE (
@@ -91,7 +91,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_transitions IS
-    'The transitions of each session after a version, oldest first; of each session at most the newest "most"';
+    'The transitions of each session after a version, oldest first; at most the newest "most" of each session';
 
 CREATE OR REPLACE FUNCTION app.read_feed(since text, session_ids uuid[])
 RETURNS TABLE (
@@ -130,9 +130,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_feed IS
-    'What happened since a snapshot: one row for each transition, with the present progress of its session, one for each '
-    'deletion, and one without a transition for each session named. Always at least one row, for the epoch of rights and '
-    'the present snapshot';
+    'What happened since a snapshot: one row for each transition, with the present progress of its session; one row for each '
+    'deletion; and one row without a transition for each session of session_ids. There is always a row, for the epoch of '
+    'rights and the present snapshot';
 
 CREATE OR REPLACE FUNCTION app.read_missed(since text, until text, patient_ids uuid[], most integer)
 RETURNS TABLE (
@@ -146,7 +146,7 @@ AS $$
 DECLARE
     earlier CONSTANT pg_snapshot := $1::pg_snapshot;
     later CONSTANT pg_snapshot := $2::pg_snapshot;
-    -- An old position, perhaps a forged one: what these patients have is less than what everybody did since.
+    -- For an old, perhaps forged position, the sessions of these patients are fewer than all transitions since.
     starts_from_patients CONSTANT boolean := $3 IS NOT NULL AND EXISTS (
         SELECT FROM session_events e WHERE e.xid >= pg_snapshot_xmax(earlier) OFFSET 10000);
 BEGIN
@@ -172,9 +172,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_missed IS
-    'The transitions that the later snapshot shows and the earlier one does not, as progress, oldest first; of these '
-    'patients, or with null of all. If there are more than "most", any "most" of them: a caller that gets so many begins '
-    'anew';
+    'The transitions that the later snapshot shows and the earlier one does not, as progress, oldest first; for these '
+    'patients, or with null for all. If there are more than "most", any "most" of them. The caller then starts again with the '
+    'caseload';
 
 CREATE OR REPLACE FUNCTION app.read_missed_deletions(since text, until text, patient_ids uuid[]) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -191,7 +191,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_missed_deletions IS
-    'The sessions whose deletion the later snapshot shows and the earlier one does not; of these patients, or with null of '
+    'The sessions whose deletion the later snapshot shows and the earlier one does not; for these patients, or with null for '
     'all';
 
 CREATE OR REPLACE FUNCTION app.read_revoked(user_id uuid, patient_ids uuid[], session_ids uuid[], present uuid[])
@@ -204,8 +204,8 @@ BEGIN
     RETURN QUERY
         SELECT t.id FROM unnest($2) AS p (id)
         CROSS JOIN LATERAL (
-            SELECT * FROM therapist_patients s
-            WHERE s.therapist_id = $1 AND s.patient_id = p.id AND NOT s.is_active OFFSET 0) AS a
+            SELECT * FROM assigned_patients s
+            WHERE s.user_id = $1 AND s.patient_id = p.id AND NOT s.is_active OFFSET 0) AS a
         CROSS JOIN LATERAL (
             SELECT s.id FROM therapy_sessions s WHERE s.patient_id = p.id AND s.created_at <= a.ended_at OFFSET 0) AS t
         UNION
@@ -218,12 +218,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_revoked IS
-    'The sessions that a user has lost sight of: those of the patients who were taken away, deleted ones included, and '
-    'those of session_ids whose patient is not among "present", because the session was moved to another patient';
+    'The sessions that a user can no longer see: those of patient_ids, deleted ones included, whose assignments have ended; '
+    'and those of session_ids whose patient is not among "present", because the session was moved to another patient';
 
 REVOKE ALL ON FUNCTION app.events_since, app.deletions_since, app.read_changes, app.read_transitions, app.read_feed,
-    app.read_missed, app.read_missed_deletions,
-    app.read_revoked FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.read_missed, app.read_missed_deletions, app.read_revoked FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.read_changes, app.read_transitions, app.read_feed, app.read_missed, app.read_missed_deletions,
     app.read_revoked TO therapybridge_server;
 

@@ -1,15 +1,15 @@
 public import Domain
 public import Postgres
 
-/// A report, and who makes it.
+/// A report and its caller.
 public struct CallerReport: Sendable, Equatable {
     /// The report.
     public var report: ProgressReport
     /// The account that reports.
     public var user: UserID
-    /// The sign-in that the request stands under.
+    /// The sign-in of the request.
     public var signIn: SignInID
-    /// Whether the state as this report leaves it is wanted too, not the version alone.
+    /// True if the caller wants the progress after this report, and not only its version.
     public var wantsProgress: Bool
 
     /// A report of a caller.
@@ -21,53 +21,61 @@ public struct CallerReport: Sendable, Equatable {
     }
 }
 
-/// What came of one report among many.
+/// The outcome of one report in a batch.
 public enum ReportOutcome: Sendable, Equatable {
-    /// This version stands; the progress is there when it was wanted.
+    /// The session has this version afterwards; the progress is nil unless the caller wants it.
     case accepted(version: Int64, progress: SessionProgress?)
-    /// Nothing of the report was written.
+    /// The database wrote nothing of this report.
     case refused(ReportRefusal)
 }
 
-/// Why a report was not accepted while those beside it were.
+/// Why the database refused one report of a batch.
 public enum ReportRefusal: Error, Sendable, Hashable {
     /// The caller no longer exists, or the sign-in has ended.
     case notSignedIn
     /// The caller's account is inactive.
     case inactive
-    /// The caller is neither a pipeline nor an admin.
+    /// The caller has no right to report.
     case notPermitted
-    /// What `app.report_progress` would have raised; or 55P03 for a session that another transaction holds.
-    case database(SQLState, message: String)
+    /// The report is stale, and this release cannot read the present state that the caller wants.
+    case unreadable
+    /// The error that `app.report_progress` would raise, or 55P03 if another transaction holds the session or the
+    /// caller.
+    ///
+    /// `code` names the refusal, and `values` is a JSON object with the values of its words; nil for no values.
+    case database(SQLState, code: String?, values: String? = nil)
 }
 
 extension ProgressStore {
     /// Reports progress for many sessions and callers in one transaction.
     ///
-    /// Each report comes to what it would have come to alone, in this order; one that is refused leaves the others.
+    /// Each report has the same outcome as if the reports were made one after the other, in this order. A refused
+    /// report does not affect the others.
     ///
     /// - Parameters:
     ///   - reports: The reports, of any sessions and callers.
-    ///   - waits: Whether to wait for locks, a second each; otherwise what another transaction holds is refused.
-    /// - Returns: An outcome for each report, in the order given.
-    /// - Throws: ``PostgresError`` when nothing was written: with SQLSTATE 55P03 when a lock was waited for in vain.
+    ///   - waits: True to wait up to a second for each lock; false to refuse what another transaction has locked.
+    /// - Returns: An outcome for each report, in the same order.
+    /// - Throws: ``PostgresError`` if nothing was written; with SQLSTATE 55P03 if a lock was not free within its
+    ///   second.
     public func report(_ reports: [CallerReport], waits: Bool) async throws -> [ReportOutcome] {
         struct Caller: Hashable {
             var user: UserID
             var signIn: SignInID
         }
         var callers: [Caller] = []
-        var places: [Caller: Int32] = [:]
+        // PostgreSQL counts the elements of an array from 1.
+        var numbers: [Caller: Int32] = [:]
         let callerOfReport = reports.map { report in
             let caller = Caller(user: report.user, signIn: report.signIn)
-            if let place = places[caller] { return place }
+            if let number = numbers[caller] { return number }
             callers.append(caller)
-            places[caller] = Int32(callers.count)
+            numbers[caller] = Int32(callers.count)
             return Int32(callers.count)
         }
         let rows = try await pool.query(
             """
-            SELECT r.report, r.version, r.code, r.reason, (r.state).*
+            SELECT r.report, r.version, r.code, r.reason, r.detail, (r.state).*
             FROM app.report_progress_batch(
                 \(callers.map(\.user)), \(callers.map(\.signIn)), \(callerOfReport),
                 \(reports.map(\.report.sessionID)), \(reports.map(\.report.status.rawValue)),
@@ -79,9 +87,9 @@ extension ProgressStore {
             """)
         var outcomes = [ReportOutcome?](repeating: nil, count: reports.count)
         for row in rows {
-            let place = Int(try row.decode("report", as: Int32.self)) - 1
-            guard outcomes.indices.contains(place) else { throw StoreError.noRow }
-            outcomes[place] = try ReportOutcome(row, wantsProgress: reports[place].wantsProgress)
+            let index = Int(try row.decode("report", as: Int32.self)) - 1
+            guard outcomes.indices.contains(index) else { throw StoreError.noRow }
+            outcomes[index] = try ReportOutcome(row, wantsProgress: reports[index].wantsProgress)
         }
         return try outcomes.map {
             guard let outcome = $0 else { throw StoreError.noRow }
@@ -93,21 +101,27 @@ extension ProgressStore {
 extension ReportOutcome {
     fileprivate init(_ row: PostgresRow, wantsProgress: Bool) throws {
         if let version = try row.decode("version", as: Int64?.self) {
-            self = .accepted(version: version, progress: wantsProgress ? try SessionProgress(row) : nil)
+            do {
+                self = .accepted(version: version, progress: wantsProgress ? try SessionProgress(row) : nil)
+            } catch is UnreadableRow {
+                // A report that was written has left its own status, which this release knows. This one was stale.
+                self = .refused(.unreadable)
+            }
         } else {
-            let state = SQLState(try row.decode("code", as: String.self))
-            let reason = try row.decode("reason", as: String.self)
-            self = .refused(ReportRefusal(state, reason))
+            self = .refused(
+                ReportRefusal(
+                    SQLState(try row.decode("code", as: String.self)), code: try row.decode("reason", as: String.self),
+                    values: try row.decode("detail", as: String?.self)))
         }
     }
 }
 
 extension ReportRefusal {
-    fileprivate init(_ state: SQLState, _ reason: String) {
+    fileprivate init(_ state: SQLState, code: String, values: String?) {
         switch state {
-        case .invalidAuthorization: self = reason == "inactive" ? .inactive : .notSignedIn
+        case .invalidAuthorization: self = code == "inactive" ? .inactive : .notSignedIn
         case .insufficientPrivilege: self = .notPermitted
-        default: self = .database(state, message: reason)
+        default: self = .database(state, code: code, values: values)
         }
     }
 }

@@ -1,27 +1,27 @@
 public import Domain
 import Postgres
 
-/// What watched sessions have come to, from one snapshot.
+/// The changes of watched sessions, from one snapshot.
 public struct ProgressChanges: Sendable {
-    /// The sessions that are newer than known, each with the transitions since, oldest first.
+    /// The sessions with a newer version, and their transitions since the known version, oldest first.
     public var changed: [(progress: SessionProgress, transitions: [StatusTransition])] = []
-    /// Those that do not exist.
+    /// The sessions that do not exist.
     public var missing: [SessionID] = []
-    /// Those whose rows cannot be read, as when a newer release has added a status.
+    /// The sessions with a state or a transition that this release cannot read.
     public var unreadable: [SessionID] = []
     /// The epoch of rights.
     public var rightsEpoch: Int64 = 0
 }
 
 extension ProgressStore {
-    /// Reads those of many sessions that are newer than known.
+    /// Reads the sessions that have a newer version than the known one.
     ///
     /// - Parameters:
-    ///   - sessions: Each at most once; none asks for the epoch alone.
-    ///   - versions: The version that each is known at.
-    /// - Returns: The changes, and the epoch of rights, from one snapshot.
-    /// - Throws: ``PostgresError`` when the database cannot answer. A row that cannot be read does not count:
-    ///   ``ProgressChanges/unreadable`` names its session.
+    ///   - sessions: The sessions, each at most once. An empty list reads only the epoch of rights.
+    ///   - versions: The known version of each session.
+    /// - Returns: The changes and the epoch of rights, from one snapshot. ``ProgressChanges/unreadable`` names the
+    ///   sessions that this release cannot read.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     public func changes(of sessions: [SessionID], after versions: [Int64]) async throws -> ProgressChanges {
         let rows = try await pool.query("SELECT * FROM app.read_changes(\(sessions), \(versions))")
         var changes = ProgressChanges()
@@ -36,7 +36,7 @@ extension ProgressStore {
             do {
                 try changes.add(row, of: session)
             } catch {
-                // One row of a newer release must not silence all the others.
+                // One unreadable session must not hide the others.
                 changes.unreadable.append(session)
                 if changes.changed.last?.progress.sessionID == session { changes.changed.removeLast() }
             }
@@ -44,13 +44,15 @@ extension ProgressStore {
         return changes
     }
 
-    /// Names what is committed at this moment: as long as the answer stays the same, nothing was.
+    /// Describes what is committed at this moment.
     ///
-    /// A transaction that writes has an id. Once it is committed it is no longer among those in progress, or the next id to
-    /// come has gone past it; each changes the text (manual, 9.27.8, `pg_current_snapshot`).
+    /// While the text stays the same, nothing was committed.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
-    public func snapshot() async throws -> String {
+    /// A transaction that writes has an id. After its commit, the id is no longer among those in progress, or the next
+    /// free id has passed it. Either changes the text (manual, 9.27.8, `pg_current_snapshot`).
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func databaseSnapshot() async throws -> String {
         let rows = try await pool.query("SELECT pg_current_snapshot()::text AS snapshot")
         guard let row = rows.first else { throw StoreError.noRow }
         return try row.decode("snapshot", as: String.self)

@@ -1,31 +1,32 @@
 public import Domain
 import Postgres
 
-/// What administrators do with accounts.
+// The administration of accounts.
 extension UserStore {
-    /// Which accounts a list is to show.
+    /// Selects the accounts of a list; nil does not restrict.
     public struct Filter: Sendable {
-        /// Only accounts of this role; nil for all.
+        /// Only accounts of this role.
         public var role: Role?
-        /// True for active accounts alone, false for inactive ones alone; nil for all.
+        /// True selects active accounts, false selects inactive ones.
         public var isActive: Bool?
-        /// A part of the name or the address, in any case.
+        /// Only accounts with this text in the name or the address, regardless of case.
         public var text: String?
-        /// The account after which the page begins; nil for the first page.
+        /// The page begins after this account; nil for the first page.
         ///
-        /// An account rather than its address, by which the list is ordered: addresses have no place in URLs and logs.
+        /// The list is ordered by address. The cursor is an id, because addresses must not appear in URLs and logs.
         public var after: UserID?
-        /// At most this many accounts.
+        /// The greatest number of accounts.
         public var limit: Int
 
-        /// A filter that lets every account through, up to a number.
+        /// A filter that restricts only the number of accounts.
         public init(limit: Int) { self.limit = limit }
     }
 
-    /// The accounts, by address.
+    /// The accounts that a filter selects, ordered by address.
     ///
-    /// - Returns: Nil when there is no account that the page could begin after.
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Returns: The accounts; nil if the account of ``Filter/after`` does not exist.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` if one of the accounts has a role
+    ///   that this release does not know.
     public func list(_ filter: Filter) async throws -> [UserRecord]? {
         try await perform { connection in
             var address: String?
@@ -51,9 +52,10 @@ extension UserStore {
         }
     }
 
-    /// One account; nil when there is none of that id.
+    /// One account; nil if the acting user may see no such account.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a role that this release does
+    ///   not know.
     public func record(of id: UserID) async throws -> UserRecord? {
         try await perform { connection in
             try await connection.query("SELECT \(unescaped: Self.recordColumns) FROM app.users WHERE id = \(id)")
@@ -61,7 +63,7 @@ extension UserStore {
         }
     }
 
-    /// What is to become of an account; nil leaves a value as it is.
+    /// A change of an account; nil keeps the present value.
     public struct Change: Sendable {
         /// The new name.
         public var fullName: FullName?
@@ -70,51 +72,56 @@ extension UserStore {
         /// False deactivates the account, true activates it.
         public var isActive: Bool?
 
-        /// A change; nil leaves a value as it is.
+        /// A change; nil keeps the present value.
         public init(fullName: FullName? = nil, role: Role? = nil, isActive: Bool? = nil) {
             self.fullName = fullName
             self.role = role
             self.isActive = isActive
         }
 
-        /// Whether an administrator would be none any more.
-        var endsAdministration: Bool { isActive == false || role.map { $0 != .admin } ?? false }
+        /// Whether the account can no longer manage accounts afterwards.
+        var endsAdministration: Bool {
+            isActive == false || role.map { !Access.permits(.manageAccounts, to: $0) } ?? false
+        }
     }
 
-    /// What came of a change.
+    /// The outcome of a change.
     public enum ChangeOutcome: Sendable {
-        /// The account was changed to this.
+        /// The account after the change.
         case changed(UserRecord)
-        /// There is no such account.
+        /// The account does not exist.
         case noUser
-        /// Who asks is no active administrator any more.
+        /// The caller may no longer manage accounts.
         case notPermitted
-        /// It is the asker's own account, which would end to be an administrator's.
+        /// The change would take the right to manage accounts from the caller's own account.
         case ownAccount
     }
 
     /// Changes an account for an administrator.
     ///
-    /// Ends streams and rights with the commit, where they do not outlast the change. Of a role that changes, the ties to
-    /// patients or therapists end with it: somebody who gets the role again begins with none.
+    /// A change that takes rights away ends them, and their streams, with the commit. A new role also ends the
+    /// assignments of the old role. If the account gets the old role again, it begins without assignments.
     ///
-    /// All active administrators are locked first, so that two who deactivate each other come one after the other, and the
-    /// second is none any more. As nobody can do it to the own account, there is always one left.
+    /// The transaction first locks all active administrators. If two of them deactivate each other, the second waits,
+    /// and then is no administrator any more. No administrator can do this to their own account, so one always remains.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a role that this release does
+    ///   not know.
     public func change(_ id: UserID, _ change: Change, by administrator: UserID) async throws -> ChangeOutcome {
-        try await perform { connection in
-            // The account itself is locked with them: before its ties, and before the epoch of rights.
+        let managers = Role.allCases.filter { Access.permits(.manageAccounts, to: $0) }.map(\.rawValue)
+        return try await perform { connection in
+            // The same statement locks the account itself, before its assignments and before the epoch of rights.
             let administrators = try await connection.query(
                 """
-                SELECT id, role = 'admin' AND is_active AS is_administrator FROM app.users
-                WHERE role = 'admin' AND is_active OR id = \(id) ORDER BY id FOR NO KEY UPDATE
+                SELECT id, role = ANY (\(managers)) AND is_active AS is_administrator FROM app.users
+                WHERE role = ANY (\(managers)) AND is_active OR id = \(id) ORDER BY id FOR NO KEY UPDATE
                 """
             ).filter { try $0.decode("is_administrator", as: Bool.self) }.map { try $0.decode("id", as: UserID.self) }
             guard administrators.contains(administrator) else { return .notPermitted }
             if id == administrator, change.endsAdministration { return .ownAccount }
             if let role = change.role {
-                // Before the role: a tie is checked for the roles of its two ends whenever it is written.
+                // Before the role changes: a trigger checks the roles of both accounts whenever an assignment is
+                // written.
                 _ = try await connection.execute(
                     """
                     UPDATE app.therapist_patients SET is_active = false, ended_at = clock_timestamp()
@@ -136,14 +143,15 @@ extension UserStore {
         }
     }
 
-    /// The role of each of these users that there is.
+    /// The roles of the users that exist.
     ///
-    /// - Throws: ``PostgresError`` when the database cannot answer.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` if one of the users has a role
+    ///   that this release does not know.
     public func roles(of users: [UserID]) async throws -> [UserID: Role] {
         try await perform { connection in
             let rows = try await connection.query("SELECT id, role FROM app.users WHERE id = ANY(\(users))")
             return Dictionary(
-                try rows.map { (try $0.decode("id", as: UserID.self), try $0.decode("role", as: Role.self)) },
+                try rows.map { (try $0.decode("id", as: UserID.self), try $0.role("role")) },
                 uniquingKeysWith: { first, _ in first })
         }
     }

@@ -1,0 +1,189 @@
+public import Domain
+public import Foundation
+import Postgres
+
+/// The recording that an upload will bring.
+public struct ExpectedRecording: Sendable {
+    /// The id of the upload.
+    public var upload: UUID
+    /// The key of the recording.
+    public var key: String
+
+    /// The recording of an upload.
+    public init(upload: UUID, key: String) {
+        self.upload = upload
+        self.key = key
+    }
+}
+
+/// A recording whose file is complete.
+public struct StoredRecording: Sendable {
+    /// The size in bytes.
+    public var bytes: Int64
+    /// The SHA-256.
+    public var sha256: [UInt8]
+
+    /// A recording of a size and a checksum.
+    public init(bytes: Int64, sha256: [UInt8]) {
+        self.bytes = bytes
+        self.sha256 = sha256
+    }
+}
+
+/// A recording that a client may download.
+public struct RecordingReference: Sendable {
+    /// The key of the recording.
+    public var key: String
+    /// The name that the uploader gave the file.
+    public var filename: String?
+    /// The media type.
+    public var mediaType: String?
+}
+
+// The recordings of sessions: how an upload begins and ends, who may hear a recording, and which files to remove.
+extension SessionStore {
+    /// Creates a session that waits for its recording, uploaded by the user.
+    ///
+    /// - Returns: False if a session with this id exists.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the user may not upload
+    ///   for the patient, 23505 for a key that another recording has or had.
+    public func add(
+        _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String, mediaType: String,
+        awaiting recording: ExpectedRecording, as principal: Principal
+    ) async throws -> Bool {
+        try await pool.acting(as: principal) { connection in
+            try await connection.execute(
+                """
+                INSERT INTO app.therapy_sessions
+                    (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
+                VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename), \(mediaType),
+                        \(principal.user), \(recording.upload), \(recording.key))
+                ON CONFLICT (id) DO NOTHING
+                """) > 0
+        }
+    }
+
+    /// Lets another upload bring the recording of a session whose upload has failed.
+    ///
+    /// The method locks the session's row first. The second of two concurrent calls therefore finds the session taken.
+    ///
+    /// - Returns: False if the session has not failed, has a recording, or no longer exists.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23505 for a key that another
+    ///   recording has or had.
+    public func beginAgain(
+        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String, awaiting recording: ExpectedRecording,
+        as principal: Principal
+    ) async throws -> Bool {
+        try await pool.acting(as: principal) { connection in
+            _ = try await connection.query(
+                "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR NO KEY UPDATE")
+            // A new statement: one that began before the lock would not see what the other call has committed.
+            let begun = try await connection.query(
+                """
+                SELECT app.report_progress(p.session_id, 'pending', 0)
+                FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id
+                WHERE t.id = \(id) AND t.recording IS NULL AND p.status = 'failed'
+                """)
+            guard begun.first != nil else { return false }
+            return try await connection.execute(
+                """
+                UPDATE app.therapy_sessions
+                SET session_date = coalesce(\(date)::timestamptz, session_date), filename = \(filename),
+                    media_type = \(mediaType), upload_id = \(recording.upload), upload_key = \(recording.key)
+                WHERE id = \(id)
+                """) > 0
+        }
+    }
+
+    /// Attaches a recording to its session and queues the session, in one transaction.
+    ///
+    /// A worker therefore never finds a pending session without its recording, or the reverse.
+    ///
+    /// - Returns: False if the session waits for another upload, if it no longer exists, if the user may no longer
+    ///   upload to it, or if a server has begun to remove the file.
+    /// - Throws: ``PostgresError`` if the database does not answer. After an error at the commit, only
+    ///   ``hasEntered(_:into:)`` tells the outcome.
+    public func enter(
+        _ stored: StoredRecording, from recording: ExpectedRecording, into session: SessionID, as principal: Principal
+    ) async throws -> Bool {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                """
+                SELECT app.attach_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256)) AS attached
+                """
+            ).first?.decode("attached", as: Bool.self) ?? false
+        }
+    }
+
+    /// Whether the recording is attached, after every transaction that is about to attach it has ended.
+    ///
+    /// The statement runs without an acting user: the user may have lost the right to see the session.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func hasEntered(_ recording: ExpectedRecording, into session: SessionID) async throws -> Bool {
+        try await pool.query("SELECT app.has_recording(\(session), \(recording.key)) AS attached")
+            .first?.decode("attached", as: Bool.self) ?? false
+    }
+
+    /// The data by which the server recognizes a repeated upload.
+    public struct UploadRecord: Sendable {
+        /// The patient of the session.
+        public var patient: UserID
+        /// The user who uploaded the recording; nil for a session that was created without an upload.
+        public var uploadedBy: UserID?
+        /// The SHA-256 of the recording; nil before the recording is stored.
+        public var sha256: [UInt8]?
+    }
+
+    /// The upload of a session; nil if the user may see no such session.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func upload(_ session: SessionID, as principal: Principal) async throws -> UploadRecord? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query(
+                "SELECT patient_id, uploaded_by, sha256 FROM app.therapy_sessions WHERE id = \(session)"
+            ).first.map {
+                UploadRecord(
+                    patient: try $0.decode("patient_id", as: UserID.self),
+                    uploadedBy: try $0.decode("uploaded_by", as: UserID?.self),
+                    sha256: try $0.decode("sha256", as: [UInt8]?.self))
+            }
+        }
+    }
+
+    /// The recording of a session; nil if the session has no recording that the user may hear.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func recording(of session: SessionID, as principal: Principal) async throws -> RecordingReference? {
+        try await pool.acting(as: principal) { connection in
+            try await connection.query("SELECT * FROM app.acting_recording(\(session))").first.map {
+                RecordingReference(
+                    key: try $0.decode("recording", as: String.self),
+                    filename: try $0.decode("filename", as: String?.self),
+                    mediaType: try $0.decode("media_type", as: String?.self))
+            }
+        }
+    }
+
+    /// Takes recordings whose files this server has to remove: those of deleted sessions and of failed uploads.
+    ///
+    /// No other server gets the same recording within an hour.
+    ///
+    /// - Returns: The keys of at most 100 recordings, oldest first.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func takeDiscardedRecordings() async throws -> [String] {
+        try await pool.query("SELECT recording FROM app.claim_discarded(100) AS recording")
+            .map { try $0.decode("recording", as: String.self) }
+    }
+
+    /// Records that the file of a discarded recording is removed.
+    ///
+    /// - Parameters:
+    ///   - key: The key of the recording.
+    ///   - upload: The upload that wrote the file, if that upload calls. Another caller cannot give up the file of an
+    ///     upload that is under way.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func noteRemoval(recording key: String, of upload: UUID? = nil) async throws {
+        _ = try await pool.query("SELECT app.record_removed_file(\(key), \(upload))")
+    }
+}

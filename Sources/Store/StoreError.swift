@@ -1,0 +1,28 @@
+/// A statement did not return what it always returns.
+enum StoreError: Error {
+    /// A statement that always returns a row returned no row.
+    case noRow
+}
+
+/// A row has a value that this release does not know.
+///
+/// A newer release has added a status or a role to the database and uses it. The server answers `unavailable`, and only
+/// for this row: a server of the newer release can read it.
+public struct UnreadableRow: Error, Hashable, CustomStringConvertible {
+    /// A value that a newer release may extend.
+    public enum Content: String, Sendable {
+        /// The status of a session, or of one of its transitions.
+        case status
+        /// The role of an account.
+        case role
+    }
+
+    /// The value that this release does not know.
+    public var content: Content
+
+    /// An error for one value.
+    public init(_ content: Content) { self.content = content }
+
+    /// One line that is safe to show and to log.
+    public var description: String { "a row has a \(content.rawValue) that this release does not know" }
+}
