@@ -196,7 +196,7 @@ public final class Poller: SerialExecutor, Sendable {
         _ = cepoll_control(epollDescriptor, cepoll_del, descriptor, 0, 0)
     }
 
-    // MARK: Being an executor
+    // MARK: Executor
 
     /// True if the caller is on the poller's thread.
     public func isIsolatingCurrentContext() -> Bool? { isOnThread }

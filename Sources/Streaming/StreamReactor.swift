@@ -115,7 +115,7 @@ public actor StreamReactor: PollHandler {
     ///   - id: The stream.
     ///   - frame: The last frame.
     ///   - beginsNoOther: Whether to drop a frame that waits for room and of which nothing is written.
-    /// - Returns: False if the stream has ended. Otherwise the delegate is told when it has.
+    /// - Returns: False if the stream has ended. Otherwise the delegate gets `streamClosed(_:)` when it has.
     @discardableResult
     public func end(_ id: StreamID, with frame: Frame, beginsNoOther: Bool = false) -> Bool {
         defer { followUp() }
@@ -169,7 +169,7 @@ public actor StreamReactor: PollHandler {
         case .outlived(let id): delegate?.streamOutlived(id)
         case .closed(let id): delegate?.streamClosed(id)
         case .leaving(let id, let frame):
-            // The delegate hears of it first, so that it does not use the slot again before the slot is free.
+            // The delegate learns of it first, so that it does not use the slot again before the slot is free.
             delegate?.streamLeaving(id)
             end(id, with: frame, beginsNoOther: true)
         }

@@ -1,7 +1,7 @@
 /// Decides what the reactor sends, and when a stream ends.
 ///
-/// The reactor calls it on its own thread. `adopt(_:_:as:firstFrame:expiresAt:livesUntil:)` and
-/// `end(_:with:beginsNoOther:)` may call it before they return.
+/// The reactor calls it on its own thread. The reactor's methods `adopt`, `end` and `finish` may call it before they
+/// return.
 public protocol StreamReactorDelegate: AnyObject, Sendable {
     /// A heartbeat, a ping or a pong found no room in the socket.
     ///

@@ -1,6 +1,6 @@
 /// A moment on the reactor's clock, in ticks of 50 ms since the reactor began.
 ///
-/// Thousands of streams keep several moments each, so a moment has four bytes. Every deadline lies on a tick, so
+/// Thousands of streams keep several moments each. A moment therefore has four bytes. Every deadline lies on a tick, thus
 /// thousands of heartbeats share a few wake-ups. The clock runs for 6.8 years.
 struct Tick: Comparable, Sendable {
     static let length = Duration.milliseconds(50)

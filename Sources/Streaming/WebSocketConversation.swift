@@ -141,7 +141,7 @@ struct WebSocketConversation {
 
     /// The socket has room again.
     ///
-    /// While it had none, a ping may not have reached the client, so no answer is due.
+    /// While it had none, a ping may not have reached the client, thus no answer is due.
     mutating func becomeWritable() { isAwaited = false }
 
     /// Takes the pong that waits; nil if none does.

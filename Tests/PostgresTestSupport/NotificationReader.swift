@@ -17,7 +17,7 @@ public final class NotificationReader {
     ///
     /// PostgreSQL delivers notifications in the order of their commits. The reader sends a mark of its own and reads up
     /// to it. A notification that did not come by then was never sent.
-    public func heard() async throws -> [String] {
+    public func received() async throws -> [String] {
         let mark = "mark \(UUID())"
         try await database.query("SELECT pg_notify(\(NotificationReader.channel), \(mark))")
         while true {

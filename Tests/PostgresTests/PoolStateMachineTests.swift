@@ -74,7 +74,7 @@ import Testing
         _ = pool.connected(1, expires: later, now: now)
         _ = pool.borrow(2, now: now)
         #expect(pool.released(1, isReusable: false, now: now) == [.close(1)])
-        #expect(pool.totalCount == 1, "it counts until it is closed")
+        #expect(pool.totalCount == 1, "a connection counts until it is closed")
         #expect(pool.closed(1) == [.connect(2, after: .zero)])
     }
 
@@ -173,7 +173,7 @@ import Testing
         #expect(pool.closed(1) == [])
         #expect(pool.closeTheRest() == [.close(2)])
         #expect(pool.closed(2) == [.finished])
-        #expect(pool.shutDown() == [], "once is enough")
+        #expect(pool.shutDown() == [], "a second shutdown does nothing")
     }
 
     @Test("A pool that was never used is finished at once")

@@ -82,7 +82,7 @@ import Testing
                 #expect(!listener.isLive)
                 #expect(listener.statistics.livePeriods == 0)
                 let warnings = log.warnings
-                #expect(warnings.count == 1, "a reason is told once, not with every attempt: \(warnings)")
+                #expect(warnings.count == 1, "the log has each reason once, not with every attempt: \(warnings)")
                 #expect(warnings.first?.contains("session is read-only") == true, "\(warnings)")
 
                 try await PostgresConnection.withConnection(try configuration(standby)) { connection in

@@ -17,7 +17,7 @@ import Testing
         try await withConnection { connection in
             for number in 0..<10 { _ = try await connection.query("SELECT \(number)") }
             for text in ["a", "b"] { _ = try await connection.query("SELECT \(text)") }
-            try await #expect(preparedCount(connection) == 2, "one for each type of the parameter")
+            try await #expect(preparedCount(connection) == 2, "there is one statement for each type of the parameter")
         }
     }
 
@@ -37,7 +37,7 @@ import Testing
             }
             try await #expect(preparedCount(connection) == 0)
             let timeout = try await connection.query("SHOW statement_timeout")[0].decode(0, as: String.self)
-            #expect(timeout == "0", "and no startup options were sent")
+            #expect(timeout == "0", "no startup options were sent")
         }
     }
 
@@ -54,7 +54,7 @@ import Testing
                 try await connection.withTransaction { _ = try await $0.query(query) }
             }
             #expect(error?.sqlState == .featureNotSupported)
-            try await #expect(connection.query(query).columns.count == 3, "and after one it is prepared anew")
+            try await #expect(connection.query(query).columns.count == 3, "after the transaction it is prepared again")
         }
     }
 

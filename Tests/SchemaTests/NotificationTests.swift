@@ -5,7 +5,7 @@ import Store
 import TestSupport
 import Testing
 
-/// What is announced on `tb_session_v1`, when, and what is not.
+/// The notifications on `tb_session_v1`.
 @Suite(.deadline) struct NotificationTests {
     private func withSession(
         in status: SessionStatus = .transcribing,
@@ -15,14 +15,14 @@ import Testing
             try await withNotifications(of: database) { notifications in
                 try await database.withConnection { connection in
                     let session = try await connection.addSession(in: status)
-                    _ = try await notifications.heard()
+                    _ = try await notifications.received()
                     try await body(connection, session, notifications)
                 }
             }
         }
     }
 
-    @Test("each transition at once, however close they are")
+    @Test("Every transition is announced at once")
     func transitions() async throws {
         try await withDatabase { database in
             try await withNotifications(of: database) { notifications in
@@ -31,13 +31,13 @@ import Testing
                     for status in ["transcribing", "diarizing", "transcribed", "extracting_notes", "processed"] {
                         try await connection.report(Report(status, 50), session)
                     }
-                    #expect(try await notifications.heard() == (1...6).map { "\(session) \($0)" })
+                    #expect(try await notifications.received() == (1...6).map { "\(session) \($0)" })
                 }
             }
         }
     }
 
-    @Test("a percentage when the last announcement is 500 ms old, and those right behind it not")
+    @Test("A percentage is announced only 500 ms after the last announcement")
     func percentages() async throws {
         try await withSession { connection, session, notifications in
             try await connection.stage(
@@ -50,11 +50,11 @@ import Testing
                 "SELECT app.report_progress(\(session), 'transcribing', p) AS version FROM generate_series(20, 60) p"
             ).map { try $0.decode("version", as: Int64.self) }
             #expect(versions == Array(3...43))
-            #expect(try await notifications.heard() == ["\(session) 3"])
+            #expect(try await notifications.received() == ["\(session) 3"])
         }
     }
 
-    @Test("a percentage right after a transition is not announced by itself")
+    @Test("A percentage right after a transition is not announced")
     func percentageAfterTransition() async throws {
         try await withSession(in: .pending) { connection, session, notifications in
             _ = try await connection.query(
@@ -62,11 +62,11 @@ import Testing
                 SELECT app.report_progress(\(session), 'transcribing', 20), app.report_progress(\(session), 'transcribing', 21)
                 """)
             #expect(try await connection.progress(of: session).version == 3)
-            #expect(try await notifications.heard() == ["\(session) 2"])
+            #expect(try await notifications.received() == ["\(session) 2"])
         }
     }
 
-    @Test("a clock that was set back silences neither transitions nor percentages")
+    @Test("After the clock was set back, transitions and percentages are still announced")
     func clockSetBack() async throws {
         try await withSession { connection, session, notifications in
             func stage() async throws {
@@ -78,86 +78,86 @@ import Testing
             }
             try await stage()
             try await connection.report(Report("transcribing", 33), session)
-            #expect(try await notifications.heard() == ["\(session) 3"])
+            #expect(try await notifications.received() == ["\(session) 3"])
             try await stage()
             try await connection.report(Report("diarizing", 33), session)
-            #expect(try await notifications.heard() == ["\(session) 4"])
+            #expect(try await notifications.received() == ["\(session) 4"])
         }
     }
 
-    @Test("nothing before COMMIT, and then all of it")
+    @Test("Announcements come only after COMMIT, and then all of them")
     func commit() async throws {
         try await withSession { connection, session, notifications in
             try await connection.executeScript("BEGIN")
             try await connection.report(Report("diarizing", 50), session)
             try await connection.report(Report("transcribed", 60), session)
-            #expect(try await notifications.heard() == [])
+            #expect(try await notifications.received() == [])
             try await connection.executeScript("COMMIT")
-            #expect(try await notifications.heard() == ["\(session) 3", "\(session) 4"])
+            #expect(try await notifications.received() == ["\(session) 3", "\(session) 4"])
         }
     }
 
-    @Test("nothing of what was rolled back, whose version is given out again")
+    @Test("A rollback announces nothing, and the next change gets the same version")
     func rollback() async throws {
         try await withSession { connection, session, notifications in
             try await connection.executeScript("BEGIN")
             #expect(try await connection.report(Report("failed", 50), session) == 3)
             try await connection.executeScript("ROLLBACK")
-            #expect(try await notifications.heard() == [])
+            #expect(try await notifications.received() == [])
             #expect(try await connection.report(Report("diarizing", 50), session) == 3)
-            #expect(try await notifications.heard() == ["\(session) 3"])
+            #expect(try await notifications.received() == ["\(session) 3"])
         }
     }
 
-    @Test("a report that is refused says nothing")
+    @Test("A refused report announces nothing")
     func refused() async throws {
         try await withSession { connection, session, notifications async throws in
             #expect(try await connection.refusal(of: Report("uploading", 50).query(of: session)) == .checkViolation)
-            #expect(try await notifications.heard() == [])
+            #expect(try await notifications.received() == [])
         }
     }
 
-    @Test("a deletion says version 0, and that rights have changed")
+    @Test("A deletion announces version 0 and a change of rights")
     func deletion() async throws {
         try await withSession { connection, session, notifications in
             _ = try await connection.query("DELETE FROM app.therapy_sessions WHERE id = \(session)")
-            let heard = try await notifications.heard()
+            let heard = try await notifications.received()
             #expect(heard.contains("\(session) 0"))
             #expect(heard.contains { $0.hasPrefix("rights ") })
         }
     }
 
-    @Test("a take-over is announced at once")
+    @Test("A takeover is announced at once")
     func takeOver() async throws {
         try await withSession { connection, session, notifications in
             _ = try await connection.query(
                 "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(session)")
-            #expect(try await notifications.heard() == ["\(session) 3"])
+            #expect(try await notifications.received() == ["\(session) 3"])
         }
     }
 
-    @Test("work is announced when a recording comes to what is pending, by whichever is last, and at a retry")
+    @Test("Work is announced when a session has both its recording and the status pending, and after a retry")
     func work() async throws {
         try await withSession(in: .uploading) { connection, session, notifications in
             _ = try await connection.query(
                 "UPDATE app.therapy_sessions SET recording = 'key' WHERE id = \(session)")
-            #expect(try await notifications.heard() == [])
+            #expect(try await notifications.received() == [])
             try await connection.report(Report("pending", 20), session)
-            #expect(Set(try await notifications.heard()) == ["work", "\(session) 3"])
+            #expect(Set(try await notifications.received()) == ["work", "\(session) 3"])
             try await connection.report(Report("failed", 20), session)
-            #expect(try await notifications.heard() == ["\(session) 4"])
+            #expect(try await notifications.received() == ["\(session) 4"])
             _ = try await connection.query("SELECT app.retry_session(\(session))")
-            #expect(Set(try await notifications.heard()) == ["work", "\(session) 5"])
+            #expect(Set(try await notifications.received()) == ["work", "\(session) 5"])
 
             let other = try await connection.addSession()
-            _ = try await notifications.heard()
+            _ = try await notifications.received()
             _ = try await connection.query("UPDATE app.therapy_sessions SET recording = 'another' WHERE id = \(other)")
-            #expect(try await notifications.heard() == ["work"])
+            #expect(try await notifications.received() == ["work"])
         }
     }
 
     @Test(
-        "a change of rights says so, with the epoch that stands then",
+        "A change of rights announces the new epoch",
         arguments: [
             "UPDATE app.therapist_patients SET is_active = false",
             "UPDATE app.therapist_patients SET is_active = true",
@@ -178,12 +178,12 @@ import Testing
             try await withNotifications(of: database) { notifications in
                 try await database.query(PostgresQuery(unescaped: change))
                 let epoch = try await database.query("SELECT epoch FROM app.rights_epoch")[0].decode(0, as: Int64.self)
-                #expect(try await notifications.heard() == ["rights \(epoch)"])
+                #expect(try await notifications.received() == ["rights \(epoch)"])
             }
         }
     }
 
-    @Test("what concerns no right says nothing of rights")
+    @Test("A change that affects no right announces none")
     func noRights() async throws {
         try await withDatabase { database in
             let user = try await database.addUser(.therapist)
@@ -192,7 +192,8 @@ import Testing
                     "UPDATE app.users SET full_name = 'Other', password_hash = 'x' WHERE id = \(user)")
                 try await database.query(
                     "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(user), now() + interval '1 h')")
-                // Nor what names a right and leaves it as it is, or has ended before.
+                // A statement that names a right without a change of it, or ends an ended right, announces nothing
+                // either.
                 for statement in [
                     "UPDATE app.users SET role = role, is_active = is_active, full_name = 'Third'",
                     "UPDATE app.auth_sessions SET revoked_at = now() WHERE false",
@@ -201,11 +202,11 @@ import Testing
                 ] {
                     try await database.query(PostgresQuery(unescaped: statement))
                 }
-                #expect(try await notifications.heard() == [])
+                #expect(try await notifications.received() == [])
                 try await database.query("UPDATE app.auth_sessions SET revoked_at = now()")
-                #expect(try await notifications.heard().count == 1)
+                #expect(try await notifications.received().count == 1)
                 try await database.query("UPDATE app.auth_sessions SET revoked_at = now(), revoked_reason = 'again'")
-                #expect(try await notifications.heard() == [])
+                #expect(try await notifications.received() == [])
             }
         }
     }

@@ -7,7 +7,7 @@ import Testing
 
 /// A batch of reports against the same reports one by one.
 @Suite struct ReportBatchTests {
-    /// Draws the same every time, so that a failure comes again.
+    /// A random generator with a seed, so that a failure comes again.
     private struct Draw {
         private var state: UInt64
 
@@ -20,7 +20,9 @@ import Testing
 
         mutating func one<Element>(of elements: [Element]) -> Element { elements[below(elements.count)] }
 
-        /// A report that may be anything: valid for the most part, so that sessions get somewhere.
+        /// A random report.
+        ///
+        /// Most are valid, so that sessions make progress.
         mutating func report() -> Report {
             let statuses = SessionStatus.allCases.map(\.rawValue)
             return Report(
@@ -33,7 +35,7 @@ import Testing
         }
     }
 
-    /// Everything that is kept of a session, but for ids and times.
+    /// All rows of a session, without ids and times.
     private static func kept(_ session: SessionID, _ connection: PostgresConnection) async throws -> [String] {
         try await connection.query(
             """
@@ -48,14 +50,16 @@ import Testing
         ).map { try $0.decode(0, as: String.self) }
     }
 
-    @Test("comes to what its reports come to one by one: answers, states, transitions and the queue", arguments: 1...12)
+    @Test(
+        "A batch has the same effect as its reports one by one: answers, states, transitions and the queue",
+        arguments: 1...12)
     func likeOneByOne(seed: UInt64) async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()
             try await database.withConnection(as: "postgres") { connection async throws in
                 var draw = Draw(seed: seed)
                 for _ in 0..<12 {
-                    // Pairs of sessions with the same past.
+                    // Pairs of sessions with the same history.
                     var pairs: [(SessionID, SessionID)?] = [nil]
                     for _ in 0..<1 + draw.below(5) {
                         let status = draw.one(of: SessionStatus.allCases)
@@ -79,9 +83,9 @@ import Testing
                     }
                     let answers = try await connection.reportBatch(
                         reports.map { (pairs[$0]?.0 ?? unknown, $1) }, by: [reporter])
-                    for (place, (pair, report)) in reports.enumerated() {
+                    for (index, (pair, report)) in reports.enumerated() {
                         let expected = try await connection.answer(to: report, of: pairs[pair]?.1 ?? unknown)
-                        #expect(answers[place] == expected, "seed \(seed), report \(place): \(report)")
+                        #expect(answers[index] == expected, "seed \(seed), report \(index): \(report)")
                     }
                     for case let pair? in pairs {
                         #expect(
@@ -92,14 +96,14 @@ import Testing
         }
     }
 
-    @Test("each report of a session in one batch has a version of its own, and each transition is kept and announced")
+    @Test("Each report of a session in one batch gets its own version, and each transition is recorded and announced")
     func severalOfOneSession() async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()
             try await withNotifications(of: database) { notifications in
                 try await database.withConnection(as: "postgres") { connection async throws in
                     let (one, other) = (try await connection.addSession(), try await connection.addSession())
-                    _ = try await notifications.heard()
+                    _ = try await notifications.received()
                     let answers = try await connection.reportBatch(
                         [
                             (one, Report("transcribing", 20)), (other, Report("preprocessing", 20)),
@@ -111,21 +115,23 @@ import Testing
                     #expect(
                         answers == [
                             .version(2), .version(2), .version(3), .version(4),
-                            .refusal("23514", "a session that is diarizing cannot become uploading"), .version(5),
+                            .refusal(
+                                "23514", "transition_not_allowed",
+                                values: #"{"from" : "diarizing", "to" : "uploading"}"#), .version(5),
                             .version(3), .version(5), .version(6),
                         ])
                     #expect(try await connection.transitions(of: one).map(\.0) == [1, 2, 4, 5, 6])
                     #expect(try await connection.transitions(of: other).map(\.0) == [1, 2, 3])
-                    // The percentage right behind a transition waits, as it does alone.
+                    // A percentage right after a transition is not announced, as without a batch.
                     #expect(
-                        Set(try await notifications.heard())
+                        Set(try await notifications.received())
                             == Set([2, 4, 5, 6].map { "\(one) \($0)" } + [2, 3].map { "\(other) \($0)" }))
                 }
             }
         }
     }
 
-    @Test("a thousand reports of one session come to a thousand versions")
+    @Test("A thousand reports of one session make a thousand versions")
     func thousand() async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()
@@ -138,7 +144,7 @@ import Testing
         }
     }
 
-    @Test("a null for a session is no session")
+    @Test("A null session is an unknown session")
     func noSession() async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()
@@ -151,7 +157,7 @@ import Testing
         }
     }
 
-    @Test("plans that were made for a few sessions never come to scan a whole table of them")
+    @Test("A plan from the time of a few sessions does not scan the whole table later")
     func plansOfSmallTables() async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()
@@ -160,7 +166,7 @@ import Testing
                 try await database.query(
                     "INSERT INTO app.therapy_sessions (patient_id) SELECT \(patient) FROM generate_series(1, \(count))")
             }
-            // Nobody but this test tells the planner what is there.
+            // Only this test gives the planner statistics.
             try await database.query("ALTER TABLE app.session_progress SET (autovacuum_enabled = false)")
             try await addSessions(3)
             try await database.query("ANALYZE app.session_progress")
@@ -173,16 +179,16 @@ import Testing
                         statuses.flatMap { status in sessions.map { ($0, Report(status, 1)) } }
                             + [(.random(), Report("transcribing", 1))], by: [reporter])
                 }
-                // Of this connection alone: others enter theirs into the statistics when they come to it.
+                // The scans of this connection only: other connections report theirs at any time.
                 func scans() async throws -> Int64 {
                     let rows = try await connection.query(
                         "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'app.session_progress'::regclass")
                     return try rows[0].decode(0, as: Int64.self)
                 }
-                // Often enough for a plan that is kept.
+                // Often enough for a cached plan.
                 for _ in 0..<8 { _ = try await batch(3) }
                 try await addSessions(3000)
-                // What a transaction does is entered at its end.
+                // A transaction reports its scans at its end.
                 try await connection.executeScript("BEGIN")
                 let before = try await scans()
                 let answers = try await batch(200)

@@ -6,9 +6,9 @@ import Store
 import TestSupport
 import Testing
 
-/// Single reports: what changes something, what does not, and what is refused.
+/// Single reports: changes, stale reports and refusals.
 @Suite(.deadline) struct ReportTests {
-    /// A session at transcribing, 45 %, in its second attempt.
+    /// Lends a session that is transcribing at 45 % in its second attempt.
     private func withSession(
         _ body: @escaping @Sendable (TestDatabase, PostgresConnection, SessionID) async throws -> Void
     ) async throws {
@@ -24,16 +24,16 @@ import Testing
     }
 
     @Test(
-        "a report that is late, goes back or says nothing new leaves all as it is and notifies nobody",
+        "A stale report changes nothing and announces nothing",
         arguments: [
-            Report("the attempt before, further on", "transcribing", 99, attempt: 1),
-            Report("the attempt before, failing", "failed", 45, error: "I give up", attempt: 1),
-            Report("the attempt before, with what is forbidden now", "uploading", 5, attempt: 1),
+            Report("a higher percentage of the former attempt", "transcribing", 99, attempt: 1),
+            Report("a failure of the former attempt", "failed", 45, error: "I give up", attempt: 1),
+            Report("a forbidden transition of the former attempt", "uploading", 5, attempt: 1),
             Report("a lower percentage", "transcribing", 44, estimate: 30),
             Report("a lower percentage with a message", "transcribing", 44, message: "Late"),
             Report("the same without a message", "transcribing", 45, estimate: 30),
-            Report("the same in full", "transcribing", 45, message: "Half way", estimate: 30, attempt: 2),
-            Report("an error while not failed", "transcribing", 45, error: "oops", estimate: 30),
+            Report("the same with all values", "transcribing", 45, message: "Half way", estimate: 30, attempt: 2),
+            Report("an error without a failure", "transcribing", 45, error: "oops", estimate: 30),
         ])
     func stale(report: Report) async throws {
         try await withSession { database, connection, session in
@@ -41,7 +41,7 @@ import Testing
             let updated = try await Self.updatedAt(connection, session)
             try await withNotifications(of: database) { notifications async throws in
                 #expect(try await database.query(report.query(of: session), as: "therapybridge_pipeline").count == 1)
-                #expect(try await notifications.heard() == [])
+                #expect(try await notifications.received() == [])
             }
             #expect(try await connection.report(report, session) == before.version)
             #expect(try await connection.progress(of: session) == before)
@@ -50,7 +50,7 @@ import Testing
         }
     }
 
-    @Test("an UPDATE that goes back or changes nothing touches no row")
+    @Test("An UPDATE that goes back or changes nothing touches no row")
     func staleUpdates() async throws {
         try await withSession { _, connection, session in
             for change in ["progress = 44", "progress = 45", "attempt = 1, progress = 99", "message = 'Half way'"] {
@@ -62,12 +62,12 @@ import Testing
     }
 
     @Test(
-        "each change counts once",
+        "Each change raises the version by one",
         arguments: [
             Report("a greater percentage", "transcribing", 46, estimate: 30),
             Report("another message", "transcribing", 45, message: "Still at it", estimate: 30),
             Report("another estimate", "transcribing", 45, estimate: 29),
-            Report("no estimate any more", "transcribing", 45),
+            Report("no estimate", "transcribing", 45),
             Report("a transition", "diarizing", 45),
             Report("a failure", "failed", 45, error: "no"),
         ])
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test(
-        "a transition takes the greater progress",
+        "A transition takes the greater progress",
         arguments: [
             (Report("lower", "diarizing", 30), 45), (Report("higher", "diarizing", 50), 50),
             (Report("zero", "transcribed", 0), 45), (Report("failed at zero", "failed", 0), 45),
@@ -92,19 +92,21 @@ import Testing
         }
     }
 
-    @Test("processed is 100 %, with no time remaining and no error")
+    @Test("A processed session has 100 %, no estimate and no error")
     func processed() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
                 let session = try await connection.addSession(in: .transcribed)
                 try await connection.report(Report("processed", 70, error: "x", estimate: 9), session)
                 let row = try await connection.progress(of: session)
-                #expect(row.progress == 100 && row.estimate == nil && row.error == nil)
+                #expect(row.progress == 100)
+                #expect(row.estimate == nil)
+                #expect(row.error == nil)
             }
         }
     }
 
-    @Test("a message of one status says nothing of the next, and one that is left out stays within a status")
+    @Test("A report without a message keeps the message of its status, and a transition clears it")
     func messages() async throws {
         try await withSession { _, connection, session in
             try await connection.report(Report("transcribing", 50), session)
@@ -115,11 +117,11 @@ import Testing
     }
 
     @Test(
-        "what is out of range raises 22023",
+        "A value out of range raises 22023",
         arguments: [
             Report("progress below 0", "transcribing", -1), Report("progress above 100", "transcribing", 101),
             Report("progress beyond a smallint", "transcribing", 40_000), Report("no progress", "transcribing", nil),
-            Report("no status", nil, 50), Report("a status that is none", "sleeping", 50),
+            Report("no status", nil, 50), Report("an unknown status", "sleeping", 50),
             Report("a status in capitals", "TRANSCRIBING", 50),
             Report("a negative estimate", "transcribing", 50, estimate: -1),
             Report("attempt 0", "transcribing", 50, attempt: 0),
@@ -132,7 +134,7 @@ import Testing
         }
     }
 
-    @Test("an unknown session raises P0002, an attempt that has not begun 23514")
+    @Test("An unknown session raises P0002, and an attempt that has not begun raises 23514")
     func unknown() async throws {
         try await withSession { _, connection, session async throws in
             let report = Report("transcribing", 50)
@@ -143,7 +145,7 @@ import Testing
     }
 
     @Test(
-        "message and error keep their first 2,000 characters, whatever these weigh in bytes",
+        "Message and error keep their first 2,000 characters, whatever their size in bytes",
         arguments: ["a", "ä", "🧠"])
     func longWords(character: String) async throws {
         try await withSession { _, connection, session in
@@ -155,7 +157,7 @@ import Testing
         }
     }
 
-    @Test("control characters become spaces, so that words stay on one line")
+    @Test("Control characters become one space")
     func controlCharacters() async throws {
         try await withSession { _, connection, session in
             let words = "one\r\n\ttwo\u{1b}[31m\u{7f}three\u{0b}\u{01}four"
@@ -166,7 +168,7 @@ import Testing
         }
     }
 
-    @Test("a failure has an error: its own, else its message, else a fixed text; and nothing else has one")
+    @Test("A failed session has its error, its message or a fixed text as error, and no other session has an error")
     func errors() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection async throws in

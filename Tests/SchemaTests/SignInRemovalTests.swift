@@ -5,12 +5,11 @@ import PostgresTestSupport
 import Store
 import Testing
 
-/// How sign-ins and refresh tokens that are over are forgotten.
-@Suite("Sign-ins of long ago")
-struct SignInRemovalTests {
+/// The deletion of expired sign-ins and refresh tokens.
+@Suite struct SignInRemovalTests {
     private static let forget: PostgresQuery = "SELECT app.delete_expired_sign_ins('30 days', 10)"
 
-    /// Adds a sign-in that ends so long from now, with refresh tokens that do.
+    /// Adds a sign-in and refresh tokens that expire at given times from now.
     private func addSignIn(
         _ database: TestDatabase, of user: UserID, endsIn end: String, tokensEndIn tokenEnds: [String]
     ) async throws -> UUID {
@@ -32,28 +31,28 @@ struct SignInRemovalTests {
         Set(try await database.query("SELECT id FROM app.auth_sessions").map { try $0.decode(0, as: UUID.self) })
     }
 
-    @Test("go with their tokens, and no other goes; no right changes by that")
+    @Test("Sign-ins that expired long ago are deleted with their tokens, and no right changes")
     func removal() async throws {
         try await withDatabase { database in
             let user = try await database.addUser(.patient)
             _ = try await addSignIn(database, of: user, endsIn: "-31 d", tokensEndIn: ["-40 d", "-31 d"])
             let ended = try await addSignIn(database, of: user, endsIn: "-29 d", tokensEndIn: ["-29 d"])
-            let standing = try await addSignIn(
+            let active = try await addSignIn(
                 database, of: user, endsIn: "1 d", tokensEndIn: ["-31 d", "-1 d", "1 d"])
             try await withNotifications(of: database) { notifications in
                 let forgotten = try await database.query(Self.forget, as: "therapybridge_server")
-                // One sign-in, its two tokens, and one token of the sign-in that stands.
+                // One sign-in, its two tokens, and one token of the active sign-in.
                 #expect(try forgotten[0].decode(0, as: Int64.self) == 4)
-                #expect(try await notifications.heard() == [])
+                #expect(try await notifications.received() == [])
             }
-            #expect(try await signIns(database) == [ended, standing])
+            #expect(try await signIns(database) == [ended, active])
             let tokens = try await database.query("SELECT count(*) FROM app.refresh_tokens")
             #expect(try tokens[0].decode(0, as: Int64.self) == 3)
             #expect(try await database.query(Self.forget)[0].decode(0, as: Int64.self) == 0)
         }
     }
 
-    @Test("go a portion at a time, the oldest first")
+    @Test("Expired sign-ins are deleted in portions, oldest first")
     func portions() async throws {
         try await withDatabase { database in
             let user = try await database.addUser(.patient)
@@ -73,7 +72,7 @@ struct SignInRemovalTests {
         }
     }
 
-    @Test("wait for whoever holds one of their tokens, and keep nobody waiting")
+    @Test("The deletion skips a sign-in whose token another transaction has locked")
     func locked() async throws {
         try await withDatabase { database in
             let user = try await database.addUser(.patient)

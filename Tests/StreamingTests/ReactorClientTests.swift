@@ -25,7 +25,7 @@ import Testing
     }
 
     @Test(
-        "When a client leaves in any way, the stream ends, the delegate hears of it once, and the descriptor is closed",
+        "When a client leaves in any way, the stream ends, the delegate learns of it once, and the descriptor is closed",
         arguments: WayToLeave.allCases,
         [true, false])
     func leaves(_ way: WayToLeave, isBlocked: Bool) async throws {

@@ -61,7 +61,7 @@ import Testing
         }
     }
 
-    @Test("A last state that finds the socket full is refused, and the delegate hears when there is room")
+    @Test("A last state that finds the socket full is refused, and the delegate learns when there is room")
     func finishFull() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()

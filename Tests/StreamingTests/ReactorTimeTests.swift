@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test(
-        "When a token expires or a lifetime is over, the delegate hears of it once and ends the stream",
+        "When a token expires or a lifetime is over, the delegate learns of it once and ends the stream",
         arguments: [true, false], [Duration.zero, .milliseconds(120), .seconds(-5)])
     func timeIsUp(isExpiry: Bool, after delay: Duration) async throws {
         let clock = ManualClock()

@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    @Test("A client's Close frame gets its own code back, and the delegate hears of it before the slot is free")
+    @Test("A client's Close frame gets its own code back, and the delegate learns of it before the slot is free")
     func clientCloses() async throws {
         try await withReactor { scene in
             var events = scene.delegate.events.makeAsyncIterator()

@@ -62,7 +62,7 @@ extension PostgresConnection {
         // COMMIT of a failed transaction succeeds, and its tag says ROLLBACK.
         if result.commandTag == "ROLLBACK" {
             throw PostgresError(
-                .transaction(.commitRefused), "a statement had failed, so the transaction was rolled back")
+                .transaction(.commitRefused), "the transaction was rolled back, because a statement had failed")
         }
     }
 

@@ -22,7 +22,7 @@ public final class PostgresListener: Service, Sendable {
         var isLive = false
         var isConsumed = false
         /// The last reason for not being live that the log has; nil while live.
-        var toldReason: Logger.Metadata?
+        var loggedReason: Logger.Metadata?
         var statistics = PostgresListenerStatistics()
     }
 
@@ -240,12 +240,12 @@ public final class PostgresListener: Service, Sendable {
         guard answer.isSuperset(of: channels) else { throw Failure(.notListening) }
     }
 
-    // MARK: Telling
+    // MARK: Reports
 
     private func noteLive() {
         state.withLock { state in
             state.isLive = true
-            state.toldReason = nil
+            state.loggedReason = nil
             state.statistics.livePeriods += 1
         }
         mailbox.goLive()
@@ -276,8 +276,8 @@ public final class PostgresListener: Service, Sendable {
         var reason: Logger.Metadata = ["trouble": "\(failure.trouble.rawValue)"]
         if let cause = failure.cause as? PostgresError { reason["error"] = "\(cause.description)" }
         let isNew = state.withLock { state in
-            defer { state.toldReason = reason }
-            return state.toldReason != reason
+            defer { state.loggedReason = reason }
+            return state.loggedReason != reason
         }
         configuration.logger.log(level: isNew ? .warning : .debug, "not listening", metadata: reason)
     }

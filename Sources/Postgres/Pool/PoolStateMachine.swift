@@ -86,7 +86,7 @@ struct PoolStateMachine {
 
     init(limits: Limits) { self.limits = limits }
 
-    // MARK: What is there
+    // MARK: Counts
 
     var waitingCount: Int { waiting.count }
     var openCount: Int { slots.count - count { if case .connecting = $0 { true } else { false } } - backingOffCount }
@@ -246,7 +246,7 @@ struct PoolStateMachine {
         return rest.sorted().map { .close($0) }
     }
 
-    // MARK: Within
+    // MARK: Helpers
 
     private func isExpired(_ slot: SlotID, now: ContinuousClock.Instant) -> Bool {
         expiry[slot].map { $0 <= now } ?? false
