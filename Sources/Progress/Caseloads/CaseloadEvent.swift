@@ -5,25 +5,25 @@ import Store
 public enum CaseloadEvent: Sendable, Equatable {
     /// The present state of a session.
     case state(SessionProgress)
-    /// A transition that lies behind the present state.
+    /// A transition before the present state.
     case passed(SessionProgress)
-    /// A session was made, retried, or assigned.
+    /// A session was created, retried, or assigned.
     case added(SessionProgress)
-    /// A session was deleted or taken away.
+    /// A session was deleted, or the user has lost the right to it.
     case removed(SessionID)
-    /// The whole present caseload has been sent.
+    /// The client has the whole present caseload.
     case ready
 }
 
 extension SessionProgress {
-    /// Whether a session begins with this state: when it is made, and again when it is retried.
+    /// Whether a session begins with this state: it was created or retried.
     func begins(after status: SessionStatus?) -> Bool {
         status == nil || status == .failed && self.status == .pending
     }
 }
 
 extension MissedChanges {
-    /// The events of what a client has missed, to be sent before its caseload.
+    /// The events that a client has missed, which the hub sends before the caseload.
     func events(before caseload: Caseload) -> [CaseloadEvent] {
         let present = Dictionary(
             uniqueKeysWithValues: caseload.sessions.map { ($0.progress.sessionID, $0.progress.version) })
@@ -31,7 +31,7 @@ extension MissedChanges {
         var events: [CaseloadEvent] = deleted.map { .removed($0) }
         for progress in transitions {
             let before = statuses.updateValue(progress.status, forKey: progress.sessionID)
-            // The present state follows by itself, if the session is not done.
+            // The present state follows with the caseload, unless the session is processed.
             if present[progress.sessionID] == progress.version { continue }
             if progress.version == 1 || before == .failed && progress.status == .pending {
                 events.append(.added(progress))

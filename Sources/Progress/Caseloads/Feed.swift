@@ -1,16 +1,16 @@
 import Domain
 import Store
 
-/// The one read that serves all followers: what was committed, from one position to the next.
+/// The one read that serves all followers: it finds what was committed between two positions.
 struct Feed {
     /// A read of the feed.
     struct Read: Sendable, Equatable {
         var since: FeedPosition
-        /// Sessions that are read whatever was committed: percentages leave no trace.
+        /// Sessions to read in any case, because percentages leave no trace.
         var sessions: [SessionID]
     }
 
-    /// What is known of a session that is not done.
+    /// What is known of a session that is not processed.
     private struct Session {
         var version: Int64
         var pause = Pause.none
@@ -18,50 +18,53 @@ struct Feed {
 
     /// The feed of at least one follower that has begun.
     private struct Running {
-        /// Everything committed up to here was passed on.
+        /// The followers know everything that was committed before this position.
         var position: FeedPosition
-        var isWanted = false
-        /// Sessions that have changed by a hint or a pause alone.
+        /// A read is wanted even if no session is in ``hinted``.
+        var isForced = false
+        /// Sessions to read because of a hint, a pause, or a resync.
         var hinted: Set<SessionID> = []
         var sessions: [SessionID: Session] = [:]
+
+        var isWanted: Bool { isForced || !hinted.isEmpty }
     }
 
     private enum Flight {
         /// No read is under way. Goes to ``reading(_:)``.
         case none
-        /// A read that also asks for these sessions is under way. Goes to ``none``, or to ``stale`` with the last follower.
+        /// A read that includes these sessions is under way. Goes to ``none``, or to ``orphaned`` when the last follower leaves.
         case reading([SessionID])
-        /// The read under way is for followers that are gone. Goes to ``none``: a new feed does not take the answer for its
-        /// own.
-        case stale
+        /// The followers of the read under way have left. Goes to ``none``. A new feed does not use the answer.
+        case orphaned
     }
 
-    /// Nil before the first follower begins, and after the last has left.
+    /// Nil before the first follower begins and after the last has left.
     private var running: Running?
     private var flight = Flight.none
-    /// At most this many sessions in one read.
+    /// The largest number of sessions in one read.
     private let limit: Int
 
     init(limit: Int) { self.limit = limit }
 
     var isRunning: Bool { running != nil }
-    /// How many sessions are known that are not done.
+    /// The number of known sessions that are not processed.
     var sessionCount: Int { running?.sessions.count ?? 0 }
 
     // MARK: - Followers
 
-    /// The first follower begins, with a caseload of a position.
+    /// The first follower begins with a caseload at a position.
     mutating func start(at position: FeedPosition) { running = Running(position: position) }
 
-    /// The last follower is gone.
+    /// The last follower has left.
     mutating func stop() {
         running = nil
-        if case .reading = flight { flight = .stale }
+        if case .reading = flight { flight = .orphaned }
     }
 
     /// A follower begins with a session.
     ///
-    /// - Returns: Whether a pause begins, after which the session is read again.
+    /// - Parameter progress: The state of the session.
+    /// - Returns: Whether a pause begins, after which the feed reads the session again.
     mutating func list(_ progress: SessionProgress) -> Bool {
         guard running?.sessions[progress.sessionID] == nil else { return false }
         running?.sessions[progress.sessionID] = Session(version: progress.version, pause: .running)
@@ -70,45 +73,45 @@ struct Feed {
 
     // MARK: - Wanting to read
 
-    /// A hint says that a session has come to a version; 0 says that it is deleted.
+    /// A hint says that a session has reached a version, or, with version 0, that it was deleted.
     mutating func hint(_ session: SessionID, version: Int64) {
         guard version == 0 || version > running?.sessions[session]?.version ?? 0 else { return }
-        if version > 0 { running?.hinted.insert(session) }
-        running?.isWanted = true
+        if version > 0 { running?.hinted.insert(session) } else { running?.isForced = true }
     }
 
-    /// Everything is read, also the percentages that no hint tells of.
+    /// The feed reads everything, including percentages without a hint.
     mutating func resync() {
         guard let sessions = running?.sessions.keys else { return }
         running?.hinted.formUnion(sessions)
-        running?.isWanted = true
+        running?.isForced = true
     }
 
-    /// The pause after news of a session is over.
+    /// The pause after news of a session has ended.
     ///
-    /// - Returns: Whether another begins.
+    /// - Parameter session: The session.
+    /// - Returns: Whether another pause begins.
     mutating func pauseEnded(_ session: SessionID) -> Bool {
         guard let continues = running?.sessions[session]?.pause.end() else { return false }
         running?.hinted.insert(session)
-        running?.isWanted = true
         return continues
     }
 
     // MARK: - Reading
 
-    /// The next read; nil while one is under way or when nothing is wanted.
+    /// The next read; nil while one is under way, or if nothing is wanted.
     mutating func nextRead() -> Read? {
         guard case .none = flight, let running, running.isWanted else { return nil }
         let sessions = Array(running.hinted.prefix(limit))
         self.running?.hinted.subtract(sessions)
-        self.running?.isWanted = running.hinted.count > sessions.count
+        self.running?.isForced = false
         flight = .reading(sessions)
         return Read(since: running.position, sessions: sessions)
     }
 
-    /// The read under way came back.
+    /// The read under way succeeded.
     ///
-    /// - Returns: The sessions whose pauses begin; nil when the answer is for followers that are gone.
+    /// - Parameter changes: The answer.
+    /// - Returns: The sessions whose pauses begin; nil if the followers of the read have left.
     mutating func completed(_ changes: FeedChanges) -> [SessionID]? {
         defer { flight = .none }
         guard case .reading = flight else { return nil }
@@ -118,9 +121,7 @@ struct Feed {
         return pauses
     }
 
-    /// Notes what a session has come to.
-    ///
-    /// - Returns: Whether a pause begins.
+    /// Notes the state of a session, and returns whether a pause begins.
     private mutating func note(_ progress: SessionProgress) -> Bool {
         var session = running?.sessions[progress.sessionID] ?? Session(version: 0)
         guard progress.version > session.version else { return false }
@@ -134,11 +135,11 @@ struct Feed {
         return begins
     }
 
-    /// The read under way failed: what it wanted is still wanted.
+    /// The read under way failed: everything that it was for is still wanted.
     mutating func failed() {
         if case .reading(let sessions) = flight {
             running?.hinted.formUnion(sessions)
-            running?.isWanted = true
+            running?.isForced = true
         }
         flight = .none
     }

@@ -1,18 +1,18 @@
 import Domain
 import Store
 
-/// A watcher of all the sessions of a caseload, which has begun.
+/// A watcher of all sessions of a caseload that has begun.
 ///
-/// While its socket has no room, or its rights have to be read again, it collects which sessions have changed; their states
-/// are read when they can be sent.
+/// While its socket has no room, or the hub reads its rights again, it collects which sessions have changed. The hub reads
+/// their states when it can send them.
 struct Follower {
-    /// What is being read for a follower, with the changed sessions that the read is for.
+    /// The read under way for a follower, with the changed sessions that it is for.
     private enum Reading {
-        /// Nothing. Goes to ``sessions(_:)`` or ``caseload(_:)``.
+        /// There is no read. Goes to ``sessions(_:)`` or ``caseload(_:)``.
         case none
-        /// The sessions that have changed while there was no room. Goes to ``none``.
+        /// The hub reads the sessions that have changed while there was no room. Goes to ``none``.
         case sessions([SessionID: UserID])
-        /// The caseload again: rights may have changed. Nothing is sent meanwhile. Goes to ``none``.
+        /// The hub reads the caseload again, because rights may have changed. It sends nothing meanwhile. Goes to ``none``.
         case caseload([SessionID: UserID])
 
         var sessions: [SessionID: UserID] {
@@ -30,69 +30,76 @@ struct Follower {
     private var shown: ShownSessions
     /// The sessions that have changed while there was no room, with their patients.
     private var behind: [SessionID: UserID] = [:]
-    /// The sessions that were deleted meanwhile.
+    /// The sessions that were deleted meanwhile, with their patients.
     private var deleted: [SessionID: UserID]
-    /// The snapshot in which its sessions were first listed.
+    /// The database snapshot of the first caseload.
     private let listed: FeedPosition
-    /// Everything committed up to here was sent.
+    /// The follower was sent everything that was committed before this position.
     private var position: FeedPosition
     private var reading = Reading.none
-    /// The caseload has to be read again before anything is sent.
+    /// The hub must read the caseload again before it sends anything.
     ///
-    /// Rights can change once more while it is being read.
+    /// Rights can change once more during that read.
     private(set) var needsCaseload = false
 
-    /// - Parameter opening: What was collected while the caseload was read.
-    init(_ caseload: Caseload, after opening: OpeningFollower) {
+    /// A follower that begins with a caseload.
+    ///
+    /// - Parameters:
+    ///   - caseload: The caseload.
+    ///   - pending: What the follower has collected while its caseload was read.
+    init(_ caseload: Caseload, after pending: PendingFollower) {
         scope = caseload.scope
         shown = ShownSessions(caseload)
         listed = caseload.position
         position = caseload.position
-        deleted = opening.deleted.filter { caseload.scope.contains($0.value) }
-        behind = opening.changed.filter { session, change in
+        deleted = pending.deleted.filter { caseload.scope.contains($0.value) }
+        behind = pending.changed.filter { session, change in
             caseload.scope.contains(change.patient) && !isPast(session, changedBy: change.transaction)
         }.mapValues(\.patient)
     }
 
-    /// Something is missing that was committed.
+    /// Whether the follower has missed something that was committed.
     var isBehind: Bool { !behind.isEmpty || !deleted.isEmpty || !reading.isNone }
     var hasShownNothing: Bool { shown.isEmpty }
 
-    /// Whether a session was done before the follower came: it was not shown, and has not changed since the first listing.
+    /// Whether a session was processed before the follower began: it was not shown, and has not changed since the first
+    /// caseload.
     ///
-    /// The feed may bring it nevertheless: its read may have begun earlier, or end earlier.
+    /// The feed may find it nevertheless, because its read may begin or end earlier than the read of the caseload.
     private func isPast(_ session: SessionID, changedBy transaction: Int64?) -> Bool {
         guard !shown.contains(session), !isMissing(session) else { return false }
         return transaction.map(listed.shows) ?? true
     }
 
-    /// Whether a session has to be read, or is being read.
+    /// Whether a session waits for a read, or is being read.
     private func isMissing(_ session: SessionID) -> Bool {
         behind[session] != nil || reading.sessions[session] != nil
     }
 
     // MARK: - The feed
 
-    /// A read of the feed came back.
+    /// A read of the feed succeeded.
     ///
-    /// - Parameter mayTell: There is room, and the right is known.
-    /// - Returns: The message that it brings, if any.
-    mutating func pass(_ changes: FeedChanges, mayTell: Bool) -> WatcherMessage? {
-        defer { if !isBehind { shown.feedCame() } }
-        guard mayTell, !needsCaseload, !reading.isCaseload else {
+    /// - Parameters:
+    ///   - changes: The answer.
+    ///   - maySend: Whether there is room, and the right is confirmed.
+    /// - Returns: The message to the follower; nil if there is none.
+    mutating func pass(_ changes: FeedChanges, maySend: Bool) -> WatcherMessage? {
+        defer { if !isBehind { shown.feedSucceeded() } }
+        guard maySend, !needsCaseload, !reading.isCaseload else {
             collect(changes)
             return nil
         }
-        let events = tell(changes)
+        let events = show(changes)
         return message(events, upTo: isBehind ? nil : changes.position)
     }
 
-    private mutating func tell(_ changes: FeedChanges) -> [CaseloadEvent] {
+    private mutating func show(_ changes: FeedChanges) -> [CaseloadEvent] {
         var events: [CaseloadEvent] = []
         for item in changes.items where scope.contains(item.patient) {
             let session = item.progress.sessionID
             guard !isPast(session, changedBy: item.transaction) else { continue }
-            // What lies between is still to be read, and a read under way may not have seen this.
+            // The hub must read the changes before this one first. A read under way may not find this one.
             guard !isMissing(session) else {
                 behind[session] = item.patient
                 continue
@@ -106,23 +113,26 @@ struct Follower {
         return events
     }
 
-    /// Notes what a read of the feed has found and what cannot be sent now.
+    /// Notes changes that cannot be sent now.
     private mutating func collect(_ changes: FeedChanges) {
-        // Whose sessions it may see, the read that is under way is about to say.
-        let isAnybodys = reading.isCaseload
-        for item in changes.items where isAnybodys || scope.contains(item.patient) {
+        // The read under way is about to show whose sessions the follower may see.
+        let isForAnyPatient = reading.isCaseload
+        for item in changes.items where isForAnyPatient || scope.contains(item.patient) {
             let session = item.progress.sessionID
             if scope.contains(item.patient), isPast(session, changedBy: item.transaction) { continue }
             behind[session] = item.patient
         }
-        for (session, patient) in changes.deleted where isAnybodys || scope.contains(patient) {
+        for (session, patient) in changes.deleted where isForAnyPatient || scope.contains(patient) {
             deleted[session] = patient
         }
     }
 
-    /// The message of some events, if there are any.
+    /// The message with some events.
     ///
-    /// - Parameter newPosition: Everything up to here is sent with it; nil when something is still missing.
+    /// - Parameters:
+    ///   - events: The events.
+    ///   - newPosition: With them, everything before this position is sent; nil if something is still missing.
+    /// - Returns: The message; nil if there are no events.
     private mutating func message(_ events: [CaseloadEvent], upTo newPosition: FeedPosition?) -> WatcherMessage? {
         let before = position
         position = newPosition ?? before
@@ -131,15 +141,15 @@ struct Follower {
 
     // MARK: - Reads for this follower
 
-    /// Rights may have changed.
+    /// Rights may have changed: the hub must read the caseload again.
     ///
-    /// - Returns: False when that was known.
+    /// - Returns: False if that was known.
     mutating func needCaseload() -> Bool {
         defer { needsCaseload = true }
         return !needsCaseload
     }
 
-    /// Begins the next read for this follower; nil while one is under way or when nothing is wanted.
+    /// Begins the next read for this follower; nil while one is under way, or if nothing is wanted.
     mutating func nextRead(_ request: FollowerRequest, isReady: Bool, limit: Int) -> FollowerRead? {
         guard reading.isNone else { return nil }
         var request = request
@@ -147,7 +157,7 @@ struct Follower {
         if case .patients(let patients) = scope { request.patients = patients }
         if needsCaseload {
             needsCaseload = false
-            // The snapshot to come is newer than all of that, but does not list what is done.
+            // The next database snapshot is newer than these changes, but the caseload does not list processed sessions.
             request.sessions = Array(behind.keys)
             reading = .caseload(behind)
             behind = [:]
@@ -161,18 +171,19 @@ struct Follower {
         return .sessions(request)
     }
 
-    /// The read under way came to nothing: what it was for is still missing.
-    mutating func giveBack() {
+    /// The hub cannot use the read under way: everything that it was for is still missing.
+    mutating func discardRead() {
         if reading.isCaseload { needsCaseload = true }
         behind.merge(reading.sessions) { present, _ in present }
         reading = .none
     }
 
-    /// The caseload was read again, and there is room.
+    /// The read of the caseload succeeded, and there is room.
     ///
-    /// - Returns: The message that brings the follower there, if any.
+    /// - Parameter refresh: The caseload, and what has changed.
+    /// - Returns: The message that brings the follower up to date; nil if it is.
     mutating func refreshed(_ refresh: CaseloadRefresh) -> WatcherMessage? {
-        // The feed may not have come as far, and only the feed knows what was made and done meanwhile.
+        // The feed may be behind, and only the feed finds sessions that were created and processed meanwhile.
         message(differences(refresh), upTo: nil)
     }
 
@@ -182,7 +193,7 @@ struct Follower {
         var removed = Set(refresh.lost)
         let (before, present) = (scope, refresh.caseload.scope)
         removed.formUnion(shown.sessions(outside: present))
-        // Deleted, and its patient taken away.
+        // The session was deleted, and the user has lost the right to its patient.
         for (session, patient) in deleted where before.contains(patient) && !present.contains(patient) {
             removed.insert(session)
         }
@@ -197,7 +208,7 @@ struct Follower {
         behind = behind.filter { present.contains($0.value) }
         deleted = deleted.filter { present.contains($0.value) }
         let listed = Set(refresh.caseload.sessions.map(\.progress.sessionID))
-        // It is done or deleted: the next read tells.
+        // The session is processed or deleted: the next read shows which.
         for (session, patient) in shown.unfinished where !listed.contains(session) { behind[session] = patient }
         for (session, patient) in missing where present.contains(patient) && !listed.contains(session) {
             behind[session] = patient
@@ -209,27 +220,29 @@ struct Follower {
         return events
     }
 
-    /// The sessions that have changed while there was no room were read.
+    /// The read of sessions that have changed while there was no room succeeded.
     ///
-    /// - Parameter mayTell: There is room, and the right is known.
-    /// - Returns: The message that they bring, if any.
-    mutating func caughtUp(_ changes: ProgressChanges, mayTell: Bool) -> WatcherMessage? {
-        guard mayTell, !needsCaseload else {
-            giveBack()
+    /// - Parameters:
+    ///   - changes: The answer.
+    ///   - maySend: Whether there is room, and the right is confirmed.
+    /// - Returns: The message to the follower; nil if there is none.
+    mutating func caughtUp(_ changes: ProgressChanges, maySend: Bool) -> WatcherMessage? {
+        guard maySend, !needsCaseload else {
+            discardRead()
             return nil
         }
         return message(news(in: changes), upTo: nil)
     }
 
     private mutating func news(in changes: ProgressChanges) -> [CaseloadEvent] {
-        let read = reading.sessions
+        let patients = reading.sessions
         reading = .none
         var events: [CaseloadEvent] = []
         for (progress, transitions) in changes.changed {
-            guard let patient = read[progress.sessionID] else { continue }
+            guard let patient = patients[progress.sessionID] else { continue }
             events += shown.events(for: progress, of: patient, transitions: transitions)
         }
-        // A client that has not seen it may have it listed from before.
+        // A client may still list a deleted session from an earlier connection.
         let gone = Set(changes.missing).intersection(shown.sessions).union(deleted.keys)
         for session in gone.sorted() {
             shown.remove(session)

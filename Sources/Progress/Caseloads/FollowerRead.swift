@@ -1,32 +1,34 @@
 import Domain
 import Store
 
-/// What is read for one follower.
+/// The request of a read for one follower.
 struct FollowerRequest: Sendable {
     var watcher: WatcherID
     var principal: Principal
-    /// The patients whose sessions the follower was shown; nil for everybody's.
+    /// The patients whose sessions the follower was shown; nil for all patients.
     var patients: Set<UserID>?
     /// The versions that the follower was shown.
     var versions: [SessionID: Int64] = [:]
-    /// The sessions that have changed: those to read, for a catch-up.
+    /// The sessions that have changed.
+    ///
+    /// A catch-up reads them.
     var sessions: [SessionID] = []
 }
 
 /// A read for one follower.
 enum FollowerRead: Sendable {
-    /// The caseload again: rights may have changed.
+    /// Reads the caseload again, because rights may have changed.
     case caseload(FollowerRequest)
-    /// The sessions that have changed while there was no room.
+    /// A catch-up: reads the sessions that have changed while there was no room.
     case sessions(FollowerRequest)
 }
 
 /// The answer to a ``FollowerRead/caseload(_:)``.
 struct CaseloadRefresh: Sendable {
     var caseload: Caseload
-    /// For the sessions that are newer than what the follower was shown, the transitions since.
+    /// The new transitions of the sessions that are newer than the follower was shown.
     var transitions: [SessionID: [StatusTransition]] = [:]
-    /// The sessions of patients who were taken away, and those that were given to others.
+    /// The sessions of patients that the user has lost the right to, and the sessions that moved to another patient.
     var lost: [SessionID] = []
 }
 
@@ -35,7 +37,7 @@ enum FollowerAnswer: Sendable {
     case caseload(FollowerRequest, CaseloadRefresh)
     case sessions(FollowerRequest, ProgressChanges)
 
-    /// The epoch of rights in the same snapshot.
+    /// The epoch of rights in the same database snapshot.
     var epoch: Int64 {
         switch self {
         case .caseload(_, let refresh): refresh.caseload.rightsEpoch
@@ -63,7 +65,7 @@ extension CaseloadRefresh {
         let caseload = try await reader.caseload(of: request.principal, known: request.patients)
         var refresh = CaseloadRefresh(caseload: caseload)
         guard caseload.refusal == nil else { return refresh }
-        // History, which nobody changes: it may come from a later snapshot.
+        // Nothing changes old transitions: they may come from a later database snapshot.
         let newer = newer(in: caseload, for: request)
         if !newer.isEmpty {
             let transitions = try await reader.transitions(after: newer)
@@ -83,7 +85,12 @@ extension CaseloadRefresh {
 
     /// The sessions whose transitions are wanted, each with the version after which.
     ///
-    /// Of a session that was made meanwhile, all are.
+    /// All transitions of a session that was created meanwhile are wanted.
+    ///
+    /// - Parameters:
+    ///   - caseload: The new caseload.
+    ///   - request: What the follower was shown.
+    /// - Returns: The sessions and versions.
     static func newer(
         in caseload: Caseload, for request: FollowerRequest
     ) -> [(session: SessionID, version: Int64)] {

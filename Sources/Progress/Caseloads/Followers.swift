@@ -2,26 +2,28 @@ import DequeModule
 import Domain
 import Store
 
-/// The streams of all sessions: what the feed finds goes to those followers that may have it, and a read for one follower
-/// alone brings what it has missed, or its caseload once more when rights may have changed.
+/// The streams of all sessions.
+///
+/// What the feed finds goes to the followers that may see it. A read for one follower finds what that follower has missed, or
+/// reads its caseload again when rights may have changed.
 struct Followers {
-    /// What an answer leads to.
+    /// What the answer to a read leads to.
     enum Action {
         case deliver(Delivery)
         case revoke(WatcherID)
-        /// A session has to be read again after a pause.
+        /// Read a session again after a pause.
         case pause(SessionID)
     }
 
-    /// Which queue a read serves.
+    /// The two queues of reads.
     enum Lane: CaseIterable, Sendable {
         /// The one read for all followers.
         case feed
-        /// Reads for one follower each.
+        /// Reads for one follower.
         case single
     }
 
-    /// A read that one of the two lanes wants.
+    /// A read of one lane.
     enum Read: Sendable {
         case feed(Feed.Read)
         case single(FollowerRead)
@@ -32,7 +34,7 @@ struct Followers {
         case feed(FeedChanges)
         case single(FollowerAnswer)
 
-        /// The epoch of rights in the same snapshot.
+        /// The epoch of rights in the same database snapshot.
         var epoch: Int64 {
             switch self {
             case .feed(let changes): changes.rightsEpoch
@@ -41,18 +43,18 @@ struct Followers {
         }
     }
 
-    /// How many followers are read for at a time.
+    /// The largest number of reads for one follower that are under way at a time.
     static let readsAtATime = 2
 
-    /// Followers whose caseload is not here yet.
-    private var opening: [WatcherID: OpeningFollower] = [:]
-    /// Followers that have begun.
+    /// The followers whose caseloads are being read.
+    private var pending: [WatcherID: PendingFollower] = [:]
+    /// The followers that have begun.
     private var following: [WatcherID: Follower] = [:]
     private(set) var feed: Feed
-    /// Followers for which something is to be read.
+    /// The followers that wait for a read.
     private var queue: Deque<WatcherID> = []
     private var readsUnderWay = 0
-    /// At most this many sessions in one read.
+    /// The largest number of sessions in one read.
     private let limit: Int
 
     init(limit: Int) {
@@ -60,61 +62,66 @@ struct Followers {
         feed = Feed(limit: limit)
     }
 
-    var isEmpty: Bool { opening.isEmpty && following.isEmpty }
-    /// Nobody is behind.
+    var isEmpty: Bool { pending.isEmpty && following.isEmpty }
+    /// Whether no follower has missed anything.
     var areCurrent: Bool { following.values.allSatisfy { !$0.isBehind } }
-    /// No session is kept of which a follower need not hear any more.
+    /// Whether no follower keeps a session.
     var haveShownNothing: Bool { following.values.allSatisfy(\.hasShownNothing) }
 
-    // MARK: - Coming and leaving
+    // MARK: - Beginning and leaving
 
-    /// A follower is registered: from here on it collects what the feed finds.
-    mutating func open(_ id: WatcherID) { opening[id] = OpeningFollower() }
+    /// Registers a follower, which collects from now on what the feed finds.
+    mutating func register(_ id: WatcherID) { pending[id] = PendingFollower() }
 
-    /// The caseload of a follower begins to be read.
-    mutating func caseloadIsRead(of id: WatcherID) { opening[id]?.predatesFeed = false }
+    /// The hub begins to read the caseload of a follower.
+    mutating func caseloadReadBegins(for id: WatcherID) { pending[id]?.predatesFeed = false }
 
-    /// Whether the caseload of a follower has to be read again before it begins.
-    func predatesFeed(_ id: WatcherID) -> Bool { opening[id]?.predatesFeed ?? false }
+    /// Whether the hub must read the caseload of a follower again before the follower begins.
+    func predatesFeed(_ id: WatcherID) -> Bool { pending[id]?.predatesFeed ?? false }
 
     /// A follower begins with its caseload.
     ///
+    /// - Parameters:
+    ///   - id: The follower.
+    ///   - caseload: The caseload.
     /// - Returns: The events to begin with, and the sessions whose pauses begin.
     mutating func begin(_ id: WatcherID, with caseload: Caseload) -> (events: [CaseloadEvent], pauses: [SessionID]) {
-        let collected = opening.removeValue(forKey: id) ?? OpeningFollower()
+        let collected = pending.removeValue(forKey: id) ?? PendingFollower()
         let startsFeed = !feed.isRunning
         if startsFeed {
             feed.start(at: caseload.position)
-            // Another may have read an older snapshot, and the feed never told of what lies between.
-            for other in opening.keys { opening[other]?.predatesFeed = true }
+            // The caseload of another follower may be older than the feed, which does not find what lies between.
+            for other in pending.keys { pending[other]?.predatesFeed = true }
         }
         let pauses = caseload.sessions.map(\.progress).filter { feed.list($0) }.map(\.sessionID)
         following[id] = Follower(caseload, after: collected)
-        // Hints that came between the snapshot and now were nobody's.
+        // No feed noted the hints that came since the database snapshot.
         if startsFeed { feed.resync() }
         return (caseload.sessions.map { .state($0.progress) } + [.ready], pauses)
     }
 
-    /// A watcher is gone, or has got its last message; with the last follower the feed ends.
-    mutating func forget(_ id: WatcherID) {
-        guard opening.removeValue(forKey: id) != nil || following.removeValue(forKey: id) != nil, isEmpty else {
+    /// Removes a follower that has left or got its last message.
+    ///
+    /// With the last follower, the feed ends.
+    mutating func remove(_ id: WatcherID) {
+        guard pending.removeValue(forKey: id) != nil || following.removeValue(forKey: id) != nil, isEmpty else {
             return
         }
         feed.stop()
     }
 
-    // MARK: - What happens
+    // MARK: - Events
 
     mutating func hint(_ session: SessionID, version: Int64) { feed.hint(session, version: version) }
     mutating func resync() { feed.resync() }
     mutating func pauseEnded(_ session: SessionID) -> Bool { feed.pauseEnded(session) }
 
-    /// The right of a follower has to be asked about, which its caseload tells.
+    /// The right of a follower needs a check: the hub reads its caseload again.
     mutating func needCaseload(of id: WatcherID) {
         if following[id]?.needCaseload() == true { queue.append(id) }
     }
 
-    /// A follower has room.
+    /// The socket of a follower has room.
     mutating func unblocked(_ id: WatcherID, isCurrent: Bool) {
         if !isCurrent { needCaseload(of: id) }
         enqueueIfWanted(id)
@@ -126,7 +133,7 @@ struct Followers {
 
     // MARK: - Reading
 
-    /// The next read of a lane; nil when enough are under way or when nothing is wanted.
+    /// The next read of a lane; nil if nothing is wanted or enough reads are under way.
     mutating func nextRead(_ lane: Lane, in table: WatcherTable) -> Read? {
         switch lane {
         case .feed: feed.nextRead().map(Read.feed)
@@ -148,12 +155,12 @@ struct Followers {
         return nil
     }
 
-    /// A read came back.
+    /// A read succeeded.
     mutating func completed(_ answer: Answer, in table: WatcherTable, rights: inout Rights) -> [Action] {
         switch answer {
         case .feed(let changes):
             guard let pauses = feed.completed(changes) else { return [] }
-            for id in Array(opening.keys) { opening[id]?.collect(changes) }
+            for id in Array(pending.keys) { pending[id]?.collect(changes) }
             return Array(following.keys).compactMap { pass(changes, to: $0, in: table, rights: rights) }
                 + pauses.map(Action.pause)
         case .single(let answer):
@@ -162,25 +169,25 @@ struct Followers {
         }
     }
 
-    /// A read failed: what it wanted is still wanted.
+    /// A read failed: everything that it was for is still wanted.
     mutating func failed(_ read: Read) {
         switch read {
         case .feed: feed.failed()
         case .single(.caseload(let request)), .single(.sessions(let request)):
             readsUnderWay -= 1
-            following[request.watcher]?.giveBack()
+            following[request.watcher]?.discardRead()
             queue.append(request.watcher)
         }
     }
 
-    // MARK: - What reads bring
+    // MARK: - The answers to reads
 
     private mutating func pass(
         _ changes: FeedChanges, to id: WatcherID, in table: WatcherTable, rights: Rights
     ) -> Action? {
         let isReady = table.state(of: id).isReady
-        let message = following[id]?.pass(changes, mayTell: isReady && rights.permits(id, under: changes.rightsEpoch))
-        // Of an older epoch than its own, which no sweep looks at: it can be caught up at once.
+        let message = following[id]?.pass(changes, maySend: isReady && rights.permits(id, under: changes.rightsEpoch))
+        // The epoch of the read is older than the follower's. No sweep checks the follower: a catch-up can begin at once.
         if isReady, rights.isConfirmed(id, after: changes.rightsEpoch), following[id]?.isBehind == true {
             queue.append(id)
         }
@@ -195,16 +202,18 @@ struct Followers {
             let (id, epoch) = (request.watcher, refresh.caseload.rightsEpoch)
             guard following[id] != nil else { return [] }
             guard epoch == rights.epoch else {
-                // Another read has shown that rights have changed since this one.
-                following[id]?.giveBack()
+                // Another read has shown that rights have changed since.
+                following[id]?.discardRead()
                 enqueueIfWanted(id)
                 return []
             }
+            // A newer server may be able to read the row.
+            if refresh.caseload.refusal == .unreadable { return [.deliver(Delivery(.reconnect, to: [id]))] }
             guard refresh.caseload.refusal == nil else { return [.revoke(id)] }
             rights.confirm(id, under: epoch)
             guard table.state(of: id).isReady else {
-                // It is read again when there is room, and until then its scope is whose sessions it was shown.
-                following[id]?.giveBack()
+                // The hub reads the caseload again when there is room. Until then, the scope stays what the follower was shown.
+                following[id]?.discardRead()
                 return []
             }
             let message = following[id]?.refreshed(refresh)
@@ -212,8 +221,8 @@ struct Followers {
             return [Self.delivery(message ?? nil, to: id)].compactMap { $0 }
         case .sessions(let request, let changes):
             let id = request.watcher
-            let mayTell = table.state(of: id).isReady && rights.permits(id, under: changes.rightsEpoch)
-            let message = following[id]?.caughtUp(changes, mayTell: mayTell)
+            let maySend = table.state(of: id).isReady && rights.permits(id, under: changes.rightsEpoch)
+            let message = following[id]?.caughtUp(changes, maySend: maySend)
             enqueueIfWanted(id)
             return [Self.delivery(message ?? nil, to: id)].compactMap { $0 }
         }

@@ -1,10 +1,11 @@
 import Domain
 import Store
 
-/// The sessions that a follower was shown and that may still change, and for a while also those that are done: another read
-/// may find them once more.
+/// The sessions that a follower was shown and that may still change.
+///
+/// A processed session stays for two more reads of the feed, because these may find it once more.
 struct ShownSessions {
-    /// What a follower was last told of a session.
+    /// The state of a session that a follower was sent last.
     private struct Entry {
         var patient: UserID
         var version: Int64
@@ -12,10 +13,10 @@ struct ShownSessions {
     }
 
     private var entries: [SessionID: Entry] = [:]
-    /// After so many reads of the feed, the sessions that are done are forgotten; 0 when none of those is here.
+    /// The number of reads of the feed after which processed sessions are removed; 0 if there are none.
     private var readsToForget = 0
 
-    /// - Parameter caseload: What the follower begins with.
+    /// - Parameter caseload: The caseload that the follower begins with.
     init(_ caseload: Caseload) {
         for (patient, progress) in caseload.sessions { show(progress, of: patient) }
     }
@@ -26,12 +27,12 @@ struct ShownSessions {
 
     func contains(_ session: SessionID) -> Bool { entries[session] != nil }
 
-    /// The sessions whose patients are not in a scope.
+    /// The sessions of patients outside a scope.
     func sessions(outside scope: CaseloadScope) -> [SessionID] {
         entries.filter { !scope.contains($0.value.patient) }.map(\.key)
     }
 
-    /// The sessions that are not done, with their patients.
+    /// The sessions that are not processed, with their patients.
     var unfinished: [SessionID: UserID] { entries.filter { $0.value.status != .processed }.mapValues(\.patient) }
 
     mutating func remove(_ session: SessionID) { entries[session] = nil }
@@ -40,10 +41,14 @@ struct ShownSessions {
         entries[progress.sessionID] = Entry(patient: patient, version: progress.version, status: progress.status)
     }
 
-    /// The events that bring a follower from what it was shown to a state, which is shown by that.
+    /// Shows a state to a follower.
     ///
-    /// - Parameter transitions: Those since what was shown, at least; nil where they are not known, as for a session that
-    ///   was not shown before.
+    /// - Parameters:
+    ///   - progress: The state.
+    ///   - patient: The patient of the session.
+    ///   - transitions: At least the transitions after the state that was shown before; nil if they are not known, as for a
+    ///     session that was not shown before.
+    /// - Returns: The events that bring the follower to the state.
     mutating func events(
         for progress: SessionProgress, of patient: UserID, transitions: [StatusTransition]?
     ) -> [CaseloadEvent] {
@@ -53,7 +58,7 @@ struct ShownSessions {
         show(progress, of: patient)
         if progress.status == .processed { readsToForget = 2 }
         let missed = (transitions ?? []).filter { $0.version > known?.version ?? 0 && $0.version < progress.version }
-        // A session that is new to the follower begins with its first state, if that is among the transitions.
+        // A session that was not shown before begins with its first state, if that is among the transitions.
         guard known != nil || missed.first?.version == 1 else { return [.added(progress)] }
         var events: [CaseloadEvent] = []
         var status = known?.status
@@ -66,11 +71,11 @@ struct ShownSessions {
         return events
     }
 
-    /// A read of the feed came back, and the follower missed nothing.
+    /// A read of the feed succeeded, and the follower has missed nothing.
     ///
-    /// A read that was under way when a session was told as done may bring it once more, and the next one too; after that,
-    /// the session is not needed any more.
-    mutating func feedCame() {
+    /// The read that is under way when a session is shown as processed may find the session once more, and the next read may
+    /// as well. After that, no read finds it.
+    mutating func feedSucceeded() {
         guard readsToForget > 0 else { return }
         readsToForget -= 1
         if readsToForget == 0 { entries = entries.filter { $0.value.status != .processed } }

@@ -1,40 +1,48 @@
 public import Domain
 
-/// That a session has changed: a reason to read it, and nothing more.
+/// A hint that a session may have changed.
 ///
-/// Any role of the database can send one, so it is never passed on and never believed.
+/// It can cause a read, and nothing else.
+///
+/// Any role of the database can send a hint. The hub therefore neither trusts it nor passes it on.
 public struct ChangeHint: Sendable, Equatable {
-    /// The session that is said to have changed.
+    /// The session that may have changed.
     public var session: SessionID
-    /// The version that it is said to have come to; 0 when it is said to be deleted.
+    /// The version that the session may have reached; 0 if it may be deleted.
     public var version: Int64
 
+    /// A hint that a session may have changed.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - version: The version that it may have reached; 0 if it may be deleted.
     public init(session: SessionID, version: Int64) {
         self.session = session
         self.version = version
     }
 }
 
-/// What a ``ChangeSource`` tells.
+/// An event of a ``ChangeSource``.
 public enum ChangeEvent: Sendable, Equatable {
-    /// Sessions have changed.
+    /// Sessions may have changed.
     case hints([ChangeHint])
-    /// Somebody's right to see something has changed.
+    /// The rights of users have changed.
     case rightsChanged
     /// A session waits for a worker.
     case workWaiting
-    /// Hints may have been lost: read everything that is watched. Also the first event after each connect.
+    /// Hints may have been lost: the hub reads everything that is watched. This is the first event after each connect.
     case resync
-    /// No hints come at present: the poll serves.
+    /// No hints come at present. The poll finds the changes.
     case degraded
 }
 
-/// Where hints come from: PostgreSQL's NOTIFY, or for a site beyond its limits a broker or logical decoding.
+/// The source of hints: PostgreSQL's NOTIFY, or, beyond its limits, a message broker or logical decoding.
 ///
-/// Hints may be lost, doubled, late or forged; a source owes only a ``ChangeEvent/resync`` after a gap that it knows of.
+/// Hints may be lost, repeated, late or forged. A source must send a ``ChangeEvent/resync`` after each gap that it detects.
 public protocol ChangeSource: Sendable {
+    /// The sequence of events.
     associatedtype Events: AsyncSequence<[ChangeEvent], Never> & Sendable
 
-    /// The events, for one consumer, as many at once as have come in since it last asked.
+    /// The events for one consumer. Each element contains all events since the previous element.
     func events() -> Events
 }

@@ -1,16 +1,16 @@
 import Domain
 
-/// What the payloads on our channel say.
+/// The payloads of notifications.
 ///
-/// Any role of the database can send anything there. What is not understood is worth a resync at most, and costs nothing
-/// more: it is never passed on.
+/// Any role of the database can send any payload. The server ignores a payload that it does not understand.
 enum NotificationPayload {
     /// The channel of all notifications.
     static let channel = "tb_session_v1"
 
-    /// Sorts payloads by what they ask for.
+    /// Parses payloads.
     ///
-    /// - Returns: At most one event of each kind; hints of one session are joined to the newest, and a deletion wins.
+    /// - Parameter payloads: The payloads, in the order of their arrival.
+    /// - Returns: At most one event of each kind. The hints of one session are merged into the newest; a deletion wins.
     static func events(in payloads: some Sequence<String>) -> [ChangeEvent] {
         var versions: [SessionID: Int64] = [:]
         var rightsChanged = false

@@ -1,15 +1,15 @@
 import Domain
 
-/// Work for the hub's actor.
+/// What the hub's actor has to do.
 enum HubAction {
-    /// Give a message to the sink, and tell ``HubStateMachine/delivered(_:_:)`` what became of it.
+    /// Give a message to the sink, and give the result to ``HubStateMachine/delivered(_:_:)``.
     case deliver(Delivery)
     /// Give a state to a local subscriber.
     case update(WatcherID, SessionProgress)
     /// End a local subscriber: its session does not exist.
     case finish(WatcherID)
-    /// Answer to one that waits to be let in.
-    case answer(WatcherID, Openings.Result)
-    /// Count news that the poll alone has found.
+    /// Answer a caller that waits for its subscription.
+    case answer(WatcherID, PendingSubscriptions.Outcome)
+    /// Count changes that only the poll has found.
     case foundByPoll(Int)
 }

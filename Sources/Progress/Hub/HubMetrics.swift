@@ -1,6 +1,6 @@
 import CoreMetrics
 
-/// What the hub counts.
+/// The counters of the hub.
 struct HubMetrics: Sendable {
     private let hints: Counter
     private let reads: Counter
@@ -19,7 +19,7 @@ struct HubMetrics: Sendable {
     func hinted(_ count: Int) { hints.increment(by: count) }
     func read() { reads.increment() }
     func delivered(_ count: Int) { deliveries.increment(by: count) }
-    /// So many changes reached their watchers by the poll alone.
+    /// Counts changes that only the poll has found.
     func foundByPoll(_ count: Int) { if count > 0 { backstop.increment(by: count) } }
     func rejected() { rejectedTotal.increment() }
 }

@@ -1,11 +1,11 @@
-/// Finds out whether anything was committed since it last looked: only then there is something to poll.
+/// When the hub polls: at an interval, and only if something was committed since the last poll.
 struct Poll {
     private var ticker: Ticker
     private var isWanted = false
-    /// What was committed when it last looked.
+    /// The database snapshot of the last poll.
     private var last: String?
 
-    /// - Parameter interval: The time between two looks.
+    /// - Parameter interval: The time between two reads of the database snapshot.
     init(every interval: Duration) { ticker = Ticker(every: interval) }
 
     var due: ContinuousClock.Instant? { ticker.due }
@@ -13,20 +13,23 @@ struct Poll {
     mutating func start(at now: ContinuousClock.Instant) { ticker.start(at: now) }
     mutating func stop() { ticker.stop() }
 
-    /// The time has come to look, if it has.
+    /// Wants a read if its moment has come and something is watched.
     mutating func timeIs(_ now: ContinuousClock.Instant, isIdle: Bool) {
         if ticker.fires(at: now), !isIdle { isWanted = true }
     }
 
-    /// Whether a read is wanted; then it begins.
+    /// Whether a read is wanted.
+    ///
+    /// If it is, it begins.
     mutating func nextRead() -> Bool {
         defer { isWanted = false }
         return isWanted
     }
 
-    /// The read came back.
+    /// The read succeeded.
     ///
-    /// - Returns: Whether anything was committed since.
+    /// - Parameter snapshot: The database snapshot.
+    /// - Returns: Whether something was committed since the last read.
     mutating func completed(_ snapshot: String) -> Bool {
         defer { last = snapshot }
         return snapshot != last

@@ -1,8 +1,8 @@
 import Polling
 
-/// What the source of hints and the sink tell the hub.
+/// The events of the change source and of the sockets.
 extension ProgressHub {
-    /// Takes in the events of a ``ChangeSource``.
+    /// Handles the events of a ``ChangeSource``.
     public func receive(_ events: [ChangeEvent]) {
         handle { machine in
             for event in events {
@@ -19,20 +19,20 @@ extension ProgressHub {
         }
     }
 
-    // MARK: - Sockets, on the hub's thread
+    // MARK: - Sockets (on the hub's thread)
 
-    /// The watcher has a socket, or room in it again.
+    /// A watcher got a socket, or its socket has room again.
     public func ready(_ watcher: WatcherID) { handle { $0.unblocked(watcher) } }
 
-    /// The watcher has a socket, and the snapshot that it was let in with was not sent there.
+    /// A watcher got a socket, and its snapshot was not sent there.
     func attachWithoutSnapshot(_ watcher: WatcherID, clientHas version: Int64) {
         handle { $0.attachedWithoutSnapshot(watcher, clientHas: version) }
     }
 
-    /// Whether no read has shown that rights have changed since the watcher was let in.
+    /// Whether no read has shown that rights have changed since a watcher began.
     func isCurrent(_ watcher: WatcherID) -> Bool { machine.isCurrent(watcher) }
 
-    /// The watcher's socket has no room at present.
+    /// The socket of a watcher has no room.
     public func filled(_ watcher: WatcherID) {
         handle {
             $0.blocked(watcher)
@@ -40,7 +40,7 @@ extension ProgressHub {
         }
     }
 
-    /// The watcher wants no more, and its socket will soon be gone.
+    /// The client of a watcher has ended the stream, and its socket closes soon.
     public func leaving(_ watcher: WatcherID) {
         handle {
             $0.ended(watcher)
@@ -48,7 +48,7 @@ extension ProgressHub {
         }
     }
 
-    /// The watcher's socket is gone.
+    /// The socket of a watcher is closed.
     public func closed(_ watcher: WatcherID) {
         handle {
             $0.closed(watcher)
@@ -56,17 +56,17 @@ extension ProgressHub {
         }
     }
 
-    /// The watcher's access token has expired.
+    /// The access token of a watcher has expired.
     public func expired(_ watcher: WatcherID) {
-        handle { [.deliver(Delivery(.expired($0.table.session(of: watcher)), to: [watcher]))] }
+        handle { [.deliver(Delivery(.expired($0.watchers.table.session(of: watcher)), to: [watcher]))] }
     }
 
-    /// The watcher's stream has lived as long as one may.
+    /// The stream of a watcher has reached its maximum age.
     public func outlived(_ watcher: WatcherID) {
         handle { _ in [.deliver(Delivery(.reconnect, to: [watcher]))] }
     }
 
-    /// Nobody will give the watcher a socket any more, if it has none.
+    /// The ``Watch`` of a watcher was released: without a socket, the watcher ends.
     nonisolated func abandon(_ watcher: WatcherID) {
         poller.execute {
             self.assumeIsolated { hub in

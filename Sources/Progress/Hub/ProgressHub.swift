@@ -7,13 +7,16 @@ public import Store
 
 /// Brings each change of a watched session to its watchers.
 ///
-/// Hints say which sessions may be behind; one batched read at a time asks the database about them; each answer goes to the
-/// watchers that have an older version. The poll asks the same of everything watched, so that a lost hint costs one interval
-/// and no more. The decisions are ``HubStateMachine``'s. The hub performs them, on the thread that also owns the sockets, so
-/// that nothing between a decision and its writing has to be locked.
+/// A hint names a session that may have changed. One batched read at a time reads such sessions from the database. The answer
+/// goes to the watchers that have an older version. The poll reads everything that is watched, and therefore a lost hint
+/// delays a change by one interval at most.
+///
+/// ``HubStateMachine`` decides, and the hub performs its actions. The hub runs on the thread that also owns the sockets, and
+/// needs no lock between a decision and the write.
 public actor ProgressHub: Service {
     /// The thread of the hub, and its clock.
     public nonisolated let poller: Poller
+    /// The executor that runs the hub on the thread of its poller.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe poller.asUnownedSerialExecutor() }
 
     private nonisolated let reader: any ProgressReader
@@ -22,18 +25,22 @@ public actor ProgressHub: Service {
     let metrics: HubMetrics
     private(set) var machine: HubStateMachine
     private nonisolated let reads = AsyncStream.makeStream(of: HubRead.self)
-    /// Those that wait to be let in.
-    private var openers: [WatcherID: CheckedContinuation<Openings.Result, Never>] = [:]
+    /// The callers that wait for their subscriptions.
+    private var callers: [WatcherID: CheckedContinuation<PendingSubscriptions.Outcome, Never>] = [:]
     private var localSubscribers: [WatcherID: AsyncStream<SessionProgress>.Continuation] = [:]
-    /// The earliest moment for which the poller was asked to wake the hub.
+    /// The earliest moment at which the poller will wake the hub; nil if there is none.
     private var wakeUp: ContinuousClock.Instant?
 
+    /// A hub that does not run yet.
+    ///
     /// - Parameters:
-    ///   - poller: The thread to live on: the one that owns the sockets.
+    ///   - poller: The thread of the hub, which also owns the sockets.
     ///   - reader: The database.
     ///   - sink: The sockets.
-    ///   - admission: How many streams there may be.
-    ///   - pollInterval: The time between two looks at everything that is watched (`SSE_UPDATE_INTERVAL`).
+    ///   - admission: The limits of streams.
+    ///   - pollInterval: The time between two polls (`SSE_UPDATE_INTERVAL`).
+    ///   - metrics: The factory of the hub's counters.
+    ///   - logger: The log.
     public init(
         poller: Poller, reader: any ProgressReader, sink: any WatcherSink, admission: StreamAdmission,
         pollInterval: Duration, metrics: any MetricsFactory, logger: Logger
@@ -47,11 +54,14 @@ public actor ProgressHub: Service {
     }
 
     private var now: ContinuousClock.Instant { poller.clock.now }
-    private var isClosed: Bool { machine.openings.isClosed }
+    private var isDegraded: Bool { machine.watchers.outage.isDegraded }
+    private var isClosed: Bool { machine.subscriptions.isClosed }
 
     // MARK: - Running
 
-    /// Runs until the service group shuts down; then those that still wait to be let in are rejected.
+    /// Runs until the service group shuts down.
+    ///
+    /// The hub then rejects the pending subscriptions.
     public nonisolated func run() async throws {
         await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { group in
@@ -68,16 +78,16 @@ public actor ProgressHub: Service {
     }
 
     private func close() {
-        perform(machine.close())
+        perform(machine.close(at: now))
         for continuation in localSubscribers.values { continuation.finish() }
         localSubscribers = [:]
     }
 
-    /// Begins every read that is wanted and may begin, and asks to be woken when time has something to do.
+    /// Begins every read that is wanted and may begin, and asks the poller to wake the hub when the next deadline is due.
     private func proceed() {
         for source in HubRead.Source.all {
             while let read = machine.nextRead(source) {
-                if case .terminated = reads.continuation.yield(read) { perform(machine.couldNotBegin(read)) }
+                if case .terminated = reads.continuation.yield(read) { perform(machine.couldNotBegin(read, at: now)) }
             }
         }
         guard !isClosed, let due = machine.due, wakeUp.map({ due < $0 }) ?? true else { return }
@@ -86,13 +96,13 @@ public actor ProgressHub: Service {
     }
 
     private func wake(at moment: ContinuousClock.Instant) {
-        // If an earlier wake-up was asked for after this one, this one is an extra look at the time.
+        // This wake-up is superfluous if the hub has asked for an earlier one since. It does no harm.
         if wakeUp == moment { wakeUp = nil }
         machine.timeIs(now)
         proceed()
     }
 
-    /// Makes a read and gives its answer to the hub.
+    /// Reads from the database, and gives the answer to the hub.
     private nonisolated func perform(_ read: HubRead) async {
         do {
             await completed(try await read.answer(from: reader))
@@ -105,16 +115,16 @@ public actor ProgressHub: Service {
         if answer.unreadable > 0 {
             logger.error("rows of progress cannot be read", metadata: ["rows": "\(answer.unreadable)"])
         }
-        if case .openings = answer {} else { metrics.read() }
+        if case .subscriptions = answer {} else { metrics.read() }
         perform(machine.completed(answer, at: now))
         proceed()
     }
 
     private func failed(_ read: HubRead, _ error: any Error) {
-        let wasDegraded = machine.trouble.isDegraded
+        let wasDegraded = isDegraded
         let actions = machine.failed(
-            read, error, isCutShort: Task.isCancelled, jitter: .random(in: 0.5...1), at: now)
-        if machine.trouble.isDegraded, !wasDegraded {
+            read, error, isCancelled: Task.isCancelled, jitter: .random(in: 0.5...1), at: now)
+        if isDegraded, !wasDegraded {
             logger.warning("cannot read progress from the database", metadata: ["error": "\(error)"])
         }
         perform(actions)
@@ -129,26 +139,29 @@ public actor ProgressHub: Service {
                 perform(machine.delivered(delivery, sink.deliver(delivery)))
             case .update(let id, let progress): localSubscribers[id]?.yield(progress)
             case .finish(let id): localSubscribers[id]?.finish()
-            case .answer(let id, let result): answer(id, result)
+            case .answer(let id, let outcome): answer(id, outcome)
             case .foundByPoll(let count): metrics.foundByPoll(count)
             }
         }
     }
 
-    /// Gives an event to the machine, and performs what it leads to.
+    /// Gives an event to the machine, and performs its actions.
     func handle(_ event: (inout HubStateMachine) -> [HubAction]) {
         perform(event(&machine))
         proceed()
     }
 
-    // MARK: - Openings
+    // MARK: - Subscriptions
 
-    /// Opens the stream of a session.
+    /// Subscribes a user to one session.
     ///
     /// - Parameters:
-    ///   - after: Also returns the transitions after this version.
-    ///   - requestID: The request behind it, for the audit log.
-    /// - Throws: `PostgresError` when the database cannot say.
+    ///   - session: The session.
+    ///   - principal: The user.
+    ///   - after: The version that the client has. The answer includes the transitions since then; nil for none.
+    ///   - requestID: The `X-Request-Id` of the request, for the audit log.
+    /// - Returns: The state that the stream begins with, or why it doesn't begin.
+    /// - Throws: `PostgresError` if the read failed, `UnreadableRow` if this release cannot read the row.
     public func subscribe(
         to session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil
     ) async throws -> SubscribeOutcome {
@@ -156,62 +169,68 @@ public actor ProgressHub: Service {
             session, for: principal, after: after, action: after == nil ? .openStream : .resumeStream,
             requestID: requestID)
         guard let id = machine.subscribe(request) else { return .rejected(reject()) }
-        switch await result(for: id) {
-        case .session(let opening, let isWatched):
-            return .subscribed(opening, isWatched ? Watch(watcher: id, hub: self) : nil)
+        switch await outcome(for: id) {
+        case .session(let authorization, let isWatched):
+            return .subscribed(authorization, isWatched ? Watch(watcher: id, hub: self) : nil)
         case .refused(let verdict): return .refused(verdict)
         case .rejected(let rejection): return .rejected(rejection)
         case .failed(let error): throw error
-        case .caseload: preconditionFailure("a stream of one session begins with that session")
+        case .caseload: preconditionFailure("the stream of one session begins with a state")
         }
     }
 
-    /// Opens the stream of all the sessions that a user may see.
+    /// Subscribes a user to all sessions that the user may see.
     ///
     /// - Parameters:
-    ///   - position: Where the client left off: what was committed since is told first.
-    ///   - requestID: The request behind it, for the audit log.
-    /// - Throws: `PostgresError` when the database cannot say.
+    ///   - principal: The user.
+    ///   - position: The position from which the client resumes. The events begin with what it has missed; nil for a new
+    ///     stream.
+    ///   - requestID: The `X-Request-Id` of the request, for the audit log.
+    /// - Returns: The events that the stream begins with, or why it doesn't begin.
+    /// - Throws: `PostgresError` if the read failed, `UnreadableRow` if this release cannot read a row.
     public func subscribeToAll(
         for principal: Principal, since position: FeedPosition?, requestID: String? = nil
     ) async throws -> SubscribeToAllOutcome {
         guard let id = machine.subscribeToAll(for: principal, since: position, requestID: requestID) else {
             return .rejected(reject())
         }
-        switch await result(for: id) {
+        switch await outcome(for: id) {
         case .caseload(let events, let before, let after):
             return .subscribed(Watch(watcher: id, hub: self), events, before: before, after: after)
         case .refused(let verdict): return .refused(verdict)
         case .rejected(let rejection): return .rejected(rejection)
         case .failed(let error): throw error
-        case .session: preconditionFailure("a stream of all sessions begins with the caseload")
+        case .session: preconditionFailure("the stream of all sessions begins with a caseload")
         }
     }
 
-    /// Waits for the answer to a watcher.
-    private func result(for id: WatcherID) async -> Openings.Result {
+    /// Waits for the answer to a pending subscription.
+    private func outcome(for id: WatcherID) async -> PendingSubscriptions.Outcome {
         await withCheckedContinuation { continuation in
-            openers[id] = continuation
+            callers[id] = continuation
             proceed()
         }
     }
 
-    private func answer(_ id: WatcherID, _ result: Openings.Result) {
-        if case .rejected = result { metrics.rejected() }
-        openers.removeValue(forKey: id)?.resume(returning: result)
+    private func answer(_ id: WatcherID, _ outcome: PendingSubscriptions.Outcome) {
+        if case .rejected = outcome { metrics.rejected() }
+        callers.removeValue(forKey: id)?.resume(returning: outcome)
     }
 
     private func reject() -> Rejection {
         metrics.rejected()
-        return machine.openings.rejection
+        return machine.subscriptions.rejection
     }
 
     // MARK: - Local subscribers
 
-    /// Watches a session from within the program: the present state, then each that is newer; it ends when the session is
-    /// deleted or the server stops.
+    /// Subscribes a part of the program to a session.
     ///
-    /// A slow reader gets the newest state alone.
+    /// The sequence begins with the present state, and ends when the session is deleted or the server stops. A slow reader gets
+    /// only the newest state.
+    ///
+    /// - Parameter session: The session.
+    /// - Returns: The states, with rising versions.
     public func states(of session: SessionID) -> AsyncStream<SessionProgress> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: SessionProgress.self, bufferingPolicy: .bufferingNewest(1))
@@ -228,7 +247,7 @@ public actor ProgressHub: Service {
         return stream
     }
 
-    /// How many local subscribers there are.
+    /// The number of local subscribers.
     var localSubscriberCount: Int { localSubscribers.count }
 
     private func unsubscribe(_ id: WatcherID) {

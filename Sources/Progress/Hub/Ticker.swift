@@ -1,4 +1,4 @@
-/// A moment that comes again and again.
+/// A moment that repeats at an interval.
 struct Ticker {
     let interval: Duration
     /// The next moment; nil before ``start(at:)`` and after ``stop()``.
@@ -9,7 +9,9 @@ struct Ticker {
     mutating func start(at now: ContinuousClock.Instant) { due = now + interval }
     mutating func stop() { due = nil }
 
-    /// Whether the moment has come; then the next one is an interval from now.
+    /// Whether the moment has come.
+    ///
+    /// If it has, the next one is an interval from now.
     mutating func fires(at now: ContinuousClock.Instant) -> Bool {
         guard let due, due <= now else { return false }
         self.due = now + interval
@@ -17,7 +19,7 @@ struct Ticker {
     }
 }
 
-/// The earlier of two moments, either of which may never come.
+/// The earlier of two moments; nil means never.
 func earlier(
     _ one: ContinuousClock.Instant?, _ other: ContinuousClock.Instant?
 ) -> ContinuousClock.Instant? {

@@ -1,4 +1,6 @@
-/// A watcher that was let in and has no socket yet: without a socket, the end of this object ends the watcher.
+/// A watcher that has its snapshot and no socket yet.
+///
+/// If this object is released before the watcher has a socket, the watcher ends.
 public final class Watch: Sendable {
     /// The watcher, to which the sink delivers.
     public let watcher: WatcherID
@@ -11,17 +13,19 @@ public final class Watch: Sendable {
 
     deinit { hub.abandon(watcher) }
 
-    /// Whether the snapshot that the watcher was let in with may be sent: no read has shown since that rights have changed.
+    /// Whether the snapshot may be sent: no read has shown since that rights have changed.
     ///
-    /// On the hub's thread only.
+    /// Call it on the hub's thread only.
     public var isCurrent: Bool { hub.assumeIsolated { $0.isCurrent(watcher) } }
 
-    /// The watcher has a socket now; on the hub's thread only.
+    /// The watcher got a socket, and its snapshot was sent there.
+    ///
+    /// Call it on the hub's thread only.
     public func attach() { hub.assumeIsolated { $0.ready(watcher) } }
 
-    /// The watcher has a socket now, and its snapshot was not sent there: it is asked about again.
+    /// The watcher got a socket, and its snapshot was not sent there: the hub reads its right and its state again.
     ///
-    /// On the hub's thread only.
+    /// Call it on the hub's thread only.
     ///
     /// - Parameter version: The version that its client has; 0 for none.
     public func attachWithoutSnapshot(clientHas version: Int64) {

@@ -1,5 +1,5 @@
-/// When watchers are asked about their rights whether or not anything has changed: a part of them every second, and each once
-/// in 30 seconds.
+/// When the hub checks the rights of watchers although nothing shows a change: some watchers every second, and each watcher
+/// once in 30 seconds.
 struct RegularCheck {
     private static let interval = Duration.seconds(30)
 
@@ -10,7 +10,7 @@ struct RegularCheck {
     mutating func start(at now: ContinuousClock.Instant) { ticker.start(at: now) }
     mutating func stop() { ticker.stop() }
 
-    /// How large a part of all watchers has to be asked about now; nil before the next second.
+    /// The share of all watchers to check now, from 0 to 1; nil before the next second.
     mutating func share(at now: ContinuousClock.Instant) -> Double? {
         ticker.fires(at: now) ? ticker.interval / Self.interval : nil
     }

@@ -1,85 +1,96 @@
 import Domain
 import Store
 
-/// Which watchers have to be asked whether they still have their right, and which of them may be written to meanwhile.
+/// Which watchers may get messages, and which watchers need a check of their rights.
 ///
-/// Each read brings the epoch of rights from its own database snapshot. A watcher gets rows of a snapshot only if its right
-/// was seen under the very same epoch. Of every other watcher the writes are suspended until its answer is here: that of a
-/// catch-up, of a sweep, or for a follower that of its caseload.
+/// Each read returns the epoch of rights in its own database snapshot. A watcher gets rows of a database snapshot only if
+/// its right was confirmed under the same epoch. The hub suspends messages to every other watcher until a catch-up, a sweep
+/// or, for a follower, a read of its caseload has confirmed the right.
 ///
-/// The rest of the hub asks ``permits(_:under:)`` before it writes, tells ``saw(epoch:)`` and ``confirm(_:under:)`` what a
-/// read has shown, and takes from ``nextSweep(in:limit:)`` the watchers that have to be asked.
+/// The rest of the hub calls ``permits(_:under:)`` before it writes. It calls ``saw(epoch:)`` and ``confirm(_:under:)`` with
+/// what a read has shown, and takes the watchers to check from ``nextSweep(in:limit:)``.
 struct Rights {
-    /// The watchers that have to be asked.
+    /// The watchers that need a check.
     struct Sweep {
-        /// Watchers of one session: one read asks about them all.
+        /// Watchers of one session: one read checks all of them.
         var watchers: [WatcherRequest] = []
-        /// Followers: each has its caseload read again.
+        /// Followers: the hub reads the caseload of each again.
         var followers: [WatcherID] = []
     }
 
     /// The newest epoch that any read has shown.
     private(set) var epoch: Int64 = 0
-    /// The epoch under which the right of each watcher was last seen.
+    /// The epoch under which the right of each watcher was confirmed last.
     private var confirmed = Column(initial: Int64(0))
-    /// The watchers that the sweep under way asks about.
+    /// The watchers of the sweep under way.
     private var underWay: [WatcherRequest]?
-    /// The next slot to look at for watchers that were seen under an older epoch; nil when there are none.
+    /// The next slot to search for watchers that were confirmed under an older epoch; nil if there are none.
     private var cursor: Int?
-    /// The last slot that the regular check looked at.
+    /// The last slot of the regular check.
     private var regularCursor = 0
-    /// How many slots the regular check still has to look at now; a fraction waits for the next time.
+    /// The number of slots that the regular check still has to visit now.
+    ///
+    /// A fraction waits for the next time.
     private var regularDue = 0.0
 
-    /// The memory of one watcher here, in bytes.
+    /// The memory of one watcher in this sub-machine, in bytes.
     static let bytesPerWatcher = MemoryLayout<Int64>.stride
 
     // MARK: - What reads show
 
-    /// A read has shown an epoch: every watcher that was seen under an older one has to be asked.
+    /// A read has shown an epoch: every watcher that was confirmed under an older one needs a check.
     mutating func saw(epoch seen: Int64) {
         guard seen > epoch else { return }
         epoch = seen
         cursor = 0
     }
 
-    /// A watcher begins, with a snapshot that shows its right under an epoch.
+    /// A watcher begins with a snapshot that confirms its right under an epoch.
     mutating func begin(_ id: WatcherID, under epoch: Int64) {
         saw(epoch: epoch)
         confirmed[Int(id.slot)] = epoch
     }
 
-    /// A read has shown a watcher's right under an epoch.
+    /// A read has confirmed the right of a watcher under an epoch.
     mutating func confirm(_ id: WatcherID, under epoch: Int64) {
         confirmed[Int(id.slot)] = max(confirmed[Int(id.slot)], epoch)
     }
 
-    // MARK: - Who may be written to
+    // MARK: - Who may get messages
 
     /// Whether a watcher may get rows of a database snapshot with an epoch.
     ///
-    /// Under an older epoch than that of its answer it may have been without the right. Under a newer one it may be without
-    /// by now, also if only another read has shown that one.
+    /// The watcher may have had no right under an older epoch than the confirmed one. It may have lost the right under a newer
+    /// epoch, even if only another read has shown that epoch.
+    ///
+    /// - Parameters:
+    ///   - id: The watcher.
+    ///   - epoch: The epoch of the database snapshot.
+    /// - Returns: Whether the right was confirmed under this epoch, and no read has shown a newer one.
     func permits(_ id: WatcherID, under epoch: Int64) -> Bool {
         confirmed[Int(id.slot)] == epoch && epoch == self.epoch
     }
 
-    /// Whether no read has shown a newer epoch than that of a watcher's answer.
+    /// Whether no read has shown a newer epoch than the one under which a watcher was confirmed.
     func isCurrent(_ id: WatcherID) -> Bool { confirmed[Int(id.slot)] >= epoch }
 
-    /// Whether a watcher's answer is of a newer epoch.
+    /// Whether a watcher was confirmed under a newer epoch.
     func isConfirmed(_ id: WatcherID, after epoch: Int64) -> Bool { confirmed[Int(id.slot)] > epoch }
 
     // MARK: - Sweeps
 
-    /// Part of the regular check is due, which finds the ends of rights that change no row: a sign-in that has expired.
+    /// Part of the regular check is due.
     ///
-    /// - Parameter share: How large a part of all watchers, from 0 to 1.
+    /// The regular check finds rights that end without a change of a row, as when a sign-in expires.
+    ///
+    /// - Parameters:
+    ///   - share: The share of all watchers to check, from 0 to 1.
+    ///   - table: The watchers.
     mutating func regularCheckIsDue(share: Double, in table: WatcherTable) {
         regularDue = min(Double(table.count), regularDue + Double(table.count) * share)
     }
 
-    /// The watchers to ask about next; none of one session while a sweep is under way.
+    /// The watchers to check next; empty while a sweep is under way.
     mutating func nextSweep(in table: WatcherTable, limit: Int) -> Sweep {
         var sweep = Sweep()
         guard underWay == nil else { return sweep }
@@ -100,19 +111,20 @@ struct Rights {
         return sweep
     }
 
-    /// The answer to the sweep under way.
+    /// The sweep under way succeeded.
     ///
     /// - Parameters:
-    ///   - lost: The indices of those who have lost their right, among the requests.
-    ///   - epoch: The epoch in the same snapshot.
+    ///   - lost: The indices of the requests whose users have lost the right.
+    ///   - epoch: The epoch in the same database snapshot.
+    ///   - table: The watchers.
     /// - Returns: The watchers whose rights are revoked.
     mutating func completedSweep(
         lost: Set<Int>, under epoch: Int64, in table: WatcherTable
     ) -> [WatcherRequest] {
-        guard let asked = underWay else { return [] }
+        guard let requests = underWay else { return [] }
         underWay = nil
         var revoked: [WatcherRequest] = []
-        for (index, request) in asked.enumerated() where table.state(of: request.watcher).hasBegun {
+        for (index, request) in requests.enumerated() where table.state(of: request.watcher).hasBegun {
             if lost.contains(index) {
                 revoked.append(request)
             } else {
@@ -122,7 +134,7 @@ struct Rights {
         return revoked
     }
 
-    /// The sweep under way failed: all are looked at again.
+    /// The sweep under way failed: the next one checks all watchers again.
     mutating func failedSweep() {
         guard underWay != nil else { return }
         underWay = nil

@@ -1,12 +1,12 @@
 import Domain
 import Store
 
-/// A watcher whose right is read: with its session's state for a catch-up, alone for a sweep.
+/// A watcher whose right the hub reads: with the state of its session for a catch-up, without it for a sweep.
 struct WatcherRequest: Equatable, Sendable {
     var watcher: WatcherID
     var principal: Principal
     var session: SessionID
-    /// The version that was last sent to the watcher.
+    /// The version that was sent to the watcher last.
     var version: Int64
 }
 

@@ -1,35 +1,40 @@
 import Domain
 import Store
 
-/// What a catch-up has found for one watcher.
+/// What a catch-up finds for one watcher.
 enum CatchUpAnswer: Equatable, Sendable {
-    /// The state, with the transitions since the version of the watcher.
+    /// The state, with the transitions after the version of the watcher.
     case reading(SessionReading)
-    /// The right has ended.
+    /// The user has lost the right.
     case refused
-    /// This release cannot read the row: the watcher waits for what comes after.
+    /// This release cannot read the state or a transition. The client must reconnect, perhaps to a newer server.
     case unreadable
 }
 
 extension CatchUpAnswer {
-    private init(_ opening: SessionAuthorization) {
-        guard opening.permits(.see) else {
-            self = .refused
+    private init(_ authorization: SessionAuthorization) {
+        guard authorization.permits(.see) else {
+            self = authorization.verdict == .unreadable ? .unreadable : .refused
             return
         }
         self =
-            opening.progress.map { .reading(SessionReading(progress: $0, transitions: opening.transitions)) }
-            ?? .unreadable
+            authorization.progress.map {
+                .reading(SessionReading(progress: $0, transitions: authorization.transitions))
+            } ?? .unreadable
     }
 
-    /// Reads right and state of some watchers in one snapshot.
+    /// Reads the rights and states of watchers in one database snapshot.
     ///
-    /// - Returns: An answer for each request, in order, and the epoch of rights in the same snapshot.
+    /// - Parameters:
+    ///   - requests: The watchers.
+    ///   - reader: The database.
+    /// - Returns: One answer for each request, in order, and the epoch of rights in the same database snapshot.
+    /// - Throws: The error of the reader.
     static func answers(
         to requests: [WatcherRequest], from reader: any ProgressReader
     ) async throws -> (answers: [Self], epoch: Int64) {
-        let openings = try await reader.authorize(
+        let authorizations = try await reader.authorize(
             requests.map { AuthorizationRequest($0.session, for: $0.principal, after: $0.version) })
-        return (openings.map(Self.init), openings.first?.rightsEpoch ?? 0)
+        return (authorizations.map(Self.init), authorizations.first?.rightsEpoch ?? 0)
     }
 }

@@ -1,9 +1,9 @@
 import DequeModule
 import Domain
 
-/// Reads for watchers that have missed something: right and state in one snapshot, for each of them alone.
+/// The reads for watchers that have missed something: the right and the state of each, in one database snapshot.
 ///
-/// A slow client or a change of rights thus costs a read, never a wrong frame and never a backlog.
+/// A slow client or a change of rights therefore costs a read, but never a wrong frame or a backlog.
 struct CatchUps {
     /// What an answer leads to.
     enum Action {
@@ -11,26 +11,26 @@ struct CatchUps {
         case revoke(WatcherRequest)
     }
 
-    /// How a watcher of one session stands to the others.
+    /// Whether a watcher of one session has missed something.
     private enum Member: UInt8 {
-        /// It gets what the reads of its session find. Goes to ``behind`` or ``queued``.
+        /// It gets the news of its session. Goes to ``behind`` or ``queued``.
         case current
         /// It has missed something, and its socket has no room. Goes to ``queued``.
         case behind
-        /// It waits for its turn. Goes to ``asked``, or back to ``behind`` if the room is gone.
+        /// It waits for a catch-up. Goes to ``reading``, or back to ``behind`` if the socket has no room.
         case queued
-        /// The catch-up under way asks about it. Goes to ``current``, to ``behind`` if the room is gone, or to ``queued`` if
-        /// the answer cannot be used.
-        case asked
+        /// The catch-up under way reads for it. Goes to ``current``, to ``behind`` if the socket has no room, or to
+        /// ``queued`` if the hub cannot use the answer.
+        case reading
     }
 
     private var members = Column(initial: Member.current)
     private var queue: Deque<WatcherID> = []
     private var underWay: [WatcherRequest]?
-    /// At most this many watchers in one read.
+    /// The largest number of watchers in one read.
     private let limit: Int
 
-    /// The memory of one watcher here, in bytes.
+    /// The memory of one watcher in this sub-machine, in bytes.
     static let bytesPerWatcher = MemoryLayout<Member>.stride
 
     init(limit: Int) { self.limit = limit }
@@ -45,7 +45,7 @@ struct CatchUps {
         if isReady { enqueue(id) } else { members[Int(id.slot)] = .behind }
     }
 
-    /// A watcher's socket has room.
+    /// The socket of a watcher has room.
     mutating func unblocked(_ id: WatcherID) {
         if members[Int(id.slot)] == .behind { enqueue(id) }
     }
@@ -57,7 +57,7 @@ struct CatchUps {
 
     // MARK: - Reading
 
-    /// The watchers to catch up next; nil while that is under way or when there is none.
+    /// The watchers of the next catch-up; nil while one is under way, or if no watcher waits for one.
     mutating func nextRead(in table: WatcherTable) -> [WatcherRequest]? {
         guard underWay == nil else { return nil }
         var requests: [WatcherRequest] = []
@@ -67,27 +67,31 @@ struct CatchUps {
                 members[Int(id.slot)] = .behind
                 continue
             }
-            members[Int(id.slot)] = .asked
+            members[Int(id.slot)] = .reading
             requests.append(request)
         }
-        // After a burst the memory is not kept.
+        // Free the memory after a burst.
         if queue.isEmpty { queue = [] }
         guard !requests.isEmpty else { return nil }
         underWay = requests
         return requests
     }
 
-    /// The catch-up under way came back.
+    /// The catch-up under way succeeded.
     ///
     /// - Parameters:
-    ///   - answers: For each request in order.
-    ///   - epoch: The epoch of rights in the same snapshot.
+    ///   - answers: One for each request, in order.
+    ///   - epoch: The epoch of rights in the same database snapshot.
+    ///   - table: The watchers.
+    ///   - rights: Gets the rights that the catch-up confirms.
+    ///   - reads: The newest known version of each session.
+    /// - Returns: The actions.
     mutating func completed(
         _ answers: [CatchUpAnswer], under epoch: Int64, in table: inout WatcherTable, rights: inout Rights,
         reads: SessionReads
     ) -> [Action] {
         guard let requests = underWay else { return [] }
-        // Another read has shown that rights have changed since this one.
+        // Another read has shown that rights have changed since.
         guard epoch == rights.epoch else {
             failed(in: table)
             return []
@@ -99,18 +103,21 @@ struct CatchUps {
                 actions.append(.revoke(request))
                 continue
             }
-            // Right and state are of one snapshot: nothing was committed between them.
+            // Right and state come from one database snapshot: no commit lies between them.
             rights.confirm(request.watcher, under: epoch)
             guard table.state(of: request.watcher).isReady else {
                 members[Int(request.watcher.slot)] = .behind
                 continue
             }
             members[Int(request.watcher.slot)] = .current
-            guard case .reading(let reading) = answer else { continue }
+            guard case .reading(let reading) = answer else {
+                actions.append(.deliver(Delivery(.reconnect, to: [request.watcher])))
+                continue
+            }
             if let delivery = Self.delivery(of: reading, to: request.watcher, in: &table) {
                 actions.append(.deliver(delivery))
             }
-            // Something newer has gone past it meanwhile.
+            // It has missed newer news meanwhile.
             if let session = table.sessionSlot(of: request.watcher),
                 reads.known(at: session) > table.sent(to: request.watcher)
             {
@@ -120,19 +127,19 @@ struct CatchUps {
         return actions
     }
 
-    /// The message that brings a watcher to a state; nil when it has that.
+    /// The message that brings a watcher to a state; nil if the watcher has it.
     private static func delivery(
         of reading: SessionReading, to id: WatcherID, in table: inout WatcherTable
     ) -> Delivery? {
         let sent = table.sent(to: id)
         guard reading.progress.version > sent else { return nil }
         table.setSent(reading.progress.version, to: id)
-        // Nothing was sent yet: the stream begins with the present state.
+        // Nothing was sent before: the stream begins with the present state.
         guard sent > 0 else { return Delivery(.state(reading.progress, after: []), to: [id]) }
         return reading.delivery(to: [id], from: sent)
     }
 
-    /// The catch-up under way failed: all are asked about again.
+    /// The catch-up under way failed: the next one reads for its watchers again.
     mutating func failed(in table: WatcherTable) {
         for request in underWay ?? [] where table.state(of: request.watcher).hasBegun { enqueue(request.watcher) }
         underWay = nil

@@ -1,29 +1,34 @@
 import Domain
 
-/// Brings what a read has found of a session to its watchers.
+/// Brings the news of a session to its watchers.
 ///
-/// One rule carries correctness: a state goes to a watcher when its version is newer than the last that was sent there. A
-/// watcher that cannot have this news is behind, and a catch-up reads for it alone.
+/// Correctness rests on one rule: a watcher gets a state only if its version is newer than the one that was sent last. A
+/// watcher that cannot get the news is behind, and a catch-up reads for it alone.
 enum FanOut {
     /// Passes the news of a session on to its watchers.
     ///
     /// - Parameters:
-    ///   - from: The version that the read asked from.
-    ///   - epoch: The epoch of rights in the same snapshot.
+    ///   - news: What the read has found.
+    ///   - from: The version after which the read looked for news.
+    ///   - epoch: The epoch of rights in the same database snapshot.
+    ///   - table: The watchers.
+    ///   - rights: Which watchers may get the news.
+    ///   - catchUps: Gets the watchers that are behind.
+    /// - Returns: The messages, and the states for local subscribers.
     static func pass(
         _ news: SessionReading, from: Int64, under epoch: Int64, to table: inout WatcherTable, rights: Rights,
         catchUps: inout CatchUps
-    ) -> [HubAction] {
+    ) -> [Watchers.Action] {
         guard let session = table.index.slot(of: news.progress.sessionID) else { return [] }
         let version = news.progress.version
-        var actions: [HubAction] = []
-        // Watchers with the same version before get the same message; nearly always they all do.
-        var groups: [(previous: Int64, watchers: [WatcherID])] = []
+        var actions: [Watchers.Action] = []
+        // Watchers that have the same version get the same message. Nearly always all of them do.
+        var groups: [(sent: Int64, watchers: [WatcherID])] = []
         var next = table.firstWatcher(ofSessionAt: session)
         while let id = next {
             next = table.watcher(after: id)
             let (state, sent) = (table.state(of: id), table.sent(to: id))
-            // One without a snapshot will begin with one that is as new, or be behind.
+            // A watcher without a snapshot begins with one that is as new, or is behind.
             guard state.hasBegun, sent < version else { continue }
             if state.isLocal {
                 guard sent >= from else { continue }
@@ -31,7 +36,7 @@ enum FanOut {
                 actions.append(.update(id, news.progress))
             } else if state.isReady, !catchUps.isBehind(id), sent >= from, rights.permits(id, under: epoch) {
                 table.setSent(version, to: id)
-                if let index = groups.firstIndex(where: { $0.previous == sent }) {
+                if let index = groups.firstIndex(where: { $0.sent == sent }) {
                     groups[index].watchers.append(id)
                 } else {
                     groups.append((sent, [id]))
@@ -40,15 +45,22 @@ enum FanOut {
                 catchUps.missed(id, isReady: state.isReady)
             }
         }
-        return groups.map { .deliver(news.delivery(to: $0.watchers, from: $0.previous)) } + actions
+        return groups.map { .deliver(news.delivery(to: $0.watchers, from: $0.sent)) } + actions
     }
 
-    /// A session was not found: a watcher with a socket is asked about again, alone.
+    /// A read did not find a session, or could not read it: a catch-up reads it again for each watcher with a socket.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - endsLocalSubscribers: Whether the local subscribers end.
+    ///   - table: The watchers.
+    ///   - catchUps: Gets the watchers that are behind.
+    /// - Returns: The ends of local subscribers.
     static func missing(
         _ session: SessionID, endsLocalSubscribers: Bool, in table: inout WatcherTable, catchUps: inout CatchUps
-    ) -> [HubAction] {
+    ) -> [Watchers.Action] {
         guard let slot = table.index.slot(of: session) else { return [] }
-        var actions: [HubAction] = []
+        var actions: [Watchers.Action] = []
         for id in table.watchers(ofSessionAt: slot) {
             switch table.state(of: id) {
             case .ready: catchUps.missed(id, isReady: true)
@@ -56,7 +68,7 @@ enum FanOut {
             case .local where endsLocalSubscribers:
                 table.remove(id)
                 actions.append(.finish(id))
-            case .local, .free, .opening, .ended: continue
+            case .local, .free, .authorizing, .ended: continue
             }
         }
         return actions
@@ -64,9 +76,9 @@ enum FanOut {
 }
 
 extension SessionReading {
-    /// The message for watchers that have a version: the transitions since, then the state.
-    func delivery(to watchers: [WatcherID], from previous: Int64) -> Delivery {
-        let missed = transitions.filter { $0.version > previous && $0.version < progress.version }
-        return Delivery(.state(progress, after: missed), to: watchers, previous: previous)
+    /// The message for watchers that have a version: the transitions since then, and the state.
+    func delivery(to watchers: [WatcherID], from sent: Int64) -> Delivery {
+        let missed = transitions.filter { $0.version > sent && $0.version < progress.version }
+        return Delivery(.state(progress, after: missed), to: watchers, previousVersion: sent)
     }
 }

@@ -1,19 +1,20 @@
 import DequeModule
 import Domain
 
-/// Whether a session is read again after a pause.
+/// Whether the hub reads a session again after a pause.
 ///
-/// The database announces a percentage at most every 500 ms per session, so the last one of a burst comes without a hint.
+/// The database sends at most one hint of a percentage per session in 500 ms. The last percentage of a burst therefore comes
+/// without a hint.
 enum Pause: UInt8 {
-    /// No: the next news, or the first snapshot, begins a pause. Goes to ``running``.
+    /// It does not. The next news, or the first snapshot, begins a pause. Goes to ``running``.
     case none
-    /// There has been nothing since it began. Its end goes to ``none``, news go to ``runningWithNews``.
+    /// No news has come since the pause began. The end of the pause goes to ``none``, news goes to ``runningWithNews``.
     case running
-    /// There has been news since it began. What follows that without a hint may come after its end, which therefore begins
-    /// another pause: ``running``.
+    /// News has come since the pause began. A later change without a hint may follow after the end of the pause. The end
+    /// therefore begins another pause: ``running``.
     case runningWithNews
 
-    /// There is news.
+    /// News of the session has come.
     ///
     /// - Returns: Whether a pause begins.
     mutating func begin() -> Bool {
@@ -22,9 +23,9 @@ enum Pause: UInt8 {
         return begins
     }
 
-    /// The pause is over.
+    /// The pause has ended.
     ///
-    /// - Returns: Whether another begins.
+    /// - Returns: Whether another pause begins.
     mutating func end() -> Bool {
         let continues = self == .runningWithNews
         self = continues ? .running : .none
@@ -32,15 +33,15 @@ enum Pause: UInt8 {
     }
 }
 
-/// The sessions that are read again after a pause, in the order in which their pauses end.
+/// The sessions that the hub reads again after a pause, in the order in which their pauses end.
 struct Pauses {
-    /// How long after news of a session it is read again.
+    /// The time between news of a session and the next read of it.
     static let length = Duration.milliseconds(600)
 
     private var queue: Deque<(due: ContinuousClock.Instant, session: SessionID)> = []
 
     var isEmpty: Bool { queue.isEmpty }
-    /// When the next pause ends.
+    /// The end of the next pause.
     var due: ContinuousClock.Instant? { queue.first?.due }
     var sessions: [(session: SessionID, due: ContinuousClock.Instant)] { queue.map { ($0.session, $0.due) } }
 
@@ -48,11 +49,11 @@ struct Pauses {
         queue.append((now + Self.length, session))
     }
 
-    /// A session whose pause is over.
+    /// Removes a session whose pause has ended; nil if there is none.
     mutating func popDue(at now: ContinuousClock.Instant) -> SessionID? {
         guard let first = queue.first, first.due <= now else { return nil }
         queue.removeFirst()
-        // After a burst the memory is not kept.
+        // Free the memory after a burst.
         if queue.isEmpty { queue = [] }
         return first.session
     }

@@ -1,29 +1,31 @@
 import Domain
 import Store
 
-/// Sessions to be read, each with the version to read from.
+/// Sessions to read, each with the version after which the read looks for news.
 struct SessionRead: Equatable, Sendable {
     var sessions: [SessionID] = []
     var versions: [Int64] = []
 }
 
-/// What the database says of one watched session in one read.
+/// What one read finds about one watched session.
 struct SessionReading: Sendable, Equatable {
     /// The present state.
     var progress: SessionProgress
-    /// The transitions after the version that the read asked from, oldest first; the last may be the state itself.
+    /// The transitions after the version of the request, oldest first.
+    ///
+    /// The last may be the state itself.
     var transitions: [StatusTransition]
 }
 
 /// The answer to a ``SessionRead``.
 struct SessionReadAnswer: Sendable {
-    /// The sessions that are newer than asked.
+    /// The sessions that are newer than the versions of the request.
     var news: [SessionReading] = []
-    /// The sessions that do not exist.
+    /// The sessions that do not exist in the database snapshot.
     var missing: [SessionID] = []
-    /// How many rows this release cannot read.
-    var unreadable = 0
-    /// The epoch of rights in the same snapshot.
+    /// The sessions that this release cannot read.
+    var unreadable: [SessionID] = []
+    /// The epoch of rights in the same database snapshot.
     var epoch: Int64
 }
 
@@ -32,6 +34,6 @@ extension SessionRead {
         let changes = try await reader.changes(of: sessions, after: versions)
         return SessionReadAnswer(
             news: changes.changed.map { SessionReading(progress: $0.progress, transitions: $0.transitions) },
-            missing: changes.missing, unreadable: changes.unreadable.count, epoch: changes.rightsEpoch)
+            missing: changes.missing, unreadable: changes.unreadable, epoch: changes.rightsEpoch)
     }
 }

@@ -1,123 +1,138 @@
 import DequeModule
 import Domain
 
-/// Which watched sessions are read, and when: in batches, one batch of a lane at a time.
+/// Which watched sessions the hub reads, and when: in batches, one batch of a lane at a time.
 ///
-/// Missed, doubled, reordered and forged hints only change which reads are made.
+/// Lost, repeated, reordered and forged hints only change which reads the hub makes.
 struct SessionReads {
-    /// What an answer leads to.
+    /// What an event leads to.
     enum Action {
-        /// A session has come to a newer version than `from`.
+        /// The read after version `from` found a newer version of a session.
         case news(SessionReading, from: Int64)
-        /// A session does not exist. Local subscribers end by that if no later read of it is wanted.
+        /// A read did not find a session. Its local subscribers end unless a later read of it is wanted.
         case missing(SessionID, endsLocalSubscribers: Bool)
-        /// A session has to be read again after a pause.
+        /// This release cannot read a session, or one of its transitions.
+        case unreadable(SessionID)
+        /// Read a session again after a pause.
         case pause(SessionID)
+        /// A watcher begins with an older snapshot than the others of its session have: a catch-up reads for it.
+        case catchUp(WatcherID)
     }
 
-    /// Which queue a read serves; each has one read under way at a time.
+    /// The two queues.
+    ///
+    /// Each has at most one read under way.
     enum Lane: Int, CaseIterable, Sendable {
-        /// Sessions that are said to have changed.
+        /// Sessions that may have changed.
         case hints
-        /// Everything that is watched; it must not keep hints waiting.
+        /// Everything that is watched. It must not delay hints.
         case poll
-    }
-
-    /// How a watcher stands to the others of its session when it begins.
-    enum Beginning: Equatable {
-        case current
-        /// Its snapshot is older than what the others know: what lies between is owed to it.
-        case behind
     }
 
     /// What is known of one watched session.
     private struct State {
-        /// No watcher that has begun and is not behind was sent less.
+        /// Every watcher that has begun and is not behind was sent this version or a newer one.
         var known: Int64 = 0
         var isHinted = false
         var isPolled = false
         var pause = Pause.none
     }
 
-    /// The sessions that wait in a lane, in the order in which it became known, and the read under way.
+    /// The sessions that wait in a lane, in the order of their arrival, and the read under way.
     private struct Queue {
         var sessions: Deque<SessionID> = []
         var underWay: SessionRead?
     }
 
-    /// At most this many sessions in one read.
+    /// The largest number of sessions in one read.
     private let limit: Int
     private var states = Column(initial: State())
     private var queues = [Queue](repeating: Queue(), count: Lane.allCases.count)
-    /// A read is wanted even if no session is, for the epoch of rights.
+    /// The hub reads the epoch of rights even if no session waits.
     private var isEpochWanted = false
-    /// What the poll has found whose hint may still be on its way.
+    /// The versions that the poll has found, and whose hints may still come.
     private var unannounced: [SessionID: Int64] = [:]
 
-    /// The memory of one session here, in bytes.
+    /// The memory of one session in this sub-machine, in bytes.
     static let bytesPerSession = MemoryLayout<State>.stride
 
     init(limit: Int) { self.limit = limit }
 
     // MARK: - Watchers
 
-    /// A session has its first watcher.
+    /// A session gets its first watcher.
     mutating func watch(_ slot: Int) { states[slot] = State() }
 
-    /// A watcher begins with a snapshot of a version.
+    /// A watcher begins with a snapshot.
+    ///
+    /// - Parameters:
+    ///   - id: The watcher.
+    ///   - version: The version of the snapshot.
+    ///   - session: The session.
+    ///   - slot: The slot of the session.
+    ///   - table: The watchers.
+    /// - Returns: The actions.
     mutating func begin(
-        at version: Int64, of session: SessionID, at slot: Int, in table: WatcherTable
-    ) -> (beginning: Beginning, actions: [Action]) {
+        _ id: WatcherID, at version: Int64, of session: SessionID, at slot: Int, in table: WatcherTable
+    ) -> [Action] {
+        var actions: [Action] = []
         let known = states[slot].known
-        let pauses = states[slot].pause == .none
-        if pauses {
+        if version < known { actions.append(.catchUp(id)) }
+        if states[slot].pause == .none {
             states[slot].pause = .running
+            actions.append(.pause(session))
         } else if version > known {
-            // News as well: if it is the only watcher, the hint that is still on its way adds nothing.
+            // This is news as well: if the watcher is the only one, the hint that is still to come adds nothing.
             states[slot].pause = .runningWithNews
         }
         if version > known {
             if table.index.begunCount(at: slot) == 1 {
                 states[slot].known = version
             } else {
-                // The others do not have it yet.
+                // The other watchers do not have this version yet.
                 want(session, at: slot, in: .hints)
             }
         }
-        return (version < known ? .behind : .current, pauses ? [.pause(session)] : [])
+        return actions
     }
 
-    /// A local subscriber begins, and has to get the present state.
+    /// A local subscriber begins, and gets the present state.
     mutating func beginLocal(_ session: SessionID, at slot: Int) {
         states[slot].known = 0
         want(session, at: slot, in: .hints)
     }
 
-    /// The version that every watcher of a session has that is not behind.
+    /// The version that all watchers of a session have, except those that are behind.
     func known(at slot: Int) -> Int64 { states[slot].known }
 
     // MARK: - Wanting to read
 
-    /// A hint says that a session has come to a version; 0 says that it is deleted.
+    /// A hint says that a session has reached a version.
     ///
-    /// A hint may lie, so it can only cause a read. One that names a version already known adds nothing.
+    /// A hint may be forged: it can cause a read, and nothing else. A hint of a known version causes none.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - version: The version; 0 if the session was deleted.
+    ///   - table: The watchers.
     mutating func hint(_ session: SessionID, version: Int64, in table: WatcherTable) {
-        // A deletion stands for all that came before it: hints that come together are joined.
+        // Hints that arrive together are merged: a deletion stands for all hints before it.
         if let found = unannounced[session], version == 0 || version >= found { unannounced[session] = nil }
         guard let slot = table.index.slot(of: session), version == 0 || version > states[slot].known else { return }
         want(session, at: slot, in: .hints)
     }
 
-    /// Hints may have been lost: everything is read.
+    /// Hints may have been lost: the hub reads everything that is watched.
     mutating func resync(in table: WatcherTable) {
         for session in table.index.sessions { want(session, in: .hints, of: table) }
         isEpochWanted = true
     }
 
-    /// The poll is due: something was committed since the last one.
+    /// The poll is due, and something was committed since the last poll.
     ///
-    /// - Returns: How many sessions the last one has found news of that no hint has told of since: in a healthy server,
-    ///   none.
+    /// - Parameter table: The watchers.
+    /// - Returns: The number of sessions of which the last poll found news and no hint has come since. It is 0 on a healthy
+    ///   server.
     mutating func poll(in table: WatcherTable) -> Int {
         defer { unannounced.removeAll(keepingCapacity: true) }
         for session in table.index.sessions {
@@ -128,12 +143,15 @@ struct SessionReads {
         return unannounced.count
     }
 
-    /// Rights have changed: only a read that begins from now on shows how.
+    /// Rights have changed: a read that begins now or later shows the new epoch.
     mutating func wantEpoch() { isEpochWanted = true }
 
-    /// The pause after news of a session is over, and a read is wanted.
+    /// The pause after news of a session has ended: the hub reads it again.
     ///
-    /// - Returns: Whether another begins.
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - table: The watchers.
+    /// - Returns: Whether another pause begins.
     mutating func pauseEnded(_ session: SessionID, in table: WatcherTable) -> Bool {
         guard let slot = table.index.slot(of: session) else { return false }
         let continues = states[slot].pause.end()
@@ -167,21 +185,21 @@ struct SessionReads {
 
     // MARK: - Reading
 
-    /// Nothing is being read, and nothing waits to be.
+    /// Whether no session is being read or waits for a read.
     var isAtRest: Bool { queues.allSatisfy { $0.sessions.isEmpty && $0.underWay == nil } }
 
-    /// The next read of a lane; nil while one is under way or when nothing is wanted.
+    /// The next read of a lane; nil while one is under way, or if nothing is wanted.
     mutating func nextRead(_ lane: Lane, in table: WatcherTable) -> SessionRead? {
         guard queues[lane.rawValue].underWay == nil else { return nil }
         var read = SessionRead()
         while read.sessions.count < limit, let session = queues[lane.rawValue].sessions.popFirst() {
-            // A session that was forgotten and is watched again may stand here twice; it is wanted once, if at all.
+            // A session that lost its watchers and is watched again may be in the queue twice. It is wanted once at most.
             guard let slot = table.index.slot(of: session), isWanted(slot, in: lane) else { continue }
             setWanted(false, slot, in: lane)
             read.sessions.append(session)
             read.versions.append(states[slot].known)
         }
-        // After a burst the memory is not kept.
+        // Free the memory after a burst.
         if queues[lane.rawValue].sessions.isEmpty { queues[lane.rawValue].sessions = [] }
         let isForEpoch = lane == .hints && isEpochWanted
         guard !read.sessions.isEmpty || isForEpoch else { return nil }
@@ -190,14 +208,14 @@ struct SessionReads {
         return read
     }
 
-    /// The read of a lane came back.
+    /// The read of a lane succeeded.
     mutating func completed(_ lane: Lane, _ answer: SessionReadAnswer, in table: WatcherTable) -> [Action] {
         guard let read = queues[lane.rawValue].underWay else { return [] }
         queues[lane.rawValue].underWay = nil
-        let asked = Dictionary(uniqueKeysWithValues: zip(read.sessions, read.versions))
+        let versions = Dictionary(uniqueKeysWithValues: zip(read.sessions, read.versions))
         var actions: [Action] = []
         for item in answer.news {
-            guard let from = asked[item.progress.sessionID],
+            guard let from = versions[item.progress.sessionID],
                 let slot = table.index.slot(of: item.progress.sessionID)
             else { continue }
             actions.append(.news(item, from: from))
@@ -206,21 +224,20 @@ struct SessionReads {
             }
         }
         return actions + answer.missing.compactMap { miss($0, lane, in: table) }
+            + answer.unreadable.map(Action.unreadable)
     }
 
-    /// Notes that a session has come to a version.
-    ///
-    /// - Returns: Whether a pause begins.
+    /// Notes that a read found a version of a session, and returns whether a pause begins.
     private mutating func note(
         _ version: Int64, of session: SessionID, at slot: Int, from: Int64, _ lane: Lane, in table: WatcherTable
     ) -> Bool {
         let state = states[slot]
         guard state.known < version else { return false }
-        // A read from before a local subscriber began does not raise what that one waits for.
+        // A read that began before a local subscriber did must not count as the read that the subscriber waits for.
         if state.known >= from { states[slot].known = version }
         let isAnnounced =
             state.isHinted || queues[Lane.hints.rawValue].underWay?.sessions.contains(session) == true
-        // To watchers that wait for their snapshots, nothing is news.
+        // Nothing is news to watchers that wait for their snapshots.
         let hasBegun = table.index.begunCount(at: slot) > 0
         if lane == .poll, hasBegun, state.pause == .none, !isAnnounced { unannounced[session] = version }
         return states[slot].pause.begin()
@@ -228,16 +245,16 @@ struct SessionReads {
 
     /// A read did not find a session.
     ///
-    /// It may be from before the session was made, and a watcher may have seen it since. So none ends that was not asked
-    /// about later: watchers with sockets are caught up, and local subscribers wait for the read that they wanted when they
-    /// began, in the lane of the hints.
+    /// The session may have been created after the database snapshot of the read, and a watcher may have seen it since. A
+    /// watcher therefore ends only after a later read: a catch-up for a watcher with a socket, and for a local subscriber
+    /// the read in the lane of hints that it wanted when it began.
     private mutating func miss(_ session: SessionID, _ lane: Lane, in table: WatcherTable) -> Action? {
         guard let slot = table.index.slot(of: session) else { return nil }
         if lane == .poll, table.hasLocalSubscriber(ofSessionAt: slot) { want(session, at: slot, in: .hints) }
         return .missing(session, endsLocalSubscribers: lane == .hints && !states[slot].isHinted)
     }
 
-    /// The read of a lane failed: what it wanted is still wanted.
+    /// The read of a lane failed: everything that it was for is still wanted.
     mutating func failed(_ lane: Lane, in table: WatcherTable) {
         guard let read = queues[lane.rawValue].underWay else { return }
         queues[lane.rawValue].underWay = nil

@@ -1,7 +1,7 @@
-/// Delays between two tries: 100 ms, then twice as much each time, up to 2 s.
+/// The delays between two attempts to read: 100 ms, then twice as long each time, up to 2 s.
 ///
-/// The hub waits for a random part of each, from a half to all, so that servers that fail together do not come back
-/// together.
+/// The hub waits for a random part of a delay, from a half to all of it. Servers that fail together therefore do not read
+/// again together.
 struct Backoff {
     private var delay = Duration.milliseconds(100)
 

@@ -1,7 +1,7 @@
 /// One value for each slot of the watcher table, or of its index of sessions.
 ///
-/// Each sub-machine keeps what it knows of a watcher or a session in a column of its own. Its state is thus private, and
-/// costs no dictionary.
+/// Each sub-machine keeps its state of a watcher or a session in a column of its own. The state is therefore private, and
+/// needs no dictionary.
 struct Column<Value> {
     private var values: [Value] = []
     private let initial: Value
@@ -9,7 +9,7 @@ struct Column<Value> {
     /// - Parameter initial: The value of a slot that was never set.
     init(initial: Value) { self.initial = initial }
 
-    /// How many slots have a place in memory.
+    /// The number of slots that the column has memory for.
     var count: Int { values.count }
 
     subscript(slot: Int) -> Value {
@@ -21,7 +21,7 @@ struct Column<Value> {
     }
 
     private mutating func grow(to count: Int) {
-        // By an eighth, not twofold: the columns are most of the memory of a stream.
+        // Grow by an eighth, not twofold: the columns are most of the memory of a stream.
         if count > values.capacity { values.reserveCapacity(max(count, values.count * 9 / 8 + 64)) }
         values.append(contentsOf: repeatElement(initial, count: count - values.count))
     }

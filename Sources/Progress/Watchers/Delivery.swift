@@ -1,12 +1,18 @@
 public import Domain
 public import Store
 
-/// Names one watcher for as long as the process runs: its slot in the hub's table, and the generation of that slot.
+/// The identifier of one watcher, unique while the process runs.
 public struct WatcherID: Hashable, Sendable {
+    /// The slot of the watcher in the hub's table.
     public let slot: UInt32
-    /// How many watchers had the slot before.
+    /// The number of watchers that had the slot before.
     public let generation: UInt32
 
+    /// The identifier of the watcher in a slot.
+    ///
+    /// - Parameters:
+    ///   - slot: The slot in the hub's table.
+    ///   - generation: The number of watchers that had the slot before.
     public init(slot: UInt32, generation: UInt32) {
         self.slot = slot
         self.generation = generation
@@ -15,23 +21,24 @@ public struct WatcherID: Hashable, Sendable {
 
 /// A message to watchers.
 public enum WatcherMessage: Sendable, Equatable {
-    /// The newest state, after the transitions that the watcher has missed, oldest first; never the state itself among
-    /// them.
+    /// The newest state, after the transitions that the watcher has missed, oldest first.
+    ///
+    /// The transitions never contain the state itself.
     case state(SessionProgress, after: [StatusTransition])
     /// Changes in a caseload, with the positions before and after them.
     case caseload([CaseloadEvent], before: FeedPosition?, after: FeedPosition?)
     /// Reads from the database have begun to fail.
     case degraded
-    /// Reads from the database work again.
+    /// Reads from the database succeed again.
     case recovered
-    /// The right to see has ended; nothing follows.
+    /// The user has lost the right. Nothing follows.
     case revoked(SessionID?)
-    /// The access token has expired; nothing follows.
+    /// The access token has expired. Nothing follows.
     case expired(SessionID?)
-    /// The client has to reconnect later; nothing follows.
+    /// The client must reconnect after the reconnection delay. Nothing follows.
     case reconnect
 
-    /// Nothing follows after this message.
+    /// Whether the stream ends with this message.
     public var isLast: Bool {
         switch self {
         case .state(let progress, _): progress.status.isFinished
@@ -43,36 +50,41 @@ public enum WatcherMessage: Sendable, Equatable {
 
 /// One message for several watchers: the sink encodes it once.
 public struct Delivery: Sendable, Equatable {
+    /// The message.
     public var message: WatcherMessage
+    /// The watchers that get it.
     public var watchers: [WatcherID]
-    /// The version that these watchers had before; a watcher that cannot take the message still has it.
-    var previous: Int64 = 0
+    /// The version that was sent to these watchers before.
+    ///
+    /// If a sink refuses the message, they still have it.
+    var previousVersion: Int64 = 0
 
-    init(_ message: WatcherMessage, to watchers: [WatcherID], previous: Int64 = 0) {
+    init(_ message: WatcherMessage, to watchers: [WatcherID], previousVersion: Int64 = 0) {
         self.message = message
         self.watchers = watchers
-        self.previous = previous
+        self.previousVersion = previousVersion
     }
 }
 
-/// Why a watcher did not simply receive a message.
+/// How the delivery of a message to one watcher differs from the usual.
 public enum DeliveryException: Sendable, Equatable {
-    /// The message is partly written, and until it is through the watcher takes no other.
+    /// The socket took a part of the message. The watcher gets no other message until the rest is written.
     case full
-    /// There was no room, and nothing of the message was taken.
+    /// The socket had no room, and took nothing of the message.
     case refused
-    /// The watcher is no more.
+    /// The watcher no longer has a socket.
     case gone
 }
 
-/// Carries messages to the sockets of watchers.
+/// Writes messages to the sockets of watchers.
 ///
-/// The hub calls it on its own thread; it must not call back from within.
+/// The hub calls it on the hub's thread. The sink must not call the hub from within.
 public protocol WatcherSink: AnyObject, Sendable {
     /// Sends a message.
     ///
-    /// The sink always takes a message that is the last, unless it is a state: that may be refused as others are.
+    /// A sink never refuses a last message, except a state.
     ///
-    /// - Returns: The watchers that did not simply receive it.
+    /// - Parameter delivery: The message and its watchers.
+    /// - Returns: The watchers whose sockets did not take the whole message.
     func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)]
 }

@@ -1,16 +1,16 @@
 import Domain
 
-/// The sessions that somebody watches, each with a slot and the head of its list of watchers.
+/// The watched sessions: each has a slot and the head of its list of watchers.
 struct SessionIndex {
     private struct Row {
         var session: SessionID
-        /// The slot of its first watcher, to which the table links the others; −1 when nobody watches and the row is free.
+        /// The slot of the first watcher, which the table links to the others; −1 if the row is free.
         var first: Int32
-        /// How many of its watchers have begun.
+        /// The number of its watchers that have begun.
         var begun: Int32 = 0
     }
 
-    /// The memory of one session here, in bytes, besides its entry in the dictionary.
+    /// The memory of one session in this index, in bytes, without its entry in the dictionary.
     static let bytesPerSession = MemoryLayout<Row>.stride
 
     private var slotOfSession: [SessionID: Int32] = [:]
@@ -27,8 +27,10 @@ struct SessionIndex {
 
     /// Puts a watcher at the head of the list of its session.
     ///
-    /// - Returns: The slot of the session, and the watcher that was at the head before; −1 for a session that nobody
-    ///   watched.
+    /// - Parameters:
+    ///   - watcher: The slot of the watcher.
+    ///   - session: The session, which gets a slot with its first watcher.
+    /// - Returns: The slot of the session, and the watcher that was at the head before; −1 if there was none.
     mutating func link(_ watcher: Int, to session: SessionID) -> (slot: Int, next: Int) {
         if let slot = slot(of: session) {
             defer { rows[slot].first = Int32(watcher) }
@@ -39,7 +41,7 @@ struct SessionIndex {
         if slot < rows.count {
             rows[slot] = row
         } else {
-            // By an eighth, not twofold.
+            // Grow by an eighth, not twofold.
             if rows.count == rows.capacity { rows.reserveCapacity(rows.count * 9 / 8 + 64) }
             rows.append(row)
         }
@@ -47,12 +49,12 @@ struct SessionIndex {
         return (slot, -1)
     }
 
-    /// Puts another watcher at the head; −1 forgets the session.
+    /// Puts another watcher at the head of a list; −1 frees the slot of the session.
     mutating func setFirst(_ watcher: Int, at slot: Int) {
         rows[slot].first = Int32(watcher)
         guard watcher < 0 else { return }
         slotOfSession[rows[slot].session] = nil
-        slots.giveBack(slot)
+        slots.release(slot)
     }
 
     mutating func countBegun(_ change: Int, at slot: Int) { rows[slot].begun += Int32(change) }

@@ -1,7 +1,7 @@
-/// Hands out the numbers of slots: a free one again, or else the next.
+/// Hands out slots: a free one, or else a new one.
 struct SlotList {
     private var free: [Int32] = []
-    /// How many slots were ever handed out at the same time.
+    /// The largest number of slots that were in use at one time.
     private(set) var count = 0
 
     var freeCount: Int { free.count }
@@ -12,5 +12,5 @@ struct SlotList {
         return count - 1
     }
 
-    mutating func giveBack(_ slot: Int) { free.append(Int32(slot)) }
+    mutating func release(_ slot: Int) { free.append(Int32(slot)) }
 }

@@ -1,42 +1,42 @@
 import Domain
 
-/// The table of watchers: a slot each, and for each session the list of those that watch it.
+/// The table of watchers: a slot for each, and for each session the list of its watchers.
 ///
-/// It knows nothing of reads and rights. The sub-machines that do have a column beside it.
+/// The table does not know about reads and rights. The sub-machines that do keep columns of their own.
 struct WatcherTable {
-    /// Where a watcher stands, with the user whose rights limit it.
+    /// The state of a watcher, with the user whose rights limit it.
     enum State {
-        /// The slot has no watcher. Goes to ``opening(_:)`` or ``local``.
+        /// The slot has no watcher. Goes to ``authorizing(_:)`` or ``local``.
         case free
-        /// Its snapshot is not here yet. Goes to ``detached(_:)`` or ``free``.
-        case opening(Principal)
-        /// It has its snapshot but no socket yet, and nothing can end it but its opener. Goes to ``ready(_:)`` or ``free``.
+        /// The hub reads its right and its snapshot. Goes to ``detached(_:)`` or ``free``.
+        case authorizing(Principal)
+        /// It has its snapshot but no socket yet, and only its ``Watch`` can end it. Goes to ``ready(_:)`` or ``free``.
         case detached(Principal)
         /// Its socket has room for a message. Goes to ``blocked(_:)``, ``ended(_:)`` or ``free``.
         case ready(Principal)
         /// Its socket has no room. Goes to ``ready(_:)``, ``ended(_:)`` or ``free``.
         case blocked(Principal)
-        /// Its last message is out, but its socket still has the slot. Goes to ``free``.
+        /// It got its last message, and its socket still has the slot. Goes to ``free``.
         case ended(Principal)
-        /// A local subscriber, which no right limits, and which always has room. Goes to ``free``.
+        /// A local subscriber, which needs no right and always has room. Goes to ``free``.
         case local
 
-        /// The watcher is owed what is newer than the version that was sent.
+        /// Whether the watcher gets what is newer than the version that was sent.
         var hasBegun: Bool {
             switch self {
             case .detached, .ready, .blocked, .local: true
-            case .free, .opening, .ended: false
+            case .free, .authorizing, .ended: false
             }
         }
 
         var isReady: Bool { if case .ready = self { true } else { false } }
         var isLocal: Bool { if case .local = self { true } else { false } }
 
-        /// The user of a watcher that has begun and has a socket.
+        /// The user of a watcher that has begun and has a socket; nil for any other.
         var attachedPrincipal: Principal? {
             switch self {
             case .ready(let principal), .blocked(let principal): principal
-            case .free, .opening, .detached, .ended, .local: nil
+            case .free, .authorizing, .detached, .ended, .local: nil
             }
         }
     }
@@ -49,7 +49,7 @@ struct WatcherTable {
         /// Its neighbours among the watchers of the session; −1 for none.
         var next: Int32 = -1
         var previous: Int32 = -1
-        /// The version that was last sent.
+        /// The version that was sent last.
         var sent: Int64 = 0
     }
 
@@ -60,11 +60,14 @@ struct WatcherTable {
     private var slots = SlotList()
     private(set) var index = SessionIndex()
 
-    // MARK: - Coming
+    // MARK: - Registering
 
-    /// Registers a watcher of a session, whose snapshot is not here yet.
+    /// Registers a watcher of a session, before its snapshot is read.
     ///
-    /// - Returns: Also the slot of the session, and whether nobody watched it before.
+    /// - Parameters:
+    ///   - state: The first state of the watcher.
+    ///   - session: The session.
+    /// - Returns: The watcher, the slot of the session, and whether this is the first watcher of the session.
     mutating func register(
         _ state: State, of session: SessionID
     ) -> (watcher: WatcherID, session: Int, isFirst: Bool) {
@@ -78,7 +81,7 @@ struct WatcherTable {
         return (id, sessionSlot, next < 0)
     }
 
-    /// Registers a watcher of no single session.
+    /// Registers a follower, which watches no single session.
     mutating func registerFollower(_ state: State) -> WatcherID {
         let slot = slots.take()
         var row = Row()
@@ -88,11 +91,14 @@ struct WatcherTable {
         return id(at: slot)
     }
 
-    /// Gives a watcher its snapshot, of a version.
+    /// A watcher begins with a snapshot.
     ///
-    /// - Returns: False when it does not wait for one.
+    /// - Parameters:
+    ///   - id: The watcher.
+    ///   - version: The version of the snapshot.
+    /// - Returns: False if the watcher does not wait for a snapshot.
     mutating func begin(_ id: WatcherID, at version: Int64) -> Bool {
-        guard case .opening(let principal) = state(of: id) else { return false }
+        guard case .authorizing(let principal) = state(of: id) else { return false }
         let slot = Int(id.slot)
         rows[slot].state = .detached(principal)
         rows[slot].sent = version
@@ -102,19 +108,20 @@ struct WatcherTable {
 
     // MARK: - Sockets
 
-    /// A watcher has a socket now, or room in it again.
+    /// A watcher got a socket, or its socket has room again.
     ///
-    /// - Returns: False when nothing is owed to it.
+    /// - Parameter id: The watcher.
+    /// - Returns: False if the watcher gets no message.
     mutating func unblock(_ id: WatcherID) -> Bool {
         switch state(of: id) {
         case .detached(let principal), .ready(let principal), .blocked(let principal):
             rows[Int(id.slot)].state = .ready(principal)
             return true
-        case .free, .opening, .ended, .local: return false
+        case .free, .authorizing, .ended, .local: return false
         }
     }
 
-    /// A watcher's socket has no room.
+    /// The socket of a watcher has no room.
     mutating func block(_ id: WatcherID) {
         if case .ready(let principal) = state(of: id) { rows[Int(id.slot)].state = .blocked(principal) }
     }
@@ -123,9 +130,12 @@ struct WatcherTable {
 
     // MARK: - Leaving
 
-    /// A watcher gets its last message now: nothing more is owed to it, but its socket has the slot until ``remove(_:)``.
+    /// A watcher gets its last message.
     ///
-    /// - Returns: False when it has no socket, or got its last message before.
+    /// Its socket has the slot until ``remove(_:)``.
+    ///
+    /// - Parameter id: The watcher.
+    /// - Returns: False if the watcher has no socket, or already got its last message.
     mutating func end(_ id: WatcherID) -> Bool {
         guard let principal = state(of: id).attachedPrincipal else { return false }
         unlink(id)
@@ -133,21 +143,22 @@ struct WatcherTable {
         return true
     }
 
-    /// Forgets a watcher, and with the last one its session.
+    /// Removes a watcher, and its session with its last watcher.
     ///
-    /// - Returns: Where it stood.
+    /// - Parameter id: The watcher.
+    /// - Returns: The state of the watcher before.
     @discardableResult
     mutating func remove(_ id: WatcherID) -> State {
         let state = state(of: id)
         switch state {
         case .free: return .free
         case .ended: break
-        case .opening, .detached, .ready, .blocked, .local: unlink(id)
+        case .authorizing, .detached, .ready, .blocked, .local: unlink(id)
         }
         var row = Row()
         row.generation = id.generation
         rows[Int(id.slot)] = row
-        slots.giveBack(Int(id.slot))
+        slots.release(Int(id.slot))
         return state
     }
 
@@ -161,21 +172,21 @@ struct WatcherTable {
         } else {
             index.setFirst(Int(row.next), at: session)
         }
-        // Another session may have that slot next.
+        // The next session may get the same slot.
         rows[Int(id.slot)].session = -1
     }
 
     // MARK: - Looking up
 
-    /// How many slots there are.
+    /// The number of slots, free ones included.
     var count: Int { slots.count }
     var freeCount: Int { slots.freeCount }
-    /// How many watchers have begun and not ended.
+    /// The number of watchers that have begun and not ended.
     var begunCount: Int { (0..<slots.count).count { rows[$0].state.hasBegun } }
 
     func id(at slot: Int) -> WatcherID { WatcherID(slot: UInt32(slot), generation: rows[slot].generation) }
 
-    /// Where a watcher stands; ``State/free`` for one that is gone.
+    /// The state of a watcher; ``State/free`` for one that was removed.
     func state(of id: WatcherID) -> State {
         let slot = Int(id.slot)
         guard slot < slots.count, rows[slot].generation == id.generation else { return .free }
@@ -184,13 +195,13 @@ struct WatcherTable {
 
     func sent(to id: WatcherID) -> Int64 { rows[Int(id.slot)].sent }
 
-    /// The slot of a watcher's session; nil for a follower, and for a watcher that has ended.
+    /// The slot of the session of a watcher; nil for a follower, and for a watcher that has ended.
     func sessionSlot(of id: WatcherID) -> Int? {
         let row = rows[Int(id.slot)]
         return row.generation == id.generation && row.session >= 0 ? Int(row.session) : nil
     }
 
-    /// A watcher's session; nil for a follower, and for a watcher that has ended.
+    /// The session of a watcher; nil for a follower, and for a watcher that has ended.
     func session(of id: WatcherID) -> SessionID? { sessionSlot(of: id).flatMap(index.session(at:)) }
 
     /// Whether a watcher is a follower that has begun and not ended.
@@ -208,7 +219,7 @@ struct WatcherTable {
         return next >= 0 ? self.id(at: next) : nil
     }
 
-    /// All the watchers of a session.
+    /// All watchers of a session.
     func watchers(ofSessionAt slot: Int) -> [WatcherID] {
         firstWatcher(ofSessionAt: slot).map { Array(sequence(first: $0, next: watcher(after:))) } ?? []
     }

@@ -2,16 +2,19 @@ import Testing
 
 @testable import Store
 
-/// A position goes to the client as an id and comes back; what the client makes of it is not trusted.
-@Suite("A position in the stream of all sessions") struct FeedPositionTests {
-    @Test("comes back as it went", arguments: ["10:10:", "10:12:10", "10:20:10,13,19", "3:3:"])
+/// A client gets a position as an `id:` and sends it back.
+///
+/// The server does not trust it.
+@Suite("Position in the stream of all sessions") struct FeedPositionTests {
+    @Test(
+        "A position survives a round trip through its id", arguments: ["10:10:", "10:12:10", "10:20:10,13,19", "3:3:"])
     func roundTrip(snapshot: String) throws {
         let position = FeedPosition(snapshot: snapshot)
         #expect(position.id.wholeMatch(of: /[0-9.]{1,128}/) != nil)
         #expect(FeedPosition(id: position.id) == position)
     }
 
-    @Test("With too many transactions in progress the oldest stands for all: nothing is missed")
+    @Test("With too many transactions in progress, the id names the oldest, and a client misses nothing")
     func tooMany() throws {
         let inProgress = (1_000_000..<1_000_040).map(String.init).joined(separator: ",")
         let position = FeedPosition(snapshot: "1000000:1000050:\(inProgress)")
@@ -23,7 +26,7 @@ import Testing
     }
 
     @Test(
-        "is refused when PostgreSQL would not take it",
+        "An id that PostgreSQL would not accept is refused",
         arguments: [
             "", ".", "7", "7.", ".7", "a.b", "2.5", "5.4", "5.9.4", "5.9.9", "5.9.7.6", "5.9.7.7", "5.9.7.", "-5.9",
             "5.+9", "5,9", "5:9:", "５.９", "99999999999999999999.99999999999999999999", " 5.9", "5..9",
@@ -31,7 +34,7 @@ import Testing
         ])
     func refused(id: String) { #expect(FeedPosition(id: id) == nil) }
 
-    @Test("shows what was committed before it, and not what was in progress")
+    @Test("A position shows what was committed before it, and not what was in progress")
     func shows() {
         let position = FeedPosition(snapshot: "10:20:10,13")
         #expect((7...21).filter { position.shows($0) } == [7, 8, 9, 11, 12, 14, 15, 16, 17, 18, 19])

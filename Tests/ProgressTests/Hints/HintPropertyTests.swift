@@ -5,8 +5,8 @@ import Testing
 @testable import Progress
 @testable import Store
 
-/// What comes on a channel to which every role of the database may send, and as the place where a client left off.
-@Suite("Any notification or position")
+/// Any role of the database may send notifications, and any client may send positions.
+@Suite("Random notifications and positions")
 struct HintPropertyTests {
     private static let ids = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000001"]
     private static let pieces =
@@ -15,7 +15,7 @@ struct HintPropertyTests {
             "٣", "+",
         ]
 
-    @Test("is read by itself: what is understood counts, and what is not spoils nothing")
+    @Test("An invalid notification does not affect the valid ones beside it")
     func notifications() {
         holds(forCases: 500) { random in
             let payloads = (0..<Int.random(in: 0...6, using: &random)).map { _ in
@@ -49,7 +49,7 @@ struct HintPropertyTests {
         }
     }
 
-    @Test("that is a position is one that PostgreSQL would write, and goes back as it came")
+    @Test("Every accepted id is a position that PostgreSQL could write, and survives a round trip")
     func positions() {
         let pieces = [
             "3", "10", "12", "20", ".", "..", ":", ",", "9223372036854775807", "9223372036854775808", "-", " ", "٣",
@@ -64,7 +64,7 @@ struct HintPropertyTests {
         }
     }
 
-    @Test("that is a snapshot shows nothing to which it does not come back by its id")
+    @Test("A position that comes back by its id shows nothing that it did not show before")
     func snapshots() {
         holds(forCases: 200) { random in
             let oldest = Int64.random(in: 3...1_000_000, using: &random)
@@ -72,8 +72,8 @@ struct HintPropertyTests {
             let inProgress = (oldest..<next).filter { _ in random.happens(oneIn: 3) }
             let position = FeedPosition(
                 snapshot: "\(oldest):\(next):" + inProgress.map(String.init).joined(separator: ","))
-            guard let read = FeedPosition(id: position.id) else { return "\(position) is read as nothing" }
-            // What the client has not seen it is sent again; nothing that it has not seen is left out.
+            guard let read = FeedPosition(id: position.id) else { return "\(position) is not accepted" }
+            // The client may get a change twice, but must not miss one.
             let lost = (oldest - 2...next + 2).first { read.shows($0) && !position.shows($0) }
             return lost.map { "\(position): \($0) is lost" }
         }

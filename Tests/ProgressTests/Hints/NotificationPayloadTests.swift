@@ -3,12 +3,12 @@ import Testing
 
 @testable import Progress
 
-/// What the channel says, and what strangers put into it.
-@Suite struct NotificationPayloadTests {
+/// The payloads of the channel, and payloads of strangers.
+@Suite("Payloads of notifications") struct NotificationPayloadTests {
     private static let session = SessionID("550e8400-e29b-41d4-a716-446655440000")!
     private static let id = session.description
 
-    @Test("Each kind of payload becomes its event")
+    @Test("Each kind of payload has its event")
     func kinds() {
         #expect(
             NotificationPayload.events(in: ["\(Self.id) 7"]) == [.hints([.init(session: Self.session, version: 7)])])
@@ -27,7 +27,7 @@ import Testing
     }
 
     @Test(
-        "Hints of one session are joined to the newest, and a deletion wins wherever it stands",
+        "Hints of one session are merged into the newest, and a deletion always wins",
         arguments: [
             ([3, 5, 4], 5), ([5, 5], 5), ([0, 5], 0), ([5, 0], 0), ([5, 0, 6], 0), ([0, 0], 0),
             ([1, Int64.max], Int64.max),
@@ -37,7 +37,7 @@ import Testing
         #expect(events == [.hints([.init(session: Self.session, version: expected)])])
     }
 
-    @Test("Sessions are kept apart")
+    @Test("Each session has its own hint")
     func sessions() {
         let sessions = (0..<5).map { _ in SessionID.random() }
         guard
@@ -54,7 +54,7 @@ import Testing
     }
 
     @Test(
-        "What is not understood is nothing, and does not spoil its neighbours",
+        "An invalid payload is ignored, and does not affect the others",
         arguments: [
             "", " ", "0", "\n", "\0", "work ", " work", "WORK", "works", "rights", "right 1", "session",
             id, "\(id) ", "\(id)  7", "\(id) +7", " \(id) 7", "\(id) 7 ", "\(id) 7 8", "\(id)\t7", "\(id) seven",
@@ -74,8 +74,8 @@ import Testing
                 == [.hints([.init(session: Self.session, version: 7)])])
     }
 
-    /// Not written by our triggers, but a UUID all the same, and a hint costs one read at most.
-    @Test("The case of a UUID does not matter")
+    /// Our triggers write lowercase letters only, but RFC 9562 accepts both on input.
+    @Test("A UUID may have uppercase letters")
     func upperCase() {
         #expect(
             NotificationPayload.events(in: ["\(Self.id.uppercased()) 7"])

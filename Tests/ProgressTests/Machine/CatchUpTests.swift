@@ -3,19 +3,21 @@ import Testing
 
 @testable import Progress
 
-/// A watcher whose socket has no room gets nothing, and afterwards what is newest, with every transition between.
-@Suite("A watcher without room") struct CatchUpTests {
+/// A watcher whose socket has no room gets nothing.
+///
+/// Later it gets the newest state and every transition before it.
+@Suite("Catch-ups") struct CatchUpTests {
     private let session = SessionID.random()
     private let machine = Machine()
 
-    /// Passes news of a version on to a watcher, who makes an exception of it.
+    /// Sends news of a version to a watcher, whose socket does not take the whole message.
     private func pass(_ version: Int64, _ exception: DeliveryException, _ watcher: WatcherID) throws {
         let deliveries = machine.pass(reading(session, version: version, transitions: [version])).deliveries
         let delivery = try #require(deliveries.first { $0.watchers.contains(watcher) })
         machine.note(exception, of: watcher, in: delivery)
     }
 
-    @Test("Before it has a socket it is given nothing; then it is caught up with what it missed")
+    @Test("A watcher gets nothing before it has a socket, and then everything that it missed")
     func unattached() {
         let watcher = machine.unattached(of: session)
         #expect(machine.pass(reading(session, version: 2, transitions: [2])).deliveries == [])
@@ -24,11 +26,11 @@ import Testing
         machine.ready(watcher)
         #expect(machine.nextCatchUp()?.map(\.version) == [1])
         let deliveries = machine.completedCatchUp([reading(session, version: 3, transitions: [2, 3])])
-        #expect(deliveries == [news(session, 3, after: [2], to: [watcher], previous: 1)])
+        #expect(deliveries == [news(session, 3, after: [2], to: [watcher], previousVersion: 1)])
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("Without anything missed it is not caught up")
+    @Test("A watcher that has missed nothing needs no catch-up")
     func nothingMissed() {
         let watcher = machine.unattached(of: session)
         #expect(machine.ready(watcher) == nil)
@@ -37,7 +39,7 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("What is on its way is previous: what comes meanwhile is caught up with from there")
+    @Test("A partly written message counts as sent, and the catch-up begins after it")
     func full() throws {
         let watcher = machine.watcher(of: session)
         try pass(2, .full, watcher)
@@ -46,20 +48,22 @@ import Testing
         machine.ready(watcher)
         #expect(machine.nextCatchUp()?.map(\.version) == [2])
         let deliveries = machine.completedCatchUp([reading(session, version: 3, transitions: [3])])
-        #expect(deliveries == [news(session, 3, to: [watcher], previous: 2)])
+        #expect(deliveries == [news(session, 3, to: [watcher], previousVersion: 2)])
     }
 
-    @Test("When nothing came meanwhile, it goes on")
+    @Test("A blocked watcher that misses nothing needs no catch-up")
     func fullAndNoNews() throws {
         let watcher = machine.watcher(of: session)
         try pass(2, .full, watcher)
         machine.ready(watcher)
         #expect(machine.nextCatchUp() == nil)
         #expect(
-            machine.pass(reading(session, version: 3)).deliveries == [news(session, 3, to: [watcher], previous: 2)])
+            machine.pass(reading(session, version: 3)).deliveries == [
+                news(session, 3, to: [watcher], previousVersion: 2)
+            ])
     }
 
-    @Test("What was refused was not previous: it is caught up with")
+    @Test("A refused message does not count as sent")
     func refused() throws {
         let watcher = machine.watcher(of: session)
         try pass(2, .refused, watcher)
@@ -67,19 +71,19 @@ import Testing
         machine.ready(watcher)
         #expect(machine.nextCatchUp()?.map(\.version) == [1])
         let deliveries = machine.completedCatchUp([reading(session, version: 2, transitions: [2])])
-        #expect(deliveries == [news(session, 2, to: [watcher], previous: 1)])
+        #expect(deliveries == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
-    @Test("One that has no room does not keep the others waiting")
+    @Test("A blocked watcher does not delay the others")
     func others() throws {
         let (first, second) = (machine.watcher(of: session), machine.watcher(of: session))
         try pass(2, .refused, first)
         #expect(
             machine.pass(reading(session, version: 3, transitions: [3])).deliveries
-                == [news(session, 3, to: [second], previous: 2)])
+                == [news(session, 3, to: [second], previousVersion: 2)])
     }
 
-    @Test("A watcher whose socket is gone is forgotten")
+    @Test("A watcher with a closed socket is removed")
     func gone() throws {
         let watcher = machine.watcher(of: session)
         try pass(2, .gone, watcher)
@@ -87,9 +91,11 @@ import Testing
         #expect(machine.ready(watcher) == nil)
     }
 
-    // MARK: - While the catch-up is under way
+    // MARK: - During a catch-up
 
-    /// A watcher who is behind at version 1, and whose catch-up is under way.
+    /// A watcher at version 1 that has missed something.
+    ///
+    /// Its catch-up is under way.
     private func caughtUp() throws -> WatcherID {
         let watcher = machine.watcher(of: session)
         try pass(2, .refused, watcher)
@@ -99,7 +105,7 @@ import Testing
         return watcher
     }
 
-    @Test("One catch-up at a time")
+    @Test("One catch-up is under way at a time")
     func singleFlight() throws {
         _ = try caughtUp()
         let other = machine.watcher(of: session, at: 1)
@@ -108,7 +114,7 @@ import Testing
         #expect(machine.nextCatchUp()?.map(\.watcher) == [other])
     }
 
-    @Test("Its room ends: the answer is not for it, and another catch-up follows when there is room")
+    @Test("A watcher that blocks during its catch-up needs another one")
     func blockedMeanwhile() throws {
         let watcher = try caughtUp()
         machine.note(.full, of: watcher, in: Delivery(.degraded, to: [watcher]))
@@ -118,32 +124,32 @@ import Testing
         #expect(machine.nextCatchUp()?.map(\.version) == [1])
     }
 
-    @Test("Its room ends and comes back: the answer is for it, and no other is wanted")
+    @Test("A watcher that blocks and has room again during its catch-up gets the answer")
     func blockedAndBack() throws {
         let watcher = try caughtUp()
         machine.note(.full, of: watcher, in: Delivery(.degraded, to: [watcher]))
         machine.ready(watcher)
         #expect(
             machine.completedCatchUp([reading(session, version: 2)])
-                == [news(session, 2, to: [watcher], previous: 1)])
+                == [news(session, 2, to: [watcher], previousVersion: 1)])
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("What is newer goes past it, and is caught up with next")
+    @Test("News during a catch-up causes another one")
     func newsMeanwhile() throws {
         let watcher = try caughtUp()
         #expect(machine.pass(reading(session, version: 4, transitions: [3, 4])).deliveries == [])
         #expect(
             machine.completedCatchUp([reading(session, version: 2)])
-                == [news(session, 2, to: [watcher], previous: 1)])
+                == [news(session, 2, to: [watcher], previousVersion: 1)])
         #expect(machine.nextCatchUp()?.map(\.version) == [2])
         #expect(
             machine.completedCatchUp([reading(session, version: 4, transitions: [3, 4])])
-                == [news(session, 4, after: [3], to: [watcher], previous: 2)])
+                == [news(session, 4, after: [3], to: [watcher], previousVersion: 2)])
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("The answer is refused: it is caught up with again")
+    @Test("A watcher that refuses the answer needs another catch-up")
     func answerRefused() throws {
         let watcher = try caughtUp()
         let deliveries = machine.completedCatchUp([reading(session, version: 2)])
@@ -153,25 +159,25 @@ import Testing
         #expect(machine.nextCatchUp()?.map(\.version) == [1])
     }
 
-    @Test("It fails, and is made again")
+    @Test("The hub repeats a failed catch-up")
     func failed() throws {
         let watcher = try caughtUp()
         machine.failedCatchUp()
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
     }
 
-    @Test("It leaves: the answer is for nobody")
+    @Test("The answer is dropped if the watcher has left")
     func leaves() throws {
         let watcher = try caughtUp()
         machine.release(watcher)
-        // Whoever has the place now has nothing to do with it.
+        // The next watcher in the slot does not get the answer.
         let next = machine.watcher(of: session, at: 2)
         #expect(next.slot == watcher.slot)
         #expect(machine.completedCatchUp([reading(session, version: 5)]) == [])
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("It is told its last: the answer is for nobody")
+    @Test("The answer is dropped if the watcher has got its last message")
     func endsMeanwhile() throws {
         let watcher = try caughtUp()
         #expect(machine.end(watcher))
@@ -179,18 +185,20 @@ import Testing
         #expect(machine.completedCatchUp([nil]) == [])
     }
 
-    @Test("A catch-up that finds nothing new ends the matter")
+    @Test("A catch-up that finds less than the hub knows is repeated")
     func nothingNew() throws {
         let watcher = try caughtUp()
         #expect(machine.completedCatchUp([reading(session, version: 1)]).isEmpty)
-        // Version 2 has gone past it, so a database that says 1 is asked again.
+        // The watcher has missed version 2, and the database answers with version 1: the hub reads again.
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
-            machine.completedCatchUp([reading(session, version: 2)]) == [news(session, 2, to: [watcher], previous: 1)])
+            machine.completedCatchUp([reading(session, version: 2)]) == [
+                news(session, 2, to: [watcher], previousVersion: 1)
+            ])
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("A catch-up has its limit, and the next one takes the rest, in order")
+    @Test("A catch-up has a limit, and the next one reads for the rest, in order")
     func limit() {
         let machine = Machine(readLimit: 2)
         let watchers = (0..<5).map { _ in machine.unattached(of: session) }
@@ -207,7 +215,7 @@ import Testing
 
     // MARK: - The last message
 
-    @Test("After the last message there is no other, and the place stays taken until the socket is gone")
+    @Test("No message follows the last one, and the slot is used until the socket is closed")
     func last() {
         let watcher = machine.watcher(of: session)
         #expect(machine.end(watcher))
@@ -224,10 +232,10 @@ import Testing
         #expect(next.generation == watcher.generation + 1)
     }
 
-    @Test("Who has no socket cannot be told its last")
+    @Test("A watcher without a socket cannot get its last message")
     func lastWithoutSocket() {
-        let (opening, begun) = (machine.register(session), machine.unattached(of: session))
-        #expect(!machine.end(opening))
+        let (pending, begun) = (machine.register(session), machine.unattached(of: session))
+        #expect(!machine.end(pending))
         #expect(!machine.end(begun))
         #expect(!machine.isAttached(begun))
         machine.ready(begun)

@@ -4,13 +4,13 @@ import Testing
 @testable import Progress
 @testable import Store
 
-/// The feed reads what was committed from one position to the next, and passes it on to all who follow.
-@Suite("The feed of all sessions") struct FollowerFeedTests {
-    private let machine = FollowingMachine()
+/// The feed reads what was committed between two positions, for all followers.
+@Suite("Feed of all sessions") struct FollowerFeedTests {
+    private let machine = FollowerMachine()
     private let patient = UserID.random()
     private let session = SessionID.random()
 
-    @Test("begins where the first caseload was read, and asks at once for what came since")
+    @Test("The feed begins at the position of the first caseload, and reads at once what came since")
     func beginning() throws {
         let follower = try machine.follow()
         #expect(machine.nextFeed() == nil)
@@ -18,21 +18,22 @@ import Testing
             follower, with: Caseload(of: patient, [sample(session, version: 3)], at: position(10)))
         #expect(events == [.state(sample(session, version: 3)), .ready])
         let read = try #require(machine.nextFeed())
-        #expect(read.since == position(10) && read.sessions == [session])
+        #expect(read.since == position(10))
+        #expect(read.sessions == [session])
         #expect(machine.nextFeed() == nil)
     }
 
-    @Test("moves on with every answer, and says up to where everything is told")
+    @Test("Every answer moves the position, and each message carries it")
     func positions() throws {
         let follower = try machine.follower(
             with: Caseload(of: patient, [sample(session, version: 3)], at: position(10)))
         let item = FeedChanges.Item(
             session, of: patient, 5, .transcribed, after: [transition(4)], in: 11)
-        let said = machine.pass(FeedChanges([item], at: position(12)))
+        let deliveries = machine.pass(FeedChanges([item], at: position(12)))
         let events: [CaseloadEvent] = [
             .passed(transition(4).progress(of: session, createdAt: item.progress.createdAt)), .state(item.progress),
         ]
-        #expect(said == [Delivery(.caseload(events, before: position(10), after: position(12)), to: [follower])])
+        #expect(deliveries == [Delivery(.caseload(events, before: position(10), after: position(12)), to: [follower])])
         #expect(machine.pass(FeedChanges(at: position(15))) == [])
         machine.hint(session, 6)
         #expect(machine.nextFeed()?.since == position(15))
@@ -41,27 +42,28 @@ import Testing
         #expect(after.deliveries.positions == [position(16)])
     }
 
-    @Test("A failed read is made again from where it was")
+    @Test("The hub repeats a failed read from the same position")
     func failure() throws {
         _ = try machine.follower(with: Caseload(of: patient, [sample(session, version: 3)], at: position(10)))
         machine.hint(session, 4)
         #expect(machine.nextFeed()?.sessions == [session])
         machine.failedFeed()
         let read = try #require(machine.nextFeed())
-        #expect(read.since == position(10) && read.sessions == [session])
+        #expect(read.since == position(10))
+        #expect(read.sessions == [session])
     }
 
-    @Test("What is committed under an older number than the position is told once")
+    @Test("A follower gets a late commit with a lower transaction number once")
     func lateCommit() throws {
         let follower = try machine.follower(
             with: Caseload(of: patient, [sample(session, version: 3)], at: position(12, 10)))
-        let said = machine.pass(
+        let deliveries = machine.pass(
             FeedChanges([FeedChanges.Item(session, of: patient, 4, .transcribed, in: 10)], at: position(12)))
-        #expect(said.events == [.state(sample(session, version: 4, status: .transcribed))])
-        #expect(said.first?.watchers == [follower])
+        #expect(deliveries.events == [.state(sample(session, version: 4, status: .transcribed))])
+        #expect(deliveries.first?.watchers == [follower])
     }
 
-    @Test("A session that was done before its follower came is not told, whenever the read began")
+    @Test("A follower does not get a session that was processed before it began")
     func doneBefore() throws {
         _ = try machine.follower(with: Caseload(of: patient, at: position(10)))
         machine.hint(session, 0)
@@ -69,22 +71,22 @@ import Testing
         let second = try machine.follow()
         try machine.begin(second, with: Caseload(of: patient, at: position(14)))
         machine.ready(second)
-        // Done in 12: the read saw it at 13, the second caseload was read at 14.
+        // Transaction 12 processed the session. The feed finds it at 13, and the second caseload is from 14.
         let item = FeedChanges.Item(session, of: patient, 9, .processed, in: 12)
-        let said = machine.completedFeed(FeedChanges([item], at: position(13))).deliveries
-        #expect(!said.contains { $0.watchers == [second] })
-        // What is made after that is told from the beginning.
-        let made = SessionID.random()
+        let deliveries = machine.completedFeed(FeedChanges([item], at: position(13))).deliveries
+        #expect(!deliveries.contains { $0.watchers == [second] })
+        // A session that is created later is sent from its first transition.
+        let created = SessionID.random()
         let next = machine.pass(
             FeedChanges(
                 [
                     FeedChanges.Item(
-                        made, of: patient, 2, .processed, after: [transition(1, status: .pending)], in: 15)
+                        created, of: patient, 2, .processed, after: [transition(1, status: .pending)], in: 15)
                 ], at: position(16)))
         #expect(next.filter { $0.watchers == [second] }.events.count == 2)
     }
 
-    @Test("ends with the last follower, and takes no answer of before for its own")
+    @Test("A new feed does not use the answer to a read of the feed before it")
     func newFeed() throws {
         let first = try machine.follower(with: Caseload(of: patient, at: position(10)))
         machine.hint(session, 0)
@@ -93,15 +95,16 @@ import Testing
         let second = try machine.follow()
         try machine.begin(second, with: Caseload(of: patient, [sample(session, version: 5)], at: position(20)))
         machine.ready(second)
-        // One read at a time, also when the first is nobody's.
+        // One read is under way at a time, even if its followers have left.
         #expect(machine.nextFeed() == nil)
         let stale = FeedChanges([FeedChanges.Item(session, of: patient, 4, in: 15)], at: position(16))
         #expect(machine.completedFeed(stale).deliveries == [])
         let read = try #require(machine.nextFeed())
-        #expect(read.since == position(20) && read.sessions == [session])
+        #expect(read.since == position(20))
+        #expect(read.sessions == [session])
     }
 
-    @Test("fails for nobody, and begins anew")
+    @Test("A new feed begins after a failed read without followers")
     func newFeedAfterFailure() throws {
         let first = try machine.follower(with: Caseload(of: patient, at: position(10)))
         machine.hint(session, 0)
@@ -115,12 +118,12 @@ import Testing
         #expect(machine.nextFeed()?.since == position(20))
     }
 
-    @Test("Several open at once: who read before the feed began reads again, and misses nothing")
-    func openingTogether() throws {
+    @Test("A caseload that was read before the feed began is read again")
+    func subscribingTogether() throws {
         let (first, second, third) = (try machine.follow(), try machine.follow(), try machine.follow())
         try machine.readCaseload(of: first)
         try machine.begin(second, with: Caseload(of: patient, at: position(12)))
-        // Between the two something may have been made and done, which no caseload lists.
+        // A session may have been created and processed between the two. No caseload lists it.
         #expect(machine.predatesFeed(first))
         try machine.readCaseload(of: first)
         try machine.readCaseload(of: third)
@@ -132,7 +135,7 @@ import Testing
         #expect(machine.nextCatchUp()?.sessions == [session])
     }
 
-    @Test("A session is read once more after a pause, as long as there is news")
+    @Test("The feed reads a session again after a pause, as long as there is news")
     func pauses() throws {
         _ = try machine.follower(with: Caseload(of: patient, [sample(session, version: 3)], at: position(10)))
         #expect(!machine.pauseEnded(session))
@@ -145,20 +148,20 @@ import Testing
         #expect(machine.nextFeed()?.sessions == [session])
     }
 
-    @Test("Nothing is kept of what is done or deleted")
+    @Test("The feed removes sessions that are processed or deleted")
     func forgetting() throws {
         let other = SessionID.random()
         let caseload = Caseload(
             of: patient, [sample(session, version: 3), sample(other, version: 3)], at: position(10))
         _ = try machine.follower(with: caseload)
-        #expect(machine.value.followers.feed.sessionCount == 2)
+        #expect(machine.value.watchers.followers.feed.sessionCount == 2)
         machine.pass(
             FeedChanges(
                 [FeedChanges.Item(session, of: patient, 4, .processed, in: 11)], deleted: [(other, patient)],
                 at: position(12)))
-        #expect(machine.value.followers.feed.sessionCount == 0)
+        #expect(machine.value.watchers.followers.feed.sessionCount == 0)
         machine.pass(FeedChanges(at: position(13)))
-        #expect(machine.value.followers.haveShownNothing)
-        #expect(machine.value.followers.areCurrent)
+        #expect(machine.value.watchers.followers.haveShownNothing)
+        #expect(machine.value.watchers.followers.areCurrent)
     }
 }

@@ -4,9 +4,9 @@ import Testing
 @testable import Progress
 @testable import Store
 
-/// Who was let in under another epoch of rights is told nothing until its caseload has been read again.
-@Suite("A follower whose rights may have changed") struct FollowerRightsTests {
-    private let machine = FollowingMachine()
+/// When another read shows a new epoch, a follower gets nothing until its caseload has been read again.
+@Suite("Follower whose rights may have changed") struct FollowerRightsTests {
+    private let machine = FollowerMachine()
     private let patient = UserID.random()
     private let otherPatient = UserID.random()
     private let session = SessionID.random()
@@ -23,26 +23,28 @@ import Testing
         FeedChanges.Item(session, of: patient ?? self.patient, version, status, after: transitions, in: transaction)
     }
 
-    /// Another epoch is seen, and the caseload is being read.
+    /// The feed shows a new epoch, and the caseload is being read.
     private func refresh(_ items: [FeedChanges.Item] = [], epoch: Int64 = 2) throws -> FollowerRequest {
         #expect(machine.pass(FeedChanges(items, epoch: epoch, at: position(12))) == [])
         return try #require(machine.nextRefresh())
     }
 
-    @Test("It is told nothing of the new epoch until it is known to have the right")
+    @Test("A follower gets nothing of a new epoch until its right is confirmed")
     func waits() throws {
         _ = try follower([sample(session, version: 3)])
         let request = try refresh([item(session, 4, in: 11)])
-        #expect(request.patients == [patient] && request.versions == [session: 3])
+        #expect(request.patients == [patient])
+        #expect(request.versions == [session: 3])
         #expect(machine.pass(FeedChanges([item(session, 5, in: 12)], epoch: 2, at: position(13))) == [])
         let caseload = Caseload(of: patient, [sample(session, version: 4)], epoch: 2, at: position(12))
-        let said = machine.completed(
+        let deliveries = machine.completed(
             request, CaseloadRefresh(caseload: caseload, transitions: [session: [transition(4)]]))
-        #expect(said.events == [.state(sample(session, version: 4))])
-        // Something is still missing.
-        #expect(said.positions == [position(10)])
+        #expect(deliveries.events == [.state(sample(session, version: 4))])
+        // The position stays, because something is still missing.
+        #expect(deliveries.positions == [position(10)])
         let catchUp = try #require(machine.nextCatchUp())
-        #expect(catchUp.sessions == [session] && catchUp.versions == [session: 4])
+        #expect(catchUp.sessions == [session])
+        #expect(catchUp.versions == [session: 4])
         let news = machine.completed(catchUp, ProgressChanges(session, 5, epoch: 2))
         #expect(news.events == [.state(sample(session, version: 5))])
         #expect(
@@ -51,7 +53,7 @@ import Testing
             ])
     }
 
-    @Test("A patient's sessions come with the patient, also what happens while that is read", arguments: [13, nil])
+    @Test("A new patient brings all sessions, with the changes during the read", arguments: [13, nil])
     func addedPatient(transaction: Int64?) throws {
         _ = try follower([])
         let request = try refresh()
@@ -59,33 +61,35 @@ import Testing
         #expect(machine.pass(FeedChanges([news], epoch: 2, at: position(14))) == [])
         var caseload = Caseload(of: patient, and: [otherPatient], epoch: 2, at: position(13))
         caseload.sessions = [(otherPatient, sample(other, version: 5))]
-        let said = machine.completed(request, CaseloadRefresh(caseload: caseload))
-        #expect(said.events == [.added(sample(other, version: 5))])
+        let deliveries = machine.completed(request, CaseloadRefresh(caseload: caseload))
+        #expect(deliveries.events == [.added(sample(other, version: 5))])
         let catchUp = try #require(machine.nextCatchUp())
-        #expect(catchUp.sessions == [other] && catchUp.versions == [other: 5])
+        #expect(catchUp.sessions == [other])
+        #expect(catchUp.versions == [other: 5])
     }
 
-    @Test("A patient's sessions go with the patient, with those that are done or deleted")
+    @Test("The loss of a patient removes all sessions, including processed and deleted ones")
     func removedPatient() throws {
         _ = try follower([sample(session, version: 3)])
-        let (done, deleted) = (SessionID.random(), SessionID.random())
+        let (processed, deleted) = (SessionID.random(), SessionID.random())
         machine.pass(FeedChanges(deleted: [(deleted, patient), (other, otherPatient)], epoch: 2, at: position(12)))
         let request = try #require(machine.nextRefresh())
-        let said = machine.completed(
+        let deliveries = machine.completed(
             request,
-            CaseloadRefresh(caseload: Caseload(of: otherPatient, epoch: 2, at: position(13)), lost: [session, done]))
-        #expect(said.events == [session, done, deleted].sorted().map { .removed($0) })
-        #expect(said.positions == [position(10)])
+            CaseloadRefresh(
+                caseload: Caseload(of: otherPatient, epoch: 2, at: position(13)), lost: [session, processed]))
+        #expect(deliveries.events == [session, processed, deleted].sorted().map { .removed($0) })
+        #expect(deliveries.positions == [position(10)])
         #expect(machine.pass(FeedChanges([item(session, 4, in: 14)], epoch: 2, at: position(15))) == [])
     }
 
-    @Test("What has ended meanwhile is read once more: done is told, deleted is removed")
+    @Test("A session that ended meanwhile is read again, and then sent or removed")
     func endedMeanwhile() throws {
         _ = try follower([sample(session, version: 3), sample(other, version: 3)])
         let request = try refresh()
-        let said = machine.completed(
+        let deliveries = machine.completed(
             request, CaseloadRefresh(caseload: Caseload(of: patient, epoch: 2, at: position(12))))
-        #expect(said == [])
+        #expect(deliveries == [])
         let catchUp = try #require(machine.nextCatchUp())
         #expect(Set(catchUp.sessions) == [session, other])
         var changes = ProgressChanges(session, 4, .processed, epoch: 2)
@@ -94,7 +98,7 @@ import Testing
         #expect(events == [.state(sample(session, version: 4, status: .processed)), .removed(other)])
     }
 
-    @Test("A session that turns out to be somebody else's is removed, and not read any more")
+    @Test("A session that has moved to another patient is removed, and not read again")
     func moved() throws {
         _ = try follower([sample(session, version: 3)])
         let request = try refresh([item(session, 4, in: 11), item(other, 1, .pending, in: 11)])
@@ -105,8 +109,10 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("What was made and done meanwhile is told, though no caseload lists it", arguments: [false, true])
-    func madeAndDone(failsFirst: Bool) throws {
+    @Test(
+        "A session that was created and processed meanwhile is sent, although no caseload lists it",
+        arguments: [false, true])
+    func createdAndProcessed(failsFirst: Bool) throws {
         _ = try follower([])
         let first = transition(1, status: .pending)
         var request = try refresh([item(session, 2, .processed, after: [first], in: 11)])
@@ -119,24 +125,26 @@ import Testing
                 == [])
         let catchUp = try #require(machine.nextCatchUp())
         #expect(catchUp.sessions == [session])
-        let said = machine.completed(catchUp, ProgressChanges(session, 2, .processed, after: [first], epoch: 2))
-        #expect(said.events.compactMap(\.progress).map(\.version) == [1, 2])
+        let deliveries = machine.completed(catchUp, ProgressChanges(session, 2, .processed, after: [first], epoch: 2))
+        #expect(deliveries.events.compactMap(\.progress).map(\.version) == [1, 2])
     }
 
-    @Test("A session made meanwhile is told from its beginning, one of a new patient as it stands")
+    @Test(
+        "A session that was created meanwhile begins with its first state, and one of a new patient with its present state"
+    )
     func newer() {
         let request = FollowerRequest(
             watcher: WatcherID(slot: 0, generation: 0), principal: .random(), patients: [patient],
             versions: [session: 3])
-        let made = SessionID.random()
+        let created = SessionID.random()
         var caseload = Caseload(
-            of: patient, [sample(session, version: 3), sample(made, version: 2)], at: position(10))
+            of: patient, [sample(session, version: 3), sample(created, version: 2)], at: position(10))
         caseload.sessions.append((otherPatient, sample(other, version: 2)))
-        #expect(CaseloadRefresh.newer(in: caseload, for: request).map(\.session) == [made])
+        #expect(CaseloadRefresh.newer(in: caseload, for: request).map(\.session) == [created])
         #expect(CaseloadRefresh.newer(in: caseload, for: request).map(\.version) == [0])
     }
 
-    @Test("Without room it is read again, as one who still has the old patients")
+    @Test("Without room, the caseload is read again from the old patients")
     func noRoom() throws {
         let id = try follower([sample(session, version: 3)])
         let request = try refresh()
@@ -147,12 +155,12 @@ import Testing
         #expect(machine.nextRefresh() == nil)
         machine.ready(id)
         let second = try #require(machine.nextRefresh())
-        // Only so does the read find what is lost, and what of the new patient is done.
+        // The read then finds the lost sessions, and the processed sessions of the new patient.
         #expect(second.patients == [patient])
         #expect(machine.completed(second, answer).events == [session, other].sorted().map { .removed($0) })
     }
 
-    @Test("A feed that has not come as far as the caseload does not leave it behind")
+    @Test("An older read of the feed does not make a follower miss a change")
     func olderFeed() throws {
         _ = try follower([])
         machine.hint(session, 0)
@@ -161,20 +169,21 @@ import Testing
         try machine.begin(
             second, with: Caseload(of: patient, [sample(session, version: 3)], epoch: 2, at: position(14)))
         machine.ready(second)
-        // Its snapshot is of before the change of rights, and of after the state that the follower has.
+        // The database snapshot of the feed is older than the change of rights, but newer than the state of the follower.
         let item = item(session, 4, in: 14)
-        let told = machine.completedFeed(FeedChanges([item], at: position(15))).deliveries
-        // Nor is the first told: the other's caseload has shown that rights have changed since.
-        #expect(told.isEmpty)
+        let deliveries = machine.completedFeed(FeedChanges([item], at: position(15))).deliveries
+        // The first follower gets nothing either: the caseload of the second has shown the change of rights.
+        #expect(deliveries.isEmpty)
         var requests: [FollowerRequest] = []
         machine.sweep()
         while let read = machine.nextFollowerRead() {
             if case .sessions(let request) = read { requests.append(request) }
         }
-        #expect(requests.map(\.watcher) == [second] && requests.first?.sessions == [session])
+        #expect(requests.map(\.watcher) == [second])
+        #expect(requests.first?.sessions == [session])
     }
 
-    @Test("Who may not come in any more is told so, and nothing else")
+    @Test("A follower whose user is signed out gets revoked and nothing else")
     func refusal() throws {
         let id = try follower([sample(session, version: 3)])
         let request = try refresh([item(session, 4, in: 11)])
@@ -184,7 +193,7 @@ import Testing
         #expect(machine.pass(FeedChanges([item(session, 5, in: 12)], epoch: 2, at: position(13))) == [])
     }
 
-    @Test("A catch-up of another epoch is told nobody; the caseload is read, and then the rest")
+    @Test("A catch-up of another epoch is not sent, and the caseload is read first")
     func catchUpUnderNewRights() throws {
         let id = try follower([sample(session, version: 3)])
         machine.filled(id)
@@ -197,17 +206,17 @@ import Testing
         machine.failed(.caseload(request))
         let again = try #require(machine.nextRefresh())
         let caseload = Caseload(of: patient, [sample(session, version: 4)], epoch: 2, at: position(12))
-        let said = machine.completed(
+        let deliveries = machine.completed(
             again, CaseloadRefresh(caseload: caseload, transitions: [session: [transition(4)]]))
         #expect(
-            said == [
+            deliveries == [
                 Delivery(
                     .caseload([.state(sample(session, version: 4))], before: position(10), after: position(10)),
                     to: [id])
             ])
     }
 
-    @Test("Rights that change while the caseload is read cause another read")
+    @Test("A change of rights during the read of a caseload causes another read")
     func changedTwice() throws {
         _ = try follower([sample(session, version: 3)])
         let request = try refresh()

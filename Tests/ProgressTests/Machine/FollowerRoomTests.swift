@@ -4,9 +4,9 @@ import Testing
 @testable import Progress
 @testable import Store
 
-/// A follower without room collects what has changed, and is caught up when there is some.
-@Suite("A follower without room") struct FollowerRoomTests {
-    private let machine = FollowingMachine()
+/// A follower without room collects what has changed, and gets it when it has room.
+@Suite("Follower without room") struct FollowerRoomTests {
+    private let machine = FollowerMachine()
     private let patient = UserID.random()
     private let session = SessionID.random()
     private let other = SessionID.random()
@@ -19,8 +19,8 @@ import Testing
         _ session: SessionID, _ version: Int64, _ status: SessionStatus = .transcribing, in transaction: Int64?
     ) -> FeedChanges.Item { FeedChanges.Item(session, of: patient, version, status, in: transaction) }
 
-    @Test("While it opens it collects what it may see, and is caught up from its caseload")
-    func opening() throws {
+    @Test("A follower gets the changes that came while its caseload was read")
+    func pending() throws {
         _ = try follower([])
         let second = try machine.follow()
         let stranger = FeedChanges.Item(.random(), of: .random(), 4, in: 11)
@@ -29,12 +29,13 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
         machine.ready(second)
         let request = try #require(machine.nextCatchUp())
-        #expect(request.sessions == [session] && request.versions == [session: 3])
+        #expect(request.sessions == [session])
+        #expect(request.versions == [session: 3])
         #expect(machine.completed(request, ProgressChanges(session, 4)).events == [.state(sample(session, version: 4))])
     }
 
-    @Test("While it opens, what is done before it begins is not told")
-    func doneWhileOpening() throws {
+    @Test("A follower does not get a session that was processed while its caseload was read")
+    func processedWhilePending() throws {
         _ = try follower([])
         let second = try machine.follow()
         machine.pass(FeedChanges([item(session, 9, .processed, in: 11), item(other, 9, in: nil)], at: position(12)))
@@ -43,7 +44,7 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("It is told what it missed, and only then up to where")
+    @Test("A follower with room gets what it missed, and then the new position")
     func room() throws {
         let id = try follower([sample(session, version: 3), sample(other, version: 1)])
         machine.filled(id)
@@ -51,7 +52,7 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
         machine.ready(id)
         let request = try #require(machine.nextCatchUp())
-        // News of another session is told meanwhile, but the position waits.
+        // News of another session is sent meanwhile, but the position stays.
         let meanwhile = machine.pass(FeedChanges([item(other, 2, in: 12)], at: position(13)))
         #expect(meanwhile.events == [.state(sample(other, version: 2))])
         #expect(meanwhile.positions == [position(10)])
@@ -62,30 +63,31 @@ import Testing
         #expect(machine.pass(FeedChanges([item(session, 5, in: 13)], at: position(14))).positions == [position(14)])
     }
 
-    @Test("News of what is being read waits, and is told once")
+    @Test("News of a session that is being read waits, and is sent once")
     func newsMeanwhile() throws {
         let id = try follower([sample(session, version: 3)])
         machine.filled(id)
         machine.pass(FeedChanges([item(session, 4, in: 11)], at: position(12)))
         machine.ready(id)
         let first = try #require(machine.nextCatchUp())
-        // The read has seen it done; so has the feed, and brings it first.
+        // Both the read and the feed find the session processed. The feed succeeds first.
         #expect(machine.pass(FeedChanges([item(session, 5, .processed, in: 12)], at: position(13))) == [])
-        let told = machine.completed(first, ProgressChanges(session, 5, .processed, after: [transition(4)]))
-        #expect(told.events.compactMap(\.progress).map(\.version) == [4, 5])
+        let deliveries = machine.completed(first, ProgressChanges(session, 5, .processed, after: [transition(4)]))
+        #expect(deliveries.events.compactMap(\.progress).map(\.version) == [4, 5])
         let second = try #require(machine.nextCatchUp())
-        #expect(second.sessions == [session] && second.versions == [session: 5])
+        #expect(second.sessions == [session])
+        #expect(second.versions == [session: 5])
         #expect(machine.completed(second, ProgressChanges(rightsEpoch: 1)) == [])
-        // Nor is it told when the feed comes to it only after the read that was under way.
+        // The session is not sent again if the feed finds it only after that read.
         machine.pass(FeedChanges(at: position(14)))
         let item = item(session, 5, .processed, in: 12)
         #expect(machine.pass(FeedChanges([item], at: position(15))) == [])
-        #expect(machine.value.followers.haveShownNothing)
-        #expect(machine.value.followers.areCurrent)
+        #expect(machine.value.watchers.followers.haveShownNothing)
+        #expect(machine.value.watchers.followers.areCurrent)
     }
 
-    @Test("A session made meanwhile is told from its beginning, a retry as added")
-    func made() throws {
+    @Test("A session that was created meanwhile begins with its first state, and a retry with added")
+    func created() throws {
         let id = try follower([sample(other, version: 3, status: .failed)])
         machine.filled(id)
         machine.pass(
@@ -108,7 +110,7 @@ import Testing
         #expect(names == ["added", "passed", "state", "added", "state"])
     }
 
-    @Test("What is deleted meanwhile is removed once")
+    @Test("A session that was deleted meanwhile is removed once")
     func deleted() throws {
         let id = try follower([sample(session, version: 3)])
         machine.filled(id)
@@ -116,12 +118,12 @@ import Testing
         machine.pass(FeedChanges(deleted: [(session, patient), (.random(), .random())], at: position(13)))
         machine.ready(id)
         let request = try #require(machine.nextCatchUp())
-        let said = machine.completed(request, ProgressChanges(missing: [session], rightsEpoch: 1))
-        #expect(said.events == [.removed(session)])
+        let deliveries = machine.completed(request, ProgressChanges(missing: [session], rightsEpoch: 1))
+        #expect(deliveries.events == [.removed(session)])
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("A read that fails, or comes when the room is gone again, is made again")
+    @Test("The hub repeats a read that failed, or ended when there was no room")
     func again() throws {
         let id = try follower([sample(session, version: 3)])
         machine.filled(id)
@@ -139,14 +141,14 @@ import Testing
         #expect(machine.completed(third, ProgressChanges(session, 4)).events == [.state(sample(session, version: 4))])
     }
 
-    @Test("A message that cannot be taken ends the connection: it comes back with the position that it has")
+    @Test("A refused message ends the connection, and the client resumes from its position")
     func refused() throws {
         let id = try follower([sample(session, version: 3)])
-        let said = try #require(machine.pass(FeedChanges([item(session, 4, in: 11)], at: position(12))).first)
-        #expect(machine.note(.refused, of: id, in: said) == Delivery(.reconnect, to: [id]))
+        let delivery = try #require(machine.pass(FeedChanges([item(session, 4, in: 11)], at: position(12))).first)
+        #expect(machine.note(.refused, of: id, in: delivery) == Delivery(.reconnect, to: [id]))
     }
 
-    @Test("At most so many are read for at a time, and a follower once")
+    @Test("The number of reads under way has a limit, and a follower has one at a time")
     func limit() throws {
         let ids = try (0..<3).map { _ in try follower([sample(session, version: 3)]) }
         for id in ids { machine.filled(id) }
@@ -155,7 +157,7 @@ import Testing
         let requests = try [#require(machine.nextCatchUp()), #require(machine.nextCatchUp())]
         #expect(Set(requests.map(\.watcher)).count == 2)
         #expect(machine.nextCatchUp() == nil)
-        // Also a follower who is gone gives its turn back.
+        // The read of a follower that has left counts until it ends.
         machine.release(requests[0].watcher)
         #expect(machine.completed(requests[0], ProgressChanges(session, 4)) == [])
         let third = try #require(machine.nextCatchUp())

@@ -4,49 +4,49 @@ import Testing
 
 @testable import Progress
 
-/// Drives a machine for watchers of one session each.
+/// Drives a state machine with watchers of one session each.
 final class Machine: MachineDriver {
-    private var openers: [WatcherID: SessionOpener] = [:]
+    private var pending: [WatcherID: PendingSubscription] = [:]
     private var snapshots = 0
 
     // MARK: Watchers
 
-    /// A watcher whose snapshot is being read.
+    /// Registers a watcher whose snapshot is being read.
     func register(_ session: SessionID, for principal: Principal = .random()) -> WatcherID {
         var id: WatcherID?
-        tell { id = $0.subscribe(AuthorizationRequest(session, for: principal)) }
-        if case .openings(.sessions(let begun))? = nextRead(.openings(.sessions)) {
-            for opener in begun { openers[opener.watcher] = opener }
+        handle { id = $0.subscribe(AuthorizationRequest(session, for: principal)) }
+        if case .subscriptions(.sessions(let begun))? = nextRead(.subscriptions(.sessions)) {
+            for subscription in begun { pending[subscription.watcher] = subscription }
         }
-        guard let id, openers[id] != nil else {
-            Issue.record("no read begins for an opener")
+        guard let id, pending[id] != nil else {
+            Issue.record("no read begins for a subscription")
             return WatcherID(slot: .max, generation: .max)
         }
         return id
     }
 
-    /// What comes of a snapshot.
+    /// The result of a subscription.
     enum Beginning: Equatable {
-        /// The watcher has begun, and its session is read again after a pause or not.
+        /// The watcher has begun, and a pause of its session has begun or not.
         case begun(pauses: Bool)
         case rejected
     }
 
-    /// The snapshot of a watcher came back.
+    /// The read of a watcher's snapshot succeeds.
     @discardableResult
     func begin(_ watcher: WatcherID, at version: Int64, epoch: Int64 = 1) -> Beginning {
-        let opener =
-            openers[watcher]
-            ?? SessionOpener(watcher: watcher, request: AuthorizationRequest(.random(), for: .random()))
-        let opening = SessionAuthorization(
-            verdict: FakeReader.admitted, progress: sample(opener.request.session, version: version),
+        let subscription =
+            pending[watcher]
+            ?? PendingSubscription(watcher: watcher, request: AuthorizationRequest(.random(), for: .random()))
+        let authorization = SessionAuthorization(
+            verdict: FakeReader.permitted, progress: sample(subscription.request.session, version: version),
             rightsEpoch: epoch)
-        let outcome = completed(.openings(.sessions([opener], [opening])))
+        let outcome = completed(.subscriptions(.sessions([subscription], [authorization])))
         if case .session(_, isWatched: true)? = outcome.answers.first { return .begun(pauses: !outcome.pauses.isEmpty) }
         return .rejected
     }
 
-    /// A watcher that has been let in, and has a socket with room.
+    /// A watcher that has begun, and has a socket with room.
     func watcher(
         of session: SessionID, at version: Int64 = 1, epoch: Int64 = 1, for principal: Principal = .random()
     ) -> WatcherID {
@@ -55,7 +55,7 @@ final class Machine: MachineDriver {
         return watcher
     }
 
-    /// A watcher that has been let in, and has no socket yet.
+    /// A watcher that has begun, and has no socket yet.
     func unattached(
         of session: SessionID, at version: Int64 = 1, epoch: Int64 = 1, for principal: Principal = .random()
     ) -> WatcherID {
@@ -72,40 +72,42 @@ final class Machine: MachineDriver {
 
     func subscribeLocally(to session: SessionID) -> WatcherID {
         var id = WatcherID(slot: .max, generation: .max)
-        tell { id = $0.subscribeLocally(to: session) }
+        handle { id = $0.subscribeLocally(to: session) }
         return id
     }
 
     @discardableResult
     func end(_ watcher: WatcherID) -> Bool {
         var ends = false
-        tell { ends = $0.ended(watcher) }
+        handle { ends = $0.ended(watcher) }
         return ends
     }
 
-    /// A watcher is gone; one that is still opening is refused.
+    /// A watcher leaves.
+    ///
+    /// If its snapshot is still being read, the hub refuses it.
     func release(_ watcher: WatcherID) {
-        guard case .opening = value.table.state(of: watcher), let opener = openers[watcher] else {
-            return tell { $0.closed(watcher) }
+        guard case .authorizing = value.watchers.table.state(of: watcher), let subscription = pending[watcher] else {
+            return handle { $0.closed(watcher) }
         }
         let refusal = SessionAuthorization(verdict: .noSession, progress: nil, rightsEpoch: 0)
-        _ = completed(.openings(.sessions([opener], [refusal])))
+        _ = completed(.subscriptions(.sessions([subscription], [refusal])))
     }
 
     func isAttached(_ watcher: WatcherID) -> Bool { value.isAttached(watcher) }
 
-    // MARK: Reading
+    // MARK: Reads of sessions
 
-    func resync() { tell { $0.resync() } }
+    func resync() { handle { $0.resync() } }
 
-    /// Something was committed since the last poll.
+    /// The hub polls, and something was committed since the last poll.
     @discardableResult
     func poll() -> Int {
         snapshots += 1
-        return completed(.snapshot("\(snapshots)")).foundByPoll
+        return completed(.databaseSnapshot("\(snapshots)")).foundByPoll
     }
 
-    func rightsChanged() { tell { $0.rightsChanged() } }
+    func rightsChanged() { handle { $0.rightsChanged() } }
 
     @discardableResult
     func nextReading(_ lane: SessionReads.Lane = .hints) -> SessionRead? {
@@ -122,7 +124,7 @@ final class Machine: MachineDriver {
 
     func failed(_ lane: SessionReads.Lane = .hints) { failed(.sessions(lane, SessionRead())) }
 
-    /// A hint, the reading that it causes, and its answer.
+    /// A hint comes, and the reading that it causes succeeds.
     @discardableResult
     func pass(_ news: SessionReading, epoch: Int64 = 1) -> Outcome {
         hint(news.progress.sessionID, news.progress.version)
@@ -130,61 +132,63 @@ final class Machine: MachineDriver {
         return completed([news], epoch: epoch)
     }
 
-    /// Reads everything that is wanted in a lane, and finds nothing new.
+    /// Completes all readings that a lane wants, without news.
     func settle(_ lane: SessionReads.Lane = .hints, epoch: Int64 = 1) {
         while nextReading(lane) != nil { completed(epoch: epoch, lane) }
     }
 
-    // MARK: Catching up and rights
+    // MARK: Catch-ups and rights
 
     func nextCatchUp() -> [WatcherRequest]? {
-        guard case .catchUp(let requests)? = nextRead(.catchUps) else { return nil }
+        guard case .watchers(.catchUp(let requests))? = nextRead(.watchers(.catchUps)) else { return nil }
         return requests
     }
 
     func completedCatchUp(_ answers: [SessionReading?], epoch: Int64 = 1) -> [Delivery] {
-        completed(.catchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }, epoch: epoch)).deliveries
+        completed(.watchers(.catchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }, epoch: epoch)))
+            .deliveries
     }
 
-    func failedCatchUp() { failed(.catchUp([])) }
+    func failedCatchUp() { failed(.watchers(.catchUp([]))) }
 
-    func checkRights(share: Double) { tell { $0.regularCheckIsDue(share: share) } }
+    func checkRights(share: Double) { handle { $0.regularCheckIsDue(share: share) } }
 
     func nextSweep() -> [WatcherRequest]? {
-        guard case .sweep(let requests)? = nextRead(.rights) else { return nil }
+        guard case .watchers(.sweep(let requests))? = nextRead(.watchers(.sweep)) else { return nil }
         return requests
     }
 
     func completedSweep(lost: Set<Int> = [], epoch: Int64) -> [Delivery] {
-        completed(.sweep(lost: lost, epoch: epoch)).deliveries
+        completed(.watchers(.sweep(lost: lost, epoch: epoch))).deliveries
     }
 
-    func failedSweep() { failed(.sweep([])) }
+    func failedSweep() { failed(.watchers(.sweep([]))) }
 
-    // MARK: Trouble
+    // MARK: Outages
 
-    /// A read fails, and may be made again at once.
+    /// A read fails, and the hub may read again at once.
     func degraded() -> Delivery? {
         let delivery = run {
-            $0.failed(.snapshot, FakeReader.Down(), isCutShort: false, jitter: 0, at: $1)
+            $0.failed(.databaseSnapshot, FakeReader.Down(), isCancelled: false, jitter: 0, at: $1)
         }.deliveries.first
         advance(by: .zero)
         return delivery
     }
 
-    /// A read works, and brings nothing that anybody waits for.
-    func recovered() -> Delivery? { completed(.sweep(lost: [], epoch: 0)).deliveries.first }
+    /// A read succeeds, and finds nothing that a watcher waits for.
+    func recovered() -> Delivery? { completed(.watchers(.sweep(lost: [], epoch: 0))).deliveries.first }
 }
 
 extension Principal {
     static func random() -> Principal { Principal(user: .random(), signIn: .random()) }
 }
 
-/// The news of a session at a version, as watchers that had another are to get it.
+/// The message that brings watchers from a version to a newer one.
 func news(
-    _ session: SessionID, _ version: Int64, after transitions: [Int64] = [], to watchers: [WatcherID], previous: Int64
+    _ session: SessionID, _ version: Int64, after transitions: [Int64] = [], to watchers: [WatcherID],
+    previousVersion: Int64
 ) -> Delivery {
     Delivery(
         .state(sample(session, version: version), after: transitions.map { transition($0) }), to: watchers,
-        previous: previous)
+        previousVersion: previousVersion)
 }

@@ -3,30 +3,31 @@ import Store
 
 @testable import Progress
 
-/// Drives a machine by the events of its actor, one at a time, by a clock of its own.
+/// Drives a state machine with one event at a time, as the hub's actor does, by a clock of its own.
 ///
-/// The machine is held by reference, since `#expect` takes no mutating call.
+/// It is a class because `#expect` takes no mutating call.
 class MachineDriver {
     private(set) var value: HubStateMachine
     private(set) var now = ContinuousClock.now
 
     init(readLimit: Int = 500, admission: StreamAdmission = .unlimited) {
-        // Each opener is read for at once and alone, so that a test can answer them in any order.
+        // Each subscription has a read of its own, which begins at once. A test can complete the reads in any order.
         value = HubStateMachine(
-            admission: admission, limits: Openings.Limits(batch: 1, statements: .max, caseloads: .max),
-            readLimit: readLimit, pollInterval: .seconds(3600))
+            admission: admission,
+            limits: PendingSubscriptions.Limits(batch: 1, statements: .max, caseloads: .max), readLimit: readLimit,
+            pollInterval: .seconds(3600))
     }
 
-    /// What one event led to.
+    /// The result of one event.
     struct Outcome {
         var deliveries: [Delivery] = []
-        /// States for local subscribers.
+        /// The states for local subscribers.
         var updates: [(subscriber: WatcherID, progress: SessionProgress)] = []
-        /// Local subscribers that were ended.
+        /// The local subscribers that end.
         var finished: [WatcherID] = []
-        var answers: [Openings.Result] = []
+        var answers: [PendingSubscriptions.Outcome] = []
         var foundByPoll = 0
-        /// The sessions whose pauses began.
+        /// The sessions whose pauses begin.
         var pauses: [SessionID] = []
     }
 
@@ -39,7 +40,7 @@ class MachineDriver {
             case .deliver(let delivery): outcome.deliveries.append(delivery)
             case .update(let id, let progress): outcome.updates.append((id, progress))
             case .finish(let id): outcome.finished.append(id)
-            case .answer(_, let result): outcome.answers.append(result)
+            case .answer(_, let answer): outcome.answers.append(answer)
             case .foundByPoll(let count): outcome.foundByPoll += count
             }
         }
@@ -47,7 +48,8 @@ class MachineDriver {
         return outcome
     }
 
-    func tell(_ event: (inout HubStateMachine) -> Void) {
+    /// Gives the machine an event without actions.
+    func handle(_ event: (inout HubStateMachine) -> Void) {
         run { machine, _ in
             event(&machine)
             return []
@@ -56,9 +58,9 @@ class MachineDriver {
 
     func completed(_ answer: HubAnswer) -> Outcome { run { $0.completed(answer, at: $1) } }
 
-    /// A read was cut short, so that nobody is told of trouble.
+    /// A read is cancelled: its work stays wanted, and no watcher gets `degraded`.
     func failed(_ read: HubRead) {
-        run { $0.failed(read, CancellationError(), isCutShort: true, jitter: 0, at: $1) }
+        run { $0.failed(read, CancellationError(), isCancelled: true, jitter: 0, at: $1) }
     }
 
     func nextRead(_ source: HubRead.Source) -> HubRead? { value.nextRead(source) }
@@ -73,11 +75,9 @@ class MachineDriver {
         run { machine, _ in machine.delivered(delivery, [(id, exception)]) }.deliveries.first
     }
 
-    func hint(_ session: SessionID, _ version: Int64) { tell { $0.hint(session, version: version) } }
+    func hint(_ session: SessionID, _ version: Int64) { handle { $0.hint(session, version: version) } }
 
-    /// Time goes on until the oldest pause of a session ends.
-    ///
-    /// - Returns: Whether another begins.
+    /// Moves the clock to the end of the oldest pause of a session, and returns whether another pause begins.
     func pauseEnded(_ session: SessionID) -> Bool {
         guard let pause = value.pauses.sessions.first(where: { $0.session == session }) else { return false }
         now = max(now, pause.due)
@@ -85,28 +85,28 @@ class MachineDriver {
         return value.pauses.sessions.contains { $0.session == session && $0.due == now + Pauses.length }
     }
 
-    /// Time goes on by a duration.
+    /// Moves the clock.
     func advance(by duration: Duration) {
         now += duration
         value.timeIs(now)
     }
 }
 
-/// What tests look at.
+/// The state that tests check.
 extension HubStateMachine {
-    var watchedSessions: [SessionID] { Array(table.index.sessions) }
-    var begunCount: Int { table.begunCount }
-    var admission: StreamAdmission { openings.admission }
-    var epoch: Int64 { rights.epoch }
-    var isDegraded: Bool { trouble.isDegraded }
+    var watchedSessions: [SessionID] { Array(watchers.table.index.sessions) }
+    var begunCount: Int { watchers.table.begunCount }
+    var admission: StreamAdmission { watchers.admission }
+    var epoch: Int64 { watchers.rights.epoch }
+    var isDegraded: Bool { watchers.outage.isDegraded }
 
-    func session(of id: WatcherID) -> SessionID? { table.session(of: id) }
-    func isLocal(_ id: WatcherID) -> Bool { table.state(of: id).isLocal }
+    func session(of id: WatcherID) -> SessionID? { watchers.table.session(of: id) }
+    func isLocal(_ id: WatcherID) -> Bool { watchers.table.state(of: id).isLocal }
 
-    /// Whether the end of its opener does not end a watcher, because it has a socket or is gone.
+    /// Whether the release of its ``Watch`` does not end a watcher, because it has a socket or has left.
     func isAttached(_ id: WatcherID) -> Bool {
-        switch table.state(of: id) {
-        case .opening, .detached: false
+        switch watchers.table.state(of: id) {
+        case .authorizing, .detached: false
         case .free, .ready, .blocked, .ended, .local: true
         }
     }

@@ -3,13 +3,14 @@ import Testing
 
 @testable import Progress
 
-/// What is committed without a hint, because an announcement was half a second before, is found after a pause; what only
-/// the poll finds is counted.
-@Suite("The pauses of the hub") struct PauseTests {
+/// The database sends no hint of a percentage within 500 ms of the last one.
+///
+/// The hub finds such a change after a pause, and counts the changes that only the poll finds.
+@Suite("Pauses of sessions") struct PauseTests {
     private let session = SessionID.random()
     private let machine = Machine()
 
-    /// A machine with a watcher whose opening's pause is over.
+    /// A watcher whose first pause has ended.
     private func watched(at version: Int64 = 1) -> WatcherID {
         let watcher = machine.watcher(of: session, at: version)
         _ = machine.pauseEnded(session)
@@ -17,7 +18,7 @@ import Testing
         return watcher
     }
 
-    @Test("The first snapshot wants a reading after a pause, the next ones none")
+    @Test("The first snapshot begins a pause, and later ones do not")
     func afterSnapshot() {
         let (first, second) = (machine.register(session), machine.register(session))
         #expect(machine.begin(first, at: 1) == .begun(pauses: true))
@@ -27,7 +28,7 @@ import Testing
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [1]))
     }
 
-    @Test("News wants a reading after a pause; without news there is no other")
+    @Test("News begins a pause, and a reading without news does not")
     func afterNews() {
         _ = watched()
         #expect(machine.pass(reading(session, version: 2)).pauses == [session])
@@ -38,21 +39,22 @@ import Testing
         #expect(machine.pass(reading(session, version: 3)).pauses == [session])
     }
 
-    @Test("A percentage without a hint after an announcement is found by the pause")
+    @Test("The reading after a pause finds a percentage without a hint")
     func percentage() {
         let watcher = watched()
         machine.pass(reading(session, version: 2))
         _ = machine.pauseEnded(session)
         machine.nextReading()
         let outcome = machine.completed([reading(session, version: 5)])
-        #expect(outcome.deliveries == [news(session, 5, to: [watcher], previous: 2)])
-        #expect(outcome.pauses == [session], "another may follow it")
+        #expect(outcome.deliveries == [news(session, 5, to: [watcher], previousVersion: 2)])
+        #expect(outcome.pauses == [session], "another percentage may follow")
         #expect(machine.poll() == 0)
     }
 
-    /// The race: news at 0 ms, a transition at 300 ms, the end of the pause at 600 ms, and at 700 ms a percentage, which is
-    /// not announced because the transition was 400 ms before it.
-    @Test("News during a pause wants another pause after it")
+    /// The race: news comes at 0 ms, and a transition at 300 ms.
+    ///
+    /// The pause ends at 600 ms. A percentage at 700 ms has no hint, because the transition was 400 ms before it.
+    @Test("News during a pause begins another one at its end")
     func newsDuringPause() {
         _ = machine.watcher(of: session)
         #expect(machine.pass(reading(session, version: 2)).pauses == [], "one pause at a time")
@@ -61,7 +63,7 @@ import Testing
         #expect(!machine.pauseEnded(session))
     }
 
-    @Test("The end of a pause is nothing when nobody watches any more")
+    @Test("The end of a pause of a session without watchers has no effect")
     func forgotten() {
         let watcher = machine.watcher(of: session)
         machine.release(watcher)
@@ -70,21 +72,23 @@ import Testing
         #expect(machine.value.watchedSessions.isEmpty)
     }
 
-    @Test("An older pause does not end the one of who watches the session again")
+    @Test("The pause of an earlier watcher does not end that of a new one")
     func watchedAgain() {
         machine.release(machine.watcher(of: session))
         let watcher = machine.register(session)
         #expect(machine.begin(watcher, at: 1) == .begun(pauses: true))
         machine.ready(watcher)
-        // The older one's end, then news, then its own end: one more must follow the news.
+        // The older pause ends, then news comes, then the newer pause ends. Another pause must follow the news.
         #expect(!machine.pauseEnded(session))
         machine.settle()
         #expect(machine.pass(reading(session, version: 2)).pauses == [session])
     }
 
-    /// The race: somebody watched at 0 ms and left; a transition at 550 ms is in the snapshot of who begins at 560 ms, and its
-    /// hint comes after that; the pause ends at 600 ms, and at 700 ms a percentage follows, which is not announced.
-    @Test("A snapshot with news during a pause wants another pause after it, also when nobody else watches")
+    /// The race: a watcher begins at 0 ms and leaves.
+    ///
+    /// A second one begins at 560 ms, and its snapshot contains a transition of 550 ms, whose hint comes later. The
+    /// pause ends at 600 ms. A percentage at 700 ms has no hint.
+    @Test("A snapshot with news during a pause begins another one at its end")
     func snapshotWithNews() {
         let next = machine.register(session)
         machine.release(machine.watcher(of: session, at: 1))
@@ -96,16 +100,16 @@ import Testing
         #expect(!machine.pauseEnded(session))
     }
 
-    // MARK: - What only the poll finds
+    // MARK: - Changes that only the poll finds
 
-    /// The poll finds news of the session; its snapshot has a version.
+    /// The poll finds a version of the session.
     private func find(_ version: Int64) {
         machine.poll()
         machine.nextReading(.poll)
         machine.completed([reading(session, version: version)], .poll)
     }
 
-    @Test("What the poll finds and no hint tells of is counted, once")
+    @Test("A change that the poll finds without a hint is counted once")
     func lostHint() {
         _ = watched()
         find(2)
@@ -113,7 +117,7 @@ import Testing
         #expect(machine.poll() == 0)
     }
 
-    @Test("What a hint tells of late is not counted", arguments: [Int64(2), 3, .max, 0])
+    @Test("A change with a late hint is not counted", arguments: [Int64(2), 3, .max, 0])
     func lateHint(version: Int64) {
         _ = watched()
         find(2)
@@ -121,7 +125,7 @@ import Testing
         #expect(machine.poll() == 0)
     }
 
-    @Test("A late hint of an older version does not tell of it")
+    @Test("A late hint of an older version does not prevent the count")
     func olderHint() {
         _ = watched()
         find(3)
@@ -129,7 +133,7 @@ import Testing
         #expect(machine.poll() == 1)
     }
 
-    @Test("What a hint has told of before the poll is back is not counted", arguments: [true, false])
+    @Test("A change whose hint comes during the poll is not counted", arguments: [true, false])
     func hintBeforePollIsBack(isUnderWay: Bool) {
         _ = watched()
         machine.poll()
@@ -141,14 +145,14 @@ import Testing
         #expect(machine.poll() == 0)
     }
 
-    @Test("What the pause would have found is not counted")
+    @Test("A change during a pause is not counted")
     func duringPause() {
         _ = machine.watcher(of: session)
         find(2)
         #expect(machine.poll() == 0)
     }
 
-    @Test("What the pause is about to find is not counted")
+    @Test("A change that the reading after a pause finds is not counted")
     func afterPause() {
         _ = machine.watcher(of: session)
         machine.poll()
@@ -160,7 +164,7 @@ import Testing
         #expect(machine.poll() == 0)
     }
 
-    @Test("News that the hub has by another way before the poll is back is not counted")
+    @Test("A change that another reading finds during the poll is not counted")
     func knownBeforePollIsBack() {
         _ = watched()
         machine.poll()
@@ -171,8 +175,8 @@ import Testing
         #expect(machine.poll() == 0)
     }
 
-    @Test("What a session stands at whose watchers wait for their snapshots is no news, and not counted")
-    func openingOnly() {
+    @Test("A version of a session is not counted while its watchers wait for their snapshots")
+    func pendingOnly() {
         _ = machine.register(session)
         find(7)
         #expect(machine.poll() == 0)

@@ -3,26 +3,26 @@ import Testing
 
 @testable import Progress
 
-/// Nobody is given what was read after the right ended, and the end of the right is told once.
-@Suite("The rights of watchers") struct RightsTests {
+/// A watcher gets nothing that was read after its right ended, and gets `revoked` once.
+@Suite("Rights of watchers") struct RightsTests {
     private let session = SessionID.random()
     private let machine = Machine()
 
-    @Test("News from under newer rights waits until the watcher is seen to have the right under them")
+    @Test("News of a newer epoch waits until the right is confirmed under that epoch")
     func newEpoch() {
         let watcher = machine.watcher(of: session, epoch: 1)
         #expect(machine.pass(reading(session, version: 2, transitions: [2]), epoch: 2).deliveries == [])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
             machine.completedCatchUp([reading(session, version: 2, transitions: [2])], epoch: 2)
-                == [news(session, 2, to: [watcher], previous: 1)])
+                == [news(session, 2, to: [watcher], previousVersion: 1)])
         #expect(
             machine.pass(reading(session, version: 3), epoch: 2).deliveries
-                == [news(session, 3, to: [watcher], previous: 2)])
+                == [news(session, 3, to: [watcher], previousVersion: 2)])
     }
 
-    /// The race: the right ends, a reading's snapshot is taken, the right comes back, and the sweep sees it.
-    @Test("News from under older rights than those that the watcher was seen under is not for it")
+    /// The race: the right ends, a reading takes its database snapshot, the right comes back, and the sweep confirms it.
+    @Test("A watcher does not get news of an older epoch than the one under which it was confirmed")
     func oldEpoch() {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.hint(session, 2)
@@ -34,15 +34,15 @@ import Testing
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
             machine.completedCatchUp([reading(session, version: 2)], epoch: 3)
-                == [news(session, 2, to: [watcher], previous: 1)])
+                == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
-    @Test("News from under older rights than another read has shown are for nobody, until they are asked about anew")
+    @Test("No watcher gets news of an older epoch than another read has shown")
     func outdatedReading() {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.hint(session, 2)
         machine.nextReading()
-        // The poll is faster, and comes back with the change of rights.
+        // The poll succeeds first, and shows the change of rights.
         machine.poll()
         machine.nextReading(.poll)
         machine.completed(epoch: 2, .poll)
@@ -51,7 +51,7 @@ import Testing
         #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("A catch-up from under older rights than another read has shown is made anew")
+    @Test("The hub repeats a catch-up of an older epoch than another read has shown")
     func outdatedCatchUp() {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.pass(reading(session, version: 2), epoch: 2)
@@ -63,13 +63,11 @@ import Testing
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
             machine.completedCatchUp([reading(session, version: 2)], epoch: 3)
-                == [news(session, 2, to: [watcher], previous: 1)])
+                == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
-    @Test(
-        "Whose snapshot was not sent, since rights have changed, is asked about, and begins with the state as it stands"
-    )
-    func withheld() {
+    @Test("A watcher whose snapshot was not sent, because rights have changed, begins with the present state")
+    func discardedSnapshot() {
         let watcher = machine.unattached(of: session, at: 4, epoch: 1)
         #expect(machine.isCurrent(watcher))
         machine.rightsChanged()
@@ -79,32 +77,32 @@ import Testing
         machine.attachWithoutSnapshot(watcher, clientHas: 0)
         #expect(machine.nextCatchUp()?.map(\.version) == [0])
         let state = reading(session, version: 4, transitions: [1, 2, 4])
-        #expect(machine.completedCatchUp([state], epoch: 2) == [news(session, 4, to: [watcher], previous: 0)])
+        #expect(machine.completedCatchUp([state], epoch: 2) == [news(session, 4, to: [watcher], previousVersion: 0)])
     }
 
-    @Test("Whose client has left off somewhere is then told what has passed since")
-    func withheldResumption() {
+    @Test("If its client resumes, the watcher gets the transitions since the version of the client")
+    func discardedSnapshotOfResumption() {
         let watcher = machine.unattached(of: session, at: 4, epoch: 1)
         machine.rightsChanged()
         machine.nextReading()
         machine.completed(epoch: 2)
         machine.attachWithoutSnapshot(watcher, clientHas: 2)
         #expect(machine.nextCatchUp()?.map(\.version) == [2])
-        let told = machine.completedCatchUp([reading(session, version: 4, transitions: [3, 4])], epoch: 2)
-        #expect(told == [news(session, 4, after: [3], to: [watcher], previous: 2)])
+        let deliveries = machine.completedCatchUp([reading(session, version: 4, transitions: [3, 4])], epoch: 2)
+        #expect(deliveries == [news(session, 4, after: [3], to: [watcher], previousVersion: 2)])
     }
 
-    @Test("Who was let in under the newer rights does not wait for who was not")
+    @Test("A watcher that began under the newer epoch does not wait for one that did not")
     func mixed() {
         let old = machine.watcher(of: session, epoch: 1)
         let new = machine.watcher(of: session, epoch: 2)
         #expect(
             machine.pass(reading(session, version: 2), epoch: 2).deliveries
-                == [news(session, 2, to: [new], previous: 1)])
+                == [news(session, 2, to: [new], previousVersion: 1)])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [old])
     }
 
-    @Test("Without a right in the catch-up, the watcher is told that it has ended, and nothing after that")
+    @Test("A catch-up that finds no right ends the watcher with revoked")
     func revokedByCatchUp() throws {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.pass(reading(session, version: 2), epoch: 2)
@@ -112,12 +110,12 @@ import Testing
         #expect(sweep.map(\.watcher) == [watcher])
         #expect(machine.nextCatchUp()?.count == 1)
         #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
-        #expect(machine.completedSweep(lost: [0], epoch: 2) == [], "it is told once")
+        #expect(machine.completedSweep(lost: [0], epoch: 2) == [], "the watcher gets revoked once")
         machine.resync()
-        #expect(machine.nextReading()?.sessions == [], "nobody watches the session")
+        #expect(machine.nextReading()?.sessions == [], "no watcher has the session")
     }
 
-    @Test("The sweep finds it as well, and then the catch-up says nothing")
+    @Test("A sweep that finds no right ends the watcher, and the catch-up does not end it again")
     func revokedBySweep() {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.pass(reading(session, version: 2), epoch: 2)
@@ -128,7 +126,7 @@ import Testing
         #expect(machine.nextSweep() == nil)
     }
 
-    @Test("Who has no room is told the end of the right all the same: the last message is always taken")
+    @Test("A blocked watcher gets revoked, because a socket always takes the last message")
     func revokedWhileBlocked() {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.note(.full, of: watcher, in: Delivery(.degraded, to: [watcher]))
@@ -139,7 +137,7 @@ import Testing
         #expect(machine.completedSweep(lost: [0], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("A sweep asks about those who were seen under older rights, once, and the others not at all")
+    @Test("A sweep checks the watchers that were confirmed under an older epoch, once, and no others")
     func sweep() {
         let sessions = (0..<3).map { _ in SessionID.random() }
         let old = sessions.map { machine.watcher(of: $0, at: 7, epoch: 1) }
@@ -153,7 +151,7 @@ import Testing
         #expect(machine.nextSweep() == nil)
     }
 
-    @Test("Who is swept need not be caught up before it is given anything")
+    @Test("A watcher that a sweep has confirmed gets news without a catch-up")
     func sweptInTime() {
         let watcher = machine.watcher(of: session, epoch: 1)
         machine.rightsChanged()
@@ -162,10 +160,10 @@ import Testing
         #expect(machine.completedSweep(epoch: 2) == [])
         #expect(
             machine.pass(reading(session, version: 2), epoch: 2).deliveries
-                == [news(session, 2, to: [watcher], previous: 1)])
+                == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
-    @Test("A sweep has its limit, and the next one takes the rest")
+    @Test("A sweep has a limit, and the next sweep checks the rest")
     func sweepLimit() {
         let machine = Machine(readLimit: 2)
         let watchers = (0..<5).map { _ in machine.watcher(of: session, epoch: 1) }
@@ -182,7 +180,7 @@ import Testing
         #expect(all == watchers)
     }
 
-    @Test("Rights that change during a sweep are swept again")
+    @Test("After a change of rights during a sweep, all watchers are checked again")
     func changeDuringSweep() {
         let machine = Machine(readLimit: 1)
         let watchers = [machine.watcher(of: session, epoch: 1), machine.watcher(of: session, epoch: 1)]
@@ -200,20 +198,20 @@ import Testing
         #expect(asked == watchers)
     }
 
-    @Test("A sweep may show newer rights than any reading has")
+    @Test("A sweep may show a newer epoch than any reading")
     func sweepShowsEpoch() {
         let (first, second) = (machine.watcher(of: session, epoch: 1), machine.watcher(of: session, epoch: 1))
         machine.checkRights(share: 0.5)
         #expect(machine.nextSweep()?.count == 1)
         _ = machine.completedSweep(epoch: 2)
         #expect(machine.value.epoch == 2)
-        // One of the two was asked about under the new rights already.
+        // The first sweep has confirmed one of the two under the new epoch.
         let asked = machine.nextSweep()?.map(\.watcher) ?? []
         #expect(asked.count == 1)
         #expect([first, second].contains(asked.first))
     }
 
-    @Test("A sweep that failed is made again")
+    @Test("The hub repeats a failed sweep")
     func failedSweep() {
         _ = machine.watcher(of: session, epoch: 1)
         machine.rightsChanged()
@@ -224,7 +222,7 @@ import Testing
         #expect(machine.nextSweep() == requests)
     }
 
-    @Test("Who has no socket is not asked about: it is caught up when it gets one")
+    @Test("No sweep checks a watcher without a socket; a catch-up does when it gets one")
     func attachAfterSweep() {
         let watcher = machine.unattached(of: session, epoch: 1)
         machine.rightsChanged()
@@ -235,7 +233,7 @@ import Testing
         #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("Who begins with a snapshot from under older rights is caught up before it is given anything")
+    @Test("A watcher that begins under an older epoch needs a catch-up first")
     func oldSnapshot() {
         _ = machine.watcher(of: session, epoch: 2)
         let late = machine.register(session)
@@ -244,11 +242,11 @@ import Testing
         #expect(machine.nextCatchUp()?.map(\.watcher) == [late])
     }
 
-    @Test("The watchers within the program have nobody's rights")
-    func listener() {
-        let listener = machine.subscribeLocally(to: session)
+    @Test("Local subscribers need no rights")
+    func localSubscriber() {
+        let subscriber = machine.subscribeLocally(to: session)
         machine.nextReading()
-        #expect(machine.completed([reading(session, version: 2)], epoch: 9).updates.map(\.subscriber) == [listener])
+        #expect(machine.completed([reading(session, version: 2)], epoch: 9).updates.map(\.subscriber) == [subscriber])
         machine.checkRights(share: 1)
         #expect(machine.nextSweep() == nil)
         #expect(machine.nextCatchUp() == nil)
@@ -256,7 +254,7 @@ import Testing
 
     // MARK: - Deletion
 
-    @Test("A session that is no more is told to its watchers once, also to one that gets its socket later")
+    @Test("Watchers of a deleted session get revoked once, even if they get a socket later")
     func deleted() {
         let (first, second) = (machine.watcher(of: session), machine.unattached(of: session))
         machine.hint(session, 0)
@@ -270,10 +268,11 @@ import Testing
         #expect(machine.value.watchedSessions.isEmpty)
     }
 
-    /// The race: the session is made after the reading's snapshot, with an id of the client's choosing, and before the
-    /// reading is back it is watched.
-    @Test("A reading from before the session was made ends nobody who has seen it since")
-    func missingBeforeMade() {
+    /// The race: the session is created, with an id that the client chose, after the database snapshot of a reading.
+    ///
+    /// A watcher begins before the reading ends.
+    @Test("A reading from before the creation of a session does not end its watchers")
+    func missingBeforeCreated() {
         let watcher = machine.register(session)
         machine.resync()
         machine.nextReading()
@@ -282,12 +281,14 @@ import Testing
         #expect(machine.completed(missing: [session]).deliveries == [])
         #expect(machine.nextCatchUp()?.map(\.version) == [1])
         #expect(
-            machine.completedCatchUp([reading(session, version: 2)]) == [news(session, 2, to: [watcher], previous: 1)])
+            machine.completedCatchUp([reading(session, version: 2)]) == [
+                news(session, 2, to: [watcher], previousVersion: 1)
+            ])
     }
 
     // MARK: - The regular check
 
-    @Test("The regular check looks at everybody once in its time, a part at a time")
+    @Test("The regular check visits each watcher once per interval, some at a time")
     func regular() {
         let watchers = (0..<90).map { _ in machine.watcher(of: session) }
         var asked: [WatcherID] = []
@@ -304,7 +305,7 @@ import Testing
         #expect(asked.count <= 93)
     }
 
-    @Test("When checks are late, no more than everybody is asked about")
+    @Test("Late regular checks visit each watcher at most once")
     func lateChecks() {
         for _ in 0..<3 { _ = machine.watcher(of: session) }
         for _ in 0..<100 { machine.checkRights(share: 0.5) }
@@ -313,7 +314,7 @@ import Testing
         #expect(machine.nextSweep() == nil)
     }
 
-    @Test("The regular check finds the end of a sign-in that no change of the database tells of")
+    @Test("The regular check finds an expired sign-in without a hint")
     func regularLoss() {
         let watcher = machine.watcher(of: session)
         machine.checkRights(share: 1)
@@ -321,8 +322,8 @@ import Testing
         #expect(machine.completedSweep(lost: [0], epoch: 1) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("With nobody there, there is nothing to check")
-    func nobody() {
+    @Test("Without watchers, the regular check reads nothing")
+    func withoutWatchers() {
         machine.checkRights(share: 1)
         #expect(machine.nextSweep() == nil)
     }

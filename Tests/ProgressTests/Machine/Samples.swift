@@ -2,7 +2,9 @@ import Domain
 
 @testable import Progress
 
-/// A progress object whose status and percentage say nothing: only its version matters here.
+/// A progress object.
+///
+/// Only its version matters to most tests.
 func sample(
     _ session: SessionID, version: Int64, status: SessionStatus = .transcribing, progress: Int = 0
 ) -> SessionProgress {
@@ -19,7 +21,7 @@ func transition(_ version: Int64, status: SessionStatus = .transcribing) -> Stat
         at: Timestamp(microsecondsSinceEpoch: version))
 }
 
-/// What a read finds of a session at a version, with the transitions on the way there.
+/// What a read finds about a session: its version, and transitions before it.
 func reading(_ session: SessionID, version: Int64, transitions: [Int64] = []) -> SessionReading {
     SessionReading(progress: sample(session, version: version), transitions: transitions.map { transition($0) })
 }

@@ -3,12 +3,14 @@ import Testing
 
 @testable import Progress
 
-/// Which sessions the hub reads, and whom the news goes to; how it all plays together is in ``HubModelTests``.
-@Suite("The readings of the hub") struct SessionReadTests {
+/// Which sessions the hub reads, and which watchers get the news.
+///
+/// ``HubModelTests`` tests random orders of events.
+@Suite("Reads of sessions") struct SessionReadTests {
     private let session = SessionID.random()
     private let machine = Machine()
 
-    @Test("A hint of a newer version wants a reading from the known one")
+    @Test("A hint of a newer version causes a reading after the known version")
     func hintWantsReading() {
         _ = machine.watcher(of: session, at: 3)
         machine.hint(session, 4)
@@ -16,28 +18,28 @@ import Testing
         #expect(machine.nextReading() == nil)
     }
 
-    @Test("A hint of a version that is known adds nothing", arguments: [Int64.min, -1, 2, 3])
+    @Test("A hint of a known version causes no reading", arguments: [Int64.min, -1, 2, 3])
     func oldHint(version: Int64) {
         _ = machine.watcher(of: session, at: 3)
         machine.hint(session, version)
         #expect(machine.nextReading() == nil)
     }
 
-    @Test("A hint of a deletion wants a reading, whatever is known")
+    @Test("A hint of a deletion always causes a reading")
     func deletionHint() {
         _ = machine.watcher(of: session, at: 3)
         machine.hint(session, 0)
         #expect(machine.nextReading()?.sessions == [session])
     }
 
-    @Test("A hint of a session that nobody watches adds nothing", arguments: [Int64(0), 9, .max])
+    @Test("A hint of a session without watchers causes no reading", arguments: [Int64(0), 9, .max])
     func strangeHint(version: Int64) {
         _ = machine.watcher(of: session, at: 3)
         machine.hint(.random(), version)
         #expect(machine.nextReading() == nil)
     }
 
-    @Test("However many hints come of a session, it is read once")
+    @Test("Many hints of a session cause one reading")
     func manyHints() {
         _ = machine.watcher(of: session)
         for version: Int64 in [2, 3, 3, 2, .max] { machine.hint(session, version) }
@@ -46,7 +48,7 @@ import Testing
         #expect(machine.nextReading() == nil)
     }
 
-    @Test("A change whose hint comes before the snapshot is read, and goes to whoever begins at an older one")
+    @Test("A watcher that begins with an older snapshot gets a change whose hint came before")
     func hintBeforeSnapshot() {
         let watcher = machine.register(session)
         machine.hint(session, 2)
@@ -54,10 +56,10 @@ import Testing
         machine.begin(watcher, at: 1)
         machine.ready(watcher)
         let outcome = machine.completed([reading(session, version: 2, transitions: [1, 2])])
-        #expect(outcome.deliveries == [news(session, 2, to: [watcher], previous: 1)])
+        #expect(outcome.deliveries == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
-    @Test("The same when the reading is back before the snapshot: the watcher is caught up")
+    @Test("A watcher whose snapshot is read after the news needs a catch-up")
     func readingBeforeSnapshot() {
         let watcher = machine.register(session)
         machine.hint(session, 3)
@@ -68,20 +70,20 @@ import Testing
         machine.ready(watcher)
         #expect(machine.nextCatchUp()?.map(\.version) == [1])
         let deliveries = machine.completedCatchUp([reading(session, version: 3, transitions: [2, 3])])
-        #expect(deliveries == [news(session, 3, after: [2], to: [watcher], previous: 1)])
+        #expect(deliveries == [news(session, 3, after: [2], to: [watcher], previousVersion: 1)])
     }
 
-    @Test("A snapshot that is newer than what the others have wants a reading for them, and nothing for its own")
+    @Test("A newer snapshot of one watcher causes a reading for the others")
     func newSnapshot() {
         let first = machine.watcher(of: session, at: 2)
         let second = machine.watcher(of: session, at: 4)
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [2]))
         let outcome = machine.completed([reading(session, version: 4, transitions: [3])])
-        #expect(outcome.deliveries == [news(session, 4, after: [3], to: [first], previous: 2)])
+        #expect(outcome.deliveries == [news(session, 4, after: [3], to: [first], previousVersion: 2)])
         #expect(machine.value.session(of: second) == session)
     }
 
-    @Test("A snapshot that is older than what the others have is caught up from")
+    @Test("A watcher with an older snapshot than the others needs a catch-up")
     func oldSnapshot() {
         let late = machine.register(session)
         _ = machine.watcher(of: session, at: 5)
@@ -90,10 +92,10 @@ import Testing
         #expect(machine.nextReading() == nil)
         #expect(machine.nextCatchUp()?.map(\.version) == [3])
         let deliveries = machine.completedCatchUp([reading(session, version: 5, transitions: [4])])
-        #expect(deliveries == [news(session, 5, after: [4], to: [late], previous: 3)])
+        #expect(deliveries == [news(session, 5, after: [4], to: [late], previousVersion: 3)])
     }
 
-    @Test("A snapshot of what the others have wants nothing")
+    @Test("A snapshot of the version that the others have causes no read")
     func sameSnapshot() {
         _ = machine.watcher(of: session, at: 5)
         _ = machine.watcher(of: session, at: 5)
@@ -101,25 +103,26 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
     }
 
-    @Test("Watchers who had different versions get each what is new to them, the others nothing")
+    @Test("Each watcher gets what is new to it, and watchers of the newest version get nothing")
     func groups() {
         let two = machine.watcher(of: session, at: 2)
         let (five, alsoFive) = (machine.watcher(of: session, at: 5), machine.watcher(of: session, at: 5))
         let seven = machine.watcher(of: session, at: 7)
-        let opening = machine.register(session)
+        let pending = machine.register(session)
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [2]))
         let outcome = machine.completed([reading(session, version: 7, transitions: [4, 6, 7])])
         #expect(outcome.deliveries.count == 2)
-        #expect(outcome.deliveries.contains(news(session, 7, after: [4, 6], to: [two], previous: 2)))
-        let others = outcome.deliveries.first { $0.previous == 5 }
+        #expect(outcome.deliveries.contains(news(session, 7, after: [4, 6], to: [two], previousVersion: 2)))
+        let others = outcome.deliveries.first { $0.previousVersion == 5 }
         #expect(others?.message == .state(sample(session, version: 7), after: [transition(6)]))
         #expect(Set(others?.watchers ?? []) == [five, alsoFive])
-        #expect(!outcome.deliveries.contains { $0.watchers.contains(seven) || $0.watchers.contains(opening) })
+        #expect(!outcome.deliveries.contains { $0.watchers.contains(seven) || $0.watchers.contains(pending) })
     }
 
-    /// The race: the reading under way asked from version 5, so it lacks the transitions of 4 and 5, which a watcher that
-    /// begins at 3 meanwhile has not been given.
-    @Test("Who begins behind the reading under way is not given it, but caught up")
+    /// The race: the reading under way looks for transitions after version 5.
+    ///
+    /// A watcher that begins at version 3 meanwhile misses transitions 4 and 5.
+    @Test("A watcher that begins behind the reading under way needs a catch-up")
     func beginBehindReading() {
         let late = machine.register(session)
         let first = machine.watcher(of: session, at: 5)
@@ -128,16 +131,16 @@ import Testing
         machine.begin(late, at: 3)
         machine.ready(late)
         let outcome = machine.completed([reading(session, version: 8, transitions: [7])])
-        #expect(outcome.deliveries == [news(session, 8, after: [7], to: [first], previous: 5)])
+        #expect(outcome.deliveries == [news(session, 8, after: [7], to: [first], previousVersion: 5)])
         #expect(machine.nextCatchUp()?.map(\.version) == [3])
         let deliveries = machine.completedCatchUp([reading(session, version: 8, transitions: [4, 5, 7])])
-        #expect(deliveries == [news(session, 8, after: [4, 5, 7], to: [late], previous: 3)])
+        #expect(deliveries == [news(session, 8, after: [4, 5, 7], to: [late], previousVersion: 3)])
     }
 
-    @Test("A reading goes out once")
+    @Test("A watcher gets a version once")
     func once() {
         let watcher = machine.watcher(of: session)
-        let expected = news(session, 2, to: [watcher], previous: 1)
+        let expected = news(session, 2, to: [watcher], previousVersion: 1)
         for deliveries in [[expected], []] {
             machine.resync()
             machine.nextReading()
@@ -145,7 +148,7 @@ import Testing
         }
     }
 
-    @Test("One reading of a lane at a time, and the lanes do not wait for each other")
+    @Test("Each lane has one reading at a time, and does not wait for the other lane")
     func singleFlight() {
         _ = machine.watcher(of: session)
         machine.poll()
@@ -161,7 +164,7 @@ import Testing
         #expect(machine.nextReading(.poll) == nil)
     }
 
-    @Test("The poll does not ask what a hint asks already")
+    @Test("The poll does not read a session that a hint has queued")
     func pollAfterHint() {
         let other = SessionID.random()
         _ = (machine.watcher(of: session), machine.watcher(of: other))
@@ -171,31 +174,32 @@ import Testing
         #expect(machine.nextReading(.hints)?.sessions == [session])
     }
 
-    @Test("When both lanes find news, whichever is back first, nobody is told twice", arguments: [true, false])
+    @Test("When both lanes find news, no watcher gets a version twice", arguments: [true, false])
     func bothLanes(hintsFirst: Bool) {
         let watcher = machine.watcher(of: session)
         machine.poll()
         machine.nextReading(.poll)
         machine.hint(session, 3)
         machine.nextReading(.hints)
-        // The poll's snapshot is the older one.
+        // The database snapshot of the poll is the older one.
         let old = reading(session, version: 2, transitions: [2])
         let new = reading(session, version: 3, transitions: [2, 3])
         if hintsFirst {
             #expect(
                 machine.completed([new], .hints).deliveries == [
-                    news(session, 3, after: [2], to: [watcher], previous: 1)
+                    news(session, 3, after: [2], to: [watcher], previousVersion: 1)
                 ])
             #expect(machine.completed([old], .poll).deliveries == [])
         } else {
-            #expect(machine.completed([old], .poll).deliveries == [news(session, 2, to: [watcher], previous: 1)])
-            #expect(machine.completed([new], .hints).deliveries == [news(session, 3, to: [watcher], previous: 2)])
+            #expect(machine.completed([old], .poll).deliveries == [news(session, 2, to: [watcher], previousVersion: 1)])
+            #expect(
+                machine.completed([new], .hints).deliveries == [news(session, 3, to: [watcher], previousVersion: 2)])
         }
         machine.hint(session, 4)
         #expect(machine.nextReading()?.versions == [3])
     }
 
-    @Test("A hint that comes while a reading is under way wants another: the reading may be from before it")
+    @Test("A hint during a reading causes another one, because the reading may have missed the change")
     func hintDuringReading() {
         _ = machine.watcher(of: session)
         machine.hint(session, 2)
@@ -205,7 +209,7 @@ import Testing
         #expect(machine.nextReading() == SessionRead(sessions: [session], versions: [2]))
     }
 
-    @Test("What a failed reading wanted is still wanted", arguments: SessionReads.Lane.allCases)
+    @Test("The hub repeats a failed reading", arguments: SessionReads.Lane.allCases)
     func failedReading(lane: SessionReads.Lane) {
         _ = machine.watcher(of: session)
         if lane == .poll { machine.poll() } else { machine.hint(session, 2) }
@@ -216,7 +220,7 @@ import Testing
         #expect(wanted?.sessions == [session])
     }
 
-    @Test("A reading has its limit, and the next one takes the rest")
+    @Test("A reading has a limit, and the next one reads the rest")
     func readLimit() {
         let machine = Machine(readLimit: 3)
         let sessions = Set((0..<7).map { _ in SessionID.random() })
@@ -233,9 +237,9 @@ import Testing
         #expect(read == sessions)
     }
 
-    /// The race: a page is loaded again while its session waits to be read.
+    /// The race: a client reloads the page while its session waits for a reading.
     @Test(
-        "A session that waits to be read, is forgotten and watched again is read once",
+        "A session that loses its watchers while it waits, and gets a new one, is read once",
         arguments: SessionReads.Lane.allCases)
     func watchedAgain(lane: SessionReads.Lane) {
         func want() { if lane == .poll { machine.poll() } else { machine.hint(session, 9) } }
@@ -252,15 +256,15 @@ import Testing
         let wanted = machine.nextReading(lane)
         #expect(wanted?.sessions.count { $0 == session } == 1)
         let outcome = machine.completed([reading(session, version: 2)], lane)
-        #expect(outcome.deliveries == [news(session, 2, to: [second], previous: 1)])
-        // Nor is it read when nobody wants that any more.
+        #expect(outcome.deliveries == [news(session, 2, to: [second], previousVersion: 1)])
+        // A new watcher does not inherit the wish of the one before.
         want()
         machine.release(second)
         _ = machine.watcher(of: session)
         #expect(machine.nextReading(lane)?.sessions.contains(session) != true)
     }
 
-    @Test("What nobody asked for is dropped")
+    @Test("News of sessions outside the reading is dropped")
     func unasked() {
         let other = SessionID.random()
         _ = (machine.watcher(of: session), machine.watcher(of: other))
@@ -269,10 +273,11 @@ import Testing
         machine.nextReading()
         #expect(machine.completed([reading(other, version: 9)]).deliveries == [])
         machine.hint(other, 2)
-        #expect(machine.nextReading() == SessionRead(sessions: [other], versions: [1]), "not known at 9 because of it")
+        #expect(
+            machine.nextReading() == SessionRead(sessions: [other], versions: [1]), "version 9 did not become known")
     }
 
-    @Test("A change of rights wants a reading for the epoch alone, after the one under way", arguments: [true, false])
+    @Test("A change of rights causes a reading of the epoch, after the one under way", arguments: [true, false])
     func epochAlone(isUnderWay: Bool) {
         _ = machine.watcher(of: session)
         if isUnderWay {
@@ -287,7 +292,7 @@ import Testing
         #expect(machine.nextReading(.poll) == nil)
         #expect(machine.nextReading() == SessionRead())
         machine.failed()
-        #expect(machine.nextReading() == SessionRead(), "it failed, so it is still wanted")
+        #expect(machine.nextReading() == SessionRead(), "the failed reading is repeated")
         machine.completed(epoch: 2)
         #expect(machine.nextReading() == nil)
         #expect(machine.value.epoch == 2)

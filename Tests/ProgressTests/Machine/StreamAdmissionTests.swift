@@ -3,59 +3,61 @@ import Testing
 
 @testable import Progress
 
-@Suite("The admission of streams")
+@Suite("Admission of streams")
 struct StreamAdmissionTests {
-    /// Counts by reference: `#expect` takes no mutating call.
-    private final class Door {
-        var admission: StreamAdmission
+    /// A count that is a class, because `#expect` takes no mutating call.
+    private final class Streams {
+        private var admission: StreamAdmission
         init(limit: Int, limitPerUser: Int) { admission = StreamAdmission(limit: limit, limitPerUser: limitPerUser) }
-        func admit(_ user: UserID) -> Bool { admission.admit(user) }
+        var total: Int { admission.total }
+        func reserve(_ user: UserID) -> Bool { admission.reserve(user) }
+        func release(_ user: UserID) { admission.release(user) }
     }
 
-    @Test("limits the streams of one user, and not those of another")
+    @Test("The limit per user holds for each user separately")
     func perUser() {
-        let door = Door(limit: 100, limitPerUser: 2)
+        let streams = Streams(limit: 100, limitPerUser: 2)
         let (ada, ben) = (UserID.random(), UserID.random())
-        #expect(door.admit(ada))
-        #expect(door.admit(ada))
-        #expect(!door.admit(ada))
-        #expect(door.admit(ben))
-        #expect(door.admission.total == 3)
-        door.admission.leave(ada)
-        #expect(door.admission.total == 2)
-        #expect(door.admit(ada))
-        #expect(!door.admit(ada))
+        #expect(streams.reserve(ada))
+        #expect(streams.reserve(ada))
+        #expect(!streams.reserve(ada))
+        #expect(streams.reserve(ben))
+        #expect(streams.total == 3)
+        streams.release(ada)
+        #expect(streams.total == 2)
+        #expect(streams.reserve(ada))
+        #expect(!streams.reserve(ada))
     }
 
-    @Test("limits the streams in all")
+    @Test("The total limit holds for all users together")
     func inAll() {
-        let door = Door(limit: 3, limitPerUser: 100)
+        let streams = Streams(limit: 3, limitPerUser: 100)
         let users = (0..<4).map { _ in UserID.random() }
-        for user in users.dropLast() { #expect(door.admit(user)) }
-        #expect(!door.admit(users[3]))
-        #expect(!door.admit(users[0]))
-        door.admission.leave(users[0])
-        #expect(door.admit(users[3]))
-        #expect(door.admission.total == 3)
+        for user in users.dropLast() { #expect(streams.reserve(user)) }
+        #expect(!streams.reserve(users[3]))
+        #expect(!streams.reserve(users[0]))
+        streams.release(users[0])
+        #expect(streams.reserve(users[3]))
+        #expect(streams.total == 3)
     }
 
-    @Test("lets nobody in when there are no places", arguments: [(0, 10), (10, 0)])
+    @Test("A limit of zero rejects every stream", arguments: [(0, 10), (10, 0)])
     func none(_ limit: Int, _ limitPerUser: Int) {
-        let door = Door(limit: limit, limitPerUser: limitPerUser)
-        #expect(!door.admit(.random()))
-        #expect(door.admission.total == 0)
+        let streams = Streams(limit: limit, limitPerUser: limitPerUser)
+        #expect(!streams.reserve(.random()))
+        #expect(streams.total == 0)
     }
 
-    @Test("remembers nobody who has left")
+    @Test("After the last stream of a user, the count of that user starts again at zero")
     func forgets() {
-        let door = Door(limit: 10, limitPerUser: 2)
+        let streams = Streams(limit: 10, limitPerUser: 2)
         let ada = UserID.random()
         for _ in 0..<100 {
-            #expect(door.admit(ada))
-            #expect(door.admit(ada))
-            door.admission.leave(ada)
-            door.admission.leave(ada)
+            #expect(streams.reserve(ada))
+            #expect(streams.reserve(ada))
+            streams.release(ada)
+            streams.release(ada)
         }
-        #expect(door.admission.total == 0)
+        #expect(streams.total == 0)
     }
 }

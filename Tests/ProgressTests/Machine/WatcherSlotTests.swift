@@ -3,13 +3,14 @@ import Testing
 
 @testable import Progress
 
-/// Places are used again under another generation, sessions are forgotten with their last watcher, and nobody who is gone
-/// can harm who came after.
-@Suite("The places of watchers") struct WatcherSlotTests {
+/// The table uses slots again with another generation, and removes sessions with their last watcher.
+///
+/// Events for a watcher that has left do not affect the next one in its slot.
+@Suite("Slots of watchers") struct WatcherSlotTests {
     private let session = SessionID.random()
     private let machine = Machine()
 
-    @Test("Whatever is said of one who is gone does not touch who has the place now")
+    @Test("Events for a watcher that has left do not affect the next watcher in its slot")
     func staleIDs() {
         let old = machine.watcher(of: session)
         machine.release(old)
@@ -17,21 +18,21 @@ import Testing
         #expect(new.slot == old.slot)
         #expect(new.generation != old.generation)
         for exception: DeliveryException in [.full, .refused, .gone] {
-            machine.note(exception, of: old, in: news(session, 1, to: [old], previous: 0))
+            machine.note(exception, of: old, in: news(session, 1, to: [old], previousVersion: 0))
         }
         machine.release(old)
         #expect(!machine.end(old))
         #expect(machine.ready(old) == nil)
         #expect(machine.begin(old, at: 9) == .rejected)
         #expect(machine.value.session(of: old) == nil)
-        #expect(machine.isAttached(old), "nobody need release it")
+        #expect(machine.isAttached(old), "its watch has nothing to end")
         #expect(
-            machine.pass(reading(session, version: 2)).deliveries == [news(session, 2, to: [new], previous: 1)])
+            machine.pass(reading(session, version: 2)).deliveries == [news(session, 2, to: [new], previousVersion: 1)])
     }
 
-    @Test("Names that were never given out are nobody's", arguments: [UInt32(0), 7, .max])
-    func unknown(place: UInt32) {
-        let stranger = WatcherID(slot: place, generation: 5)
+    @Test("Events for an unknown identifier have no effect", arguments: [UInt32(0), 7, .max])
+    func unknown(slot: UInt32) {
+        let stranger = WatcherID(slot: slot, generation: 5)
         machine.release(stranger)
         machine.note(.gone, of: stranger, in: Delivery(.degraded, to: [stranger]))
         #expect(machine.ready(stranger) == nil)
@@ -39,7 +40,7 @@ import Testing
         #expect(machine.value.session(of: stranger) == nil)
     }
 
-    @Test("What a reading under way says of who left is dropped")
+    @Test("News of a session whose watchers have left is dropped")
     func leftDuringReading() {
         let old = machine.watcher(of: session)
         machine.hint(session, 2)
@@ -52,7 +53,7 @@ import Testing
         #expect(outcome.pauses == [])
     }
 
-    @Test("A reading from before somebody watches a session again does not go past that one")
+    @Test("News that a watcher already has from its snapshot is not sent to it")
     func watchedAgainDuringReading() {
         let old = machine.watcher(of: session)
         machine.hint(session, 2)
@@ -61,10 +62,10 @@ import Testing
         let new = machine.watcher(of: session, at: 2)
         #expect(machine.completed([reading(session, version: 2)]).deliveries == [])
         #expect(
-            machine.pass(reading(session, version: 3)).deliveries == [news(session, 3, to: [new], previous: 2)])
+            machine.pass(reading(session, version: 3)).deliveries == [news(session, 3, to: [new], previousVersion: 2)])
     }
 
-    @Test("Released twice is released once")
+    @Test("A second release of a watcher has no effect")
     func releasedTwice() {
         let watcher = machine.watcher(of: session)
         machine.release(watcher)
@@ -74,7 +75,7 @@ import Testing
     }
 
     @Test(
-        "In whatever order the watchers of a session leave, those who stay are served",
+        "The watchers of a session can leave in any order",
         arguments: [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]], [true, false])
     func leaving(order: [Int], byEnd: Bool) {
         let watchers = (0..<3).map { _ in machine.watcher(of: session) }
@@ -93,7 +94,7 @@ import Testing
         #expect(machine.value.begunCount == 0)
     }
 
-    @Test("Thousands of comings and goings use few places, and leave nothing behind")
+    @Test("Thousands of watchers that come and go use few slots")
     func comingsAndGoings() {
         let sessions = (0..<10).map { _ in SessionID.random() }
         for round in 0..<2000 {
@@ -104,16 +105,16 @@ import Testing
             }
             for watcher in watchers.shuffled() { machine.release(watcher) }
         }
-        #expect(machine.value.table.count == 5)
-        #expect(machine.value.table.freeCount == 5)
+        #expect(machine.value.watchers.table.count == 5)
+        #expect(machine.value.watchers.table.freeCount == 5)
         #expect(machine.value.watchedSessions.isEmpty)
         #expect(machine.value.admission.total == 0)
     }
 
     // MARK: - Admission
 
-    @Test("Who comes when all places are taken is turned away, and leaves nothing behind")
-    func turnedAway() {
+    @Test("At the limit of streams, a subscription is rejected and its watcher removed")
+    func rejected() {
         let machine = Machine(admission: StreamAdmission(limit: 2, limitPerUser: 10))
         let first = machine.watcher(of: session)
         _ = machine.watcher(of: session)
@@ -127,7 +128,7 @@ import Testing
         #expect(machine.begin(fourth, at: 1) == .begun(pauses: false))
     }
 
-    @Test("A user's places are counted by user, whatever the sign-in")
+    @Test("The limit per user counts the streams of all sign-ins of a user")
     func perUser() {
         let machine = Machine(admission: StreamAdmission(limit: 10, limitPerUser: 1))
         let user = UserID.random()
@@ -137,23 +138,23 @@ import Testing
         #expect(machine.begin(machine.register(session), at: 1) == .begun(pauses: false))
         machine.end(first)
         let third = machine.register(session, for: Principal(user: user, signIn: .random()))
-        #expect(machine.begin(third, at: 1) == .rejected, "as long as there is a socket, it counts")
+        #expect(machine.begin(third, at: 1) == .rejected, "a stream counts until its socket is closed")
         machine.release(first)
         let fourth = machine.register(session, for: Principal(user: user, signIn: .random()))
-        #expect(machine.begin(fourth, at: 1) == .begun(pauses: false), "the end of its socket frees the place")
+        #expect(machine.begin(fourth, at: 1) == .begun(pauses: false), "the close of its socket ends the count")
         machine.release(first)
         let fifth = machine.register(session, for: Principal(user: user, signIn: .random()))
-        #expect(machine.begin(fifth, at: 1) == .rejected, "and frees no second one")
+        #expect(machine.begin(fifth, at: 1) == .rejected, "a second close changes nothing")
     }
 
-    @Test("Who only waits for a snapshot, and who watches within the program, takes no place")
+    @Test("Pending subscriptions and local subscribers do not count as streams")
     func uncounted() {
         let machine = Machine(admission: StreamAdmission(limit: 1, limitPerUser: 1))
-        let openings = (0..<5).map { _ in machine.register(session) }
+        let pending = (0..<5).map { _ in machine.register(session) }
         _ = machine.subscribeLocally(to: session)
-        for opening in openings.dropFirst() { machine.release(opening) }
+        for watcher in pending.dropFirst() { machine.release(watcher) }
         #expect(machine.value.admission.total == 0)
-        #expect(machine.begin(openings[0], at: 1) == .begun(pauses: true))
+        #expect(machine.begin(pending[0], at: 1) == .begun(pauses: true))
         #expect(machine.value.admission.total == 1)
     }
 

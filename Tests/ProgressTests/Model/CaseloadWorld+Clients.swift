@@ -5,11 +5,11 @@ import Testing
 @testable import Store
 
 extension CaseloadWorld {
-    /// One who follows, over one connection after another.
+    /// A client that follows its caseload over a chain of connections.
     struct Client {
-        enum Stage { case away, opening, begun, attached, ended }
+        enum Stage { case away, authorizing, begun, attached, ended }
 
-        /// What it was last told of a session on this connection.
+        /// The state of a session that it got last on this connection.
         struct Shown {
             var version: Int64
             var status: SessionStatus
@@ -18,19 +18,19 @@ extension CaseloadWorld {
         let user: Principal
         var stage = Stage.away
         var id = WatcherID(slot: 0, generation: 0)
-        /// The position of the last whole event that it got.
+        /// The `id:` of the last whole event that it got.
         var lastEventID: String?
-        /// What the database said when this connection began.
+        /// The caseload that this connection began with.
         var caseload: Caseload?
-        /// What was committed, and under which epoch, when the first connection of the chain began.
+        /// The position and the epoch at the beginning of the chain.
         var start: (position: FeedPosition, epoch: Int64)?
         var shown: [SessionID: Shown] = [:]
-        /// Every version that was told over the whole chain.
-        var told: [SessionID: Set<Int64>] = [:]
-        /// What is on its display: with every session, that it was shown.
+        /// Every version that it got over the whole chain.
+        var received: [SessionID: Set<Int64>] = [:]
+        /// The sessions on its display, with their versions.
         var display: [SessionID: Int64] = [:]
         var isBlocked = false
-        var knowsTrouble = false
+        var isDegraded = false
 
         var isFollowing: Bool { stage == .begun || stage == .attached }
     }
@@ -39,9 +39,9 @@ extension CaseloadWorld {
         pickAny(clients.indices.filter { isWanted(clients[$0]) })
     }
 
-    // MARK: - Coming
+    // MARK: - Subscribing
 
-    mutating func open() {
+    mutating func connect() {
         if clients.count < 5, chance(50) { clients.append(Client(user: pick(users))) }
         if let index = pickClient({ $0.stage == .away }) { connect(index) }
     }
@@ -49,34 +49,34 @@ extension CaseloadWorld {
     private mutating func connect(_ index: Int) {
         let position = clients[index].lastEventID.flatMap(FeedPosition.init(id:))
         guard let id = machine.subscribeToAll(for: clients[index].user, since: position, requestID: nil) else {
-            return check(false, "nobody is rejected while there is room to wait")
+            return check(false, "no subscription is rejected while there is room in the queue")
         }
         clients[index].id = id
-        clients[index].stage = .opening
+        clients[index].stage = .authorizing
         clients[index].shown = [:]
         clients[index].isBlocked = false
-        clients[index].knowsTrouble = false
+        clients[index].isDegraded = false
     }
 
-    /// The caseload of an opener, with what its client has missed.
-    struct OpeningFlight {
-        let asked: CaseloadOpener
+    /// A read of a caseload, and of what its client has missed.
+    struct SubscriptionFlight {
+        let pending: PendingCaseloadSubscription
         var answer: (caseload: Caseload, missed: MissedChanges?)?
     }
 
-    mutating func startOpenings() {
-        while case .openings(.caseload(let opener))? = machine.nextRead(.openings(.caseloads)) {
-            openings.append(OpeningFlight(asked: opener))
-            check(openings.count <= 2, "not too many caseloads are read at a time")
+    mutating func startSubscriptions() {
+        while case .subscriptions(.caseload(let pending))? = machine.nextRead(.subscriptions(.caseloads)) {
+            subscriptions.append(SubscriptionFlight(pending: pending))
+            check(subscriptions.count <= 2, "the number of caseloads that are read at a time has a limit")
         }
     }
 
     mutating func readCaseload() {
-        guard let index = pickAny(openings.indices.filter { openings[$0].answer == nil }) else { return }
-        let opener = openings[index].asked
-        let caseload = caseload(of: opener.principal, known: nil)
-        let changes = opener.position.map { missed(from: $0, in: caseload.scope) }
-        openings[index].answer = (caseload, caseload.refusal == nil ? changes : nil)
+        guard let index = pickAny(subscriptions.indices.filter { subscriptions[$0].answer == nil }) else { return }
+        let pending = subscriptions[index].pending
+        let caseload = caseload(of: pending.principal, known: nil)
+        let changes = pending.position.map { missed(from: $0, in: caseload.scope) }
+        subscriptions[index].answer = (caseload, caseload.refusal == nil ? changes : nil)
     }
 
     private func missed(from position: FeedPosition, in scope: CaseloadScope) -> MissedChanges {
@@ -89,35 +89,35 @@ extension CaseloadWorld {
     }
 
     mutating func begin() {
-        guard let index = pickAny(openings.indices.filter { openings[$0].answer != nil }) else { return }
-        let flight = openings.remove(at: index)
+        guard let index = pickAny(subscriptions.indices.filter { subscriptions[$0].answer != nil }) else { return }
+        let flight = subscriptions.remove(at: index)
         guard let (caseload, missed) = flight.answer else { return }
         let actions: [HubAction]
         if isSettling || !chance(5) {
-            actions = machine.completed(.openings(.caseload(flight.asked, caseload, missed)), at: now)
+            actions = machine.completed(.subscriptions(.caseload(flight.pending, caseload, missed)), at: now)
         } else {
             actions = machine.failed(
-                .openings(.caseload(flight.asked)), FakeReader.Down(), isCutShort: false, jitter: 0, at: now)
+                .subscriptions(.caseload(flight.pending)), FakeReader.Down(), isCancelled: false, jitter: 0, at: now)
         }
-        // Without an answer its caseload is read again.
-        for case .answer(let id, let result) in actions { answer(id, result, caseload) }
+        // Without an answer, the hub reads the caseload again.
+        for case .answer(let id, let outcome) in actions { answer(id, outcome, caseload) }
     }
 
-    /// An opener gets its answer.
-    private mutating func answer(_ id: WatcherID, _ result: Openings.Result, _ caseload: Caseload) {
-        guard let index = clients.firstIndex(where: { $0.id == id && $0.stage == .opening }) else {
-            return check(false, "an opener is answered once")
+    /// A client gets the answer to its subscription.
+    private mutating func answer(_ id: WatcherID, _ outcome: PendingSubscriptions.Outcome, _ caseload: Caseload) {
+        guard let index = clients.firstIndex(where: { $0.id == id && $0.stage == .authorizing }) else {
+            return check(false, "a subscription has one answer")
         }
-        switch result {
+        switch outcome {
         case .caseload(let events, let before, let after):
             clients[index].stage = .begun
             clients[index].caseload = caseload
             if before == nil {
                 clients[index].start = (caseload.position, caseload.rightsEpoch)
-                clients[index].told = [:]
+                clients[index].received = [:]
                 clients[index].display = [:]
             }
-            // A client knows of sessions that were taken away meanwhile by its new caseload.
+            // The client removes the sessions that are outside its new caseload.
             let patients = Dictionary(
                 uniqueKeysWithValues: rows.map { ($0.key, $0.value.patient) }
                     + deleted.map { ($0.session, $0.patient) })
@@ -125,14 +125,14 @@ extension CaseloadWorld {
                 patients[session].map(caseload.scope.contains) ?? true
             }
             check(
-                before?.id == (before == nil ? nil : clients[index].lastEventID), "a client goes on from its position")
+                before?.id == (before == nil ? nil : clients[index].lastEventID), "a client resumes from its position")
             receive(events, before: before?.id, after: after.id, index)
         case .refused:
-            check(caseload.refusal != nil, "refused only without a right")
+            check(caseload.refusal != nil, "a subscription is refused only without a right")
             clients.remove(at: index)
         case .failed: clients[index].stage = .away
-        case .rejected: check(false, "there is a place for everybody")
-        case .session: check(false, "nobody wants a single session")
+        case .rejected: check(false, "no stream is rejected within the limits")
+        case .session: check(false, "no client subscribes to a single session")
         }
     }
 
@@ -142,15 +142,14 @@ extension CaseloadWorld {
         perform(machine.unblocked(clients[index].id), epoch: nil)
     }
 
-    /// Everybody who wants to follow does, with room.
-    mutating func endOpenings() {
+    mutating func serveClients() {
         while let index = clients.firstIndex(where: { $0.stage == .ended }) {
             machine.closed(clients[index].id)
             clients.remove(at: index)
         }
         for index in clients.indices where clients[index].stage == .away { connect(index) }
-        while !isBroken, clients.contains(where: { $0.stage == .opening }) {
-            startOpenings()
+        while !isBroken, clients.contains(where: { $0.stage == .authorizing }) {
+            startSubscriptions()
             readCaseload()
             begin()
         }
@@ -160,7 +159,7 @@ extension CaseloadWorld {
 
     // MARK: - Blocking, draining, leaving
 
-    /// A heartbeat fills the socket.
+    /// A heartbeat fills the socket, and the hub may not know.
     mutating func block() {
         guard chance(40), let index = pickClient({ $0.stage == .attached }) else { return }
         clients[index].isBlocked = true
@@ -174,7 +173,7 @@ extension CaseloadWorld {
     }
 
     mutating func leave() {
-        guard chance(40), let index = pickClient({ $0.stage != .away && $0.stage != .opening }) else { return }
+        guard chance(40), let index = pickClient({ $0.stage != .away && $0.stage != .authorizing }) else { return }
         let client = clients[index]
         if client.stage == .begun { machine.abandoned(client.id) } else { machine.closed(client.id) }
         if client.stage == .ended { clients.remove(at: index) } else { clients[index].stage = .away }

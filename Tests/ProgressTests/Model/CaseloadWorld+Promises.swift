@@ -7,7 +7,9 @@ import Testing
 extension CaseloadWorld {
     /// Performs actions as the hub does.
     ///
-    /// - Parameter epoch: That of the database snapshot from which they come.
+    /// - Parameters:
+    ///   - actions: The actions.
+    ///   - epoch: The epoch of the database snapshot that they come from.
     mutating func perform(_ actions: [HubAction], epoch: Int64?) {
         for action in actions {
             switch action {
@@ -17,40 +19,42 @@ extension CaseloadWorld {
                 }
                 perform(machine.delivered(delivery, exceptions), epoch: nil)
             case .foundByPoll: continue
-            case .update, .finish, .answer: check(false, "nobody watches a single session")
+            case .update, .finish, .answer: check(false, "no watcher has a single session")
             }
         }
     }
 
-    /// What a client's socket does with a message.
+    /// The socket of a client takes a message or refuses it.
     private mutating func take(_ delivery: Delivery, at id: WatcherID, epoch: Int64?) -> DeliveryException? {
         guard let index = clients.firstIndex(where: { $0.id == id && $0.stage != .away }) else { return .gone }
-        check(clients[index].stage == .attached, "a message is for one who has a socket and has not been told the last")
+        check(clients[index].stage == .attached, "a message is for a client with a socket, before its last message")
         switch delivery.message {
         case .revoked:
             let since = clients[index].caseload?.rightsEpoch ?? 1
             let user = clients[index].user
-            check((since...self.epoch).contains { rights[Int($0) - 1][user] == nil }, "revoked only without a right")
+            check(
+                (since...self.epoch).contains { rights[Int($0) - 1][user] == nil },
+                "a stream is revoked only if the right has ended")
             clients[index].stage = .ended
             return nil
         case .reconnect:
-            // It comes back with the position that it has.
+            // The client reconnects with its position.
             machine.closed(id)
             clients[index].stage = .away
             return nil
         case .degraded, .recovered:
             if clients[index].isBlocked { return .refused }
-            let isTrouble = delivery.message == .degraded
-            check(clients[index].knowsTrouble != isTrouble, "trouble is told once, and its end once")
-            clients[index].knowsTrouble = isTrouble
+            let isDegraded = delivery.message == .degraded
+            check(clients[index].isDegraded != isDegraded, "degraded and recovered alternate")
+            clients[index].isDegraded = isDegraded
             return nil
         case .caseload(let events, let before, let after):
             if clients[index].isBlocked { return .refused }
-            check(!events.isEmpty, "no message says nothing")
+            check(!events.isEmpty, "no message is empty")
             checkRight(events, index, epoch: epoch)
             if !isSettling, chance(8) {
-                // The connection breaks in the middle of it.
-                let part = Array(events.prefix(Int.random(in: 0..<events.count, using: &random)))
+                // The connection breaks in the middle of the message.
+                let part = Array(events.prefix(Int.random(in: 0..<events.count, using: &history.random)))
                 receive(part, before: before?.id, after: before?.id, index)
                 clients[index].stage = .away
                 return .gone
@@ -60,7 +64,7 @@ extension CaseloadWorld {
             clients[index].isBlocked = true
             return .full
         case .state, .expired:
-            check(false, "a follower is told of caseloads")
+            check(false, "a follower gets only caseloads")
             return nil
         }
     }
@@ -69,8 +73,10 @@ extension CaseloadWorld {
         let user = clients[index].user
         for event in events {
             guard let progress = event.progress, let patient = patient(of: progress.sessionID) else { continue }
-            check(epoch.map { may(user, see: patient, at: $0) } == true, "nothing from a snapshot without the right")
-            check(epoch == machine.epoch, "nothing from a snapshot since which rights are known to have changed")
+            check(
+                epoch.map { may(user, see: patient, at: $0) } == true,
+                "no state from a database snapshot without the right")
+            check(epoch == machine.epoch, "no state from a database snapshot older than a known change of rights")
         }
     }
 
@@ -78,7 +84,7 @@ extension CaseloadWorld {
         rows[session]?.patient ?? deleted.first { $0.session == session }?.patient
     }
 
-    /// A client gets some events, and holds them against what it is promised.
+    /// Checks that events keep the promises to their client.
     mutating func receive(_ events: [CaseloadEvent], before: String?, after: String?, _ index: Int) {
         for (number, event) in events.enumerated() {
             if let id = number == events.count - 1 ? after : before { clients[index].lastEventID = id }
@@ -93,7 +99,7 @@ extension CaseloadWorld {
                 check(progress.version > last.version, "versions strictly rise: \(event) after \(last)")
             }
             clients[index].shown[session] = Client.Shown(version: progress.version, status: progress.status)
-            clients[index].told[session, default: []].insert(progress.version)
+            clients[index].received[session, default: []].insert(progress.version)
             clients[index].display[session] = progress.version
         }
     }
@@ -103,7 +109,7 @@ extension CaseloadWorld {
         let last = client.shown[session]
         let isRetried = last?.status == .failed && progress.status == .pending
         let isNamed = if case .added = event { true } else { false }
-        check(isNamed == (last == nil || isRetried), "what begins is added, and nothing else: \(event)")
+        check(isNamed == (last == nil || isRetried), "a session that begins is added, and no other: \(event)")
         guard let row = rows[session] else { return }
         if let last {
             check(
@@ -113,7 +119,7 @@ extension CaseloadWorld {
             let done = row.transitions.first { $0.status == .processed }
             check(
                 done.map { caseload.position.shows($0.transaction) } != true || hasChangedRights(client, row.patient),
-                "nobody is told of what was done before it came")
+                "a client does not get sessions that were processed before it began")
         }
     }
 
@@ -123,42 +129,42 @@ extension CaseloadWorld {
 
     // MARK: - The end
 
-    /// Checks where everybody is once all is settled.
     mutating func checkTheEnd() {
         for client in clients {
-            check(client.stage == .attached, "everybody follows, or has been told why not: \(client.stage)")
-            check(rights[rights.count - 1][client.user] != nil, "whose right has ended is told so")
-            check(!client.knowsTrouble, "the end of the trouble is told")
+            check(client.stage == .attached, "every client follows, or got its last message: \(client.stage)")
+            check(rights[rights.count - 1][client.user] != nil, "a client without the right has been revoked")
+            check(!client.isDegraded, "every client has got recovered")
             for (session, row) in rows where may(client.user, see: row.patient, at: epoch) {
-                checkTold(session, row, to: client)
+                checkTransitions(of: session, row, at: client)
                 guard row.status != .processed else { continue }
                 check(
-                    client.shown[session]?.version == row.version, "everybody has the newest state of what is not done")
+                    client.shown[session]?.version == row.version,
+                    "every client has the newest state of what is not processed")
             }
             for session in client.display.keys {
-                check(rows[session] != nil, "of what is deleted, everybody to whom it was shown is told")
+                check(rows[session] != nil, "no display shows a deleted session")
                 guard let patient = rows[session]?.patient else { continue }
-                check(may(client.user, see: patient, at: epoch), "what is taken away is taken from the display")
+                check(may(client.user, see: patient, at: epoch), "no display shows a session without the right")
             }
         }
-        check(machine.followers.areCurrent, "nobody is left behind")
+        check(machine.watchers.followers.areCurrent, "every follower has everything")
         for client in clients { machine.closed(client.id) }
-        check(machine.followers.isEmpty, "no follower is left behind")
-        check(machine.followers.feed.sessionCount == 0, "no session is left behind")
-        check(!machine.followers.feed.isRunning, "with the last follower the feed ends")
-        check(machine.admission.total == 0, "no place is left taken")
-        check(machine.table.freeCount == machine.table.count, "every slot is free")
+        check(machine.watchers.followers.isEmpty, "no follower is left behind")
+        check(machine.watchers.followers.feed.sessionCount == 0, "no session is left behind")
+        check(!machine.watchers.followers.feed.isRunning, "with the last follower the feed ends")
+        check(machine.admission.total == 0, "no stream is counted any more")
+        check(machine.watchers.table.freeCount == machine.watchers.table.count, "every slot is free")
     }
 
-    /// Whoever had the right all the time was told every transition, over one connection or another.
-    private mutating func checkTold(_ session: SessionID, _ row: Row, to client: Client) {
+    /// Checks that a client that had the right all the time got every transition, over one connection or another.
+    private mutating func checkTransitions(of session: SessionID, _ row: Row, at client: Client) {
         guard let start = client.start,
             (start.epoch...epoch).allSatisfy({ may(client.user, see: row.patient, at: $0) })
         else { return }
         for transition in row.transitions where !start.position.shows(transition.transaction) {
             check(
-                client.told[session]?.contains(transition.version) == true,
-                "every transition is told: \(transition.version) of \(session)")
+                client.received[session]?.contains(transition.version) == true,
+                "every transition arrives: \(transition.version) of \(session)")
         }
     }
 }

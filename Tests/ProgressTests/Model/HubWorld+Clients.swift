@@ -5,28 +5,28 @@ import Testing
 @testable import Progress
 
 extension HubWorld {
-    /// A client that wants a stream, and what it has received.
+    /// A client, and what it has received.
     struct Client {
-        enum Stage { case opening, begun, attached, ended }
+        enum Stage { case authorizing, begun, attached, ended }
 
         let id: WatcherID
         let right: Right
-        var stage = Stage.opening
-        /// What the database said when it was asked for the snapshot.
+        var stage = Stage.authorizing
+        /// The version and the epoch of its snapshot.
         var snapshot: (version: Int64, epoch: Int64)?
         var last: Int64 = 0
         var transitions: [Int64] = []
         var isBlocked = false
-        var knowsTrouble = false
+        var isDegraded = false
 
         var isWatching: Bool { stage == .begun || stage == .attached }
     }
 
-    /// A subscriber within the program.
+    /// A local subscriber.
     struct LocalSubscriber {
         let id: WatcherID
         let session: SessionID
-        /// The session was there when it began.
+        /// The session existed when it began.
         let hasSession: Bool
         var last: Int64 = 0
         var isEnded = false
@@ -37,44 +37,44 @@ extension HubWorld {
         return wanted.isEmpty ? nil : pick(wanted)
     }
 
-    // MARK: - Coming
+    // MARK: - Subscribing
 
-    mutating func open() {
+    mutating func subscribe() {
         guard clients.count < 14 else { return }
         let right = Right(user: pick(users), session: pick(sessions))
-        let waiting = machine.openings.waiting(.sessions)
+        let waiting = machine.subscriptions.waiting(.sessions)
         guard let id = machine.subscribe(AuthorizationRequest(right.session, for: right.user)) else {
-            return check(waiting == Self.waitingLimit, "nobody is rejected while there is room to wait")
+            return check(waiting == Self.waitingLimit, "no subscription is rejected while there is room in the queue")
         }
-        check(waiting < Self.waitingLimit, "no more wait than may")
-        check(!clients.contains { $0.id == id } && !departed.contains(id), "a name is given once")
+        check(waiting < Self.waitingLimit, "the queue has a limit")
+        check(!clients.contains { $0.id == id } && !departed.contains(id), "an identifier is used once")
         clients.append(Client(id: id, right: right))
     }
 
-    /// An opener gets its answer.
-    mutating func answer(_ id: WatcherID, _ result: Openings.Result) {
+    /// A client gets the answer to its subscription.
+    mutating func answer(_ id: WatcherID, _ outcome: PendingSubscriptions.Outcome) {
         guard let index = clients.firstIndex(where: { $0.id == id }) else {
-            return check(false, "an answer is for somebody")
+            return check(false, "an answer has a client")
         }
         let client = clients[index]
-        check(client.stage == .opening, "an opener is answered once")
+        check(client.stage == .authorizing, "a subscription has one answer")
         let others = clients.filter { $0.isWatching || $0.stage == .ended }
-        let hasPlace = others.count < 8 && others.count { $0.right.user == client.right.user } < 4
-        switch result {
-        case .session(let opening, isWatched: true):
-            check(hasPlace, "nobody is let in when there is no place")
-            check(opening.progress?.status.isFinished == false, "a finished session is not watched")
+        let isWithinLimits = others.count < 8 && others.count { $0.right.user == client.right.user } < 4
+        switch outcome {
+        case .session(let authorization, isWatched: true):
+            check(isWithinLimits, "no stream begins beyond a limit")
+            check(authorization.progress?.status.isFinished == false, "a finished session is not watched")
             clients[index].stage = .begun
-            clients[index].last = opening.progress?.version ?? 0
-            clients[index].snapshot = (clients[index].last, opening.rightsEpoch)
-        case .session(let opening, isWatched: false):
-            check(opening.progress?.status.isFinished == true, "a session that is not finished is watched")
+            clients[index].last = authorization.progress?.version ?? 0
+            clients[index].snapshot = (clients[index].last, authorization.rightsEpoch)
+        case .session(let authorization, isWatched: false):
+            check(authorization.progress?.status.isFinished == true, "a session that is not finished is watched")
             forget(index)
         case .rejected:
-            check(!hasPlace, "nobody is rejected while there is a place")
+            check(!isWithinLimits, "no stream is rejected within the limits")
             forget(index)
         case .refused, .failed: forget(index)
-        case .caseload: check(false, "nobody wants a caseload")
+        case .caseload: check(false, "no client subscribes to a caseload")
         }
     }
 
@@ -83,13 +83,12 @@ extension HubWorld {
         clients[index].stage = .attached
         let id = clients[index].id
         guard !machine.isCurrent(id) else { return perform(machine.unblocked(id), epoch: nil) }
-        // Its snapshot does not go out: rights have changed since.
+        // The sink does not send the snapshot, because rights have changed since.
         clients[index].last = 0
         perform(machine.attachedWithoutSnapshot(id, clientHas: 0), epoch: nil)
     }
 
-    /// Everybody that has begun gets a socket and room.
-    mutating func endOpenings() {
+    mutating func serveClients() {
         while clients.contains(where: { $0.stage == .begun }) { attach() }
         while clients.contains(where: { $0.stage == .attached && $0.isBlocked }) { drain() }
         while let index = clients.firstIndex(where: { $0.stage == .ended }) { depart(index) }
@@ -97,7 +96,7 @@ extension HubWorld {
 
     // MARK: - Blocking, draining, leaving
 
-    /// A heartbeat fills the socket, of which the hub knows nothing.
+    /// A heartbeat fills the socket, and the hub does not know.
     mutating func block() {
         guard chance(30), let index = pickClient({ $0.stage == .attached }) else { return }
         clients[index].isBlocked = true
@@ -129,14 +128,15 @@ extension HubWorld {
 
     // MARK: - Local subscribers
 
-    mutating func subscribeOrNot() {
+    mutating func subscribeLocallyOrLeave() {
         if localSubscribers.count < 3, chance(30) {
             let session = pick(sessions)
             localSubscribers.append(
                 LocalSubscriber(
                     id: machine.subscribeLocally(to: session), session: session, hasSession: rows[session] != nil))
         } else if !localSubscribers.isEmpty, chance(10) {
-            let subscriber = localSubscribers.remove(at: Int.random(in: localSubscribers.indices, using: &random))
+            let subscriber = localSubscribers.remove(
+                at: Int.random(in: localSubscribers.indices, using: &history.random))
             machine.closed(subscriber.id)
             departed.append(subscriber.id)
         }
@@ -144,7 +144,7 @@ extension HubWorld {
 
     mutating func update(_ id: WatcherID, _ progress: SessionProgress) {
         guard let index = localSubscribers.firstIndex(where: { $0.id == id }) else {
-            return check(false, "nothing for a local subscriber that left")
+            return check(false, "no state for a local subscriber that has left")
         }
         check(!localSubscribers[index].isEnded, "a local subscriber gets nothing after its end")
         check(progress.sessionID == localSubscribers[index].session, "a local subscriber gets its own session")
@@ -154,13 +154,13 @@ extension HubWorld {
 
     mutating func finish(_ id: WatcherID) {
         guard let index = localSubscribers.firstIndex(where: { $0.id == id }) else {
-            return check(false, "no end for a local subscriber that left")
+            return check(false, "no end for a local subscriber that has left")
         }
         let subscriber = localSubscribers[index]
         check(!subscriber.isEnded, "a local subscriber ends once")
         check(
             !subscriber.hasSession || deleted.contains(subscriber.session),
-            "a local subscriber ends only when its session is no more"
+            "a local subscriber ends only if its session is deleted"
         )
         localSubscribers[index].isEnded = true
     }

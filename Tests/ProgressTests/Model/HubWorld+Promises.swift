@@ -6,16 +6,18 @@ import Testing
 extension HubWorld {
     /// Performs actions as the hub does.
     ///
-    /// - Parameter epoch: That of the database snapshot from which they come.
+    /// - Parameters:
+    ///   - actions: The actions.
+    ///   - epoch: The epoch of the database snapshot that they come from.
     mutating func perform(_ actions: [HubAction], epoch: Int64?) {
         for action in actions {
             switch action {
             case .deliver(let delivery): deliver(delivery, epoch: epoch)
             case .update(let id, let progress): update(id, progress)
             case .finish(let id): finish(id)
-            case .answer(let id, let result): answer(id, result)
+            case .answer(let id, let outcome): answer(id, outcome)
             case .foundByPoll(let count):
-                check(manner != .late || count == 0, "the poll is not needed when hints are only late")
+                check(history.delivery != .late || count == 0, "late hints do not count as lost")
             }
         }
     }
@@ -24,16 +26,16 @@ extension HubWorld {
         let exceptions = delivery.watchers.compactMap { watcher in
             take(delivery, at: watcher, epoch: epoch).map { (watcher, $0) }
         }
-        check(machine.delivered(delivery, exceptions).isEmpty, "nothing is told instead")
+        check(machine.delivered(delivery, exceptions).isEmpty, "no other message follows")
     }
 
-    /// What a client's socket does with a message.
+    /// The socket of a client takes a message or refuses it.
     private mutating func take(_ delivery: Delivery, at id: WatcherID, epoch: Int64?) -> DeliveryException? {
         guard let index = clients.firstIndex(where: { $0.id == id }) else {
-            check(departed.contains(id), "a message is for somebody")
+            check(departed.contains(id), "a message has a client")
             return .gone
         }
-        check(clients[index].stage == .attached, "a message is for one who has a socket and has not been told the last")
+        check(clients[index].stage == .attached, "a message is for a client with a socket, before its last message")
         if delivery.message.isLast {
             if case .state = delivery.message, clients[index].isBlocked { return .refused }
             receive(delivery, index, epoch: epoch)
@@ -41,7 +43,7 @@ extension HubWorld {
             return nil
         }
         if clients[index].isBlocked { return .refused }
-        switch isSettling ? 100 : Int.random(in: 0..<100, using: &random) {
+        switch isSettling ? 100 : Int.random(in: 0..<100, using: &history.random) {
         case 0..<5:
             departed.append(clients.remove(at: index).id)
             return .gone
@@ -58,83 +60,85 @@ extension HubWorld {
         }
     }
 
-    /// Holds what a client is given against what it is promised.
+    /// Checks that a message keeps the promises to its client.
     private mutating func receive(_ delivery: Delivery, _ index: Int, epoch: Int64?) {
         let client = clients[index]
         switch delivery.message {
         case .state(let progress, let after):
             let transitions = rows[client.right.session]?.transitions ?? after.map(\.version)
             let version = progress.version
-            check(progress.sessionID == client.right.session, "a watcher is told of its own session")
-            check(delivery.previous == client.last, "the hub knows what a watcher was given")
+            check(progress.sessionID == client.right.session, "a watcher gets its own session")
+            check(delivery.previousVersion == client.last, "the hub knows the version that a watcher has")
             check(version > client.last, "versions strictly rise")
-            check(epoch.map { had(client.right, at: $0) } == true, "nothing from a snapshot without the right")
-            check(epoch == machine.epoch, "nothing from a snapshot since which rights are known to have changed")
+            check(
+                epoch.map { had(client.right, at: $0) } == true, "no state from a database snapshot without the right")
+            check(epoch == machine.epoch, "no state from a database snapshot older than a known change of rights")
             guard client.last > 0 else {
-                // It was given nothing yet, and begins here.
-                check(after.isEmpty, "a beginning is the state as it stands")
+                // It had no state before, and begins here.
+                check(after.isEmpty, "the first state has no transitions before it")
                 clients[index].snapshot?.version = version
                 clients[index].last = version
                 return
             }
             check(
                 after.map(\.version) == transitions.filter { $0 > client.last && $0 < version },
-                "each transition between, once and in order")
+                "every transition between, once and in order")
             clients[index].transitions += transitions.filter { $0 > client.last && $0 <= version }
             clients[index].last = version
-        case .caseload: check(false, "a watcher of one session is told of no other")
+        case .caseload: check(false, "a watcher of one session gets no caseload")
         case .degraded, .recovered:
-            let isTrouble = delivery.message == .degraded
-            check(client.knowsTrouble != isTrouble, "trouble is told once, and its end once")
-            check(machine.isDegraded == isTrouble, "what is told of trouble is true")
-            clients[index].knowsTrouble = isTrouble
+            let isDegraded = delivery.message == .degraded
+            check(client.isDegraded != isDegraded, "degraded and recovered alternate")
+            check(machine.isDegraded == isDegraded, "degraded and recovered are true when sent")
+            clients[index].isDegraded = isDegraded
         case .revoked(let session):
-            check(session == client.right.session, "a watcher is told of its own session")
+            check(session == client.right.session, "a watcher gets its own session")
             let since = client.snapshot?.epoch ?? 1
-            check((since...self.epoch).contains { !had(client.right, at: $0) }, "revoked only when the right has ended")
+            check(
+                (since...self.epoch).contains { !had(client.right, at: $0) },
+                "a stream is revoked only if the right has ended")
         case .expired, .reconnect: break
         }
     }
 
-    /// Checks that the hub counts those who are there.
+    /// Checks the counts of the hub.
     mutating func checkBooks() {
         let watching = clients.filter(\.isWatching)
         let local = localSubscribers.filter { !$0.isEnded }
         check(
             machine.admission.total == watching.count + clients.count { $0.stage == .ended },
-            "each who watches takes a place, and whose end is still on its way, and nobody else")
-        check(machine.begunCount == watching.count + local.count, "who has begun is counted")
+            "the count of streams includes each client with a watcher, until its socket is closed")
+        check(machine.begunCount == watching.count + local.count, "the hub counts the watchers that have begun")
         check(
             Set(machine.watchedSessions)
                 == Set(clients.filter { $0.stage != .ended }.map(\.right.session)).union(local.map(\.session)),
-            "what somebody watches is watched, and nothing else")
+            "the hub watches what its watchers watch, and nothing else")
     }
 
-    /// Checks where everybody is once all is settled.
     mutating func checkTheEnd() {
         checkBooks()
         for client in clients {
             guard let row = rows[client.right.session], had(client.right, at: epoch), let snapshot = client.snapshot
             else {
-                check(false, "whose right has ended is told so")
+                check(false, "a client without the right has been revoked")
                 continue
             }
-            check(client.last == row.version, "everybody has the newest state: \(client.last) of \(row.version)")
+            check(client.last == row.version, "every client has the newest state: \(client.last) of \(row.version)")
             check(
                 client.transitions == row.transitions.filter { $0 > snapshot.version },
-                "every transition after the snapshot")
-            check(!client.knowsTrouble, "the end of the trouble is told")
+                "every client has every transition after its snapshot")
+            check(!client.isDegraded, "every client has got recovered")
         }
         for subscriber in localSubscribers where !subscriber.isEnded {
             check(
                 rows[subscriber.session]?.version == subscriber.last,
                 "every local subscriber has the newest state, or has ended")
         }
-        // Everybody leaves.
+        // All clients leave.
         for client in clients { machine.closed(client.id) }
         for subscriber in localSubscribers { machine.closed(subscriber.id) }
         check(machine.watchedSessions.isEmpty, "no session is left behind")
-        check(machine.admission.total == 0, "no place is left taken")
-        check(machine.table.freeCount == machine.table.count, "every slot is free")
+        check(machine.admission.total == 0, "no stream is counted any more")
+        check(machine.watchers.table.freeCount == machine.watchers.table.count, "every slot is free")
     }
 }

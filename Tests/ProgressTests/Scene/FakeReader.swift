@@ -4,33 +4,37 @@ import Synchronization
 
 @testable import Store
 
-/// A database in memory, which can be down, and can let its readers wait.
+/// A database in memory.
+///
+/// It can be down, and it can delay reads.
 final class FakeReader: ProgressReader {
     struct Down: Error {}
 
     private struct State {
         var rows: [SessionID: SessionProgress] = [:]
         var transitions: [SessionID: [StatusTransition]] = [:]
-        /// Everybody may see everything but what is named here.
+        /// The users who may see nothing.
+        ///
+        /// All other users may see everything.
         var verdicts: [Principal: SessionAuthorization.Verdict] = [:]
         var rightsEpoch: Int64 = 1
         var commits = 0
         var isDown = false
         var failures = 0
-        /// How many openings each statement had that was begun.
-        var openings: [Int] = []
+        /// The number of requests in each statement that authorizes.
+        var requestCounts: [Int] = []
         var readings = 0
         var snapshots = 0
     }
     private let state = Mutex(State())
-    /// Holds up whoever opens a stream.
+    /// Delays the statements that authorize.
     let gate = Gate()
 
-    static let admitted = SessionAuthorization.Verdict.found(
+    static let permitted = SessionAuthorization.Verdict.found(
         role: .patient, relation: Relation(isPatient: true, isAssigned: false))
 
     var failures: Int { state.withLock { $0.failures } }
-    var openings: [Int] { state.withLock { $0.openings } }
+    var requestCounts: [Int] { state.withLock { $0.requestCounts } }
     var readings: Int { state.withLock { $0.readings } }
     var snapshots: Int { state.withLock { $0.snapshots } }
 
@@ -39,9 +43,9 @@ final class FakeReader: ProgressReader {
         set { state.withLock { $0.isDown = newValue } }
     }
 
-    // MARK: Writing, of which nobody is told
+    // MARK: Writes, without notifications
 
-    /// Makes a session at version 1.
+    /// Creates a session at version 1.
     func addSession(_ status: SessionStatus = .pending) -> SessionID {
         let session = SessionID.random()
         change { $0.rows[session] = sample(session, version: 1, status: status) }
@@ -69,7 +73,7 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    /// Lets somebody see nothing any more, for a reason, or everything again.
+    /// Refuses a user everything, with a verdict, or, with nil, nothing.
     func refuse(_ principal: Principal, _ verdict: SessionAuthorization.Verdict?) {
         change {
             $0.verdicts[principal] = verdict
@@ -84,7 +88,7 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    // MARK: Reading
+    // MARK: Reads
 
     private func read<Result: Sendable>(_ body: (inout State) -> Result) throws -> Result {
         try state.withLock { state in
@@ -118,17 +122,17 @@ final class FakeReader: ProgressReader {
     }
 
     func authorize(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
-        state.withLock { $0.openings.append(requests.count) }
+        state.withLock { $0.requestCounts.append(requests.count) }
         try await gate.pass()
         return try read { state in
             requests.map { request in
                 let row = state.rows[request.session]
-                let verdict = state.verdicts[request.principal] ?? (row == nil ? .noSession : Self.admitted)
-                let isAdmitted = verdict == Self.admitted
+                let verdict = state.verdicts[request.principal] ?? (row == nil ? .noSession : Self.permitted)
+                let isPermitted = verdict == Self.permitted
                 let transitions = state.transitions[request.session, default: []]
                 return SessionAuthorization(
-                    verdict: verdict, progress: isAdmitted ? row : nil,
-                    transitions: isAdmitted ? transitions.filter { $0.version > request.after ?? .max } : [],
+                    verdict: verdict, progress: isPermitted ? row : nil,
+                    transitions: isPermitted ? transitions.filter { $0.version > request.after ?? .max } : [],
                     rightsEpoch: state.rightsEpoch)
             }
         }
@@ -145,14 +149,14 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    func snapshot() async throws -> String {
+    func databaseSnapshot() async throws -> String {
         try read { state in
             state.snapshots += 1
             return "\(state.commits)"
         }
     }
 
-    // MARK: Caseloads, of which there are none
+    // MARK: Caseloads, which this database does not have
 
     func transitions(
         after versions: [(session: SessionID, version: Int64)]
@@ -175,7 +179,9 @@ final class FakeReader: ProgressReader {
     ) async throws -> MissedChanges? { throw Down() }
 }
 
-/// Lets everybody pass, or holds everybody up, who may give up meanwhile.
+/// A gate for tasks.
+///
+/// While it is shut, tasks wait, until it opens or they are cancelled.
 final class Gate: Sendable {
     private struct State {
         var isShut = false
@@ -184,7 +190,7 @@ final class Gate: Sendable {
     }
     private let state = Mutex(State())
 
-    /// How many wait.
+    /// The number of tasks that wait.
     var waiting: Int { state.withLock { $0.waiting.count } }
 
     func shut() { state.withLock { $0.isShut = true } }

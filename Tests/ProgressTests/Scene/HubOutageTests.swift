@@ -4,9 +4,9 @@ import Testing
 
 @testable import Progress
 
-/// The database is down and comes back; and watchers within the program.
-@Suite("The hub through an outage", .deadline) struct HubOutageTests {
-    @Test("When reads fail the watchers are told once, and when they work again once, with what was missed")
+/// The database is down for a while.
+@Suite("Hub in an outage of the database", .deadline) struct HubOutageTests {
+    @Test("Watchers get degraded once, recovered once, and what they missed")
     func degraded() async throws {
         try await withHub(pollInterval: .milliseconds(10)) { scene in
             let session = scene.reader.addSession()
@@ -15,7 +15,7 @@ import Testing
             scene.advance(by: .milliseconds(10))
             #expect(try await stream.next() == .degraded)
             let version = scene.reader.commit(session)
-            // The reads that fail now say nothing new.
+            // More failed reads cause no message.
             for _ in 0..<3 {
                 let failures = scene.reader.failures
                 scene.advance(by: .milliseconds(10))
@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test("A reading that failed is made again without a hint or the poll")
+    @Test("The hub repeats a failed reading without a hint or a poll")
     func repeated() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -45,13 +45,13 @@ import Testing
         }
     }
 
-    @Test("Who gets a socket while reads fail is told so, and when they work again")
-    func openedMeanwhile() async throws {
+    @Test("A watcher that gets its socket in an outage gets degraded, and recovered after it")
+    func attachedMeanwhile() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
             var first = try await scene.stream(of: session)
             guard case .subscribed(_, let watch?) = try await scene.hub.subscribe(to: session, for: .random()) else {
-                Issue.record("not opened")
+                Issue.record("not subscribed")
                 return
             }
             var inbox = scene.sink.inbox(of: watch.watcher)
@@ -67,8 +67,8 @@ import Testing
         }
     }
 
-    /// The race that stopped the program: while the database is down nothing is read, and clients come and go.
-    @Test("Clients who come and go during an outage do no harm")
+    /// The race that once stopped the program: clients come and go while no read begins.
+    @Test("Clients can come and go in an outage")
     func comingsAndGoings() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -79,7 +79,7 @@ import Testing
             await scene.hub.closed(first.watch.watcher)
             scene.reader.isDown = false
             for version in 2...20 as ClosedRange<Int64> {
-                // Somewhere in the middle the reads begin again.
+                // The reads begin again after some of these clients.
                 scene.advance(by: .milliseconds(10))
                 scene.reader.commit(session)
                 let stream = try await scene.stream(of: session)
@@ -93,74 +93,6 @@ import Testing
             var message = try await last.next()
             while message == .degraded || message == .recovered { message = try await last.next() }
             #expect(message == .state(sample(session, version: version), after: []))
-        }
-    }
-
-    // MARK: - Watchers within the program
-
-    @Test("A watcher within the program is given the state as it stands, then what is newer")
-    func states() async throws {
-        try await withHub { scene in
-            let session = scene.reader.addSession()
-            scene.reader.commit(session)
-            var states = await scene.hub.states(of: session).makeAsyncIterator()
-            #expect(await states.next()?.version == 2)
-            scene.reader.commit(session)
-            let version = scene.reader.commit(session)
-            await scene.hint(session, version)
-            #expect(await states.next()?.version == version)
-        }
-    }
-
-    @Test("One that is slow is given the newest state alone")
-    func slow() async throws {
-        try await withHub { scene in
-            let session = scene.reader.addSession()
-            var stream = try await scene.stream(of: session)
-            var states = await scene.hub.states(of: session).makeAsyncIterator()
-            for _ in 0..<5 {
-                let version = scene.reader.commit(session)
-                await scene.hint(session, version)
-                _ = try await stream.states(upTo: version)
-            }
-            #expect(await states.next()?.version == 6)
-        }
-    }
-
-    @Test("It ends when its session is deleted, and at once when there is none")
-    func deleted() async throws {
-        try await withHub { scene in
-            let session = scene.reader.addSession()
-            var states = await scene.hub.states(of: session).makeAsyncIterator()
-            #expect(await states.next()?.version == 1)
-            scene.reader.delete(session)
-            await scene.hint(session, 0)
-            #expect(await states.next() == nil)
-            var none = await scene.hub.states(of: .random()).makeAsyncIterator()
-            #expect(await none.next() == nil)
-            try await scene.eventually { $0.watchedSessions.isEmpty }
-        }
-    }
-
-    @Test("Who lets go of it leaves nothing behind")
-    func dropped() async throws {
-        try await withHub { scene in
-            let session = scene.reader.addSession()
-            do { _ = await scene.hub.states(of: session) }
-            try await scene.eventually { $0.watchedSessions.isEmpty && $0.localSubscriberCount == 0 }
-        }
-    }
-
-    @Test("It ends when the hub stops, and at once when it has stopped")
-    func stopping() async throws {
-        try await withHub { scene in
-            let session = scene.reader.addSession()
-            let states = await scene.hub.states(of: session)
-            try await scene.stop()
-            // Whatever it was given before, the end comes.
-            for await state in states { #expect(state.version == 1) }
-            for await _ in await scene.hub.states(of: session) { Issue.record("a state after the end") }
-            try await scene.eventually { $0.watchedSessions.isEmpty }
         }
     }
 }

@@ -10,7 +10,7 @@ import Testing
 
 @testable import Progress
 
-/// A hub at work, on a thread of its own, over a database in memory and sockets that are lists.
+/// A running hub on a thread of its own, with a database in memory and sockets that are lists.
 struct HubScene: Sendable {
     let hub: ProgressHub
     let reader: FakeReader
@@ -28,29 +28,31 @@ struct HubScene: Sendable {
         self.running = running
     }
 
-    /// Stops the hub, as the end of the server does.
+    /// Stops the hub, as the stop of the server does.
     func stop() async throws {
         running.cancel()
         try await running.value
     }
 
-    /// An open stream, and what its watcher is told.
+    /// An open stream, and the messages that its watcher gets.
     struct Stream {
-        let opening: SessionAuthorization
+        let authorization: SessionAuthorization
         let watch: Watch
         fileprivate var inbox: AsyncStream<WatcherMessage>.Iterator
 
-        /// The next message, or a failed test.
+        /// The next message; its absence fails the test.
         mutating func next() async throws -> WatcherMessage { try #require(await inbox.next()) }
 
-        /// The next message as a state, which it has to be.
+        /// The next message, which must be a state.
         mutating func nextState() async throws -> (version: Int64, after: [Int64]) {
             let message = try await next()
             guard case .state(let progress, let after) = message else { throw Unexpected(message: message) }
             return (progress.version, after.map(\.version))
         }
 
-        /// The states up to one with a version; nothing else may come.
+        /// The states up to a version.
+        ///
+        /// Every message must be a state.
         mutating func states(upTo version: Int64) async throws -> [Int64] {
             var versions: [Int64] = []
             repeat { versions.append(try await nextState().version) } while versions.last != version
@@ -60,38 +62,38 @@ struct HubScene: Sendable {
 
     struct Unexpected: Error { let message: WatcherMessage }
 
-    /// Opens a stream and gives it a socket.
+    /// Subscribes, and gives the stream a socket.
     func stream(of session: SessionID, for principal: Principal = .random(), after: Int64? = nil) async throws -> Stream
     {
         guard
-            case .subscribed(let opening, let watch?) = try await hub.subscribe(
+            case .subscribed(let authorization, let watch?) = try await hub.subscribe(
                 to: session, for: principal, after: after)
         else {
-            throw NotOpened()
+            throw NotSubscribed()
         }
-        let stream = Stream(opening: opening, watch: watch, inbox: sink.inbox(of: watch.watcher))
+        let stream = Stream(authorization: authorization, watch: watch, inbox: sink.inbox(of: watch.watcher))
         await hub.attach(watch)
         return stream
     }
 
-    struct NotOpened: Error {}
+    struct NotSubscribed: Error {}
 
     func hint(_ session: SessionID, _ version: Int64) async {
         await hub.receive([.hints([ChangeHint(session: session, version: version)])])
     }
 
-    /// The longest time that the hub waits for its next try, once reads have failed a few times.
+    /// The longest time that the hub waits after a failed read.
     static let longestDelay = Duration.seconds(2)
 
-    /// Time goes on.
+    /// Moves the clock.
     func advance(by duration: Duration) { clock.advance(by: duration) }
 
-    /// Waits until all that the hub has been given to do so far is done.
+    /// Waits until the hub has performed everything that was queued on its thread.
     func turn() async {
         await withCheckedContinuation { continuation in hub.poller.execute { continuation.resume() } }
     }
 
-    /// Waits for what the hub does by itself, and which sends no signal.
+    /// Waits for something that the hub does by itself, and without a signal.
     func eventually(
         fileID: String = #fileID, line: Int = #line, _ condition: (isolated ProgressHub) -> Bool
     ) async throws {
@@ -103,7 +105,9 @@ struct HubScene: Sendable {
         }
     }
 
-    /// One poll after another, each when the one before is back.
+    /// Lets the hub poll several times.
+    ///
+    /// Each poll begins after the one before has succeeded.
     func polls(_ count: Int, every interval: Duration) async throws {
         for _ in 0..<count {
             let snapshots = reader.snapshots
@@ -113,7 +117,7 @@ struct HubScene: Sendable {
     }
 }
 
-/// Lends a running hub whose time stands still, and stops it.
+/// Lends a running hub whose clock stands still, and stops it.
 func withHub<Result>(
     pollInterval: Duration = .seconds(3600), admission: StreamAdmission = .unlimited,
     _ body: (HubScene) async throws -> Result
@@ -129,7 +133,7 @@ func withHub<Result>(
     let scene = HubScene(hub: hub, reader: reader, sink: sink, clock: clock, running: running)
     let result: Result
     do {
-        // Time counts from here.
+        // The hub has begun to measure time.
         try await scene.eventually { $0.machine.due != nil }
         result = try await body(scene)
     } catch {
@@ -141,17 +145,17 @@ func withHub<Result>(
 }
 
 extension ProgressHub {
-    /// What the sockets do when a stream has got one.
+    /// Gives a watcher a socket, as the reactor does.
     func attach(_ watch: Watch) { watch.attach() }
 
     var watchedSessions: [SessionID] { machine.watchedSessions }
     var watcherCount: Int { machine.begunCount }
-    var admitted: Int { machine.admission.total }
+    var streamCount: Int { machine.admission.total }
     var hasPauses: Bool { !machine.pauses.isEmpty }
-    var waiting: Int { machine.openings.waiting(.sessions) }
+    var pendingCount: Int { machine.subscriptions.waiting(.sessions) }
 }
 
-/// Sockets that are lists, and make exceptions when they are told to.
+/// Sockets that are lists, and that make exceptions on request.
 final class FakeSink: WatcherSink {
     private struct State {
         var inboxes: [WatcherID: AsyncStream<WatcherMessage>.Continuation] = [:]
@@ -175,7 +179,7 @@ final class FakeSink: WatcherSink {
         return stream.makeAsyncIterator()
     }
 
-    /// Makes an exception of a watcher until it is taken back.
+    /// Makes an exception for a watcher, or, with nil, no longer.
     func setException(_ exception: DeliveryException?, for watcher: WatcherID) {
         state.withLock { $0.exceptions[watcher] = exception }
     }

@@ -5,11 +5,11 @@ import Testing
 
 @testable import Progress
 
-/// The hub at work: how what it decides comes about.
-@Suite("The hub at work", .deadline) struct ProgressHubTests {
+/// The hub performs what its state machine decides.
+@Suite("Running hub", .deadline) struct ProgressHubTests {
     // MARK: - News
 
-    @Test("A hint brings the change to each watcher of that session, with the transitions between")
+    @Test("After a hint, each watcher of the session gets the state and the transitions before it")
     func hint() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -25,16 +25,18 @@ import Testing
         }
     }
 
-    @Test("A change between a snapshot and the socket is not missed")
+    @Test("A watcher gets a change between its snapshot and its socket")
     func changeBeforeSocket() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
-            guard case .subscribed(let opening, let watch?) = try await scene.hub.subscribe(to: session, for: .random())
+            guard
+                case .subscribed(let authorization, let watch?) = try await scene.hub.subscribe(
+                    to: session, for: .random())
             else {
-                Issue.record("not opened")
+                Issue.record("not subscribed")
                 return
             }
-            #expect(opening.progress?.version == 1)
+            #expect(authorization.progress?.version == 1)
             let version = scene.reader.commit(session)
             await scene.hint(session, version)
             try await scene.eventually { _ in scene.reader.readings > 0 }
@@ -44,21 +46,21 @@ import Testing
         }
     }
 
-    @Test("A change before the snapshot, whose hint comes before it too, is not missed")
+    @Test("A snapshot includes a change whose hint came before it")
     func hintBeforeSnapshot() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
             scene.reader.gate.shut()
-            async let opening = scene.stream(of: session)
+            async let stream = scene.stream(of: session)
             try await scene.eventually { $0.watchedSessions == [session] }
             let version = scene.reader.commit(session)
             await scene.hint(session, version)
             scene.reader.gate.open()
-            #expect(try await opening.opening.progress?.version == version)
+            #expect(try await stream.authorization.progress?.version == version)
         }
     }
 
-    @Test("After a gap everything watched is read")
+    @Test("After a resync, the hub reads every watched session")
     func resync() async throws {
         try await withHub { scene in
             let sessions = (0..<1200).map { _ in scene.reader.addSession() }
@@ -70,7 +72,7 @@ import Testing
         }
     }
 
-    @Test("The poll finds what no hint told of, and reads nothing when nothing was committed")
+    @Test("The poll finds a change without a hint, and reads nothing if nothing was committed")
     func poll() async throws {
         try await withHub(pollInterval: .milliseconds(10)) { scene in
             let session = scene.reader.addSession()
@@ -80,7 +82,7 @@ import Testing
                 scene.advance(by: .milliseconds(10))
                 #expect(try await stream.states(upTo: version).count == 1)
             }
-            // The pauses end, and then it is quiet.
+            // Let the pauses end.
             while await scene.hub.hasPauses {
                 scene.advance(by: Pauses.length)
                 await scene.turn()
@@ -92,12 +94,12 @@ import Testing
         }
     }
 
-    @Test("Without a poll, what is committed without a hint soon after news or an opening is found after a pause")
+    @Test("A change without a hint soon after news or a snapshot is found after a pause, without a poll")
     func pause() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
             var stream = try await scene.stream(of: session)
-            // Each finds the pause that the one before began.
+            // The pause that each round begins finds the change of the next round.
             for _ in 0..<3 {
                 let version = scene.reader.commit(session)
                 scene.advance(by: Pauses.length)
@@ -106,14 +108,14 @@ import Testing
         }
     }
 
-    @Test("Hints that lie cause a read, and no news")
+    @Test("A forged hint causes a read and no message")
     func forgedHints() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
             var stream = try await scene.stream(of: session)
             await scene.hint(session, 999)
             await scene.hint(.random(), 2)
-            // Said to be deleted, and is not.
+            // This hint says that the session was deleted.
             await scene.hint(session, 0)
             await scene.hub.receive([.degraded, .workWaiting, .hints([])])
             let version = scene.reader.commit(session)
@@ -122,7 +124,9 @@ import Testing
         }
     }
 
-    @Test("What a full socket misses is read again when there is room", arguments: [DeliveryException.full, .refused])
+    @Test(
+        "When a full socket has room again, its watcher gets what it missed",
+        arguments: [DeliveryException.full, .refused])
     func full(exception: DeliveryException) async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -141,7 +145,7 @@ import Testing
         }
     }
 
-    @Test("A finished session ends the stream: nothing follows, and its place is free when the socket is gone")
+    @Test("A finished session ends its stream, which is counted until its socket is closed")
     func finished() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -154,11 +158,11 @@ import Testing
             await scene.hint(session, next)
             await scene.hub.closed(stream.watch.watcher)
             #expect(await scene.hub.watchedSessions == [])
-            #expect(await scene.hub.admitted == 0)
+            #expect(await scene.hub.streamCount == 0)
         }
     }
 
-    @Test("Deliveries to a socket that is gone free its place")
+    @Test("A message to a closed socket removes the watcher")
     func gone() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -166,13 +170,13 @@ import Testing
             scene.sink.setException(.gone, for: stream.watch.watcher)
             let version = scene.reader.commit(session)
             await scene.hint(session, version)
-            try await scene.eventually { $0.watchedSessions.isEmpty && $0.admitted == 0 }
+            try await scene.eventually { $0.watchedSessions.isEmpty && $0.streamCount == 0 }
         }
     }
 
     // MARK: - Rights
 
-    @Test("When the right ends the watcher is told so and nothing after it")
+    @Test("When a right ends, the watcher gets revoked and nothing after it")
     func revoked() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -190,8 +194,8 @@ import Testing
         }
     }
 
-    /// The notification of the rights is lost: what is read next carries the epoch all the same.
-    @Test("A hint of a change is enough to learn that rights have changed")
+    /// The notification of the change of rights is lost, but the next read returns the new epoch.
+    @Test("A read after any hint shows that rights have changed")
     func rightsWithoutNotice() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -207,8 +211,8 @@ import Testing
         }
     }
 
-    /// A sign-in runs out by itself: no row changes, and nothing is announced.
-    @Test("Without any hint, the end of a right is found within 30 seconds")
+    /// A sign-in expires: no row changes, and no notification comes.
+    @Test("The regular check finds the end of a right within 30 seconds, without a hint")
     func regularCheck() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -223,7 +227,7 @@ import Testing
         }
     }
 
-    @Test("A deleted session is told to its watchers")
+    @Test("When a session is deleted, its watchers get revoked")
     func deleted() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -234,7 +238,7 @@ import Testing
         }
     }
 
-    @Test("A token that expires and a stream that has lived long enough end by their own words")
+    @Test("An expired token and the maximum age of a stream each have their own last message")
     func ends() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -245,7 +249,7 @@ import Testing
             #expect(try await second.next() == .reconnect)
             #expect(await scene.hub.watcherCount == 0)
             for stream in [first, second] { await scene.hub.closed(stream.watch.watcher) }
-            #expect(await scene.hub.admitted == 0)
+            #expect(await scene.hub.streamCount == 0)
             #expect(await scene.hub.watchedSessions == [])
         }
     }

@@ -4,45 +4,44 @@ import Testing
 @testable import Progress
 @testable import Store
 
-/// Drives a machine for those that follow caseloads.
-final class FollowingMachine: MachineDriver {
-    private var openers: [WatcherID: CaseloadOpener] = [:]
+/// Drives a state machine with followers.
+final class FollowerMachine: MachineDriver {
+    private var pending: [WatcherID: PendingCaseloadSubscription] = [:]
 
     init() { super.init() }
 
     // MARK: Followers
 
-    /// A follower whose caseload is being read.
+    /// Registers a follower whose caseload is being read.
     func follow() throws -> WatcherID {
         var id: WatcherID?
-        tell { id = $0.subscribeToAll(for: .random(), since: nil, requestID: nil) }
+        handle { id = $0.subscribeToAll(for: .random(), since: nil, requestID: nil) }
         beginRead()
         return try #require(id)
     }
 
     private func beginRead() {
-        guard case .openings(.caseload(let opener))? = nextRead(.openings(.caseloads)) else { return }
-        openers[opener.watcher] = opener
+        guard case .subscriptions(.caseload(let subscription))? = nextRead(.subscriptions(.caseloads)) else { return }
+        pending[subscription.watcher] = subscription
     }
 
-    /// A caseload came back.
+    /// The read of a caseload succeeds.
     private func read(_ caseload: Caseload, for id: WatcherID) throws -> [CaseloadEvent]? {
-        let removed = openers.removeValue(forKey: id)
-        let opener = try #require(removed)
-        guard
-            case .caseload(let events, _, _)? = completed(.openings(.caseload(opener, caseload, nil))).answers.first
-        else { return nil }
+        let removed = pending.removeValue(forKey: id)
+        let subscription = try #require(removed)
+        let answers = completed(.subscriptions(.caseload(subscription, caseload, nil))).answers
+        guard case .caseload(let events, _, _)? = answers.first else { return nil }
         return events
     }
 
-    /// The caseload of a follower that predates the feed comes back, and is read again.
+    /// The read of a caseload that predates the feed succeeds, and the hub reads the caseload again.
     func readCaseload(of id: WatcherID) throws {
         guard predatesFeed(id) else { return }
         #expect(try read(Caseload(of: .random(), at: position(3)), for: id) == nil)
         beginRead()
     }
 
-    func predatesFeed(_ id: WatcherID) -> Bool { value.followers.predatesFeed(id) }
+    func predatesFeed(_ id: WatcherID) -> Bool { value.watchers.followers.predatesFeed(id) }
 
     @discardableResult
     func begin(_ id: WatcherID, with caseload: Caseload) throws -> [CaseloadEvent] {
@@ -50,10 +49,12 @@ final class FollowingMachine: MachineDriver {
         return try #require(events)
     }
 
-    func filled(_ id: WatcherID) { tell { $0.blocked(id) } }
-    func release(_ id: WatcherID) { tell { $0.closed(id) } }
+    func filled(_ id: WatcherID) { handle { $0.blocked(id) } }
+    func release(_ id: WatcherID) { handle { $0.closed(id) } }
 
-    /// A follower that has been let in, and has room; the feed has no read under way.
+    /// A follower that has begun, and has a socket with room.
+    ///
+    /// The feed has no read under way.
     func follower(with caseload: Caseload) throws -> WatcherID {
         let id = try follow()
         try begin(id, with: caseload)
@@ -64,20 +65,20 @@ final class FollowingMachine: MachineDriver {
 
     // MARK: The feed
 
-    /// The feed reads until it wants nothing, and finds nothing.
+    /// Completes all reads that the feed wants, without changes.
     func settle(at position: FeedPosition, epoch: Int64 = 1) {
         while nextFeed() != nil { _ = completedFeed(FeedChanges(rightsEpoch: epoch, position: position)) }
     }
 
     func nextFeed() -> Feed.Read? {
-        guard case .followers(.feed(let read))? = nextRead(.followers(.feed)) else { return nil }
+        guard case .watchers(.followers(.feed(let read)))? = nextRead(.watchers(.followers(.feed))) else { return nil }
         return read
     }
 
-    func failedFeed() { failed(.followers(.feed(Feed.Read(since: position(3), sessions: [])))) }
-    func completedFeed(_ changes: FeedChanges) -> Outcome { completed(.followers(.feed(changes))) }
+    func failedFeed() { failed(.watchers(.followers(.feed(Feed.Read(since: position(3), sessions: []))))) }
+    func completedFeed(_ changes: FeedChanges) -> Outcome { completed(.watchers(.followers(.feed(changes)))) }
 
-    /// A hint of nothing in particular, the read that it causes, and its answer.
+    /// A hint comes, and the read of the feed that it causes succeeds.
     @discardableResult
     func pass(_ changes: FeedChanges) -> [Delivery] {
         hint(.random(), 0)
@@ -87,22 +88,24 @@ final class FollowingMachine: MachineDriver {
 
     // MARK: Reads for followers
 
-    /// Those that have to be asked about are found.
-    func sweep() { #expect(nextRead(.rights) == nil, "nobody watches a single session") }
+    /// Finds the followers that need a check of their rights.
+    func sweep() { #expect(nextRead(.watchers(.sweep)) == nil, "no watcher has a single session") }
 
     func nextFollowerRead() -> FollowerRead? {
-        guard case .followers(.single(let read))? = nextRead(.followers(.single)) else { return nil }
+        guard case .watchers(.followers(.single(let read)))? = nextRead(.watchers(.followers(.single))) else {
+            return nil
+        }
         return read
     }
 
-    /// The next read, when it is of the caseload.
+    /// The next read, if it reads a caseload again.
     func nextRefresh() -> FollowerRequest? {
         sweep()
         guard case .caseload(let request)? = nextFollowerRead() else { return nil }
         return request
     }
 
-    /// The next read, when it is of sessions that have changed.
+    /// The next read, if it is a catch-up.
     func nextCatchUp() -> FollowerRequest? {
         sweep()
         guard case .sessions(let request)? = nextFollowerRead() else { return nil }
@@ -110,24 +113,24 @@ final class FollowingMachine: MachineDriver {
     }
 
     func completed(_ request: FollowerRequest, _ answer: CaseloadRefresh) -> [Delivery] {
-        completed(.followers(.single(.caseload(request, answer)))).deliveries
+        completed(.watchers(.followers(.single(.caseload(request, answer))))).deliveries
     }
 
     func completed(_ request: FollowerRequest, _ changes: ProgressChanges) -> [Delivery] {
-        completed(.followers(.single(.sessions(request, changes)))).deliveries
+        completed(.watchers(.followers(.single(.sessions(request, changes))))).deliveries
     }
 
-    func failed(_ read: FollowerRead) { failed(.followers(.single(read))) }
+    func failed(_ read: FollowerRead) { failed(.watchers(.followers(.single(read)))) }
 }
 
-/// A position in the stream, with the number of the next transaction, and those that are in progress.
+/// A position with the number of the next transaction, and the numbers of those in progress.
 func position(_ next: Int64, _ inProgress: Int64...) -> FeedPosition {
     FeedPosition(
         snapshot: "\(inProgress.first ?? next):\(next):" + inProgress.map(String.init).joined(separator: ","))
 }
 
 extension Caseload {
-    /// The caseload of one who may see the sessions of a patient.
+    /// The caseload of a user who may see the sessions of some patients; the sessions are those of the first patient.
     init(
         of patient: UserID, and others: Set<UserID> = [], _ sessions: [SessionProgress] = [], epoch: Int64 = 1,
         at position: FeedPosition
@@ -145,7 +148,7 @@ extension FeedChanges {
 }
 
 extension FeedChanges.Item {
-    /// The news of a session that has come to a status at a version, with transitions that a transaction made.
+    /// The news of a session: its state, and the transitions that a transaction made.
     init(
         _ session: SessionID, of patient: UserID, _ version: Int64, _ status: SessionStatus = .transcribing,
         after transitions: [StatusTransition] = [], in transaction: Int64?
@@ -158,7 +161,7 @@ extension FeedChanges.Item {
 }
 
 extension ProgressChanges {
-    /// What a catch-up finds of one session.
+    /// What a catch-up finds about one session.
     init(
         _ session: SessionID, _ version: Int64, _ status: SessionStatus = .transcribing,
         after transitions: [StatusTransition] = [], epoch: Int64 = 1
@@ -172,7 +175,7 @@ extension ProgressChanges {
 }
 
 extension [Delivery] {
-    /// What is said of a caseload.
+    /// The events of all messages.
     var events: [CaseloadEvent] {
         flatMap { delivery -> [CaseloadEvent] in
             guard case .caseload(let events, _, _) = delivery.message else { return [] }
@@ -180,7 +183,7 @@ extension [Delivery] {
         }
     }
 
-    /// The positions after each message.
+    /// The position after each message.
     var positions: [FeedPosition?] {
         compactMap { delivery -> FeedPosition?? in
             guard case .caseload(_, _, let after) = delivery.message else { return nil }

@@ -1,20 +1,21 @@
 import Domain
 
-/// Whether reads work, when they may be tried again after a failure, and which watchers know of it.
+/// Whether reads fail, when the hub may read again, and which watchers know about it.
 ///
-/// While reads fail, everything that is wanted stays wanted, and one try at a time waits for its moment.
-struct Trouble {
-    /// Reads have failed, and none has worked since.
+/// While reads fail, everything that is wanted stays wanted. The hub waits before each attempt.
+struct Outage {
+    /// A read has failed, and none has succeeded since.
     private(set) var isDegraded = false
-    /// Nothing is read before this moment; nil when reads may begin.
+    /// The hub begins no read before this moment; nil if it may read.
     ///
-    /// A read that was under way may work before it has come: watchers hear of that at once, and the moment stays.
+    /// A read that began earlier may succeed before this moment. The watchers then get `recovered` at once, and the moment
+    /// stays.
     private(set) var retryAt: ContinuousClock.Instant?
     private var backoff = Backoff()
-    /// The watchers whose last message of this kind was ``WatcherMessage/degraded``.
+    /// The watchers that got ``WatcherMessage/degraded`` and no ``WatcherMessage/recovered`` since.
     private var knows = Column(initial: false)
 
-    /// The memory of one watcher here, in bytes.
+    /// The memory of one watcher in this sub-machine, in bytes.
     static let bytesPerWatcher = MemoryLayout<Bool>.stride
 
     /// Whether reads may begin.
@@ -24,17 +25,21 @@ struct Trouble {
 
     /// A read has failed.
     ///
-    /// - Parameter jitter: Between 0 and 1: how much of the delay before the next try is waited for.
-    /// - Returns: The message to those who do not know it yet.
+    /// - Parameters:
+    ///   - now: The present moment.
+    ///   - jitter: The part of the delay for which the hub waits, from 0 to 1.
+    ///   - table: The watchers.
+    /// - Returns: The message to the watchers that do not know about it.
     mutating func failed(at now: ContinuousClock.Instant, jitter: Double, in table: WatcherTable) -> Delivery? {
         isDegraded = true
         if retryAt == nil { retryAt = now + backoff.next() * jitter }
         return notify(table)
     }
 
-    /// A read has worked.
+    /// A read has succeeded.
     ///
-    /// - Returns: The message to those who know of the failure.
+    /// - Parameter table: The watchers.
+    /// - Returns: The message to the watchers that know about the failure.
     mutating func succeeded(in table: WatcherTable) -> Delivery? {
         backoff.reset()
         guard isDegraded else { return nil }
@@ -42,19 +47,19 @@ struct Trouble {
         return notify(table)
     }
 
-    /// The time has come to try again, if it has.
+    /// Ends the wait if its moment has come.
     mutating func timeIs(_ now: ContinuousClock.Instant) {
         if let moment = retryAt, moment <= now { retryAt = nil }
     }
 
-    /// A watcher has room, and hears how things stand if it does not know.
+    /// A watcher has room: it gets the message that it has missed.
     mutating func unblocked(_ id: WatcherID) -> Delivery? {
         guard knows[Int(id.slot)] != isDegraded else { return nil }
         knows[Int(id.slot)] = isDegraded
         return Delivery(isDegraded ? .degraded : .recovered, to: [id])
     }
 
-    /// A watcher had no room for such a message.
+    /// A watcher had no room for a message.
     mutating func refused(_ message: WatcherMessage, by id: WatcherID) {
         switch message {
         case .degraded: knows[Int(id.slot)] = false

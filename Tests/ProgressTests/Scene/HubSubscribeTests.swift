@@ -6,38 +6,38 @@ import Testing
 
 @testable import Progress
 
-/// How watchers are let in, and that nothing is left of those who do not stay.
-@Suite("The door of the hub", .deadline) struct HubOpeningTests {
-    /// Many who come at once, each for a session of its own.
-    private func openAll(_ sessions: [SessionID], _ scene: HubScene) async throws -> [SubscribeOutcome] {
+/// How subscriptions are authorized and counted, and what remains of those that get no stream.
+@Suite("Subscriptions to the hub", .deadline) struct HubSubscribeTests {
+    /// Subscribes one user to each session, all at once.
+    private func subscribe(to sessions: [SessionID], _ scene: HubScene) async throws -> [SubscribeOutcome] {
         try await withThrowingTaskGroup(of: SubscribeOutcome.self) { group in
             for session in sessions { group.addTask { try await scene.hub.subscribe(to: session, for: .random()) } }
             return try await group.reduce(into: []) { $0.append($1) }
         }
     }
 
-    @Test("A thousand who come at once share a few statements")
+    @Test("A thousand simultaneous subscriptions share a few statements")
     func batches() async throws {
         try await withHub { scene in
             let sessions = (0..<1000).map { _ in scene.reader.addSession() }
             scene.reader.gate.shut()
-            async let openings = openAll(sessions, scene)
-            // Two statements are under way, and all the others wait for the next.
-            try await scene.eventually { $0.waiting + scene.reader.openings.reduce(0, +) == 1000 }
-            #expect(scene.reader.openings.count == 2)
+            async let outcomes = subscribe(to: sessions, scene)
+            // Two statements are under way, and all other subscriptions wait for the next.
+            try await scene.eventually { $0.pendingCount + scene.reader.requestCounts.reduce(0, +) == 1000 }
+            #expect(scene.reader.requestCounts.count == 2)
             scene.reader.gate.open()
-            let opened = try await openings.count { opening in
-                if case .subscribed(_, .some) = opening { true } else { false }
+            let subscribed = try await outcomes.count { outcome in
+                if case .subscribed(_, .some) = outcome { true } else { false }
             }
-            #expect(opened == 1000)
-            #expect(scene.reader.openings.count <= 1000 / Openings.Limits().batch + 3)
-            #expect(scene.reader.openings.allSatisfy { $0 <= Openings.Limits().batch })
-            #expect(scene.reader.openings.reduce(0, +) == 1000)
+            #expect(subscribed == 1000)
+            #expect(scene.reader.requestCounts.count <= 1000 / PendingSubscriptions.Limits().batch + 3)
+            #expect(scene.reader.requestCounts.allSatisfy { $0 <= PendingSubscriptions.Limits().batch })
+            #expect(scene.reader.requestCounts.reduce(0, +) == 1000)
         }
     }
 
     @Test(
-        "Who may not see the session is told why, and leaves nothing behind",
+        "A user without a right gets the verdict, and the watcher is removed",
         arguments: [
             SessionAuthorization.Verdict.notSignedIn, .inactive, .noSession,
             .found(role: .patient, relation: Relation(isPatient: false, isAssigned: false)),
@@ -55,21 +55,22 @@ import Testing
         }
     }
 
-    @Test("A finished session is shown, and not watched", arguments: [SessionStatus.processed, .failed])
+    @Test("A finished session has a state and no watch", arguments: [SessionStatus.processed, .failed])
     func finished(status: SessionStatus) async throws {
         try await withHub { scene in
             let session = scene.reader.addSession(status)
-            guard case .subscribed(let opening, nil) = try await scene.hub.subscribe(to: session, for: .random()) else {
+            guard case .subscribed(let authorization, nil) = try await scene.hub.subscribe(to: session, for: .random())
+            else {
                 Issue.record("watched")
                 return
             }
-            #expect(opening.progress?.status == status)
+            #expect(authorization.progress?.status == status)
             #expect(await scene.hub.watchedSessions == [])
-            #expect(await scene.hub.admitted == 0)
+            #expect(await scene.hub.streamCount == 0)
         }
     }
 
-    @Test("The transitions since a version come with the snapshot")
+    @Test("A resumed stream begins with the transitions since its version")
     func resumption() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -77,18 +78,18 @@ import Testing
                 scene.reader.commit(session, status)
             }
             let stream = try await scene.stream(of: session, after: 2)
-            #expect(stream.opening.progress?.version == 4)
-            #expect(stream.opening.transitions.map(\.version) == [3, 4])
+            #expect(stream.authorization.progress?.version == 4)
+            #expect(stream.authorization.transitions.map(\.version) == [3, 4])
         }
     }
 
-    @Test("When all places are taken the next is turned away, until one is free")
+    @Test("At the limit of streams, the hub rejects the next one until a stream is closed")
     func rejected() async throws {
         try await withHub(admission: StreamAdmission(limit: 2, limitPerUser: 2)) { scene in
             let session = scene.reader.addSession()
             var streams = [try await scene.stream(of: session), try await scene.stream(of: session)]
             guard case .rejected = try await scene.hub.subscribe(to: session, for: .random()) else {
-                Issue.record("not turned away")
+                Issue.record("not rejected")
                 return
             }
             await scene.hub.closed(streams.removeLast().watch.watcher)
@@ -96,7 +97,7 @@ import Testing
         }
     }
 
-    @Test("A reader that fails is the opener's to know, and leaves nothing behind")
+    @Test("A failed read throws to its caller, and the watcher is removed")
     func down() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -108,29 +109,29 @@ import Testing
         }
     }
 
-    @Test("Who lets go of a watch without a socket frees the place")
+    @Test("The release of a watch without a socket ends its watcher")
     func dropped() async throws {
         try await withHub { scene in
             let sessions = (0..<100).map { _ in scene.reader.addSession() }
-            for opening in try await openAll(sessions, scene) {
-                guard case .subscribed(_, .some) = opening else {
-                    Issue.record("not opened")
+            for outcome in try await subscribe(to: sessions, scene) {
+                guard case .subscribed(_, .some) = outcome else {
+                    Issue.record("not subscribed")
                     return
                 }
             }
             try await scene.eventually { $0.watcherCount == 0 }
             #expect(await scene.hub.watchedSessions == [])
-            #expect(await scene.hub.admitted == 0)
+            #expect(await scene.hub.streamCount == 0)
         }
     }
 
-    @Test("Once there is a socket, its end frees the place, and letting go of the watch does not")
+    @Test("The release of a watch does not end a watcher with a socket; the close of the socket does")
     func attached() async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
             var watcher: WatcherID?
             do { watcher = try await scene.stream(of: session).watch.watcher }
-            // Behind whatever letting go has caused.
+            // Let the hub handle the release of the watch.
             await scene.turn()
             #expect(await scene.hub.watcherCount == 1)
             await scene.hub.closed(try #require(watcher))
@@ -138,31 +139,31 @@ import Testing
         }
     }
 
-    // MARK: - The end
+    // MARK: - The stop of the hub
 
-    @Test("Whoever waits to be let in when the hub stops is turned away, also one who comes later")
+    @Test("When the hub stops, it rejects the pending subscriptions and every later one")
     func stopping() async throws {
         try await withHub { scene in
             let sessions = (0..<1500).map { _ in scene.reader.addSession() }
             scene.reader.gate.shut()
-            async let openings = openAll(sessions, scene)
-            // Some are being asked about, and more than one statement's worth wait.
-            try await scene.eventually { $0.waiting + scene.reader.openings.reduce(0, +) == 1500 }
+            async let outcomes = subscribe(to: sessions, scene)
+            // Two statements are under way, and more subscriptions wait than fit into the next.
+            try await scene.eventually { $0.pendingCount + scene.reader.requestCounts.reduce(0, +) == 1500 }
             try await scene.stop()
-            let rejected = try await openings.count { opening in
-                if case .rejected = opening { true } else { false }
+            let rejected = try await outcomes.count { outcome in
+                if case .rejected = outcome { true } else { false }
             }
             #expect(rejected == 1500)
             #expect(await scene.hub.watchedSessions == [])
             guard case .rejected = try await scene.hub.subscribe(to: .random(), for: .random()) else {
-                Issue.record("not turned away")
+                Issue.record("not rejected")
                 return
             }
         }
     }
 
-    /// The end of the reads and the moment at which the hub knows of it are two.
-    @Test("Nobody is left waiting, whenever the hub stops", arguments: 0..<20)
+    /// The race: the hub learns of the end of the reads later than they end.
+    @Test("Every subscription gets an answer, whenever the hub stops", arguments: 0..<20)
     func stoppingAnyTime(round: Int) async throws {
         try await withHub { scene in
             let session = scene.reader.addSession()
@@ -174,7 +175,7 @@ import Testing
                 }
                 for _ in 0..<(round * 10) { await Task.yield() }
                 try await scene.stop()
-                // Each comes to an end, and by no error, which would stop a client for good.
+                // No subscription may throw: an error ends the retries of a client.
                 try await group.waitForAll()
             }
         }

@@ -3,12 +3,12 @@ import Testing
 
 @testable import Progress
 
-/// `degraded` once, then `recovered` once, to everybody who had room for it, and later to those who had not.
-@Suite("The hub in trouble") struct TroubleTests {
+/// Each watcher gets `degraded` once, then `recovered` once: at once if it has room, and otherwise when it has room again.
+@Suite("Outage of the database") struct OutageTests {
     private let session = SessionID.random()
     private let machine = Machine()
 
-    @Test("Everybody is told once that reads fail, and once that they work again")
+    @Test("Every watcher gets degraded once and recovered once")
     func once() {
         let (first, second) = (machine.watcher(of: session), machine.watcher(of: .random()))
         #expect(machine.recovered() == nil)
@@ -16,10 +16,11 @@ import Testing
         #expect(machine.degraded() == nil)
         #expect(machine.recovered() == Delivery(.recovered, to: [first, second]))
         #expect(machine.recovered() == nil)
-        #expect(machine.degraded() == Delivery(.degraded, to: [first, second]), "the next time it is told again")
+        #expect(
+            machine.degraded() == Delivery(.degraded, to: [first, second]), "the next outage has messages of its own")
     }
 
-    @Test("Who waits for a snapshot, has no socket, has been told the last or lives in the program is not told")
+    @Test("Watchers without a socket, watchers after their last message and local subscribers get neither message")
     func others() {
         _ = machine.register(session)
         _ = machine.unattached(of: session)
@@ -31,7 +32,7 @@ import Testing
         #expect(!machine.value.isDegraded)
     }
 
-    @Test("Who gets a socket meanwhile is told then, and of the recovery with the others")
+    @Test("A watcher that gets its socket in an outage gets degraded then, and recovered with the others")
     func newcomer() {
         let (first, second) = (machine.watcher(of: session), machine.unattached(of: session))
         #expect(machine.degraded() == Delivery(.degraded, to: [first]))
@@ -40,12 +41,12 @@ import Testing
         #expect(machine.recovered() == Delivery(.recovered, to: [first, second]))
     }
 
-    /// Makes a watcher block.
+    /// Blocks a watcher.
     private func block(_ watcher: WatcherID) {
         machine.note(.full, of: watcher, in: Delivery(.recovered, to: [watcher]))
     }
 
-    @Test("Who was blocked when it began is told when there is room, and of the recovery with the others")
+    @Test("A watcher that is blocked when the outage begins gets degraded when it has room")
     func blockedAtTheBeginning() {
         let watcher = machine.watcher(of: session)
         block(watcher)
@@ -54,7 +55,7 @@ import Testing
         #expect(machine.recovered() == Delivery(.recovered, to: [watcher]))
     }
 
-    @Test("Who was blocked when it ended is told when there is room")
+    @Test("A watcher that is blocked when the outage ends gets recovered when it has room")
     func blockedAtTheEnd() {
         let watcher = machine.watcher(of: session)
         _ = machine.degraded()
@@ -65,7 +66,7 @@ import Testing
         #expect(machine.ready(watcher) == nil)
     }
 
-    @Test("Who was blocked all the time is told nothing")
+    @Test("A watcher that is blocked during the whole outage gets neither message")
     func blockedThroughout() {
         let watcher = machine.watcher(of: session)
         block(watcher)
@@ -74,7 +75,7 @@ import Testing
         #expect(machine.ready(watcher) == nil)
     }
 
-    @Test("Who knows of the trouble, and was blocked until the next, is told nothing new")
+    @Test("A watcher that is blocked from one outage to the next gets degraded once")
     func blockedUntilTheNext() {
         let watcher = machine.watcher(of: session)
         _ = machine.degraded()
@@ -85,7 +86,7 @@ import Testing
         #expect(machine.recovered() == Delivery(.recovered, to: [watcher]))
     }
 
-    @Test("What was refused is told when there is room", arguments: [WatcherMessage.degraded, .recovered])
+    @Test("A watcher gets a refused message when it has room", arguments: [WatcherMessage.degraded, .recovered])
     func refused(message: WatcherMessage) throws {
         let watcher = machine.watcher(of: session)
         var delivery = try #require(machine.degraded())
@@ -96,7 +97,7 @@ import Testing
         #expect(machine.ready(watcher) == nil)
     }
 
-    @Test("What was refused and is no longer true is not told")
+    @Test("A watcher does not get a refused message that is no longer true")
     func refusedAndOver() throws {
         let watcher = machine.watcher(of: session)
         machine.note(.refused, of: watcher, in: try #require(machine.degraded()))
@@ -104,13 +105,13 @@ import Testing
         #expect(machine.ready(watcher) == nil)
     }
 
-    @Test("Any read that works ends the trouble, which is told before what the read brings")
+    @Test("Any successful read ends the outage, and recovered comes before what it finds")
     func recoveryByReading() throws {
         let watcher = machine.watcher(of: session)
         let recovered = Delivery(.recovered, to: [watcher])
         _ = machine.degraded()
         let outcome = machine.pass(reading(session, version: 2))
-        #expect(outcome.deliveries == [recovered, news(session, 2, to: [watcher], previous: 1)])
+        #expect(outcome.deliveries == [recovered, news(session, 2, to: [watcher], previousVersion: 1)])
 
         machine.note(.refused, of: watcher, in: try #require(outcome.deliveries.last))
         machine.ready(watcher)
@@ -118,7 +119,7 @@ import Testing
         #expect(machine.nextCatchUp()?.count == 1)
         #expect(
             machine.completedCatchUp([reading(session, version: 3)])
-                == [recovered, news(session, 3, to: [watcher], previous: 1)])
+                == [recovered, news(session, 3, to: [watcher], previousVersion: 1)])
 
         machine.checkRights(share: 1)
         #expect(machine.nextSweep()?.count == 1)
@@ -128,17 +129,17 @@ import Testing
                 == [recovered, Delivery(.revoked(session), to: [watcher])])
     }
 
-    // MARK: - The next try
+    // MARK: - The next attempt
 
-    /// A read fails at a moment.
+    /// A read fails.
     private func fail(_ jitter: Double) {
-        machine.run { $0.failed(.snapshot, FakeReader.Down(), isCutShort: false, jitter: jitter, at: $1) }
+        machine.run { $0.failed(.databaseSnapshot, FakeReader.Down(), isCancelled: false, jitter: jitter, at: $1) }
     }
 
-    /// How long reads wait now.
-    private var delay: Duration? { machine.value.trouble.retryAt.map { $0 - machine.now } }
+    /// The time for which reads wait.
+    private var delay: Duration? { machine.value.watchers.outage.retryAt.map { $0 - machine.now } }
 
-    @Test("The delay before the next try doubles up to two seconds, and begins anew when a read has worked")
+    @Test("The delay before the next attempt doubles up to two seconds, and a successful read resets it")
     func backoff() {
         var delays: [Duration] = []
         for _ in 0..<7 {
@@ -153,7 +154,7 @@ import Testing
         #expect(delay == .milliseconds(50))
     }
 
-    @Test("Until then nothing is read but the snapshot and what callers wait for, and another failure adds nothing")
+    @Test("During the delay only the poll and subscriptions read, and another failure does not extend it")
     func reads() {
         let watcher = machine.watcher(of: session)
         fail(1)
@@ -161,7 +162,7 @@ import Testing
         #expect(delay == .milliseconds(99))
         _ = machine.register(.random())
         machine.hint(session, 2)
-        machine.note(.refused, of: watcher, in: news(session, 1, to: [watcher], previous: 0))
+        machine.note(.refused, of: watcher, in: news(session, 1, to: [watcher], previousVersion: 0))
         machine.ready(watcher)
         machine.checkRights(share: 1)
         #expect(machine.nextReading() == nil)

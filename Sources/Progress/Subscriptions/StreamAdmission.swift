@@ -1,16 +1,18 @@
 import Domain
 
-/// Counts the open streams, in all and of each user, and turns away the newest when there are too many.
+/// Counts the open streams, in total and per user, and holds both numbers below their limits.
 public struct StreamAdmission: Sendable {
     private let limit: Int
     private let limitPerUser: Int
-    /// How many streams there are.
+    /// The number of open streams.
     private(set) var total = 0
     private var ofUser: [UserID: Int32] = [:]
 
+    /// A count of zero streams.
+    ///
     /// - Parameters:
-    ///   - limit: How many streams there may be (`SSE_MAX_STREAMS`).
-    ///   - limitPerUser: How many one user may have (`SSE_MAX_STREAMS_PER_USER`).
+    ///   - limit: The largest number of streams (`SSE_MAX_STREAMS`).
+    ///   - limitPerUser: The largest number of streams of one user (`SSE_MAX_STREAMS_PER_USER`).
     public init(limit: Int, limitPerUser: Int) {
         self.limit = limit
         self.limitPerUser = limitPerUser
@@ -18,8 +20,11 @@ public struct StreamAdmission: Sendable {
 
     static let unlimited = StreamAdmission(limit: .max, limitPerUser: .max)
 
-    /// Takes a place for one more stream; false when there is none.
-    mutating func admit(_ user: UserID) -> Bool {
+    /// Counts one more stream of a user.
+    ///
+    /// - Parameter user: The user who gets the stream.
+    /// - Returns: False, and nothing is counted, if a limit is reached.
+    mutating func reserve(_ user: UserID) -> Bool {
         let present = ofUser[user, default: 0]
         guard total < limit, present < limitPerUser else { return false }
         total += 1
@@ -27,8 +32,8 @@ public struct StreamAdmission: Sendable {
         return true
     }
 
-    /// Gives a place back.
-    mutating func leave(_ user: UserID) {
+    /// Counts one stream of a user less.
+    mutating func release(_ user: UserID) {
         total -= 1
         let remaining = ofUser[user, default: 1] - 1
         ofUser[user] = remaining > 0 ? remaining : nil
