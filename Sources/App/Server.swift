@@ -89,11 +89,12 @@ public struct Server: Sendable {
         }
         let reports = ReportBatcher(progress: stores.progress, clock: clock, logger: logger)
         services.append(reports)
-        var dependencies = HTTPDependencies(
-            stores: stores, reports: reports, recordings: recordings, tokens: await AccessTokens(settings.tokens),
-            identityProvider: identityProvider, streams: streams, clock: clock, metrics: metrics,
-            missing: { await Self.missing(pool) })
-        dependencies.passwords = Passwords(cost: passwordCost)
+        let dependencies = HTTPDependencies(
+            stores: stores, recordings: recordings, reports: reports, streams: streams,
+            authentication: .init(
+                tokens: await AccessTokens(settings.tokens), identityProvider: identityProvider,
+                passwordCost: passwordCost),
+            monitoring: .init(metrics: metrics) { await Self.missing(pool) }, clock: clock)
         let http = try HTTPServer(
             settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
         onRoutes(http.routes)

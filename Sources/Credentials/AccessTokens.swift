@@ -3,16 +3,18 @@ public import Domain
 import Foundation
 import JWTKit
 
-/// What a verified access token says.
+/// The claims of a verified access token.
 public struct AccessClaims: Sendable, Hashable {
-    /// Whose token it is.
+    /// The user that the token belongs to.
     public var user: UserID
-    /// The sign-in that it was issued under: when that ends, the token is worth nothing.
+    /// The sign-in that the token was issued under.
+    ///
+    /// When it ends, the token loses its value.
     public var signIn: SignInID
     /// When it expires.
     public var expiresAt: Timestamp
 
-    /// Claims of a user, under a sign-in.
+    /// Claims of a user under a sign-in.
     public init(user: UserID, signIn: SignInID, expiresAt: Timestamp) {
         self.user = user
         self.signIn = signIn
@@ -22,25 +24,29 @@ public struct AccessClaims: Sendable, Hashable {
 
 /// Issues and verifies access tokens: JWTs (RFC 7519) signed with HS256.
 ///
-/// There are no keys here but our own, all of them for HS256; those of others are an ``IdentityProvider``'s.
+/// It has only this server's keys, all of them for HS256. An ``IdentityProvider`` has the keys of others.
 public struct AccessTokens: Sendable {
-    /// The shortest key (RFC 7518, 3.2: "A key of the same size as the hash output (for instance, 256 bits for "HS256") or
-    /// larger MUST be used with this algorithm.").
+    /// The minimum size of a key in bytes (RFC 7518, 3.2: "A key of the same size as the hash output (for instance, 256
+    /// bits for "HS256") or larger MUST be used with this algorithm.").
     public static let minimumSecretBytes = 32
 
-    /// Who issues and who accepts the tokens.
+    /// The issuer and the audience of the tokens.
     private static let party = "therapybridge"
     private static let algorithm = "HS256"
 
-    /// The key of new tokens, and of those from before tokens named their key.
+    /// Signs new tokens, and verifies tokens that do not name their key.
     private let present: JWTKeyCollection
     private let presentID: String
-    /// Each key alone in its collection, under its name: which one verifies is decided here.
+    /// The keys by name, each alone in its collection.
+    ///
+    /// This type decides which key verifies a token.
     private let keys: [String: JWTKeyCollection]
 
+    /// Takes the keys.
+    ///
     /// - Parameters:
     ///   - secret: The key, at least ``minimumSecretBytes`` bytes; the caller has checked that.
-    ///   - previousSecrets: Keys of before, whose tokens are good until they expire.
+    ///   - previousSecrets: Earlier keys. Their tokens stay valid until they expire.
     public init(secret: String, previousSecrets: [String] = []) async {
         var keys: [String: JWTKeyCollection] = [:]
         for secret in [secret] + previousSecrets {
@@ -53,7 +59,7 @@ public struct AccessTokens: Sendable {
         self.keys = keys
     }
 
-    /// What a key is called in its tokens: the beginning of a hash, which tells nothing of the key.
+    /// The name of a key in its tokens: the beginning of a hash, which reveals nothing about the key.
     private static func keyID(of secret: String) -> String {
         SHA256.hash(data: Data("therapybridge key\0".utf8) + Data(secret.utf8)).prefix(8)
             .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
@@ -61,11 +67,11 @@ public struct AccessTokens: Sendable {
 
     /// Issues a token.
     ///
-    /// - Parameter claims: Who, under which sign-in, until when. The expiry is raised to a whole second.
+    /// - Parameter claims: The user, the sign-in and the expiry, which is rounded up to a whole second.
     /// - Returns: The token.
-    /// - Throws: The library's error; a key that was accepted does not fail.
+    /// - Throws: The library's error, which an accepted key never causes.
     public func issue(_ claims: AccessClaims) async throws -> String {
-        // RFC 7519, 2 allows a NumericDate to have a fraction; not every client's library does.
+        // RFC 7519, 2 allows a fraction in a NumericDate, but some clients' libraries do not.
         let expiry = Date(timeIntervalSince1970: claims.expiresAt.date.timeIntervalSince1970.rounded(.up))
         let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down))
         return try await present.sign(
@@ -79,15 +85,15 @@ public struct AccessTokens: Sendable {
     /// Verifies a token.
     ///
     /// - Parameters:
-    ///   - token: The token as it came.
-    ///   - acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
-    /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, or not for us. Which of
-    ///   them is nobody's business.
+    ///   - token: The token of the client.
+    ///   - acceptsExpired: True if the token only has to identify a sign-in, as at a sign-out.
+    /// - Returns: Its claims; nil if it is malformed, wrongly signed, expired, not yet valid, or not for this server.
+    ///   The caller does not learn which.
     public func verify(_ token: String, acceptsExpired: Bool = false) async -> AccessClaims? {
         guard let parts = CompactToken(token, limit: 4096), parts.algorithm == Self.algorithm,
             let key = parts.keyID.map({ keys[$0] }) ?? present,
             let payload = try? await key.verify(token, as: Payload.self),
-            Claims.stands(payload.exp, acceptsExpired: acceptsExpired),
+            Claims.isValid(payload.exp, acceptsExpired: acceptsExpired),
             let user = UserID(payload.sub.value),
             let signIn = SignInID(payload.sid)
         else { return nil }
@@ -98,20 +104,22 @@ public struct AccessTokens: Sendable {
         var iss: IssuerClaim
         var aud: Claims.Audience
         var sub: SubjectClaim
-        /// The sign-in, under the name that OpenID Connect Front-Channel Logout 1.0 gives to a session's identifier.
+        /// The sign-in.
+        ///
+        /// OpenID Connect Front-Channel Logout 1.0 gives this name to the identifier of a session.
         var sid: String
         var iat: IssuedAtClaim
         var nbf: NotBeforeClaim?
         var exp: ExpirationClaim
 
         func verify(using algorithm: some JWTAlgorithm) throws {
-            // Whether an expired token counts is decided by who asks.
+            // The caller decides whether an expired token counts.
             try nbf?.verifyNotBefore()
             guard aud.values.contains(AccessTokens.party) else {
-                throw JWTError.generic(identifier: "aud", reason: "meant for somebody else")
+                throw JWTError.generic(identifier: "aud", reason: "meant for another audience")
             }
             guard iss.value == AccessTokens.party else {
-                throw JWTError.claimVerificationFailure(failedClaim: iss, reason: "issued by somebody else")
+                throw JWTError.claimVerificationFailure(failedClaim: iss, reason: "another issuer")
             }
         }
     }

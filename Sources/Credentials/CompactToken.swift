@@ -1,19 +1,20 @@
 import Foundation
 import JWTKit
 
-/// A token of the form `header.payload.signature` (RFC 7515, 7.1), read strictly before anything in it is believed.
+/// A token of the form `header.payload.signature` (RFC 7515, 7.1), read strictly before the server trusts anything in
+/// it.
 ///
-/// What two readers could read differently is refused here, whoever has signed it: encodings that are not the canonical one,
-/// names that come twice, extensions that we do not know.
+/// It refuses everything that two readers could read differently, even with a good signature: encodings that are not
+/// canonical, repeated names, and unknown extensions.
 struct CompactToken {
-    /// The algorithm that the token says it is signed with.
+    /// The algorithm in the token's header.
     let algorithm: String
-    /// The key that it says it is signed with; nil when it names none.
+    /// The name of the key in the token's header; nil if there is none.
     let keyID: String?
 
-    /// Reads a token; nil when it is malformed or longer than `limit` bytes.
+    /// Reads a token; nil if it is malformed or longer than `limit` bytes.
     init?(_ text: String, limit: Int) {
-        // Cookies and headers are limited anyway; this keeps a huge token away from the decoders.
+        // Cookies and headers have limits of their own. This one keeps a huge token from the decoders.
         guard text.utf8.count <= limit else { return nil }
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let header = Self.decode(parts[0]), let payload = Self.decode(parts[1]),
@@ -36,16 +37,17 @@ struct CompactToken {
             // RFC 7515, 4.1.11: "If any of the listed extension Header Parameters are not understood and supported by the
             // recipient, then the JWS is invalid". We know none.
             guard !container.contains(.crit) else {
-                throw DecodingError.dataCorruptedError(forKey: .crit, in: container, debugDescription: "an extension")
+                throw DecodingError.dataCorruptedError(
+                    forKey: .crit, in: container, debugDescription: "an unknown extension")
             }
             alg = try container.decode(String.self, forKey: .alg)
             kid = container.contains(.kid) ? try container.decode(String.self, forKey: .kid) : nil
         }
     }
 
-    /// Decodes base64url without padding, in its one canonical form (RFC 4648, 3.5); nil for anything else.
+    /// Decodes Base64url without padding, in its only canonical form (RFC 4648, 3.5); nil for anything else.
     ///
-    /// The last character of a part may have bits that nothing is made of. A decoder that lets them be anything has several
+    /// The last character of a part may have bits that encode nothing. A decoder that ignores them accepts several
     /// texts for one token.
     private static func decode(_ part: Substring) -> Data? {
         let base64 = part.replacing("-", with: "+").replacing("_", with: "/")
@@ -54,11 +56,11 @@ struct CompactToken {
         return data
     }
 
-    /// Whether JSON is an object in which no name comes twice.
+    /// True if the JSON is an object whose names are unique.
     ///
     /// RFC 7519, 4: "The Claim Names within a JWT Claims Set MUST be unique; JWT parsers MUST either reject JWTs with
-    /// duplicate Claim Names or use a JSON parser that returns only the lexically last duplicate member name"; RFC 7515, 4
-    /// says the same of a header.
+    /// duplicate Claim Names or use a JSON parser that returns only the lexically last duplicate member name". RFC
+    /// 7515, 4 says the same about headers.
     private static func hasUniqueNames(_ json: Data) -> Bool {
         guard let object = try? JSONSerialization.jsonObject(with: json) as? [String: Any] else { return false }
         var depth = 0
@@ -73,7 +75,7 @@ struct CompactToken {
             case _ where isInString: break
             case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
             case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
-            // Outside of strings, a colon stands after each name and nowhere else.
+            // Outside of strings, each name has a colon after it, and nothing else has one.
             case UInt8(ascii: ":"): if depth == 1 { names += 1 }
             default: break
             }
@@ -82,22 +84,24 @@ struct CompactToken {
     }
 }
 
-/// base64url without padding (RFC 4648, section 5).
+/// Base64url without padding (RFC 4648, 5).
 enum Base64URL {
     static func encode(_ data: Data) -> String {
         data.base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
     }
 }
 
-/// Claims that are read the same way, whoever has issued the token.
+/// Reads claims in the same way for every issuer.
 enum Claims {
-    /// The end of the year 9999: what expires later could not be written as a `Timestamp`.
+    /// The end of the year 9999.
+    ///
+    /// A `Timestamp` cannot write a later expiry.
     private static let endOfTime = Date(timeIntervalSince1970: 253_402_300_800)
 
-    /// Whether an `exp` claim is a time that a `Timestamp` can write, and still to come.
+    /// True if an `exp` claim lies in the future, and a `Timestamp` can write it.
     ///
-    /// With `acceptsExpired`, a time of the past will do.
-    static func stands(_ exp: ExpirationClaim, acceptsExpired: Bool) -> Bool {
+    /// With `acceptsExpired`, it may also lie in the past.
+    static func isValid(_ exp: ExpirationClaim, acceptsExpired: Bool) -> Bool {
         let earliest = acceptsExpired ? Date(timeIntervalSince1970: 0) : Date()
         return earliest < exp.value && exp.value < endOfTime
     }

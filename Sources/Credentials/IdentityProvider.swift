@@ -3,30 +3,34 @@ public import Domain
 public import Foundation
 import JWTKit
 
-/// What a verified token of a site's own identity provider says.
+/// The claims of a verified token of the site's own identity provider.
 public struct ProviderClaims: Sendable, Hashable {
-    /// The sign-in with the provider, under the name that it has here: the same for all tokens of one sign-in.
+    /// The sign-in at the provider, as an id of this server.
+    ///
+    /// All tokens of one sign-in have the same one.
     public var signIn: SignInID
-    /// The user's address, which the provider has verified.
+    /// The user's e-mail address, which the provider has verified.
     public var email: EmailAddress
     /// When the token expires.
     public var expiresAt: Timestamp
 }
 
-/// Verifies the tokens of a site's own identity provider: JWTs signed with ES256, RS256 or EdDSA.
+/// Verifies the tokens of the site's own identity provider: JWTs signed with ES256, RS256 or EdDSA.
 ///
-/// There are none but public keys here, each with the one algorithm of its type. So a token cannot be verified as what it is
-/// not, whatever its header says; and those of ``AccessTokens`` are never tried here.
+/// It has only public keys, each for the one algorithm of its type. The header of a token can therefore not choose
+/// another algorithm. The keys of ``AccessTokens`` are never used here.
 public struct IdentityProvider: Sendable {
     private let keys: [String: ProviderKey]
     private let issuer: String
     private let audience: String
 
+    /// Reads the keys.
+    ///
     /// - Parameters:
     ///   - jwks: The provider's public keys, a JWK Set (RFC 7517, 5).
     ///   - issuer: The `iss` of its tokens.
-    ///   - audience: What has to be in their `aud`.
-    /// - Throws: ``ProviderKeysError`` when the set has a key that is not public, or none that can be used.
+    ///   - audience: A value that their `aud` has to have.
+    /// - Throws: ``ProviderKeysError`` if the set has a key that is not public, or no usable key.
     public init(jwks: Data, issuer: String, audience: String) async throws {
         keys = try await ProviderKey.read(jwks)
         self.issuer = issuer
@@ -36,24 +40,26 @@ public struct IdentityProvider: Sendable {
     /// Verifies a token.
     ///
     /// - Parameters:
-    ///   - token: The token as it came.
-    ///   - acceptsExpired: True where a token only has to tell which sign-in is meant, as at a sign-out.
-    /// - Returns: Its claims; nil when it is malformed, wrongly signed, expired, not yet valid, not for us, or does not
-    ///   name a verified address.
+    ///   - token: The token of the client.
+    ///   - acceptsExpired: True if the token only has to identify a sign-in, as at a sign-out.
+    /// - Returns: Its claims; nil if it is malformed, wrongly signed, expired, not yet valid, not for this server, or
+    ///   without a verified address.
     public func verify(_ token: String, acceptsExpired: Bool = false) async -> ProviderClaims? {
-        // Providers put more into their tokens than we do.
+        // Providers put more into their tokens than this server does, which allows them a higher limit.
         guard let parts = CompactToken(token, limit: 8192), let id = parts.keyID, let key = keys[id],
             parts.algorithm == key.algorithm,
             let payload = try? await key.collection.verify(token, as: Payload.self),
             payload.iss == issuer, payload.aud.values.contains(audience),
-            Claims.stands(payload.exp, acceptsExpired: acceptsExpired), !payload.sub.isEmpty, payload.isEmailVerified,
+            Claims.isValid(payload.exp, acceptsExpired: acceptsExpired), !payload.sub.isEmpty, payload.isEmailVerified,
             let email = payload.email.flatMap({ EmailAddress($0) }), let signIn = signIn(of: payload)
         else { return nil }
         return ProviderClaims(signIn: signIn, email: email, expiresAt: Timestamp(payload.exp.value))
     }
 
-    /// The sign-in that a token stands under: a UUID of version 8 (RFC 9562, 5.8) made of the issuer, the subject and the
-    /// provider's session; of the time of issue when the provider names no session.
+    /// The sign-in of a token: a UUID of version 8 (RFC 9562, 5.8) made of the issuer, the subject and the provider's
+    /// session.
+    ///
+    /// If the provider names no session, the time of issue replaces it.
     private func signIn(of payload: Payload) -> SignInID? {
         var hash = SHA256()
         var parts = [issuer, payload.sub]
@@ -65,7 +71,7 @@ public struct IdentityProvider: Sendable {
             return nil
         }
         for part in parts {
-            // With its length before each part, no two lists come to the same bytes.
+            // The length in front of each part makes the bytes of two different lists differ.
             hash.update(data: Data("\(part.utf8.count):".utf8))
             hash.update(data: Data(part.utf8))
         }
@@ -113,7 +119,7 @@ public struct IdentityProvider: Sendable {
         }
 
         func verify(using algorithm: some JWTAlgorithm) throws {
-            // Whether an expired token counts is decided by who asks.
+            // The caller decides whether an expired token counts.
             try nbf?.verifyNotBefore()
         }
     }

@@ -1,36 +1,36 @@
 import Crypto
 import Foundation
 
-/// A refresh token: 256 random bits that are known to the client alone.
+/// A refresh token: 256 random bits that only the client has.
 ///
-/// The database holds their hash.
+/// The database has their hash.
 public struct RefreshToken: Sendable {
-    /// What the client is given: base64url without padding (RFC 4648, section 5).
+    /// The text for the client: Base64url without padding (RFC 4648, 5).
     public let text: String
-    /// What is stored.
+    /// The hash for the database.
     public var hash: [UInt8] { Self.hash(of: text) }
 
     /// Makes a new token.
     public init() { text = RandomSecret.text() }
 
-    /// The hash under which a token that a client presents would be stored.
+    /// The hash of a token that a client presents.
     public static func hash(of text: String) -> [UInt8] { RandomSecret.hash(of: text) }
 }
 
-/// A ticket for one stream: 256 random bits that are known to the client alone.
+/// A ticket for one stream: 256 random bits that only the client has.
 ///
-/// It travels in a URL, where proxies and browsers may keep it; so it lives briefly, and is good for one use. The
-/// database holds its hash.
+/// It travels in a URL, which proxies and browsers may store. A ticket therefore expires soon, and works once. The
+/// database has its hash.
 public struct StreamTicket: Sendable {
-    /// What the client is given: base64url without padding (RFC 4648, section 5), which a URL takes as it is.
+    /// The text for the client: Base64url without padding (RFC 4648, 5), which a URL can hold unchanged.
     public let text: String
-    /// What is stored.
+    /// The hash for the database.
     public var hash: [UInt8] { RandomSecret.hash(of: text) }
 
     /// Makes a new ticket.
     public init() { text = RandomSecret.text() }
 
-    /// A ticket that a client presents; nil for what cannot be one, so that nobody has to be asked about it.
+    /// Reads a ticket that a client presents; nil if the text cannot be one, which spares a query.
     public init?(_ text: String) {
         let isBase64URL = text.utf8.allSatisfy { byte in
             switch byte {
@@ -46,16 +46,16 @@ public struct StreamTicket: Sendable {
     }
 }
 
-/// Texts that nobody can guess, and the hashes under which they are stored.
+/// Makes texts that nobody can guess, and the hashes that the database stores.
 enum RandomSecret {
-    /// 256 random bits in base64url without padding (RFC 4648, section 5).
+    /// 256 random bits in Base64url without padding (RFC 4648, 5).
     static func text() -> String {
         Base64URL.encode(SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) })
     }
 
-    /// The hash under which a text is stored.
+    /// The hash that the database stores.
     ///
-    /// What has 256 random bits needs neither salt nor work: nobody can try them all.
+    /// 256 random bits need neither salt nor a slow hash: nobody can try them all.
     static func hash(of text: String) -> [UInt8] {
         Array(SHA256.hash(data: Data(text.utf8)))
     }

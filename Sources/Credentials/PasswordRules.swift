@@ -1,47 +1,47 @@
 import Domain
 import Foundation
 
-/// What a new password may not be (NIST SP 800-63B, 5.1.1.2).
+/// The rules for a new password (NIST SP 800-63B, 5.1.1.2).
 ///
-/// No rule asks for digits or signs: "Verifiers SHOULD NOT impose other composition rules".
+/// No rule asks for digits or symbols: "Verifiers SHOULD NOT impose other composition rules".
 enum PasswordRules {
-    /// A shorter beginning of an address is found in too many words.
+    /// Too many words contain a shorter name.
     private static let minimumNameLength = 4
 
-    /// What is wrong with a password of an account with this address, in words for its owner; nil when nothing is.
+    /// What is wrong with a password, in words for its owner; nil if nothing is.
     static func complaint(about password: String, of email: EmailAddress?) -> String? {
         guard password.count >= Passwords.minimumLength else {
             return "A password needs at least \(Passwords.minimumLength) characters."
         }
         guard password.count <= Passwords.maximumLength else {
-            return "A password may have at most \(Passwords.maximumLength) characters."
+            return "A password can have at most \(Passwords.maximumLength) characters."
         }
         let plain = normalised(password)
-        guard Set(plain).count > 1 else { return "A password may not be one character over and over." }
+        guard Set(plain).count > 1 else { return "A password cannot be one character repeated." }
         let name = normalised(email?.description.prefix { $0 != "@" } ?? "")
         if plain == name || plain == email.map({ normalised($0.description) })
             || name.count >= minimumNameLength && plain.contains(name)
         {
-            return "A password may not hold the name that one signs in with."
+            return "A password cannot contain the name of its e-mail address."
         }
         guard !plain.filter({ $0.isLetter || $0.isNumber }).contains("therapybridge") else {
-            return "A password may not hold the name of this service."
+            return "A password cannot contain the name of this service."
         }
         guard !CommonPasswords.all.contains(plain) else {
-            return "This password is among the first that anyone would guess."
+            return "This password is one of the most common. Choose another."
         }
         return nil
     }
 
-    /// As it is hashed, in lower case.
+    /// The password in the form that is hashed, but in lower case.
     private static func normalised(_ text: some StringProtocol) -> String {
         String(text).precomposedStringWithCompatibilityMapping.lowercased()
     }
 }
 
-/// The passwords of at least eight characters that most people chose whose passwords became known.
+/// The most common passwords of at least eight characters in published leaks.
 ///
-/// Guesses on line are few (`LOGIN_MAX_FAILURES_PER_ACCOUNT`), so a short list keeps away what they would find.
+/// `LOGIN_MAX_FAILURES_PER_ACCOUNT` allows an attacker only a few guesses, and a short list covers these.
 enum CommonPasswords {
     static let all = Set(
         """

@@ -5,13 +5,13 @@ import Foundation
 import NIOPosix
 import Synchronization
 
-/// Hashes and verifies passwords with scrypt (RFC 7914), on threads of its own.
+/// Hashes and verifies passwords with scrypt (RFC 7914), on its own threads.
 ///
-/// One hash takes tens of megabytes and tens of milliseconds by design. So it never runs on the threads that serve
-/// requests, only as many run at once as there are threads here, and only so many may wait: a flood of sign-ins is told
-/// to come back instead of taking the machine down.
+/// By design, one hash takes tens of megabytes and tens of milliseconds. It therefore never runs on the threads that
+/// serve requests. As many hashes run at a time as there are threads here, and the number of waiting ones is limited:
+/// during a flood of sign-ins, clients have to come back later, and the machine survives.
 public final class Passwords: Sendable {
-    /// How much work one hash is.
+    /// The work of one hash.
     public struct Cost: Sendable, Equatable {
         /// The base-2 logarithm of scrypt's cost: memory is 2^logN × blockSize × 128 bytes.
         public var logN: Int
@@ -27,40 +27,44 @@ public final class Passwords: Sendable {
             self.parallelism = parallelism
         }
 
-        /// How many units of memory it takes, and how many of time.
+        /// The memory and the time of a hash, in units that allow a comparison.
         var memory: Int { blockSize << logN }
         var work: Int { memory * parallelism }
 
-        /// 32 MiB and three passes, one of the equivalent minimums of the OWASP Password Storage Cheat Sheet.
+        /// 32 MiB and three passes, one of the equivalent minimums in the OWASP Password Storage Cheat Sheet.
         public static let standard = Cost(logN: 15, blockSize: 8, parallelism: 3)
     }
 
-    /// Why a password was neither hashed nor verified.
+    /// Why a password could not be hashed or verified.
     public enum Failure: Error, Equatable {
-        /// Too many wait already.
+        /// Too many hashes already wait.
         case overloaded
-        /// The stored hash is not one of ours.
+        /// The stored text is not a hash of this program.
         case malformedHash
-        /// The password breaks a rule, which is told in words for its owner.
+        /// The password breaks a rule. The text explains it to the owner.
         case unacceptable(String)
     }
 
-    /// The shortest password, in characters (NIST SP 800-63B, 5.1.1.2: "at least 8 characters in length").
+    /// The minimum length of a password, in characters (NIST SP 800-63B, 5.1.1.2: "at least 8 characters in length").
     public static let minimumLength = 8
-    /// The longest password, in characters (the same section: at least 64 must be permitted).
+    /// The maximum length of a password, in characters (the same section: at least 64 must be permitted).
     public static let maximumLength = 256
 
     private let cost: Cost
     private let pool: NIOThreadPool
     private let waitingLimit: Int
     private let waiting = Mutex(0)
-    /// What the password of an account that does not exist is held against, so that its answer takes as long.
+    /// The hash that stands for an unknown account.
+    ///
+    /// Its verification takes as long as a real one.
     private let decoy: PasswordHash
 
+    /// Starts the threads.
+    ///
     /// - Parameters:
-    ///   - cost: The work of a new hash. A stored one is verified at the cost that it was made with.
-    ///   - threads: How many hashes run at once.
-    ///   - waitingLimit: How many may run or wait in all.
+    ///   - cost: The work of a new hash. A stored hash is verified at its own cost.
+    ///   - threads: How many hashes run at a time.
+    ///   - waitingLimit: How many hashes may run or wait.
     public init(cost: Cost = .standard, threads: Int = 2, waitingLimit: Int = 64) {
         self.cost = cost
         self.waitingLimit = waitingLimit
@@ -77,7 +81,7 @@ public final class Passwords: Sendable {
     ///
     /// - Parameters:
     ///   - password: The password.
-    ///   - email: The address of its account, which may not be a part of it.
+    ///   - email: The address of its account, which the password cannot contain.
     /// - Returns: The hash in the PHC string format: `$scrypt$ln=15,r=8,p=3$salt$key`.
     /// - Throws: ``Failure/unacceptable(_:)`` or ``Failure/overloaded``.
     public func hash(_ password: String, for email: EmailAddress? = nil) async throws -> String {
@@ -87,26 +91,28 @@ public final class Passwords: Sendable {
         return try await rehash(password)
     }
 
-    /// Whether a stored hash takes less work than one made now.
+    /// True if a stored hash takes less work than a new one.
     public func isOutdated(_ hash: String) -> Bool {
         guard let stored = PasswordHash(hash) else { return false }
         return stored.cost.memory < cost.memory || stored.cost.work < cost.work
     }
 
-    /// Hashes a password that is in use already, which may be of a time before the present rules.
+    /// Hashes a password that is already in use, and may be older than the present rules.
     ///
+    /// - Parameter password: The password.
+    /// - Returns: The hash in the PHC string format.
     /// - Throws: ``Failure/overloaded``.
     public func rehash(_ password: String) async throws -> String {
         let cost = cost
         return try await run { try PasswordHash(password: password, cost: cost).description }
     }
 
-    /// Whether a password is the one that a hash was made from.
+    /// Verifies a password against a hash.
     ///
     /// - Parameters:
-    ///   - password: The password as it came.
-    ///   - hash: The stored hash; nil when there is no such account, or it has no password.
-    /// - Returns: Without a hash false, after the same work.
+    ///   - password: The password of the client.
+    ///   - hash: The stored hash; nil if the account does not exist or has no password.
+    /// - Returns: True if the hash was made from the password. Without a hash, false after the same work.
     /// - Throws: ``Failure/malformedHash`` or ``Failure/overloaded``.
     public func verify(_ password: String, against hash: String?) async throws -> Bool {
         let expected: PasswordHash
@@ -132,7 +138,7 @@ public final class Passwords: Sendable {
     }
 }
 
-/// One scrypt hash with what it was made with.
+/// One scrypt hash with its parameters.
 struct PasswordHash: CustomStringConvertible {
     let cost: Passwords.Cost
     let salt: [UInt8]
@@ -149,12 +155,12 @@ struct PasswordHash: CustomStringConvertible {
         self.init(cost: cost, salt: salt, key: try Self.derive(password, cost: cost, salt: salt))
     }
 
-    /// Reads the PHC string format; nil when `text` is not of it, or names a cost beyond reason.
+    /// Reads the PHC string format; nil if the text has another format, or an excessive cost.
     init?(_ text: String) {
         let pattern = /\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+\/]+)\$([A-Za-z0-9+\/]+)/
         guard let match = text.wholeMatch(of: pattern)?.output,
             let logN = Int(match.1), let blockSize = Int(match.2), let parallelism = Int(match.3),
-            // A hash that was tampered with must not take the machine down: at most 256 MiB and 16 passes.
+            // A manipulated hash must not exhaust the machine: at most 256 MiB and 16 passes.
             (1...20).contains(logN), (1...32).contains(blockSize), (1...16).contains(parallelism),
             128 * blockSize << logN <= 256 << 20,
             let salt = Self.unpadded(match.4), let key = Self.unpadded(match.5)
@@ -167,7 +173,7 @@ struct PasswordHash: CustomStringConvertible {
         "$scrypt$ln=\(cost.logN),r=\(cost.blockSize),p=\(cost.parallelism)$\(Self.unpadded(salt))$\(Self.unpadded(key))"
     }
 
-    /// Compares in a time that does not tell how much was right.
+    /// Compares in a time that does not reveal how many bytes match.
     func matches(_ password: String) throws -> Bool {
         let derived = try Self.derive(password, cost: cost, salt: salt)
         guard derived.count == key.count else { return false }
@@ -179,7 +185,7 @@ struct PasswordHash: CustomStringConvertible {
     }
 
     private static func derive(_ password: String, cost: Passwords.Cost, salt: [UInt8]) throws -> [UInt8] {
-        // NIST SP 800-63B, 5.1.1.2: normalise Unicode, so that a password is the same from every keyboard.
+        // NIST SP 800-63B, 5.1.1.2: normalize Unicode, so that a password is the same from every keyboard.
         let key = try KDF.Scrypt.deriveKey(
             from: Array(password.precomposedStringWithCompatibilityMapping.utf8), salt: salt, outputByteCount: 32,
             rounds: 1 << cost.logN, blockSize: cost.blockSize, parallelism: cost.parallelism)

@@ -1,35 +1,36 @@
 import Foundation
 import JWTKit
 
-/// What is wrong with a file of an identity provider's keys, in words for the operator.
+/// What is wrong with the file of an identity provider's keys, in words for the operator.
 public struct ProviderKeysError: Error, CustomStringConvertible, Equatable {
     /// The fault, in one line.
     public let description: String
 }
 
-/// A public key of an identity provider, and the one algorithm that it is used with.
+/// A public key of an identity provider, with its one algorithm.
 struct ProviderKey: Sendable {
     let algorithm: String
-    /// Holds this key alone.
+    /// Holds only this key.
     let collection: JWTKeyCollection
 
     /// Reads a JWK Set (RFC 7517, 5).
     ///
-    /// Public keys that serve another purpose or are of another kind are left out: "Implementations SHOULD ignore JWKs within
-    /// a JWK Set that use "kty" (key type) values that are not understood by them, that are missing required members, or for
+    /// It ignores public keys for another purpose or of another kind: "Implementations SHOULD ignore JWKs within a JWK
+    /// Set that use "kty" (key type) values that are not understood by them, that are missing required members, or for
     /// which values are out of the supported ranges."
     ///
-    /// - Returns: The keys that tokens may be signed with, by their `kid`.
-    /// - Throws: ``ProviderKeysError`` when the text is none, a key is not public, or there is none to use.
+    /// - Parameter jwks: The text of the set.
+    /// - Returns: The keys for signatures, by their `kid`.
+    /// - Throws: ``ProviderKeysError`` if the text is not a JWK Set, a key is not public, or there is no usable key.
     static func read(_ jwks: Data) async throws -> [String: ProviderKey] {
         guard let set = try? JSONDecoder().decode(KeySet.self, from: jwks) else {
-            throw ProviderKeysError(description: "holds no JWK Set, such as {\"keys\": [{\"kty\": \"EC\", …}]}")
+            throw ProviderKeysError(description: "is not a JWK Set, such as {\"keys\": [{\"kty\": \"EC\", …}]}")
         }
         var keys: [String: ProviderKey] = [:]
         for entry in set.keys {
             guard entry.isPublic else {
                 throw ProviderKeysError(
-                    description: "holds a private or symmetric key; it may have none but the provider's public keys")
+                    description: "holds a private or symmetric key; it can have only the provider's public keys")
             }
             guard entry.isForSignatures, let id = entry.kid, !id.isEmpty else { continue }
             let key: ProviderKey?
@@ -37,16 +38,17 @@ struct ProviderKey: Sendable {
                 key = try await entry.key()
             } catch {
                 throw ProviderKeysError(
-                    description: "holds a key that cannot be read; fetch it from the provider again")
+                    description: "holds an unreadable key; fetch the file from the provider again")
             }
             guard let key else { continue }
             guard keys.updateValue(key, forKey: id) == nil else {
-                throw ProviderKeysError(description: "holds two keys of one kid; fetch it from the provider again")
+                throw ProviderKeysError(
+                    description: "holds two keys with the same kid; fetch the file from the provider again")
             }
         }
         guard !keys.isEmpty else {
             throw ProviderKeysError(
-                description: "holds no key that can be used; it needs one for ES256, RS256 or EdDSA, with a kid")
+                description: "holds no usable key; it needs one for ES256, RS256 or EdDSA, with a kid")
         }
         return keys
     }
@@ -65,7 +67,7 @@ struct ProviderKey: Sendable {
         var e: String?
         var x: String?
         var y: String?
-        /// Whether it has none of the members of RFC 7518, 6 that only private and symmetric keys have.
+        /// True if the key has none of the members that only private and symmetric keys have (RFC 7518, 6).
         var isPublic: Bool
 
         private enum CodingKeys: String, CodingKey { case kty, kid, alg, use, crv, n, e, x, y }
@@ -89,7 +91,8 @@ struct ProviderKey: Sendable {
 
         var isForSignatures: Bool { use == nil || use == "sig" }
 
-        /// The key with the algorithm of its type; nil when that is none of ours, or the key is meant for another.
+        /// The key with the algorithm of its type; nil if this server does not know the type, or the key is for another
+        /// algorithm.
         func key() async throws -> ProviderKey? {
             let collection = JWTKeyCollection()
             let algorithm: String

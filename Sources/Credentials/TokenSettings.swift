@@ -5,11 +5,14 @@ public import SettingsReading
 public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectable {
     /// The key of new tokens.
     let secret: String
-    /// Earlier keys, whose tokens are good until they expire.
+    /// Earlier keys.
+    ///
+    /// Their tokens stay valid until they expire.
     let previousSecrets: [String]
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Sign-in")
@@ -34,18 +37,20 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
     /// Shows no key.
     public var description: String { "TokenSettings(\(1 + previousSecrets.count) keys)" }
 
-    /// The same as the description, so that no dump shows more.
+    /// The same text as the description, which keeps the keys out of dumps.
     public var customMirror: Mirror { Mirror(self, children: ["settings": description]) }
 }
 
 extension AccessTokens {
-    /// Issues and verifies with the keys of the settings.
+    /// Issues and verifies tokens with the keys of the settings.
     public init(_ settings: TokenSettings) async {
         await self.init(secret: settings.secret, previousSecrets: settings.previousSecrets)
     }
 }
 
-/// The site's own identity provider, whose tokens count beside the server's own.
+/// The site's own identity provider.
+///
+/// The server accepts its tokens beside its own.
 public struct IdentityProviderSettings: Sendable {
     private static let keysName = "JWT_JWKS_FILE"
 
@@ -54,9 +59,10 @@ public struct IdentityProviderSettings: Sendable {
     private let issuer: String
     private let audience: String
 
-    /// Reads the group; nil when none of its settings is there.
+    /// Reads the group; nil if none of its settings is there.
     ///
-    /// - Throws: ``SettingError`` when only some of the settings are there, or the file cannot be read.
+    /// - Parameter reader: Reads the environment.
+    /// - Throws: ``SettingError`` if only some of the settings are there, or the server cannot read the file.
     public init?(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Sign-in")
         let file = reader.text(
@@ -80,9 +86,10 @@ public struct IdentityProviderSettings: Sendable {
         self.audience = audience
     }
 
-    /// The provider that verifies the tokens.
+    /// Reads the keys of the provider.
     ///
-    /// - Throws: ``SettingError`` when the file has a key that is not public, or none that can be used.
+    /// - Returns: The provider, which verifies the tokens.
+    /// - Throws: ``SettingError`` if the file has a key that is not public, or no usable key.
     public func provider() async throws -> IdentityProvider {
         do {
             return try await IdentityProvider(jwks: jwks, issuer: issuer, audience: audience)

@@ -1,29 +1,31 @@
-/// Checks JSON (RFC 8259) and tells where the values of an object or array lie, without decoding them.
+/// Checks JSON (RFC 8259), and finds the values of an object or array without decoding them.
 ///
-/// A stage's result may have many megabytes and goes to the database as it is; decoding and encoding it again would cost ten times
-/// its size and could change its numbers. Foundation's decoders also forget the order of members. What `jsonb` refuses is refused here, where the failure can still be explained.
-/// PostgreSQL 15, 8.14: "It also rejects \u0000 (because that cannot be represented in PostgreSQL's text type), and it insists
-/// that any use of Unicode surrogate pairs to designate characters outside the Unicode Basic Multilingual Plane be correct."
+/// The result of a stage may have many megabytes, and goes to the database unchanged. Decoding and encoding it would
+/// cost ten times its size, and could change its numbers and the order of members.
+///
+/// It also refuses what `jsonb` refuses, because here the program can still explain the error. PostgreSQL 15, 8.14: "It
+/// also rejects \u0000 (because that cannot be represented in PostgreSQL's text type), and it insists that any use of
+/// Unicode surrogate pairs to designate characters outside the Unicode Basic Multilingual Plane be correct."
 public struct JSONSlices {
     /// One member of the outermost object.
     public struct Member: Equatable {
-        /// The key without its quotes, escapes as written.
+        /// The key without its quotes, with its escapes unchanged.
         public var key: String
-        /// Where the value lies in the text.
+        /// The position of the value in the text.
         public var value: Range<Int>
     }
 
     /// What is wrong, and at which byte.
     public enum Fault: Error, Equatable {
-        /// No JSON can go on with this byte.
+        /// JSON cannot continue with this byte.
         case unexpected(at: Int)
         /// The text ends within a value.
         case truncated
         /// More brackets are open than ``depthLimit``.
         case tooDeep(at: Int)
-        /// The text is JSON, but no object.
+        /// The text is JSON, but not an object.
         case notAnObject
-        /// The text is JSON, but no array.
+        /// The text is JSON, but not an array.
         case notAnArray
         /// The text is not UTF-8.
         case notUTF8
@@ -31,28 +33,32 @@ public struct JSONSlices {
         case badEscape(at: Int)
     }
 
-    /// Deep enough for any transcript, shallow enough for the stack.
+    /// Deep enough for any transcript, and shallow enough for the stack.
     public static let depthLimit = 256
 
-    /// The members of the object that the text holds, in their order.
+    /// The members of the object in the text, in their order.
     ///
-    /// - Throws: ``Fault`` when the text is no JSON object.
+    /// - Parameter text: The JSON, in UTF-8.
+    /// - Returns: The members.
+    /// - Throws: ``Fault`` if the text is not a JSON object.
     public static func members(of text: [UInt8]) throws(Fault) -> [Member] {
         try whole(text, beginning: UInt8(ascii: "{"), else: .notAnObject) { scanner throws(Fault) in
             try scanner.object(depth: 0, collect: true)
         }
     }
 
-    /// Where the elements of the array lie that the text holds.
+    /// The positions of the elements of the array in the text.
     ///
-    /// - Throws: ``Fault`` when the text is no JSON array.
+    /// - Parameter text: The JSON, in UTF-8.
+    /// - Returns: The positions, in the order of the elements.
+    /// - Throws: ``Fault`` if the text is not a JSON array.
     public static func elements(of text: [UInt8]) throws(Fault) -> [Range<Int>] {
         try whole(text, beginning: UInt8(ascii: "["), else: .notAnArray) { scanner throws(Fault) in
             try scanner.array(depth: 0, collect: true)
         }
     }
 
-    /// Reads a text that begins with a bracket, to its end.
+    /// Reads a whole text that begins with a bracket.
     private static func whole<Found>(
         _ text: [UInt8], beginning bracket: UInt8, else fault: Fault,
         _ read: (inout JSONSlices) throws(Fault) -> Found
@@ -61,7 +67,7 @@ public struct JSONSlices {
         var scanner = JSONSlices(text: text)
         scanner.skipBlanks()
         guard scanner.peek == bracket else {
-            // Valid JSON of another kind deserves another word than garbage does.
+            // Valid JSON of another kind gets another error than malformed text.
             try scanner.value(depth: 0)
             throw fault
         }
@@ -181,7 +187,9 @@ public struct JSONSlices {
         throw .truncated
     }
 
-    /// Reads what follows a backslash; returns whether the other half of a surrogate pair must come next.
+    /// Reads the rest of an escape.
+    ///
+    /// Returns true if the other half of a surrogate pair has to follow.
     private mutating func escape(expectsLowSurrogate: Bool) throws(Fault) -> Bool {
         guard let kind = peek else { throw .truncated }
         position += 1

@@ -4,7 +4,7 @@ import Domain
 import Foundation
 import Testing
 
-/// Makes tokens by hand, so that the library is not its own judge.
+/// Makes tokens by hand, independent of the library under test.
 struct Forge {
     static let secret = "0123456789abcdef0123456789abcdef"
 
@@ -40,7 +40,7 @@ struct Forge {
     }
 }
 
-@Suite("An access token")
+@Suite("Access tokens")
 struct AccessTokensTests {
     private let user = UserID.random()
     private let signIn = SignInID.random()
@@ -55,7 +55,7 @@ struct AccessTokensTests {
         return forge
     }
 
-    @Test("says what it was issued for")
+    @Test("A token carries the claims that it was issued for")
     func roundTrip() async throws {
         let tokens = await AccessTokens(secret: Forge.secret)
         let expiry = Timestamp(
@@ -64,7 +64,7 @@ struct AccessTokensTests {
         #expect(await tokens.verify(try await tokens.issue(claims)) == claims)
     }
 
-    @Test("is the same to another implementation of JWT")
+    @Test("Another implementation of JWT makes the same token")
     func foreignImplementation() async throws {
         let claims = await verify(try forge().token())
         #expect(claims?.user == user)
@@ -72,7 +72,7 @@ struct AccessTokensTests {
         #expect(await verify(try forge { $0.claims["aud"] = "therapybridge" }.token()) != nil)
     }
 
-    @Test("without a signature is worth nothing")
+    @Test("A token without a signature is refused")
     func algorithmNone() async throws {
         for name in ["none", "None", "NONE", ""] {
             let text = try forge { $0.header["alg"] = name }.signedPart()
@@ -82,7 +82,7 @@ struct AccessTokensTests {
         }
     }
 
-    @Test("under another algorithm is worth nothing, also with the right key")
+    @Test("A token under another algorithm is refused, even with the right key")
     func otherAlgorithm() async throws {
         #expect(await verify(try forge { $0.header["alg"] = "HS512" }.token512()) == nil)
         #expect(await verify(try forge().token512()) == nil)
@@ -90,20 +90,20 @@ struct AccessTokensTests {
         #expect(await verify(try forge { $0.header["alg"] = nil }.token()) == nil)
     }
 
-    @Test("under another key is worth nothing")
+    @Test("A token under another key is refused")
     func wrongKey() async throws {
         #expect(await verify(try forge().token(secret: "fedcba9876543210fedcba9876543210")) == nil)
         #expect(await verify(try forge().token(secret: "")) == nil)
     }
 
-    @Test("that was changed anywhere is worth nothing")
+    @Test("A token that was changed anywhere is refused")
     func tampered() async throws {
         let token = try forge().token()
         let parts = token.split(separator: ".").map(String.init)
         let other = try forge { $0.claims["sub"] = UserID.random().description }.token().split(separator: ".").map(
             String.init)
         #expect(await verify([parts[0], other[1], parts[2]].joined(separator: ".")) == nil)
-        // The last character of a part of 43 carries two bits that nothing is made of. They have to be 0.
+        // The last character of a part of 43 has two bits that encode nothing. They have to be 0.
         for index in token.indices where token[index] != "." {
             var changed = token
             changed.replaceSubrange(index...index, with: token[index] == "A" ? "B" : "A")
@@ -112,20 +112,20 @@ struct AccessTokensTests {
     }
 
     @Test(
-        "that is no token is worth nothing",
+        "Text that is not a token is refused",
         arguments: ["", ".", "..", "...", "a.b.c", "null", "e30.e30.", "Bearer", "\u{0}", "é.é.é"])
     func malformed(_ token: String) async {
         #expect(await verify(token) == nil)
     }
 
-    @Test("longer than any of ours is not even read")
+    @Test("A token longer than any of ours is not even read")
     func long() async throws {
         let token = try forge { $0.claims["extra"] = String(repeating: "x", count: 4096) }.token()
         #expect(await verify(token) == nil)
         #expect(await verify(try forge { $0.claims["extra"] = "x" }.token()) != nil)
     }
 
-    @Test("has no leeway at its end")
+    @Test("The expiry has no leeway")
     func expired() async throws {
         let now = Int(Date().timeIntervalSince1970)
         for exp in [0, -1, now - 600, now - 1, now] {
@@ -133,19 +133,19 @@ struct AccessTokensTests {
         }
     }
 
-    @Test("that is not yet valid is worth nothing")
+    @Test("A token that is not yet valid is refused")
     func notYetValid() async throws {
         let now = Int(Date().timeIntervalSince1970)
         #expect(await verify(try forge { $0.claims["nbf"] = now + 300 }.token()) == nil)
         #expect(await verify(try forge { $0.claims["nbf"] = now - 1 }.token()) != nil)
     }
 
-    @Test("with an extension that has to be understood is worth nothing")
+    @Test("A token with a critical extension is refused")
     func critical() async throws {
         #expect(await verify(try forge { $0.header["crit"] = ["b64"] }.token()) == nil)
     }
 
-    @Test("of another issuer, for another party, or without a claim is worth nothing")
+    @Test("A token of another issuer, for another audience, or without a claim is refused")
     func claims() async throws {
         let wrong: [(String, Any?)] = [
             ("iss", "somebody"), ("iss", nil), ("iss", ""), ("aud", ["somebody"]), ("aud", [String]()), ("aud", nil),
@@ -159,9 +159,9 @@ struct AccessTokensTests {
     }
 }
 
-@Suite("A refresh token")
+@Suite("Refresh tokens")
 struct RefreshTokenTests {
-    @Test("is 256 random bits in base64url, and known to the database by its hash")
+    @Test("A refresh token has 256 random bits in Base64url, and the database has its hash")
     func text() {
         let token = RefreshToken()
         #expect(token.text.wholeMatch(of: /[A-Za-z0-9_-]{43}/) != nil)

@@ -6,7 +6,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("A token of an identity provider")
+@Suite("Tokens of an identity provider")
 struct IdentityProviderTests {
     private let forge = ProviderForge()
     private let email = "ada@clinic.example"
@@ -23,7 +23,7 @@ struct IdentityProviderTests {
         return claims
     }
 
-    @Test("names its user by the verified address, and one sign-in for all tokens of a session")
+    @Test("A token names its user by the verified address, and all tokens of a session have one sign-in")
     func good() async throws {
         let first = try #require(try await verify(try forge.token(claims())))
         #expect(first.email == EmailAddress(email))
@@ -41,7 +41,7 @@ struct IdentityProviderTests {
             #expect(claims != nil, "\(name)")
             #expect(claims?.signIn != first.signIn, "\(name)")
         }
-        // Without a session, the time of issue makes the sign-in.
+        // Without a session, the time of issue identifies the sign-in.
         var signIns: Set<SignInID> = [first.signIn]
         for iat in [1, 2, 2] {
             let token = try forge.token(
@@ -54,7 +54,7 @@ struct IdentityProviderTests {
         #expect(signIns.count == 3)
     }
 
-    @Test("lacking a claim, or for somebody else, is worth nothing")
+    @Test("A token without a claim, or for another audience, is refused")
     func wrongClaims() async throws {
         let now = Int(Date().timeIntervalSince1970)
         let wrong: [(String, Any?)] = [
@@ -76,14 +76,14 @@ struct IdentityProviderTests {
         #expect(try await verify(try forge.token(nameless)) == nil)
     }
 
-    @Test("under an algorithm that is not its key's, or without the name of a key, is worth nothing")
+    @Test("A token under another algorithm than its key's, or without the name of a key, is refused")
     func algorithms() async throws {
         let claims = claims()
         for (algorithm, kid, key) in [
             ("none", "ec", "ec"), ("HS256", "ec", "ec"), ("RS256", "ec", "ec"), ("EdDSA", "ec", "ec"),
             ("ES256", "ed", "ed"), ("ES256", "ec", "ed"), ("ES256", "ed", "ec"), ("ES256", "unknown", "ec"),
             ("ES384", "ec", "ec"), ("es256", "ec", "ec"),
-            // A public key as the secret of HS256: in every form in which somebody may have it.
+            // A public key as the secret of HS256, in every form in which an attacker may have it.
             ("HS256", "ec", forge.publicPEM), ("ES256", "ec", forge.publicPEM),
             ("HS256", "ec", forge.keys[0]["x"] ?? ""),
         ] {
@@ -95,7 +95,7 @@ struct IdentityProviderTests {
         #expect(try await verify(try ProviderForge().token(claims)) == nil)
     }
 
-    @Test("is none of ours, and ours is none of its, also when the keys have the same name")
+    @Test("The provider's tokens and ours are never mixed up, even if the keys have the same name")
     func families() async throws {
         let tokens = await AccessTokens(secret: Forge.secret, previousSecrets: [forge.publicPEM])
         let ours = claims {
@@ -112,7 +112,7 @@ struct IdentityProviderTests {
         #expect(try await verify(issued) == nil)
     }
 
-    @Test("by a key of RSA is verified as RS256")
+    @Test("A token by an RSA key is verified as RS256")
     func rsa() async throws {
         let secret = try _RSA.Signing.PrivateKey(keySize: .bits2048)
         let primitives = try secret.publicKey.getKeyPrimitives()
@@ -136,7 +136,7 @@ struct IdentityProviderTests {
     }
 }
 
-@Suite("A file of an identity provider's keys")
+@Suite("The file of an identity provider's keys")
 struct ProviderKeysTests {
     private let forge = ProviderForge()
 
@@ -145,7 +145,7 @@ struct ProviderKeysTests {
         _ = try await IdentityProvider(jwks: jwks, issuer: "i", audience: "a")
     }
 
-    @Test("may hold keys for other purposes and of kinds that we do not use")
+    @Test("The file may hold keys for other purposes and of kinds that we do not use")
     func others() async throws {
         try await read(forge.keys)
         try await read(
@@ -155,7 +155,7 @@ struct ProviderKeysTests {
             ] + forge.keys)
     }
 
-    @Test("with a private or a symmetric key is refused, whatever else is in it")
+    @Test("A file with a private or symmetric key is refused, whatever else it holds")
     func secrets() async throws {
         for member in ["d", "p", "q", "dp", "dq", "qi", "k", "oth"] {
             for keys in [
@@ -172,7 +172,7 @@ struct ProviderKeysTests {
         }
     }
 
-    @Test("without a key to use, with a broken one, or with two of one name is refused")
+    @Test("A file without a usable key, with a broken one, or with two of one name is refused")
     func unusable() async throws {
         var broken = forge.keys[0]
         broken["y"] = broken["x"]

@@ -3,14 +3,14 @@ import Domain
 import Foundation
 import Testing
 
-/// So little work that a test does not notice it.
+/// So little work that the tests stay fast.
 private let lowCost = Passwords.Cost(logN: 4, blockSize: 1, parallelism: 1)
 
-@Suite("A password")
+@Suite("Passwords")
 struct PasswordsTests {
     private let passwords = Passwords(cost: lowCost)
 
-    @Test("is verified against its hash, and no other is")
+    @Test("Only the right password matches its hash")
     func verifies() async throws {
         let hash = try await passwords.hash("correct horse")
         #expect(try await passwords.verify("correct horse", against: hash))
@@ -19,7 +19,7 @@ struct PasswordsTests {
         }
     }
 
-    @Test("is hashed with a salt of its own each time, in the PHC format")
+    @Test("Each hash has its own salt, in the PHC format")
     func format() async throws {
         let first = try await passwords.hash("correct horse")
         let second = try await passwords.hash("correct horse")
@@ -27,17 +27,17 @@ struct PasswordsTests {
         #expect(first.wholeMatch(of: /\$scrypt\$ln=4,r=1,p=1\$[A-Za-z0-9+\/]{22}\$[A-Za-z0-9+\/]{43}/) != nil)
     }
 
-    @Test("is verified at the cost that its hash was made with")
+    @Test("A password is verified at the cost of its hash")
     func otherCost() async throws {
         let hash = try await Passwords(cost: .init(logN: 5, blockSize: 2, parallelism: 2)).hash("correct horse")
         #expect(hash.hasPrefix("$scrypt$ln=5,r=2,p=2$"))
         #expect(try await passwords.verify("correct horse", against: hash))
     }
 
-    @Test("is the one of RFC 7914's third test vector")
+    @Test("The third test vector of RFC 7914 matches")
     func testVector() async throws {
-        // RFC 7914, 12: P="pleaseletmein", S="SodiumChloride", N=16384, r=8, p=1; the first 32 of the 64 bytes, which are
-        // those of a 32-byte key, since PBKDF2 makes its output in blocks of 32.
+        // RFC 7914, 12: P="pleaseletmein", S="SodiumChloride", N=16384, r=8, p=1. These are 32 of its 64 bytes. A
+        // key of 32 bytes has the same ones, because PBKDF2 makes its output in blocks of 32.
         let key: [UInt8] = [
             0x70, 0x23, 0xbd, 0xcb, 0x3a, 0xfd, 0x73, 0x48, 0x46, 0x1c, 0x06, 0xcd, 0x81, 0xfd, 0x38, 0xeb,
             0xfd, 0xa8, 0xfb, 0xba, 0x90, 0x4f, 0x8e, 0x3e, 0xa9, 0xb5, 0x43, 0xf6, 0x54, 0x5d, 0xa1, 0xf2,
@@ -48,19 +48,19 @@ struct PasswordsTests {
         #expect(try await !passwords.verify("pleaseletmeout", against: hash))
     }
 
-    @Test("is the same from every keyboard: Unicode is normalised")
+    @Test("Unicode is normalized: a password is the same from every keyboard")
     func normalisation() async throws {
         let hash = try await passwords.hash("Gemüse ﬁnden")
         #expect(try await passwords.verify("Gemu\u{308}se finden", against: hash))
     }
 
-    @Test("of an account that there is not is never right")
+    @Test("No password matches an account that does not exist")
     func unknownAccount() async throws {
         #expect(try await !passwords.verify("correct horse", against: nil))
         #expect(try await !passwords.verify("", against: nil))
     }
 
-    @Test("has 8 to 256 characters")
+    @Test("A password has 8 to 256 characters")
     func length() async throws {
         for text in ["", "seven 7", String(repeating: "xy", count: 129)] {
             await #expect {
@@ -78,14 +78,14 @@ struct PasswordsTests {
     }
 
     @Test(
-        "meets a stored hash that is none of ours",
+        "A stored text that is not a hash of ours is an error",
         arguments: [
             "", "plain", "$2b$12$abcdefghijklmnopqrstuv", "$scrypt$ln=4,r=1,p=1$c2FsdA", "$scrypt$ln=4,r=1,p=1$c2FsdA$",
             "$scrypt$ln=0,r=1,p=1$c2FsdA$a2V5", "$scrypt$ln=21,r=1,p=1$c2FsdA$a2V5", "$scrypt$ln=4,r=0,p=1$c2FsdA$a2V5",
             "$scrypt$ln=4,r=1,p=0$c2FsdA$a2V5", "$scrypt$ln=-4,r=1,p=1$c2FsdA$a2V5",
             "$scrypt$ln=4,r=1,p=1$c2FsdA$a2V5$",
             "$scrypt$ln=4,r=1,p=1$c2F dA$a2V5", "$scrypt$ln=4,r=1,p=1$c$a", " $scrypt$ln=4,r=1,p=1$c2FsdA$a2V5",
-            // Gigabytes: what the table holds must not take the machine down.
+            // These would take gigabytes: a stored hash must not exhaust the machine.
             "$scrypt$ln=20,r=8,p=1$c2FsdA$a2V5", "$scrypt$ln=15,r=8,p=99$c2FsdA$a2V5",
         ])
     func malformedHash(_ hash: String) async {
@@ -94,13 +94,13 @@ struct PasswordsTests {
         }
     }
 
-    @Test("of the right form but another length matches nothing")
+    @Test("A hash of the right form but another length matches nothing")
     func shortKey() async throws {
         #expect(try await !passwords.verify("correct horse", against: "$scrypt$ln=4,r=1,p=1$c2FsdA$a2V5"))
     }
 
     @Test(
-        "is refused when it is what would be guessed first",
+        "A password that attackers guess first is refused",
         arguments: [
             "password", "PassWord123", "12345678", "ｐａｓｓｗｏｒｄ", "qwertyuiop", "aaaaaaaaaa", "AAAAaaaa", "        ",
             "ada.lovelace", "Ada.Lovelace", "1Ada.Lovelace!", "ada.lovelace@clinic.example", "therapybridge",
@@ -114,7 +114,9 @@ struct PasswordsTests {
         }
     }
 
-    @Test("may be any other, of whatever signs", arguments: ["correct horse", "a long walk", "bridge 42", "ada love"])
+    @Test(
+        "Any other password is accepted, of whatever characters",
+        arguments: ["correct horse", "a long walk", "bridge 42", "ada love"])
     func acceptable(_ text: String) async throws {
         for email in ["ada.lovelace@clinic.example", "a@clinic.example"] {
             let hash = try await passwords.hash(text, for: EmailAddress(email))
@@ -122,7 +124,7 @@ struct PasswordsTests {
         }
     }
 
-    @Test("is hashed anew when less work was done for its hash than is now, by memory or by time")
+    @Test("A hash is outdated if it took less memory or time than a new one")
     func outdated() async throws {
         let passwords = Passwords(cost: .init(logN: 5, blockSize: 2, parallelism: 2))
         for (logN, blockSize, parallelism, isOutdated) in [
@@ -139,18 +141,18 @@ struct PasswordsTests {
         #expect(try await passwords.verify("password", against: renewed))
     }
 
-    @Test("is refused when too many wait already, and taken again when they are through")
+    @Test("A password is refused if too many already wait, and accepted again afterwards")
     func overload() async throws {
         let closed = Passwords(cost: lowCost, threads: 1, waitingLimit: 0)
         await #expect(throws: Passwords.Failure.overloaded) { try await closed.hash("correct horse") }
         await #expect(throws: Passwords.Failure.overloaded) { try await closed.verify("correct horse", against: nil) }
 
-        // Each place is given back, also by what fails.
+        // Each place in the line becomes free again, also after a failure.
         let single = Passwords(cost: lowCost, threads: 1, waitingLimit: 1)
         for _ in 0..<3 { #expect(try await !single.verify("correct horse", against: nil)) }
     }
 
-    @Test("waits its turn when more come at once than there are threads")
+    @Test("Passwords wait for their turn if more come than there are threads")
     func manyAtOnce() async throws {
         let passwords = Passwords(cost: lowCost, threads: 1, waitingLimit: 100)
         let hash = try await passwords.hash("correct horse")

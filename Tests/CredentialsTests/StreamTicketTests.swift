@@ -2,7 +2,7 @@ import Credentials
 import Testing
 
 @Suite struct StreamTicketTests {
-    @Test("A ticket is 43 characters that a URL takes as they are, and never the same")
+    @Test("A ticket has 43 characters that a URL can hold unchanged, and is never the same twice")
     func text() {
         let texts = (0..<1000).map { _ in StreamTicket().text }
         #expect(Set(texts).count == 1000)
@@ -13,7 +13,7 @@ import Testing
     }
 
     @Test(
-        "What cannot be a ticket is none",
+        "Text that cannot be a ticket is refused",
         arguments: [
             "", "x", String(repeating: "x", count: 42), String(repeating: "x", count: 44),
             String(repeating: "x", count: 42) + "=", String(repeating: "x", count: 42) + "/",

@@ -4,8 +4,8 @@ import Domain
 import Foundation
 import Testing
 
-/// What somebody without a key tries, and what a careless reader would take.
-@Suite("A forged access token")
+/// Tokens that an attacker without a key may try, and that a careless reader would accept.
+@Suite("Forged access tokens")
 struct TokenAttackTests {
     private let user = UserID.random()
     private let signIn = SignInID.random()
@@ -20,14 +20,14 @@ struct TokenAttackTests {
         return forge
     }
 
-    /// A token of a header and claims as they are written, signed with the right key.
+    /// A token with this header and these claims, signed with the right key.
     private func signed(header: String, claims: String) -> String {
         let text = "\(Forge.base64url(Data(header.utf8))).\(Forge.base64url(Data(claims.utf8)))"
         let key = SymmetricKey(data: Data(Forge.secret.utf8))
         return "\(text).\(Forge.base64url(Data(HMAC<SHA256>.authenticationCode(for: Data(text.utf8), using: key))))"
     }
 
-    @Test("under an algorithm of public keys is worth nothing, nor is one whose secret is a public key")
+    @Test("A token under a public-key algorithm is refused, and so is one with a public key as its secret")
     func algorithmConfusion() async throws {
         for algorithm in ["RS256", "ES256", "EdDSA", "PS256", "HS384", "hs256", "HS256 ", "nOnE"] {
             #expect(await verify(try forge { $0.header["alg"] = algorithm }.token()) == nil, "\(algorithm)")
@@ -37,7 +37,7 @@ struct TokenAttackTests {
     }
 
     @Test(
-        "gains nothing by the name of a key",
+        "An attacker gains nothing by the name of a key",
         arguments: [
             "", "../../../../dev/null", "/dev/null", "' OR '1'='1", "'; DROP TABLE app.users; --", "\u{0}", "0",
             "https://evil.example/key", String(repeating: "k", count: 1000),
@@ -47,14 +47,14 @@ struct TokenAttackTests {
         #expect(await verify(try forge { $0.header["kid"] = kid }.token(secret: "")) == nil)
     }
 
-    @Test("with a name of a key that is no text is worth nothing")
+    @Test("A token whose key name is not text is refused")
     func keyNameTypes() async throws {
         for kid in [1, ["x"], NSNull(), ["a": "b"], true] as [Any] {
             #expect(await verify(try forge { $0.header["kid"] = kid }.token()) == nil, "\(kid)")
         }
     }
 
-    @Test("that brings its own key along is worth nothing")
+    @Test("A token that brings its own key is refused")
     func embeddedKey() async throws {
         let own = "a key of an attacker's own, 32 bytes"
         let key: [String: Any] = ["kty": "oct", "k": Forge.base64url(Data(own.utf8)), "kid": "mine", "alg": "HS256"]
@@ -66,14 +66,14 @@ struct TokenAttackTests {
         #expect(await verify(try forged.token(secret: own)) == nil)
     }
 
-    @Test("with an extension that we do not know is worth nothing, however it is written")
+    @Test("A token with an unknown critical extension is refused, however it is written")
     func critical() async throws {
         for crit in [["exp"], [], "b64", NSNull(), 1] as [Any] {
             #expect(await verify(try forge { $0.header["crit"] = crit }.token()) == nil, "\(crit)")
         }
     }
 
-    @Test("in which a name comes twice is worth nothing, also when it is written in another way")
+    @Test("A token with a repeated name is refused, even if the name is written in another way")
     func duplicates() async throws {
         let now = Int(Date().timeIntervalSince1970)
         let claims =
@@ -93,12 +93,12 @@ struct TokenAttackTests {
         ] {
             #expect(await verify(signed(header: header, claims: good)) == nil, "\(header)")
         }
-        // A colon or a quote in a text is no name.
+        // A colon or a quotation mark within a text does not make a name.
         let quoted = "\(good.dropLast()),\"a\\\":b\":\"c\\\\\",\"d\":\":{[\"}"
         #expect(await verify(signed(header: header, claims: quoted)) != nil)
     }
 
-    @Test("that is no object, or nested beyond reason, is worth nothing")
+    @Test("A token that is not an object, or nested too deeply, is refused")
     func shapes() async throws {
         for text in ["[]", "null", "1", "\"x\"", "", "{", String(repeating: "[", count: 2000)] {
             #expect(await verify(signed(header: #"{"alg":"HS256"}"#, claims: text)) == nil)
@@ -106,7 +106,7 @@ struct TokenAttackTests {
         }
     }
 
-    @Test("in an encoding that is not the canonical one is worth nothing")
+    @Test("A token in an encoding that is not canonical is refused")
     func encodings() async throws {
         let token = try forge().token()
         let parts = token.split(separator: ".").map(String.init)
@@ -123,7 +123,7 @@ struct TokenAttackTests {
     }
 }
 
-@Suite("A key of access tokens")
+@Suite("Keys of access tokens")
 struct KeyRotationTests {
     private static let old = "the key of last year, of 32 bytes."
     private let claims = AccessClaims(
@@ -138,7 +138,7 @@ struct KeyRotationTests {
         return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     }
 
-    @Test("is named in its tokens, without being told")
+    @Test("A token names its key without revealing it")
     func name() async throws {
         let token = try await AccessTokens(secret: Forge.secret).issue(claims)
         let kid = try #require(try header(of: token)["kid"] as? String)
@@ -147,19 +147,19 @@ struct KeyRotationTests {
         #expect(try header(of: try await AccessTokens(secret: Self.old).issue(claims))["kid"] as? String != kid)
     }
 
-    @Test("of before verifies its tokens, as long as it is listed")
+    @Test("An earlier key verifies its tokens while it is listed")
     func rotation() async throws {
         let token = try await AccessTokens(secret: Self.old).issue(claims)
         #expect(await AccessTokens(secret: Forge.secret).verify(token) == nil)
         let rotated = await AccessTokens(secret: Forge.secret, previousSecrets: [Self.old])
         #expect(await rotated.verify(token) == claims)
-        // New ones are of the new key.
+        // New tokens use the new key.
         let next = try await rotated.issue(claims)
         #expect(await AccessTokens(secret: Forge.secret).verify(next) == claims)
         #expect(await AccessTokens(secret: Self.old).verify(next) == nil)
     }
 
-    @Test("that a token does not name is the present one")
+    @Test("A token without a key name uses the present key")
     func unnamed() async throws {
         let forged = Forge(user: claims.user, signIn: claims.signIn)
         #expect(await AccessTokens(secret: Forge.secret).verify(try forged.token()) != nil)
@@ -167,7 +167,7 @@ struct KeyRotationTests {
         #expect(await rotated.verify(try forged.token()) == nil)
     }
 
-    @Test("does not verify under the name of another")
+    @Test("A key does not verify tokens under the name of another key")
     func crossed() async throws {
         let rotated = await AccessTokens(secret: Forge.secret, previousSecrets: [Self.old])
         let kid = try header(of: try await AccessTokens(secret: Self.old).issue(claims))["kid"]

@@ -5,13 +5,13 @@ import Foundation
 import PropertySupport
 import Testing
 
-/// What comes as a credential, whoever made it.
+/// Any text as a credential.
 @Suite("Any token")
 struct TokenPropertyTests {
     private let user = UserID.random()
     private let signIn = SignInID.random()
 
-    @Test("that came about from a good one is never taken")
+    @Test("A token derived from a good one is never accepted")
     func mutations() async throws {
         let tokens = await AccessTokens(secret: Forge.secret, previousSecrets: ["another secret, of another 32 bytes"])
         let claims = AccessClaims(user: user, signIn: signIn, expiresAt: .now().advanced(by: .seconds(600)))
@@ -27,8 +27,8 @@ struct TokenPropertyTests {
         }
     }
 
-    /// The key has leaked, say, or a library signs what it should not.
-    @Test("that is well signed says who it is for and is not over, or is nothing")
+    /// The key may have leaked, or a library may sign what it should not.
+    @Test("A well-signed token has a user and has not expired, or is refused")
     func contents() async throws {
         let tokens = await AccessTokens(secret: Forge.secret)
         let forge = Forge(user: user, signIn: signIn)
@@ -56,7 +56,7 @@ struct TokenPropertyTests {
         }
     }
 
-    @Test("for a stream is 43 characters of base64url, or none")
+    @Test("A ticket is 43 characters of Base64url, or is refused")
     func tickets() {
         let good = Array(StreamTicket().text.utf8)
         holds(forCases: 300) { random in

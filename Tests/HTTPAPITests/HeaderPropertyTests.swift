@@ -7,10 +7,10 @@ import Testing
 
 @testable import HTTPAPI
 
-/// What comes in the head of a request, whoever wrote it.
+/// Any text in the head of a request.
 @Suite("Any header")
 struct HeaderPropertyTests {
-    @Test("with parameters gives back what was quoted in it")
+    @Test("The parameters of a header have the values that were quoted in it")
     func parameters() {
         let words = ["a", "\"", "\\", ";", "=", " ", "é", "\u{301}", "😀", "q", "\t", "\0"]
         holds(forCases: 300) { random in
@@ -28,7 +28,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("of Range asks for a part of the file, for all of it, or for nothing")
+    @Test("Any Range header asks for a part of the file, the whole file, or nothing")
     func ranges() {
         let words = [
             "bytes=", "bytes", "=", "-", ",", "0", "1", "99", "100", "9223372036854775807", " ", "٣", "W", "\t",
@@ -42,7 +42,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("of Range that is well-formed names those bytes")
+    @Test("A well-formed Range header names exactly its bytes")
     func wellFormedRange() {
         holds(forCases: 200) { random in
             let size = Int64.random(in: 1...1000, using: &random)
@@ -57,7 +57,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("of If-None-Match has a tag exactly when it is listed")
+    @Test("If-None-Match has a tag if and only if it lists the tag")
     func entityTags() {
         holds(forCases: 300) { random in
             let listed = (0..<Int.random(in: 0...4, using: &random)).map { _ in Int.random(in: 1...6, using: &random) }
@@ -70,7 +70,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("of Accept is met or not, whatever it says")
+    @Test("Any Accept header gets a decision")
     func accept() {
         let words = [
             "*/*", "text/event-stream", "application/json", ";q=", "0", "1", "0.5", ",", " ", ";", "=", "\"", "/",
@@ -88,7 +88,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("of a cookie leaves the cookie that is well-formed in front of it")
+    @Test("A well-formed cookie survives any cookie after it")
     func cookies() {
         let words = ["tb_access", "=", ";", " ", "\"", ",", "tb_refresh=x", "é", "%00", "$Version=1", "\t", "a=b"]
         holds(forCases: 300) { random in
@@ -96,12 +96,12 @@ struct HeaderPropertyTests {
             let request = request([.cookie: "tb_access=good; \(junk)"])
             let found = request.cookies[SignInCookies.accessName]?.value
             _ = self.request([.cookie: junk]).cookies[SignInCookies.accessName]
-            // Of two of a name, either may count; neither is made of the other's pieces.
+            // Of two cookies with one name, either may count, but never a mixture of both.
             return found == "good" || junk.contains("tb_access") ? nil : "\(junk.debugDescription): \(found as Any)"
         }
     }
 
-    @Test("of a WebSocket is a handshake exactly when it has what RFC 6455 asks for")
+    @Test("A request begins a WebSocket if and only if it has what RFC 6455 prescribes")
     func handshake() {
         holds(forCases: 300) { random in
             let key = Data(random.bytes(random.happens(oneIn: 3) ? 0...20 : 16...16))
@@ -124,7 +124,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("of a proxy names an address, or none; and a range has exactly the addresses with its first bits")
+    @Test("Any forwarded text gives an address or none, and a range has exactly the addresses with its first bits")
     func addresses() {
         let words = [
             "192.0.2.1", "::ffff:", "2001:db8::1", "[", "]", ":", ".", "4711", " ", "%lo", "0", "ffff", "é", "unknown",
@@ -136,7 +136,7 @@ struct HeaderPropertyTests {
             }
             let (first, second) = (random.bytes(4...4), random.bytes(4...4))
             let length = Int.random(in: 0...32, using: &random)
-            // Close relatives, too.
+            // These addresses differ by one bit.
             let other = random.happens(oneIn: 2) ? second : first.dropLast() + [second[0]]
             func dotted(_ bytes: [UInt8]) -> String { bytes.map(String.init).joined(separator: ".") }
             func bits(_ bytes: [UInt8]) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
@@ -147,7 +147,7 @@ struct HeaderPropertyTests {
         }
     }
 
-    @Test("or URL that names where a client left off is a number, or nothing")
+    @Test("Any last event id, in the header or the URL, is a number or counts as none")
     func queries() {
         let words = ["ticket", "last_event_id", "=", "&", "%", "%41", "%00", "%ff", "+", "7", "é", "?", "#", "/"]
         holds(forCases: 300) { random in

@@ -8,7 +8,7 @@ import Testing
 @Suite("A header's value")
 struct HeaderValueTests {
     @Test(
-        "is read with its parameters",
+        "A value is read with its parameters",
         arguments: [
             ("form-data; name=\"file\"; filename=\"a.mp3\"", "form-data", ["name": "file", "filename": "a.mp3"]),
             ("  Text/HTML  ", "text/html", [:]),
@@ -24,7 +24,7 @@ struct HeaderValueTests {
             ("a;b=\"c\\", "a", ["b": "c\\"]),
             ("a;b=\"c\"junk;d=e", "a", ["b": "c", "d": "e"]),
             ("a;;;b=c;;", "a", ["b": "c"]),
-            // To a String, each of these marks and the scalar before it are one character.
+            // In a String, each of these marks and the scalar before it are one character.
             ("a;\u{301}b=c;b=\"d\"\u{301};e=f", "a", ["b": "d", "e": "f"]),
             ("a;b=c=d", "a", ["b": "c=d"]),
             ("a;=x;b=c", "a", ["b": "c", "": "x"]),
@@ -38,16 +38,16 @@ struct HeaderValueTests {
     }
 
     @Test(
-        "of Range names a part of a file of 100 bytes",
+        "A Range header names a part of a file of 100 bytes",
         arguments: [
             ("bytes=0-0", ByteRange.part(0..<1)), ("bytes=0-", .part(0..<100)), ("bytes=10-19", .part(10..<20)),
             ("bytes=99-", .part(99..<100)), ("bytes=0-99", .part(0..<100)), ("bytes=50-1000000", .part(50..<100)),
             ("bytes=-1", .part(99..<100)), ("bytes=-100", .part(0..<100)), ("bytes=-101", .part(0..<100)),
             ("bytes=50-999999999999999999", .part(50..<100)), (" bytes=1-2 ", .part(1..<3)),
             ("Bytes=1-2", .part(1..<3)),
-            // Nothing to send.
+            // These ranges have no bytes.
             ("bytes=100-", .unsatisfiable), ("bytes=100-200", .unsatisfiable), ("bytes=-0", .unsatisfiable),
-            // "A server MAY ignore the Range header field": several ranges, other units, what is malformed.
+            // "A server MAY ignore the Range header field": several ranges, other units, malformed headers.
             (nil, .whole), ("", .whole), ("bytes", .whole), ("bytes=", .whole), ("bytes=-", .whole),
             ("bytes=2-1", .whole),
             ("bytes=0-1,3-4", .whole), ("bytes=a-b", .whole), ("bytes=0-1x", .whole), ("lines=0-1", .whole),
@@ -59,13 +59,13 @@ struct HeaderValueTests {
         #expect(ByteRange(header, of: 100) == expected)
     }
 
-    @Test("of Range finds nothing in an empty file", arguments: ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0"])
+    @Test("No range of an empty file has bytes", arguments: ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0"])
     func byteRangeOfNothing(_ header: String) {
         #expect(ByteRange(header, of: 0) == .unsatisfiable)
     }
 
     @Test(
-        "of If-None-Match is compared weakly",
+        "If-None-Match compares weakly",
         arguments: [
             ("\"7\"", true), ("W/\"7\"", true), ("*", true), ("\"6\", \"7\"", true), ("\"6\",W/\"7\",\"8\"", true),
             ("  \"7\"  ", true),
@@ -77,7 +77,7 @@ struct HeaderValueTests {
     }
 
     @Test(
-        "of Accept is met by what an answer is",
+        "An Accept header that names the answer's type accepts it",
         arguments: [
             nil, "", "*/*", "application/*", "application/json", "APPLICATION/JSON",
             "text/html, application/json;q=0.1",
@@ -90,7 +90,7 @@ struct HeaderValueTests {
     }
 
     @Test(
-        "of Accept is not met by another, or one that is ruled out",
+        "An Accept header that names other types or excludes the type refuses it",
         arguments: [
             "text/html", "application/xml", "text/*", "application/json;q=0", "application/json; q=0.0", "*/*;q=0",
             "application/problem+json", "json", "application", "application/json;q=0, */*",
@@ -106,13 +106,13 @@ struct HeaderValueTests {
     }
 
     @Test(
-        "of Accept is met by anything when the answer may be anything",
+        "Any Accept header accepts an answer of any type",
         arguments: [nil, "*/*", "audio/*", "audio/mpeg"])
     func acceptedOfAnything(_ header: String?) throws {
         try RouteTable.checkAccept(of: request(header), against: "*/*")
     }
 
-    @Test("of Accept on a stream is met by what an EventSource sends")
+    @Test("The Accept header of an EventSource accepts a stream")
     func eventSource() throws {
         try RouteTable.checkAccept(of: request("text/event-stream"), against: "text/event-stream")
         #expect(throws: Problem.self) {
@@ -130,7 +130,7 @@ struct HeaderValueTests {
 @Suite("A file name")
 struct DisplayNameTests {
     @Test(
-        "is shown without folders and control characters",
+        "A file name is shown without folders and control characters",
         arguments: [
             ("a.mp3", "a.mp3"), ("/etc/passwd", "passwd"), ("../../a.mp3", "a.mp3"), ("C:\\fakepath\\a.mp3", "a.mp3"),
             ("..\\..\\a.mp3", "a.mp3"), ("a/", "a"), ("/", ""), ("", ""), ("a\0b.mp3", "ab.mp3"),
@@ -143,7 +143,7 @@ struct DisplayNameTests {
         #expect(UploadReader.displayName(name) == expected)
     }
 
-    @Test("is cut to 255 scalars, of which the last are kept")
+    @Test("A long file name keeps its last 255 scalars")
     func length() {
         let long = UploadReader.displayName(String(repeating: "x", count: 300) + ".mp3")
         #expect(long.unicodeScalars.count == 255)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import HTTPAPI
 
-/// A part as a test wants to see it.
+/// A part, with its whole body.
 struct ReadPart: Equatable, CustomStringConvertible {
     var part: MultipartParser.Part
     var body: String
@@ -24,12 +24,12 @@ enum ReadBody: Equatable {
     case refused(MultipartParser.Malformation)
 }
 
-/// Feeds pieces to a parser and gathers what comes out.
+/// Feeds pieces to a parser and collects the parts.
 func read(_ pieces: [ArraySlice<UInt8>], contentType: String = "multipart/form-data; boundary=b") -> ReadBody {
     do throws(MultipartParser.Malformation) {
         var parser = try MultipartParser(contentType: contentType)
         var parts: [ReadPart] = []
-        // Decoded when it is whole: a character may be cut in two.
+        // Decoded at the end, because a piece may cut a character.
         var body: [UInt8] = []
         var isOpen = false
         for piece in pieces {
@@ -45,7 +45,7 @@ func read(_ pieces: [ArraySlice<UInt8>], contentType: String = "multipart/form-d
                     #expect(bytes.readableBytes > 0)
                     body += bytes.readableBytesView
                 case .ended:
-                    #expect(isOpen, "what has not begun ends")
+                    #expect(isOpen, "a part ends that has not begun")
                     parts[parts.count - 1].body = String(decoding: body, as: UTF8.self)
                     isOpen = false
                 }
@@ -59,7 +59,9 @@ func read(_ pieces: [ArraySlice<UInt8>], contentType: String = "multipart/form-d
     }
 }
 
-/// Reads a body whole, byte by byte, cut in two at each place, and in threes; expects the same each time.
+/// Reads a body whole, byte by byte, in threes, and cut at each position.
+///
+/// Expects the same result each time.
 func readHoweverCut(_ body: String, contentType: String = "multipart/form-data; boundary=b") -> ReadBody {
     let bytes = Array(body.utf8)
     let whole = read([bytes[...]], contentType: contentType)
@@ -78,7 +80,7 @@ struct MultipartParserTests {
     private static let file =
         "Content-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg\r\n\r\n"
 
-    /// Bodies with the boundary `b`, and what is in them.
+    /// Bodies with the boundary `b`, and their parts.
     static let bodies: [(name: String, body: String, expected: ReadBody)] = [
         (
             "a field and a file", "--b\r\n\(field)42\r\n--b\r\n\(file)ID3 sound\r\n--b--\r\n",
@@ -154,7 +156,7 @@ struct MultipartParserTests {
         ("half an end of a line in a header", "--b\r\nX: 1\nY: 2\r\n\(field)42\r\n--b--", .refused(.badHeaders)),
         ("the other half", "--b\r\nX: 1\rY: 2\r\n\(field)42\r\n--b--", .refused(.badHeaders)),
         (
-            "as much padding as there may be",
+            "the maximum of padding",
             "--b\(String(repeating: " ", count: 256))\r\n\(field)42\r\n--b--", .parts([ReadPart("patient_id", "42")])
         ),
         ("more", "--b\(String(repeating: "\t", count: 257))\r\n\(field)42\r\n--b--", .refused(.noBoundary)),
@@ -166,7 +168,7 @@ struct MultipartParserTests {
             "--b\r\nContent-Type: audio/mpeg\r\nContent-Type: text/html\r\n\(field)42\r\n--b--", .refused(.badHeaders)
         ),
         (
-            "a file name that no RFC 7578 has",
+            "a file name that RFC 7578 does not allow",
             "--b\r\nContent-Disposition: form-data; name=a; filename*=UTF-8''x.mp3\r\n\r\n42\r\n--b--",
             .parts([ReadPart("a", "42")])
         ),
@@ -177,13 +179,13 @@ struct MultipartParserTests {
         ),
     ]
 
-    @Test("reads a body however it is cut", arguments: bodies)
+    @Test("A body gives the same parts however it is cut", arguments: bodies)
     func reads(_ name: String, _ body: String, _ expected: ReadBody) {
         #expect(readHoweverCut(body) == expected, "\(name)")
     }
 
     @Test(
-        "refuses a content type without a usable boundary",
+        "A content type without a usable boundary is refused",
         arguments: [
             "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"\"",
             "multipart/form-data; boundary", "multipart/mixed; boundary=b", "text/plain; boundary=b", "",
@@ -196,7 +198,7 @@ struct MultipartParserTests {
     }
 
     @Test(
-        "takes a boundary of 1 to 70 characters, quoted or not",
+        "A boundary has 1 to 70 characters, quoted or not",
         arguments: [
             ("b", "b"), ("\"b\"", "b"), ("\"a b:c=d'(),/?\"", "a b:c=d'(),/?"),
             ("----WebKitFormBoundaryAb1", "----WebKitFormBoundaryAb1"),
@@ -211,7 +213,7 @@ struct MultipartParserTests {
                 == .parts([ReadPart("patient_id", "42")]))
     }
 
-    @Test("limits the headers of a part to 8 KiB, however they are cut")
+    @Test("The headers of a part have at most 8 KiB, however they are cut")
     func headerLimit() {
         let disposition = "Content-Disposition: form-data; name=a\r\nX: "
         let longest = disposition + String(repeating: "x", count: MultipartParser.headerLimit - disposition.utf8.count)
@@ -222,15 +224,15 @@ struct MultipartParserTests {
             #expect(read([bytes[...]]) == expected)
             #expect(read(bytes.indices.map { bytes[$0...$0] }) == expected)
         }
-        // Without an end they are refused before they have filled anything.
+        // Headers without an end are refused before they fill memory.
         let endless =
             [ArraySlice("--b\r\nX: ".utf8)] + Array(repeating: ArraySlice(repeating: 0x78, count: 1000), count: 10)
         #expect(read(endless) == .refused(.headersTooLong))
     }
 
-    @Test("limits what stands before the first boundary, however it is cut")
+    @Test("The bytes before the first boundary are limited, however they are cut")
     func preambleLimit() {
-        // The line end that is put in front counts.
+        // The line ending that the parser puts in front counts.
         let longest = String(repeating: "x", count: MultipartParser.headerLimit - 2)
         let part = "\r\n--b\r\n\(Self.field)42\r\n--b--"
         for (preamble, expected) in [
@@ -242,7 +244,7 @@ struct MultipartParserTests {
         }
     }
 
-    @Test("gives on a large body as it comes and holds back no more than a delimiter")
+    @Test("A large body is passed on as it arrives, and the parser keeps no more than a delimiter")
     func passesOn() throws {
         var parser = try MultipartParser(contentType: "multipart/form-data; boundary=b")
         _ = try parser.feed(ByteBuffer(string: "--b\r\n\(Self.file)"))
@@ -256,7 +258,7 @@ struct MultipartParserTests {
         #expect(throws: MultipartParser.Malformation.truncated) { try parser.finish() }
     }
 
-    @Test("ignores whatever follows the end")
+    @Test("Bytes after the end are ignored")
     func epilogue() throws {
         var parser = try MultipartParser(contentType: "multipart/form-data; boundary=b")
         #expect(try parser.feed(ByteBuffer(string: "--b--")) == [])
@@ -265,11 +267,11 @@ struct MultipartParserTests {
         try parser.finish()
     }
 
-    @Test("gives binary bytes on as they are")
+    @Test("Binary bytes are passed on unchanged")
     func binary() throws {
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<50 {
-            // Drawn from what delimiters are made of, so that near misses abound.
+            // These bytes come from delimiters, which makes near misses frequent.
             let alphabet = Array("\r\n-bx".utf8) + [0, 0xFF]
             var body = (0..<200).map { _ in alphabet.randomElement(using: &generator) ?? 0 }
             while let hit = body.firstRange(of: Array("\r\n--b".utf8)) { body[hit.lowerBound] = 0 }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import HTTPAPI
 
-/// What comes as a multipart body, whoever wrote it.
+/// Any bytes as a multipart body.
 @Suite("Any multipart body")
 struct MultipartPropertyTests {
     private static let pieces = [
@@ -17,7 +17,7 @@ struct MultipartPropertyTests {
         "x",
     ]
 
-    @Test("is read the same however it is cut, and is read or refused")
+    @Test("Any body gives the same result however it is cut")
     func cuts() {
         holds(forCases: 300) { random in
             let bytes =
@@ -30,7 +30,7 @@ struct MultipartPropertyTests {
         }
     }
 
-    @Test("that is well-formed comes out as it was meant")
+    @Test("A well-formed body gives its parts")
     func roundTrip() {
         holds(forCases: 200) { random in
             let parts = parts(&random)
@@ -39,7 +39,7 @@ struct MultipartPropertyTests {
         }
     }
 
-    /// Parts with names of what quoted strings may hold, and bodies without the delimiter.
+    /// Parts with names that quoted strings can hold, and bodies without the delimiter.
     private func parts(_ random: inout SeededGenerator) -> [ReadPart] {
         let words = ["a", "file", "\"", "\\", ";", "=", ":", "é", "😀", " x", "\u{301}", "--b", "name"]
         let bodies = ["\r\n", "--", "\r\n-", "--b", "b", "\r", "x", "\r\n\r\n"]
@@ -49,7 +49,7 @@ struct MultipartPropertyTests {
                 random.happens(oneIn: 2)
                 ? random.text(of: words, count: 0...4).filter { !$0.isNewline && $0 != "\0" } : nil
             let body = random.text(of: bodies, count: 0...12).replacing("\r\n--b", with: "")
-            // By bytes: as part of a character, with a mark behind it, the delimiter is none to a String.
+            // By bytes: in a String, a delimiter and a mark after it form other characters.
             let holdsDelimiter = ("\r\n" + body).utf8.firstRange(of: "\r\n--b".utf8) != nil
             return ReadPart(
                 oneLine(name), filename: filename.map(oneLine), type: random.happens(oneIn: 2) ? "audio/mpeg" : nil,
@@ -57,7 +57,9 @@ struct MultipartPropertyTests {
         }
     }
 
-    /// Without what would end a header, which as part of a character `filter` has not seen.
+    /// Removes scalars that would end a header.
+    ///
+    /// `filter` misses them within a character.
     private func oneLine(_ text: String) -> String {
         String(String.UnicodeScalarView(text.unicodeScalars.filter { $0 != "\r" && $0 != "\n" }))
     }
@@ -81,7 +83,7 @@ struct MultipartPropertyTests {
         return Array((text + "--b--\r\n").utf8)
     }
 
-    @Test("has a file name that is shown in one line, in one direction, and without folders")
+    @Test("A file name is shown in one line, in one direction, and without folders")
     func displayNames() {
         let words = [
             "/", "\\", "..", ".", "a", "mp3", "\r\n", "\0", "\u{202E}", "\u{2066}", "\u{2028}", "\u{301}", "é", "😀",
@@ -102,7 +104,7 @@ struct MultipartPropertyTests {
         }
     }
 
-    @Test("is another kind of file, or none, however its file is cut")
+    @Test("The check for other kinds of file does not depend on how the file is cut")
     func polyglots() {
         let words = [
             "%PDF-1.4", "<html>", "<SCRIPT", "PK\u{5}\u{6}", "PK\u{1}\u{2}", "PK\u{3}\u{4}", "\0\0\0\0", "RIFF", "WAVE",
@@ -110,7 +112,7 @@ struct MultipartPropertyTests {
         ]
         holds(forCases: 100) { random in
             var bytes = random.jumble(of: words, count: 0...12)
-            // As long as the end of a file that is kept, and slow to read: now and then.
+            // A file as long as the part of the end that is kept. It is slow to read, and therefore rare.
             if random.happens(oneIn: 50) { bytes = Array(repeating: 7, count: 70_000) + bytes }
             let whole = PolyglotDetector.disguise(of: [bytes[...]])
             let inPieces = PolyglotDetector.disguise(of: random.pieces(of: bytes, longest: 900))
@@ -120,7 +122,7 @@ struct MultipartPropertyTests {
 }
 
 extension PolyglotDetector {
-    /// What a file is as well that comes in these pieces.
+    /// The other kind of file that these pieces form.
     static func disguise(of pieces: [ArraySlice<UInt8>]) -> Disguise? {
         var detector = PolyglotDetector()
         for piece in pieces {

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("A network address")
 struct NetworkAddressTests {
-    @Test("is the same in every way of writing it")
+    @Test("An address is the same in every notation")
     func same() {
         for (first, second) in [
             ("192.0.2.1", "::ffff:192.0.2.1"), ("192.0.2.1", "::ffff:c000:201"),
@@ -19,14 +19,15 @@ struct NetworkAddressTests {
     }
 
     @Test(
-        "is nothing else", arguments: ["", " ", "unknown", "_hidden", "192.0.2", "192.0.2.256", "1:2", "::1%lo", "é"])
+        "Other text is not an address",
+        arguments: ["", " ", "unknown", "_hidden", "192.0.2", "192.0.2.256", "1:2", "::1%lo", "é"])
     func malformed(_ text: String) {
         #expect(NetworkAddress(text) == nil)
         #expect(NetworkAddress(forwarded: text) == nil)
     }
 
     @Test(
-        "may have a port where a proxy wrote it",
+        "A forwarded address may have a port",
         arguments: [
             (" 192.0.2.1 ", "192.0.2.1"), ("192.0.2.1:4711", "192.0.2.1"), ("[2001:db8::1]", "2001:db8::1"),
             ("[2001:db8::1]:4711", "2001:db8::1"), ("2001:db8::1", "2001:db8::1"), ("::ffff:192.0.2.1", "192.0.2.1"),
@@ -36,7 +37,7 @@ struct NetworkAddressTests {
         #expect(NetworkAddress(forwarded: text) == NetworkAddress(address))
     }
 
-    @Test("of a socket has no port, and one that is of no network is none")
+    @Test("A socket's address has no port, and a Unix socket has no address")
     func socket() throws {
         #expect(
             NetworkAddress(try SocketAddress(ipAddress: "192.0.2.1", port: 80))
@@ -44,7 +45,7 @@ struct NetworkAddressTests {
         #expect(NetworkAddress(try SocketAddress(unixDomainSocketPath: "/tmp/x")) == nil)
     }
 
-    @Test("of IPv6 counts by its first 64 bits")
+    @Test("An IPv6 address counts by its first 64 bits")
     func customer() {
         func customer(_ text: String) -> [UInt8]? { NetworkAddress(text)?.customer }
         #expect(customer("2001:db8:1:2:3:4:5:6") == customer("2001:db8:1:2::"))
@@ -53,7 +54,7 @@ struct NetworkAddressTests {
     }
 
     @Test(
-        "is in a range, or not",
+        "A range contains an address or does not",
         arguments: [
             ("10.0.0.0/8", "10.255.0.1", true), ("10.0.0.0/8", "11.0.0.1", false), ("10.1.2.3/8", "10.9.9.9", true),
             ("192.0.2.128/25", "192.0.2.128", true), ("192.0.2.128/25", "192.0.2.127", false),
@@ -67,14 +68,14 @@ struct NetworkAddressTests {
     }
 
     @Test(
-        "behind proxies is what the trusted ones wrote",
+        "The address behind proxies is what the trusted proxies wrote",
         arguments: [
             ("203.0.113.9", [], "203.0.113.9"),
-            // Nobody whom we trust says so.
+            // No trusted proxy wrote this.
             ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
             ("127.0.0.1", [], "127.0.0.1"),
             ("127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
-            // What stands further left the client has written itself.
+            // The client itself wrote what stands further left.
             ("127.0.0.1", ["192.0.2.7", " 198.51.100.1"], "198.51.100.1"),
             ("127.0.0.1", ["10.0.0.9", "198.51.100.1"], "198.51.100.1"),
             ("127.0.0.1", ["192.0.2.7", "198.51.100.1", "10.0.0.5"], "198.51.100.1"),

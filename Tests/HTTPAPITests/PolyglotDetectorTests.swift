@@ -3,9 +3,9 @@ import Testing
 
 @testable import HTTPAPI
 
-@Suite("A recording that is another kind of file as well")
+@Suite("Recordings that are also another kind of file")
 struct PolyglotDetectorTests {
-    /// The end of an archive's directory (APPNOTE.TXT, 4.3.16), which says of itself what it likes.
+    /// The end of an archive's directory (APPNOTE.TXT, 4.3.16), with any numbers.
     static func archiveEnd(
         disk: UInt16 = 0, entries: UInt16 = 1, entriesHere: UInt16 = 1, size: UInt32 = 46, comment: String = "",
         commentLength: UInt16? = nil
@@ -25,21 +25,21 @@ struct PolyglotDetectorTests {
         PolyglotDetector.disguise(of: [bytes[...]])
     }
 
-    @Test("is a ZIP archive when a directory of one ends it, with any comment or a little behind it")
+    @Test("A directory at the end makes a file a ZIP archive, with any comment or a few bytes after it")
     func archive() {
         #expect(disguise(Self.sound + Self.entry + Self.archiveEnd()) == .archive)
         let comment = String(repeating: "c", count: 65_000)
         #expect(disguise(Self.sound + Self.entry + Self.archiveEnd(comment: comment)) == .archive)
         #expect(disguise(Self.sound + Self.entry + Self.archiveEnd() + Self.sound.prefix(1000)) == .archive)
-        // A large directory begins where it is not seen any more; a small archive has none.
+        // A large directory begins before the kept bytes. A small archive has none.
         #expect(disguise(Self.entry + Self.sound + Self.archiveEnd(size: 100_046)) == .archive)
         #expect(disguise(Self.sound + Self.archiveEnd(entries: 0, entriesHere: 0, size: 0)) == .archive)
-        // Behind one that is none, another.
+        // A real directory after a false one.
         #expect(disguise(Self.entry + Array("PK\u{5}\u{6}PK\u{5}\u{6}".utf8) + Self.archiveEnd()) == .archive)
     }
 
-    /// Python's `zipfile`, for one, opens them all.
-    @Test("is a ZIP archive whichever of its numbers is wrong")
+    /// Python's `zipfile`, for example, opens all of these.
+    @Test("A ZIP archive is recognized although any of its numbers is wrong")
     func wrongNumbers() {
         for end in [
             Self.archiveEnd(disk: 7), Self.archiveEnd(entries: 9), Self.archiveEnd(entriesHere: 9),
@@ -49,18 +49,18 @@ struct PolyglotDetectorTests {
         }
     }
 
-    @Test("is no archive by four letters alone")
+    @Test("Four letters alone do not make an archive")
     func chance() {
         let letters = Array("PK\u{5}\u{6}".utf8)
         #expect(disguise(Self.sound + letters) == nil)
         #expect(disguise(Self.sound + letters + Self.sound.prefix(30)) == nil)
         #expect(disguise(Self.sound + Self.entry) == nil)
-        // Too far from the end for anybody to look.
+        // Too far from the end for any program to search.
         #expect(disguise(Self.entry + Self.archiveEnd() + Self.sound) == nil)
     }
 
     @Test(
-        "is a document, a page or a script when its first KiB says so",
+        "A document, page or script is recognized by its first KiB",
         arguments: [
             ("%PDF-1.7", PolyglotDetector.Disguise.document), ("<!DOCTYPE html>", .page), ("<HtMl>", .page),
             ("<script>alert(1)</script>", .page), ("<svg xmlns=", .page), ("<?php system(", .script),
@@ -73,7 +73,7 @@ struct PolyglotDetectorTests {
         #expect(self.disguise(Self.sound.prefix(1024) + mark + Self.sound) == nil)
     }
 
-    @Test("is told as soon as its beginning is there")
+    @Test("The other kind is reported as soon as the beginning is there")
     func early() {
         var detector = PolyglotDetector()
         #expect(detector.take(ByteBuffer(string: "ID3 %PDF-1.7")) == nil)
@@ -81,7 +81,7 @@ struct PolyglotDetectorTests {
         #expect(detector.take(ByteBuffer(repeating: 0, count: 1)) == .document)
     }
 
-    @Test("is none when nothing comes, or nothing but sound")
+    @Test("An empty file, or one with only sound, is no other kind of file")
     func none() {
         #expect(PolyglotDetector.disguise(of: []) == nil)
         #expect(disguise(Self.sound) == nil)

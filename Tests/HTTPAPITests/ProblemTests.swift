@@ -11,15 +11,15 @@ import Testing
 
 @testable import HTTPAPI
 
-@Suite("A problem")
+@Suite("Problems")
 struct ProblemTests {
-    @Test("is in the documentation", arguments: Problem.Kind.allCases)
+    @Test("Each problem is in the documentation", arguments: Problem.Kind.allCases)
     func documented(_ kind: Problem.Kind) throws {
         let text = try String(contentsOf: packageRoot.appending(path: "docs/http-api.md"), encoding: .utf8)
         #expect(text.contains("| `/problems/\(kind.rawValue)` | \(kind.status.code) |"))
     }
 
-    @Test("has the type, the status and the headers of its kind", arguments: Problem.Kind.allCases)
+    @Test("A problem has the type, the status and the headers of its kind", arguments: Problem.Kind.allCases)
     func response(_ kind: Problem.Kind) async throws {
         let response = Problem(kind, "What to do: \"this\".").response(requestID: "r-1")
         #expect(response.status == kind.status)
@@ -38,7 +38,7 @@ struct ProblemTests {
             ])
     }
 
-    @Test("has its documented status")
+    @Test("Each problem has its documented status")
     func statuses() {
         let table: [(Problem.Kind, Int)] = [
             (.malformed, 400), (.unauthorized, 401), (.inactive, 403), (.forbidden, 403), (.originForbidden, 403),
@@ -53,13 +53,13 @@ struct ProblemTests {
     }
 
     @Test(
-        "of too many attempts says in whole seconds, and at least one, when to come back",
+        "A 429 says when to come back, in whole seconds and at least one",
         arguments: [(0.001, "1"), (1, "1"), (1.001, "2"), (89.9, "90"), (0, "1"), (-5, "1")])
     func retryAfter(_ wait: Double, _ header: String) {
         #expect(Problem.limited("x", wait: .seconds(wait)).response(requestID: "").headers[.retryAfter] == header)
     }
 
-    @Test("of an unread body closes the connection")
+    @Test("A problem for an unread body closes the connection")
     func closing() {
         #expect(Problem(.tooLarge, "x").closing().response(requestID: "").headers[.connection] == "close")
     }
@@ -70,7 +70,7 @@ struct ProblemTests {
         return try #require(try JSONSerialization.jsonObject(with: writer.data) as? [String: Any])
     }
 
-    /// Takes a body in.
+    /// Collects a body.
     private final class Collector: ResponseBodyWriter {
         private(set) var data = Data()
 
@@ -81,13 +81,13 @@ struct ProblemTests {
 
 @Suite("The table from error to problem", .deadline)
 struct ErrorTableTests {
-    /// Something that nobody outside may read.
+    /// An error whose text no client may read.
     private struct Secretive: Error, CustomStringConvertible {
         var description: String { secret }
     }
     private static let secret = "SELECT secret FROM /var/lib/secret"
 
-    @Test("tells nothing of an error that is not in it")
+    @Test("An error outside the table reveals nothing")
     func unknown() {
         for error in [Secretive(), CancellationError(), MultipartSecret()] as [any Error] {
             let problem = ErrorMiddleware.problem(for: error)
@@ -98,7 +98,7 @@ struct ErrorTableTests {
 
     private struct MultipartSecret: Error { let secret = ErrorTableTests.secret }
 
-    @Test("gives a problem on as it is")
+    @Test("A problem is passed on unchanged")
     func problem() {
         let problem = ErrorMiddleware.problem(for: Problem(.conflict, "So and so.").closing())
         #expect(problem.kind == .conflict)
@@ -107,7 +107,7 @@ struct ErrorTableTests {
     }
 
     @Test(
-        "answers a malformed upload with 400 and closes the connection",
+        "A malformed upload gets 400 and closes the connection",
         arguments: [
             MultipartParser.Malformation.badBoundary, .noBoundary, .headersTooLong, .badHeaders, .truncated,
         ])
@@ -118,7 +118,7 @@ struct ErrorTableTests {
         #expect(problem.detail.hasSuffix("."))
     }
 
-    @Test("answers passwords that cannot be hashed")
+    @Test("A password that cannot be hashed gets the problem of its reason")
     func passwords() {
         #expect(ErrorMiddleware.problem(for: Passwords.Failure.overloaded).kind == .unavailable)
         #expect(ErrorMiddleware.problem(for: Passwords.Failure.malformedHash).kind == .internalError)
@@ -128,7 +128,7 @@ struct ErrorTableTests {
     }
 
     @Test(
-        "answers the framework's own errors by their status, without their words",
+        "The framework's own errors get a problem by their status, without their words",
         arguments: [
             (HTTPResponse.Status.notFound, Problem.Kind.notFound), (.contentTooLarge, .tooLarge),
             (.badRequest, .malformed),
@@ -141,7 +141,7 @@ struct ErrorTableTests {
     }
 
     @Test(
-        "answers a full disk with 507, and any other trouble of the disk with 500",
+        "A full disk gets 507, and any other error of the disk 500",
         arguments: [
             (Errno.noSpace, Problem.Kind.storageFull), (.diskQuotaExceeded, .storageFull), (.ioError, .internalError),
         ])
@@ -156,12 +156,12 @@ struct ErrorTableTests {
     }
 
     @Test(
-        "answers a report that was refused among others as if it had been alone",
+        "A refused report among many gets the same problem as a single one",
         arguments: [
             (ReportRefusal.notSignedIn, Problem.Kind.unauthorized), (.inactive, .inactive), (.notPermitted, .forbidden),
-            (.database(.noDataFound, message: secret), .notFound),
-            (.database(.lockNotAvailable, message: secret), .unavailable),
-            (.database(.syntaxError, message: secret), .internalError),
+            (.database(.noDataFound, code: "secret", values: secret), .notFound),
+            (.database(.lockNotAvailable, code: "secret", values: secret), .unavailable),
+            (.database(.syntaxError, code: "secret", values: secret), .internalError),
         ])
     func refusal(_ refusal: ReportRefusal, _ kind: Problem.Kind) {
         let problem = ErrorMiddleware.problem(for: refusal)
@@ -169,23 +169,12 @@ struct ErrorTableTests {
         #expect(!problem.detail.contains("secret"))
     }
 
-    @Test("tells what the schema's own functions say of a report, as a sentence")
-    func refusalInWords() {
-        let conflict = ErrorMiddleware.problem(for: ReportRefusal.database(.checkViolation, message: "it cannot be"))
-        #expect(conflict.kind == .conflict)
-        #expect(conflict.detail == "It cannot be.")
-        let invalid = ErrorMiddleware.problem(
-            for: ReportRefusal.database(.invalidParameterValue, message: "progress: is too much"))
-        #expect(invalid.kind == .invalid)
-        #expect(invalid.detail == "progress: is too much.")
-    }
-
-    @Test("answers reports that were not taken in with 503", arguments: [ReportBatcher.Refusal.full, .closed])
+    @Test("Reports that the server does not accept get 503", arguments: [ReportBatcher.Refusal.full, .closed])
     func notTaken(_ refusal: ReportBatcher.Refusal) {
         #expect(ErrorMiddleware.problem(for: refusal).kind == .unavailable)
     }
 
-    @Test("answers a database that is not there with 503, without its words")
+    @Test("A database that cannot be reached gets 503, without its words")
     func noDatabase() async throws {
         let configuration = try PostgresConfiguration(
             connectionString: "host=127.0.0.1 port=1 user=secret password=secret dbname=secret")

@@ -10,9 +10,11 @@ import Testing
 
 @testable import HTTPAPI
 
-/// What each caller gets of what was written together.
+/// The outcomes that each caller of a batch gets.
 @Suite(.deadline) struct ReportBatcherTests {
-    /// A database of the test's own making, which says what came to it and answers when it is let.
+    /// A database that the test controls.
+    ///
+    /// It records each call, and answers when the test says.
     private final class Writer: ReportWriter {
         struct Call: Sendable {
             let reports: [CallerReport]
@@ -22,7 +24,9 @@ import Testing
         private let calls = AsyncStream.makeStream(of: Call.self)
         private let answers = AsyncStream.makeStream(of: Result<[ReportOutcome], any Error>.self)
 
-        /// The next call; the writer waits for its answer.
+        /// The next call.
+        ///
+        /// The writer waits for its answer.
         func nextCall() async throws -> Call {
             try await within("a statement for the database") {
                 for await call in calls.stream { return call }
@@ -67,7 +71,9 @@ import Testing
         }
     }
 
-    /// Sends a first request, so that what follows gathers until it is answered.
+    /// Sends a first request.
+    ///
+    /// Until its answer, the next requests gather.
     private func occupy(_ batcher: ReportBatcher, _ writer: Writer) async throws -> Task<[ReportOutcome], any Error> {
         let report = report(0)
         let task = Task { try await batcher.report([report]) }
@@ -75,7 +81,7 @@ import Testing
         return task
     }
 
-    @Test("what comes within two milliseconds is written together, and nothing before they are over")
+    @Test("Requests within two milliseconds are written together, and not before these are over")
     func gathers() async throws {
         let clock = ManualClock()
         try await withBatcher(clock: clock) { batcher, writer in
@@ -93,7 +99,7 @@ import Testing
         }
     }
 
-    @Test("each caller gets the outcomes of its own reports, in its order")
+    @Test("Each caller gets the outcomes of its own reports, in its order")
     func outcomes() async throws {
         try await withBatcher { batcher, writer in
             let first = try await occupy(batcher, writer)
@@ -108,7 +114,7 @@ import Testing
             let call = try await writer.nextCall()
             #expect(call.reports == reports)
             #expect(call.waits)
-            let refused = ReportOutcome.refused(.database(.noDataFound, message: "gone"))
+            let refused = ReportOutcome.refused(.database(.noDataFound, code: "unknown_session"))
             writer.answer(versions(5, 6) + [refused] + versions(8))
             #expect(try await first.value == versions(1))
             #expect(try await one == versions(5, 6))
@@ -117,7 +123,7 @@ import Testing
         }
     }
 
-    @Test("what fails for all is told to all, and the next ones go on")
+    @Test("If the whole statement fails, all its callers get the error, and the next requests go on")
     func failure() async throws {
         try await withBatcher { batcher, writer in
             let first = try await occupy(batcher, writer)
@@ -137,7 +143,7 @@ import Testing
         }
     }
 
-    @Test("a caller that is cancelled is let go at once, whether its reports are in line or with the database")
+    @Test("A cancelled caller returns at once, whether its reports wait or the database has them")
     func cancellation() async throws {
         try await withBatcher { batcher, writer in
             let first = try await occupy(batcher, writer)
@@ -162,7 +168,7 @@ import Testing
         }
     }
 
-    @Test("one more than may wait is turned away at once")
+    @Test("A request beyond the limit of waiting reports is rejected at once")
     func full() async throws {
         try await withBatcher(.init(batch: 2, waiting: 2, statements: 1)) { batcher, writer in
             let first = try await occupy(batcher, writer)
@@ -178,7 +184,7 @@ import Testing
         }
     }
 
-    @Test("a shutdown writes what was taken in, and takes in no more")
+    @Test("A shutdown writes the accepted reports, and accepts no more")
     func shutdown() async throws {
         let writer = Writer()
         let batcher = ReportBatcher(
@@ -201,7 +207,7 @@ import Testing
         }
     }
 
-    @Test("the end of its task ends every caller's wait")
+    @Test("The end of the batcher's task ends the wait of every caller")
     func cancelledRun() async throws {
         let writer = Writer()
         let batcher = ReportBatcher(
@@ -216,7 +222,7 @@ import Testing
 }
 
 extension ReportBatcher {
-    /// Waits until so many reports are in line.
+    /// Waits until this many reports wait.
     fileprivate func untilWaiting(_ count: Int) async throws {
         try await eventually("\(count) reports in line") { waitingReports == count }
     }

@@ -8,7 +8,7 @@ import Testing
 
 @testable import HTTPAPI
 
-/// What a pipeline sends as JSON, well-formed or not.
+/// Any JSON of a pipeline, well-formed or not.
 @Suite("Any body of a report")
 struct ReportBodyPropertyTests {
     private static let good = #"""
@@ -20,12 +20,12 @@ struct ReportBodyPropertyTests {
         "99999999999999999999", "\"status\"", "\"progress\"", "\"reports\":[", "\"transcribing\"", "\"message\":", " ",
     ]
 
-    @Test("is a report, or a problem that says what is wrong with it")
+    @Test("A body is a report, or a problem that says what is wrong")
     func single() async {
         await decodes(ReportBody.self)
     }
 
-    @Test("of many is a list in which each place is a report or a problem, or a problem by itself")
+    @Test("A list's body has a report or a problem for each entry, or is one problem as a whole")
     func many() async {
         await decodes(ReportListBody.self)
     }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import HTTPAPI
 
-/// What is written together, and when, as a value decides it.
+/// Which reports are written together, and when: the decisions of the value.
 @Suite struct ReportGatheringTests {
     private typealias Batch = ReportGathering.Batch
     private typealias Request = ReportGathering.Request
@@ -20,7 +20,7 @@ import Testing
             })
     }
 
-    @Test("a lone report waits for the time of gathering, and those that come meanwhile go with it")
+    @Test("A single report waits for the gathering time, and reports that arrive meanwhile go with it")
     func pause() {
         var gathering = ReportGathering()
         let requests = (1...3).map { request($0) }
@@ -32,7 +32,7 @@ import Testing
         #expect(gathering.submit(request(4)) == .pause)
     }
 
-    @Test("what comes while a statement is under way goes at once when it ends")
+    @Test("Reports that arrive while a statement runs go at once when it ends")
     func underWay() {
         var gathering = ReportGathering()
         _ = gathering.submit(request(1))
@@ -43,20 +43,20 @@ import Testing
         #expect(gathering.wrote() == .nothing)
     }
 
-    @Test("a full statement goes without a pause, and the end of a pause that was overtaken does no harm")
+    @Test("A full statement goes without a pause, and the end of a pause after it does no harm")
     func full() {
         var gathering = ReportGathering(limits: .init(batch: 10, waiting: 100, statements: 1))
         let small = request(1, 3)
         let large = request(2, 10)
         #expect(gathering.submit(small) == .pause)
-        // The first in line goes first, and what does not fit beside it waits.
+        // The first request goes first. A request that does not fit beside it waits.
         #expect(gathering.submit(large) == .write(Batch(requests: [small])))
         #expect(gathering.pauseEnded() == .nothing)
         #expect(gathering.wrote() == .write(Batch(requests: [large])))
         #expect(gathering.wrote() == .nothing)
     }
 
-    @Test("requests are never divided and never overtake each other")
+    @Test("Requests are never divided, and never overtake each other")
     func order() {
         var gathering = ReportGathering(limits: .init(batch: 10, waiting: 100, statements: 1))
         let first = request(0, 10)
@@ -69,7 +69,7 @@ import Testing
         #expect(gathering.wrote() == .nothing)
     }
 
-    @Test("a second statement, where it is allowed, begins when it is full")
+    @Test("A second statement, if allowed, begins when it is full")
     func twoStatements() {
         var gathering = ReportGathering(limits: .init(batch: 10, waiting: 100, statements: 2))
         let requests = [request(1, 10), request(2, 4), request(3, 6), request(4, 10)]
@@ -82,7 +82,7 @@ import Testing
         #expect(gathering.wrote() == .nothing)
     }
 
-    @Test("no more waits than the limit, and what goes or is cancelled makes room")
+    @Test("Waiting reports stay within the limit, and reports that go or are cancelled make room")
     func bounded() {
         var gathering = ReportGathering(limits: .init(batch: 10, waiting: 20, statements: 1))
         #expect(gathering.submit(request(1, 10)) != nil)
@@ -96,7 +96,7 @@ import Testing
         #expect(gathering.submit(request(7, 10)) == .nothing)
     }
 
-    @Test("who is cancelled in line is not written, and who is with the database is")
+    @Test("A waiting request that is cancelled is not written, but the database keeps one that it has")
     func cancelled() {
         var gathering = ReportGathering()
         let requests = (1...3).map { request($0) }
@@ -106,14 +106,14 @@ import Testing
         #expect(gathering.pauseEnded() == .write(Batch(requests: [requests[0], requests[2]])))
         gathering.cancel(1)
         #expect(gathering.wrote() == .nothing)
-        // All of them gone within the pause: nothing is written.
+        // All of them are cancelled within the pause: nothing is written.
         _ = gathering.submit(request(4))
         gathering.cancel(4)
         #expect(gathering.pauseEnded() == .nothing)
         #expect(gathering.submit(request(5)) == .pause)
     }
 
-    @Test("a conflict is tried again once, then without waiting, and then it is over")
+    @Test("After a conflict, the batch runs again, then without waiting, and then it is over")
     func conflict() {
         var (gathering, batch) = (ReportGathering(), Batch(requests: [request(1), request(2)]))
         start(&gathering, batch)
@@ -127,7 +127,7 @@ import Testing
         #expect(last == (true, .nothing))
     }
 
-    @Test("a lock that is not to be had is tried once without waiting", arguments: [Batch.Turn.first, .again])
+    @Test("A batch whose lock is not free runs once without waiting", arguments: [Batch.Turn.first, .again])
     func locked(turn: ReportGathering.Batch.Turn) {
         var (gathering, batch) = (ReportGathering(), Batch(requests: [request(1), request(2)]))
         start(&gathering, batch)
@@ -140,7 +140,7 @@ import Testing
         #expect(last == (true, .nothing))
     }
 
-    @Test("a value that the database does not take is over for the request that it is in, and for no other")
+    @Test("A bad value fails its own request only")
     func badValue() {
         var gathering = ReportGathering()
         let requests = (1...3).map { request($0) }
@@ -153,11 +153,11 @@ import Testing
         #expect(gathering.wrote() == .write(Batch(requests: [requests[1]])))
         let alone = gathering.failed(Batch(requests: [requests[1]]), .badValue)
         #expect(alone == (true, .write(Batch(requests: [requests[2]]))))
-        // And then those that came meanwhile.
+        // Then come the requests that arrived meanwhile.
         #expect(gathering.wrote() == .write(Batch(requests: [next])))
     }
 
-    @Test("any other failure is over, and the next ones are written")
+    @Test("Any other failure ends the batch, and the next reports are written")
     func other() {
         var gathering = ReportGathering()
         let batch = Batch(requests: [request(1), request(2)])
@@ -168,11 +168,11 @@ import Testing
         #expect(failed == (true, .write(Batch(requests: [next]))))
     }
 
-    @Test("reports of a session that another transaction holds wait for no lock any more, until one comes through")
+    @Test("Reports of a session that another transaction holds wait for no lock until one succeeds")
     func heldSession() {
         var gathering = ReportGathering()
         let (held, other, both) = (request(1), request(2), request(3, 2))
-        let locked = ReportOutcome.refused(.database(.lockNotAvailable, message: ""))
+        let locked = ReportOutcome.refused(.database(.lockNotAvailable, code: "session_locked"))
         let accepted = ReportOutcome.accepted(version: 2, progress: nil)
         func turn(_ request: Request) -> Batch.Turn? {
             _ = gathering.submit(request)
@@ -190,7 +190,7 @@ import Testing
         #expect(turn(held) == .withoutWaiting)
         wrote([held], .withoutWaiting, locked)
 
-        // Those that wait and those that do not are never in one statement, and keep their order.
+        // Reports that wait for locks and others are never in one statement, and keep their order.
         for request in [other, held, held, other] { _ = gathering.submit(request) }
         #expect(gathering.pauseEnded() == .write(Batch(requests: [other])))
         #expect(gathering.wrote() == .write(Batch(requests: [held, held], turn: .withoutWaiting)))
@@ -200,7 +200,7 @@ import Testing
         #expect(turn(held) == .first)
         wrote([held], .first, accepted)
 
-        // Of several in one request it is the one that is held.
+        // Of several sessions in one request, only the locked one is held.
         #expect(turn(both) == .first)
         wrote([both], .withoutWaiting, accepted, locked)
         #expect(turn(Request(id: 4, reports: [both.reports[0]])) == .first)
@@ -215,6 +215,6 @@ import Testing
 }
 
 extension ReportGathering {
-    /// A statement has come to its end, whatever it was.
+    /// Ends a statement, whatever it was.
     fileprivate mutating func wrote() -> Action { wrote(Batch(requests: []), []) }
 }

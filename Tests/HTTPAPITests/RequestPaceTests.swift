@@ -10,7 +10,7 @@ struct RequestPaceTests {
 
     private func at(_ seconds: Int) -> NIODeadline { .uptimeNanoseconds(UInt64(seconds) * 1_000_000_000) }
 
-    @Test("begins with the first byte of a head, and no other byte gives it more time")
+    @Test("The time begins with the first byte of a head, and later bytes do not extend it")
     mutating func head() {
         #expect(pace.deadline == nil)
         pace.bytesCame(at: at(100))
@@ -25,7 +25,7 @@ struct RequestPaceTests {
         #expect(pace.deadline == at(320))
     }
 
-    @Test("asks for so much of a body in each time, however it is cut, and for its end")
+    @Test("A body has to bring enough bytes in each period, however they are cut, or end")
     mutating func body() {
         pace.headCame(at: at(0))
         #expect(pace.deadline == at(30))
@@ -42,7 +42,7 @@ struct RequestPaceTests {
         #expect(!pace.isInBody)
     }
 
-    @Test("begins anew after a pause of the server's")
+    @Test("The time begins again after a pause of the server")
     mutating func excuse() {
         pace.excuse(at: at(5))
         #expect(pace.deadline == nil)

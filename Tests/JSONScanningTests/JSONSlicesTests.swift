@@ -7,7 +7,7 @@ struct JSONSlicesTests {
         String(decoding: Array(json.utf8)[range], as: UTF8.self)
     }
 
-    @Test("tells where the values of an object lie, in their order and as they are written")
+    @Test("The values of an object are found in their order, unchanged")
     func members() throws {
         let json = #" {"z" : 1.50 ,"a\n":[true, {"b": null}],"m":"}\"" }  "#
         let members = try JSONSlices.members(of: Array(json.utf8))
@@ -15,7 +15,7 @@ struct JSONSlicesTests {
         #expect(members.map { text($0.value, of: json) } == ["1.50", #"[true, {"b": null}]"#, #""}\"""#])
     }
 
-    @Test("tells where the elements of an array lie")
+    @Test("The elements of an array are found")
     func elements() throws {
         let json = #"[ 1 ,"a,b" , [2, 3],{"c": []} ]"#
         let elements = try JSONSlices.elements(of: Array(json.utf8))
@@ -23,7 +23,7 @@ struct JSONSlicesTests {
         #expect(try JSONSlices.elements(of: Array("[]".utf8)) == [])
     }
 
-    @Test("says what another kind of value is not")
+    @Test("A value of another kind gets an error that says so")
     func otherKinds() {
         #expect(throws: JSONSlices.Fault.notAnObject) { try JSONSlices.members(of: Array("[1]".utf8)) }
         #expect(throws: JSONSlices.Fault.notAnArray) { try JSONSlices.elements(of: Array("{}".utf8)) }

@@ -1,17 +1,18 @@
 import Domain
 import Store
 
-/// Records in the audit log what is done with no session, or with one that is only just to be, before it is done.
+/// Records actions in the audit log before they happen, if they concern no existing session.
 ///
-/// What is done with a session that there is goes through the ``SessionGate``.
+/// The ``SessionGate`` records actions on a session that exists.
 struct AccessRecorder: Sendable {
     let log: AuditStore
 
-    /// Lets those go on who may, and refuses the others.
+    /// Records an action, and refuses a caller that has no right to it.
     ///
-    /// Without a `session` or a `patient` the action is about none of them.
+    /// An action without a `session` or a `patient` concerns neither.
     ///
-    /// - Throws: `refusal` unless `isAllowed`, once it is recorded; the error of the database when it could not be.
+    /// - Throws: `refusal` after the record, unless `isAllowed`; the error of the database if it cannot write the
+    ///   record.
     func admit(
         _ context: UserContext, to action: AuditAction, if isAllowed: Bool = true, session: SessionID? = nil,
         patient: UserID? = nil, else refusal: @autoclosure () -> Problem = .forbidden
@@ -22,16 +23,20 @@ struct AccessRecorder: Sendable {
         guard isAllowed else { throw refusal() }
     }
 
-    /// Lets administrators alone go on.
+    /// Lets only administrators do an action.
     func administrator(_ context: UserContext, to action: AuditAction) async throws {
         try await admit(
-            context, to: action, if: context.user.role == .admin,
+            context, to: action, if: mayAdminister(context, action),
             else: Problem(.forbidden, "Only an administrator may do this."))
     }
 
-    /// Lets administrators alone go on with a change that the database records itself.
+    /// Lets only administrators make a change that the database records by itself.
     func administrator(_ context: UserContext, toChange action: AuditAction) async throws {
-        guard context.user.role != .admin else { return }
+        if mayAdminister(context, action) { return }
         try await administrator(context, to: action)
+    }
+
+    private func mayAdminister(_ context: UserContext, _ action: AuditAction) -> Bool {
+        action.administrativeNeed.map { Access.permits($0, to: context.user.role) } ?? false
     }
 }

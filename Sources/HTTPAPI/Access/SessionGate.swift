@@ -3,49 +3,52 @@ import Domain
 import Hummingbird
 import Store
 
-/// Where a request for a session is let in or turned away.
+/// Authorizes requests that concern one session.
 struct SessionGate: Sendable {
     let progress: ProgressStore
 
-    /// Asks for user, session, right and state, and records what is done or refused, in one statement; and applies the
-    /// rule.
+    /// Authorizes an action on a session, and records the action or its refusal in the audit log.
     ///
-    /// The action is one on a session: ``AuditAction/need`` tells the right that it takes.
+    /// One statement reads the user, the session, the right and the state, and writes the record. ``AuditAction/need``
+    /// gives the right that the action needs.
     ///
-    /// - Returns: The state as it stands.
-    /// - Throws: A ``Problem``: 401, 403 or 404; the error of the database, also when it could not be recorded.
+    /// - Returns: The present state of the session.
+    /// - Throws: A ``Problem`` with 401, 403 or 404; the error of the database, also if it cannot write the record.
     @discardableResult
     func authorize(
         _ session: SessionID, for context: TokenContext, to action: AuditAction
     ) async throws -> SessionProgress {
-        let opening = try await progress.admit(
+        let authorization = try await progress.admit(
             AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
-        guard let need = action.need, opening.permits(need) else { throw Problem(refusing: opening.verdict) }
-        guard let progress = opening.progress else { throw UnreadableProgress() }
+        guard let need = action.need, authorization.permits(need) else {
+            throw Problem(refusing: authorization.verdict)
+        }
+        guard let progress = authorization.progress else { throw UnreadableRow(.status) }
         return progress
     }
 
-    /// Turns somebody away who was found elsewhere to have no right to an action, and records that.
+    /// Records that a caller has no right to an action, as another part has found.
     ///
-    /// - Returns: What to answer: 401, 403 or 404.
-    /// - Throws: The error of the database when it could not be recorded.
+    /// - Returns: The problem to answer: 401, 403 or 404.
+    /// - Throws: The error of the database if it cannot write the record.
     func refuse(_ session: SessionID, for context: TokenContext, to action: AuditAction) async throws -> Problem {
-        // An action without a need is one that the gate lets nobody do.
+        // The gate lets nobody do an action without a need.
         precondition(action.need == nil)
-        let opening = try await progress.admit(
+        let authorization = try await progress.admit(
             AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
-        return Problem(refusing: opening.verdict)
+        return Problem(refusing: authorization.verdict)
     }
 }
 
 extension Problem {
-    /// Why somebody is not let in to a session.
+    /// The problem for a caller that has no right to a session.
     init(refusing verdict: SessionAuthorization.Verdict) {
         switch verdict {
         case .notSignedIn: self = .unauthorized
         case .inactive: self = .inactive
         case .noSession: self = .noSession
         case .found: self = .forbidden
+        case .unreadable: self = .unreadable
         }
     }
 }

@@ -1,18 +1,19 @@
 import HTTPTypes
 import Hummingbird
 
-/// The access token that came with a request, and how it came.
+/// The access token of a request, and the way it came.
 enum AccessCredential: Sendable, Equatable {
-    /// In `Authorization: Bearer`. No browser adds this header by itself.
+    /// In `Authorization: Bearer`. A browser never adds this header on its own.
     case bearer(String)
-    /// In an `Authorization` header of another form: no token, and the cookie is not looked at.
+    /// In an `Authorization` header of another form. The request then has no token, and the server ignores the cookie.
     case unreadable
-    /// In the cookie `tb_access`, which a browser adds to every request, whichever page caused it.
+    /// In the cookie `tb_access`. A browser adds it to every request to this server, from whatever page the request
+    /// comes.
     case cookie(String)
 
-    /// Takes the first credential present: a good cookie doesn't rescue a bad header.
+    /// Takes the first credential present: a good cookie does not replace a bad header.
     ///
-    /// - Returns: Nil when the request carries neither header nor cookie.
+    /// - Returns: Nil if the request has neither header nor cookie.
     init?(_ request: Request) {
         if let header = request.headers[.authorization] {
             // RFC 6750, 2.1: the scheme's name, one space, the token; scheme names are case-insensitive (RFC 9110, 11.1).

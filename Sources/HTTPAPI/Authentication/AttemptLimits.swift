@@ -7,20 +7,25 @@ import Logging
 import NIOCore
 import Store
 
-/// Limits the guessing of passwords, on an account and from an address.
+/// Limits how often a client may guess a password, by account and by address.
 ///
-/// An attempt is charged before the password is looked at, and refunded when it was right: what would be counted afterwards
-/// would let any number of guesses through that come at once. Whether there is such an account makes no difference here.
+/// The server charges an attempt before it verifies the password, and refunds the charge if the password is right.
+/// Counting after the check would let unlimited parallel guesses through. An unknown account is charged like a known
+/// one.
 struct AttemptLimits: Sendable {
     let attempts: AttemptStore
     let settings: HTTPSettings
 
     private var limits: SignInLimits { settings.signIn.limits }
 
-    /// Charges an attempt to sign in with an address; nil when what was given is none.
+    /// Charges an attempt to sign in.
     ///
-    /// - Returns: What to refund when the password turns out to be right.
-    /// - Throws: A 429 when there were too many.
+    /// - Parameters:
+    ///   - account: The e-mail address of the account; nil if the client sent something else.
+    ///   - request: The request.
+    ///   - context: Its context.
+    /// - Returns: What to refund if the password is right.
+    /// - Throws: A 429 after too many failed attempts.
     func charge(
         account: EmailAddress?, _ request: Request, _ context: AppContext
     ) async throws -> [AttemptStore.Subject] {
@@ -36,9 +41,9 @@ struct AttemptLimits: Sendable {
         return subjects
     }
 
-    /// Takes a charge back.
+    /// Refunds a charge.
     ///
-    /// Who has signed in is not turned away because this failed.
+    /// A failure of the refund is logged only: the user has signed in.
     func refund(_ subjects: [AttemptStore.Subject], logger: Logger) async {
         guard !subjects.isEmpty else { return }
         do {
@@ -48,26 +53,27 @@ struct AttemptLimits: Sendable {
         }
     }
 
-    /// Sees that not too many bad refresh tokens came from where this request does.
+    /// Refuses a request from an address that has sent too many bad refresh tokens.
     ///
-    /// Nobody guesses 256 bits: this spares the database, so it is charged only after a failure.
+    /// Nobody can guess 256 bits. This limit spares the database, so the server charges only failures.
     ///
-    /// - Throws: A 429 when there were too many.
+    /// - Throws: A 429 after too many bad tokens.
     func checkRefresh(_ request: Request, _ context: AppContext) async throws {
         let subjects = origin("refresh", request, context)
         guard !subjects.isEmpty, let wait = try await attempts.wait(for: subjects, period: limits.period) else {
             return
         }
-        throw Problem.limited("Too many refresh tokens that are worth nothing.", wait: wait)
+        throw Problem.limited("Too many invalid refresh tokens.", wait: wait)
     }
 
-    /// Charges a refresh token that was worth nothing.
+    /// Charges a bad refresh token to the address it came from.
     func chargeRefresh(_ request: Request, _ context: AppContext) async throws {
         let subjects = origin("refresh", request, context)
         if !subjects.isEmpty { _ = try await attempts.charge(subjects, period: limits.period) }
     }
 
-    /// Where the request comes from, if that is limited and known.
+    /// The address that a request comes from, as a subject of a limit; empty if the limit is off or the address is
+    /// unknown.
     private func origin(_ kind: String, _ request: Request, _ context: AppContext) -> [AttemptStore.Subject] {
         guard limits.perAddress > 0, let peer = context.connection.channel.remoteAddress.flatMap(NetworkAddress.init)
         else { return [] }
@@ -76,7 +82,7 @@ struct AttemptLimits: Sendable {
         return [.init(key: key(kind, client.customer), limit: limits.perAddress)]
     }
 
-    /// Names a subject without telling what it is.
+    /// The name of a subject: a hash, which does not reveal the account or the address.
     private func key(_ kind: String, _ value: some Sequence<UInt8>) -> Data {
         Data(SHA256.hash(data: Data(kind.utf8) + [0] + Data(value)))
     }

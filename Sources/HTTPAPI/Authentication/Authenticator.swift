@@ -6,8 +6,9 @@ import Store
 
 /// Reads the credential of a request: `Authorization: Bearer`, or else the cookie.
 ///
-/// It verifies the token and nothing else: whether the account still stands is asked of the database by whoever needs it,
-/// together with what is needed from there. Only for the token of an identity provider the database is asked whose it is.
+/// It verifies the token only. The handler asks the database whether account and sign-in are still valid, in the
+/// statement that reads what it needs. Only the token of an identity provider needs a query here, for the account it
+/// belongs to.
 struct Authenticator: RouterMiddleware {
     let tokens: AccessTokens
     let provider: IdentityProvider?
@@ -48,7 +49,7 @@ struct Authenticator: RouterMiddleware {
     }
 }
 
-/// Loads the user behind a valid token and sees that account and sign-in still stand.
+/// Loads the user of a valid token, and checks that account and sign-in have not ended.
 struct UserLoader: RouterMiddleware {
     let users: UserStore
 
@@ -67,6 +68,6 @@ struct UserLoader: RouterMiddleware {
 }
 
 extension HTTPRequest.Method {
-    /// Whether the method is not expected to change anything (RFC 9110, 9.2.1).
+    /// True if the method should change nothing (RFC 9110, 9.2.1).
     var isSafe: Bool { [.get, .head, .options, .trace].contains(self) }
 }

@@ -1,10 +1,10 @@
 import HTTPTypes
 import Hummingbird
 
-/// Lets the pages of `SSE_CORS_ORIGIN`, and of no other site, call with their users' credentials (WHATWG Fetch, 3.2).
+/// Lets the pages of `SSE_CORS_ORIGIN` call with their users' credentials (WHATWG Fetch, 3.2), and no others.
 ///
-/// The origin is named, never `*`: "`*`" does not go with credentials, and errors carry the headers too, or a page could not
-/// read why it was refused.
+/// The header names the origin: browsers do not accept `*` together with credentials. Errors carry the headers too, or
+/// else the page could not read why the server refused it.
 struct CrossOrigin: RouterMiddleware {
     let settings: HTTPSettings
 
@@ -48,10 +48,10 @@ extension HTTPFields {
 }
 
 extension HTTPSettings {
-    /// Whether a request came from a page that may act with its user's cookies.
+    /// True if a request comes from a page that may act with its user's cookies.
     ///
-    /// A browser sends `Origin` with every unsafe request and every WebSocket, and a page cannot forge it. Without the
-    /// header the answer is no.
+    /// A browser sends `Origin` with every unsafe request and every WebSocket, and a page cannot forge it. A request
+    /// without the header does not count as coming from such a page.
     func isFromOwnPage(_ request: Request) -> Bool {
         guard let origin = request.headers[.origin] else { return false }
         return allows(origin: origin) || isLoopbackAlias(origin: origin, authority: request.head.authority)

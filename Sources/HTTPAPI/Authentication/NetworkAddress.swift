@@ -3,20 +3,21 @@ import NIOCore
 
 /// An IPv4 or IPv6 address, without a port.
 ///
-/// An IPv4 address that comes in IPv6 clothes (RFC 4291, 2.5.5.2) is the IPv4 address: a listener on `::` sees all of them so.
+/// An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) counts as the IPv4 address. A server socket on `::`
+/// sees all IPv4 clients in that form.
 struct NetworkAddress: Hashable, Sendable {
     /// 4 or 16 bytes, in network order.
     let bytes: [UInt8]
 
     private static let mappedPrefix: [UInt8] = Array(repeating: 0, count: 10) + [0xff, 0xff]
 
-    /// Reads an address as text; nil when it is none.
+    /// Reads an address from text; nil if the text is not one.
     init?(_ text: some StringProtocol) {
         guard let address = try? SocketAddress(ipAddress: String(text), port: 0) else { return nil }
         self.init(address)
     }
 
-    /// The address of a socket; nil when it is not of the internet.
+    /// The address of a socket; nil if the socket is not of the internet.
     init?(_ address: SocketAddress) {
         let bytes: [UInt8]
         switch address {
@@ -39,8 +40,10 @@ struct NetworkAddress: Hashable, Sendable {
         }
     }
 
-    /// What one customer of a network has: an IPv4 address, or the first 64 bits of an IPv6 address, the rest of which a
-    /// host chooses itself and changes at will (RFC 8981).
+    /// The part of the address that one customer of a network controls.
+    ///
+    /// That is the whole IPv4 address, or the first 64 bits of an IPv6 address. A host chooses the other 64 bits itself
+    /// and may change them at any time (RFC 8981).
     var customer: [UInt8] { bytes.count == 4 ? bytes : Array(bytes.prefix(8)) }
 }
 
@@ -62,7 +65,7 @@ public struct AddressRanges: Sendable {
 
     private var ranges: [Range] = []
 
-    /// Reads a comma-separated list of addresses and CIDR ranges (RFC 4632, 3.1); nil when a part is neither.
+    /// Reads a comma-separated list of addresses and CIDR ranges (RFC 4632, 3.1); nil if a part is neither.
     public init?(_ text: String) {
         for part in text.split(separator: ",") {
             let pieces = part.trimmingCharacters(in: .whitespaces).split(
@@ -82,14 +85,14 @@ public struct AddressRanges: Sendable {
 
     /// The address of a client that may have come through proxies.
     ///
-    /// Each proxy appends the address that it was connected from, so only what a trusted one wrote counts: from the
-    /// last address to the first, as far as the ones before were trusted. What the client itself wrote stands further
-    /// left.
+    /// Each proxy appends the address of the peer that connected to it. The server therefore reads the list from its
+    /// end, and goes on to the left only while the address before was a trusted proxy's. The client itself can write
+    /// only what stands further left.
     ///
     /// - Parameters:
-    ///   - peer: Who holds the connection.
+    ///   - peer: The address at the other end of the connection.
     ///   - forwarded: All addresses of `X-Forwarded-For`, in their order.
-    /// - Returns: The first address, from the last, that is no trusted proxy's.
+    /// - Returns: The first address from the end that does not belong to a trusted proxy.
     func client(peer: NetworkAddress, forwarded: [Substring]) -> NetworkAddress {
         var client = peer
         for text in forwarded.reversed() {

@@ -2,13 +2,13 @@ import DurationUnits
 import HTTPTypes
 import Hummingbird
 
-/// The cookies of a browser that signed in.
+/// The cookies of a browser that has signed in.
 ///
-/// A script cannot read them, and no other site's page can send them.
+/// Scripts cannot read them, and pages of other sites cannot send them.
 struct SignInCookies {
     /// Carries the access token to every route.
     static let accessName = "tb_access"
-    /// Carries the refresh token to the routes under ``refreshPath`` alone.
+    /// Carries the refresh token, only to the routes under ``refreshPath``.
     static let refreshName = "tb_refresh"
     static let refreshPath = "/api/auth"
 

@@ -4,10 +4,11 @@ import HTTPTypes
 import Hummingbird
 import Store
 
-/// Ends the sign-ins that a sign-out names, by whatever token names them.
+/// Ends the sign-ins that the tokens of a sign-out request belong to.
 ///
-/// A person who signs out wants the sign-in to be over, even when the access token has expired meanwhile. So a token only
-/// has to be genuine here, not fresh, and a request without any is answered as if its sign-in had ended long ago.
+/// A user who signs out wants the sign-in to end, even if the access token has expired. The token must therefore be
+/// genuine, but may be expired. A request without any token gets the same answer as one whose sign-in has already
+/// ended.
 struct SignOut: Sendable {
     let signIns: SignInStore
     let tokens: AccessTokens
@@ -15,9 +16,13 @@ struct SignOut: Sendable {
     let settings: HTTPSettings
     let limits: AttemptLimits
 
-    /// Ends the sign-in of each credential that came, with the `refresh_token` of the body among them, if there is one.
+    /// Ends the sign-in of each credential in the request.
     ///
-    /// - Throws: A 403 for a cookie that came with another site's page; a 429 after too many unknown refresh tokens.
+    /// - Parameters:
+    ///   - request: The request.
+    ///   - bodyToken: The `refresh_token` of its body; nil if there is none.
+    ///   - context: Its context.
+    /// - Throws: A 403 for a cookie on a request from another site's page; a 429 after too many unknown refresh tokens.
     func perform(_ request: Request, bodyToken: String?, _ context: AppContext) async throws {
         let credential = AccessCredential(request)
         var refreshTokens = [bodyToken].compactMap { $0 }
@@ -25,7 +30,7 @@ struct SignOut: Sendable {
         case .bearer(let token):
             try await end(accessToken: token)
         case .unreadable:
-            // The header decides alone.
+            // A header rules out the cookies.
             break
         case .cookie, nil:
             let refreshCookie = request.cookies[SignInCookies.refreshName]?.value
@@ -44,7 +49,9 @@ struct SignOut: Sendable {
         if let signIn { try await signIns.end(signIn) }
     }
 
-    /// Unknown tokens are limited as they are at a refresh.
+    /// Ends the sign-in of a refresh token.
+    ///
+    /// The limit on unknown tokens is the one of a refresh.
     private func end(refreshToken token: String, _ request: Request, _ context: AppContext) async throws {
         try await limits.checkRefresh(request, context)
         let isKnown = try await signIns.end(refreshHash: RefreshToken.hash(of: token))

@@ -4,9 +4,9 @@ import Hummingbird
 import Postgres
 import Store
 
-/// Takes `?ticket=` for a credential, where neither `Authorization` nor the cookie came.
+/// Reads `?ticket=` as the credential, if the request has neither `Authorization` nor the cookie.
 ///
-/// It stands in front of the streams alone: no other route looks at the query for a credential.
+/// Only the routes of streams use it. No other route accepts a credential in the URL.
 struct TicketReader: RouterMiddleware {
     let tickets: TicketStore
 
@@ -23,9 +23,9 @@ struct TicketReader: RouterMiddleware {
         return try await next(request, context)
     }
 
-    /// Uses the ticket up, where it is the credential.
+    /// Spends the ticket of a request, if the ticket is its credential.
     ///
-    /// - Throws: `PostgresError` when the database cannot say.
+    /// - Throws: `PostgresError` if the database cannot answer.
     func read(_ request: Request, into context: inout AppContext) async throws {
         if AccessCredential(request) == nil,
             let ticket = request.uri.queryParameters["ticket"].flatMap({ StreamTicket(String($0)) })
@@ -34,13 +34,14 @@ struct TicketReader: RouterMiddleware {
         }
     }
 
-    /// What the access token said with which the ticket was asked for.
+    /// The claims of the access token that the client got the ticket with.
     ///
-    /// HEAD opens nothing, and so it uses no ticket up.
+    /// HEAD opens no stream, and therefore spends no ticket.
     private func claims(
         of ticket: StreamTicket, _ request: Request, _ context: AppContext
     ) async throws -> AccessClaims? {
-        // The route of all sessions has no id in its path. What is no id is no session that a ticket could be for.
+        // The path of the stream of all sessions has no id. Text that is not an id cannot match the session of a
+        // ticket.
         let id = context.parameters.get("id")
         let session = id.flatMap { SessionID($0) }
         guard (id == nil) == (session == nil) else { return nil }

@@ -4,22 +4,23 @@ import Foundation
 import Hummingbird
 import Logging
 
-/// What every request carries.
+/// The context of every request.
 struct AppContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// Names the request to the client and in the log.
     ///
-    /// The framework would read it back from the logger's metadata, and stop the program where a log handler keeps none.
+    /// The framework reads its own id back from the logger's metadata, and stops the program if a log handler keeps
+    /// none.
     let id = UUID().uuidString.lowercased()
     /// The connection that the request came over.
     let connection: ClientConnection
-    /// What the access token says, if a valid one came with the request.
+    /// The claims of the access token, if the request has a valid one.
     var claims: AccessClaims?
-    /// Why the credential that came with the request does not count, when more is to be said than that.
+    /// Why the credential of the request does not count, if the answer should say more than 401.
     ///
-    /// It is an error where signing in is asked for: signing in itself does not depend on it.
+    /// Only routes that need a user throw it. A client can still sign in.
     var refusal: (any Error)?
-    /// The signed-in user, once the database was asked.
+    /// The signed-in user, after the query for the account.
     var user: User?
 
     init(source: Source) {
@@ -29,9 +30,9 @@ struct AppContext: RequestContext {
     }
 }
 
-/// The context behind a valid access token.
+/// The context of a request with a valid access token.
 ///
-/// The account may still be inactive or signed out: whoever takes this has to ask the database, in the statement that
+/// The account may be inactive, and the sign-in may have ended. The handler has to check both, in the statement that
 /// does its work.
 struct TokenContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
@@ -50,7 +51,7 @@ struct TokenContext: ChildRequestContext {
     }
 }
 
-/// The context of a user who is known, active and signed in.
+/// The context of a request from an active, signed-in user.
 struct UserContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims
@@ -68,17 +69,17 @@ struct UserContext: ChildRequestContext {
 }
 
 extension RequestContext {
-    /// The user that a parameter of the path names.
+    /// The user whose id a parameter of the path holds.
     ///
-    /// - Throws: 422 when it is not a UUID.
+    /// - Throws: 422 if the parameter is not a UUID.
     func userID(_ name: String = "id") throws(Problem) -> UserID {
         guard let id = parameters.get(name).flatMap({ UserID($0) }) else { throw .invalid(name, "is not a UUID.") }
         return id
     }
 
-    /// The session that the path names.
+    /// The session whose id the path holds.
     ///
-    /// - Throws: 422 when it is not a UUID.
+    /// - Throws: 422 if the parameter is not a UUID.
     func sessionID() throws -> SessionID {
         guard let id = parameters.get("id").flatMap({ SessionID($0) }) else {
             throw Problem.invalid("id", "is not a UUID.")

@@ -10,7 +10,8 @@ import Store
 
 /// Turns every error into a response, and gives every response its `X-Request-Id`.
 ///
-/// This is the one table from error to status. What is not in it is a 500 with a fixed text, and goes to the log.
+/// This is the one table from error to status. An error that the table does not have becomes a 500 with a fixed text, and the
+/// log holds the error.
 struct ErrorMiddleware: RouterMiddleware {
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
@@ -19,20 +20,20 @@ struct ErrorMiddleware: RouterMiddleware {
         do {
             response = try await next(request, context)
         } catch let error as HTTPParserError {
-            // The bytes are no HTTP any more: the channel answers and closes.
+            // The bytes are not HTTP any more: the channel answers and closes.
             throw error
         } catch {
             let problem = Self.problem(for: error)
             Self.log(problem, error, context.logger)
             response = problem.response(requestID: context.id)
-            // The routes see to it for what they answer. A body here would be taken for the next answer.
+            // A client would take a body after HEAD for the next answer. Routes remove the body of their own answers.
             if request.method == .head { response = response.createHeadResponse() }
         }
         response.headers[.requestID] = context.id
         return response
     }
 
-    /// Logs what is not the client's fault.
+    /// Logs a problem that is not the client's fault.
     static func log(_ problem: Problem, _ error: any Error, _ logger: Logger) {
         if problem.kind == .internalError {
             logger.error("request failed", metadata: ["error": "\(error)"])
@@ -47,6 +48,7 @@ struct ErrorMiddleware: RouterMiddleware {
         case let problem as Problem: problem
         case let error as PostgresError: problem(for: error)
         case let refusal as ReportRefusal: problem(for: refusal)
+        case is UnreadableRow: .unreadable
         case ReportBatcher.Refusal.full:
             Problem(.unavailable, "Too many reports at once. Try again in a moment.")
         case ReportBatcher.Refusal.closed: Problem(.unavailable, "The server is shutting down.")
@@ -57,12 +59,15 @@ struct ErrorMiddleware: RouterMiddleware {
         case let error as FileSystemError where isDiskFull(error):
             Problem(.storageFull, "There is no room for the recording. Ask your administrator.").closing()
         case let error as any HTTPResponseError: problem(forStatus: error.status)
-        default: Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
+        default: .unexpected
         }
     }
 
     private static func problem(for error: PostgresError) -> Problem {
-        problem(for: error.sqlState, error.server?.message, constraint: error.constraintName, error.isTransient)
+        let answer = error.answer
+        return problem(
+            for: answer?.sqlState, code: answer?.constraintName, values: answer?.detail,
+            isOfTable: answer?.tableName != nil, isTransient: error.isTransient)
     }
 
     private static func problem(for refusal: ReportRefusal) -> Problem {
@@ -70,31 +75,36 @@ struct ErrorMiddleware: RouterMiddleware {
         case .notSignedIn: .unauthorized
         case .inactive: .inactive
         case .notPermitted: .forbidden
-        case .database(let state, let message): problem(for: state, message, constraint: nil, state.isTransient)
+        case .unreadable: .unreadable
+        case .database(let state, let code, let values):
+            problem(for: state, code: code, values: values, isOfTable: false, isTransient: state.isTransient)
         }
     }
 
+    /// The problem for what the database refused.
+    ///
+    /// - Parameters:
+    ///   - state: The SQLSTATE, which decides the status.
+    ///   - code: The code of a refusal of our schema, or the name of a violated constraint.
+    ///   - values: The values of the refusal's words, as JSON.
+    ///   - isOfTable: True if a constraint of a table is violated. Only a fault of ours can violate one.
+    ///   - isTransient: True if the database may answer a little later.
+    /// - Returns: The problem. A code that this release does not know gets the text of its SQLSTATE.
     private static func problem(
-        for state: SQLState?, _ message: String?, constraint: String?, _ isTransient: Bool
+        for state: SQLState?, code: String?, values: String?, isOfTable: Bool, isTransient: Bool
     ) -> Problem {
-        switch state {
-        // These are raised by functions of our own schema, whose messages are written for this.
-        case .checkViolation where constraint == nil: Problem(.conflict, sentence(message))
-        case .invalidParameterValue: Problem(.invalid, sentence(message))
+        let words = code.flatMap(SchemaRefusal.init(rawValue:))?.detail(values: values)
+        return switch state {
+        case .checkViolation where words != nil || !isOfTable:
+            Problem(.conflict, words ?? "The present state does not allow this.")
+        case .invalidParameterValue: Problem(.invalid, words ?? "The database does not accept a value of this request.")
         case .noDataFound: .noSession
         case .invalidAuthorization: .unauthorized
         default:
             isTransient
-                ? Problem(.unavailable, "The database cannot answer in time. Try again in a moment.")
-                : Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
+                ? Problem(.unavailable, words ?? "The database cannot answer in time. Try again in a moment.")
+                : .unexpected
         }
-    }
-
-    private static func sentence(_ message: String?) -> String {
-        let text = message ?? "The database refuses this."
-        // A field's name stays as it is written in the request.
-        let beginning = text.contains(/^[a-z_]+:/) ? String(text.prefix(1)) : text.prefix(1).uppercased()
-        return beginning + text.dropFirst() + (text.hasSuffix(".") ? "" : ".")
     }
 
     private static func problem(for malformation: MultipartParser.Malformation) -> Problem {
@@ -114,13 +124,20 @@ struct ErrorMiddleware: RouterMiddleware {
         switch status {
         case .notFound: Problem(.notFound, "There is nothing at this path.")
         case .contentTooLarge: Problem(.tooLarge, "The body is too large.").closing()
-        case .badRequest: Problem(.malformed, "The request cannot be read.").closing()
-        default: Problem(.internalError, "Something went wrong here. It has been noted under this request's id.")
+        case .badRequest: Problem(.malformed, "The server cannot read the request.").closing()
+        default: .unexpected
         }
     }
 
     private static func isDiskFull(_ error: FileSystemError) -> Bool {
         error.systemCallErrno.map { $0 == .noSpace || $0 == .diskQuotaExceeded } ?? false
+    }
+}
+
+extension PostgresError {
+    /// The database's own account of this error, or of the first of its causes that has one.
+    fileprivate var answer: ServerFields? {
+        server ?? underlying.lazy.compactMap { ($0 as? PostgresError)?.answer }.first
     }
 }
 

@@ -5,7 +5,7 @@ import Hummingbird
 import NIOCore
 import NIOHTTPTypes
 
-/// An error as a client is told it (RFC 9457): what happened and what to do, and nothing from inside.
+/// An error in the form for a client (RFC 9457): what happened and what to do, without internal details.
 struct Problem: Error, Sendable {
     /// The kinds of problem.
     ///
@@ -80,9 +80,11 @@ struct Problem: Error, Sendable {
 
     var kind: Kind
     var detail: String
-    /// Headers that belong to the status: `Allow`, `Retry-After`, `WWW-Authenticate`.
+    /// Headers of the status: `Allow`, `Retry-After`, `WWW-Authenticate`.
     var headers: HTTPFields = [:]
-    /// Says that the rest of the request's body will not be read, so that the connection cannot go on.
+    /// True if the server does not read the rest of the request's body.
+    ///
+    /// The connection then has to close.
     var closesConnection = false
 
     init(_ kind: Kind, _ detail: String) {
@@ -96,31 +98,39 @@ struct Problem: Error, Sendable {
         }
     }
 
-    /// No credentials, or none that count.
+    /// The request has no valid credential.
     static let unauthorized = Problem(.unauthorized, "Sign in, or send a valid access token.")
     /// The account has been deactivated.
     static let inactive = Problem(.inactive, "This account is inactive. Ask your administrator.")
-    /// A cookie came with a request that no page of ours has made.
+    /// A request with a cookie came from a page that may not act with cookies.
     static let originForbidden = Problem(
-        .originForbidden, "A request with a cookie has to come from this server's own pages.")
-    /// The session is not the caller's to see, or to do this with.
+        .originForbidden, "A request with a cookie has to come from one of this server's own pages.")
+    /// The caller has no right to see this session, or to do this with it.
     static let forbidden = Problem(.forbidden, "You may not do this with this session.")
     /// There is no such session.
     static let noSession = Problem(.notFound, "There is no such session.")
     /// There is no such account.
     static let noUser = Problem(.notFound, "There is no such user.")
+    /// A newer release has written a value that this release does not know.
+    static let unreadable = Problem(
+        .unavailable, "A newer release of the server has written this. Try again in a moment.")
+    /// A fault of the server.
+    static let unexpected = Problem(
+        .internalError, "Something went wrong here. The log has more under the id of this request.")
 
-    /// A value that cannot be used: the detail begins with the name of the parameter or field.
+    /// A value that the server cannot use.
+    ///
+    /// The detail begins with the name of the parameter or field.
     static func invalid(_ name: String, _ reason: String) -> Problem { Problem(.invalid, "\(name): \(reason)") }
 
-    /// Too many requests of a kind, and how long until the next one is taken.
+    /// Too many requests of a kind, with the time until the next one may come.
     static func limited(_ detail: String, wait: Duration) -> Problem {
         var problem = Problem(.tooManyRequests, detail)
         problem.headers[.retryAfter] = "\(max(wait.whole(.seconds, .up), 1))"
         return problem
     }
 
-    /// The same problem for a request whose body is left unread.
+    /// The same problem, for a request whose body the server does not read.
     func closing() -> Problem {
         var problem = self
         problem.closesConnection = true
@@ -142,7 +152,7 @@ extension Problem {
         }
     }
 
-    /// The stable URI reference of this kind of problem.
+    /// The URI reference of this kind of problem, which never changes.
     var type: String { "/problems/\(kind.rawValue)" }
 
     func response(requestID: String) -> Response {
@@ -162,7 +172,9 @@ extension Problem {
 }
 
 extension ChannelHandlerContext {
-    /// Answers without the router, in front of which a request has stopped: the connection is then to be closed.
+    /// Answers in place of the router.
+    ///
+    /// The caller then has to close the connection.
     func writeEarlyAnswer(_ problem: Problem) {
         let id = UUID().uuidString.lowercased()
         let body = problem.body(requestID: id)

@@ -1,6 +1,6 @@
 import HTTPTypes
 
-/// The names of headers that swift-http-types does not have.
+/// The names of headers that swift-http-types lacks.
 extension HTTPField.Name {
     static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
     static let contentDisposition = HTTPField.Name("Content-Disposition")!

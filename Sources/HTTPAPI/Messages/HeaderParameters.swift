@@ -2,16 +2,17 @@ import Foundation
 
 /// A header's value with its parameters: `form-data; name="file"; filename="a.mp3"`.
 ///
-/// Quoted strings are those of RFC 9110, 5.6.4. Browsers write a quotation mark in a file name as `%22` (WHATWG HTML,
-/// multipart form data), which is left as it is: it is a name to be shown. An extended parameter (`filename*`, RFC 8187)
-/// is another parameter: RFC 7578, 4.2 has no use for it.
+/// Quoted strings follow RFC 9110, 5.6.4. Browsers write a quotation mark in a file name as `%22` (WHATWG HTML,
+/// multipart form data). It stays as it is, since the name is only shown. An extended parameter (`filename*`, RFC 8187)
+/// counts as a parameter of another name: RFC 7578, 4.2 does not use it.
 struct HeaderParameters {
-    /// The value before the first semicolon, lower-case.
+    /// The value before the first semicolon, in lower case.
     let value: String
     private var parameters: [String: String] = [:]
 
     init(_ text: String) {
-        // By scalars: to a String a quotation mark with a combining mark behind it is one character, and no end.
+        // This works on Unicode scalars. In a String, a quotation mark and a combining mark after it are one character,
+        // which would not end the text.
         var rest = text.unicodeScalars[...]
         value = Self.trimmed(rest.prefix { $0 != ";" }).lowercased()
         rest = rest.drop { $0 != ";" }.dropFirst()
@@ -25,7 +26,7 @@ struct HeaderParameters {
             }
             rest = rest.drop { $0 != ";" }.dropFirst()
             let key = Self.trimmed(name).lowercased()
-            // The first of two wins, so that a second cannot change what a check before us saw.
+            // The first of two wins. A second one could otherwise change what a check in front of this server saw.
             if parameters[key] == nil { parameters[key] = parameter }
         }
     }

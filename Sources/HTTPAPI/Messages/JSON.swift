@@ -15,25 +15,27 @@ enum JSON {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
-        guard let data = try? encoder.encode(value) else { preconditionFailure("a response that is no JSON") }
+        guard let data = try? encoder.encode(value) else { preconditionFailure("a response cannot be encoded as JSON") }
         return ByteBuffer(bytes: data)
     }
 
-    /// Encodes the progress object, as every way to a watcher carries it.
+    /// Encodes the progress object, the same for every way to a client.
     static func encode(progress: SessionProgress) -> ByteBuffer {
         var bytes: [UInt8] = []
         appendJSON(progress, to: &bytes)
         return ByteBuffer(bytes: bytes)
     }
 
-    /// A response with a JSON body, which no cache may keep: it is somebody's health data.
+    /// A response with a JSON body.
+    ///
+    /// No cache may keep it, because it may hold health data.
     static func response(
         _ value: some Encodable, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
     ) -> Response {
         response(raw: encode(value), status: status, headers: headers)
     }
 
-    /// A response with a body that is JSON already.
+    /// A response whose body is already JSON.
     static func response(
         raw body: ByteBuffer, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
     ) -> Response {
@@ -46,14 +48,14 @@ enum JSON {
     /// Reads a small JSON body.
     ///
     /// - Parameters:
-    ///   - type: What the body is to be.
+    ///   - type: The type to decode.
     ///   - request: The request.
-    ///   - limit: The most bytes that are read.
-    ///   - maximumValues: The most values that are read. The decoder notes down the place of each first, which takes
-    ///     thirty times the bytes of a list of digits.
+    ///   - limit: The maximum size of the body in bytes.
+    ///   - maximumValues: The maximum number of values. The decoder first stores the position of each value, which
+    ///     takes thirty times the bytes of a list of digits.
     /// - Returns: The value.
-    /// - Throws: A ``Problem``: 400 for what is no JSON, 413 past the limits, 415 for another declared type, 422 for a
-    ///   missing field or a value of the wrong type, naming it.
+    /// - Throws: A ``Problem``: 400 for a body that is not JSON, 413 beyond the limits, 415 for another declared type,
+    ///   422 for a missing field or a value of the wrong type, whose name it gives.
     static func decode<Value: Decodable>(
         _ type: Value.Type, from request: Request, limit: Int = 65_536, maximumValues: Int = .max
     ) async throws -> Value {
@@ -77,7 +79,7 @@ enum JSON {
         }
     }
 
-    /// How many values JSON has at most: each but the first comes after a comma, or begins what a bracket opens.
+    /// The maximum number of values in JSON: each value but the first follows a comma or an opening bracket.
     static func countValues(of body: ByteBuffer) -> Int {
         var count = 1
         var isInString = false
@@ -94,7 +96,7 @@ enum JSON {
         return count
     }
 
-    /// What is wrong with a body, or with a part of one.
+    /// The problem with a body, or with a part of one.
     static func problem(of error: DecodingError) -> Problem {
         func name(_ path: [any CodingKey]) -> String {
             path.reduce("") { name, key in
@@ -104,7 +106,7 @@ enum JSON {
         }
         switch error {
         case .keyNotFound(let key, let context): return .invalid(name(context.codingPath + [key]), "is missing.")
-        case .valueNotFound(_, let context): return .invalid(name(context.codingPath), "may not be null.")
+        case .valueNotFound(_, let context): return .invalid(name(context.codingPath), "cannot be null.")
         case .typeMismatch(_, let context) where context.codingPath.isEmpty:
             return Problem(.invalid, "The body has to be a JSON object.")
         case .typeMismatch(_, let context): return .invalid(name(context.codingPath), "has the wrong type.")
@@ -118,8 +120,8 @@ enum JSON {
 
 /// A whole number in a JSON body.
 ///
-/// Foundation's decoder does not say which one it was that has a fraction or is too large: by an error of its own, it
-/// calls the whole body corrupted.
+/// For a fraction or a number out of range, Foundation's decoder throws an error of another type, which does not name
+/// the field. This type turns it into one that does.
 struct WholeNumber: Decodable {
     let value: Int
 
@@ -130,7 +132,7 @@ struct WholeNumber: Decodable {
         } catch let error as DecodingError {
             throw error
         } catch {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "no whole number")
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a whole number")
         }
     }
 }

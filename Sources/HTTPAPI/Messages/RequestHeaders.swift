@@ -9,13 +9,13 @@ struct EntityTags {
         tags = text.split(separator: ",").map { $0.drop { $0 == " " }.prefix { $0 != " " } }
     }
 
-    /// Whether the present tag is among them, by the weak comparison that the header asks for.
+    /// True if the present tag is among them, by the weak comparison that the header prescribes.
     func contains(_ tag: String) -> Bool {
         tags.contains { $0 == "*" || $0 == tag || $0 == "W/" + tag }
     }
 }
 
-/// What part of a file a request wants (RFC 9110, 14.2): one range, or all of it.
+/// The part of a file that a request asks for (RFC 9110, 14.2): one range, or the whole file.
 enum ByteRange: Equatable {
     case whole
     case part(Range<Int64>)
@@ -23,7 +23,8 @@ enum ByteRange: Equatable {
 
     /// Reads the `Range` header.
     ///
-    /// "A server MAY ignore the Range header field": what is malformed, or asks for several ranges, gets the whole.
+    /// "A server MAY ignore the Range header field": a malformed header, or one with several ranges, gets the whole
+    /// file.
     init(_ header: String?, of size: Int64) {
         let form = /\s*bytes=(\d{0,18})-(\d{0,18})\s*/.asciiOnlyDigits().ignoresCase()
         guard let match = header?.wholeMatch(of: form)?.output,
@@ -49,6 +50,8 @@ enum ByteRange: Equatable {
 }
 
 extension Request {
-    /// Where the client left off: the header wins, since a native EventSource sends it by itself.
+    /// The last event that the client has.
+    ///
+    /// The header wins over the query, because a native EventSource sends it on its own.
     var lastEventID: String? { headers[.lastEventID] ?? uri.queryParameters["last_event_id"].map(String.init) }
 }

@@ -1,19 +1,21 @@
 import Metrics
 import Store
 
-/// What is counted of uploads: once they are let in, and when a limit does not let them in.
+/// Counts uploads that the server admits, and uploads that it rejects at a limit.
 ///
-/// Who may not upload at all is told so by the status of the answer.
+/// An upload without a right is not counted here: the metric of requests shows its status.
 struct UploadMetrics: Sendable {
-    /// Bytes of recordings that arrived, kept or not.
+    /// Bytes of recordings that arrived, stored or not.
     let bytes: Counter
-    /// Recordings that went into the queue.
+    /// Recordings that entered the queue.
     let finished: Counter
     private let failures: [String: Counter]
     private let otherFailures: Counter
     private let refusals: [UploadRefusal.Limit: Counter]
 
-    /// What can befall an upload; each is counted from the start, so that its first occurrence is a change.
+    /// The reasons for a failed upload.
+    ///
+    /// Each has a series from the start, which makes its first occurrence visible as a change.
     private static let reasons: [Problem.Kind] = [
         .tooLarge, .unsupportedMedia, .invalid, .conflict, .storageFull, .unavailable, .internalError,
     ]
@@ -39,19 +41,19 @@ struct UploadMetrics: Sendable {
 
     private static let brokenOff = "broken-off"
 
-    /// Counts an upload that was not let in.
+    /// Counts an upload that the server rejected at a limit.
     func refused(by limit: UploadRefusal.Limit) { refusals[limit]?.increment() }
 
-    /// Counts a failure.
+    /// Counts a failed upload.
     ///
-    /// - Parameter kind: The problem that the client was told; nil when the upload broke off.
+    /// - Parameter kind: The problem in the answer; nil if the upload broke off.
     func failed(with kind: Problem.Kind?) {
         (failures[kind?.rawValue ?? Self.brokenOff] ?? otherFailures).increment()
     }
 }
 
-/// How many signed in, and how many were refused: a wrong address or password, or an inactive account; or were not even
-/// looked at, after too many failures.
+/// Counts sign-ins: accepted, refused (wrong address or password, or an inactive account), and rejected after too many
+/// failures.
 struct SignInMetrics: Sendable {
     let accepted: Counter
     let refused: Counter

@@ -6,8 +6,8 @@ import Synchronization
 
 /// Counts and times requests by method, route and status, until the head of the answer.
 ///
-/// The labels are bounded whatever clients send: the route is its template, never the path, what no route takes is
-/// `unmatched`, and a method that HTTP does not know is `other`.
+/// Clients cannot create new label values. The route is its template, never the path. A request without a route counts
+/// as `unmatched`, and an unknown method as `other`.
 struct RequestMetrics: RouterMiddleware {
     private let instruments: Instruments
     private let clock: any MonotonicClock
@@ -32,8 +32,8 @@ struct RequestMetrics: RouterMiddleware {
     }
 
     private func route(of context: AppContext, _ response: Response) -> String {
-        // Every path answers each wrong method with 405: as routes of their own these would only be noise. And for a path that
-        // it does not know, the framework gives a name that is none.
+        // Every path answers each wrong method with 405, and series of these would say nothing. For an unknown path,
+        // the framework returns a name that is not a route.
         guard response.status != .methodNotAllowed, let path = context.endpointPath, path.hasPrefix("/") else {
             return "unmatched"
         }
@@ -50,7 +50,7 @@ struct RequestMetrics: RouterMiddleware {
         let status: Int
     }
 
-    /// The instruments that were made so far, so that a request costs a look and no text.
+    /// The instruments made so far: a request looks one up and builds no text.
     private final class Instruments: Sendable {
         private let factory: any MetricsFactory
         private let made = Mutex<[Key: (Counter, Metrics.Timer)]>([:])
@@ -60,7 +60,7 @@ struct RequestMetrics: RouterMiddleware {
         subscript(key: Key) -> (Counter, Metrics.Timer) {
             if let known = made.withLock({ $0[key] }) { return known }
             let dimensions = [("method", key.method), ("route", key.route), ("status", "\(key.status)")]
-            // Two requests at once may both make them: the factory gives both the same series.
+            // Two requests may both make them at the same time. The factory then returns the same series to both.
             let pair = (
                 Counter(label: "therapybridge_http_requests_total", dimensions: dimensions, factory: factory),
                 Metrics.Timer(

@@ -4,7 +4,7 @@ import Postgres
 public import ServiceLifecycle
 public import Store
 
-/// Writes what was gathered.
+/// Writes the reports of a batch.
 protocol ReportWriter: Sendable {
     /// Writes reports in one transaction; see `ProgressStore`.
     func report(_ reports: [CallerReport], waits: Bool) async throws -> [ReportOutcome]
@@ -12,23 +12,23 @@ protocol ReportWriter: Sendable {
 
 extension ProgressStore: ReportWriter {}
 
-/// Gathers reports over all sessions and callers for a few milliseconds, and writes them in one transaction.
+/// Gathers reports of all sessions and callers for a few milliseconds, and writes them in one transaction.
 ///
-/// A commit is waited for once, however many reports are in it, and one that notifies holds a lock of the whole cluster
-/// until then. Each caller gets what came of its own reports.
+/// A transaction with many reports waits for one commit. A commit that notifies also holds a lock of the whole cluster.
+/// Each caller gets the outcomes of its own reports.
 ///
-/// One statement at a time: it is faster than requests can be parsed, and a change of rights, which waits for the
-/// statements that hold the caller, waits for one and never for a chain of them.
+/// Only one statement runs at a time. It takes less time than parsing the requests. A change of rights waits for the
+/// statements that hold the caller's row: it now waits for one, and never for a chain of them.
 public actor ReportBatcher: Service {
-    /// Why reports were not taken.
+    /// Why the batcher did not accept reports.
     enum Refusal: Error {
-        /// Too many wait already.
+        /// Too many reports already wait.
         case full
-        /// The server shuts down.
+        /// The server is shutting down.
         case closed
     }
 
-    /// How long reports are gathered when no statement is under way.
+    /// How long the batcher gathers reports while no statement runs.
     static let pause = Duration.milliseconds(2)
 
     private let writer: any ReportWriter
@@ -37,14 +37,19 @@ public actor ReportBatcher: Service {
     private var gathering: ReportGathering
     private var callers: [Int: CheckedContinuation<[ReportOutcome], any Error>] = [:]
     private var lastRequest = 0
-    /// Whether no more is taken in.
+    /// True once the batcher accepts no more reports.
     private(set) var isClosed = false
-    /// What ``run()`` is to do; the gathering bounds how much that is.
+    /// The actions that ``run()`` performs.
+    ///
+    /// The gathering limits their number.
     private let actions = AsyncStream.makeStream(of: ReportGathering.Action.self)
 
-    /// Writes with `progress` once it runs.
+    /// A batcher that writes with `progress` while it runs.
     ///
-    /// - Parameter clock: The clock by which reports are gathered.
+    /// - Parameters:
+    ///   - progress: Writes the reports.
+    ///   - clock: Times the gathering.
+    ///   - logger: Takes the log.
     public init(progress: ProgressStore, clock: any MonotonicClock, logger: Logger) {
         self.init(writer: progress, limits: ReportGathering.Limits(), clock: clock, logger: logger)
     }
@@ -58,16 +63,17 @@ public actor ReportBatcher: Service {
         gathering = ReportGathering(limits: limits)
     }
 
-    /// How many reports are in line.
+    /// How many reports wait.
     var waitingReports: Int { gathering.waitingReports }
 
-    /// Reports together: in one transaction, in this order.
+    /// Writes reports in one transaction, in this order.
     ///
-    /// Whoever is cancelled learns nothing more of its reports, which may or may not be written, and the others' go on.
+    /// A caller that is cancelled learns no outcome. Its reports may or may not be written, and other callers' reports
+    /// go on.
     ///
-    /// - Parameter reports: At most as many as fit into one statement.
-    /// - Returns: An outcome for each, in the order given.
-    /// - Throws: ``Refusal``, or what befell the whole statement.
+    /// - Parameter reports: The reports, at most as many as one statement takes.
+    /// - Returns: An outcome for each report, in the order given.
+    /// - Throws: ``Refusal``, or the error of the whole statement.
     func report(_ reports: [CallerReport]) async throws -> [ReportOutcome] {
         lastRequest += 1
         let request = ReportGathering.Request(id: lastRequest, reports: reports)
@@ -82,12 +88,12 @@ public actor ReportBatcher: Service {
                 actions.continuation.yield(action)
             }
         } onCancel: {
-            // Not structured: a cancellation handler cannot wait. What it does is over in a moment.
+            // Unstructured: a cancellation handler cannot wait. This task ends in a moment.
             Task { await self.cancel(request.id) }
         }
     }
 
-    /// Writes what is reported until the graceful shutdown, and then what was taken in before it.
+    /// Writes reports until the graceful shutdown, and then the reports accepted before it.
     public func run() async throws {
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
@@ -96,10 +102,10 @@ public actor ReportBatcher: Service {
                 }
             }
         } onGracefulShutdown: {
-            // Not structured: this handler cannot wait either.
+            // Unstructured: this handler cannot wait either.
             Task { await self.close() }
         }
-        // Without a graceful shutdown this was cancelled, and whoever still waits would wait for ever.
+        // Without a graceful shutdown this task was cancelled, and the remaining callers would wait forever.
         close()
         for caller in callers.values { caller.resume(throwing: Refusal.closed) }
         callers = [:]
@@ -116,7 +122,7 @@ public actor ReportBatcher: Service {
         caller.resume(throwing: CancellationError())
     }
 
-    /// Does what is to be done, and what follows from it.
+    /// Performs an action, and the actions that follow from it.
     private func perform(_ action: ReportGathering.Action) async {
         var action = action
         while true {
@@ -147,7 +153,7 @@ public actor ReportBatcher: Service {
                 for request in batch.requests { callers.removeValue(forKey: request.id)?.resume(throwing: error) }
             } else {
                 logger.notice(
-                    "reports are written once more",
+                    "writing reports again",
                     metadata: ["reports": "\(batch.reports.count)", "error": "\(error)"])
             }
             return action

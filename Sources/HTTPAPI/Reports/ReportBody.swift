@@ -1,6 +1,8 @@
 import Domain
 
-/// One report as JSON, by itself or in a list; whose session it is about stands elsewhere.
+/// One report as JSON, alone or in a list.
+///
+/// The session's id stands elsewhere.
 struct ReportBody: Decodable {
     var status: String
     var progress: WholeNumber
@@ -14,18 +16,18 @@ struct ReportBody: Decodable {
         case estimatedTimeRemaining = "estimated_time_remaining"
     }
 
-    /// The report, if its values are such that the database can be asked.
+    /// The report, if its values fit the parameters of the database's function.
     ///
-    /// - Throws: 422, naming the value.
+    /// - Throws: 422, with the name of the value.
     func report(of session: SessionID) throws(Problem) -> ProgressReport {
         guard let known = SessionStatus(rawValue: status) else {
-            throw Problem.invalid("status", "is none of the statuses.")
+            throw Problem.invalid("status", "is not a known status.")
         }
         if let estimate = estimatedTimeRemaining?.value, estimate > Int32.max {
             throw Problem.invalid("estimated_time_remaining", "is too large.")
         }
         for (name, text) in [("message", message), ("error", error)] where text?.utf8.contains(0) == true {
-            throw Problem.invalid(name, "may not hold a NUL character.")
+            throw Problem.invalid(name, "cannot hold a NUL character.")
         }
         return ProgressReport(
             sessionID: session, status: known, progress: progress.value, message: message, error: error,
@@ -35,17 +37,17 @@ struct ReportBody: Decodable {
 
 /// Many reports as JSON: `{"reports": [{"session_id": …, …}]}`.
 struct ReportListBody: Decodable {
-    /// The most reports in one request.
+    /// The maximum number of reports in one request.
     static let limit = 1000
-    /// The most bytes: room for as many messages of 2,000 characters, of two bytes each.
+    /// The maximum size in bytes: room for that many messages of 2,000 characters, two bytes each.
     static let maximumBytes = 4 << 20
-    /// The most values: many times what so many reports have, few enough for the decoder.
+    /// The maximum number of values: many times what that many reports have, and few enough for the decoder.
     static let maximumValues = 200_000
 
-    /// One place in the list.
+    /// One entry of the list.
     enum Entry {
         case report(ProgressReport)
-        /// What stands there is no report; the session, if at least that can be read.
+        /// The entry is not a report. It holds the session if at least the id can be read.
         case invalid(SessionID?, Problem)
     }
 
@@ -58,9 +60,9 @@ struct ReportListBody: Decodable {
         var list = try container.nestedUnkeyedContainer(forKey: .reports)
         let count = list.count ?? 0
         guard count <= Self.limit else {
-            throw Problem.invalid("reports", "may hold at most \(Self.limit) reports.")
+            throw Problem.invalid("reports", "can hold at most \(Self.limit) reports.")
         }
-        guard count > 0 else { throw Problem.invalid("reports", "may not be empty.") }
+        guard count > 0 else { throw Problem.invalid("reports", "cannot be empty.") }
         var entries: [Entry] = []
         entries.reserveCapacity(count)
         while !list.isAtEnd { entries.append(try list.decode(Entry.self)) }
@@ -71,7 +73,7 @@ struct ReportListBody: Decodable {
 extension ReportListBody.Entry: Decodable {
     private enum CodingKeys: String, CodingKey { case sessionID = "session_id" }
 
-    /// Never throws for what stands in this place: that would spoil the others.
+    /// Never throws for a fault of this entry, which would spoil the other entries.
     init(from decoder: any Decoder) throws {
         var session: SessionID?
         do {

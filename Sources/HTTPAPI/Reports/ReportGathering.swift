@@ -3,111 +3,116 @@ import Domain
 import Postgres
 import Store
 
-/// Which reports are written together, and when.
+/// Decides which reports one statement writes, and when.
 ///
-/// Requests wait in line and are never divided: what a caller sent together is written in one transaction or not at all,
-/// and in its order. Only a value: ``ReportBatcher`` acts on what it decides.
+/// Requests wait in line, and are never divided. The reports of one request are written in one transaction or not at
+/// all, in their order. This is only a value: ``ReportBatcher`` performs its actions.
 struct ReportGathering {
-    /// How much is gathered.
+    /// How much the batcher gathers.
     struct Limits {
-        /// The most reports in one statement; also the most in one request.
+        /// The maximum number of reports in one statement, and also in one request.
         var batch = 1000
-        /// The most reports that wait; one request more is turned away.
+        /// The maximum number of waiting reports.
+        ///
+        /// A request beyond it is rejected.
         var waiting = 20_000
-        /// How many statements may be under way at once.
+        /// How many statements may run at the same time.
         var statements = 1
     }
 
-    /// What one caller reports together.
+    /// The reports that one caller sends together.
     struct Request: Equatable {
         let id: Int
         let reports: [CallerReport]
     }
 
-    /// What is written in one statement.
+    /// The requests that one statement writes.
     struct Batch: Equatable {
-        /// How often this has been tried, and so what is tried now.
+        /// How the statement handles locks, which depends on earlier tries.
         enum Turn: Equatable {
-            /// Waits for locks; goes on to ``again`` or ``withoutWaiting``.
+            /// Waits for locks. Goes on to ``again`` or ``withoutWaiting``.
             case first
-            /// The database has ended the first in favour of another transaction; goes on to ``withoutWaiting``.
+            /// The database ended the first try in favour of another transaction. Goes on to ``withoutWaiting``.
             case again
-            /// A lock was waited for in vain, then or not long ago: what is locked is refused now. The last.
+            /// A lock was not free in time, now or a short while ago. The statement refuses locked sessions. This is
+            /// the last try.
             case withoutWaiting
         }
 
         var requests: [Request]
         var turn = Turn.first
 
-        /// Whether to wait for locks.
+        /// True if the statement waits for locks.
         var waits: Bool { turn != .withoutWaiting }
 
-        /// The reports of all requests, one after the other.
+        /// The reports of all requests, one request after the other.
         var reports: [CallerReport] { requests.flatMap(\.reports) }
     }
 
     /// Why a statement failed.
     enum Failure: CaseIterable {
-        /// The database ended it in favour of another transaction, and it may be repeated.
+        /// The database ended the statement in favour of another transaction. The statement may run again.
         case conflict
-        /// A lock was not to be had in time.
+        /// A lock was not free in time.
         case locked
-        /// A value that the database does not take: one request has spoilt it for the others.
+        /// The database does not accept a value. One request has spoilt the statement for the others.
         case badValue
-        /// Anything else; nothing can be done.
+        /// Any other error. Another try would not help.
         case other
     }
 
-    /// What is to be done.
+    /// What the batcher does next.
     enum Action: Equatable {
         case nothing
-        /// Wait for the time of gathering, then call ``pauseEnded()``.
+        /// Wait for the gathering time, then call ``pauseEnded()``.
         case pause
-        /// Write this.
+        /// Write this batch.
         case write(Batch)
     }
 
     private let limits: Limits
     private var waiting: Deque<Request> = []
-    /// How many reports are in line.
+    /// How many reports wait.
     private(set) var waitingReports = 0
-    /// Parts of statements that failed and are tried once more; before anything else.
+    /// Batches of failed statements that run again, before anything else.
     private var repeated: Deque<Batch> = []
     private var underWay = 0
     private var isPausing = false
-    /// Sessions that another transaction was found to hold for long, until a report of theirs comes through.
+    /// Sessions that another transaction holds for a long time, until one of their reports succeeds.
     ///
-    /// Their reports wait for no lock, or each would have everybody wait.
+    /// Reports of these sessions wait for no lock. Otherwise each of them would make all other reports wait.
     private var held: Set<SessionID> = []
 
     init(limits: Limits = Limits()) { self.limits = limits }
 
-    /// Takes a request in.
+    /// Adds a request to the line.
     ///
-    /// - Returns: nil when too much waits already.
+    /// - Returns: The next action; nil if too many reports already wait.
     mutating func submit(_ request: Request) -> Action? {
         guard waitingReports + request.reports.count <= limits.waiting else { return nil }
         waiting.append(request)
         waitingReports += request.reports.count
         if waitingReports >= limits.batch, let batch = next() { return .write(batch) }
-        // While something is under way, its end is what is waited for.
+        // A statement that runs will trigger the next one when it ends.
         guard underWay == 0, !isPausing else { return .nothing }
         isPausing = true
         return .pause
     }
 
-    /// The time of gathering is over.
+    /// Ends the gathering time.
     mutating func pauseEnded() -> Action {
         isPausing = false
         return next().map(Action.write) ?? .nothing
     }
 
-    /// A statement was written, with an outcome for each of its reports: what has gathered meanwhile goes at once.
+    /// Records that a statement was written, with an outcome for each report.
+    ///
+    /// The reports gathered meanwhile go at once.
     mutating func wrote(_ batch: Batch, _ outcomes: [ReportOutcome]) -> Action {
         underWay -= 1
         if !batch.waits || !held.isEmpty {
             for (report, outcome) in zip(batch.reports, outcomes) {
-                if case .refused(.database(.lockNotAvailable, _)) = outcome {
+                if case .refused(.database(.lockNotAvailable, _, _)) = outcome {
                     held.insert(report.report.sessionID)
                 } else {
                     held.remove(report.report.sessionID)
@@ -117,9 +122,9 @@ struct ReportGathering {
         return next().map(Action.write) ?? .nothing
     }
 
-    /// A statement failed, and nothing of it was written.
+    /// Records that a statement failed and wrote nothing.
     ///
-    /// - Returns: Whether its requests are over; otherwise they are tried once more. And what is to be done.
+    /// - Returns: Whether its requests are over, or else run again; and the next action.
     mutating func failed(_ batch: Batch, _ failure: Failure) -> (isOver: Bool, action: Action) {
         underWay -= 1
         let repeats = Self.repeats(batch, failure)
@@ -127,11 +132,11 @@ struct ReportGathering {
         return (repeats.isEmpty, next().map(Action.write) ?? .nothing)
     }
 
-    /// Forgets a request that nobody waits for any more, unless it is with the database already.
+    /// Removes a request that its caller no longer waits for, unless the database already has it.
     mutating func cancel(_ id: Int) {
-        guard let place = waiting.firstIndex(where: { $0.id == id }) else { return }
-        waitingReports -= waiting[place].reports.count
-        waiting.remove(at: place)
+        guard let index = waiting.firstIndex(where: { $0.id == id }) else { return }
+        waitingReports -= waiting[index].reports.count
+        waiting.remove(at: index)
     }
 
     private static func repeats(_ batch: Batch, _ failure: Failure) -> [Batch] {

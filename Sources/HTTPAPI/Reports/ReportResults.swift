@@ -2,11 +2,11 @@ import Domain
 import HTTPTypes
 import Store
 
-/// What came of many reports as JSON: `{"results": [{"session_id": …, "version": …}]}`, in the order of the reports.
+/// The results of many reports as JSON: `{"results": [{"session_id": …, "version": …}]}`, in the order of the reports.
 struct ReportResults: Encodable {
-    /// What came of one.
+    /// The result of one report.
     struct Result: Encodable {
-        /// The session; null when what stood in its place is no UUID.
+        /// The session; null if the entry's id is not a UUID.
         var sessionID: SessionID?
         var version: Int64?
         var problem: Problem?
@@ -25,7 +25,9 @@ struct ReportResults: Encodable {
         }
     }
 
-    /// The members of a problem that is one of many in an answer; the answer's id is in its head.
+    /// The members of one problem among many in an answer.
+    ///
+    /// The head of the answer carries the request's id.
     private struct EntryProblem: Encodable {
         var type: String
         var title: String
@@ -42,9 +44,12 @@ struct ReportResults: Encodable {
 
     let results: [Result]
 
-    /// The results of a list, from the outcomes of the entries that are reports, in their order.
+    /// The results of a list.
     ///
-    /// - Throws: The refusal, when it concerns the caller and so every report.
+    /// - Parameters:
+    ///   - entries: The entries of the list.
+    ///   - outcomes: The outcomes of those entries that are reports, in their order.
+    /// - Throws: A refusal that concerns the caller, and therefore every report.
     init(of entries: [ReportListBody.Entry], outcomes: [ReportOutcome]) throws {
         var outcomes = outcomes.makeIterator()
         results = try entries.map { entry in
@@ -53,10 +58,9 @@ struct ReportResults: Encodable {
             case .report(let report):
                 switch outcomes.next() {
                 case .accepted(let version, _): return Result(sessionID: report.sessionID, version: version)
-                case .refused(.database(let state, let message)):
-                    let refusal = ReportRefusal.database(state, message: message)
+                case .refused(let refusal):
+                    guard case .database = refusal else { throw refusal }
                     return Result(sessionID: report.sessionID, problem: ErrorMiddleware.problem(for: refusal))
-                case .refused(let refusal): throw refusal
                 case nil: preconditionFailure("a report without an outcome")
                 }
             }

@@ -11,25 +11,25 @@ struct AuditRoute: Sendable {
         table.user(.get, "/api/audit", list)
     }
 
-    /// The newest first.
+    /// Lists the records, newest first.
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
         try await recorder.administrator(context, to: .readAudit)
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
-        // One more than asked for tells whether there is a next page.
+        // One item more than the page has shows whether there is a next page.
         var filter = AuditStore.Filter(limit: limit + 1)
         filter.user = try query.value("user_id", "is not a UUID.") { UserID($0) }
         filter.session = try query.value("session_id", "is not a UUID.") { SessionID($0) }
         filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
-        filter.action = try query.value("action", "is none of the actions that are recorded.") {
+        filter.action = try query.value("action", "is not a recorded action.") {
             AuditAction(rawValue: $0)
         }
         filter.isAllowed = try query.value("outcome", "has to be allowed or refused.") {
             ["allowed": true, "refused": false][$0]
         }
-        filter.from = try query.value("from", "is no time as in 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
-        filter.to = try query.value("to", "is no time as in 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
-        filter.after = try query.value("cursor", "is none that this server gave out.") { AuditStore.Cursor($0) }
+        filter.from = try query.value("from", "is not a time such as 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
+        filter.to = try query.value("to", "is not a time such as 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
+        filter.after = try query.value("cursor", "is not a cursor of this server.") { AuditStore.Cursor($0) }
         let found = try await log.list(filter, as: context.claims.principal)
         return JSON.response(
             Page(found, limit: limit) { AuditStore.Cursor(at: $0.at, id: $0.id).description })

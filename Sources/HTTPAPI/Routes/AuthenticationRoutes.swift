@@ -7,7 +7,7 @@ import Logging
 import Metrics
 import Store
 
-/// Sign-in, refresh, sign-out, and who one is: `/api/auth`.
+/// Sign-in, refresh, sign-out, and the caller's own account: `/api/auth`.
 struct AuthenticationRoutes: Sendable {
     let users: UserStore
     let signIns: SignInStore
@@ -39,37 +39,38 @@ struct AuthenticationRoutes: Sendable {
             (refusal.kind == .tooManyRequests ? metrics.limited : metrics.refused).increment()
             throw refusal
         }
+        let user = try account.user
         let refreshToken = RefreshToken()
         let signIn = try await signIns.begin(
-            user: account.user.id, passwordHash: account.passwordHash, refreshHash: refreshToken.hash,
+            user: user.id, passwordHash: account.passwordHash, refreshHash: refreshToken.hash,
             lifetime: settings.signIn.refreshLifetime)
         guard let signIn else {
-            // The password was right a moment ago.
+            // The password changed, or the account became inactive, after the check.
             metrics.refused.increment()
             throw Self.wrong
         }
         metrics.accepted.increment()
         await renewHash(login.password, account, context)
-        return try await tokenResponse(account.user, signIn, refreshToken)
+        return try await tokenResponse(user, signIn, refreshToken)
     }
 
     private static let wrong = Problem(.unauthorized, "The e-mail address or the password is wrong.")
 
-    /// Hashes a password anew whose hash is of a time when less work was thought to be enough.
+    /// Replaces a password's hash by one of today's cost, if the stored one is cheaper.
     ///
-    /// It can only be done when the password is at hand. Who has signed in is not turned away because it failed.
+    /// Only a sign-in has the password at hand. A failure is logged only: the user has signed in.
     private func renewHash(_ password: String, _ account: Account, _ context: AppContext) async {
         guard let hash = account.passwordHash, passwords.isOutdated(hash) else { return }
         do {
-            try await users.replaceHash(hash, by: try await passwords.rehash(password), of: account.user.id)
+            try await users.replaceHash(hash, by: try await passwords.rehash(password), of: account.id)
         } catch {
-            context.logger.notice("cannot renew the hash of a password", metadata: ["error": "\(error)"])
+            context.logger.notice("cannot replace the hash of a password", metadata: ["error": "\(error)"])
         }
     }
 
-    /// The account whose e-mail address and password these are.
+    /// Finds the account with this e-mail address and password.
     ///
-    /// - Throws: ``Problem`` when they are nobody's, the account is inactive, or there were too many failures.
+    /// - Throws: ``Problem`` if no account has both, the account is inactive, or too many attempts failed.
     private func verify(_ login: Login, _ request: Request, _ context: AppContext) async throws -> Account {
         let email = EmailAddress(login.email)
         let charge = try await limits.charge(account: email, request, context)
@@ -77,7 +78,7 @@ struct AuthenticationRoutes: Sendable {
         do {
             account = try await authenticate(email, login.password)
         } catch {
-            // Nothing was learnt of the password.
+            // This attempt revealed nothing about the password.
             await limits.refund(charge, logger: context.logger)
             throw error
         }
@@ -87,11 +88,12 @@ struct AuthenticationRoutes: Sendable {
         return account
     }
 
-    /// The account, if there is one and the password is its own.
+    /// Returns the account if the address has one and the password is right.
     private func authenticate(_ email: EmailAddress?, _ password: String) async throws -> Account? {
         guard let email else { return nil }
         let account = try await users.account(email: email)
-        // An unknown account costs the same work, so that the time of the answer does not tell whether there is one.
+        // An unknown account costs the same work. The time of the answer therefore does not reveal whether the account
+        // exists.
         return try await passwords.verify(password, against: account?.passwordHash) ? account : nil
     }
 
@@ -124,7 +126,8 @@ struct AuthenticationRoutes: Sendable {
 
     /// The refresh token of the body, or else of the cookie.
     ///
-    /// A client sends the one on purpose; its browser adds the other, which has to come from a page of ours.
+    /// The client chooses to send a body. Its browser adds the cookie to any request, which therefore has to come from
+    /// a page of ours.
     private func presentedToken(_ request: Request) async throws -> String {
         let hasBody = request.hasBody
         if hasBody, let token = try await JSON.decode(Refresh.self, from: request).refreshToken { return token }
@@ -173,7 +176,7 @@ struct AuthenticationRoutes: Sendable {
 }
 
 extension Request {
-    /// Whether a body follows the head (RFC 9112, 6).
+    /// True if a body follows the head (RFC 9112, 6).
     fileprivate var hasBody: Bool {
         let length = headers[.contentLength].flatMap { Int($0) } ?? 0
         return length > 0 || headers[.transferEncoding] != nil

@@ -5,13 +5,13 @@ import Logging
 import NIOCore
 import Prometheus
 
-/// Whether the server lives and can serve: for load balancers and service managers.
+/// Tells load balancers and service managers whether the server runs, and whether it is ready.
 struct HealthRoutes: Sendable {
     private struct Health: Encodable {
         var status: String
     }
 
-    /// Asks whether the schema is current and the database answers; nil when both, else what is missing.
+    /// Returns what keeps the server from being ready; nil if the schema is current and the database answers.
     let missing: @Sendable () async -> String?
 
     func add(to table: inout RouteTable) {
@@ -23,12 +23,12 @@ struct HealthRoutes: Sendable {
         table.unauthenticated(.get, "/health/ready") { [missing] _, context in
             guard let reason = await missing() else { return JSON.response(Health(status: "healthy")) }
             context.logger.warning("not ready", metadata: ["reason": "\(reason)"])
-            throw Problem(.unavailable, "The server is not ready to serve.")
+            throw Problem(.unavailable, "The server is not ready.")
         }
     }
 }
 
-/// `GET /metrics`: what the server has counted, for Prometheus.
+/// `GET /metrics`: the metrics, in the text format of Prometheus.
 struct MetricsRoute: Sendable {
     let recorder: AccessRecorder
     let registry: PrometheusRegistry

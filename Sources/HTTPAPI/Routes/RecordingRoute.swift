@@ -5,7 +5,7 @@ import Logging
 import Recordings
 import Store
 
-/// `GET /api/sessions/{id}/recording`: the audio, whole or a range of it, as a player asks for it.
+/// `GET /api/sessions/{id}/recording`: the audio, whole or in part, as players request it.
 struct RecordingRoute: Sendable {
     let gate: SessionGate
     let sessions: SessionStore
@@ -25,14 +25,14 @@ struct RecordingRoute: Sendable {
         var headers: HTTPFields = [
             .contentType: reference.mediaType ?? "application/octet-stream",
             .acceptRanges: "bytes", .cacheControl: "private, no-store",
-            // The bytes are a stranger's: no browser is to guess that they are a page.
+            // A client uploaded these bytes. No browser should take them for a page.
             .xContentTypeOptions: "nosniff",
             .contentDisposition: "attachment; filename=\"\(Self.quotable(reference.filename ?? "recording"))\"",
         ]
         let range: Range<Int64>
         var status = HTTPResponse.Status.ok
-        // RFC 9110, 14.2: "GET is the only method". 13.1.5: an `If-Range` that does not match has the whole sent, and there is no
-        // validator here that it could match.
+        // RFC 9110, 14.2: "GET is the only method". An `If-Range` that does not match gets the whole file (13.1.5), and
+        // this route has no validator that it could match.
         let wanted = request.method == .get && request.headers[.ifRange] == nil ? request.headers[.range] : nil
         switch ByteRange(wanted, of: file.byteCount) {
         case .whole:
@@ -46,13 +46,14 @@ struct RecordingRoute: Sendable {
             problem.headers[.contentRange] = "bytes */\(file.byteCount)"
             throw problem
         }
-        // While there still is a status to say it with.
+        // Reads the file once before the head is sent, while an error can still change the status.
         try await file.check(from: range.lowerBound)
         let body = ResponseBody(contentLength: Int(range.count)) { [logger = context.logger] writer in
             do {
                 try await file.read(range) { try await writer.write($0) }
             } catch let error as RecordingError {
-                // The head has gone: all that is left is to end the connection before the length that it declared.
+                // The head has gone. The only way to report the error is to end the connection before the declared
+                // length.
                 logger.error("recording broken off", metadata: ["error": "\(error)"])
                 throw error
             }
@@ -61,7 +62,9 @@ struct RecordingRoute: Sendable {
         return Response(status: status, headers: headers, body: body)
     }
 
-    /// A file name for a quoted string: what would end it or the header is replaced.
+    /// A file name for a quoted string.
+    ///
+    /// Characters that would end the string or the header are replaced.
     private static func quotable(_ name: String) -> String {
         String(
             String.UnicodeScalarView(

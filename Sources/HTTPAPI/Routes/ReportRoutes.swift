@@ -5,9 +5,10 @@ import Hummingbird
 import NIOCore
 import Store
 
-/// Where a pipeline reports over HTTP: `/api/sessions/{id}/progress`, and `/api/progress` for many sessions at once.
+/// The routes for pipelines that report over HTTP: `/api/sessions/{id}/progress`, and `/api/progress` for many
+/// sessions.
 ///
-/// Who may report is decided in the statement that writes: a report is not written after the right to it has ended.
+/// The statement that writes a report also checks the right to it. No report is written after the right has ended.
 struct ReportRoutes: Sendable {
     let gate: SessionGate
     let recorder: AccessRecorder
@@ -26,14 +27,14 @@ struct ReportRoutes: Sendable {
         } catch ReportRefusal.notPermitted {
             throw try await gate.refuse(id, for: context, to: .report)
         } catch let problem as Problem {
-            // Who may not report is told so, and not what is wrong with the report.
+            // A caller without the right learns that, and not what is wrong with the report.
             try await checkRight(toReportOf: id, context)
             throw problem
         }
     }
 
     private func mayReport(_ user: User) -> Bool {
-        // About whichever session: how the user stands to it makes no difference.
+        // The right to report does not depend on the relation to the session.
         Access.permits(.report, to: user.role, as: Relation(isPatient: false, isAssigned: false))
     }
 
@@ -44,7 +45,7 @@ struct ReportRoutes: Sendable {
         guard mayReport(user) else { throw try await gate.refuse(session, for: context, to: .report) }
     }
 
-    /// Writes a report, and gives the state as it leaves it.
+    /// Writes a report, and returns the progress after it.
     private func write(
         _ request: Request, about session: SessionID, _ context: TokenContext
     ) async throws -> SessionProgress {
@@ -60,8 +61,8 @@ struct ReportRoutes: Sendable {
     }
 
     @Sendable private func reportMany(_ request: Request, _ context: UserContext) async throws -> Response {
-        // Asked again when the reports are written; this is before a large body is read for somebody who may not.
-        // What is reported is on record as the sessions' events; who may not report is on record here.
+        // The writing statement checks the right again. This check comes before the server reads a large body for a
+        // caller without it. The sessions' events record reports; this records a refused caller.
         guard mayReport(context.user) else { try await refuse(context) }
         let body = try await JSON.decode(
             ReportListBody.self, from: request, limit: ReportListBody.maximumBytes,

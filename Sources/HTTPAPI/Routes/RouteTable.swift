@@ -3,8 +3,8 @@ import Hummingbird
 
 /// The routes of the server, gathered before they go into the router.
 ///
-/// The router knows 404 but not 405, and would run a GET for a HEAD: with all methods of a path in one place, a wrong
-/// method is told the right ones, and HEAD answers the same head without opening anything.
+/// The router answers 404 but not 405, and would run a GET for a HEAD. The table knows all methods of a path. It
+/// answers a wrong method with the right ones, and answers HEAD with the same head without opening a stream.
 struct RouteTable {
     /// One route.
     struct Route: Sendable {
@@ -17,26 +17,26 @@ struct RouteTable {
 
     private(set) var routes: [Route] = []
     private let router: Router<AppContext>
-    private let users: any RouterMiddlewareOfUsers
-    private let tickets: any RouterMiddlewareOfUsers
+    private let users: any AppMiddleware
+    private let tickets: any AppMiddleware
 
-    typealias RouterMiddlewareOfUsers = MiddlewareProtocol<Request, Response, AppContext>
+    typealias AppMiddleware = MiddlewareProtocol<Request, Response, AppContext>
 
     /// Gathers routes for a router.
     ///
     /// - Parameters:
-    ///   - router: Where the routes go.
-    ///   - userLoader: Runs in front of the routes that need a user.
-    ///   - ticketReader: Runs in front of the streams.
+    ///   - router: Gets the routes.
+    ///   - userLoader: Runs in front of routes that need a user.
+    ///   - ticketReader: Runs in front of streams.
     init(
-        router: Router<AppContext>, userLoader: any RouterMiddlewareOfUsers, ticketReader: any RouterMiddlewareOfUsers
+        router: Router<AppContext>, userLoader: any AppMiddleware, ticketReader: any AppMiddleware
     ) {
         self.router = router
         users = userLoader
         tickets = ticketReader
     }
 
-    /// A route for anyone.
+    /// A route that needs no credential.
     mutating func unauthenticated(
         _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
         _ handler: @escaping @Sendable (Request, AppContext) async throws -> Response
@@ -49,7 +49,9 @@ struct RouteTable {
         }
     }
 
-    /// A route behind a valid token, whose handler asks the database about the account itself.
+    /// A route that needs a valid token.
+    ///
+    /// Its handler asks the database about the account.
     mutating func token(
         _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
         _ handler: @escaping @Sendable (Request, TokenContext) async throws -> Response
@@ -62,9 +64,11 @@ struct RouteTable {
         }
     }
 
-    /// A route that begins a stream: as ``token(_:_:produces:_:)``, and a ticket in the URL will do, too.
+    /// A route that begins a stream.
     ///
-    /// What the client takes is looked at first: a ticket is not spent on a stream that is not begun.
+    /// It needs a valid token, like ``token(_:_:produces:_:)``, or a ticket in the URL.
+    ///
+    /// It checks `Accept` first: a stream that cannot begin must not spend a ticket.
     mutating func stream(
         _ path: RouterPath, produces: String = "text/event-stream",
         _ handler: @escaping @Sendable (Request, TokenContext) async throws -> Response
@@ -76,7 +80,7 @@ struct RouteTable {
         }
     }
 
-    /// A route for a user who is signed in and active.
+    /// A route that needs an active, signed-in user.
     mutating func user(
         _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
         _ handler: @escaping @Sendable (Request, UserContext) async throws -> Response
@@ -99,7 +103,7 @@ struct RouteTable {
             let allow = allowed.map(\.rawValue).sorted().joined(separator: ", ")
             for method in methods where !allowed.contains(method) {
                 router.on(taken[0].path, method: method) { _, _ -> Response in
-                    var problem = Problem(.methodNotAllowed, "\(path) takes \(allow).")
+                    var problem = Problem(.methodNotAllowed, "\(path) accepts \(allow).")
                     problem.headers[.allow] = allow
                     throw problem
                 }
@@ -116,8 +120,12 @@ struct RouteTable {
         if method == .get { register(router, .head) { $0.createHeadResponse() } }
     }
 
-    /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not acceptable";
-    /// "the most specific reference has precedence".
+    /// Checks that a client accepts a media type.
+    ///
+    /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not
+    /// acceptable"; "the most specific reference has precedence".
+    ///
+    /// - Throws: 406 if the client does not accept it.
     static func checkAccept(of request: Request, against mediaType: String) throws {
         guard let accept = request.headers[.accept] else { return }
         let ranges = accept.split(separator: ",").map { HeaderParameters(String($0)) }.filter { !$0.value.isEmpty }
@@ -125,13 +133,13 @@ struct RouteTable {
         let type = mediaType.prefix { $0 != "/" }
         let decisive = [mediaType, "\(type)/*", "*/*"].lazy
             .compactMap { value in ranges.first { $0.value == value } }.first
-        // What is anything at all is met by whatever the client takes.
+        // `*/*` means that the type varies: any range of the client fits it.
         let isMet = decisive.map { ($0["q"].flatMap { Double($0) } ?? 1) > 0 } ?? (mediaType == "*/*")
-        guard isMet else { throw Problem(.notAcceptable, "This answers with \(mediaType).") }
+        guard isMet else { throw Problem(.notAcceptable, "This route answers with \(mediaType).") }
     }
 }
 
-/// Turns away who does not take what a route answers with, before what is behind it.
+/// Refuses clients that do not accept the answer's media type, before the next middleware runs.
 private struct AcceptCheck: RouterMiddleware {
     let mediaType: String
 

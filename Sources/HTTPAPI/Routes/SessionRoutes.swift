@@ -7,7 +7,7 @@ import NIOCore
 import Recordings
 import Store
 
-/// The sessions and what belongs to them: `/api/sessions`.
+/// The sessions, with their progress and results: `/api/sessions`.
 struct SessionRoutes: Sendable {
     let gate: SessionGate
     let recorder: AccessRecorder
@@ -31,11 +31,11 @@ struct SessionRoutes: Sendable {
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
-        // One more than asked for tells whether there is a next page.
+        // One item more than the page has shows whether there is a next page.
         var filter = SessionStore.Filter(limit: limit + 1)
-        filter.status = try query.value("status", "is none of the statuses.") { SessionStatus(rawValue: $0) }
+        filter.status = try query.value("status", "is not a known status.") { SessionStatus(rawValue: $0) }
         filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
-        filter.after = try query.value("cursor", "is none that this server gave out.") { SessionStore.Cursor($0) }
+        filter.after = try query.value("cursor", "is not a cursor of this server.") { SessionStore.Cursor($0) }
         try await recorder.admit(context, to: .listSessions, patient: filter.patient)
         let found = try await sessions.list(for: context.user, as: context.claims.principal, filter)
         return JSON.response(
@@ -57,12 +57,12 @@ struct SessionRoutes: Sendable {
         let key = try await sessions.recording(of: id, as: context.claims.principal)?.key
         guard try await sessions.delete(id, as: context.claims.principal) else { throw Problem.noSession }
         if let key {
-            // What fails here is tried again by whoever clears up.
+            // The janitor tries again if this fails.
             do {
                 try await recordings.remove(key: key)
                 try await sessions.noteRemoval(recording: key)
             } catch {
-                context.logger.warning("recording not removed yet", metadata: ["error": "\(error)"])
+                context.logger.warning("cannot remove a recording yet", metadata: ["error": "\(error)"])
             }
         }
         return Response(status: .noContent, headers: [.cacheControl: "no-store"])
@@ -70,7 +70,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func status(_ request: Request, _ context: TokenContext) async throws -> Response {
         let progress = try await gate.authorize(try context.sessionID(), for: context, to: .readStatus)
-        // The version names the state, and the state is the same for everybody who may see it.
+        // The version identifies the state, which is the same for every user who may see it.
         let etag = "\"\(progress.version)\""
         let headers: HTTPFields = [.eTag: etag, .cacheControl: "private, no-cache"]
         if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(etag) {
@@ -97,9 +97,9 @@ struct SessionRoutes: Sendable {
         }
     }
 
-    /// Answers with JSON as it is stored.
+    /// Answers with JSON in its stored form.
     ///
-    /// - Throws: What the gate says; 404 with a text when there is none.
+    /// - Throws: The error of the gate; 404 with the text of `missing` if there is nothing to answer with.
     private func stored(
         _ context: TokenContext, _ action: AuditAction, else missing: String,
         _ read: (SessionID) async throws -> String?

@@ -1,7 +1,7 @@
 import Domain
 import Store
 
-/// An account to be made: `{email, full_name, role, password?}`.
+/// A new account: `{email, full_name, role, password?}`.
 struct NewUserBody: Decodable {
     let email: EmailAddress
     let fullName: FullName
@@ -28,7 +28,7 @@ struct NewUserBody: Decodable {
     }
 }
 
-/// What is to be changed of an account: one or more of `{full_name, role, is_active}`.
+/// Changes of an account: one or more of `{full_name, role, is_active}`.
 struct UserChangeBody: Decodable {
     let change: UserStore.Change
 
@@ -44,7 +44,7 @@ struct UserChangeBody: Decodable {
         guard !container.allKeys.isEmpty else {
             throw Problem(.invalid, "Send at least one of full_name, role and is_active.")
         }
-        // A null is no value of theirs: what is to stay is left out.
+        // Null is not a value. To keep a value, the client leaves the member out.
         func member<Value: Decodable>(_ key: CodingKeys, _ type: Value.Type) throws -> Value? {
             container.contains(key) ? try container.decode(type, forKey: key) : nil
         }
@@ -63,7 +63,7 @@ extension FullName {
     }
 }
 
-/// A member of a JSON object, whatever its name.
+/// A member of a JSON object, with any name.
 private struct AnyMember: CodingKey {
     let stringValue: String
     var intValue: Int? { nil }
@@ -73,15 +73,15 @@ private struct AnyMember: CodingKey {
 }
 
 extension Decoder {
-    /// Refuses what the type would not read.
+    /// Refuses members that the type does not know.
     ///
-    /// Of rights and names nothing is to be left undone in silence, because it was misspelled.
+    /// The server must not silently ignore a misspelled right or name.
     ///
-    /// - Throws: 422, naming the member.
+    /// - Throws: 422, with the name of the member.
     fileprivate func refuseMembers<Key: CodingKey & CaseIterable>(otherThan keys: Key.Type) throws {
         let known = Set(Key.allCases.map(\.stringValue))
         let unknown = try container(keyedBy: AnyMember.self).allKeys.map(\.stringValue)
             .filter { !known.contains($0) }.min()
-        if let unknown { throw Problem.invalid(String(unknown.prefix(64)), "is not known here.") }
+        if let unknown { throw Problem.invalid(String(unknown.prefix(64)), "is not a member of this object.") }
     }
 }

@@ -7,7 +7,7 @@ import Store
 
 /// The accounts, for administrators: `/api/users`.
 struct UserRoutes: Sendable {
-    /// The longest text that is searched for, in characters.
+    /// The maximum length of a search text, in characters.
     private static let searchLimit = 200
 
     let recorder: AccessRecorder
@@ -25,14 +25,14 @@ struct UserRoutes: Sendable {
         try await recorder.administrator(context, to: .listUsers)
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
-        // One more than asked for tells whether there is a next page.
+        // One item more than the page has shows whether there is a next page.
         var filter = UserStore.Filter(limit: limit + 1)
-        filter.role = try query.value("role", "is none of the roles.") { Role(rawValue: $0) }
+        filter.role = try query.value("role", "is not a known role.") { Role(rawValue: $0) }
         filter.isActive = try query.value("is_active", "has to be true or false.") { Bool($0) }
         filter.text = try query.value("q", "has to be a text of at most \(Self.searchLimit) characters.") {
             $0.count <= Self.searchLimit && !$0.utf8.contains(0) ? $0 : nil
         }
-        let unknownCursor = "is none that this server gave out."
+        let unknownCursor = "is not a cursor of this server."
         filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
         guard let found = try await users.acting(as: context.claims.principal).list(filter) else {
             throw Problem.invalid("cursor", unknownCursor)
@@ -57,7 +57,7 @@ struct UserRoutes: Sendable {
         guard
             let id = try await users.add(
                 email: body.email, fullName: body.fullName.description, role: body.role, passwordHash: hash)
-        else { throw Problem(.conflict, "There is an account with this address already.") }
+        else { throw Problem(.conflict, "An account with this address already exists.") }
         guard let record = try await users.record(of: id) else { throw Problem.noUser }
         return JSON.response(record, status: .created, headers: [.location: "/api/users/\(id)"])
     }
@@ -76,7 +76,8 @@ struct UserRoutes: Sendable {
     }
 }
 
-/// Which therapist works with which patient, for administrators: `/api/therapists/{therapist_id}/patients/{patient_id}`.
+/// The assignments of therapists to patients, for administrators:
+/// `/api/therapists/{therapist_id}/patients/{patient_id}`.
 struct AssignmentRoutes: Sendable {
     let recorder: AccessRecorder
     let users: UserStore
@@ -91,15 +92,15 @@ struct AssignmentRoutes: Sendable {
         table.user(.delete, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
             try await recorder.administrator(context, toChange: .endAssignment)
             let (therapist, patient) = try await pair(context)
-            // That there was no tie is what was asked for.
+            // The call is idempotent: it also succeeds without an assignment.
             _ = try await users.acting(as: context.claims.principal).unassign(therapist: therapist, patient: patient)
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
     }
 
-    /// The two that the path names.
+    /// The therapist and the patient in the path.
     ///
-    /// - Throws: 404 when there is no such user, 422 when one is not what the path says.
+    /// - Throws: 404 for an unknown user, 422 for a user with another role.
     private func pair(_ context: UserContext) async throws -> (therapist: UserID, patient: UserID) {
         let (therapist, patient) = (try context.userID("therapist_id"), try context.userID("patient_id"))
         let roles = try await users.acting(as: context.claims.principal).roles(of: [therapist, patient])

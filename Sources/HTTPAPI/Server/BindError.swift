@@ -1,41 +1,41 @@
 import Foundation
 import NIOCore
 
-/// Why a server cannot accept connections where it was told to.
+/// Why a server cannot listen on its address.
 public struct BindError: Error {
-    /// Which of the two servers.
+    /// The two servers.
     public enum Endpoint: Sendable {
-        /// The one that browsers reach.
+        /// The server that browsers reach.
         case http
-        /// The one for the metrics.
+        /// The server for the metrics.
         case metrics
     }
 
-    /// What can stand against listening.
+    /// The causes.
     public enum Code: Sendable {
-        /// The host is no name or address of this machine.
+        /// The host is not a name or address of this machine.
         case hostUnknown
         /// Another program has the port.
         case portTaken
-        /// The account that the program runs under may not have the port.
+        /// The operating system does not let this account use the port.
         case portForbidden
     }
 
-    /// Which server it is.
+    /// The server that cannot listen.
     public let endpoint: Endpoint
-    /// What stands against it.
+    /// The cause.
     public let code: Code
 
-    /// Reads it out of what binding a socket throws; nil for what has another reason.
+    /// Reads the cause from the error of binding a socket; nil for any other error.
     ///
-    /// The numbers are those of `bind(2)`.
+    /// The numbers are the errors of `bind(2)` and `socket(2)`.
     init?(_ error: any Error, of endpoint: Endpoint) {
         self.endpoint = endpoint
         switch error {
         case is SocketAddressError.UnknownHost: code = .hostUnknown
         case let error as IOError:
             switch error.errnoCode {
-            case EADDRNOTAVAIL: code = .hostUnknown
+            case EADDRNOTAVAIL, EAFNOSUPPORT: code = .hostUnknown
             case EADDRINUSE: code = .portTaken
             case EACCES: code = .portForbidden
             default: return nil
@@ -44,7 +44,7 @@ public struct BindError: Error {
         }
     }
 
-    /// Runs a server, and says which one it was when it cannot listen.
+    /// Runs a server, and turns an error of binding its socket into a ``BindError`` that names it.
     static func naming(_ endpoint: Endpoint, _ run: () async throws -> Void) async throws {
         do {
             try await run()

@@ -2,21 +2,21 @@ import NIOCore
 
 /// How a connection leaves the framework.
 enum ConnectionTakeover: Sendable {
-    /// As the stream of a watcher.
+    /// As a stream of Server-Sent Events.
     case stream(StreamHandoff)
-    /// As the WebSocket of a watcher.
+    /// As a WebSocket.
     case webSocket(StreamHandoff)
-    /// As a WebSocket on which these frames are all there is.
+    /// As a WebSocket that ends after these frames.
     case closedWebSocket([UInt8])
 }
 
-/// The connection behind a request, for the routes that answer with a stream.
+/// The connection of a request, for the routes that answer with a stream.
 struct ClientConnection: Sendable {
     let channel: any Channel
 
-    /// Makes the answer that comes next the connection's takeover.
+    /// Makes the next answer on this connection its takeover.
     ///
-    /// If the connection is gone, so is whoever wanted the stream.
+    /// If the connection is already closed, this does nothing.
     func leave(as takeover: ConnectionTakeover) async {
         let isArmed = channel.eventLoop.submit { [channel] in
             try channel.pipeline.syncOperations.handler(type: ConnectionHandler.self).takeover = takeover

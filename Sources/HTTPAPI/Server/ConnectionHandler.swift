@@ -5,10 +5,12 @@ import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 import Streaming
 
-/// What every connection needs beside HTTP itself.
+/// What each connection needs besides HTTP itself.
 ///
-/// It answers `Expect: 100-continue`, answers what is no HTTP with a problem instead of an empty 400, has the kernel close
-/// connections whose other side is gone, and lets the sockets of streams and WebSockets leave the framework.
+/// - It answers `Expect: 100-continue`.
+/// - It answers bytes that are not HTTP with a problem instead of an empty 400.
+/// - It lets the kernel close connections whose client has vanished.
+/// - It lets the sockets of streams and WebSockets leave the framework.
 final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
@@ -18,33 +20,39 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How long sent bytes may stay unacknowledged before the connection counts as dead, in milliseconds.
     private static let userTimeout = 60_000
 
-    /// How often a connection is read before what came is passed on: an upload goes to another thread and back each time.
+    /// How many reads of a connection the framework may pass on together.
+    ///
+    /// Each pass moves an upload to another thread and back.
     private static let readsInARow: UInt = 16
 
-    /// How long a client may take to take in what ends a WebSocket that never began.
+    /// How long a client may take to read the Close frame of a refused WebSocket.
     private static let closeFrameTimeout = TimeAmount.seconds(60)
 
-    /// How long a client that was told `Connection: close` may take to read the answer and close.
+    /// How long a client may take to read an answer with `Connection: close` and to close.
     private static let lingering = TimeAmount.seconds(1)
 
     /// A request whose answer is not complete.
     private struct PendingRequest {
         let version: HTTPVersion
-        /// Nothing is read behind it.
+        /// True if the decoder reads nothing after this request.
         let isLast: Bool
-        /// The client waits for word before it sends the body.
+        /// True if the client waits for 100 before it sends the body.
         var awaitsContinue: Bool
     }
 
-    /// The oldest first: it is the one that is being answered.
+    /// The oldest request comes first.
+    ///
+    /// Its answer is the one being written.
     private var requests: [PendingRequest] = []
-    /// The present answer says `Connection: close`.
+    /// True if the present answer says `Connection: close`.
     private var isLastAnswer = false
-    /// What has come out of the decoder.
+    /// Watches the output of the decoder.
     let decoded = DecoderWatch()
-    /// What becomes of the connection with the next answer.
+    /// What the next answer makes of the connection.
     var takeover: ConnectionTakeover?
-    /// The connection is a stream's: what the framework still writes goes nowhere.
+    /// True once the reactor has the connection.
+    ///
+    /// It discards what the framework still writes.
     private var isHandedOver = false
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -74,7 +82,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
-    /// Tells the client to go on, once the answers before are out: in the middle of one, this would be part of it.
+    /// Tells the client to send the body, after all earlier answers: in the middle of an answer, these bytes would be
+    /// part of it.
     ///
     /// RFC 9110, 10.1.1: the client waits for this before it sends the body.
     private func sayContinue(_ context: ChannelHandlerContext) {
@@ -97,10 +106,10 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 promise?.succeed()
                 return depart(takeover, head: head, context)
             }
-            // Who has the answer needs no word any more.
+            // A client that has its answer needs no 100 any more.
             if !requests.isEmpty { requests[0].awaitsContinue = false }
             if requests.first?.isLast == true, !isLastAnswer {
-                // Whatever the client sends behind it is read by nobody.
+                // Nothing reads what the client sends after this request.
                 isLastAnswer = true
                 head.headerFields.append(HTTPField(name: .connection, value: "close"))
                 return context.write(wrapOutboundOut(.head(head)), promise: promise)
@@ -115,7 +124,9 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.write(data, promise: promise)
     }
 
-    /// Writes the end of the last answer, and closes the connection a while after the kernel has taken it.
+    /// Writes the end of the last answer.
+    ///
+    /// A while after the kernel has taken it, closes the connection.
     private func writeLast(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
         let written = promise ?? context.eventLoop.makePromise()
         written.futureResult.assumeIsolated().whenComplete { _ in self.closeSoon(context) }
@@ -131,11 +142,11 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// Gives the connection away, once earlier answers on it are with the kernel.
+    /// Gives the connection to the reactor, once the kernel has all earlier answers.
     private func handOver(
         _ handoff: StreamHandoff, head: HTTPResponse, as wire: StreamWire, _ context: ChannelHandlerContext
     ) {
-        // Writes are carried out in their order: when this one is, nothing is left of those before it.
+        // Writes complete in order. When this empty write completes, the earlier ones have too.
         write([], context)?.whenSuccess {
             if handoff.take(socketOf: context.channel, head: head, as: wire) {
                 context.close(promise: nil)
@@ -147,19 +158,19 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// Writes the head of a WebSocket and all that there is to be said on it, and ends the connection.
+    /// Writes the head of a WebSocket and all its frames, and ends the connection.
     private func end(_ head: HTTPResponse, _ frames: [UInt8], _ context: ChannelHandlerContext) {
         let channel = context.channel
         let timeout = context.eventLoop.scheduleTask(in: Self.closeFrameTimeout) { channel.close(promise: nil) }
         write(head.bytes(isChunked: false) + frames, context)?.whenComplete { _ in
             timeout.cancel()
-            // The client sees at once that nothing follows, and has the time to end its side.
+            // The client sees at once that nothing follows, and has time to close its side.
             context.close(mode: .output, promise: nil)
             self.closeSoon(context)
         }
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) -> EventLoopFuture<Void>.Isolated? {
         let encoder = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
         guard let encoder else {
@@ -171,7 +182,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         return written.futureResult.assumeIsolated()
     }
 
-    /// Answers with a stream that cannot be served now: the process has no descriptor left.
+    /// Answers that the stream is unavailable: the process has no free descriptor.
     private func answerUnavailable(_ head: HTTPResponse, _ context: ChannelHandlerContext) {
         let events = ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable
         var head = head
@@ -184,7 +195,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Closes the connection after a while.
     ///
-    /// The framework goes on reading what a client sends whatever was answered; and a close with unread input would reset the
+    /// The framework meanwhile reads what the client sends. Closing a socket with unread input would reset the
     /// connection, which can lose the answer (RFC 9112, 9.6).
     private func closeSoon(_ context: ChannelHandlerContext) {
         let channel = context.channel
@@ -192,7 +203,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-        // A half-close would shut down the socket, which is the stream's too.
+        // A half-close would shut down the socket, which the stream still uses.
         if isHandedOver, mode == .output {
             promise?.succeed()
             return
@@ -201,7 +212,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // In the middle of an answer there is no place for another.
+        // After a request has begun, an answer to it may be in progress, and a second answer would be part of it.
         guard error is HTTPParserError, requests.isEmpty else { return context.fireErrorCaught(error) }
         context.writeEarlyAnswer(Problem(.malformed, "The request is not HTTP."))
         closeSoon(context)
@@ -213,24 +224,29 @@ extension NIOBSDSocket.Option {
     fileprivate static let tcp_user_timeout = NIOBSDSocket.Option(rawValue: 18)
 }
 
-/// Sees what comes out of the decoder: what the HTTP types do not carry, and whether anything more will.
+/// Watches the output of the decoder, for facts that the HTTP types do not carry.
 final class DecoderWatch: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
 
-    /// The version of the last request: a client of HTTP/1.0 knows no chunks.
+    /// The version of the last request.
+    ///
+    /// A client of HTTP/1.0 does not understand chunks.
     private(set) var version = HTTPVersion.http1_1
-    /// The decoder reads nothing behind the last request, and would keep whatever comes.
+    /// True if the decoder reads nothing after the last request.
+    ///
+    /// It would store all further bytes.
     private(set) var isLast = false
-    /// The last request is complete.
+    /// True if the last request is complete, and ``isLast``.
     private(set) var hasStopped = false
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
         case .head(let head):
             version = head.version
-            // llhttp stops where another protocol may begin: behind CONNECT, and behind `Upgrade` when `Connection`, or
-            // `Proxy-Connection`, says so. Where it would go on all the same, the client is told that the connection ends.
+            // llhttp stops where another protocol may begin: after CONNECT, and after `Upgrade` if `Connection` or
+            // `Proxy-Connection` names it. In the cases where it would go on, the client learns from the answer that
+            // the connection ends.
             isLast = head.method == .CONNECT || head.headers.contains(name: "Upgrade")
         case .body: break
         case .end: hasStopped = isLast

@@ -1,83 +1,90 @@
-public import Credentials
 import Domain
 import Hummingbird
 import HummingbirdCore
 public import Logging
 import NIOCore
-public import Polling
-import Progress
-public import Prometheus
-public import Recordings
 public import ServiceLifecycle
-public import Store
+import Store
 
-/// What the HTTP side of the server works with.
-public struct HTTPDependencies: Sendable {
-    /// The database.
-    public var stores: Stores
-    /// Gathers progress reports; has to run for as long as the server does.
-    public var reports: ReportBatcher
-    /// The recordings on disk.
-    public var recordings: RecordingStore
-    /// Hashes and verifies passwords.
-    public var passwords = Passwords()
-    /// Issues and verifies access tokens.
-    public var tokens: AccessTokens
-    /// Verifies the tokens of the site's own identity provider; nil when there is none.
-    public var identityProvider: IdentityProvider?
-    /// The open streams.
-    public var streams: StreamEngine
-    /// The clock of all that waits or is measured.
-    public var clock: any MonotonicClock
-    /// Takes what is counted, and renders it.
-    public var metrics: PrometheusRegistry
-    /// What keeps the server from being ready, in words for the log; nil when nothing does.
-    public var missing: @Sendable () async -> String?
-
-    /// Gathers what the HTTP side works with.
-    public init(
-        stores: Stores, reports: ReportBatcher, recordings: RecordingStore, tokens: AccessTokens,
-        identityProvider: IdentityProvider?, streams: StreamEngine, clock: any MonotonicClock,
-        metrics: PrometheusRegistry,
-        missing: @escaping @Sendable () async -> String?
-    ) {
-        self.stores = stores
-        self.reports = reports
-        self.recordings = recordings
-        self.tokens = tokens
-        self.identityProvider = identityProvider
-        self.streams = streams
-        self.clock = clock
-        self.metrics = metrics
-        self.missing = missing
-    }
-}
-
-/// The HTTP server: router, middleware and listening socket.
+/// The HTTP server: router, middleware and server sockets.
 public struct HTTPServer: Service {
-    /// Every route that is registered, as the documentation writes it: `GET /api/sessions/{id}`.
+    /// Every route, as the documentation writes it: `GET /api/sessions/{id}`.
     package let routes: [String]
 
-    private let application: Application<RouterResponder<AppContext>>
+    private let responder: RouterResponder<AppContext>
+    private let settings: HTTPSettings
+    private let connections: ConnectionLimit
+    private let logger: Logger
+    private let onListening: @Sendable (Int) async -> Void
 
     /// A server that is ready to run.
     ///
     /// - Parameters:
-    ///   - settings: How it behaves, and where it listens.
-    ///   - dependencies: What it works with.
+    ///   - settings: How the server behaves, and where it listens.
+    ///   - dependencies: What the server works with.
     ///   - logger: Takes the log.
-    ///   - onListening: Called with the port once connections are accepted.
-    /// - Throws: When the page that the binary carries is broken.
+    ///   - onListening: Called with the port once the server accepts connections.
+    /// - Throws: The error of the page's template, if the page in the binary is broken.
     public init(
         settings: HTTPSettings, dependencies: HTTPDependencies, logger: Logger,
         onListening: @escaping @Sendable (Int) async -> Void
     ) throws {
         let router: Router<AppContext>
         (router, routes) = try Self.router(settings: settings, dependencies: dependencies)
+        responder = router.buildResponder()
+        connections = ConnectionLimit(settings.requests.maximumConnections)
+        self.settings = settings
+        self.logger = logger
+        self.onListening = onListening
+    }
+
+    /// Serves until the graceful shutdown.
+    ///
+    /// On a loopback address the server also listens on the loopback address of the other IP version. If it cannot, it logs a
+    /// warning and serves on the first address alone.
+    ///
+    /// - Throws: ``BindError`` when the server cannot listen on the address of the settings.
+    public func run() async throws {
+        let listen = settings.listen
+        guard let other = listen.otherLoopbackAddress else {
+            return try await serve(on: listen.address, port: listen.port, onListening: onListening)
+        }
+        let (ports, bound) = AsyncStream.makeStream(of: Int.self)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                defer { bound.finish() }
+                try await serve(on: listen.address, port: listen.port) { bound.yield($0) }
+            }
+            group.addTask {
+                // The port is known only now if the setting is 0.
+                guard let port = await ports.first(where: { _ in true }) else { return }
+                try await serve(onOther: other, port: port)
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    /// Serves on the second loopback address, or says that it does not.
+    private func serve(onOther address: String, port: Int) async throws {
+        do {
+            try await serve(on: address, port: port, onListening: onListening)
+        } catch let error as BindError {
+            logger.warning(
+                "not listening on one of the two loopback addresses",
+                metadata: ["address": "\(address)", "port": "\(port)", "reason": "\(error.code)"])
+            await onListening(port)
+        } catch  where Task.isShuttingDownGracefully {
+            // The shutdown came between the two sockets.
+        }
+    }
+
+    private func serve(
+        on address: String, port: Int, onListening: @escaping @Sendable (Int) async -> Void
+    ) async throws {
         let pace = RequestPace.Limits(
             headTime: TimeAmount(settings.requests.headTimeout), bodyTime: TimeAmount(settings.requests.bodyTimeout))
-        application = Application(
-            router: router,
+        let application = Application(
+            responder: responder,
             server: .http1(
                 configuration: .init(
                     additionalChannelHandlers: [ConnectionHandler(), PaceHandler(limits: pace)],
@@ -85,35 +92,32 @@ public struct HTTPServer: Service {
                     httpDecoderConfiguration: .init(
                         maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100))),
             configuration: ApplicationConfiguration(
-                address: .hostname(settings.listen.host, port: settings.listen.port), serverName: nil, backlog: 4096,
-                // A connection too many waits in the backlog. Streams have left, and do not count.
-                availableConnectionsDelegate: MaximumAvailableConnections(
-                    settings.requests.maximumConnections, logger: logger)),
-            onServerRunning: { channel in await onListening(channel.localAddress?.port ?? settings.listen.port) },
+                address: .hostname(address, port: port), serverName: nil, backlog: 4096,
+                availableConnectionsDelegate: connections),
+            onServerRunning: { [connections] channel in
+                connections.add(channel)
+                await onListening(channel.localAddress?.port ?? port)
+            },
             logger: logger)
-    }
-
-    /// Serves until the graceful shutdown.
-    ///
-    /// - Throws: ``BindError`` when it cannot accept connections where it was told to.
-    public func run() async throws {
         try await BindError.naming(.http) { try await application.run() }
     }
+}
 
+extension HTTPServer {
     private static func router(
         settings: HTTPSettings, dependencies: HTTPDependencies
     ) throws -> (Router<AppContext>, routes: [String]) {
         let router = Router(context: AppContext.self)
-        let stores = dependencies.stores
+        let (stores, metrics) = (dependencies.stores, dependencies.monitoring.metrics)
+        let (tokens, provider) = (dependencies.authentication.tokens, dependencies.authentication.identityProvider)
+        let passwords = dependencies.authentication.passwords
         router.addMiddleware {
-            RequestMetrics(metrics: dependencies.metrics, clock: dependencies.clock)
+            RequestMetrics(metrics: metrics, clock: dependencies.clock)
             RequestLog(clock: dependencies.clock)
             SecurityHeaders(isReachedByTLS: settings.isReachedByTLS)
             CrossOrigin(settings: settings)
             ErrorMiddleware()
-            Authenticator(
-                tokens: dependencies.tokens, provider: dependencies.identityProvider, signIns: stores.signIns,
-                settings: settings)
+            Authenticator(tokens: tokens, provider: provider, signIns: stores.signIns, settings: settings)
         }
         let gate = SessionGate(progress: stores.progress)
         let recorder = AccessRecorder(log: stores.audit)
@@ -121,24 +125,22 @@ public struct HTTPServer: Service {
         var table = RouteTable(router: router, userLoader: UserLoader(users: stores.users), ticketReader: tickets)
         let attemptLimits = AttemptLimits(attempts: stores.attempts, settings: settings)
         AuthenticationRoutes(
-            users: stores.users, signIns: stores.signIns, passwords: dependencies.passwords,
-            tokens: dependencies.tokens,
-            settings: settings, limits: attemptLimits,
+            users: stores.users, signIns: stores.signIns, passwords: passwords, tokens: tokens, settings: settings,
+            limits: attemptLimits,
             signOut: SignOut(
-                signIns: stores.signIns, tokens: dependencies.tokens, provider: dependencies.identityProvider,
-                settings: settings, limits: attemptLimits),
-            metrics: SignInMetrics(metrics: dependencies.metrics)
+                signIns: stores.signIns, tokens: tokens, provider: provider, settings: settings, limits: attemptLimits),
+            metrics: SignInMetrics(metrics: metrics)
         ).add(to: &table)
         UploadRoute(
             recorder: recorder, users: stores.users, sessions: stores.sessions, progress: stores.progress,
             recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings.uploads,
-            metrics: UploadMetrics(metrics: dependencies.metrics), charges: stores.charges, clock: dependencies.clock
+            metrics: UploadMetrics(metrics: metrics), charges: stores.charges, clock: dependencies.clock
         ).add(to: &table)
         SessionRoutes(
             gate: gate, recorder: recorder, sessions: stores.sessions, progress: stores.progress, users: stores.users,
             recordings: dependencies.recordings
         ).add(to: &table)
-        UserRoutes(recorder: recorder, users: stores.users, passwords: dependencies.passwords).add(to: &table)
+        UserRoutes(recorder: recorder, users: stores.users, passwords: passwords).add(to: &table)
         AssignmentRoutes(recorder: recorder, users: stores.users).add(to: &table)
         RecordingRoute(gate: gate, sessions: stores.sessions, recordings: dependencies.recordings).add(to: &table)
         ReportRoutes(gate: gate, recorder: recorder, users: stores.users, batcher: dependencies.reports)
@@ -146,8 +148,8 @@ public struct HTTPServer: Service {
         StreamRoute(engine: dependencies.streams).add(to: &table)
         WebSocketRoute(engine: dependencies.streams, tickets: tickets, settings: settings).add(to: &table)
         TicketRoutes(gate: gate, recorder: recorder, tickets: stores.tickets).add(to: &table)
-        HealthRoutes(missing: dependencies.missing).add(to: &table)
-        MetricsRoute(recorder: recorder, registry: dependencies.metrics).add(to: &table)
+        HealthRoutes(missing: dependencies.monitoring.missing).add(to: &table)
+        MetricsRoute(recorder: recorder, registry: metrics).add(to: &table)
         AuditRoute(recorder: recorder, log: stores.audit).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         DescriptionRoutes().add(to: &table)

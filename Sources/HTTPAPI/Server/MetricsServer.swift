@@ -3,20 +3,21 @@ public import Logging
 public import Prometheus
 public import ServiceLifecycle
 
-/// A second listening socket, on loopback alone, that gives the metrics without a token: for a Prometheus, or its agent,
-/// on the same machine.
+/// A second server, on 127.0.0.1 only, that serves the metrics without a token.
+///
+/// Prometheus, or its agent, reads it from the same machine.
 public struct MetricsServer: Service {
     private let application: Application<RouterResponder<AppContext>>
 
     /// A server for a port of 127.0.0.1.
     ///
     /// - Parameters:
-    ///   - port: Where to listen.
-    ///   - registry: What it renders.
+    ///   - port: The port.
+    ///   - registry: The metrics that it renders.
     ///   - logger: Takes the log.
     public init(port: Int, registry: PrometheusRegistry, logger: Logger) {
         var logger = logger
-        // Both servers say where they listen.
+        // Both servers log where they listen.
         logger[metadataKey: "server"] = "metrics"
         let router = Router(context: AppContext.self, options: .autoGenerateHeadEndpoints)
         router.addMiddleware {
@@ -35,7 +36,7 @@ public struct MetricsServer: Service {
 
     /// Serves until the graceful shutdown.
     ///
-    /// - Throws: ``BindError`` when it cannot accept connections where it was told to.
+    /// - Throws: ``BindError`` if the server cannot listen on its port.
     public func run() async throws {
         try await BindError.naming(.metrics) { try await application.run() }
     }

@@ -3,38 +3,42 @@ import HTTPTypes
 import NIOCore
 import NIOHTTPTypes
 
-/// Cuts off clients that send their requests too slowly, or a body for which nobody waits any more.
+/// Closes connections of clients that send a request too slowly, or a body that nobody needs.
 ///
-/// Only what a client may be blamed for counts: while the server does not read, because a disk or a database is slow,
-/// the time does not run. The time is that of the event loop. Streams have left the framework, and this handler with it.
+/// Only the client's delays count. While the server does not read, because a disk or the database is slow, the time
+/// stands still. The time is the event loop's. A stream leaves the framework, and with it this handler.
 final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
     typealias OutboundIn = HTTPResponsePart
     typealias OutboundOut = HTTPResponsePart
 
-    /// How much of a body is read after the answer, to keep the connection: more costs more than a new one.
+    /// How many bytes of a body the server reads after its answer to keep the connection.
+    ///
+    /// Reading more costs more than a new connection.
     private static let surplusLimit = 1 << 20
-    /// A pause in reading that is longer than this is the server's.
+    /// A longer pause in reading is the server's own.
     private static let pause = TimeAmount.milliseconds(100)
 
     private var pace: RequestPace
     private var timer: Scheduled<Void>?
-    /// Requests whose answer is not complete.
+    /// How many requests have no complete answer.
     private var pendingRequests = 0
-    /// The oldest of them has the beginning of its answer.
+    /// True if the answer of the oldest of them has begun.
     private var hasBegunAnswer = false
-    /// How much of a body came after its answer.
+    /// How many bytes of a body came after its answer.
     private var surplus = 0
-    /// Since when nobody reads; nil while somebody does.
+    /// When the server stopped reading; nil while it reads.
     private var pausedSince: NIODeadline?
-    /// The last word was said: what still comes is dropped, and so is what the framework would answer.
+    /// True once the handler has closed the connection or sent its answer.
+    ///
+    /// It drops later input, and what the framework still answers.
     private var isOver = false
 
     init(limits: RequestPace.Limits) { pace = RequestPace(limits: limits) }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        // The decoder keeps what is no whole head to itself, and once it has stopped, everything.
+        // The decoder passes on only whole heads. Once it has stopped, it stores everything.
         let decoded = try? context.pipeline.syncOperations.handler(type: ConnectionHandler.self).decoded
         try? context.pipeline.syncOperations.addHandler(
             ByteWatch { [self] in
@@ -97,7 +101,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func schedule(_ context: ChannelHandlerContext) {
-        // One timer that looks again is cheaper than a new one for every request.
+        // One timer that checks again costs less than a new timer for each request.
         guard timer == nil, !isOver, let deadline = pace.deadline else { return }
         timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [self] in
             timer = nil
@@ -106,18 +110,18 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// Sees whether the client is late, and has it out if so.
+    /// Checks whether the client is late, and if it is, ends the connection.
     private func look(_ context: ChannelHandlerContext) {
         let now = context.eventLoop.now
         guard let deadline = pace.deadline, deadline <= now else { return }
         if pausedSince != nil || pendingRequests > 1 || hasBegunAnswer || pendingRequests == 1 && !pace.isInBody {
-            // The server is at work on what came before.
+            // The server is working on an earlier part.
             pace.excuse(at: now)
         } else if pendingRequests == 0, pace.isInBody {
-            // That body has its answer.
+            // That body already has its answer.
             close(context)
         } else {
-            let answer = Problem(.tooSlow, "The request did not come in time.").closing()
+            let answer = Problem(.tooSlow, "The request did not arrive in time.").closing()
             context.writeEarlyAnswer(answer)
             isOver = true
         }
@@ -128,7 +132,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    /// Says when bytes come, before anybody knows what they are, and is told whether anybody will want them.
+    /// Reports incoming bytes before the decoder sees them, and drops them if nobody needs them.
     private final class ByteWatch: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
         typealias InboundOut = ByteBuffer

@@ -4,7 +4,9 @@ import Hummingbird
 import Logging
 import Polling
 
-/// Logs each request in one line: the route's template, never the path, since a path or a query may hold somebody's id.
+/// Logs each request in one line.
+///
+/// The line has the route's template: a path or a query may hold a person's id.
 struct RequestLog: RouterMiddleware {
     let clock: any MonotonicClock
 

@@ -1,27 +1,27 @@
 import NIOCore
 
-/// How fast a client has to send its requests, so that slow ones do not hold connections for nothing.
+/// Sets deadlines for the requests of a client, which keep slow clients from holding connections.
 ///
-/// A value without a clock or a timer: it is told what comes and when, and says until when it waits.
+/// This is a value without a clock or a timer. The handler tells it what arrived and when, and reads the deadline.
 struct RequestPace {
-    /// What is asked of a client.
+    /// How fast a client has to be.
     struct Limits: Sendable {
-        /// The longest time from the first byte of a head to its last.
+        /// The maximum time from the first byte of a head to its last.
         var headTime: TimeAmount
-        /// How often the progress of a body is looked at.
+        /// How long a part of ``bodyBytes`` of a body may take.
         var bodyTime: TimeAmount
-        /// What has to come of a body in each ``bodyTime``, unless it comes to its end.
+        /// How many bytes of a body have to arrive in each ``bodyTime``, unless the body ends first.
         ///
-        /// With 30 s it is less than 300 bytes a second, so that no honest line is too slow for an upload.
+        /// With 30 s this is less than 300 bytes a second, which any usable connection can upload.
         static let bodyBytes = 8192
     }
 
     private enum State {
-        /// There is no request of which only a part has come. Goes to `head` and `body`.
+        /// No request is incomplete. Goes on to `head` and `body`.
         case quiet
-        /// A head has begun. Goes to `body`.
+        /// A head has begun. Goes on to `body`.
         case head(until: NIODeadline)
-        /// A body comes, of which so much is missing until that time. Goes to `body` again, and to `quiet`.
+        /// A body has to bring this many more bytes before the deadline. Goes on to `body` again, and to `quiet`.
         case body(until: NIODeadline, missing: Int)
     }
 
@@ -30,17 +30,17 @@ struct RequestPace {
 
     init(limits: Limits) { self.limits = limits }
 
-    /// Bytes came, whatever they are.
+    /// Records that bytes arrived, of any kind.
     mutating func bytesCame(at now: NIODeadline) {
         if case .quiet = state { state = .head(until: now + limits.headTime) }
     }
 
-    /// A head is complete.
+    /// Records that a head is complete.
     mutating func headCame(at now: NIODeadline) {
         state = .body(until: now + limits.bodyTime, missing: Limits.bodyBytes)
     }
 
-    /// A part of a body came.
+    /// Records that a part of a body arrived.
     mutating func bodyCame(_ count: Int, at now: NIODeadline) {
         guard case .body(let deadline, let missing) = state else { return }
         state =
@@ -49,10 +49,10 @@ struct RequestPace {
             : .body(until: now + limits.bodyTime, missing: Limits.bodyBytes)
     }
 
-    /// A request is complete.
+    /// Records that a request is complete.
     mutating func endCame() { state = .quiet }
 
-    /// The time starts anew: it was not the client for whom somebody waited.
+    /// Restarts the time: the server caused the delay, not the client.
     mutating func excuse(at now: NIODeadline) {
         switch state {
         case .quiet: break
@@ -61,7 +61,7 @@ struct RequestPace {
         }
     }
 
-    /// Until when something has to come; nil while nothing has to.
+    /// When the next bytes have to be there; nil while no request is incomplete.
     var deadline: NIODeadline? {
         switch state {
         case .quiet: nil
@@ -69,7 +69,7 @@ struct RequestPace {
         }
     }
 
-    /// Whether a head is complete, and its body is not.
+    /// True if the head is complete and the body is not.
     var isInBody: Bool {
         if case .body = state { true } else { false }
     }

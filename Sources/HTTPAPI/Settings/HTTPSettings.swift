@@ -1,33 +1,36 @@
 public import Foundation
 public import SettingsReading
 
-/// What the HTTP side of the server is set to.
+/// The settings of the HTTP side of the server.
 public struct HTTPSettings: Sendable {
     /// Where the servers listen.
     public let listen: ListenSettings
-    /// How browsers reach the server: decides the cookies' Secure attribute and what "this server's origin" is.
+    /// The URL by which browsers reach the server.
+    ///
+    /// It decides the cookies' Secure attribute and the server's own origin.
     public let publicURL: URL
-    /// Other origins that may call with credentials.
+    /// Other origins whose pages may call with credentials.
     public let allowedOrigins: Set<String>
-    /// The proxies whose word counts on where a request comes from.
+    /// The proxies whose `X-Forwarded-For` the server believes.
     public let trustedProxies: AddressRanges
-    /// How slow, and how many, clients may be.
+    /// How slow clients may be, and how many connections there may be.
     public let requests: RequestSettings
-    /// How long a sign-in lasts, and how often it may fail.
+    /// How long a sign-in lasts, and how many attempts may fail.
     public let signIn: SignInSettings
-    /// How streams live, and how many there may be.
+    /// How streams behave, and how many there may be.
     public let streams: StreamSettings
     /// How much may be uploaded.
     public let uploads: UploadSettings
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let own = reader.group("HTTP")
         listen = try ListenSettings(own)
         publicURL = try own.value(
-            "PUBLIC_URL", form: "an http or https URL, such as https://bridge.example.org", default: listen.address,
+            "PUBLIC_URL", form: "an http or https URL, such as https://bridge.example.org", default: listen.url,
             shownAs: "`http://HOST:PORT`",
             "How browsers reach the server. Cookies are Secure unless this is http on loopback.", Self.webURL)
         allowedOrigins = try own.value(
@@ -52,7 +55,7 @@ public struct HTTPSettings: Sendable {
         return url
     }
 
-    /// Reads a comma-separated list of origins; nil when a part is none.
+    /// Reads a comma-separated list of origins; nil if a part is not an origin.
     private static func origins(_ text: String) -> Set<String>? {
         var origins: Set<String> = []
         for part in text.split(separator: ",") {
@@ -64,31 +67,33 @@ public struct HTTPSettings: Sendable {
         return origins
     }
 
-    /// Whether cookies are to travel over TLS alone: always, unless the server is reached over http on loopback.
+    /// True if cookies may travel over TLS only.
+    ///
+    /// That is always the case, unless browsers reach the server by http on loopback.
     var cookiesAreSecure: Bool {
         !(publicURL.scheme == "http" && isOnLoopback)
     }
 
-    /// Whether browsers reach the server on its own machine alone.
+    /// True if only browsers on this machine reach the server.
     private var isOnLoopback: Bool { Self.loopbackHosts.contains(publicURL.host() ?? "") }
 
     private static let loopbackHosts = ["localhost", "127.0.0.1", "[::1]", "::1"]
 
-    /// Whether browsers reach the server over TLS, which ends at a proxy in front.
+    /// True if browsers reach the server over TLS, which ends at a proxy in front.
     var isReachedByTLS: Bool { publicURL.scheme == "https" }
 
-    /// The origin of ``publicURL`` (RFC 6454, 6.1): scheme, host, and the port unless it is the scheme's own.
+    /// The origin of ``publicURL`` (RFC 6454, 6.1): scheme, host, and the port unless it is the scheme's default.
     var ownOrigin: String { Self.origin(of: publicURL) ?? "" }
 
-    /// Whether a page of `origin` may act with its user's cookies.
+    /// True if a page of `origin` may act with its user's cookies.
     func allows(origin: String) -> Bool {
         origin == ownOrigin || allowedOrigins.contains(origin)
     }
 
-    /// Whether an origin is this server's under another of loopback's names: `localhost` instead of `127.0.0.1`, say.
+    /// True if an origin is this server's under another name of loopback, such as `localhost` for `127.0.0.1`.
     ///
-    /// A developer opens either address and expects the same page. The origin has to be the address of the request itself, so
-    /// that a page of another program on this machine does not pass for ours.
+    /// A developer may open either address and expects the same page. The origin has to equal the address of the
+    /// request. The page of another program on this machine therefore does not count.
     ///
     /// - Parameters:
     ///   - origin: The `Origin` of the request.
@@ -102,7 +107,7 @@ public struct HTTPSettings: Sendable {
         return Self.loopbackHosts.contains { authority == $0 + port }
     }
 
-    /// The origin of a URL; nil when it has none.
+    /// The origin of a URL; nil if it has none.
     public static func origin(of url: URL) -> String? {
         guard let scheme = url.scheme?.lowercased(), let host = url.host()?.lowercased(), !host.isEmpty else {
             return nil

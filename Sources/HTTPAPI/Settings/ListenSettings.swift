@@ -11,12 +11,14 @@ public struct ListenSettings: Sendable {
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
-        // Whether the name or address is one of this machine's shows when the server listens.
+        // The server learns only when it listens whether this machine has the name or address.
         host = try reader.value(
             "HOST", form: "a host's name or address, such as 127.0.0.1 or ::1", default: "127.0.0.1",
-            "Where `serve` listens."
+            "Where `serve` listens. On `127.0.0.1`, `::1` or `localhost` it listens on both loopback addresses, or logs a "
+                + "warning."
         ) { $0.wholeMatch(of: /[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?/) == nil ? nil : $0 }
         port = try reader.integer("PORT", in: 0...65_535, default: 8000, "The port of `HOST`. 0 takes a free one.")
         let metricsName = "METRICS_PORT"
@@ -31,6 +33,23 @@ public struct ListenSettings: Sendable {
         if metricsPort == port { throw SettingError(metricsName, "has to be another port than PORT") }
     }
 
-    /// The address of the server for a browser on this machine.
-    var address: String { "http://\(host.contains(":") ? "[\(host)]" : host):\(port)" }
+    /// The URL of the server for a browser on this machine.
+    var url: String { "http://\(host.contains(":") ? "[\(host)]" : host):\(port)" }
+
+    /// The address to listen on: the host, but an address for `localhost`, which names two.
+    var address: String { host.lowercased() == "localhost" ? Self.loopback : host }
+
+    /// The loopback address of the other IP version, if the host is on loopback.
+    ///
+    /// A browser that opens `localhost` may try either address first.
+    var otherLoopbackAddress: String? {
+        switch address {
+        case Self.loopback: Self.loopback6
+        case Self.loopback6: Self.loopback
+        default: nil
+        }
+    }
+
+    private static let loopback = "127.0.0.1"
+    private static let loopback6 = "::1"
 }

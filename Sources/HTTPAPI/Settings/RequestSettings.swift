@@ -1,16 +1,17 @@
 public import SettingsReading
 
-/// How slow, and how many, clients may be.
+/// How slow clients may be, and how many connections there may be.
 public struct RequestSettings: Sendable {
     /// How long the head of a request may take.
     public let headTimeout: Duration
-    /// How long a body may stand still.
+    /// How long the body of a request may stand still.
     public let bodyTimeout: Duration
-    /// The most connections besides the streams.
+    /// The maximum number of connections, without the streams.
     public let maximumConnections: Int
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         headTimeout = try reader.seconds(

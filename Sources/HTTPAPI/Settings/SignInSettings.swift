@@ -1,16 +1,17 @@
 public import SettingsReading
 
-/// How long a sign-in lasts, and how often it may fail.
+/// How long a sign-in lasts, and how many attempts may fail.
 public struct SignInSettings: Sendable {
     /// How long an access token is valid.
     public let accessLifetime: Duration
-    /// How long a sign-in can be refreshed.
+    /// How long a client can refresh a sign-in.
     public let refreshLifetime: Duration
     /// How many attempts to sign in may fail.
     public let limits: SignInLimits
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Sign-in")
@@ -24,11 +25,11 @@ public struct SignInSettings: Sendable {
 
 /// How many attempts to sign in may fail.
 public struct SignInLimits: Sendable {
-    /// On one account; 0 for no limit.
+    /// The maximum on one account; 0 for no limit.
     public let perAccount: Int
-    /// From one address; 0 for no limit.
+    /// The maximum from one address; 0 for no limit.
     public let perAddress: Int
-    /// In which time.
+    /// The time in which the attempts count.
     public let period: Duration
 
     /// Reads the group.

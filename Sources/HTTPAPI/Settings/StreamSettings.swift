@@ -1,20 +1,21 @@
 public import SettingsReading
 
-/// How streams live, and how many there may be.
+/// How streams behave, and how many there may be.
 public struct StreamSettings: Sendable {
     /// How long a stream may be silent before a heartbeat.
     public let heartbeatInterval: Duration
-    /// The time between two reads of the fallback poll.
+    /// The time between two reads of the poll.
     public let updateInterval: Duration
-    /// The most streams of all users.
+    /// The maximum number of streams of all users.
     public let maximumStreams: Int
-    /// The most streams of one user.
+    /// The maximum number of streams of one user.
     public let maximumStreamsPerUser: Int
-    /// How long a stream lives, give or take 10 %.
+    /// How long a stream lives, ±10 %.
     public let maximumLifetime: Duration
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Streams")

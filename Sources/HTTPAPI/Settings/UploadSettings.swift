@@ -1,15 +1,16 @@
 public import SettingsReading
 public import Store
 
-/// How much may be uploaded.
+/// How much users may upload.
 public struct UploadSettings: Sendable {
-    /// The largest recording in bytes.
+    /// The maximum size of a recording in bytes.
     public let maximumBytes: Int
     /// How much one user may upload.
     public let limits: UploadLimits
 
     /// Reads the group.
     ///
+    /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Recordings")
@@ -27,7 +28,7 @@ public struct UploadSettings: Sendable {
             quotaName, in: 0...(1 << 60), default: max(20 << 30, maximumBytes),
             "The most bytes that one user uploads in 24 hours, over all servers. 0: no limit; else at least "
                 + "`UPLOAD_MAX_BYTES`.")
-        // A recording of the largest size needs room.
+        // The quota has to allow one recording of the maximum size.
         guard bytesPerDay == 0 || bytesPerDay >= maximumBytes else {
             throw SettingError(quotaName, "has to be 0, for no limit, or at least UPLOAD_MAX_BYTES")
         }

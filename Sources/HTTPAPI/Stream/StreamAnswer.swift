@@ -7,7 +7,7 @@ import Progress
 import Store
 import Streaming
 
-/// The answers to whoever asks for a stream.
+/// The answers to requests for a stream.
 enum StreamAnswer {
     /// The head of every stream.
     static let headers: HTTPFields = [
@@ -15,28 +15,34 @@ enum StreamAnswer {
         .connection: "close",
     ]
 
-    /// A stream that ends with what it begins with.
+    /// A stream that ends after these events.
     static func whole(_ events: [UInt8]) -> Response {
         Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: events)))
     }
 
-    /// A stream that says that it cannot be served now, and ends: the client comes back by itself.
+    /// A stream that says `unavailable` and ends.
+    ///
+    /// The client comes back on its own.
     ///
     /// Any status but 200 would stop a native EventSource for good.
     static func unavailable(_ logger: Logger, reason: String) -> Response {
-        logger.warning("stream turned away", metadata: ["reason": "\(reason)"])
+        logger.warning("stream rejected", metadata: ["reason": "\(reason)"])
         return whole(ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable)
     }
 }
 
-/// A time to come back in, spread so that all whose streams end together do not come back together.
+/// A random reconnection delay.
+///
+/// It spreads the clients whose streams end at the same time.
 func jitteredRetry() -> Duration { .milliseconds(Int.random(in: 500...5000)) }
 
 extension SessionAuthorization {
-    /// What a watcher begins with: the present state, after the transitions since what it has.
+    /// The first message of a stream: the present state, after the transitions that the client missed.
     ///
-    /// - Returns: Nil for who has seen the end already.
-    func beginning(after lastEventID: String?) throws -> WatcherMessage? {
+    /// - Parameter lastEventID: The last event that the client has; nil for none.
+    /// - Returns: Nil if the client already has the last state of a finished session.
+    /// - Throws: 404 if the session does not exist.
+    func firstMessage(after lastEventID: String?) throws -> WatcherMessage? {
         guard let progress else { throw Problem.noSession }
         let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
         if case .after(let version) = resumption, progress.status.isFinished, version == progress.version { return nil }
@@ -44,7 +50,7 @@ extension SessionAuthorization {
         return .state(progress, after: missed)
     }
 
-    /// The version that a client has; 0 for none.
+    /// The version of the session that the client has; 0 for none.
     func version(seenBy lastEventID: String?) -> Int64 {
         guard let progress,
             case .after(let version) = Resumption(lastEventID: lastEventID, presentVersion: progress.version)

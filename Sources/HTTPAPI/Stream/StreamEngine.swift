@@ -7,25 +7,27 @@ import Streaming
 
 /// The hub and the sockets of the open streams, on one thread.
 ///
-/// As a service it ends every stream when the server stops; it has to be shut down before the HTTP server is, which would
-/// wait for nothing then.
+/// As a service, it ends every stream when the server stops. It has to shut down before the HTTP server, which would
+/// otherwise wait for the streams.
 public struct StreamEngine: Service {
-    /// Who is told what.
+    /// Decides which stream gets which message.
     public let hub: ProgressHub
     let reactor: StreamReactor
-    /// The reactor refers to it weakly.
+    /// Held here because the reactor refers to it weakly.
     private let events: StreamEvents
     let settings: StreamSettings
     private let drainTimeout: Duration
 
+    /// Makes the hub and the reactor.
+    ///
     /// - Parameters:
     ///   - reader: Reads the database for the hub.
-    ///   - settings: How streams live, and how many there may be.
-    ///   - drainTimeout: How long streams have to end when the server stops.
-    ///   - clock: The clock of the thread on which all of it lives.
+    ///   - settings: How streams behave, and how many there may be.
+    ///   - drainTimeout: How long streams may take to end when the server stops.
+    ///   - clock: The clock of the thread.
     ///   - metrics: Makes the counters.
     ///   - logger: Takes the log.
-    /// - Throws: `PollerError` when the process is out of descriptors or threads.
+    /// - Throws: `PollerError` if the process has no descriptor or thread left.
     public init(
         reader: any ProgressReader, settings: StreamSettings, drainTimeout: Duration, clock: any MonotonicClock,
         metrics: any MetricsFactory,
@@ -53,21 +55,25 @@ public struct StreamEngine: Service {
         }
     }
 
-    /// Takes over a connection whose response is the stream of a watcher.
+    /// Takes over the connection of a response that is a stream.
     ///
-    /// The head is the one of the response, as it goes over the wire, and announces `wire`.
+    /// - Parameters:
+    ///   - handoff: The stream.
+    ///   - socket: The connection's socket.
+    ///   - head: The head of the response as bytes, which announces `wire`.
+    ///   - wire: The form of the stream.
     func adopt(_ handoff: StreamHandoff, _ socket: StreamSocket, head: [UInt8], as wire: StreamWire) {
         reactor.poller.execute {
-            // Rights may have changed while the answers before this one went out.
+            // Rights may have changed while earlier answers on this connection went out.
             let isCurrent = handoff.watch.isCurrent
-            let payload = isCurrent ? handoff.opening : handoff.preamble(of: wire)
-            let opening =
+            let payload = isCurrent ? handoff.firstPayload : handoff.preamble(of: wire)
+            let firstFrame =
                 wire == .webSocket
                 ? Frame(head: head, webSocketFrames: payload)
                 : Frame(head: head, payload: payload, isChunked: wire == .chunks)
             reactor.assumeIsolated { reactor in
                 reactor.adopt(
-                    StreamID(handoff.watch.watcher), socket, as: wire, firstFrame: opening,
+                    StreamID(handoff.watch.watcher), socket, as: wire, firstFrame: firstFrame,
                     expiresAt: handoff.expiresAt, livesUntil: handoff.livesUntil)
             }
             if isCurrent {

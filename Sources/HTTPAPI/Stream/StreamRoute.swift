@@ -9,20 +9,21 @@ import Progress
 import Store
 import Streaming
 
-/// `GET /api/sessions/{id}/status/stream` and `GET /api/sessions/status/stream`: the progress of one session, or of all that
-/// the caller may see, as Server-Sent Events.
+/// The progress of one session, or of the caller's whole caseload, as Server-Sent Events.
+///
+/// The routes are `GET /api/sessions/{id}/status/stream` and `GET /api/sessions/status/stream`.
 struct StreamRoute: Sendable {
     let engine: StreamEngine
 
     func add(to table: inout RouteTable) {
-        table.stream("/api/sessions/:id/status/stream", open)
-        table.stream("/api/sessions/status/stream", follow)
+        table.stream("/api/sessions/:id/status/stream", subscribe)
+        table.stream("/api/sessions/status/stream", subscribeToAll)
     }
 
-    @Sendable private func open(_ request: Request, _ context: TokenContext) async throws -> Response {
+    @Sendable private func subscribe(_ request: Request, _ context: TokenContext) async throws -> Response {
         let session = try context.sessionID()
         let lastEventID = request.lastEventID
-        let opening: SessionAuthorization
+        let authorization: SessionAuthorization
         let watch: Watch?
         do {
             let after = Resumption.version(lastEventID)
@@ -32,22 +33,24 @@ struct StreamRoute: Sendable {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
-            case .subscribed(let answer, let subscription): (opening, watch) = (answer, subscription)
+            case .subscribed(let answer, let subscription): (authorization, watch) = (answer, subscription)
             }
         } catch let error as PostgresError where error.isTransient {
             // Any status but 200 would stop a native EventSource for good.
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")
+        } catch let error as UnreadableRow {
+            return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         }
-        guard let message = try opening.beginning(after: lastEventID) else {
-            // The only answer that stops a native EventSource without an error.
+        guard let message = try authorization.firstMessage(after: lastEventID) else {
+            // No other answer stops a native EventSource without an error.
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
         let events = ServerSentEvent.retry(.seconds(2)) + message.bytes
         guard let watch else { return StreamAnswer.whole(events) }
-        return await stream(events, after: opening.version(seenBy: lastEventID), to: watch, request, context)
+        return await stream(events, after: authorization.version(seenBy: lastEventID), to: watch, request, context)
     }
 
-    @Sendable private func follow(_ request: Request, _ context: TokenContext) async throws -> Response {
+    @Sendable private func subscribeToAll(_ request: Request, _ context: TokenContext) async throws -> Response {
         do {
             let position = request.lastEventID.flatMap(FeedPosition.init(id:))
             switch try await engine.hub.subscribeToAll(
@@ -63,18 +66,23 @@ struct StreamRoute: Sendable {
             }
         } catch let error as PostgresError where error.isTransient {
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")
+        } catch let error as UnreadableRow {
+            return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         }
     }
 
-    /// Begins a stream; HEAD gets the same head, and opens nothing.
+    /// Begins a stream.
+    ///
+    /// HEAD gets the same head, and no stream begins.
     private func stream(
-        _ opening: [UInt8], after version: Int64 = 0, to watch: Watch, _ request: Request, _ context: TokenContext
+        _ firstPayload: [UInt8], after version: Int64 = 0, to watch: Watch, _ request: Request, _ context: TokenContext
     ) async -> Response {
-        if request.method == .head { return StreamAnswer.whole(opening) }
+        if request.method == .head { return StreamAnswer.whole(firstPayload) }
         await context.connection.leave(
             as: .stream(
                 StreamHandoff(
-                    engine: engine, watch: watch, opening: opening, version: version, claims: context.claims)))
+                    engine: engine, watch: watch, firstPayload: firstPayload, version: version, claims: context.claims))
+        )
         return Response(status: .ok, headers: StreamAnswer.headers)
     }
 }

@@ -3,9 +3,9 @@ import Progress
 import Store
 import Streaming
 
-/// Puts the hub's messages on the wire: each is encoded once and goes to the sockets of all who are to get it.
+/// Sends the hub's messages: it encodes each once, and gives the frame to the sockets of all its receivers.
 ///
-/// Hub and reactor live on one thread, and this stands between them on the same.
+/// The hub, the reactor and this sink run on one thread.
 final class StreamSink: WatcherSink {
     private let reactor: StreamReactor
 
@@ -19,7 +19,7 @@ final class StreamSink: WatcherSink {
         }
     }
 
-    /// The parts of a delivery that go out as events, and as frames of WebSockets.
+    /// Splits a delivery into the streams of Server-Sent Events and the WebSockets.
     private static func parted(
         _ delivery: Delivery, on reactor: isolated StreamReactor
     ) -> (events: Delivery, webSockets: Delivery) {
@@ -37,7 +37,7 @@ final class StreamSink: WatcherSink {
         guard message.isLast else { return send(Frame(message.bytes), to: delivery.watchers, on: reactor) }
         var shared: Frame?
         return end(delivery, on: reactor) {
-            // Who is told to come back later is told a time of its own, so that not all come back together.
+            // Each of these clients gets its own reconnection delay, which spreads them over time.
             let frame = shared ?? Frame(message.bytes, isLast: true)
             if message != .reconnect { shared = frame }
             return frame
@@ -47,7 +47,7 @@ final class StreamSink: WatcherSink {
     private static func deliverToWebSockets(
         _ delivery: Delivery, on reactor: isolated StreamReactor
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
-        // Of some messages nothing is said there.
+        // Some messages have no form on a WebSocket.
         guard !delivery.watchers.isEmpty, let bytes = delivery.message.webSocketFrames else { return [] }
         let frame = Frame(webSocketFrames: bytes)
         return delivery.message.isLast
@@ -72,7 +72,7 @@ final class StreamSink: WatcherSink {
         _ delivery: Delivery, on reactor: isolated StreamReactor, with frame: () -> Frame
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
         if case .state = delivery.message { return finish(delivery, on: reactor, with: frame) }
-        // After the end of a right nothing is begun but what tells of it.
+        // After a revocation the stream must not begin any other frame.
         let isRevocation = if case .revoked = delivery.message { true } else { false }
         return delivery.watchers.compactMap { watcher in
             let isThere = reactor.end(StreamID(watcher), with: frame(), beginsNoOther: isRevocation)
@@ -82,7 +82,9 @@ final class StreamSink: WatcherSink {
 }
 
 extension StreamSink {
-    /// Ends streams with their last state: where there is no room for it, the right is asked about once more when there is.
+    /// Ends streams with the last state of the session.
+    ///
+    /// If a socket has no room, the hub checks the right again when it has.
     private static func finish(
         _ delivery: Delivery, on reactor: isolated StreamReactor, with frame: () -> Frame
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
@@ -110,7 +112,7 @@ final class StreamEvents: StreamReactorDelegate {
     func streamClosed(_ id: StreamID) { hub.assumeIsolated { $0.closed(WatcherID(id)) } }
 }
 
-// A watcher with a socket is a stream: the one has the name of the other.
+// A watcher with a socket is a stream, and both have the same id.
 
 extension StreamID {
     init(_ watcher: WatcherID) { self.init(slot: watcher.slot, generation: watcher.generation) }
@@ -140,9 +142,16 @@ extension WatcherMessage {
         }
     }
 
-    /// The events of a caseload.
+    /// The events of the stream of all sessions.
     ///
-    /// Only the last one has the position after them all: a client that gets a part of them comes back for the others.
+    /// Only the last event carries the position after all of them. A client that gets only some of them therefore asks
+    /// for the others again.
+    ///
+    /// - Parameters:
+    ///   - events: The events, in order.
+    ///   - before: The position before the first event; nil if unknown.
+    ///   - after: The position after the last event; nil if unknown.
+    /// - Returns: The bytes of all events.
     static func bytes(_ events: [CaseloadEvent], before: FeedPosition?, after: FeedPosition?) -> [UInt8] {
         var bytes: [UInt8] = []
         for (index, event) in events.enumerated() {

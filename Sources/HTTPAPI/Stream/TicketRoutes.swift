@@ -4,8 +4,9 @@ import DurationUnits
 import Hummingbird
 import Store
 
-/// `POST /api/sessions/{id}/status/ticket` and `POST /api/sessions/status/ticket`: a ticket for the stream of one session, or of
-/// all, for clients that can send neither header nor cookie.
+/// A ticket for one stream, for clients that can send neither a header nor a cookie.
+///
+/// The routes are `POST /api/sessions/{id}/status/ticket` and `POST /api/sessions/status/ticket`.
 struct TicketRoutes: Sendable {
     let gate: SessionGate
     let recorder: AccessRecorder
@@ -43,9 +44,9 @@ struct TicketRoutes: Sendable {
             return JSON.response(Ticket(ticket: ticket.text, expiresIn: lifetime))
         case .notSignedIn: throw Problem.unauthorized
         case .tooMany:
-            // By then each of them has expired.
+            // All present tickets have expired by then.
             throw Problem.limited(
-                "Too many tickets wait to be used. Use one, or wait.", wait: TicketStore.lifetime)
+                "Too many tickets are unused. Use one, or wait.", wait: TicketStore.lifetime)
         }
     }
 }

@@ -1,12 +1,12 @@
 import Foundation
 import NIOCore
 
-/// A parser of `multipart/form-data` (RFC 7578) as a value: it is fed bytes as they come and answers with what they
-/// complete.
+/// A parser of `multipart/form-data` (RFC 7578) as a value: it takes bytes as they arrive, and returns the events that
+/// they complete.
 ///
-/// It holds at most one header block or one delimiter's length of bytes, however large a part is.
+/// It stores at most one header block or one delimiter, however large a part is.
 struct MultipartParser {
-    /// What the bytes fed so far complete.
+    /// An event that the bytes have completed.
     enum Event: Equatable {
         /// A part begins.
         case began(Part)
@@ -20,42 +20,46 @@ struct MultipartParser {
     struct Part: Equatable {
         /// The form field's name.
         var name: String
-        /// The file's name, as the client gave it: to be shown, never to be opened.
+        /// The file's name, as the client gave it.
+        ///
+        /// The server shows it, and never opens it.
         var filename: String?
         /// The declared media type.
         var contentType: String?
     }
 
-    /// Why bytes are no multipart body.
+    /// Why bytes are not a multipart body.
     enum Malformation: Error, Equatable {
-        /// The `boundary` parameter is missing, or not of 1 to 70 characters (RFC 2046, 5.1.1).
+        /// The `boundary` parameter is missing, or does not have 1 to 70 characters (RFC 2046, 5.1.1).
         case badBoundary
         /// The body does not begin with the boundary.
         case noBoundary
         /// A part's headers are longer than ``headerLimit``.
         case headersTooLong
-        /// A part has no `Content-Disposition: form-data` with a name, one header twice, or a header line without a colon or
-        /// with a NUL or half an end of a line.
+        /// A part has no `Content-Disposition: form-data` with a name, repeats a header, or has a header line without a
+        /// colon, with a NUL, or with half a line ending.
         case badHeaders
         /// The body ended before its closing boundary.
         case truncated
     }
 
-    /// The longest header block of a part, in bytes.
+    /// The maximum size of a part's header block, in bytes.
     static let headerLimit = 8192
-    /// The most spaces and tabs behind a boundary, where nobody sends any.
+    /// The maximum number of spaces and tabs after a boundary.
+    ///
+    /// Known clients send none.
     static let paddingLimit = 256
 
     private enum State {
-        /// Before the first boundary. Anything there is to be ignored (RFC 2046, 5.1.1), but nobody sends any.
+        /// Before the first boundary. The parser ignores bytes here (RFC 2046, 5.1.1), which known clients do not send.
         case preamble
-        /// Right behind a boundary: a line end begins a part, `--` ends the body.
+        /// Right after a boundary: a line ending begins a part, and `--` ends the body.
         case boundary
         /// In a part's headers.
         case headers
         /// In a part's body.
         case body
-        /// Behind the closing boundary. Anything there is ignored.
+        /// After the closing boundary. The parser ignores everything here.
         case epilogue
     }
 
@@ -63,6 +67,8 @@ struct MultipartParser {
     private var state = State.preamble
     private var pending: ByteBuffer
 
+    /// A parser for one body.
+    ///
     /// - Parameter contentType: The request's `Content-Type`.
     /// - Throws: ``Malformation/badBoundary``.
     init(contentType: String) throws(Malformation) {
@@ -71,21 +77,22 @@ struct MultipartParser {
             (1...70).contains(boundary.utf8.count)
         else { throw .badBoundary }
         delimiter = Array("\r\n--\(boundary)".utf8)
-        // The first boundary is not preceded by a line end; with one put before it, it looks like the others.
+        // No line ending precedes the first boundary. With one added, it looks like the other boundaries.
         pending = ByteBuffer(string: "\r\n")
     }
 
-    /// Whether the closing boundary was seen.
+    /// True once the parser has read the closing boundary.
     var isComplete: Bool { state == .epilogue }
 
-    /// Takes in more bytes.
+    /// Takes more bytes.
     ///
-    /// - Returns: What they complete, in order.
-    /// - Throws: A ``Malformation``; the parser is of no use after that.
+    /// - Parameter bytes: The next bytes of the body.
+    /// - Returns: The events that they complete, in order.
+    /// - Throws: A ``Malformation``. The parser cannot be used after that.
     mutating func feed(_ bytes: ByteBuffer) throws(Malformation) -> [Event] {
         var bytes = bytes
         if state == .epilogue { return [] }
-        // What is to be written behind nothing need not be copied.
+        // An empty buffer takes the bytes over without copying them.
         if pending.readableBytes == 0 { pending = bytes } else { pending.writeBuffer(&bytes) }
         var events: [Event] = []
         while try step(&events) {}
@@ -93,14 +100,14 @@ struct MultipartParser {
         return events
     }
 
-    /// Says that no more bytes come.
+    /// Ends the body.
     ///
-    /// - Throws: ``Malformation/truncated`` when the closing boundary is missing.
+    /// - Throws: ``Malformation/truncated`` if the closing boundary is missing.
     func finish() throws(Malformation) {
         guard isComplete else { throw .truncated }
     }
 
-    /// Goes one step on; false when that needs more bytes.
+    /// Takes one step; returns false if that needs more bytes.
     private mutating func step(_ events: inout [Event]) throws(Malformation) -> Bool {
         switch state {
         case .preamble: return try skipPreamble()
@@ -114,7 +121,8 @@ struct MultipartParser {
     }
 
     private mutating func skipPreamble() throws(Malformation) -> Bool {
-        // The limits do not depend on how the bytes are cut: here and below, what comes whole is held to them, too.
+        // The limits, here and below, do not depend on how the network splits the bytes: they also apply to bytes that
+        // arrive together.
         if let offset = pending.firstOffset(of: delimiter) {
             guard offset <= Self.headerLimit else { throw .noBoundary }
             pending.moveReaderIndex(forwardBy: offset + delimiter.count)
@@ -141,7 +149,7 @@ struct MultipartParser {
     }
 
     private mutating func readHeaders(_ events: inout [Event]) throws(Malformation) -> Bool {
-        // A part without headers: the blank line comes at once, and what follows it must not be read as headers.
+        // In a part without headers, the blank line comes at once. The bytes after it must not count as headers.
         if pending.firstOffset(of: Array("\r\n".utf8)) == 0 { throw .badHeaders }
         guard let end = pending.firstOffset(of: Array("\r\n\r\n".utf8)) else {
             if pending.readableBytes >= Self.headerLimit + 4 { throw .headersTooLong }
@@ -173,7 +181,8 @@ struct MultipartParser {
     private static func part(headers block: String) throws(Malformation) -> Part {
         var disposition: HeaderParameters?
         var contentType: String?
-        // By scalars: to a String a colon with a combining mark behind it is one character, and no colon.
+        // This works on Unicode scalars. In a String, a colon and a combining mark after it are one character, which is
+        // not a colon.
         for line in block.unicodeScalars.split(separator: "\r\n".unicodeScalars) {
             // RFC 9110, 5.5: CR, LF and NUL are "invalid and dangerous".
             guard let colon = line.firstIndex(of: ":"), !line.contains(where: { "\r\n\0".unicodeScalars.contains($0) })
@@ -194,7 +203,7 @@ struct MultipartParser {
 }
 
 extension ByteBuffer {
-    /// How many of the last readable bytes might be the beginning of `pattern`.
+    /// How many of the last readable bytes may be the beginning of `pattern`.
     fileprivate func beginning(of pattern: [UInt8]) -> Int {
         let tail = readableBytesView.suffix(pattern.count - 1)
         for start in tail.indices where tail[start] == pattern[0] && pattern.starts(with: tail[start...]) {
@@ -203,9 +212,9 @@ extension ByteBuffer {
         return 0
     }
 
-    /// The offset from the reader index at which `pattern` first occurs among the readable bytes.
+    /// The offset from the reader index to the first `pattern` in the readable bytes; nil if there is none.
     ///
-    /// The search for the first byte is `memchr`, which is what an upload spends its time on.
+    /// It finds the first byte by `memchr`, because an upload spends most of its time here.
     fileprivate func firstOffset(of pattern: [UInt8]) -> Int? {
         withUnsafeReadableBytes { bytes in
             guard let start = bytes.baseAddress, let first = pattern.first else { return nil }

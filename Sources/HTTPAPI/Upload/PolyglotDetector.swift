@@ -1,12 +1,13 @@
 import Foundation
 import NIOCore
 
-/// Looks in a recording, while it comes, for the marks of another kind of file: bytes that one program plays and another
-/// unpacks or shows are not stored.
+/// Searches an arriving recording for the marks of another kind of file.
 ///
-/// It holds the first KiB, and as much of the end as a ZIP archive's directory may be away from it.
+/// The server does not store bytes that one program plays and another unpacks or shows.
+///
+/// It stores the first KiB, and as much of the end as can follow the directory of a ZIP archive.
 struct PolyglotDetector {
-    /// What else the bytes may be read as.
+    /// The other kinds of file.
     enum Disguise: String {
         case archive = "a ZIP archive"
         case document = "a PDF document"
@@ -14,10 +15,14 @@ struct PolyglotDetector {
         case script = "a script"
     }
 
-    /// Readers of PDF look for its header in the first 1,024 bytes (Adobe's implementation note to ISO 32000-1, 7.5.2);
-    /// browsers that sniff look no further than 1,445 (WHATWG MIME Sniffing, 5.3), at the first ones.
+    /// How much of the beginning is searched, in bytes.
+    ///
+    /// Readers of PDF look for its header in the first 1,024 bytes (Adobe's implementation note to ISO 32000-1, 7.5.2).
+    /// Browsers that sniff look at the first bytes of at most 1,445 (WHATWG MIME Sniffing, 5.3).
     private static let beginningLength = 1024
-    /// The end of a ZIP archive's directory has 22 bytes, and behind it a comment of at most 65,535 (APPNOTE.TXT, 4.3.16).
+    /// The end of a ZIP archive's directory has 22 bytes.
+    ///
+    /// A comment of at most 65,535 bytes follows it (APPNOTE.TXT, 4.3.16).
     private static let archiveEndLength = 22
     private static let endLength = archiveEndLength + 65_535
 
@@ -34,9 +39,10 @@ struct PolyglotDetector {
     private var end = ByteBuffer()
     private var byteCount = 0
 
-    /// Takes in the next bytes.
+    /// Takes the next bytes.
     ///
-    /// - Returns: What they show the file to be as well.
+    /// - Parameter bytes: The next bytes of the file.
+    /// - Returns: The other kind of file that they show; nil if none.
     mutating func take(_ bytes: ByteBuffer) -> Disguise? {
         byteCount += bytes.readableBytes
         keepEnd(bytes)
@@ -45,9 +51,9 @@ struct PolyglotDetector {
         return beginning.count == Self.beginningLength ? checkBeginning() : nil
     }
 
-    /// Says that no more bytes come.
+    /// Ends the file.
     ///
-    /// - Returns: What the file is as well.
+    /// - Returns: The other kind of file that its end shows; nil if none.
     mutating func finish() -> Disguise? {
         if !isBeginningChecked, let disguise = checkBeginning() { return disguise }
         return endsAsArchive ? .archive : nil
@@ -55,7 +61,7 @@ struct PolyglotDetector {
 
     private mutating func keepEnd(_ bytes: ByteBuffer) {
         end.writeBytes(bytes.readableBytesView.suffix(Self.endLength))
-        // Only now and then, so that each byte is moved about once.
+        // Moves the bytes only from time to time. Each byte moves about once.
         if end.readableBytes > 2 * Self.endLength {
             end.moveReaderIndex(forwardBy: end.readableBytes - Self.endLength)
             end.discardReadBytes()
@@ -69,11 +75,11 @@ struct PolyglotDetector {
         return Self.marks.first { lowercase.firstRange(of: $0.mark) != nil }?.disguise
     }
 
-    /// Whether a program that unpacks archives may find one: the end of a directory of entries.
+    /// True if a program that unpacks archives may find one here: the end of a directory of entries.
     ///
-    /// Programs differ in which of its numbers they believe, so two marks have to come together and no number has to fit: the
-    /// four bytes of the signature alone are in one of 60,000 recordings by chance. The other mark is that of an entry where the
-    /// directory begins, that the directory is too large to be seen from here, or that there is nothing in it.
+    /// Programs differ in which numbers of the directory they trust. The check therefore trusts none, and needs two
+    /// marks together: one recording in 60,000 has the four bytes of the signature by chance. The second mark is the
+    /// signature of an entry, a directory that begins before the stored bytes, or an empty directory.
     private var endsAsArchive: Bool {
         let bytes = end.readableBytesView.suffix(Self.endLength)
         let hasEntries = bytes.firstRange(of: Self.entrySignature) != nil
@@ -81,7 +87,7 @@ struct PolyglotDetector {
         while let found = rest.firstRange(of: Self.endSignature) {
             let directory = bytes[found.lowerBound...]
             if directory.count >= Self.archiveEndLength {
-                // APPNOTE.TXT, 4.3.16: the size of the directory is the fifth of its numbers.
+                // APPNOTE.TXT, 4.3.16: the size of the directory is its fifth number.
                 let size = directory.dropFirst(12).prefix(4).reversed().reduce(0) { $0 << 8 | Int($1) }
                 let seen = bytes.distance(from: bytes.startIndex, to: found.lowerBound)
                 if hasEntries || size == 0 || size > seen && size <= byteCount { return true }

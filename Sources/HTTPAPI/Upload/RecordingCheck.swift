@@ -1,7 +1,7 @@
 import Domain
 import NIOCore
 
-/// Holds a file, while it comes, against the format that its name and its declared type say.
+/// Checks an arriving file against the format of its name and its declared type.
 struct RecordingCheck {
     let format: AudioFormat
     private var beginning = ByteBuffer()
@@ -10,10 +10,11 @@ struct RecordingCheck {
 
     init(_ format: AudioFormat) { self.format = format }
 
-    /// Takes in the next bytes.
+    /// Takes the next bytes.
     ///
-    /// - Returns: What may be stored now; nil as long as there is too little to tell.
-    /// - Throws: 415 when they are not of that format, or of another kind as well.
+    /// - Parameter bytes: The next bytes of the file.
+    /// - Returns: The bytes that may now be stored; nil while there are too few to decide.
+    /// - Throws: 415 if the bytes are not of the format, or are also another kind of file.
     mutating func take(_ bytes: ByteBuffer) throws(Problem) -> ByteBuffer? {
         try refuse(polyglots.take(bytes))
         if isFormatShown { return bytes }
@@ -21,15 +22,18 @@ struct RecordingCheck {
         guard beginning.readableBytes >= AudioFormat.leadingByteCount else { return nil }
         guard
             AudioFormat(leadingBytes: Array(beginning.readableBytesView.prefix(AudioFormat.leadingByteCount))) == format
-        else { throw Problem(.unsupportedMedia, "The file is not a .\(format.rawValue) recording inside.").closing() }
+        else {
+            throw Problem(.unsupportedMedia, "The content of the file is not a .\(format.rawValue) recording.")
+                .closing()
+        }
         isFormatShown = true
         defer { beginning = ByteBuffer() }
         return beginning
     }
 
-    /// Says that no more bytes come.
+    /// Ends the file.
     ///
-    /// - Throws: 415 when they were too few, or are of another kind as well.
+    /// - Throws: 415 if there were too few bytes, or they are also another kind of file.
     mutating func finish() throws(Problem) {
         guard isFormatShown else {
             throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing()
@@ -40,7 +44,7 @@ struct RecordingCheck {
     private func refuse(_ disguise: PolyglotDetector.Disguise?) throws(Problem) {
         guard let disguise else { return }
         throw Problem(
-            .unsupportedMedia, "The file is \(disguise.rawValue) as well: send the recording by itself."
+            .unsupportedMedia, "The file is also \(disguise.rawValue). Send the recording alone."
         ).closing()
     }
 }

@@ -5,10 +5,10 @@ import Polling
 import Store
 import Synchronization
 
-/// What one upload has been granted of its user's limits, from before its first byte to its end.
+/// The part of a user's limits that one upload holds, from before its first byte to its end.
 ///
-/// It is charged with the most that it may have, as long as it lasts, and then with what came. So any number that come at once
-/// stay within the limits together, and what is refused or breaks off costs no more than it was.
+/// While the upload lasts, it is charged with its maximum size, and afterwards with the bytes that arrived. Parallel
+/// uploads therefore stay within the limits together. An upload that is refused or breaks off costs only what arrived.
 final class UploadAllowance: Sendable {
     private struct State {
         var bytes: Int64 = 0
@@ -16,7 +16,7 @@ final class UploadAllowance: Sendable {
         var keeper: Task<Void, Never>?
     }
 
-    /// Names the upload.
+    /// Identifies the upload.
     let id = UUID()
     private let charges: UploadChargeStore
     private let clock: any MonotonicClock
@@ -29,11 +29,21 @@ final class UploadAllowance: Sendable {
         self.logger = logger
     }
 
-    /// Lends an allowance for the most bytes that the upload may have.
+    /// Runs `body` with an allowance for the maximum size of an upload.
     ///
-    /// The body begins the upload, and brings it to its end.
+    /// The body calls ``begin()`` once it admits the upload.
     ///
-    /// - Throws: A 429 when a limit is reached; what `body` throws.
+    /// - Parameters:
+    ///   - user: The user who uploads.
+    ///   - bytes: The maximum size.
+    ///   - limits: The limits of the user.
+    ///   - charges: Stores the charges.
+    ///   - metrics: Counts rejected uploads.
+    ///   - clock: Times the extension of the charge.
+    ///   - logger: Takes the log.
+    ///   - body: Receives the upload.
+    /// - Returns: The result of `body`.
+    /// - Throws: A 429 at a limit; the errors of `body` and of the database.
     static func with<Result>(
         of user: UserID, bytes: Int64, limits: UploadLimits, charges: UploadChargeStore, metrics: UploadMetrics,
         clock: any MonotonicClock, logger: Logger, _ body: (UploadAllowance) async throws -> Result
@@ -45,7 +55,7 @@ final class UploadAllowance: Sendable {
             metrics.refused(by: refusal.limit)
             throw Problem(refusal, limits)
         } catch {
-            // The answer may be lost, and the charge made.
+            // The database may have made the charge, although its answer was lost.
             await allowance.end()
             throw error
         }
@@ -60,28 +70,28 @@ final class UploadAllowance: Sendable {
         }
     }
 
-    /// Says that the upload is let in: from now on it counts, whatever becomes of it.
+    /// Admits the upload: from now on its bytes count, whatever its end.
     func begin() { state.withLock { $0.isBegun = true } }
 
-    /// Takes note of bytes that came.
+    /// Counts bytes that arrived.
     func received(_ count: Int) { state.withLock { $0.bytes += Int64(count) } }
 
-    /// Has the charge kept open.
+    /// Keeps the charge open until ``end()``.
     ///
-    /// Unstructured, since it goes on beside whatever the upload does; ``end()`` ends it.
+    /// The task is unstructured because it runs beside the upload.
     private func keep() {
         let (charges, id, clock) = (charges, id, clock)
         let keeper = Task {
             while true {
                 do { try await clock.sleep(for: UploadChargeStore.lease / 3) } catch { return }
-                // The next one may succeed, well before it is over.
+                // The next try may succeed, long before the charge expires.
                 try? await charges.keep(id)
             }
         }
         state.withLock { $0.keeper = keeper }
     }
 
-    /// When the end of an upload is said again that could not be said: as long as a database takes to come back.
+    /// The pauses between tries to correct the charge: about as long as a database takes to return.
     private static let pauses: [Duration] = [.seconds(1), .seconds(5), .seconds(20), .seconds(60)]
 
     private func end() async {
@@ -89,7 +99,8 @@ final class UploadAllowance: Sendable {
         keeper?.cancel()
         await keeper?.value
         let (charges, id, clock, logger) = (charges, id, clock, logger)
-        // In tasks of their own: when the client has gone, this one is cancelled, and its answer waits for one try alone.
+        // Both tasks are unstructured. After a disconnect this task is cancelled, and the answer waits for the first
+        // try only.
         let isSaid = await Task { (try? await charges.end(id, bytes: bytes)) != nil }.value
         if isSaid { return }
         Task {
@@ -97,14 +108,14 @@ final class UploadAllowance: Sendable {
                 try? await clock.sleep(for: pause)
                 if (try? await charges.end(id, bytes: bytes)) != nil { return }
             }
-            // It counts as under way for a little longer, and for a day with the most that it could have had.
-            logger.warning("an upload's charge could not be corrected", metadata: ["upload": "\(id)"])
+            // The upload counts as active for a while longer, and for a day at its maximum size.
+            logger.warning("cannot correct the charge of an upload", metadata: ["upload": "\(id)"])
         }
     }
 }
 
 extension Problem {
-    /// Why an upload may not begin, and what to do.
+    /// The problem for an upload beyond a limit.
     fileprivate init(_ refusal: UploadRefusal, _ limits: UploadLimits) {
         let detail =
             switch refusal.limit {

@@ -3,25 +3,26 @@ import Foundation
 import Hummingbird
 import NIOCore
 
-/// What stands in front of the file in an upload.
+/// The fields in front of the file in an upload.
 struct UploadForm: Equatable {
     var patient: UserID
     var sessionDate: Timestamp?
     var session: SessionID?
-    /// The name of the recording, without folders, control characters and what turns the direction of writing.
+    /// The name of the recording, without folders, control characters and characters that change the direction of
+    /// writing.
     var filename: String
     var format: AudioFormat
-    /// The declared media type, or the format's own where the client did not know it.
+    /// The declared media type, or the type of the format if the client did not know it.
     var mediaType: String
 }
 
-/// Reads an upload as it comes: first the fields, which are small, then the file, piece by piece.
+/// Reads an arriving upload: first the fields, which are small, then the file, piece by piece.
 ///
-/// The file is the last part, so that everything is known and checked before its first byte is stored.
+/// The file is the last part. The server therefore knows and checks all fields before it stores the first byte.
 struct UploadReader: ~Copyable {
-    /// The longest field, in bytes.
+    /// The maximum size of a field, in bytes.
     private static let fieldLimit = 1024
-    /// The longest file name that is kept, in Unicode scalars.
+    /// The maximum length of a stored file name, in Unicode scalars.
     private static let filenameLimit = 255
 
     private var parser: MultipartParser
@@ -29,12 +30,15 @@ struct UploadReader: ~Copyable {
     private var events: ArraySlice<MultipartParser.Event> = []
     private let limit: Int
     private var byteCount = 0
-    /// Is charged with whatever comes, also with what is thrown away.
+    /// Counts every byte that arrives, also those that are discarded.
     var allowance: UploadAllowance?
 
-    /// Reads a request whose body may have so many bytes at most, its form included.
+    /// A reader of a request.
     ///
-    /// - Throws: 415 when the body is not multipart, 400 without a boundary.
+    /// - Parameters:
+    ///   - request: The request.
+    ///   - limit: The maximum size of its body in bytes, with the form.
+    /// - Throws: 415 if the body is not multipart, 400 without a boundary.
     init(_ request: Request, limit: Int) throws {
         guard let contentType = request.headers[.contentType],
             HeaderParameters(contentType).value == "multipart/form-data"
@@ -44,10 +48,10 @@ struct UploadReader: ~Copyable {
         self.limit = limit
     }
 
-    /// Reads up to the beginning of the file's bytes.
+    /// Reads up to the first byte of the file.
     ///
-    /// - Throws: 415 for a file that is no recording by its name or declared type, 422 for a field that is missing or
-    ///   not valid.
+    /// - Returns: The fields.
+    /// - Throws: 415 for a file that is not a recording by its name or declared type, 422 for a missing or bad field.
     mutating func readForm() async throws -> UploadForm {
         var fields: [String: String] = [:]
         while let event = try await next() {
@@ -56,7 +60,7 @@ struct UploadReader: ~Copyable {
             guard ["patient_id", "session_date", "session_id"].contains(part.name) else {
                 throw Problem.invalid(Self.shown(part.name), "is not a field of an upload.").closing()
             }
-            guard fields[part.name] == nil else { throw Problem.invalid(part.name, "comes twice.").closing() }
+            guard fields[part.name] == nil else { throw Problem.invalid(part.name, "is there twice.").closing() }
             fields[part.name] = try await readField(part.name)
         }
         throw Problem.invalid("file", "is missing.")
@@ -72,7 +76,7 @@ struct UploadReader: ~Copyable {
 
     /// Reads what follows the file.
     ///
-    /// - Throws: 422 when a field follows: it would have come too late to be checked.
+    /// - Throws: 422 if a field follows: it comes too late for the checks.
     mutating func readEnd() async throws {
         while let event = try await next() {
             if case .began(let part) = event {
@@ -137,19 +141,20 @@ struct UploadReader: ~Copyable {
             mediaType: declared == "application/octet-stream" ? format.mediaTypes[0] : declared)
     }
 
-    /// The name of a field as it may be shown to whoever watches the session.
+    /// The name of a field, in a form that is safe to show.
     private static func shown(_ name: String) -> String {
         String(String.UnicodeScalarView(name.shown.unicodeScalars.prefix(64)))
     }
 
-    /// A client's file name as it may be shown: the last component, whatever separator its system uses.
+    /// A client's file name, in a form that is safe to show: the last component, whatever separator the client's system
+    /// uses.
     static func displayName(_ name: String) -> String {
-        // By scalars, as what is shown is made of them.
+        // This works on Unicode scalars, as the checks of what is safe to show do.
         let last =
             name.unicodeScalars.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last ?? Substring().unicodeScalars
         let shown = String(last).shown.unicodeScalars
-        // The extension has to survive the cut. One character may be made of any number of scalars, which are what the
-        // database counts.
+        // The cut has to keep the extension. A character may consist of any number of scalars, and the database counts
+        // scalars.
         return String(String.UnicodeScalarView(shown.suffix(filenameLimit)))
     }
 }

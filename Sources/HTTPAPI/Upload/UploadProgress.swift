@@ -4,20 +4,20 @@ import Polling
 import Store
 import Synchronization
 
-/// Reports how much of a recording has arrived, as the bytes arrive.
+/// Reports how much of a recording has arrived.
 ///
-/// The reports are made beside the transfer, one at a time: when the database is slow, percentages are skipped and the
-/// bytes go on.
+/// Reports run beside the transfer, one at a time. If the database is slow, the client's bytes go on, and some
+/// percentages are skipped.
 final class UploadProgress: Sendable {
-    /// The share of the whole way that the upload is, in per cent.
+    /// The percentage of the session's progress that the upload makes up.
     static let share = 20
-    /// The least time between two reports.
+    /// The minimum time between two reports.
     private static let interval = Duration.milliseconds(250)
 
     private struct State {
         var reported = 0
         var nextReport: ContinuousClock.Instant
-        /// The report under way.
+        /// The report that is running.
         var report: Task<Void, Never>?
         var isOver = false
     }
@@ -29,14 +29,14 @@ final class UploadProgress: Sendable {
     private let clock: any MonotonicClock
     private let state: Mutex<State>
 
-    /// Begins with nothing received.
+    /// Begins with no bytes.
     ///
     /// - Parameters:
     ///   - store: Takes the reports.
-    ///   - session: The session that the recording is for.
-    ///   - upload: The upload that brings it.
-    ///   - expectedBytes: What is expected in all.
-    ///   - clock: The clock by which reports keep their distance.
+    ///   - session: The session of the recording.
+    ///   - upload: The upload.
+    ///   - expectedBytes: The expected size in bytes.
+    ///   - clock: Times the reports.
     init(
         store: ProgressStore, session: SessionID, upload: UUID, expectedBytes: Int64, clock: any MonotonicClock
     ) {
@@ -48,7 +48,9 @@ final class UploadProgress: Sendable {
         state = Mutex(State(nextReport: clock.now))
     }
 
-    /// Takes note of the bytes so far, and reports when there is a new percentage and the last report is a while ago.
+    /// Records the bytes so far.
+    ///
+    /// Reports them if the percentage is new and the last report is old enough.
     func received(_ bytes: Int64) {
         guard expectedBytes > 0 else { return }
         let percentage = min(Int(bytes * Int64(Self.share) / expectedBytes), Self.share - 1)
@@ -59,14 +61,14 @@ final class UploadProgress: Sendable {
             else { return }
             state.reported = percentage
             state.nextReport = now + Self.interval
-            // Unstructured, so that the transfer does not wait for it; ``end()`` does.
+            // Unstructured: the transfer does not wait for the report. ``end()`` does.
             state.report = Task { await self.report(percentage) }
         }
     }
 
-    /// Ends the reports: once this returns, none is under way.
+    /// Ends the reports: once this returns, none is running.
     ///
-    /// A late one would take the session from `pending` back to `uploading`.
+    /// A late report would take the session from `pending` back to `uploading`.
     func end() async {
         let report = state.withLock { state in
             state.isOver = true
@@ -76,7 +78,7 @@ final class UploadProgress: Sendable {
     }
 
     private func report(_ percentage: Int) async {
-        // A report that fails is no reason to stop: the next one, or the end of the upload, says more.
+        // A failed report does not matter: the next report, or the end of the upload, has newer numbers.
         _ = try? await store.reportUpload(
             upload, of: session, status: .uploading, progress: percentage, message: "Uploading the recording")
         state.withLock { $0.report = nil }

@@ -9,10 +9,10 @@ import Progress
 import Recordings
 import Store
 
-/// One try to bring a session's recording: from its first byte to the queue, or to a session that says why not.
+/// Receives the recording of a session: from its first byte to the queue, or to a failed session with a reason.
 ///
-/// Whatever it says of the session counts as long as the session waits for this upload: not once the session was deleted, or
-/// another upload has taken its place.
+/// It changes the session only while the session waits for this upload: not after the session was deleted, or another
+/// upload has replaced this one.
 struct UploadReception: Sendable {
     let session: SessionID
     let recording: ExpectedRecording
@@ -23,7 +23,7 @@ struct UploadReception: Sendable {
     let route: UploadRoute
     let logger: Logger
 
-    /// Takes in the recording, or marks the session as failed.
+    /// Receives the recording, or marks the session as failed.
     func receive(_ reader: inout UploadReader) async throws {
         do {
             try await store(&reader)
@@ -35,7 +35,7 @@ struct UploadReception: Sendable {
         logger.info("recording received", metadata: ["session": "\(session)"])
     }
 
-    /// Stores the file while it comes and puts the session into the queue.
+    /// Stores the arriving file, and puts the session into the queue.
     private func store(_ reader: inout UploadReader) async throws {
         let isExpected = try await route.progress.reportUpload(
             recording.upload, of: session, status: .uploading, progress: 0, message: "Uploading the recording")
@@ -51,29 +51,30 @@ struct UploadReception: Sendable {
             throw error
         }
         await meter.end()
-        try await enter(stored)
+        try await attach(stored)
     }
 
     private var superseded: Problem {
         Problem(
-            .conflict, "The session does not wait for this upload any more: it was deleted, or another took its place."
+            .conflict,
+            "The session no longer waits for this upload: it was deleted, or another upload has replaced this one."
         )
         .closing()
     }
 
-    /// Enters the stored recording into the database, or removes it again.
+    /// Records the stored recording in the database, or removes the file.
     ///
-    /// Where it cannot be removed, or the database does not answer, the janitor removes it: it is known there until it is
-    /// entered.
-    private func enter(_ stored: StoredRecording) async throws {
+    /// If the file cannot be removed, or the database does not answer, the janitor removes it. The database lists the
+    /// file for removal until the recording belongs to the session.
+    private func attach(_ stored: StoredRecording) async throws {
         do {
             if try await route.sessions.enter(stored, from: recording, into: session, as: principal) { return }
             await remove()
             throw superseded
         } catch let error as PostgresError {
-            // The connection may have broken at the commit, and the commit may still be under way: the database is asked
-            // behind a lock that waits for it. The file is removed only when it answers that it does not have it. In a task
-            // of its own, since this one may be cancelled.
+            // The connection may have broken during the commit, which may still be running. This query waits for the
+            // lock of that commit. Only an answer that the session lacks the recording allows the removal of the file.
+            // The task is unstructured because the present one may be cancelled.
             let isEntered = await Task { try? await route.sessions.hasEntered(recording, into: session) }.value
             if isEntered == true { return }
             if isEntered == false { await remove() }
@@ -83,13 +84,13 @@ struct UploadReception: Sendable {
 
     /// Removes the file.
     private func remove() async {
-        // In a task of its own: the file system does nothing for one that is cancelled.
+        // Unstructured: the file system calls do nothing in a cancelled task.
         await Task {
             do {
                 try await route.recordings.remove(key: recording.key)
                 try await route.sessions.noteRemoval(recording: recording.key, of: recording.upload)
             } catch {
-                logger.notice("a file is left to be removed later", metadata: ["error": "\(error)"])
+                logger.notice("cannot remove a file yet", metadata: ["error": "\(error)"])
             }
         }.value
     }
@@ -112,7 +113,7 @@ struct UploadReception: Sendable {
         }
     }
 
-    /// Marks the session of a broken upload, so that whoever watches it knows.
+    /// Marks the session of a broken upload as failed, which its watchers see.
     private func fail(because error: any Error) async {
         let problem = ErrorMiddleware.problem(for: error)
         let isBrokenOff = Self.isBrokenConnection(error) || problem.kind == .malformed
@@ -123,20 +124,22 @@ struct UploadReception: Sendable {
             case .internalError, .unavailable: "The recording could not be stored."
             default: problem.detail
             }
-        // In a task of its own: when the client has gone, this one is cancelled, and the watchers would wait for ever.
+        // Unstructured: after a disconnect this task is cancelled, and the watchers would wait forever.
         await Task {
             do {
                 _ = try await route.progress.reportUpload(
                     recording.upload, of: session, status: .failed, progress: 0, error: reason)
             } catch {
                 logger.warning(
-                    "a broken upload could not be marked as failed",
+                    "cannot mark a broken upload as failed",
                     metadata: ["session": "\(session)", "error": "\(error)"])
             }
         }.value
     }
 
-    /// Whether the client has gone, or been cut off: in the middle of a body that is an end which HTTP does not expect.
+    /// True if the client disconnected, or the server cut it off.
+    ///
+    /// In the middle of a body, HTTP does not expect that end.
     private static func isBrokenConnection(_ error: any Error) -> Bool {
         error is HTTPParserError || error is IOError || error is ChannelError || error is CancellationError
     }

@@ -11,7 +11,7 @@ import Progress
 import Recordings
 import Store
 
-/// `POST /api/sessions/upload`: brings a recording, from the first byte to the queue for a worker.
+/// `POST /api/sessions/upload`: receives a recording, from the first byte to the queue for a worker.
 struct UploadRoute: Sendable {
     let recorder: AccessRecorder
     let users: UserStore
@@ -24,14 +24,14 @@ struct UploadRoute: Sendable {
     let charges: UploadChargeStore
     let clock: any MonotonicClock
 
-    /// How long a repeat waits for the failure of the upload that it repeats.
-    private static let repeatWait = Duration.seconds(10)
+    /// How long a repeated upload waits for the end of the first one.
+    private static let firstUploadTimeout = Duration.seconds(10)
 
     func add(to table: inout RouteTable) {
         table.user(.post, "/api/sessions/upload", upload)
     }
 
-    /// What the form may have beside the file.
+    /// The maximum size of the form without the file, in bytes.
     private static let formLimit = 65_536
 
     @Sendable private func upload(_ request: Request, _ context: UserContext) async throws -> Response {
@@ -39,7 +39,7 @@ struct UploadRoute: Sendable {
         let limit = settings.maximumBytes + Self.formLimit
         if let declaredLength, declaredLength > Int64(limit) { throw tooLarge }
         var reader = try UploadReader(request, limit: limit)
-        // Where the client does not say how much it sends, it may be the most.
+        // A client that does not declare the size may send the maximum.
         let expectedBytes = declaredLength ?? Int64(settings.maximumBytes)
         return try await UploadAllowance.with(
             of: context.user.id, bytes: expectedBytes, limits: settings.limits, charges: charges,
@@ -59,7 +59,8 @@ struct UploadRoute: Sendable {
         allowance.begin()
 
         let therapist = context.user.role == .therapist ? context.user.id : nil
-        // A name of our own for each upload: one of the client's choosing would be a path of the client's choosing.
+        // The server chooses the name of the file. A name of the client's choice would be a path of the client's
+        // choice.
         let upload = UploadReception(
             session: session,
             recording: ExpectedRecording(
@@ -70,7 +71,7 @@ struct UploadRoute: Sendable {
         let isNew = try await sessions.add(
             session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
             mediaType: form.mediaType, awaiting: upload.recording, as: context.claims.principal)
-        guard isNew else { return try await takeRepeat(upload, &reader, context) }
+        guard isNew else { return try await handleRepeat(upload, &reader, context) }
         try await upload.receive(&reader)
         return try await response(for: session, context, status: .created)
     }
@@ -88,29 +89,30 @@ struct UploadRoute: Sendable {
             throw Problem.invalid("patient_id", "is not an active patient.").closing()
         }
         let isAllowed = relation.map { Access.permits(.upload, to: context.user.role, as: $0) } ?? false
-        // Who may not upload for a patient is not told whether there is one; and no session comes of it.
+        // The answer does not reveal whether the patient exists, and no session is created.
         try await recorder.admit(
             context, to: .upload, if: isAllowed, session: isAllowed ? session : nil, patient: patient,
             else: Problem(.forbidden, "You may not upload a recording for this patient.").closing())
     }
 
-    /// Takes an upload into a session that is there already: a client that was cut off sends the same again, without
-    /// knowing whether the first came through.
-    private func takeRepeat(
+    /// Handles an upload into an existing session.
+    ///
+    /// A client whose connection broke sends the same upload again. It does not know whether the first one succeeded.
+    private func handleRepeat(
         _ upload: UploadReception, _ reader: inout UploadReader, _ context: UserContext
     ) async throws -> Response {
         let (session, form) = (upload.session, upload.form)
-        let taken = Problem(.conflict, "session_id: is taken by another session.").closing()
+        let taken = Problem(.conflict, "session_id: belongs to another session.").closing()
         guard let first = try await sessions.upload(session, as: context.claims.principal),
             first.uploadedBy == context.user.id,
             first.patient == form.patient
         else { throw taken }
         let sha256: [UInt8]
-        switch try await outcome(of: session, as: context.claims.principal) {
+        switch try await firstUpload(of: session, as: context.claims.principal) {
         case .stored(let digest):
             sha256 = digest
         case .failed:
-            // The first one left no recording: this one takes its place.
+            // The first upload left no recording. This one replaces it.
             let isBegun = try await sessions.beginAgain(
                 session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType,
                 awaiting: upload.recording, as: context.claims.principal)
@@ -118,7 +120,7 @@ struct UploadRoute: Sendable {
             try await upload.receive(&reader)
             return try await response(for: session, context, status: .created)
         case .underWay:
-            throw Problem(.conflict, "session_id: its first upload is still under way.").closing()
+            throw Problem(.conflict, "session_id: the first upload of this session is still in progress.").closing()
         }
         var hasher = SHA256()
         var byteCount = 0
@@ -129,21 +131,22 @@ struct UploadRoute: Sendable {
         }
         try await reader.readEnd()
         guard sha256 == Array(hasher.finalize()) else {
-            throw Problem(.conflict, "session_id: has another recording already.")
+            throw Problem(.conflict, "session_id: the session already has another recording.")
         }
         return try await response(for: session, context, status: .ok)
     }
 
-    /// What has become of the upload into a session.
+    /// The state of the first upload into a session.
     private enum FirstUpload {
         case stored(sha256: [UInt8])
         case failed
         case underWay
     }
 
-    /// What has become of the upload into a session; waits a little for one that is at its end, or whose connection has
-    /// just broken.
-    private func outcome(of session: SessionID, as principal: Principal) async throws -> FirstUpload {
+    /// Finds the state of the first upload into a session.
+    ///
+    /// It waits a little for an upload that is about to end, or whose connection has just broken.
+    private func firstUpload(of session: SessionID, as principal: Principal) async throws -> FirstUpload {
         guard try await progress.progress(of: session, as: principal) != nil else { throw Problem.noSession }
         let states = await hub.states(of: session)
         return try await withThrowingTaskGroup(of: FirstUpload?.self) { group in
@@ -157,7 +160,7 @@ struct UploadRoute: Sendable {
                 return nil
             }
             group.addTask {
-                try? await clock.sleep(for: Self.repeatWait)
+                try? await clock.sleep(for: Self.firstUploadTimeout)
                 return nil
             }
             defer { group.cancelAll() }

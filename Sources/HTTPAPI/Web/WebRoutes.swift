@@ -6,7 +6,7 @@ import Hummingbird
 import Mustache
 import NIOCore
 
-/// The page at `/` and what it is made of, out of the binary.
+/// The page at `/` and its assets, which the binary carries.
 struct PageRoutes: Sendable {
     private struct PageContext {
         let product_name = "TherapyBridge"
@@ -17,7 +17,10 @@ struct PageRoutes: Sendable {
     private let assets: [String: Asset]
     private let page: Asset
 
-    /// - Throws: The template's error when the page does not parse: a fault of the build.
+    /// Renders the page.
+    ///
+    /// - Parameter settings: Gives the page the limits of uploads.
+    /// - Throws: The template's error if the page does not parse, which is a fault of the build.
     init(settings: HTTPSettings) throws {
         var assets: [String: Asset] = [:]
         for (name, data) in EmbeddedFiles.all {
@@ -40,7 +43,7 @@ struct PageRoutes: Sendable {
     func add(to table: inout RouteTable) {
         let page = page
         table.unauthenticated(.get, "/", produces: "text/html") { request, _ in page.response(to: request) }
-        // A route for each: what there is not gets 404 for every method, as everywhere.
+        // Each asset has its own route. An unknown asset gets 404 for every method, like any other path.
         for (name, asset) in assets {
             table.unauthenticated(.get, "/assets/\(name)", produces: "*/*") { request, _ in asset.response(to: request)
             }
@@ -51,8 +54,7 @@ struct PageRoutes: Sendable {
     }
 }
 
-/// What this server takes and gives: `/openapi.json`, and `/docs`, a page that was made of the same file when the server was
-/// built.
+/// The description of the HTTP interface: `/openapi.json`, and `/docs`, a page that the build makes from the same file.
 struct DescriptionRoutes: Sendable {
     private let description: Asset
     private let page: Asset
@@ -69,7 +71,7 @@ struct DescriptionRoutes: Sendable {
     }
 }
 
-/// A file of the binary as it is sent.
+/// A file in the binary, ready to send.
 struct Asset: Sendable {
     let body: ByteBuffer
     let contentType: String

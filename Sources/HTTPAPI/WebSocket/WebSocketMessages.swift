@@ -3,9 +3,9 @@ import Progress
 import Streaming
 
 extension WatcherMessage {
-    /// The message as frames of a WebSocket, on which there are progress objects and an end, and nothing else.
+    /// The message as frames of a WebSocket, which carries only progress objects and a Close frame.
     ///
-    /// Nil where nothing is said there: that the database does not answer is no news of a session.
+    /// Nil if the message has no frame: a WebSocket does not say that the database fails.
     var webSocketFrames: [UInt8]? {
         switch self {
         case .state(let progress, let transitions):
@@ -25,9 +25,9 @@ extension WatcherMessage {
 }
 
 extension WebSocketClose {
-    /// How a watcher is told that it is not let in, once it has a WebSocket to be told on.
+    /// The Close frame for a client that was refused after the upgrade.
     ///
-    /// Nil for a problem that it is told in HTTP.
+    /// Nil for a problem that the client gets as an HTTP answer.
     init?(_ problem: Problem) {
         switch problem.kind {
         case .unauthorized, .inactive, .forbidden, .notFound: self = .refused(problem.kind.rawValue)

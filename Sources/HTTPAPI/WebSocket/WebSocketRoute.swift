@@ -5,20 +5,20 @@ import Logging
 import Progress
 import Streaming
 
-/// `GET /api/sessions/{id}/status/ws`: the progress of one session over a WebSocket, for clients to whom that comes easier.
+/// `GET /api/sessions/{id}/status/ws`: the progress of one session over a WebSocket.
 ///
-/// The watcher is one of the hub's as that of a stream of events is, and its socket is the reactor's.
+/// The hub and the reactor treat it like a stream of Server-Sent Events.
 struct WebSocketRoute: Sendable {
     let engine: StreamEngine
     let tickets: TicketReader
     let settings: HTTPSettings
 
     func add(to table: inout RouteTable) {
-        // Who may not watch is told so behind the upgrade, so the credential is not asked for in front of it.
-        table.unauthenticated(.get, "/api/sessions/:id/status/ws", produces: "*/*", open)
+        // A client learns that it was refused after the upgrade. The route therefore checks the credential itself.
+        table.unauthenticated(.get, "/api/sessions/:id/status/ws", produces: "*/*", subscribe)
     }
 
-    @Sendable private func open(_ request: Request, _ context: AppContext) async throws -> Response {
+    @Sendable private func subscribe(_ request: Request, _ context: AppContext) async throws -> Response {
         let handshake = try WebSocketHandshake(request)
         guard isFromOurPage(request) else { throw Problem.originForbidden }
         _ = try context.sessionID()
@@ -46,24 +46,25 @@ struct WebSocketRoute: Sendable {
         switch answer {
         case .refused(let verdict): throw Problem(refusing: verdict)
         case .rejected(let reason):
-            context.logger.warning("stream turned away", metadata: ["reason": "\(reason.rawValue)"])
+            context.logger.warning("stream rejected", metadata: ["reason": "\(reason.rawValue)"])
             return .closedWebSocket(WebSocketFrame.close(reason == .closing ? .shutdown : .tooMany))
-        case .subscribed(let opening, let watch):
-            guard let frames = try opening.beginning(after: lastEventID)?.webSocketFrames else {
+        case .subscribed(let authorization, let watch):
+            guard let frames = try authorization.firstMessage(after: lastEventID)?.webSocketFrames else {
                 return .closedWebSocket(WebSocketFrame.close(.finished))
             }
             guard let watch else { return .closedWebSocket(frames) }
             return .webSocket(
                 StreamHandoff(
-                    engine: engine, watch: watch, opening: frames, version: opening.version(seenBy: lastEventID),
+                    engine: engine, watch: watch, firstPayload: frames,
+                    version: authorization.version(seenBy: lastEventID),
                     claims: caller.claims))
         }
     }
 
-    /// Whether the credential is one that a page of ours sent, or none that a browser adds by itself.
+    /// True if a page of ours sent the credential, or if browsers never add it on their own.
     ///
-    /// WebSockets do not come under the same-origin policy, and a browser sends the cookie whoever's page opens one: RFC 6455,
-    /// 10.2, has the server look at `Origin`, which a page cannot forge.
+    /// WebSockets are exempt from the same-origin policy, and a browser sends the cookie whatever page opens one. RFC
+    /// 6455, 10.2 therefore lets the server check `Origin`, which a page cannot forge.
     private func isFromOurPage(_ request: Request) -> Bool {
         guard case .cookie = AccessCredential(request) else { return true }
         return settings.isFromOwnPage(request)

@@ -1,9 +1,9 @@
 /**
- * The server's HTTP API. The tokens live in HttpOnly cookies that this code cannot read; a request that meets an
- * expired one refreshes it once and goes again.
+ * The server's HTTP API. The tokens are in HttpOnly cookies, which this code cannot read. If the access token has
+ * expired, a request refreshes it once and is sent again.
  */
 
-/** An answer that is not what was asked for. `message` is fit for people. `status` 0: no answer came at all. */
+/** An error of a request. `message` is for users. `status` is 0 if no answer came. */
 export class ApiError extends Error {
     constructor(status, message) {
         super(message);
@@ -11,31 +11,31 @@ export class ApiError extends Error {
         this.status = status;
     }
 
-    /** True when trying again later may help: no answer, too many requests, or a server in trouble. */
+    /** True if a later try may succeed: after no answer, too many requests, or an error of the server. */
     get isTemporary() {
         return this.status === 0 || this.status === 429 || this.status >= 500;
     }
 }
 
-/** What to say when the server gave no detail of its own. */
+/** The words for an answer without a detail. */
 const FALLBACK_WORDS = {
     401: "Please sign in.",
-    403: "You may not do that.",
-    404: "There is no such session, or you may not see it.",
-    409: "That is not possible in the present state.",
+    403: "You do not have the right to do that.",
+    404: "This session does not exist, or you cannot see it.",
+    409: "This is not possible in the session’s present state.",
     413: "The file is too large.",
-    415: "This file is not an audio format that we can read.",
+    415: "We cannot read the audio format of this file.",
     429: "Too many attempts. Please wait a moment.",
-    503: "The server cannot answer right now. Please try again shortly.",
+    503: "The server cannot answer right now. Please try again in a moment.",
 };
 
-/** Makes an ApiError of an answer's status and its problem+json text (RFC 9457). */
+/** Makes an ApiError from an answer's status and its problem+json text (RFC 9457). */
 export function problemFrom(status, text, retryAfter = null) {
     let problem = {};
     try {
         problem = JSON.parse(text) ?? {};
     } catch {
-        // A proxy in between may answer with HTML or nothing.
+        // A proxy in front of the server may answer with HTML or an empty body.
     }
     let message = problem.detail || FALLBACK_WORDS[status] || problem.title || `The server answered with ${status}.`;
     const seconds = Number(retryAfter);
@@ -43,9 +43,9 @@ export function problemFrom(status, text, retryAfter = null) {
     return new ApiError(status, message);
 }
 
-/** The error for "no answer came". */
+/** The error of a request without an answer. */
 export function unreachable() {
-    return new ApiError(0, "The server cannot be reached. Please check your connection.");
+    return new ApiError(0, "We cannot reach the server. Please check your connection.");
 }
 
 const REFRESHED_AT = "therapybridge.refreshed-at";
@@ -53,17 +53,17 @@ const ENDED = "Your session has ended. Please sign in again.";
 const DEACTIVATED = "Your account has been deactivated. Please ask your administrator.";
 
 let refreshing = null;
-/** What the last refresh that failed was refused for. */
+/** Why the last refresh failed. */
 let endedBecause = ENDED;
 let refreshedAt = 0;
 let signedOutHandler = () => {};
 
-/** Sets what happens when the sign-in has ended for good. The handler gets the words for the person who was signed in. */
+/** Sets the handler for the end of the sign-in. It gets the words for the user. */
 export function whenSignedOut(handler) {
     signedOutHandler = handler;
 }
 
-/** Answers JSON, or null when there is no body. Throws ApiError. */
+/** Returns the JSON of the answer, or null if it has no body. Throws ApiError. */
 export async function request(method, path, { body, signal } = {}) {
     const response = await authorised(() => send(method, path, body, signal));
     if (!response.ok) throw await errorOf(response);
@@ -72,7 +72,7 @@ export async function request(method, path, { body, signal } = {}) {
 
 export const get = (path, options) => request("GET", path, options);
 
-/** Signs in. The tokens in the answer are ignored: the cookies carry them. */
+/** Signs in. It ignores the tokens in the answer, because the cookies carry them. */
 export async function signIn(email, password) {
     const response = await send("POST", "/api/auth/login", { email, password });
     if (!response.ok) throw await errorOf(response);
@@ -80,13 +80,13 @@ export async function signIn(email, password) {
     return (await response.json()).user;
 }
 
-/** Signs out, also when the sign-in has ended before. */
+/** Signs out. This also works if the sign-in has already ended. */
 export async function signOut() {
     const response = await send("POST", "/api/auth/logout");
     if (!response.ok) throw await errorOf(response);
 }
 
-/** Makes a request, and once more after a refresh when it meets 401. Tells the page when the sign-in has ended. */
+/** Makes a request. After a 401, refreshes the token and makes it again. Calls the handler if the sign-in has ended. */
 async function authorised(attempt) {
     const startedAt = Date.now();
     let response = await attempt();
@@ -96,7 +96,7 @@ async function authorised(attempt) {
     return response;
 }
 
-/** A 403 has several reasons; this one ends every right of the account, so nothing of it may stay on the page. */
+/** A 403 has several reasons. An inactive account has no rights at all, and the page must stop showing its data. */
 async function isOfInactiveAccount(response) {
     if (response.status !== 403) return false;
     const problem = await response.clone().json().catch(() => null);
@@ -104,9 +104,9 @@ async function isOfInactiveAccount(response) {
 }
 
 /**
- * Gets new tokens, unless that happened since `startedAt`. A refresh token may be used once, and using it again
- * ends the whole sign-in; so one refresh runs at a time, in this tab by the shared promise, over all tabs by a lock.
- * @returns {Promise<boolean>} false when the sign-in has ended
+ * Gets new tokens, unless that has happened since `startedAt`. A refresh token works once, and using it again ends the
+ * sign-in. Therefore only one refresh runs at a time: a promise guards this tab, and a lock guards all tabs.
+ * @returns {Promise<boolean>} false if the sign-in has ended
  */
 export function refresh(startedAt) {
     refreshing ??= exclusively(async () => {
@@ -123,7 +123,7 @@ export function refresh(startedAt) {
     return refreshing;
 }
 
-/** Web Locks need a secure context; without one, tabs are on their own. */
+/** Web Locks need a secure context. Without one, nothing coordinates the tabs. */
 function exclusively(work) {
     return navigator.locks ? navigator.locks.request("therapybridge.refresh", work) : work();
 }
@@ -133,7 +133,7 @@ function noteRefresh() {
     try {
         localStorage.setItem(REFRESHED_AT, String(refreshedAt));
     } catch {
-        // Storage may be switched off; other tabs then refresh for themselves.
+        // The user may have disabled storage. Each tab then refreshes on its own.
     }
 }
 

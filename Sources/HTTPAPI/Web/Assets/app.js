@@ -1,4 +1,4 @@
-/** The page: who is signed in, which view is shown, and the banner above it. */
+/** The page: the signed-in user, the current view, and the banner above it. */
 
 import * as api from "./api.js";
 import { DetailView } from "./detail.js";
@@ -11,7 +11,7 @@ import { Uploads } from "./upload.js";
 import { capitalised, dateTime, statusWords } from "./words.js";
 
 const product = document.body.dataset.product;
-/** A stream ends about once an hour and is back at once: nobody needs to hear of that. */
+/** How long a disconnection lasts before the banner shows it, in milliseconds. Streams reconnect every hour. */
 const BANNER_DELAY = 3_000;
 
 export class App {
@@ -35,12 +35,12 @@ export class App {
         document.getElementById("sign-out").addEventListener("click", () => this.#signOut());
         this.store.addEventListener("change", (event) => {
             this.#view?.update(event.detail);
-            if (event.detail === null) this.#meetStrangers();
+            if (event.detail === null) this.#loadUnknownPatients();
         });
         this.store.addEventListener("transition", (event) => this.#announceTransition(event.detail));
     }
 
-    /** Retry and notes: therapists see only patients assigned to them, so the role is enough here. */
+    /** True if the user may retry, delete and read notes. The role decides: therapists see only their patients. */
     get mayManage() {
         return this.user?.role === "therapist" || this.user?.role === "admin";
     }
@@ -49,7 +49,7 @@ export class App {
         try {
             await this.#signedIn(await api.get("/api/auth/me"));
         } catch (error) {
-            if (error.status === 401) return; // the sign-in form is there already
+            if (error.status === 401) return; // the page already shows the sign-in form
             if (error.isTemporary) {
                 document.getElementById("boot")?.replaceChildren(error.message);
                 setTimeout(() => this.start(), 3_000);
@@ -59,13 +59,13 @@ export class App {
         }
     }
 
-    /** What to call a session: its patient for those who have several, its date for the patient. */
+    /** The name of a session: its date for the patient, and the patient's name for others. */
     sessionName(session) {
         if (this.user.role === "patient") return dateTime(session.session_date);
         return this.#patients.get(session.patient_id)?.full_name ?? `Patient ${session.patient_id.slice(0, 8)}`;
     }
 
-    /** Shows an error that no view has a place for. */
+    /** Shows an error that belongs to no view. */
     complain(error) {
         this.#banner("error", error.message);
         this.#later(8_000, () => this.#connectionChanged(this.#connection));
@@ -84,39 +84,39 @@ export class App {
         this.#route();
     }
 
-    /** Reads whom the user may upload for, which is also where names come from. */
+    /** Reads the patients that the user may upload for. Their names also name the sessions. */
     async #loadPatients(user) {
         const userBefore = this.user;
         const hasPatients = user.role === "therapist" || user.role === "admin";
         const patients = hasPatients ? (await api.get("/api/patients")).items : [];
-        if (this.user !== userBefore) return; // signed out while this was on its way
+        if (this.user !== userBefore) return; // the user signed out meanwhile
         this.#patients = new Map(patients.map((patient) => [patient.id, patient]));
         this.uploadDialog.setUser(user, patients);
     }
 
-    /** A session of somebody whom we do not know: assigned a moment ago, perhaps. Asked once for each. */
-    #meetStrangers() {
+    /** Reads the patients again if a session has an unknown one, perhaps a new assignment; once for each patient. */
+    #loadUnknownPatients() {
         if (!this.mayManage) return;
-        const strangers = this.store.list().map((session) => session.patient_id)
+        const unknown = this.store.list().map((session) => session.patient_id)
             .filter((id) => !this.#patients.has(id) && !this.#askedFor.has(id));
-        if (strangers.length === 0) return;
-        for (const id of strangers) this.#askedFor.add(id);
+        if (unknown.length === 0) return;
+        for (const id of unknown) this.#askedFor.add(id);
         this.#loadPatients(this.user).then(() => this.#view?.update(null)).catch(() => {});
     }
 
     async #signOut() {
-        if (this.uploads.isBusy && !confirm("An upload is under way. Sign out and stop it?")) return;
-        this.#live.stop(); // its stream would be revoked, and that is no news
+        if (this.uploads.isBusy && !confirm("An upload is in progress. Sign out and stop it?")) return;
+        this.#live.stop(); // the sign-out would revoke its stream
         try {
             await api.signOut();
-            this.#signedOut("You are signed out.");
+            this.#signedOut("You have signed out.");
         } catch (error) {
             this.#live.start();
             this.complain(error);
         }
     }
 
-    /** Leaves nothing of the last person on the page. */
+    /** Removes everything of the last user from the page. */
     #signedOut(reason) {
         const wasSignedIn = this.user !== null;
         this.user = null;
@@ -159,7 +159,7 @@ export class App {
         this.#show({ root, heading: part.email, title: "Sign in", update() {}, connectionChanged() {} });
     }
 
-    /** Cookies are shared by all tabs: somebody else may have signed in elsewhere. */
+    /** All tabs share the cookies: another user may have signed in in another tab. */
     async #checkUser() {
         if (!this.user || this.uploads.isBusy) return;
         const present = await api.get("/api/auth/me").catch(() => null);
@@ -183,7 +183,7 @@ export class App {
         document.title = `${view.title} – ${product}`;
         view.connectionChanged(this.#connection);
         window.scrollTo(0, 0);
-        // Where a page load would put the reader; on the first view the browser has done that.
+        // A page load moves the focus to the top. On the first view, the browser has done so.
         if (!isFirst || view.heading instanceof HTMLInputElement) view.heading.focus({ preventScroll: true });
     }
 
@@ -199,14 +199,14 @@ export class App {
         const isRepeated = state === this.#connection;
         this.#connection = state;
         this.#view?.connectionChanged(state);
-        if (isRepeated && state === "reconnecting") return; // each try fails anew; the banner's delay runs on
+        if (isRepeated && state === "reconnecting") return; // a further try failed: the banner's delay continues
         if (state === "reconnecting") {
             const words = navigator.onLine
                 ? "Connection lost. Reconnecting …"
-                : "You are offline. Progress will catch up once you are back.";
+                : "You are offline. The page updates when you are back.";
             this.#later(BANNER_DELAY, () => this.#banner("warning", words));
         } else if (state === "degraded") {
-            const words = "The server cannot read its database right now. Progress may be behind.";
+            const words = "The server cannot read its database right now. Progress may be out of date.";
             this.#later(0, () => this.#banner("warning", words));
         } else {
             this.#later(0, () => this.#banner("", ""));

@@ -1,4 +1,4 @@
-/** One session: where it stands, what happened, the transcript with its recording, the notes. */
+/** One session: its progress and history, the transcript with the recording, and the notes. */
 
 import { get, request } from "./api.js";
 import { element, fromTemplate, setText, showText } from "./dom.js";
@@ -13,7 +13,7 @@ export class DetailView {
     #part;
     #transcript;
     #isClosed = false;
-    /** Attempt and status for which history, transcript and notes were read last. */
+    /** The attempt and status at the last read of history, transcript and notes. */
     #readFor = "";
     root;
 
@@ -30,7 +30,7 @@ export class DetailView {
         this.#load();
     }
 
-    // No patient's name: titles go into the browser's history.
+    // Without the patient's name, because the browser's history stores titles.
     get title() { return "Session"; }
     get heading() { return this.#part.heading; }
 
@@ -45,7 +45,7 @@ export class DetailView {
         if (id !== null && id !== this.#id) return;
         const session = this.#app.store.get(this.#id);
         if (!session) {
-            if (!this.#part.body.hidden) this.#gone("This session was deleted, or you may no longer see it.");
+            if (!this.#part.body.hidden) this.#gone("This session was deleted, or you can no longer see it.");
             return;
         }
         this.#fill(session);
@@ -107,13 +107,13 @@ export class DetailView {
         setText(this.#part.failureText, session.progress.error ?? "Processing failed.");
         this.#part.retry.hidden = !mayRetry || !hasRecording;
         let hint = "";
-        if (!hasRecording) hint = "The recording never arrived as a whole. Please upload it again.";
-        else if (!mayRetry) hint = "Your therapist can start it again; nothing needs to be uploaded.";
-        else hint = "Retry processes the recording again; nothing needs to be uploaded.";
+        if (!hasRecording) hint = "The recording did not arrive completely. Please upload it again.";
+        else if (!mayRetry) hint = "Your therapist can start the processing again. You do not need to upload anything.";
+        else hint = "Retry processes the recording again. You do not need to upload anything.";
         setText(this.#part.failureHint, hint);
     }
 
-    /** History, transcript and notes change with the status, so they are read again with each. */
+    /** Reads history, transcript and notes again, which change with the status. */
     async #readMore(session) {
         const { status } = session.progress;
         try {
@@ -124,7 +124,7 @@ export class DetailView {
             else showText(this.#part.transcriptNote, hint);
             if (status === "processed" && this.#app.mayManage) await this.#readNotes();
         } catch (error) {
-            this.#readFor = ""; // the next change of this session tries again
+            this.#readFor = ""; // the next change of this session will try again
             if (!this.#isClosed && error.status !== 401) this.#app.complain(error);
         }
     }
@@ -178,7 +178,7 @@ export class DetailView {
     }
 }
 
-/** Name and value pairs of what is known about the recording. */
+/** The known facts about the recording, as pairs of name and value. */
 function facts(session) {
     const known = [
         ["File", session.filename],
@@ -190,7 +190,7 @@ function facts(session) {
         .flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]);
 }
 
-/** Notes have whatever shape the pipeline gave them: names become headings, lists become lists, text stays text. */
+/** The notes as elements. The pipeline decides their form: names become headings, and lists become lists. */
 function rendered(value, level = 3) {
     if (value === null || value === undefined || value === "") return [];
     if (Array.isArray(value)) {

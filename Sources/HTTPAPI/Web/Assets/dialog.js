@@ -1,4 +1,4 @@
-/** The upload dialog, and dropping a file anywhere on the page. */
+/** The upload dialog, and the drop of a file anywhere on the page. */
 
 import { element, setText, showText } from "./dom.js";
 import { byteSize } from "./words.js";
@@ -8,16 +8,16 @@ const limits = {
     extensions: document.body.dataset.extensions.toLowerCase().split(/[\s,]+/).filter(Boolean),
 };
 
-/** Why this file cannot be uploaded, in words, or "" when it can. The server has the last word. */
+/** Why the user cannot upload this file, or "" if nothing is wrong. The server checks the file again. */
 export function complaintAbout(file) {
     if (!file) return "Choose the recording first.";
     const name = file.name.toLowerCase();
     if (!limits.extensions.some((extension) => name.endsWith(extension))) {
-        return `“${file.name}” is not one of the formats that we can read: ${extensionList()}.`;
+        return `“${file.name}” has an unknown format. Accepted formats: ${extensionList()}.`;
     }
     if (file.size === 0) return `“${file.name}” is empty.`;
     if (file.size > limits.bytes) {
-        return `“${file.name}” has ${byteSize(file.size)}; at most ${byteSize(limits.bytes)} can be uploaded.`;
+        return `“${file.name}” has ${byteSize(file.size)}. The maximum is ${byteSize(limits.bytes)}.`;
     }
     return "";
 }
@@ -26,7 +26,7 @@ function extensionList() {
     return limits.extensions.map((extension) => extension.replace(".", "")).join(", ");
 }
 
-/** Asks for whom and what, refuses what the server would refuse, and hands it to `Uploads`. */
+/** Asks for patient, date and file, checks the file, and passes everything to `Uploads`. */
 export class UploadDialog {
     #uploads;
     #onOpen;
@@ -44,7 +44,7 @@ export class UploadDialog {
 
     /**
      * @param {import("./upload.js").Uploads} uploads
-     * @param {() => void} onOpen is told of each opening, and may call `setUser` again with fresh patients
+     * @param {() => void} onOpen is called when the dialog opens, and may call `setUser` with new patients
      */
     constructor(uploads, onOpen) {
         this.#uploads = uploads;
@@ -57,7 +57,7 @@ export class UploadDialog {
         this.#watchDrops();
     }
 
-    /** Who may upload here, and for whom: `patients` is empty for a patient, who uploads their own. */
+    /** Sets the user, and the patients to upload for. `patients` is empty for a patient. */
     setUser(user, patients) {
         this.#user = user;
         this.#patients = patients;
@@ -95,11 +95,11 @@ export class UploadDialog {
             option.value = patient.id;
             this.#patient.append(option);
         }
-        const isStuck = !isPatient && this.#patients.length === 0;
+        const hasNoPatients = !isPatient && this.#patients.length === 0;
         showText(document.getElementById("upload-patient-hint"),
-            isStuck ? "No patient is assigned to you yet. An administrator can do that." : "");
-        this.#patient.disabled = isStuck || isPatient;
-        this.#start.disabled = isStuck;
+            hasNoPatients ? "You have no patients yet. An administrator can assign them." : "");
+        this.#patient.disabled = hasNoPatients || isPatient;
+        this.#start.disabled = hasNoPatients;
     }
 
     #choose(file, { complain = true } = {}) {
@@ -135,7 +135,7 @@ export class UploadDialog {
     #watchDrops() {
         const veil = document.getElementById("drop-veil");
         const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-        let depth = 0; // dragenter and dragleave come for every element on the way
+        let depth = 0; // dragenter and dragleave come for each element under the pointer
         const show = () => {
             veil.hidden = depth === 0 || this.#dialog.open || !this.isAllowed;
             this.#zone.classList.toggle("over", depth > 0);
@@ -150,7 +150,7 @@ export class UploadDialog {
         window.addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
         window.addEventListener("drop", (event) => {
             if (!hasFiles(event)) return;
-            event.preventDefault(); // or the browser leaves the page to play the file
+            event.preventDefault(); // the browser would leave the page and play the file
             depth = 0;
             show();
             const file = event.dataTransfer.files[0];

@@ -1,7 +1,7 @@
-/** Small helpers around the DOM. Text only ever enters it as text, never as markup. */
+/** Small helpers for the DOM. Text enters it as text only, never as markup. */
 
 /**
- * Clones the one element of a `<template>` of the page.
+ * Clones the only element in a `<template>` of the page.
  * @param {string} id the template's id
  * @returns {{root: HTMLElement, part: Record<string, HTMLElement>}} the clone, and its elements by `data-part`
  */
@@ -13,7 +13,7 @@ export function fromTemplate(id) {
     return { root, part };
 }
 
-/** Makes an element with a class and children; strings become text. */
+/** Makes an element with a class and children. Strings become text. */
 export function element(tag, className = "", ...children) {
     const made = document.createElement(tag);
     if (className) made.className = className;
@@ -21,23 +21,23 @@ export function element(tag, className = "", ...children) {
     return made;
 }
 
-/** Sets text only when it differs, so that screen readers and selections are left alone. */
+/** Sets the text of an element if it differs. Equal text would disturb screen readers and selections. */
 export function setText(target, text) {
     if (target.textContent !== text) target.textContent = text;
 }
 
-/** Shows an element with this text, or hides it when there is none. */
+/** Shows an element with this text, or hides it if the text is empty. */
 export function showText(target, text) {
     setText(target, text ?? "");
     target.hidden = !text;
 }
 
-/** Tells people who listen rather than look; the latest announcement wins. */
+/** Announces a text to screen readers. The latest announcement wins. */
 export function announce(text) {
     setText(document.getElementById("announcer"), text);
 }
 
-/** A random UUID, also where `crypto.randomUUID` is missing because the page came over plain HTTP. */
+/** A random UUID. Over plain HTTP, `crypto.randomUUID` is missing. */
 export function randomUUID() {
     if (crypto.randomUUID) return crypto.randomUUID();
     const bytes = crypto.getRandomValues(new Uint8Array(16));

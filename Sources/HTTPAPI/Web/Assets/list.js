@@ -1,10 +1,10 @@
-/** The list of sessions. Rows are made once and updated in place, so that focus stays and bars move smoothly. */
+/** The list of sessions. It updates rows in place, which keeps the focus and moves the bars smoothly. */
 
 import { announce, fromTemplate, setText, showText } from "./dom.js";
 import { transferWords } from "./upload.js";
 import { activity, byteSize, dateTime, isUnfinished, remaining, statusWords, timecode } from "./words.js";
 
-/** What to say about the connection beside the heading. */
+/** The words beside the heading for each state of the connection. */
 const LIVE_WORDS = {
     connecting: "Connecting …",
     live: "Live",
@@ -44,7 +44,7 @@ export class ListView {
         setText(this.#part.liveText, LIVE_WORDS[state]);
     }
 
-    /** Brings one row, or all, in line with the store. */
+    /** Updates one row, or all rows (null), from the store. */
     update(id) {
         const { store } = this.#app;
         const session = id && store.get(id);
@@ -64,10 +64,10 @@ export class ListView {
             row.root.remove();
             this.#rows.delete(known);
         }
-        sessions.forEach((item, index) => this.#place(item, index));
+        sessions.forEach((item, index) => this.#putRow(item, index));
     }
 
-    #place(session, index) {
+    #putRow(session, index) {
         let row = this.#rows.get(session.id);
         if (!row) {
             row = fromTemplate("session-row");
@@ -111,18 +111,18 @@ export class ListView {
 
     #emptyHint() {
         switch (this.#app.user.role) {
-        case "patient": return "Upload the recording of a session, watch it being transcribed, then read it here.";
+        case "patient": return "Upload the recording of a session, follow its progress, and read the transcript here.";
         case "pipeline": return "This account reports progress of the pipeline. It sees no sessions.";
-        default: return "Upload a recording, or drop it anywhere on this page. It is transcribed while you watch.";
+        default: return "Upload a recording, or drop it anywhere on this page. You can follow its progress here.";
         }
     }
 }
 
-/** Writes a session into its row. */
+/** Fills the row of a session. */
 function fillRow(part, session, app) {
     const { progress, transfer } = session;
     const hasFailedHere = transfer?.phase === "failed";
-    // A second try may run while the server still calls the first one failed.
+    // A second upload may run while the server still shows that the first one failed.
     const status = transfer ? "uploading" : progress.status;
     const words = hasFailedHere ? { label: "Upload failed", tone: "failed" } : statusWords(status);
     const name = app.sessionName(session);
@@ -152,7 +152,7 @@ function fillRow(part, session, app) {
     setText(part.cancel, hasFailedHere ? "Dismiss" : "Cancel upload");
 }
 
-/** The second line of a row: what is known besides the name. */
+/** The second line of a row: the known facts besides the name. */
 function rowFacts(session, app) {
     const facts = [];
     if (app.user.role !== "patient") facts.push(dateTime(session.session_date));

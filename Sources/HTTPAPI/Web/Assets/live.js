@@ -1,15 +1,15 @@
-/** Keeps the store in step with the server, by the one stream of all sessions. */
+/** Keeps the store up to date with the server, by the stream of all sessions. */
 
 import { ApiError, get } from "./api.js";
 
-/** How often to ask while the stream is away. */
+/** The interval of the poll while there is no stream, in milliseconds. */
 const POLL_WITHOUT_STREAM = 20_000;
-/** Heartbeats are invisible to EventSource, so a stream that says nothing for this long is checked by a request. */
+/** EventSource hides heartbeats. After this silence, in milliseconds, a request checks whether the stream still works. */
 const STREAM_SILENCE = 30_000;
 const HIDDEN_TOO_LONG = 60_000;
 
 /**
- * What a person should know about the connection:
+ * The state of the connection, for the user:
  * `connecting`, `live`, `reconnecting`, `degraded` (the server cannot read its database).
  * @typedef {"connecting" | "live" | "reconnecting" | "degraded"} ConnectionState
  */
@@ -74,7 +74,7 @@ export class LiveUpdates {
         on("complete", (progress) => this.#store.applyProgress(progress));
         on("session_added", (progress) => this.#added(progress));
         on("session_removed", ({ session_id: id }) => this.#store.remove(id));
-        // A session that finished while nobody listened is not in the snapshot that `ready` ends.
+        // The first events leave out sessions that finished while there was no stream.
         on("ready", () => this.#catchUp());
         on("degraded", () => this.#onState("degraded"));
         on("recovered", () => this.#onState("live"));
@@ -83,13 +83,13 @@ export class LiveUpdates {
         on("revoked", () => this.#recover());
         source.addEventListener("error", (event) => {
             if (source !== this.#source) return;
-            if (event instanceof MessageEvent) { // our own `event: error`: a session has failed
+            if (event instanceof MessageEvent) { // the server's `event: error`: a session has failed
                 this.#heardAt = Date.now();
                 this.#store.applyProgress(JSON.parse(event.data));
             } else if (source.readyState === EventSource.CLOSED) {
                 this.#recover();
             } else {
-                this.#lost(); // the browser reconnects by itself
+                this.#lost(); // the browser reconnects on its own
             }
         });
     }
@@ -113,8 +113,8 @@ export class LiveUpdates {
     }
 
     /**
-     * The stream is over for good: its token has expired, or the browser has given up on it, which it does on any status
-     * but 200 without telling which. A request finds out, and refreshes the token on the way: signed out, or server away.
+     * The stream has ended for good: its token has expired, or the browser has given it up, which it does for any status
+     * but 200 without showing the status. A request finds the reason and refreshes the token.
      */
     async #recover() {
         this.#close();
@@ -128,13 +128,13 @@ export class LiveUpdates {
         }
     }
 
-    /** 1 s at first, doubled up to 30 s, each with jitter so that many pages do not come back as one. */
+    /** A delay that begins at 1 s and doubles up to 30 s. Jitter keeps many pages from coming back together. */
     #backOff() {
         const base = Math.min(30_000, 1_000 * 2 ** this.#failures++);
         return base * (0.5 + Math.random() / 2);
     }
 
-    /** A session is new to us: its progress is here, who and when is not. Many at once cost one read. */
+    /** A new session: the event has its progress, but not its patient and date. Many new sessions cost one read. */
     #added(progress) {
         this.#store.applyProgress(progress);
         this.#later("added", 150, () => this.#catchUp());
@@ -147,14 +147,14 @@ export class LiveUpdates {
         if (Date.now() - this.#polledAt >= this.#pollDelay()) this.#catchUp();
     }
 
-    /** How long after the last poll the next is due. */
+    /** The time from the last poll to the next, in milliseconds. */
     #pollDelay() {
         if (!this.#isOpen) return POLL_WITHOUT_STREAM;
         const isSilent = this.#store.unfinished().length > 0 && Date.now() - this.#heardAt > STREAM_SILENCE;
         return isSilent ? STREAM_SILENCE : Infinity;
     }
 
-    /** Reads what is shown again. */
+    /** Reads everything that the page shows again. */
     async #catchUp() {
         if (!this.#running || this.#polling) return;
         this.#polling = true;
@@ -170,7 +170,7 @@ export class LiveUpdates {
 
     // MARK: Tabs in the background
 
-    /** Streams of tabs that nobody sees would use up the six connections of those that somebody does. */
+    /** Hidden tabs close their streams: a browser has six connections to a server, and visible tabs need them. */
     #visibilityChanged() {
         if (document.hidden) {
             this.#hiddenAt = Date.now();
@@ -183,7 +183,7 @@ export class LiveUpdates {
         this.#catchUp();
     }
 
-    /** Runs `work` after a delay unless stopped; a second call by the same name replaces the first. */
+    /** Runs `work` after a delay, unless stopped. A second call with the same name replaces the first. */
     #later(name, delay, work) {
         clearTimeout(this.#timers.get(name));
         this.#timers.set(name, setTimeout(() => {

@@ -1,4 +1,4 @@
-/** The sessions that this page knows, and the one rule that keeps them right: the higher version wins. */
+/** The sessions that this page knows. One rule keeps them correct: the higher version wins. */
 
 import { get } from "./api.js";
 import { isUnfinished } from "./words.js";
@@ -6,14 +6,14 @@ import { isUnfinished } from "./words.js";
 const PAGE_SIZE = 20;
 
 /**
- * Sessions by id. Dispatches `change` with the id (or null for "all may differ") as `detail`, and `transition` with
- * `{session, before}` when a status or attempt has changed.
+ * The sessions by id. It dispatches `change` with the id as `detail`, or null if any session may have changed, and
+ * `transition` with `{session, before}` if a status or attempt has changed.
  *
- * A session of this page may carry `transfer`, the state of its upload from here; see `upload.js`.
+ * A session that this page uploads has `transfer`, the state of the upload; see `upload.js`.
  */
 export class SessionStore extends EventTarget {
     #byId = new Map();
-    /** Ids that belong to the list; a session opened by its address may be older than all that were listed. */
+    /** The ids in the list. A session that was opened by its address may be older than all of them. */
     #listed = new Set();
     #pages = 0;
     nextCursor = null;
@@ -22,20 +22,20 @@ export class SessionStore extends EventTarget {
 
     get(id) { return this.#byId.get(id); }
 
-    /** The list, newest first; uploads that the server has not answered yet lead. */
+    /** The list, newest first. Uploads without an answer from the server come before all others. */
     list() {
         const rank = (session) => (session.isLocal ? "~" : "") + session.created_at + session.id;
         return [...this.#listed].map((id) => this.#byId.get(id)).sort((a, b) => (rank(a) < rank(b) ? 1 : -1));
     }
 
-    /** Known sessions that are still under way at the server, newest first. */
+    /** The known sessions that are unfinished at the server, newest first. */
     unfinished() {
         return [...this.#byId.values()]
             .filter((session) => !session.isLocal && isUnfinished(session.progress.status))
             .sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
     }
 
-    /** Reads the newest page again. What should be on it and is not has been deleted or taken away. */
+    /** Reads the newest page again. A session that is missing from it was deleted, or the user has lost the right to it. */
     async loadNewest() {
         const page = await get(`/api/sessions?limit=${PAGE_SIZE}`);
         const present = new Set(page.items.map((session) => session.id));
@@ -70,7 +70,7 @@ export class SessionStore extends EventTarget {
         return this.get(id);
     }
 
-    /** Catches up after a silence: the newest page, and what is under way but older than that. */
+    /** Reads the newest page again, and older sessions that are unfinished. */
     async resync() {
         const present = await this.loadNewest();
         const older = this.unfinished().filter((session) => !present.has(session.id)).slice(0, 10);
@@ -79,7 +79,7 @@ export class SessionStore extends EventTarget {
         })));
     }
 
-    /** Takes in a session as the server tells it, keeping newer progress that a stream brought already. */
+    /** Stores a session from the server, but keeps newer progress from the stream. */
     put(session, { listed = true, quiet = false } = {}) {
         const known = this.#byId.get(session.id);
         const progress = known && known.progress.version > session.progress.version ? known.progress : session.progress;
@@ -90,7 +90,7 @@ export class SessionStore extends EventTarget {
         if (!quiet) this.#changed(session.id);
     }
 
-    /** Takes in a progress object. False when its session is not known here. */
+    /** Stores a progress object. Returns false if this page does not know its session. */
     applyProgress(progress) {
         const known = this.#byId.get(progress.session_id);
         if (!known) return false;
@@ -102,7 +102,7 @@ export class SessionStore extends EventTarget {
         return true;
     }
 
-    /** Sets or ends (undefined) the state of an upload from this page. */
+    /** Sets the state of an upload from this page, or removes it (undefined). */
     setTransfer(id, transfer) {
         const known = this.#byId.get(id);
         if (!known) return;
@@ -116,7 +116,7 @@ export class SessionStore extends EventTarget {
         this.#changed(null);
     }
 
-    /** Forgets everything, as on signing out. */
+    /** Removes everything, as at a sign-out. */
     clear() {
         this.#byId.clear();
         this.#listed.clear();

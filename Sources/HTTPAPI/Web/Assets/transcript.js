@@ -1,4 +1,4 @@
-/** A transcript beside its recording: a click on a passage plays from there, and what is playing is marked. */
+/** A transcript with its recording. A click on a segment plays it, and the playing segment is marked. */
 
 import { get } from "./api.js";
 import { fromTemplate, setText, showText } from "./dom.js";
@@ -21,7 +21,7 @@ export class Transcript {
         part.copy.addEventListener("click", () => this.#copy());
     }
 
-    /** Offers the recording to play. */
+    /** Shows the player with the recording. */
     showRecording(id) {
         if (this.#hasAudio) return;
         this.#hasAudio = true;
@@ -29,7 +29,7 @@ export class Transcript {
         this.#part.player.hidden = false;
     }
 
-    /** Reads and shows the transcript. False when there is none. */
+    /** Reads and shows the transcript. Returns false if there is none. */
     async load(id) {
         try {
             this.#show(await get(`/api/sessions/${id}/transcript`));
@@ -40,7 +40,7 @@ export class Transcript {
         }
     }
 
-    /** Frees the connection that the player may hold. */
+    /** Closes the connection of the player. */
     close() {
         this.#part.audio.pause();
         this.#part.audio.removeAttribute("src");
@@ -65,14 +65,14 @@ export class Transcript {
         this.#part.segments.replaceChildren(...rows);
         this.#buttons = rows.map((row) => row.firstElementChild);
         this.#part.copy.hidden = !this.#text;
-        const plain = rows.length === 0 ? this.#text || "No speech was recognised in this recording." : "";
+        const plain = rows.length === 0 ? this.#text || "We recognized no speech in this recording." : "";
         showText(this.#part.transcriptNote, plain);
     }
 
     #playFrom(index) {
         if (!this.#hasAudio) return;
         this.#part.audio.currentTime = this.#segments[index].start;
-        this.#part.audio.play().catch(() => {}); // the browser may want another click first
+        this.#part.audio.play().catch(() => {}); // the browser may need another click first
         this.#follow(this.#segments[index].start);
     }
 
@@ -84,7 +84,7 @@ export class Transcript {
         this.#playing = index;
     }
 
-    /** The token may have expired under a long pause: a request refreshes it, then the player tries once more. */
+    /** The token may have expired during a long pause. A request refreshes it, and the player tries once more. */
     async #audioFailed() {
         const { audio, player } = this.#part;
         if (!audio.hasAttribute("src")) return;
@@ -114,7 +114,7 @@ export class Transcript {
             await navigator.clipboard.writeText(lines.length ? lines.join("\n") : this.#text);
             setText(this.#part.copy, "Copied");
         } catch {
-            setText(this.#part.copy, "Copying is not allowed here");
+            setText(this.#part.copy, "Your browser does not allow copying");
         }
         setTimeout(() => setText(this.#part.copy, "Copy text"), 2_000);
     }

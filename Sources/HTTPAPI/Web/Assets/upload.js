@@ -1,20 +1,20 @@
-/** Uploads from this page: one transfer at a time, shown in the list from its first moment. */
+/** Uploads from this page: one transfer at a time. The list shows each one from its start. */
 
 import { ApiError, get, problemFrom, refresh, request, unreachable } from "./api.js";
 import { announce, randomUUID } from "./dom.js";
 import { byteSize, remaining } from "./words.js";
 
 /**
- * Transfers from this page. Their state hangs on the session in the store as `transfer`:
+ * The transfers from this page. The session in the store carries the state of each as `transfer`:
  * `{phase: "queued" | "sending" | "checking" | "failed", sent, total, remaining, error}`.
  */
 export class Uploads {
     #store;
     /** @type {Map<string, {fields: object, file: File, xhr: XMLHttpRequest | null}>} */
     #jobs = new Map();
-    /** Whether the user may delete sessions. */
+    /** True if the user may delete sessions. */
     mayDelete = false;
-    /** One at a time: browsers allow six connections per origin, and two halves arrive no sooner than two wholes. */
+    /** The transfer that runs. Browsers allow six connections per origin, and parallel transfers would not be faster. */
     #current = null;
 
     /** @param {import("./store.js").SessionStore} store */
@@ -25,7 +25,7 @@ export class Uploads {
 
     get isBusy() { return this.#current !== null; }
 
-    /** Shows the new session at once, under an id of our own choosing, and sends the file. */
+    /** Shows the new session at once, under an id that the page chooses, and sends the file. */
     add({ patientId, date, file }) {
         const id = randomUUID();
         const now = new Date().toISOString();
@@ -42,7 +42,7 @@ export class Uploads {
         return id;
     }
 
-    /** Sends a failed transfer again; the server knows a repeat by its session id. */
+    /** Sends a failed transfer again. The server recognizes the repeat by its session id. */
     again(id) {
         const job = this.#jobs.get(id);
         if (!job) return;
@@ -51,8 +51,8 @@ export class Uploads {
     }
 
     /**
-     * Stops a transfer, or takes a failed one off the list. What the server has of a stopped one is deleted where the
-     * user may; a failed one is left to the server's word, for its recording may have arrived after all.
+     * Stops a transfer, or removes a failed one from the list. If the user may delete sessions, the server deletes the
+     * session of a stopped transfer. The session of a failed one stays, because its recording may have arrived.
      */
     cancel(id) {
         const job = this.#jobs.get(id);
@@ -79,7 +79,7 @@ export class Uploads {
     async #send(id) {
         this.#current = id;
         try {
-            // The token is checked when the upload begins: better refreshed before it than after 500 MB.
+            // The server checks the token at the start of the upload. This request refreshes it before 500 MB are sent.
             await get("/api/auth/me");
             const startedAt = Date.now();
             let answer = await this.#transfer(id);
@@ -91,13 +91,13 @@ export class Uploads {
         this.#finished(id);
     }
 
-    /** One POST. Resolves with its answer, or with null when it was cancelled; throws when none came. */
+    /** One POST. Resolves with its answer, or with null if it was cancelled. Throws without an answer. */
     #transfer(id) {
         const job = this.#jobs.get(id);
         if (!job) return null;
         const form = new FormData();
         for (const [name, value] of Object.entries(job.fields)) if (value) form.append(name, value);
-        form.append("file", job.file); // last, as the server wants it
+        form.append("file", job.file); // the server needs it last
         const startedAt = performance.now();
         return new Promise((resolve, reject) => {
             const xhr = new XMLHttpRequest();
@@ -129,12 +129,12 @@ export class Uploads {
     }
 
     /**
-     * A server that refuses early closes the connection, and the browser reports that as a failed one; and an answer
-     * can get lost after all has arrived. So ask the session itself before blaming the network.
+     * Handles an error. If the server refuses an upload early, it closes the connection, and the browser reports a network
+     * error. An answer can also get lost after the upload. Therefore this reads the session first.
      */
     async #settle(id, error) {
         const job = this.#jobs.get(id);
-        if (!job) return; // cancelled meanwhile
+        if (!job) return; // the user cancelled it meanwhile
         if (error.status === 0) {
             try {
                 const { progress } = await get(`/api/sessions/${id}`);
@@ -146,7 +146,7 @@ export class Uploads {
                 }
                 if (progress.error) error = new ApiError(409, progress.error);
             } catch {
-                // Not known there, or no connection: the first error stands.
+                // The session does not exist, or there is no connection: the page shows the first error.
             }
         }
         job.xhr = null;
@@ -155,7 +155,7 @@ export class Uploads {
         announce(`Upload failed. ${error.message}`);
     }
 
-    /** A session that waits for its recording still: nothing arrived. */
+    /** True if nothing of the recording has arrived. */
     #isBare(progress) {
         return progress.status === "pending" && progress.progress === 0;
     }
@@ -167,12 +167,12 @@ export class Uploads {
     }
 }
 
-/** The bar and the words of a transfer. The bar covers the whole way to `processed`; the upload is its first fifth. */
+/** The bar and the words of a transfer. The upload is the first fifth of the bar, which ends at `processed`. */
 export function transferWords(transfer) {
     const share = transfer.total ? transfer.sent / transfer.total : 0;
     const value = share * 20;
     switch (transfer.phase) {
-    case "queued": return { value: 0, message: "Waiting for the upload before it", figures: byteSize(transfer.total) };
+    case "queued": return { value: 0, message: "Waiting for another upload to finish", figures: byteSize(transfer.total) };
     case "checking": return { value: 20, message: "The server is checking the recording", figures: "" };
     case "failed": return { value: 0, message: "", figures: "" };
     default: return {

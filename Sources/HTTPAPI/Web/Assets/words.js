@@ -1,33 +1,33 @@
-/** What the page says: words for statuses, times, sizes. */
+/** The words of the page for statuses, times and sizes. */
 
-/** For each status: a short label, a tone that picks the colour, and what is happening, in words. */
+/** For each status: a short label, a tone that selects the color, and a sentence on what is happening. */
 const STATUSES = {
-    uploading: { label: "Uploading", tone: "busy", hint: "The recording is on its way" },
+    uploading: { label: "Uploading", tone: "busy", hint: "The recording is being uploaded" },
     pending: { label: "Waiting", tone: "waiting", hint: "Waiting for a free worker" },
     preprocessing: { label: "Preparing", tone: "busy", hint: "Preparing the audio" },
     transcribing: { label: "Transcribing", tone: "busy", hint: "Turning speech into text" },
-    diarizing: { label: "Telling speakers apart", tone: "busy", hint: "Finding out who speaks when" },
-    transcribed: { label: "Transcript ready", tone: "busy", hint: "The transcript is ready; finishing" },
-    extracting_notes: { label: "Writing notes", tone: "busy", hint: "Drawing notes from the transcript" },
+    diarizing: { label: "Identifying speakers", tone: "busy", hint: "Finding out who speaks when" },
+    transcribed: { label: "Transcript ready", tone: "busy", hint: "The transcript is ready" },
+    extracting_notes: { label: "Writing notes", tone: "busy", hint: "Writing notes from the transcript" },
     processed: { label: "Done", tone: "done", hint: "Everything is ready" },
     failed: { label: "Failed", tone: "failed", hint: "Something went wrong" },
 };
 
-/** Words for a status; one that this page does not know yet is shown by its own name. */
+/** The words for a status. A status that this page does not know is shown by its name. */
 export function statusWords(status) {
     return STATUSES[status] ?? { label: capitalised(status.replaceAll("_", " ")), tone: "busy", hint: "" };
 }
 
-/** True while more progress is to come. */
+/** True if the session is not finished. */
 export function isUnfinished(status) {
     return status !== "processed" && status !== "failed";
 }
 
-/** What a session is doing now: the pipeline's own message, or ours. */
+/** What is happening with a session: the pipeline's message, or else the words of its status. */
 export function activity(session) {
     const { status, message } = session.progress;
     if (message) return message;
-    // No bytes are known: nobody has uploaded anything, so no worker is what it waits for.
+    // Without bytes, the session waits for an upload and not for a worker.
     if (status === "pending" && session.bytes === null) return "Waiting for the recording";
     return statusWords(status).hint;
 }
@@ -35,12 +35,12 @@ export function activity(session) {
 const dayAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
-/** "22 Nov 2026, 09:30", in the reader's own zone and manner. */
+/** "22 Nov 2026, 09:30", in the user's time zone and format. */
 export function dateTime(text) {
     return text ? dayAndTime.format(new Date(text)) : "";
 }
 
-/** "09:30:05"; with the day in front when that is not today. */
+/** "09:30:05", with the day in front unless it is today. */
 export function moment(text) {
     const date = new Date(text);
     return date.toDateString() === new Date().toDateString() ? clock.format(date) : dayAndTime.format(date);
@@ -54,7 +54,7 @@ export function timecode(seconds) {
     return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
 }
 
-/** "12.3 MB", in the units that file managers show. */
+/** "12.3 MB", in the units of file managers. */
 export function byteSize(bytes) {
     if (bytes < 1000) return `${bytes} bytes`;
     const units = ["kB", "MB", "GB"];
@@ -63,7 +63,7 @@ export function byteSize(bytes) {
     return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[power - 1]}`;
 }
 
-/** "about 2 min left"; nothing when nobody knows. */
+/** "about 2 min left"; empty without an estimate. */
 export function remaining(seconds) {
     if (seconds === null || seconds === undefined) return "";
     if (seconds < 5) return "a few seconds left";

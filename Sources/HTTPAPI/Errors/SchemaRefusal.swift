@@ -1,0 +1,103 @@
+import Foundation
+
+/// A refusal that a function or trigger of the database schema raises.
+///
+/// The SQLSTATE of the error decides the status of the answer. The code, which PostgreSQL carries as the name of a
+/// constraint, decides the words: clients never read the messages of the schema. Each code in `migrations/code` has an
+/// entry here.
+enum SchemaRefusal: String, Sendable, CaseIterable {
+    case inactive
+    case notPermitted = "not_permitted"
+    case passwordRequired = "password_required"
+    case signedOut = "signed_out"
+    case signInOfAnotherUser = "sign_in_of_another_user"
+
+    case attemptNotBegun = "attempt_not_begun"
+    case attemptNotPresent = "attempt_not_present"
+    case attemptOutOfRange = "attempt_out_of_range"
+    case attemptSkipped = "attempt_skipped"
+    case callerLocked = "caller_locked"
+    case estimateNegative = "estimate_negative"
+    case progressOutOfRange = "progress_out_of_range"
+    case sessionLocked = "session_locked"
+    case sessionOfProgressFixed = "session_of_progress_fixed"
+    case takeoverOfFinished = "takeover_of_finished"
+    case transitionNotAllowed = "transition_not_allowed"
+    case unknownSession = "unknown_session"
+    case unknownStatus = "unknown_status"
+
+    case leaseOutOfRange = "lease_out_of_range"
+    case noRecording = "no_recording"
+    case notesMalformed = "notes_malformed"
+    case sessionNotFailed = "session_not_failed"
+    case transcriptMalformed = "transcript_malformed"
+    case workerEmpty = "worker_empty"
+
+    case auditLogImmutable = "audit_log_immutable"
+    case notAPatient = "not_a_patient"
+    case notATherapist = "not_a_therapist"
+    case uploadKeyTaken = "upload_key_taken"
+
+    /// The field at fault, by its name in SQL and in JSON; nil when no single field is.
+    var field: String? {
+        switch self {
+        case .attemptOutOfRange: "attempt"
+        case .estimateNegative: "estimated_time_remaining"
+        case .leaseOutOfRange: "lease"
+        case .notAPatient: "patient_id"
+        case .notATherapist: "therapist_id"
+        case .notesMalformed: "notes"
+        case .progressOutOfRange: "progress"
+        case .transcriptMalformed: "transcript"
+        case .unknownStatus: "status"
+        case .uploadKeyTaken: "upload_key"
+        case .workerEmpty: "worker"
+        default: nil
+        }
+    }
+
+    /// The words for a client, without the name of the field; a name in braces stands for a value.
+    var template: String {
+        switch self {
+        case .inactive: Problem.inactive.detail
+        case .notPermitted: Problem.forbidden.detail
+        case .passwordRequired: "A sign-in needs a password."
+        case .signedOut, .signInOfAnotherUser: Problem.unauthorized.detail
+        case .attemptNotBegun: "Attempt {attempt} has not begun."
+        case .attemptNotPresent: "The present attempt is {present}."
+        case .attemptOutOfRange: "has to be at least 1."
+        case .attemptSkipped: "The attempt after {present} is {next}."
+        case .callerLocked: "The database is changing this account. Try again in a moment."
+        case .estimateNegative: "cannot be negative."
+        case .progressOutOfRange: "has to be between 0 and 100."
+        case .sessionLocked: "The database is changing this session. Try again in a moment."
+        case .sessionOfProgressFixed: "Progress cannot move to another session."
+        case .takeoverOfFinished: "A session that is {status} cannot be taken over."
+        case .transitionNotAllowed: "A session that is {from} cannot become {to}."
+        case .unknownSession: Problem.noSession.detail
+        case .unknownStatus: "is not a known status."
+        case .leaseOutOfRange: "has to be between 1 second and 1 day."
+        case .noRecording: "The session has no recording to retry with."
+        case .notesMalformed: "have to be a JSON object."
+        case .sessionNotFailed: "Only a failed session can be retried."
+        case .transcriptMalformed: "needs a text and an array of segments."
+        case .workerEmpty: "cannot be empty."
+        case .auditLogImmutable: "The audit log cannot be changed."
+        case .notAPatient: "is not a patient."
+        case .notATherapist: "is not a therapist."
+        case .uploadKeyTaken: "is the key of a recording."
+        }
+    }
+
+    /// The words for a client.
+    ///
+    /// - Parameter values: A JSON object with a string for each name in the template, as the error's DETAIL carries it.
+    /// - Returns: The `detail` of a problem; nil when a value is missing.
+    func detail(values: String?) -> String? {
+        let values = values.flatMap { try? JSONDecoder().decode([String: String].self, from: Data($0.utf8)) }
+        var words = template
+        for (name, value) in values ?? [:] { words = words.replacing("{\(name)}", with: value) }
+        guard !words.contains("{") else { return nil }
+        return field.map { "\($0): \(words)" } ?? words
+    }
+}
