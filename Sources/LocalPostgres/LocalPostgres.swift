@@ -140,7 +140,9 @@ public final class LocalPostgres: Sendable {
 
     /// Starts the server again after `stop`.
     ///
-    /// - Throws: `LocalPostgresError` when it already runs or does not become ready.
+    /// Does nothing if it runs.
+    ///
+    /// - Throws: `LocalPostgresError` when another server uses the directory, or this one does not become ready.
     public func start() async throws {
         try await turn.take { try await self.startServer() }
     }

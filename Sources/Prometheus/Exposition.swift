@@ -26,7 +26,8 @@ struct Exposition {
 
     /// Adds the line of a histogram's bucket.
     ///
-    /// "With the name `x_bucket` and a label `{le="y"}` (where `y` is the upper bound of the bucket)".
+    /// A bucket is a line "with the name `x_bucket` and a label `{le="y"}` (where `y` is the upper bound of the
+    /// bucket)".
     mutating func sample(_ name: String, _ labels: LabelSet, upTo bound: Double, _ value: String) {
         let others = labels.text.isEmpty ? "" : labels.text + ","
         text += "\(name){\(others)le=\"\(Self.number(bound))\"} \(value)\n"
