@@ -1,4 +1,5 @@
 import NIOCore
+import NIOHTTP1
 import NIOPosix
 import ServerTestSupport
 import TestSupport
@@ -13,7 +14,7 @@ struct LoopbackTests {
         arguments: [nil, "127.0.0.1", "::1", "localhost", "LocalHost"])
     func both(host: String?) async throws {
         let log = LogMemory()
-        try await withServer(host.map { ["HOST": $0] } ?? [:], log: log) { server in
+        try await withServer(host.map { ["HOST": $0] } ?? [:], log: log) { server async throws in
             for address in ["127.0.0.1", "::1"] {
                 let connection = try await server.attackConnection(to: address)
                 await connection.send(Self.health)
@@ -28,7 +29,7 @@ struct LoopbackTests {
     func otherTaken() async throws {
         let (port, other) = try await portTakenOnIPv6()
         let log = LogMemory()
-        try await withServer(["PORT": "\(port)"], log: log) { server in
+        try await withServer(["PORT": "\(port)"], log: log) { server async throws in
             #expect(server.port == port)
             #expect(try await server.request(.GET, "/health").status == 200)
         }
@@ -42,7 +43,7 @@ struct LoopbackTests {
 
     @Test("On any other address, the server listens on that one only")
     func otherAddress() async throws {
-        try await withServer(["HOST": "0.0.0.0"]) { server in
+        try await withServer(["HOST": "0.0.0.0"]) { server async throws in
             #expect(try await server.request(.GET, "/health").status == 200)
             await #expect(throws: (any Error).self) { try await server.attackConnection(to: "::1") }
         }
@@ -50,7 +51,7 @@ struct LoopbackTests {
 
     @Test("The limit of connections counts the connections to both addresses")
     func connectionLimit() async throws {
-        try await withServer(["HTTP_MAX_CONNECTIONS": "2"]) { server in
+        try await withServer(["HTTP_MAX_CONNECTIONS": "2"]) { server async throws in
             let first = try await server.attackConnection(to: "127.0.0.1")
             let second = try await server.attackConnection(to: "::1")
             for connection in [first, second] {
