@@ -12,9 +12,10 @@ struct StreamTable {
     /// The slots, free ones included.
     var indices: Range<Int> { slots.indices }
 
-    /// A slot, changed where it lies.
+    /// A slot, changed in place.
     subscript(slot: Int) -> StreamSlot {
-        _read { yield slots[slot] }
+        // Not `_read`: without optimisation, Swift 6.3 releases the yielded value once more after the coroutine has freed it.
+        get { slots[slot] }
         _modify { yield &slots[slot] }
     }
 
