@@ -1,6 +1,6 @@
 import Domain
 
-/// The actions of the audit log, by what they are done to; the database and the server record them under these names.
+/// The actions of the audit log, grouped by what they concern.
 enum AuditActionPart {
     private enum Subject: String, CaseIterable {
         case readingOne = "reading one session"

@@ -4,7 +4,7 @@ import SettingsReading
 import TestSupport
 import Testing
 
-/// What the documentation and the code both say is written by the code: `make docs`.
+/// The parts of the documentation that `make docs` writes from the code.
 @Suite(.deadline)
 struct GeneratedPartTests {
     @Test("The documentation has the settings that the program reads")
@@ -51,7 +51,7 @@ struct GeneratedPartTests {
             #expect(setting.meaning.hasSuffix("."), "\(setting.name)")
             #expect(!setting.group.isEmpty, "\(setting.name)")
         }
-        // Each name of a setting in the sources is one that some group declares.
+        // Some group declares each name of a setting in the sources.
         let sources = packageRoot.appending(path: "Sources")
         for file in FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil)?.allObjects ?? [] {
             guard let file = file as? URL, file.lastPathComponent.hasSuffix("Settings.swift") else { continue }

@@ -1,6 +1,8 @@
 import App
 
-/// The metrics, as the program describes them; a test of the server holds what it serves against the same table.
+/// The metrics that the program describes.
+///
+/// A test compares them with those that a server serves.
 enum MetricsPart {
     static func text() -> String {
         table(

@@ -2,7 +2,9 @@ import HTTPTypes
 
 @testable import HTTPAPI
 
-/// The types of problem; their names and statuses are the server's, the words for a reader stand here.
+/// The problem types.
+///
+/// The server declares names and statuses, and this file has the words for a reader.
 enum ProblemPart {
     static func text() -> String {
         let kinds = Problem.Kind.allCases.sorted { $0.status.code < $1.status.code }
@@ -32,7 +34,8 @@ enum ProblemPart {
         case .tooManyRequests: "a limit is reached; come back after `Retry-After`"
         case .internalError: "a fault of the server; the log has it under `request_id`"
         case .storageFull: "no room for the recording"
-        case .unavailable: "the database cannot answer in time; come back after `Retry-After`"
+        case .unavailable:
+            "the database cannot answer in time, or a newer release has written the data; come back after `Retry-After`"
         }
     }
 }

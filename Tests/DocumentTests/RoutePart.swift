@@ -4,10 +4,11 @@ import Testing
 
 @testable import render_docs
 
-/// The routes, from the description of the API that the binary carries; tests of the server hold that against its router and
-/// its answers.
+/// The routes of the API description in the binary.
+///
+/// Tests of the server compare the description with its router and its answers.
 struct RoutePart {
-    /// Where the documentation says more about a route.
+    /// The place in the documentation with more about a route.
     private static let links = [
         "POST /api/auth/login": "#authentication",
         "POST /api/auth/logout": "#sign-out",
@@ -36,7 +37,7 @@ struct RoutePart {
         document = try JSONTree(try Data(contentsOf: file))
     }
 
-    /// - Throws: When a link is for no route.
+    /// - Throws: The failed requirement if a link belongs to no route.
     func text() throws -> String {
         let rows = (document["paths"]?.members ?? []).flatMap { path in
             path.value.members.map { method in row(method.name.uppercased(), path.name, method.value) }
@@ -70,7 +71,7 @@ struct RoutePart {
         return answers.map(\.name).joined(separator: ", ") + " " + bodies.map { "`\($0)`" }.joined(separator: ", ")
     }
 
-    /// Each content of a body: the members of JSON and forms, the media type of anything else.
+    /// Each content of a body: the members of JSON or a form, or the media type.
     private func contents(of body: JSONTree?) -> [String] {
         (body?["content"]?.members ?? []).map { content in
             guard let schema = content.value["schema"], let members = members(of: schema) else { return content.name }
@@ -78,7 +79,7 @@ struct RoutePart {
         }
     }
 
-    /// The members of an object, or the schema's name if they are many; nil when it has none.
+    /// The members of an object, or the schema's name if they are many; nil without members.
     private func members(of schema: JSONTree) -> String? {
         let name = schema["$ref"]?.text?.split(separator: "/").last.map(String.init)
         let fields = fields(of: schema)

@@ -2,7 +2,7 @@ import App
 import SettingsReading
 import Synchronization
 
-/// The settings, as the groups of the program declare them.
+/// The settings that the groups of the program declare.
 enum SettingsPart {
     static func declarations() throws -> [SettingDeclaration] {
         let declared = Mutex<[SettingDeclaration]>([])
@@ -31,7 +31,7 @@ enum SettingsPart {
         }.joined(separator: "\n\n")
     }
 
-    /// The forms of values are also parts of error messages, where names have no marks.
+    /// Marks the names of settings in a text that is also a part of error messages.
     private static func marking(_ names: [String], in text: String) -> String {
         text.replacing(/[A-Z]+(_[A-Z]+)+/) { names.contains(String($0.0)) ? "`\($0.0)`" : String($0.0) }
     }

@@ -3,7 +3,7 @@ import Postgres
 import PostgresTestSupport
 import Testing
 
-/// The statuses of a session, and which may follow which: from `app.statuses` and `app.status_transitions`.
+/// The statuses and transitions, from `app.statuses` and `app.status_transitions`.
 struct StatusParts {
     private struct Row {
         let status: SessionStatus
@@ -43,7 +43,7 @@ struct StatusParts {
             })
     }
 
-    /// - Throws: When there is an unfinished status that cannot become `failed`.
+    /// - Throws: The failed requirement if an unfinished status cannot become `failed`.
     func transitions() throws -> String {
         for row in rows where !row.isFinished { try #require(row.next.contains(.failed), "\(row.status)") }
         let arrows = rows.flatMap { row in

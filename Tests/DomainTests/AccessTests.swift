@@ -1,13 +1,12 @@
 import Domain
 import Testing
 
-/// The rule of docs/http-api.md, "Rights", written out once more by hand.
+/// The rule of docs/http-api.md, "Rights", written by hand.
 ///
-/// "Its patient; a therapist actively assigned to that patient; an admin. A pipeline account sees none: it reports", and the
-/// column "who" of its table of routes.
-@Suite("The rule of access")
-struct AccessTests {
-    /// One line: who, and how that user stands to the session, with the actions that are permitted.
+/// "Its patient; a therapist actively assigned to that patient; an admin. A pipeline account sees none: it reports",
+/// and the column "who" of its table of routes.
+@Suite struct AccessTests {
+    /// A role and a relation, with the permitted actions.
     struct Line: Sendable {
         let role: Role
         let isPatient: Bool
@@ -25,7 +24,7 @@ struct AccessTests {
     static let table: [Line] = [
         Line(.patient, patient: true, assigned: false, [.see, .hear, .upload]),
         Line(.patient, patient: false, assigned: false, []),
-        // Cannot come from the database, and gives nothing either.
+        // The database refuses this assignment, and it gives no right either.
         Line(.patient, patient: true, assigned: true, [.see, .hear, .upload]),
         Line(.patient, patient: false, assigned: true, []),
         Line(.therapist, patient: false, assigned: true, [.see, .hear, .readNotes, .upload, .manage]),
@@ -42,7 +41,7 @@ struct AccessTests {
         Line(.pipeline, patient: true, assigned: true, [.hear, .report]),
     ]
 
-    @Test("is that of the documentation, for each role, relation and action", arguments: table)
+    @Test("The access rule is that of the documentation, for each role, relation and action", arguments: table)
     func rule(_ line: Line) {
         let relation = Relation(isPatient: line.isPatient, isAssigned: line.isAssigned)
         for action in SessionAction.allCases {
@@ -52,7 +51,21 @@ struct AccessTests {
         }
     }
 
-    @Test("is told for each role and relation here")
+    @Test("Administrators alone may do administrative actions", arguments: Role.allCases)
+    func administration(_ role: Role) {
+        for action in AdministrativeAction.allCases {
+            #expect(Access.permits(action, to: role) == (role == .admin), "\(action)")
+        }
+    }
+
+    @Test("An action of the audit log needs a right to a session, an administrative right, or neither")
+    func needs() {
+        let both = AuditAction.allCases.filter { $0.need != nil && $0.administrativeNeed != nil }
+        #expect(both == [])
+        #expect(Set(AuditAction.allCases.compactMap(\.administrativeNeed)) == Set(AdministrativeAction.allCases))
+    }
+
+    @Test("The table of this test has every role and relation")
     func tableIsWhole() {
         let lines = Set(Self.table.map { "\($0.role) \($0.isPatient) \($0.isAssigned)" })
         #expect(lines.count == Role.allCases.count * 4)

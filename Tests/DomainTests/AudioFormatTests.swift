@@ -1,10 +1,9 @@
 import Domain
 import Testing
 
-@Suite("An audio format")
-struct AudioFormatTests {
+@Suite struct AudioFormatTests {
     @Test(
-        "goes by the extension",
+        "A format has its extensions, in any case",
         arguments: [
             ("a.mp3", AudioFormat.mp3), ("a.MP3", .mp3), ("a.b.wav", .wav), (".wav", .wav), ("a.m4a", .mp4),
             ("a.mp4", .mp4),
@@ -16,7 +15,7 @@ struct AudioFormatTests {
     }
 
     @Test(
-        "is none for other extensions",
+        "Another extension has no format",
         arguments: [
             "", "mp3", "a", "a.", "a.mp3.exe", "a.mp3 ", "a.mp3\0", "a.aiff", "a.wma", "a.mp", "a.mp33", "a/mp3",
         ])
@@ -25,7 +24,7 @@ struct AudioFormatTests {
     }
 
     @Test(
-        "accepts the media types under which clients declare it",
+        "A format accepts the media types that clients declare",
         arguments: [
             (AudioFormat.mp3, "audio/mpeg"), (.wav, "audio/x-wav"), (.wav, "audio/wav"), (.mp4, "audio/x-m4a"),
             (.mp4, "video/mp4"), (.webm, "audio/webm;codecs=opus"), (.webm, "video/webm"),
@@ -39,7 +38,7 @@ struct AudioFormatTests {
     }
 
     @Test(
-        "refuses the types of others",
+        "A format refuses the media types of others",
         arguments: [
             (AudioFormat.mp3, "audio/wav"), (.mp3, ""), (.mp3, "audio"), (.mp3, "audio/*"), (.mp3, "*/*"),
             (.mp3, "text/html"), (.mp3, "audio/mpegx"), (.webm, "audio/ogg"), (.ogg, "image/svg+xml"),
@@ -80,19 +79,19 @@ struct AudioFormatTests {
     private static let zeros = [UInt8](repeating: 0, count: 8)
     private static func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
-    @Test("shows in the leading bytes", arguments: signatures)
+    @Test("The leading bytes tell the format", arguments: signatures)
     func leadingBytes(_ bytes: [UInt8], _ format: AudioFormat) {
         #expect(bytes.count == AudioFormat.leadingByteCount)
         #expect(AudioFormat(leadingBytes: bytes) == format)
         #expect(AudioFormat(leadingBytes: bytes + [1, 2, 3]) == format)
     }
 
-    @Test("does not show in fewer bytes than it takes", arguments: signatures)
+    @Test("Too few leading bytes tell no format", arguments: signatures)
     func tooFewBytes(_ bytes: [UInt8], _ format: AudioFormat) {
         #expect(AudioFormat(leadingBytes: bytes.dropLast()) == nil)
     }
 
-    @Test("does not show in the bytes of other things", arguments: others)
+    @Test("The leading bytes of other files tell no format", arguments: others)
     func otherBytes(_ bytes: [UInt8]) {
         #expect(AudioFormat(leadingBytes: bytes) == nil)
     }

@@ -1,10 +1,9 @@
 import DurationUnits
 import Testing
 
-@Suite("A duration in whole units")
-struct DurationUnitTests {
+@Suite struct DurationUnitTests {
     @Test(
-        "loses, keeps or rounds its fraction",
+        "A duration in whole units loses, keeps or rounds its fraction",
         arguments: [
             (Duration.zero, 0, 0, 0), (.milliseconds(1), 0, 1, 0), (.milliseconds(499), 0, 1, 0),
             (.milliseconds(500), 0, 1, 0), (.milliseconds(501), 0, 1, 1), (.seconds(1), 1, 1, 1),
@@ -18,7 +17,7 @@ struct DurationUnitTests {
         #expect(duration.whole(.seconds, .toNearest) == nearest)
     }
 
-    @Test("counts in each unit")
+    @Test("A duration is counted in each unit")
     func units() {
         let duration = Duration.seconds(2) + .nanoseconds(3_004_999)
         #expect(duration.whole(.seconds) == 2)
@@ -28,7 +27,7 @@ struct DurationUnitTests {
         #expect(duration.whole(.microseconds, .toNearest) == 2_003_005)
     }
 
-    @Test("ends at what an Int64 holds")
+    @Test("A duration beyond the range of Int64 gets the nearest bound")
     func limits() {
         #expect(Duration.seconds(Int64.max).whole(.seconds) == .max)
         #expect(Duration.seconds(Int64.min).whole(.seconds) == .min)

@@ -2,8 +2,7 @@ import Domain
 import Foundation
 import Testing
 
-@Suite("The JSON of the domain")
-struct SessionProgressTests {
+@Suite struct SessionProgressTests {
     private func progress(_ change: (inout SessionProgress) -> Void = { _ in }) throws -> SessionProgress {
         var progress = SessionProgress(
             sessionID: try #require(SessionID("550e8400-e29b-41d4-a716-446655440000")), status: .transcribing,
@@ -15,7 +14,7 @@ struct SessionProgressTests {
         return progress
     }
 
-    @Test("of the progress object is the documented one, key by key")
+    @Test("The JSON of the progress object is the documented one, member by member")
     func progressObject() throws {
         let documented = """
             {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"transcribing","progress":45,
@@ -27,7 +26,7 @@ struct SessionProgressTests {
         #expect(try JSONDecoder().decode(SessionProgress.self, from: Data(documented.utf8)) == (try progress()))
     }
 
-    @Test("has a null for what is not known")
+    @Test("A progress object has a null for an unknown value")
     func nulls() throws {
         let encoded = try JSONEncoder().encode(
             try progress {
@@ -39,7 +38,7 @@ struct SessionProgressTests {
         for key in ["message", "error", "estimated_time_remaining"] { #expect(keys[key] is NSNull, "\(key)") }
     }
 
-    @Test("of a session has a null for what is not known")
+    @Test("A session object has a null for an unknown value")
     func session() throws {
         let session = TherapySession(
             id: .random(), patientID: .random(), therapistID: nil, sessionDate: nil, filename: nil, bytes: nil,
@@ -57,7 +56,7 @@ struct SessionProgressTests {
         }
     }
 
-    @Test("names the statuses as documented")
+    @Test("The statuses have the documented names")
     func statuses() {
         #expect(
             SessionStatus.allCases.map(\.rawValue) == [
@@ -67,7 +66,7 @@ struct SessionProgressTests {
         #expect(SessionStatus.allCases.filter(\.isFinished) == [.processed, .failed])
     }
 
-    @Test("of a past transition is what a watcher would have been shown then")
+    @Test("A transition makes the progress object of its moment")
     func transition() throws {
         let present = try progress()
         let transition = StatusTransition(
@@ -82,7 +81,7 @@ struct SessionProgressTests {
                     updatedAt: present.createdAt))
     }
 
-    /// JSON as a value that can be compared, whatever the order of the keys.
+    /// A JSON object for a comparison that ignores the order of members.
     private func object(_ data: Data) throws -> NSDictionary {
         try #require(try JSONSerialization.jsonObject(with: data) as? NSDictionary)
     }

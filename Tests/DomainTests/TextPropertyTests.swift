@@ -3,10 +3,9 @@ import Foundation
 import PropertySupport
 import Testing
 
-/// What is read from text that a stranger wrote.
-@Suite("Any text")
-struct TextPropertyTests {
-    @Test("is an identifier exactly when it is a UUID as RFC 9562 writes it")
+/// Parsers of text from strangers.
+@Suite struct TextPropertyTests {
+    @Test("Text is an id exactly if it is a UUID in the form of RFC 9562")
     func identifiers() {
         let good = Array("550e8400-e29b-41d4-a716-446655440000".utf8)
         holds(forCases: 100) { random in
@@ -26,7 +25,7 @@ struct TextPropertyTests {
         }
     }
 
-    @Test("is a time that is written as the same time, or none; and every time is read as it is written")
+    @Test("A time is read as it is written, and text that is read as a time is written as the same time")
     func times() {
         let good = Array("2026-11-22T09:30:00.123456+02:00".utf8)
         holds(forCases: 100) { random in
@@ -37,14 +36,14 @@ struct TextPropertyTests {
             let microseconds = Int64.random(in: -62_135_596_800_000_000..<253_402_300_800_000_000, using: &random)
             let time = Timestamp(microsecondsSinceEpoch: microseconds)
             guard Timestamp(rfc3339: time.description) == time else { return "\(microseconds) is written \(time)" }
-            // Another's word for it; Foundation gives no more than milliseconds back.
+            // Foundation's own conversion, to the second.
             let seconds = Timestamp(microsecondsSinceEpoch: microseconds / 1_000_000 * 1_000_000)
             guard seconds.date.timeIntervalSince1970 == Double(microseconds / 1_000_000) else { return "\(seconds)" }
             return nil
         }
     }
 
-    @Test("is an address that is read as itself, or none")
+    @Test("A normalized address is read as itself")
     func addresses() {
         let words = [
             "a", "@", ".", "example.org", " ", "\n", "\0", "é", "\u{301}", "İ", "ß", "😀", "\u{A0}", "\u{202E}",
@@ -58,7 +57,7 @@ struct TextPropertyTests {
         }
     }
 
-    @Test("of bytes shows one format of recordings, whatever follows, or none")
+    @Test("More bytes after the leading ones do not change the format")
     func formats() {
         let words = ["RIFF", "WAVE", "OggS", "fLaC", "ftyp", "M4A ", "heic", "ID3", "\0\0\0\0", "\u{1A}", "AVI "]
         holds(forCases: 100) { random in

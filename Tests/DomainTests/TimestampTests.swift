@@ -2,15 +2,14 @@ import Domain
 import Foundation
 import Testing
 
-@Suite("A timestamp")
-struct TimestampTests {
+@Suite struct TimestampTests {
     @Test(
-        "reads and writes RFC 3339",
+        "A time is read and written in RFC 3339 form",
         arguments: [
             ("1970-01-01T00:00:00Z", Int64(0), "1970-01-01T00:00:00.000000Z"),
             ("2026-11-22T09:30:00.123456Z", 1_795_339_800_123_456, "2026-11-22T09:30:00.123456Z"),
             ("2026-11-22T09:30:00.5Z", 1_795_339_800_500_000, "2026-11-22T09:30:00.500000Z"),
-            // Beyond the microsecond it is cut, not rounded: rounding could carry into the next year.
+            // Digits after the microsecond are cut off: rounding could carry into the next year.
             ("2026-11-22T09:30:00.123456999Z", 1_795_339_800_123_456, "2026-11-22T09:30:00.123456Z"),
             ("1969-12-31T23:59:59.999999Z", -1, "1969-12-31T23:59:59.999999Z"),
             ("2026-11-22t09:30:00z", 1_795_339_800_000_000, "2026-11-22T09:30:00.000000Z"),
@@ -19,7 +18,7 @@ struct TimestampTests {
             ("2026-11-22T09:30:00+00:00", 1_795_339_800_000_000, "2026-11-22T09:30:00.000000Z"),
             ("2026-11-22T11:30:00+02:00", 1_795_339_800_000_000, "2026-11-22T09:30:00.000000Z"),
             ("2026-11-22T00:15:00-09:15", 1_795_339_800_000_000, "2026-11-22T09:30:00.000000Z"),
-            // RFC 3339, 5.6: a leap second; POSIX time has none, so that it is the first second after.
+            // A leap second (RFC 3339, 5.6). POSIX time has none, and it becomes the next second.
             ("2016-12-31T23:59:60Z", 1_483_228_800_000_000, "2017-01-01T00:00:00.000000Z"),
             ("0001-01-01T00:00:00Z", -62_135_596_800_000_000, "0001-01-01T00:00:00.000000Z"),
             ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
@@ -32,7 +31,7 @@ struct TimestampTests {
     }
 
     @Test(
-        "refuses what is no time",
+        "Text that is not a time is refused",
         arguments: [
             "", " ", "now", "infinity", "2026", "2026-11", "2026-1-2", "26-11-22", "2026-11-22T", "2026-11-22T09:30Z",
             "2026-11-22T09:30:00", "2026-11-22T09:30:00 Z", " 2026-11-22", "2026-11-22\n", "2026-00-01", "2026-13-01",
@@ -47,7 +46,7 @@ struct TimestampTests {
         #expect(Timestamp(rfc3339: text) == nil)
     }
 
-    @Test("knows the leap days", arguments: [4, 400, 1600, 1904, 2000, 2024, 2400, 9996])
+    @Test("Leap days are known", arguments: [4, 400, 1600, 1904, 2000, 2024, 2400, 9996])
     func leapDays(_ year: Int) throws {
         let name = String(format: "%04d", year)
         let leapDay = try #require(Timestamp(rfc3339: "\(name)-02-29"))
@@ -55,7 +54,7 @@ struct TimestampTests {
         #expect(next.duration(since: leapDay) == .seconds(86_400))
     }
 
-    @Test("knows the months of the years 1 to 9999")
+    @Test("The months of the years 1 to 9999 are known")
     func everyMonth() throws {
         var monthBegin = try #require(Timestamp(rfc3339: "0001-01-01"))
         let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
@@ -80,7 +79,7 @@ struct TimestampTests {
         return String(repeating: "0", count: digits - text.count) + text
     }
 
-    @Test("gives back every microsecond through a Date")
+    @Test("Every microsecond survives a conversion to Date and back")
     func throughDate() {
         for microseconds in Int64(1_795_339_800_000_000)..<1_795_339_800_001_000 {
             let time = Timestamp(microsecondsSinceEpoch: microseconds)
@@ -88,7 +87,7 @@ struct TimestampTests {
         }
     }
 
-    @Test("travels through JSON as text")
+    @Test("A time is text in JSON")
     func json() throws {
         let time = Timestamp(microsecondsSinceEpoch: 1_795_339_800_123_456)
         let data = try JSONEncoder().encode([time])
@@ -99,7 +98,7 @@ struct TimestampTests {
         }
     }
 
-    @Test("is ordered, moved and measured in microseconds")
+    @Test("Times are ordered, moved and measured in microseconds")
     func arithmetic() {
         let time = Timestamp(microsecondsSinceEpoch: 10)
         #expect(time.advanced(by: .microseconds(-11)).microsecondsSinceEpoch == -1)

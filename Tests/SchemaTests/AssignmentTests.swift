@@ -5,9 +5,9 @@ import Store
 import TestSupport
 import Testing
 
-/// Rows of `app.therapist_patients`, as operators also write them by hand.
+/// Rows of `app.therapist_patients`, also when operators write them in psql.
 @Suite(.deadline) struct AssignmentTests {
-    @Test("an end gets its time and a new beginning loses it, by a plain UPDATE of is_active")
+    @Test("A plain UPDATE of is_active sets the end of an assignment, and clears it when the assignment begins again")
     func times() async throws {
         try await withDatabase { database in
             let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
@@ -21,14 +21,16 @@ import Testing
             #expect(!first.isEnded)
             try await database.endAssignment(of: therapist, to: patient)
             let second = try await state()
-            #expect(second.isEnded && second.startedAt == first.startedAt)
+            #expect(second.isEnded)
+            #expect(second.startedAt == first.startedAt)
             try await database.query("UPDATE app.therapist_patients SET is_active = true")
             let third = try await state()
-            #expect(!third.isEnded && third.startedAt > first.startedAt)
+            #expect(!third.isEnded)
+            #expect(third.startedAt > first.startedAt)
         }
     }
 
-    @Test("a pair has one row")
+    @Test("A pair has one row")
     func onePair() async throws {
         try await withDatabase { database in
             let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
@@ -38,7 +40,7 @@ import Testing
         }
     }
 
-    @Test("a tie is between a therapist and a patient", arguments: Role.allCases, Role.allCases)
+    @Test("An assignment is between a therapist and a patient", arguments: Role.allCases, Role.allCases)
     func roles(one: Role, other: Role) async throws {
         try await withDatabase { database in
             let (therapist, patient) = (try await database.addUser(one), try await database.addUser(other))
@@ -47,13 +49,14 @@ import Testing
                     of:
                         "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(therapist), \(patient))"
                 )
-                #expect(refusal == (one == .therapist && other == .patient ? nil : .checkViolation))
+                let isAllowed = one == .therapist && other == .patient
+                #expect(refusal == (isAllowed ? nil : .checkViolation))
             }
         }
     }
 
     @Test(
-        "a tie does not begin while a role is being changed, but waits for what comes of that",
+        "A new assignment waits for a concurrent change of a role, and is refused after it",
         arguments: [true, false])
     func changingRole(isRevived: Bool) async throws {
         try await withDatabase { database in
@@ -62,28 +65,28 @@ import Testing
                 try await database.assign(therapist, to: patient)
                 try await database.endAssignment(of: therapist, to: patient)
             }
-            let tie = try await database.withConnection { connection in
+            let assignment = try await database.withConnection { connection in
                 try await connection.withTransaction { connection in
                     _ = try await connection.query("UPDATE app.users SET role = 'admin' WHERE id = \(therapist)")
-                    let tie = Task {
+                    let assignment = Task {
                         try await database.query(
                             """
-                            INSERT INTO app.therapist_patients AS t (therapist_id, patient_id)
+                            INSERT INTO app.therapist_patients AS a (therapist_id, patient_id)
                             VALUES (\(therapist), \(patient))
-                            ON CONFLICT (therapist_id, patient_id) DO UPDATE SET is_active = true WHERE NOT t.is_active
+                            ON CONFLICT (therapist_id, patient_id) DO UPDATE SET is_active = true WHERE NOT a.is_active
                             """)
                     }
                     try await database.untilSomeoneWaitsForALock()
-                    return tie
+                    return assignment
                 }
             }
-            let error = await #expect(throws: PostgresError.self) { try await tie.value }
+            let error = await #expect(throws: PostgresError.self) { try await assignment.value }
             #expect(error?.sqlState == .checkViolation)
             #expect(try await database.query("SELECT FROM app.therapist_patients WHERE is_active").isEmpty)
         }
     }
 
-    @Test("what is changed of an assignment that goes on waits for nobody who changes the accounts")
+    @Test("A change of an active assignment does not wait for changes of the accounts")
     func goingOn() async throws {
         try await withDatabase { database in
             let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
@@ -99,7 +102,7 @@ import Testing
         }
     }
 
-    @Test("two accounts cannot share an address, whatever its case")
+    @Test("Two accounts cannot have the same address in any case")
     func addresses() async throws {
         try await withDatabase { database in
             _ = try await database.addUser(.patient, email: "ann@test.example")

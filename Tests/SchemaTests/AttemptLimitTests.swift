@@ -5,9 +5,9 @@ import Store
 import TestSupport
 import Testing
 
-/// The limit of failed attempts to sign in, with the server's role and on several connections at once.
+/// The limit of failed sign-in attempts, with the server's role and concurrent connections.
 @Suite(.deadline) struct AttemptLimitTests {
-    /// So long that nothing wears off while a test runs.
+    /// A period so long that no charge wears off while a test runs.
     private static let period = Duration.seconds(36_000)
 
     private struct Scene: Sendable {
@@ -40,19 +40,20 @@ import Testing
     }
 
     @Test(
-        "as many as the limit may come at once; the next has to wait for its share of the period, and another need not")
+        "Attempts up to the limit pass at once, and the next one waits for its share of the period")
     func burst() async throws {
         try await withScene { scene async throws in
             let one = subject(1, limit: 4)
             for _ in 0..<4 { #expect(try await scene.charge([one]) == nil) }
             let wait = try #require(try await scene.charge([one]))
-            #expect(wait <= .seconds(9000) && wait > .seconds(8000))
+            #expect(wait <= .seconds(9000))
+            #expect(wait > .seconds(8000))
             #expect(try await scene.store.wait(for: [one], period: Self.period) != nil)
             #expect(try await scene.charge([subject(2, limit: 4)]) == nil)
         }
     }
 
-    @Test("what was charged wears off evenly, and what has worn off is removed")
+    @Test("Charges wear off evenly, and subjects without charges are deleted")
     func wearsOff() async throws {
         try await withScene { scene async throws in
             let one = subject(1, limit: 4)
@@ -70,7 +71,7 @@ import Testing
         }
     }
 
-    @Test("of attempts at once no more than the limit get through", arguments: 1...3)
+    @Test("Concurrent attempts pass only up to the limit", arguments: 1...3)
     func atOnce(_ turn: Int) async throws {
         try await withScene { scene async throws in
             let one = subject(1, limit: 5)
@@ -82,7 +83,7 @@ import Testing
         }
     }
 
-    @Test("what was right is refunded, and gives nobody more than the limit")
+    @Test("A refund takes back its own charge and no more")
     func refund() async throws {
         try await withScene { scene async throws in
             let one = subject(1, limit: 3)
@@ -92,12 +93,12 @@ import Testing
             }
             for _ in 0..<3 { #expect(try await scene.charge([one]) == nil) }
             #expect(try await scene.charge([one]) != nil)
-            // A refund for what is not there does no harm.
+            // The refund of an unknown subject does no harm.
             try await scene.refund([subject(9, limit: 1)])
         }
     }
 
-    @Test("an attempt that one of two refuses is not charged to the other")
+    @Test("An attempt that one subject refuses is not charged to the other")
     func both() async throws {
         try await withScene { scene async throws in
             let account = subject(1, limit: 1)
@@ -105,13 +106,13 @@ import Testing
             #expect(try await scene.charge([account, address]) == nil)
             for _ in 0..<10 { #expect(try await scene.charge([account, address]) != nil) }
             for _ in 0..<2 { #expect(try await scene.charge([address]) == nil) }
-            // Nor does an address that is full leave rows of the accounts that it tries.
+            // A full address leaves no rows of the accounts that it tries.
             for name in UInt8(10)..<20 { #expect(try await scene.charge([subject(name, limit: 9), address]) != nil) }
             #expect(try await scene.database.query("SELECT FROM app.attempt_limits").count == 2)
         }
     }
 
-    @Test("nobody waits in a ring, in whatever order things are named")
+    @Test("Concurrent charges and refunds of the same subjects never deadlock, in any order")
     func order() async throws {
         try await withScene { scene async throws in
             let pair = [subject(1, limit: 1000), subject(2, limit: 1000)]
@@ -129,7 +130,7 @@ import Testing
         }
     }
 
-    @Test("a clock that was set back locks nobody out for longer than one share")
+    @Test("A clock that was set back locks a subject out for at most one share")
     func clock() async throws {
         try await withScene { scene async throws in
             let one = subject(1, limit: 4)

@@ -5,9 +5,9 @@ import Store
 import TestSupport
 import Testing
 
-/// The access rule of the database against the rule as Swift has it: `app.permits` itself, and what openings make of it.
+/// The access rule in SQL against the rule in Swift: `app.permits`, and the functions that authorize by it.
 @Suite(.deadline) struct AuthorizeSessionTests {
-    /// A user of a role that stands so to a session.
+    /// A role and a relation.
     struct Case: Sendable, CustomTestStringConvertible {
         var role: Role
         var relation: Relation
@@ -22,12 +22,12 @@ import Testing
         }
     }
 
-    @Test("the database's answer is Access.permits, for every role, relation and action", arguments: cases)
+    @Test("The database and Access agree for every role, relation and action", arguments: cases)
     func sameRule(given: Case) async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
                 let stage = try await Stage(given, on: connection)
-                let answer = try await stage.open(connection)
+                let answer = try await stage.authorize(connection)
                 try #require(answer.role == given.role)
                 try #require(answer.relation == given.relation)
                 for action in SessionAction.allCases {
@@ -40,13 +40,21 @@ import Testing
                     #expect(rule == permitted, "\(action)")
                     #expect(try await stage.admits(action, connection) == permitted, "\(action)")
                 }
+                for action in AdministrativeAction.allCases {
+                    let rule = try await connection.query(
+                        """
+                        SELECT app.permits(\(given.role), \(action.rawValue), is_patient => \(given.relation.isPatient),
+                                           is_assigned => \(given.relation.isAssigned))
+                        """)[0].decode(0, as: Bool.self)
+                    #expect(rule == Access.permits(action, to: given.role), "\(action)")
+                }
                 #expect(answer.maySee == Access.permits(.see, to: given.role, as: given.relation))
                 #expect(answer.mayManage == Access.permits(.manage, to: given.role, as: given.relation))
             }
         }
     }
 
-    @Test("the database permits nothing to a role, and no action, that it does not know")
+    @Test("The database permits no action to an unknown role, and no unknown action to any role")
     func unknown() async throws {
         try await withDatabase { database in
             for (role, action): (String?, String?) in [
@@ -60,7 +68,7 @@ import Testing
         }
     }
 
-    @Test("the roles of the database are those of Swift, and no user has another")
+    @Test("The database has the same roles as Swift, and no user can have another role")
     func roles() async throws {
         try await withDatabase { database in
             let roles = try await database.query("SELECT role FROM app.roles").map { try $0.decode(0, as: String.self) }
@@ -75,7 +83,7 @@ import Testing
         }
     }
 
-    @Test("an ended assignment ties nobody, and neither does being named as a session's therapist")
+    @Test("Neither an ended assignment nor the column therapist_id gives a right")
     func endedAssignment() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -83,18 +91,20 @@ import Testing
                     Case(role: .therapist, relation: Relation(isPatient: false, isAssigned: true)), on: connection)
                 _ = try await connection.query(
                     "UPDATE app.therapy_sessions SET therapist_id = \(stage.user) WHERE id = \(stage.session)")
-                #expect(try await stage.open(connection).maySee)
-                let before = try await stage.open(connection).epoch
+                #expect(try await stage.authorize(connection).maySee)
+                let before = try await stage.authorize(connection).epoch
                 _ = try await connection.query("UPDATE app.therapist_patients SET is_active = false")
-                let answer = try await stage.open(connection)
-                #expect(!answer.maySee && !answer.mayManage && !answer.relation.isAssigned)
+                let answer = try await stage.authorize(connection)
+                #expect(!answer.maySee)
+                #expect(!answer.mayManage)
+                #expect(!answer.relation.isAssigned)
                 #expect(answer.epoch > before)
             }
         }
     }
 
     @Test(
-        "nobody may anything who is not active and signed in, or for a session that is not there",
+        "A user who is inactive or not signed in has no right, and nobody has a right to an unknown session",
         arguments: Role.allCases)
     func nobody(role: Role) async throws {
         try await withDatabase { database in
@@ -103,13 +113,14 @@ import Testing
                     Case(role: role, relation: Relation(isPatient: true, isAssigned: true)), on: connection)
                 let other = try await Stage(
                     Case(role: .admin, relation: Relation(isPatient: false, isAssigned: false)), on: connection)
-                func expectNothing(_ comment: Comment, _ opened: Answer) {
-                    #expect(!opened.maySee && !opened.mayManage, comment)
+                func expectNothing(_ comment: Comment, _ answer: Answer) {
+                    #expect(!answer.maySee, comment)
+                    #expect(!answer.mayManage, comment)
                 }
-                expectNothing("another's sign-in", try await stage.open(connection, signIn: other.signIn))
-                expectNothing("no such sign-in", try await stage.open(connection, signIn: .random()))
-                expectNothing("no such user", try await stage.open(connection, user: .random()))
-                expectNothing("no such session", try await stage.open(connection, session: .random()))
+                expectNothing("another's sign-in", try await stage.authorize(connection, signIn: other.signIn))
+                expectNothing("no such sign-in", try await stage.authorize(connection, signIn: .random()))
+                expectNothing("no such user", try await stage.authorize(connection, user: .random()))
+                expectNothing("no such session", try await stage.authorize(connection, session: .random()))
                 for (comment, change, back): (Comment, String, String) in [
                     ("inactive", "UPDATE app.users SET is_active = false", "UPDATE app.users SET is_active = true"),
                     (
@@ -119,14 +130,14 @@ import Testing
                     ("expired", "UPDATE app.auth_sessions SET expires_at = clock_timestamp()", ""),
                 ] {
                     try await connection.executeScript(change)
-                    expectNothing(comment, try await stage.open(connection))
+                    expectNothing(comment, try await stage.authorize(connection))
                     try await connection.executeScript(back)
                 }
             }
         }
     }
 
-    /// What `app.authorize_sessions` answers, as far as rights go.
+    /// The rights in an answer of `app.authorize_sessions`.
     struct Answer {
         var role: Role?
         var relation: Relation
@@ -135,7 +146,7 @@ import Testing
         var epoch: Int64
     }
 
-    /// A user who is signed in, and a session that the user stands to as a case says.
+    /// A signed-in user with the role of a case, and a session to which the user has its relation.
     struct Stage {
         let user = UserID.random()
         let patient: UserID
@@ -155,7 +166,8 @@ import Testing
             _ = try await connection.query(
                 "INSERT INTO app.therapy_sessions (id, patient_id) VALUES (\(session), \(patient))")
             if given.relation.isAssigned {
-                // A role may change after the assignment, so the rule has to hold for ties that could not be made now.
+                // A role may change after the assignment. The rule therefore has to hold for assignments that are
+                // refused now.
                 try await connection.stage(
                     "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(user), \(patient))")
             }
@@ -166,7 +178,7 @@ import Testing
                 """)
         }
 
-        /// Whether `app.admit` lets the user do an action.
+        /// Whether `app.admit` admits the user to an action.
         func admits(_ action: SessionAction, _ connection: PostgresConnection) async throws -> Bool {
             try await connection.query(
                 """
@@ -175,7 +187,7 @@ import Testing
                 """)[0].decode(0, as: Bool.self)
         }
 
-        func open(
+        func authorize(
             _ connection: PostgresConnection, user: UserID? = nil, session: SessionID? = nil, signIn: SignInID? = nil
         ) async throws -> Answer {
             let rows = try await connection.query(

@@ -4,18 +4,18 @@ import PostgresTestSupport
 import Store
 import Testing
 
-/// Who reports in a batch.
+/// A caller who reports in a batch.
 struct Reporter: Sendable {
     var user: UserID
     var signIn: SignInID
 }
 
-/// What came of one report: a version, or SQLSTATE and message.
+/// The outcome of one report: a version, or the SQLSTATE of a refusal with its code and the values of its words.
 enum ReportAnswer: Equatable {
     case version(Int)
-    case refusal(String, String)
+    case refusal(String, String?, values: String? = nil)
 
-    var code: String? { if case .refusal(let code, _) = self { code } else { nil } }
+    var code: String? { if case .refusal(let code, _, _) = self { code } else { nil } }
 }
 
 extension TestDatabase {
@@ -29,14 +29,19 @@ extension TestDatabase {
 extension PostgresConnection {
     /// Reports in one batch.
     ///
-    /// - Parameter callers: The place of each report's caller among the reporters; nil for the first, for all.
-    /// - Returns: What came of each report, in the order given.
+    /// - Parameters:
+    ///   - reports: The reports with their sessions.
+    ///   - reporters: The callers.
+    ///   - callers: The index, from 1, of each report's caller among the reporters; nil for the first one.
+    ///   - waits: Whether the batch waits for locks.
+    /// - Returns: The outcome of each report, in the same order.
+    /// - Throws: ``PostgresError`` if nothing was written.
     func reportBatch(
         _ reports: [(SessionID?, Report)], by reporters: [Reporter], callers: [Int32?]? = nil, waits: Bool = true
     ) async throws -> [ReportAnswer] {
         let rows = try await query(
             """
-            SELECT report, version, code, reason, (state).version AS state_version FROM app.report_progress_batch(
+            SELECT report, version, code, reason, detail, (state).version AS state_version FROM app.report_progress_batch(
                 \(reporters.map(\.user)), \(reporters.map(\.signIn)),
                 \(callers ?? Array(repeating: 1, count: reports.count)), \(reports.map(\.0)),
                 \(reports.map(\.1.status)), \(reports.map { $0.1.progress.map { Int32($0) } }),
@@ -50,11 +55,13 @@ extension PostgresConnection {
             let version = try row.decode("version", as: Int64?.self)
             #expect(try row.decode("state_version", as: Int64?.self) == version, "the state is the report's own")
             if let version { return .version(Int(version)) }
-            return .refusal(try row.decode("code", as: String.self), try row.decode("reason", as: String.self))
+            return .refusal(
+                try row.decode("code", as: String.self), try row.decode("reason", as: String.self),
+                values: try row.decode("detail", as: String?.self))
         }
     }
 
-    /// Reports by itself.
+    /// Makes a single report.
     func answer(to report: Report, of session: SessionID?) async throws -> ReportAnswer {
         do {
             return .version(
@@ -67,7 +74,7 @@ extension PostgresConnection {
                         """)[0].decode("version", as: Int64.self)))
         } catch let error as PostgresError {
             let server = try #require(error.server)
-            return .refusal(server.sqlState.code, server.message)
+            return .refusal(server.sqlState.code, server.constraintName, values: server.detail)
         }
     }
 }

@@ -6,9 +6,10 @@ import Store
 import TestSupport
 import Testing
 
-/// The queue: who gets which session, for how long, and what becomes of the worker before.
+/// The queue: claims, leases and takeovers.
 @Suite(.deadline) struct ClaimTests {
-    @Test("only what is pending and has its recording is offered", arguments: SessionStatus.allCases, [true, false])
+    @Test(
+        "A worker can claim only a pending session with a recording", arguments: SessionStatus.allCases, [true, false])
     func offered(status: SessionStatus, hasRecording: Bool) async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -24,7 +25,7 @@ import Testing
         }
     }
 
-    @Test("the one that has waited longest comes first, and none comes twice")
+    @Test("Workers claim the session that has waited longest, and each session once")
     func order() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -36,7 +37,7 @@ import Testing
         }
     }
 
-    @Test("twenty workers at once: each session is claimed by one of them")
+    @Test("Each session goes to one of twenty concurrent workers")
     func race() async throws {
         try await withDatabase { database in
             let sessions = try await database.withConnection { connection in
@@ -51,7 +52,7 @@ import Testing
         }
     }
 
-    @Test("twenty workers at once: each lease that ran out is taken over by one of them")
+    @Test("One of twenty concurrent workers takes over each lease that ran out")
     func takeOverRace() async throws {
         try await withDatabase { database in
             let sessions = try await database.withConnection { connection in
@@ -78,7 +79,7 @@ import Testing
         }
     }
 
-    @Test("a worker whose session was taken over is fenced off: its reports are stale, and it stores nothing")
+    @Test("After a takeover, the reports of the former worker are stale, and it cannot store results")
     func fencing() async throws {
         try await withDatabase { database in
             try await database.withConnection(as: "therapybridge_pipeline") { worker in
@@ -103,7 +104,7 @@ import Testing
         }
     }
 
-    @Test("keep_lease prolongs a lease, also one that ran out and that nobody has taken")
+    @Test("keep_lease extends a lease, even one that ran out, if no other worker has the session")
     func keepLease() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -118,7 +119,7 @@ import Testing
     }
 
     @Test(
-        "keep_lease says no for another attempt, a session that nobody has claimed, one that is finished, one that is gone"
+        "keep_lease returns false for another attempt and for an unclaimed, finished or deleted session"
     )
     func noLease() async throws {
         try await withDatabase { database in
@@ -137,7 +138,7 @@ import Testing
         }
     }
 
-    @Test("a session that failed is offered again after its retry, with the next attempt")
+    @Test("After a retry, a worker claims the failed session with the next attempt")
     func retried() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -151,7 +152,7 @@ import Testing
         }
     }
 
-    @Test("a lease that ran out on a finished session is not taken over")
+    @Test("A worker does not take over a finished session")
     func finishedLease() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -167,7 +168,7 @@ import Testing
     }
 
     @Test(
-        "a lease is between a second and a day, and a worker has a name",
+        "A lease lasts 1 second to 1 day, and a worker has a name",
         arguments: [
             "SELECT app.claim_session('w', interval '0')", "SELECT app.claim_session('w', interval '-1 minute')",
             "SELECT app.claim_session('w', interval '2 days')", "SELECT app.claim_session('w', NULL)",
@@ -184,7 +185,7 @@ import Testing
         }
     }
 
-    /// All that a number of workers get who claim at once until there is no more.
+    /// The claims of concurrent workers that claim until no session waits.
     private func claims(by workers: Int, on database: TestDatabase) async throws -> [Claim] {
         try await withThrowingTaskGroup(of: [Claim].self) { group in
             for number in 0..<workers {
@@ -201,7 +202,7 @@ import Testing
     }
 }
 
-/// What a worker got.
+/// A worker's claim.
 struct Claim: Hashable {
     var session: SessionID
     var attempt: Int

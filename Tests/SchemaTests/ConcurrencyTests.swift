@@ -5,9 +5,9 @@ import Store
 import TestSupport
 import Testing
 
-/// Several writers at once.
+/// Concurrent writers.
 @Suite(.deadline) struct ConcurrencyTests {
-    @Test("reports at once on one session lose no update: each change gets a version of its own, without a gap")
+    @Test("Concurrent reports of one session lose no update: the versions have no gap")
     func noLostUpdate() async throws {
         try await withDatabase { database in
             let session = try await database.withConnection { try await $0.addSession(in: .transcribing) }
@@ -27,13 +27,13 @@ import Testing
                 return try await group.reduce(into: [[Int]]()) { $0.append($1) }
             }
             #expect(versions.flatMap { $0 }.sorted() == Array(3...322))
-            for own in versions { #expect(own == own.sorted(), "a writer's own reports stay in order") }
+            for own in versions { #expect(own == own.sorted(), "the reports of one writer stay in order") }
             #expect(
                 try await database.withConnection { try await $0.progress(of: session).version } == 322)
         }
     }
 
-    @Test("one transition that many report at once happens once")
+    @Test("A transition that many writers report at once happens once")
     func oneTransition() async throws {
         try await withDatabase { database in
             let session = try await database.withConnection { try await $0.addSession() }
@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    @Test("a retry that two ask for at once raises the attempt once")
+    @Test("Concurrent retries raise the attempt once")
     func oneRetry() async throws {
         try await withDatabase { database in
             let session = try await database.withConnection { try await $0.addSession(in: .failed, recording: "key") }
@@ -76,11 +76,10 @@ import Testing
 
     /// The race between a deletion and a report.
     ///
-    /// A report holds the row of progress and then writes what refers to the session; a deletion holds the session and
-    /// then wants the row of progress. When what the report writes also locks the session, the two wait for each other in
-    /// a ring.
+    /// A report holds the row of progress and then writes rows that refer to the session. A deletion holds the session
+    /// and then waits for the row of progress. If the report also had to lock the session, the two would deadlock.
     @Test(
-        "a deletion and what a worker writes do not deadlock",
+        "A deletion and a writing worker do not deadlock",
         arguments: [
             "SELECT app.report_progress($1, 'transcribed', 60)", "SELECT app.report_progress($1, 'failed', 60)",
             #"SELECT app.store_transcript($1, 1, '{"text": "", "segments": []}')"#,
@@ -91,7 +90,7 @@ import Testing
             try await database.withConnection { worker in
                 let session = try await worker.addSession(in: .transcribing, recording: "key")
                 try await worker.executeScript("BEGIN")
-                // As far as each of these functions has come when the deletion arrives.
+                // Each of these functions holds this lock when the deletion arrives.
                 _ = try await worker.query(
                     "SELECT FROM app.session_progress WHERE session_id = \(session) FOR NO KEY UPDATE")
                 async let deleted = database.query(

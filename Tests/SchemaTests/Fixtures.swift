@@ -16,7 +16,7 @@ struct ProgressRow: Equatable {
     var attempt: Int
 }
 
-/// A report as a pipeline makes it, with what it may leave out.
+/// A report of a pipeline; nil for a value that it leaves out.
 struct Report: Sendable, CustomTestStringConvertible {
     var title: String
     var status: String?
@@ -50,7 +50,7 @@ struct Report: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { title }
 
-    /// The call.
+    /// The call of `app.report_progress`.
     func query(of session: SessionID) -> PostgresQuery {
         """
         SELECT app.report_progress(\(session), \(status), \(progress.map { Int32($0) }), \(message), \(error),
@@ -59,7 +59,7 @@ struct Report: Sendable, CustomTestStringConvertible {
     }
 }
 
-/// How a session gets to a status by what is allowed.
+/// Allowed transitions by which a session gets to each status.
 let waysTo: [SessionStatus: [SessionStatus]] = [
     .pending: [],
     .uploading: [.uploading],
@@ -73,7 +73,7 @@ let waysTo: [SessionStatus: [SessionStatus]] = [
 ]
 
 extension PostgresConnection {
-    /// Adds a patient and a session, with a recording if asked for.
+    /// Adds a patient and a session, with or without a recording.
     func addSession(recording: String? = nil) async throws -> SessionID {
         let (patient, session) = (UserID.random(), SessionID.random())
         _ = try await query(
@@ -87,7 +87,7 @@ extension PostgresConnection {
         return session
     }
 
-    /// Adds a session and takes it to a status by what is allowed.
+    /// Adds a session and takes it to a status by allowed transitions.
     func addSession(in status: SessionStatus, at progress: Int = 10, recording: String? = nil) async throws -> SessionID
     {
         let session = try await addSession(recording: recording)
@@ -97,7 +97,7 @@ extension PostgresConnection {
 
     /// Reports progress.
     ///
-    /// - Returns: The version that stands afterwards.
+    /// - Returns: The version afterwards.
     @discardableResult
     func report(_ report: Report, _ session: SessionID) async throws -> Int {
         Int(try await query(report.query(of: session))[0].decode("version", as: Int64.self))
@@ -119,23 +119,23 @@ extension PostgresConnection {
             attempt: Int(try row.decode("attempt", as: Int32.self)))
     }
 
-    /// The versions that were transitions, oldest first, with their status.
+    /// The versions and statuses of the transitions, oldest first.
     func transitions(of session: SessionID) async throws -> [(Int, SessionStatus)] {
         try await query(
             "SELECT version, status FROM app.session_events WHERE session_id = \(session) ORDER BY version"
         ).map { (Int(try $0.decode("version", as: Int64.self)), try $0.decode("status", as: SessionStatus.self)) }
     }
 
-    /// Writes past the guard, as nobody but a superuser can: to stage what would take hours.
+    /// Writes without the guard, as only a superuser can, to stage a state that would take hours.
     func stage(_ query: PostgresQuery) async throws {
         try await executeScript("SET session_replication_role = replica")
         _ = try await self.query(query)
         try await executeScript("RESET session_replication_role")
     }
 
-    /// Runs a query that is expected to be refused.
+    /// Runs a query that the database should refuse.
     ///
-    /// - Returns: The SQLSTATE; nil when it was not refused.
+    /// - Returns: The SQLSTATE; nil if the database did not refuse the query.
     func refusal(of query: PostgresQuery) async throws -> SQLState? {
         do {
             _ = try await self.query(query)

@@ -5,14 +5,14 @@ import Store
 import TestSupport
 import Testing
 
-/// What the roles may do, and what they may not.
+/// The privileges of the roles.
 @Suite(.deadline) struct GrantTests {
-    /// What a pipeline may call: docs/pipeline.md, "Work by SQL".
+    /// The functions of docs/pipeline.md, "Work by SQL".
     private static let pipelineFunctions: Set<String> = [
         "report_progress", "claim_session", "keep_lease", "store_transcript", "store_notes",
     ]
 
-    @Test("the pipeline can call its five documented functions and no other")
+    @Test("The pipeline's role can call its five documented functions and no others")
     func pipelineFunctions() async throws {
         try await withDatabase { database in
             let callable = try await database.query(
@@ -26,7 +26,7 @@ import Testing
         }
     }
 
-    @Test("the pipeline has no right on any table, column or sequence, and may make nothing")
+    @Test("The pipeline's role has no privilege on a table, column or sequence, and can create nothing")
     func pipelineTables() async throws {
         try await withDatabase { database in
             let rights = try await database.query(
@@ -54,7 +54,7 @@ import Testing
     }
 
     @Test(
-        "the pipeline reads and writes nothing but by those functions",
+        "The pipeline's role reads and writes only by its functions",
         arguments: [
             "SELECT FROM app.users", "SELECT FROM app.therapy_sessions", "SELECT FROM app.session_progress",
             "SELECT FROM app.transcripts", "SELECT FROM app.notes", "UPDATE app.session_progress SET progress = 99",
@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test(
-        "the server writes progress by functions alone, and is no owner of anything",
+        "The server's role writes progress only by functions, and owns nothing",
         arguments: [
             "UPDATE app.session_progress SET progress = 99", "UPDATE app.session_progress SET version = version",
             "INSERT INTO app.session_progress (session_id) VALUES (gen_random_uuid())",
@@ -107,7 +107,7 @@ import Testing
             "SELECT FROM app.refresh_tokens", "DELETE FROM app.refresh_tokens",
             "SELECT FROM app.stream_tickets", "DELETE FROM app.stream_tickets",
             "UPDATE app.therapist_patients SET patient_id = patient_id", "DELETE FROM app.therapist_patients",
-            "SELECT app.acting_user()", "SELECT app.raise_rights_epoch()",
+            "SELECT app.acting_user()", "SELECT app.acting_role()", "SELECT app.raise_rights_epoch()",
             "SELECT app.begin_sign_in(gen_random_uuid(), NULL, NULL, '1 h')",
             "SELECT FROM app.attempt_limits", "DELETE FROM app.attempt_limits",
             "UPDATE app.attempt_limits SET clear_at = now()",
@@ -119,7 +119,7 @@ import Testing
         try await expectRefused(statement, to: "therapybridge_server")
     }
 
-    @Test("the server may not TRUNCATE, refer to or put a trigger on any table")
+    @Test("The server's role has no TRUNCATE, REFERENCES or TRIGGER privilege on any table")
     func serverTables() async throws {
         try await withDatabase { database in
             let rights = try await database.query(
@@ -133,7 +133,7 @@ import Testing
         }
     }
 
-    @Test("the server's role is enough to report and to open")
+    @Test("The server's role can report and authorize")
     func serverCan() async throws {
         try await withDatabase { database in
             let session = try await database.withConnection { try await $0.addSession() }
@@ -147,7 +147,7 @@ import Testing
         }
     }
 
-    @Test("no function of the schema is executable by PUBLIC")
+    @Test("PUBLIC can execute no function of the schema")
     func noPublicFunctions() async throws {
         try await withDatabase { database in
             let open = try await database.query(
@@ -161,7 +161,7 @@ import Testing
         }
     }
 
-    @Test("every SECURITY DEFINER function has a search_path of its own, with pg_temp at its end")
+    @Test("Every SECURITY DEFINER function pins its search_path, with pg_temp at the end")
     func pinnedSearchPaths() async throws {
         try await withDatabase { database in
             let functions = try await database.query(
@@ -184,7 +184,7 @@ import Testing
         }
     }
 
-    @Test("everything in the schema belongs to therapybridge_owner, also what runs with its rights")
+    @Test("therapybridge_owner owns the schema and everything in it")
     func owner() async throws {
         try await withDatabase { database in
             let strangers = try await database.query(
@@ -203,7 +203,7 @@ import Testing
         }
     }
 
-    @Test("the roles have no powers over the cluster, no members among each other, and no password")
+    @Test("The roles have no attributes of the cluster, no memberships and no passwords")
     func roles() async throws {
         try await withDatabase { database in
             let roles = try await database.query(

@@ -4,9 +4,10 @@ import PostgresTestSupport
 import TestSupport
 import Testing
 
-/// The plans of what the server runs often: by index and not compiled, whatever the planner knows of the tables.
+/// The plans of frequent statements: they use indexes and are not compiled, whatever the planner knows about the
+/// tables.
 @Suite(.deadline) struct QueryPlanTests {
-    /// What the planner knows.
+    /// The rows, and what the planner knows about them.
     enum Age: String, CaseIterable {
         /// A few rows, never analysed.
         case young
@@ -20,7 +21,7 @@ import Testing
         case outgrown
     }
 
-    /// The tables that grow.
+    /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
         "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
         "therapist_patients", "session_leases", "deleted_sessions",
@@ -59,7 +60,7 @@ import Testing
         }
     }
 
-    @Test("A plan that scans a whole table, and one that is compiled, are recognised")
+    @Test("The test recognizes a plan that scans a whole table, and a compiled plan")
     func canFail() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -94,7 +95,7 @@ private struct HotCall {
     private static let patients = "ARRAY[\(PlanStage.id(.patient, "1")), \(PlanStage.id(.patient, "2"))]"
     private static let pipeline = "ARRAY[\(PlanStage.id(.pipeline, "1"))]"
     private static let now = "pg_current_snapshot()::text"
-    /// A position from before everything, which makes everything news.
+    /// A position before all transactions: everything is new after it.
     private static let ancient = "'3:3:'"
 
     static let all = [
@@ -137,7 +138,9 @@ private struct HotCall {
     ]
 }
 
-/// The users and sessions that the plans are about: every session has five events, and one in a thousand is in progress.
+/// The users and sessions for the plans.
+///
+/// Every session has five transitions, and one in a thousand is in progress.
 private struct PlanStage {
     var sessions: Int
     var patients: Int
@@ -150,7 +153,7 @@ private struct PlanStage {
         "('00000000-0000-4000-800\(kind.rawValue)-' || lpad((\(number))::text, 12, '0'))::uuid"
     }
 
-    /// Fills the tables past their triggers, and keeps autovacuum from learning of it.
+    /// Fills the tables without triggers and without autovacuum.
     func fill(_ connection: PostgresConnection) async throws {
         let session = Self.id(.session, "g")
         let patient = Self.id(.patient, "1 + g % \(patients)")
@@ -198,7 +201,7 @@ private struct PlanStage {
     }
 }
 
-/// A plan, as auto_explain shows it.
+/// A plan in the output of auto_explain.
 private struct StatementPlan: Decodable {
     private let text: String
     private let root: Node
@@ -228,7 +231,7 @@ private struct StatementPlan: Decodable {
         }
     }
 
-    /// The tables that the plan reads from beginning to end.
+    /// The tables that the plan scans whole.
     var wholeScans: [String] { root.wholeScans }
     /// Whether PostgreSQL would compile the plan.
     var isCompiled: Bool { compilation != nil }
@@ -237,9 +240,10 @@ private struct StatementPlan: Decodable {
 }
 
 extension PostgresConnection {
-    /// Runs a statement and takes it back.
+    /// Runs a statement and rolls it back.
     ///
-    /// - Returns: The plans of what its functions and their triggers ran, but not that of the statement itself.
+    /// - Returns: The plans of the statements in its functions and their triggers, without the plan of the statement
+    ///   itself.
     fileprivate func plans(of call: HotCall) async throws -> [StatementPlan] {
         try await executeScript(
             """

@@ -5,10 +5,10 @@ import PostgresTestSupport
 import Store
 import Testing
 
-/// Batches beside each other and beside everything else that writes progress.
+/// Batches that run at the same time as other batches and other writers of progress.
 @Suite struct ReportBatchLockTests {
     @Test(
-        "batches over the same sessions in different orders, single reports and claims never deadlock or lose anything")
+        "Concurrent batches, single reports and claims of the same sessions never deadlock, and lose no report")
     func noDeadlock() async throws {
         try await withDatabase { database in
             try await database.letBatchesWait()
@@ -16,7 +16,7 @@ import Testing
             let sessions = try await database.withConnection { connection in
                 var sessions: [SessionID] = []
                 for _ in 0..<12 { sessions.append(try await connection.addSession(in: .transcribing)) }
-                // Work for those who claim.
+                // Sessions for the workers to claim.
                 for _ in 0..<4 { _ = try await connection.addSession(recording: "\(UUID())") }
                 return sessions
             }
@@ -26,7 +26,7 @@ import Testing
                         try await database.withConnection(as: "therapybridge_server") { connection in
                             var versions: [(SessionID, Int)] = []
                             for turn in 0..<15 {
-                                // Each writer has an order of its own, and each session comes twice.
+                                // Each writer has its own order, and each session comes twice.
                                 let order = sessions.indices.map {
                                     sessions[(writer.isMultiple(of: 2) ? $0 : sessions.count - 1 - $0 + writer) % 12]
                                 }
@@ -60,12 +60,12 @@ import Testing
             #expect(versions.count == 8 * 15 * 24 + 100)
             for session in sessions {
                 let own = versions.filter { $0.0 == session }.map(\.1).sorted()
-                #expect(own == Array(3..<3 + own.count), "each change a version, without a gap")
+                #expect(own == Array(3..<3 + own.count), "the versions have no gap")
             }
         }
     }
 
-    @Test("deletions in the middle of batches end with the reports of those sessions refused and no others")
+    @Test("Concurrent deletions make batches refuse the reports of the deleted sessions, and no others")
     func deletions() async throws {
         try await withDatabase { database in
             try await database.letBatchesWait()
@@ -108,7 +108,7 @@ import Testing
     }
 
     /// The race between a deletion and a batch: the batch has read the session and waits for it.
-    @Test("a session whose deletion commits while the batch waits for it is refused, and the others are written")
+    @Test("A batch that waits for a deletion refuses the deleted session and writes the others")
     func deletionCommits() async throws {
         try await withDatabase { database in
             try await database.letBatchesWait()
@@ -123,12 +123,12 @@ import Testing
                 }
                 try await database.untilSomeoneWaitsForALock()
                 try await connection.executeScript("COMMIT")
-                #expect(try await answers == [.refusal("P0002", "there is no such session"), .version(2)])
+                #expect(try await answers == [.refusal("P0002", "unknown_session"), .version(2)])
             }
         }
     }
 
-    @Test("a lock that is not to be had fails a batch that waits, and without waiting that session alone")
+    @Test("A locked session fails a batch that waits, and only its own report in one that does not wait")
     func heldSession() async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()

@@ -4,7 +4,7 @@ import PostgresTestSupport
 import Store
 import Testing
 
-/// Who may report in a batch, and until when.
+/// The rights of callers who report in a batch.
 @Suite struct ReporterRightsTests {
     private func withSession(
         _ body: @escaping @Sendable (TestDatabase, PostgresConnection, SessionID) async throws -> Void
@@ -16,7 +16,7 @@ import Testing
         }
     }
 
-    @Test("pipelines and admins report; the others' reports are refused, and leave those beside them")
+    @Test("Only pipelines and administrators can report, and a refusal does not affect other reports")
     func roles() async throws {
         try await withSession { database, connection, session async throws in
             let roles: [Role] = [.pipeline, .therapist, .admin, .patient]
@@ -26,15 +26,15 @@ import Testing
             let answers = try await connection.reportBatch(reports, by: reporters, callers: [1, 2, 3, 4])
             #expect(answers.map(\.code) == [nil, "42501", nil, "42501"])
             #expect(answers[2] == .version(3))
-            // That there is no such session may be told to everybody who is signed in.
+            // Every signed-in caller may learn that a session does not exist.
             let unknown = try await connection.reportBatch(
                 [(.random(), reports[0].1), (.random(), Report("done", 10))], by: reporters, callers: [2, 4])
             #expect(unknown.map(\.code) == ["P0002", "P0002"])
         }
     }
 
-    @Test("whoever is signed out, inactive, gone or of another's sign-in is told so before anything else")
-    func standing() async throws {
+    @Test("A caller who is signed out, inactive or unknown is refused before any other check")
+    func verdicts() async throws {
         try await withSession { database, connection, session async throws in
             let good = try await database.addReporter()
             let revoked = try await database.addReporter()
@@ -48,14 +48,14 @@ import Testing
             try await database.query("UPDATE app.users SET is_active = false WHERE id = \(inactive.user)")
             try await database.query("DELETE FROM app.users WHERE id = \(gone.user)")
             let reporters = [good, revoked, expired, inactive, gone, foreign]
-            // The last three have no caller at all.
+            // The last three have no caller.
             let callers: [Int32?] = [1, 2, 3, 4, 5, 6, 7, 0, nil]
             let answers = try await connection.reportBatch(
                 callers.map { _ in (session, Report("no status", nil, 10)) }, by: reporters, callers: callers)
-            let signedOut = ReportAnswer.refusal("28000", "signed out")
+            let signedOut = ReportAnswer.refusal("28000", "signed_out")
             #expect(
                 answers == [
-                    .refusal("22023", "status: is none of the known ones"), signedOut, signedOut,
+                    .refusal("22023", "unknown_status"), signedOut, signedOut,
                     .refusal("28000", "inactive"), signedOut, signedOut, signedOut, signedOut, signedOut,
                 ])
             #expect(
@@ -65,7 +65,7 @@ import Testing
         }
     }
 
-    @Test("who may not report locks nothing")
+    @Test("A caller without the right locks nothing")
     func locksNothing() async throws {
         try await withSession { database, connection, session async throws in
             let reporter = try await database.addReporter(.patient)
@@ -83,12 +83,12 @@ import Testing
 
     /// The race between a revocation and a report that waits for its session.
     @Test(
-        "a right that ends while the batch waits for a session has ended",
+        "A right that ends while the batch waits for a session is gone",
         arguments: [
-            ("UPDATE app.auth_sessions SET revoked_at = now()", "signed out"),
+            ("UPDATE app.auth_sessions SET revoked_at = now()", "signed_out"),
             ("UPDATE app.users SET is_active = false", "inactive"),
         ])
-    func revokedWhileWaiting(change: String, standing: String) async throws {
+    func revokedWhileWaiting(change: String, verdict: String) async throws {
         try await withSession { database, connection, session async throws in
             let reporter = try await database.addReporter()
             try await database.withConnection { other in
@@ -99,14 +99,14 @@ import Testing
                 try await database.untilSomeoneWaitsForALock()
                 try await database.query(PostgresQuery(unescaped: change))
                 try await other.executeScript("COMMIT")
-                #expect(try await answers == [.refusal("28000", standing)])
+                #expect(try await answers == [.refusal("28000", verdict)])
             }
             #expect(try await database.withConnection { try await $0.progress(of: session).version } == 1)
         }
     }
 
-    /// The race between a revocation that is about to commit and the commit of a report.
-    @Test("a revocation that has begun is waited for, and one that comes later waits for the batch")
+    /// The race between a revocation that is about to commit, and a report that is about to commit.
+    @Test("A batch waits for a revocation that has begun, and a later revocation waits for the batch")
     func revocationInProgress() async throws {
         try await withSession { database, connection, session async throws in
             let reporter = try await database.addReporter()
@@ -135,7 +135,7 @@ import Testing
         }
     }
 
-    @Test("without waiting, a caller that another transaction holds is refused for now")
+    @Test("Without waiting, a batch refuses a caller whom another transaction has locked")
     func heldCaller() async throws {
         try await withSession { database, connection, session async throws in
             let (held, free) = (try await database.addReporter(), try await database.addReporter())

@@ -5,10 +5,10 @@ import Store
 import TestSupport
 import Testing
 
-/// Retries of what failed, and take-overs of what was left behind.
+/// Retries and takeovers.
 @Suite(.deadline) struct RetryTests {
     @Test(
-        "a retry goes back to pending with the next attempt and the share of the upload",
+        "A retry sets the session to pending, with the next attempt and the share of the upload",
         arguments: [
             "SELECT app.retry_session($1)", "SELECT app.report_progress($1, 'pending', 77)",
             "UPDATE app.session_progress SET status = 'pending', progress = 77 WHERE session_id = $1",
@@ -32,7 +32,7 @@ import Testing
         }
     }
 
-    @Test("what failed before its recording was there begins at 0 %")
+    @Test("A retry of a session without a recording begins at 0 %")
     func retryWithoutRecording() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -44,7 +44,7 @@ import Testing
     }
 
     @Test(
-        "retry_session refuses what has not failed",
+        "retry_session refuses a session that has not failed",
         arguments: SessionStatus.allCases.filter { $0 != .failed })
     func notFailed(status: SessionStatus) async throws {
         try await withDatabase { database in
@@ -55,7 +55,7 @@ import Testing
         }
     }
 
-    @Test("retry_session refuses what has no recording, and an unknown session")
+    @Test("retry_session refuses a session without a recording, and an unknown session")
     func nothingToRetry() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -67,7 +67,7 @@ import Testing
         }
     }
 
-    @Test("the server's role retries for nobody who is not acting")
+    @Test("The server's role cannot retry without an acting user")
     func nobody() async throws {
         try await withDatabase { database in
             let session = try await database.withConnection { try await $0.addSession(in: .failed, recording: "key") }
@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test(
-        "a take-over keeps the status, raises the attempt, begins at the floor of the stage, and is a transition",
+        "A takeover keeps the status, raises the attempt, begins at the floor of the status, and is a transition",
         arguments: [
             (SessionStatus.uploading, 0...20), (.pending, 0...20), (.preprocessing, 20...20), (.transcribing, 20...20),
             (.diarizing, 20...60), (.transcribed, 60...60), (.extractingNotes, 60...60),
@@ -102,7 +102,7 @@ import Testing
         }
     }
 
-    @Test("what is finished is not taken over", arguments: [SessionStatus.processed, .failed])
+    @Test("A finished session cannot be taken over", arguments: [SessionStatus.processed, .failed])
     func finished(status: SessionStatus) async throws {
         try await withDatabase { database in
             try await database.withOwner { connection in
@@ -115,7 +115,7 @@ import Testing
         }
     }
 
-    @Test("attempts are not skipped")
+    @Test("An attempt cannot be skipped")
     func noSkipping() async throws {
         try await withDatabase { database in
             try await database.withOwner { connection in

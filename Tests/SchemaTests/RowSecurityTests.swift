@@ -5,14 +5,14 @@ import Store
 import TestSupport
 import Testing
 
-/// What the server's role gets from the tables, whatever it asks for: what the acting user may see, and otherwise nothing.
+/// The rows that the server's role sees: those of the acting user, and no others.
 @Suite(.deadline) struct RowSecurityTests {
-    /// The tables that hold what is a patient's.
+    /// The tables with data of patients.
     private static let tables = [
         "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "deleted_sessions",
     ]
 
-    @Test("every table with a session's or a patient's id is under row-level security, for its owner, too")
+    @Test("Every table with the id of a session or a patient has row-level security, forced for the owner")
     func forced() async throws {
         try await withDatabase { database in
             let unguarded = try await database.query(
@@ -23,12 +23,12 @@ import Testing
                   AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
                 """
             ).map { try $0.decode(0, as: String.self) }
-            // The server may read neither: a lease says which worker is busy, and a ticket is asked for by its hash.
+            // The server's role can read neither table.
             #expect(Set(unguarded) == ["session_leases", "stream_tickets"])
         }
     }
 
-    @Test("nobody acts: nothing is there, and nothing can be put there")
+    @Test("Without an acting user, the server's role sees no row and can add none")
     func nobody() async throws {
         try await withDatabase { database in
             let stage = try await RowStage(database)
@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test("the rows that a user gets are those that Access permits", arguments: AuthorizeSessionTests.cases)
+    @Test("A user sees and changes the rows that Access permits", arguments: AuthorizeSessionTests.cases)
     func sameRule(given: AuthorizeSessionTests.Case) async throws {
         try await withDatabase { database in
             let stage = try await RowStage(database, given)
@@ -75,20 +75,20 @@ import Testing
                         "UPDATE app.therapy_sessions SET filename = 'x' WHERE id = \(stage.session) RETURNING id"
                     ).count
                 }
-                #expect(try await changed() == 0, "it has its recording")
+                #expect(try await changed() == 0, "the session has its recording")
                 try await database.query("UPDATE app.therapy_sessions SET recording = NULL")
                 #expect(try await changed() == (permits(.upload) ? 1 : 0))
                 #expect(
                     try await stage.act(
                         connection, "DELETE FROM app.therapy_sessions WHERE id = \(stage.session) RETURNING id"
                     ).count == (permits(.manage) ? 1 : 0))
-                // Nothing of the user stays with the connection.
+                // The acting user does not stay on the connection.
                 #expect(try await connection.query("SELECT FROM app.therapy_sessions").isEmpty)
             }
         }
     }
 
-    @Test("a session cannot be put into, or moved to, another's care", arguments: [Role.patient, .therapist])
+    @Test("A user cannot create a session of another patient", arguments: [Role.patient, .therapist])
     func foreign(role: Role) async throws {
         try await withDatabase { database in
             let stage = try await RowStage(
@@ -102,7 +102,7 @@ import Testing
         }
     }
 
-    @Test("an acting user who is inactive, signed out or of another's sign-in is nobody")
+    @Test("An acting user who is inactive or not signed in sees no row")
     func ended() async throws {
         try await withDatabase { database in
             let given = AuthorizeSessionTests.Case(
@@ -124,7 +124,7 @@ import Testing
     }
 }
 
-/// A session with everything that belongs to one, and a user who stands to it in some way.
+/// A session with all its rows, and a user with a role and a relation.
 private struct RowStage {
     let session: SessionID
     let user: UserID
@@ -146,7 +146,7 @@ private struct RowStage {
         }
     }
 
-    /// Runs a statement as the user, in a transaction of its own.
+    /// Runs a statement as the user, in its own transaction.
     func act(_ connection: PostgresConnection, _ query: PostgresQuery) async throws -> PostgresRows {
         try await connection.query(query, as: Principal(user: user, signIn: signIn))
     }
@@ -160,7 +160,7 @@ private struct RowStage {
         }
     }
 
-    /// How many rows of the session the user gets from a table.
+    /// The number of rows of the session that the user sees in a table.
     func count(_ table: String, _ connection: PostgresConnection) async throws -> Int {
         let column = table == "therapy_sessions" ? "id" : "session_id"
         return try await act(

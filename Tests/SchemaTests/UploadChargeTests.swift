@@ -6,7 +6,7 @@ import Store
 import TestSupport
 import Testing
 
-/// How much somebody may upload, with the server's role and on several connections at once.
+/// The upload limits of a user, with the server's role and concurrent connections.
 @Suite(.deadline) struct UploadChargeTests {
     private struct Scene: Sendable {
         let database: TestDatabase
@@ -15,7 +15,7 @@ import Testing
 
         /// Charges an upload.
         ///
-        /// - Returns: The refusal; nil when it was charged.
+        /// - Returns: The refusal; nil if the upload was charged.
         func charge(
             _ id: UUID = UUID(), of other: UserID? = nil, bytes: Int64 = 100, atOnce: Int = 0, perHour: Int = 0,
             perDay: Int = 0
@@ -29,7 +29,7 @@ import Testing
             }
         }
 
-        /// Charges an upload that ends at once.
+        /// Charges an upload and ends it at once.
         func upload(bytes: Int64 = 100) async throws {
             let id = UUID()
             #expect(try await charge(id, bytes: bytes) == nil)
@@ -56,14 +56,15 @@ import Testing
         }
     }
 
-    @Test("so many may be under way as the limit says; one that ends, or is not heard of any more, makes room")
+    @Test("Concurrent uploads have a limit, and an upload that ends or dies makes room")
     func atOnce() async throws {
         try await withScene { scene async throws in
             let first = UUID()
             #expect(try await scene.charge(first, atOnce: 2) == nil)
             #expect(try await scene.charge(atOnce: 2) == nil)
             let refusal = try #require(try await scene.charge(atOnce: 2))
-            #expect(refusal.limit == .atOnce && refusal.wait > .zero)
+            #expect(refusal.limit == .atOnce)
+            #expect(refusal.wait > .zero)
             #expect(try await scene.charge(of: scene.database.addUser(.patient), atOnce: 2) == nil)
             try await scene.store.end(first, bytes: 7)
             #expect(try await scene.charge(atOnce: 2) == nil)
@@ -79,7 +80,7 @@ import Testing
         }
     }
 
-    @Test("so many may begin in an hour; the next waits until the oldest of them is an hour ago")
+    @Test("Uploads in an hour have a limit, and the next one waits until the oldest is an hour old")
     func perHour() async throws {
         try await withScene { scene async throws in
             try await scene.upload()
@@ -87,7 +88,8 @@ import Testing
             for _ in 0..<2 { try await scene.upload() }
             let refusal = try #require(try await scene.charge(perHour: 3))
             #expect(refusal.limit == .perHour)
-            #expect(refusal.wait <= .seconds(1200) && refusal.wait > .seconds(600))
+            #expect(refusal.wait <= .seconds(1200))
+            #expect(refusal.wait > .seconds(600))
             #expect(try await scene.charge(perHour: 4) == nil)
             try await scene.passes("21 minutes")
             #expect(try await scene.charge(perHour: 4) == nil)
@@ -95,7 +97,7 @@ import Testing
         }
     }
 
-    @Test("so many bytes may come in a day: what may come counts until it is known what came")
+    @Test("Bytes in a day have a limit, and the greatest size counts until the upload ends")
     func perDay() async throws {
         try await withScene { scene async throws in
             try await scene.upload(bytes: 400)
@@ -105,9 +107,10 @@ import Testing
             #expect(try await scene.charge(bytes: 100, perDay: 1000) == nil)
             let refusal = try #require(try await scene.charge(bytes: 1, perDay: 1000))
             #expect(refusal.limit == .bytesPerDay)
-            // Until the first is a day ago.
-            #expect(refusal.wait <= .seconds(14 * 3600) && refusal.wait > .seconds(13 * 3600))
-            // This one needs the room of the second, too.
+            // Until the first upload is a day old.
+            #expect(refusal.wait <= .seconds(14 * 3600))
+            #expect(refusal.wait > .seconds(13 * 3600))
+            // This upload also needs the room of the second one.
             #expect(try await scene.charge(bytes: 500, perDay: 1000)?.wait ?? .zero > .seconds(23 * 3600))
             try await scene.store.end(open, bytes: 200)
             #expect(try await scene.charge(bytes: 300, perDay: 1000) == nil)
@@ -117,7 +120,7 @@ import Testing
         }
     }
 
-    @Test("of many that ask at once no more are let in than there is room for")
+    @Test("Concurrent uploads begin only while there is room")
     func race() async throws {
         try await withScene { scene async throws in
             for (atOnce, perHour, perDay) in [(5, 0, 0), (0, 5, 0), (0, 0, 599)] {
@@ -136,7 +139,7 @@ import Testing
         }
     }
 
-    @Test("what was refused before it began leaves nothing, and what is a day old is removed")
+    @Test("An upload that was refused leaves no row, and rows older than a day are deleted")
     func forgotten() async throws {
         try await withScene { scene async throws in
             let id = UUID()
@@ -147,7 +150,7 @@ import Testing
             #expect(try await scene.store.forgetOld() == 0)
             try await scene.passes("24 hours 1 second")
             try await scene.upload()
-            // One that has been under way for longer than a day still counts as one.
+            // An upload that has been under way for more than a day still counts as concurrent.
             let long = UUID()
             #expect(try await scene.charge(long) == nil)
             try await scene.database.query(

@@ -6,8 +6,8 @@ import Store
 import TestSupport
 import Testing
 
-/// How an upload and its session know each other, with the server's role.
-@Suite("An upload and its session", .deadline) struct UploadEntryTests {
+/// An upload and its session, with the server's role.
+@Suite(.deadline) struct UploadEntryTests {
     private struct Scene: Sendable {
         let database: TestDatabase
         let sessions: SessionStore
@@ -16,7 +16,7 @@ import Testing
         let principal: Principal
         let session = SessionID.random()
 
-        /// Begins an upload, the first or another one.
+        /// Begins an upload of the session, the first one or another.
         func begin(again: Bool = false) async throws -> ExpectedRecording {
             let recording = ExpectedRecording(upload: UUID(), key: "\(UUID().uuidString.lowercased()).wav")
             if again {
@@ -54,7 +54,7 @@ import Testing
                 })
         }
 
-        /// Lets time pass for whatever is to be removed.
+        /// Moves the times of files for removal and of uploads into the past.
         func passes(_ time: String) async throws {
             try await database.query(
                 """
@@ -77,7 +77,7 @@ import Testing
         }
     }
 
-    @Test("its file is known before its first byte, and is the session's once it is entered")
+    @Test("The database knows the file of an upload before its first byte, until the recording is attached")
     func way() async throws {
         try await withScene { scene in
             let recording = try await scene.begin()
@@ -88,17 +88,18 @@ import Testing
             #expect(try await scene.sessions.hasEntered(recording, into: scene.session))
             #expect(try await scene.discarded() == [])
             let state = try #require(try await scene.progress.progress(of: scene.session))
-            #expect(state.status == .pending && state.progress == 20)
-            // It is entered once, and has nothing more to say.
+            #expect(state.status == .pending)
+            #expect(state.progress == 20)
+            // An upload attaches its recording once, and can report no more.
             #expect(try await scene.enter(recording) == false)
             #expect(try await scene.report(recording, .failed) == false)
-            // With the session goes the file.
+            // The deletion of the session lists the file for removal.
             try await scene.database.query("DELETE FROM app.therapy_sessions")
             #expect(try await scene.discarded() == [recording.key])
         }
     }
 
-    @Test("one whose place another has taken says nothing and enters nothing")
+    @Test("An upload that another one has replaced can neither report nor attach")
     func superseded() async throws {
         try await withScene { scene in
             let first = try await scene.begin()
@@ -112,7 +113,7 @@ import Testing
         }
     }
 
-    @Test("one whose session was deleted says nothing of another that has taken the id since")
+    @Test("An upload of a deleted session can neither report nor attach to a new session with the same id")
     func deleted() async throws {
         try await withScene { scene in
             let first = try await scene.begin()
@@ -127,7 +128,7 @@ import Testing
         }
     }
 
-    @Test("what has lost the right to see its session enters nothing, and is still told what was entered")
+    @Test("An uploader without a right can no longer attach, but still learns what was attached")
     func rights() async throws {
         try await withScene { scene in
             let recording = try await scene.begin()
@@ -140,7 +141,7 @@ import Testing
         }
     }
 
-    @Test("a question waits for who is about to enter it")
+    @Test("hasEntered waits for a transaction that is about to attach the recording")
     func settled() async throws {
         try await withScene { scene in
             let recording = try await scene.begin()
@@ -161,13 +162,13 @@ import Testing
         }
     }
 
-    @Test("a file is given out to be removed when nobody can write it any more, to one server, and again after an hour")
+    @Test("A file is due for removal when no upload can write it, for one server, and again after an hour")
     func discarding() async throws {
         try await withScene { scene in
             let recording = try await scene.begin()
             let take = { @Sendable in try await scene.sessions.takeDiscardedRecordings() }
             #expect(try await take() == [])
-            // Its upload is still heard of.
+            // Its upload is still under way.
             try await scene.database.query(
                 """
                 INSERT INTO app.upload_charges (id, user_id, bytes, leased_until)
@@ -181,7 +182,7 @@ import Testing
                 return try await group.reduce(into: []) { $0 += $1 }
             }
             #expect(taken == [recording.key])
-            // From then on it is too late.
+            // The upload can no longer attach it.
             #expect(try await scene.enter(recording) == false)
             try await scene.passes("59 minutes")
             #expect(try await take() == [])
@@ -193,7 +194,7 @@ import Testing
         }
     }
 
-    @Test("a session fails whose upload is not heard of any more, and not one that is only slow")
+    @Test("A session fails if its upload is dead, and not if it is slow")
     func abandoned() async throws {
         try await withScene { scene in
             let recording = try await scene.begin()

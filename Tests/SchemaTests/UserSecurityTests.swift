@@ -5,9 +5,9 @@ import Store
 import TestSupport
 import Testing
 
-/// Whom the server's role sees, and whom it may change: as nobody, nobody.
+/// The accounts and assignments that the server's role sees and changes, for an acting user.
 @Suite(.deadline) struct UserSecurityTests {
-    @Test("who the users are and who works with whom is under row-level security, for the owner, too")
+    @Test("Accounts and assignments have row-level security, forced for the owner")
     func forced() async throws {
         try await withDatabase { database in
             let guarded = try await database.query(
@@ -21,7 +21,7 @@ import Testing
         }
     }
 
-    @Test("nobody acts: nobody is there, and nothing can be changed")
+    @Test("Without an acting user, the server's role sees no account and can change none")
     func nobody() async throws {
         try await withDatabase { database in
             let people = try await People(database)
@@ -32,13 +32,13 @@ import Testing
                 #expect(try await connection.execute("UPDATE app.therapist_patients SET is_active = true") == 0)
                 #expect(try await connection.refusal(of: People.newAdministrator) == .insufficientPrivilege)
                 #expect(
-                    try await connection.refusal(of: people.newTie) == .checkViolation,
-                    "the two of a tie cannot even be seen to be a therapist and a patient")
+                    try await connection.refusal(of: people.newAssignment) == .checkViolation,
+                    "the trigger cannot even see a therapist and a patient")
             }
         }
     }
 
-    @Test("an administrator sees all, a therapist the patients of the present, and everybody themselves")
+    @Test("An administrator sees every account, a therapist the assigned patients, and every user the own account")
     func seen() async throws {
         try await withDatabase { database in
             let people = try await People(database)
@@ -47,7 +47,7 @@ import Testing
                     let rows = try await people.act(user, connection, "SELECT id FROM app.users")
                     return Set(try rows.map { try $0.decode("id", as: UserID.self) })
                 }
-                func ties(of user: UserID) async throws -> Int {
+                func assignments(of user: UserID) async throws -> Int {
                     try await people.act(user, connection, "SELECT FROM app.therapist_patients").count
                 }
                 #expect(try await seen(by: people.admin) == people.all)
@@ -55,17 +55,17 @@ import Testing
                 for alone in [people.patient, people.former, people.stranger, people.pipeline] {
                     #expect(try await seen(by: alone) == [alone])
                 }
-                #expect(try await ties(of: people.admin) == 2)
-                #expect(try await ties(of: people.therapist) == 2)
-                #expect(try await ties(of: people.former) == 1)
-                #expect(try await ties(of: people.stranger) == 0)
-                // Nothing of them stays with the connection.
+                #expect(try await assignments(of: people.admin) == 2)
+                #expect(try await assignments(of: people.therapist) == 2)
+                #expect(try await assignments(of: people.former) == 1)
+                #expect(try await assignments(of: people.stranger) == 0)
+                // The acting user does not stay on the connection.
                 #expect(try await connection.query("SELECT id FROM app.users").isEmpty)
             }
         }
     }
 
-    @Test("who has been deactivated or signed out sees not even themselves")
+    @Test("A deactivated or signed-out user does not even see the own account")
     func ended() async throws {
         try await withDatabase { database in
             for end: PostgresQuery in [
@@ -82,7 +82,7 @@ import Testing
         }
     }
 
-    @Test("administrators alone add and change accounts and ties")
+    @Test("Only administrators add and change accounts and assignments")
     func changes() async throws {
         try await withDatabase { database in
             let people = try await People(database)
@@ -90,10 +90,10 @@ import Testing
                 for user in [people.therapist, people.patient, people.stranger, people.pipeline] {
                     #expect(
                         try await people.refusal(user, connection, People.newAdministrator) == .insufficientPrivilege)
-                    // Whom one does not see is no therapist and no patient to the check of a tie.
+                    // The trigger that checks the roles of an assignment does not see the accounts either.
                     #expect(
                         [.insufficientPrivilege, .checkViolation]
-                            .contains(try await people.refusal(user, connection, people.newTie)))
+                            .contains(try await people.refusal(user, connection, people.newAssignment)))
                     for update: PostgresQuery in [
                         "UPDATE app.users SET role = 'admin' RETURNING id",
                         "UPDATE app.therapist_patients SET is_active = NOT is_active RETURNING patient_id",
@@ -102,13 +102,13 @@ import Testing
                     }
                 }
                 #expect(try await people.refusal(people.admin, connection, People.newAdministrator) == nil)
-                #expect(try await people.refusal(people.admin, connection, people.newTie) == nil)
+                #expect(try await people.refusal(people.admin, connection, people.newAssignment) == nil)
                 #expect(
                     try await people.act(
                         people.admin, connection,
                         "UPDATE app.users SET full_name = 'X' WHERE id = \(people.stranger) RETURNING id"
                     ).count == 1)
-                // The hash of a password is nothing to see for administrators either.
+                // Not even an administrator sees a password hash.
                 #expect(
                     try await people.refusal(people.admin, connection, "SELECT password_hash FROM app.users")
                         == .insufficientPrivilege)
@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    @Test("an account is found by its whole address alone, in any case, and by the index")
+    @Test("An account is found only by its whole address, in any case, and by the index")
     func byAddress() async throws {
         try await withDatabase { database in
             _ = try await database.addUser(.patient, email: "Ada@clinic.example")
@@ -138,7 +138,7 @@ import Testing
     }
 }
 
-/// Users of each kind, each signed in.
+/// Signed-in users of every role.
 private struct People {
     let admin, therapist, patient, former, stranger, pipeline: UserID
     private let signIns: [UserID: SignInID]
@@ -147,11 +147,11 @@ private struct People {
 
     static let newAdministrator: PostgresQuery =
         "INSERT INTO app.users (email, full_name, role) VALUES ('new@test.example', 'New', 'admin')"
-    var newTie: PostgresQuery {
+    var newAssignment: PostgresQuery {
         "INSERT INTO app.therapist_patients (therapist_id, patient_id) VALUES (\(therapist), \(stranger))"
     }
 
-    /// Of the two patients of the therapist, one is so no more; a third never was.
+    /// Adds the users: one assigned patient, one whose assignment has ended, and one without an assignment.
     init(_ database: TestDatabase) async throws {
         try await database.query("DELETE FROM app.users")
         admin = try await database.addUser(.admin)
@@ -170,7 +170,7 @@ private struct People {
         self.signIns = signIns
     }
 
-    /// Runs a statement as a user, in a transaction of its own.
+    /// Runs a statement as a user, in its own transaction.
     func act(_ user: UserID, _ connection: PostgresConnection, _ query: PostgresQuery) async throws -> PostgresRows {
         try await connection.query(query, as: Principal(user: user, signIn: try #require(signIns[user])))
     }
