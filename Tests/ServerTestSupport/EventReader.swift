@@ -4,47 +4,6 @@ import NIOCore
 public import NIOHTTP1
 public import TestSupport
 
-/// One block of an event stream.
-public struct StreamedEvent: Sendable, Equatable {
-    /// The value of `id:`.
-    public var id: String?
-    /// The value of `event:`.
-    public var event: String?
-    /// The value of `data:`.
-    public var data: String?
-    /// The milliseconds of `retry:`.
-    public var retry: Int?
-    /// The text of a comment, which a heartbeat is.
-    public var comment: String?
-
-    /// The data as a JSON object.
-    public func json() throws -> [String: any Sendable] {
-        try JSONSerialization.jsonObject(with: Data((data ?? "{}").utf8)) as? [String: any Sendable] ?? [:]
-    }
-
-    /// The status in the data.
-    public var status: String? { (try? json())?["status"] as? String }
-    /// The percentage in the data.
-    public var progress: Int? { (try? json())?["progress"] as? Int }
-    /// The version in the data.
-    public var version: Int? { (try? json())?["version"] as? Int }
-
-    init(block: Substring) {
-        for line in block.split(separator: "\n") {
-            let colon = line.firstIndex(of: ":") ?? line.endIndex
-            let value = line[colon...].dropFirst().drop { $0 == " " }
-            switch line[..<colon] {
-            case "": comment = String(value)
-            case "id": id = String(value)
-            case "event": event = String(value)
-            case "data": data = String(value)
-            case "retry": retry = Int(value)
-            default: break
-            }
-        }
-    }
-}
-
 /// The response of a stream, read block by block.
 public final class EventReader {
     /// The status code of the response.
@@ -107,13 +66,28 @@ public final class EventReader {
 extension TestServer {
     /// Lends a stream, and closes its connection after `body`.
     public func withStream<Result>(
-        _ path: String, token: String?, lastEventID: String? = nil, _ body: (EventReader) async throws -> Result
+        _ path: String, headers: HTTPHeaders, _ body: (EventReader) async throws -> Result
     ) async throws -> Result {
         var request = HTTPClientRequest(url: baseURL + path)
-        if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
-        if let lastEventID { request.headers.add(name: "Last-Event-ID", value: lastEventID) }
-        request.headers.add(name: "Accept", value: "text/event-stream")
-        let response = try await HTTPClient.shared.execute(request, deadline: .now() + TimeAmount(TestDeadline.test))
+        request.headers = headers
+        let response = try await Self.client.execute(request, deadline: .now() + TimeAmount(TestDeadline.test))
         return try await body(EventReader(response))
+    }
+
+    /// Lends a stream, and closes its connection after `body`.
+    ///
+    /// - Parameters:
+    ///   - path: The path of the stream.
+    ///   - token: The access token; nil sends none.
+    ///   - lastEventID: The id to resume from; nil starts from the beginning.
+    ///   - body: The test.
+    /// - Returns: What the body returns.
+    public func withStream<Result>(
+        _ path: String, token: String?, lastEventID: String? = nil, _ body: (EventReader) async throws -> Result
+    ) async throws -> Result {
+        var headers: HTTPHeaders = ["Accept": "text/event-stream"]
+        if let token { headers.add(name: "Authorization", value: "Bearer \(token)") }
+        if let lastEventID { headers.add(name: "Last-Event-ID", value: lastEventID) }
+        return try await withStream(path, headers: headers, body)
     }
 }

@@ -1,4 +1,4 @@
-import AsyncHTTPClient
+public import AsyncHTTPClient
 public import Foundation
 import NIOCore
 public import NIOHTTP1
@@ -30,6 +30,15 @@ public struct TestResponse: Sendable {
 }
 
 extension TestServer {
+    /// A client for many connections to one server.
+    ///
+    /// The shared client opens at most eight.
+    public static let client = HTTPClient(
+        eventLoopGroupProvider: .singleton,
+        configuration: HTTPClient.Configuration(
+            timeout: .init(connect: TimeAmount(TestDeadline.event), read: TimeAmount(TestDeadline.event)),
+            connectionPool: .init(idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: 1000)))
+
     /// Sends a request and reads the whole response.
     ///
     /// The request's and the response's private texts become canaries: they may not appear in the log, nor in a

@@ -26,6 +26,19 @@ public struct TestServer: Sendable {
     /// The URL of the server, without a path.
     public var baseURL: String { "http://127.0.0.1:\(port)" }
 
+    /// The settings that every test's server or worker needs.
+    public static func settings(over database: TestDatabase, port: Int = 0, uploads: URL) -> [String: String] {
+        [
+            "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": jwtSecret, "PORT": "\(port)",
+            "UPLOAD_DIR": uploads.path(percentEncoded: false), "SHUTDOWN_TIMEOUT": "5", "DATABASE_POOL_SIZE": "4",
+        ]
+    }
+
+    /// The URL of an unused folder for recordings, which the server makes.
+    static func newUploadFolder() -> URL {
+        FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
+    }
+
     /// The same server at another of its ports.
     public func at(port: Int) -> TestServer {
         TestServer(database: database, port: port, uploads: uploads, routes: routes)
@@ -99,15 +112,11 @@ private func withUnwatchedServer<Result: Sendable>(
     metrics: PrometheusRegistry,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
-    let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-uploads-\(UUID().uuidString.prefix(8))")
+    let uploads = TestServer.newUploadFolder()
     defer { try? FileManager.default.removeItem(at: uploads) }
     var settings = try Settings(
         SettingsReader(
-            environment: [
-                "DATABASE_URL": database.url("therapybridge_server"), "JWT_SECRET": TestServer.jwtSecret,
-                "UPLOAD_DIR": uploads.path(percentEncoded: false), "PORT": "0", "SHUTDOWN_TIMEOUT": "5",
-                "DATABASE_POOL_SIZE": "4",
-            ].merging(environment) { _, new in new }))
+            environment: TestServer.settings(over: database, port: 0, uploads: uploads).merging(environment) { $1 }))
     settings.database.timeouts = databaseTimeouts
     let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
     let (routes, routesContinuation) = AsyncStream.makeStream(of: [String].self)
@@ -143,6 +152,22 @@ private func withUnwatchedServer<Result: Sendable>(
 extension Passwords.Cost {
     /// A cost above that of the tests' stored hashes, so that a login renews them, and too small to slow a test.
     public static var forTests: Passwords.Cost { Passwords.Cost(logN: 5, blockSize: 1, parallelism: 1) }
+}
+
+extension DatabaseTimeouts {
+    /// The timeouts of a test's server: long enough for a loaded machine.
+    public static var forTests: DatabaseTimeouts {
+        var timeouts = DatabaseTimeouts()
+        timeouts.connect = TestDeadline.event
+        timeouts.borrow = TestDeadline.event
+        timeouts.query = TestDeadline.event
+        return timeouts
+    }
+
+    /// The timeouts of the program.
+    ///
+    /// A test that stops the database gets its errors sooner with these.
+    public static var standard: DatabaseTimeouts { DatabaseTimeouts() }
 }
 
 /// The server ended before the test did.

@@ -8,7 +8,7 @@ struct AccessRow: Sendable {
     /// The order of the checks that the route makes.
     enum Order: Sendable {
         /// The route checks no credential.
-        case open
+        case unauthenticated
         /// The server reads the id in the path first.
         ///
         /// Then one statement checks the account and the session.
@@ -29,7 +29,7 @@ struct AccessRow: Sendable {
         /// An account for one request alone.
         case newUser
         /// A therapist and a patient without an assignment.
-        case untied
+        case unassigned
     }
 
     let method: HTTPMethod
@@ -37,14 +37,14 @@ struct AccessRow: Sendable {
     let order: Order
     let subject: Subject
     /// The callers who get an answer with a valid credential.
-    let permitted: Set<Clinic.Who>
+    let permitted: Set<Clinic.Caller>
     /// The status code that they get.
     let status: Int
     var body: AccessBody = .none
 
     var name: String { "\(method.rawValue) \(path)" }
 
-    var hasID: Bool { path.contains("{") && order != .open }
+    var hasID: Bool { path.contains("{") && order != .unauthenticated }
 
     /// The same row for HEAD.
     var head: AccessRow {
@@ -66,26 +66,27 @@ enum AccessBody: Sendable {
 }
 
 extension AccessRow {
-    private static let everybody = Set(Clinic.Who.allCases)
+    private static let everybody = Set(Clinic.Caller.allCases)
     /// The callers who may see the clinic's session.
-    private static let seers: Set<Clinic.Who> = [.patient, .therapist, .admin]
-    private static let managers: Set<Clinic.Who> = [.therapist, .admin]
-    private static let therapists: Set<Clinic.Who> = [.therapist, .stranger, .former, .nominal]
+    private static let viewers: Set<Clinic.Caller> = [.patient, .therapist, .admin]
+    private static let managers: Set<Clinic.Caller> = [.therapist, .admin]
+    private static let therapists: Set<Clinic.Caller> = [.therapist, .stranger, .former, .nominal]
     private static let report = #"{"status":"transcribing","progress":30}"#
     private static let id = "/api/sessions/{id}"
 
     /// A route that checks no credential.
-    private static func open(
+    private static func unauthenticated(
         _ method: HTTPMethod, _ path: String, _ status: Int = 200, body: AccessBody = .none
     ) -> AccessRow {
         AccessRow(
-            method: method, path: path, order: .open, subject: .nothing, permitted: everybody, status: status,
+            method: method, path: path, order: .unauthenticated, subject: .nothing, permitted: everybody,
+            status: status,
             body: body)
     }
 
     /// A route of one session.
     private static func session(
-        _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Who>, _ status: Int = 200,
+        _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Caller>, _ status: Int = 200,
         on subject: Subject = .readSession, body: AccessBody = .none
     ) -> AccessRow {
         AccessRow(
@@ -95,7 +96,7 @@ extension AccessRow {
 
     /// A route that checks the caller's account and role.
     private static func account(
-        _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Who>, _ status: Int = 200,
+        _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Caller>, _ status: Int = 200,
         on subject: Subject = .nothing, body: AccessBody = .none
     ) -> AccessRow {
         AccessRow(
@@ -108,40 +109,40 @@ extension AccessRow {
     /// A route without a row fails the test, and so does a row without a route.
     static let all: [AccessRow] = [
         // These routes check no credential: the answer depends on the body alone.
-        open(.POST, "/api/auth/login", 422, body: .json("{}")),
-        open(.POST, "/api/auth/refresh", 401, body: .json(#"{"refresh_token":"none"}"#)),
-        open(.POST, "/api/auth/logout", 204),
+        unauthenticated(.POST, "/api/auth/login", 422, body: .json("{}")),
+        unauthenticated(.POST, "/api/auth/refresh", 401, body: .json(#"{"refresh_token":"none"}"#)),
+        unauthenticated(.POST, "/api/auth/logout", 204),
         account(.GET, "/api/auth/me", everybody),
 
-        account(.POST, "/api/sessions/upload", seers, 201, body: .upload),
+        account(.POST, "/api/sessions/upload", viewers, 201, body: .upload),
         account(.GET, "/api/sessions", everybody),
-        session(.GET, "", seers),
+        session(.GET, "", viewers),
         session(.DELETE, "", managers, 204, on: .newSession),
-        session(.GET, "/status", seers),
-        session(.GET, "/status/stream", seers),
+        session(.GET, "/status", viewers),
+        session(.GET, "/status/stream", viewers),
         AccessRow(
             method: .GET, path: "/api/sessions/status/stream", order: .idFirst, subject: .nothing,
             permitted: everybody, status: 200),
         // Without an upgrade. WebSocketRefusalTests tests the rights of an upgraded connection.
         AccessRow(
-            method: .GET, path: id + "/status/ws", order: .open, subject: .readSession, permitted: everybody,
+            method: .GET, path: id + "/status/ws", order: .unauthenticated, subject: .readSession, permitted: everybody,
             status: 426),
-        session(.POST, "/status/ticket", seers),
+        session(.POST, "/status/ticket", viewers),
         AccessRow(
             method: .POST, path: "/api/sessions/status/ticket", order: .idFirst, subject: .nothing,
             permitted: everybody, status: 200),
-        session(.GET, "/events", seers),
-        session(.GET, "/transcript", seers),
+        session(.GET, "/events", viewers),
+        session(.GET, "/transcript", viewers),
         session(.GET, "/notes", managers),
-        session(.GET, "/recording", seers.union([.pipeline])),
+        session(.GET, "/recording", viewers.union([.pipeline])),
         session(.POST, "/retry", managers, 202, on: .failedSession),
 
         session(.POST, "/progress", [.pipeline, .admin], on: .newSession, body: .json(report)),
         account(.POST, "/api/progress", [.pipeline, .admin], on: .newSession, body: .reports),
 
         account(.GET, "/api/patients", therapists.union([.admin])),
-        account(.PUT, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .untied),
-        account(.DELETE, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .untied),
+        account(.PUT, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .unassigned),
+        account(.DELETE, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .unassigned),
         account(.GET, "/api/users", [.admin]),
         account(.POST, "/api/users", [.admin], 201, body: .account),
         account(.GET, "/api/users/{id}", [.admin], on: .newUser),
@@ -149,14 +150,14 @@ extension AccessRow {
         account(.GET, "/api/audit", [.admin]),
         account(.GET, "/metrics", [.admin]),
 
-        open(.GET, "/health"),
-        open(.GET, "/health/live"),
-        open(.GET, "/health/ready"),
-        open(.GET, "/"),
-        open(.GET, "/openapi.json"),
-        open(.GET, "/docs"),
-        open(.GET, "/assets/{name}"),
-        open(.GET, "/favicon.ico"),
+        unauthenticated(.GET, "/health"),
+        unauthenticated(.GET, "/health/live"),
+        unauthenticated(.GET, "/health/ready"),
+        unauthenticated(.GET, "/"),
+        unauthenticated(.GET, "/openapi.json"),
+        unauthenticated(.GET, "/docs"),
+        unauthenticated(.GET, "/assets/{name}"),
+        unauthenticated(.GET, "/favicon.ico"),
     ]
 }
 
@@ -174,7 +175,7 @@ struct AccessCaller: Sendable {
         case none
     }
 
-    let who: Clinic.Who
+    let relation: Clinic.Caller
     let credential: Credential
     let clinic: Clinic
     /// The access token; nil with ``Credential/none``.
@@ -193,12 +194,12 @@ enum AccessTarget: CaseIterable, Sendable {
 extension AccessRow {
     /// The status code that a caller gets.
     func status(for caller: AccessCaller, _ target: AccessTarget) -> Int {
-        if order == .open { return status }
+        if order == .unauthenticated { return status }
         if [.none, .expired].contains(caller.credential) { return 401 }
         if target == .malformed, order != .accountFirst { return 422 }
         if caller.credential == .signedOut { return 401 }
         if caller.credential == .inactive { return 403 }
-        let isPermitted = permitted.contains(caller.who)
+        let isPermitted = permitted.contains(caller.relation)
         switch target {
         case .known: return isPermitted ? status : 403
         case .unknown: return isPermitted || order == .idFirst ? 404 : 403

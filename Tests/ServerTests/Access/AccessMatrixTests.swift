@@ -5,8 +5,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("Access", .deadline)
-struct AccessMatrixTests {
+@Suite(.deadline) struct AccessMatrixTests {
     @Test("Every registered route has a row in the access matrix, and every row has a route")
     func completeness() async throws {
         try await withServer { server in
@@ -27,14 +26,14 @@ struct AccessMatrixTests {
                 // The handshake of a WebSocket checks no credential. The answer without an upgrade needs none either.
                 let isHandshake = row.path.hasSuffix("/ws")
                 #expect(described == row.permitted || isHandshake, "\(row.name)")
-                #expect((words == "anyone") == (row.order == .open) || isHandshake, "\(row.name)")
+                #expect((words == "anyone") == (row.order == .unauthenticated) || isHandshake, "\(row.name)")
             }
         }
     }
 
     /// The callers for each value of `x-who` in the API description.
-    private static let callers: [String: Set<Clinic.Who>] = [
-        "anyone": Set(Clinic.Who.allCases), "signed in": Set(Clinic.Who.allCases), "admin": [.admin],
+    private static let callers: [String: Set<Clinic.Caller>] = [
+        "anyone": Set(Clinic.Caller.allCases), "signed in": Set(Clinic.Caller.allCases), "admin": [.admin],
         "therapist, admin": [.therapist, .stranger, .former, .nominal, .admin],
         "may see": [.patient, .therapist, .admin], "may upload": [.patient, .therapist, .admin],
         "may hear": [.patient, .therapist, .admin, .pipeline], "may read notes": [.therapist, .admin],

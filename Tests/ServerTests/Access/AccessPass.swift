@@ -29,12 +29,6 @@ struct AccessPass: Sendable {
 
     /// The number of requests at a time.
     private static let width = 48
-    /// The shared client would open eight connections.
-    private static let client = HTTPClient(
-        eventLoopGroupProvider: .singleton,
-        configuration: HTTPClient.Configuration(
-            timeout: .init(connect: TimeAmount(TestDeadline.event), read: TimeAmount(TestDeadline.event)),
-            connectionPool: .init(idleTimeout: .seconds(1), concurrentHTTP1ConnectionsPerHostSoftLimit: width)))
 
     private let server: TestServer
     private let callers: [AccessCaller]
@@ -47,21 +41,21 @@ struct AccessPass: Sendable {
         let clinic = try await Clinic(server)
         let closed = try await Clinic(server, domain: "closed.example")
         var callers: [AccessCaller] = []
-        for who in Clinic.Who.allCases {
-            let user = clinic.id(who)
+        for relation in Clinic.Caller.allCases {
+            let user = clinic.id(relation)
             let (ended, signIn) = try await server.signIn(user)
             try await server.database.query(
                 "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)")
             callers += [
-                AccessCaller(who: who, credential: .good, clinic: clinic, token: clinic.token(who)),
-                AccessCaller(who: who, credential: .inactive, clinic: closed, token: closed.token(who)),
-                AccessCaller(who: who, credential: .signedOut, clinic: clinic, token: ended),
+                AccessCaller(relation: relation, credential: .good, clinic: clinic, token: clinic.token(relation)),
+                AccessCaller(relation: relation, credential: .inactive, clinic: closed, token: closed.token(relation)),
+                AccessCaller(relation: relation, credential: .signedOut, clinic: clinic, token: ended),
                 AccessCaller(
-                    who: who, credential: .expired, clinic: clinic,
+                    relation: relation, credential: .expired, clinic: clinic,
                     token: try await server.token(user, lifetime: .seconds(-1))),
             ]
         }
-        callers.append(AccessCaller(who: .admin, credential: .none, clinic: clinic, token: nil))
+        callers.append(AccessCaller(relation: .admin, credential: .none, clinic: clinic, token: nil))
         self.callers = callers
         readSession = try await Self.makeReadSession(of: clinic)
         inactiveSession = closed.session
@@ -114,7 +108,7 @@ struct AccessPass: Sendable {
             }
             return outcomes
         }
-        try await expectUntouched(attempts, subjects)
+        try await expectUnchanged(attempts, subjects)
         return outcomes
     }
 
@@ -176,7 +170,7 @@ struct AccessPass: Sendable {
         case .newSession: filled(["id": subject.newSession])
         case .failedSession: filled(["id": subject.failedSession])
         case .newUser: filled(["id": subject.user])
-        case .untied: filled(["therapist_id": subject.user, "patient_id": subject.patient])
+        case .unassigned: filled(["therapist_id": subject.user, "patient_id": subject.patient])
         }
     }
 
@@ -205,14 +199,14 @@ struct AccessPass: Sendable {
         var token = attempt.caller.token
         if attempt.row.path == "/api/auth/logout", [.good, .inactive].contains(attempt.caller.credential) {
             // The shared token would end the sign-in of the other requests.
-            token = try await server.token(attempt.caller.clinic.id(attempt.caller.who))
+            token = try await server.token(attempt.caller.clinic.id(attempt.caller.relation))
         }
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if let content = content(of: attempt, subject) {
             request.headers.add(name: "Content-Type", value: content.type)
             request.body = .bytes(ByteBuffer(bytes: content.bytes))
         }
-        let response = try await Self.client.execute(request, timeout: TimeAmount(TestDeadline.event))
+        let response = try await TestServer.client.execute(request, timeout: TimeAmount(TestDeadline.event))
         let isEndless = response.status == .ok && attempt.row.path == "/api/sessions/status/stream"
         let body = isEndless ? ByteBuffer() : try await response.body.collect(upTo: 64 << 20)
         return Outcome(
@@ -220,11 +214,11 @@ struct AccessPass: Sendable {
             response: TestResponse(
                 status: Int(response.status.code), headers: response.headers, body: Data(body.readableBytesView)),
             circumstances:
-                "\(attempt.row.name) by \(attempt.caller.who) (\(attempt.caller.credential)), \(attempt.target)")
+                "\(attempt.row.name) by \(attempt.caller.relation) (\(attempt.caller.credential)), \(attempt.target)")
     }
 
     /// Checks that refused requests, and requests with another id, changed nothing.
-    private func expectUntouched(_ attempts: [Attempt], _ subjects: [Subject]) async throws {
+    private func expectUnchanged(_ attempts: [Attempt], _ subjects: [Subject]) async throws {
         let refused = attempts.filter { $0.target != .known || $0.row.status(for: $0.caller, .known) >= 400 }
             .map { subjects[$0.number] }
         let new = try await server.database.query(
@@ -243,6 +237,6 @@ struct AccessPass: Sendable {
                 AND id = ANY(\(refused.map(\.user.rawValue))::uuid[])
                 AND NOT EXISTS (SELECT FROM app.therapist_patients t WHERE t.therapist_id = users.id)
             """)
-        for untouched in [new, failed, users] { #expect(untouched.count == refused.count) }
+        for unchanged in [new, failed, users] { #expect(unchanged.count == refused.count) }
     }
 }

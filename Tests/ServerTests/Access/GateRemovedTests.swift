@@ -30,12 +30,12 @@ import Testing
             try await clinic.database.query(
                 "INSERT INTO app.notes VALUES (\(clinic.session), 1, jsonb_build_object('text', \(words)::text))")
             try await clinic.database.report(clinic.session, .failed, 0, error: words)
-            try await clinic.letEverybodyIn()
-            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal, .pipeline] {
-                for (method, path) in Self.routes where !(who == .pipeline && path == "/recording") {
-                    let answer = try await clinic.request(method, of: path, as: who)
-                    #expect(answer.status == 404 || answer.text == #"{"items":[]}"#, "\(who) \(method) \(path)")
-                    #expect(!answer.text.contains(words), "\(who) \(method) \(path)")
+            try await clinic.disableAuthorization()
+            for caller in [Clinic.Caller.otherPatient, .stranger, .former, .nominal, .pipeline] {
+                for (method, path) in Self.routes where !(caller == .pipeline && path == "/recording") {
+                    let answer = try await clinic.request(method, of: path, as: caller)
+                    #expect(answer.status == 404 || answer.text == #"{"items":[]}"#, "\(caller) \(method) \(path)")
+                    #expect(!answer.text.contains(words), "\(caller) \(method) \(path)")
                 }
             }
             // Row-level security hides the rows. The routes themselves still work.
@@ -51,28 +51,29 @@ import Testing
     @Test("If every caller counts as an administrator, callers still see and change no other account")
     func accounts() async throws {
         try await withClinic { clinic in
-            try await clinic.takeEverybodyForAdministrators()
-            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal, .pipeline] {
+            try await clinic.makeEveryCallerAdmin()
+            for caller in [Clinic.Caller.otherPatient, .stranger, .former, .nominal, .pipeline] {
                 // Each caller sees the caller's own account alone.
-                let own = try await clinic.request(.GET, "/api/users", as: who)
-                #expect(own.status == 200, "\(who)")
-                #expect(own.text.contains("\(clinic.id(who))"), "\(who)")
-                for other in Clinic.Who.allCases where other != who {
-                    #expect(!own.text.contains("\(clinic.id(other))"), "\(who) \(other)")
-                    let one = try await clinic.request(.GET, "/api/users/\(clinic.id(other))", as: who)
-                    #expect(one.status == 404, "\(who) \(other)")
+                let own = try await clinic.request(.GET, "/api/users", as: caller)
+                #expect(own.status == 200, "\(caller)")
+                #expect(own.text.contains("\(clinic.id(caller))"), "\(caller)")
+                for other in Clinic.Caller.allCases where other != caller {
+                    #expect(!own.text.contains("\(clinic.id(other))"), "\(caller) \(other)")
+                    let one = try await clinic.request(.GET, "/api/users/\(clinic.id(other))", as: caller)
+                    #expect(one.status == 404, "\(caller) \(other)")
                 }
                 #expect(
-                    try await clinic.request(.GET, "/api/patients", as: who).text.contains("@")
-                        == (who == .otherPatient))
+                    try await clinic.request(.GET, "/api/patients", as: caller).text.contains("@")
+                        == (caller == .otherPatient))
                 let change = try await clinic.request(
-                    .PATCH, "/api/users/\(clinic.id(who))", as: who, headers: ["Content-Type": "application/json"],
+                    .PATCH, "/api/users/\(clinic.id(caller))", as: caller,
+                    headers: ["Content-Type": "application/json"],
                     body: #"{"role":"admin"}"#)
-                #expect(change.status == 403, "\(who)")
+                #expect(change.status == 403, "\(caller)")
                 let tie = "/api/therapists/\(clinic.id(.stranger))/patients/\(clinic.id(.patient))"
-                #expect(try await clinic.request(.PUT, tie, as: who).status == 404, "\(who)")
-                let new = #"{"email":"\#(who.rawValue)@new.example","full_name":"N","role":"admin"}"#
-                #expect(try await clinic.post("/api/users", new, as: who).status >= 400, "\(who)")
+                #expect(try await clinic.request(.PUT, tie, as: caller).status == 404, "\(caller)")
+                let new = #"{"email":"\#(caller.rawValue)@new.example","full_name":"N","role":"admin"}"#
+                #expect(try await clinic.post("/api/users", new, as: caller).status >= 400, "\(caller)")
             }
             let rows = try await clinic.database.query(
                 """
@@ -82,22 +83,22 @@ import Testing
             #expect(try rows[0].decode("admins", as: Int.self) == 1)
             #expect(try rows[0].decode("ties", as: Int.self) == 1)
             let all = try await clinic.request(.GET, "/api/users", as: .admin)
-            #expect(Clinic.Who.allCases.allSatisfy { all.text.contains("\(clinic.id($0))") })
+            #expect(Clinic.Caller.allCases.allSatisfy { all.text.contains("\(clinic.id($0))") })
         }
     }
 }
 
 extension Clinic {
     /// Makes the server believe that every signed-in caller is an administrator.
-    fileprivate func takeEverybodyForAdministrators() async throws {
+    fileprivate func makeEveryCallerAdmin() async throws {
         try await database.withConnection { connection in
             try await connection.executeScript(
                 """
-                ALTER FUNCTION app.account_signed_in RENAME TO honest_account_signed_in;
+                ALTER FUNCTION app.account_signed_in RENAME TO original_account_signed_in;
                 CREATE FUNCTION app.account_signed_in(user_id uuid, sign_in uuid)
                 RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean)
                 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-                    SELECT id, email, full_name, 'admin', is_active FROM honest_account_signed_in($1, $2)
+                    SELECT id, email, full_name, 'admin', is_active FROM original_account_signed_in($1, $2)
                 $$;
                 ALTER FUNCTION app.account_signed_in OWNER TO therapybridge_owner;
                 GRANT EXECUTE ON FUNCTION app.account_signed_in TO therapybridge_server;
@@ -106,11 +107,11 @@ extension Clinic {
     }
 
     /// Disables the check of the routes: every signed-in caller has every right to every session.
-    fileprivate func letEverybodyIn() async throws {
+    fileprivate func disableAuthorization() async throws {
         try await database.withConnection { connection in
             try await connection.executeScript(
                 """
-                ALTER FUNCTION app.authorize_sessions RENAME TO honest_open_sessions;
+                ALTER FUNCTION app.authorize_sessions RENAME TO original_authorize_sessions;
                 CREATE FUNCTION app.authorize_sessions(user_ids uuid[], auth_session_ids uuid[], session_ids uuid[])
                 RETURNS TABLE (
                     ordinal bigint,
@@ -122,7 +123,7 @@ extension Clinic {
                 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
                     SELECT ordinal, true, true, 'admin', true, true, true, true, true, true, session_id, status, progress,
                            message, error, estimated_time_remaining, version, attempt, created_at, updated_at, rights_epoch
-                    FROM honest_open_sessions($1, $2, $3)
+                    FROM original_authorize_sessions($1, $2, $3)
                 $$;
                 ALTER FUNCTION app.authorize_sessions OWNER TO therapybridge_owner;
                 GRANT EXECUTE ON FUNCTION app.authorize_sessions TO therapybridge_server;

@@ -7,41 +7,6 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// A route of a session, and the callers who may use it.
-struct SessionRoute: Sendable, CustomTestStringConvertible {
-    let method: HTTPMethod
-    /// The path after the session's id.
-    let path: String
-    let permitted: Set<Clinic.Who>
-    var body: String?
-
-    var testDescription: String { "\(method.rawValue) …\(path)" }
-
-    var headers: [String: String] { body == nil ? [:] : ["Content-Type": "application/json"] }
-
-    private static let seers: Set<Clinic.Who> = [.patient, .therapist, .admin]
-    private static let managers: Set<Clinic.Who> = [.therapist, .admin]
-    private static let report = #"{"status":"transcribing","progress":30}"#
-
-    /// The rights of docs/http-api.md, "Routes".
-    static let all: [SessionRoute] =
-        [HTTPMethod.GET, .HEAD].flatMap { method in
-            [
-                SessionRoute(method: method, path: "", permitted: seers),
-                SessionRoute(method: method, path: "/status", permitted: seers),
-                SessionRoute(method: method, path: "/status/stream", permitted: seers),
-                SessionRoute(method: method, path: "/events", permitted: seers),
-                SessionRoute(method: method, path: "/transcript", permitted: seers),
-                SessionRoute(method: method, path: "/notes", permitted: managers),
-                SessionRoute(method: method, path: "/recording", permitted: seers.union([.pipeline])),
-            ]
-        } + [
-            SessionRoute(method: .DELETE, path: "", permitted: managers),
-            SessionRoute(method: .POST, path: "/retry", permitted: managers),
-            SessionRoute(method: .POST, path: "/progress", permitted: [.pipeline, .admin], body: report),
-        ]
-}
-
 /// Checks a refusal.
 ///
 /// The answer to HEAD has no body.
@@ -58,8 +23,7 @@ private func expectRefusal(
     #expect(!response.headers["X-Request-Id"].isEmpty, comment, sourceLocation: sourceLocation)
 }
 
-@Suite("A refusal", .deadline)
-struct RefusalTests {
+@Suite(.deadline) struct RefusalTests {
     /// The routes that need a user and name no session.
     static let userRoutes: [(HTTPMethod, String)] = [
         (.GET, "/api/auth/me"), (.GET, "/api/sessions"), (.HEAD, "/api/sessions"),
@@ -121,10 +85,10 @@ struct RefusalTests {
     func forbidden() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all {
-                for who in Clinic.Who.allCases where !route.permitted.contains(who) {
+                for caller in Clinic.Caller.allCases where !route.permitted.contains(caller) {
                     let response = try await clinic.request(
-                        route.method, of: route.path, as: who, headers: route.headers, body: route.body)
-                    expectRefusal(response, of: route.method, 403, "forbidden", "\(who): \(route.testDescription)")
+                        route.method, of: route.path, as: caller, headers: route.headers, body: route.body)
+                    expectRefusal(response, of: route.method, 403, "forbidden", "\(caller): \(route.testDescription)")
                 }
             }
             // No refused request changed the session.
@@ -138,11 +102,11 @@ struct RefusalTests {
     func permitted() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all where route.method != .DELETE && route.path != "/status/stream" {
-                for who in Clinic.Who.allCases where route.permitted.contains(who) {
+                for caller in Clinic.Caller.allCases where route.permitted.contains(caller) {
                     let response = try await clinic.request(
-                        route.method, of: route.path, as: who, headers: route.headers, body: route.body)
+                        route.method, of: route.path, as: caller, headers: route.headers, body: route.body)
                     // 404 and 409: the session has no transcript and no recording, and it has not failed.
-                    #expect([200, 404, 409].contains(response.status), "\(who): \(route.testDescription)")
+                    #expect([200, 404, 409].contains(response.status), "\(caller): \(route.testDescription)")
                 }
             }
         }
@@ -152,16 +116,16 @@ struct RefusalTests {
     func inactive() async throws {
         try await withClinic { clinic in
             try await clinic.database.query("UPDATE app.users SET is_active = false")
-            for who in [Clinic.Who.patient, .therapist, .admin, .pipeline] {
+            for caller in [Clinic.Caller.patient, .therapist, .admin, .pipeline] {
                 for route in SessionRoute.all {
                     let response = try await clinic.request(
-                        route.method, of: route.path, as: who, headers: route.headers, body: route.body)
+                        route.method, of: route.path, as: caller, headers: route.headers, body: route.body)
                     expectRefusal(
-                        response, of: route.method, 403, "account-inactive", "\(who): \(route.testDescription)")
+                        response, of: route.method, 403, "account-inactive", "\(caller): \(route.testDescription)")
                 }
                 for (method, path) in Self.userRoutes {
-                    let response = try await clinic.request(method, path, as: who)
-                    expectRefusal(response, of: method, 403, "account-inactive", "\(who): \(method) \(path)")
+                    let response = try await clinic.request(method, path, as: caller)
+                    expectRefusal(response, of: method, 403, "account-inactive", "\(caller): \(method) \(path)")
                 }
             }
         }
@@ -170,8 +134,8 @@ struct RefusalTests {
     @Test("A caller gets the right back with the assignment and with the account")
     func rightsComeBack() async throws {
         try await withClinic { clinic in
-            func status(_ who: Clinic.Who) async throws -> Int {
-                try await clinic.request(.GET, of: "/status", as: who).status
+            func status(_ caller: Clinic.Caller) async throws -> Int {
+                try await clinic.request(.GET, of: "/status", as: caller).status
             }
             try await clinic.database.endAssignment(of: clinic.id(.therapist), to: clinic.id(.patient))
             #expect(try await status(.therapist) == 403)
@@ -189,12 +153,12 @@ struct RefusalTests {
     func noSession() async throws {
         try await withClinic { clinic in
             for route in SessionRoute.all {
-                for who in [Clinic.Who.admin, .patient, .stranger, .pipeline] {
+                for caller in [Clinic.Caller.admin, .patient, .stranger, .pipeline] {
                     let response = try await clinic.request(
-                        route.method, "/api/sessions/\(SessionID.random())\(route.path)", as: who,
+                        route.method, "/api/sessions/\(SessionID.random())\(route.path)", as: caller,
                         headers: route.headers,
                         body: route.body)
-                    expectRefusal(response, of: route.method, 404, "not-found", "\(who): \(route.testDescription)")
+                    expectRefusal(response, of: route.method, 404, "not-found", "\(caller): \(route.testDescription)")
                 }
             }
         }
@@ -291,24 +255,25 @@ struct RefusalTests {
         "Malformed JSON gets 400, a body over the limit 413, and another content type 415")
     func body() async throws {
         try await withClinic { clinic in
-            for (path, who) in [
+            for (path, caller) in [
                 ("/api/auth/login", nil), ("/api/auth/refresh", nil),
-                ("/api/sessions/\(clinic.session)/progress", Clinic.Who.admin),
+                ("/api/sessions/\(clinic.session)/progress", Clinic.Caller.admin),
             ] {
                 for text in ["{", "nonsense", "{\"a\":}", "{}x", "\u{0}"] {
                     expectProblem(
-                        try await clinic.post(path, text, as: who), 400, "malformed-request", "\(path): \(text)")
+                        try await clinic.post(path, text, as: caller), 400, "malformed-request", "\(path): \(text)")
                 }
                 for text in ["[]", "1", "null", "\"x\""] {
-                    expectProblem(try await clinic.post(path, text, as: who), 422, "invalid-value", "\(path): \(text)")
+                    expectProblem(
+                        try await clinic.post(path, text, as: caller), 422, "invalid-value", "\(path): \(text)")
                 }
                 let long = #"{"x":""# + String(repeating: "x", count: 70_000) + #""}"#
-                expectProblem(try await clinic.post(path, long, as: who), 413, "too-large", "\(path)")
+                expectProblem(try await clinic.post(path, long, as: caller), 413, "too-large", "\(path)")
                 for type in [
                     "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "json",
                 ] {
                     let response = try await clinic.request(
-                        .POST, path, as: who, headers: ["Content-Type": type], body: "{}")
+                        .POST, path, as: caller, headers: ["Content-Type": type], body: "{}")
                     expectProblem(response, 415, "unsupported-media", "\(path): \(type)")
                 }
             }

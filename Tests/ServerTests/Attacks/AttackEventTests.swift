@@ -8,8 +8,7 @@ import TestSupport
 import Testing
 
 /// Hostile input to a stream: messages of pipelines, and notifications that any database role can send.
-@Suite("A stream under attack", .deadline)
-struct AttackEventTests {
+@Suite(.deadline) struct AttackEventTests {
     private static let texts = [
         "a\nb", "a\r\nb", "a\rb", "\n\nevent: complete\ndata: {}\n\n", "\r\n\r\nid: 999\r\n\r\n", "\n\n",
         "\u{2028}\u{2029}",

@@ -3,8 +3,7 @@ import TestSupport
 import Testing
 
 /// Request smuggling: a proxy takes for one request what a server takes for two.
-@Suite("A request whose end is in doubt", .deadline)
-struct AttackFramingTests {
+@Suite(.deadline) struct AttackFramingTests {
     /// The smuggled request.
     ///
     /// A server that reads it as a request answers 401.

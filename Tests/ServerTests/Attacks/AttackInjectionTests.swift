@@ -8,8 +8,7 @@ import TestSupport
 import Testing
 
 /// Texts with a meaning in SQL, headers, paths or event streams, in every place where a client may send a text.
-@Suite("A text that would be more than a text", .deadline)
-struct AttackInjectionTests {
+@Suite(.deadline) struct AttackInjectionTests {
     static let texts = [
         "'", "''", "' OR '1'='1", "'; DROP TABLE app.users; --", "1; SELECT pg_sleep(60)", "$1", "\\", "\"", "%", "_%",
         "x' UNION SELECT password_hash FROM app.users --", "E'\\x00'", "/*", "--", "${jndi:ldap://x}", "{{7*7}}",
@@ -101,7 +100,7 @@ struct AttackInjectionTests {
             let report = "/api/sessions/\(clinic.session)/progress"
             for text in Self.texts {
                 let json = String(decoding: try JSONEncoder().encode(text), as: UTF8.self)
-                for (path, who, body) in [
+                for (path, caller, body) in [
                     ("/api/auth/login", nil, "{\"email\":\(json),\"password\":\"x\"}"),
                     ("/api/auth/refresh", nil, "{\"refresh_token\":\(json)}"),
                     (report, .pipeline, "{\"status\":\(json),\"progress\":30}"),
@@ -111,8 +110,8 @@ struct AttackInjectionTests {
                     ("/api/progress", .pipeline, "{\"reports\":[{\"session_id\":\(json),\"status\":\(json)}]}"),
                     ("/api/users", .admin, "{\"email\":\(json),\"full_name\":\"x\",\"role\":\"patient\"}"),
                     ("/api/users", .admin, "{\"email\":\"a@b.example\",\"full_name\":\"x\",\"role\":\(json)}"),
-                ] as [(String, Clinic.Who?, String)] {
-                    let response = try await clinic.post(path, body, as: who)
+                ] as [(String, Clinic.Caller?, String)] {
+                    let response = try await clinic.post(path, body, as: caller)
                     Self.expectHarmless(response, "\(path): \(body.prefix(100))")
                 }
                 for name in ["full_name", "role", "is_active"] {
@@ -124,7 +123,7 @@ struct AttackInjectionTests {
                 }
             }
             let users = try await clinic.database.query("SELECT count(*) FROM app.users")
-            #expect(try users[0].decode(0, as: Int64.self) == Int64(Clinic.Who.allCases.count))
+            #expect(try users[0].decode(0, as: Int64.self) == Int64(Clinic.Caller.allCases.count))
         }
     }
 
@@ -136,18 +135,10 @@ struct AttackInjectionTests {
                 for name in ["patient_id", "session_id", "session_date"] {
                     var fields = ["patient_id": "\(clinic.id(.patient))"]
                     fields[name] = text
-                    let head = fields.sorted { $0.key < $1.key }.map { name, value in
-                        "--b0undary\r\nContent-Disposition: form-data; name=\"\(name)\"\r\n\r\n\(value)\r\n"
-                    }.joined()
-                    let file = """
-                        --b0undary\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\
-                        Content-Type: audio/wav\r\n\r\n
-                        """
-                    let body =
-                        Data((head + file).utf8) + UploadFile.wav(size: 2000).bytes + Data("\r\n--b0undary--\r\n".utf8)
-                    let response = try await clinic.server.request(
-                        .POST, "/api/sessions/upload", token: clinic.token(.admin),
-                        headers: ["Content-Type": "multipart/form-data; boundary=b0undary"], body: body)
+                    let upload = Upload(
+                        fields: fields.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) },
+                        file: .wav(size: 2000))
+                    let response = try await clinic.upload(upload, as: .admin)
                     Self.expectHarmless(response, "\(name): \(text)")
                     #expect([400, 422].contains(response.status), "\(name): \(text)")
                 }
@@ -165,17 +156,9 @@ struct AttackInjectionTests {
                 "C:\\x.wav",
                 ".wav", "....wav", "a\u{202E}vaw.exe.wav", "x'; DROP TABLE app.users; --.wav", "$(id).wav", "`id`.wav",
             ] {
-                let boundary = "b0undary"
-                let head = """
-                    --\(boundary)\r\nContent-Disposition: form-data; name="patient_id"\r\n\r\n\(clinic.id(.patient))\r\n\
-                    --\(boundary)\r\nContent-Disposition: form-data; name="file"; filename="\(name)"\r\n\
-                    Content-Type: audio/wav\r\n\r\n
-                    """
-                let file = UploadFile.wav(size: 2000)
-                let body = Data(head.utf8) + file.bytes + Data("\r\n--\(boundary)--\r\n".utf8)
-                let response = try await clinic.server.request(
-                    .POST, "/api/sessions/upload", token: clinic.token(.patient),
-                    headers: ["Content-Type": "multipart/form-data; boundary=\(boundary)"], body: body)
+                var file = UploadFile.wav(size: 2000)
+                file.name = name
+                let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: file), as: .patient)
                 #expect([201, 415, 422].contains(response.status), "\(name): \(response.status)")
                 guard response.status == 201 else { continue }
                 let id = try #require(try response.json()["id"] as? String)

@@ -6,8 +6,7 @@ import Testing
 /// Endless requests.
 ///
 /// Each meets a limit, and the server keeps serving others.
-@Suite("A request without an end", .deadline)
-struct AttackSizeTests {
+@Suite(.deadline) struct AttackSizeTests {
     private static let head = "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     private static let piece = String(repeating: "x", count: 16_384)
 
@@ -56,12 +55,12 @@ struct AttackSizeTests {
     func endless(_ name: String) async throws {
         let row = try #require(Self.table.first { $0.name == name })
         try await withServer { server in
-            let intruder = try await server.intruder()
-            await intruder.send(row.begin)
+            let connection = try await server.attackConnection()
+            await connection.send(row.begin)
             // Far more than the buffers on the way can hold.
-            let isStopped = await intruder.send(row.piece, times: 4096)
+            let isStopped = await connection.send(row.piece, times: 4096)
             #expect(isStopped)
-            let answer = try await intruder.untilClosed()
+            let answer = try await connection.untilClosed()
             let given = answerStatuses(in: answer)
             #expect(given.count <= 1)
             // A client that keeps sending can lose the answer to a reset of the connection.
@@ -99,8 +98,8 @@ struct AttackSizeTests {
                 String(repeating: "[", count: 60_000), String(repeating: "{\"a\":", count: 10_000),
                 "{\"email\":" + String(repeating: "[", count: 30_000) + String(repeating: "]", count: 30_000) + "}",
             ] {
-                for (path, who) in [("/api/auth/login", nil), ("/api/progress", Clinic.Who.admin)] {
-                    let status = try await clinic.post(path, text, as: who).status
+                for (path, caller) in [("/api/auth/login", nil), ("/api/progress", Clinic.Caller.admin)] {
+                    let status = try await clinic.post(path, text, as: caller).status
                     #expect([400, 422].contains(status), "\(path): \(status)")
                 }
             }

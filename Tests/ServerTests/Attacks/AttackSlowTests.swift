@@ -6,8 +6,7 @@ import TestSupport
 import Testing
 
 /// Slow clients that hold connections open.
-@Suite("A crowd of slow clients", .deadline, .serialized)
-struct AttackSlowTests {
+@Suite(.deadline, .serialized) struct AttackSlowTests {
     @Test("A thousand slow clients do not block others, and the server cuts each of them off")
     func slowloris() async throws {
         raiseDescriptorLimit()
@@ -15,18 +14,18 @@ struct AttackSlowTests {
             let server = scene.server
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
-                let crowd = try await withThrowingTaskGroup(of: Intruder.self) { group in
+                let crowd = try await withThrowingTaskGroup(of: AttackConnection.self) { group in
                     for _ in 0..<1000 {
                         group.addTask {
-                            let intruder = try await server.intruder()
-                            await intruder.send("GET /health HTTP/1.1\r\nHost: test\r\nX-a: ")
-                            return intruder
+                            let connection = try await server.attackConnection()
+                            await connection.send("GET /health HTTP/1.1\r\nHost: test\r\nX-a: ")
+                            return connection
                         }
                     }
                     return try await group.reduce(into: []) { $0.append($1) }
                 }
                 // More bytes of a head do not extend its deadline.
-                for intruder in crowd { await intruder.send("b") }
+                for connection in crowd { await connection.send("b") }
                 let session = "/api/sessions/\(scene.session)"
                 for progress in 20..<30 {
                     #expect(try await server.request(.GET, "/health/ready").status == 200)
@@ -34,8 +33,8 @@ struct AttackSlowTests {
                     let version = try await scene.report(.transcribing, progress)
                     _ = try await reader.events(upTo: version)
                 }
-                for intruder in crowd {
-                    let answer = try await intruder.untilClosed()
+                for connection in crowd {
+                    let answer = try await connection.untilClosed()
                     #expect(answerStatuses(in: answer) == [408])
                 }
                 #expect(try await server.request(.GET, "/health/ready").status == 200)
@@ -50,29 +49,29 @@ struct AttackSlowTests {
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
                 let request = "GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
-                var first: [Intruder] = []
+                var first: [AttackConnection] = []
                 for _ in 0..<3 {
-                    let intruder = try await server.intruder()
-                    await intruder.send(request)
+                    let connection = try await server.attackConnection()
+                    await connection.send(request)
                     try await eventually("an answer on a connection within the limit") {
-                        answerStatuses(in: intruder.heard) == [200]
+                        answerStatuses(in: connection.received) == [200]
                     }
-                    first.append(intruder)
+                    first.append(connection)
                 }
-                let late = try await server.intruder()
+                let late = try await server.attackConnection()
                 await late.send(request)
                 for round in 2...20 {
                     await first[0].send(request)
                     try await eventually("an answer to each request") {
-                        answerStatuses(in: first[0].heard).count == round
+                        answerStatuses(in: first[0].received).count == round
                     }
                 }
-                #expect(late.heard.isEmpty)
-                await first[1].leave()
+                #expect(late.received.isEmpty)
+                await first[1].close()
                 try await eventually("an answer on the waiting connection") {
-                    answerStatuses(in: late.heard) == [200]
+                    answerStatuses(in: late.received) == [200]
                 }
-                for intruder in first + [late] { await intruder.leave() }
+                for connection in first + [late] { await connection.close() }
                 let version = try await scene.report(.transcribing, 20)
                 _ = try await reader.events(upTo: version)
             }

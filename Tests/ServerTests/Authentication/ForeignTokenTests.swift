@@ -8,8 +8,7 @@ import TestSupport
 import Testing
 
 /// Tokens of other issuers: attackers, and the site's own identity provider.
-@Suite("A token that is not of this server", .deadline)
-struct ForeignTokenTests {
+@Suite(.deadline) struct ForeignTokenTests {
     /// Lends a server that accepts the tokens of an identity provider, with one account.
     private func withProvider(
         _ body: @escaping @Sendable (TestServer, ProviderForge, UserID) async throws -> Void

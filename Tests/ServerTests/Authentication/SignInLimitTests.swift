@@ -1,4 +1,3 @@
-import Credentials
 import Domain
 import Foundation
 import NIOHTTP1
@@ -8,11 +7,10 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-private let password = "correct horse battery"
+private let password = AccountScene.password
 
 /// The limits on failed logins.
-@Suite("Failed attempts to sign in", .deadline)
-struct SignInLimitTests {
+@Suite(.deadline) struct SignInLimitTests {
     /// A server with an account.
     ///
     /// The period is so long that no failure expires during a test.
@@ -41,9 +39,7 @@ struct SignInLimitTests {
     ) async throws {
         try await withDatabase { database in
             let user = try await database.addUser(.therapist, email: "ada@clinic.example")
-            let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash(password)
-            try await database.query(
-                "UPDATE app.users SET password_hash = \(hash) WHERE id = \(user.rawValue)")
+            try await database.setPassword(password, of: user)
             let settings = ["LOGIN_FAILURE_PERIOD": "36000"].merging(environment) { _, new in new }
             try await withServer(over: database, settings) { try await body(Scene(server: $0)) }
         }

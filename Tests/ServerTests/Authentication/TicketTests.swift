@@ -7,32 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// Requests for tickets.
-extension Clinic {
-    /// The path of the stream of all sessions.
-    static let streamOfAll = "/api/sessions/status/stream"
-
-    var streamOfSession: String { "/api/sessions/\(session)/status/stream" }
-
-    /// Requests a ticket for the stream at a path.
-    func ticket(for stream: String, as who: Who) async throws -> String {
-        try await ticket(for: stream, token: token(who))
-    }
-
-    func ticket(for stream: String, token: String) async throws -> String {
-        let path = stream.replacing("/stream", with: "/ticket")
-        let response = try await server.request(.POST, path, token: token)
-        #expect(response.status == 200)
-        #expect(response.headers["Cache-Control"] == ["no-store"])
-        let json = try response.json()
-        #expect(Set(json.keys) == ["ticket", "expires_in"])
-        #expect(json["expires_in"] as? Int == 30)
-        return try #require(json["ticket"] as? String)
-    }
-}
-
-@Suite("A ticket", .deadline)
-struct TicketTests {
+@Suite(.deadline) struct TicketTests {
     @Test("A ticket opens its stream once, and the stream can resume")
     func opens() async throws {
         try await withClinic { clinic in
@@ -186,13 +161,13 @@ struct TicketTests {
     func rights() async throws {
         try await withClinic { clinic in
             let path = "/api/sessions/\(clinic.session)/status/ticket"
-            for who in [Clinic.Who.patient, .therapist, .admin] {
-                _ = try await clinic.ticket(for: clinic.streamOfSession, as: who)
+            for caller in [Clinic.Caller.patient, .therapist, .admin] {
+                _ = try await clinic.ticket(for: clinic.streamOfSession, as: caller)
             }
-            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal, .pipeline] {
-                expectProblem(try await clinic.request(.POST, path, as: who), 403, "forbidden", "\(who)")
+            for caller in [Clinic.Caller.otherPatient, .stranger, .former, .nominal, .pipeline] {
+                expectProblem(try await clinic.request(.POST, path, as: caller), 403, "forbidden", "\(caller)")
             }
-            for who in Clinic.Who.allCases { _ = try await clinic.ticket(for: Clinic.streamOfAll, as: who) }
+            for caller in Clinic.Caller.allCases { _ = try await clinic.ticket(for: Clinic.streamOfAll, as: caller) }
             for path in [path, "/api/sessions/status/ticket"] {
                 expectProblem(try await clinic.request(.POST, path, as: nil), 401, "unauthorized")
                 expectProblem(try await clinic.request(.GET, path, as: .patient), 405, "method-not-allowed")

@@ -9,8 +9,7 @@ import TestSupport
 import Testing
 
 /// Tests of the canaries: each test server's log, metrics and refusals are searched for private text.
-@Suite("Nothing private in logs, metrics and refusals", .deadline)
-struct CanaryTests {
+@Suite(.deadline) struct CanaryTests {
     @Test("A canary is found anywhere in a line, and so are texts that look like secrets")
     func finds() throws {
         let watch = CanaryWatch()
@@ -40,7 +39,7 @@ struct CanaryTests {
     }
 
     @Test("A server that logs a canary fails its test, at any log level")
-    func bitesOnLogs() async throws {
+    func failsOnLogs() async throws {
         let watch = CanaryWatch()
         // A route's template is not private. In this test it stands for private text.
         watch.plant("/api/auth/me")
@@ -50,7 +49,7 @@ struct CanaryTests {
     }
 
     @Test("A server with a canary in a metric fails its test")
-    func bitesOnMetrics() async throws {
+    func failsOnMetrics() async throws {
         let watch = CanaryWatch()
         watch.plant("therapybridge_http_request")
         await #expect {
@@ -59,7 +58,7 @@ struct CanaryTests {
     }
 
     @Test("A server in a process of its own fails its test in the same way")
-    func bitesOnPrograms() async throws {
+    func failsOnPrograms() async throws {
         let watch = CanaryWatch()
         watch.plant("listening on ")
         try await withDatabase { database in
@@ -129,8 +128,8 @@ struct CanaryTests {
 
 extension Clinic {
     /// Sets the acting user of the present transaction.
-    fileprivate func act(as who: Who, _ connection: PostgresConnection) async throws {
+    fileprivate func act(as caller: Caller, _ connection: PostgresConnection) async throws {
         try await connection.act(
-            as: Principal(user: id(who), signIn: try await server.database.addSignIn(of: id(who))))
+            as: Principal(user: id(caller), signIn: try await server.database.addSignIn(of: id(caller))))
     }
 }

@@ -1,7 +1,5 @@
-import Credentials
 import Domain
 import Foundation
-import LocalPostgres
 import NIOHTTP1
 import Postgres
 import PostgresTestSupport
@@ -9,14 +7,13 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("GET /metrics", .deadline)
-struct MetricsRouteTests {
+@Suite(.deadline) struct MetricsRouteTests {
     @Test("Only an administrator may read the metrics")
     func rights() async throws {
         try await withClinic { clinic in
             expectProblem(try await clinic.request(.GET, "/metrics", as: nil), 401, "unauthorized")
-            for who in Clinic.Who.allCases where who != .admin {
-                expectProblem(try await clinic.request(.GET, "/metrics", as: who), 403, "forbidden", "\(who)")
+            for caller in Clinic.Caller.allCases where caller != .admin {
+                expectProblem(try await clinic.request(.GET, "/metrics", as: caller), 403, "forbidden", "\(caller)")
             }
             #expect(try await clinic.request(.GET, "/metrics", as: .admin).status == 200)
             let head = try await clinic.request(.HEAD, "/metrics", as: .admin)
@@ -82,9 +79,7 @@ struct MetricsRouteTests {
     @Test("Logins are counted by their outcome")
     func signIns() async throws {
         try await withClinic { clinic in
-            let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash("correct horse")
-            try await clinic.database.query(
-                "UPDATE app.users SET password_hash = \(hash) WHERE id = \(clinic.id(.patient).rawValue)")
+            try await clinic.database.setPassword("correct horse", of: clinic.id(.patient))
             func signIn(_ password: String) async throws -> Int {
                 let json = #"{"email":"patient@clinic.example","password":"\#(password)"}"#
                 return try await clinic.post("/api/auth/login", json, as: nil).status
@@ -166,98 +161,6 @@ struct MetricsRouteTests {
                 scrape.samples.contains {
                     $0.name == "therapybridge_build_info" && $0.labels["schema"]?.wholeMatch(of: /\d{4}/) != nil
                 })
-        }
-    }
-}
-
-@Suite("The metrics", .deadline)
-struct MetricsTests {
-    /// With the pipeline: one stage succeeds and one fails.
-    @Test("docs/metrics.md lists every metric with its type and labels, and no label holds an id, an address or a text")
-    func documented() async throws {
-        try await withWorkerScene(transcribing: Script.transcribes, notes: "exit 3") { scene, _ in
-            let admin = try await scene.server.token(try await scene.database.addUser(.admin))
-            let session = try await scene.upload()
-            #expect(try await scene.watchToEnd(session).last?.event == "error")
-            for path in ["", "/status", "/status?last_event_id=1", "/events", "/transcript", "/notes", "/recording"] {
-                _ = try await scene.get(path, session)
-            }
-            _ = try await scene.server.request(.GET, "/api/sessions/\(session)x/status", token: admin)
-            _ = try await scene.server.request(.GET, "/nobody@clinic.example", token: admin)
-            _ = try await scene.server.post(
-                "/api/auth/login", #"{"email":"nobody@clinic.example","password":"wrong horse"}"#)
-            // The worker counts the session after the report that ends the stream.
-            func metrics() async throws -> String {
-                try await scene.server.request(.GET, "/metrics", token: admin).text
-            }
-            try await eventually("the failed session is counted") {
-                try await metrics().contains("\ntherapybridge_pipeline_sessions_total{outcome=\"failed\"} 1\n")
-            }
-
-            let scrape = try Scrape(try await metrics())
-            let documented = try MetricsDocument().rows
-            #expect(Set(scrape.types.keys) == Set(documented.keys))
-            for (metric, row) in documented {
-                #expect(scrape.types[metric] == row.type, "\(metric)")
-                #expect(scrape.labels(of: metric) == row.labels, "\(metric)")
-                #expect(scrape.meanings[metric] == row.meaning, "\(metric)")
-                #expect(metric.hasSuffix("_total") == (row.type == "counter"), "\(metric)")
-            }
-            #expect(scrape.samples.allSatisfy { documented[scrape.metric(of: $0)] != nil })
-            #expect(scrape.value("therapybridge_metrics_refused_total") == 0)
-            for label in Set(scrape.samples.flatMap(\.labels.values)) {
-                #expect(label.firstMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}|@|\?/.ignoresCase()) == nil, "\(label)")
-            }
-
-            #expect(scrape.value("therapybridge_pipeline_claims_total") == 1)
-            #expect(scrape.value("therapybridge_pipeline_sessions_total", ["outcome": "processed"]) == 0)
-            for (stage, outcome, count) in [
-                ("transcription", "finished", 1.0), ("transcription", "failed", 0), ("notes", "finished", 0),
-                ("notes", "failed", 1), ("notes", "abandoned", 0),
-            ] {
-                let labels = ["stage": stage, "outcome": outcome]
-                let counted = scrape.value("therapybridge_pipeline_stage_duration_seconds_count", labels)
-                #expect(counted == count, "\(labels)")
-            }
-        }
-    }
-
-    @Test("Two servers in one process have separate metrics")
-    func separate() async throws {
-        try await withClinic { first in
-            for _ in 1...5 { _ = try await first.request(.GET, "/health", as: nil) }
-            try await withServer { second in
-                let clinic = try await Clinic(second)
-                _ = try await clinic.request(.GET, "/health", as: nil)
-                let labels = ["method": "GET", "route": "/health", "status": "200"]
-                #expect(try await clinic.scrape().value("therapybridge_http_requests_total", labels) == 1)
-                #expect(try await first.scrape().value("therapybridge_http_requests_total", labels) == 5)
-            }
-        }
-    }
-}
-
-@Suite("METRICS_PORT", .deadline)
-struct MetricsPortTests {
-    @Test("METRICS_PORT serves the metrics without a token, and nothing else")
-    func port() async throws {
-        let port = try freePort()
-        try await withServer(["METRICS_PORT": "\(port)"]) { server in
-            let metrics = server.at(port: port)
-            try await eventually("the metrics are served") {
-                (try? await metrics.request(.GET, "/metrics").status) == 200
-            }
-            _ = try await server.request(.GET, "/health")
-            let response = try await metrics.request(.GET, "/metrics")
-            #expect(response.headers["Content-Type"] == ["text/plain; version=0.0.4; charset=utf-8"])
-            let labels = ["method": "GET", "route": "/health", "status": "200"]
-            #expect(try Scrape(response.text).value("therapybridge_http_requests_total", labels) == 1)
-            #expect(try await metrics.request(.HEAD, "/metrics").status == 200)
-            for path in ["/", "/api/sessions", "/health", "/metrics/x"] {
-                expectProblem(try await metrics.request(.GET, path), 404, "not-found", "\(path)")
-            }
-            // The main port still needs a token.
-            expectProblem(try await server.request(.GET, "/metrics"), 401, "unauthorized")
         }
     }
 }

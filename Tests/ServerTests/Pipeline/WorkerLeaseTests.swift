@@ -68,11 +68,7 @@ import Testing
         _ patient: UserID, _ session: SessionID, _ database: TestDatabase, _ environment: [String: String]
     ) async throws {
         try await withServer(over: database, environment, runsWorker: true) { server in
-            let headers = try await ["Authorization": "Bearer \(server.token(patient))", "Last-Event-ID": "1"]
-            let events = try await server.withStream(
-                "/api/sessions/\(session)/status/stream", headers: .init(Array(headers))
-            ) { try await $0.rest().filter { $0.event != nil } }
-            try expectInOrder(events)
+            let events = try await server.watchToEnd(session, token: server.token(patient))
             #expect(events.last?.event == "complete")
             #expect(try events.last?.json()["attempt"] as? Int == 2)
             // The takeover keeps the status, starts the stage again, and counts as a transition.
@@ -80,11 +76,8 @@ import Testing
             #expect(takeover.status == "transcribing")
             #expect(takeover.progress == 20)
         }
-        let history = try await database.query(
-            "SELECT status || ' ' || attempt AS step FROM app.session_events WHERE session_id = \(session.rawValue) ORDER BY version"
-        ).map { try $0.decode("step", as: String.self) }
         #expect(
-            history == [
+            try await database.history(of: session) == [
                 "pending 1", "uploading 1", "pending 1", "preprocessing 1", "transcribing 1", "transcribing 2",
                 "transcribed 2", "processed 2",
             ])
@@ -92,15 +85,7 @@ import Testing
 
     @Test("A worker whose session was taken over leaves it alone and claims the next one")
     func replaced() async throws {
-        let script = """
-            if mkdir "$folder/first" 2>/dev/null; then
-                touch "$folder/begun"
-                n=0
-                while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
-            fi
-            echo '{"result": \(Script.transcript)}'
-            """
-        try await withWorkerScene(transcribing: script) { scene, folder in
+        try await withWorkerScene(transcribing: Script.runsOnAtFirst()) { scene, folder in
             let taken = try await scene.upload()
             try await folder.wait(for: "begun")
             // The lease runs out before the worker extends it, and another worker claims the session.
@@ -121,15 +106,8 @@ import Testing
 
     @Test("Deleting a session ends its stage, and the worker claims the next session")
     func deleted() async throws {
-        let script = """
-            if mkdir "$folder/first" 2>/dev/null; then
-                echo $$ > "$folder/pid.new"; mv "$folder/pid.new" "$folder/pid"
-                n=0
-                while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
-            fi
-            echo '{"result": \(Script.transcript)}'
-            """
-        try await withWorkerScene(transcribing: script) { scene, folder in
+        let signal = #"echo $$ > "$folder/pid.new"; mv "$folder/pid.new" "$folder/pid""#
+        try await withWorkerScene(transcribing: Script.runsOnAtFirst(signal: signal)) { scene, folder in
             let session = try await scene.upload()
             try await folder.wait(for: "pid")
             let process = try #require(
@@ -148,15 +126,7 @@ import Testing
 
     @Test("A failure that is reported by hand ends the work on the session")
     func failedByHand() async throws {
-        let script = """
-            if mkdir "$folder/first" 2>/dev/null; then
-                touch "$folder/begun"
-                n=0
-                while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
-            fi
-            echo '{"result": \(Script.transcript)}'
-            """
-        try await withWorkerScene(transcribing: script) { scene, folder in
+        try await withWorkerScene(transcribing: Script.runsOnAtFirst()) { scene, folder in
             let session = try await scene.upload()
             try await folder.wait(for: "begun")
             try await scene.database.report(session, .failed, 0, error: "Wrong patient.")

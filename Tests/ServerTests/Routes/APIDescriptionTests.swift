@@ -4,8 +4,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("/openapi.json and /docs", .deadline)
-struct APIDescriptionTests {
+@Suite(.deadline) struct APIDescriptionTests {
     @Test("The API description has every registered route, and no other")
     func completeness() async throws {
         try await withServer { server in

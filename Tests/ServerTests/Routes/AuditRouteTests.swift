@@ -15,8 +15,8 @@ import Testing
         var path: String
         var action: AuditAction
         var isOfSession = true
-        var who = Clinic.Who.therapist
-        var stranger = Clinic.Who.stranger
+        var caller = Clinic.Caller.therapist
+        var stranger = Clinic.Caller.stranger
         var testDescription: String { action.rawValue }
     }
 
@@ -26,11 +26,11 @@ import Testing
         Access(method: .GET, path: "/events", action: .readEvents),
         Access(method: .GET, path: "/transcript", action: .readTranscript),
         Access(method: .GET, path: "/notes", action: .readNotes, stranger: .patient),
-        Access(method: .GET, path: "/recording", action: .hearRecording, who: .pipeline),
-        Access(method: .POST, path: "/status/ticket", action: .takeTicket, who: .patient),
+        Access(method: .GET, path: "/recording", action: .hearRecording, caller: .pipeline),
+        Access(method: .POST, path: "/status/ticket", action: .takeTicket, caller: .patient),
         Access(method: .POST, path: "/retry", action: .retry, stranger: .patient),
         Access(method: .GET, path: "/status/stream", action: .openStream),
-        Access(method: .GET, path: "/status/stream?last_event_id=1", action: .resumeStream, who: .admin),
+        Access(method: .GET, path: "/status/stream?last_event_id=1", action: .resumeStream, caller: .admin),
         Access(method: .DELETE, path: "", action: .delete, stranger: .patient),
     ]
 
@@ -38,15 +38,15 @@ import Testing
     func sessions(access: Access) async throws {
         try await withClinic { clinic in
             try await clinic.database.report(clinic.session, .failed, 0)
-            let allowed = try await clinic.request(access.method, of: access.path, as: access.who)
+            let allowed = try await clinic.request(access.method, of: access.path, as: access.caller)
             let refused = try await clinic.request(access.method, of: access.path, as: access.stranger)
             // The status depends on whether the session has a transcript or a recording.
             #expect([200, 202, 204, 404, 409].contains(allowed.status))
             #expect([403, 404].contains(refused.status))
             let records = try await clinic.database.audit("action = '\(access.action.rawValue)'")
             #expect(records.map(\.isAllowed) == (access.action == .delete ? [true] : [true, false]))
-            for (record, (who, answer)) in zip(records, [(access.who, allowed), (access.stranger, refused)]) {
-                #expect(record.user == clinic.id(who))
+            for (record, (caller, answer)) in zip(records, [(access.caller, allowed), (access.stranger, refused)]) {
+                #expect(record.user == clinic.id(caller))
                 #expect(record.signIn != nil)
                 #expect(record.session == clinic.session)
                 #expect(record.patient == clinic.id(.patient))
@@ -61,19 +61,20 @@ import Testing
             let accesses: [(String, AuditAction)] = [
                 ("/api/sessions", .listSessions), ("/api/patients", .listPatients), ("/api/users", .listUsers),
                 ("/api/users/\(clinic.id(.patient))", .readUser), ("/api/audit", .readAudit),
-                ("/metrics", .readMetrics), ("/api/sessions/status/stream", .openCaseload),
+                ("/metrics", .readMetrics), (Clinic.streamOfAll, .openCaseload),
             ]
             for (path, action) in accesses {
-                for who in [Clinic.Who.admin, .patient] {
+                for caller in [Clinic.Caller.admin, .patient] {
                     let answer =
                         path.hasSuffix("stream")
-                        ? try await clinic.request(.HEAD, path, as: who) : try await clinic.request(.GET, path, as: who)
+                        ? try await clinic.request(.HEAD, path, as: caller)
+                        : try await clinic.request(.GET, path, as: caller)
                     let isAllowed = answer.status == 200
                     #expect(isAllowed || answer.status == 403)
                     let records = try await clinic.database.audit(
-                        "action = '\(action.rawValue)' AND user_id = '\(clinic.id(who))'")
-                    #expect(records.map(\.isAllowed) == [isAllowed], "\(who) \(path)")
-                    #expect(records.map(\.requestID) == answer.headers["X-Request-Id"], "\(who) \(path)")
+                        "action = '\(action.rawValue)' AND user_id = '\(clinic.id(caller))'")
+                    #expect(records.map(\.isAllowed) == [isAllowed], "\(caller) \(path)")
+                    #expect(records.map(\.requestID) == answer.headers["X-Request-Id"], "\(caller) \(path)")
                 }
             }
         }
@@ -115,13 +116,13 @@ import Testing
                 (.DELETE, tie, nil, .endAssignment, clinic.id(.stranger)),
             ]
             for (method, path, body, action, subject) in changes {
-                for who in [Clinic.Who.therapist, .admin] {
-                    let answer = try await clinic.request(method, path, as: who, headers: json, body: body)
+                for caller in [Clinic.Caller.therapist, .admin] {
+                    let answer = try await clinic.request(method, path, as: caller, headers: json, body: body)
                     let records = try await clinic.database.audit(
-                        "action = '\(action.rawValue)' AND user_id = '\(clinic.id(who))'")
-                    #expect(records.map(\.isAllowed) == [answer.status < 300], "\(who) \(action)")
-                    #expect((answer.status == 403) == (who == .therapist), "\(who) \(action)")
-                    if let subject, who == .admin { #expect(records.map(\.subject) == [subject], "\(action)") }
+                        "action = '\(action.rawValue)' AND user_id = '\(clinic.id(caller))'")
+                    #expect(records.map(\.isAllowed) == [answer.status < 300], "\(caller) \(action)")
+                    #expect((answer.status == 403) == (caller == .therapist), "\(caller) \(action)")
+                    if let subject, caller == .admin { #expect(records.map(\.subject) == [subject], "\(action)") }
                 }
             }
         }
@@ -134,12 +135,12 @@ import Testing
             try await clinic.database.report(clinic.session, .failed, 0, error: words)
             try await clinic.database.breakAudit()
             for access in Self.accesses where access.action != .openStream && access.action != .resumeStream {
-                let answer = try await clinic.request(access.method, of: access.path, as: access.who)
+                let answer = try await clinic.request(access.method, of: access.path, as: access.caller)
                 #expect(answer.status >= 500, "\(access.action)")
                 #expect(!answer.text.contains(words), "\(access.action)")
             }
             // Any other status would stop a native EventSource for good.
-            for path in ["/api/sessions/\(clinic.session)/status/stream", "/api/sessions/status/stream"] {
+            for path in [clinic.streamOfSession, Clinic.streamOfAll] {
                 let answer = try await clinic.request(.GET, path, as: .therapist)
                 #expect(!answer.text.contains(words), "\(path)")
                 #expect(answer.text.contains("event: unavailable") || answer.status >= 500, "\(path)")
@@ -162,16 +163,16 @@ import Testing
             let good = #"{"status":"transcribing","progress":45}"#
             let bad = ["{", #"{"status":"none","progress":45}"#, #"{"status":"transcribing","progress":101}"#]
             let path = "/api/sessions/\(clinic.session)/progress"
-            for (who, body) in zip([Clinic.Who.therapist, .patient, .stranger, .otherPatient], [good] + bad) {
-                let answer = try await clinic.post(path, body, as: who)
+            for (caller, body) in zip([Clinic.Caller.therapist, .patient, .stranger, .otherPatient], [good] + bad) {
+                let answer = try await clinic.post(path, body, as: caller)
                 expectProblem(answer, 403, "forbidden", "\(body)")
-                let records = try await clinic.database.audit("user_id = '\(clinic.id(who))' AND NOT is_allowed")
+                let records = try await clinic.database.audit("user_id = '\(clinic.id(caller))' AND NOT is_allowed")
                 #expect(records.map(\.action) == ["progress.report"])
                 #expect(records.map(\.session) == [clinic.session])
                 #expect(records.map(\.patient) == [clinic.id(.patient)])
                 #expect(records.map(\.requestID) == answer.headers["X-Request-Id"])
                 let unknown = "/api/sessions/\(SessionID.random())/progress"
-                expectProblem(try await clinic.post(unknown, body, as: who), 404, "not-found", "\(body)")
+                expectProblem(try await clinic.post(unknown, body, as: caller), 404, "not-found", "\(body)")
             }
             for body in bad { #expect([400, 422].contains(try await clinic.post(path, body, as: .pipeline).status)) }
             func accepted() async throws -> [AuditEntry] {

@@ -5,21 +5,20 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("HTTP itself", .deadline)
-struct ProtocolTests {
+@Suite(.deadline) struct ProtocolTests {
     @Test("HEAD gets the same status and headers as GET, and no body")
     func head() async throws {
         try await withClinic { clinic in
             let session = "/api/sessions/\(clinic.session)"
-            for (path, who) in [
+            for (path, caller) in [
                 ("/", nil), ("/assets/app.js", nil), ("/favicon.ico", nil), ("/health", nil), ("/health/live", nil),
-                ("/health/ready", nil), ("/api/auth/me", Clinic.Who.patient), ("/api/sessions", .patient),
+                ("/health/ready", nil), ("/api/auth/me", Clinic.Caller.patient), ("/api/sessions", .patient),
                 ("/api/patients", .admin), (session, .patient), ("\(session)/status", .patient),
                 ("\(session)/events", .patient), ("\(session)/transcript", .patient), ("\(session)/notes", .therapist),
                 ("\(session)/recording", .patient), ("/nothing", nil), ("\(session)/notes", .patient),
             ] {
-                let get = try await clinic.request(.GET, path, as: who)
-                let head = try await clinic.request(.HEAD, path, as: who)
+                let get = try await clinic.request(.GET, path, as: caller)
+                let head = try await clinic.request(.HEAD, path, as: caller)
                 #expect(head.status == get.status, "\(path)")
                 #expect(head.body.isEmpty, "\(path)")
                 for name in ["Content-Type", "Content-Length", "ETag", "Cache-Control"] {
@@ -32,7 +31,7 @@ struct ProtocolTests {
     @Test("HEAD of a stream opens no stream")
     func headOfStream() async throws {
         try await withClinic(["SSE_MAX_STREAMS": "1"]) { clinic in
-            let path = "/api/sessions/\(clinic.session)/status/stream"
+            let path = clinic.streamOfSession
             for _ in 0..<3 {
                 let head = try await clinic.request(.HEAD, path, as: .patient)
                 #expect(head.status == 200)

@@ -4,15 +4,15 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// POST /api/progress: many reports in one request.
-@Suite("POST /api/progress")
-struct ReportListRouteTests {
-    private func report(_ clinic: Clinic, _ reports: [String], as who: Clinic.Who = .pipeline) async throws
+@Suite(.deadline) struct ReportListRouteTests {
+    private func report(_ clinic: Clinic, _ reports: [String], as caller: Clinic.Caller = .pipeline) async throws
         -> TestResponse
     {
-        try await clinic.post("/api/progress", #"{"reports":[\#(reports.joined(separator: ","))]}"#, as: who)
+        try await clinic.post("/api/progress", #"{"reports":[\#(reports.joined(separator: ","))]}"#, as: caller)
     }
 
     private func entry(_ session: SessionID, _ rest: String) -> String { #"{"session_id":"\#(session)",\#(rest)}"# }
@@ -33,8 +33,8 @@ struct ReportListRouteTests {
 
     @Test(
         "Each report gets its version or its error, in the order of the request",
-        arguments: [Clinic.Who.pipeline, .admin])
-    func answers(_ who: Clinic.Who) async throws {
+        arguments: [Clinic.Caller.pipeline, .admin])
+    func answers(_ caller: Clinic.Caller) async throws {
         try await withClinic { clinic in
             let (other, unknown) = (try await addSessions(1, clinic)[0], SessionID.random())
             let results = try results(
@@ -48,7 +48,7 @@ struct ReportListRouteTests {
                         entry(clinic.session, #""status":"transcribing","progress":29"#),
                         entry(other, #""status":"transcribing","progress":101"#),
                         #"{"session_id":"\#(other.description.uppercased())","status":"transcribing","progress":5}"#,
-                    ], as: who))
+                    ], as: caller))
             let sessions = [clinic.session, unknown, other, clinic.session, clinic.session, other, other]
             #expect(results.map { $0["session_id"] as? String } == sessions.map(\.description))
             #expect(results.map { $0["version"] as? Int } == [2, nil, nil, 3, 3, nil, 2])
@@ -179,9 +179,9 @@ struct ReportListRouteTests {
     func forbidden() async throws {
         try await withClinic { clinic in
             let good = entry(clinic.session, #""status":"transcribing","progress":5"#)
-            for who in Clinic.Who.allCases where who != .pipeline && who != .admin {
-                expectProblem(try await report(clinic, [good], as: who), 403, "forbidden", "\(who)")
-                expectProblem(try await report(clinic, [], as: who), 403, "forbidden", "\(who)")
+            for caller in Clinic.Caller.allCases where caller != .pipeline && caller != .admin {
+                expectProblem(try await report(clinic, [good], as: caller), 403, "forbidden", "\(caller)")
+                expectProblem(try await report(clinic, [], as: caller), 403, "forbidden", "\(caller)")
             }
             #expect(try await clinic.request(.GET, of: "/status", as: .patient).json()["version"] as? Int == 1)
         }

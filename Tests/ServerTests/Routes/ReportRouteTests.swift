@@ -6,18 +6,19 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/{id}/progress", .deadline)
-struct ReportRouteTests {
-    private func report(_ clinic: Clinic, _ json: String, as who: Clinic.Who = .pipeline) async throws -> TestResponse {
-        try await clinic.post("/api/sessions/\(clinic.session)/progress", json, as: who)
+@Suite(.deadline) struct ReportRouteTests {
+    private func report(_ clinic: Clinic, _ json: String, as caller: Clinic.Caller = .pipeline) async throws
+        -> TestResponse
+    {
+        try await clinic.post("/api/sessions/\(clinic.session)/progress", json, as: caller)
     }
 
-    @Test("A report returns the new state of the session", arguments: [Clinic.Who.pipeline, .admin])
-    func reports(_ who: Clinic.Who) async throws {
+    @Test("A report returns the new state of the session", arguments: [Clinic.Caller.pipeline, .admin])
+    func reports(_ caller: Clinic.Caller) async throws {
         try await withClinic { clinic in
             let response = try await report(
                 clinic, #"{"status":"transcribing","progress":45,"message":"Zeile\n1","estimated_time_remaining":30}"#,
-                as: who)
+                as: caller)
             #expect(response.status == 200)
             let json = try response.json()
             #expect(json["status"] as? String == "transcribing")

@@ -7,13 +7,12 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("GET /api/sessions", .deadline)
-struct SessionListTests {
+@Suite(.deadline) struct SessionListTests {
     /// The ids on a page, and the cursor of the next page.
     private func page(
-        _ clinic: Clinic, as who: Clinic.Who, _ query: String = ""
+        _ clinic: Clinic, as caller: Clinic.Caller, _ query: String = ""
     ) async throws -> (ids: [String], cursor: String?) {
-        let response = try await clinic.request(.GET, "/api/sessions\(query)", as: who)
+        let response = try await clinic.request(.GET, "/api/sessions\(query)", as: caller)
         #expect(response.status == 200, "\(query)")
         let json = try response.json()
         #expect(Set(json.keys) == ["items", "next_cursor"])
@@ -27,14 +26,14 @@ struct SessionListTests {
             let database = clinic.database
             let other = try await database.addSession(of: clinic.id(.otherPatient), therapist: clinic.id(.therapist))
             let (mine, all) = ([clinic.session.description], [other.description, clinic.session.description])
-            let expected: [Clinic.Who: [String]] = [
+            let expected: [Clinic.Caller: [String]] = [
                 .patient: mine, .otherPatient: [other.description], .therapist: mine, .stranger: [], .former: [],
                 .nominal: [],
                 .admin: all, .pipeline: [],
             ]
-            for (who, ids) in expected {
-                #expect(try await page(clinic, as: who).ids == ids, "\(who)")
-                #expect(try await page(clinic, as: who).cursor == nil)
+            for (caller, ids) in expected {
+                #expect(try await page(clinic, as: caller).ids == ids, "\(caller)")
+                #expect(try await page(clinic, as: caller).cursor == nil)
             }
             // A change of assignments counts from its commit.
             try await database.endAssignment(of: clinic.id(.therapist), to: clinic.id(.patient))
@@ -157,32 +156,6 @@ struct SessionListTests {
             let second = try await page(clinic, as: .patient, "?limit=2&cursor=\(cursor)")
             #expect(second.ids == [clinic.session.description])
             #expect(second.cursor == nil)
-        }
-    }
-}
-
-@Suite("GET /api/patients", .deadline)
-struct PatientTests {
-    @Test("The list names the patients that the caller may upload for")
-    func patients() async throws {
-        try await withClinic { clinic in
-            let inactive = try await clinic.database.addUser(.patient, isActive: false)
-            try await clinic.database.assign(clinic.id(.therapist), to: inactive)
-            func ids(_ who: Clinic.Who) async throws -> Set<String> {
-                let response = try await clinic.request(.GET, "/api/patients", as: who)
-                #expect(response.status == 200, "\(who)")
-                let items = try #require(try response.json()["items"] as? [[String: any Sendable]])
-                for item in items { #expect(Set(item.keys) == ["id", "email", "full_name", "role"]) }
-                return Set(items.compactMap { $0["id"] as? String })
-            }
-            let (patient, other) = (clinic.id(.patient).description, clinic.id(.otherPatient).description)
-            #expect(try await ids(.therapist) == [patient])
-            #expect(try await ids(.former) == [])
-            #expect(try await ids(.nominal) == [])
-            #expect(try await ids(.admin) == [patient, other])
-            for who in [Clinic.Who.patient, .pipeline] {
-                expectProblem(try await clinic.request(.GET, "/api/patients", as: who), 403, "forbidden")
-            }
         }
     }
 }

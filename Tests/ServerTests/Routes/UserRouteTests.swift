@@ -7,8 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("/api/users", .deadline)
-struct UserRouteTests {
+@Suite(.deadline) struct UserRouteTests {
     private static let members: Set<String> = ["id", "email", "full_name", "role", "is_active", "created_at"]
 
     private func patch(_ clinic: Clinic, _ id: UserID, _ json: String) async throws -> TestResponse {
@@ -84,7 +83,7 @@ struct UserRouteTests {
                 try await clinic.post("/api/users", taken, as: .admin), 409, "conflict", detail: "address")
             expectProblem(try await clinic.post("/api/users", "[]", as: .admin), 422, "invalid-value")
             expectProblem(try await clinic.post("/api/users", "{", as: .admin), 400, "malformed-request")
-            #expect(try await page(clinic, "?limit=200").addresses.count == Clinic.Who.allCases.count)
+            #expect(try await page(clinic, "?limit=200").addresses.count == Clinic.Caller.allCases.count)
         }
     }
 
@@ -92,7 +91,7 @@ struct UserRouteTests {
     func list() async throws {
         try await withClinic { clinic in
             try await clinic.database.query("UPDATE app.users SET password_hash = '$scrypt$secret'")
-            let all = Clinic.Who.allCases.map { "\($0.rawValue.lowercased())@clinic.example" }
+            let all = Clinic.Caller.allCases.map { "\($0.rawValue.lowercased())@clinic.example" }
             let whole = try await page(clinic, "")
             #expect(Set(whole.addresses.map { $0.lowercased() }) == Set(all))
             #expect(whole.cursor == nil)
@@ -194,7 +193,7 @@ struct UserRouteTests {
         // Without the poll: the notification alone ends the stream.
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let clinic = try await Clinic(server)
-            let path = "/api/sessions/\(clinic.session)/status/stream"
+            let path = clinic.streamOfSession
             try await server.withStream(path, token: clinic.token(.therapist)) { reader in
                 _ = try await reader.next("progress")
                 #expect(try await patch(clinic, clinic.id(.therapist), change).status == 200)
@@ -206,56 +205,6 @@ struct UserRouteTests {
             #expect(back.status == 200)
             let seen = try await clinic.request(.GET, of: "/status", as: .therapist).status
             #expect(seen == (change.contains("role") ? 403 : 200))
-        }
-    }
-}
-
-@Suite("/api/therapists/{id}/patients/{id}", .deadline)
-struct AssignmentRouteTests {
-    private func path(_ therapist: UserID, _ patient: UserID) -> String {
-        "/api/therapists/\(therapist)/patients/\(patient)"
-    }
-
-    @Test("Assigning and unassigning are idempotent, and unassigning ends the streams")
-    func assign() async throws {
-        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
-            let clinic = try await Clinic(server)
-            let path = path(clinic.id(.stranger), clinic.id(.patient))
-            for _ in 0..<2 {
-                for _ in 0..<2 {
-                    let response = try await clinic.request(.PUT, path, as: .admin)
-                    #expect(response.status == 204)
-                    #expect(response.body.isEmpty)
-                }
-                try await server.withStream(
-                    "/api/sessions/\(clinic.session)/status/stream", token: clinic.token(.stranger)
-                ) { reader in
-                    _ = try await reader.next("progress")
-                    for _ in 0..<2 { #expect(try await clinic.request(.DELETE, path, as: .admin).status == 204) }
-                    #expect(try await reader.rest().map(\.event) == ["revoked"])
-                }
-                #expect(try await clinic.request(.GET, of: "", as: .stranger).status == 403)
-            }
-            #expect(try await clinic.request(.GET, of: "", as: .therapist).status == 200)
-        }
-    }
-
-    @Test("An unknown user gets 404, and a user with another role 422")
-    func refusals() async throws {
-        try await withClinic { clinic in
-            let (therapist, patient) = (clinic.id(.stranger), clinic.id(.patient))
-            for method in [HTTPMethod.PUT, .DELETE] {
-                for (path, status, detail) in [
-                    (path(.random(), patient), 404, "user"), (path(therapist, .random()), 404, "user"),
-                    (path(patient, therapist), 422, "therapist_id"), (path(therapist, therapist), 422, "patient_id"),
-                    (path(clinic.id(.admin), patient), 422, "therapist_id"),
-                    ("/api/therapists/x/patients/\(patient)", 422, "therapist_id"),
-                    ("/api/therapists/\(therapist)/patients/x", 422, "patient_id"),
-                ] {
-                    expectProblem(
-                        try await clinic.request(method, path, as: .admin), status, detail: detail, "\(method) \(path)")
-                }
-            }
         }
     }
 }

@@ -6,8 +6,7 @@ import SettingsReading
 import TestSupport
 import Testing
 
-@Suite("A connection of the server", .timeLimit(.minutes(15)))
-struct DatabaseSettingsTests {
+@Suite(.deadline) struct DatabaseSettingsTests {
     @Test("JIT is off in the pool and the listener, though the database has it on")
     func jit() async throws {
         try await withDatabase { database in

@@ -8,63 +8,14 @@ import TestSupport
 import Testing
 
 /// docs/streams.md, "The stream of all sessions".
-@Suite("The stream of all sessions", .deadline)
-struct CaseloadStreamTests {
-    private static let path = "/api/sessions/status/stream"
+@Suite(.deadline) struct CaseloadStreamTests {
     /// The next poll comes after the end of every test.
     private static let notifyAlone = ["SSE_UPDATE_INTERVAL": "3600"]
 
-    /// A therapist with two patients, and a patient without a therapist.
-    struct Scene: Sendable {
-        let server: TestServer
-        let therapist: UserID
-        let patients: [UserID]
-        let stranger: UserID
-        let token: String
-        let signIn: SignInID
-
-        var database: TestDatabase { server.database }
-
-        init(_ server: TestServer) async throws {
-            self.server = server
-            therapist = try await server.database.addUser(.therapist)
-            patients = [try await server.database.addUser(.patient), try await server.database.addUser(.patient)]
-            stranger = try await server.database.addUser(.patient)
-            for patient in patients { try await server.database.assign(therapist, to: patient) }
-            (token, signIn) = try await server.signIn(therapist)
-        }
-
-        func finish(_ session: SessionID) async throws {
-            for (status, progress) in [(SessionStatus.transcribing, 20), (.transcribed, 60), (.processed, 100)] {
-                try await database.report(session, status, progress)
-            }
-        }
-
-        func retry(_ session: SessionID) async throws {
-            try await database.query(
-                "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
-        }
-
-        /// Lends the stream.
-        ///
-        /// `body` gets the events before `ready`, and then the rest of the stream.
-        func follow<Result>(
-            as token: String? = nil, lastEventID: String? = nil,
-            _ body: ([StreamedEvent], EventReader) async throws -> Result
-        ) async throws -> Result {
-            let query = lastEventID.map { "?last_event_id=\($0)" } ?? ""
-            return try await server.withStream(path + query, token: token ?? self.token) { reader in
-                var events: [StreamedEvent] = []
-                while events.last?.event != "ready" { events.append(try #require(try await reader.nextEvent())) }
-                return try await body(events, reader)
-            }
-        }
-    }
-
     private func withScene(
-        _ environment: [String: String] = notifyAlone, _ body: @escaping @Sendable (Scene) async throws -> Void
+        _ environment: [String: String] = notifyAlone, _ body: @escaping @Sendable (CaseloadScene) async throws -> Void
     ) async throws {
-        try await withServer(environment) { try await body(Scene($0)) }
+        try await withServer(environment) { try await body(CaseloadScene($0)) }
     }
 
     private func sessions(_ events: [StreamedEvent]) -> Set<String> {
@@ -138,7 +89,7 @@ struct CaseloadStreamTests {
                 #expect(sessions([try await reader.next("session_added")]) == [session.description])
                 try await scene.database.report(session, .failed, 0, error: "No sound")
                 #expect(try await reader.next("error").status == "failed")
-                try await scene.retry(session)
+                try await scene.database.retry(session)
                 #expect(try await reader.next("session_added").status == "pending")
                 try await scene.database.query("DELETE FROM app.therapy_sessions WHERE id = \(session.rawValue)")
                 let removed = try await reader.next("session_removed")
@@ -167,6 +118,32 @@ struct CaseloadStreamTests {
                 #expect(sessions(added) == [taken.description, done.description])
                 try await scene.database.report(taken, .transcribing, 30)
                 #expect(try await reader.next("progress").progress == 30)
+            }
+        }
+    }
+
+    /// A correction of the session's patient.
+    ///
+    /// Users who see only the former patient lose the session.
+    @Test("A session that moves to another patient is removed from the stream of all sessions")
+    func moved() async throws {
+        try await withScene { scene in
+            let session = try await scene.database.addSession(of: scene.patients[0])
+            let kept = try await scene.database.addSession(of: scene.patients[1])
+            try await scene.follow { _, reader in
+                try await scene.database.query(
+                    """
+                    UPDATE app.therapy_sessions SET patient_id = \(scene.stranger.rawValue)
+                    WHERE id = \(session.rawValue)
+                    """)
+                let removed = try await reader.next("session_removed")
+                #expect(removed.data == "{\"session_id\":\"\(session)\"}")
+                try await scene.database.report(session, .transcribing, 20)
+                // The rights change again, and the server reads the caseload again.
+                try await scene.database.endAssignment(of: scene.therapist, to: scene.patients[0])
+                try await scene.database.report(kept, .transcribing, 20)
+                let next = try await reader.next("progress")
+                #expect(try next.json()["session_id"] as? String == kept.description)
             }
         }
     }
@@ -202,7 +179,7 @@ struct CaseloadStreamTests {
                 let made = try await scene.database.addSession(of: scene.patients[0])
                 let failed = try await scene.database.addSession(of: scene.patients[0])
                 try await scene.database.report(failed, .failed, 0)
-                try await scene.retry(failed)
+                try await scene.database.retry(failed)
                 try await scene.database.query("DELETE FROM app.therapy_sessions WHERE id = \(made.rawValue)")
 
                 try await scene.follow(lastEventID: id) { events, reader in
@@ -269,7 +246,7 @@ struct CaseloadStreamTests {
             }
             try await scene.follow(as: patient) { events, _ in #expect(sessions(events) == [second.description]) }
             try await scene.follow(as: pipeline) { events, _ in #expect(events.count == 1) }
-            #expect(try await scene.server.request(.GET, Self.path, token: nil).status == 401)
+            #expect(try await scene.server.request(.GET, Clinic.streamOfAll, token: nil).status == 401)
         }
     }
 
@@ -278,7 +255,7 @@ struct CaseloadStreamTests {
         let (streams, opened) = AsyncStream.makeStream(of: Void.self)
         try await withDatabase { database in
             let reading = try await withServer(over: database, Self.notifyAlone) { server in
-                let scene = try await Scene(server)
+                let scene = try await CaseloadScene(server)
                 let task = Task {
                     try await scene.follow { _, reader in
                         opened.yield()

@@ -84,14 +84,8 @@ struct LedgerWriter {
             try await report("processed", 100)
         case "processed": break
         default:
-            // Both transitions are in one commit, so that the stream does not end between them. Every client must get
-            // both.
-            try await connection.withTransaction { connection in
-                _ = try await connection.query(
-                    "SELECT app.report_progress(\(session.rawValue), 'failed', 0, NULL, 'Try again')")
-                _ = try await connection.execute(
-                    "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
-            }
+            // Every client must get both transitions.
+            try await connection.failAndRetry(session, error: "Try again")
         }
         return status
 

@@ -7,13 +7,12 @@ import TestSupport
 import Testing
 
 /// A right that ends while many clients receive many changes.
-@Suite("When rights end under load", .deadline)
-struct RevocationLoadTests {
-    enum Wire: CaseIterable, Sendable {
+@Suite(.deadline) struct RevocationLoadTests {
+    enum StreamKind: CaseIterable, Sendable {
         case session, caseload
 
         /// The event that ends the snapshot.
-        var endOfBeginning: String { self == .session ? "progress" : "ready" }
+        var endOfSnapshot: String { self == .session ? "progress" : "ready" }
         var endOfRight: String { self == .session ? "revoked" : "session_removed" }
     }
 
@@ -25,10 +24,10 @@ struct RevocationLoadTests {
 
     @Test(
         "Clients without the right receive nothing that was committed with its end or later, and others everything",
-        arguments: Wire.allCases, [true, false])
-    func half(wire: Wire, isTold: Bool) async throws {
+        arguments: StreamKind.allCases, [true, false])
+    func half(kind: StreamKind, isNotified: Bool) async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05", "SSE_MAX_STREAMS_PER_USER": "100"]) { server in
-            let scene = try await StreamRightsTests.Scene(server)
+            let scene = try await RightsScene(server)
             // A session of another patient, which all clients may see to the end.
             let other = try await server.database.addUser(.patient)
             for therapist in [scene.therapist, scene.colleague] {
@@ -42,9 +41,9 @@ struct RevocationLoadTests {
                     let isLost = number.isMultiple(of: 2)
                     watchers.addTask {
                         let token = isLost ? scene.token : scene.colleagueToken
-                        let path = wire == .session ? scene.path : "/api/sessions/status/stream"
+                        let path = kind == .session ? scene.path : Clinic.streamOfAll
                         return try await server.withStream(path, headers: ["Authorization": "Bearer \(token)"]) {
-                            while let event = try await $0.next(), event.event != wire.endOfBeginning {}
+                            while let event = try await $0.next(), event.event != kind.endOfSnapshot {}
                             open.yield()
                             var events: [StreamedEvent] = []
                             while let event = try await $0.next() {
@@ -64,10 +63,10 @@ struct RevocationLoadTests {
                     try await connection.executeScript(
                         """
                         BEGIN;
-                        \(isTold ? "" : "SET LOCAL session_replication_role = replica;")
+                        \(isNotified ? "" : "SET LOCAL session_replication_role = replica;")
                         UPDATE app.therapist_patients SET is_active = false
                         WHERE therapist_id = '\(scene.therapist)' AND patient_id = '\(scene.patient)';
-                        \(isTold ? "" : "UPDATE app.rights_epoch SET epoch = epoch + 1;")
+                        \(isNotified ? "" : "UPDATE app.rights_epoch SET epoch = epoch + 1;")
                         SET LOCAL session_replication_role = origin;
                         SELECT app.report_progress('\(scene.session)', 'transcribing', 40); COMMIT
                         """)
@@ -84,8 +83,8 @@ struct RevocationLoadTests {
                     #expect(states == states.sorted())
                     if shown.isLost {
                         #expect(states.allSatisfy { $0 < 40 }, "\(states)")
-                        #expect(shown.events.map(\.event).filter { $0 != "progress" } == [wire.endOfRight])
-                        #expect(shown.events.last?.event == wire.endOfRight)
+                        #expect(shown.events.map(\.event).filter { $0 != "progress" } == [kind.endOfRight])
+                        #expect(shown.events.last?.event == kind.endOfRight)
                     } else {
                         #expect(states.last == 100)
                         #expect(shown.events.last?.event == "complete")

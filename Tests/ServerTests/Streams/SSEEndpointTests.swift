@@ -3,6 +3,7 @@ import NIOHTTP1
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 /// The tests that the service before this one named for its endpoint, end to end; `docs/verification.md` lists them.
@@ -10,7 +11,7 @@ import Testing
     @Test("The stream needs a valid access token")
     func sseAuthenticationRequired() async throws {
         try await withClinic { clinic async throws in
-            let path = "/api/sessions/\(clinic.session)/status/stream"
+            let path = clinic.streamOfSession
             for headers in [HTTPHeaders(), ["Authorization": "Bearer x.y.z"]] {
                 let response = try await clinic.server.withStream(path, headers: headers) { $0.head }
                 #expect(response.status == 401)
@@ -32,8 +33,8 @@ import Testing
     func sseAuthorizationTherapistAssignedPatient() async throws {
         try await withClinic { clinic async throws in
             #expect(try await clinic.firstEvent(as: .therapist)?.status == "pending")
-            for who in [Clinic.Who.stranger, .former, .nominal] {
-                #expect(try await clinic.streamStatus(as: who) == 403, "\(who)")
+            for caller in [Clinic.Caller.stranger, .former, .nominal] {
+                #expect(try await clinic.streamStatus(as: caller) == 403, "\(caller)")
             }
         }
     }
@@ -41,8 +42,8 @@ import Testing
     @Test("An unknown session gets 404")
     func sseSessionNotFound() async throws {
         try await withClinic { clinic async throws in
-            for who in [Clinic.Who.patient, .therapist, .admin] {
-                #expect(try await clinic.streamStatus(as: who, session: .random()) == 404, "\(who)")
+            for caller in [Clinic.Caller.patient, .therapist, .admin] {
+                #expect(try await clinic.streamStatus(as: caller, session: .random()) == 404, "\(caller)")
             }
         }
     }
@@ -50,9 +51,10 @@ import Testing
     @Test("Each change is sent as `event: progress` with the progress object as JSON")
     func sseProgressUpdatesFormat() async throws {
         try await withStreamScene { scene async throws in
-            try await scene.server.withRawConnection { connection in
+            try await scene.server.withWire { connection in
                 try await connection.send("GET", scene.path, token: scene.token)
-                let opening = try await connection.read(upTo: "\"version\":1,")
+                let opening = try await connection.read(upTo: "}\n\n")
+                #expect(opening.contains("\"version\":1,"))
                 #expect(opening.contains("HTTP/1.1 200 OK\r\n"))
                 #expect(opening.lowercased().contains("content-type: text/event-stream"))
                 #expect(opening.contains("id: 1\nevent: progress\ndata: {"))
@@ -69,11 +71,14 @@ import Testing
 
     @Test("A stream sends `: heartbeat` while nothing changes")
     func sseHeartbeatSent() async throws {
-        try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "0.1"]) { scene async throws in
-            try await scene.server.withRawConnection { connection in
+        let clock = ManualClock()
+        try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "15"], clock: clock) { scene async throws in
+            try await scene.server.withWire { connection in
                 try await connection.send("GET", scene.path, token: scene.token)
-                let text = try await connection.read(upTo: ": heartbeat\n\n")
+                let text = try await connection.read(upTo: "}\n\n")
                 #expect(text.contains("event: progress\n"))
+                clock.advance(by: .milliseconds(15_100))
+                #expect(try await connection.read(upTo: ": heartbeat\n\n").hasSuffix(": heartbeat\n\n"))
             }
         }
     }
@@ -100,8 +105,8 @@ import Testing
 
 extension Clinic {
     /// The first event of the session's stream.
-    fileprivate func firstEvent(as who: Who) async throws -> StreamedEvent? {
-        let headers: HTTPHeaders = ["Authorization": "Bearer \(token(who))"]
+    fileprivate func firstEvent(as caller: Caller) async throws -> StreamedEvent? {
+        let headers: HTTPHeaders = ["Authorization": "Bearer \(token(caller))"]
         return try await server.withStream("/api/sessions/\(session)/status/stream", headers: headers) { reader in
             #expect(reader.status == 200)
             return try await reader.next("progress")
@@ -109,8 +114,8 @@ extension Clinic {
     }
 
     /// The status code of a request for the stream.
-    fileprivate func streamStatus(as who: Who, session other: SessionID? = nil) async throws -> Int {
-        let headers: HTTPHeaders = ["Authorization": "Bearer \(token(who))"]
+    fileprivate func streamStatus(as caller: Caller, session other: SessionID? = nil) async throws -> Int {
+        let headers: HTTPHeaders = ["Authorization": "Bearer \(token(caller))"]
         return try await server.withStream("/api/sessions/\(other ?? session)/status/stream", headers: headers) {
             $0.status
         }

@@ -10,8 +10,7 @@ import Testing
 /// Many clients connect and disconnect while the listener's connection is killed and PostgreSQL crashes.
 ///
 /// The test compares the states that each client received with the committed states.
-@Suite("The ledger of all streams", .deadline(.seconds(600)))
-struct StreamLedgerTests {
+@Suite(.deadline(.seconds(600))) struct StreamLedgerTests {
     @Test("Every client receives exactly the committed transitions, in order, and finally the state of the database")
     func ledger() async throws {
         let scale = LedgerScale.chosen
@@ -24,14 +23,14 @@ struct StreamLedgerTests {
                 let token = try await server.token(patient)
                 var sessions: [SessionID] = []
                 for _ in 0..<scale.sessions { sessions.append(try await database.addSession(of: patient)) }
-                let entries = try await keepBooks(scale, server, sessions, token)
+                let entries = try await run(scale, server, sessions, token)
                 #expect(entries.count >= scale.clients)
                 try await check(entries, against: database)
             }
         }
     }
 
-    private func keepBooks(
+    private func run(
         _ scale: LedgerScale, _ server: TestServer, _ sessions: [SessionID], _ token: String
     ) async throws -> [LedgerEntry] {
         let isEnding = Atomic<Bool>.Reference()
@@ -51,7 +50,7 @@ struct StreamLedgerTests {
             let end = ContinuousClock.now + scale.duration
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for writer in writers { group.addTask { try await writer.write(until: end) } }
-                group.addTask { try await makeTrouble(scale, database) }
+                group.addTask { try await injectFaults(scale, database) }
                 try await group.waitForAll()
             }
             isEnding.set()
@@ -66,7 +65,7 @@ struct StreamLedgerTests {
     /// Kills the listener's connection, crashes PostgreSQL, and kills the listener's connection again.
     ///
     /// The sleeps spread the faults over the time of the writes.
-    private func makeTrouble(_ scale: LedgerScale, _ database: TestDatabase) async throws {
+    private func injectFaults(_ scale: LedgerScale, _ database: TestDatabase) async throws {
         try await Task.sleep(for: scale.duration * 0.2)
         try await killListener(of: database)
         try await Task.sleep(for: scale.duration * 0.2)

@@ -33,20 +33,16 @@ import Testing
         }
     }
 
-    enum ConnectionTakeover: CaseIterable, Sendable { case closes, resets, leavesAtOnce }
+    enum Departure: CaseIterable, Sendable { case closes, resets, leavesAtOnce }
 
-    @Test("A disconnect frees the slot of the stream", arguments: ConnectionTakeover.allCases)
-    func takeover(_ takeover: ConnectionTakeover) async throws {
+    @Test("A disconnect frees the slot of the stream", arguments: Departure.allCases)
+    func departure(_ departure: Departure) async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1", "SSE_HEARTBEAT_INTERVAL": "3600"]) { scene in
             for _ in 0..<3 {
-                try await scene.server.withRawConnection { connection in
+                try await scene.server.withWire { connection in
                     try await connection.send("GET", scene.path, token: scene.token)
-                    if takeover != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
-                    if takeover == .resets {
-                        // The socket is closed with RST instead of FIN.
-                        let socket = try #require(connection.channel as? any SocketOptionProvider)
-                        try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
-                    }
+                    if departure != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
+                    if departure == .resets { try await connection.resetOnClose() }
                 }
                 try await eventually("a stream opens again") {
                     try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
@@ -56,7 +52,7 @@ import Testing
     }
 
     @Test("A finished stream frees its slot")
-    func endsFreePlaces() async throws {
+    func endsFreeSlots() async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1"]) { scene in
             try await scene.report(.failed, 0, error: "No speech.")
             for _ in 0..<5 {
@@ -78,7 +74,7 @@ import Testing
             try await withServingProgram(over: database) { server, program in
                 let scene = try await StreamScene(server)
                 try await scene.withStream { reader in
-                    try await server.withRawConnection { connection in
+                    try await server.withWire { connection in
                         _ = try await reader.next("progress")
                         try await connection.send("GET", scene.path, token: scene.token)
                         _ = try await connection.read(upTo: "\"pending\"")
@@ -87,7 +83,7 @@ import Testing
                         let retry = try #require(blocks.compactMap(\.retry).first)
                         #expect((500...5000).contains(retry))
                         #expect(blocks.compactMap(\.event) == [])
-                        let text = try await connection.readToEnd()
+                        let text = try await connection.readTextToEnd()
                         #expect(text.contains("retry: "))
                         #expect(text.hasSuffix("\n\n\r\n0\r\n\r\n"))
                     }

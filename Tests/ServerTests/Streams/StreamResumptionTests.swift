@@ -7,7 +7,7 @@ import Testing
 /// docs/streams.md, "Order and resumption": how a client resumes.
 @Suite(.deadline) struct StreamResumptionTests {
     /// Reports up to `extracting_notes` 70: transitions at the versions 2, 3, 6 and 7, and now 8.
-    private func goAhead(_ scene: StreamScene) async throws {
+    private func advance(_ scene: StreamScene) async throws {
         try await scene.report(.preprocessing, 20)
         try await scene.report(.transcribing, 20)
         try await scene.report(.transcribing, 30)
@@ -22,7 +22,7 @@ import Testing
         arguments: [(1, [2, 3, 6, 7, 8]), (2, [3, 6, 7, 8]), (4, [6, 7, 8]), (7, [8]), (8, [8])])
     func replay(after version: Int, expected: [Int]) async throws {
         try await withStreamScene { scene in
-            try await goAhead(scene)
+            try await advance(scene)
             try await scene.withStream(lastEventID: String(version)) { reader in
                 let events = try await reader.events(upTo: 8)
                 #expect(events.compactMap(\.version) == expected)
@@ -39,7 +39,7 @@ import Testing
     @Test("A session that has finished since is replayed to its end")
     func replayToTheEnd() async throws {
         try await withStreamScene { scene in
-            try await goAhead(scene)
+            try await advance(scene)
             try await scene.report(.processed, 100)
             try await scene.withStream(lastEventID: "4") { reader in
                 let events = try await reader.rest().dropFirst()
@@ -52,7 +52,7 @@ import Testing
     @Test("The query parameter resumes a stream too, and the header wins")
     func query() async throws {
         try await withStreamScene { scene in
-            try await goAhead(scene)
+            try await advance(scene)
             let byQuery = try await scene.withStream(query: "?last_event_id=6") { try await $0.events(upTo: 8) }
             #expect(byQuery.compactMap(\.version) == [7, 8])
             let byBoth = try await scene.withStream(query: "?last_event_id=1", lastEventID: "6") {
@@ -117,7 +117,7 @@ import Testing
         ])
     func unusable(id: String) async throws {
         try await withStreamScene { scene in
-            try await goAhead(scene)
+            try await advance(scene)
             let first = try await scene.withStream(lastEventID: id) { try await $0.next("progress") }
             #expect(first.version == 8)
         }

@@ -10,58 +10,20 @@ import Testing
 
 /// docs/streams.md, "Heartbeats and slow clients" and "End of a right".
 @Suite(.deadline) struct StreamRightsTests {
-    /// A therapist who follows a session, and a colleague with the same right.
-    struct Scene: Sendable {
-        let server: TestServer
-        let patient: UserID
-        let therapist: UserID
-        let session: SessionID
-        let token: String
-        let signIn: SignInID
-        let colleague: UserID
-        let colleagueToken: String
-
-        var database: TestDatabase { server.database }
-        var path: String { "/api/sessions/\(session)/status/stream" }
-
-        init(_ server: TestServer) async throws {
-            self.server = server
-            let database = server.database
-            patient = try await database.addUser(.patient)
-            therapist = try await database.addUser(.therapist)
-            colleague = try await database.addUser(.therapist)
-            try await database.assign(therapist, to: patient)
-            try await database.assign(colleague, to: patient)
-            session = try await database.addSession(of: patient, therapist: therapist)
-            (token, signIn) = try await server.signIn(therapist)
-            colleagueToken = try await server.token(colleague)
-        }
-    }
-
-    /// The ways in which a right ends.
-    ///
-    /// Those of the first line do not end the colleague's right.
-    enum End: CaseIterable, Sendable {
-        case assignmentEnded, assignmentDeleted, accountDeactivated, signedOut, signInRevoked, signInCutShort,
-            signInDeleted, roleChanged
-        case sessionDeleted, sessionDeletedBySQL, sessionMoved
-
-        var isOfOneWatcher: Bool { ![.sessionDeleted, .sessionDeletedBySQL, .sessionMoved].contains(self) }
-    }
-
-    @Test("A stream ends with the right of its user, and the colleague's stream goes on", arguments: End.allCases)
-    func ends(by end: End) async throws {
+    @Test(
+        "A stream ends with the right of its user, and the colleague's stream goes on", arguments: EndOfRight.allCases)
+    func ends(by end: EndOfRight) async throws {
         // Without the poll: the notification alone ends the stream.
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
-            let scene = try await Scene(server)
+            let scene = try await RightsScene(server)
             try await server.withStream(scene.path, token: scene.colleagueToken) { colleague in
                 _ = try await colleague.next("progress")
                 try await server.withStream(scene.path, token: scene.token) { reader in
                     _ = try await reader.next("progress")
-                    try await scene.bring(end)
+                    try await scene.end(by: end)
                     try await expectRevoked(reader, scene)
                 }
-                if end.isOfOneWatcher {
+                if end.isOfOneUser {
                     try await scene.database.report(scene.session, .transcribing, 20)
                     #expect(try await colleague.next("progress").version == 2)
                 } else {
@@ -72,10 +34,8 @@ import Testing
         }
     }
 
-    private func expectRevoked(
-        _ reader: EventReader, _ scene: Scene, limit: Duration = TestDeadline.event
-    ) async throws {
-        let events = try await reader.rest(limit: limit)
+    private func expectRevoked(_ reader: EventReader, _ scene: RightsScene) async throws {
+        let events = try await reader.rest()
         #expect(events.map(\.event) == ["revoked"])
         #expect(events.first?.id == nil)
         #expect(events.first?.data == "{\"session_id\":\"\(scene.session)\"}")
@@ -86,20 +46,10 @@ import Testing
     func nothingAfter(isOneCommit: Bool) async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05"]) { server in
             for _ in 0..<15 {
-                let scene = try await Scene(server)
+                let scene = try await RightsScene(server)
                 try await server.withStream(scene.path, token: scene.token) { reader in
                     _ = try await reader.next("progress")
-                    let end =
-                        "UPDATE app.therapist_patients SET is_active = false WHERE therapist_id = '\(scene.therapist)'"
-                    let change = "SELECT app.report_progress('\(scene.session)', 'transcribing', 20)"
-                    try await scene.database.withConnection { connection in
-                        if isOneCommit {
-                            try await connection.executeScript("BEGIN; \(change); \(end); COMMIT")
-                        } else {
-                            try await connection.executeScript("BEGIN; \(end); COMMIT")
-                            try await connection.executeScript(change)
-                        }
-                    }
+                    try await scene.reportAndEnd(isOneCommit: isOneCommit)
                     try await expectRevoked(reader, scene)
                 }
             }
@@ -112,20 +62,11 @@ import Testing
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { server in
-            let scene = try await Scene(server)
+            let scene = try await RightsScene(server)
             try await server.withStream(scene.path, token: scene.token) { reader in
                 _ = try await reader.next("progress")
                 try await reader.heartbeat()
-                try await scene.database.withConnection { connection in
-                    try await connection.executeScript(
-                        """
-                        BEGIN;
-                        SET LOCAL session_replication_role = replica;
-                        UPDATE app.therapist_patients SET is_active = false WHERE therapist_id = '\(scene.therapist)';
-                        UPDATE app.rights_epoch SET epoch = epoch + 1;
-                        COMMIT;
-                        """)
-                }
+                try await scene.endSilently(raisesEpoch: true)
                 try await reader.heartbeat()
                 try await scene.database.report(scene.session, .transcribing, 20)
                 try await expectRevoked(reader, scene)
@@ -138,25 +79,19 @@ import Testing
     /// The sweep, which checks each stream within 30 s, finds it.
     @Test("The sweep finds an end of a right that raised no epoch")
     func silentEnd() async throws {
-        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
-            let scene = try await Scene(server)
+        let clock = ManualClock()
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"], clock: clock) { server in
+            let scene = try await RightsScene(server)
             try await server.withStream(scene.path, token: scene.token) { reader in
                 _ = try await reader.next("progress")
-                try await server.withStream("/api/sessions/status/stream", token: scene.token) { all in
+                try await server.withStream(Clinic.streamOfAll, token: scene.token) { all in
                     _ = try await all.next("progress")
                     _ = try await all.next("ready")
-                    try await scene.database.withConnection { connection in
-                        try await connection.executeScript(
-                            """
-                            BEGIN;
-                            SET LOCAL session_replication_role = replica;
-                            UPDATE app.therapist_patients SET is_active = false, ended_at = now()
-                            WHERE therapist_id = '\(scene.therapist)';
-                            COMMIT;
-                            """)
+                    try await scene.endSilently(raisesEpoch: false)
+                    try await clock.keepMoving(by: .seconds(1)) {
+                        try await expectRevoked(reader, scene)
+                        #expect(try await all.next("session_removed").data?.contains(scene.session.description) == true)
                     }
-                    try await expectRevoked(reader, scene, limit: TestDeadline.event * 2)
-                    #expect(try await all.next("session_removed").data?.contains(scene.session.description) == true)
                 }
             }
         }
@@ -183,12 +118,17 @@ import Testing
 
     @Test("A quiet stream sends heartbeats and then goes on")
     func heartbeats() async throws {
-        try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "0.1"]) { scene in
+        let clock = ManualClock()
+        try await withStreamScene(["SSE_HEARTBEAT_INTERVAL": "15"], clock: clock) { scene in
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
-                for _ in 0..<3 { try await reader.heartbeat() }
+                for _ in 0..<3 {
+                    clock.advance(by: .milliseconds(15_100))
+                    try await reader.heartbeat()
+                }
                 try await scene.report(.transcribing, 20)
                 #expect(try await reader.next("progress").version == 2)
+                clock.advance(by: .milliseconds(15_100))
                 try await reader.heartbeat()
             }
         }
@@ -212,43 +152,6 @@ import Testing
                 let event = try await reader.next("progress")
                 #expect(event.version == 2)
             }
-        }
-    }
-}
-
-extension StreamRightsTests.Scene {
-    /// Ends the therapist's right.
-    func bring(_ end: StreamRightsTests.End) async throws {
-        switch end {
-        case .assignmentEnded: try await database.endAssignment(of: therapist, to: patient)
-        case .assignmentDeleted:
-            try await database.query(
-                "DELETE FROM app.therapist_patients WHERE therapist_id = \(therapist.rawValue)")
-        case .accountDeactivated:
-            try await database.query("UPDATE app.users SET is_active = false WHERE id = \(therapist.rawValue)")
-        case .signedOut:
-            let response = try await server.request(.POST, "/api/auth/logout", token: token)
-            #expect(response.status == 204)
-        case .signInRevoked:
-            try await database.query(
-                "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)")
-        case .signInCutShort:
-            try await database.query("UPDATE app.auth_sessions SET expires_at = now() WHERE id = \(signIn.rawValue)")
-        case .signInDeleted:
-            try await database.query("DELETE FROM app.auth_sessions WHERE id = \(signIn.rawValue)")
-        case .roleChanged:
-            // A patient sees no other patient's session.
-            try await database.query("UPDATE app.users SET role = 'patient' WHERE id = \(therapist.rawValue)")
-        case .sessionDeleted:
-            let response = try await server.request(
-                .DELETE, "/api/sessions/\(session)", token: colleagueToken)
-            #expect(response.status == 204)
-        case .sessionDeletedBySQL:
-            try await database.query("DELETE FROM app.therapy_sessions WHERE id = \(session.rawValue)")
-        case .sessionMoved:
-            let other = try await database.addUser(.patient)
-            try await database.query(
-                "UPDATE app.therapy_sessions SET patient_id = \(other.rawValue) WHERE id = \(session.rawValue)")
         }
     }
 }

@@ -51,16 +51,7 @@ import Testing
     }
 
     private func failAndRetry(_ scene: StreamScene, _ reader: EventReader) async throws {
-        // Both are in one commit, so that the stream does not end.
-        try await scene.database.query(
-            """
-            DO $$
-            BEGIN
-                PERFORM app.report_progress('\(unescaped: scene.session.description)', 'failed', 0);
-                UPDATE app.session_progress SET status = 'pending'
-                WHERE session_id = '\(unescaped: scene.session.description)';
-            END $$
-            """)
+        try await scene.database.failAndRetry(scene.session)
         #expect(try await reader.next("progress").status == "failed")
         #expect(try await reader.next("progress").status == "pending")
     }

@@ -4,6 +4,7 @@ import Polling
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// A session and its patient, who is signed in.
@@ -39,13 +40,7 @@ struct StreamScene: Sendable {
         Int(try await database.report(session, status, progress, message: message, error: error))
     }
 
-    /// Sets the failed session back to `pending`.
-    ///
-    /// The route would refuse: the session has no recording.
-    func retry() async throws {
-        try await database.query(
-            "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
-    }
+    func retry() async throws { try await database.retry(session) }
 
     /// The versions of the transitions in the database.
     func transitions(after version: Int = 0) async throws -> [Int] {
@@ -64,6 +59,58 @@ func withStreamScene<Result: Sendable>(
     _ body: @escaping @Sendable (StreamScene) async throws -> Result
 ) async throws -> Result {
     try await withServer(environment, clock: clock) { try await body(StreamScene($0)) }
+}
+
+/// Opens streams at a server in a process of its own, and sends SIGTERM to it when all of them are open.
+///
+/// - Parameters:
+///   - count: The number of clients.
+///   - client: One client: its number, and the function that it calls when its stream is open. It returns when its stream
+///     has ended.
+/// - Throws: What a client throws; ``DidNotHappen``.
+func withShutdown(
+    of count: Int, _ client: @escaping @Sendable (StreamScene, Int, @Sendable () -> Void) async throws -> Void
+) async throws {
+    try await withDatabase { database in
+        try await withServingProgram(over: database) { server, program in
+            let scene = try await StreamScene(server)
+            let (opened, open) = AsyncStream.makeStream(of: Void.self)
+            try await withThrowingTaskGroup(of: Void.self) { clients in
+                for number in 0..<count {
+                    clients.addTask { try await client(scene, number) { open.yield() } }
+                }
+                try await opened.wait(for: count)
+                try program.terminate()
+                try await clients.waitForAll()
+            }
+        }
+    }
+}
+
+extension TestDatabase {
+    /// Sets a failed session back to `pending`.
+    ///
+    /// The route would refuse: the session has no recording.
+    func retry(_ session: SessionID) async throws {
+        try await query("UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
+    }
+
+    /// Fails a session and sets it back to `pending` in one commit, so that its streams do not end.
+    func failAndRetry(_ session: SessionID) async throws {
+        try await withConnection { try await $0.failAndRetry(session) }
+    }
+}
+
+extension PostgresConnection {
+    /// Fails a session and sets it back to `pending` in one commit, so that its streams do not end.
+    func failAndRetry(_ session: SessionID, progress: Int = 0, error: String? = nil) async throws {
+        try await withTransaction { connection in
+            _ = try await connection.query(
+                "SELECT app.report_progress(\(session.rawValue), 'failed', \(Int32(progress)), NULL, \(error))")
+            _ = try await connection.execute(
+                "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(session.rawValue)")
+        }
+    }
 }
 
 extension EventReader {
@@ -106,23 +153,4 @@ extension EventReader {
 extension StreamedEvent {
     /// True if the event has no id and an empty object.
     var isBare: Bool { id == nil && data == "{}" }
-}
-
-/// Checks the order of the events of one stream (docs/streams.md, "Order and resumption").
-func expectInOrder(_ events: [StreamedEvent], sourceLocation: SourceLocation = #_sourceLocation) throws {
-    var last: (version: Int, attempt: Int, progress: Int)?
-    for event in events {
-        let object = try event.json()
-        let version = try #require(object["version"] as? Int, sourceLocation: sourceLocation)
-        let attempt = try #require(object["attempt"] as? Int, sourceLocation: sourceLocation)
-        let progress = try #require(object["progress"] as? Int, sourceLocation: sourceLocation)
-        #expect(event.id == String(version), sourceLocation: sourceLocation)
-        if let last {
-            #expect(version > last.version, "ids strictly increase", sourceLocation: sourceLocation)
-            #expect(attempt >= last.attempt, sourceLocation: sourceLocation)
-            #expect(
-                attempt > last.attempt || progress >= last.progress, "progress falls", sourceLocation: sourceLocation)
-        }
-        last = (version, attempt, progress)
-    }
 }

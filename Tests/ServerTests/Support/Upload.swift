@@ -100,9 +100,9 @@ struct Upload: Sendable {
 }
 
 extension Clinic {
-    func upload(_ upload: Upload, as who: Who?) async throws -> TestResponse {
+    func upload(_ upload: Upload, as caller: Caller?) async throws -> TestResponse {
         try await server.request(
-            .POST, "/api/sessions/upload", token: who.map(token), headers: ["Content-Type": Upload.contentType],
+            .POST, "/api/sessions/upload", token: caller.map(token), headers: ["Content-Type": Upload.contentType],
             body: upload.body)
     }
 
@@ -119,6 +119,13 @@ extension Clinic {
     /// The progress object of a session.
     func progress(of id: SessionID) async throws -> [String: any Sendable] {
         try await request(.GET, "/api/sessions/\(id)/status", as: .admin).json()
+    }
+
+    /// Waits until the session of an upload exists.
+    func waitForSession(_ id: SessionID) async throws {
+        try await eventually("the session of the upload exists") {
+            try await request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
+        }
     }
 
     /// Waits for the end of a session's stream, and returns its last event.

@@ -4,28 +4,51 @@ import NIOHTTP1
 import NIOPosix
 import ServerTestSupport
 import TestSupport
+import Testing
 
-/// A connection on which a test writes the bytes of HTTP itself: slowly, wrongly, or not to their end.
+/// A connection on which a test reads and writes the bytes itself.
+///
+/// An HTTP client would hide what some tests are about: how a response is framed, and requests that are slow, malformed or
+/// incomplete.
 struct WireConnection {
     private var inbound: NIOAsyncChannelInboundStream<ByteBuffer>.AsyncIterator
     private let outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
-    private var received = Data()
+    /// The channel, for options of the socket.
+    let channel: any Channel
+    /// The bytes that the connection has received and the test has not read.
+    private(set) var unread = Data()
 
     fileprivate init(
-        _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
+        _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>,
+        _ channel: any Channel
     ) {
         self.inbound = inbound.makeAsyncIterator()
         self.outbound = outbound
+        self.channel = channel
     }
+
+    // MARK: - Sending
 
     func send(_ text: String) async throws { try await outbound.write(ByteBuffer(string: text)) }
 
     func send(_ bytes: Data) async throws { try await outbound.write(ByteBuffer(bytes: bytes)) }
 
-    /// Reads up to the blank line behind a head.
+    /// Sends a request without a body.
+    func send(_ method: String, _ path: String, token: String, version: String = "1.1") async throws {
+        try await send("\(method) \(path) HTTP/\(version)\r\nHost: test\r\nAuthorization: Bearer \(token)\r\n\r\n")
+    }
+
+    /// Makes the next close a reset of the connection: RST instead of FIN.
+    func resetOnClose() async throws {
+        let socket = try #require(channel as? any SocketOptionProvider)
+        try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+    }
+
+    // MARK: - Receiving
+
+    /// Reads the head of a response.
     mutating func readHead() async throws -> (status: Int, headers: HTTPHeaders) {
-        let end = try await readUntil { $0.firstRange(of: Data("\r\n\r\n".utf8))?.upperBound }
-        let lines = String(decoding: end, as: UTF8.self).components(separatedBy: "\r\n")
+        let lines = try await read(upTo: "\r\n\r\n").components(separatedBy: "\r\n")
         var headers = HTTPHeaders()
         for line in lines.dropFirst() {
             guard let colon = line.firstIndex(of: ":") else { continue }
@@ -36,39 +59,68 @@ struct WireConnection {
         return (Int(lines[0].split(separator: " ").dropFirst().first ?? "") ?? 0, headers)
     }
 
-    /// Reads an answer whose length is declared.
+    /// Reads the body of a response whose head declares its length.
+    mutating func readBody(of headers: HTTPHeaders) async throws -> Data {
+        let length = Int(headers.first(name: "Content-Length") ?? "") ?? 0
+        return try await read { $0.count >= length ? length : nil } ?? Data()
+    }
+
+    /// Reads a response whose head declares its length.
     mutating func readResponse() async throws -> TestResponse {
         let (status, headers) = try await readHead()
-        let length = Int(headers.first(name: "Content-Length") ?? "") ?? 0
-        let body = try await readUntil { $0.count >= length ? $0.startIndex + length : nil }
-        return TestResponse(status: status, headers: headers, body: body)
+        return TestResponse(status: status, headers: headers, body: try await readBody(of: headers))
     }
 
-    /// Reads everything up to and with a text.
+    /// Reads everything up to the end of a text.
+    ///
+    /// - Throws: ``EndedTooEarly`` when the connection ends before that.
     mutating func read(upTo text: String) async throws -> String {
-        String(
-            decoding: try await readUntil { $0.firstRange(of: Data(text.utf8))?.upperBound }, as: UTF8.self)
+        let bytes = try await read { $0.firstRange(of: Data(text.utf8))?.upperBound }
+        guard let bytes else { throw EndedTooEarly(received: Data()) }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// Reads to the end of the connection.
+    /// Reads up to the end of the connection.
     mutating func readToEnd() async throws -> Data {
-        while let more = try await read() { received.append(contentsOf: more.readableBytesView) }
-        defer { received = Data() }
-        return received
+        while let more = try await receive(limit: TestDeadline.event) {
+            unread.append(contentsOf: more.readableBytesView)
+        }
+        defer { unread = Data() }
+        return unread
     }
 
-    private mutating func read() async throws -> ByteBuffer? {
-        try await within("bytes of the server, or the end of the connection") { try await inbound.next() }
-    }
+    /// Reads up to the end of the connection.
+    mutating func readTextToEnd() async throws -> String { String(decoding: try await readToEnd(), as: UTF8.self) }
 
-    private mutating func readUntil(_ end: (Data) -> Data.Index?) async throws -> Data {
+    /// Reads up to an end.
+    ///
+    /// - Parameters:
+    ///   - limit: The longest wait for more bytes.
+    ///   - end: The index of the end in the unread bytes; nil while it has not come.
+    /// - Returns: Nil when the connection ends without another byte.
+    /// - Throws: ``EndedTooEarly`` when the connection ends after a part; ``DidNotHappen``.
+    mutating func read(
+        limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line, upTo end: (Data) -> Int?
+    ) async throws -> Data? {
         while true {
-            if let end = end(received) {
-                defer { received = Data(received[end...]) }
-                return Data(received[..<end])
+            if let end = end(unread) {
+                defer { unread = Data(unread[end...]) }
+                return Data(unread[..<end])
             }
-            guard let more = try await read() else { throw EndedTooEarly(received: received) }
-            received.append(contentsOf: more.readableBytesView)
+            guard let more = try await receive(limit: limit, fileID: fileID, line: line) else {
+                if unread.isEmpty { return nil }
+                throw EndedTooEarly(received: unread)
+            }
+            unread.append(contentsOf: more.readableBytesView)
+        }
+    }
+
+    private mutating func receive(
+        limit: Duration, fileID: String = #fileID, line: Int = #line
+    ) async throws -> ByteBuffer? {
+        try await within("bytes of the server, or the end of the connection", limit: limit, fileID: fileID, line: line)
+        {
+            try await inbound.next()
         }
     }
 
@@ -76,16 +128,21 @@ struct WireConnection {
 }
 
 extension TestServer {
-    /// Lends a connection, which is closed when `body` is done, whatever was sent.
-    func withWire<Result: Sendable>(_ body: (inout WireConnection) async throws -> Result) async throws -> Result {
-        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-            .connect(host: "127.0.0.1", port: port) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
-                }
+    /// Lends a connection, and closes it after `body`.
+    func withWire<Result: Sendable>(
+        receiveBuffer: Int? = nil, _ body: (inout WireConnection) async throws -> Result
+    ) async throws -> Result {
+        var bootstrap = ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+        if let receiveBuffer {
+            bootstrap = bootstrap.channelOption(.socketOption(.so_rcvbuf), value: .init(receiveBuffer))
+        }
+        let channel = try await bootstrap.connect(host: "127.0.0.1", port: port) { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
             }
+        }
         return try await channel.executeThenClose { inbound, outbound in
-            var connection = WireConnection(inbound, outbound)
+            var connection = WireConnection(inbound, outbound, channel.channel)
             return try await body(&connection)
         }
     }

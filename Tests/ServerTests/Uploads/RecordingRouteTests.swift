@@ -5,8 +5,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("GET /api/sessions/{id}/recording", .deadline)
-struct RecordingRouteTests {
+@Suite(.deadline) struct RecordingRouteTests {
     /// Lends the path of an uploaded recording.
     private func withRecording(
         _ file: UploadFile = .wav(size: 300_000),
@@ -22,9 +21,9 @@ struct RecordingRouteTests {
     @Test("Every caller who may hear the recording gets the whole file")
     func whole() async throws {
         try await withRecording { clinic, path, bytes in
-            for who in [Clinic.Who.patient, .therapist, .admin, .pipeline] {
-                let response = try await clinic.request(.GET, path, as: who)
-                #expect(response.status == 200, "\(who)")
+            for caller in [Clinic.Caller.patient, .therapist, .admin, .pipeline] {
+                let response = try await clinic.request(.GET, path, as: caller)
+                #expect(response.status == 200, "\(caller)")
                 #expect(response.body == bytes)
                 #expect(response.headers["Content-Type"] == ["audio/wav"])
                 #expect(response.headers["Content-Length"] == ["\(bytes.count)"])
@@ -33,9 +32,9 @@ struct RecordingRouteTests {
                 #expect(response.headers.first(name: "Cache-Control")?.contains("no-store") == true)
                 #expect(response.headers.first(name: "Content-Disposition") == "attachment; filename=\"a.wav\"")
             }
-            for who in [Clinic.Who.otherPatient, .stranger, .former, .nominal] {
+            for caller in [Clinic.Caller.otherPatient, .stranger, .former, .nominal] {
                 // `nominal` is named by another session of this patient, and has no assignment.
-                expectProblem(try await clinic.request(.GET, path, as: who), 403, "forbidden", "\(who)")
+                expectProblem(try await clinic.request(.GET, path, as: caller), 403, "forbidden", "\(caller)")
             }
         }
     }

@@ -8,8 +8,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("An upload over a slow or broken line", .deadline)
-struct UploadConnectionTests {
+@Suite(.deadline) struct UploadConnectionTests {
     @Test("A client that chose the session's id follows the upload's percentages")
     func percentages() async throws {
         try await withClinic { clinic in
@@ -55,9 +54,7 @@ struct UploadConnectionTests {
     private static func watch(
         _ id: SessionID, of clinic: Clinic, _ body: (StreamedEvent) -> Void
     ) async throws -> [StreamedEvent] {
-        try await eventually("the session of the upload is there") {
-            try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
-        }
+        try await clinic.waitForSession(id)
         return try await clinic.server.withStream(
             "/api/sessions/\(id)/status/stream", token: clinic.token(.patient)
         ) { reader in
@@ -121,189 +118,6 @@ struct UploadConnectionTests {
             let recording = try await clinic.request(.GET, "/api/sessions/\(id)/recording", as: .patient)
             #expect(recording.headers["Content-Type"] == ["audio/ogg"])
             #expect(recording.body == other.bytes)
-        }
-    }
-}
-
-@Suite("An upload whose session is deleted", .deadline)
-struct UploadDeletionTests {
-    /// Deletes a session during its upload.
-    ///
-    /// `body` goes on with the connection of that upload.
-    private func deleteMidway(
-        _ clinic: Clinic, _ id: SessionID, then body: (inout WireConnection, Upload) async throws -> Void
-    ) async throws {
-        let first = Upload(patient: clinic.id(.patient), file: .wav(size: 200_000), session: id)
-        try await clinic.server.withWire { wire in
-            try await wire.send(first.requestHead(token: clinic.token(.patient)))
-            try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(100_000))
-            try await eventually("the session of the upload is there") {
-                try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
-            }
-            #expect(try await clinic.request(.DELETE, "/api/sessions/\(id)", as: .therapist).status == 204)
-            try await body(&wire, first)
-        }
-    }
-
-    @Test("An upload whose session was deleted does not change a new session with the same id")
-    func again() async throws {
-        try await withClinic { clinic in
-            for isBroken in [false, true] {
-                let id = SessionID.random()
-                try await deleteMidway(clinic, id) { wire, first in
-                    let second = Upload(patient: clinic.id(.patient), file: .wav(size: 300_000), session: id)
-                    try await clinic.server.withWire { other in
-                        try await other.send(second.requestHead(token: clinic.token(.patient)))
-                        try await other.send(second.head + (second.file?.bytes ?? Data()).prefix(1000))
-                        try await eventually("the session of the upload is there") {
-                            try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
-                        }
-                        if isBroken {
-                            // The form is malformed from here on.
-                            try await wire.send(Data("\r\n--\(Upload.boundary)x\r\n".utf8) + Data(count: 200_000))
-                            #expect(try await wire.readResponse().status == 400)
-                        } else {
-                            try await wire.send((first.file?.bytes ?? Data()).dropFirst(100_000) + first.tail)
-                            expectProblem(try await wire.readResponse(), 409, "conflict")
-                        }
-                        let status = try await clinic.progress(of: id)
-                        #expect(status["status"] as? String == "uploading")
-                        try await other.send((second.file?.bytes ?? Data()).dropFirst(1000) + second.tail)
-                        #expect(try await other.readResponse().status == 201)
-                    }
-                }
-                let recording = try await clinic.request(.GET, "/api/sessions/\(id)/recording", as: .patient)
-                #expect(recording.body.count == 300_000)
-            }
-            #expect(try clinic.storedFiles().count == 2)
-            #expect(
-                try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL").count
-                    <= 1)
-        }
-    }
-
-    @Test("An upload whose session was deleted gets 409 and leaves no file")
-    func gone() async throws {
-        try await withClinic { clinic in
-            let id = SessionID.random()
-            try await deleteMidway(clinic, id) { wire, first in
-                try await wire.send((first.file?.bytes ?? Data()).dropFirst(100_000) + first.tail)
-                expectProblem(try await wire.readResponse(), 409, "conflict", detail: "deleted")
-            }
-            #expect(try clinic.storedFiles() == [])
-            #expect(
-                try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL").isEmpty
-            )
-        }
-    }
-
-    @Test("The janitor removes the files of a killed server's uploads, and no file of a session")
-    func killed() async throws {
-        try await withClinic { clinic in
-            #expect(
-                try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: .patient).status == 201)
-            let kept = try clinic.storedFiles()
-            // The files that a killed server leaves: during the upload, and before the recording is in the database.
-            for (name, suffix) in [("a", ".partial"), ("b", "")] {
-                let key = "\(name)\(UUID().uuidString.lowercased()).wav"
-                try Data("RIFF".utf8).write(to: clinic.server.uploads.appending(path: key + suffix))
-                try await clinic.database.query(
-                    """
-                    INSERT INTO app.therapy_sessions (patient_id, uploaded_by, upload_id, upload_key)
-                    SELECT id, id, gen_random_uuid(), \(key) FROM app.users WHERE id = \(clinic.id(.patient).rawValue)
-                    """)
-            }
-            try await clinic.database.query(
-                "UPDATE app.discarded_recordings SET discarded_at = discarded_at - interval '1 hour'")
-            #expect(try clinic.storedFiles().count == 3)
-            let uploads = clinic.server.uploads.path(percentEncoded: false)
-            try await withServer(over: clinic.database, ["UPLOAD_DIR": uploads]) { _ in
-                try await eventually("the files of the deleted session are removed") {
-                    try clinic.storedFiles() == kept
-                }
-                try await eventually("the removal is in the database") {
-                    try await clinic.database.query("SELECT FROM app.discarded_recordings WHERE removed_at IS NULL")
-                        .isEmpty
-                }
-            }
-        }
-    }
-}
-
-@Suite("An upload that comes twice", .deadline)
-struct UploadRepeatTests {
-    @Test("A repeated upload gets the first upload's session")
-    func same() async throws {
-        try await withClinic { clinic in
-            let upload = Upload(patient: clinic.id(.patient), file: .wav, session: .random())
-            let first = try await clinic.upload(upload, as: .patient)
-            #expect(first.status == 201)
-            for _ in 0..<2 {
-                let again = try await clinic.upload(upload, as: .patient)
-                #expect(again.status == 200)
-                #expect(again.headers["Location"] == first.headers["Location"])
-                #expect(try again.json() as NSDictionary == first.json() as NSDictionary)
-            }
-            #expect(try clinic.storedFiles().count == 1)
-            #expect(try await clinic.uploadedSessions() == 1)
-        }
-    }
-
-    @Test("An upload with a used id and another recording, patient or user gets 409")
-    func other() async throws {
-        try await withClinic { clinic in
-            let id = SessionID.random()
-            let upload = Upload(patient: clinic.id(.patient), file: .wav, session: id)
-            #expect(try await clinic.upload(upload, as: .patient).status == 201)
-            let other = Upload(patient: clinic.id(.patient), file: .wav(size: 5000), session: id)
-            expectProblem(try await clinic.upload(other, as: .patient), 409, "conflict", detail: "session_id: ")
-            expectProblem(try await clinic.upload(upload, as: .therapist), 409, "conflict", detail: "session_id: ")
-            let elsewhere = Upload(patient: clinic.id(.otherPatient), file: .wav, session: id)
-            expectProblem(
-                try await clinic.upload(elsewhere, as: .otherPatient), 409, "conflict", detail: "session_id: ")
-            // This session was not made by an upload.
-            let made = Upload(patient: clinic.id(.patient), file: .wav, session: clinic.session)
-            expectProblem(try await clinic.upload(made, as: .patient), 409, "conflict", detail: "session_id: ")
-            #expect(try clinic.storedFiles().count == 1)
-            #expect(try await clinic.progress(of: id)["status"] as? String == "pending")
-        }
-    }
-
-    @Test("Parallel uploads with one id make one session with one file")
-    func atOnce() async throws {
-        try await withClinic { clinic in
-            let id = SessionID.random()
-            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 100_000), session: id)
-            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
-                for _ in 0..<3 { group.addTask { try await clinic.upload(upload, as: .patient).status } }
-                return try await group.reduce(into: []) { $0.append($1) }
-            }
-            #expect(statuses.sorted() == [200, 200, 201])
-            #expect(try clinic.storedFiles().count == 1)
-            #expect(try await clinic.uploadedSessions() == 1)
-            #expect(try await clinic.progress(of: id)["status"] as? String == "pending")
-        }
-    }
-
-    @Test("Parallel uploads after a failure make one attempt with one file")
-    func atOnceAfterFailure() async throws {
-        try await withClinic { clinic in
-            let id = SessionID.random()
-            let bad = Upload(
-                patient: clinic.id(.patient), file: UploadFile("a.wav", "audio/wav", "nonsense"), session: id)
-            expectProblem(try await clinic.upload(bad, as: .patient), 415, "unsupported-media")
-            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 100_000), session: id)
-            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
-                for _ in 0..<4 { group.addTask { try await clinic.upload(upload, as: .patient).status } }
-                return try await group.reduce(into: []) { $0.append($1) }
-            }
-            // An upload that meets another one at work on the same id gets 409.
-            #expect(statuses.filter { $0 == 201 }.count == 1)
-            #expect(statuses.allSatisfy { [200, 201, 409].contains($0) })
-            #expect(try clinic.storedFiles().count == 1)
-            let progress = try await clinic.progress(of: id)
-            #expect(progress["status"] as? String == "pending")
-            #expect(progress["attempt"] as? Int == 2)
         }
     }
 }

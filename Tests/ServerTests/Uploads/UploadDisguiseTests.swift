@@ -6,8 +6,7 @@ import TestSupport
 import Testing
 
 /// Uploads with misleading content, and forms that two programs could read in different ways.
-@Suite("An upload in disguise", .deadline)
-struct UploadDisguiseTests {
+@Suite(.deadline) struct UploadDisguiseTests {
     /// The directory of a ZIP archive with one entry.
     private static let archiveEnd =
         Data("PK\u{1}\u{2}".utf8) + Data(count: 42) + Data("PK\u{5}\u{6}\0\0\0\0".utf8)

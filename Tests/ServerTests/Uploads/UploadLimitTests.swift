@@ -14,13 +14,12 @@ extension Clinic {
     }
 
     /// Uploads such a recording.
-    fileprivate func send(size: Int = 4000, session: SessionID? = nil, as who: Who) async throws -> TestResponse {
-        try await upload(sample(size: size, session: session), as: who)
+    fileprivate func send(size: Int = 4000, session: SessionID? = nil, as caller: Caller) async throws -> TestResponse {
+        try await upload(sample(size: size, session: session), as: caller)
     }
 }
 
-@Suite("The limits of a user's uploads", .deadline)
-struct UploadLimitTests {
+@Suite(.deadline) struct UploadLimitTests {
     /// Checks that the user's limit rejected an upload.
     private func expectLimited(_ response: TestResponse, _ detail: String) {
         expectProblem(response, 429, "too-many-requests", detail: detail)
@@ -71,16 +70,7 @@ struct UploadLimitTests {
             #expect(try await clinic.send(size: 5000, as: .patient).status == 201)
             // 5,000 bytes were charged. A body without a declared length could have 10,000.
             let chunked = try await clinic.server.withWire { wire async throws in
-                try await wire.send(
-                    """
-                    POST /api/sessions/upload HTTP/1.1\r
-                    Host: test\r
-                    Authorization: Bearer \(clinic.token(.patient))\r
-                    Content-Type: \(Upload.contentType)\r
-                    Transfer-Encoding: chunked\r
-                    \r
-
-                    """)
+                try await wire.send(clinic.sample().requestHead(token: clinic.token(.patient), isChunked: true))
                 return try await wire.readResponse()
             }
             expectLimited(chunked, "Content-Length")
@@ -99,9 +89,7 @@ struct UploadLimitTests {
             try await clinic.server.withWire { wire async throws in
                 try await wire.send(first.requestHead(token: clinic.token(.patient)))
                 try await wire.send(first.head)
-                try await eventually("the session of the upload is there") {
-                    try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
-                }
+                try await clinic.waitForSession(id)
                 let head = clinic.sample().requestHead(token: clinic.token(.patient))
                 let answer = try await clinic.server.answer(
                     to: head.replacing("Host: test", with: "Host: test\r\nExpect: 100-continue"))
@@ -126,9 +114,7 @@ struct UploadLimitTests {
             try await clinic.server.withWire { wire async throws in
                 try await wire.send(first.requestHead(token: clinic.token(.patient)))
                 try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(20_000))
-                try await eventually("the session of the upload is there") {
-                    try await clinic.request(.GET, "/api/sessions/\(id)/status", as: .patient).status == 200
-                }
+                try await clinic.waitForSession(id)
             }
             try await eventually("no upload counts as parallel") {
                 try await clinic.database.query("SELECT FROM app.upload_charges WHERE leased_until IS NOT NULL").isEmpty

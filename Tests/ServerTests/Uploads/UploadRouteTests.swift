@@ -7,8 +7,7 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-@Suite("POST /api/sessions/upload", .deadline)
-struct UploadRouteTests {
+@Suite(.deadline) struct UploadRouteTests {
     static let accepted: [UploadFile] = [
         UploadFile("a.mp3", "audio/mpeg", "ID3\u{4}"), UploadFile("A.MP3", "audio/mp3", [0xFF, 0xFB, 0x90, 0x64]),
         UploadFile("a.wav", "audio/x-wav", "RIFF\0\0\0\0WAVE"),
@@ -53,15 +52,15 @@ struct UploadRouteTests {
     @Test("The patient, an assigned therapist and an administrator may upload")
     func whoMay() async throws {
         try await withClinic { clinic in
-            for who in Clinic.Who.allCases {
-                let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: who)
-                guard [.patient, .therapist, .admin].contains(who) else {
-                    expectProblem(response, 403, "forbidden", "\(who)")
+            for caller in Clinic.Caller.allCases {
+                let response = try await clinic.upload(Upload(patient: clinic.id(.patient), file: .wav), as: caller)
+                guard [.patient, .therapist, .admin].contains(caller) else {
+                    expectProblem(response, 403, "forbidden", "\(caller)")
                     continue
                 }
-                #expect(response.status == 201, "\(who)")
+                #expect(response.status == 201, "\(caller)")
                 let therapist = try response.json()["therapist_id"] as? String
-                #expect(therapist == (who == .therapist ? clinic.id(.therapist).description : nil))
+                #expect(therapist == (caller == .therapist ? clinic.id(.therapist).description : nil))
             }
             #expect(try clinic.storedFiles().count == 3)
             // An unknown patient: the administrator learns the reason, and the therapist gets 403.
@@ -212,87 +211,6 @@ struct UploadRouteTests {
                 expectProblem(try await post(type, body), 400, "malformed-request", "\(type): \(body.prefix(20))")
             }
             #expect(try await clinic.uploadedSessions() == 0)
-        }
-    }
-}
-
-@Suite("The size of an upload", .deadline)
-struct UploadSizeTests {
-    @Test("An upload of exactly the maximum is accepted, and one byte more is not")
-    func exactly() async throws {
-        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
-            let fits = Upload(patient: clinic.id(.patient), file: .wav(size: 5000))
-            #expect(try await clinic.upload(fits, as: .patient).status == 201)
-            #expect(try clinic.storedFiles().count == 1)
-            let id = SessionID.random()
-            let over = Upload(patient: clinic.id(.patient), file: .wav(size: 5001), session: id)
-            expectProblem(try await clinic.upload(over, as: .patient), 413, "too-large", detail: "5000")
-            #expect(try clinic.storedFiles().count == 1)
-            let progress = try await clinic.progress(of: id)
-            #expect(progress["status"] as? String == "failed")
-            #expect((progress["error"] as? String)?.contains("5000") == true)
-        }
-    }
-
-    @Test("A declared length over the maximum gets 413 before a session is made")
-    func declared() async throws {
-        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
-            let response = try await clinic.server.withWire { wire in
-                try await wire.send(
-                    """
-                    POST /api/sessions/upload HTTP/1.1\r
-                    Host: test\r
-                    Authorization: Bearer \(clinic.token(.patient))\r
-                    Content-Type: \(Upload.contentType)\r
-                    Content-Length: 1000000000\r
-                    \r
-
-                    """)
-                return try await wire.readResponse()
-            }
-            expectProblem(response, 413, "too-large")
-            #expect(response.headers["Connection"] == ["close"])
-            #expect(try await clinic.uploadedSessions() == 0)
-        }
-    }
-
-    @Test("An undeclared length over the maximum gets 413 during the upload")
-    func midStream() async throws {
-        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
-            let id = SessionID.random()
-            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
-            let response = try await clinic.server.withWire { wire in
-                try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
-                try await wire.send(Upload.chunk(upload.head + (upload.file?.bytes ?? Data())))
-                for _ in 0..<5 { try await wire.send(Upload.chunk(Data(repeating: 0x80, count: 1000))) }
-                // The body is not complete: the server answers without waiting for its end.
-                return try await wire.readResponse()
-            }
-            expectProblem(response, 413, "too-large")
-            #expect(response.headers["Connection"] == ["close"])
-            #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
-            #expect(try clinic.storedFiles() == [])
-        }
-    }
-
-    @Test("The whole body counts against the maximum, not the file alone")
-    func trailer() async throws {
-        try await withClinic(["UPLOAD_MAX_BYTES": "5000"]) { clinic in
-            let id = SessionID.random()
-            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
-            let response = try await clinic.server.withWire { wire in
-                try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
-                // The form is complete, and then the body goes on.
-                for data in [upload.body] + Array(repeating: Data(repeating: 0x20, count: 10_000), count: 8) {
-                    try await wire.send(Upload.chunk(data))
-                }
-                return try await wire.readResponse()
-            }
-            expectProblem(response, 413, "too-large", detail: "70536")
-            #expect(try await clinic.progress(of: id)["status"] as? String == "failed")
-            #expect(try clinic.storedFiles() == [])
-            let charged = try await clinic.database.query("SELECT bytes FROM app.upload_charges")
-            #expect(try charged[0].decode("bytes", as: Int64.self) > 65_536)
         }
     }
 }

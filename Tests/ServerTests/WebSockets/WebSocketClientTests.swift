@@ -170,7 +170,7 @@ import Testing
             try await withThrowingTaskGroup(of: Void.self) { clients in
                 for client in 0..<20 {
                     clients.addTask {
-                        for round in 0..<100 { try await comeAndGo(scene, way: client + round) }
+                        for round in 0..<100 { try await openAndLeave(scene, way: client + round) }
                     }
                 }
                 try await clients.waitForAll()
@@ -187,7 +187,7 @@ import Testing
         }
     }
 
-    private func comeAndGo(_ scene: StreamScene, way: Int) async throws {
+    private func openAndLeave(_ scene: StreamScene, way: Int) async throws {
         let path = scene.webSocketPath
         switch way % 6 {
         case 0: try await scene.withWebSocket { _ = try await $0.next() }
@@ -205,38 +205,24 @@ import Testing
             }
         case 3:
             try await scene.withWebSocket { socket in
-                let option = try #require(socket.channel as? any SocketOptionProvider)
-                try await option.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+                try await socket.resetOnClose()
             }
         case 4: #expect(try await scene.server.messages(path, token: "nonsense") == [.close(1008, "unauthorized")])
         default:
             // The client leaves before the answer.
             try await scene.server.withWebSocketConnection { connection in
-                try await connection.ask(for: path, ["Authorization": "Bearer \(scene.token)"])
+                try await connection.requestUpgrade(path, ["Authorization": "Bearer \(scene.token)"])
             }
         }
     }
 
     @Test("On SIGTERM, each WebSocket is closed with 1001, and the program ends")
     func shutdown() async throws {
-        try await withDatabase { database in
-            try await withServingProgram(over: database) { server, program in
-                let scene = try await StreamScene(server)
-                let (opened, open) = AsyncStream.makeStream(of: Void.self)
-                try await withThrowingTaskGroup(of: Void.self) { clients in
-                    for _ in 0..<30 {
-                        clients.addTask {
-                            try await scene.withWebSocket { socket in
-                                try await socket.expectVersion(1)
-                                open.yield()
-                                try await socket.expectRest(.close(1001, "shutdown"))
-                            }
-                        }
-                    }
-                    try await opened.wait(for: 30)
-                    try program.terminate()
-                    try await clients.waitForAll()
-                }
+        try await withShutdown(of: 30) { scene, _, opened in
+            try await scene.withWebSocket { socket in
+                try await socket.expectVersion(1)
+                opened()
+                try await socket.expectRest(.close(1001, "shutdown"))
             }
         }
     }

@@ -116,7 +116,7 @@ import Testing
     )
     func race() async throws {
         try await withStreamScene { scene in
-            try await withThrowingTaskGroup(of: [WatchedProgress].self) { watchers in
+            try await withThrowingTaskGroup(of: [ProgressObject].self) { watchers in
                 let (opened, open) = AsyncStream.makeStream(of: Void.self)
                 for number in 0..<8 {
                     watchers.addTask {
@@ -143,17 +143,9 @@ import Testing
                         END $$
                         """)
                     for progress in 71...80 { try await scene.report(.extractingNotes, progress) }
-                    // Both are in one commit: the failure alone would end the WebSockets.
-                    try await scene.database.query(
-                        """
-                        DO $$
-                        BEGIN
-                            PERFORM app.report_progress(
-                                '\(unescaped: scene.session.description)', 'failed', 80, NULL, 'No notes.');
-                            UPDATE app.session_progress SET status = 'pending'
-                            WHERE session_id = '\(unescaped: scene.session.description)';
-                        END $$
-                        """)
+                    try await scene.database.withConnection {
+                        try await $0.failAndRetry(scene.session, progress: 80, error: "No notes.")
+                    }
                 }
                 try await scene.report(.transcribing, 20)
                 try await scene.report(.transcribed, 60)
@@ -230,8 +222,8 @@ import Testing
     func noID() async throws {
         try await withStreamScene { scene in
             try await scene.server.withWebSocketConnection { connection in
-                try await connection.ask(
-                    for: "/api/sessions/x/status/ws", ["Authorization": "Bearer \(scene.token)"])
+                try await connection.requestUpgrade(
+                    "/api/sessions/x/status/ws", ["Authorization": "Bearer \(scene.token)"])
                 try await connection.readHead()
                 expectProblem(try await connection.readProblem(), 422, "invalid-value", detail: "id")
             }
@@ -245,21 +237,20 @@ import Testing
     func otherRoutes() async throws {
         try await withStreamScene { scene in
             for upgrade in ["h2c", "websocket"] {
-                try await scene.server.withWebSocketConnection { connection in
-                    try await connection.send(
+                try await scene.server.withWire { wire in
+                    try await wire.send(
                         "GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
                             + "GET /health HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\n"
                             + "Upgrade: \(upgrade)\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
-                    try await connection.readHead()
-                    #expect(connection.status == 200)
-                    #expect(connection.headers["Connection"] == [])
-                    _ = try await connection.readProblem()
-                    let more = try await connection.readSecondHead()
-                    #expect(more.contains("200 OK"))
-                    #expect(more.lowercased().contains("connection: close"))
+                    let first = try await wire.readResponse()
+                    #expect(first.status == 200)
+                    #expect(first.headers["Connection"] == [])
+                    let second = try await wire.read(upTo: "\r\n\r\n")
+                    #expect(second.contains("200 OK"))
+                    #expect(second.lowercased().contains("connection: close"))
                     // The server drops it, whatever its size.
-                    try? await connection.send([UInt8](repeating: 0, count: 1 << 20))
-                    while try await connection.skip() {}
+                    try? await wire.send(Data(count: 1 << 20))
+                    _ = try await wire.readToEnd()
                 }
             }
         }

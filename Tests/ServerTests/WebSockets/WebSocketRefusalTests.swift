@@ -18,28 +18,28 @@ extension Clinic {
     func matrix() async throws {
         try await withClinic { clinic in
             let server = clinic.server
-            for who in Clinic.Who.allCases {
-                let mayWatch = [.patient, .therapist, .admin].contains(who)
-                try await server.withWebSocket(clinic.webSocket, token: clinic.token(who)) { socket in
+            for caller in Clinic.Caller.allCases {
+                let mayWatch = [.patient, .therapist, .admin].contains(caller)
+                try await server.withWebSocket(clinic.webSocket, token: clinic.token(caller)) { socket in
                     guard mayWatch else { return try await socket.expectRest(.close(1008, "forbidden")) }
                     try await socket.expectVersion(1)
                 }
                 let unknown = "/api/sessions/\(SessionID.random())/status/ws"
-                #expect(try await server.messages(unknown, token: clinic.token(who)) == [.close(1008, "not-found")])
-                let (ended, signIn) = try await server.signIn(clinic.id(who))
+                #expect(try await server.messages(unknown, token: clinic.token(caller)) == [.close(1008, "not-found")])
+                let (ended, signIn) = try await server.signIn(clinic.id(caller))
                 try await clinic.database.query(
                     "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(signIn.rawValue)")
-                let expired = try await server.token(clinic.id(who), lifetime: .seconds(-1))
+                let expired = try await server.token(clinic.id(caller), lifetime: .seconds(-1))
                 for token in [ended, expired, "nonsense"] {
                     let messages = try await server.messages(clinic.webSocket, token: token)
-                    #expect(messages == [.close(1008, "unauthorized")], "\(who)")
+                    #expect(messages == [.close(1008, "unauthorized")], "\(caller)")
                 }
             }
             #expect(try await server.messages(clinic.webSocket, token: nil) == [.close(1008, "unauthorized")])
             try await clinic.database.query("UPDATE app.users SET is_active = false")
-            for who in Clinic.Who.allCases {
-                let messages = try await server.messages(clinic.webSocket, token: clinic.token(who))
-                #expect(messages == [.close(1008, "account-inactive")], "\(who)")
+            for caller in Clinic.Caller.allCases {
+                let messages = try await server.messages(clinic.webSocket, token: clinic.token(caller))
+                #expect(messages == [.close(1008, "account-inactive")], "\(caller)")
             }
         }
     }
@@ -78,7 +78,7 @@ extension Clinic {
                 var headers = ["Cookie": cookie]
                 headers["Origin"] = origin
                 try await clinic.server.withWebSocketConnection { connection in
-                    try await connection.ask(for: clinic.webSocket, headers)
+                    try await connection.requestUpgrade(clinic.webSocket, headers)
                     try await connection.readHead()
                     let problem = try await connection.readProblem()
                     expectProblem(problem, 403, "origin-forbidden", "\(origin ?? "none")")

@@ -10,30 +10,27 @@ import Testing
 
 /// The end of a WebSocket with the right of its user.
 @Suite(.deadline) struct WebSocketRightsTests {
-    typealias Scene = StreamRightsTests.Scene
-    typealias End = StreamRightsTests.End
-
     private static let revoked = WebSocketMessage.close(1008, "revoked")
 
-    @Test("A WebSocket ends with the right of its user, and the colleague's goes on", arguments: End.allCases)
-    func ends(by end: End) async throws {
+    @Test("A WebSocket ends with the right of its user, and the colleague's goes on", arguments: EndOfRight.allCases)
+    func ends(by end: EndOfRight) async throws {
         // Without the poll: the notification alone ends the WebSocket.
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
-            let scene = try await Scene(server)
-            try await server.withWebSocket(scene.webSocket, token: scene.colleagueToken) { colleague in
+            let scene = try await RightsScene(server)
+            try await server.withWebSocket(scene.webSocketPath, token: scene.colleagueToken) { colleague in
                 try await colleague.expectVersion(1)
-                try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+                try await server.withWebSocket(scene.webSocketPath, token: scene.token) { socket in
                     try await socket.expectVersion(1)
-                    try await scene.bring(end)
+                    try await scene.end(by: end)
                     try await socket.expectRest(Self.revoked)
                 }
-                if end.isOfOneWatcher {
+                if end.isOfOneUser {
                     try await scene.database.report(scene.session, .transcribing, 20)
                     try await colleague.expectVersion(2)
                 } else {
                     try await colleague.expectRest(Self.revoked)
                 }
-                let again = try await server.messages(scene.webSocket, token: scene.token)
+                let again = try await server.messages(scene.webSocketPath, token: scene.token)
                 guard case .close(1008, _) = again.first else {
                     Issue.record("\(again)")
                     return
@@ -48,17 +45,10 @@ import Testing
     func nothingAfter(isOneCommit: Bool) async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05"]) { server in
             for _ in 0..<15 {
-                let scene = try await Scene(server)
-                try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+                let scene = try await RightsScene(server)
+                try await server.withWebSocket(scene.webSocketPath, token: scene.token) { socket in
                     try await socket.expectVersion(1)
-                    try await scene.database.withConnection { connection in
-                        if isOneCommit {
-                            try await connection.executeScript("BEGIN; \(scene.change) \(scene.endOfRight) COMMIT")
-                        } else {
-                            try await connection.executeScript("BEGIN; \(scene.endOfRight) COMMIT")
-                            try await connection.executeScript(scene.change)
-                        }
-                    }
+                    try await scene.reportAndEnd(isOneCommit: isOneCommit)
                     try await socket.expectRest(Self.revoked)
                 }
             }
@@ -71,19 +61,10 @@ import Testing
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
-            let scene = try await Scene(server)
-            try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+            let scene = try await RightsScene(server)
+            try await server.withWebSocket(scene.webSocketPath, token: scene.token) { socket in
                 try await socket.expectVersion(1)
-                try await scene.database.withConnection { connection in
-                    try await connection.executeScript(
-                        """
-                        BEGIN;
-                        SET LOCAL session_replication_role = replica;
-                        \(scene.endOfRight)
-                        UPDATE app.rights_epoch SET epoch = epoch + 1;
-                        COMMIT;
-                        """)
-                }
+                try await scene.endSilently(raisesEpoch: true)
                 // The server does not know of the end yet: it answers the ping.
                 try await socket.ping([1])
                 let answer = try await socket.next()
@@ -99,15 +80,13 @@ import Testing
     /// The sweep, which checks each watcher within 30 s, finds it.
     @Test("The sweep finds an end of a right that raised no epoch")
     func silentEnd() async throws {
-        try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
-            let scene = try await Scene(server)
-            try await server.withWebSocket(scene.webSocket, token: scene.token) { socket in
+        let clock = ManualClock()
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600"], clock: clock) { server in
+            let scene = try await RightsScene(server)
+            try await server.withWebSocket(scene.webSocketPath, token: scene.token) { socket in
                 try await socket.expectVersion(1)
-                try await scene.database.withConnection { connection in
-                    try await connection.executeScript(
-                        "BEGIN; SET LOCAL session_replication_role = replica; \(scene.endOfRight) COMMIT;")
-                }
-                try await socket.expectRest(Self.revoked, limit: TestDeadline.event * 2)
+                try await scene.endSilently(raisesEpoch: false)
+                try await clock.keepMoving(by: .seconds(1)) { try await socket.expectRest(Self.revoked) }
             }
         }
     }
@@ -117,15 +96,15 @@ import Testing
         "Under load, WebSockets without the right receive nothing that was committed with its end or later")
     func underLoad() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "0.05", "SSE_MAX_STREAMS_PER_USER": "100"]) { server in
-            let scene = try await Scene(server)
+            let scene = try await RightsScene(server)
             let (opened, open) = AsyncStream.makeStream(of: Void.self)
-            try await withThrowingTaskGroup(of: (isLost: Bool, objects: [WatchedProgress]).self) { watchers in
+            try await withThrowingTaskGroup(of: (isLost: Bool, objects: [ProgressObject]).self) { watchers in
                 for number in 0..<60 {
                     let isLost = number.isMultiple(of: 2)
                     watchers.addTask {
                         let token = isLost ? scene.token : scene.colleagueToken
                         return try await server.withWebSocket(
-                            scene.webSocket, token: token, receiveBuffer: number.isMultiple(of: 3) ? 4096 : nil
+                            scene.webSocketPath, token: token, receiveBuffer: number.isMultiple(of: 3) ? 4096 : nil
                         ) { socket in
                             var objects = [try await socket.object()]
                             open.yield()
@@ -134,7 +113,7 @@ import Testing
                                     #expect(message == (isLost ? Self.revoked : .close(1000, "finished")))
                                     break
                                 }
-                                objects.append(try WatchedProgress(text))
+                                objects.append(try ProgressObject(text))
                             }
                             expectInOrder(objects)
                             return (isLost, objects)
@@ -146,7 +125,7 @@ import Testing
                 try await scene.database.withConnection { connection in
                     try await connection.executeScript(
                         """
-                        BEGIN; \(scene.endOfRight)
+                        BEGIN; \(scene.endStatement)
                         SELECT app.report_progress('\(scene.session)', 'transcribing', 40); COMMIT
                         """)
                 }
@@ -203,13 +182,5 @@ import Testing
             try await scene.report(.transcribing, 20)
             try await scene.withWebSocket(query: "?last_event_id=1") { try await $0.expectVersion(2) }
         }
-    }
-}
-
-extension StreamRightsTests.Scene {
-    fileprivate var webSocket: String { "/api/sessions/\(session)/status/ws" }
-    fileprivate var change: String { "SELECT app.report_progress('\(session)', 'transcribing', 20);" }
-    fileprivate var endOfRight: String {
-        "UPDATE app.therapist_patients SET is_active = false, ended_at = now() WHERE therapist_id = '\(therapist)';"
     }
 }
