@@ -49,7 +49,7 @@ struct SchemaRefusalTests {
     private static func returned() throws -> [Use] {
         let file = try #require(try files().first { $0.name == "150_report_batch.sql" })
         let code = try #require(file.text.firstRange(of: "COMMENT ON FUNCTION app.report_progress_batch"))
-        let results = file.text[..<code.lowerBound].matches(of: /(?:THEN|ELSE|ARRAY\['\w{5}',)\s+'(\w+)'/)
+        let results = file.text[..<code.lowerBound].matches(of: /(?:THEN|ELSE|ARRAY\['\w{5}',)\s+'([a-z]\w*)'/)
         // These verdicts on a caller are not answers.
         return results.map { Use(file: file.name, code: String($0.output.1)) }
             .filter { !["permitted", "busy"].contains($0.code) }

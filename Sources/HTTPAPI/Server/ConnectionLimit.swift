@@ -31,8 +31,9 @@ final class ConnectionLimit: AvailableConnectionsDelegate {
             state.connections -= 1
             return state.connections == maximum - 1 ? state.sockets : []
         }
-        // The framework wakes only the socket whose connection has closed.
-        for socket in sockets { socket.read() }
+        // The framework wakes only the socket whose connection has closed. Its handler is still modifying its delegate, and
+        // a read right now would access the delegate a second time.
+        for socket in sockets { socket.eventLoop.execute { socket.read() } }
     }
 
     func isAcceptingNewConnections() -> Bool { state.withLock { $0.connections < maximum } }
