@@ -53,7 +53,12 @@ public final class EventReader {
 
     /// All blocks until the end of the stream, without heartbeats.
     ///
-    /// - Parameter limit: The longest wait for each block.
+    /// - Parameters:
+    ///   - limit: The longest wait for each block.
+    ///   - fileID: The file of the caller, for the error.
+    ///   - line: The line of the caller, for the error.
+    /// - Returns: The blocks in order.
+    /// - Throws: `DidNotHappen` when a block does not arrive in time; the error of the connection.
     public func rest(
         limit: Duration = TestDeadline.event, fileID: String = #fileID, line: Int = #line
     ) async throws -> [StreamedEvent] {
@@ -82,6 +87,7 @@ extension TestServer {
     ///   - lastEventID: The id to resume from; nil starts from the beginning.
     ///   - body: The test.
     /// - Returns: What the body returns.
+    /// - Throws: The error of the connection, or of the body.
     public func withStream<Result>(
         _ path: String, token: String?, lastEventID: String? = nil, _ body: (EventReader) async throws -> Result
     ) async throws -> Result {

@@ -3,7 +3,6 @@ import Domain
 import Foundation
 import NIOHTTP1
 import Postgres
-import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport

@@ -62,6 +62,7 @@ enum Script {
     /// Reports progress without an end in the first run, and prints the transcript in every later run.
     ///
     /// - Parameter signal: What the first run does before it reports: a signal to the test.
+    /// - Returns: The script.
     static func runsOnAtFirst(signal: String = #"touch "$folder/begun""#) -> String {
         """
         if mkdir "$folder/first" 2>/dev/null; then

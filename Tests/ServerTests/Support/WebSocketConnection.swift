@@ -125,6 +125,8 @@ struct WebSocketConnection {
     /// Pings get a pong and are left out.
     ///
     /// - Parameter limit: The longest time for all of them.
+    /// - Returns: The messages in order.
+    /// - Throws: `DidNotHappen` after the limit; the error of the connection.
     mutating func rest(limit: Duration = TestDeadline.event) async throws -> [WebSocketMessage] {
         try await within("the end of the WebSocket", limit: limit) {
             var messages: [WebSocketMessage] = []

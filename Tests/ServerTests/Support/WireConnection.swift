@@ -96,6 +96,8 @@ struct WireConnection {
     ///
     /// - Parameters:
     ///   - limit: The longest wait for more bytes.
+    ///   - fileID: The file of the caller, for the error.
+    ///   - line: The line of the caller, for the error.
     ///   - end: The index of the end in the unread bytes; nil while it has not come.
     /// - Returns: Nil when the connection ends without another byte.
     /// - Throws: ``EndedTooEarly`` when the connection ends after a part; ``DidNotHappen``.
