@@ -93,7 +93,7 @@ public struct Operations: Sendable {
         let hash: String? = if let password { try await hashed(password, address) } else { nil }
         return try await withUsers { users in
             guard let id = try await users.add(email: address, fullName: name, role: role, passwordHash: hash) else {
-                throw CommandFailure("there is an account for \(address) already")
+                throw CommandFailure("an account for \(address) already exists")
             }
             return id
         }
@@ -177,8 +177,8 @@ public struct Operations: Sendable {
         func id(_ email: String, _ role: Role) async throws -> UserID {
             let address = try address(email)
             let account = try await account(of: address, users)
-            guard account.user.role == role else { throw CommandFailure("\(address) is not a \(role.rawValue)") }
-            return account.user.id
+            guard try account.user.role == role else { throw CommandFailure("\(address) is not a \(role.rawValue)") }
+            return account.id
         }
         return (try await id(therapist, .therapist), try await id(patient, .patient))
     }
@@ -202,10 +202,10 @@ public struct Operations: Sendable {
             let account = try await account(of: address, UserStore(pool: pool))
             guard
                 let signIn = try await SignInStore(pool: pool)
-                    .begin(user: account.user.id, refreshHash: nil, lifetime: lifetime)
+                    .begin(user: account.id, refreshHash: nil, lifetime: lifetime)
             else { throw CommandFailure("the account of \(address) is inactive") }
             return try await tokens.issue(
-                AccessClaims(user: account.user.id, signIn: signIn, expiresAt: .now().advanced(by: lifetime)))
+                AccessClaims(user: account.id, signIn: signIn, expiresAt: .now().advanced(by: lifetime)))
         }
     }
 
