@@ -57,7 +57,7 @@ struct UserRoutes: Sendable {
         guard
             let id = try await users.add(
                 email: body.email, fullName: body.fullName.description, role: body.role, passwordHash: hash)
-        else { throw Problem(.conflict, "An account with this address already exists.") }
+        else { throw Problem(.conflict, "Another account has this address.") }
         guard let record = try await users.record(of: id) else { throw Problem.noUser }
         return JSON.response(record, status: .created, headers: [.location: "/api/users/\(id)"])
     }
