@@ -72,9 +72,9 @@ import Testing
     func postgresLog() async throws {
         let words = "what the patient alone has said"
         CanaryWatch.shared.plant(words)
-        // The beginnings of PostgreSQL's messages that quote values.
+        // Parts of PostgreSQL's messages that quote values, as in `Key (email)=(a@b.example) already exists.`
         CanaryWatch.shared.plant("Failing row contains")
-        CanaryWatch.shared.plant("already exists.")
+        CanaryWatch.shared.plant(") already exists.")
         let stage = """
             echo '{"progress": 50, "message": "\(words)"}'
             echo '{"result": {"text": "\(words) \\\\u0000", "segments": []}}'

@@ -106,7 +106,7 @@ import Testing
                     #expect(state.attempt == 1)
                     #expect(state.message == "Waiting for a worker that can open the recording")
                 }
-                #expect(memory.text.contains("error recording cannot be opened by this worker"))
+                #expect(memory.text.contains("error this worker has no key for the recording"))
                 #expect(memory.text.contains("UPLOAD_KEY_FILE"))
                 // The test lets the lease run out.
                 try await database.query(
