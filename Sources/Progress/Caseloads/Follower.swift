@@ -26,7 +26,7 @@ struct Follower {
         var isCaseload: Bool { if case .caseload = self { true } else { false } }
     }
 
-    private var scope: CaseloadScope
+    private(set) var scope: CaseloadScope
     private var shown: ShownSessions
     /// The sessions that have changed while there was no room, with their patients.
     private var behind: [SessionID: UserID] = [:]
@@ -57,6 +57,13 @@ struct Follower {
             caseload.scope.contains(change.patient) && !isPast(session, changedBy: change.transaction)
         }.mapValues(\.patient)
     }
+
+    /// Whether an answer of the feed concerns the follower only if it has a change in its scope.
+    ///
+    /// Otherwise each answer does: the follower has missed something, or counts the reads until it forgets processed sessions.
+    var isSettled: Bool { !isBehind && !needsCaseload && !shown.isForgetting }
+    /// Changes the follower in place.
+    mutating func apply<Result>(_ change: (inout Follower) -> Result) -> Result { change(&self) }
 
     /// Whether the follower has missed something that was committed.
     var isBehind: Bool { !behind.isEmpty || !deleted.isEmpty || !reading.isNone }

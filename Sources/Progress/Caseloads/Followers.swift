@@ -50,6 +50,8 @@ struct Followers {
     private var pending: [WatcherID: PendingFollower] = [:]
     /// The followers that have begun.
     private var following: [WatcherID: Follower] = [:]
+    /// Which of them an answer of the feed concerns.
+    private(set) var index = FollowerIndex()
     private(set) var feed: Feed
     /// The followers that wait for a read.
     private var queue: Deque<WatcherID> = []
@@ -94,7 +96,9 @@ struct Followers {
             for other in pending.keys { pending[other]?.predatesFeed = true }
         }
         let pauses = caseload.sessions.map(\.progress).filter { feed.list($0) }.map(\.sessionID)
-        following[id] = Follower(caseload, after: collected)
+        let follower = Follower(caseload, after: collected)
+        following[id] = follower
+        index.update(id, from: nil, to: follower.scope, isSettled: follower.isSettled)
         // No feed noted the hints that came since the database snapshot.
         if startsFeed { feed.resync() }
         return (caseload.sessions.map { .state($0.progress) } + [.ready], pauses)
@@ -104,10 +108,26 @@ struct Followers {
     ///
     /// With the last follower, the feed ends.
     mutating func remove(_ id: WatcherID) {
-        guard pending.removeValue(forKey: id) != nil || following.removeValue(forKey: id) != nil, isEmpty else {
+        if let follower = following.removeValue(forKey: id) {
+            index.update(id, from: follower.scope, to: nil, isSettled: true)
+        } else if pending.removeValue(forKey: id) == nil {
             return
         }
-        feed.stop()
+        if isEmpty { feed.stop() }
+    }
+
+    /// Changes a follower that has begun, and says in the index what has become of it.
+    ///
+    /// - Returns: The result of the change; nil if the follower has not begun.
+    @discardableResult
+    private mutating func change<Result>(_ id: WatcherID, _ body: (inout Follower) -> Result) -> Result? {
+        // Only the scope is kept for comparison: a copy of the follower would make the change copy everything that it holds.
+        guard let scope = following[id]?.scope, let result = following[id]?.apply(body), let follower = following[id]
+        else {
+            return nil
+        }
+        index.update(id, from: scope, to: follower.scope, isSettled: follower.isSettled)
+        return result
     }
 
     // MARK: - Events
@@ -118,7 +138,7 @@ struct Followers {
 
     /// The right of a follower needs a check: the hub reads its caseload again.
     mutating func needCaseload(of id: WatcherID) {
-        if following[id]?.needCaseload() == true { queue.append(id) }
+        if change(id, { $0.needCaseload() }) == true { queue.append(id) }
     }
 
     /// The socket of a follower has room.
@@ -147,7 +167,8 @@ struct Followers {
             guard let principal = table.state(of: id).attachedPrincipal else { continue }
             let request = FollowerRequest(watcher: id, principal: principal)
             guard
-                let read = following[id]?.nextRead(request, isReady: table.state(of: id).isReady, limit: limit)
+                let read = change(
+                    id, { [limit] in $0.nextRead(request, isReady: table.state(of: id).isReady, limit: limit) }) ?? nil
             else { continue }
             readsUnderWay += 1
             return read
@@ -161,7 +182,7 @@ struct Followers {
         case .feed(let changes):
             guard let pauses = feed.completed(changes) else { return [] }
             for id in Array(pending.keys) { pending[id]?.collect(changes) }
-            return Array(following.keys).compactMap { pass(changes, to: $0, in: table, rights: rights) }
+            return index.concerned(by: changes).compactMap { pass(changes, to: $0, in: table, rights: rights) }
                 + pauses.map(Action.pause)
         case .single(let answer):
             readsUnderWay -= 1
@@ -175,7 +196,7 @@ struct Followers {
         case .feed: feed.failed()
         case .single(.caseload(let request)), .single(.sessions(let request)):
             readsUnderWay -= 1
-            following[request.watcher]?.discardRead()
+            change(request.watcher) { $0.discardRead() }
             queue.append(request.watcher)
         }
     }
@@ -186,7 +207,8 @@ struct Followers {
         _ changes: FeedChanges, to id: WatcherID, in table: WatcherTable, rights: Rights
     ) -> Action? {
         let isReady = table.state(of: id).isReady
-        let message = following[id]?.pass(changes, maySend: isReady && rights.permits(id, under: changes.rightsEpoch))
+        let maySend = isReady && rights.permits(id, under: changes.rightsEpoch)
+        let message = change(id) { $0.pass(changes, maySend: maySend) }
         // The epoch of the read is older than the follower's. No sweep checks the follower: a catch-up can begin at once.
         if isReady, rights.isConfirmed(id, after: changes.rightsEpoch), following[id]?.isBehind == true {
             queue.append(id)
@@ -203,7 +225,7 @@ struct Followers {
             guard following[id] != nil else { return [] }
             guard epoch == rights.epoch else {
                 // Another read has shown that rights have changed since.
-                following[id]?.discardRead()
+                change(id) { $0.discardRead() }
                 enqueueIfWanted(id)
                 return []
             }
@@ -213,16 +235,16 @@ struct Followers {
             rights.confirm(id, under: epoch)
             guard table.state(of: id).isReady else {
                 // The hub reads the caseload again when there is room. Until then, the scope stays what the follower was shown.
-                following[id]?.discardRead()
+                change(id) { $0.discardRead() }
                 return []
             }
-            let message = following[id]?.refreshed(refresh)
+            let message = change(id) { $0.refreshed(refresh) }
             enqueueIfWanted(id)
             return [Self.delivery(message ?? nil, to: id)].compactMap { $0 }
         case .sessions(let request, let changes):
             let id = request.watcher
             let maySend = table.state(of: id).isReady && rights.permits(id, under: changes.rightsEpoch)
-            let message = following[id]?.caughtUp(changes, maySend: maySend)
+            let message = change(id) { $0.caughtUp(changes, maySend: maySend) }
             enqueueIfWanted(id)
             return [Self.delivery(message ?? nil, to: id)].compactMap { $0 }
         }

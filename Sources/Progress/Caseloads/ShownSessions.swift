@@ -22,6 +22,8 @@ struct ShownSessions {
     }
 
     var isEmpty: Bool { entries.isEmpty }
+    /// Whether processed sessions wait for reads of the feed, after which they are removed.
+    var isForgetting: Bool { readsToForget > 0 }
     var sessions: some Collection<SessionID> { entries.keys }
     var versions: [SessionID: Int64] { entries.mapValues(\.version) }
 
