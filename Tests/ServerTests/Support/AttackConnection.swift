@@ -30,11 +30,11 @@ struct AttackConnection: Sendable {
     }
 
     /// Sends a text again and again until the server closes the connection.
-    ///
-    /// - Returns: False if the server took all of them.
-    func send(_ text: String, times: Int) async -> Bool {
-        for _ in 0..<times where await !send(text) { return true }
-        return false
+    func sendUntilClosed(_ text: String) async throws {
+        try await within("the server closes the connection") {
+            while !Task.isCancelled, await send(text) {}
+            try Task.checkCancellation()
+        }
     }
 
     /// The text that has come back so far.
