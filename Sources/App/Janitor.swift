@@ -6,7 +6,7 @@ import Store
 
 /// Removes what dead servers and expired rows leave behind, every 10 minutes.
 ///
-/// - Marks sessions as failed whose upload died with its server, so that they do not stay in `uploading`.
+/// - Marks a session as failed if its upload died with the server. Otherwise it would stay in `uploading`.
 /// - Removes the files of deleted sessions, and files that belong to no session.
 /// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges and the records of
 ///   deleted sessions.
@@ -32,7 +32,7 @@ struct Janitor: Service {
 
     /// How long the record of a deleted session is kept, for streams that resume.
     ///
-    /// No stream lives longer.
+    /// A client that resumes after a longer time gets no `session_removed` for the session.
     private static let deletionAge = Duration.seconds(86_400)
 
     /// How long an ended sign-in is kept, for an investigation of what was done under it.

@@ -45,7 +45,7 @@ public struct IdentityProvider: Sendable {
     /// - Returns: Its claims; nil if it is malformed, wrongly signed, expired, not yet valid, not for this server, or
     ///   without a verified address.
     public func verify(_ token: String, acceptsExpired: Bool = false) async -> ProviderClaims? {
-        // Providers put more into their tokens than this server does, which allows them a higher limit.
+        // A provider's tokens hold more than this server's own. The limit for them is therefore higher.
         guard let parts = CompactToken(token, limit: 8192), let id = parts.keyID, let key = keys[id],
             parts.algorithm == key.algorithm,
             let payload = try? await key.collection.verify(token, as: Payload.self),

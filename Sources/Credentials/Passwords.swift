@@ -185,7 +185,7 @@ struct PasswordHash: CustomStringConvertible {
     }
 
     private static func derive(_ password: String, cost: Passwords.Cost, salt: [UInt8]) throws -> [UInt8] {
-        // NIST SP 800-63B, 5.1.1.2: normalize Unicode, so that a password is the same from every keyboard.
+        // NIST SP 800-63B, 5.1.1.2: normalize Unicode. A password is then the same from every keyboard.
         let key = try KDF.Scrypt.deriveKey(
             from: Array(password.precomposedStringWithCompatibilityMapping.utf8), salt: salt, outputByteCount: 32,
             rounds: 1 << cost.logN, blockSize: cost.blockSize, parallelism: cost.parallelism)

@@ -38,7 +38,7 @@ public struct User: Hashable, Sendable, Codable {
 
 /// A user and the user's sign-in.
 ///
-/// What the principal does ends with the sign-in.
+/// When the sign-in ends, the principal has no right any more, and its streams end.
 public struct Principal: Hashable, Sendable {
     /// The user.
     public var user: UserID

@@ -29,7 +29,7 @@ final class ChildProcess: Sendable {
 
     /// Starts a program in a session of its own, with every descriptor above 2 closed.
     ///
-    /// The child has its own session, so that a terminal's Ctrl-C does not reach it. The caller decides when it ends.
+    /// The child has its own session. A terminal's Ctrl-C therefore does not reach it. The caller decides when it ends.
     ///
     /// - Parameters:
     ///   - arguments: The absolute path of the program, then its arguments.

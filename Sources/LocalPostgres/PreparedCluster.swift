@@ -10,10 +10,10 @@ struct PreparedCluster {
     let password: String
     let commandLine: [String]
 
-    /// Runs the server, and stops it at a line on standard input or at its end.
+    /// Runs the server, and stops it when standard input has a line or ends.
     ///
     /// The arguments are the command of the server. A line names the mode of the stop. The watcher is a process of its
-    /// own, so that the supervisor notices at once when the server ends by itself.
+    /// own. The supervisor can therefore wait for the server, and notices at once when it ends by itself.
     private static let supervisorScript = """
         exec 3<&0
         "$@" </dev/null 3<&- &

@@ -63,7 +63,7 @@ extension PipelineSettings {
             throw SettingError(
                 Self.workDirectoryName, "cannot be used; name a folder that this account may write to")
         }
-        // A stage may run in another working directory, so that it needs an absolute path.
+        // A stage may run in another working directory. It therefore needs an absolute path.
         return URL(filePath: workDirectory).standardizedFileURL.path(percentEncoded: false)
     }
 }

@@ -258,7 +258,7 @@ public final class Poller: SerialExecutor, Sendable {
 
     /// Runs the queued work.
     ///
-    /// Work that this adds waits for the next round, so that descriptors get their turn.
+    /// If that work adds more work, it waits for the next round: the descriptors must get their turn.
     private func runWork() {
         let work = shared.withLock { shared in
             defer { shared.work = [] }

@@ -114,7 +114,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
         return "PostgresConfiguration(" + shown.joined(separator: " ") + ")"
     }
 
-    /// The description alone, so that no dump shows more.
+    /// The same text as the description: a dump must not show the password.
     public var customMirror: Mirror { Mirror(self, children: ["settings": description]) }
 
     /// The parameters of `PQconnectStartParams`, without the address.
@@ -172,7 +172,8 @@ enum ConnectionInfo {
         var message: UnsafeMutablePointer<CChar>?
         guard let options = unsafe PQconninfoParse(text, &message) else {
             defer { unsafe PQfreemem(message) }
-            // libpq's message may quote a piece of the string, and thus of the password. It is not passed on.
+            // libpq's message may quote a piece of the string, which may be a piece of the password. The error does not
+            // hold it.
             throw PostgresError(.configuration, "libpq cannot read the connection string")
         }
         defer { unsafe PQconninfoFree(options) }

@@ -9,7 +9,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         ///
         /// `underlying` has both errors, the body's first.
         case rollbackFailed
-        /// A statement had failed and the body went on, thus COMMIT rolled back.
+        /// A statement had failed, and the body continued. COMMIT therefore rolled back.
         case commitRefused
         /// The connection or the time ended during COMMIT.
         ///
@@ -148,7 +148,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
             text += ")"
         }
         if !underlying.isEmpty {
-            // A cause from elsewhere may contain anything, thus only its type is named.
+            // A cause from another module may contain anything. Only its type is named.
             let causes = underlying.map { ($0 as? PostgresError)?.description ?? "\(type(of: $0))" }
             text += ": " + causes.joined(separator: "; ")
         }

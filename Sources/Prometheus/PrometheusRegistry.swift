@@ -43,7 +43,7 @@ public final class PrometheusRegistry: MetricsFactory, Sendable {
     /// Adds a collector of values.
     ///
     /// - Parameter collect: Returns the values. Each ``render()`` calls it, possibly on several threads at once. It
-    ///   must not block. The registry keeps it, so that it must not hold the registry strongly.
+    ///   must not block. The registry keeps the closure. The closure must therefore not hold the registry strongly.
     public func addCollector(_ collect: @escaping @Sendable () -> [CollectedValue]) {
         state.withLock { $0.collectors.append(collect) }
     }

@@ -18,8 +18,9 @@ import NIOCore
 /// for the last chunk and 0 for the others. The header is additional data.
 ///
 /// A chunk is therefore valid only at its own index in its own file. A changed, moved, missing or foreign chunk is
-/// refused, and so is a file under another name. The last chunk shows whether the end was cut off, so that a reader
-/// must check it first. Any chunk can be read without the earlier ones. Only an empty recording has an empty chunk.
+/// refused, and so is a file under another name. Only the last chunk shows whether the end was cut off. A reader must
+/// therefore check it first. Any chunk can be read without the earlier ones. Only an empty recording has an empty
+/// chunk.
 struct RecordingSeal: Sendable {
     /// The size of a chunk's plaintext in bytes.
     ///

@@ -85,7 +85,8 @@ public struct RecordingStore: Sendable {
         do {
             let result = try await FileSystem.shared.withFileHandle(
                 forWritingAt: temporary,
-                // The file has its name from the start, so that it is found if this process is killed.
+                // The file has this name from the start. If this process is killed, the file can still be found and
+                // removed.
                 options: .init(
                     existingFile: .none,
                     newFile: .init(permissions: .ownerReadWrite, transactionalCreation: false))
@@ -103,11 +104,11 @@ public struct RecordingStore: Sendable {
                 }
             }
             try await FileSystem.shared.moveItem(at: temporary, to: path)
-            // The rename is durable once the folder is.
+            // Flushing the folder makes the rename durable.
             try await FileSystem.shared.withDirectoryHandle(atPath: directory) { try await $0.synchronize() }
             return result
         } catch {
-            // Another task, because the file system refuses to work in a cancelled one.
+            // Another task: `FileSystem` does nothing in a cancelled task, and this one may be cancelled.
             await Task { _ = try? await remove(key: key) }.value
             throw error
         }

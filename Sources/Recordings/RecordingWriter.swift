@@ -34,7 +34,8 @@ public struct RecordingWriter {
     public mutating func write(_ bytes: ByteBuffer) async throws {
         bytes.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
         buffer.writeImmutableBuffer(bytes)
-        // Keeps the last bytes back: the last chunk of the recording is sealed in another way.
+        // Keeps the last bytes in the buffer: they may be the last chunk of the recording, which is sealed in another
+        // way.
         while buffer.readableBytes > Self.bufferSize, let full = buffer.readSlice(length: Self.bufferSize) {
             try await flush(full, isEnd: false)
         }

@@ -4,7 +4,7 @@ public struct SettingDeclaration: Sendable, Equatable {
     public let group: String
     /// The environment variable.
     public let name: String
-    /// The value that a missing setting stands for, as Markdown.
+    /// The default: the value that the program uses if the setting is missing, as Markdown.
     public let fallback: String
     /// The values that the setting accepts.
     public let form: String

@@ -3,7 +3,7 @@ public import Postgres
 
 /// Failed attempts to sign in, counted over all servers: `app.attempt_limits`.
 ///
-/// As many attempts as the limit of a subject may come at once. Charges wear off evenly over the period.
+/// A subject may use all attempts of its limit at once. They become free again evenly over the period.
 public struct AttemptStore: Sendable {
     /// An account or a network address whose attempts are limited.
     public struct Subject: Sendable, Hashable {

@@ -104,7 +104,8 @@ extension ReportOutcome {
             do {
                 self = .accepted(version: version, progress: wantsProgress ? try SessionProgress(row) : nil)
             } catch is UnreadableRow {
-                // A report that was written has left its own status, which this release knows. This one was stale.
+                // If the report had been written, the row would have its status, which this release knows. The report
+                // was therefore stale.
                 self = .refused(.unreadable)
             }
         } else {

@@ -169,7 +169,7 @@ public actor StreamReactor: PollHandler {
         case .outlived(let id): delegate?.streamOutlived(id)
         case .closed(let id): delegate?.streamClosed(id)
         case .leaving(let id, let frame):
-            // The delegate learns of it first, so that it does not use the slot again before the slot is free.
+            // Tell the delegate first: it must not use the slot again before the slot is free.
             delegate?.streamLeaving(id)
             end(id, with: frame, beginsNoOther: true)
         }

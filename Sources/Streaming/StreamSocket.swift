@@ -67,7 +67,7 @@ extension StreamSocket {
     /// Shuts the server's half of a connection.
     static func shutDownSending(_ descriptor: CInt) { shutdown(descriptor, CInt(SHUT_WR)) }
 
-    /// Reads what a client sent, up to 64 KiB, so that a client that never stops sending leaves time for the others.
+    /// Reads at most 64 KiB of what a client sent: a client that never stops sending must leave time for the others.
     ///
     /// - Parameters:
     ///   - descriptor: The socket.

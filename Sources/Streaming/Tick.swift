@@ -1,7 +1,7 @@
 /// A moment on the reactor's clock, in ticks of 50 ms since the reactor began.
 ///
-/// Thousands of streams keep several moments each. A moment therefore has four bytes. Every deadline lies on a tick, thus
-/// thousands of heartbeats share a few wake-ups. The clock runs for 6.8 years.
+/// Thousands of streams keep several moments each. A moment therefore has four bytes. Every deadline lies on a tick.
+/// Therefore thousands of heartbeats share a few wake-ups. The clock runs for 6.8 years.
 struct Tick: Comparable, Sendable {
     static let length = Duration.milliseconds(50)
     static let never = Tick(number: .max)

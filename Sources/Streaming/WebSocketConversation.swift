@@ -1,6 +1,7 @@
-/// What the reactor knows of a WebSocket beside its slot: what the client sent, and whether it answers pings.
+/// The state of a WebSocket that its slot does not hold: what the client sent, and whether it answers pings.
 ///
-/// It decides and writes nothing. Most streams are not WebSockets, thus it is kept in a table of its own.
+/// It only decides; the reactor writes. Most streams are not WebSockets. The reactor therefore keeps these values in a
+/// table of their own.
 struct WebSocketConversation {
     /// What the client's frames ask for.
     enum Answer: Equatable {
@@ -141,7 +142,8 @@ struct WebSocketConversation {
 
     /// The socket has room again.
     ///
-    /// While it had none, a ping may not have reached the client, thus no answer is due.
+    /// While the socket had no room, a ping may not have reached the client. The server therefore stops waiting for the
+    /// answer.
     mutating func becomeWritable() { isAwaited = false }
 
     /// Takes the pong that waits; nil if none does.

@@ -41,7 +41,7 @@ struct Dev: AsyncParsableCommand {
 
     func run() async throws {
         let logger = try startLogging()
-        // Written without a buffer, because a program that reads the pipe waits for the address.
+        // Written without a buffer: standard output may be a pipe, and its reader waits for the address.
         try await DevelopmentServer(directory: directory, logger: logger, metrics: MetricsOutput.bootstrap()) { line in
             try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
         }.run()

@@ -2,8 +2,8 @@
 #ifndef THERAPYBRIDGE_CMEMORY_H
 #define THERAPYBRIDGE_CMEMORY_H
 
-// Takes each block of 256 KiB or more from the system by itself: mallopt(3), M_MMAP_THRESHOLD, whose default grows up
-// to 32 MiB. The tables of thousands of streams are then given back whole when they grow and move.
+// Makes malloc map each block of 256 KiB or more separately: mallopt(3), M_MMAP_THRESHOLD, whose default grows up to 32
+// MiB. When a table of thousands of streams grows and moves, its old block then returns to the system whole.
 void cmemory_keep_large_blocks_apart(void);
 
 // Gives free memory back to the system: malloc_trim(3) with no padding.

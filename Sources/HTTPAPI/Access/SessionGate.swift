@@ -27,12 +27,12 @@ struct SessionGate: Sendable {
         return progress
     }
 
-    /// Records that a caller has no right to an action, as another part has found.
+    /// Records a refusal that another part of the server has decided: the caller has no right to the action.
     ///
     /// - Returns: The problem to answer: 401, 403 or 404.
     /// - Throws: The error of the database if it cannot write the record.
     func refuse(_ session: SessionID, for context: TokenContext, to action: AuditAction) async throws -> Problem {
-        // The gate lets nobody do an action without a need.
+        // `admit` refuses an action without a need to every caller.
         precondition(action.need == nil)
         let authorization = try await progress.admit(
             AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))

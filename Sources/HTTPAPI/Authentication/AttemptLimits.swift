@@ -55,7 +55,7 @@ struct AttemptLimits: Sendable {
 
     /// Refuses a request from an address that has sent too many bad refresh tokens.
     ///
-    /// Nobody can guess 256 bits. This limit spares the database, so the server charges only failures.
+    /// Nobody can guess 256 bits. This limit only protects the database. Therefore the server charges failures alone.
     ///
     /// - Throws: A 429 after too many bad tokens.
     func checkRefresh(_ request: Request, _ context: AppContext) async throws {

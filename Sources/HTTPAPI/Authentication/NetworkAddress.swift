@@ -86,8 +86,8 @@ public struct AddressRanges: Sendable {
     /// The address of a client that may have come through proxies.
     ///
     /// Each proxy appends the address of the peer that connected to it. The server therefore reads the list from its
-    /// end, and goes on to the left only while the address before was a trusted proxy's. The client itself can write
-    /// only what stands further left.
+    /// end, and moves left only past the addresses of trusted proxies. The client can forge only the addresses further
+    /// left.
     ///
     /// - Parameters:
     ///   - peer: The address at the other end of the connection.

@@ -4,7 +4,7 @@ import Hummingbird
 
 /// The cookies of a browser that has signed in.
 ///
-/// Scripts cannot read them, and pages of other sites cannot send them.
+/// Scripts cannot read them, and pages of other websites cannot send them.
 struct SignInCookies {
     /// Carries the access token to every route.
     static let accessName = "tb_access"

@@ -30,7 +30,7 @@ struct SignOut: Sendable {
         case .bearer(let token):
             try await end(accessToken: token)
         case .unreadable:
-            // A header rules out the cookies.
+            // A request with this header uses no cookie.
             break
         case .cookie, nil:
             let refreshCookie = request.cookies[SignInCookies.refreshName]?.value

@@ -25,7 +25,7 @@ struct Page<Item: Encodable>: Encodable {
     func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(items, forKey: .items)
-        // The member stands there even if it is null.
+        // Encodes the member even if it is null.
         try container.encode(nextCursor, forKey: .nextCursor)
     }
 }

@@ -17,8 +17,9 @@ extension ProgressStore: ReportWriter {}
 /// A transaction with many reports waits for one commit. A commit that notifies also holds a lock of the whole cluster.
 /// Each caller gets the outcomes of its own reports.
 ///
-/// Only one statement runs at a time. It takes less time than parsing the requests. A change of rights waits for the
-/// statements that hold the caller's row: it now waits for one, and never for a chain of them.
+/// Only one statement runs at a time. This costs little, because a statement takes less time than parsing its requests.
+/// A change of rights waits for the statement that holds the caller's row. With one statement at a time, it never waits
+/// for a chain of them.
 public actor ReportBatcher: Service {
     /// Why the batcher did not accept reports.
     enum Refusal: Error {

@@ -27,7 +27,7 @@ struct ReportRoutes: Sendable {
         } catch ReportRefusal.notPermitted {
             throw try await gate.refuse(id, for: context, to: .report)
         } catch let problem as Problem {
-            // A caller without the right learns that, and not what is wrong with the report.
+            // A caller without the right gets the refusal. It does not learn what is wrong with the report.
             try await checkRight(toReportOf: id, context)
             throw problem
         }
@@ -61,8 +61,8 @@ struct ReportRoutes: Sendable {
     }
 
     @Sendable private func reportMany(_ request: Request, _ context: UserContext) async throws -> Response {
-        // The writing statement checks the right again. This check comes before the server reads a large body for a
-        // caller without it. The sessions' events record reports; this records a refused caller.
+        // This check comes first: the server must not read a large body for a caller without the right. It also records
+        // the refusal. The statement that writes the reports checks the right again.
         guard mayReport(context.user) else { try await refuse(context) }
         let body = try await JSON.decode(
             ReportListBody.self, from: request, limit: ReportListBody.maximumBytes,

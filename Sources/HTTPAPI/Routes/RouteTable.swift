@@ -133,7 +133,7 @@ struct RouteTable {
         let type = mediaType.prefix { $0 != "/" }
         let decisive = [mediaType, "\(type)/*", "*/*"].lazy
             .compactMap { value in ranges.first { $0.value == value } }.first
-        // `*/*` means that the type varies: any range of the client fits it.
+        // A route that produces `*/*` has more than one type: every range of the client fits it.
         let isMet = decisive.map { ($0["q"].flatMap { Double($0) } ?? 1) > 0 } ?? (mediaType == "*/*")
         guard isMet else { throw Problem(.notAcceptable, "This route answers with \(mediaType).") }
     }

@@ -118,7 +118,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
             // The server is working on an earlier part.
             pace.excuse(at: now)
         } else if pendingRequests == 0, pace.isInBody {
-            // That body already has its answer.
+            // The rest of a body whose request already has its answer.
             close(context)
         } else {
             let answer = Problem(.tooSlow, "The request did not arrive in time.").closing()

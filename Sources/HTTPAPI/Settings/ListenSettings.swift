@@ -36,7 +36,7 @@ public struct ListenSettings: Sendable {
     /// The URL of the server for a browser on this machine.
     var url: String { "http://\(host.contains(":") ? "[\(host)]" : host):\(port)" }
 
-    /// The address to listen on: the host, but an address for `localhost`, which names two.
+    /// The address to listen on: the host, or 127.0.0.1 for `localhost`, which is the name of two addresses.
     var address: String { host.lowercased() == "localhost" ? Self.loopback : host }
 
     /// The loopback address of the other IP version, if the host is on loopback.

@@ -24,7 +24,7 @@ enum StreamAnswer {
     ///
     /// The client comes back on its own.
     ///
-    /// Any status but 200 would stop a native EventSource for good.
+    /// After any status but 200, a native EventSource would never reconnect.
     static func unavailable(_ logger: Logger, reason: String) -> Response {
         logger.warning("stream rejected", metadata: ["reason": "\(reason)"])
         return whole(ServerSentEvent.retry(jitteredRetry()) + ServerSentEvent.unavailable)

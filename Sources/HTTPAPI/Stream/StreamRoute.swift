@@ -36,7 +36,7 @@ struct StreamRoute: Sendable {
             case .subscribed(let answer, let subscription): (authorization, watch) = (answer, subscription)
             }
         } catch let error as PostgresError where error.isTransient {
-            // Any status but 200 would stop a native EventSource for good.
+            // After any status but 200, a native EventSource would never reconnect.
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         } catch let error as UnreadableRow {
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")

@@ -21,7 +21,7 @@ struct SecurityHeaders: RouterMiddleware {
     ) async throws -> Response {
         var response = try await next(request, context)
         for field in fields { response.headers[field.name] = field.value }
-        // An answer that does not say how caches may keep it may hold health data.
+        // An answer without `Cache-Control` may hold health data.
         if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
         return response
     }
@@ -32,12 +32,12 @@ struct SecurityHeaders: RouterMiddleware {
         .xContentTypeOptions: "nosniff",
         // The same as frame-ancestors, for browsers that do not know it.
         .xFrameOptions: "DENY",
-        // Other sites must not learn the id of a session, or a ticket, from a URL.
+        // Other websites must not learn the id of a session, or a ticket, from a URL.
         .referrerPolicy: "no-referrer",
-        // A page of another site that opens our page gets no reference to its window.
+        // A page of another website that opens our page gets no reference to its window.
         .crossOriginOpenerPolicy: "same-origin",
-        // No other site may embed our content. Requests with CORS are exempt (WHATWG Fetch, 3.7): browsers check this
-        // for mode "no-cors" only.
+        // No other website may embed our content. Requests with CORS are exempt (WHATWG Fetch, 3.7): browsers check
+        // this for mode "no-cors" only.
         .crossOriginResourcePolicy: "same-origin",
         .permissionsPolicy: "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     ]

@@ -27,8 +27,8 @@ enum PrivateDirectory {
         _ body: (String) async throws -> T
     ) async throws -> T {
         let path = "\(parent)/\(family)\(purpose)-\(UUID().uuidString.lowercased())"
-        // The directory gets its mode in the same step. mkdir(2) fails if the name exists, so that an attacker cannot
-        // prepare it.
+        // The directory gets its mode in the same step. mkdir(2) fails if the name exists. An attacker therefore cannot
+        // prepare the directory.
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700]
         )

@@ -30,7 +30,7 @@ public struct StageCommand: Sendable {
     public var grace: Duration = .seconds(5)
     /// Paths of programs that need not be in `PATH`, by the name in the setting.
     ///
-    /// The server enters itself as `therapybridge`, so that the default command works wherever the binary lies.
+    /// The server enters itself as `therapybridge`. The default command then works wherever the binary is.
     public var programs: [String: String] = [:]
     /// The clock that measures ``timeout``.
     public var clock: any Clock<Duration> = ContinuousClock()

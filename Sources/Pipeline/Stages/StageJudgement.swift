@@ -11,7 +11,8 @@ struct StageJudgement {
 
     /// Returns the result of a command that ended, or throws the failure.
     ///
-    /// A fault of the output comes first: it made the server end the command, so that the exit status follows from it.
+    /// A fault of the output decides before the exit status does: because of the fault, the server ended the command
+    /// itself.
     func judge(_ ending: StageProcess.Ending) throws(StageFailure) -> StageResult {
         // The size of standard error, but not its text: the program may print words of the session there.
         let context = "\(setting)=\(program) …; \(ending.errorTail.byteCount) bytes of standard error"

@@ -10,7 +10,7 @@ struct AudioDecoder: Sendable {
 
     /// Decodes a recording from its beginning to its end.
     ///
-    /// ffmpeg waits while `consume` runs, so that memory holds no more audio than one pipe.
+    /// ffmpeg waits while `consume` runs. Memory therefore holds no more audio than one pipe does.
     ///
     /// - Parameters:
     ///   - file: The path of the recording.

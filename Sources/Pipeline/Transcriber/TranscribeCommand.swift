@@ -55,7 +55,7 @@ public struct TranscribeCommand: Sendable {
             return 0
         } catch {
             let (message, detail) = Self.explanation(of: error)
-            // Therapists see the last line, so that the detail comes first.
+            // The detail comes first, because therapists see the last line.
             if let detail { errorOutput(detail) }
             errorOutput(message)
             return 1

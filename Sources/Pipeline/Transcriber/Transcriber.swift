@@ -5,8 +5,8 @@ import Synchronization
 /// The bundled transcriber: ffmpeg decodes, pocketsphinx recognises English speech, and no data leaves the machine.
 ///
 /// Three kinds of tasks run at once. The decoder cuts audio into stretches of speech, each recogniser takes one stretch
-/// after another, and the reporter reports progress. A channel without a buffer joins them, so that no task runs ahead
-/// of the slowest. Memory grows with the transcript, but not with the recording.
+/// after another, and the reporter reports progress. A channel without a buffer joins them. Therefore no task runs
+/// ahead of the slowest. Memory grows with the transcript, but not with the recording.
 public struct Transcriber: Sendable {
     /// The programs and the model.
     public var programs = SpeechPrograms()

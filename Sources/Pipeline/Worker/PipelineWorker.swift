@@ -50,7 +50,8 @@ public struct PipelineWorker: Service {
 
     private func work(by clock: some Clock<Duration>) async {
         sweep()
-        // Runs beside the work, which may not pause for days: a directory may hold a decrypted recording.
+        // The sweep does not wait for the work, which may run for days without a pause: a directory that is left over
+        // may hold a decrypted recording.
         async let sweeping: Void = keepSweeping(by: clock)
         await workUntilIdle()
         // One consumer for the whole run. An AsyncStream ends when its consumer is cancelled, and would then yield

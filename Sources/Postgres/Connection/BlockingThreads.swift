@@ -4,8 +4,8 @@ import Synchronization
 
 /// A few threads for calls that block, such as name look-ups and `PQcancel`.
 ///
-/// They start when there is work and end when there is none. A call that never returns occupies one of them for ever.
-/// Whatever waits for a result therefore has a deadline of its own.
+/// They start when there is work and end when there is none. A call that never returns occupies its thread for ever.
+/// Every caller therefore waits for its result with a deadline of its own.
 final class BlockingThreads: Sendable {
     private struct State {
         var running = 0

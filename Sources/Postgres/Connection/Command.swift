@@ -131,7 +131,7 @@ struct ConnectMessage {
         lines.removeAll { $0.hasPrefix("LOCATION:") }
         var text = lines.joined(separator: "; ")
         var state: SQLState?
-        // The severity before the code is localised, thus the code is found by its shape. Every code has a digit,
+        // The severity before the code is localised. The code is therefore found by its shape. Every code has a digit,
         // unlike a severity of five letters such as FATAL.
         if let match = text.firstMatch(of: #/: {1,2}(?=[A-Z]*[0-9])([0-9A-Z]{5}): /#) {
             state = SQLState(String(match.1))

@@ -4,7 +4,7 @@ import Glibc
 struct HostCandidate: Equatable {
     /// The name that certificates and `.pgpass` are checked against, or a socket's directory.
     var host: String
-    /// The numeric address, so that libpq never looks up a name; nil for a socket's directory.
+    /// The numeric address, which saves libpq from looking up a name; nil for a socket's directory.
     var address: String?
     /// The port; nil for the default.
     var port: String?

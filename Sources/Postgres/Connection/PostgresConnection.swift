@@ -15,7 +15,7 @@ public final class PostgresConnection: Sendable {
     }
 
     deinit {
-        // The connection was never closed. One of a pool is back in the pool by now.
+        // Nobody closed this connection. A connection of a pool is not lent any more at this point.
         if isLent.load(ordering: .acquiring) {
             core.closeSoon(PostgresError(.connection, "the connection was released without a close"))
         }

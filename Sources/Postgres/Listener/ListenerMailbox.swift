@@ -69,7 +69,7 @@ final class ListenerMailbox: Sendable {
     func add(_ notification: PostgresNotification) -> Bool {
         var isFirstTooMany = false
         change { state in
-            // The resync after an overflow reads what comes behind it.
+            // The resync after the overflow also reads what later notifications announce.
             guard !state.hasOverflown else { return }
             if state.notifications.count < limit {
                 state.notifications.append(notification)

@@ -197,7 +197,7 @@ struct ListenerStateMachine<Connection> {
         jitter: Double
     ) -> Action {
         state = .pausing(failures: failures, closing: connection)
-        // Half of the pause is fixed and half is random, so that many listeners do not come back at once.
+        // Half of the pause is fixed and half is random. Otherwise many listeners would come back at once.
         let pause = min(timing.firstPause * (1 << min(failures - 1, 16)), timing.longestPause) * (0.5 + jitter / 2)
         return .retreat(closing: connection, trouble, until: max(now, beginning + pause))
     }

@@ -29,8 +29,7 @@ public final class PostgresListener: Service, Sendable {
     /// Makes a listener, which `run()` starts.
     ///
     /// - Parameters:
-    ///   - configuration: How to reach the database. Poolers in transaction mode lose notifications, thus connect
-    ///     directly.
+    ///   - configuration: How to reach the database. Connect directly: poolers in transaction mode lose notifications.
     ///   - channels: The channels of LISTEN.
     ///   - bufferLimit: How many notifications may wait for the consumer.
     /// - Throws: `PostgresError` if the process cannot start the thread for its connections.

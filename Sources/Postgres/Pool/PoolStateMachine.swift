@@ -73,7 +73,7 @@ struct PoolStateMachine {
     private var expiry: [SlotID: ContinuousClock.Instant] = [:]
     /// The idle slots, the most recently used last.
     ///
-    /// That one is lent first, so that the others grow old and are closed.
+    /// The pool lends the last one first. The others grow old, and the pool closes them.
     private var idle: [SlotID] = []
     /// The waiters in the order of arrival.
     ///

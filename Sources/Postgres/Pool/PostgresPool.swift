@@ -5,8 +5,9 @@ public import ServiceLifecycle
 /// The pool opens a connection when a caller wants one. `run()` waits for the graceful shutdown and then closes the
 /// pool. A short-lived program may use a pool without `run()`, and call `close()` at the end.
 ///
-/// Callers wait in the order of arrival, each for `waitTimeout` at most. While the database cannot be reached, the pool
-/// goes on trying for them. If the server refuses the connection for good, as with a wrong password, they fail at once.
+/// Callers wait in the order of arrival, each for `waitTimeout` at most. While the pool cannot reach the database, it
+/// keeps trying for them. If the server will never accept the connection, for example because of a wrong password, they
+/// fail at once.
 public final class PostgresPool: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let settings: PostgresPoolConfiguration

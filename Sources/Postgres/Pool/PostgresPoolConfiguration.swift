@@ -24,7 +24,7 @@ public struct PostgresPoolConfiguration: Sendable {
 
     /// The age at which the pool closes a connection; 1 h.
     ///
-    /// The age of each connection differs by up to a tenth, so that they do not all end at once.
+    /// The age of each connection differs by up to a tenth. Otherwise they would all end at once.
     public var maximumAge: Duration
 
     /// How long the shutdown waits for connections that are lent; 10 s.

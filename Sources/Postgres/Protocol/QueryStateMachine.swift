@@ -14,8 +14,8 @@ import Polling
 /// - 34.4: "PQgetResult must be called repeatedly until it returns a null pointer, indicating that the command is
 ///   done."
 /// - 34.7: "Successful dispatch is no guarantee that the request will have any effect". A cancel request uses another
-///   connection, thus it may arrive after the next command has begun. Therefore the machine probes: after `PQcancel`
-///   has returned and the results are drained, it sends an empty query. Only then is the connection used again.
+///   connection. It may arrive after the next command has begun. Therefore the machine probes: after `PQcancel` has
+///   returned and the results are drained, it sends an empty query. Only then is the connection used again.
 struct QueryStateMachine: Equatable {
     /// What the caller does next.
     enum Action: Equatable {

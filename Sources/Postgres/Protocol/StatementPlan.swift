@@ -103,7 +103,8 @@ struct StatementPlan {
     mutating func stepDone(error: SQLState?, isInTransaction: Bool) -> Action {
         switch state {
         case .deallocating:
-            // The step may have failed, as in a failed transaction. The name is never used again, thus both ways go on.
+            // The step fails in a failed transaction, for example. The name is never used again. The plan therefore
+            // continues in both cases.
             state = .preparing(name: newName)
             return .send(.prepare(name: newName))
         case .preparing(let name):
@@ -116,8 +117,8 @@ struct StatementPlan {
         case .executing(let name):
             state = .done
             guard let name, let error, Self.isStale(error) else { return .complete }
-            // Within a transaction the error has failed it, and to repeat the statement cannot help. It is prepared
-            // again next time.
+            // Within a transaction, the error has failed the transaction, and repeating the statement cannot help. The
+            // next call prepares the statement again.
             guard !isInTransaction, !wasRepeated else { return .forget(name: name, then: nil) }
             wasRepeated = true
             newName = name + "r"

@@ -127,7 +127,7 @@ extension Optional: PostgresArrayElement where Wrapped: PostgresArrayElement {
     public static var postgresArrayType: PostgresType { Wrapped.postgresArrayType }
 }
 
-/// A byte, so that `[UInt8]` is `bytea`.
+/// A byte, which makes `[UInt8]` a `bytea`.
 ///
 /// A single byte cannot be a parameter or a column.
 extension UInt8: PostgresArrayElement {

@@ -1,6 +1,6 @@
 /// A value that can be a parameter of a query.
 ///
-/// Parameters travel in PostgreSQL's binary format with their type, thus the server never guesses it.
+/// Parameters travel in PostgreSQL's binary format with their type. The server never has to guess the type.
 public protocol PostgresEncodable: Sendable {
     /// The parameter's type.
     static var postgresType: PostgresType { get }

@@ -83,9 +83,9 @@ extension CaseloadRefresh {
         return refresh
     }
 
-    /// The sessions whose transitions are wanted, each with the version after which.
+    /// The sessions whose transitions the read wants, each with a version: the read wants the transitions after it.
     ///
-    /// All transitions of a session that was created meanwhile are wanted.
+    /// For a session that was created meanwhile, the read wants all of them.
     ///
     /// - Parameters:
     ///   - caseload: The new caseload.

@@ -2,8 +2,8 @@ import Domain
 
 /// Brings the news of a session to its watchers.
 ///
-/// Correctness rests on one rule: a watcher gets a state only if its version is newer than the one that was sent last. A
-/// watcher that cannot get the news is behind, and a catch-up reads for it alone.
+/// Correctness rests on one rule: a watcher gets a state only if its version is newer than the one that was sent last.
+/// A watcher that cannot get the news is behind, and a catch-up reads its state.
 enum FanOut {
     /// Passes the news of a session on to its watchers.
     ///
@@ -28,7 +28,8 @@ enum FanOut {
         while let id = next {
             next = table.watcher(after: id)
             let (state, sent) = (table.state(of: id), table.sent(to: id))
-            // A watcher without a snapshot begins with one that is as new, or is behind.
+            // A watcher that still waits for its snapshot needs no message: its snapshot will be as new, or a catch-up
+            // reads for it.
             guard state.hasBegun, sent < version else { continue }
             if state.isLocal {
                 guard sent >= from else { continue }

@@ -82,7 +82,8 @@ struct SessionReads {
             states[slot].pause = .running
             actions.append(.pause(session))
         } else if version > known {
-            // This is news as well: if the watcher is the only one, the hint that is still to come adds nothing.
+            // A newer snapshot counts as news. If this watcher is the only one, the hint of that version causes no read
+            // and no news.
             states[slot].pause = .runningWithNews
         }
         if version > known {
@@ -237,7 +238,7 @@ struct SessionReads {
         if state.known >= from { states[slot].known = version }
         let isAnnounced =
             state.isHinted || queues[Lane.hints.rawValue].underWay?.sessions.contains(session) == true
-        // Nothing is news to watchers that wait for their snapshots.
+        // Watchers that still wait for their snapshots have missed nothing.
         let hasBegun = table.index.begunCount(at: slot) > 0
         if lane == .poll, hasBegun, state.pause == .none, !isAnnounced { unannounced[session] = version }
         return states[slot].pause.begin()
@@ -245,9 +246,9 @@ struct SessionReads {
 
     /// A read did not find a session.
     ///
-    /// The session may have been created after the database snapshot of the read, and a watcher may have seen it since. A
-    /// watcher therefore ends only after a later read: a catch-up for a watcher with a socket, and for a local subscriber
-    /// the read in the lane of hints that it wanted when it began.
+    /// The session may have been created after the database snapshot of the read, and a watcher may have seen it since.
+    /// A watcher therefore ends only after a later read. For a watcher with a socket, that is a catch-up. For a local
+    /// subscriber, it is the read in the lane of hints that the subscriber wanted when it began.
     private mutating func miss(_ session: SessionID, _ lane: Lane, in table: WatcherTable) -> Action? {
         guard let slot = table.index.slot(of: session) else { return nil }
         if lane == .poll, table.hasLocalSubscriber(ofSessionAt: slot) { want(session, at: slot, in: .hints) }

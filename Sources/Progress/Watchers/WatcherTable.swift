@@ -21,7 +21,7 @@ struct WatcherTable {
         /// A local subscriber, which needs no right and always has room. Goes to ``free``.
         case local
 
-        /// Whether the watcher gets what is newer than the version that was sent.
+        /// Whether the watcher has its snapshot, and gets every newer version.
         var hasBegun: Bool {
             switch self {
             case .detached, .ready, .blocked, .local: true

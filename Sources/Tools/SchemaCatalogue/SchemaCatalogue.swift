@@ -2,7 +2,7 @@ public import Postgres
 
 /// The schema `app` of a database as a page: `docs/schema.md`.
 ///
-/// All of it comes from PostgreSQL's catalogue and the comments there, so that the page always matches the database.
+/// All of it comes from PostgreSQL's catalogue and the comments there. The page therefore always matches the database.
 public struct SchemaCatalogue: Sendable {
     /// The page, in Markdown.
     public let page: String

@@ -141,7 +141,7 @@ static void send_request(struct load *load, struct stream *stream) {
         refuse_stream(load, stream, 0);
         return;
     }
-    // The request is far smaller than the empty buffer of a new socket, so that one call sends all of it.
+    // The request is far smaller than the empty buffer of a new socket. Therefore one call sends all of it.
     ssize_t sent = send(stream->descriptor, stream->request->bytes, stream->request->length, MSG_NOSIGNAL);
     if (sent != (ssize_t)stream->request->length) {
         if (sent < 0) warn("send");

@@ -14,7 +14,7 @@ struct ReportThroughput: Scenario {
         // The server listens at the same time, because notifying costs time, too.
         return try await bed.withServer { server in
             let batches = try await outcome { try await ReportBatches(server: server, bed: bed).run(seconds: seconds) }
-            // Each client reports on many sessions in turn. Each session was quiet for half a second, so that each
+            // Each client reports on many sessions in turn. Each session was quiet for half a second. Therefore each
             // report notifies.
             let announced = try await outcome { try await reportsBySQL(on: bed, sessions: 1000, seconds: seconds) }
             // Each client reports on one session, much more often than every half second. Most reports do not notify.

@@ -1,6 +1,6 @@
 /// A scenario of the benchmark.
 ///
-/// Each scenario starts its own servers one after the other, so that they do not disturb each other.
+/// Each scenario starts its own servers one after the other. Otherwise they would disturb each other.
 protocol Scenario: Sendable {
     /// The name on the command line and in the table: lower-case letters and hyphens.
     static var name: String { get }
