@@ -6,9 +6,9 @@ import Synchronization
 /// A private PostgreSQL cluster that stops when this process ends.
 ///
 /// One directory holds the files: `data`, `run` for the socket, and `server.log`. Clients use a Unix socket without a
-/// password. Only root and the server's account may enter the socket's directory. TCP on loopback needs a password, and
-/// is off by default. A small supervisor reads a socket of this process. At end of file it stops the server. The server
-/// therefore stops even if SIGKILL ends this process.
+/// password. Only root and the server's Unix user may enter the socket's directory. TCP on loopback needs a password,
+/// and is off by default. A small supervisor reads a socket of this process. At end of file it stops the server. The
+/// server therefore stops even if SIGKILL ends this process.
 ///
 /// Concurrent calls on one value run one after the other.
 public final class LocalPostgres: Sendable {

@@ -1,10 +1,10 @@
 import Foundation
 import Glibc
 
-/// The operating-system account of the server's programs.
+/// The Unix user of the server's programs.
 ///
-/// `initdb` and `postgres` refuse to run as root. If this process is root, they run as `postgres`, or as `nobody`
-/// without such an account, by `setpriv` of util-linux. Otherwise they run under the account of this process.
+/// `initdb` and `postgres` refuse to run as root. If this process is root, `setpriv` of util-linux runs them as
+/// `postgres`, or as `nobody` if there is no such user. Otherwise they run as the user of this process.
 struct ServerAccount {
     private let name: String
     private let userID: uid_t

@@ -4,7 +4,7 @@ public import NIOFileSystem
 /// The stored recordings: one folder of files, each with a random key as its name.
 ///
 /// A recording is written under a temporary name, flushed to the disk, and then renamed. Under its key is therefore
-/// either nothing or the whole recording. Only the server's account may read the files (mode 0600) and the folder
+/// either nothing or the whole recording. Only the server's Unix user may read the files (mode 0600) and the folder
 /// (0700).
 ///
 /// If the site has keys, new recordings are sealed, and their names end in ``sealedSuffix``. The content of a file

@@ -22,7 +22,8 @@ struct SignOut: Sendable {
     ///   - request: The request.
     ///   - bodyToken: The `refresh_token` of its body; nil if there is none.
     ///   - context: Its context.
-    /// - Throws: A 403 for a cookie on a request from another site's page; a 429 after too many unknown refresh tokens.
+    /// - Throws: A 403 for a cookie on a request from a page of another website; a 429 after too many unknown refresh
+    ///   tokens.
     func perform(_ request: Request, bodyToken: String?, _ context: AppContext) async throws {
         let credential = AccessCredential(request)
         var refreshTokens = [bodyToken].compactMap { $0 }

@@ -185,7 +185,7 @@ public final class PostgresListener: Service, Sendable {
 
     /// Sends LISTEN.
     ///
-    /// LISTEN commits before the proof, and thus before the consumer reads.
+    /// LISTEN commits before the proof, and the proof comes before the consumer reads.
     ///
     /// - Parameter session: The connection.
     /// - Returns: Whether the server process that answers is the one that the start of the connection named. A pooler
