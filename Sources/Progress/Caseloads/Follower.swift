@@ -46,22 +46,22 @@ struct Follower {
     ///
     /// - Parameters:
     ///   - caseload: The caseload.
-    ///   - pending: What the follower has collected while its caseload was read.
-    init(_ caseload: Caseload, after pending: PendingFollower) {
+    ///   - missed: What the feed has found while the caseload was read.
+    init(_ caseload: Caseload, missed: CollectedChanges.Missed) {
         scope = caseload.scope
         shown = ShownSessions(caseload)
         listed = caseload.position
         position = caseload.position
-        deleted = pending.deleted.filter { caseload.scope.contains($0.value) }
-        behind = pending.changed.filter { session, change in
-            caseload.scope.contains(change.patient) && !isPast(session, changedBy: change.transaction)
-        }.mapValues(\.patient)
+        deleted = missed.deleted
+        behind = missed.changed.filter { session, change in !isPast(session, changedBy: change.transaction) }
+            .mapValues(\.patient)
     }
 
     /// Whether an answer of the feed concerns the follower only if it has a change in its scope.
     ///
-    /// Otherwise each answer does: the follower has missed something, or counts the reads until it forgets processed sessions.
-    var isSettled: Bool { !isBehind && !needsCaseload && !shown.isForgetting }
+    /// Otherwise each answer does: the read under way is about to show the scope, or the follower counts the answers until it
+    /// forgets processed sessions.
+    var isSettled: Bool { !reading.isCaseload && !shown.isForgetting }
     /// Changes the follower in place.
     mutating func apply<Result>(_ change: (inout Follower) -> Result) -> Result { change(&self) }
 

@@ -48,6 +48,8 @@ struct Followers {
 
     /// The followers whose caseloads are being read.
     private var pending: [WatcherID: PendingFollower] = [:]
+    /// What the feed has found meanwhile.
+    private(set) var collected = CollectedChanges()
     /// The followers that have begun.
     private var following: [WatcherID: Follower] = [:]
     /// Which of them an answer of the feed concerns.
@@ -73,7 +75,7 @@ struct Followers {
     // MARK: - Beginning and leaving
 
     /// Registers a follower, which collects from now on what the feed finds.
-    mutating func register(_ id: WatcherID) { pending[id] = PendingFollower() }
+    mutating func register(_ id: WatcherID) { pending[id] = PendingFollower(answersBefore: collected.answers) }
 
     /// The hub begins to read the caseload of a follower.
     mutating func caseloadReadBegins(for id: WatcherID) { pending[id]?.predatesFeed = false }
@@ -88,7 +90,8 @@ struct Followers {
     ///   - caseload: The caseload.
     /// - Returns: The events to begin with, and the sessions whose pauses begin.
     mutating func begin(_ id: WatcherID, with caseload: Caseload) -> (events: [CaseloadEvent], pauses: [SessionID]) {
-        let collected = pending.removeValue(forKey: id) ?? PendingFollower()
+        let missed = pending[id].map { collected.missed(by: $0, in: caseload.scope) }
+        forgetPending(id)
         let startsFeed = !feed.isRunning
         if startsFeed {
             feed.start(at: caseload.position)
@@ -96,7 +99,7 @@ struct Followers {
             for other in pending.keys { pending[other]?.predatesFeed = true }
         }
         let pauses = caseload.sessions.map(\.progress).filter { feed.list($0) }.map(\.sessionID)
-        let follower = Follower(caseload, after: collected)
+        let follower = Follower(caseload, missed: missed ?? CollectedChanges.Missed())
         following[id] = follower
         index.update(id, from: nil, to: follower.scope, isSettled: follower.isSettled)
         // No feed noted the hints that came since the database snapshot.
@@ -110,10 +113,18 @@ struct Followers {
     mutating func remove(_ id: WatcherID) {
         if let follower = following.removeValue(forKey: id) {
             index.update(id, from: follower.scope, to: nil, isSettled: true)
-        } else if pending.removeValue(forKey: id) == nil {
+        } else if !forgetPending(id) {
             return
         }
         if isEmpty { feed.stop() }
+    }
+
+    /// Removes a pending follower; false if it is not pending.
+    @discardableResult
+    private mutating func forgetPending(_ id: WatcherID) -> Bool {
+        guard pending.removeValue(forKey: id) != nil else { return false }
+        if pending.isEmpty { collected.removeAll() }
+        return true
     }
 
     /// Changes a follower that has begun, and says in the index what has become of it.
@@ -181,7 +192,9 @@ struct Followers {
         switch answer {
         case .feed(let changes):
             guard let pauses = feed.completed(changes) else { return [] }
-            for id in Array(pending.keys) { pending[id]?.collect(changes) }
+            if !pending.isEmpty {
+                collected.collect(changes, neededAfter: { [pending] in pending.values.map(\.answersBefore).min() ?? 0 })
+            }
             return index.concerned(by: changes).compactMap { pass(changes, to: $0, in: table, rights: rights) }
                 + pauses.map(Action.pause)
         case .single(let answer):

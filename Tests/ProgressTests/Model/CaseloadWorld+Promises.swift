@@ -151,6 +151,7 @@ extension CaseloadWorld {
         for client in clients { machine.closed(client.id) }
         check(machine.watchers.followers.isEmpty, "no follower is left behind")
         check(machine.watchers.followers.index.isEmpty, "no follower is left in the index")
+        check(machine.watchers.followers.collected.count == 0, "without pending followers nothing is collected")
         check(machine.watchers.followers.feed.sessionCount == 0, "no session is left behind")
         check(!machine.watchers.followers.feed.isRunning, "with the last follower the feed ends")
         check(machine.admission.total == 0, "no stream is counted any more")
