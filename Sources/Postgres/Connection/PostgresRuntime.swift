@@ -25,7 +25,9 @@ final class PostgresRuntime: Sendable {
         }
     }
 
-    /// The thread keeps the poller alive. The end of the runtime must therefore end the thread.
+    /// The thread keeps the poller alive.
+    ///
+    /// The end of the runtime must therefore end the thread.
     deinit { poller.stop() }
 
     private static let instance = Mutex<PostgresRuntime?>(nil)

@@ -39,7 +39,9 @@ struct StoppedClient: Scenario {
         ]
     }
 
-    /// The p99 latency of long messages. Each session sends one per second, and at that pace each goes out at once.
+    /// The p99 latency of long messages.
+    ///
+    /// Each session sends one per second, and at that pace each goes out at once.
     private func latency(of streams: EventStreams, on bed: TestBed, _ duration: Duration) async throws -> Double {
         let publisher = Publisher(rate: Self.sessions, duration: duration)
         _ = try await publisher.report(to: bed.database, 1..<Self.sessions + 1, padding: Self.padding)
