@@ -66,16 +66,13 @@ struct CollectedChanges {
 
     /// What a follower with a scope missed since it registered.
     func missed(by follower: PendingFollower, in scope: CaseloadScope) -> Missed {
-        var missed = Missed()
-        switch scope {
-        case .everybody:
-            for patient in changed.keys { add(patient, after: follower.answersBefore, to: &missed) }
-            for patient in deleted.keys where changed[patient] == nil {
-                add(patient, after: follower.answersBefore, to: &missed)
+        let patients =
+            switch scope {
+            case .everybody: Set(changed.keys).union(deleted.keys)
+            case .patients(let patients): patients
             }
-        case .patients(let patients):
-            for patient in patients { add(patient, after: follower.answersBefore, to: &missed) }
-        }
+        var missed = Missed()
+        for patient in patients { add(patient, after: follower.answersBefore, to: &missed) }
         return missed
     }
 

@@ -62,6 +62,7 @@ struct Follower {
     /// Otherwise each answer does: the read under way is about to show the scope, or the follower counts the answers until it
     /// forgets processed sessions.
     var isSettled: Bool { !reading.isCaseload && !shown.isForgetting }
+
     /// Changes the follower in place.
     mutating func apply<Result>(_ change: (inout Follower) -> Result) -> Result { change(&self) }
 
