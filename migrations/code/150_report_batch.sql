@@ -14,8 +14,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
                           ELSE 'permitted' END ORDER BY c.number)
     FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
     LEFT JOIN users u ON u.id = c.user_id
-    LEFT JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
-                             AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+    LEFT JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id AND s.expires_at > clock_timestamp()
+                             AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT u.is_active)
 $$;
 COMMENT ON FUNCTION app.check_reporters IS
     'For each caller, whether it may report progress: "permitted", "signed_out", "inactive" or "not_permitted"';
