@@ -16,8 +16,8 @@ import Testing
         try await withClinic { clinic in
             let patient = clinic.id(.patient)
             let readable = try await clinic.database.addSession(of: patient)
-            try await clinic.database.addReviewing()
-            try await clinic.database.review(clinic.session)
+            try await clinic.database.addLaterStatus()
+            try await clinic.database.moveToLaterStatus(clinic.session)
             for path in ["", "/status", "/events", "/transcript", "/recording"] {
                 expectProblem(try await clinic.request(.GET, of: path, as: .therapist), 503, "unavailable", "\(path)")
             }
@@ -40,8 +40,8 @@ import Testing
         try await withClinic { clinic in
             _ = try await clinic.database.addSession(of: clinic.id(.patient))
             _ = try await clinic.database.addSession(of: clinic.id(.otherPatient))
-            try await clinic.database.addReviewing()
-            try await clinic.database.review(clinic.session)
+            try await clinic.database.addLaterStatus()
+            try await clinic.database.moveToLaterStatus(clinic.session)
             for caller in [Clinic.Caller.patient, .therapist, .admin] {
                 expectProblem(try await clinic.request(.GET, "/api/sessions", as: caller), 503, "unavailable")
                 let pending = try await clinic.request(.GET, "/api/sessions?status=pending", as: caller)
@@ -56,8 +56,8 @@ import Testing
     @Test("A transition to an unknown status makes the list of transitions unavailable, and not the session")
     func passedTransition() async throws {
         try await withClinic { clinic in
-            try await clinic.database.addReviewing()
-            try await clinic.database.review(clinic.session)
+            try await clinic.database.addLaterStatus()
+            try await clinic.database.moveToLaterStatus(clinic.session)
             try await clinic.database.report(clinic.session, .transcribed, 60)
             expectProblem(try await clinic.request(.GET, of: "/events", as: .patient), 503, "unavailable")
             let status = try await clinic.request(.GET, of: "/status", as: .patient)
@@ -69,8 +69,8 @@ import Testing
     @Test("A stale report about a session with an unknown status answers 503, and a fresh one 200")
     func reports() async throws {
         try await withClinic { clinic in
-            try await clinic.database.addReviewing()
-            try await clinic.database.review(clinic.session)
+            try await clinic.database.addLaterStatus()
+            try await clinic.database.moveToLaterStatus(clinic.session)
             try await clinic.database.query(
                 "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(clinic.session.rawValue)")
             let path = "/api/sessions/\(clinic.session)/progress"
@@ -88,8 +88,8 @@ import Testing
     func newStreams() async throws {
         try await withStreamScene { scene in
             let other = try await StreamScene(scene.server)
-            try await scene.database.addReviewing()
-            try await scene.database.review(scene.session)
+            try await scene.database.addLaterStatus()
+            try await scene.database.moveToLaterStatus(scene.session)
             try await scene.withStream { try await expectUnavailable($0) }
             try await scene.withStream(lastEventID: "1") { try await expectUnavailable($0) }
             #expect(
@@ -104,8 +104,8 @@ import Testing
     func resumption() async throws {
         try await withStreamScene { scene in
             let other = try await StreamScene(scene.server)
-            try await scene.database.addReviewing()
-            try await scene.database.review(scene.session)
+            try await scene.database.addLaterStatus()
+            try await scene.database.moveToLaterStatus(scene.session)
             let version = try await scene.report(.transcribed, 60)
             try await scene.withStream(lastEventID: "1") { try await expectUnavailable($0) }
             try await scene.withStream(lastEventID: "\(version - 1)") { reader async throws in
@@ -122,7 +122,7 @@ import Testing
     func openStreams() async throws {
         try await withStreamScene { scene in
             let other = try await StreamScene(scene.server)
-            try await scene.database.addReviewing()
+            try await scene.database.addLaterStatus()
             try await scene.withStream { reader in
                 try await other.withStream { second in
                     try await scene.withWebSocket { socket in
@@ -132,7 +132,7 @@ import Testing
                         try await scene.report(.transcribing, 20)
                         _ = try await reader.next("progress")
                         try await socket.expectVersion(2)
-                        try await scene.database.review(scene.session)
+                        try await scene.database.moveToLaterStatus(scene.session)
                         try await socket.expectRest(.close(1001, "come back"))
                         #expect(try await reader.rest().compactMap(\.event) == [])
                         try await other.report(.transcribing, 20)
@@ -149,8 +149,8 @@ import Testing
             let scene = try await CaseloadScene(server)
             let unknown = try await scene.database.addSession(of: scene.patients[0])
             let other = try await scene.database.addSession(of: scene.patients[1])
-            try await scene.database.addReviewing()
-            try await scene.database.review(unknown)
+            try await scene.database.addLaterStatus()
+            try await scene.database.moveToLaterStatus(unknown)
             let position = try await scene.follow { events, reader in
                 #expect(try events.map { try $0.json()["session_id"] as? String } == [other.description, nil])
                 try await scene.database.report(other, .transcribing, 20)
@@ -160,7 +160,7 @@ import Testing
                 #expect(try known.json()["session_id"] as? String == unknown.description)
                 return known.id
             }
-            try await scene.database.review(other)
+            try await scene.database.moveToLaterStatus(other)
             try await scene.database.report(unknown, .processed, 100)
             try await scene.follow(lastEventID: position) { events, _ in
                 #expect(events.map(\.event) == ["complete", "ready"])
@@ -173,11 +173,11 @@ import Testing
     @Test("The audit log shows a record with an unknown action")
     func unknownAction() async throws {
         try await withClinic { clinic in
-            try await clinic.database.query("INSERT INTO app.audit_log (action) VALUES ('session.review')")
+            try await clinic.database.query("INSERT INTO app.audit_log (action) VALUES ('session.a_later_action')")
             let response = try await clinic.request(.GET, "/api/audit", as: .admin)
             #expect(response.status == 200)
             let items = try #require(try response.json()["items"] as? [[String: any Sendable]])
-            #expect(items.contains { $0["action"] as? String == "session.review" })
+            #expect(items.contains { $0["action"] as? String == "session.a_later_action" })
         }
     }
 
@@ -186,7 +186,7 @@ import Testing
     @Test("Every route that shows an account with an unknown role answers 503, and other accounts go on")
     func accounts() async throws {
         try await withClinic { clinic in
-            try await clinic.database.addSupervisor(clinic.id(.stranger))
+            try await clinic.database.addLaterRole(clinic.id(.stranger))
             let account = "/api/users/\(clinic.id(.stranger))"
             let json = ["Content-Type": "application/json"]
             for path in ["/api/users", account] {
@@ -209,7 +209,7 @@ import Testing
     @Test("Every request of a user with an unknown role answers 503, and the requests of other users go on")
     func requests() async throws {
         try await withClinic { clinic in
-            try await clinic.database.addSupervisor(clinic.id(.stranger))
+            try await clinic.database.addLaterRole(clinic.id(.stranger))
             for path in ["/api/auth/me", "/api/sessions", "/api/patients", "/api/users", "/api/audit"] {
                 expectProblem(try await clinic.request(.GET, path, as: .stranger), 503, "unavailable", "\(path)")
             }
@@ -237,7 +237,7 @@ import Testing
             let scene = try await CaseloadScene(server)
             _ = try await scene.database.addSession(of: scene.patients[0])
             try await scene.follow { _, reader in
-                try await scene.database.addSupervisor(scene.therapist)
+                try await scene.database.addLaterRole(scene.therapist)
                 #expect(try await reader.rest().compactMap(\.event) == [])
             }
         }
@@ -246,7 +246,7 @@ import Testing
     @Test("A user with an unknown role gets 503 only after the right password")
     func login() async throws {
         try await withAccountScene { scene in
-            try await scene.database.addSupervisor(scene.user)
+            try await scene.database.addLaterRole(scene.user)
             let wrong = try await scene.post("login", #"{"email":"\#(scene.email)","password":"wrong"}"#)
             expectProblem(wrong, 401, "unauthorized")
             let right = try await scene.post(
@@ -261,7 +261,7 @@ import Testing
     func refresh() async throws {
         try await withAccountScene { scene in
             let tokens = try await scene.signIn()
-            try await scene.database.addSupervisor(scene.user)
+            try await scene.database.addLaterRole(scene.user)
             expectProblem(try await scene.refresh(tokens.refresh), 503, "unavailable")
             expectProblem(try await scene.me(tokens.access), 503, "unavailable")
             try await scene.database.query("UPDATE app.users SET role = 'therapist' WHERE id = \(scene.user.rawValue)")
@@ -271,38 +271,40 @@ import Testing
 }
 
 extension TestDatabase {
-    /// Adds the status `reviewing` between `transcribing` and `transcribed`, as the migration of a newer release would.
-    fileprivate func addReviewing() async throws {
+    /// Adds a status between `transcribing` and `transcribed`, as the migration of a newer release would.
+    ///
+    /// No release will have a status of this name, and therefore the tests never clash with a real one.
+    fileprivate func addLaterStatus() async throws {
         try await withConnection { connection in
             try await connection.executeScript(
                 """
-                INSERT INTO app.statuses (status, floor, is_finished) VALUES ('reviewing', 50, false);
+                INSERT INTO app.statuses (status, floor, is_finished) VALUES ('a_later_status', 50, false);
                 INSERT INTO app.status_transitions (from_status, to_status)
-                VALUES ('transcribing', 'reviewing'), ('reviewing', 'transcribed'), ('reviewing', 'failed');
+                VALUES ('transcribing', 'a_later_status'), ('a_later_status', 'transcribed'), ('a_later_status', 'failed');
                 """)
         }
     }
 
-    /// Takes a session to `transcribing`, and then to `reviewing` as a worker of a newer release would.
-    fileprivate func review(_ session: SessionID) async throws {
+    /// Takes a session to `transcribing`, and then to the later status, as a worker of a newer release would.
+    fileprivate func moveToLaterStatus(_ session: SessionID) async throws {
         try await report(session, .transcribing, 20)
-        try await query("SELECT app.report_progress(\(session.rawValue), 'reviewing', 50)")
+        try await query("SELECT app.report_progress(\(session.rawValue), 'a_later_status', 50)")
     }
 
-    /// Adds the role `supervisor`, which may see all sessions, and gives it to a user, as a newer release would.
-    fileprivate func addSupervisor(_ user: UserID) async throws {
+    /// Adds a role that may see all sessions, and gives it to a user, as a newer release would.
+    fileprivate func addLaterRole(_ user: UserID) async throws {
         try await withConnection { connection in
             try await connection.executeScript(
                 """
-                INSERT INTO app.roles (role) VALUES ('supervisor');
+                INSERT INTO app.roles (role) VALUES ('a_later_role');
                 CREATE OR REPLACE FUNCTION app.permits(
                     role text, action text, is_patient boolean DEFAULT false, is_assigned boolean DEFAULT false)
                 RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-                    SELECT coalesce(CASE $1 WHEN 'supervisor' THEN $2 = 'see' WHEN 'admin' THEN true
+                    SELECT coalesce(CASE $1 WHEN 'a_later_role' THEN $2 = 'see' WHEN 'admin' THEN true
                                             WHEN 'therapist' THEN $4 WHEN 'patient' THEN $3 END, false)
                 $$;
                 """)
         }
-        try await query("UPDATE app.users SET role = 'supervisor' WHERE id = \(user.rawValue)")
+        try await query("UPDATE app.users SET role = 'a_later_role' WHERE id = \(user.rawValue)")
     }
 }
