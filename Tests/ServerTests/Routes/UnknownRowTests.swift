@@ -280,7 +280,8 @@ extension TestDatabase {
                 """
                 INSERT INTO app.statuses (status, floor, is_finished) VALUES ('a_later_status', 50, false);
                 INSERT INTO app.status_transitions (from_status, to_status)
-                VALUES ('transcribing', 'a_later_status'), ('a_later_status', 'transcribed'), ('a_later_status', 'failed');
+                VALUES ('transcribing', 'a_later_status'), ('a_later_status', 'transcribed'),
+                       ('a_later_status', 'failed');
                 """)
         }
     }
