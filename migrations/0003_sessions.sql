@@ -97,5 +97,13 @@ COMMENT ON TABLE app.deleted_sessions IS
 COMMENT ON COLUMN app.deleted_sessions.xid IS
     'The transaction that deleted the session. Streams compare it with their last snapshot';
 
+CREATE TABLE app.deleted_session_ids (
+    session_id uuid PRIMARY KEY
+);
+ALTER TABLE app.deleted_session_ids ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.deleted_session_ids FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.deleted_session_ids IS
+    'The ids of all deleted sessions. The rows name no patient and stay for ever: no session gets the id of a deleted one';
+
 INSERT INTO app.schema_migrations (version, name) VALUES (3, 'sessions');
 COMMIT;

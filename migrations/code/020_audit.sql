@@ -2,7 +2,7 @@
 -- revision: 1
 --
 -- The record of an access is written before the access, or in the same transaction. If it cannot be written, the access does
--- not happen. The triggers of 030_audit_changes record changes.
+-- not happen. The triggers of 030_audit_changes record changes, and 025_audit_partitions makes the partitions.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -25,12 +25,21 @@ GRANT SELECT ON app.audit_log TO therapybridge_server;
 CREATE OR REPLACE FUNCTION app.protect_audit() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
+    -- app.add_audit_partition moves rows out of the default partition. No role but the owner and superusers has DELETE here:
+    -- the setting keeps them from a mistake, and nobody else from anything.
+    IF TG_OP = 'DELETE' AND TG_TABLE_NAME = 'audit_log_default'
+       AND current_setting('app.audit_move', true) = pg_current_xact_id()::text THEN
+        RETURN NULL;
+    END IF;
     RAISE EXCEPTION 'the audit log cannot be changed'
         USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'audit_log_immutable',
-            HINT = 'To remove records that are older than you have to keep them: DELETE FROM app.audit_log WHERE at < …';
+            HINT = 'To remove records that are older than you have to keep them: SELECT app.drop_audit_partition(month), or '
+                'DELETE FROM app.audit_log WHERE at < …';
 END
 $$;
-COMMENT ON FUNCTION app.protect_audit IS 'Trigger: refuses UPDATE and TRUNCATE of the audit log to every role';
+COMMENT ON FUNCTION app.protect_audit IS
+    'Trigger: refuses UPDATE and TRUNCATE of the audit log to every role, and DELETE that names a partition, which would leave '
+    'no record';
 CREATE OR REPLACE TRIGGER protect_audit BEFORE UPDATE OR TRUNCATE ON app.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION app.protect_audit();
 
@@ -50,17 +59,35 @@ CREATE OR REPLACE TRIGGER record_removal AFTER DELETE ON app.audit_log REFERENCI
 CREATE OR REPLACE FUNCTION app.audit_interval() RETURNS interval
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
 COMMENT ON FUNCTION app.audit_interval IS
-    'The time after a record in which repeats of the same repeatable action (app.is_repeatable) are not recorded';
-
-CREATE OR REPLACE FUNCTION app.is_repeatable(action text, is_allowed boolean) RETURNS boolean
-LANGUAGE sql IMMUTABLE AS
-$$ SELECT NOT $2 OR $1 LIKE '%.read' OR $1 LIKE '%.list' $$;
-COMMENT ON FUNCTION app.is_repeatable IS
-    'True for an action that clients repeat often: a read, a list or a refused action. The log does not record each repeat. '
-    'PostgreSQL inlines this function, because it has no settings of its own';
+    'The time after the record of an accepted report in which further reports of the same sign-in about the same session are '
+    'not recorded. The server merges reads and refusals for as long';
 
 CREATE OR REPLACE FUNCTION app.record_access(
-    user_id uuid, auth_session_id uuid, action text, is_allowed boolean, session_id uuid, patient_id uuid, request_id text)
+    user_id uuid, auth_session_id uuid, action text, is_allowed boolean, session_id uuid, patient_id uuid, request_id text,
+    address inet DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM auth_sessions s WHERE s.id = $2 AND s.user_id = $1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the sign-in does not belong to the user'
+            USING ERRCODE = 'invalid_authorization_specification', CONSTRAINT = 'sign_in_of_another_user';
+    END IF;
+    INSERT INTO audit_log (action, is_allowed, user_id, auth_session_id, session_id, patient_id, request_id, address)
+    VALUES ($3, $4, $1, $2, $5, $6, $7, $8);
+END
+$$;
+COMMENT ON FUNCTION app.record_access IS
+    'Records an action of a user, or its refusal, that concerns no session or one that does not exist yet; app.admit '
+    'records the others. Raises 28000 if the sign-in does not belong to the user';
+
+CREATE OR REPLACE FUNCTION app.record_repeats(
+    user_ids uuid[], auth_session_ids uuid[], actions text[], are_allowed boolean[], session_ids uuid[], patient_ids uuid[],
+    addresses inet[], repeats bigint[], first_ages double precision[], last_ages double precision[])
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -68,37 +95,29 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    since CONSTANT timestamptz := clock_timestamp() - audit_interval();
+    present CONSTANT timestamptz := clock_timestamp();
+    longest CONSTANT double precision := 86400;
 BEGIN
-    PERFORM FROM auth_sessions s WHERE s.id = $2 AND s.user_id = $1;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'the sign-in does not belong to the user'
-            USING ERRCODE = 'invalid_authorization_specification', CONSTRAINT = 'sign_in_of_another_user';
-    END IF;
-    IF is_repeatable($3, $4) THEN
-        IF $5 IS NULL THEN
-            PERFORM FROM audit_log l
-            WHERE l.session_id IS NULL AND l.auth_session_id = $2 AND l.action = $3 AND l.at > since
-              AND l.user_id = $1 AND l.is_allowed = $4 AND l.patient_id IS NOT DISTINCT FROM $6;
-        ELSE
-            PERFORM FROM audit_log l
-            WHERE l.session_id = $5 AND l.auth_session_id = $2 AND l.action = $3 AND l.at > since
-              AND l.user_id = $1 AND l.is_allowed = $4;
-        END IF;
-        IF FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-    INSERT INTO audit_log (action, is_allowed, user_id, auth_session_id, session_id, patient_id, request_id)
-    VALUES ($3, $4, $1, $2, $5, $6, $7);
+    INSERT INTO audit_log (
+        at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, address, repeats, until)
+    SELECT present - make_interval(secs => f.age), r.action, r.is_allowed, r.user_id, r.auth_session_id, r.session_id,
+           coalesce(r.patient_id,
+                    (SELECT t.patient_id FROM therapy_sessions t WHERE t.id = r.session_id),
+                    (SELECT d.patient_id FROM deleted_sessions d WHERE d.session_id = r.session_id)),
+           r.address, r.repeats, present - make_interval(secs => least(greatest(r.last_age, 0), f.age))
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS r (
+        user_id, auth_session_id, action, is_allowed, session_id, patient_id, address, repeats, first_age, last_age)
+    CROSS JOIN LATERAL (SELECT least(greatest(r.first_age, 0), longest) AS age) AS f
+    -- A sign-in that was removed meanwhile has no owner to compare.
+    WHERE NOT EXISTS (SELECT FROM auth_sessions s WHERE s.id = r.auth_session_id AND s.user_id <> r.user_id);
 END
 $$;
-COMMENT ON FUNCTION app.record_access IS
-    'Records an action of a user, or its refusal, that concerns no session or one that does not exist yet; app.admit '
-    'records the others. Raises 28000 if the sign-in does not belong to the user';
+COMMENT ON FUNCTION app.record_repeats IS
+    'Records the repeats of accesses whose first has a record, one record for each index of the arrays. The ages are the '
+    'seconds since the first and the last of the repeats, a day at most. Ignores a sign-in of another user';
 
-REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.is_repeatable, app.record_access
+REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.record_access, app.record_repeats
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.record_access TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.record_access, app.record_repeats TO therapybridge_server;
 
 COMMIT;
