@@ -7,16 +7,19 @@ SET LOCAL ROLE therapybridge_owner;
 CREATE TABLE app.statuses (
     status      text PRIMARY KEY,
     floor       smallint NOT NULL CHECK (floor BETWEEN 0 AND 100),
-    is_finished boolean NOT NULL
+    is_finished boolean NOT NULL,
+    needs_lease boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE app.statuses IS 'The statuses of a session';
 COMMENT ON COLUMN app.statuses.floor IS
     'The progress, in per cent, at which a worker continues after a takeover in this status';
 COMMENT ON COLUMN app.statuses.is_finished IS 'True if processing has ended, whether it succeeded or failed';
-INSERT INTO app.statuses (status, floor, is_finished) VALUES
-    ('uploading', 0, false), ('pending', 20, false), ('preprocessing', 20, false), ('transcribing', 20, false),
-    ('diarizing', 55, false), ('transcribed', 60, false), ('extracting_notes', 60, false), ('processed', 100, true),
-    ('failed', 0, true);
+COMMENT ON COLUMN app.statuses.needs_lease IS
+    'True if a report of this status needs the lease of the session, while one stands';
+INSERT INTO app.statuses (status, floor, is_finished, needs_lease) VALUES
+    ('uploading', 0, false, false), ('pending', 20, false, false), ('preprocessing', 20, false, false),
+    ('transcribing', 20, false, false), ('diarizing', 55, false, false), ('transcribed', 60, false, true),
+    ('extracting_notes', 60, false, false), ('processed', 100, true, true), ('failed', 0, true, true);
 
 CREATE TABLE app.status_transitions (
     from_status text NOT NULL REFERENCES app.statuses,

@@ -140,11 +140,13 @@ public struct ProgressReport: Sendable, Equatable {
     public var estimatedTimeRemaining: Int?
     /// The attempt that the pipeline works on; nil for the present attempt.
     public var attempt: Int?
+    /// The lease under which the pipeline works; nil if it has none.
+    public var lease: LeaseToken?
 
     /// A report; nil for an unknown value.
     public init(
         sessionID: SessionID, status: SessionStatus, progress: Int, message: String? = nil, error: String? = nil,
-        estimatedTimeRemaining: Int? = nil, attempt: Int? = nil
+        estimatedTimeRemaining: Int? = nil, attempt: Int? = nil, lease: LeaseToken? = nil
     ) {
         self.sessionID = sessionID
         self.status = status
@@ -153,5 +155,6 @@ public struct ProgressReport: Sendable, Equatable {
         self.error = error
         self.estimatedTimeRemaining = estimatedTimeRemaining
         self.attempt = attempt
+        self.lease = lease
     }
 }

@@ -9,10 +9,22 @@ public struct ClaimedSession: Sendable, Equatable {
     ///
     /// The database refuses results of an older attempt.
     public var attempt: Int
+    /// The secret that proves this claim.
+    public var lease: LeaseToken
     /// The key of the recording.
     public var recording: String
     /// When the lease runs out, unless ``PipelineStore/keepLease(of:lease:)`` extends it.
     public var leasedUntil: Timestamp
+}
+
+extension PostgresError {
+    /// Whether the database refused a report or a result because its lease does not stand.
+    ///
+    /// The lease may have run out while the database was away. ``PipelineStore/keepLease(of:lease:)`` tells whether
+    /// the session still belongs to the worker.
+    public var isLeaseFault: Bool {
+        sqlState == .insufficientPrivilege && ["lease_required", "lease_not_standing"].contains(constraintName)
+    }
 }
 
 /// The queue and the results of the pipeline, as a worker uses them: leases, transcripts and notes.
@@ -33,19 +45,20 @@ public struct PipelineStore: Sendable {
     public func claim(worker: String, lease: Duration) async throws -> ClaimedSession? {
         try await pool.query(
             """
-            SELECT session_id, attempt, recording, leased_until
+            SELECT session_id, attempt, lease, recording, leased_until
             FROM app.claim_session(\(worker), \(lease))
             """
         ).first.map {
             ClaimedSession(
                 session: try $0.decode("session_id", as: SessionID.self),
                 attempt: Int(try $0.decode("attempt", as: Int32.self)),
+                lease: LeaseToken(try $0.decode("lease", as: String.self)),
                 recording: try $0.decode("recording", as: String.self),
                 leasedUntil: try $0.decode("leased_until", as: Timestamp.self))
         }
     }
 
-    /// Extends a lease.
+    /// Extends a lease, also one that has run out if no other worker has claimed the session since.
     ///
     /// - Parameters:
     ///   - claim: The worker's claim to the session.
@@ -55,8 +68,8 @@ public struct PipelineStore: Sendable {
     public func keepLease(of claim: ClaimedSession, lease: Duration) async throws -> Bool {
         let rows = try await pool.query(
             """
-            SELECT app.keep_lease(\(claim.session), \(Int32(clamping: claim.attempt)),
-                                  \(lease)) AS is_kept
+            SELECT app.keep_lease(\(claim.session), \(Int32(clamping: claim.attempt)), \(lease),
+                                  \(claim.lease.text)) AS is_kept
             """)
         return try rows.first?.decode("is_kept", as: Bool.self) ?? false
     }
@@ -66,12 +79,14 @@ public struct PipelineStore: Sendable {
     /// - Parameters:
     ///   - json: `{"text": …, "segments": […]}`.
     ///   - claim: The worker's claim to the session.
-    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if another worker has the
-    ///   session, 22023 for a wrong shape, P0002 if the session was deleted.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the lease does not
+    ///   stand, 22023 for a wrong shape, P0002 if the session was deleted.
     public func storeTranscript(_ json: String, of claim: ClaimedSession) async throws {
         _ = try await pool.query(
-            "SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)))"
-        )
+            """
+            SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)),
+                                        \(claim.lease.text))
+            """)
     }
 
     /// Stores the notes.
@@ -79,10 +94,14 @@ public struct PipelineStore: Sendable {
     /// - Parameters:
     ///   - json: A JSON object.
     ///   - claim: The worker's claim to the session.
-    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if another worker has the
-    ///   session, 22023 for a wrong shape, P0002 if the session was deleted.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the lease does not
+    ///   stand, 22023 for a wrong shape, P0002 if the session was deleted.
     public func storeNotes(_ json: String, of claim: ClaimedSession) async throws {
+        // As text, which PostgreSQL reads as json. As jsonb, the members would lose their order.
         _ = try await pool.query(
-            "SELECT app.store_notes(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)))")
+            """
+            SELECT app.store_notes(\(claim.session), \(Int32(clamping: claim.attempt)), \(json)::text::json,
+                                   \(claim.lease.text))
+            """)
     }
 }

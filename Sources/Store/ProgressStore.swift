@@ -5,9 +5,17 @@ public import Postgres
 /// The progress of sessions: `app.session_progress`, `app.session_events`.
 public struct ProgressStore: Sendable {
     let pool: PostgresPool
+    let merger: AccessMerger
 
     /// A store that borrows its connections from a pool.
-    public init(pool: PostgresPool) { self.pool = pool }
+    ///
+    /// - Parameters:
+    ///   - pool: The pool.
+    ///   - merger: Decides which accesses are repeats. By default, each access is recorded at once.
+    public init(pool: PostgresPool, merger: AccessMerger = .off) {
+        self.pool = pool
+        self.merger = merger
+    }
 
     /// The transitions of a session that a user may see, oldest first.
     ///
@@ -52,21 +60,22 @@ public struct ProgressStore: Sendable {
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func progress(of session: SessionID) async throws -> SessionProgress? {
-        try await changes(of: [session], after: [0]).changed.first?.progress
+        try await changes(of: [session], after: [0], rightsSince: nil).changed.first?.progress
     }
 
     /// Reports progress; the state machine of the database checks the report.
     ///
     /// - Returns: The version of the session afterwards.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the state machine forbids
-    ///   the transition, 22023 for a number out of range, P0002 for an unknown session.
+    ///   the transition, 42501 for a lease that is missing or does not stand, 22023 for a number out of range, P0002 for
+    ///   an unknown session.
     @discardableResult
     public func report(_ report: ProgressReport) async throws -> Int64 {
         let rows = try await pool.query(
             """
             SELECT app.report_progress(\(report.sessionID), \(report.status.rawValue), \(Int32(clamping: report.progress)),
                 \(report.message), \(report.error), \(report.estimatedTimeRemaining.map(Int32.init(clamping:))),
-                \(report.attempt.map(Int32.init(clamping:)))) AS version
+                \(report.attempt.map(Int32.init(clamping:))), \(report.lease?.text)) AS version
             """)
         guard let row = rows.first else { throw StoreError.noRow }
         return try row.decode("version", as: Int64.self)

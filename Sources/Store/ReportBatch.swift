@@ -73,6 +73,8 @@ extension ProgressStore {
             numbers[caller] = Int32(callers.count)
             return Int32(callers.count)
         }
+        // Most batches have no lease, and null is cheaper to look into than an array of nulls.
+        let leases = reports.contains { $0.report.lease != nil } ? reports.map(\.report.lease?.text) : nil
         let rows = try await pool.query(
             """
             SELECT r.report, r.version, r.code, r.reason, r.detail, (r.state).*
@@ -83,6 +85,7 @@ extension ProgressStore {
                 \(reports.map(\.report.message)), \(reports.map(\.report.error)),
                 \(reports.map { $0.report.estimatedTimeRemaining.map(Int32.init(clamping:)) }),
                 \(reports.map { $0.report.attempt.map(Int32.init(clamping:)) }),
+                \(leases),
                 \(reports.map(\.wantsProgress)), \(waits)) AS r
             """)
         var outcomes = [ReportOutcome?](repeating: nil, count: reports.count)
@@ -121,7 +124,8 @@ extension ReportRefusal {
     fileprivate init(_ state: SQLState, code: String, values: String?) {
         switch state {
         case .invalidAuthorization: self = code == "inactive" ? .inactive : .notSignedIn
-        case .insufficientPrivilege: self = .notPermitted
+        // With any other code, the report lacks the lease that it needs.
+        case .insufficientPrivilege where code == "not_permitted": self = .notPermitted
         default: self = .database(state, code: code, values: values)
         }
     }

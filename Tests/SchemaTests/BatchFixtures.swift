@@ -47,7 +47,7 @@ extension PostgresConnection {
                 \(reports.map(\.1.status)), \(reports.map { $0.1.progress.map { Int32($0) } }),
                 \(reports.map(\.1.message)), \(reports.map(\.1.error)),
                 \(reports.map { $0.1.estimate.map { Int32($0) } }), \(reports.map { $0.1.attempt.map { Int32($0) } }),
-                \(reports.map { _ in true }), \(waits))
+                \(reports.map(\.1.lease)), \(reports.map { _ in true }), \(waits))
             ORDER BY report
             """)
         #expect(try rows.map { Int(try $0.decode("report", as: Int32.self)) } == Array(1...reports.count))
@@ -70,7 +70,7 @@ extension PostgresConnection {
                         """
                         SELECT app.report_progress(\(session), \(report.status), \(report.progress.map { Int32($0) }),
                             \(report.message), \(report.error), \(report.estimate.map { Int32($0) }),
-                            \(report.attempt.map { Int32($0) })) AS version
+                            \(report.attempt.map { Int32($0) }), \(report.lease)) AS version
                         """)[0].decode("version", as: Int64.self)))
         } catch let error as PostgresError {
             let server = try #require(error.server)

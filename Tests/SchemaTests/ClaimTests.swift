@@ -17,6 +17,7 @@ import Testing
                 let claim = try await connection.claim()
                 if status == .pending && hasRecording {
                     #expect(claim == Claim(session: session, attempt: 1, recording: "key"))
+                    #expect(claim?.status == "pending")
                     #expect(try await connection.progress(of: session).attempt == 1)
                 } else {
                     #expect(claim == nil)
@@ -89,13 +90,15 @@ import Testing
                 try await database.withConnection { try await $0.expireLeases() }
                 let new = try #require(try await worker.claim("new"))
                 #expect(new == Claim(session: session, attempt: 2, recording: "key"))
+                #expect(new.status == "transcribing")
+                #expect(new.lease != old.lease)
 
                 let version = try await worker.report(Report("transcribing", 99, attempt: old.attempt), session)
                 #expect(version == 3)
                 #expect(try await worker.report(Report("failed", 99, error: "x", attempt: old.attempt), session) == 3)
                 #expect(try await worker.keepLease(of: old) == false)
-                #expect(try await worker.refusal(of: old.storeTranscript) == .checkViolation)
-                #expect(try await worker.refusal(of: old.storeNotes) == .checkViolation)
+                #expect(try await worker.refusal(of: old.storeTranscript) == .insufficientPrivilege)
+                #expect(try await worker.refusal(of: old.storeNotes) == .insufficientPrivilege)
 
                 #expect(try await worker.keepLease(of: new))
                 #expect(try await worker.refusal(of: new.storeTranscript) == nil)
@@ -128,8 +131,9 @@ import Testing
                 var claim = Claim(session: session, attempt: 1, recording: "key")
                 #expect(try await connection.keepLease(of: claim) == false)
                 claim = try #require(try await connection.claim())
-                #expect(
-                    try await connection.keepLease(of: Claim(session: session, attempt: 2, recording: "key")) == false)
+                var next = claim
+                next.attempt = 2
+                #expect(try await connection.keepLease(of: next) == false)
                 try await connection.report(Report("failed", 20), session)
                 #expect(try await connection.keepLease(of: claim) == false)
                 _ = try await connection.query("DELETE FROM app.therapy_sessions WHERE id = \(session)")
@@ -203,33 +207,45 @@ import Testing
 }
 
 /// A worker's claim.
-struct Claim: Hashable {
+struct Claim {
     var session: SessionID
     var attempt: Int
     var recording: String
+    var status: String?
+    var lease: String?
 
     var storeTranscript: PostgresQuery {
-        #"SELECT app.store_transcript(\#(session), \#(Int32(attempt)), '{"text": "", "segments": []}')"#
+        #"SELECT app.store_transcript(\#(session), \#(Int32(attempt)), '{"text": "", "segments": []}', \#(lease))"#
     }
-    var storeNotes: PostgresQuery { "SELECT app.store_notes(\(session), \(Int32(attempt)), '{}')" }
+    var storeNotes: PostgresQuery { "SELECT app.store_notes(\(session), \(Int32(attempt)), '{}', \(lease))" }
+}
+
+extension Claim: Hashable {
+    /// The lease is random, and the status is the session's: neither tells one claim from another.
+    static func == (one: Claim, other: Claim) -> Bool {
+        (one.session, one.attempt, one.recording) == (other.session, other.attempt, other.recording)
+    }
+
+    func hash(into hasher: inout Hasher) { hasher.combine(session) }
 }
 
 extension PostgresConnection {
     func claim(_ worker: String = "worker") async throws -> Claim? {
         try await query(
-            "SELECT session_id, attempt, recording FROM app.claim_session(\(worker), interval '60 seconds')"
+            "SELECT session_id, attempt, status, recording, lease FROM app.claim_session(\(worker), interval '60 seconds')"
         ).first.map {
             Claim(
                 session: try $0.decode("session_id", as: SessionID.self),
                 attempt: Int(try $0.decode("attempt", as: Int32.self)),
-                recording: try $0.decode("recording", as: String.self))
+                recording: try $0.decode("recording", as: String.self),
+                status: try $0.decode("status", as: String.self), lease: try $0.decode("lease", as: String.self))
         }
     }
 
     func keepLease(of claim: Claim) async throws -> Bool {
         try await query(
-            "SELECT app.keep_lease(\(claim.session), \(Int32(claim.attempt)), interval '60 seconds')")[0]
-            .decode(0, as: Bool.self)
+            "SELECT app.keep_lease(\(claim.session), \(Int32(claim.attempt)), interval '60 seconds', \(claim.lease))"
+        )[0].decode(0, as: Bool.self)
     }
 
     /// Lets all leases run out now; needs a superuser.

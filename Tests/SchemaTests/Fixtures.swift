@@ -25,10 +25,11 @@ struct Report: Sendable, CustomTestStringConvertible {
     var error: String?
     var estimate: Int?
     var attempt: Int?
+    var lease: String?
 
     init(
         _ title: String, _ status: String?, _ progress: Int?, message: String? = nil, error: String? = nil,
-        estimate: Int? = nil, attempt: Int? = nil
+        estimate: Int? = nil, attempt: Int? = nil, lease: String? = nil
     ) {
         self.title = title
         self.status = status
@@ -37,15 +38,16 @@ struct Report: Sendable, CustomTestStringConvertible {
         self.error = error
         self.estimate = estimate
         self.attempt = attempt
+        self.lease = lease
     }
 
     init(
         _ status: String, _ progress: Int, message: String? = nil, error: String? = nil, estimate: Int? = nil,
-        attempt: Int? = nil
+        attempt: Int? = nil, lease: String? = nil
     ) {
         self.init(
             "\(status) \(progress)", status, progress, message: message, error: error, estimate: estimate,
-            attempt: attempt)
+            attempt: attempt, lease: lease)
     }
 
     var testDescription: String { title }
@@ -54,7 +56,7 @@ struct Report: Sendable, CustomTestStringConvertible {
     func query(of session: SessionID) -> PostgresQuery {
         """
         SELECT app.report_progress(\(session), \(status), \(progress.map { Int32($0) }), \(message), \(error),
-            \(estimate.map { Int32($0) }), \(attempt.map { Int32($0) })) AS version
+            \(estimate.map { Int32($0) }), \(attempt.map { Int32($0) }), \(lease)) AS version
         """
     }
 }

@@ -24,7 +24,7 @@ import Testing
     /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
         "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
-        "therapist_patients", "session_leases", "deleted_sessions",
+        "therapist_patients", "session_leases", "deleted_sessions", "rights_log",
     ]
 
     @Test(
@@ -99,10 +99,12 @@ private struct HotCall {
     private static let ancient = "'3:3:'"
 
     static let all = [
-        HotCall("read_changes", "SELECT * FROM app.read_changes(\(sessions), ARRAY[1, 9]::bigint[])"),
+        HotCall("read_changes", "SELECT * FROM app.read_changes(\(sessions), ARRAY[1, 9]::bigint[], \(now))"),
+        HotCall("read_rights", "SELECT * FROM app.read_rights(\(now))"),
+        HotCall("read_rights, all", "SELECT count(*) FROM app.read_rights(\(ancient))"),
         HotCall("read_transitions", "SELECT * FROM app.read_transitions(\(sessions), ARRAY[1, 2]::bigint[], 1000)"),
-        HotCall("read_feed", "SELECT * FROM app.read_feed(\(now), \(sessions))"),
-        HotCall("read_feed, all", "SELECT count(*) FROM app.read_feed(\(ancient), \(sessions))"),
+        HotCall("read_feed", "SELECT * FROM app.read_feed(\(now), \(sessions), \(now))"),
+        HotCall("read_feed, all", "SELECT count(*) FROM app.read_feed(\(ancient), \(sessions), \(ancient))"),
         HotCall("read_missed", "SELECT * FROM app.read_missed(\(now), \(now), \(patients), 10001)"),
         HotCall("read_missed, all", "SELECT count(*) FROM app.read_missed(\(ancient), \(now), NULL, 10001)"),
         HotCall("read_missed, old", "SELECT count(*) FROM app.read_missed(\(ancient), \(now), \(patients), 10001)"),
@@ -133,7 +135,7 @@ private struct HotCall {
             SELECT * FROM app.report_progress_batch(
                 \(pipeline), \(pipeline), ARRAY[1, 1], \(sessions), ARRAY['transcribed', 'processed'], ARRAY[60, 100],
                 ARRAY['now', 'now'], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[], ARRAY[NULL, NULL]::integer[],
-                ARRAY[true, true], true)
+                ARRAY[NULL, 'a'], ARRAY[true, true], true)
             """),
     ]
 }
@@ -193,6 +195,8 @@ private struct PlanStage {
             ON CONFLICT DO NOTHING;
             INSERT INTO app.deleted_sessions (session_id, patient_id, xid)
             SELECT gen_random_uuid(), \(patient), (3 + g % 400)::text::xid8 FROM generate_series(1, \(sessions / 10)) AS g;
+            INSERT INTO app.rights_log (xid, user_id, patient_id)
+            SELECT (3 + g % 400)::text::xid8, \(therapist), \(patient) FROM generate_series(1, \(sessions / 10)) AS g;
             INSERT INTO app.audit_log (action, user_id, auth_session_id, session_id, patient_id)
             SELECT 'status.read', \(therapist), \(therapist), \(session), \(patient)
             FROM generate_series(1, \(sessions)) AS g;

@@ -31,7 +31,8 @@ import Testing
                 message: one(of: [nil, nil, "", "a", "one\r\ntwo", String(repeating: "ä", count: 2001)]),
                 error: one(of: [nil, nil, nil, "", "\u{1b}", "e"]),
                 estimate: below(12) == 0 ? -1 : one(of: [nil, 0, 5]),
-                attempt: below(12) == 0 ? 0 : one(of: [nil, nil, nil, 1, 1, 2, 3]))
+                attempt: below(12) == 0 ? 0 : one(of: [nil, nil, nil, 1, 1, 2, 3]),
+                lease: one(of: [nil, nil, "a lease", "another"]))
         }
     }
 
@@ -56,40 +57,53 @@ import Testing
     func likeOneByOne(seed: UInt64) async throws {
         try await withDatabase { database in
             let reporter = try await database.addReporter()
-            try await database.withConnection(as: "postgres") { connection async throws in
-                var draw = Draw(seed: seed)
-                for _ in 0..<12 {
-                    // Pairs of sessions with the same history.
-                    var pairs: [(SessionID, SessionID)?] = [nil]
-                    for _ in 0..<1 + draw.below(5) {
-                        let status = draw.one(of: SessionStatus.allCases)
-                        let hasRecording = draw.one(of: [false, true])
-                        let (progress, takesOver) = (draw.below(40), draw.below(4) == 0)
-                        var pair: [SessionID] = []
-                        for _ in 0..<2 {
-                            let session = try await connection.addSession(
-                                in: status, at: progress, recording: hasRecording ? "\(UUID())" : nil)
-                            if takesOver, status != .processed, status != .failed {
-                                try await connection.execute(
-                                    "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(session)")
+            // The owner's role would need no lease.
+            try await database.withConnection(as: "therapybridge_pipeline") { pipeline async throws in
+                try await database.withConnection(as: "postgres") { connection async throws in
+                    var draw = Draw(seed: seed)
+                    for _ in 0..<12 {
+                        // Pairs of sessions with the same history.
+                        var pairs: [(SessionID, SessionID)?] = [nil]
+                        for _ in 0..<1 + draw.below(5) {
+                            let status = draw.one(of: SessionStatus.allCases)
+                            let hasRecording = draw.one(of: [false, true])
+                            let (progress, takesOver) = (draw.below(40), draw.below(4) == 0)
+                            let lease = draw.one(of: [nil, "1 hour", "-1 second"])
+                            var pair: [SessionID] = []
+                            for _ in 0..<2 {
+                                let session = try await connection.addSession(
+                                    in: status, at: progress, recording: hasRecording ? "\(UUID())" : nil)
+                                if takesOver, status != .processed, status != .failed {
+                                    try await connection.execute(
+                                        "UPDATE app.session_progress SET attempt = 2 WHERE session_id = \(session)")
+                                }
+                                if let lease {
+                                    try await connection.execute(
+                                        """
+                                        UPDATE app.session_leases SET worker = 'w', attempt = 1, lease_hash = sha256('a lease'),
+                                            leased_until = now() + \(lease)::text::interval
+                                        WHERE session_id = \(session)
+                                        """)
+                                }
+                                pair.append(session)
                             }
-                            pair.append(session)
+                            pairs.append((pair[0], pair[1]))
                         }
-                        pairs.append((pair[0], pair[1]))
-                    }
-                    let unknown = SessionID.random()
-                    let reports = (0..<1 + draw.below(30)).map { _ in
-                        (draw.below(15) == 0 ? 0 : 1 + draw.below(pairs.count - 1), draw.report())
-                    }
-                    let answers = try await connection.reportBatch(
-                        reports.map { (pairs[$0]?.0 ?? unknown, $1) }, by: [reporter])
-                    for (index, (pair, report)) in reports.enumerated() {
-                        let expected = try await connection.answer(to: report, of: pairs[pair]?.1 ?? unknown)
-                        #expect(answers[index] == expected, "seed \(seed), report \(index): \(report)")
-                    }
-                    for case let pair? in pairs {
-                        #expect(
-                            try await Self.kept(pair.0, connection) == Self.kept(pair.1, connection), "seed \(seed)")
+                        let unknown = SessionID.random()
+                        let reports = (0..<1 + draw.below(30)).map { _ in
+                            (draw.below(15) == 0 ? 0 : 1 + draw.below(pairs.count - 1), draw.report())
+                        }
+                        let answers = try await connection.reportBatch(
+                            reports.map { (pairs[$0]?.0 ?? unknown, $1) }, by: [reporter])
+                        for (index, (pair, report)) in reports.enumerated() {
+                            let expected = try await pipeline.answer(to: report, of: pairs[pair]?.1 ?? unknown)
+                            #expect(answers[index] == expected, "seed \(seed), report \(index): \(report)")
+                        }
+                        for case let pair? in pairs {
+                            #expect(
+                                try await Self.kept(pair.0, connection) == Self.kept(pair.1, connection), "seed \(seed)"
+                            )
+                        }
                     }
                 }
             }

@@ -155,9 +155,25 @@ CREATE OR REPLACE TRIGGER record_transition AFTER UPDATE ON app.session_progress
     FOR EACH ROW WHEN ((OLD.status, OLD.attempt) IS DISTINCT FROM (NEW.status, NEW.attempt))
     EXECUTE FUNCTION app.record_transition();
 
+CREATE OR REPLACE FUNCTION app.is_stale(
+    present app.session_progress, status text, progress integer, message text, error text, estimate integer,
+    attempt integer) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT coalesce($7 < $1.attempt, false)
+        OR $2 = $1.status AND ($3 < $1.progress OR $1.status = 'processed'
+            OR ($3, w.message, CASE WHEN $2 = 'failed' THEN coalesce(nullif(one_line(coalesce($5, $1.error)), ''),
+                                                                    nullif(w.message, ''), 'Processing failed') END,
+                CASE WHEN NOT s.is_finished THEN $6 END)
+               IS NOT DISTINCT FROM ($1.progress::integer, $1.message, $1.error, $1.estimated_time_remaining))
+    FROM (SELECT one_line(coalesce($4, $1.message))) AS w (message), statuses s WHERE s.status = $1.status
+$$;
+COMMENT ON FUNCTION app.is_stale IS
+    'True if a report of the present attempt or an earlier one changes nothing: app.guard_progress would drop it. Only a report '
+    'whose lease is wrong needs this question, because it must not reach the guard';
+
 CREATE OR REPLACE FUNCTION app.report_progress(
     session_id uuid, status text, progress integer, message text DEFAULT NULL, error text DEFAULT NULL,
-    estimated_time_remaining integer DEFAULT NULL, attempt integer DEFAULT NULL
+    estimated_time_remaining integer DEFAULT NULL, attempt integer DEFAULT NULL, lease text DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -166,9 +182,11 @@ AS $$
 #variable_conflict use_column
 DECLARE
     present session_progress;
+    needs_lease boolean := (SELECT s.needs_lease FROM statuses s WHERE s.status = $2);
+    fault text;
     result bigint;
 BEGIN
-    IF $2 IS NULL OR NOT EXISTS (SELECT FROM statuses s WHERE s.status = $2) THEN
+    IF needs_lease IS NULL THEN
         RAISE EXCEPTION 'status: is not a known status'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'unknown_status', COLUMN = 'status';
     ELSIF $3 IS NULL OR $3 NOT BETWEEN 0 AND 100 THEN
@@ -194,6 +212,16 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_not_begun',
                 DETAIL = json_build_object('attempt', $7::text);
     END IF;
+    -- Most reports are percentages without a lease. They need no look at the queue.
+    IF $8 IS NOT NULL OR needs_lease AND NOT is_owner_calling() THEN
+        fault := lease_fault(standing_lease($1), $8, needs_lease);
+        IF fault IS NOT NULL THEN
+            IF is_stale(present, $2, $3, $4, $5, $6, $7) THEN
+                RETURN present.version;
+            END IF;
+            PERFORM raise_lease_fault(fault);
+        END IF;
+    END IF;
     UPDATE session_progress p SET
         status = $2,
         progress = $3,
@@ -208,9 +236,11 @@ END
 $$;
 COMMENT ON FUNCTION app.report_progress IS
     'Reports progress and returns the version afterwards; a stale report changes nothing. Raises 23514 if the state machine '
-    'forbids the report, 22023 for a value out of range, P0002 for an unknown session';
+    'forbids the report, 42501 without the lease that it needs or with one that does not stand, 22023 for a value out of '
+    'range, P0002 for an unknown session';
 
-REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.create_progress, app.record_transition, app.report_progress
+REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.create_progress, app.record_transition, app.is_stale,
+    app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;
 

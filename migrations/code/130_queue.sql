@@ -6,8 +6,6 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
 
-REVOKE ALL ON app.session_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-
 -- A session joins the queue when it is pending and has its recording. Either can come last, so each has a trigger.
 
 CREATE OR REPLACE FUNCTION app.queue_after_progress() RETURNS trigger
@@ -43,20 +41,9 @@ COMMENT ON FUNCTION app.queue_after_recording IS
 CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
 
-CREATE OR REPLACE FUNCTION app.lease_end(lease interval) RETURNS timestamptz
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF lease IS NULL OR lease < interval '1 second' OR lease > interval '1 day' THEN
-        RAISE EXCEPTION 'lease: has to be between 1 second and 1 day'
-            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'lease_out_of_range', COLUMN = 'lease';
-    END IF;
-    RETURN clock_timestamp() + lease;
-END
-$$;
-COMMENT ON FUNCTION app.lease_end IS 'The end of a lease that begins now. Raises 22023 unless it lasts 1 second to 1 day';
-
-CREATE OR REPLACE FUNCTION app.claim_session(worker text, lease interval)
-RETURNS TABLE (session_id uuid, attempt integer, recording text, leased_until timestamptz)
+CREATE OR REPLACE FUNCTION app.claim_session(worker text, duration interval)
+RETURNS TABLE (
+    session_id uuid, attempt integer, status text, recording text, leased_until timestamptz, lease text)
 LANGUAGE plpgsql SECURITY DEFINER
 -- These settings make the function read the queue in the order of its index, and progress by its key.
 SET search_path = pg_catalog, app, pg_temp
@@ -67,13 +54,16 @@ AS $$
 DECLARE
     until timestamptz := lease_end($2);
     candidate record;
+    -- 244 random bits of the generator that PostgreSQL uses for keys.
+    secret CONSTANT text := translate(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
 BEGIN
     IF $1 IS NULL OR $1 = '' THEN
         RAISE EXCEPTION 'worker: cannot be empty'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'worker_empty', COLUMN = 'worker';
     END IF;
     LOOP
-        -- Locks the row of progress first, as a report does: the two cannot deadlock.
+        -- Locks the row of progress first, as a report does: the two cannot deadlock. A row that another transaction holds is
+        -- skipped in either table. Otherwise one open transaction could stop every worker at the oldest session.
         SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed INTO candidate
         FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
         WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
@@ -81,13 +71,14 @@ BEGIN
                OR l.leased_until < clock_timestamp() AND p.status <> 'uploading'
                   AND NOT (SELECT s.is_finished FROM statuses s WHERE s.status = p.status))
         ORDER BY l.queued_at LIMIT 1
-        FOR NO KEY UPDATE OF p SKIP LOCKED;
+        FOR NO KEY UPDATE OF p, l SKIP LOCKED;
         IF NOT FOUND THEN
             RETURN;
         END IF;
         -- Another worker may have taken the lease between the snapshot and the lock. This new statement sees the present row.
         UPDATE session_leases l
-        SET worker = $1, leased_until = until, attempt = candidate.attempt + candidate.was_claimed::integer
+        SET worker = $1, leased_until = until, attempt = candidate.attempt + candidate.was_claimed::integer,
+            lease_hash = lease_digest(secret)
         WHERE l.session_id = candidate.session_id
           AND (l.worker IS NULL AND NOT candidate.was_claimed OR l.leased_until < clock_timestamp());
         CONTINUE WHEN NOT FOUND;
@@ -96,7 +87,7 @@ BEGIN
             UPDATE session_progress p SET attempt = p.attempt + 1 WHERE p.session_id = candidate.session_id;
         END IF;
         RETURN QUERY
-            SELECT l.session_id, l.attempt, t.recording, l.leased_until
+            SELECT l.session_id, l.attempt, candidate.status, t.recording, l.leased_until, secret
             FROM session_leases l JOIN therapy_sessions t ON t.id = l.session_id
             WHERE l.session_id = candidate.session_id;
         RETURN;
@@ -104,23 +95,29 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.claim_session IS
-    'Claims the session that has waited longest, or one whose lease has run out, for a worker. Returns the session and the '
-    'attempt; no row: no session waits. Raises 22023 unless the lease lasts 1 second to 1 day';
+    'Claims the session that has waited longest, or one whose lease has run out, for a worker. Returns the session, the '
+    'attempt, the status that the former worker reached, and the lease, a secret that proves the claim; no row: no session '
+    'waits. Raises 22023 unless the lease lasts 1 second to 1 day';
 
-CREATE OR REPLACE FUNCTION app.keep_lease(session_id uuid, attempt integer, lease interval) RETURNS boolean
+CREATE OR REPLACE FUNCTION app.keep_lease(
+    session_id uuid, attempt integer, duration interval, lease text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    until CONSTANT timestamptz := lease_end($3);
 BEGIN
-    UPDATE session_leases l SET leased_until = lease_end($3)
-    WHERE l.session_id = $1 AND l.attempt = $2 AND l.worker IS NOT NULL;
+    UPDATE session_leases l SET leased_until = until
+    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($4);
     RETURN FOUND;
 END
 $$;
 COMMENT ON FUNCTION app.keep_lease IS
-    'Extends the lease of an attempt. False: another worker has the session, or it is finished or deleted';
+    'Extends a lease, also one that has run out if no other worker has claimed the session since. False: the lease is missing '
+    'or wrong, another worker has the session, or it is finished or deleted. Raises 22023 unless the lease then lasts 1 second '
+    'to 1 day';
 
 CREATE OR REPLACE FUNCTION app.retry_session(session_id uuid) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
@@ -134,7 +131,7 @@ DECLARE
 BEGIN
     SELECT p.status INTO present FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id
     WHERE p.session_id = $1
-      AND (pg_has_role(session_user, 'therapybridge_owner', 'MEMBER') OR acting_may('manage', t.patient_id))
+      AND (is_owner_calling() OR acting_may('manage', t.patient_id))
     FOR NO KEY UPDATE OF p;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such session'
@@ -156,7 +153,7 @@ COMMENT ON FUNCTION app.retry_session IS
     'members of the owner may retry any session. Raises P0002 for an unknown session, 23514 if the session has not failed or '
     'has no recording';
 
-REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.lease_end, app.claim_session, app.keep_lease,
+REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.claim_session, app.keep_lease,
     app.retry_session FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease TO therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.retry_session TO therapybridge_server;

@@ -29,7 +29,7 @@ COMMENT ON FUNCTION app.check_reporters IS
 CREATE OR REPLACE FUNCTION app.write_progress_batch(
     user_ids uuid[], sign_ins uuid[], callers integer[],
     session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
-    estimates integer[], attempts integer[], wants_state boolean[], waits boolean
+    estimates integer[], attempts integer[], leases text[], wants_state boolean[], waits boolean
 ) RETURNS TABLE (report integer, version bigint, code text, reason text, detail text, state app.session_progress)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -41,6 +41,7 @@ AS $$
 DECLARE
     verdicts text[] := check_reporters($1, $2);
     faults text[];
+    needs_lease boolean[];
     wanted uuid[];
     held uuid[];
     holds_all boolean;
@@ -52,8 +53,9 @@ DECLARE
 BEGIN
     -- The fault of each report by itself, checked in the same order as in app.report_progress.
     SELECT array_agg(f.fault ORDER BY r.n),
-           array_agg(DISTINCT r.session_id) FILTER (WHERE f.fault IS NULL AND verdicts[$3[r.n]] = 'permitted')
-    INTO faults, wanted
+           array_agg(DISTINCT r.session_id) FILTER (WHERE f.fault IS NULL AND verdicts[$3[r.n]] = 'permitted'),
+           array_agg(s.needs_lease ORDER BY r.n)
+    INTO faults, wanted, needs_lease
     FROM unnest($4) WITH ORDINALITY AS r (session_id, n) LEFT JOIN statuses s ON s.status = $5[r.n]
     CROSS JOIN LATERAL (SELECT CASE
         WHEN s.status IS NULL THEN 'unknown_status'
@@ -62,7 +64,7 @@ BEGIN
         WHEN $10[r.n] < 1 THEN 'attempt_out_of_range' END AS fault) f;
 
     -- A caller without the right locks no row.
-    IF $12 THEN
+    IF $13 THEN
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
               ORDER BY p.session_id FOR NO KEY UPDATE) l;
@@ -123,8 +125,16 @@ BEGIN
         RETURN QUERY
         WITH r AS (
             SELECT o.n, $4[o.n] AS session_id, $5[o.n] AS status, $6[o.n] AS progress, $7[o.n] AS message,
-                   $8[o.n] AS error, $9[o.n] AS estimate, $10[o.n] AS attempt, $11[o.n] AS wants_state
+                   $8[o.n] AS error, $9[o.n] AS estimate, $10[o.n] AS attempt, $12[o.n] AS wants_state,
+                   lease_fault(l.lease_hash, $11[o.n], needs_lease[o.n]) AS lease_fault
             FROM unnest(accepted[first:next - 1]) AS o (n)
+            -- Most reports are percentages without a lease. They need no look at the queue. An administrator needs no lease.
+            LEFT JOIN LATERAL (
+                SELECT s.lease_hash FROM standing_leases s
+                WHERE s.session_id = $4[o.n]
+                  AND ($11[o.n] IS NOT NULL
+                       OR needs_lease[o.n] AND NOT (SELECT permits(u.role, 'manage') FROM users u
+                                                    WHERE u.id = $1[$3[o.n]])) OFFSET 0) l ON true
         ), w AS (
             UPDATE session_progress p SET
                 status = r.status,
@@ -133,7 +143,7 @@ BEGIN
                 error = coalesce(r.error, CASE WHEN p.status = r.status THEN p.error END),
                 estimated_time_remaining = r.estimate
             FROM r
-            WHERE p.session_id = r.session_id AND (r.attempt IS NULL OR r.attempt = p.attempt)
+            WHERE p.session_id = r.session_id AND (r.attempt IS NULL OR r.attempt = p.attempt) AND r.lease_fault IS NULL
               AND (p.status = r.status OR EXISTS (SELECT FROM status_transitions t
                                                   WHERE t.from_status = p.status AND t.to_status = r.status))
             RETURNING r.n, p.version, CASE WHEN r.wants_state THEN p END AS state
@@ -142,7 +152,8 @@ BEGIN
         UNION ALL
         -- The reports that the UPDATE did not match or the guard dropped. The guard drops a report that is stale or changes
         -- nothing, and never a change of status. This query reads the rows from before the statement; they have not changed.
-        SELECT r.n, CASE WHEN x.reason IS NULL THEN p.version END, CASE WHEN x.reason IS NOT NULL THEN '23514' END,
+        SELECT r.n, CASE WHEN x.reason IS NULL THEN p.version END,
+               CASE WHEN x.reason = r.lease_fault THEN '42501' WHEN x.reason IS NOT NULL THEN '23514' END,
                x.reason,
                CASE x.reason WHEN 'attempt_not_begun' THEN json_build_object('attempt', r.attempt::text)
                              WHEN 'transition_not_allowed' THEN json_build_object('from', p.status, 'to', r.status) END::text,
@@ -150,6 +161,9 @@ BEGIN
         FROM r JOIN session_progress p ON p.session_id = r.session_id
         CROSS JOIN LATERAL (SELECT CASE
             WHEN r.attempt > p.attempt THEN 'attempt_not_begun'
+            WHEN r.lease_fault IS NOT NULL
+                THEN CASE WHEN NOT is_stale(p, r.status, r.progress, r.message, r.error, r.estimate, r.attempt)
+                          THEN r.lease_fault END
             WHEN r.status <> p.status AND (r.attempt IS NULL OR r.attempt = p.attempt)
                 THEN 'transition_not_allowed' END AS reason) x
         WHERE r.n NOT IN (SELECT w.n FROM w);
@@ -163,7 +177,7 @@ COMMENT ON FUNCTION app.write_progress_batch IS
 CREATE OR REPLACE FUNCTION app.report_progress_batch(
     user_ids uuid[], sign_ins uuid[], callers integer[],
     session_ids uuid[], statuses text[], progresses integer[], messages text[], errors text[],
-    estimates integer[], attempts integer[], wants_state boolean[], waits boolean
+    estimates integer[], attempts integer[], leases text[], wants_state boolean[], waits boolean
 ) RETURNS TABLE (report integer, version bigint, code text, reason text, detail text, state app.session_progress)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp
 SET plan_cache_mode = force_generic_plan
@@ -175,7 +189,7 @@ DECLARE
 BEGIN
     RETURN QUERY
         WITH written AS MATERIALIZED (
-            SELECT * FROM write_progress_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            SELECT * FROM write_progress_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         ), recorded AS (
             INSERT INTO audit_log (action, user_id, auth_session_id, session_id, patient_id)
             SELECT 'progress.report', $1[n.caller], $2[n.caller], n.session_id, t.patient_id
@@ -194,7 +208,8 @@ COMMENT ON FUNCTION app.report_progress_batch IS
     'Reports progress for many sessions and callers, and records once in ten minutes which caller reports about which '
     'session. user_ids and sign_ins are the callers; callers gives the index, from 1, of each report''s caller among them. '
     'Returns a row for each report: the version afterwards and, with wants_state, the whole progress. Or, for a '
-    'refused report, code, reason and detail: the SQLSTATE, CONSTRAINT and DETAIL that app.report_progress raises; 28000 '
+    'refused report, code, reason and detail: the SQLSTATE, CONSTRAINT and DETAIL that app.report_progress raises for a '
+    'pipeline, while an administrator needs no lease; 28000 '
     'with "signed_out" or "inactive", 42501 with "not_permitted", 55P03 with "caller_locked" or "session_locked". With '
     'waits, it waits up to a second for each lock; otherwise it skips what is locked';
 

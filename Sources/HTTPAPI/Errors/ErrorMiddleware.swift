@@ -93,8 +93,13 @@ struct ErrorMiddleware: RouterMiddleware {
     private static func problem(
         for state: SQLState?, code: String?, values: String?, isOfTable: Bool, isTransient: Bool
     ) -> Problem {
-        let words = code.flatMap(SchemaRefusal.init(rawValue:))?.detail(values: values)
+        let refusal = code.flatMap(SchemaRefusal.init(rawValue:))
+        let words = refusal?.detail(values: values)
         return switch state {
+        // Any other lack of a privilege is a fault of ours.
+        case .insufficientPrivilege where refusal == .leaseRequired || refusal == .leaseNotStanding:
+            Problem(.conflict, words ?? "The present state does not allow this.")
+        case .deletedSessionID: Problem(.conflict, words ?? "The id is taken.")
         case .checkViolation where words != nil || !isOfTable:
             Problem(.conflict, words ?? "The present state does not allow this.")
         case .invalidParameterValue: Problem(.invalid, words ?? "The database does not accept a value of this request.")

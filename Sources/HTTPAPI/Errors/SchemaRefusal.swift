@@ -8,7 +8,7 @@ import Foundation
 enum SchemaRefusal: String, Sendable, CaseIterable {
     case inactive
     case notPermitted = "not_permitted"
-    case passwordRequired = "password_required"
+    case providerNotRegistered = "provider_not_registered"
     case signedOut = "signed_out"
     case signInOfAnotherUser = "sign_in_of_another_user"
 
@@ -26,7 +26,9 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
     case unknownSession = "unknown_session"
     case unknownStatus = "unknown_status"
 
+    case leaseNotStanding = "lease_not_standing"
     case leaseOutOfRange = "lease_out_of_range"
+    case leaseRequired = "lease_required"
     case noRecording = "no_recording"
     case notesMalformed = "notes_malformed"
     case sessionNotFailed = "session_not_failed"
@@ -34,16 +36,21 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
     case workerEmpty = "worker_empty"
 
     case auditLogImmutable = "audit_log_immutable"
+    case auditMonthPresent = "audit_month_present"
+    case auditMonthUnknown = "audit_month_unknown"
+    case deletedIDsImmutable = "deleted_ids_immutable"
     case notAPatient = "not_a_patient"
     case notATherapist = "not_a_therapist"
+    case sessionIDDeleted = "session_id_deleted"
     case uploadKeyTaken = "upload_key_taken"
 
     /// The field at fault, by its name in SQL and in JSON; nil when no single field is.
     var field: String? {
         switch self {
         case .attemptOutOfRange: "attempt"
+        case .auditMonthPresent, .auditMonthUnknown: "month"
         case .estimateNegative: "estimated_time_remaining"
-        case .leaseOutOfRange: "lease"
+        case .leaseOutOfRange: "duration"
         case .notAPatient: "patient_id"
         case .notATherapist: "therapist_id"
         case .notesMalformed: "notes"
@@ -61,7 +68,7 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         switch self {
         case .inactive: Problem.inactive.detail
         case .notPermitted: Problem.forbidden.detail
-        case .passwordRequired: "A sign-in needs a password."
+        case .providerNotRegistered: "The identity provider is not registered here."
         case .signedOut, .signInOfAnotherUser: Problem.unauthorized.detail
         case .attemptNotBegun: "Attempt {attempt} has not begun."
         case .attemptNotPresent: "The present attempt is {present}."
@@ -76,15 +83,22 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         case .transitionNotAllowed: "A session that is {from} cannot become {to}."
         case .unknownSession: Problem.noSession.detail
         case .unknownStatus: "is not a known status."
+        case .leaseNotStanding:
+            "The lease does not stand: it has run out or ended, or belongs to another claim of the session."
         case .leaseOutOfRange: "has to be between 1 second and 1 day."
+        case .leaseRequired: "This needs the lease of the session: only the worker that has claimed the session may do it."
         case .noRecording: "The session has no recording to retry with."
         case .notesMalformed: "have to be a JSON object."
         case .sessionNotFailed: "Only a failed session can be retried."
         case .transcriptMalformed: "needs a text and an array of segments."
         case .workerEmpty: "cannot be empty."
         case .auditLogImmutable: "The audit log cannot be changed."
+        case .auditMonthPresent: "has not ended a day ago."
+        case .auditMonthUnknown: "has no partition."
+        case .deletedIDsImmutable: "The ids of deleted sessions stay for ever."
         case .notAPatient: "is not a patient."
         case .notATherapist: "is not a therapist."
+        case .sessionIDDeleted: "This id belonged to a session that was deleted. Choose another one."
         case .uploadKeyTaken: "is the key of a recording."
         }
     }

@@ -10,9 +10,10 @@ struct ReportBody: Decodable {
     var error: String?
     var estimatedTimeRemaining: WholeNumber?
     var attempt: WholeNumber?
+    var lease: String?
 
     enum CodingKeys: String, CodingKey {
-        case status, progress, message, error, attempt
+        case status, progress, message, error, attempt, lease
         case estimatedTimeRemaining = "estimated_time_remaining"
     }
 
@@ -26,12 +27,14 @@ struct ReportBody: Decodable {
         if let estimate = estimatedTimeRemaining?.value, estimate > Int32.max {
             throw Problem.invalid("estimated_time_remaining", "is too large.")
         }
-        for (name, text) in [("message", message), ("error", error)] where text?.utf8.contains(0) == true {
+        for (name, text) in [("message", message), ("error", error), ("lease", lease)]
+        where text?.utf8.contains(0) == true {
             throw Problem.invalid(name, "cannot hold a NUL character.")
         }
         return ProgressReport(
             sessionID: session, status: known, progress: progress.value, message: message, error: error,
-            estimatedTimeRemaining: estimatedTimeRemaining?.value, attempt: attempt?.value)
+            estimatedTimeRemaining: estimatedTimeRemaining?.value, attempt: attempt?.value,
+            lease: lease.map(LeaseToken.init))
     }
 }
 

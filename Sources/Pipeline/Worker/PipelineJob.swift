@@ -173,9 +173,12 @@ struct PipelineJob: Sendable {
                         sessionID: claim.session, status: status,
                         progress: from + stageProgress.progress * (to - from) / 100,
                         message: stageProgress.message?.replacing("\0", with: " "),
-                        estimatedTimeRemaining: stageProgress.estimatedTimeRemaining, attempt: claim.attempt))
+                        estimatedTimeRemaining: stageProgress.estimatedTimeRemaining, attempt: claim.attempt,
+                        lease: claim.lease))
             } catch let error as PostgresError where error.isTransient {
                 // A lost percentage does no harm. The work goes on while the database is away.
+            } catch let error as PostgresError where error.isLeaseFault {
+                try await renewLease()
             } catch let error as PostgresError where error.isRefusal {
                 throw Abandonment.notOurs
             }
@@ -190,13 +193,14 @@ struct PipelineJob: Sendable {
             try await tools.stores.progress.report(
                 ProgressReport(
                     sessionID: claim.session, status: status, progress: percentage, message: message,
-                    attempt: claim.attempt))
+                    attempt: claim.attempt, lease: claim.lease))
         }
     }
 
     private func fail(_ reason: String) async {
         let report = ProgressReport(
-            sessionID: claim.session, status: .failed, progress: 0, error: reason, attempt: claim.attempt)
+            sessionID: claim.session, status: .failed, progress: 0, error: reason, attempt: claim.attempt,
+            lease: claim.lease)
         do {
             try await withLeaseKept { _ = try await persistently { try await tools.stores.progress.report(report) } }
         } catch {
@@ -219,7 +223,8 @@ struct PipelineJob: Sendable {
             try await tools.stores.progress.report(
                 ProgressReport(
                     sessionID: claim.session, status: state.status, progress: state.progress,
-                    message: "Waiting for a worker that can open the recording", attempt: claim.attempt))
+                    message: "Waiting for a worker that can open the recording", attempt: claim.attempt,
+                    lease: claim.lease))
             _ = try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.missingKeyLease)
         } catch {
             log(.warning, "session left until its lease ends", ["error": "\(error)"])
@@ -231,12 +236,16 @@ struct PipelineJob: Sendable {
     /// - Throws: ``Abandonment/notOurs`` when the database says that the session does not belong to this worker.
     @discardableResult
     private func persistently<Result: Sendable>(_ operation: () async throws -> Result) async throws -> Result {
+        var isRenewed = false
         while true {
             do {
                 return try await operation()
             } catch let error as PostgresError where error.isTransient {
                 log(.warning, "database away, trying again", ["error": "\(error)"])
                 try await tools.clock.sleep(for: .seconds(1))
+            } catch let error as PostgresError where error.isLeaseFault && !isRenewed {
+                try await renewLease()
+                isRenewed = true
             } catch let error as PostgresError where error.isRefusal {
                 throw Abandonment.notOurs
             }
@@ -256,6 +265,19 @@ struct PipelineJob: Sendable {
             // Extending never ends by itself. The first to end is therefore the work, or the loss of the lease.
             try await group.next()
         }
+    }
+
+    /// Extends a lease that does not stand.
+    ///
+    /// It has run out while the database was away, or the session belongs to another worker.
+    ///
+    /// - Throws: ``Abandonment/notOurs`` when the session belongs to this worker no more.
+    private func renewLease() async throws {
+        let isKept = try await persistently {
+            try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.lease)
+        }
+        guard isKept else { throw Abandonment.notOurs }
+        log(.notice, "lease ran out and was extended")
     }
 
     private func keepLease() async throws {
@@ -280,7 +302,7 @@ struct PipelineJob: Sendable {
 }
 
 extension PostgresError {
-    /// True if the database refused the report: by the state machine, because of a higher attempt, or without a
-    /// session.
-    fileprivate var isRefusal: Bool { sqlState == .checkViolation || sqlState == .noDataFound }
+    /// True if the database refused the report: by the state machine, because of a higher attempt or another worker's
+    /// lease, or without a session.
+    fileprivate var isRefusal: Bool { sqlState == .checkViolation || sqlState == .noDataFound || isLeaseFault }
 }

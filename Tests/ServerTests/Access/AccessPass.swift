@@ -77,7 +77,7 @@ struct AccessPass: Sendable {
             """
             SELECT app.store_transcript(\(id.rawValue), 1, '{"text": "", "segments": []}'),
                    app.store_notes(\(id.rawValue), 1, '{}')
-            """, as: "therapybridge_pipeline")
+            """)
         try await database.report(id, .transcribed, 60)
         try await database.report(id, .processed, 100)
         return id
@@ -120,11 +120,13 @@ struct AccessPass: Sendable {
         let failedSession: SessionID
         let user: UserID
         let patient: UserID
+        let signIn: SignInID
     }
 
     private func makeSubjects(_ count: Int) async throws -> [Subject] {
         let subjects = (0..<count).map { _ in
-            Subject(newSession: .random(), failedSession: .random(), user: .random(), patient: .random())
+            Subject(
+                newSession: .random(), failedSession: .random(), user: .random(), patient: .random(), signIn: .random())
         }
         let (new, failed) = (subjects.map(\.newSession.rawValue), subjects.map(\.failedSession.rawValue))
         let patient = try #require(callers.first).clinic.id(.patient).rawValue
@@ -170,6 +172,7 @@ struct AccessPass: Sendable {
         case .newSession: filled(["id": subject.newSession])
         case .failedSession: filled(["id": subject.failedSession])
         case .newUser: filled(["id": subject.user])
+        case .newSignIn: filled(["id": subject.signIn])
         case .unassigned: filled(["therapist_id": subject.user, "patient_id": subject.patient])
         }
     }
@@ -194,6 +197,14 @@ struct AccessPass: Sendable {
     private func send(_ attempt: Attempt, _ subjects: [Subject]) async throws -> Outcome {
         let subject = subjects[attempt.number]
         let path = path(of: attempt, subject)
+        if attempt.row.subject == .newSignIn {
+            let user = attempt.caller.clinic.id(attempt.caller.relation)
+            try await server.database.query(
+                """
+                INSERT INTO app.auth_sessions (id, user_id, expires_at)
+                VALUES (\(subject.signIn.rawValue), \(user.rawValue), now() + interval '1 day')
+                """)
+        }
         var request = HTTPClientRequest(url: server.baseURL + path)
         request.method = attempt.row.method
         var token = attempt.caller.token

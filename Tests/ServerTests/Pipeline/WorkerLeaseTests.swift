@@ -104,6 +104,20 @@ import Testing
         }
     }
 
+    @Test("A worker whose lease ran out goes on if no other worker has claimed the session")
+    func ranOut() async throws {
+        try await withWorkerScene(transcribing: Script.waits) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            try await scene.database.query(
+                "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 second'")
+            try folder.touch("go")
+            #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            #expect(try await scene.history(of: session).last == "processed 1")
+            #expect(try await scene.get("/transcript", session).json()["text"] as? String == "good morning")
+        }
+    }
+
     @Test("Deleting a session ends its stage, and the worker claims the next session")
     func deleted() async throws {
         let signal = #"echo $$ > "$folder/pid.new"; mv "$folder/pid.new" "$folder/pid""#
@@ -129,7 +143,9 @@ import Testing
         try await withWorkerScene(transcribing: Script.runsOnAtFirst()) { scene, folder in
             let session = try await scene.upload()
             try await folder.wait(for: "begun")
-            try await scene.database.report(session, .failed, 0, error: "Wrong patient.")
+            // An operator needs no lease.
+            try await scene.database.query(
+                "SELECT app.report_progress(\(session.rawValue), 'failed', 0, NULL, 'Wrong patient.')")
             #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
             let last = try #require(try await scene.watchToEnd(session).last)
             #expect(try last.json()["error"] as? String == "Wrong patient.")

@@ -18,11 +18,9 @@ import Testing
                 #"{"text": "Grüß Gott", "segments": [{"start": 0.5, "end": 2, "text": "Grüß Gott", "speaker": "A"}]}"#
             let notes = #"{"summary": "Es geht besser.", "risks": []}"#
             try await clinic.database.query(
-                "SELECT app.store_transcript(\(clinic.session.rawValue), 1, \(PostgresJSON(text: transcript)))",
-                as: "therapybridge_pipeline")
+                "SELECT app.store_transcript(\(clinic.session.rawValue), 1, \(PostgresJSON(text: transcript)))")
             try await clinic.database.query(
-                "SELECT app.store_notes(\(clinic.session.rawValue), 1, \(PostgresJSON(text: notes)))",
-                as: "therapybridge_pipeline")
+                "SELECT app.store_notes(\(clinic.session.rawValue), 1, \(notes)::text::json)")
 
             for (path, caller, stored) in [
                 ("/transcript", Clinic.Caller.patient, transcript), ("/transcript", .therapist, transcript),
