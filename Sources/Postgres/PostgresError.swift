@@ -31,6 +31,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         case cancelled
         /// No connection was free in time, or too many callers wait.
         case poolExhausted
+        /// Too many callers of the pool already contend for the same lock of the database.
+        case contended
         /// The pool is shut down.
         case poolClosed
         /// A column cannot be read as the type that the caller asked for.
@@ -130,7 +132,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
     public var isTransient: Bool {
         switch code {
         case .connection: storage.server.map { !$0.sqlState.isPermanentForConnecting } ?? true
-        case .deadlineExceeded, .poolExhausted, .poolClosed: true
+        case .deadlineExceeded, .poolExhausted, .contended, .poolClosed: true
         case .server: storage.server?.sqlState.isTransient ?? false
         case .transaction(.commitOutcomeUnknown): true
         case .transaction(.rollbackFailed): (underlying.first as? PostgresError)?.isTransient ?? false

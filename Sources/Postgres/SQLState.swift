@@ -63,8 +63,14 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let undefinedTable: SQLState = "42P01"
     /// A feature that the server lacks, or a cached plan whose result type changed.
     public static let featureNotSupported: SQLState = "0A000"
+    /// A limit of PostgreSQL, in this program the full queue of notifications.
+    ///
+    /// "If this queue becomes full, transactions calling NOTIFY will fail at commit" (manual, NOTIFY).
+    public static let programLimitExceeded: SQLState = "54000"
     /// A lock that was not free within `lock_timeout`, or at once with NOWAIT.
     public static let lockNotAvailable: SQLState = "55P03"
+    /// Our own: the id of a new session is that of a deleted one.
+    public static let deletedSessionID: SQLState = "TB001"
     /// A statement that was cancelled, or that took longer than `statement_timeout`.
     public static let queryCanceled: SQLState = "57014"
     /// The server shuts down, or an administrator ended the session.
@@ -73,12 +79,13 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     /// Whether the same statement may succeed a little later.
     ///
     /// The classes are 08 (connection exception), 40 (transaction rollback: deadlock, serialization), 53 (insufficient
-    /// resources) and 57 (operator intervention). A lock that was not free counts, and a primary that has become a
-    /// standby.
+    /// resources) and 57 (operator intervention). A lock that was not free counts, a full queue of notifications, and a
+    /// primary that has become a standby.
     public var isTransient: Bool {
         switch errorClass {
         case "08", "40", "53", "57": true
-        default: [.idleInTransactionTimeout, .lockNotAvailable, .readOnlyTransaction].contains(self)
+        default:
+            [.idleInTransactionTimeout, .lockNotAvailable, .programLimitExceeded, .readOnlyTransaction].contains(self)
         }
     }
 

@@ -70,7 +70,7 @@ public struct PipelineStore: Sendable {
             """
             SELECT app.keep_lease(\(claim.session), \(Int32(clamping: claim.attempt)), \(lease),
                                   \(claim.lease.text)) AS is_kept
-            """)
+            """, locking: claim.session)
         return try rows.first?.decode("is_kept", as: Bool.self) ?? false
     }
 
@@ -86,7 +86,7 @@ public struct PipelineStore: Sendable {
             """
             SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)),
                                         \(claim.lease.text))
-            """)
+            """, locking: claim.session)
     }
 
     /// Stores the notes.
@@ -102,6 +102,6 @@ public struct PipelineStore: Sendable {
             """
             SELECT app.store_notes(\(claim.session), \(Int32(clamping: claim.attempt)), \(json)::text::json,
                                    \(claim.lease.text))
-            """)
+            """, locking: claim.session)
     }
 }

@@ -106,7 +106,7 @@ public struct SessionStore: Sendable {
     /// - Returns: False if the user manages no such session.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func delete(_ session: SessionID, as principal: Principal) async throws -> Bool {
-        try await pool.acting(as: principal) { connection in
+        try await pool.acting(as: principal, locking: session) { connection in
             try await connection.execute("DELETE FROM app.therapy_sessions WHERE id = \(session)") > 0
         }
     }
@@ -118,7 +118,7 @@ public struct SessionStore: Sendable {
     ///   - session: The session.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func setDuration(_ seconds: Double, of session: SessionID) async throws {
-        _ = try await pool.query("SELECT app.set_duration(\(session), \(seconds))")
+        _ = try await pool.query("SELECT app.set_duration(\(session), \(seconds))", locking: session)
     }
 
     /// The transcript as JSON, as the pipeline stored it; nil if the session has no transcript that the user may see.

@@ -1,3 +1,4 @@
+import DurationUnits
 package import Logging
 package import Postgres
 public import SettingsReading
@@ -50,7 +51,16 @@ public struct DatabaseSettings: Sendable {
     ///
     /// `jit`: PostgreSQL compiles a statement that it expects to be expensive. Its estimates for young tables are far
     /// too high, and compiling takes many times longer than running any statement of the server.
-    private static let session = ["jit": "off"]
+    ///
+    /// `lock_timeout`: a transaction of another program can hold a row for any time. A statement that waits for it holds
+    /// a connection of the pool.
+    private var session: [String: String] {
+        Self.isolation.merging(["jit": "off", "lock_timeout": "\(timeouts.lock.whole(.milliseconds, .up))"]) { $1 }
+    }
+
+    /// The isolation level that every statement of the program is written for, whatever the default of the database or
+    /// of the role is.
+    fileprivate static let isolation = ["default_transaction_isolation": "read committed"]
 
     /// The configuration of the connections for queries.
     ///
@@ -63,7 +73,7 @@ public struct DatabaseSettings: Sendable {
         configuration.applicationName = name
         configuration.connectTimeout = timeouts.connect
         configuration.queryTimeout = timeouts.query
-        configuration.sessionSettings = Self.session
+        configuration.sessionSettings = session
         configuration.logger = logger
         return configuration
     }
@@ -72,14 +82,16 @@ public struct DatabaseSettings: Sendable {
     package func listener(logger: Logger) -> PostgresConfiguration {
         var configuration = direct
         configuration.applicationName = "therapybridge listener"
-        configuration.sessionSettings = Self.session
+        configuration.sessionSettings = session
         configuration.logger = logger
         return configuration
     }
 
     /// The size of the pool, and how long a query waits for a connection of the pool.
     package var pool: PostgresPoolConfiguration {
-        PostgresPoolConfiguration(size: poolSize, waitTimeout: timeouts.borrow)
+        var pool = PostgresPoolConfiguration(size: poolSize, waitTimeout: timeouts.borrow)
+        pool.contentionTimeout = timeouts.lock
+        return pool
     }
 }
 
@@ -93,6 +105,10 @@ public struct DatabaseTimeouts: Sendable {
     public var borrow = Duration.seconds(5)
     /// The time until PostgreSQL answers a query.
     public var query = Duration.seconds(10)
+    /// The time until a lock is free, and until fewer callers wait for it.
+    ///
+    /// The role `therapybridge_server` has the same value, for connections through a pooler.
+    public var lock = Duration.seconds(2)
 
     /// The timeouts of a server.
     public init() {}
@@ -116,6 +132,7 @@ public struct OperatorDatabaseSettings: Sendable {
     func queries(logger: Logger) -> PostgresConfiguration {
         var configuration = server
         configuration.applicationName = "therapybridge operations"
+        configuration.sessionSettings = DatabaseSettings.isolation
         configuration.logger = logger
         return configuration
     }

@@ -62,23 +62,36 @@ struct UploadReception: Sendable {
         .closing()
     }
 
+    /// The pauses between tries to record a stored recording.
+    ///
+    /// Another transaction may hold the session, or the queue of notifications may be full. The client has sent the whole
+    /// recording, and would have to send it again.
+    private static let pauses: [Duration] = [.milliseconds(500), .seconds(1), .seconds(2), .seconds(4)]
+
     /// Records the stored recording in the database, or removes the file.
     ///
     /// If the file cannot be removed, or the database does not answer, the janitor removes it. The database lists the
     /// file for removal until the recording belongs to the session.
     private func attach(_ stored: StoredRecording) async throws {
-        do {
-            if try await route.sessions.enter(stored, from: recording, into: session, as: principal) { return }
-            await remove()
-            throw superseded
-        } catch let error as PostgresError {
-            // The connection may have broken during the commit, which may still be running. This query waits for the
-            // lock of that commit. Only an answer that the session lacks the recording allows the removal of the file.
-            // The task is unstructured because the present one may be cancelled.
-            let isEntered = await Task { try? await route.sessions.hasEntered(recording, into: session) }.value
-            if isEntered == true { return }
-            if isEntered == false { await remove() }
-            throw error
+        var pauses = Self.pauses[...]
+        while true {
+            do {
+                if try await route.sessions.enter(stored, from: recording, into: session, as: principal) { return }
+                await remove()
+                throw superseded
+            } catch let error as PostgresError {
+                // The connection may have broken during the commit, which may still be running. This query waits for
+                // the lock of that commit. Only an answer that the session lacks the recording allows another try, or
+                // the removal of the file. The task is unstructured because the present one may be cancelled.
+                let isEntered = await Task { try? await route.sessions.hasEntered(recording, into: session) }.value
+                if isEntered == true { return }
+                guard isEntered == false else { throw error }
+                guard error.isTransient, !Task.isCancelled, let pause = pauses.popFirst() else {
+                    await remove()
+                    throw error
+                }
+                try? await route.clock.sleep(for: pause)
+            }
         }
     }
 

@@ -16,7 +16,7 @@ extension PostgresConnection {
     /// The ROLLBACK is sent even if the task is cancelled. A COMMIT that was sent is waited for.
     ///
     /// - Parameters:
-    ///   - level: The isolation level; nil takes the session's, which is READ COMMITTED by default.
+    ///   - level: The isolation level, whatever the session's default is.
     ///   - readOnly: Whether the server refuses writes.
     ///   - actor: The actor of the caller, on which the body runs.
     ///   - body: The statements. It must not end the transaction itself.
@@ -27,13 +27,12 @@ extension PostgresConnection {
     ///   refused COMMIT, and with it the transaction.
     @discardableResult
     public func withTransaction<Value>(
-        isolation level: PostgresIsolation? = nil,
+        isolation level: PostgresIsolation = .readCommitted,
         readOnly: Bool = false,
         actor: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        var begin = "BEGIN"
-        if let level { begin += " ISOLATION LEVEL \(level.rawValue)" }
+        var begin = "BEGIN ISOLATION LEVEL \(level.rawValue)"
         if readOnly { begin += " READ ONLY" }
         try await perform(.script(begin), timeout: nil)
         let value: Value

@@ -12,6 +12,8 @@ public final class PostgresPool: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let settings: PostgresPoolConfiguration
     private let lender: ConnectionLender
+    private let contention: ContentionGate
+    private let runtime: PostgresRuntime
 
     /// Makes a pool, which opens no connection yet.
     ///
@@ -29,7 +31,14 @@ public final class PostgresPool: Service, Sendable {
     init(configuration: PostgresConfiguration, settings: PostgresPoolConfiguration, runtime: PostgresRuntime) {
         self.configuration = configuration
         self.settings = settings
+        self.runtime = runtime
         lender = ConnectionLender(configuration: configuration, settings: settings, runtime: runtime)
+        let contenders = settings.contenders ?? max(1, settings.size / 2)
+        contention = ContentionGate(
+            limits: .init(
+                ofKey: settings.contendersOfKey ?? (contenders < 4 ? 1 : 2), total: contenders,
+                line: settings.maximumWaiters),
+            longestWait: settings.contentionTimeout)
     }
 
     /// Makes a pool, lends it and closes it.
@@ -98,6 +107,29 @@ public final class PostgresPool: Service, Sendable {
         return try await body(connection)
     }
 
+    /// Runs a body whose statements may wait for a lock that others may hold for long.
+    ///
+    /// Few callers of one key run at the same time, and callers of all keys leave a part of the connections to those
+    /// that need no such lock. The others wait for their turn without a connection. A body may not call this method
+    /// again.
+    ///
+    /// - Parameters:
+    ///   - key: Names what the callers contend for, such as the id of a row.
+    ///   - isolation: The actor of the caller, on which the body runs.
+    ///   - body: Borrows a connection of this pool.
+    /// - Returns: What the body returns.
+    /// - Throws: `PostgresError` with code `contended` if the caller's turn does not come within `contentionTimeout`,
+    ///   or `cancelled`; what the body throws.
+    public func contending<Value>(
+        for key: String,
+        isolation: isolated (any Actor)? = #isolation,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        try await contention.enter(key, on: runtime.poller)
+        defer { contention.leave(key) }
+        return try await body()
+    }
+
     /// Runs a query on any connection and returns its rows.
     ///
     /// - Parameters:
@@ -126,7 +158,7 @@ public final class PostgresPool: Service, Sendable {
     /// Runs a transaction on any connection; see `PostgresConnection.withTransaction`.
     ///
     /// - Parameters:
-    ///   - level: The isolation level; nil takes the session's, which is READ COMMITTED by default.
+    ///   - level: The isolation level, whatever the session's default is.
     ///   - readOnly: Whether the server refuses writes.
     ///   - actor: The actor of the caller, on which the body runs.
     ///   - body: The statements. It must not end the transaction itself.
@@ -134,7 +166,7 @@ public final class PostgresPool: Service, Sendable {
     /// - Throws: What `withConnection` and `PostgresConnection.withTransaction` throw.
     @discardableResult
     public func withTransaction<Value>(
-        isolation level: PostgresIsolation? = nil,
+        isolation level: PostgresIsolation = .readCommitted,
         readOnly: Bool = false,
         actor: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value

@@ -11,6 +11,19 @@ public struct PostgresPoolConfiguration: Sendable {
     /// How long a caller waits for a connection; 5 s.
     public var waitTimeout: Duration
 
+    /// How many callers of ``PostgresPool/contending(for:isolation:_:)`` with one key run at the same time.
+    ///
+    /// Nil is two, or one if there are fewer than four ``contenders``.
+    public var contendersOfKey: Int?
+
+    /// How many callers of ``PostgresPool/contending(for:isolation:_:)`` run at the same time.
+    ///
+    /// Nil is half of the connections, at least one.
+    public var contenders: Int?
+
+    /// How long a caller of ``PostgresPool/contending(for:isolation:_:)`` waits for its turn; 2 s.
+    public var contentionTimeout: Duration
+
     /// How long a connection may be unused before the pool checks it when it lends it; 30 s.
     public var checkAfter: Duration
 
@@ -40,6 +53,9 @@ public struct PostgresPoolConfiguration: Sendable {
         self.size = size
         self.maximumWaiters = 16_384
         self.waitTimeout = waitTimeout
+        self.contendersOfKey = nil
+        self.contenders = nil
+        self.contentionTimeout = .seconds(2)
         self.checkAfter = .seconds(30)
         self.checkTimeout = .seconds(2)
         self.idleTimeout = .seconds(600)

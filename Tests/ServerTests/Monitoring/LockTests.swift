@@ -1,0 +1,237 @@
+import App
+import AsyncHTTPClient
+import Domain
+import Foundation
+import NIOCore
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// What other programs' transactions and settings do to the server.
+@Suite(.deadline) struct LockTests {
+    /// A server with the timeouts of the program, and a clinic.
+    private func withImpatientClinic(
+        _ body: @escaping @Sendable (Clinic) async throws -> Void
+    ) async throws {
+        try await withDatabase { database in
+            var timeouts = DatabaseTimeouts.forTests
+            timeouts.lock = DatabaseTimeouts.standard.lock
+            try await withServer(over: database, databaseTimeouts: timeouts) { try await body(try await Clinic($0)) }
+        }
+    }
+
+    /// Nine requests, and a pool of four connections.
+    @Test("A session that an open transaction holds gets 503, and meanwhile the server serves everything else")
+    func heldSession() async throws {
+        try await withImpatientClinic { clinic in
+            try await clinic.database.setPassword("correct horse battery", of: clinic.id(.therapist))
+            let other = try await clinic.database.addSession(of: clinic.id(.patient))
+            try await clinic.database.withConnection(as: "therapybridge_pipeline") { holder async throws in
+                try await holder.executeScript(
+                    "BEGIN; SELECT app.report_progress('\(clinic.session)', 'transcribing', 20)")
+                try await withThrowingTaskGroup(of: HTTPClientResponse.self) { group in
+                    for _ in 0..<9 { group.addTask { try await delete(clinic) } }
+                    // The deletions have arrived in the database.
+                    try await clinic.database.untilSomeoneWaitsForALock()
+                    let start = ContinuousClock.now
+                    for caller in [Clinic.Caller.therapist, .patient] {
+                        #expect(try await clinic.request(.GET, "/api/sessions/\(other)", as: caller).status == 200)
+                        #expect(try await clinic.request(.GET, of: "/status", as: caller).status == 200)
+                    }
+                    let signIn = try await clinic.post(
+                        "/api/auth/login",
+                        #"{"email": "therapist@clinic.example", "password": "correct horse battery"}"#, as: nil)
+                    #expect(signIn.status == 200)
+                    let report = try await clinic.post(
+                        "/api/sessions/\(other)/progress", #"{"status": "transcribing", "progress": 20}"#, as: .pipeline
+                    )
+                    #expect(report.status == 200)
+                    #expect(try await clinic.request(.DELETE, "/api/sessions/\(other)", as: .therapist).status == 204)
+                    let took = start.duration(to: .now)
+                    for _ in 0..<9 {
+                        let response = try #require(try await group.next())
+                        #expect(response.status == .serviceUnavailable)
+                        #expect(response.headers.first(name: "Retry-After") != nil)
+                        let body = String(buffer: try await response.body.collect(upTo: 10_000))
+                        #expect(body.contains("/problems/unavailable"))
+                    }
+                    // The others did not wait for the deletions, each of which waits for its turn and for the lock.
+                    #expect(took < DatabaseTimeouts.standard.lock * 2 * TestDeadline.slowness)
+                }
+                try await holder.executeScript("ROLLBACK")
+            }
+            #expect(try await clinic.request(.DELETE, of: "", as: .therapist).status == 204)
+        }
+    }
+
+    /// Deletes the clinic's session, on one of many connections.
+    private func delete(_ clinic: Clinic) async throws -> HTTPClientResponse {
+        var request = HTTPClientRequest(url: "\(clinic.server.baseURL)/api/sessions/\(clinic.session)")
+        request.method = .DELETE
+        request.headers.add(name: "Authorization", value: "Bearer \(clinic.token(.therapist))")
+        return try await TestServer.client.execute(request, timeout: TimeAmount(TestDeadline.event))
+    }
+
+    @Test("The servers' connections give up a lock after two seconds, and a pipeline's open transaction is ended")
+    func roleSettings() async throws {
+        try await withDatabase { database in
+            let rows = try await database.query(
+                """
+                SELECT rolname || ' ' || setting FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole,
+                    unnest(setconfig) AS setting WHERE setdatabase = 0 AND rolname LIKE 'therapybridge%' ORDER BY 1
+                """
+            ).map { try $0.decode(0, as: String.self) }
+            #expect(
+                rows == [
+                    "therapybridge_pipeline default_transaction_isolation=read committed",
+                    "therapybridge_pipeline idle_in_transaction_session_timeout=30s",
+                    "therapybridge_server default_transaction_isolation=read committed",
+                    "therapybridge_server lock_timeout=2s",
+                ])
+        }
+    }
+
+    @Test(
+        "Another default isolation level of the database and of the role changes nothing",
+        arguments: ["serializable", "repeatable read"])
+    func isolation(level: String) async throws {
+        try await withDatabase { database in
+            // Each statement that changes progress, sessions, sign-ins or the audit log runs this trigger.
+            try await database.withConnection { connection in
+                try await connection.executeScript(
+                    """
+                    ALTER DATABASE \(database.name) SET default_transaction_isolation = '\(level)';
+                    ALTER ROLE therapybridge_server IN DATABASE \(database.name)
+                        SET default_transaction_isolation = '\(level)';
+                    CREATE TABLE public.levels (level text);
+                    GRANT ALL ON public.levels TO PUBLIC;
+                    CREATE FUNCTION public.note_level() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
+                        INSERT INTO public.levels VALUES (current_setting('transaction_isolation')); RETURN NULL; END $$;
+                    CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON app.session_progress
+                        FOR EACH ROW EXECUTE FUNCTION public.note_level();
+                    CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON app.therapy_sessions
+                        FOR EACH ROW EXECUTE FUNCTION public.note_level();
+                    CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON app.auth_sessions
+                        FOR EACH ROW EXECUTE FUNCTION public.note_level();
+                    """)
+            }
+            try await withServer(over: database) { server in
+                let clinic = try await Clinic(server)
+                try await database.query("TRUNCATE public.levels")
+                let uploaded = try await clinic.upload(clinic.silence, as: .therapist)
+                #expect(uploaded.status == 201)
+                let id = try #require(try uploaded.json()["id"] as? String)
+                for json in [#"{"status": "failed", "progress": 20}"#, #"{"status": "transcribing", "progress": 20}"#] {
+                    let session = json.contains("failed") ? id : clinic.session.description
+                    #expect(
+                        try await clinic.post("/api/sessions/\(session)/progress", json, as: .pipeline).status == 200)
+                }
+                #expect(try await clinic.request(.POST, "/api/sessions/\(id)/retry", as: .therapist).status == 202)
+                #expect(try await clinic.request(.DELETE, "/api/sessions/\(id)", as: .therapist).status == 204)
+                #expect(try await clinic.request(.POST, "/api/auth/logout", as: .therapist).status == 204)
+            }
+            let levels = try await database.query("SELECT DISTINCT level FROM public.levels")
+                .map { try $0.decode(0, as: String.self) }
+            #expect(levels == ["read committed"])
+        }
+    }
+}
+
+/// The queue of notifications is full.
+///
+/// PostgreSQL then raises 54000 at the commit, after the statement has already returned its rows. A deferred trigger does
+/// the same, without 8 GB of notifications.
+@Suite(.deadline) struct FullQueueTests {
+    /// Lets each transaction that changes progress fail at its commit.
+    private static let fill = """
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'; END $$;
+        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE OR DELETE ON app.session_progress
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.refuse();
+        """
+    private static let drain = "DROP TRIGGER refuse ON app.session_progress"
+
+    @Test("A full queue of notifications gets 503, nothing is written, and the same request succeeds later")
+    func requests() async throws {
+        try await withClinic { clinic in
+            @Sendable func answers() async throws -> [TestResponse] {
+                [
+                    try await clinic.post(
+                        "/api/sessions/\(clinic.session)/progress", #"{"status": "transcribing", "progress": 20}"#,
+                        as: .pipeline),
+                    try await clinic.request(.DELETE, of: "", as: .therapist),
+                ]
+            }
+            try await clinic.database.withConnection { try await $0.executeScript(Self.fill) }
+            for response in try await answers() {
+                #expect(response.status == 503)
+                #expect(response.headers.first(name: "Retry-After") != nil)
+            }
+            let list = try await clinic.post(
+                "/api/progress",
+                #"{"reports": [{"session_id": "\#(clinic.session)", "status": "transcribing", "progress": 20}]}"#,
+                as: .pipeline)
+            #expect(list.status == 503)
+            let state = try await clinic.request(.GET, of: "/status", as: .patient).json()
+            #expect(state["status"] as? String == "pending")
+            #expect(state["version"] as? Int == 1)
+            try await clinic.database.withConnection { try await $0.executeScript(Self.drain) }
+            #expect(try await answers().map(\.status) == [200, 204])
+        }
+    }
+
+    @Test("A worker keeps its result until the queue of notifications has room")
+    func worker() async throws {
+        try await withWorkerScene(transcribing: Script.waits) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            try await scene.database.withConnection { try await $0.executeScript(Self.fill) }
+            try folder.touch("go")
+            try await eventually("the transcript is stored") {
+                try await !scene.database.query("SELECT FROM app.transcripts").isEmpty
+            }
+            try await scene.database.withConnection { try await $0.executeScript(Self.drain) }
+            #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            #expect(try await scene.history(of: session).last == "processed 1")
+        }
+    }
+
+    @Test("An upload whose recording cannot be entered at once is entered later, and the client sends it once")
+    func upload() async throws {
+        try await withClinic { clinic in
+            // The first change to pending fails, which is the end of the upload.
+            try await clinic.database.withConnection { connection in
+                try await connection.executeScript(
+                    """
+                    CREATE SEQUENCE public.tries;
+                    GRANT ALL ON SEQUENCE public.tries TO PUBLIC;
+                    CREATE FUNCTION public.refuse() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
+                        IF nextval('public.tries') = 1 THEN
+                            RAISE EXCEPTION 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000';
+                        END IF;
+                        RETURN NULL; END $$;
+                    CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON app.session_progress
+                        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+                        WHEN (OLD.status = 'uploading' AND NEW.status = 'pending') EXECUTE FUNCTION public.refuse();
+                    """)
+            }
+            let response = try await clinic.upload(clinic.silence, as: .therapist)
+            #expect(response.status == 201)
+            #expect(
+                try await clinic.database.query("SELECT last_value FROM public.tries")[0].decode(0, as: Int64.self) == 2
+            )
+        }
+    }
+}
+
+extension Clinic {
+    /// A recording for the clinic's patient.
+    fileprivate var silence: Upload {
+        let file = UploadFile(
+            "session.wav", "application/octet-stream", Array(Recording.silence), size: Recording.silence.count)
+        return Upload(patient: id(.patient), file: file)
+    }
+}
