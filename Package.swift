@@ -50,11 +50,13 @@ let package = Package(
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(name: "CEpoll"),
         .target(name: "CMemory"),
+        .target(name: "CProcess"),
         .target(name: "CSpawn"),
 
         // MARK: Below everything
 
         .target(name: "DurationUnits", swiftSettings: swiftSettings),
+        .target(name: "SecretFiles", swiftSettings: unsafeSettings),
         .target(
             name: "SettingsReading",
             dependencies: [.product(name: "Configuration", package: "swift-configuration")],
@@ -81,7 +83,7 @@ let package = Package(
         ),
         .target(
             name: "LocalPostgres",
-            dependencies: ["CSpawn", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["CSpawn", "SecretFiles", .product(name: "Logging", package: "swift-log")],
             swiftSettings: unsafeSettings
         ),
 
@@ -97,7 +99,11 @@ let package = Package(
 
         .target(name: "Domain", dependencies: ["DurationUnits"], swiftSettings: swiftSettings),
         .target(name: "JSONScanning", swiftSettings: swiftSettings),
-        .target(name: "Store", dependencies: ["Domain", "Postgres"], swiftSettings: swiftSettings),
+        .target(
+            name: "Store",
+            dependencies: ["Domain", "Postgres", .product(name: "DequeModule", package: "swift-collections")],
+            swiftSettings: swiftSettings
+        ),
         .target(
             name: "Migrations",
             dependencies: [
@@ -135,7 +141,7 @@ let package = Package(
         .target(
             name: "Credentials",
             dependencies: [
-                "Domain", "SettingsReading",
+                "Domain", "JSONScanning", "SecretFiles", "SettingsReading",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "JWTKit", package: "jwt-kit"),
@@ -146,9 +152,10 @@ let package = Package(
         .target(
             name: "Recordings",
             dependencies: [
-                "SettingsReading",
+                "SecretFiles", "SettingsReading",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "_NIOFileSystem", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings
@@ -198,8 +205,8 @@ let package = Package(
         .target(
             name: "App",
             dependencies: [
-                "Credentials", "Domain", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline", "Polling", "Postgres",
-                "Progress", "Prometheus", "Recordings", "SettingsReading", "Store",
+                "CProcess", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline",
+                "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading", "Store",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
@@ -287,7 +294,7 @@ let package = Package(
         .testTarget(
             name: "CredentialsTests",
             dependencies: [
-                "Credentials", "Domain", "PropertySupport", "TestSupport",
+                "Credentials", "Domain", "PropertySupport", "SettingsReading", "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
             ],
@@ -314,6 +321,8 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings
@@ -362,7 +371,7 @@ let package = Package(
         .testTarget(
             name: "RecordingsTests",
             dependencies: [
-                "Recordings", "TestSupport",
+                "Recordings", "SettingsReading", "TestSupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "_NIOFileSystem", package: "swift-nio"),
@@ -373,7 +382,7 @@ let package = Package(
             name: "RenderDocsTests", dependencies: ["render-docs", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "SchemaTests",
-            dependencies: ["Domain", "Postgres", "PostgresTestSupport", "Store", "TestSupport"],
+            dependencies: ["Domain", "Postgres", "PostgresTestSupport", "PropertySupport", "Store", "TestSupport"],
             swiftSettings: swiftSettings
         ),
         .testTarget(
@@ -387,6 +396,9 @@ let package = Package(
             ],
             swiftSettings: swiftSettings
         ),
+        .testTarget(name: "StoreTests", dependencies: ["Domain", "Store"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SecretFilesTests", dependencies: ["SecretFiles", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "StreamingTests",
             dependencies: [
@@ -412,6 +424,8 @@ let package = Package(
                 "Credentials", "Domain", "LocalPostgres", "Migrations", "Postgres",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

@@ -1,11 +1,13 @@
 import Crypto
 import Domain
 import Foundation
+import Glibc
 import HTTPAPI
 import LocalPostgres
 public import Logging
 import Postgres
 public import Prometheus
+import SecretFiles
 import SettingsReading
 
 /// All that `therapybridge dev` runs: a private PostgreSQL, the schema, demo accounts and the server.
@@ -61,20 +63,23 @@ public struct DevelopmentServer: Sendable {
     private func serve(_ postgres: LocalPostgres) async throws {
         let owner = postgres.connectionString(database: "therapybridge")
         try await makeDatabase(postgres)
-        let environment = ProcessInfo.processInfo.environment.merging([
+        var environment = ProcessInfo.processInfo.environment.merging([
             "DATABASE_URL": postgres.connectionString(database: "therapybridge", user: "therapybridge_server"),
             "DATABASE_MIGRATE_URL": owner,
             "JWT_SECRET": try secret("jwt-secret"),
             "UPLOAD_DIR": directory.appending(path: "uploads").path(percentEncoded: false),
         ]) { _, ours in ours }
+        environment["JWT_SECRET_FILE"] = nil
         let reader = SettingsReader(environment: environment)
         let operations = try Operations(reader: reader, logger: logger)
         _ = try await operations.migrateUp(dryRun: false)
         let password = try await makeAccounts(operations)
         let recording = try writeRecording()
-        let settings = try Settings(reader)
+        var settings = try Settings(reader)
+        settings.recordings.checksFolder = false
+        let http = settings.http
         try await Server(settings: settings, runsWorker: true, logger: logger, metrics: metrics) { port in
-            greet(port: port, settings: settings.http, password: password, recording: recording)
+            greet(port: port, settings: http, password: password, recording: recording)
         }.run()
     }
 
@@ -108,17 +113,30 @@ public struct DevelopmentServer: Sendable {
     ///
     /// If it is missing, makes it, in a file that only the owner may read.
     private func secret(_ name: String) throws -> String {
-        let file = directory.appending(path: name)
-        if let known = try? String(contentsOf: file, encoding: .utf8), !known.isEmpty { return known }
+        let path = directory.appending(path: name).path(percentEncoded: false)
+        // An earlier start may have left a file that others may read.
+        if chmod(path, 0o600) == 0 {
+            let known = String(decoding: try readSecret(path), as: UTF8.self)
+            if !known.isEmpty { return known }
+            unlink(path)
+        }
         let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
             .map { String(format: "%02x", $0) }.joined()
         let value = name == "demo-password" ? "demo-" + fresh.prefix(10) : fresh
-        let path = file.path(percentEncoded: false)
-        guard
-            FileManager.default.createFile(
-                atPath: path, contents: Data(value.utf8), attributes: [.posixPermissions: 0o600])
-        else { throw CommandFailure("cannot write \(path)") }
+        do {
+            try SecretFile.create(path, contents: value.utf8)
+        } catch {
+            throw CommandFailure("\(path) \(error)")
+        }
         return value
+    }
+
+    private func readSecret(_ path: String) throws -> [UInt8] {
+        do {
+            return try SecretFile.read(path, limit: 4096)
+        } catch {
+            throw CommandFailure("\(path) \(error)")
+        }
     }
 
     private func writeRecording() throws -> String {

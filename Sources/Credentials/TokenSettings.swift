@@ -1,4 +1,5 @@
 import Foundation
+import SecretFiles
 public import SettingsReading
 
 /// The keys of access tokens.
@@ -16,11 +17,7 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Sign-in")
-        secret = try reader.required(
-            "JWT_SECRET",
-            form: "at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48",
-            "The key of the access tokens."
-        ) { Self.isLongEnough($0) ? $0 : nil }
+        secret = try Self.secret(reader)
         previousSecrets =
             try reader.value(
                 "JWT_PREVIOUS_SECRETS", form: "a comma-separated list of earlier values of JWT_SECRET",
@@ -31,6 +28,41 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
                 return secrets.allSatisfy(Self.isLongEnough) ? secrets : nil
             } ?? []
     }
+
+    /// Reads the key from the one setting of two that is there.
+    private static func secret(_ reader: SettingsReader) throws(SettingError) -> String {
+        let (name, fileName) = ("JWT_SECRET", "JWT_SECRET_FILE")
+        let form = "at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48"
+        let secret = try reader.value(
+            name, form: form, absent: "this or `\(fileName)` is required", "The key of the access tokens."
+        ) { isLongEnough($0) ? $0 : nil }
+        let file = reader.text(
+            fileName, form: "a file that only its owner may read", absent: "this or `\(name)` is required",
+            "A file with the key. Line ends after the key do not count.")
+        guard let file else {
+            guard let secret else {
+                throw SettingError(name, "is missing; set it to \(form); or name a file with it in \(fileName)")
+            }
+            return secret
+        }
+        guard secret == nil else { throw SettingError(fileName, "is set together with \(name); remove one of the two") }
+        var contents: [UInt8]
+        do {
+            contents = try SecretFile.read(file, limit: 64 * 1024)
+        } catch {
+            throw SettingError(fileName, error.description)
+        }
+        while let last = contents.last, last == UInt8(ascii: "\n") || last == UInt8(ascii: "\r") {
+            contents.removeLast()
+        }
+        guard let secret = String(validating: contents, as: UTF8.self), isLongEnough(secret) else {
+            throw SettingError(fileName, "has to name a file with \(form)")
+        }
+        return secret
+    }
+
+    /// True if an attacker could guess one of the keys; see ``SecretStrength``.
+    public var hasTrivialSecret: Bool { ([secret] + previousSecrets).contains(where: SecretStrength.isTrivial) }
 
     private static func isLongEnough(_ secret: String) -> Bool { secret.utf8.count >= AccessTokens.minimumSecretBytes }
 

@@ -94,12 +94,7 @@ struct PreparedCluster {
         try? FileManager.default.removeItem(atPath: layout.unfinishedData)
         try account.makePrivateDirectory(layout.unfinishedData)
         let password = (0..<4).map { _ in String(UInt64.random(in: .min ... .max), radix: 36) }.joined()
-        do {
-            try Data((password + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
-        } catch {
-            throw LocalPostgresError(.directory, "cannot write \(layout.passwordFile): \(reason(errno))")
-        }
-        try account.own(layout.passwordFile, mode: 0o600)
+        try account.writeSecret(password + "\n", to: layout.passwordFile)
 
         let command =
             prefix + [

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import SecretFiles
 
 /// The Unix user of the server's programs.
 ///
@@ -48,6 +49,19 @@ struct ServerAccount {
             throw LocalPostgresError(.directory, "cannot make \(path): \(reason(errno))")
         }
         try own(path, mode: 0o700)
+    }
+
+    /// Writes a secret to a new file that only this account may read.
+    ///
+    /// The file replaces one that an interrupted start has left.
+    func writeSecret(_ secret: String, to path: String) throws {
+        unsafe unlink(path)
+        do {
+            try SecretFile.create(
+                path, contents: secret.utf8, owner: needsSwitch ? (user: userID, group: groupID) : nil)
+        } catch {
+            throw LocalPostgresError(.directory, "cannot write \(path): \(reason(error.systemError))")
+        }
     }
 
     /// Gives a file to this account alone.

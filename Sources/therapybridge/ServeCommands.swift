@@ -12,10 +12,12 @@ struct Serve: AsyncParsableCommand {
     var noWorker = false
 
     func run() async throws {
+        ProcessProtection.forbidDumps()
         let logger = try startLogging()
+        let settings = try Settings(SettingsReader())
+        ProcessProtection.wipeSecrets()
         try await Server(
-            settings: Settings(SettingsReader()), runsWorker: !noWorker, logger: logger,
-            metrics: MetricsOutput.bootstrap()
+            settings: settings, runsWorker: !noWorker, logger: logger, metrics: MetricsOutput.bootstrap()
         ).run()
     }
 }
@@ -24,10 +26,12 @@ struct Work: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Run only the pipeline worker.")
 
     func run() async throws {
+        ProcessProtection.forbidDumps()
         let logger = try startLogging()
-        try await Server(
-            settings: Settings(SettingsReader()), runsWorker: true, logger: logger, metrics: MetricsOutput.bootstrap()
-        ).work()
+        let settings = try Settings(SettingsReader())
+        ProcessProtection.wipeSecrets()
+        try await Server(settings: settings, runsWorker: true, logger: logger, metrics: MetricsOutput.bootstrap())
+            .work()
     }
 }
 

@@ -108,7 +108,7 @@ struct Unassign: AsyncParsableCommand {
 struct Token: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print a valid access token of an account.",
-        discussion: "Needs the server's JWT_SECRET, and DATABASE_MIGRATE_URL.")
+        discussion: "Needs the server's JWT_SECRET or JWT_SECRET_FILE, and DATABASE_MIGRATE_URL.")
 
     @Option(help: "The account's address.")
     var email: String
