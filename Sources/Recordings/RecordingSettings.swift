@@ -1,4 +1,5 @@
 import Foundation
+import SecretFiles
 public import SettingsReading
 
 /// Where recordings are stored, and which keys encrypt them.
@@ -9,6 +10,10 @@ public struct RecordingSettings: Sendable {
     private let directory: String
     /// The keys, or nil if recordings are stored unencrypted.
     private let keys: RecordingKeys?
+    /// False if the server also accepts a folder that others may write to or replace.
+    ///
+    /// `dev` does: it works in any checkout, whoever owns it.
+    public var checksFolder = true
 
     /// Reads the group.
     ///
@@ -24,7 +29,7 @@ public struct RecordingSettings: Sendable {
     /// Makes the folder, and returns its store.
     ///
     /// - Returns: The store.
-    /// - Throws: ``SettingError`` when the folder can be neither made nor used.
+    /// - Throws: ``SettingError`` when the folder can be neither made nor used, or others may write to it or replace it.
     public func store() async throws(SettingError) -> RecordingStore {
         let store = RecordingStore(directory: directory, keys: keys)
         do {
@@ -32,6 +37,9 @@ public struct RecordingSettings: Sendable {
         } catch {
             throw SettingError(
                 Self.directoryName, "cannot be made or used; name a folder that this account may write to")
+        }
+        if checksFolder, let danger = FolderDanger(of: directory) {
+            throw SettingError(Self.directoryName, danger.description)
         }
         return store
     }
@@ -63,29 +71,23 @@ extension RecordingKeys {
 }
 
 extension RecordingKey {
+    private static let form =
+        "has to hold 32 random bytes, as they are, as 64 hexadecimal digits, or as base64; make them by: openssl rand -hex 32"
+
     /// Reads the file that a setting names.
     fileprivate init(file: String, of setting: String) throws(SettingError) {
-        let how = "name a file with a key, made by: openssl rand -hex 32"
-        // Without O_NONBLOCK, opening a pipe would wait for its other end.
-        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else { throw SettingError(setting, "cannot be read; \(how)") }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            throw SettingError(setting, "is not a regular file; \(how)")
+        let contents: [UInt8]
+        do {
+            // Longer than a key in any form, with a line end.
+            contents = try SecretFile.read(file, limit: 256)
+        } catch {
+            switch error.code {
+            case .shared: throw SettingError(setting, "\(error)")
+            case .tooLong: throw SettingError(setting, Self.form)
+            default: throw SettingError(setting, "\(error); name a file with a key, made by: openssl rand -hex 32")
+            }
         }
-        guard status.st_mode & 0o077 == 0 else {
-            throw SettingError(setting, "is a file that others may read or change; run: chmod 600 FILE")
-        }
-        // Longer than a key in any form, with a line end.
-        var contents = [UInt8](repeating: 0, count: 256)
-        let count = read(descriptor, &contents, contents.count)
-        guard count >= 0, let key = RecordingKey(contents: contents.prefix(count)) else {
-            throw SettingError(
-                setting,
-                "has to hold 32 random bytes, as they are, as 64 hexadecimal digits, or as base64; make them by: "
-                    + "openssl rand -hex 32")
-        }
+        guard let key = RecordingKey(contents: contents) else { throw SettingError(setting, Self.form) }
         self = key
     }
 }

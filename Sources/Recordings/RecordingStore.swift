@@ -47,15 +47,15 @@ public struct RecordingStore: Sendable {
 
     /// Opens a recording.
     ///
+    /// A link in the place of a file is not followed: it could lead to any file that the server may read.
+    ///
     /// - Parameter key: A key of this store, as in the database.
     /// - Returns: The recording, or nil if it is missing.
-    /// - Throws: ``RecordingError``; `FileSystemError`.
+    /// - Throws: ``RecordingError``; `Errno`.
     public func open(key: String) async throws -> RecordingFile? {
-        guard let path = path(of: key), let info = try await FileSystem.shared.info(forFileAt: path) else { return nil }
-        guard key.hasSuffix(Self.sealedSuffix) else {
-            return RecordingFile(plain: path, name: key, byteCount: info.size)
-        }
-        return try await RecordingFile(sealed: path, name: key, keys: keys)
+        guard let path = path(of: key), let file = try await RecordingDescriptor(path: path) else { return nil }
+        guard key.hasSuffix(Self.sealedSuffix) else { return RecordingFile(plain: file, at: path, name: key) }
+        return try await RecordingFile(sealed: file, at: path, name: key, keys: keys)
     }
 
     /// The path of a recording; nil if the text cannot be a key.
