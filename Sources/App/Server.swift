@@ -66,8 +66,9 @@ public struct Server: Sendable {
     public func run() async throws {
         let identityProvider = try await settings.identityProvider?.provider()
         try await checkSchema()
+        SettingsWarnings.log(settings, serves: true, to: logger)
         let pool = try pool(name: "therapybridge")
-        let stores = Stores(pool: pool)
+        let stores = Stores(pool: pool, merger: AccessMerger { [clock] in clock.now })
         let recordings = try await settings.recordings.store()
         let streams = try StreamEngine(
             reader: stores.progress, settings: settings.http.streams, drainTimeout: settings.streamDrainTimeout,
@@ -78,6 +79,8 @@ public struct Server: Sendable {
 
         var services: [any Service] = [pool]
         services += metricsServer()
+        // It ends after everything that records accesses.
+        services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
         services += [
             listener,
             ChangeRelay(
@@ -128,6 +131,7 @@ public struct Server: Sendable {
     ///   that failed.
     public func work() async throws {
         try await checkSchema()
+        SettingsWarnings.log(settings, serves: false, to: logger)
         let pool = try pool(name: "therapybridge worker")
         let recordings = try await settings.recordings.store()
         let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -189,14 +193,22 @@ public struct Server: Sendable {
 
     // MARK: - Checks
 
-    /// Throws if the schema lacks a migration of this binary, or has one with other contents.
+    /// Throws if the schema lacks a migration of this binary, or has one with other contents, or if row-level security
+    /// does not bind the role of the server.
     private func checkSchema() async throws {
         let status: MigrationStatus
+        let roles: [DatabaseRole]
+        let isolation: String
         do {
-            status = try await PostgresConnection.withConnection(
+            (status, roles, isolation) = try await PostgresConnection.withConnection(
                 settings.database.queries(name: "therapybridge", logger: logger)
             ) { connection in
-                try await Migrator.status { try await connection.query($0) }
+                (
+                    try await Migrator.status { try await connection.query($0) },
+                    try await DatabaseRole.read(connection),
+                    try await connection.query("SELECT current_setting('default_transaction_isolation')")[0]
+                        .decode(0, as: String.self)
+                )
             }
         } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
             throw SettingError("DATABASE_URL", "its role may not read the schema; use therapybridge_server")
@@ -209,6 +221,14 @@ public struct Server: Sendable {
         }
         guard status.isCurrent else {
             throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up")
+        }
+        for role in roles { try role.check() }
+        // The server asks for this level at each connection, but a pooler does not pass that on, and options of the URL win.
+        guard isolation == "read committed" else {
+            throw SettingError(
+                "DATABASE_URL",
+                "its transactions are \(isolation) by default; set default_transaction_isolation to 'read committed' for "
+                    + "its role in this database, and take it out of the options of the URL")
         }
     }
 

@@ -30,6 +30,9 @@ import Testing
         ("JWT_SECRET", ["", "short", String(repeating: "x", count: 31)]),
         ("JWT_ACCESS_TTL", ["0", "-5", "soon"]),
         ("JWT_REFRESH_TTL", ["0", "-5", "never"]),
+        ("JWT_REFRESH_GRACE", ["-1", "301", "soon"]), ("SIGN_IN_MAX_AGE", ["0", "-1", "never"]),
+        ("SIGN_INS_PER_USER", ["0", "-1", "1.5", "many"]), ("LOGIN_MAX_PER_ACCOUNT", ["-1", "x"]),
+        ("LOGIN_MAX_PER_ADDRESS", ["-1", "x"]),
         ("JWT_PREVIOUS_SECRETS", ["short", "\(Program.secret),short", "\(Program.secret),"]),
         ("LOGIN_MAX_FAILURES_PER_ACCOUNT", ["-1", "few"]),
         ("LOGIN_MAX_FAILURES_PER_ADDRESS", ["-1", "few"]),
@@ -39,6 +42,8 @@ import Testing
             "SSE_CORS_ORIGIN",
             ["*", "null", "bridge.example.org", "https://a.example/path", "https://a.example,ftp://b"]
         ),
+        ("SSE_CORS_ORIGIN", ["none, https://a.example"]),
+        ("JWT_SECRET_FILE", ["/nowhere/key"]),
         ("SSE_HEARTBEAT_INTERVAL", ["0", "-1", "often", "nan", "inf"]),
         ("SSE_UPDATE_INTERVAL", ["0", "-1", "often"]),
         ("SSE_MAX_STREAMS", ["-1", "many"]),
@@ -86,7 +91,8 @@ import Testing
     @Test(
         "An operator's command needs a good DATABASE_MIGRATE_URL",
         arguments: [
-            ["migrate", "up"], ["migrate", "up", "--dry-run"], ["migrate", "status"], ["migrate", "validate"],
+            ["migrate", "up"], ["migrate", "up", "--dry-run"], ["migrate", "roles"], ["migrate", "status"],
+            ["migrate", "validate"],
             ["user", "add", "--email", "a@b.example", "--name", "A", "--role", "admin"], ["user", "list"],
             ["user", "deactivate", "--email", "a@b.example"], ["user", "activate", "--email", "a@b.example"],
             ["assign", "--therapist", "a@b.example", "--patient", "c@d.example"],
@@ -117,7 +123,7 @@ import Testing
         try await withDatabase { database in
             try await database.query("DELETE FROM app.schema_migrations WHERE version = 6")
             let run = try await Program.serving(database).run(command)
-            expectWrongSetting(run, naming: "0006_rights.sql")
+            expectWrongSetting(run, naming: "0006_logs.sql")
             #expect(run.errorOutput.contains("therapybridge migrate up"))
             #expect(!run.errorOutput.contains("0005_"))
         }
@@ -161,6 +167,27 @@ import Testing
         try await withDatabase { database in
             let run = try await Program.serving(database, [name: value, "LOG_LEVEL": "critical"]).run("serve")
             expectWrongSetting(run, naming: name)
+        }
+    }
+
+    @Test("`serve` and `work` refuse an UPLOAD_DIR that others may write to or replace", arguments: ["serve", "work"])
+    func sharedUploads(command: String) async throws {
+        let parent = FileManager.default.temporaryDirectory.appending(path: "tb-shared-\(UUID().uuidString.prefix(8))")
+        let folder = parent.appending(path: "uploads").path(percentEncoded: false)
+        defer { try? FileManager.default.removeItem(at: parent) }
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try await withDatabase { database in
+            let program = Program.serving(database, ["UPLOAD_DIR": folder, "LOG_LEVEL": "critical"])
+            for (path, words) in [
+                (folder, "others may write to it"), (parent.path(percentEncoded: false), "others may replace it"),
+            ] {
+                try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: path)
+                let run = try await program.run(command)
+                expectWrongSetting(run, naming: "UPLOAD_DIR")
+                #expect(run.errorOutput.contains(words), "\(run.errorOutput)")
+                #expect(run.errorOutput.contains("chmod go-w"))
+                try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+            }
         }
     }
 

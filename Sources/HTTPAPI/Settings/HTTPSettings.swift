@@ -34,7 +34,7 @@ public struct HTTPSettings: Sendable {
             shownAs: "`http://HOST:PORT`",
             "How browsers reach the server. Cookies are Secure unless this is http on loopback.", Self.webURL)
         allowedOrigins = try own.value(
-            "SSE_CORS_ORIGIN", form: "a comma-separated list of origins, such as https://example.org",
+            "SSE_CORS_ORIGIN", form: "none, or a comma-separated list of origins, such as https://example.org",
             default: "https://therapybridge.com", "The origins whose pages may act with cookies.", Self.origins)
         trustedProxies = try own.value(
             "TRUSTED_PROXIES",
@@ -55,8 +55,9 @@ public struct HTTPSettings: Sendable {
         return url
     }
 
-    /// Reads a comma-separated list of origins; nil if a part is not an origin.
+    /// Reads a comma-separated list of origins, or `none`; nil if a part is not an origin.
     private static func origins(_ text: String) -> Set<String>? {
+        if text == "none" { return [] }
         var origins: Set<String> = []
         for part in text.split(separator: ",") {
             guard let url = webURL(part.trimmingCharacters(in: .whitespaces)), let origin = origin(of: url),
@@ -76,6 +77,11 @@ public struct HTTPSettings: Sendable {
 
     /// True if only browsers on this machine reach the server.
     private var isOnLoopback: Bool { Self.loopbackHosts.contains(publicURL.host() ?? "") }
+
+    /// True if passwords and tokens cross a network without TLS.
+    ///
+    /// That is the case if browsers use http, and the server is reachable from other machines, by its URL or its address.
+    package var isPlainOnNetwork: Bool { publicURL.scheme == "http" && !(isOnLoopback && listen.isOnLoopback) }
 
     private static let loopbackHosts = ["localhost", "127.0.0.1", "[::1]", "::1"]
 

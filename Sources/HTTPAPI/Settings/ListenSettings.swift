@@ -50,6 +50,9 @@ public struct ListenSettings: Sendable {
         }
     }
 
+    /// True if only programs on this machine reach the server's own address.
+    var isOnLoopback: Bool { otherLoopbackAddress != nil || address.wholeMatch(of: /127(\.\d{1,3}){3}/) != nil }
+
     private static let loopback = "127.0.0.1"
     private static let loopback6 = "::1"
 }
