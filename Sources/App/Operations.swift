@@ -43,12 +43,33 @@ public struct Operations: Sendable {
 
     /// Applies the missing migrations.
     ///
-    /// - Parameter dryRun: If true, nothing is applied.
+    /// - Parameters:
+    ///   - dryRun: If true, nothing is applied.
+    ///   - isClusterShared: True if all databases of the cluster are one trust domain.
     /// - Returns: The names of the files that were applied, or would be with `dryRun`.
-    /// - Throws: `MigrationError`, or the error of the database.
-    public func migrateUp(dryRun: Bool) async throws -> [String] {
+    /// - Throws: ``SettingError`` when the cluster has another installation, or roles with rights that they must not have;
+    ///   `MigrationError`, or the error of the database.
+    public func migrateUp(dryRun: Bool, isClusterShared: Bool = false) async throws -> [String] {
         if dryRun { return try await migrator.status().missing.map(\.filename) }
-        return try await migrator.up().map(\.filename)
+        return try await Self.naming { try await migrator.up(isClusterShared: isClusterShared) }.map(\.filename)
+    }
+
+    /// Makes the roles of the cluster, and the caller a member of the owner's role.
+    ///
+    /// - Parameter isClusterShared: True if all databases of the cluster are one trust domain.
+    /// - Throws: ``SettingError`` when the cluster has another installation, or roles with rights that they must not have;
+    ///   the error of the database.
+    public func migrateRoles(isClusterShared: Bool) async throws {
+        try await Self.naming { try await migrator.makeRoles(isClusterShared: isClusterShared) }
+    }
+
+    /// Gives the refusal of a cluster the name of the setting that chose it.
+    private static func naming<Result>(_ body: () async throws -> Result) async throws -> Result {
+        do {
+            return try await body()
+        } catch MigrationError.unsafeCluster(let text) {
+            throw SettingError("DATABASE_MIGRATE_URL", "the cluster is not safe: \(text)")
+        }
     }
 
     /// Lists the state and the file of each migration, one line each.
@@ -114,7 +135,7 @@ public struct Operations: Sendable {
         }
     }
 
-    /// Activates or deactivates an account.
+    /// Activates or deactivates an account. A deactivation ends its sign-ins for good.
     ///
     /// - Parameters:
     ///   - isActive: The new state.
@@ -202,7 +223,7 @@ public struct Operations: Sendable {
             let account = try await account(of: address, UserStore(pool: pool))
             guard
                 let signIn = try await SignInStore(pool: pool)
-                    .begin(user: account.id, refreshHash: nil, lifetime: lifetime)
+                    .beginForOperator(user: account.id, lifetime: lifetime)
             else { throw CommandFailure("the account of \(address) is inactive") }
             return try await tokens.issue(
                 AccessClaims(user: account.id, signIn: signIn, expiresAt: .now().advanced(by: lifetime)))

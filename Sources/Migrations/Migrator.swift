@@ -8,6 +8,10 @@ public enum MigrationError: Error, CustomStringConvertible {
     case edited([String])
     /// Another migration, or a writer of the tables, held a lock until the timeout.
     case busy
+    /// The cluster has another installation, or roles with rights that they must not have.
+    ///
+    /// The text names the other database or the role, and the remedy.
+    case unsafeCluster(String)
     /// A file failed. Nothing of this run was applied.
     case failed(filename: String, any Error)
 
@@ -18,6 +22,7 @@ public enum MigrationError: Error, CustomStringConvertible {
             "applied migrations differ from this binary's: \(files.joined(separator: ", ")); "
                 + "restore those files, and put the change into a new step or a higher revision"
         case .busy: "another migration is under way, or writers hold the tables; try again when they have ended"
+        case .unsafeCluster(let text): text
         case .failed(let filename, let error): "\(filename) failed, and nothing was applied: \(error)"
         }
     }
@@ -95,17 +100,21 @@ public struct Migrator: Sendable {
     /// If a statement loses a lock to a writer (SQLSTATE 55P03, 40P01), the run begins again until `lockTimeout` is
     /// over.
     ///
-    /// - Parameter lockTimeout: The longest wait for the locks of another migration and of writers.
+    /// - Parameters:
+    ///   - lockTimeout: The longest wait for the locks of another migration and of writers.
+    ///   - isClusterShared: True if the operator says that all databases of the cluster are one trust domain. The first
+    ///     migration then accepts another installation in the cluster.
     /// - Returns: The applied files.
     /// - Throws: ``MigrationError``, or the error of the connection. Nothing is applied then.
-    public func up(lockTimeout: Duration = .seconds(60)) async throws -> [Migration] {
+    public func up(lockTimeout: Duration = .seconds(60), isClusterShared: Bool = false) async throws -> [Migration] {
         let deadline = clock.now.advanced(by: lockTimeout)
         return try await PostgresConnection.withConnection(configuration) { connection in
             try await lock(connection, until: deadline)
             // The end of a connection releases the lock, but a pooler may keep the connection.
             let result: Result<[Migration], any Error>
             do {
-                result = .success(try await applyAgain(connection, until: deadline))
+                result = .success(
+                    try await applyAgain(connection, until: deadline, isClusterShared: isClusterShared))
             } catch {
                 result = .failure(error)
             }
@@ -116,11 +125,11 @@ public struct Migrator: Sendable {
 
     /// Applies the missing files, and begins again after a transient error.
     private func applyAgain(
-        _ connection: PostgresConnection, until deadline: ContinuousClock.Instant
+        _ connection: PostgresConnection, until deadline: ContinuousClock.Instant, isClusterShared: Bool
     ) async throws -> [Migration] {
         while true {
             do {
-                return try await apply(connection)
+                return try await apply(connection, isClusterShared: isClusterShared)
             } catch let error as MigrationError where error.isTransient {
                 guard clock.now < deadline else { throw MigrationError.busy }
                 logger.notice("migration begins again", metadata: ["reason": "\(error)"])
@@ -129,7 +138,7 @@ public struct Migrator: Sendable {
         }
     }
 
-    private func apply(_ connection: PostgresConnection) async throws -> [Migration] {
+    private func apply(_ connection: PostgresConnection, isClusterShared: Bool) async throws -> [Migration] {
         let status = try await Self.status(of: migrations) { try await connection.query($0) }
         guard status.edited.isEmpty else { throw MigrationError.edited(status.edited.map(\.filename)) }
         for file in status.unsigned { try await Ledger.sign(file, connection) }
@@ -137,6 +146,7 @@ public struct Migrator: Sendable {
         var filename = ""
         do {
             try await connection.executeScript("BEGIN")
+            if isClusterShared { try await connection.executeScript(ClusterRoles.acceptSharedCluster) }
             for file in status.missing {
                 filename = file.filename
                 try await connection.executeScript(file.statements)
@@ -145,10 +155,31 @@ public struct Migrator: Sendable {
             try await connection.executeScript("COMMIT")
         } catch {
             _ = try? await connection.executeScript("ROLLBACK")
-            throw MigrationError.failed(filename: filename, error)
+            throw ClusterRoles.refusal(error) ?? MigrationError.failed(filename: filename, error)
         }
         for file in status.missing { logger.info("migration applied", metadata: ["file": "\(file.filename)"]) }
         return status.missing
+    }
+
+    /// Makes the roles alone, and the caller a member of the owner's role.
+    ///
+    /// A cluster needs them before a dump is restored into it: the dump names them and does not hold them. The call may be
+    /// repeated.
+    ///
+    /// - Parameter isClusterShared: True if the operator says that all databases of the cluster are one trust domain.
+    /// - Throws: ``MigrationError``, or the error of the connection. No role is made then.
+    public func makeRoles(isClusterShared: Bool = false) async throws {
+        try await PostgresConnection.withConnection(configuration) { connection in
+            do {
+                try await connection.executeScript("BEGIN")
+                if isClusterShared { try await connection.executeScript(ClusterRoles.acceptSharedCluster) }
+                try await connection.executeScript(ClusterRoles.statements)
+                try await connection.executeScript("COMMIT")
+            } catch {
+                _ = try? await connection.executeScript("ROLLBACK")
+                throw ClusterRoles.refusal(error) ?? error
+            }
+        }
     }
 
     /// Polls.

@@ -8,17 +8,40 @@ struct Migrate: AsyncParsableCommand {
             Works on DATABASE_MIGRATE_URL: a member of therapybridge_owner; the first "up" also needs CREATEROLE. The \
             same files may be run with psql, in order; "up" then knows that they ran.
             """,
-        subcommands: [Up.self, Status.self, Validate.self])
+        subcommands: [Up.self, Roles.self, Status.self, Validate.self])
+
+    struct ClusterOptions: ParsableArguments {
+        @Flag(
+            name: .customLong("shared-cluster"),
+            help: "Accept another installation in the cluster: all its databases are one trust domain.")
+        var isShared = false
+    }
 
     struct Up: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Apply the missing migrations.")
 
         @Flag(name: .customLong("dry-run"), help: "Print the missing migrations, and apply nothing.")
         var dryRun = false
+        @OptionGroup var cluster: ClusterOptions
 
         func run() async throws {
-            let applied = try await Operations(logger: startLogging()).migrateUp(dryRun: dryRun)
+            let applied = try await Operations(logger: startLogging())
+                .migrateUp(dryRun: dryRun, isClusterShared: cluster.isShared)
             for name in applied { print(name) }
+        }
+    }
+
+    struct Roles: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Make the roles alone, in a cluster into which a dump is about to be restored.",
+            discussion: """
+                Makes the caller a member of therapybridge_owner. Needs CREATEROLE. May be repeated.
+                """)
+
+        @OptionGroup var cluster: ClusterOptions
+
+        func run() async throws {
+            try await Operations(logger: startLogging()).migrateRoles(isClusterShared: cluster.isShared)
         }
     }
 

@@ -58,7 +58,31 @@ import Testing
         }
     }
 
-    @Test("An unreachable database gives status 1 and one line", arguments: ["up", "status", "validate"])
+    @Test("`up` and `roles` refuse a cluster with another installation with status 78, unless it is meant")
+    func sharedCluster() async throws {
+        try await withDatabase { _ in
+            try await withBareDatabase { database in
+                // The tests' cluster says that it is shared. These connections say that it is not.
+                let url = database.url() + " options='-c therapybridge.shared_cluster=off'"
+                let program = Program(environment: ["DATABASE_MIGRATE_URL": url])
+                for command in ["up", "roles"] {
+                    let run = try await program.run("migrate", command)
+                    #expect(run.status == 78)
+                    #expect(run.output == "")
+                    #expect(run.errorLines.count == 1, "\(run.errorOutput)")
+                    let line = run.errorLines.last ?? ""
+                    #expect(line.hasPrefix("therapybridge: DATABASE_MIGRATE_URL: "), "\(line)")
+                    #expect(line.contains(/database "[a-z0-9_]+"/), "\(line)")
+                    #expect(line.contains("--shared-cluster"), "\(line)")
+                }
+                #expect(try await program.lines("migrate", "roles", "--shared-cluster") == [])
+                #expect(try await program.lines("migrate", "up", "--shared-cluster").first == "0001_schema.sql")
+                #expect(try await program.lines("migrate", "up") == [])
+            }
+        }
+    }
+
+    @Test("An unreachable database gives status 1 and one line", arguments: ["up", "roles", "status", "validate"])
     func unreachable(command: String) async throws {
         let program = Program(environment: ["DATABASE_MIGRATE_URL": "host=/nowhere dbname=x"])
         let run = try await program.run("migrate", command)

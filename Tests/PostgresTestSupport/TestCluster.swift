@@ -22,7 +22,9 @@ public actor TestCluster {
     private static let templateName = "template_app"
 
     /// The settings of every cluster.
-    public static let settings = ["max_connections": "200"]
+    ///
+    /// The databases of all tests share one cluster, and with it the roles.
+    public static let settings = ["max_connections": "200", "therapybridge.shared_cluster": "on"]
 
     /// The prefix of the clusters' folders.
     ///
