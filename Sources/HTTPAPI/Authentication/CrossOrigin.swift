@@ -11,40 +11,55 @@ struct CrossOrigin: RouterMiddleware {
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        guard let origin = request.headers[.origin], settings.allows(origin: origin) else {
-            var response = try await next(request, context)
-            response.headers.addVary("Origin")
-            return response
+        var response = try await next(request, context)
+        if let origin = request.headers[.origin], settings.allows(origin: origin) {
+            response.headers[.accessControlAllowOrigin] = origin
+            response.headers[.accessControlAllowCredentials] = "true"
+            response.headers[.accessControlExposeHeaders] = Self.exposed
         }
-        var response =
-            if request.method == .options, request.headers[.accessControlRequestMethod] != nil {
-                preflight(context.id)
-            } else {
-                try await next(request, context)
-            }
-        response.headers[.accessControlAllowOrigin] = origin
-        response.headers[.accessControlAllowCredentials] = "true"
-        response.headers[.accessControlExposeHeaders] = "ETag, Location, Retry-After, X-Request-Id"
-        response.headers.addVary("Origin")
+        Self.addVary(to: &response.headers)
         return response
     }
 
-    private func preflight(_ requestID: String) -> Response {
-        Response(
+    /// Says that the answer to another origin may differ.
+    static func addVary(to headers: inout HTTPFields) {
+        headers[.vary] = headers[.vary].map { "\($0), Origin" } ?? "Origin"
+    }
+
+    /// The headers of answers that a page may read.
+    private static let exposed = [
+        "Accept-Ranges", "Content-Disposition", "Content-Location", "Content-Range", "ETag", "Location", "Retry-After",
+        "Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Expires",
+        "Upload-Length", "Upload-Metadata", "Upload-Offset", "X-Request-Id",
+    ].joined(separator: ", ")
+}
+
+/// Answers preflights, on every path: the question of a browser whether a page of another origin may send a request.
+///
+/// WHATWG Fetch, 3.2.2: a preflight is an `OPTIONS` with `Origin` and `Access-Control-Request-Method`. ``CrossOrigin`` adds the
+/// headers that name the origin. A preflight of another origin is an ordinary `OPTIONS`, and gets no such header.
+struct Preflight: RouterMiddleware {
+    let settings: HTTPSettings
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        guard request.method == .options, request.headers[.accessControlRequestMethod] != nil,
+            let origin = request.headers[.origin], settings.allows(origin: origin)
+        else { return try await next(request, context) }
+        return Response(
             status: .noContent,
             headers: [
                 .accessControlAllowMethods: "GET, HEAD, POST, PUT, PATCH, DELETE",
-                .accessControlAllowHeaders: "Authorization, Content-Type, If-None-Match, Last-Event-ID",
-                .accessControlMaxAge: "600",
-                .requestID: requestID,
+                .accessControlAllowHeaders: Self.allowed, .accessControlMaxAge: "600",
             ])
     }
-}
 
-extension HTTPFields {
-    fileprivate mutating func addVary(_ name: String) {
-        self[.vary] = self[.vary].map { "\($0), \(name)" } ?? name
-    }
+    /// The headers that a page may send.
+    private static let allowed = [
+        "Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID", "Prefer", "Range",
+        "Tus-Resumable", "Upload-Checksum", "Upload-Length", "Upload-Metadata", "Upload-Offset",
+    ].joined(separator: ", ")
 }
 
 extension HTTPSettings {
@@ -55,5 +70,16 @@ extension HTTPSettings {
     func isFromOwnPage(_ request: Request) -> Bool {
         guard let origin = request.headers[.origin] else { return false }
         return allows(origin: origin) || isLoopbackAlias(origin: origin, authority: request.head.authority)
+    }
+
+    /// Refuses a request that a page of another website sends.
+    ///
+    /// A request without `Origin` does not come from a page.
+    ///
+    /// - Throws: A 403 for a foreign origin.
+    func refuseForeignOrigin(of request: Request) throws(Problem) {
+        guard request.headers[.origin] == nil || isFromOwnPage(request) else {
+            throw Problem(.originForbidden, "Only this server's own pages may do this.")
+        }
     }
 }

@@ -2,6 +2,8 @@ import Domain
 import HTTPTypes
 import Hummingbird
 import Logging
+import Polling
+import Postgres
 import Recordings
 import Store
 
@@ -10,6 +12,10 @@ struct RecordingRoute: Sendable {
     let gate: SessionGate
     let sessions: SessionStore
     let recordings: RecordingStore
+    let clock: any MonotonicClock
+
+    /// How long a download goes on before the server asks for the right again.
+    private static let confirmationInterval = Duration.seconds(30)
 
     func add(to table: inout RouteTable) {
         table.token(.get, "/api/sessions/:id/recording", produces: "*/*", recording)
@@ -48,18 +54,46 @@ struct RecordingRoute: Sendable {
         }
         // Reads the file once before the head is sent, while an error can still change the status.
         try await file.check(from: range.lowerBound)
+        let principal = context.claims.principal
         let body = ResponseBody(contentLength: Int(range.count)) { [logger = context.logger] writer in
+            var confirmedAt = clock.now
             do {
-                try await file.read(range) { try await writer.write($0) }
-            } catch let error as RecordingError {
+                try await file.read(range) { bytes in
+                    if clock.now - confirmedAt >= Self.confirmationInterval {
+                        try await confirm(reference.key, of: id, for: principal)
+                        confirmedAt = clock.now
+                    }
+                    try await writer.write(bytes)
+                }
+            } catch {
                 // The head has gone. The only way to report the error is to end the connection before the declared
-                // length.
-                logger.error("recording broken off", metadata: ["error": "\(error)"])
+                // length. Other errors are those of a client that has gone.
+                switch error {
+                case is RecordingError: logger.error("recording broken off", metadata: ["error": "\(error)"])
+                case is LostRight, is PostgresError:
+                    logger.notice("recording broken off", metadata: ["error": "\(error)"])
+                default: break
+                }
                 throw error
             }
             try await writer.finish(nil)
         }
         return Response(status: status, headers: headers, body: body)
+    }
+
+    /// Asks whether the caller may still hear the recording.
+    ///
+    /// This is no new access: it leaves no record in the audit log.
+    ///
+    /// - Throws: ``LostRight`` if the caller may not; the error of the database, which also ends the download.
+    private func confirm(_ key: String, of session: SessionID, for principal: Principal) async throws {
+        let reference = try await sessions.recording(of: session, as: principal)
+        guard reference?.key == key else { throw LostRight() }
+    }
+
+    /// The caller of a download has lost the right to hear the recording.
+    private struct LostRight: Error, CustomStringConvertible {
+        let description = "the caller may no longer hear the recording"
     }
 
     /// A file name for a quoted string.

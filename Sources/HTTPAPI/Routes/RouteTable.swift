@@ -37,8 +37,10 @@ struct RouteTable {
     }
 
     /// A route that needs no credential.
+    ///
+    /// A route without a body, which answers 204, produces nil: the server then ignores `Accept`.
     mutating func unauthenticated(
-        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
+        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String? = "application/json",
         _ handler: @escaping @Sendable (Request, AppContext) async throws -> Response
     ) {
         add(method, path) { router, method, finish in
@@ -53,7 +55,7 @@ struct RouteTable {
     ///
     /// Its handler asks the database about the account.
     mutating func token(
-        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
+        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String? = "application/json",
         _ handler: @escaping @Sendable (Request, TokenContext) async throws -> Response
     ) {
         add(method, path) { router, method, finish in
@@ -82,7 +84,7 @@ struct RouteTable {
 
     /// A route that needs an active, signed-in user.
     mutating func user(
-        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String = "application/json",
+        _ method: HTTPRequest.Method, _ path: RouterPath, produces: String? = "application/json",
         _ handler: @escaping @Sendable (Request, UserContext) async throws -> Response
     ) {
         add(method, path) { [users] router, method, finish in
@@ -94,14 +96,23 @@ struct RouteTable {
         }
     }
 
+    /// All methods that the decoder accepts, except CONNECT, which has no path.
+    private static let methods: [HTTPRequest.Method] = {
+        let others = [
+            "ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL",
+            "MOVE", "MSEARCH", "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE",
+            "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+        ]
+        return [.get, .head, .post, .put, .patch, .delete, .options, .trace] + others.compactMap { .init($0) }
+    }()
+
     /// Answers every other method of each path with 405.
     func finish() {
-        let methods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options, .trace]
         for (path, taken) in Dictionary(grouping: routes, by: \.path.description) {
             var allowed = Set(taken.map(\.method))
             if allowed.contains(.get) { allowed.insert(.head) }
             let allow = allowed.map(\.rawValue).sorted().joined(separator: ", ")
-            for method in methods where !allowed.contains(method) {
+            for method in Self.methods where !allowed.contains(method) {
                 router.on(taken[0].path, method: method) { _, _ -> Response in
                     var problem = Problem(.methodNotAllowed, "\(path) accepts \(allow).")
                     problem.headers[.allow] = allow
@@ -120,14 +131,14 @@ struct RouteTable {
         if method == .get { register(router, .head) { $0.createHeadResponse() } }
     }
 
-    /// Checks that a client accepts a media type.
+    /// Checks that a client accepts a media type; nil for an answer without a body, which every client accepts.
     ///
     /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not
     /// acceptable"; "the most specific reference has precedence".
     ///
     /// - Throws: 406 if the client does not accept it.
-    static func checkAccept(of request: Request, against mediaType: String) throws {
-        guard let accept = request.headers[.accept] else { return }
+    static func checkAccept(of request: Request, against mediaType: String?) throws {
+        guard let mediaType, let accept = request.headers[.accept] else { return }
         let ranges = accept.split(separator: ",").map { HeaderParameters(String($0)) }.filter { !$0.value.isEmpty }
         if ranges.isEmpty { return }
         let type = mediaType.prefix { $0 != "/" }

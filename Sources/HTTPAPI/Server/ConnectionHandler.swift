@@ -34,7 +34,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// A request whose answer is not complete.
     private struct PendingRequest {
         let version: HTTPVersion
-        /// True if the decoder reads nothing after this request.
+        /// True if the server reads nothing after this request.
         let isLast: Bool
         /// True if the client waits for 100 before it sends the body.
         var awaitsContinue: Bool
@@ -68,14 +68,19 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if case .head(var head) = unwrapInboundIn(data) {
+            let isOld = decoded.version == .http1_0
             requests.append(
                 PendingRequest(
                     version: decoded.version, isLast: decoded.isLast,
-                    awaitsContinue: head.headerFields[.expect]?.lowercased() == "100-continue"))
+                    // RFC 9110, 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST
+                    // ignore that expectation."
+                    awaitsContinue: !isOld && head.headerFields[.expect]?.lowercased() == "100-continue"))
             sayContinue(context)
-            if decoded.version == .http1_0, head.headerFields[.upgrade] != nil {
+            if isOld {
                 // RFC 9110, 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
                 head.headerFields[.upgrade] = nil
+                // HTTP/1.0 has no `Host`. A client that sends one gets it checked like any other.
+                if head.authority == nil { head.authority = "" }
                 return context.fireChannelRead(wrapInboundOut(.head(head)))
             }
         }
@@ -116,8 +121,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
         case .body: break
         case .end:
-            if !requests.isEmpty { requests.removeFirst() }
-            if isLastAnswer { return writeLast(data, promise, context) }
+            let request = requests.isEmpty ? nil : requests.removeFirst()
+            if isLastAnswer { return writeLast(data, promise, endsOutput: request?.version == .http1_0, context) }
             context.write(data, promise: promise)
             return sayContinue(context)
         }
@@ -127,9 +132,20 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// Writes the end of the last answer.
     ///
     /// A while after the kernel has taken it, closes the connection.
-    private func writeLast(_ data: NIOAny, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
+    ///
+    /// - Parameters:
+    ///   - data: The end of the answer.
+    ///   - promise: Completes when the kernel has taken it.
+    ///   - endsOutput: True to end the server's side at once. A client of HTTP/1.0 may wait for that end.
+    ///   - context: The context of this handler.
+    private func writeLast(
+        _ data: NIOAny, _ promise: EventLoopPromise<Void>?, endsOutput: Bool = false, _ context: ChannelHandlerContext
+    ) {
         let written = promise ?? context.eventLoop.makePromise()
-        written.futureResult.assumeIsolated().whenComplete { _ in self.closeSoon(context) }
+        written.futureResult.assumeIsolated().whenComplete { _ in
+            if endsOutput { context.close(mode: .output, promise: nil) }
+            self.closeSoon(context)
+        }
         context.write(data, promise: written)
     }
 
@@ -148,7 +164,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     ) {
         // Writes complete in order. When this empty write completes, the earlier ones have too.
         write([], context)?.whenSuccess {
-            if handoff.take(socketOf: context.channel, head: head, as: wire) {
+            let bytes = head.bytes(isChunked: wire == .chunks)
+            if handoff.take(socketOf: context.channel, head: bytes, as: wire) {
                 context.close(promise: nil)
             } else if wire == .webSocket {
                 self.end(head, WebSocketFrame.close(.tooMany), context)
@@ -233,21 +250,24 @@ final class DecoderWatch: ChannelInboundHandler {
     ///
     /// A client of HTTP/1.0 does not understand chunks.
     private(set) var version = HTTPVersion.http1_1
-    /// True if the decoder reads nothing after the last request.
+    /// True if the server reads nothing after the last request.
     ///
-    /// It would store all further bytes.
+    /// Either the decoder has stopped, and would store all further bytes. Or the request is of HTTP/1.0: the connection ends
+    /// with its answer.
     private(set) var isLast = false
     /// True if the last request is complete, and ``isLast``.
     private(set) var hasStopped = false
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // The same read may have brought another request.
+        if hasStopped { return }
         switch unwrapInboundIn(data) {
         case .head(let head):
             version = head.version
             // llhttp stops where another protocol may begin: after CONNECT, and after `Upgrade` if `Connection` or
             // `Proxy-Connection` names it. In the cases where it would go on, the client learns from the answer that
             // the connection ends.
-            isLast = head.method == .CONNECT || head.headers.contains(name: "Upgrade")
+            isLast = head.version == .http1_0 || head.method == .CONNECT || head.headers.contains(name: "Upgrade")
         case .body: break
         case .end: hasStopped = isLast
         }

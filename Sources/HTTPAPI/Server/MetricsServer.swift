@@ -23,13 +23,16 @@ public struct MetricsServer: Service {
         router.addMiddleware {
             SecurityHeaders(isReachedByTLS: false)
             ErrorMiddleware()
+            RequestTarget()
         }
         router.get("/metrics") { request, _ in
             try RouteTable.checkAccept(of: request, against: "text/plain")
             return MetricsRoute.response(registry)
         }
         application = Application(
-            router: router, server: .http1(configuration: .init(idleTimeout: .seconds(75))),
+            router: router,
+            server: .http1(
+                configuration: .init(additionalChannelHandlers: [ConnectionHandler()], idleTimeout: .seconds(75))),
             configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: port), serverName: nil),
             logger: logger)
     }

@@ -68,7 +68,7 @@ import Testing
             #expect(count("GET", "/api/sessions/{id}/status", 404) == 1)
             #expect(count("GET", "unmatched", 404) == 3)
             #expect(count("PATCH", "unmatched", 405) == 1)
-            #expect(count("other", "unmatched", 404) == 1)
+            #expect(count("other", "unmatched", 405) == 1)
             let sum = scrape.value(
                 "therapybridge_http_request_duration_seconds_sum",
                 ["method": "GET", "route": "/api/sessions/{id}/status", "status": "200"])

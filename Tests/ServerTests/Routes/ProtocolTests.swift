@@ -84,6 +84,68 @@ import Testing
         }
     }
 
+    @Test("An HTTP/1.0 connection closes after its answer, whatever else it asked for")
+    func oldVersion() async throws {
+        try await withClinic { clinic in
+            for fields in ["", "Connection: keep-alive\r\n", "Expect: 100-continue\r\n", "Upgrade: h2c\r\n"] {
+                try await clinic.server.withWire { wire in
+                    let request = "GET /health HTTP/1.0\r\n\(fields)\r\n"
+                    try await wire.send(request + request)
+                    let response = try await wire.readResponse()
+                    #expect(response.status == 200, "\(fields)")
+                    #expect(response.headers["Connection"] == ["close"], "\(fields)")
+                    #expect(try await wire.readTextToEnd() == "", "one answer: \(fields)")
+                }
+            }
+        }
+    }
+
+    @Test("Every other method of a path gets 405 with the right ones, also one of WebDAV")
+    func otherMethods() async throws {
+        try await withClinic { clinic in
+            for method in ["PROPFIND", "MKCOL", "SEARCH", "M-SEARCH", "UNLOCK", "TRACE", "PATCH", "OPTIONS"] {
+                try await clinic.server.withWire { wire in
+                    try await wire.send(method, "/api/auth/me", token: clinic.token(.patient))
+                    let response = try await wire.readResponse()
+                    expectProblem(response, 405, "method-not-allowed", "\(method)")
+                    #expect(response.headers["Allow"] == ["GET, HEAD"], "\(method)")
+                    try await wire.send(method, "/nothing", token: clinic.token(.patient))
+                    expectProblem(try await wire.readResponse(), 404, "not-found", "\(method)")
+                }
+            }
+        }
+    }
+
+    @Test("A request with a body that asks for h2c is answered in HTTP/1.1")
+    func upgradeWithBody() async throws {
+        try await withClinic { clinic in
+            try await clinic.server.withWire { wire in
+                let body = #"{"email": "a@b.example", "password": "wrong"}"#
+                try await wire.send(
+                    "POST /api/auth/login HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                        + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\n"
+                        + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+                #expect(try await wire.readResponse().status == 401)
+            }
+        }
+    }
+
+    @Test("A route that answers 204 does so whatever `Accept` says")
+    func noContent() async throws {
+        try await withClinic { clinic in
+            let pair = "/api/therapists/\(clinic.id(.stranger))/patients/\(clinic.id(.patient))"
+            for (method, path, caller) in [
+                (.PUT, pair, .admin), (.DELETE, pair, .admin),
+                (.DELETE, "/api/sessions/\(clinic.session)", .admin), (.POST, "/api/auth/logout", .patient),
+            ] as [(HTTPMethod, String, Clinic.Caller)] {
+                for accept in ["image/png", "application/json;q=0"] where accept == "image/png" || method == .PUT {
+                    let response = try await clinic.request(method, path, as: caller, headers: ["Accept": accept])
+                    #expect(response.status == 204, "\(method) \(path)")
+                }
+            }
+        }
+    }
+
     @Test("Malformed HTTP gets a problem, and the server closes the connection")
     func malformed() async throws {
         try await withClinic { clinic in

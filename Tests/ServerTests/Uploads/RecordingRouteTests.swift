@@ -3,6 +3,7 @@ import Foundation
 import NIOHTTP1
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 @Suite(.deadline) struct RecordingRouteTests {
@@ -71,6 +72,76 @@ import Testing
             let beyond = try await clinic.request(.GET, path, as: .patient, headers: ["Range": "bytes=300000-"])
             expectProblem(beyond, 416, "range-not-satisfiable")
             #expect(beyond.headers["Content-Range"] == ["bytes */300000"])
+        }
+    }
+
+    @Test("A download ends before its declared length within 30 s of the loss of the right")
+    func lostRight() async throws {
+        try await withLongDownload { clinic, clock, wire, length in
+            try await clinic.database.endAssignment(of: clinic.id(.therapist), to: clinic.id(.patient))
+            clock.advance(by: .seconds(30))
+            let received = try await wire.readToEnd()
+            #expect(received.count < length)
+            #expect(received.count > 0)
+        }
+    }
+
+    @Test("A download goes on to its end while the right stands, and is one access in the audit log")
+    func confirmedRight() async throws {
+        try await withLongDownload { clinic, clock, wire, length in
+            clock.advance(by: .seconds(30))
+            let received = try await wire.read { $0.count >= length ? length : nil }
+            #expect(received?.count == length)
+            let records = try await clinic.database.audit("action = 'recording.read'")
+            #expect(records.count == 1)
+        }
+    }
+
+    /// Lends a connection on which a therapist's download of a long recording has begun.
+    ///
+    /// The recording is longer than all buffers between the server and the test. The server therefore waits in the middle of
+    /// it until the test reads.
+    private func withLongDownload(
+        _ body: @escaping @Sendable (Clinic, ManualClock, inout WireConnection, Int) async throws -> Void
+    ) async throws {
+        let clock = ManualClock()
+        try await withServer(clock: clock) { server in
+            let clinic = try await Clinic(server)
+            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 300_000))
+            let response = try await clinic.upload(upload, as: .patient)
+            let id = try #require(try response.json()["id"] as? String)
+            let length = 64 << 20
+            for file in try clinic.storedFiles() {
+                let handle = try FileHandle(forWritingTo: clinic.server.uploads.appending(path: file))
+                try handle.truncate(atOffset: UInt64(length))
+                try handle.close()
+            }
+            try await server.withWire(receiveBuffer: 64 << 10) { wire in
+                try await wire.send("GET", "/api/sessions/\(id)/recording", token: clinic.token(.therapist))
+                let head = try await wire.readHead()
+                #expect(head.status == 200)
+                #expect(head.headers["Content-Length"] == ["\(length)"])
+                try await body(clinic, clock, &wire, length)
+            }
+        }
+    }
+
+    @Test("A link in the place of a recording is not followed")
+    func link() async throws {
+        try await withRecording { clinic, path, _ in
+            let secret = FileManager.default.temporaryDirectory.appending(path: "tb-secret-\(UUID())")
+            try Data("a file of the server's account".utf8).write(to: secret)
+            defer { try? FileManager.default.removeItem(at: secret) }
+            for name in try clinic.storedFiles() {
+                let file = clinic.server.uploads.appending(path: name)
+                try FileManager.default.removeItem(at: file)
+                try FileManager.default.createSymbolicLink(at: file, withDestinationURL: secret)
+            }
+            for method in [HTTPMethod.GET, .HEAD] {
+                let response = try await clinic.request(method, path, as: .patient)
+                #expect(response.status == 500)
+                #expect(!response.text.contains("account"))
+            }
         }
     }
 
