@@ -76,6 +76,18 @@ struct IdentityProviderTests {
         #expect(try await verify(try forge.token(nameless)) == nil)
     }
 
+    @Test("A provider whose clock is up to a minute ahead is accepted; an expiry has no leeway")
+    func leeway() async throws {
+        let now = Int(Date().timeIntervalSince1970)
+        for name in ["nbf", "iat"] {
+            for (ahead, isGood) in [(1, true), (50, true), (90, false), (300, false)] {
+                let token = try forge.token(claims { $0[name] = now + ahead })
+                #expect((try await verify(token) != nil) == isGood, "\(name), \(ahead) s ahead")
+            }
+        }
+        #expect(try await verify(try forge.token(claims { $0["exp"] = now - 1 })) == nil)
+    }
+
     @Test("A token under another algorithm than its key's, or without the name of a key, is refused")
     func algorithms() async throws {
         let claims = claims()
