@@ -1,10 +1,10 @@
 /// A record of the audit log: who did what or was refused, and when.
 ///
-/// A record names people and sessions by their ids. It holds no names, addresses or messages.
+/// A record names people and sessions by their ids. It holds no names, e-mail addresses or messages.
 public struct AuditEntry: Sendable, Hashable, Encodable {
     /// The number of the record, in the order in which the records were begun.
     public var id: Int64
-    /// When the record was begun.
+    /// When it was done; the first of ``repeats``.
     public var at: Timestamp
     /// The name of the action: an ``AuditAction``, or an action that only a newer release knows.
     public var action: String
@@ -28,12 +28,20 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
     public var databaseRole: String
     /// What changed, in codes and ids; nil if the action says it all.
     public var detail: String?
+    /// The IP address that it came from; of an IPv6 address the first 64 bits, as in `2001:db8::/64`.
+    public var address: String?
+    /// The number of accesses that the record stands for; nil for one access.
+    ///
+    /// They repeat an access that has a record of its own.
+    public var repeats: Int64?
+    /// When the last of ``repeats`` was made.
+    public var until: Timestamp?
 
     /// A record with all its members.
     public init(
         id: Int64, at: Timestamp, action: String, isAllowed: Bool, user: UserID?, signIn: SignInID?,
         session: SessionID?, patient: UserID?, subject: UserID?, requestID: String?, databaseRole: String,
-        detail: String?
+        detail: String?, address: String? = nil, repeats: Int64? = nil, until: Timestamp? = nil
     ) {
         self.id = id
         self.at = at
@@ -47,10 +55,13 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
         self.requestID = requestID
         self.databaseRole = databaseRole
         self.detail = detail
+        self.address = address
+        self.repeats = repeats
+        self.until = until
     }
 
     private enum CodingKeys: String, CodingKey {
-        case id, at, action, outcome, detail
+        case id, at, until, action, outcome, repeats, detail, address
         case user = "user_id"
         case signIn = "sign_in_id"
         case session = "session_id"
@@ -67,6 +78,7 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(id, forKey: .id)
         try container.encode(at, forKey: .at)
+        try container.encode(until, forKey: .until)
         try container.encode(action, forKey: .action)
         try container.encode(isAllowed ? "allowed" : "refused", forKey: .outcome)
         try container.encode(user, forKey: .user)
@@ -77,5 +89,7 @@ public struct AuditEntry: Sendable, Hashable, Encodable {
         try container.encode(requestID, forKey: .requestID)
         try container.encode(databaseRole, forKey: .databaseRole)
         try container.encode(detail, forKey: .detail)
+        try container.encode(address, forKey: .address)
+        try container.encode(repeats, forKey: .repeats)
     }
 }

@@ -7,32 +7,99 @@ public import Postgres
 /// in the database record every change of rights.
 public struct AuditStore: Sendable {
     private let pool: PostgresPool
+    private let merger: AccessMerger
 
     /// A store that borrows its connections from a pool.
-    public init(pool: PostgresPool) { self.pool = pool }
-
-    /// Records an action, or that it was refused.
-    ///
-    /// The database records the same read or refusal of one sign-in once in ten minutes.
     ///
     /// - Parameters:
-    ///   - action: The action.
+    ///   - pool: The pool.
+    ///   - merger: Decides which accesses are repeats. By default, each access is recorded at once.
+    public init(pool: PostgresPool, merger: AccessMerger = .off) {
+        self.pool = pool
+        self.merger = merger
+    }
+
+    /// Records an action, or that it was refused; or counts it, if it repeats one that has a record.
+    ///
+    /// - Parameters:
+    ///   - access: The action, with the caller and what it concerns.
     ///   - isAllowed: False for a refusal.
-    ///   - principal: The caller and the caller's sign-in.
-    ///   - session: The session that the action concerns; nil for no session or several.
-    ///   - patient: The patient whose data the action concerns; nil for no patient or several.
     ///   - requestID: The `X-Request-Id` of the answer.
     /// - Throws: ``PostgresError`` if the record was not written. The caller must then not act.
-    public func record(
-        _ action: AuditAction, isAllowed: Bool, by principal: Principal, session: SessionID? = nil,
-        patient: UserID? = nil, requestID: String
-    ) async throws {
+    public func record(_ access: AuditedAccess, isAllowed: Bool, requestID: String) async throws {
+        let plans = merger.plan([access])
+        if plans.contains(where: { $0.records(isAllowed) }) {
+            _ = try await pool.query(Self.insertion(of: access, isAllowed: isAllowed, requestID: requestID))
+        }
+        merger.settle(plans.lazy.map { ($0, isAllowed) })
+    }
+
+    /// The statement that records an access.
+    static func insertion(of access: AuditedAccess, isAllowed: Bool, requestID: String?) -> PostgresQuery {
+        """
+        SELECT app.record_access(
+            \(access.principal.user), \(access.principal.signIn), \(access.action.rawValue), \(isAllowed),
+            \(access.session), \(access.patient), \(requestID), \(access.network?.description)::text::inet)
+        """
+    }
+
+    /// The largest number of records in one statement.
+    private static let batch = 1000
+
+    /// Records the counted repeats whose ten minutes end within a time from now.
+    ///
+    /// - Parameter time: The time until the next call.
+    /// - Returns: The number of records.
+    /// - Throws: ``PostgresError`` if the database does not answer. The next call then records the rest.
+    @discardableResult
+    public func recordRepeats(endingWithin time: Duration) async throws -> Int {
+        var (rest, now) = merger.take(endingWithin: time)
+        let total = rest.count
+        while !rest.isEmpty {
+            do {
+                try await append(Array(rest.prefix(Self.batch)), now: now)
+            } catch {
+                merger.giveBack(rest)
+                throw error
+            }
+            rest.removeFirst(min(Self.batch, rest.count))
+        }
+        return total
+    }
+
+    /// Ends the merging, and records the counted repeats.
+    ///
+    /// From now on, every access is recorded at once.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func endMerging() async throws {
+        merger.close()
+        try await recordRepeats(endingWithin: .zero)
+    }
+
+    /// Appends records of repeats.
+    ///
+    /// The database knows the time, and gets the ages. The clocks of two hosts may differ.
+    private func append(_ repeats: [RepeatedAccess], now: ContinuousClock.Instant) async throws {
+        let accesses = repeats.map(\.access)
         _ = try await pool.query(
             """
-            SELECT app.record_access(
-                \(principal.user), \(principal.signIn), \(action.rawValue), \(isAllowed), \(session), \(patient),
-                \(requestID))
+            SELECT app.record_repeats(
+                \(accesses.map(\.principal.user)), \(accesses.map(\.principal.signIn)), \(accesses.map(\.action.rawValue)),
+                \(repeats.map(\.isAllowed)), \(accesses.map(\.session)), \(accesses.map(\.patient)),
+                \(accesses.map { $0.network?.description })::text[]::inet[], \(repeats.map(\.count)),
+                \(repeats.map { ($0.first.duration(to: now)) / .seconds(1) }),
+                \(repeats.map { ($0.last.duration(to: now)) / .seconds(1) }))
             """)
+    }
+
+    /// Adds the next partition that the log needs: for a month ahead, or for rows without a partition of their month.
+    ///
+    /// - Returns: False if the log needs none, or another server adds one.
+    /// - Throws: ``PostgresError`` if the database does not answer; with SQLSTATE 55P03 if a lock is not free at once.
+    public func addPartition() async throws -> Bool {
+        let rows = try await pool.query("SELECT app.add_audit_partition() AS name")
+        return try rows.first?.decode("name", as: String?.self) != nil
     }
 
     /// Selects records; nil does not restrict.
@@ -121,7 +188,7 @@ extension AuditEntry {
     /// The columns that ``init(_:)`` reads.
     package static let columns = """
         id, at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, subject_id, request_id,
-        database_role, detail
+        database_role, detail, abbrev(address) AS address, repeats, until
         """
 
     /// Reads a record.
@@ -140,6 +207,9 @@ extension AuditEntry {
             subject: try row.decode("subject_id", as: UserID?.self),
             requestID: try row.decode("request_id", as: String?.self),
             databaseRole: try row.decode("database_role", as: String.self),
-            detail: try row.decode("detail", as: String?.self))
+            detail: try row.decode("detail", as: String?.self),
+            address: try row.decode("address", as: String?.self),
+            repeats: try row.decode("repeats", as: Int64?.self),
+            until: try row.decode("until", as: Timestamp?.self))
     }
 }

@@ -16,6 +16,20 @@ public struct ExpectedRecording: Sendable {
     }
 }
 
+/// The request of an upload, for the audit log.
+public struct UploadOrigin: Sendable {
+    /// The `X-Request-Id` of the answer; nil without a request.
+    public var requestID: String?
+    /// Where the request came from; nil if that is unknown.
+    public var network: ClientNetwork?
+
+    /// A request.
+    public init(requestID: String? = nil, network: ClientNetwork? = nil) {
+        self.requestID = requestID
+        self.network = network
+    }
+}
+
 /// A recording whose file is complete.
 public struct StoredRecording: Sendable {
     /// The size in bytes.
@@ -42,16 +56,16 @@ public struct RecordingReference: Sendable {
 
 // The recordings of sessions: how an upload begins and ends, who may hear a recording, and which files to remove.
 extension SessionStore {
-    /// Creates a session that waits for its recording, uploaded by the user.
+    /// Creates a session that waits for its recording, uploaded by the user, and records the upload in the audit log.
     ///
-    /// - Returns: False if a session with this id exists.
+    /// - Returns: False if a session with this id exists. Nothing is then recorded.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the user may not upload
-    ///   for the patient, 23505 for a key that another recording has or had.
+    ///   for the patient, 23505 for a key that another recording has or had, TB001 for the id of a deleted session.
     public func add(
         _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String, mediaType: String,
-        awaiting recording: ExpectedRecording, as principal: Principal
+        awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil
     ) async throws -> Bool {
-        try await pool.acting(as: principal) { connection in
+        try await withRecord(ofUpload: id, for: patient, as: principal, from: origin) { connection in
             try await connection.execute(
                 """
                 INSERT INTO app.therapy_sessions
@@ -63,18 +77,18 @@ extension SessionStore {
         }
     }
 
-    /// Lets another upload bring the recording of a session whose upload has failed.
+    /// Lets another upload bring the recording of a session whose upload has failed, and records that in the audit log.
     ///
     /// The method locks the session's row first. The second of two concurrent calls therefore finds the session taken.
     ///
-    /// - Returns: False if the session has not failed, has a recording, or no longer exists.
+    /// - Returns: False if the session has not failed, has a recording, or no longer exists. Nothing is then recorded.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23505 for a key that another
     ///   recording has or had.
     public func beginAgain(
-        _ id: SessionID, date: Timestamp?, filename: String, mediaType: String, awaiting recording: ExpectedRecording,
-        as principal: Principal
+        _ id: SessionID, patient: UserID, date: Timestamp?, filename: String, mediaType: String,
+        awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil
     ) async throws -> Bool {
-        try await pool.acting(as: principal) { connection in
+        try await withRecord(ofUpload: id, for: patient, as: principal, from: origin) { connection in
             _ = try await connection.query(
                 "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR NO KEY UPDATE")
             // A new statement: one that began before the lock would not see what the other call has committed.
@@ -95,6 +109,34 @@ extension SessionStore {
         }
     }
 
+    /// Runs a change with its record in one transaction.
+    ///
+    /// The record comes first: the trigger on sessions finds it, and adds none of its own. Without an `origin`, only the trigger
+    /// records the change.
+    ///
+    /// - Returns: False if `change` does. The record is then taken back.
+    private func withRecord(
+        ofUpload session: SessionID, for patient: UserID, as principal: Principal, from origin: UploadOrigin?,
+        _ change: (PostgresConnection) async throws -> Bool
+    ) async throws -> Bool {
+        let access = AuditedAccess(.upload, by: principal, session: session, patient: patient, from: origin?.network)
+        do {
+            try await pool.acting(as: principal, locking: session) { connection in
+                if let origin {
+                    _ = try await connection.query(
+                        AuditStore.insertion(of: access, isAllowed: true, requestID: origin.requestID))
+                }
+                guard try await change(connection) else { throw NothingChanged() }
+            }
+            return true
+        } catch is NothingChanged {
+            return false
+        }
+    }
+
+    /// Takes a transaction back that has changed nothing.
+    private struct NothingChanged: Error {}
+
     /// Attaches a recording to its session and queues the session, in one transaction.
     ///
     /// A worker therefore never finds a pending session without its recording, or the reverse.
@@ -106,7 +148,7 @@ extension SessionStore {
     public func enter(
         _ stored: StoredRecording, from recording: ExpectedRecording, into session: SessionID, as principal: Principal
     ) async throws -> Bool {
-        try await pool.acting(as: principal) { connection in
+        try await pool.acting(as: principal, locking: session) { connection in
             try await connection.query(
                 """
                 SELECT app.attach_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256)) AS attached
@@ -121,8 +163,10 @@ extension SessionStore {
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func hasEntered(_ recording: ExpectedRecording, into session: SessionID) async throws -> Bool {
-        try await pool.query("SELECT app.has_recording(\(session), \(recording.key)) AS attached")
-            .first?.decode("attached", as: Bool.self) ?? false
+        try await pool.query(
+            "SELECT app.has_recording(\(session), \(recording.key)) AS attached", locking: session
+        )
+        .first?.decode("attached", as: Bool.self) ?? false
     }
 
     /// The data by which the server recognizes a repeated upload.

@@ -22,15 +22,19 @@ public struct Stores: Sendable {
     public let queue: PipelineStore
 
     /// All stores over a pool.
-    public init(pool: PostgresPool) {
+    ///
+    /// - Parameters:
+    ///   - pool: The pool.
+    ///   - merger: Decides which accesses are repeats. By default, each access is recorded at once.
+    public init(pool: PostgresPool, merger: AccessMerger = .off) {
         users = UserStore(pool: pool)
         signIns = SignInStore(pool: pool)
         tickets = TicketStore(pool: pool)
         attempts = AttemptStore(pool: pool)
-        audit = AuditStore(pool: pool)
+        audit = AuditStore(pool: pool, merger: merger)
         charges = UploadChargeStore(pool: pool)
         sessions = SessionStore(pool: pool)
-        progress = ProgressStore(pool: pool)
+        progress = ProgressStore(pool: pool, merger: merger)
         queue = PipelineStore(pool: pool)
     }
 }

@@ -10,7 +10,8 @@ struct Audit: AsyncParsableCommand {
         abstract: "Print the records of the audit log, the newest first. Connects to DATABASE_MIGRATE_URL.",
         discussion: """
             Without --json each line has, separated by tabs: time, outcome, action, user, session, patient, account that \
-            was changed, request, database role and detail; a dash for what there is not.
+            was changed, request, database role, detail, address, number of repeats and time of the last one; a dash for a \
+            missing value.
             """)
 
     @Option(help: "Only records of the account with this address.")
@@ -71,7 +72,7 @@ struct Audit: AsyncParsableCommand {
         [
             record.at.description, record.isAllowed ? "allowed" : "refused", record.action, record.user?.description,
             record.session?.description, record.patient?.description, record.subject?.description, record.requestID,
-            record.databaseRole, record.detail,
+            record.databaseRole, record.detail, record.address, record.repeats?.description, record.until?.description,
         ].map { $0 ?? "-" }.joined(separator: "\t")
     }
 }

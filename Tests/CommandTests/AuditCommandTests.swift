@@ -20,8 +20,9 @@ import Testing
                 lines.map { $0.split(separator: "\t")[2] } == [
                     "session.add", "assignment.begin", "user.add", "user.add",
                 ])
-            #expect(lines.allSatisfy { $0.split(separator: "\t").count == 10 })
+            #expect(lines.allSatisfy { $0.split(separator: "\t").count == 13 })
             #expect(lines[0].contains("\tallowed\tsession.add\t-\t\(session)\t\(patient)\t-\t-\tpostgres\t-"))
+            #expect(lines[0].hasSuffix("\t-\t-\t-"), "neither an address nor repeats")
             #expect(try await program.lines("audit", "--limit", "1") == [lines[0]])
             #expect(try await program.lines("audit", "--patient", "paul@test.example").count == 3)
             #expect(try await program.lines("audit", "--action", "user.add").count == 2)
@@ -37,7 +38,42 @@ import Testing
             #expect(record["action"] as? String == "session.add")
             #expect(record["session_id"] as? String == session.description)
             #expect(record["user_id"] is NSNull)
-            #expect(record.count == 12)
+            #expect(record.count == 15)
+        }
+    }
+
+    @Test("`audit` shows the address, the number of repeats and the time of the last one")
+    func repeats() async throws {
+        try await withDatabase { database in
+            try await database.query(
+                """
+                INSERT INTO app.audit_log (at, action, address, repeats, until)
+                VALUES ('2026-11-22T09:30:00Z', 'status.read', '2001:db8:0:7::/64', 19, '2026-11-22T09:38:00.5Z'),
+                       ('2026-11-22T09:29:00Z', 'status.read', '192.0.2.1', NULL, NULL)
+                """)
+            let lines = try await Program.serving(database).lines("audit", "--action", "status.read")
+            #expect(
+                lines.map { $0.split(separator: "\t").suffix(3) } == [
+                    ["2001:db8:0:7::/64", "19", "2026-11-22T09:38:00.500000Z"], ["192.0.2.1", "-", "-"],
+                ])
+        }
+    }
+
+    @Test("The server records the repeats that it has counted when it gets SIGTERM")
+    func shutdown() async throws {
+        try await withDatabase { database in
+            let program = Program.serving(database)
+            let user = try await database.addUser(.admin, email: "a@test.example")
+            let token = try await program.lines("token", "--email", "a@test.example")[0]
+            let (_, end) = try await program.serve { server in
+                for _ in 0..<5 { #expect(try await server.get("/api/sessions", token: token).status == 200) }
+                #expect(try await database.audit("action = 'sessions.list'").map(\.repeats) == [nil])
+                server.terminate()
+            }
+            #expect(end.status == 0)
+            let records = try await database.audit("action = 'sessions.list'")
+            #expect(Set(records.map(\.repeats)) == [nil, 4])
+            #expect(records.allSatisfy { $0.user == user && $0.address == "127.0.0.1" })
         }
     }
 

@@ -82,6 +82,9 @@ package enum MetricDescriptions {
         .gauge("therapybridge_process_resident_memory_bytes", "Resident memory."),
         .gauge(
             "therapybridge_process_start_time_seconds", "Start time of the process, in seconds since the Unix epoch."),
+        .counter(
+            "therapybridge_requests_limited_total",
+            "Requests that the server answered with 429, by the limit of requests in a second.", labels: ["limit"]),
         .counter("therapybridge_sign_ins_total", "Logins with e-mail address and password.", labels: ["outcome"]),
         .counter(
             "therapybridge_stream_blocked_total",

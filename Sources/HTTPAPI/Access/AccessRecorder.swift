@@ -18,25 +18,44 @@ struct AccessRecorder: Sendable {
         patient: UserID? = nil, else refusal: @autoclosure () -> Problem = .forbidden
     ) async throws {
         try await log.record(
-            action, isAllowed: isAllowed, by: context.claims.principal, session: session, patient: patient,
-            requestID: context.requestID)
+            AuditedAccess(
+                action, by: context.claims.principal, session: session, patient: patient, from: context.network),
+            isAllowed: isAllowed, requestID: context.requestID)
         guard isAllowed else { throw refusal() }
     }
 
-    /// Lets only administrators do an action.
+    /// Lets only administrators do an action, and records it.
+    ///
+    /// - Parameters:
+    ///   - context: The request's context.
+    ///   - action: The action.
+    ///   - read: Reads the request. If it throws, only a refusal is recorded: the action does not happen.
+    /// - Returns: What `read` returns.
+    /// - Throws: 403 for every other caller; what `read` throws; the error of the database if it cannot write the record.
+    func administrator<Value>(
+        _ context: UserContext, to action: AuditAction, reading read: () throws -> Value
+    ) async throws -> Value {
+        try await administrator(context, toChange: action)
+        let value = try read()
+        try await admit(context, to: action)
+        return value
+    }
+
+    /// Lets only administrators do an action, and records it.
     func administrator(_ context: UserContext, to action: AuditAction) async throws {
-        try await admit(
-            context, to: action, if: mayAdminister(context, action),
-            else: Problem(.forbidden, "Only an administrator may do this."))
+        try await administrator(context, to: action) {}
     }
 
     /// Lets only administrators make a change that the database records by itself.
     func administrator(_ context: UserContext, toChange action: AuditAction) async throws {
-        if mayAdminister(context, action) { return }
-        try await administrator(context, to: action)
+        let isAllowed = action.administrativeNeed.map { Access.permits($0, to: context.user.role) } ?? false
+        if !isAllowed { try await refuse(context, action) }
     }
 
-    private func mayAdminister(_ context: UserContext, _ action: AuditAction) -> Bool {
-        action.administrativeNeed.map { Access.permits($0, to: context.user.role) } ?? false
+    /// Records that a caller is no administrator, and refuses the action.
+    func refuse(_ context: UserContext, _ action: AuditAction) async throws -> Never {
+        let refusal = Problem(.forbidden, "Only an administrator may do this.")
+        try await admit(context, to: action, if: false, else: refusal)
+        throw refusal
     }
 }

@@ -19,7 +19,9 @@ struct SessionGate: Sendable {
         _ session: SessionID, for context: TokenContext, to action: AuditAction
     ) async throws -> SessionProgress {
         let authorization = try await progress.admit(
-            AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
+            AuthorizationRequest(
+                session, for: context.claims.principal, action: action, requestID: context.requestID,
+                network: context.network))
         guard let need = action.need, authorization.permits(need) else {
             throw Problem(refusing: authorization.verdict)
         }
@@ -35,7 +37,9 @@ struct SessionGate: Sendable {
         // `admit` refuses an action without a need to every caller.
         precondition(action.need == nil)
         let authorization = try await progress.admit(
-            AuthorizationRequest(session, for: context.claims.principal, action: action, requestID: context.requestID))
+            AuthorizationRequest(
+                session, for: context.claims.principal, action: action, requestID: context.requestID,
+                network: context.network))
         return Problem(refusing: authorization.verdict)
     }
 }

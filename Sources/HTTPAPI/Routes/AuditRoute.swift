@@ -13,7 +13,13 @@ struct AuditRoute: Sendable {
 
     /// Lists the records, newest first.
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
-        try await recorder.administrator(context, to: .readAudit)
+        let (filter, limit) = try await recorder.administrator(context, to: .readAudit) { try Self.filter(request) }
+        let found = try await log.list(filter, as: context.claims.principal)
+        return JSON.response(
+            Page(found, limit: limit) { AuditStore.Cursor(at: $0.at, id: $0.id).description })
+    }
+
+    private static func filter(_ request: Request) throws -> (AuditStore.Filter, limit: Int) {
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
         // One item more than the page has shows whether there is a next page.
@@ -30,8 +36,6 @@ struct AuditRoute: Sendable {
         filter.from = try query.value("from", "is not a time such as 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
         filter.to = try query.value("to", "is not a time such as 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
         filter.after = try query.value("cursor", "is not a cursor of this server.") { AuditStore.Cursor($0) }
-        let found = try await log.list(filter, as: context.claims.principal)
-        return JSON.response(
-            Page(found, limit: limit) { AuditStore.Cursor(at: $0.at, id: $0.id).description })
+        return (filter, limit)
     }
 }

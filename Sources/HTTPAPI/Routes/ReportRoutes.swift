@@ -24,7 +24,7 @@ struct ReportRoutes: Sendable {
         let id = try context.sessionID()
         do {
             return JSON.response(raw: JSON.encode(progress: try await write(request, about: id, context)))
-        } catch ReportRefusal.notPermitted {
+        } catch let refusal as ReportRefusal where [.notPermitted, .inactive].contains(refusal) {
             throw try await gate.refuse(id, for: context, to: .report)
         } catch let problem as Problem {
             // A caller without the right gets the refusal. It does not learn what is wrong with the report.
@@ -41,8 +41,7 @@ struct ReportRoutes: Sendable {
     private func checkRight(toReportOf session: SessionID, _ context: TokenContext) async throws {
         guard let (user, isActive) = try await users.account(of: context.claims.user, signIn: context.claims.signIn)
         else { throw Problem.unauthorized }
-        guard isActive else { throw Problem.inactive }
-        guard mayReport(user) else { throw try await gate.refuse(session, for: context, to: .report) }
+        guard isActive && mayReport(user) else { throw try await gate.refuse(session, for: context, to: .report) }
     }
 
     /// Writes a report, and returns the progress after it.

@@ -1,6 +1,6 @@
 public import SettingsReading
 
-/// How slow clients may be, and how many connections there may be.
+/// How slow clients may be, how many requests they may send, and how many connections there may be.
 public struct RequestSettings: Sendable {
     /// How long the head of a request may take.
     public let headTimeout: Duration
@@ -8,6 +8,10 @@ public struct RequestSettings: Sendable {
     public let bodyTimeout: Duration
     /// The maximum number of connections, without the streams.
     public let maximumConnections: Int
+    /// How many requests a second may come under one sign-in; 0 for no limit.
+    public let perSignIn: Int
+    /// How many requests a second may come from one address; 0 for no limit.
+    public let perAddress: Int
 
     /// Reads the group.
     ///
@@ -22,5 +26,12 @@ public struct RequestSettings: Sendable {
         maximumConnections = try reader.integer(
             "HTTP_MAX_CONNECTIONS", in: 1...10_000_000, default: 20_000,
             "The most connections besides the streams. One more waits until another is closed.")
+        perSignIn = try reader.integer(
+            "REQUESTS_PER_SIGN_IN", in: 0...1_000_000, default: 200,
+            "Requests a second under one sign-in, averaged over 10 s; one more gets 429. Streams and progress reports "
+                + "are free. 0: no limit.")
+        perAddress = try reader.integer(
+            "REQUESTS_PER_ADDRESS", in: 0...1_000_000, default: 2000,
+            "The same from one address. It is also charged for refused streams and reports. 0: no limit.")
     }
 }

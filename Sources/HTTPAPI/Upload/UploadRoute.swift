@@ -7,6 +7,7 @@ import Hummingbird
 import Logging
 import NIOCore
 import Polling
+import Postgres
 import Progress
 import Recordings
 import Store
@@ -55,7 +56,7 @@ struct UploadRoute: Sendable {
     ) async throws -> Response {
         let form = try await reader.readForm()
         let session = form.session ?? .random()
-        try await checkRight(toUploadInto: session, for: form.patient, context)
+        try await checkRight(toUploadFor: form.patient, context)
         allowance.begin()
 
         let therapist = context.user.role == .therapist ? context.user.id : nil
@@ -68,32 +69,59 @@ struct UploadRoute: Sendable {
                 key: recordings.key(for: "\(allowance.id.uuidString.lowercased()).\(form.format.rawValue)")),
             form: form, expectedBytes: expectedBytes, allowance: allowance, principal: context.claims.principal,
             route: self, logger: context.logger)
-        let isNew = try await sessions.add(
-            session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
-            mediaType: form.mediaType, awaiting: upload.recording, as: context.claims.principal)
+        let isNew: Bool
+        do {
+            isNew = try await sessions.add(
+                session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
+                mediaType: form.mediaType, awaiting: upload.recording, as: context.claims.principal,
+                from: UploadOrigin(context))
+        } catch let error as PostgresError where error.sqlState == .deletedSessionID {
+            throw try await refuse(upload, ErrorMiddleware.problem(for: error).closing(), context)
+        } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
+            // The right has ended since the check.
+            throw try await refuse(upload, Self.forbidden, context)
+        }
         guard isNew else { return try await handleRepeat(upload, &reader, context) }
         try await upload.receive(&reader)
         return try await response(for: session, context, status: .created)
+    }
+
+    /// Records that the server refuses an upload into a session, and returns the problem to answer.
+    ///
+    /// - Throws: The error of the database if it cannot write the record.
+    private func refuse(_ upload: UploadReception, _ problem: Problem, _ context: UserContext) async throws -> Problem {
+        do {
+            try await recorder.admit(
+                context, to: .upload, if: false, session: upload.session, patient: upload.form.patient,
+                else: problem)
+        } catch let refusal as Problem {
+            return refusal
+        }
+        return problem
     }
 
     var tooLarge: Problem {
         Problem(.tooLarge, "A recording may have at most \(settings.maximumBytes) bytes.").closing()
     }
 
-    private func checkRight(
-        toUploadInto session: SessionID, for patient: UserID, _ context: UserContext
-    ) async throws {
+    /// Refuses an upload for a patient without the right, and records the refusal.
+    ///
+    /// The store records an upload that is allowed, in the transaction of the session that it creates or changes.
+    private func checkRight(toUploadFor patient: UserID, _ context: UserContext) async throws {
         let relation = try await users.acting(as: context.claims.principal)
             .relation(of: context.user, toPatient: patient)
         if relation == nil, context.user.role == .admin {
             throw Problem.invalid("patient_id", "is not an active patient.").closing()
         }
         let isAllowed = relation.map { Access.permits(.upload, to: context.user.role, as: $0) } ?? false
+        if isAllowed { return }
         // The answer does not reveal whether the patient exists, and no session is created.
         try await recorder.admit(
-            context, to: .upload, if: isAllowed, session: isAllowed ? session : nil, patient: patient,
-            else: Problem(.forbidden, "You may not upload a recording for this patient.").closing())
+            context, to: .upload, if: false, patient: patient,
+            else: Self.forbidden)
     }
+
+    private static let forbidden = Problem(.forbidden, "You may not upload a recording for this patient.").closing()
 
     /// Handles an upload into an existing session.
     ///
@@ -102,11 +130,13 @@ struct UploadRoute: Sendable {
         _ upload: UploadReception, _ reader: inout UploadReader, _ context: UserContext
     ) async throws -> Response {
         let (session, form) = (upload.session, upload.form)
-        let taken = Problem(.conflict, "session_id: belongs to another session.").closing()
         guard let first = try await sessions.upload(session, as: context.claims.principal),
             first.uploadedBy == context.user.id,
             first.patient == form.patient
-        else { throw taken }
+        else {
+            throw try await refuse(
+                upload, Problem(.conflict, "session_id: belongs to another session.").closing(), context)
+        }
         let sha256: [UInt8]
         switch try await firstUpload(of: session, as: context.claims.principal) {
         case .stored(let digest):
@@ -114,13 +144,17 @@ struct UploadRoute: Sendable {
         case .failed:
             // The first upload left no recording. This one replaces it.
             let isBegun = try await sessions.beginAgain(
-                session, date: form.sessionDate, filename: form.filename, mediaType: form.mediaType,
-                awaiting: upload.recording, as: context.claims.principal)
+                session, patient: form.patient, date: form.sessionDate, filename: form.filename,
+                mediaType: form.mediaType, awaiting: upload.recording, as: context.claims.principal,
+                from: UploadOrigin(context))
             guard isBegun else { fallthrough }
             try await upload.receive(&reader)
             return try await response(for: session, context, status: .created)
         case .underWay:
-            throw Problem(.conflict, "session_id: the first upload of this session is still in progress.").closing()
+            throw try await refuse(
+                upload,
+                Problem(.conflict, "session_id: the first upload of this session is still in progress.").closing(),
+                context)
         }
         var hasher = SHA256()
         var byteCount = 0
@@ -131,8 +165,10 @@ struct UploadRoute: Sendable {
         }
         try await reader.readEnd()
         guard sha256 == Array(hasher.finalize()) else {
-            throw Problem(.conflict, "session_id: the session already has another recording.")
+            let problem = Problem(.conflict, "session_id: the session already has another recording.")
+            throw try await refuse(upload, problem, context)
         }
+        try await recorder.admit(context, to: .upload, session: session, patient: form.patient)
         return try await response(for: session, context, status: .ok)
     }
 
@@ -175,5 +211,12 @@ struct UploadRoute: Sendable {
             throw Problem.noSession
         }
         return JSON.response(session, status: status, headers: [.location: "/api/sessions/\(id)"])
+    }
+}
+
+extension UploadOrigin {
+    /// The request of a user.
+    fileprivate init(_ context: UserContext) {
+        self.init(requestID: context.requestID, network: context.network)
     }
 }

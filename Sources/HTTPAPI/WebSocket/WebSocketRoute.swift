@@ -12,6 +12,7 @@ struct WebSocketRoute: Sendable {
     let engine: StreamEngine
     let tickets: TicketReader
     let settings: HTTPSettings
+    let limits: RequestLimits
 
     func add(to table: inout RouteTable) {
         // A client learns that it was refused after the upgrade. The route therefore checks the credential itself.
@@ -28,6 +29,8 @@ struct WebSocketRoute: Sendable {
         } catch {
             let problem = ErrorMiddleware.problem(for: error)
             guard let close = WebSocketClose(problem) else { throw error }
+            // The middleware does not see this refusal.
+            try limits.chargeRefusal(problem, of: context.network)
             ErrorMiddleware.log(problem, error, context.logger)
             takeover = .closedWebSocket(WebSocketFrame.close(close))
         }
@@ -42,7 +45,7 @@ struct WebSocketRoute: Sendable {
         let lastEventID = request.lastEventID
         let answer = try await engine.hub.subscribe(
             to: try caller.sessionID(), for: caller.claims.principal, after: Resumption.version(lastEventID),
-            requestID: context.id)
+            requestID: context.id, network: context.network)
         switch answer {
         case .refused(let verdict): throw Problem(refusing: verdict)
         case .rejected(let reason):

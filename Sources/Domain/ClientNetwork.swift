@@ -1,0 +1,28 @@
+/// The part of a client's IP address that one customer of a network controls.
+///
+/// That is the whole IPv4 address, or the first 64 bits of an IPv6 address. A host chooses the other 64 bits itself and may
+/// change them at any time (RFC 8981).
+public struct ClientNetwork: Hashable, Sendable, CustomStringConvertible {
+    /// The 32 bits of an IPv4 address, or the first 64 bits of an IPv6 address.
+    private let bits: UInt64
+    private let isIPv6: Bool
+
+    /// The network of an address.
+    ///
+    /// - Parameter address: The 4 or 16 bytes of the address, in network order.
+    /// - Precondition: The address has 4 or 16 bytes.
+    public init(address: some Collection<UInt8>) {
+        precondition(address.count == 4 || address.count == 16, "an IP address has 4 or 16 bytes")
+        isIPv6 = address.count == 16
+        bits = address.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// The address as PostgreSQL's `inet` reads it: `192.0.2.1`, `2001:db8:0:7::/64`.
+    public var description: String {
+        if isIPv6 {
+            let groups = [48, 32, 16, 0].map { String(UInt16(truncatingIfNeeded: bits >> $0), radix: 16) }
+            return groups.joined(separator: ":") + "::/64"
+        }
+        return [24, 16, 8, 0].map { String(UInt8(truncatingIfNeeded: bits >> $0)) }.joined(separator: ".")
+    }
+}
