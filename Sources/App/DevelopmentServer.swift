@@ -7,6 +7,7 @@ import LocalPostgres
 public import Logging
 import Postgres
 public import Prometheus
+import Recordings
 import SecretFiles
 import SettingsReading
 
