@@ -7,7 +7,8 @@ struct BenchmarkTableTests {
         "A figure has its unit and three digits",
         arguments: [
             (Figure(254.4, .bytes), "0.25 kB"), (Figure(10_312, .bytes), "10.3 kB"), (Figure(16e6, .bytes), "16 MB"),
-            (Figure(1.2345, .milliseconds), "1.23 ms"), (Figure(174.3, .milliseconds), "174 ms"),
+            (Figure(121.6, .microseconds), "122 µs"), (Figure(1.2345, .milliseconds), "1.23 ms"),
+            (Figure(174.3, .milliseconds), "174 ms"),
             (Figure(5, .seconds), "5 s"), (Figure(117_432.6, .perSecond), "117,433/s"),
             (Figure(0.8, .percent), "0.80 %"), (Figure(41.26, .times), "41.3 ×"),
             (Figure(1_000_000, .count), "1,000,000"), (Figure(-2500, .bytes), "-2.50 kB"),

@@ -96,6 +96,27 @@ import Testing
         }
     }
 
+    @Test("A report names each stream that got `event: revoked`, and the time, once")
+    func revocation() async throws {
+        try await ScriptedServer.lend(["/": Self.head + Self.chunk("data: {}\n\n")]) { server in
+            try await withPlan(server, ["/"], count: 2) { plan in
+                try await EventStreams.lend(plan) { streams in
+                    let before = Self.microseconds()
+                    try await server.send(
+                        Self.chunk("event: revoked\ndata: {\"session_id\":\"x\"}\n\n") + "0\r\n\r\n", pieceLength: 7)
+                    var revoked: [EventStreams.Revocation] = []
+                    try await eventually("both streams were revoked") {
+                        revoked += try await streams.report().revoked
+                        return revoked.count >= 2
+                    }
+                    #expect(revoked.map(\.stream).sorted() == [0, 1])
+                    #expect(revoked.allSatisfy { (before...Self.microseconds()).contains($0.at) })
+                    #expect(try await streams.report().revoked.isEmpty)
+                }
+            }
+        }
+    }
+
     @Test(
         "Wrong usage, or a host other than loopback, gives status 64",
         arguments: [

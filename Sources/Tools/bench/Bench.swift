@@ -16,7 +16,8 @@ struct Bench: AsyncParsableCommand {
             itself: `make bench` sees to that. Prints the table on standard output.
 
             Scenarios: \(allScenarios.map { $0.name }.joined(separator: ", ")).
-            """)
+            """,
+        subcommands: [BareHummingbird.self, BareSends.self])
 
     @Option(name: .customLong("scenario"), help: "Run only this scenario. May be repeated.")
     var names: [String] = []
@@ -70,9 +71,9 @@ struct Bench: AsyncParsableCommand {
         let streams = streams ?? (quick ? 1000 : 10_000)
         return try await ScratchDirectory.lend { scratch in
             say("Starting PostgreSQL and filling it …")
-            // The growth scenario opens one stream for each patient, if the machine allows it.
-            return try await BenchDatabase.lend(in: scratch, patients: max(streams, 19_000), therapists: streams) {
-                database in
+            // Some scenarios open one stream for each patient, if the machine allows it.
+            let patients = max(streams, quick ? 4000 : 19_000)
+            return try await BenchDatabase.lend(in: scratch, patients: patients, therapists: streams) { database in
                 let bed = TestBed(
                     programs: programs, scratch: scratch, database: database,
                     peers: await Peers.find(pythonEnvironment: pythonEnvironment), streams: streams,

@@ -54,7 +54,9 @@ struct load *load_make(struct options options, struct requests requests) {
     load->options = options;
     load->requests = requests;
     load->streams = calloc((size_t)options.streams, sizeof *load->streams);
-    if (load->streams == NULL) err(EXIT_FAILURE, "out of memory");
+    // A revoked stream ends. Each stream therefore has at most one revocation.
+    load->revocations = calloc((size_t)options.streams, sizeof *load->revocations);
+    if (load->streams == NULL || load->revocations == NULL) err(EXIT_FAILURE, "out of memory");
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (load->epoll < 0) err(EXIT_FAILURE, "epoll_create1");
     // epoll cannot watch a regular file, which is always ready. Then only --seconds ends the program.
@@ -175,6 +177,13 @@ static void opened(struct load *load, struct stream *stream) {
     if (stream->is_slow) epoll_ctl(load->epoll, EPOLL_CTL_DEL, stream->descriptor, NULL);
 }
 
+static void count_revocation(struct arrival *arrival) {
+    struct load *load = arrival->load;
+    if (load->revocation_count == (size_t)load->options.streams) return;
+    load->revocations[load->revocation_count++] = (struct revocation){
+        .stream = (int)(arrival->stream - load->streams), .at = arrival->microseconds};
+}
+
 static void count_event(struct arrival *arrival, uint64_t sent) {
     struct load *load = arrival->load;
     struct stream *stream = arrival->stream;
@@ -201,6 +210,7 @@ static void take(void *context, struct finding finding) {
     case FOUND_EVENT:
         if (!was_open) opened(load, stream);
         count_event(arrival, finding.sent);
+        if (finding.is_revoked) count_revocation(arrival);
         break;
     case FOUND_HEARTBEAT: load->heartbeats++; break;
     case FOUND_UNAVAILABLE:

@@ -29,6 +29,14 @@ struct stream {
     uint64_t last_sent;
 };
 
+// The arrival of `event: revoked`.
+struct revocation {
+    // The index of the stream, from 0. Stream n has the request n modulo the number of targets.
+    int stream;
+    // In microseconds since 1970.
+    uint64_t at;
+};
+
 struct load {
     struct options options;
     struct requests requests;
@@ -61,6 +69,8 @@ struct load {
     // Open streams that ended.
     long ended;
     struct samples latencies;
+    struct revocation *revocations;
+    size_t revocation_count;
 };
 
 // The monotonic clock in seconds.

@@ -30,11 +30,24 @@ static void print_spread(const struct load *load) {
     printf(",\"events_per_stream\":{\"min\":%ld,\"max\":%ld,\"none\":%ld}", least < 0 ? 0 : least, most, none);
 }
 
+// Prints a member of an object: the revocations since the last report.
+static void print_revocations(const struct load *load) {
+    printf(",\"revoked\":[");
+    for (size_t index = 0; index < load->revocation_count; index++) {
+        const struct revocation *revocation = &load->revocations[index];
+        printf(
+            "%s{\"stream\":%d,\"at\":%llu}", index == 0 ? "" : ",", revocation->stream,
+            (unsigned long long)revocation->at);
+    }
+    printf("]");
+}
+
 static void begin_anew(struct load *load) {
     load->report_began = clock_monotonic();
     load->report_began_processor = clock_processor();
     load->events = load->heartbeats = load->bytes = load->ended = 0;
     samples_clear(&load->latencies);
+    load->revocation_count = 0;
     for (int index = 0; index < load->begun; index++) load->streams[index].events = 0;
 }
 
@@ -59,6 +72,7 @@ void load_report(struct load *load) {
         load->heartbeats, load->bytes, load->ended);
     print_spread(load);
     print_samples("latency_ms", &load->latencies);
+    print_revocations(load);
     printf("}\n");
     fflush(stdout);
     begin_anew(load);

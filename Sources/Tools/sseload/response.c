@@ -15,6 +15,10 @@ static bool begins_with(const char *text, size_t length, const char *beginning) 
     return length >= wanted && memcmp(text, beginning, wanted) == 0;
 }
 
+static bool is_text(const char *line, size_t length, const char *text) {
+    return length == strlen(text) && memcmp(line, text, length) == 0;
+}
+
 // Returns the number after "t=" in the data of an event, or 0. It has sixteen digits: a time from 2001 to 2286.
 static uint64_t time_in(const char *data, size_t length) {
     enum { DIGITS = 16 };
@@ -56,8 +60,12 @@ static void read_event_line(
     struct response *response, const char *line, size_t length, found_function *found, void *context) {
     if (length == 0) {
         if (response->is_unavailable) found(context, (struct finding){.kind = FOUND_UNAVAILABLE});
-        else if (response->has_data) found(context, (struct finding){.kind = FOUND_EVENT, .sent = response->sent});
-        response->has_data = response->is_unavailable = false;
+        else if (response->has_data)
+            found(
+                context,
+                (struct finding){
+                    .kind = FOUND_EVENT, .sent = response->sent, .is_revoked = response->is_revoked});
+        response->has_data = response->is_unavailable = response->is_revoked = false;
         response->sent = 0;
     } else if (line[0] == ':') {
         found(context, (struct finding){.kind = FOUND_HEARTBEAT});
@@ -65,8 +73,8 @@ static void read_event_line(
         response->has_data = true;
         if (response->sent == 0) response->sent = time_in(line + 5, length - 5);
     } else if (begins_with(line, length, "event:")) {
-        static const char name[] = "event: unavailable";
-        response->is_unavailable = length == sizeof name - 1 && memcmp(line, name, length) == 0;
+        response->is_unavailable = is_text(line, length, "event: unavailable");
+        response->is_revoked = is_text(line, length, "event: revoked");
     }
 }
 

@@ -34,6 +34,7 @@ struct response {
     // The fields of the present event.
     bool has_data;
     bool is_unavailable;
+    bool is_revoked;
     uint64_t sent;
 };
 
@@ -50,6 +51,8 @@ struct finding {
     } kind;
     // The time in the data of an event, in microseconds since 1970, or 0.
     uint64_t sent;
+    // True for `event: revoked`: the client has lost its right, and the server ends the stream.
+    bool is_revoked;
 };
 
 // Reads bytes, and calls `found` for each finding, in order.

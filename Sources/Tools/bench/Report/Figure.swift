@@ -5,6 +5,7 @@ struct Figure: Sendable, Equatable {
     /// The unit of a value, which also decides its format.
     enum Unit: Sendable {
         case bytes
+        case microseconds
         case milliseconds
         case seconds
         case perSecond
@@ -31,6 +32,7 @@ extension Figure: CustomStringConvertible {
     var description: String {
         switch unit {
         case .bytes: abs(value) < 1e6 ? "\(Self.digits(value / 1e3)) kB" : "\(Self.digits(value / 1e6)) MB"
+        case .microseconds: "\(Self.digits(value)) µs"
         case .milliseconds: "\(Self.digits(value)) ms"
         case .seconds: "\(Self.digits(value)) s"
         case .perSecond: "\(Self.digits(value))/s"

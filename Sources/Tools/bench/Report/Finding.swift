@@ -25,6 +25,14 @@ struct Finding: Sendable, Equatable {
         case notAvailable(String)
         /// The measurement failed, with this message.
         case failed(String)
+
+        /// The ratio of a value to a peer's figure in the same unit.
+        static func comparison(_ value: Double, to peer: PeerFigure) -> Outcome {
+            switch peer.outcome {
+            case .measured(let theirs): .measured(Figure(value / theirs.value, .times))
+            case .none(let reason): .notAvailable("\(peer.name): \(reason)")
+            }
+        }
     }
 
     /// What was measured, and under which load.

@@ -115,11 +115,17 @@ extension EventStreams {
     ///
     /// - Throws: `BenchmarkError` when a change does not arrive.
     func latency(of count: Int) async throws -> ChangeLatency {
-        let arrivals = try await arrivals(of: count, within: .seconds(20)) {}
-        let latency = arrivals.latencyMs
-        guard latency.count == count, let p50 = latency.p50, let p99 = latency.p99, let slowest = latency.max else {
-            throw BenchmarkError("only \(latency.count) of \(count) changes arrived; \(arrivals.ended) streams ended")
-        }
+        try await arrivals(of: count, within: .seconds(20)) {}.latency(of: count)
+    }
+}
+
+extension EventStreams.Arrivals {
+    /// The latency of `count` changes.
+    ///
+    /// - Throws: `BenchmarkError` when a change has not arrived.
+    func latency(of count: Int) throws -> ChangeLatency {
+        guard latencyMs.count == count, let p50 = latencyMs.p50, let p99 = latencyMs.p99, let slowest = latencyMs.max
+        else { throw BenchmarkError("only \(latencyMs.count) of \(count) changes arrived; \(ended) streams ended") }
         return ChangeLatency(p50: p50, p99: p99, slowest: slowest)
     }
 }

@@ -5,6 +5,8 @@ struct FanOut: Scenario {
     static let name = "fan-out"
     static let summary = "one change to all watchers of one session, until the last has it"
 
+    private static let floor = "a bare loop of send()"
+
     func run(on bed: TestBed) async throws -> [Finding] {
         let rounds = bed.isQuick ? 3 : 11
         let ours = try await bed.withServer { server in
@@ -14,14 +16,23 @@ struct FanOut: Scenario {
                 }
             }
         }
+        var slowest: [String: Figure] = [:]
+        let floor = try await bed.bare(Self.floor, BareSends.self) { peer in
+            let times = try await peerTimes(peer, bed.streams, on: bed, rounds, watch: "/all", publish: "/all")
+            slowest[Self.floor] = times.slowest
+            return times.median
+        }
         let nchan = try await bed.nchan { peer in
-            try await untilTheLast(of: bed.peerStreams(of: peer, bed.streams) { _ in "/sub/all" }, rounds: rounds) {
-                try await postChange(to: peer, "/pub/all")
-            }
+            let times = try await peerTimes(peer, bed.streams, on: bed, rounds, watch: "/sub/all", publish: "/pub/all")
+            slowest["nchan"] = times.slowest
+            return times.median
         }
         let starlette = try await bed.fastAPI("sse-starlette") { peer in
-            let plan = try bed.peerStreams(of: peer, bed.fastAPIStreams) { _ in "/push/all" }
-            return try await untilTheLast(of: plan, rounds: rounds) { try await postChange(to: peer, "/progress/all") }
+            try await peerTimes(peer, bed.fastAPIStreams, on: bed, rounds, watch: "/push/all", publish: "/progress/all")
+                .median
+        }
+        let ofSlowest = [floor, nchan].map { peer in
+            PeerFigure(name: peer.name, outcome: slowest[peer.name].map { .measured($0) } ?? peer.outcome)
         }
         return [
             Finding(
@@ -29,13 +40,32 @@ struct FanOut: Scenario {
                 One change to \(counted(bed.streams, "watchers")) of one session, until the last has it, median of \
                 \(rounds) (sse-starlette: \(counted(bed.fastAPIStreams, "watchers")))
                 """,
-                ours, target: .below(peer: "nchan"), peers: [nchan, starlette])
+                ours.median, target: .below(peer: "nchan"), peers: [floor, nchan, starlette]),
+            Finding(
+                "The slowest of these \(rounds) changes", ours.slowest, target: .below(peer: "nchan"), peers: ofSlowest),
+            Finding(
+                "The median compared to \(Self.floor) over as many sockets, to the same clients",
+                .comparison(ours.median.value, to: floor), target: .atMost(1.2)),
         ]
+    }
+
+    /// The times of all rounds.
+    private struct Times {
+        var median: Figure
+        var slowest: Figure
+    }
+
+    private func peerTimes(
+        _ peer: RunningPeer, _ watchers: Int, on bed: TestBed, _ rounds: Int, watch: String, publish: String
+    ) async throws -> Times {
+        try await untilTheLast(of: bed.peerStreams(of: peer, watchers) { _ in watch }, rounds: rounds) {
+            try await postChange(to: peer, publish)
+        }
     }
 
     private func untilTheLast(
         of plan: EventStreams.Plan, rounds: Int, _ change: () async throws -> Void
-    ) async throws -> Figure {
+    ) async throws -> Times {
         try await EventStreams.lend(plan) { streams in
             var times: [Double] = []
             for _ in 0..<rounds {
@@ -48,7 +78,8 @@ struct FanOut: Scenario {
                 }
                 times.append(last)
             }
-            return Figure(times.median, .milliseconds)
+            return Times(
+                median: Figure(times.median, .milliseconds), slowest: Figure(times.max() ?? .nan, .milliseconds))
         }
     }
 }

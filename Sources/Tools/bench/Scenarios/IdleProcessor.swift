@@ -28,7 +28,7 @@ struct IdleProcessor: Scenario {
                 \(Figure(time / .seconds(1), .seconds)) (FastAPI and sse-starlette: measured with \
                 \(counted(bed.fastAPIStreams, "streams")) and scaled up)
                 """,
-                ours, target: .atMost(1), peers: [nchan, polling, pushing])
+                ours, target: .atMost(0.7), peers: [nchan, polling, pushing])
         ]
     }
 

@@ -31,7 +31,8 @@ struct Reconnection: Scenario {
                 median of \(rounds) (nchan and sse-starlette: until each has a response, without either; sse-starlette: \
                 \(counted(bed.fastAPIStreams, "clients")))
                 """,
-                Figure(times.median, .seconds), target: .atMost(5), peers: [nchan, fastAPI])
+                Figure(times.median, .seconds), target: .atMost(1), peers: [nchan, fastAPI]),
+            Finding("The same compared to nchan", .comparison(times.median, to: nchan), target: .atMost(4)),
         ]
     }
 

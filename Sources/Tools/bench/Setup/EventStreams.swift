@@ -32,6 +32,15 @@ struct EventStreams {
         /// The number of streams that the server has ended.
         var ended: Int
         var latencyMs: Spread
+        var revoked: [Revocation]
+    }
+
+    /// The arrival of `event: revoked` at a client.
+    struct Revocation: Decodable, Sendable {
+        /// The number of the stream, from 0, in the order of the targets.
+        var stream: Int
+        /// In microseconds since 1970.
+        var at: Int
     }
 
     /// The streams to open.
@@ -57,6 +66,60 @@ struct EventStreams {
     static func lend<Result: Sendable>(
         _ plan: Plan, _ body: (EventStreams) async throws -> Result
     ) async throws -> Result {
+        try await begin(plan) { try await body($0.opened()) }
+    }
+
+    /// Opens the streams of several plans at the same time, lends them when all are open, and closes them.
+    ///
+    /// - Throws: `BenchmarkError` when not all of them are open.
+    static func lendAll<Result: Sendable>(
+        _ plans: [Plan], _ body: ([EventStreams]) async throws -> Result
+    ) async throws -> Result {
+        try await lendAll(plans[...], after: [], body)
+    }
+
+    private static func lendAll<Result: Sendable>(
+        _ plans: ArraySlice<Plan>, after begun: [Beginning], _ body: ([EventStreams]) async throws -> Result
+    ) async throws -> Result {
+        if let plan = plans.first {
+            return try await begin(plan) { try await lendAll(plans.dropFirst(), after: begun + [$0], body) }
+        }
+        var open: [EventStreams] = []
+        for beginning in begun { open.append(try await beginning.opened()) }
+        return try await body(open)
+    }
+
+    /// Streams that are about to open.
+    private struct Beginning {
+        let lines: Lines
+        let input: StandardInputWriter
+        let execution: ProcessIdentifier
+        let log: String
+
+        /// Waits until each stream is open or refused.
+        ///
+        /// - Throws: `BenchmarkError` when not all of them are open.
+        func opened() async throws -> EventStreams {
+            let opening = try await lines.next(Opening.self)
+            guard opening.open == opening.asked else {
+                // Without a status, the log has the cause.
+                let reason =
+                    opening.refused > 0 && opening.refusedStatus == 0
+                    ? ServerProcess.endOfLog(log) : "status \(opening.refusedStatus)"
+                throw BenchmarkError(
+                    """
+                    of \(opening.asked) streams, \(opening.refused) were refused (\(reason)) \
+                    and \(opening.unanswered) not answered
+                    """)
+            }
+            return EventStreams(opening: opening, lines: lines, input: input, execution: execution)
+        }
+    }
+
+    /// Begins to open streams, and closes them after `body`.
+    private static func begin<Result: Sendable>(
+        _ plan: Plan, _ body: (Beginning) async throws -> Result
+    ) async throws -> Result {
         let errors = try FileDescriptor.open(
             FilePath(plan.log), .writeOnly, options: [.create, .append], permissions: .ownerReadWrite)
         defer { try? errors.close() }
@@ -70,23 +133,10 @@ struct EventStreams {
             output: .sequence, error: .fileDescriptor(errors, closeAfterSpawningProcess: false)
         ) { execution in
             do {
-                let lines = Lines(execution.standardOutput)
-                let opening = try await lines.next(Opening.self)
-                guard opening.open == opening.asked else {
-                    // Without a status, the log has the cause.
-                    let reason =
-                        opening.refused > 0 && opening.refusedStatus == 0
-                        ? ServerProcess.endOfLog(plan.log) : "status \(opening.refusedStatus)"
-                    throw BenchmarkError(
-                        """
-                        of \(opening.asked) streams, \(opening.refused) were refused (\(reason)) \
-                        and \(opening.unanswered) not answered
-                        """)
-                }
-                let streams = EventStreams(
-                    opening: opening, lines: lines, input: execution.standardInputWriter,
-                    execution: execution.processIdentifier)
-                let result = try await body(streams)
+                let beginning = Beginning(
+                    lines: Lines(execution.standardOutput), input: execution.standardInputWriter,
+                    execution: execution.processIdentifier, log: plan.log)
+                let result = try await body(beginning)
                 await execution.teardown(using: ServerProcess.ending)
                 return result
             } catch {

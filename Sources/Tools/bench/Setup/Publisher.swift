@@ -15,11 +15,10 @@ struct Publisher: Sendable {
     /// The first changes meet cold connections, caches and plans.
     var warmUp: Publisher { Publisher(rate: rate, duration: .seconds(2)) }
 
-    /// The number of concurrent senders.
-    private static let workers = 4
+    private var pace: Pace { Pace(rate: rate, duration: duration) }
 
     /// The number of all changes.
-    var count: Int { Int(Double(rate) * (duration / .seconds(1))) }
+    var count: Int { pace.count }
 
     /// Reports progress as a pipeline does, each report in its own transaction.
     ///
@@ -31,11 +30,11 @@ struct Publisher: Sendable {
     func report(to database: BenchDatabase, _ sessions: Range<Int>, padding: Int = 0) async throws -> Double {
         let words = String(repeating: ".", count: padding)
         let times = try await withThrowingTaskGroup(of: [Double].self) { group in
-            for worker in 0..<Self.workers {
+            for worker in 0..<pace.workers {
                 group.addTask {
                     try await database.withConnection(as: "therapybridge_pipeline") { connection in
                         var times: [Double] = []
-                        try await paced(worker) { index in
+                        try await pace.run(worker) { index in
                             let start = ContinuousClock.now
                             let session = sessions.lowerBound + index % sessions.count
                             _ = try await connection.query(reportQuery(session: session, words: words))
@@ -57,19 +56,10 @@ struct Publisher: Sendable {
     /// - Throws: The error of the request; `BenchmarkError` when the peer refuses a change.
     func post(to peer: RunningPeer, path: @escaping @Sendable (Int) -> String) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for worker in 0..<Self.workers {
-                group.addTask { try await paced(worker) { try await postChange(to: peer, path($0)) } }
+            for worker in 0..<pace.workers {
+                group.addTask { try await pace.run(worker) { try await postChange(to: peer, path($0)) } }
             }
             try await group.waitForAll()
-        }
-    }
-
-    /// Calls `action` for each number of this worker, each at its time.
-    private func paced(_ worker: Int, _ action: (Int) async throws -> Void) async throws {
-        let start = ContinuousClock.now
-        for index in stride(from: worker, to: count, by: Self.workers) {
-            try await Task.sleep(until: start + duration * (Double(index) / Double(count)), clock: .continuous)
-            try await action(index)
         }
     }
 }
@@ -85,19 +75,30 @@ func reportQuery(session: Int, words: String = "") -> PostgresQuery {
 
 /// Posts a change to a peer: the object that the server would send, with the present time.
 func postChange(to peer: RunningPeer, _ path: String) async throws {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    let microseconds = time.tv_sec * 1_000_000 + time.tv_nsec / 1000
     let change = """
         {"session_id":"\(BenchDatabase.id(.session, 0))","status":"transcribing","progress":40,\
-        "message":"t=\(microseconds)","error":null,"estimated_time_remaining":null,"version":7,"attempt":1,\
+        "message":"t=\(microsecondsSince1970())","error":null,"estimated_time_remaining":null,"version":7,"attempt":1,\
         "created_at":"2026-11-22T09:28:00.000000Z","updated_at":"2026-11-22T09:30:00.123456Z"}
         """
     let (status, _) = try await post(port: peer.port, path, change)
     guard (200..<300).contains(status) else { throw BenchmarkError("the peer answered a message with \(status)") }
 }
 
+/// The present time in microseconds since 1970, by the clock that `sseload` and PostgreSQL also read.
+func microsecondsSince1970() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+}
+
 extension [Double] {
     /// The median, or NaN without values.
     var median: Double { isEmpty ? .nan : sorted()[count / 2] }
+
+    /// A quantile by the nearest rank, or NaN without values.
+    func quantile(_ share: Double) -> Double {
+        guard !isEmpty else { return .nan }
+        let rank = Int((share * Double(count)).rounded(.up))
+        return sorted()[Swift.min(Swift.max(rank, 1), count) - 1]
+    }
 }

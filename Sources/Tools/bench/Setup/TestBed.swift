@@ -7,10 +7,12 @@ struct TestBed: Sendable {
         let server: String
         let loadGenerator: String
 
+        /// The path of this program.
+        static var own: String { Bundle.main.executablePath ?? CommandLine.arguments[0] }
+
         /// Finds the programs beside this one.
         static func find() throws -> Programs {
-            let folder = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
-                .deletingLastPathComponent()
+            let folder = URL(filePath: own).deletingLastPathComponent()
             func path(_ name: String) throws -> String {
                 let path = folder.appending(path: name).path(percentEncoded: false)
                 guard FileManager.default.isExecutableFile(atPath: path) else {
@@ -43,8 +45,29 @@ struct TestBed: Sendable {
 
     // MARK: Servers
 
-    func withServer<Result: Sendable>(_ body: (BenchServer) async throws -> Result) async throws -> Result {
-        try await BenchServer.lend(program: programs.server, over: database, in: scratch, body)
+    func withServer<Result: Sendable>(
+        settings: [String: String] = [:], _ body: (BenchServer) async throws -> Result
+    ) async throws -> Result {
+        try await BenchServer.lend(
+            program: programs.server, over: database, in: scratch, settings: settings, body)
+    }
+
+    /// Starts several servers, which share the database, and lends them.
+    ///
+    /// Each has few connections, because PostgreSQL accepts a hundred.
+    func withServers<Result: Sendable>(
+        _ count: Int, _ body: ([BenchServer]) async throws -> Result
+    ) async throws -> Result {
+        try await withServers(count, after: [], body)
+    }
+
+    private func withServers<Result: Sendable>(
+        _ count: Int, after started: [BenchServer], _ body: ([BenchServer]) async throws -> Result
+    ) async throws -> Result {
+        if started.count == count { return try await body(started) }
+        return try await withServer(settings: ["DATABASE_POOL_SIZE": "4"]) { server in
+            try await withServers(count, after: started + [server], body)
+        }
     }
 
     /// Measures nchan.
@@ -63,6 +86,15 @@ struct TestBed: Sendable {
         try await measure(name, isInstalled: peers.fastAPI != nil) {
             try await peers.fastAPI?.lend(in: scratch, body)
         }
+    }
+
+    /// Measures a peer of this program itself.
+    ///
+    /// If it fails, the outcome has the reason.
+    func bare<Peer: BarePeer>(
+        _ name: String, _ peer: Peer.Type, _ body: (RunningPeer) async throws -> Figure
+    ) async throws -> PeerFigure {
+        try await measure(name, isInstalled: true) { try await Peer.lend(in: scratch, body) }
     }
 
     /// The failure of a peer must not spoil the server's own figure.
@@ -100,6 +132,19 @@ struct TestBed: Sendable {
             Self.target(session: index + 1, token: token) + (header.map { "\t\($0)" } ?? "")
         }
         return try plan(port: server.port, targets, count: sessions * perSession, options: options)
+    }
+
+    /// Streams of one session: these patients watch their own sessions, and then these therapists watch session 0.
+    func watchers(
+        of server: BenchServer, patients: [Int], therapists: Range<Int>
+    ) async throws -> EventStreams.Plan {
+        var targets: [String] = []
+        for patient in patients {
+            let token = try await database.tokens(of: .patient, patient..<patient + 1)[0]
+            targets.append(Self.target(session: patient, token: token))
+        }
+        targets += try await database.tokens(of: .therapist, therapists).map { Self.target(session: 0, token: $0) }
+        return try plan(port: server.port, targets, count: targets.count)
     }
 
     /// Streams of one session: each therapist, from number 1 on, watches session 0.
