@@ -12,7 +12,7 @@ INSERT INTO app.roles (role) VALUES ('therapist'), ('patient'), ('admin'), ('pip
 
 CREATE TABLE app.users (
     id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    email         text NOT NULL CHECK (length(email) BETWEEN 3 AND 254),
+    email         text NOT NULL CHECK (length(email) BETWEEN 3 AND 254) CHECK (email IS NFC NORMALIZED),
     full_name     text NOT NULL CHECK (length(full_name) BETWEEN 1 AND 200),
     role          text NOT NULL REFERENCES app.roles,
     password_hash text,
@@ -20,11 +20,14 @@ CREATE TABLE app.users (
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE UNIQUE INDEX users_email_key ON app.users (lower(email));
+-- In the collation "C", lower() changes ASCII letters alone, in every locale. Other rules would make one account of two
+-- addresses: they turn U+212A, the Kelvin sign, into a k.
+CREATE UNIQUE INDEX users_email_key ON app.users (lower(email COLLATE "C"));
 ALTER TABLE app.users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.users FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.users IS 'Accounts of therapists, patients, administrators and pipelines';
-COMMENT ON COLUMN app.users.email IS 'The address of the account, unique without regard to case';
+COMMENT ON COLUMN app.users.email IS
+    'The address of the account, in the normal form NFC, unique without regard to the case of ASCII letters';
 COMMENT ON COLUMN app.users.role IS 'Decides, together with the relation to a session''s patient, what the user may do';
 COMMENT ON COLUMN app.users.password_hash IS
     'scrypt in the PHC string format; null: the user cannot sign in with a password. The server''s role cannot read it';
@@ -33,33 +36,76 @@ COMMENT ON COLUMN app.users.is_active IS 'False ends every right and every open 
 CREATE TABLE app.auth_sessions (
     id             uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     user_id        uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
+    kind           text NOT NULL DEFAULT 'operator' CHECK (kind IN ('password', 'provider', 'operator')),
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at     timestamptz NOT NULL,
+    last_used_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    user_agent     text CHECK (length(user_agent) <= 500),
+    address        inet,
     revoked_at     timestamptz,
     revoked_reason text
 );
 CREATE INDEX auth_sessions_user_id_idx ON app.auth_sessions (user_id);
 CREATE INDEX auth_sessions_expires_at_idx ON app.auth_sessions (expires_at);
+-- Counts and lists the sign-ins of an account, which may have ended very many.
+CREATE INDEX auth_sessions_standing_idx ON app.auth_sessions (user_id, created_at) WHERE revoked_at IS NULL;
 COMMENT ON TABLE app.auth_sessions IS
     'Sign-ins. Each is a family of refresh tokens, and every access token names its sign-in';
-COMMENT ON COLUMN app.auth_sessions.expires_at IS 'When the last refresh token of the family expires';
+COMMENT ON COLUMN app.auth_sessions.kind IS
+    'How the sign-in began: with a password, with a token of an identity provider, or by an operator with the command '
+    '"token". A sign-in of an operator lasts as long as its token, and does not count in the number per account';
+COMMENT ON COLUMN app.auth_sessions.expires_at IS
+    'When the last refresh token of the family expires, or the sign-in reaches its greatest age';
+COMMENT ON COLUMN app.auth_sessions.last_used_at IS
+    'When the sign-in began, was last refreshed, or was last extended by a token of an identity provider';
+COMMENT ON COLUMN app.auth_sessions.user_agent IS 'The User-Agent of the request at last_used_at';
+COMMENT ON COLUMN app.auth_sessions.address IS 'The network address of the client at last_used_at';
 COMMENT ON COLUMN app.auth_sessions.revoked_at IS 'When the sign-in ended before its time; null: it was not revoked';
 COMMENT ON COLUMN app.auth_sessions.revoked_reason IS
-    'signed_out, refresh_token_reused or password_changed; for the audit log';
+    'signed_out, ended_by_user, ended_by_administrator, refresh_token_reused, account_deactivated, role_changed, '
+    'password_changed or too_many_sign_ins; for the audit log';
 
 CREATE TABLE app.refresh_tokens (
     token_hash      bytea PRIMARY KEY CHECK (length(token_hash) = 32),
     auth_session_id uuid NOT NULL REFERENCES app.auth_sessions ON DELETE CASCADE,
+    predecessor     bytea,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at      timestamptz NOT NULL,
-    spent_at        timestamptz
+    spent_at        timestamptz,
+    spent_from      inet,
+    ended_at        timestamptz,
+    CHECK (spent_at IS NULL OR ended_at IS NULL)
 );
 CREATE INDEX refresh_tokens_auth_session_id_idx ON app.refresh_tokens (auth_session_id);
 CREATE INDEX refresh_tokens_expires_at_idx ON app.refresh_tokens (expires_at);
-COMMENT ON TABLE app.refresh_tokens IS 'Refresh tokens of all sign-ins, as hashes';
+CREATE INDEX refresh_tokens_predecessor_idx ON app.refresh_tokens (predecessor);
+COMMENT ON TABLE app.refresh_tokens IS
+    'Refresh tokens of all sign-ins, as hashes. app.refresh_sign_in describes their states';
 COMMENT ON COLUMN app.refresh_tokens.token_hash IS 'SHA-256 of the token';
-COMMENT ON COLUMN app.refresh_tokens.spent_at IS
-    'When the token was exchanged for the next one. If a client presents it again, it counts as stolen';
+COMMENT ON COLUMN app.refresh_tokens.predecessor IS
+    'The hash of the token that this one was given for; null: the first token of its sign-in';
+COMMENT ON COLUMN app.refresh_tokens.spent_at IS 'When the token was first exchanged for another one; null: never';
+COMMENT ON COLUMN app.refresh_tokens.spent_from IS 'The network address that first exchanged it';
+COMMENT ON COLUMN app.refresh_tokens.ended_at IS
+    'When another successor of the same predecessor was used; the token is worthless from then on';
+
+-- The site's own identity providers. The server's role can begin a sign-in without a password only for these.
+CREATE TABLE app.identity_providers (
+    issuer text PRIMARY KEY
+);
+COMMENT ON TABLE app.identity_providers IS
+    'The issuers whose tokens the servers may accept. The owner adds the value of JWT_ISSUER; with no row, no sign-in begins '
+    'without a password';
+
+-- A row exists only while a function changes a password: no transaction commits one.
+CREATE UNLOGGED TABLE app.password_changes (
+    user_id      uuid PRIMARY KEY REFERENCES app.users ON DELETE CASCADE,
+    kept_sign_in uuid
+);
+COMMENT ON TABLE app.password_changes IS
+    'Tells the trigger on app.users which sign-ins outlive a new password hash. Only functions of the owner write it';
+COMMENT ON COLUMN app.password_changes.kept_sign_in IS
+    'The sign-in under which its own user changes the password; null: all, because the hash is of the same password';
 
 -- Unlogged: a crash empties the table. A spent ticket therefore cannot return with a lost commit. Tickets live only for
 -- seconds, so clients do not miss them.

@@ -1,4 +1,4 @@
--- Failed attempts to sign in, counted over all servers.
+-- Attempts to sign in, counted over all servers.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -11,9 +11,9 @@ CREATE TABLE app.attempt_limits (
     clear_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE app.attempt_limits IS
-    'The charges for failed attempts to sign in, one row for each account or network address';
+    'The charges for attempts to sign in: one row for each limit of an account or a network address';
 COMMENT ON COLUMN app.attempt_limits.subject IS
-    'SHA-256 of the account''s or the network''s address: the address itself is not stored';
+    'SHA-256 of the limit''s name and the account''s or the network''s address: the address itself is not stored';
 COMMENT ON COLUMN app.attempt_limits.clear_at IS
     'When all charges have worn off. The row may be deleted after that time';
 

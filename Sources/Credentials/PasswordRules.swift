@@ -10,10 +10,11 @@ enum PasswordRules {
 
     /// What is wrong with a password, in words for its owner; nil if nothing is.
     static func complaint(about password: String, of email: EmailAddress?) -> String? {
-        guard password.count >= Passwords.minimumLength else {
+        let length = Passwords.length(of: password)
+        guard length >= Passwords.minimumLength else {
             return "A password needs at least \(Passwords.minimumLength) characters."
         }
-        guard password.count <= Passwords.maximumLength else {
+        guard length <= Passwords.maximumLength else {
             return "A password can have at most \(Passwords.maximumLength) characters."
         }
         let plain = normalised(password)

@@ -5,7 +5,10 @@ import Foundation
 import NIOPosix
 import Synchronization
 
-/// Hashes and verifies passwords with scrypt (RFC 7914), on its own threads.
+/// Hashes passwords with scrypt (RFC 7914), on its own threads.
+///
+/// The server never has a stored hash. It hashes what a client sends with the salt and the cost of the stored hash, and
+/// the database compares the two.
 ///
 /// By design, one hash takes tens of megabytes and tens of milliseconds. It therefore never runs on the threads that
 /// serve requests. As many hashes run at a time as there are threads here, and the number of waiting ones is limited:
@@ -35,11 +38,11 @@ public final class Passwords: Sendable {
         public static let standard = Cost(logN: 15, blockSize: 8, parallelism: 3)
     }
 
-    /// Why a password could not be hashed or verified.
+    /// Why a password could not be hashed.
     public enum Failure: Error, Equatable {
         /// Too many hashes already wait.
         case overloaded
-        /// The stored text is not a hash of this program.
+        /// The stored text is not the beginning of a hash of this program.
         case malformedHash
         /// The password breaks a rule. The text explains it to the owner.
         case unacceptable(String)
@@ -54,15 +57,13 @@ public final class Passwords: Sendable {
     private let pool: NIOThreadPool
     private let waitingLimit: Int
     private let waiting = Mutex(0)
-    /// The hash that stands for an unknown account.
-    ///
-    /// Its verification takes as long as a real one.
-    private let decoy: PasswordHash
+    /// Stand for an account that does not exist, or has no password.
+    private let decoy: PasswordParameters
 
     /// Starts the threads.
     ///
     /// - Parameters:
-    ///   - cost: The work of a new hash. A stored hash is verified at its own cost.
+    ///   - cost: The work of a new hash. A password is compared with a stored hash at the cost of the latter.
     ///   - threads: How many hashes run at a time.
     ///   - waitingLimit: How many hashes may run or wait.
     public init(cost: Cost = .standard, threads: Int = 2, waitingLimit: Int = 64) {
@@ -70,7 +71,7 @@ public final class Passwords: Sendable {
         self.waitingLimit = waitingLimit
         pool = NIOThreadPool(numberOfThreads: threads)
         pool.start()
-        decoy = PasswordHash(cost: cost, salt: PasswordHash.randomSalt(), key: Array(repeating: 0, count: 32))
+        decoy = PasswordParameters(cost: cost)
     }
 
     deinit {
@@ -92,8 +93,10 @@ public final class Passwords: Sendable {
     }
 
     /// True if a stored hash takes less work than a new one.
-    public func isOutdated(_ hash: String) -> Bool {
-        guard let stored = PasswordHash(hash) else { return false }
+    ///
+    /// - Parameter parameters: The hash without its last part, as for ``hash(_:like:)``.
+    public func isOutdated(_ parameters: String?) -> Bool {
+        guard let stored = parameters.flatMap({ PasswordParameters($0) }) else { return false }
         return stored.cost.memory < cost.memory || stored.cost.work < cost.work
     }
 
@@ -103,27 +106,57 @@ public final class Passwords: Sendable {
     /// - Returns: The hash in the PHC string format.
     /// - Throws: ``Failure/overloaded``.
     public func rehash(_ password: String) async throws -> String {
-        let cost = cost
-        return try await run { try PasswordHash(password: password, cost: cost).description }
+        let parameters = PasswordParameters(cost: cost)
+        return try await run { try parameters.hash(password) }
     }
 
-    /// Verifies a password against a hash.
+    /// Hashes a password with the salt and the cost of a stored hash.
+    ///
+    /// The work is the same for an account without a password, for a hash of the present cost, and for a cheaper one,
+    /// which gets the missing work on top. The time of an answer therefore says nothing about the account.
     ///
     /// - Parameters:
     ///   - password: The password of the client.
-    ///   - hash: The stored hash; nil if the account does not exist or has no password.
-    /// - Returns: True if the hash was made from the password. Without a hash, false after the same work.
+    ///   - parameters: The stored hash without its last part: `$scrypt$ln=15,r=8,p=3$salt`; nil if the account does not
+    ///     exist or has no password.
+    /// - Returns: The hash in the PHC string format, which equals the stored one if the password is right. Empty for a
+    ///   password that is too long to be right.
     /// - Throws: ``Failure/malformedHash`` or ``Failure/overloaded``.
-    public func verify(_ password: String, against hash: String?) async throws -> Bool {
-        let expected: PasswordHash
-        if let hash {
-            guard let parsed = PasswordHash(hash) else { throw Failure.malformedHash }
-            expected = parsed
+    public func hash(_ password: String, like parameters: String?) async throws -> String {
+        let stored: PasswordParameters
+        if let parameters {
+            guard let parsed = PasswordParameters(parameters) else { throw Failure.malformedHash }
+            stored = parsed
         } else {
-            expected = decoy
+            stored = decoy
         }
-        guard password.count <= Self.maximumLength else { return false }
-        return try await run { try expected.matches(password) } && hash != nil
+        guard Self.length(of: password) <= Self.maximumLength else { return "" }
+        let supplements = supplements(to: stored.cost)
+        return try await run {
+            for cost in supplements { _ = try PasswordParameters(cost: cost).hash(password) }
+            return try stored.hash(password)
+        }
+    }
+
+    /// The work that a stored hash lacks to that of a new one.
+    ///
+    /// The time of a hash grows with its memory and with the passes over it, and a pass over less memory is a little cheaper
+    /// than its share, thanks to caches. As many passes as possible therefore use the memory of a new hash.
+    func supplements(to stored: Cost) -> [Cost] {
+        var missing = cost.work - stored.work
+        return [cost, stored].compactMap { unit in
+            let passes = max(missing, 0) / unit.memory
+            missing -= passes * unit.memory
+            return passes > 0 ? Cost(logN: unit.logN, blockSize: unit.blockSize, parallelism: passes) : nil
+        }
+    }
+
+    /// The length of a password in the form that is hashed, in Unicode scalars.
+    ///
+    /// NIST SP 800-63B, 5.1.1.2: "For purposes of the above length requirements, each Unicode code point SHALL be counted as
+    /// a single character."
+    static func length(of password: String) -> Int {
+        password.precomposedStringWithCompatibilityMapping.unicodeScalars.count
     }
 
     private func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
@@ -138,58 +171,42 @@ public final class Passwords: Sendable {
     }
 }
 
-/// One scrypt hash with its parameters.
-struct PasswordHash: CustomStringConvertible {
+/// The cost and the salt of a scrypt hash.
+struct PasswordParameters: Sendable, CustomStringConvertible {
     let cost: Passwords.Cost
     let salt: [UInt8]
-    let key: [UInt8]
 
-    init(cost: Passwords.Cost, salt: [UInt8], key: [UInt8]) {
+    /// Makes parameters with a random salt.
+    init(cost: Passwords.Cost) {
         self.cost = cost
-        self.salt = salt
-        self.key = key
+        salt = SymmetricKey(size: .bits128).withUnsafeBytes { Array($0) }
     }
 
-    init(password: String, cost: Passwords.Cost) throws {
-        let salt = Self.randomSalt()
-        self.init(cost: cost, salt: salt, key: try Self.derive(password, cost: cost, salt: salt))
-    }
-
-    /// Reads the PHC string format; nil if the text has another format, or an excessive cost.
+    /// Reads the beginning of the PHC string format; nil if the text has another format, or an excessive cost.
     init?(_ text: String) {
-        let pattern = /\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+\/]+)\$([A-Za-z0-9+\/]+)/
+        let pattern = /\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+\/]+)/
         guard let match = text.wholeMatch(of: pattern)?.output,
             let logN = Int(match.1), let blockSize = Int(match.2), let parallelism = Int(match.3),
             // A manipulated hash must not exhaust the machine: at most 256 MiB and 16 passes.
             (1...20).contains(logN), (1...32).contains(blockSize), (1...16).contains(parallelism),
             128 * blockSize << logN <= 256 << 20,
-            let salt = Self.unpadded(match.4), let key = Self.unpadded(match.5)
+            let salt = Self.unpadded(match.4)
         else { return nil }
-        self.init(
-            cost: .init(logN: logN, blockSize: blockSize, parallelism: parallelism), salt: salt, key: key)
+        cost = .init(logN: logN, blockSize: blockSize, parallelism: parallelism)
+        self.salt = salt
     }
 
     var description: String {
-        "$scrypt$ln=\(cost.logN),r=\(cost.blockSize),p=\(cost.parallelism)$\(Self.unpadded(salt))$\(Self.unpadded(key))"
+        "$scrypt$ln=\(cost.logN),r=\(cost.blockSize),p=\(cost.parallelism)$\(Self.unpadded(salt))"
     }
 
-    /// Compares in a time that does not reveal how many bytes match.
-    func matches(_ password: String) throws -> Bool {
-        let derived = try Self.derive(password, cost: cost, salt: salt)
-        guard derived.count == key.count else { return false }
-        return zip(derived, key).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
-    }
-
-    static func randomSalt() -> [UInt8] {
-        SymmetricKey(size: .bits128).withUnsafeBytes { Array($0) }
-    }
-
-    private static func derive(_ password: String, cost: Passwords.Cost, salt: [UInt8]) throws -> [UInt8] {
+    /// The hash of a password, in the PHC string format.
+    func hash(_ password: String) throws -> String {
         // NIST SP 800-63B, 5.1.1.2: normalize Unicode. A password is then the same from every keyboard.
         let key = try KDF.Scrypt.deriveKey(
             from: Array(password.precomposedStringWithCompatibilityMapping.utf8), salt: salt, outputByteCount: 32,
             rounds: 1 << cost.logN, blockSize: cost.blockSize, parallelism: cost.parallelism)
-        return key.withUnsafeBytes { Array($0) }
+        return "\(self)$\(key.withUnsafeBytes { Self.unpadded(Array($0)) })"
     }
 
     private static func unpadded(_ bytes: [UInt8]) -> String {

@@ -27,12 +27,14 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     // An administrator reads.
     case listUsers = "users.list"
     case readUser = "user.read"
+    case listSignIns = "sign_ins.list"
     case readAudit = "audit.read"
     case readMetrics = "metrics.read"
 
     // Changes of rights and records. Triggers of the database record them for every writer.
     case beginSignIn = "sign_in.begin"
     case endSignIn = "sign_in.end"
+    case repeatRefresh = "sign_in.repeat"
     case addUser = "user.add"
     case changeUser = "user.change"
     case removeUser = "user.remove"
@@ -55,11 +57,27 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         }
     }
 
+    /// True if the log merges repeats of the action into one record.
+    ///
+    /// Clients repeat reads and openings often. Each change has a record of its own. A refusal is merged, whatever the action.
+    public var isMerged: Bool {
+        switch self {
+        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .hearRecording, .openStream,
+            .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
+            .listPatients, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
+            true
+        case .upload, .retry, .delete, .report, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser,
+            .removeUser, .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript,
+            .correctNotes, .removeAudit:
+            false
+        }
+    }
+
     /// The administrative right that the action needs; nil for every other action.
     public var administrativeNeed: AdministrativeAction? {
         switch self {
-        case .listUsers, .readUser: .seeAccounts
-        case .addUser, .changeUser, .beginAssignment, .endAssignment: .manageAccounts
+        case .listUsers, .readUser, .listSignIns: .seeAccounts
+        case .addUser, .changeUser, .endSignIn, .beginAssignment, .endAssignment: .manageAccounts
         case .readAudit: .readAuditLog
         case .readMetrics: .readMetrics
         default: nil

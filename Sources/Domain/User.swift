@@ -1,3 +1,5 @@
+import Foundation
+
 /// The role of an account.
 public enum Role: String, Sendable, Codable, CaseIterable {
     /// Sees the sessions of patients with an active assignment.
@@ -88,10 +90,14 @@ public struct UserRecord: Hashable, Sendable, Encodable {
     }
 }
 
-/// An e-mail address as the key of an account: trimmed, lower-case, of the form `local@domain`.
+/// An e-mail address as the key of an account: trimmed, its ASCII letters in lower case, of the form `local@domain`.
 ///
 /// The server sends no mail. It therefore checks only the form, which finds typing errors, and not the rest of RFC
 /// 5321.
+///
+/// Two mailboxes must never become one account. Only ASCII letters change their case: the rules for other letters turn
+/// U+212A, the Kelvin sign, into a k. An address has to be in the normal form NFC, because texts that differ only in
+/// their normal form are equal in Swift and unequal in PostgreSQL. The database has the same two rules.
 public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
     /// The normalized address.
     public let description: String
@@ -100,12 +106,25 @@ public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
     ///
     /// An address has at most 254 characters (RFC 5321, 4.5.3.1.3, without the angle brackets).
     public init?(_ text: String) {
-        let address = text.trimming(while: { $0.isWhitespace }).lowercased()
+        let address = text.trimming(while: { $0.isWhitespace }).asciiLowercased
         let parts = address.split(separator: "@", omittingEmptySubsequences: false)
         guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, address.unicodeScalars.count <= 254,
-            !address.contains(where: \.isWhitespace), address.unicodeScalars.allSatisfy(\.mayBeShown)
+            !address.contains(where: \.isWhitespace), address.unicodeScalars.allSatisfy(\.mayBeShown),
+            address.unicodeScalars.elementsEqual(address.precomposedStringWithCanonicalMapping.unicodeScalars)
         else { return nil }
         description = address
+    }
+}
+
+extension String {
+    /// The text with its ASCII letters in lower case.
+    fileprivate var asciiLowercased: String {
+        var scalars = UnicodeScalarView()
+        for scalar in unicodeScalars {
+            let isUpperCase = ("A"..."Z").contains(scalar)
+            scalars.append(isUpperCase ? Unicode.Scalar(UInt8(scalar.value) + 0x20) : scalar)
+        }
+        return String(scalars)
     }
 }
 

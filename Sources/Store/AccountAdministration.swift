@@ -32,7 +32,7 @@ extension UserStore {
             var address: String?
             if let after = filter.after {
                 let rows = try await connection.query(
-                    "SELECT lower(email) AS address FROM app.users WHERE id = \(after)")
+                    "SELECT lower(email COLLATE \"C\") AS address FROM app.users WHERE id = \(after)")
                 address = try rows.first?.decode("address", as: String.self)
                 guard address != nil else { return nil }
             }
@@ -44,8 +44,8 @@ extension UserStore {
                   AND (\(filter.text)::text IS NULL
                        OR position(lower(\(filter.text)) IN lower(email)) > 0
                        OR position(lower(\(filter.text)) IN lower(full_name)) > 0)
-                  AND (\(address)::text IS NULL OR lower(email) > \(address))
-                ORDER BY lower(email)
+                  AND (\(address)::text IS NULL OR lower(email COLLATE "C") > \(address))
+                ORDER BY lower(email COLLATE "C")
                 LIMIT \(filter.limit)
                 """
             ).map(UserRecord.init)
@@ -99,8 +99,9 @@ extension UserStore {
 
     /// Changes an account for an administrator.
     ///
-    /// A change that takes rights away ends them, and their streams, with the commit. A new role also ends the
-    /// assignments of the old role. If the account gets the old role again, it begins without assignments.
+    /// A change that takes rights away ends them, and their streams, with the commit. A trigger then ends the sign-ins of the
+    /// account for good. A new role also ends the assignments of the old role. If the account gets the old role again, it
+    /// begins without assignments.
     ///
     /// The transaction first locks all active administrators. If two of them deactivate each other, the second waits,
     /// and then is no administrator any more. No administrator can do this to their own account, so one always remains.

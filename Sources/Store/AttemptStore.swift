@@ -1,7 +1,7 @@
 public import Foundation
 public import Postgres
 
-/// Failed attempts to sign in, counted over all servers: `app.attempt_limits`.
+/// Attempts to sign in, counted over all servers: `app.attempt_limits`.
 ///
 /// A subject may use all attempts of its limit at once. They become free again evenly over the period.
 public struct AttemptStore: Sendable {

@@ -7,8 +7,10 @@ public struct Account: Sendable {
     public var id: UserID
     /// False if the account may not sign in.
     public var isActive: Bool
-    /// The scrypt hash; nil if the account has no password.
-    public var passwordHash: String?
+    /// The scrypt hash without its last part: cost and salt; nil if the account has no password.
+    ///
+    /// The server's role cannot read a hash.
+    public var passwordParameters: String?
 
     private let readUser: Result<User, UnreadableRow>
 
@@ -25,7 +27,7 @@ public struct Account: Sendable {
     init(_ row: PostgresRow) throws {
         id = try row.decode("id", as: UserID.self)
         isActive = try row.decode("is_active", as: Bool.self)
-        passwordHash = try row.decode("password_hash", as: String?.self)
+        passwordParameters = try row.decode("password_parameters", as: String?.self)
         do {
             readUser = .success(try User(row))
         } catch let error as UnreadableRow {
@@ -62,11 +64,34 @@ public struct UserStore: Sendable {
         return try await pool.withTransaction(body)
     }
 
-    /// The account of an address, with its password hash; nil if no account has the address.
+    /// The account of an address; nil if no account has the address.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func account(email: EmailAddress) async throws -> Account? {
         try await pool.query("SELECT * FROM app.account_by_address(\(email.description))").first.map(Account.init)
+    }
+
+    /// The outcome of a comparison of passwords.
+    public enum PasswordVerdict: String, Sendable {
+        /// The password is right, and the account is active.
+        case right
+        /// The password is right, and the account is inactive.
+        case inactive
+        /// The password is wrong, or the account has no password or does not exist.
+        case wrong
+    }
+
+    /// Compares a password with the stored hash.
+    ///
+    /// - Parameters:
+    ///   - presented: The hash that the server has computed from the password, with the salt and the cost of the stored
+    ///     one.
+    ///   - user: The account, which need not exist.
+    /// - Returns: The verdict.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func compare(_ presented: String, of user: UserID) async throws -> PasswordVerdict {
+        let rows = try await pool.query("SELECT app.check_password(\(user), \(presented)) AS verdict")
+        return try rows.first.flatMap { PasswordVerdict(rawValue: try $0.decode("verdict", as: String.self)) } ?? .wrong
     }
 
     /// The user of an access token, active or not; nil if the token's sign-in has ended.
@@ -114,14 +139,14 @@ public struct UserStore: Sendable {
     public func list() async throws -> [UserRecord] {
         try await perform { connection in
             try await connection.query(
-                "SELECT \(unescaped: Self.recordColumns) FROM app.users ORDER BY lower(email)"
+                "SELECT \(unescaped: Self.recordColumns) FROM app.users ORDER BY lower(email COLLATE \"C\")"
             ).map(UserRecord.init)
         }
     }
 
     /// Activates or deactivates an account.
     ///
-    /// A deactivation ends the account's rights and streams.
+    /// A deactivation ends the account's sign-ins for good, and with them its rights and streams.
     ///
     /// - Returns: False if no account has the address.
     /// - Throws: ``PostgresError`` if the database does not answer.
@@ -130,40 +155,36 @@ public struct UserStore: Sendable {
             try await connection.execute(
                 """
                 UPDATE app.users SET is_active = \(isActive), updated_at = clock_timestamp()
-                WHERE lower(email) = lower(\(email.description))
+                WHERE lower(email COLLATE "C") = lower(\(email.description) COLLATE "C")
                 """) > 0
         }
     }
 
-    /// Replaces a password and ends all sign-ins of the account.
-    ///
-    /// It takes two statements. A sign-in that begins with the old password at the same time holds the user's row, and
-    /// the second statement sees it.
+    /// Replaces a password. A trigger ends all sign-ins of the account.
     ///
     /// - Returns: False if no account has the address.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func setPassword(hash: String, email: EmailAddress) async throws -> Bool {
         try await perform { connection in
-            let rows = try await connection.query(
+            try await connection.execute(
                 """
                 UPDATE app.users SET password_hash = \(hash), updated_at = clock_timestamp()
-                WHERE lower(email) = lower(\(email.description)) RETURNING id
-                """)
-            guard let user = try rows.first?.decode("id", as: UserID.self) else { return false }
-            _ = try await connection.execute(
-                """
-                UPDATE app.auth_sessions SET revoked_at = clock_timestamp(), revoked_reason = 'password_changed'
-                WHERE user_id = \(user) AND revoked_at IS NULL
-                """)
-            return true
+                WHERE lower(email COLLATE "C") = lower(\(email.description) COLLATE "C")
+                """) > 0
         }
     }
 
-    /// Replaces a password hash by another hash of the same password, unless the password was changed meanwhile.
+    /// Replaces a password hash by a costlier hash of the same password, which ends no sign-in.
     ///
+    /// - Parameters:
+    ///   - presented: The present hash, as for ``compare(_:of:)``.
+    ///   - rehashed: The new hash.
+    ///   - user: The account.
+    /// - Returns: False if the presented hash is not the stored one any more.
     /// - Throws: ``PostgresError`` if the database does not answer.
-    public func replaceHash(_ old: String, by new: String, of user: UserID) async throws {
-        _ = try await pool.query("SELECT app.replace_password_hash(\(user), \(old), \(new))")
+    public func replace(_ presented: String, by rehashed: String, of user: UserID) async throws -> Bool {
+        let rows = try await pool.query("SELECT app.rehash_password(\(user), \(presented), \(rehashed)) AS is_replaced")
+        return try rows.first?.decode("is_replaced", as: Bool.self) ?? false
     }
 
     /// Assigns a therapist to a patient, or reactivates an ended assignment.
@@ -209,6 +230,16 @@ public struct UserStore: Sendable {
                 ORDER BY lower(p.full_name), p.id
                 """
             ).map(User.init)
+        }
+    }
+
+    /// Whether the acting user may do something with the sessions of a patient.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func may(_ action: SessionAction, sessionsOf patient: UserID) async throws -> Bool {
+        try await perform { connection in
+            try await connection.query("SELECT app.acting_may(\(action.rawValue), \(patient)) AS may")
+                .first?.decode("may", as: Bool.self) ?? false
         }
     }
 

@@ -27,8 +27,8 @@ enum AuditActionPart {
         case .openStream, .resumeStream, .takeTicket, .upload, .retry, .report: [.actingOnOne]
         case .delete: [.actingOnOne, .byHand]
         case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]
-        case .listUsers, .readUser, .readAudit, .readMetrics: [.administering]
-        case .beginSignIn, .endSignIn, .addUser, .changeUser, .removeUser, .beginAssignment, .endAssignment,
+        case .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics: [.administering]
+        case .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment, .endAssignment,
             .correctSession:
             [.rights]
         case .addSession, .removeAudit: [.byHand]

@@ -12,6 +12,9 @@ struct RoutePart {
     private static let links = [
         "POST /api/auth/login": "#authentication",
         "POST /api/auth/logout": "#sign-out",
+        "POST /api/auth/refresh": "security.md#refresh-tokens",
+        "GET /api/auth/sign-ins": "#sign-ins",
+        "GET /api/users/{id}/sign-ins": "#sign-ins",
         "POST /api/sessions/upload": "#uploads",
         "GET /api/sessions/{id}": "#the-session-object",
         "GET /api/sessions/{id}/status": "#the-progress-object",

@@ -13,17 +13,21 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS 
 DECLARE
     sign_in auth_sessions;
     begins boolean;
+    actor uuid;
 BEGIN
     sign_in := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     begins := CASE TG_OP WHEN 'INSERT' THEN true WHEN 'UPDATE' THEN NEW.revoked_at IS NULL ELSE false END;
-    INSERT INTO audit_log (action, user_id, auth_session_id, detail)
-    VALUES (CASE WHEN begins THEN 'sign_in.begin' ELSE 'sign_in.end' END, sign_in.user_id, sign_in.id,
+    -- An administrator ends the sign-ins of others, directly or by a change of their accounts.
+    actor := CASE WHEN begins THEN sign_in.user_id ELSE coalesce(acting_id(), sign_in.user_id) END;
+    INSERT INTO audit_log (action, user_id, auth_session_id, subject_id, address, detail)
+    VALUES (CASE WHEN begins THEN 'sign_in.begin' ELSE 'sign_in.end' END, actor, sign_in.id,
+            nullif(sign_in.user_id, actor), CASE TG_OP WHEN 'INSERT' THEN customer_of(sign_in.address) END,
             CASE WHEN TG_OP = 'DELETE' THEN 'removed' ELSE left(sign_in.revoked_reason, 200) END);
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION app.record_sign_in IS
-    'Trigger: records that a sign-in begins or ends. If a revocation is undone, the sign-in begins again';
+    'Trigger: records that a sign-in begins or ends, and who ended it. If a revocation is undone, the sign-in begins again';
 CREATE OR REPLACE TRIGGER record_begin AFTER INSERT ON app.auth_sessions
     FOR EACH ROW EXECUTE FUNCTION app.record_sign_in();
 CREATE OR REPLACE TRIGGER record_end AFTER UPDATE OF revoked_at ON app.auth_sessions
@@ -43,7 +47,9 @@ BEGIN
         changes := concat_ws(', ',
             CASE WHEN NEW.role <> OLD.role THEN 'role: ' || NEW.role END,
             CASE WHEN NEW.is_active <> OLD.is_active THEN CASE WHEN NEW.is_active THEN 'active' ELSE 'inactive' END END,
-            CASE WHEN NEW.password_hash IS DISTINCT FROM OLD.password_hash THEN 'password' END,
+            CASE WHEN NEW.password_hash IS DISTINCT FROM OLD.password_hash
+                 THEN CASE WHEN EXISTS (SELECT FROM password_changes c WHERE c.user_id = NEW.id AND c.kept_sign_in IS NULL)
+                           THEN 'cost of the password hash' ELSE 'password' END END,
             CASE WHEN NEW.full_name <> OLD.full_name THEN 'name' END,
             CASE WHEN NEW.email <> OLD.email THEN 'address' END);
         IF changes = '' THEN

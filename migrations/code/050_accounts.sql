@@ -1,8 +1,8 @@
 -- Accounts and assignments: who sees and changes which rows, and what a sign-in reads of an account.
 -- revision: 1
 --
--- A client that signs in is not yet a user. Therefore each function here answers one question about one account, and nothing
--- else reads a password hash.
+-- A client that signs in is not yet a user. Therefore each function here answers one question about one account. No function
+-- returns a password hash.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -81,8 +81,11 @@ COMMENT ON FUNCTION app.check_therapist_patient IS
 CREATE OR REPLACE TRIGGER check_therapist_patient BEFORE INSERT OR UPDATE ON app.therapist_patients
     FOR EACH ROW EXECUTE FUNCTION app.check_therapist_patient();
 
+-- Passwords. The server's role cannot read a hash. It gets the salt and the cost, and presents the hash that it has computed
+-- from a password. A function that needs a password therefore knows that the server has seen it.
+
 CREATE OR REPLACE FUNCTION app.account_by_address(address text)
-RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean, password_hash text)
+RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean, password_parameters text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -90,12 +93,41 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT u.id, u.email, u.full_name, u.role, u.is_active, u.password_hash FROM users u
-        WHERE lower(u.email) = lower($1);
+        SELECT u.id, u.email, u.full_name, u.role, u.is_active,
+               CASE WHEN u.password_hash IS NOT NULL
+                    THEN coalesce(substring(u.password_hash FROM '^(\$scrypt\$[a-z0-9=,]+\$[A-Za-z0-9+/]+)\$[A-Za-z0-9+/]+$'), '')
+               END
+        FROM users u WHERE lower(u.email COLLATE "C") = lower($1 COLLATE "C");
 END
 $$;
 COMMENT ON FUNCTION app.account_by_address IS
-    'The account of an e-mail address, active or not, with its password hash; no row: no account has the address';
+    'The account of an e-mail address, active or not, with the salt and the cost of its password hash, but without the hash. '
+    'No row: no account has the address. Null parameters: the account has no password. Empty ones: the hash is malformed';
+
+CREATE OR REPLACE FUNCTION app.is_same_hash(stored text, presented text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS
+$$ SELECT coalesce(sha256(convert_to($1, 'UTF8')) = sha256(convert_to($2, 'UTF8')), false) $$;
+COMMENT ON FUNCTION app.is_same_hash IS
+    'True if two password hashes are equal. It compares their SHA-256: the time of a comparison then says nothing about the '
+    'stored one';
+
+CREATE OR REPLACE FUNCTION app.check_password(user_id uuid, presented text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN coalesce(
+        (SELECT CASE WHEN NOT is_same_hash(u.password_hash, $2) THEN 'wrong'
+                     WHEN NOT u.is_active THEN 'inactive'
+                     ELSE 'right' END
+         FROM users u WHERE u.id = $1), 'wrong');
+END
+$$;
+COMMENT ON FUNCTION app.check_password IS
+    'Compares the hash that the server has computed from a password with the stored one. Returns "right"; "inactive", for the '
+    'right password of an inactive account; or "wrong", also for an unknown account and one without a password';
 
 CREATE OR REPLACE FUNCTION app.account_signed_in(user_id uuid, sign_in uuid)
 RETURNS TABLE (id uuid, email text, full_name text, role text, is_active boolean)
@@ -107,20 +139,71 @@ AS $$
 BEGIN
     RETURN QUERY
         SELECT u.id, u.email, u.full_name, u.role, u.is_active FROM users u JOIN auth_sessions s ON s.user_id = u.id
-        WHERE u.id = $1 AND s.id = $2 AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp();
+        WHERE u.id = $1 AND s.id = $2 AND s.expires_at > clock_timestamp()
+          AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT u.is_active);
 END
 $$;
 COMMENT ON FUNCTION app.account_signed_in IS
-    'The account of an access token, active or not; no row: the sign-in has ended, or belongs to another user';
+    'The account of an access token, active or not; no row: the sign-in has ended, or belongs to another user. While an '
+    'account is inactive, the sign-ins that its deactivation has ended count: the client gets 403 instead of 401';
 
-CREATE OR REPLACE FUNCTION app.replace_password_hash(user_id uuid, old text, new text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
-$$ UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 $$;
-COMMENT ON FUNCTION app.replace_password_hash IS
-    'Replaces a password hash by another hash of the same password. The caller has to know the present hash';
+CREATE OR REPLACE FUNCTION app.rehash_password(user_id uuid, presented text, rehashed text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM users u WHERE u.id = $1 AND is_same_hash(u.password_hash, $2) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO password_changes (user_id) VALUES ($1);
+    UPDATE users SET password_hash = $3 WHERE id = $1;
+    DELETE FROM password_changes WHERE user_id = $1;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION app.rehash_password IS
+    'Replaces a password hash by a costlier one of the same password, and ends no sign-in. The caller presents the hash that '
+    'it has computed from the password; false: it is not the stored one. The database cannot compute scrypt: that the new hash '
+    'is of the same password is the server''s word';
 
-REVOKE ALL ON FUNCTION app.check_therapist_patient, app.account_by_address, app.account_signed_in, app.replace_password_hash
+CREATE OR REPLACE FUNCTION app.change_password(user_id uuid, sign_in uuid, presented text, new_hash text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    account users;
+BEGIN
+    SELECT u.* INTO account FROM users u WHERE u.id = $1 FOR NO KEY UPDATE;
+    -- A new statement: it sees what has committed while this one waited for the lock.
+    IF NOT account.is_active OR NOT EXISTS (
+        SELECT FROM auth_sessions s
+        WHERE s.id = $2 AND s.user_id = account.id AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()) THEN
+        RETURN 'signed out';
+    END IF;
+    IF NOT is_same_hash(account.password_hash, $3) THEN
+        RETURN 'wrong';
+    END IF;
+    INSERT INTO password_changes (user_id, kept_sign_in) VALUES ($1, $2);
+    UPDATE users SET password_hash = $4, updated_at = clock_timestamp() WHERE id = $1;
+    DELETE FROM password_changes WHERE user_id = $1;
+    RETURN 'changed';
+END
+$$;
+COMMENT ON FUNCTION app.change_password IS
+    'Changes the password of the user of a sign-in, which alone of the account''s sign-ins goes on. Returns "changed"; "wrong" '
+    'if the presented hash of the present password is not the stored one; or "signed out" if the sign-in is not the user''s, '
+    'or has ended';
+
+REVOKE ALL ON app.identity_providers, app.password_changes FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+REVOKE ALL ON FUNCTION app.check_therapist_patient, app.account_by_address, app.account_signed_in, app.is_same_hash,
+    app.check_password, app.rehash_password, app.change_password
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.account_by_address, app.account_signed_in, app.replace_password_hash TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.account_by_address, app.account_signed_in, app.check_password, app.rehash_password,
+    app.change_password TO therapybridge_server;
 
 COMMIT;

@@ -4,7 +4,7 @@ import HTTPTypes
 import Hummingbird
 import Store
 
-/// Reads the credential of a request: `Authorization: Bearer`, or else the cookie.
+/// Reads where a request comes from, and its credential: `Authorization: Bearer`, or else the cookie.
 ///
 /// It verifies the token only. The handler asks the database whether account and sign-in are still valid, in the
 /// statement that reads what it needs. Only the token of an identity provider needs a query here, for the account it
@@ -19,11 +19,12 @@ struct Authenticator: RouterMiddleware {
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var context = context
+        context.network = settings.clientAddress(of: request, over: context.connection)?.network
         switch AccessCredential(request) {
         case .bearer(let token):
-            await read(token, into: &context)
+            await read(token, of: request, into: &context)
         case .cookie(let token) where request.method.isSafe || settings.isFromOwnPage(request):
-            await read(token, into: &context)
+            await read(token, of: request, into: &context)
         case .cookie:
             context.refusal = Problem.originForbidden
         case .unreadable, nil:
@@ -32,11 +33,13 @@ struct Authenticator: RouterMiddleware {
         return try await next(request, context)
     }
 
-    private func read(_ token: String, into context: inout AppContext) async {
+    private func read(_ token: String, of request: Request, into context: inout AppContext) async {
         context.claims = await tokens.verify(token)
         guard context.claims == nil, let provider, let claims = await provider.verify(token) else { return }
         do {
-            let found = try await signIns.admit(claims.signIn, email: claims.email, expiresAt: claims.expiresAt)
+            let found = try await signIns.admit(
+                claims.signIn, issuer: provider.issuer, email: claims.email, expiresAt: claims.expiresAt,
+                terms: settings.signIn.terms, client: settings.client(of: request, over: context.connection))
             guard let (user, isActive) = found else { return }
             if isActive {
                 context.claims = AccessClaims(user: user, signIn: claims.signIn, expiresAt: claims.expiresAt)

@@ -1,11 +1,13 @@
+import Domain
 import Foundation
+import Hummingbird
 import NIOCore
 
 /// An IPv4 or IPv6 address, without a port.
 ///
 /// An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) counts as the IPv4 address. A server socket on `::`
 /// sees all IPv4 clients in that form.
-struct NetworkAddress: Hashable, Sendable {
+struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     /// 4 or 16 bytes, in network order.
     let bytes: [UInt8]
 
@@ -28,6 +30,12 @@ struct NetworkAddress: Hashable, Sendable {
         self.bytes = bytes.starts(with: Self.mappedPrefix) ? Array(bytes.dropFirst(12)) : bytes
     }
 
+    /// The text form, such as `192.0.2.1` or `2001:db8::1`.
+    var description: String {
+        let address = try? SocketAddress(packedIPAddress: ByteBuffer(bytes: bytes), port: 0)
+        return address?.ipAddress ?? "unknown"
+    }
+
     /// Reads one address of `X-Forwarded-For`, where some proxies add the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`.
     init?(forwarded text: some StringProtocol) {
         let text = text.trimmingCharacters(in: .whitespaces)
@@ -45,6 +53,9 @@ struct NetworkAddress: Hashable, Sendable {
     /// That is the whole IPv4 address, or the first 64 bits of an IPv6 address. A host chooses the other 64 bits itself
     /// and may change them at any time (RFC 8981).
     var customer: [UInt8] { bytes.count == 4 ? bytes : Array(bytes.prefix(8)) }
+
+    /// The same part of the address, as limits and the audit log know it.
+    var network: ClientNetwork { ClientNetwork(address: bytes) }
 }
 
 /// Ranges of addresses, such as `10.0.0.0/8`.
@@ -100,5 +111,14 @@ public struct AddressRanges: Sendable {
             client = address
         }
         return client
+    }
+}
+
+extension HTTPSettings {
+    /// The address of the client that sent a request, past the trusted proxies; nil if the socket is not of the internet.
+    func clientAddress(of request: Request, over connection: ClientConnection) -> NetworkAddress? {
+        guard let peer = connection.channel.remoteAddress.flatMap(NetworkAddress.init) else { return nil }
+        let forwarded = request.headers[values: .forwardedFor].flatMap { $0.split(separator: ",") }
+        return trustedProxies.client(peer: peer, forwarded: forwarded)
     }
 }

@@ -14,11 +14,12 @@ struct SignInCookies {
 
     let settings: HTTPSettings
 
-    func set(access: String, refresh: String, on response: inout Response) {
-        let accessAge = Int(settings.signIn.accessLifetime.whole(.seconds))
-        let refreshAge = Int(settings.signIn.refreshLifetime.whole(.seconds))
-        add(Self.accessName, access, age: accessAge, path: "/", to: &response)
-        add(Self.refreshName, refresh, age: refreshAge, path: Self.refreshPath, to: &response)
+    /// Sets both cookies, for as long as their tokens are good.
+    func set(
+        access: String, for accessAge: Duration, refresh: String, for refreshAge: Duration, on response: inout Response
+    ) {
+        add(Self.accessName, access, age: Int(accessAge.whole(.seconds, .up)), path: "/", to: &response)
+        add(Self.refreshName, refresh, age: Int(refreshAge.whole(.seconds, .up)), path: Self.refreshPath, to: &response)
     }
 
     func clear(on response: inout Response) {

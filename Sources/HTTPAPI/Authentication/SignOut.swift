@@ -9,6 +9,9 @@ import Store
 /// A user who signs out wants the sign-in to end, even if the access token has expired. The token must therefore be
 /// genuine, but may be expired. A request without any token gets the same answer as one whose sign-in has already
 /// ended.
+///
+/// The answer clears both cookies. Therefore the cookies count beside an `Authorization` header: a refresh token that the
+/// browser forgets must not stay good.
 struct SignOut: Sendable {
     let signIns: SignInStore
     let tokens: AccessTokens
@@ -25,22 +28,17 @@ struct SignOut: Sendable {
     /// - Throws: A 403 for a cookie on a request from a page of another website; a 429 after too many unknown refresh
     ///   tokens.
     func perform(_ request: Request, bodyToken: String?, _ context: AppContext) async throws {
-        let credential = AccessCredential(request)
-        var refreshTokens = [bodyToken].compactMap { $0 }
-        switch credential {
-        case .bearer(let token):
-            try await end(accessToken: token)
-        case .unreadable:
-            // A request with this header uses no cookie.
-            break
-        case .cookie, nil:
-            let refreshCookie = request.cookies[SignInCookies.refreshName]?.value
-            guard credential == nil && refreshCookie == nil || settings.isFromOwnPage(request) else {
-                throw Problem.originForbidden
-            }
-            if case .cookie(let token) = credential { try await end(accessToken: token) }
+        var (accessTokens, refreshTokens): ([String], [String]) = ([], [bodyToken].compactMap { $0 })
+        if case .bearer(let token) = AccessCredential(request) { accessTokens.append(token) }
+        let accessCookie = request.cookies[SignInCookies.accessName]?.value
+        let refreshCookie = request.cookies[SignInCookies.refreshName]?.value
+        if settings.isFromOwnPage(request) {
+            accessTokens += [accessCookie].compactMap { $0 }
             refreshTokens += [refreshCookie].compactMap { $0 }
+        } else if request.headers[.authorization] == nil, accessCookie != nil || refreshCookie != nil {
+            throw Problem.originForbidden
         }
+        for token in accessTokens { try await end(accessToken: token) }
         for token in refreshTokens where !token.isEmpty { try await end(refreshToken: token, request, context) }
     }
 
@@ -54,8 +52,9 @@ struct SignOut: Sendable {
     ///
     /// The limit on unknown tokens is the one of a refresh.
     private func end(refreshToken token: String, _ request: Request, _ context: AppContext) async throws {
-        try await limits.checkRefresh(request, context)
+        let address = settings.clientAddress(of: request, over: context.connection)
+        try await limits.checkRefresh(from: address)
         let isKnown = try await signIns.end(refreshHash: RefreshToken.hash(of: token))
-        if !isKnown { try await limits.chargeRefresh(request, context) }
+        if !isKnown { try await limits.chargeRefresh(from: address) }
     }
 }

@@ -54,12 +54,15 @@ enum JSON {
     ///   - maximumValues: The maximum number of values. The decoder first stores the position of each value, which
     ///     takes thirty times the bytes of a list of digits.
     /// - Returns: The value.
-    /// - Throws: A ``Problem``: 400 for a body that is not JSON, 413 beyond the limits, 415 for another declared type,
+    /// - Throws: A ``Problem``: 400 for a body that is not JSON, 413 beyond the limits, 415 for another type or for
+    ///   none,
     ///   422 for a missing field or a value of the wrong type, whose name it gives.
     static func decode<Value: Decodable>(
         _ type: Value.Type, from request: Request, limit: Int = 65_536, maximumValues: Int = .max
     ) async throws -> Value {
-        if let declared = request.headers[.contentType], HeaderParameters(declared).value != "application/json" {
+        let declared = request.headers[.contentType].map { HeaderParameters($0).value }
+        // A page of another website can send a body without a type, or with the type of a form, without asking first.
+        guard declared == "application/json" || declared == nil && !request.hasBody else {
             throw Problem(.unsupportedMedia, "Send application/json.").closing()
         }
         var body = ByteBuffer()

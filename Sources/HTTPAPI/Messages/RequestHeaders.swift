@@ -50,6 +50,12 @@ enum ByteRange: Equatable {
 }
 
 extension Request {
+    /// True if a body follows the head (RFC 9112, 6).
+    var hasBody: Bool {
+        let length = headers[.contentLength].flatMap { Int($0) } ?? 0
+        return length > 0 || headers[.transferEncoding] != nil
+    }
+
     /// The last event that the client has.
     ///
     /// The header wins over the query, because a native EventSource sends it on its own.

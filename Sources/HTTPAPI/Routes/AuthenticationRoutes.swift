@@ -9,9 +9,8 @@ import Store
 
 /// Sign-in, refresh, sign-out, and the caller's own account: `/api/auth`.
 struct AuthenticationRoutes: Sendable {
-    let users: UserStore
+    let passwordCheck: PasswordCheck
     let signIns: SignInStore
-    let passwords: Passwords
     let tokens: AccessTokens
     let settings: HTTPSettings
     let limits: AttemptLimits
@@ -21,7 +20,8 @@ struct AuthenticationRoutes: Sendable {
     func add(to table: inout RouteTable) {
         table.unauthenticated(.post, "/api/auth/login", login)
         table.unauthenticated(.post, "/api/auth/refresh", refresh)
-        table.unauthenticated(.post, "/api/auth/logout", logout)
+        table.unauthenticated(.post, "/api/auth/logout", produces: nil, logout)
+        table.user(.post, "/api/auth/password", produces: nil, changePassword)
         table.user(.get, "/api/auth/me") { _, context in JSON.response(context.user) }
     }
 
@@ -31,71 +31,107 @@ struct AuthenticationRoutes: Sendable {
     }
 
     @Sendable private func login(_ request: Request, _ context: AppContext) async throws -> Response {
+        try settings.refuseForeignOrigin(of: request)
         let login = try await JSON.decode(Login.self, from: request)
         let account: Account
+        var presented: String
         do {
-            account = try await verify(login, request, context)
+            (account, presented) = try await verify(login, request, context)
         } catch let refusal as Problem {
             (refusal.kind == .tooManyRequests ? metrics.limited : metrics.refused).increment()
             throw refusal
         }
         let user = try account.user
+        presented = await passwordCheck.renewed(login.password, account, presented: presented, logger: context.logger)
         let refreshToken = RefreshToken()
-        let signIn = try await signIns.begin(
-            user: user.id, passwordHash: account.passwordHash, refreshHash: refreshToken.hash,
-            lifetime: settings.signIn.refreshLifetime)
-        guard let signIn else {
+        let period = try await signIns.begin(
+            user: user.id, presented: presented, refreshHash: refreshToken.hash, terms: settings.signIn.terms,
+            client: settings.client(of: request, over: context.connection))
+        guard let period else {
             // The password changed, or the account became inactive, after the check.
             metrics.refused.increment()
             throw Self.wrong
         }
         metrics.accepted.increment()
-        await renewHash(login.password, account, context)
-        return try await tokenResponse(user, signIn, refreshToken)
+        return try await tokenResponse(user, period, refreshToken)
     }
 
     private static let wrong = Problem(.unauthorized, "The e-mail address or the password is wrong.")
 
-    /// Replaces a password's hash by one of today's cost, if the stored one is cheaper.
-    ///
-    /// Only a sign-in has the password at hand. A failure is logged only: the user has signed in.
-    private func renewHash(_ password: String, _ account: Account, _ context: AppContext) async {
-        guard let hash = account.passwordHash, passwords.isOutdated(hash) else { return }
-        do {
-            try await users.replaceHash(hash, by: try await passwords.rehash(password), of: account.id)
-        } catch {
-            context.logger.notice("cannot replace the hash of a password", metadata: ["error": "\(error)"])
-        }
-    }
-
     /// Finds the account with this e-mail address and password.
     ///
-    /// - Throws: ``Problem`` if no account has both, the account is inactive, or too many attempts failed.
-    private func verify(_ login: Login, _ request: Request, _ context: AppContext) async throws -> Account {
+    /// - Returns: The account, and the hash that proves the password to the database.
+    /// - Throws: ``Problem`` if no account has both, the account is inactive, too many attempts failed, or there were too many
+    ///   sign-ins.
+    private func verify(
+        _ login: Login, _ request: Request, _ context: AppContext
+    ) async throws -> (Account, presented: String) {
+        let address = settings.clientAddress(of: request, over: context.connection)
         let email = EmailAddress(login.email)
-        let charge = try await limits.charge(account: email, request, context)
-        let account: Account?
+        let charge = try await limits.charge(account: email, from: address)
+        let result: PasswordCheck.Result
         do {
-            account = try await authenticate(email, login.password)
+            guard let email else { throw Self.wrong }
+            result = try await passwordCheck.check(login.password, of: email)
+        } catch let problem as Problem {
+            throw problem
         } catch {
             // This attempt revealed nothing about the password.
             await limits.refund(charge, logger: context.logger)
             throw error
         }
-        guard let account else { throw Self.wrong }
+        guard let email, let account = result.account, result.verdict != .wrong else { throw Self.wrong }
         await limits.refund(charge, logger: context.logger)
-        guard account.isActive else { throw Problem.inactive }
-        return account
+        guard result.verdict == .right else { throw Problem.inactive }
+        try await limits.chargeSignIn(account: email, from: address)
+        return (account, result.presented)
     }
 
-    /// Returns the account if the address has one and the password is right.
-    private func authenticate(_ email: EmailAddress?, _ password: String) async throws -> Account? {
-        guard let email else { return nil }
-        let account = try await users.account(email: email)
-        // An unknown account costs the same work. The time of the answer therefore does not reveal whether the account
-        // exists.
-        return try await passwords.verify(password, against: account?.passwordHash) ? account : nil
+    private struct PasswordChange: Decodable {
+        var currentPassword: String
+        var newPassword: String
+
+        enum CodingKeys: String, CodingKey {
+            case currentPassword = "current_password"
+            case newPassword = "new_password"
+        }
     }
+
+    /// Changes the caller's own password. All other sign-ins of the account end.
+    @Sendable private func changePassword(_ request: Request, _ context: UserContext) async throws -> Response {
+        let body = try await JSON.decode(PasswordChange.self, from: request)
+        guard let email = EmailAddress(context.user.email) else { throw Problem.noUser }
+        let charge = try await limits.charge(
+            account: email, from: settings.clientAddress(of: request, over: context.connection))
+        let outcome: UserStore.PasswordChange
+        do {
+            let check = passwordCheck
+            let current = try await check.check(body.currentPassword, of: email)
+            guard current.verdict == .right else { throw Self.wrongCurrentPassword }
+            let hash: String
+            do {
+                hash = try await check.passwords.hash(body.newPassword, for: email)
+            } catch Passwords.Failure.unacceptable(let rule) {
+                await limits.refund(charge, logger: context.logger)
+                throw Problem.invalid("new_password", rule)
+            }
+            outcome = try await check.users.changePassword(current.presented, to: hash, of: context.claims.principal)
+        } catch let problem as Problem {
+            throw problem
+        } catch {
+            await limits.refund(charge, logger: context.logger)
+            throw error
+        }
+        switch outcome {
+        case .wrong: throw Self.wrongCurrentPassword
+        case .signedOut: throw Problem.unauthorized
+        case .changed: break
+        }
+        await limits.refund(charge, logger: context.logger)
+        return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+    }
+
+    private static let wrongCurrentPassword = Problem(.forbidden, "current_password: is wrong.")
 
     private struct Refresh: Decodable {
         var refreshToken: String?
@@ -104,22 +140,25 @@ struct AuthenticationRoutes: Sendable {
     }
 
     @Sendable private func refresh(_ request: Request, _ context: AppContext) async throws -> Response {
+        try settings.refuseForeignOrigin(of: request)
         let presented = try await presentedToken(request)
-        try await limits.checkRefresh(request, context)
+        let address = settings.clientAddress(of: request, over: context.connection)
+        try await limits.checkRefresh(from: address)
         let next = RefreshToken()
         let outcome = try await signIns.refresh(
-            hash: RefreshToken.hash(of: presented), newHash: next.hash, lifetime: settings.signIn.refreshLifetime)
+            hash: RefreshToken.hash(of: presented), newHash: next.hash, terms: settings.signIn.terms,
+            client: settings.client(of: request, over: context.connection))
         switch outcome {
-        case .renewed(let user, let signIn):
-            return try await tokenResponse(user, signIn, next)
+        case .renewed(let user, let period):
+            return try await tokenResponse(user, period, next)
         case .inactive:
             throw Problem.inactive
         case .reused:
-            try await limits.chargeRefresh(request, context)
+            try await limits.chargeRefresh(from: address)
             context.logger.warning("a spent refresh token was used again; its sign-in is revoked")
             throw Problem(.unauthorized, "This sign-in has ended. Sign in again.")
         case .refused:
-            try await limits.chargeRefresh(request, context)
+            try await limits.chargeRefresh(from: address)
             throw Problem(.unauthorized, "This sign-in has ended. Sign in again.")
         }
     }
@@ -163,22 +202,30 @@ struct AuthenticationRoutes: Sendable {
         }
     }
 
-    private func tokenResponse(_ user: User, _ signIn: SignInID, _ refresh: RefreshToken) async throws -> Response {
-        let expiry = Timestamp.now().advanced(by: settings.signIn.accessLifetime)
-        let access = try await tokens.issue(AccessClaims(user: user.id, signIn: signIn, expiresAt: expiry))
+    private func tokenResponse(
+        _ user: User, _ period: SignInStore.Period, _ refresh: RefreshToken
+    ) async throws -> Response {
+        let now = Timestamp.now()
+        // The access token is worthless after the end of the sign-in.
+        let lifetime = min(settings.signIn.accessLifetime, period.endsAt.duration(since: now))
+        let access = try await tokens.issue(
+            AccessClaims(user: user.id, signIn: period.signIn, expiresAt: now.advanced(by: lifetime)))
         var response = JSON.response(
             Tokens(
-                accessToken: access, expiresIn: Int(settings.signIn.accessLifetime.whole(.seconds)),
-                refreshToken: refresh.text, user: user))
-        SignInCookies(settings: settings).set(access: access, refresh: refresh.text, on: &response)
+                accessToken: access, expiresIn: Int(max(lifetime, .zero).whole(.seconds)), refreshToken: refresh.text,
+                user: user))
+        SignInCookies(settings: settings).set(
+            access: access, for: max(lifetime, .zero), refresh: refresh.text,
+            for: max(period.endsAt.duration(since: now), .zero), on: &response)
         return response
     }
 }
 
-extension Request {
-    /// True if a body follows the head (RFC 9112, 6).
-    fileprivate var hasBody: Bool {
-        let length = headers[.contentLength].flatMap { Int($0) } ?? 0
-        return length > 0 || headers[.transferEncoding] != nil
+extension HTTPSettings {
+    /// What the user of a sign-in can recognize the client of a request by.
+    func client(of request: Request, over connection: ClientConnection) -> SignInStore.Client {
+        SignInStore.Client(
+            userAgent: request.headers[.userAgent],
+            address: clientAddress(of: request, over: connection)?.description)
     }
 }

@@ -22,6 +22,8 @@ import Testing
             "JWT_AUDIENCE": ProviderForge.audience,
         ]
         try await withServer(settings) { server in
+            try await server.database.query(
+                "INSERT INTO app.identity_providers (issuer) VALUES (\(ProviderForge.issuer))")
             try await body(server, forge, try await server.database.addUser(.patient, email: "ada@clinic.example"))
         }
     }

@@ -22,9 +22,9 @@ import Testing
         }
     }
 
-    @Test("A refresh token that is used twice ends its sign-in, and no other")
+    @Test("Without a grace, a refresh token that is used twice ends its sign-in, and no other")
     func reuse() async throws {
-        try await withAccountScene { scene in
+        try await withAccountScene(["JWT_REFRESH_GRACE": "0"]) { scene in
             let other = try await scene.signIn()
             let first = try await scene.signIn()
             let second = try TokenPair(try await scene.refresh(first.refresh))
@@ -36,9 +36,9 @@ import Testing
         }
     }
 
-    @Test("Parallel uses of one refresh token return one pair, and the sign-in ends")
+    @Test("Without a grace, parallel uses of one refresh token return one pair, and the sign-in ends")
     func atOnce() async throws {
-        try await withAccountScene { scene in
+        try await withAccountScene(["JWT_REFRESH_GRACE": "0"]) { scene in
             let tokens = try await scene.signIn()
             let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
                 for _ in 0..<4 { group.addTask { try await scene.refresh(tokens.refresh).status } }

@@ -35,7 +35,7 @@ import Testing
     private func withScene(
         passwordCost: Passwords.Cost = .forTests, _ body: @escaping @Sendable (Scene) async throws -> Void
     ) async throws {
-        let settings = ["SSE_UPDATE_INTERVAL": "3600"]
+        let settings = ["SSE_UPDATE_INTERVAL": "3600", "JWT_REFRESH_GRACE": "0"]
         try await withServer(settings, passwordCost: passwordCost) { server in
             let first = try await AccountScene(server, role: .patient)
             let session = try await first.database.addSession(of: first.user)

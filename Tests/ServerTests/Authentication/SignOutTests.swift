@@ -85,6 +85,25 @@ import Testing
         }
     }
 
+    @Test("A sign-out from the server's own page ends the sign-ins of its cookies, whatever the Authorization header")
+    func besideHeader() async throws {
+        try await withAccountScene(["PUBLIC_URL": "http://127.0.0.1:8000"]) { scene in
+            for header in ["Bearer x.y.z", "Basic eA==", nil] {
+                let (first, second) = (try await scene.signIn(), try await scene.signIn())
+                var headers = [
+                    "Cookie": "tb_access=\(first.access); tb_refresh=\(second.refresh)",
+                    "Origin": "http://127.0.0.1:8000",
+                ]
+                headers["Authorization"] = header
+                #expect(try await scene.post("logout", nil, headers: headers).status == 204)
+                for tokens in [first, second] {
+                    expectProblem(try await scene.me(tokens.access), 401, "unauthorized")
+                    expectProblem(try await scene.refresh(tokens.refresh), 401, "unauthorized")
+                }
+            }
+        }
+    }
+
     @Test("A sign-out without a valid token gets 204 and ends no sign-in")
     func nobody() async throws {
         try await withAccountScene { scene in

@@ -1,0 +1,22 @@
+/// A sign-in that has not ended, in the form for its user and for administrators.
+public struct SignInRecord: Hashable, Sendable {
+    /// The identifier of the sign-in.
+    public var id: SignInID
+    /// When it began.
+    public var createdAt: Timestamp
+    /// When it began or was last refreshed.
+    public var lastUsedAt: Timestamp
+    /// The `User-Agent` of the request at that time; nil if it had none, or an operator made the sign-in.
+    public var userAgent: String?
+    /// The network address of the client at that time; nil if it is unknown, or an operator made the sign-in.
+    public var address: String?
+
+    /// A sign-in with all its members.
+    public init(id: SignInID, createdAt: Timestamp, lastUsedAt: Timestamp, userAgent: String?, address: String?) {
+        self.id = id
+        self.createdAt = createdAt
+        self.lastUsedAt = lastUsedAt
+        self.userAgent = userAgent
+        self.address = address
+    }
+}
