@@ -263,8 +263,11 @@ import Testing
             let tokens = try await scene.signIn()
             try await scene.database.addLaterRole(scene.user)
             expectProblem(try await scene.refresh(tokens.refresh), 503, "unavailable")
+            let spent = try await scene.database.query(
+                "SELECT FROM app.refresh_tokens WHERE spent_at IS NOT NULL")
+            #expect(spent.isEmpty)
             expectProblem(try await scene.me(tokens.access), 503, "unavailable")
-            try await scene.database.query("UPDATE app.users SET role = 'therapist' WHERE id = \(scene.user.rawValue)")
+            try await scene.database.setRole("therapist", of: scene.user)
             #expect(try await scene.refresh(tokens.refresh).status == 200)
         }
     }
@@ -306,6 +309,24 @@ extension TestDatabase {
                 $$;
                 """)
         }
-        try await query("UPDATE app.users SET role = 'a_later_role' WHERE id = \(user.rawValue)")
+        try await setRole("a_later_role", of: user)
+    }
+
+    /// Changes the role of a user, who stays signed in.
+    ///
+    /// A new role ends the sign-ins of its account. Here they go on, as if they had begun at a server of the newer
+    /// release.
+    fileprivate func setRole(_ role: String, of user: UserID) async throws {
+        // One transaction: no stream sees the sign-ins ended.
+        try await withConnection { connection in
+            try await connection.withTransaction { transaction in
+                try await transaction.execute("UPDATE app.users SET role = \(role) WHERE id = \(user.rawValue)")
+                try await transaction.execute(
+                    """
+                    UPDATE app.auth_sessions SET revoked_at = NULL, revoked_reason = NULL
+                    WHERE user_id = \(user.rawValue)
+                    """)
+            }
+        }
     }
 }
