@@ -78,9 +78,10 @@ $$;
 COMMENT ON FUNCTION app.refuse_deleted_id IS
     'Trigger: raises TB001 if a new session has the id of a deleted one. The check comes after the row is there, so that a '
     'deletion that commits at the same moment counts';
-CREATE OR REPLACE TRIGGER refuse_deleted_id AFTER INSERT ON app.therapy_sessions
+-- By its name, this trigger comes before the one that adds the progress.
+CREATE OR REPLACE TRIGGER check_deleted_id AFTER INSERT ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.refuse_deleted_id();
-CREATE OR REPLACE TRIGGER refuse_changed_id AFTER UPDATE OF id ON app.therapy_sessions
+CREATE OR REPLACE TRIGGER check_changed_id AFTER UPDATE OF id ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION app.refuse_deleted_id();
 
 REVOKE ALL ON FUNCTION app.protect_deleted_ids, app.keep_session_id, app.refuse_deleted_id

@@ -19,7 +19,7 @@ struct SessionRoutes: Sendable {
     func add(to table: inout RouteTable) {
         table.user(.get, "/api/sessions", list)
         table.token(.get, "/api/sessions/:id", session)
-        table.token(.delete, "/api/sessions/:id", delete)
+        table.token(.delete, "/api/sessions/:id", produces: nil, delete)
         table.token(.get, "/api/sessions/:id/status", status)
         table.token(.get, "/api/sessions/:id/events", events)
         table.token(.get, "/api/sessions/:id/transcript", transcript)
@@ -36,7 +36,13 @@ struct SessionRoutes: Sendable {
         filter.status = try query.value("status", "is not a known status.") { SessionStatus(rawValue: $0) }
         filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
         filter.after = try query.value("cursor", "is not a cursor of this server.") { SessionStore.Cursor($0) }
-        try await recorder.admit(context, to: .listSessions, patient: filter.patient)
+        var isAllowed = true
+        if let patient = filter.patient {
+            isAllowed = try await users.acting(as: context.claims.principal).may(.see, sessionsOf: patient)
+        }
+        try await recorder.admit(
+            context, to: .listSessions, if: isAllowed, patient: filter.patient,
+            else: Problem(.forbidden, "You may not see the sessions of this patient."))
         let found = try await sessions.list(for: context.user, as: context.claims.principal, filter)
         return JSON.response(
             Page(found, limit: limit) { SessionStore.Cursor(createdAt: $0.createdAt, id: $0.id).description })

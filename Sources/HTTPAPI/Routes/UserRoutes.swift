@@ -22,27 +22,32 @@ struct UserRoutes: Sendable {
     }
 
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
-        try await recorder.administrator(context, to: .listUsers)
+        let (filter, limit) = try await recorder.administrator(context, to: .listUsers) { try Self.filter(request) }
+        guard let found = try await users.acting(as: context.claims.principal).list(filter) else {
+            throw Problem.invalid("cursor", Self.unknownCursor)
+        }
+        return JSON.response(Page(found, limit: limit) { $0.user.id.description })
+    }
+
+    private static let unknownCursor = "is not a cursor of this server."
+
+    private static func filter(_ request: Request) throws -> (UserStore.Filter, limit: Int) {
         let query = request.uri.queryParameters
         let limit = try query.pageLimit()
         // One item more than the page has shows whether there is a next page.
         var filter = UserStore.Filter(limit: limit + 1)
         filter.role = try query.value("role", "is not a known role.") { Role(rawValue: $0) }
         filter.isActive = try query.value("is_active", "has to be true or false.") { Bool($0) }
-        filter.text = try query.value("q", "has to be a text of at most \(Self.searchLimit) characters.") {
-            $0.count <= Self.searchLimit && !$0.utf8.contains(0) ? $0 : nil
+        filter.text = try query.value("q", "has to be a text of at most \(searchLimit) characters.") {
+            $0.count <= searchLimit && !$0.utf8.contains(0) ? $0 : nil
         }
-        let unknownCursor = "is not a cursor of this server."
         filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
-        guard let found = try await users.acting(as: context.claims.principal).list(filter) else {
-            throw Problem.invalid("cursor", unknownCursor)
-        }
-        return JSON.response(Page(found, limit: limit) { $0.user.id.description })
+        return (filter, limit)
     }
 
     @Sendable private func user(_ request: Request, _ context: UserContext) async throws -> Response {
-        try await recorder.administrator(context, to: .readUser)
-        guard let record = try await users.acting(as: context.claims.principal).record(of: try context.userID()) else {
+        let id = try await recorder.administrator(context, to: .readUser) { try context.userID() }
+        guard let record = try await users.acting(as: context.claims.principal).record(of: id) else {
             throw Problem.noUser
         }
         return JSON.response(record)
@@ -69,7 +74,7 @@ struct UserRoutes: Sendable {
         switch try await users.acting(as: context.claims.principal).change(id, change, by: context.user.id) {
         case .changed(let record): return JSON.response(record)
         case .noUser: throw Problem.noUser
-        case .notPermitted: throw Problem(.forbidden, "Only an administrator may do this.")
+        case .notPermitted: try await recorder.refuse(context, .changeUser)
         case .ownAccount:
             throw Problem(.conflict, "Another administrator has to do this: it would lock you out.")
         }
@@ -83,13 +88,13 @@ struct AssignmentRoutes: Sendable {
     let users: UserStore
 
     func add(to table: inout RouteTable) {
-        table.user(.put, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
+        table.user(.put, "/api/therapists/:therapist_id/patients/:patient_id", produces: nil) { _, context in
             try await recorder.administrator(context, toChange: .beginAssignment)
             let (therapist, patient) = try await pair(context)
             try await users.acting(as: context.claims.principal).assign(therapist: therapist, patient: patient)
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
-        table.user(.delete, "/api/therapists/:therapist_id/patients/:patient_id") { _, context in
+        table.user(.delete, "/api/therapists/:therapist_id/patients/:patient_id", produces: nil) { _, context in
             try await recorder.administrator(context, toChange: .endAssignment)
             let (therapist, patient) = try await pair(context)
             // The call is idempotent: it also succeeds without an assignment.

@@ -56,7 +56,8 @@ import Testing
             #expect(try await statuses(11) { try await page("192.0.2.1") } == Array(repeating: 200, count: 10) + [429])
             expectProblem(try await page("192.0.2.1"), 429, "too-many-requests")
             #expect(try await page("192.0.2.2").status == 200)
-            #expect(try await statuses(10) { try await page("2001:db8::1") }.allSatisfy { $0 == 200 })
+            let ten = Array(repeating: 200, count: 10)
+            #expect(try await statuses(10) { try await page("2001:db8::1") } == ten)
             #expect(try await page("2001:db8::2:3").status == 429)
             #expect(try await page("2001:db8:0:1::1").status == 200)
             // What a client writes itself comes before what the proxy adds.
@@ -99,11 +100,8 @@ import Testing
                 #expect(try await clinic.request(.GET, clinic.streamOfSession, as: .patient).status == 200)
             }
             // Nothing was charged: the buckets are full.
-            #expect(
-                try await statuses(10) { try await clinic.request(.GET, of: "/status", as: .patient) }.allSatisfy {
-                    $0 == 200
-                })
-            #expect(try await clinic.request(.GET, of: "/status", as: .patient).status == 429)
+            let charged = try await statuses(11) { try await clinic.request(.GET, of: "/status", as: .patient) }
+            #expect(charged == Array(repeating: 200, count: 10) + [429])
             #expect(try await clinic.request(.GET, clinic.streamOfSession, as: .patient).status == 200)
             // HEAD opens no stream, and is charged.
             #expect(try await clinic.request(.HEAD, clinic.streamOfSession, as: .patient).status == 429)
@@ -162,7 +160,10 @@ import Testing
     @Test("0 is no limit")
     func off() async throws {
         try await withLimits(["REQUESTS_PER_SIGN_IN": "0", "REQUESTS_PER_ADDRESS": "0"]) { clinic, _ in
-            for _ in 0..<50 { #expect(try await clinic.request(.GET, "/api/auth/me", as: .patient).status == 200) }
+            for _ in 0..<50 {
+                let answer = try await clinic.request(.GET, "/api/auth/me", as: .patient)
+                #expect(answer.status == 200)
+            }
         }
     }
 }
