@@ -1,5 +1,7 @@
+import Domain
 import Foundation
 import LocalPostgres
+import NIOHTTP1
 import ServerTestSupport
 import TestSupport
 import Testing

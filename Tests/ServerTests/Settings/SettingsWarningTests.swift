@@ -1,3 +1,4 @@
+import NIOHTTP1
 import ServerTestSupport
 import TestSupport
 import Testing
@@ -10,7 +11,8 @@ import Testing
     private func warnings(_ environment: [String: String]) async throws -> [String] {
         let log = LogMemory()
         try await withServer(environment, log: log) { server in
-            #expect(try await server.request(.GET, "/health").status == 200)
+            let answer = try await server.request(.GET, "/health")
+            #expect(answer.status == 200)
         }
         return log.warnings
     }

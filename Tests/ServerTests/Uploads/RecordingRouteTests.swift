@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import NIOHTTP1
+import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
 import TestTime
