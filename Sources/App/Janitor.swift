@@ -4,12 +4,13 @@ import Recordings
 import ServiceLifecycle
 import Store
 
-/// Removes what dead servers and expired rows leave behind, every 10 minutes.
+/// Removes what dead servers and expired rows leave behind, and prepares the audit log for the next months, every 10 minutes.
 ///
 /// - Marks a session as failed if its upload died with the server. Otherwise it would stay in `uploading`.
+/// - Adds the partitions of the audit log, three months ahead.
 /// - Removes the files of deleted sessions, and files that belong to no session.
-/// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges and the records of
-///   deleted sessions.
+/// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges, the records of deleted
+///   sessions, old changes of rights, and old hints.
 struct Janitor: Service {
     /// The pause between two rounds.
     private static let interval = Duration.seconds(600)
@@ -35,16 +36,21 @@ struct Janitor: Service {
     /// A client that resumes after a longer time gets no `session_removed` for the session.
     private static let deletionAge = Duration.seconds(86_400)
 
+    /// How long changes of rights and hints are kept, for servers whose last read was longer ago than usual.
+    private static let logAge = Duration.seconds(600)
+
     /// How long an ended sign-in is kept, for an investigation of what was done under it.
     private static let endedSignInAge = Duration.seconds(30 * 86_400)
 
     private func clearUp() async {
+        await attempt("audit partitions") { try await addAuditPartitions() }
         await attempt("uploads") {
             let uploads = try await stores.progress.failAbandonedUploads(olderThan: Self.abandonedUploadAge)
             if uploads > 0 { logger.notice("abandoned uploads failed", metadata: ["uploads": "\(uploads)"]) }
         }
         await attempt("recordings") { try await removeDiscarded() }
         await attempt("deletions") { _ = try await stores.progress.forgetDeletions(olderThan: Self.deletionAge) }
+        await attempt("logs") { _ = try await stores.progress.deleteExpiredLogs(olderThan: Self.logAge) }
         await attempt("sign-ins") { _ = try await stores.signIns.forget(olderThan: Self.endedSignInAge) }
         await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
         await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }
@@ -61,6 +67,13 @@ struct Janitor: Service {
             if Task.isCancelled { return }
             logger.warning("cleanup failed; trying again later", metadata: ["what": "\(what)", "error": "\(error)"])
         }
+    }
+
+    /// Adds the partitions of the audit log for the months ahead.
+    ///
+    /// If it cannot, the default partition takes their records, and a later round moves them.
+    private func addAuditPartitions() async throws {
+        while !Task.isCancelled, try await stores.audit.addPartition() {}
     }
 
     /// Removes the files that belong to no session.

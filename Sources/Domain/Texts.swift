@@ -27,10 +27,11 @@ extension String {
     }
 }
 
-extension Int64 {
+extension FixedWidthInteger {
     /// Reads a number of ASCII decimal digits, without a sign or spaces.
     ///
     /// Nil for any other text, and for a number that is too large.
+    @inlinable
     public init?(digits text: some StringProtocol) {
         guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
         self.init(text)

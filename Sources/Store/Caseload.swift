@@ -27,8 +27,6 @@ public struct Caseload: Sendable {
     ///
     /// Sessions that this release cannot read are left out.
     public var sessions: [(patient: UserID, progress: SessionProgress)] = []
-    /// The epoch of rights in the same snapshot.
-    public var rightsEpoch: Int64
     /// The snapshot.
     public var position: FeedPosition
 }
@@ -41,16 +39,24 @@ extension ProgressStore {
     ///   - principal: The user and the user's sign-in.
     ///   - resumes: True if the user resumes from a position.
     ///   - requestID: The `X-Request-Id` of the answer, for the audit log.
+    ///   - network: Where the request came from, for the audit log; nil if that is unknown.
     /// - Returns: The caseload, or why the user is refused.
     /// - Throws: ``PostgresError`` if the record was not written. The caller must then refuse the request.
-    public func admitCaseload(of principal: Principal, resumes: Bool, requestID: String?) async throws -> Caseload {
-        let action = resumes ? AuditAction.resumeCaseload : .openCaseload
-        return try Self.caseload(
-            from: await pool.query(
-                """
-                SELECT * FROM app.admit_caseload(
-                    \(principal.user), \(principal.signIn), \(action.rawValue), \(requestID))
-                """))
+    public func admitCaseload(
+        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
+    ) async throws -> Caseload {
+        let access = AuditedAccess(resumes ? .resumeCaseload : .openCaseload, by: principal, from: network)
+        guard let plan = merger.plan([access]).first else { preconditionFailure("one access has one plan") }
+        let rows = try await pool.query(
+            """
+            SELECT * FROM app.admit_caseload(
+                \(principal.user), \(principal.signIn), \(access.action.rawValue), \(requestID),
+                \(network?.description)::text::inet, \(plan.recordsAllowed), \(plan.recordsRefused))
+            """)
+        let caseload = try Self.caseload(from: rows)
+        // The log leaves out users and sign-ins that do not exist.
+        if caseload.refusal != .notSignedIn { merger.settle([(plan, isAllowed: caseload.refusal != .inactive)]) }
+        return caseload
     }
 
     /// Reads the caseload of a follower again.
@@ -74,8 +80,7 @@ extension ProgressStore {
         let patients = try first.decode("patient_ids", as: [UserID]?.self)
         var caseload = Caseload(
             refusal: try refusal(first), scope: patients.map { .patients(Set($0)) } ?? .everybody,
-            rightsEpoch: try first.decode("rights_epoch", as: Int64.self),
-            position: FeedPosition(snapshot: try first.decode("snapshot", as: String.self)))
+            position: FeedPosition(try DatabaseSnapshot(first)))
         guard caseload.refusal == nil else { return caseload }
         for row in rows.dropFirst() {
             // One unreadable session must not hide the others.

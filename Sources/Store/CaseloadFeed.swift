@@ -21,10 +21,11 @@ public struct FeedChanges: Sendable {
     public var deleted: [(session: SessionID, patient: UserID)] = []
     /// The number of rows that this release cannot read.
     public var unreadable = 0
-    /// The epoch of rights in the same snapshot.
-    public var rightsEpoch: Int64
+    /// The changes of rights since an earlier read.
+    public var rights: RightsNews
+
     /// The snapshot of this read, which is the next position.
-    public var position: FeedPosition
+    public var position: FeedPosition { FeedPosition(rights.snapshot) }
 }
 
 /// The changes between two positions.
@@ -47,15 +48,17 @@ extension ProgressStore {
     ///   - position: The position.
     ///   - sessions: Sessions that are read in any case. A percentage leaves no transition by which the read could find
     ///     it.
+    ///   - snapshot: The snapshot after which the read looks for changes of rights; nil for none.
     /// - Returns: The changes, with the present state of each changed session.
-    /// - Throws: ``PostgresError`` if the database does not answer.
-    public func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges {
-        let rows = try await pool.query("SELECT * FROM app.read_feed(\(position.snapshot), \(sessions))")
-        guard let first = rows.first else { throw StoreError.noRow }
-        var changes = FeedChanges(
-            rightsEpoch: try first.decode("rights_epoch", as: Int64.self),
-            position: FeedPosition(snapshot: try first.decode("snapshot", as: String.self)))
-        for row in rows {
+    /// - Throws: ``PostgresError`` if the database does not answer, or is in recovery.
+    public func feed(
+        since position: FeedPosition, also sessions: [SessionID], rightsSince snapshot: DatabaseSnapshot?
+    ) async throws -> FeedChanges {
+        let rows = try await pool.query(
+            "SELECT * FROM app.read_feed(\(position.snapshot.text), \(sessions), \(snapshot?.text))")
+        let (rights, rest) = try RightsNews.split(rows)
+        var changes = FeedChanges(rights: rights)
+        for row in rest {
             guard let session = try row.decode("asked", as: SessionID?.self) else { continue }
             if let patient = try row.decode("deleted_patient", as: UserID?.self) {
                 changes.deleted.append((session, patient))
@@ -73,7 +76,7 @@ extension ProgressStore {
     /// Reads the transitions and deletions between two positions, for the sessions in a scope.
     ///
     /// - Returns: The changes, without the transitions that this release cannot read. Nil if the earlier position is
-    ///   not from this database, or if there are more transitions than the server replays.
+    ///   from another timeline, or if there are more transitions than the server replays.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func missed(
         from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope
@@ -81,11 +84,11 @@ extension ProgressStore {
         let limit = Self.feedReplayLimit
         var patients: [UserID]?
         if case .patients(let set) = scope { patients = Array(set) }
-        let (from, to) = (earlier.snapshot, later.snapshot)
-        let isOurs = try await pool.query(
-            "SELECT pg_snapshot_xmax(\(from)::pg_snapshot) <= pg_snapshot_xmax(\(to)::pg_snapshot) AS is_ours"
-        ).first?.decode("is_ours", as: Bool.self)
-        guard isOurs == true else { return nil }
+        // Any client can send any position.
+        guard earlier.snapshot.timeline == later.snapshot.timeline, !later.snapshot.precedes(earlier.snapshot) else {
+            return nil
+        }
+        let (from, to) = (earlier.snapshot.text, later.snapshot.text)
         let rows = try await pool.query(
             "SELECT * FROM app.read_missed(\(from), \(to), \(patients), \(Int32(limit + 1)))")
         guard rows.count <= limit else { return nil }
@@ -99,6 +102,9 @@ extension ProgressStore {
 }
 
 extension FeedChanges {
+    /// No changes of sessions.
+    public init(rights: RightsNews) { self.init(items: [], rights: rights) }
+
     fileprivate mutating func add(_ row: PostgresRow, of session: SessionID) throws {
         if items.last?.progress.sessionID != session {
             items.append(

@@ -5,33 +5,29 @@ import Domain
 /// Everything that the snapshot does not show was committed after it. A sequence number or a time would not do: a
 /// transaction that took its number early may commit late, and readers would miss it.
 public struct FeedPosition: Sendable, Hashable {
-    /// The snapshot as PostgreSQL writes it: `xmin:xmax:xip,xip` (manual, 9.27.8, `pg_snapshot`).
-    let snapshot: String
+    /// The snapshot.
+    public let snapshot: DatabaseSnapshot
 
-    init(snapshot: String) { self.snapshot = snapshot }
+    /// The position at which a snapshot was taken.
+    public init(_ snapshot: DatabaseSnapshot) { self.snapshot = snapshot }
 
-    /// Whether the snapshot shows what a transaction has committed (manual, 9.27.8, `pg_visible_in_snapshot`).
-    public func shows(_ transaction: Int64) -> Bool {
-        let parts = snapshot.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 3, let oldest = Int64(parts[0]), let next = Int64(parts[1]) else { return false }
-        guard transaction >= oldest else { return true }
-        return transaction < next && !parts[2].split(separator: ",").contains { Int64($0) == transaction }
-    }
+    /// Whether the snapshot shows what a transaction has committed.
+    public func shows(_ transaction: Int64) -> Bool { snapshot.shows(transaction) }
 
     /// The longest `id:` that the server sends, in bytes.
     private static let longest = 128
 
-    /// The position as the `id:` of an event: digits and dots, at most 128 bytes.
+    /// The position as the `id:` of an event: cluster, timeline and snapshot, as digits and dots, at most 128 bytes.
     ///
     /// If the transactions in progress do not fit, the id has only the oldest one. The client then gets some changes
     /// twice, and misses no change.
     public var id: String {
-        let text = snapshot.replacing(":", with: ".").replacing(",", with: ".")
-        let trimmed = text.hasSuffix(".") ? String(text.dropLast()) : text
-        if trimmed.utf8.count <= Self.longest { return trimmed }
-        let oldest = trimmed.prefix { $0 != "." }
-        return "\(oldest).\(oldest)"
+        let timeline = [snapshot.timeline.cluster, Int64(snapshot.timeline.number)]
+        let id = Self.id(timeline + [snapshot.oldest, snapshot.next] + snapshot.inProgress)
+        return id.utf8.count <= Self.longest ? id : Self.id(timeline + [snapshot.oldest, snapshot.oldest])
     }
+
+    private static func id(_ numbers: [Int64]) -> String { numbers.map(String.init).joined(separator: ".") }
 
     /// Reads the `id:` that a client sent; nil if it is not a position.
     ///
@@ -40,14 +36,17 @@ public struct FeedPosition: Sendable, Hashable {
     public init?(id: String) {
         guard id.utf8.count <= Self.longest else { return nil }
         let parts = id.split(separator: ".", omittingEmptySubsequences: false)
-        let numbers = parts.compactMap { Int64(digits: $0) }
-        guard numbers.count == parts.count, numbers.count >= 2, numbers[0] >= 3, numbers[0] <= numbers[1] else {
+        guard parts.count >= 4, let cluster = Int64(digits: parts[0]), let number = Int32(digits: parts[1]) else {
             return nil
         }
-        let inProgress = numbers.dropFirst(2)
+        let numbers = parts.dropFirst(2).compactMap { Int64(digits: $0) }
+        guard numbers.count == parts.count - 2, numbers[0] >= 3, numbers[0] <= numbers[1] else { return nil }
+        let inProgress = Array(numbers.dropFirst(2))
         guard zip(inProgress, inProgress.dropFirst()).allSatisfy({ $0 < $1 }),
             inProgress.allSatisfy({ $0 >= numbers[0] && $0 < numbers[1] })
         else { return nil }
-        snapshot = "\(numbers[0]):\(numbers[1]):" + inProgress.map(String.init).joined(separator: ",")
+        snapshot = DatabaseSnapshot(
+            on: DatabaseTimeline(cluster: cluster, number: number), oldest: numbers[0], next: numbers[1],
+            inProgress: inProgress)
     }
 }

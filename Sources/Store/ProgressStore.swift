@@ -76,7 +76,7 @@ public struct ProgressStore: Sendable {
             SELECT app.report_progress(\(report.sessionID), \(report.status.rawValue), \(Int32(clamping: report.progress)),
                 \(report.message), \(report.error), \(report.estimatedTimeRemaining.map(Int32.init(clamping:))),
                 \(report.attempt.map(Int32.init(clamping:))), \(report.lease?.text)) AS version
-            """)
+            """, locking: report.sessionID)
         guard let row = rows.first else { throw StoreError.noRow }
         return try row.decode("version", as: Int64.self)
     }
@@ -94,7 +94,7 @@ public struct ProgressStore: Sendable {
             """
             SELECT app.report_upload(\(session), \(upload), \(status.rawValue), \(Int32(clamping: progress)), \(message),
                                      \(error)) AS version
-            """)
+            """, locking: session)
         return try rows.first?.decode("version", as: Int64?.self) != nil
     }
 
@@ -116,7 +116,7 @@ public struct ProgressStore: Sendable {
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the session has not
     ///   failed or has no recording.
     public func retry(_ session: SessionID, as principal: Principal) async throws -> SessionProgress? {
-        try await pool.acting(as: principal) { connection in
+        try await pool.acting(as: principal, locking: session) { connection in
             let retried = try await connection.query(
                 """
                 SELECT app.retry_session(t.id) FROM app.therapy_sessions t

@@ -13,6 +13,8 @@ public struct AuthorizationRequest: Sendable, Equatable {
     public var action: AuditAction
     /// The `X-Request-Id` of the answer, for the audit log; nil without a request.
     public var requestID: String?
+    /// Where the request came from, for the audit log; nil if that is unknown.
+    public var network: ClientNetwork?
 
     /// A request for a session.
     ///
@@ -22,16 +24,21 @@ public struct AuthorizationRequest: Sendable, Equatable {
     ///   - after: The answer also has the transitions after this version; nil for no transitions.
     ///   - action: An action with an ``AuditAction/need``. The database refuses any other action to everybody.
     ///   - requestID: The `X-Request-Id` of the answer; nil without a request.
+    ///   - network: Where the request came from; nil if that is unknown.
     public init(
         _ session: SessionID, for principal: Principal, after: Int64? = nil, action: AuditAction = .openStream,
-        requestID: String? = nil
+        requestID: String? = nil, network: ClientNetwork? = nil
     ) {
         self.session = session
         self.principal = principal
         self.after = after
         self.action = action
         self.requestID = requestID
+        self.network = network
     }
+
+    /// The access as the audit log knows it.
+    var access: AuditedAccess { AuditedAccess(action, by: principal, session: session, from: network) }
 }
 
 /// The database's answer to an ``AuthorizationRequest``: user, session, right and present state, from one snapshot.
@@ -55,24 +62,18 @@ public struct SessionAuthorization: Sendable {
     /// The present state; nil if the session was not found, if the user was refused, or if this release cannot read the
     /// state or one of the requested transitions.
     public var progress: SessionProgress?
-    /// The requested transitions up to that state, oldest first.
+    /// The requested transitions before that state, oldest first. Its own may be among them.
     public var transitions: [StatusTransition] = []
-    /// The epoch of rights in the same snapshot.
-    ///
-    /// The verdict holds until the epoch grows.
-    public var rightsEpoch: Int64
     /// False if the database refused the action, and recorded the refusal.
     public var isAllowed: Bool
 
     /// An answer with all its members.
     public init(
-        verdict: Verdict, progress: SessionProgress?, transitions: [StatusTransition] = [], rightsEpoch: Int64,
-        isAllowed: Bool = true
+        verdict: Verdict, progress: SessionProgress?, transitions: [StatusTransition] = [], isAllowed: Bool = true
     ) {
         self.verdict = verdict
         self.progress = progress
         self.transitions = transitions
-        self.rightsEpoch = rightsEpoch
         self.isAllowed = isAllowed
     }
 
@@ -103,13 +104,22 @@ extension ProgressStore {
     /// - Returns: An answer for each request, in the same order, all from one snapshot.
     /// - Throws: ``PostgresError`` if the records were not written. The caller must then refuse all requests.
     public func admit(_ requests: [AuthorizationRequest]) async throws -> [SessionAuthorization] {
+        let plans = merger.plan(requests.lazy.map(\.access))
         let rows = try await pool.query(
             """
             SELECT * FROM app.admit(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)),
                 \(requests.map(\.action.rawValue)), \(requests.map { $0.action.need?.rawValue }),
-                \(requests.map(\.requestID)))
+                \(requests.map(\.requestID)), \(requests.map { $0.network?.description })::text[]::inet[],
+                \(plans.map(\.recordsAllowed)), \(plans.map(\.recordsRefused)))
             """)
+        guard rows.count == requests.count else { throw StoreError.noRow }
+        // The statement has committed: the records are written.
+        var outcomes: [(AccessMerger.Plan, isAllowed: Bool)] = []
+        for (plan, row) in zip(plans, rows) where try row.decode("is_logged", as: Bool.self) {
+            outcomes.append((plan, try row.decode("is_allowed", as: Bool.self)))
+        }
+        merger.settle(outcomes)
         return try await authorizations(from: rows, for: requests)
     }
 
@@ -138,7 +148,8 @@ extension ProgressStore {
             guard let after = requests[index].after, let version = authorizations[index].progress?.version else {
                 return false
             }
-            return after < version
+            // The state that follows is the transition of its own version, if it is one.
+            return after + 1 < version
         }
         guard !wanted.isEmpty else { return authorizations }
         // Transitions never change, so they may come from a later snapshot.
@@ -154,21 +165,20 @@ extension ProgressStore {
 
     /// Finds the watchers that have lost their right.
     ///
-    /// - Returns: Their indices in the list, and the epoch of rights in the same snapshot.
+    /// - Returns: Their indices in the list.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func lostRights(
         among requests: [(session: SessionID, principal: Principal)]
-    ) async throws -> (lost: Set<Int>, rightsEpoch: Int64) {
+    ) async throws -> Set<Int> {
         let rows = try await pool.query(
             """
-            SELECT max(rights_epoch) AS rights_epoch,
-                   coalesce(array_agg(ordinal) FILTER (WHERE NOT may_see), '{}') AS lost
+            SELECT coalesce(array_agg(ordinal) FILTER (WHERE NOT may_see), '{}') AS lost
             FROM app.authorize_sessions(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)))
             """)
         guard let row = rows.first else { throw StoreError.noRow }
         let lost = try row.decode("lost", as: [Int64].self)
-        return (Set(lost.map { Int($0) - 1 }), try row.decode("rights_epoch", as: Int64.self))
+        return Set(lost.map { Int($0) - 1 })
     }
 
     /// Reads the transitions of several sessions, each after a version, oldest first.
@@ -205,17 +215,15 @@ extension ProgressStore {
 
 extension SessionAuthorization {
     fileprivate init(_ row: PostgresRow) throws {
-        let epoch = try row.decode("rights_epoch", as: Int64.self)
         let verdict = try Self.verdict(row)
         guard case .found = verdict else {
-            self.init(verdict: verdict, progress: nil, rightsEpoch: epoch)
+            self.init(verdict: verdict, progress: nil)
             return
         }
         self.init(
             verdict: verdict,
             // The requests of one statement come from many clients. One unreadable state must not fail them all.
-            progress: try? SessionProgress(row), rightsEpoch: epoch,
-            isAllowed: try row.decode("is_allowed", as: Bool.self))
+            progress: try? SessionProgress(row), isAllowed: try row.decode("is_allowed", as: Bool.self))
     }
 
     private static func verdict(_ row: PostgresRow) throws -> Verdict {

@@ -81,7 +81,7 @@ import Testing
             "CREATE TABLE app.mine (x integer)",
             "CREATE FUNCTION app.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
             "INSERT INTO app.status_transitions VALUES ('processed', 'pending')", "DELETE FROM app.status_transitions",
-            "UPDATE app.statuses SET floor = 0", "SELECT FROM app.rights_log", "DELETE FROM app.rights_log", "UPDATE app.rights_horizon SET xid = '0'",
+            "UPDATE app.statuses SET floor = 0", "SELECT FROM app.rights_log", "DELETE FROM app.rights_log", "UPDATE app.log_horizon SET xid = '0'",
             "UPDATE app.schema_migrations SET checksum = ''", "DELETE FROM app.schema_migrations",
             "UPDATE app.schema_code SET is_stale = false", "DELETE FROM app.schema_code",
             "SELECT app.enter_code('010_access', 2)", "INSERT INTO app.roles VALUES ('owner')",

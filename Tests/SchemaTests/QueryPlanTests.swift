@@ -44,7 +44,7 @@ import Testing
     /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
         "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
-        "therapist_patients", "session_leases", "deleted_sessions", "rights_log",
+        "therapist_patients", "session_leases", "deleted_sessions", "rights_log", "hint_log",
     ]
 
     @Test(
@@ -135,6 +135,8 @@ private struct HotCall {
         HotCall("read_changes", "SELECT * FROM app.read_changes(\(sessions), ARRAY[1, 9]::bigint[], \(now))"),
         HotCall("read_rights", "SELECT * FROM app.read_rights(\(now))"),
         HotCall("read_rights, all", "SELECT count(*) FROM app.read_rights(\(ancient))"),
+        HotCall("read_hints", "SELECT * FROM app.read_hints(\(now), \(now), 20000)"),
+        HotCall("read_hints, all", "SELECT count(*) FROM app.read_hints(\(ancient), \(now), 20000)"),
         HotCall("read_transitions", "SELECT * FROM app.read_transitions(\(sessions), ARRAY[1, 2]::bigint[], 1000)"),
         HotCall("read_feed", "SELECT * FROM app.read_feed(\(now), \(sessions), \(now))"),
         HotCall("read_feed, all", "SELECT count(*) FROM app.read_feed(\(ancient), \(sessions), \(ancient))"),
@@ -221,6 +223,8 @@ private struct PlanStage {
             ON CONFLICT DO NOTHING;
             INSERT INTO app.deleted_sessions (session_id, patient_id, xid)
             SELECT gen_random_uuid(), \(patient), (3 + g % 400)::text::xid8 FROM generate_series(1, \(sessions / 10)) AS g;
+            INSERT INTO app.hint_log (xid, session_id, version)
+            SELECT (3 + g % 400)::text::xid8, \(session), 5 FROM generate_series(1, \(sessions)) AS g;
             INSERT INTO app.rights_log (xid, user_id, patient_id)
             SELECT (3 + g % 400)::text::xid8, \(therapist), \(patient) FROM generate_series(1, \(sessions / 10)) AS g;
             INSERT INTO app.audit_log (action, user_id, auth_session_id, session_id, patient_id)

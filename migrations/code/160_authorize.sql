@@ -15,7 +15,7 @@ RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean,
     session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz, rights_epoch bigint)
+    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -28,13 +28,14 @@ BEGIN
                f.is_in AND permits(f.role, 'see', f.is_patient, f.is_assigned),
                f.is_in AND permits(f.role, 'manage', f.is_patient, f.is_assigned),
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-               p.version, p.attempt, p.created_at, p.updated_at, r.epoch
-        FROM (SELECT s.epoch FROM rights_epoch s WHERE s.is_only) AS r
-        CROSS JOIN unnest($1, $2, $3) WITH ORDINALITY AS w (user_id, auth_session_id, session_id, ordinal)
+               p.version, p.attempt, p.created_at, p.updated_at
+        FROM unnest($1, $2, $3) WITH ORDINALITY AS w (user_id, auth_session_id, session_id, ordinal)
         LEFT JOIN LATERAL (SELECT * FROM users s WHERE s.id = w.user_id OFFSET 0) AS u ON true
         LEFT JOIN LATERAL (
-            SELECT s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AS is_valid FROM auth_sessions s
-            WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
+            -- Deactivation has ended the sign-ins of an inactive account. Its tokens get 403, and 401 once it is active again.
+            SELECT (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT u.is_active)
+                   AND s.expires_at > clock_timestamp() AS is_valid
+            FROM auth_sessions s WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
         LEFT JOIN LATERAL (SELECT * FROM therapy_sessions s WHERE s.id = w.session_id OFFSET 0) AS t ON true
         LEFT JOIN LATERAL (
             SELECT s.is_active FROM assigned_patients s
@@ -57,7 +58,7 @@ COMMENT ON FUNCTION app.authorize_sessions IS
 CREATE OR REPLACE FUNCTION app.authorize_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
 RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
-    rights_epoch bigint, snapshot text,
+    cluster bigint, timeline integer, snapshot text,
     patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
     estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
 -- STABLE: every statement inside sees the snapshot of the calling statement.
@@ -70,15 +71,15 @@ DECLARE
     who users;
     is_in boolean;
 BEGIN
-    SELECT e.epoch INTO rights_epoch FROM rights_epoch e WHERE e.is_only;
-    snapshot := pg_current_snapshot()::text;
+    SELECT r.cluster, r.timeline, r.snapshot INTO cluster, timeline, snapshot FROM read_rights(NULL) AS r;
     SELECT u.* INTO who FROM users u WHERE u.id = $1;
     user_found := who.id IS NOT NULL;
     user_active := coalesce(who.is_active, false);
     user_role := who.role;
     signed_in := EXISTS (SELECT FROM auth_sessions s
                          WHERE s.id = $2 AND s.user_id = who.id
-                           AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
+                           AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT who.is_active)
+                           AND s.expires_at > clock_timestamp());
     is_in := user_active AND signed_in;
     -- Null means all patients.
     patient_ids := CASE WHEN NOT is_in THEN '{}'
@@ -90,7 +91,7 @@ BEGIN
     END IF;
     IF patient_ids IS NULL THEN
         RETURN QUERY
-            SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
+            SELECT user_found, user_active, user_role, signed_in, patient_ids, cluster, timeline, snapshot,
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
                    p.version, p.attempt, p.created_at, p.updated_at
             FROM (SELECT * FROM session_progress s WHERE s.status <> 'processed' OFFSET 0) AS p
@@ -99,7 +100,7 @@ BEGIN
     ELSE
         -- The processed sessions of a patient who is new to the user are included: the user has not received them yet.
         RETURN QUERY
-            SELECT user_found, user_active, user_role, signed_in, patient_ids, rights_epoch, snapshot,
+            SELECT user_found, user_active, user_role, signed_in, patient_ids, cluster, timeline, snapshot,
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
                    p.version, p.attempt, p.created_at, p.updated_at
             FROM unnest(patient_ids) AS w (id)

@@ -2,7 +2,8 @@
 -- revision: 1
 --
 -- The functions check no rights. The server passes ids that app.authorize_sessions and app.authorize_caseload have returned.
--- Each answer has the epoch of rights. If the epoch has grown, the server first calls those functions again.
+-- An answer begins with what app.read_rights returns, from the same snapshot. The server first checks the rights of the streams
+-- that those changes concern.
 --
 -- A position in the stream of all sessions is a snapshot (pg_snapshot) and not a number. A transaction that took its number
 -- early may commit late, and readers would miss it.
@@ -36,9 +37,11 @@ $$;
 COMMENT ON FUNCTION app.deletions_since IS
     'The deletions that a snapshot does not show, like app.events_since. PostgreSQL inlines this function too';
 
-CREATE OR REPLACE FUNCTION app.read_changes(session_ids uuid[], versions bigint[])
+CREATE OR REPLACE FUNCTION app.read_changes(session_ids uuid[], versions bigint[], rights_since text)
 RETURNS TABLE (
-    rights_epoch bigint, asked uuid,
+    cluster bigint, timeline integer, snapshot text, horizon bigint,
+    changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid,
+    asked uuid,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
     version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
     e_version bigint, e_attempt integer, e_status text, e_progress smallint, e_message text, e_error text,
@@ -49,27 +52,30 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
+    FOR cluster, timeline, snapshot, horizon, changed_in, changed_user, changed_sign_in, changed_patient, changed_session IN
+        SELECT * FROM read_rights($3)
+    LOOP
+        RETURN NEXT;
+    END LOOP;
     RETURN QUERY
-        SELECT r.epoch, c.*
-        FROM (SELECT s.epoch FROM rights_epoch s WHERE s.is_only) AS r
-        LEFT JOIN (
-            SELECT w.id,
-                   p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-                   p.version, p.attempt, p.created_at, p.updated_at,
-                   e.version AS e_version, e.attempt, e.status, e.progress, e.message, e.error, e.at
-            FROM unnest($1, $2) AS w (id, known)
-            LEFT JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = w.id OFFSET 0) AS p ON true
-            LEFT JOIN LATERAL (
-                SELECT * FROM session_events s
-                WHERE s.session_id = w.id AND s.version > w.known AND p.version > w.known OFFSET 0) AS e ON true
-            WHERE p.session_id IS NULL OR p.version > w.known
-        ) AS c ON true
-        ORDER BY c.id, c.e_version;
+        SELECT NULL::bigint, NULL::integer, NULL::text, NULL::bigint,
+               NULL::bigint, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid,
+               w.id,
+               p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+               p.version, p.attempt, p.created_at, p.updated_at,
+               e.version, e.attempt, e.status, e.progress, e.message, e.error, e.at
+        FROM unnest($1, $2) AS w (id, known)
+        LEFT JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = w.id OFFSET 0) AS p ON true
+        LEFT JOIN LATERAL (
+            SELECT * FROM session_events s
+            WHERE s.session_id = w.id AND s.version > w.known AND p.version > w.known OFFSET 0) AS e ON true
+        WHERE p.session_id IS NULL OR p.version > w.known
+        ORDER BY w.id, e.version;
 END
 $$;
 COMMENT ON FUNCTION app.read_changes IS
-    'The sessions that are newer than the given versions, with one row for each transition since, or one row without a '
-    'transition; and the sessions that do not exist. There is always a row, for the epoch of rights';
+    'First the rows of app.read_rights. Then the sessions that are newer than the given versions, with one row for each '
+    'transition since, or one row without a transition; and the sessions that do not exist';
 
 CREATE OR REPLACE FUNCTION app.read_transitions(session_ids uuid[], versions bigint[], most integer)
 RETURNS TABLE (
@@ -93,9 +99,11 @@ $$;
 COMMENT ON FUNCTION app.read_transitions IS
     'The transitions of each session after a version, oldest first; at most the newest "most" of each session';
 
-CREATE OR REPLACE FUNCTION app.read_feed(since text, session_ids uuid[])
+CREATE OR REPLACE FUNCTION app.read_feed(since text, session_ids uuid[], rights_since text)
 RETURNS TABLE (
-    rights_epoch bigint, snapshot text, asked uuid, deleted_patient uuid, patient_id uuid,
+    cluster bigint, timeline integer, snapshot text, horizon bigint,
+    changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid,
+    asked uuid, deleted_patient uuid, patient_id uuid,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
     version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
     e_version bigint, e_attempt integer, e_status text, e_progress smallint, e_message text, e_error text,
@@ -108,31 +116,33 @@ AS $$
 DECLARE
     earlier CONSTANT pg_snapshot := $1::pg_snapshot;
 BEGIN
+    FOR cluster, timeline, snapshot, horizon, changed_in, changed_user, changed_sign_in, changed_patient, changed_session IN
+        SELECT * FROM read_rights($3)
+    LOOP
+        RETURN NEXT;
+    END LOOP;
     RETURN QUERY
-        SELECT r.epoch, pg_current_snapshot()::text, f.*
-        FROM (SELECT s.epoch FROM rights_epoch s WHERE s.is_only) AS r
-        LEFT JOIN (
-            SELECT w.id, w.deleted_patient, p.patient_id,
-                   p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-                   p.version, p.attempt, p.created_at, p.updated_at,
-                   (w.event).version AS e_version, (w.event).attempt, (w.event).status, (w.event).progress, (w.event).message,
-                   (w.event).error, (w.event).at, (w.event).xid::text::bigint
-            FROM (
-                SELECT e.session_id, NULL::uuid, e FROM events_since(earlier) AS e
-                UNION ALL SELECT DISTINCT s.id, NULL::uuid, NULL::session_events FROM unnest($2) AS s (id)
-                UNION ALL SELECT d.session_id, d.patient_id, NULL::session_events FROM deletions_since(earlier) AS d
-            ) AS w (id, deleted_patient, event)
-            LEFT JOIN LATERAL (
-                SELECT s.*, t.patient_id FROM session_progress s JOIN therapy_sessions t ON t.id = s.session_id
-                WHERE s.session_id = w.id AND t.id = w.id AND w.deleted_patient IS NULL OFFSET 0) AS p ON true
-        ) AS f ON true
-        ORDER BY f.id, f.e_version;
+        SELECT NULL::bigint, NULL::integer, NULL::text, NULL::bigint,
+               NULL::bigint, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid,
+               w.id, w.deleted_patient, p.patient_id,
+               p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
+               p.version, p.attempt, p.created_at, p.updated_at,
+               (w.event).version, (w.event).attempt, (w.event).status, (w.event).progress, (w.event).message,
+               (w.event).error, (w.event).at, (w.event).xid::text::bigint
+        FROM (
+            SELECT e.session_id, NULL::uuid, e FROM events_since(earlier) AS e
+            UNION ALL SELECT DISTINCT s.id, NULL::uuid, NULL::session_events FROM unnest($2) AS s (id)
+            UNION ALL SELECT d.session_id, d.patient_id, NULL::session_events FROM deletions_since(earlier) AS d
+        ) AS w (id, deleted_patient, event)
+        LEFT JOIN LATERAL (
+            SELECT s.*, t.patient_id FROM session_progress s JOIN therapy_sessions t ON t.id = s.session_id
+            WHERE s.session_id = w.id AND t.id = w.id AND w.deleted_patient IS NULL OFFSET 0) AS p ON true
+        ORDER BY w.id, (w.event).version;
 END
 $$;
 COMMENT ON FUNCTION app.read_feed IS
-    'What happened since a snapshot: one row for each transition, with the present progress of its session; one row for each '
-    'deletion; and one row without a transition for each session of session_ids. There is always a row, for the epoch of '
-    'rights and the present snapshot';
+    'First the rows of app.read_rights. Then what happened since a snapshot: one row for each transition, with the present '
+    'progress of its session; one row for each deletion; and one row without a transition for each session of session_ids';
 
 CREATE OR REPLACE FUNCTION app.read_missed(since text, until text, patient_ids uuid[], most integer)
 RETURNS TABLE (

@@ -8,6 +8,8 @@ struct Feed {
         var since: FeedPosition
         /// Sessions to read in any case, because percentages leave no trace.
         var sessions: [SessionID]
+        /// The snapshot after which the read looks for changes of rights.
+        var rightsSince: DatabaseSnapshot?
     }
 
     /// What is known of a session that is not processed.
@@ -99,13 +101,15 @@ struct Feed {
     // MARK: - Reading
 
     /// The next read; nil while one is under way, or if nothing is wanted.
-    mutating func nextRead() -> Read? {
+    ///
+    /// - Parameter snapshot: The snapshot after which the read looks for changes of rights.
+    mutating func nextRead(rightsSince snapshot: DatabaseSnapshot?) -> Read? {
         guard case .none = flight, let running, running.isWanted else { return nil }
         let sessions = Array(running.hinted.prefix(limit))
         self.running?.hinted.subtract(sessions)
         self.running?.isForced = false
         flight = .reading(sessions)
-        return Read(since: running.position, sessions: sessions)
+        return Read(since: running.position, sessions: sessions, rightsSince: snapshot)
     }
 
     /// The read under way succeeded.
@@ -147,6 +151,6 @@ struct Feed {
 
 extension Feed.Read {
     func answer(from reader: any ProgressReader) async throws -> FeedChanges {
-        try await reader.feed(since: since, also: sessions)
+        try await reader.feed(since: since, also: sessions, rightsSince: rightsSince)
     }
 }

@@ -34,6 +34,8 @@ struct Follower {
     private var deleted: [SessionID: UserID]
     /// The database snapshot of the first caseload.
     private let listed: FeedPosition
+    /// The database snapshot of the caseload that gave the scope.
+    private(set) var scopeRead: DatabaseSnapshot
     /// The follower was sent everything that was committed before this position.
     private var position: FeedPosition
     private var reading = Reading.none
@@ -51,6 +53,7 @@ struct Follower {
         scope = caseload.scope
         shown = ShownSessions(caseload)
         listed = caseload.position
+        scopeRead = caseload.position.snapshot
         position = caseload.position
         deleted = missed.deleted
         behind = missed.changed.filter { session, change in !isPast(session, changedBy: change.transaction) }
@@ -94,7 +97,8 @@ struct Follower {
     /// - Returns: The message to the follower; nil if there is none.
     mutating func pass(_ changes: FeedChanges, maySend: Bool) -> WatcherMessage? {
         defer { if !isBehind { shown.feedSucceeded() } }
-        guard maySend, !needsCaseload, !reading.isCaseload else {
+        // An older read may show sessions of patients that the user has lost the right to since.
+        guard maySend, !needsCaseload, !reading.isCaseload, !changes.rights.snapshot.precedes(scopeRead) else {
             collect(changes)
             return nil
         }
@@ -206,6 +210,7 @@ struct Follower {
             removed.insert(session)
         }
         scope = present
+        scopeRead = refresh.caseload.position.snapshot
         var events: [CaseloadEvent] = []
         for session in removed.sorted() {
             shown.remove(session)

@@ -47,6 +47,9 @@ struct FollowerIndex {
         }
     }
 
+    /// The followers of one patient's sessions, apart from those of all patients' sessions.
+    func followers(ofPatient patient: UserID) -> [WatcherID] { byPatient[patient] ?? [] }
+
     /// The followers that an answer of the feed concerns.
     func concerned(by changes: FeedChanges) -> Set<WatcherID> {
         var concerned = unsettled

@@ -13,6 +13,10 @@ struct FollowerRequest: Sendable {
     ///
     /// A catch-up reads them.
     var sessions: [SessionID] = []
+    /// The number of suspensions when the read begins; see ``Rights/confirm(_:readAfter:)``.
+    var suspensions = 0
+    /// The snapshot after which the read looks for changes of rights.
+    var rightsSince: DatabaseSnapshot?
 }
 
 /// A read for one follower.
@@ -36,14 +40,6 @@ struct CaseloadRefresh: Sendable {
 enum FollowerAnswer: Sendable {
     case caseload(FollowerRequest, CaseloadRefresh)
     case sessions(FollowerRequest, ProgressChanges)
-
-    /// The epoch of rights in the same database snapshot.
-    var epoch: Int64 {
-        switch self {
-        case .caseload(_, let refresh): refresh.caseload.rightsEpoch
-        case .sessions(_, let changes): changes.rightsEpoch
-        }
-    }
 }
 
 extension FollowerRead {
@@ -53,7 +49,9 @@ extension FollowerRead {
             return .caseload(request, try await CaseloadRefresh.read(for: request, from: reader))
         case .sessions(let request):
             let versions = request.sessions.map { request.versions[$0] ?? 0 }
-            return .sessions(request, try await reader.changes(of: request.sessions, after: versions))
+            return .sessions(
+                request,
+                try await reader.changes(of: request.sessions, after: versions, rightsSince: request.rightsSince))
         }
     }
 }

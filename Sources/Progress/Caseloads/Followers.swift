@@ -33,14 +33,6 @@ struct Followers {
     enum Answer: Sendable {
         case feed(FeedChanges)
         case single(FollowerAnswer)
-
-        /// The epoch of rights in the same database snapshot.
-        var epoch: Int64 {
-            switch self {
-            case .feed(let changes): changes.rightsEpoch
-            case .single(let answer): answer.epoch
-            }
-        }
     }
 
     /// The largest number of reads for one follower that are under way at a time.
@@ -71,6 +63,9 @@ struct Followers {
     var areCurrent: Bool { following.values.allSatisfy { !$0.isBehind } }
     /// Whether no follower keeps a session.
     var haveShownNothing: Bool { following.values.allSatisfy(\.hasShownNothing) }
+
+    /// The followers that have begun, and that may see the sessions of a patient but not of all patients.
+    func watchers(ofPatient patient: UserID) -> [WatcherID] { index.followers(ofPatient: patient) }
 
     // MARK: - Beginning and leaving
 
@@ -165,18 +160,19 @@ struct Followers {
     // MARK: - Reading
 
     /// The next read of a lane; nil if nothing is wanted or enough reads are under way.
-    mutating func nextRead(_ lane: Lane, in table: WatcherTable) -> Read? {
+    mutating func nextRead(_ lane: Lane, in table: WatcherTable, rights: Rights) -> Read? {
         switch lane {
-        case .feed: feed.nextRead().map(Read.feed)
-        case .single: nextSingleRead(in: table).map(Read.single)
+        case .feed: feed.nextRead(rightsSince: rights.snapshot).map(Read.feed)
+        case .single: nextSingleRead(in: table, rights: rights).map(Read.single)
         }
     }
 
-    private mutating func nextSingleRead(in table: WatcherTable) -> FollowerRead? {
+    private mutating func nextSingleRead(in table: WatcherTable, rights: Rights) -> FollowerRead? {
         guard readsUnderWay < Self.readsAtATime else { return nil }
         while let id = queue.popFirst() {
             guard let principal = table.state(of: id).attachedPrincipal else { continue }
-            let request = FollowerRequest(watcher: id, principal: principal)
+            let request = FollowerRequest(
+                watcher: id, principal: principal, suspensions: rights.suspensions, rightsSince: rights.snapshot)
             guard
                 let read = change(
                     id, { [limit] in $0.nextRead(request, isReady: table.state(of: id).isReady, limit: limit) }) ?? nil
@@ -220,10 +216,10 @@ struct Followers {
         _ changes: FeedChanges, to id: WatcherID, in table: WatcherTable, rights: Rights
     ) -> Action? {
         let isReady = table.state(of: id).isReady
-        let maySend = isReady && rights.permits(id, under: changes.rightsEpoch)
+        let maySend = isReady && rights.permits(id)
         let message = change(id) { $0.pass(changes, maySend: maySend) }
-        // The epoch of the read is older than the follower's. No sweep checks the follower: a catch-up can begin at once.
-        if isReady, rights.isConfirmed(id, after: changes.rightsEpoch), following[id]?.isBehind == true {
+        // The read is older than the scope of the follower. No sweep checks the follower: a catch-up can begin at once.
+        if maySend, let follower = following[id], changes.rights.snapshot.precedes(follower.scopeRead), follower.isBehind {
             queue.append(id)
         }
         return Self.delivery(message ?? nil, to: id)
@@ -234,18 +230,17 @@ struct Followers {
     ) -> [Action] {
         switch answer {
         case .caseload(let request, let refresh):
-            let (id, epoch) = (request.watcher, refresh.caseload.rightsEpoch)
+            let id = request.watcher
             guard following[id] != nil else { return [] }
-            guard epoch == rights.epoch else {
-                // Another read has shown that rights have changed since.
+            // A newer server may be able to read the row.
+            if refresh.caseload.refusal == .unreadable { return [.deliver(Delivery(.reconnect, to: [id]))] }
+            guard refresh.caseload.refusal == nil else { return [.revoke(id)] }
+            guard rights.confirm(id, readAfter: request.suspensions) else {
+                // Another read has shown that the right has changed since.
                 change(id) { $0.discardRead() }
                 enqueueIfWanted(id)
                 return []
             }
-            // A newer server may be able to read the row.
-            if refresh.caseload.refusal == .unreadable { return [.deliver(Delivery(.reconnect, to: [id]))] }
-            guard refresh.caseload.refusal == nil else { return [.revoke(id)] }
-            rights.confirm(id, under: epoch)
             guard table.state(of: id).isReady else {
                 // The hub reads the caseload again when there is room. Until then, the scope stays what the follower was shown.
                 change(id) { $0.discardRead() }
@@ -256,7 +251,7 @@ struct Followers {
             return [Self.delivery(message ?? nil, to: id)].compactMap { $0 }
         case .sessions(let request, let changes):
             let id = request.watcher
-            let maySend = table.state(of: id).isReady && rights.permits(id, under: changes.rightsEpoch)
+            let maySend = table.state(of: id).isReady && rights.permits(id)
             let message = change(id) { $0.caughtUp(changes, maySend: maySend) }
             enqueueIfWanted(id)
             return [Self.delivery(message ?? nil, to: id)].compactMap { $0 }

@@ -18,7 +18,7 @@ enum NotificationPayload {
         for payload in payloads {
             if payload == "work" {
                 workWaiting = true
-            } else if payload.hasPrefix("rights ") {
+            } else if payload == "rights" {
                 rightsChanged = true
             } else if let hint = hint(payload) {
                 let known = versions[hint.session]

@@ -8,27 +8,29 @@ enum HubRead: Sendable {
     case sessions(SessionReads.Lane, SessionRead)
     case watchers(Watchers.Read)
     case subscriptions(SubscriptionRead)
-    case databaseSnapshot
+    case rights(since: DatabaseSnapshot?)
+    case poll(hintsSince: DatabaseSnapshot?, rightsSince: DatabaseSnapshot?)
 
     /// The sub-machine that wants a read, and its lane.
     enum Source {
         case sessions(SessionReads.Lane)
         case watchers(Watchers.Lane)
         case subscriptions(PendingSubscriptions.Lane)
+        case rights
         case poll
 
         /// All sources, in the order in which their reads begin.
         static let all: [Source] =
             SessionReads.Lane.allCases.map(Source.sessions) + Watchers.Lane.all.map(Source.watchers)
-            + PendingSubscriptions.Lane.allCases.map(Source.subscriptions) + [.poll]
+            + PendingSubscriptions.Lane.allCases.map(Source.subscriptions) + [.rights, .poll]
 
         /// Whether the source begins no read while the hub waits after a failure.
         ///
-        /// The reads of subscriptions begin nevertheless, and their callers get the error. The poll does too, and finds out
-        /// when the failure is over.
+        /// The reads of subscriptions begin nevertheless, and their callers get the error. The poll does too: it finds out when
+        /// the failure is over.
         var waitsForRetry: Bool {
             switch self {
-            case .sessions, .watchers: true
+            case .sessions, .watchers, .rights: true
             case .subscriptions, .poll: false
             }
         }
@@ -40,14 +42,27 @@ enum HubAnswer: Sendable {
     case sessions(SessionReads.Lane, SessionReadAnswer)
     case watchers(Watchers.Answer)
     case subscriptions(SubscriptionReadAnswer)
-    case databaseSnapshot(String)
+    case rights(RightsNews)
+    case poll(HintNews)
 
-    /// The epoch of rights in the same database snapshot; nil if the read does not include it, or each watcher has its own.
-    var epoch: Int64? {
+    /// The changes of rights in the same database snapshot; nil if the read did not look for any.
+    var rights: RightsNews? {
         switch self {
-        case .sessions(_, let answer): answer.epoch
-        case .watchers(let answer): answer.epoch
-        case .subscriptions, .databaseSnapshot: nil
+        case .sessions(_, let answer): answer.rights
+        case .watchers(.followers(.feed(let changes))): changes.rights
+        case .watchers(.followers(.single(.sessions(_, let changes)))): changes.rights
+        case .rights(let news): news
+        case .poll(let news): news.rights
+        case .watchers, .subscriptions: nil
+        }
+    }
+
+    /// The timeline on which the read was made; nil if the read did not ask.
+    var timeline: DatabaseTimeline? {
+        switch self {
+        case .watchers(.followers(.single(.caseload(_, let refresh)))): refresh.caseload.position.snapshot.timeline
+        case .subscriptions(.caseload(_, let caseload, _)): caseload.position.snapshot.timeline
+        default: rights?.snapshot.timeline
         }
     }
 
@@ -56,7 +71,7 @@ enum HubAnswer: Sendable {
         switch self {
         case .sessions(_, let answer): answer.unreadable.count
         case .watchers(.followers(.feed(let changes))): changes.unreadable
-        case .watchers, .subscriptions, .databaseSnapshot: 0
+        case .watchers, .subscriptions, .rights, .poll: 0
         }
     }
 }
@@ -68,7 +83,8 @@ extension HubRead {
         case .sessions(let lane, let read): .sessions(lane, try await read.answer(from: reader))
         case .watchers(let read): .watchers(try await read.answer(from: reader))
         case .subscriptions(let read): .subscriptions(try await read.answer(from: reader))
-        case .databaseSnapshot: .databaseSnapshot(try await reader.databaseSnapshot())
+        case .rights(let snapshot): .rights(try await reader.rights(since: snapshot))
+        case .poll(let hints, let rights): .poll(try await reader.hints(since: hints, rightsSince: rights))
         }
     }
 }

@@ -11,6 +11,7 @@ struct HubStateMachine {
     private(set) var reads: SessionReads
     private(set) var pauses = Pauses()
     private var poll: Poll
+    private var rightsReads = RightsReads()
     private var rightsCheck = RegularCheck()
 
     /// The state of a hub without watchers.
@@ -37,7 +38,8 @@ struct HubStateMachine {
 
     /// The next moment at which ``timeIs(_:)`` has something to do.
     var due: ContinuousClock.Instant? {
-        earlier(earlier(pauses.due, watchers.outage.retryAt), earlier(poll.due, rightsCheck.due))
+        earlier(
+            earlier(pauses.due, watchers.outage.retryAt), earlier(earlier(poll.due, rightsReads.due), rightsCheck.due))
     }
 
     /// The hub begins to poll.
@@ -49,6 +51,7 @@ struct HubStateMachine {
     mutating func timeIs(_ now: ContinuousClock.Instant) {
         watchers.timeIs(now)
         poll.timeIs(now, isIdle: isIdle)
+        rightsReads.timeIs(now)
         if let share = rightsCheck.share(at: now) { regularCheckIsDue(share: share) }
         var again: [SessionID] = []
         while let session = pauses.popDue(at: now) {
@@ -89,14 +92,16 @@ struct HubStateMachine {
     ///   - principal: The user.
     ///   - position: The position from which the client resumes; nil for a new stream.
     ///   - requestID: The `X-Request-Id` of the request, for the audit log.
+    ///   - network: Where the request came from, for the audit log; nil if that is unknown.
     /// - Returns: The watcher that waits for its answer; nil if the hub rejects it.
-    mutating func subscribeToAll(for principal: Principal, since position: FeedPosition?, requestID: String?)
-        -> WatcherID?
-    {
+    mutating func subscribeToAll(
+        for principal: Principal, since position: FeedPosition?, requestID: String?, network: ClientNetwork? = nil
+    ) -> WatcherID? {
         guard subscriptions.hasRoom(in: .caseloads) else { return nil }
         let id = watchers.registerFollower(for: principal)
         subscriptions.append(
-            PendingCaseloadSubscription(watcher: id, principal: principal, position: position, requestID: requestID))
+            PendingCaseloadSubscription(
+                watcher: id, principal: principal, position: position, requestID: requestID, network: network))
         return id
     }
 
@@ -120,22 +125,23 @@ struct HubStateMachine {
     mutating func resync() {
         reads.resync(in: watchers.table)
         watchers.resync()
+        rightsReads.want()
     }
 
-    mutating func rightsChanged() { reads.wantEpoch() }
+    mutating func rightsChanged() { rightsReads.hint() }
 
     // MARK: - Sockets
 
     /// A watcher got a socket, or its socket has room again.
-    mutating func unblocked(_ id: WatcherID) -> [HubAction] { deliver(watchers.unblocked(id)) }
+    mutating func unblocked(_ id: WatcherID) -> [HubAction] { Self.deliver(watchers.unblocked(id)) }
 
     /// A watcher got a socket, and its snapshot was not sent there; see
     /// ``Watchers/attachedWithoutSnapshot(_:clientHas:)``.
     mutating func attachedWithoutSnapshot(_ id: WatcherID, clientHas version: Int64) -> [HubAction] {
-        deliver(watchers.attachedWithoutSnapshot(id, clientHas: version))
+        Self.deliver(watchers.attachedWithoutSnapshot(id, clientHas: version))
     }
 
-    /// Whether no read has shown that rights have changed since a watcher began.
+    /// Whether no read has shown that the right of a watcher may have changed since it registered.
     func isCurrent(_ id: WatcherID) -> Bool { watchers.isCurrent(id) }
 
     /// The socket of a watcher has no room.
@@ -154,9 +160,13 @@ struct HubStateMachine {
     /// The sink has taken a message, apart from some exceptions.
     mutating func delivered(
         _ delivery: Delivery, _ exceptions: [(watcher: WatcherID, exception: DeliveryException)]
-    ) -> [HubAction] { deliver(watchers.delivered(delivery, exceptions)) }
+    ) -> [HubAction] { Self.deliver(watchers.delivered(delivery, exceptions)) }
 
-    private func deliver(_ deliveries: [Delivery]) -> [HubAction] { deliveries.map(HubAction.deliver) }
+    /// The actions for these messages.
+    ///
+    /// It is static. A call of an instance's method copies the machine before its arguments change the machine, and each such
+    /// change then copies a table: 10,000 openings took a second more.
+    private static func deliver(_ deliveries: [Delivery]) -> [HubAction] { deliveries.map(HubAction.deliver) }
 
     // MARK: - Reads
 
@@ -164,37 +174,76 @@ struct HubStateMachine {
     mutating func nextRead(_ source: HubRead.Source) -> HubRead? {
         guard watchers.outage.mayRead || !source.waitsForRetry else { return nil }
         switch source {
-        case .sessions(let lane): return reads.nextRead(lane, in: watchers.table).map { .sessions(lane, $0) }
+        case .sessions(let lane):
+            return reads.nextRead(lane, in: watchers.table, rightsSince: watchers.rights.snapshot)
+                .map { .sessions(lane, $0) }
         case .watchers(let lane): return watchers.nextRead(lane).map(HubRead.watchers)
         case .subscriptions(let lane):
             let read = subscriptions.nextRead(lane)
             if case .caseload(let subscription) = read { watchers.caseloadReadBegins(for: subscription.watcher) }
             return read.map(HubRead.subscriptions)
-        case .poll: return poll.nextRead() ? .databaseSnapshot : nil
+        case .rights:
+            // The first read tells the hub where the log begins, before the first watcher comes.
+            guard !isIdle || watchers.rights.snapshot == nil, rightsReads.nextRead() else { return nil }
+            return .rights(since: watchers.rights.snapshot)
+        case .poll:
+            return poll.nextRead() ? .poll(hintsSince: poll.last, rightsSince: watchers.rights.snapshot) : nil
         }
     }
 
     /// A read succeeded.
     mutating func completed(_ answer: HubAnswer, at now: ContinuousClock.Instant) -> [HubAction] {
+        // First whom the answer concerns no more, then what it says.
+        var actions = saw(answer)
         if case .subscriptions(let answer) = answer {
-            return subscriptions.completed(answer).flatMap { perform($0, at: now) }
+            return actions + subscriptions.completed(answer).flatMap { perform($0, at: now) }
         }
-        let recovery = watchers.readSucceeded(epoch: answer.epoch)
-        var actions = deliver(recovery)
+        let recovery = watchers.readSucceeded()
+        actions += Self.deliver(recovery)
         switch answer {
         case .sessions(let lane, let answer):
-            actions += reads.completed(lane, answer, in: watchers.table)
-                .flatMap { perform($0, under: answer.epoch, at: now) }
+            actions += reads.completed(lane, answer, in: watchers.table).flatMap { perform($0, at: now) }
         case .watchers(let answer):
             actions += watchers.completed(answer, reads: reads).flatMap { perform($0, at: now) }
-        case .databaseSnapshot(let snapshot):
+        case .rights(let news): rightsReads.completed(foundChanges: !news.changes.isEmpty, at: now)
+        case .poll(let news):
             if !recovery.isEmpty { resync() }
-            guard poll.completed(snapshot) else { break }
-            watchers.resync()
-            actions.append(.foundByPoll(reads.poll(in: watchers.table)))
+            guard poll.completed(news.rights.snapshot) else { break }
+            actions.append(.foundByPoll(polled(news.versions)))
         case .subscriptions: break
         }
         return actions
+    }
+
+    /// The poll has found hints, or, with nil, cannot name what was committed.
+    ///
+    /// - Returns: The number of changes that only the last poll has found.
+    private mutating func polled(_ versions: [SessionID: Int64]?) -> Int {
+        let found = reads.pollBegins()
+        guard let versions else {
+            watchers.resync()
+            reads.pollAll(in: watchers.table)
+            return found
+        }
+        for (session, version) in versions {
+            watchers.hint(session, version: version)
+            reads.poll(session, version: version, in: watchers.table)
+        }
+        return found
+    }
+
+    /// An answer says which rights have changed, and on which timeline it was read.
+    private mutating func saw(_ answer: HubAnswer) -> [HubAction] {
+        let isOtherTimeline: Bool
+        if let news = answer.rights {
+            isOtherTimeline = watchers.saw(news)
+        } else {
+            isOtherTimeline = answer.timeline.map { watchers.saw($0) } ?? false
+        }
+        guard isOtherTimeline else { return [] }
+        rightsReads.want()
+        reads.restart(in: watchers.table)
+        return Self.deliver(watchers.timelineChanged())
     }
 
     /// A read failed: everything that it was for is still wanted.
@@ -212,12 +261,13 @@ struct HubStateMachine {
         switch read {
         case .sessions(let lane, _): reads.failed(lane, in: watchers.table)
         case .watchers(let read): watchers.failed(read)
-        case .databaseSnapshot: break
+        case .rights: rightsReads.failed()
+        case .poll: break
         case .subscriptions(let read):
             return subscriptions.failed(read, error, isCancelled: isCancelled).flatMap { perform($0, at: now) }
         }
         guard !isCancelled, !subscriptions.isClosed else { return [] }
-        return deliver(watchers.readFailed(at: now, jitter: jitter))
+        return Self.deliver(watchers.readFailed(at: now, jitter: jitter))
     }
 
     /// A read cannot begin, because the server stops.
@@ -229,11 +279,11 @@ struct HubStateMachine {
     // MARK: - The actions of the sub-machines
 
     private mutating func perform(
-        _ action: SessionReads.Action, under epoch: Int64, at now: ContinuousClock.Instant
+        _ action: SessionReads.Action, at now: ContinuousClock.Instant
     ) -> [HubAction] {
         switch action {
         case .news(let news, let from):
-            return watchers.pass(news, from: from, under: epoch).flatMap { perform($0, at: now) }
+            return watchers.pass(news, from: from).flatMap { perform($0, at: now) }
         case .missing(let session, let endsLocalSubscribers):
             return watchers.missing(session, endsLocalSubscribers: endsLocalSubscribers)
                 .flatMap { perform($0, at: now) }
@@ -272,12 +322,12 @@ struct HubStateMachine {
     private mutating func begin(
         _ subscription: PendingSubscription, _ authorization: SessionAuthorization, at now: ContinuousClock.Instant
     ) -> [HubAction] {
-        let (id, epoch) = (subscription.watcher, authorization.rightsEpoch)
+        let id = subscription.watcher
         guard let version = authorization.progress?.version, let session = watchers.table.sessionSlot(of: id),
-            watchers.begin(id, at: version, under: epoch)
+            watchers.begin(id, at: version)
         else { return reject(id, at: now) }
         return reads.begin(id, at: version, of: subscription.request.session, at: session, in: watchers.table)
-            .flatMap { perform($0, under: epoch, at: now) } + [.answer(id, .session(authorization, isWatched: true))]
+            .flatMap { perform($0, at: now) } + [.answer(id, .session(authorization, isWatched: true))]
     }
 
     private mutating func begin(
@@ -289,7 +339,7 @@ struct HubStateMachine {
             subscriptions.readAgain(subscription)
             return []
         }
-        guard watchers.begin(id, at: 0, under: caseload.rightsEpoch) else { return reject(id, at: now) }
+        guard watchers.begin(id, at: 0) else { return reject(id, at: now) }
         let (events, sessions) = watchers.beginFollowing(id, with: caseload)
         for session in sessions { pauses.begin(session, at: now) }
         let outcome = PendingSubscriptions.Outcome.caseload(

@@ -1,9 +1,11 @@
+import Store
+
 /// When the hub polls: at an interval, and only if something was committed since the last poll.
 struct Poll {
     private var ticker: Ticker
     private var isWanted = false
     /// The database snapshot of the last poll.
-    private var last: String?
+    private(set) var last: DatabaseSnapshot?
 
     /// - Parameter interval: The time between two reads of the database snapshot.
     init(every interval: Duration) { ticker = Ticker(every: interval) }
@@ -30,7 +32,7 @@ struct Poll {
     ///
     /// - Parameter snapshot: The database snapshot.
     /// - Returns: Whether something was committed since the last read.
-    mutating func completed(_ snapshot: String) -> Bool {
+    mutating func completed(_ snapshot: DatabaseSnapshot) -> Bool {
         defer { last = snapshot }
         return snapshot != last
     }

@@ -26,7 +26,7 @@ public actor ProgressHub: Service {
     private(set) var machine: HubStateMachine
     private nonisolated let reads = AsyncStream.makeStream(of: HubRead.self)
     /// The callers that wait for their subscriptions.
-    private var callers: [WatcherID: CheckedContinuation<PendingSubscriptions.Outcome, Never>] = [:]
+    private var callers: [WatcherID: @Sendable (PendingSubscriptions.Outcome) -> Void] = [:]
     private var localSubscribers: [WatcherID: AsyncStream<SessionProgress>.Continuation] = [:]
     /// The earliest moment at which the poller will wake the hub; nil if there is none.
     private var wakeUp: ContinuousClock.Instant?
@@ -160,23 +160,61 @@ public actor ProgressHub: Service {
     ///   - principal: The user.
     ///   - after: The version that the client has. The answer includes the transitions since then; nil for none.
     ///   - requestID: The `X-Request-Id` of the request, for the audit log.
+    ///   - network: Where the request came from, for the audit log; nil if that is unknown.
     /// - Returns: The state that the stream begins with, or why it doesn't begin.
     /// - Throws: `PostgresError` if the read failed, `UnreadableRow` if this release cannot read the row.
     public func subscribe(
-        to session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil
+        to session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil,
+        network: ClientNetwork? = nil
     ) async throws -> SubscribeOutcome {
+        try await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<SubscribeOutcome, any Error>, Never>) in
+            subscribeHere(to: session, for: principal, after: after, requestID: requestID, network: network) {
+                continuation.resume(returning: $0)
+            }
+        }.get()
+    }
+
+    /// Subscribes a user to one session, without a task of the caller.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - principal: The user.
+    ///   - after: The version that the client has. The answer includes the transitions since then; nil for none.
+    ///   - requestID: The `X-Request-Id` of the request, for the audit log.
+    ///   - network: Where the request came from, for the audit log; nil if that is unknown.
+    ///   - answer: Gets what ``subscribe(to:for:after:requestID:network:)`` returns or throws, on the hub's thread.
+    public nonisolated func subscribe(
+        to session: SessionID, for principal: Principal, after: Int64?, requestID: String?, network: ClientNetwork?,
+        answer: @escaping @Sendable (Result<SubscribeOutcome, any Error>) -> Void
+    ) {
+        poller.execute {
+            self.assumeIsolated {
+                $0.subscribeHere(
+                    to: session, for: principal, after: after, requestID: requestID, network: network, answer: answer)
+            }
+        }
+    }
+
+    private func subscribeHere(
+        to session: SessionID, for principal: Principal, after: Int64?, requestID: String?, network: ClientNetwork?,
+        answer: @escaping @Sendable (Result<SubscribeOutcome, any Error>) -> Void
+    ) {
         let request = AuthorizationRequest(
             session, for: principal, after: after, action: after == nil ? .openStream : .resumeStream,
-            requestID: requestID)
-        guard let id = machine.subscribe(request) else { return .rejected(reject()) }
-        switch await outcome(for: id) {
-        case .session(let authorization, let isWatched):
-            return .subscribed(authorization, isWatched ? Watch(watcher: id, hub: self) : nil)
-        case .refused(let verdict): return .refused(verdict)
-        case .rejected(let rejection): return .rejected(rejection)
-        case .failed(let error): throw error
-        case .caseload: preconditionFailure("the stream of one session begins with a state")
+            requestID: requestID, network: network)
+        guard let id = machine.subscribe(request) else { return answer(.success(.rejected(reject()))) }
+        callers[id] = { outcome in
+            switch outcome {
+            case .session(let authorization, let isWatched):
+                answer(.success(.subscribed(authorization, isWatched ? Watch(watcher: id, hub: self) : nil)))
+            case .refused(let verdict): answer(.success(.refused(verdict)))
+            case .rejected(let rejection): answer(.success(.rejected(rejection)))
+            case .failed(let error): answer(.failure(error))
+            case .caseload: preconditionFailure("the stream of one session begins with a state")
+            }
         }
+        proceed()
     }
 
     /// Subscribes a user to all sessions that the user may see.
@@ -186,14 +224,16 @@ public actor ProgressHub: Service {
     ///   - position: The position from which the client resumes. The events begin with what it has missed; nil for a new
     ///     stream.
     ///   - requestID: The `X-Request-Id` of the request, for the audit log.
+    ///   - network: Where the request came from, for the audit log; nil if that is unknown.
     /// - Returns: The events that the stream begins with, or why it doesn't begin.
     /// - Throws: `PostgresError` if the read failed, `UnreadableRow` if this release cannot read a row.
     public func subscribeToAll(
-        for principal: Principal, since position: FeedPosition?, requestID: String? = nil
+        for principal: Principal, since position: FeedPosition?, requestID: String? = nil, network: ClientNetwork? = nil
     ) async throws -> SubscribeToAllOutcome {
-        guard let id = machine.subscribeToAll(for: principal, since: position, requestID: requestID) else {
-            return .rejected(reject())
-        }
+        guard
+            let id = machine.subscribeToAll(
+                for: principal, since: position, requestID: requestID, network: network)
+        else { return .rejected(reject()) }
         switch await outcome(for: id) {
         case .caseload(let events, let before, let after):
             return .subscribed(Watch(watcher: id, hub: self), events, before: before, after: after)
@@ -207,14 +247,14 @@ public actor ProgressHub: Service {
     /// Waits for the answer to a pending subscription.
     private func outcome(for id: WatcherID) async -> PendingSubscriptions.Outcome {
         await withCheckedContinuation { continuation in
-            callers[id] = continuation
+            callers[id] = { continuation.resume(returning: $0) }
             proceed()
         }
     }
 
     private func answer(_ id: WatcherID, _ outcome: PendingSubscriptions.Outcome) {
         if case .rejected = outcome { metrics.rejected() }
-        callers.removeValue(forKey: id)?.resume(returning: outcome)
+        callers.removeValue(forKey: id)?(outcome)
     }
 
     private func reject() -> Rejection {

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// A watcher that has its snapshot and no socket yet.
 ///
 /// If this object is released before the watcher has a socket, the watcher ends.
@@ -5,13 +7,14 @@ public final class Watch: Sendable {
     /// The watcher, to which the sink delivers.
     public let watcher: WatcherID
     private let hub: ProgressHub
+    private let isAttached = Atomic(false)
 
     init(watcher: WatcherID, hub: ProgressHub) {
         self.watcher = watcher
         self.hub = hub
     }
 
-    deinit { hub.abandon(watcher) }
+    deinit { if !isAttached.load(ordering: .acquiring) { hub.abandon(watcher) } }
 
     /// Whether the snapshot may be sent: no read has shown since that rights have changed.
     ///
@@ -21,7 +24,10 @@ public final class Watch: Sendable {
     /// The watcher got a socket, and its snapshot was sent there.
     ///
     /// Call it on the hub's thread only.
-    public func attach() { hub.assumeIsolated { $0.ready(watcher) } }
+    public func attach() {
+        isAttached.store(true, ordering: .releasing)
+        hub.assumeIsolated { $0.ready(watcher) }
+    }
 
     /// The watcher got a socket, and its snapshot was not sent there: the hub reads its right and its state again.
     ///
@@ -29,6 +35,7 @@ public final class Watch: Sendable {
     ///
     /// - Parameter version: The version that its client has; 0 for none.
     public func attachWithoutSnapshot(clientHas version: Int64) {
+        isAttached.store(true, ordering: .releasing)
         hub.assumeIsolated { $0.attachWithoutSnapshot(watcher, clientHas: version) }
     }
 }

@@ -1,31 +1,41 @@
+import DequeModule
 import Domain
 import Store
 
 /// Which watchers may get messages, and which watchers need a check of their rights.
 ///
-/// Each read returns the epoch of rights in its own database snapshot. A watcher gets rows of a database snapshot only if
-/// its right was confirmed under the same epoch. The hub suspends messages to every other watcher until a catch-up, a sweep
-/// or, for a follower, a read of its caseload has confirmed the right.
-///
-/// The rest of the hub calls ``permits(_:under:)`` before it writes. It calls ``saw(epoch:)`` and ``confirm(_:under:)`` with
-/// what a read has shown, and takes the watchers to check from ``nextSweep(in:limit:)``.
+/// A read that finds progress also finds, in the same database snapshot, the changes of rights since ``snapshot``. Each
+/// change names whom it concerns. The hub suspends these watchers before it sends anything that the read has found. A
+/// suspended watcher gets nothing until a catch-up, a sweep or, for a follower, a read of its caseload has confirmed its
+/// right. That read must have begun after the hub learned of the change.
 struct Rights {
-    /// The watchers that need a check.
-    struct Sweep {
-        /// Watchers of one session: one read checks all of them.
-        var watchers: [WatcherRequest] = []
-        /// Followers: the hub reads the caseload of each again.
-        var followers: [WatcherID] = []
+    /// Whom the news of a read concerns.
+    enum Concern: Equatable {
+        /// The watchers that these changes name.
+        case named([RightsChange])
+        /// All watchers: the hub may have missed changes.
+        case all
+        /// All watchers: the database has another history, and the ids of its transactions mean something else.
+        case otherTimeline
     }
 
-    /// The newest epoch that any read has shown.
-    private(set) var epoch: Int64 = 0
-    /// The epoch under which the right of each watcher was confirmed last.
-    private var confirmed = Column(initial: Int64(0))
-    /// The watchers of the sweep under way.
-    private var underWay: [WatcherRequest]?
-    /// The next slot to search for watchers that were confirmed under an older epoch; nil if there are none.
-    private var cursor: Int?
+    private struct Suspension {
+        /// The number of its last suspension.
+        var last: Int
+        /// Whether the watcher waits in the queue.
+        var isQueued: Bool
+    }
+
+    /// Every change of rights that this database snapshot shows is known; nil before the first read.
+    private(set) var snapshot: DatabaseSnapshot?
+    /// The number of times at which watchers were suspended.
+    private(set) var suspensions = 0
+    /// The suspended watchers.
+    private var suspended: [WatcherID: Suspension] = [:]
+    /// The suspended watchers that wait for a sweep.
+    private var queue: Deque<WatcherID> = []
+    /// The watchers of the sweep under way, and the number of suspensions when it began.
+    private var underWay: (requests: [WatcherRequest], suspensions: Int)?
     /// The last slot of the regular check.
     private var regularCursor = 0
     /// The number of slots that the regular check still has to visit now.
@@ -33,49 +43,65 @@ struct Rights {
     /// A fraction waits for the next time.
     private var regularDue = 0.0
 
-    /// The memory of one watcher in this sub-machine, in bytes.
-    static let bytesPerWatcher = MemoryLayout<Int64>.stride
-
     // MARK: - What reads show
 
-    /// A read has shown an epoch: every watcher that was confirmed under an older one needs a check.
-    mutating func saw(epoch seen: Int64) {
-        guard seen > epoch else { return }
-        epoch = seen
-        cursor = 0
+    /// A read was made on a timeline.
+    ///
+    /// - Returns: Whether the timeline is another than before. Nothing that the hub knows is certain then.
+    mutating func saw(_ timeline: DatabaseTimeline) -> Bool {
+        guard let snapshot, snapshot.timeline != timeline else { return false }
+        self.snapshot = nil
+        return true
     }
 
-    /// A watcher begins with a snapshot that confirms its right under an epoch.
-    mutating func begin(_ id: WatcherID, under epoch: Int64) {
-        saw(epoch: epoch)
-        confirmed[Int(id.slot)] = epoch
+    /// A read has found changes of rights.
+    ///
+    /// - Parameter news: The changes since a snapshot that was ``snapshot`` when the read began.
+    /// - Returns: Whom they concern.
+    mutating func saw(_ news: RightsNews) -> Concern {
+        if saw(news.snapshot.timeline) { return .otherTimeline }
+        let known = snapshot
+        if known.map({ $0.precedes(news.snapshot) }) ?? true { snapshot = news.snapshot }
+        guard let known, known.oldest > news.horizon else { return .all }
+        return .named(news.changes.filter { !known.shows($0.transaction) })
     }
 
-    /// A read has confirmed the right of a watcher under an epoch.
-    mutating func confirm(_ id: WatcherID, under epoch: Int64) {
-        confirmed[Int(id.slot)] = max(confirmed[Int(id.slot)], epoch)
+    /// A right of these watchers may have ended or begun.
+    mutating func suspend(_ watchers: some Sequence<WatcherID>, in table: WatcherTable) {
+        suspensions += 1
+        for id in watchers {
+            let isQueued = suspended[id]?.isQueued ?? false
+            // A watcher without a socket needs a catch-up when it gets one.
+            let isAttached = table.state(of: id).attachedPrincipal != nil
+            if isAttached, !isQueued { queue.append(id) }
+            suspended[id] = Suspension(last: suspensions, isQueued: isQueued || isAttached)
+        }
     }
 
     // MARK: - Who may get messages
 
-    /// Whether a watcher may get rows of a database snapshot with an epoch.
-    ///
-    /// The watcher may have had no right under an older epoch than the confirmed one. It may have lost the right under a newer
-    /// epoch, even if only another read has shown that epoch.
+    /// Whether a watcher may get what a read has found.
+    func permits(_ id: WatcherID) -> Bool { suspended.isEmpty || suspended[id] == nil }
+
+    /// A read has confirmed the right of a watcher.
     ///
     /// - Parameters:
     ///   - id: The watcher.
-    ///   - epoch: The epoch of the database snapshot.
-    /// - Returns: Whether the right was confirmed under this epoch, and no read has shown a newer one.
-    func permits(_ id: WatcherID, under epoch: Int64) -> Bool {
-        confirmed[Int(id.slot)] == epoch && epoch == self.epoch
+    ///   - suspensions: ``suspensions`` when the read began.
+    /// - Returns: False if the watcher was suspended since, and stays so.
+    mutating func confirm(_ id: WatcherID, readAfter suspensions: Int) -> Bool {
+        guard let last = suspended[id]?.last else { return true }
+        guard last <= suspensions else { return false }
+        remove(id)
+        return true
     }
 
-    /// Whether no read has shown a newer epoch than the one under which a watcher was confirmed.
-    func isCurrent(_ id: WatcherID) -> Bool { confirmed[Int(id.slot)] >= epoch }
-
-    /// Whether a watcher was confirmed under a newer epoch.
-    func isConfirmed(_ id: WatcherID, after epoch: Int64) -> Bool { confirmed[Int(id.slot)] > epoch }
+    /// A watcher has left, or got its last message.
+    mutating func remove(_ id: WatcherID) {
+        suspended[id] = nil
+        // Free the memory after a check of all watchers.
+        if suspended.isEmpty { suspended = [:] }
+    }
 
     // MARK: - Sweeps
 
@@ -90,24 +116,38 @@ struct Rights {
         regularDue = min(Double(table.count), regularDue + Double(table.count) * share)
     }
 
+    /// The watchers to check next.
+    struct Sweep {
+        /// Watchers of one session: one read checks all of them.
+        var watchers: [WatcherRequest] = []
+        /// Followers: the hub reads the caseload of each again.
+        var followers: [WatcherID] = []
+
+        fileprivate mutating func add(_ id: WatcherID, in table: WatcherTable) {
+            if let request = WatcherRequest(id, in: table) {
+                watchers.append(request)
+            } else if table.isFollower(id) {
+                followers.append(id)
+            }
+        }
+    }
+
     /// The watchers to check next; empty while a sweep is under way.
     mutating func nextSweep(in table: WatcherTable, limit: Int) -> Sweep {
         var sweep = Sweep()
         guard underWay == nil else { return sweep }
-        while let slot = cursor, sweep.watchers.count < limit {
-            guard slot < table.count else {
-                cursor = nil
-                break
-            }
-            cursor = slot + 1
-            if confirmed[slot] < epoch { sweep.add(table.id(at: slot), in: table) }
+        while sweep.watchers.count < limit, let id = queue.popFirst() {
+            guard suspended[id] != nil else { continue }
+            suspended[id]?.isQueued = false
+            sweep.add(id, in: table)
         }
+        if queue.isEmpty { queue = [] }
         while regularDue >= 1, sweep.watchers.count < limit, table.count > 0 {
             regularDue -= 1
             regularCursor = (regularCursor + 1) % table.count
             sweep.add(table.id(at: regularCursor), in: table)
         }
-        if !sweep.watchers.isEmpty { underWay = sweep.watchers }
+        if !sweep.watchers.isEmpty { underWay = (sweep.watchers, suspensions) }
         return sweep
     }
 
@@ -115,39 +155,29 @@ struct Rights {
     ///
     /// - Parameters:
     ///   - lost: The indices of the requests whose users have lost the right.
-    ///   - epoch: The epoch in the same database snapshot.
     ///   - table: The watchers.
     /// - Returns: The watchers whose rights are revoked.
-    mutating func completedSweep(
-        lost: Set<Int>, under epoch: Int64, in table: WatcherTable
-    ) -> [WatcherRequest] {
-        guard let requests = underWay else { return [] }
+    mutating func completedSweep(lost: Set<Int>, in table: WatcherTable) -> [WatcherRequest] {
+        guard let (requests, suspensions) = underWay else { return [] }
         underWay = nil
         var revoked: [WatcherRequest] = []
         for (index, request) in requests.enumerated() where table.state(of: request.watcher).hasBegun {
             if lost.contains(index) {
                 revoked.append(request)
             } else {
-                confirm(request.watcher, under: epoch)
+                // A watcher that was suspended since is in the queue again.
+                _ = confirm(request.watcher, readAfter: suspensions)
             }
         }
         return revoked
     }
 
-    /// The sweep under way failed: the next one checks all watchers again.
+    /// The sweep under way failed: the next one checks its watchers again.
     mutating func failedSweep() {
-        guard underWay != nil else { return }
-        underWay = nil
-        cursor = 0
-    }
-}
-
-extension Rights.Sweep {
-    fileprivate mutating func add(_ id: WatcherID, in table: WatcherTable) {
-        if let request = WatcherRequest(id, in: table) {
-            watchers.append(request)
-        } else if table.isFollower(id) {
-            followers.append(id)
+        for request in underWay?.requests ?? [] where suspended[request.watcher]?.isQueued == false {
+            suspended[request.watcher]?.isQueued = true
+            queue.append(request.watcher)
         }
+        underWay = nil
     }
 }

@@ -28,13 +28,13 @@ extension CatchUpAnswer {
     /// - Parameters:
     ///   - requests: The watchers.
     ///   - reader: The database.
-    /// - Returns: One answer for each request, in order, and the epoch of rights in the same database snapshot.
+    /// - Returns: One answer for each request, in order.
     /// - Throws: The error of the reader.
     static func answers(
         to requests: [WatcherRequest], from reader: any ProgressReader
-    ) async throws -> (answers: [Self], epoch: Int64) {
-        let authorizations = try await reader.authorize(
-            requests.map { AuthorizationRequest($0.session, for: $0.principal, after: $0.version) })
-        return (authorizations.map(Self.init), authorizations.first?.rightsEpoch ?? 0)
+    ) async throws -> [Self] {
+        try await reader.authorize(
+            requests.map { AuthorizationRequest($0.session, for: $0.principal, after: $0.version) }
+        ).map(Self.init)
     }
 }

@@ -26,7 +26,8 @@ struct CatchUps {
 
     private var members = Column(initial: Member.current)
     private var queue: Deque<WatcherID> = []
-    private var underWay: [WatcherRequest]?
+    /// The watchers of the catch-up under way, and the number of suspensions when it began.
+    private var underWay: (requests: [WatcherRequest], suspensions: Int)?
     /// The largest number of watchers in one read.
     private let limit: Int
 
@@ -58,7 +59,7 @@ struct CatchUps {
     // MARK: - Reading
 
     /// The watchers of the next catch-up; nil while one is under way, or if no watcher waits for one.
-    mutating func nextRead(in table: WatcherTable) -> [WatcherRequest]? {
+    mutating func nextRead(in table: WatcherTable, rights: Rights) -> [WatcherRequest]? {
         guard underWay == nil else { return nil }
         var requests: [WatcherRequest] = []
         while requests.count < limit, let id = queue.popFirst() {
@@ -73,7 +74,7 @@ struct CatchUps {
         // Free the memory after a burst.
         if queue.isEmpty { queue = [] }
         guard !requests.isEmpty else { return nil }
-        underWay = requests
+        underWay = (requests, rights.suspensions)
         return requests
     }
 
@@ -81,21 +82,14 @@ struct CatchUps {
     ///
     /// - Parameters:
     ///   - answers: One for each request, in order.
-    ///   - epoch: The epoch of rights in the same database snapshot.
     ///   - table: The watchers.
     ///   - rights: Gets the rights that the catch-up confirms.
     ///   - reads: The newest known version of each session.
     /// - Returns: The actions.
     mutating func completed(
-        _ answers: [CatchUpAnswer], under epoch: Int64, in table: inout WatcherTable, rights: inout Rights,
-        reads: SessionReads
+        _ answers: [CatchUpAnswer], in table: inout WatcherTable, rights: inout Rights, reads: SessionReads
     ) -> [Action] {
-        guard let requests = underWay else { return [] }
-        // Another read has shown that rights have changed since.
-        guard epoch == rights.epoch else {
-            failed(in: table)
-            return []
-        }
+        guard let (requests, suspensions) = underWay else { return [] }
         underWay = nil
         var actions: [Action] = []
         for (request, answer) in zip(requests, answers) where table.state(of: request.watcher).hasBegun {
@@ -103,14 +97,19 @@ struct CatchUps {
                 actions.append(.revoke(request))
                 continue
             }
-            // Right and state come from one database snapshot: no commit lies between them.
-            rights.confirm(request.watcher, under: epoch)
+            // Right and state come from one database snapshot: no commit lies between them. But another read may have shown
+            // that the right has changed since.
+            guard rights.confirm(request.watcher, readAfter: suspensions) else {
+                enqueue(request.watcher)
+                continue
+            }
             guard table.state(of: request.watcher).isReady else {
                 members[Int(request.watcher.slot)] = .behind
                 continue
             }
             members[Int(request.watcher.slot)] = .current
-            guard case .reading(let reading) = answer else {
+            // The database has an older version than the client after a restore. The client begins again.
+            guard case .reading(let reading) = answer, reading.progress.version >= table.sent(to: request.watcher) else {
                 actions.append(.deliver(Delivery(.reconnect, to: [request.watcher])))
                 continue
             }
@@ -141,7 +140,7 @@ struct CatchUps {
 
     /// The catch-up under way failed: the next one reads for its watchers again.
     mutating func failed(in table: WatcherTable) {
-        for request in underWay ?? [] where table.state(of: request.watcher).hasBegun { enqueue(request.watcher) }
+        for request in underWay?.requests ?? [] where table.state(of: request.watcher).hasBegun { enqueue(request.watcher) }
         underWay = nil
     }
 }

@@ -10,14 +10,12 @@ enum FanOut {
     /// - Parameters:
     ///   - news: What the read has found.
     ///   - from: The version after which the read looked for news.
-    ///   - epoch: The epoch of rights in the same database snapshot.
     ///   - table: The watchers.
     ///   - rights: Which watchers may get the news.
     ///   - catchUps: Gets the watchers that are behind.
     /// - Returns: The messages, and the states for local subscribers.
     static func pass(
-        _ news: SessionReading, from: Int64, under epoch: Int64, to table: inout WatcherTable, rights: Rights,
-        catchUps: inout CatchUps
+        _ news: SessionReading, from: Int64, to table: inout WatcherTable, rights: Rights, catchUps: inout CatchUps
     ) -> [Watchers.Action] {
         guard let session = table.index.slot(of: news.progress.sessionID) else { return [] }
         let version = news.progress.version
@@ -35,7 +33,7 @@ enum FanOut {
                 guard sent >= from else { continue }
                 table.setSent(version, to: id)
                 actions.append(.update(id, news.progress))
-            } else if state.isReady, !catchUps.isBehind(id), sent >= from, rights.permits(id, under: epoch) {
+            } else if state.isReady, !catchUps.isBehind(id), sent >= from, rights.permits(id) {
                 table.setSent(version, to: id)
                 if let index = groups.firstIndex(where: { $0.sent == sent }) {
                     groups[index].watchers.append(id)

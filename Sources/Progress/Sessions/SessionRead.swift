@@ -5,6 +5,8 @@ import Store
 struct SessionRead: Equatable, Sendable {
     var sessions: [SessionID] = []
     var versions: [Int64] = []
+    /// The snapshot after which the read looks for changes of rights.
+    var rightsSince: DatabaseSnapshot?
 }
 
 /// What one read finds about one watched session.
@@ -25,15 +27,15 @@ struct SessionReadAnswer: Sendable {
     var missing: [SessionID] = []
     /// The sessions that this release cannot read.
     var unreadable: [SessionID] = []
-    /// The epoch of rights in the same database snapshot.
-    var epoch: Int64
+    /// The changes of rights that the same database snapshot shows.
+    var rights: RightsNews
 }
 
 extension SessionRead {
     func answer(from reader: any ProgressReader) async throws -> SessionReadAnswer {
-        let changes = try await reader.changes(of: sessions, after: versions)
+        let changes = try await reader.changes(of: sessions, after: versions, rightsSince: rightsSince)
         return SessionReadAnswer(
             news: changes.changed.map { SessionReading(progress: $0.progress, transitions: $0.transitions) },
-            missing: changes.missing, unreadable: changes.unreadable, epoch: changes.rightsEpoch)
+            missing: changes.missing, unreadable: changes.unreadable, rights: changes.rights)
     }
 }

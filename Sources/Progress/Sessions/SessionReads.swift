@@ -1,5 +1,6 @@
 import DequeModule
 import Domain
+import Store
 
 /// Which watched sessions the hub reads, and when: in batches, one batch of a lane at a time.
 ///
@@ -48,8 +49,6 @@ struct SessionReads {
     private let limit: Int
     private var states = Column(initial: State())
     private var queues = [Queue](repeating: Queue(), count: Lane.allCases.count)
-    /// The hub reads the epoch of rights even if no session waits.
-    private var isEpochWanted = false
     /// The versions that the poll has found, and whose hints may still come.
     private var unannounced: [SessionID: Int64] = [:]
 
@@ -126,26 +125,41 @@ struct SessionReads {
     /// Hints may have been lost: the hub reads everything that is watched.
     mutating func resync(in table: WatcherTable) {
         for session in table.index.sessions { want(session, in: .hints, of: table) }
-        isEpochWanted = true
     }
 
-    /// The poll is due, and something was committed since the last poll.
+    /// The versions that are known mean nothing any more: the hub reads everything that is watched.
+    mutating func restart(in table: WatcherTable) {
+        for session in table.index.sessions {
+            guard let slot = table.index.slot(of: session) else { continue }
+            states[slot].known = 0
+            want(session, at: slot, in: .hints)
+        }
+    }
+
+    /// A poll has found that something was committed since the last poll.
     ///
-    /// - Parameter table: The watchers.
     /// - Returns: The number of sessions of which the last poll found news and no hint has come since. It is 0 on a healthy
     ///   server.
-    mutating func poll(in table: WatcherTable) -> Int {
+    mutating func pollBegins() -> Int {
         defer { unannounced.removeAll(keepingCapacity: true) }
+        return unannounced.count
+    }
+
+    /// The poll has found a hint that was sent, and perhaps lost.
+    mutating func poll(_ session: SessionID, version: Int64, in table: WatcherTable) {
+        guard let slot = table.index.slot(of: session), !states[slot].isHinted,
+            version == 0 || version > states[slot].known
+        else { return }
+        want(session, at: slot, in: .poll)
+    }
+
+    /// The poll cannot name what was committed: the hub reads everything that is watched.
+    mutating func pollAll(in table: WatcherTable) {
         for session in table.index.sessions {
             guard let slot = table.index.slot(of: session), !states[slot].isHinted else { continue }
             want(session, at: slot, in: .poll)
         }
-        isEpochWanted = true
-        return unannounced.count
     }
-
-    /// Rights have changed: a read that begins now or later shows the new epoch.
-    mutating func wantEpoch() { isEpochWanted = true }
 
     /// The pause after news of a session has ended: the hub reads it again.
     ///
@@ -190,9 +204,16 @@ struct SessionReads {
     var isAtRest: Bool { queues.allSatisfy { $0.sessions.isEmpty && $0.underWay == nil } }
 
     /// The next read of a lane; nil while one is under way, or if nothing is wanted.
-    mutating func nextRead(_ lane: Lane, in table: WatcherTable) -> SessionRead? {
+    ///
+    /// - Parameters:
+    ///   - lane: The lane.
+    ///   - table: The watchers.
+    ///   - snapshot: The snapshot after which the read looks for changes of rights.
+    mutating func nextRead(
+        _ lane: Lane, in table: WatcherTable, rightsSince snapshot: DatabaseSnapshot?
+    ) -> SessionRead? {
         guard queues[lane.rawValue].underWay == nil else { return nil }
-        var read = SessionRead()
+        var read = SessionRead(rightsSince: snapshot)
         while read.sessions.count < limit, let session = queues[lane.rawValue].sessions.popFirst() {
             // A session that lost its watchers and is watched again may be in the queue twice. It is wanted once at most.
             guard let slot = table.index.slot(of: session), isWanted(slot, in: lane) else { continue }
@@ -202,9 +223,7 @@ struct SessionReads {
         }
         // Free the memory after a burst.
         if queues[lane.rawValue].sessions.isEmpty { queues[lane.rawValue].sessions = [] }
-        let isForEpoch = lane == .hints && isEpochWanted
-        guard !read.sessions.isEmpty || isForEpoch else { return nil }
-        if isForEpoch { isEpochWanted = false }
+        guard !read.sessions.isEmpty else { return nil }
         queues[lane.rawValue].underWay = read
         return read
     }
@@ -259,7 +278,6 @@ struct SessionReads {
     mutating func failed(_ lane: Lane, in table: WatcherTable) {
         guard let read = queues[lane.rawValue].underWay else { return }
         queues[lane.rawValue].underWay = nil
-        if lane == .hints { isEpochWanted = true }
         for session in read.sessions { want(session, in: lane, of: table) }
     }
 }

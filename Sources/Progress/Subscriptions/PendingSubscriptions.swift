@@ -46,7 +46,10 @@ struct PendingSubscriptions {
         /// The largest number of subscriptions that wait in one lane.
         var waiting = 20_000
         /// The largest number of streams of one session in one statement.
-        var batch = 250
+        ///
+        /// A statement costs the same for one stream as for a hundred, apart from their rows. After a restart the next
+        /// statement therefore takes all that wait. The bound keeps the rows of one statement from filling the memory.
+        var batch = 2000
         /// The largest number of statements under way for streams of one session.
         var statements = 2
         /// The largest number of caseloads that are read at a time.

@@ -1,12 +1,9 @@
-import Domain
-
-/// Counts the open streams, in total and per user, and holds both numbers below their limits.
+/// Counts the open streams, and holds their number, in total and per user, below the limits.
 public struct StreamAdmission: Sendable {
     private let limit: Int
     private let limitPerUser: Int
     /// The number of open streams.
     private(set) var total = 0
-    private var ofUser: [UserID: Int32] = [:]
 
     /// A count of zero streams.
     ///
@@ -20,22 +17,16 @@ public struct StreamAdmission: Sendable {
 
     static let unlimited = StreamAdmission(limit: .max, limitPerUser: .max)
 
-    /// Counts one more stream of a user.
+    /// Counts one more stream.
     ///
-    /// - Parameter user: The user who gets the stream.
+    /// - Parameter present: The number of streams that its user has.
     /// - Returns: False, and nothing is counted, if a limit is reached.
-    mutating func reserve(_ user: UserID) -> Bool {
-        let present = ofUser[user, default: 0]
+    mutating func reserve(besides present: Int) -> Bool {
         guard total < limit, present < limitPerUser else { return false }
         total += 1
-        ofUser[user] = present + 1
         return true
     }
 
-    /// Counts one stream of a user less.
-    mutating func release(_ user: UserID) {
-        total -= 1
-        let remaining = ofUser[user, default: 1] - 1
-        ofUser[user] = remaining > 0 ? remaining : nil
-    }
+    /// Counts one stream less.
+    mutating func release() { total -= 1 }
 }

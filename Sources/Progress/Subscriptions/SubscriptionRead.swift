@@ -15,6 +15,8 @@ struct PendingCaseloadSubscription: Sendable {
     let position: FeedPosition?
     /// The `X-Request-Id` of the request, for the audit log.
     let requestID: String?
+    /// Where the request came from, for the audit log.
+    let network: ClientNetwork?
 }
 
 /// A read that admits subscriptions.
@@ -45,7 +47,8 @@ extension SubscriptionRead {
             return .sessions(subscriptions, try await reader.admit(subscriptions.map(\.request)))
         case .caseload(let subscription):
             let caseload = try await reader.admitCaseload(
-                of: subscription.principal, resumes: subscription.position != nil, requestID: subscription.requestID)
+                of: subscription.principal, resumes: subscription.position != nil, requestID: subscription.requestID,
+                network: subscription.network)
             guard caseload.refusal == nil, let position = subscription.position else {
                 return .caseload(subscription, caseload, nil)
             }

@@ -20,30 +20,20 @@ extension Watchers {
         case followers(Followers.Read)
     }
 
-    /// The answer to a ``Read``, with the epoch of rights in its database snapshot.
+    /// The answer to a ``Read``.
     enum Answer: Sendable {
-        case catchUp([CatchUpAnswer], epoch: Int64)
-        case sweep(lost: Set<Int>, epoch: Int64)
+        case catchUp([CatchUpAnswer])
+        case sweep(lost: Set<Int>)
         case followers(Followers.Answer)
-
-        var epoch: Int64 {
-            switch self {
-            case .catchUp(_, let epoch), .sweep(_, let epoch): epoch
-            case .followers(let answer): answer.epoch
-            }
-        }
     }
 }
 
 extension Watchers.Read {
     func answer(from reader: any ProgressReader) async throws -> Watchers.Answer {
         switch self {
-        case .catchUp(let requests):
-            let (answers, epoch) = try await CatchUpAnswer.answers(to: requests, from: reader)
-            return .catchUp(answers, epoch: epoch)
+        case .catchUp(let requests): return .catchUp(try await CatchUpAnswer.answers(to: requests, from: reader))
         case .sweep(let requests):
-            let (lost, epoch) = try await reader.lostRights(among: requests.map { ($0.session, $0.principal) })
-            return .sweep(lost: lost, epoch: epoch)
+            return .sweep(lost: try await reader.lostRights(among: requests.map { ($0.session, $0.principal) }))
         case .followers(let read): return .followers(try await read.answer(from: reader))
         }
     }

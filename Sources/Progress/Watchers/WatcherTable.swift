@@ -29,9 +29,6 @@ struct WatcherTable {
             }
         }
 
-        // These two change the state in place. A `switch` over a copy of the state that then writes to the table makes the optimizer
-        // keep the table's storage alive meanwhile, so that each write copies the table: 10,000 openings took a second more.
-
         /// The watcher got a socket, or its socket has room again; false if it gets no message.
         mutating func unblock() -> Bool {
             switch self {
@@ -45,6 +42,15 @@ struct WatcherTable {
         /// The socket has no room.
         mutating func block() {
             if case .ready(let principal) = self { self = .blocked(principal) }
+        }
+
+        /// The user whose rights limit a watcher that may still get a message.
+        var principal: Principal? {
+            switch self {
+            case .authorizing(let principal), .detached(let principal), .ready(let principal), .blocked(let principal):
+                principal
+            case .free, .ended, .local: nil
+            }
         }
 
         var isReady: Bool { if case .ready = self { true } else { false } }
@@ -67,6 +73,9 @@ struct WatcherTable {
         /// Its neighbours among the watchers of the session; −1 for none.
         var next: Int32 = -1
         var previous: Int32 = -1
+        /// Its neighbours among the watchers of the user; −1 for none.
+        var nextOfUser: Int32 = -1
+        var previousOfUser: Int32 = -1
         /// The version that was sent last.
         var sent: Int64 = 0
     }
@@ -77,6 +86,7 @@ struct WatcherTable {
     private var rows = Column(initial: Row())
     private var slots = SlotList()
     private(set) var index = SessionIndex()
+    private(set) var users = UserIndex()
 
     // MARK: - Registering
 
@@ -105,9 +115,20 @@ struct WatcherTable {
         var row = Row()
         row.state = state
         row.generation = slot < rows.count ? rows[slot].generation &+ 1 : 0
+        if let user = state.principal?.user { link(slot, &row, to: user) }
         rows[slot] = row
         return id(at: slot)
     }
+
+    private mutating func link(_ slot: Int, _ row: inout Row, to user: UserID) {
+        let first = users.first(of: user)
+        row.nextOfUser = Int32(first)
+        if first >= 0 { rows[first].previousOfUser = Int32(slot) }
+        users.setFirst(slot, of: user)
+    }
+
+    /// Counts a stream of a user more, or one less.
+    mutating func countStreams(_ change: Int, of user: UserID) { users.countStreams(change, of: user) }
 
     /// A watcher begins with a snapshot.
     ///
@@ -150,6 +171,7 @@ struct WatcherTable {
     mutating func end(_ id: WatcherID) -> Bool {
         guard let principal = state(of: id).attachedPrincipal else { return false }
         unlink(id)
+        unlink(id, from: principal.user)
         rows[Int(id.slot)].state = .ended(principal)
         return true
     }
@@ -166,11 +188,22 @@ struct WatcherTable {
         case .ended: break
         case .authorizing, .detached, .ready, .blocked, .local: unlink(id)
         }
+        if let user = state.principal?.user { unlink(id, from: user) }
         var row = Row()
         row.generation = id.generation
         rows[Int(id.slot)] = row
         slots.release(Int(id.slot))
         return state
+    }
+
+    private mutating func unlink(_ id: WatcherID, from user: UserID) {
+        let row = rows[Int(id.slot)]
+        if row.nextOfUser >= 0 { rows[Int(row.nextOfUser)].previousOfUser = row.previousOfUser }
+        if row.previousOfUser >= 0 {
+            rows[Int(row.previousOfUser)].nextOfUser = row.nextOfUser
+        } else {
+            users.setFirst(Int(row.nextOfUser), of: user)
+        }
     }
 
     private mutating func unlink(_ id: WatcherID) {
@@ -234,6 +267,22 @@ struct WatcherTable {
     /// All watchers of a session.
     func watchers(ofSessionAt slot: Int) -> [WatcherID] {
         firstWatcher(ofSessionAt: slot).map { Array(sequence(first: $0, next: watcher(after:))) } ?? []
+    }
+
+    /// All watchers of a user that may still get a message.
+    func watchers(of user: UserID) -> [WatcherID] {
+        var watchers: [WatcherID] = []
+        var slot = users.first(of: user)
+        while slot >= 0 {
+            watchers.append(id(at: slot))
+            slot = Int(rows[slot].nextOfUser)
+        }
+        return watchers
+    }
+
+    /// All watchers with a user that may still get a message.
+    var watchersWithUser: [WatcherID] {
+        (0..<count).lazy.map { id(at: $0) }.filter { state(of: $0).principal != nil }
     }
 
     func hasLocalSubscriber(ofSessionAt slot: Int) -> Bool {

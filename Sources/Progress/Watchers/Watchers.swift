@@ -55,13 +55,12 @@ struct Watchers {
     /// - Parameters:
     ///   - id: The watcher.
     ///   - version: The version of its snapshot; 0 for a follower.
-    ///   - epoch: The epoch of rights in the database snapshot that shows its right.
     /// - Returns: False if a limit is reached, or the watcher does not wait for a snapshot.
-    mutating func begin(_ id: WatcherID, at version: Int64, under epoch: Int64) -> Bool {
-        guard case .authorizing(let principal) = table.state(of: id), admission.reserve(principal.user) else {
-            return false
-        }
-        rights.begin(id, under: epoch)
+    mutating func begin(_ id: WatcherID, at version: Int64) -> Bool {
+        guard case .authorizing(let principal) = table.state(of: id),
+            admission.reserve(besides: table.users.streams(of: principal.user))
+        else { return false }
+        table.countStreams(1, of: principal.user)
         catchUps.begin(id)
         outage.begin(id)
         return table.begin(id, at: version)
@@ -85,8 +84,8 @@ struct Watchers {
     /// A watcher got a socket, or its socket has room again.
     mutating func unblocked(_ id: WatcherID) -> [Delivery] {
         guard table.unblock(id) else { return [] }
-        // Rights may have changed since the watcher began, and a sweep may have skipped it.
-        let isCurrent = rights.isCurrent(id)
+        // Rights may have changed since the watcher registered, and no sweep has checked it.
+        let isCurrent = rights.permits(id)
         if table.isFollower(id) {
             followers.unblocked(id, isCurrent: isCurrent)
         } else {
@@ -111,10 +110,8 @@ struct Watchers {
         return unblocked(id)
     }
 
-    /// Whether no read has shown that rights have changed since a watcher began.
-    func isCurrent(_ id: WatcherID) -> Bool {
-        if case .free = table.state(of: id) { true } else { rights.isCurrent(id) }
-    }
+    /// Whether no read has shown that the right of a watcher may have changed since it registered.
+    func isCurrent(_ id: WatcherID) -> Bool { rights.permits(id) }
 
     /// The socket of a watcher has no room.
     mutating func blocked(_ id: WatcherID) { table.block(id) }
@@ -126,6 +123,7 @@ struct Watchers {
     @discardableResult
     mutating func ended(_ id: WatcherID) -> Bool {
         guard table.end(id) else { return false }
+        rights.remove(id)
         followers.remove(id)
         return true
     }
@@ -136,8 +134,10 @@ struct Watchers {
         case .free: return
         case .authorizing, .local: break
         case .detached(let principal), .ready(let principal), .blocked(let principal), .ended(let principal):
-            admission.release(principal.user)
+            admission.release()
+            table.countStreams(-1, of: principal.user)
         }
+        rights.remove(id)
         followers.remove(id)
     }
 
@@ -193,9 +193,9 @@ struct Watchers {
     /// A watcher without room or socket has missed something.
     mutating func missed(_ id: WatcherID) { catchUps.missed(id, isReady: false) }
 
-    /// Passes the news of a session on to its watchers; see ``FanOut/pass(_:from:under:to:rights:catchUps:)``.
-    mutating func pass(_ news: SessionReading, from: Int64, under epoch: Int64) -> [Action] {
-        FanOut.pass(news, from: from, under: epoch, to: &table, rights: rights, catchUps: &catchUps)
+    /// Passes the news of a session on to its watchers; see ``FanOut/pass(_:from:to:rights:catchUps:)``.
+    mutating func pass(_ news: SessionReading, from: Int64) -> [Action] {
+        FanOut.pass(news, from: from, to: &table, rights: rights, catchUps: &catchUps)
     }
 
     /// A read did not find a session.
@@ -222,22 +222,68 @@ struct Watchers {
     /// The next read of a lane; nil if nothing is wanted or enough reads are under way.
     mutating func nextRead(_ lane: Lane) -> Read? {
         switch lane {
-        case .catchUps: return catchUps.nextRead(in: table).map(Read.catchUp)
+        case .catchUps: return catchUps.nextRead(in: table, rights: rights).map(Read.catchUp)
         case .sweep:
             let sweep = rights.nextSweep(in: table, limit: readLimit)
             for id in sweep.followers { followers.needCaseload(of: id) }
             return sweep.watchers.isEmpty ? nil : .sweep(sweep.watchers)
-        case .followers(let lane): return followers.nextRead(lane, in: table).map(Read.followers)
+        case .followers(let lane): return followers.nextRead(lane, in: table, rights: rights).map(Read.followers)
         }
     }
 
     /// A read of any sub-machine succeeded.
     ///
-    /// - Parameter epoch: The epoch of rights in its database snapshot; nil if it was not read.
     /// - Returns: The message to the watchers that know about a failure.
-    mutating func readSucceeded(epoch: Int64?) -> [Delivery] {
-        if let epoch { rights.saw(epoch: epoch) }
-        return outage.succeeded(in: table).map { [$0] } ?? []
+    mutating func readSucceeded() -> [Delivery] { outage.succeeded(in: table).map { [$0] } ?? [] }
+
+    /// A read has found changes of rights: the watchers that they concern get nothing before their rights are checked.
+    ///
+    /// - Parameter news: The changes.
+    /// - Returns: Whether the database has another history than before. All watchers must then reconnect.
+    mutating func saw(_ news: RightsNews) -> Bool {
+        switch rights.saw(news) {
+        case .named(let changes): if !changes.isEmpty { suspend(changes.flatMap { concerned(by: $0) }) }
+        case .all: suspend(table.watchersWithUser)
+        case .otherTimeline: return true
+        }
+        return false
+    }
+
+    /// A read was made on a timeline.
+    ///
+    /// - Returns: Whether the database has another history than before.
+    mutating func saw(_ timeline: DatabaseTimeline) -> Bool { rights.saw(timeline) }
+
+    /// The watchers that a change of rights concerns.
+    private func concerned(by change: RightsChange) -> [WatcherID] {
+        if let user = change.user {
+            let watchers = table.watchers(of: user)
+            guard let signIn = change.signIn else { return watchers }
+            return watchers.filter { table.state(of: $0).principal?.signIn == signIn }
+        }
+        guard change.session != nil || change.patient != nil else { return table.watchersWithUser }
+        let slot = change.session.flatMap { table.index.slot(of: $0) }
+        return (slot.map { table.watchers(ofSessionAt: $0) } ?? []).filter { table.state(of: $0).principal != nil }
+            + (change.patient.map { followers.watchers(ofPatient: $0) } ?? [])
+    }
+
+    private mutating func suspend(_ watchers: [WatcherID]) {
+        guard !watchers.isEmpty else { return }
+        rights.suspend(watchers, in: table)
+        for id in watchers where table.isFollower(id) { followers.needCaseload(of: id) }
+    }
+
+    /// The database has another history. A version may now mean another state, and a client must not compare the two.
+    ///
+    /// - Returns: The message to all watchers with a socket. The others are checked when they get one.
+    mutating func timelineChanged() -> [Delivery] {
+        suspend(table.watchersWithUser)
+        for session in table.index.sessions {
+            guard let slot = table.index.slot(of: session) else { continue }
+            for id in table.watchers(ofSessionAt: slot) where table.state(of: id).isLocal { table.setSent(0, to: id) }
+        }
+        let attached = table.watchersWithUser.filter { table.state(of: $0).attachedPrincipal != nil }
+        return attached.isEmpty ? [] : [Delivery(.reconnect, to: attached)]
     }
 
     /// A read of any sub-machine failed.
@@ -258,10 +304,10 @@ struct Watchers {
     /// - Returns: The actions.
     mutating func completed(_ answer: Answer, reads: SessionReads) -> [Action] {
         switch answer {
-        case .catchUp(let answers, let epoch):
-            catchUps.completed(answers, under: epoch, in: &table, rights: &rights, reads: reads).flatMap { perform($0) }
-        case .sweep(let lost, let epoch):
-            rights.completedSweep(lost: lost, under: epoch, in: table).flatMap { revoke($0.watcher, $0.session) }
+        case .catchUp(let answers):
+            catchUps.completed(answers, in: &table, rights: &rights, reads: reads).flatMap { perform($0) }
+        case .sweep(let lost):
+            rights.completedSweep(lost: lost, in: table).flatMap { revoke($0.watcher, $0.session) }
         case .followers(let answer):
             followers.completed(answer, in: table, rights: &rights).flatMap { perform($0) }
         }

@@ -59,15 +59,15 @@ final class FollowerMachine: MachineDriver {
         let id = try follow()
         try begin(id, with: caseload)
         ready(id)
-        settle(at: caseload.position, epoch: caseload.rightsEpoch)
+        settle(at: caseload.position)
         return id
     }
 
     // MARK: The feed
 
     /// Completes all reads that the feed wants, without changes.
-    func settle(at position: FeedPosition, epoch: Int64 = 1) {
-        while nextFeed() != nil { _ = completedFeed(FeedChanges(rightsEpoch: epoch, position: position)) }
+    func settle(at position: FeedPosition) {
+        while nextFeed() != nil { _ = completedFeed(FeedChanges(at: position)) }
     }
 
     func nextFeed() -> Feed.Read? {
@@ -126,24 +126,23 @@ final class FollowerMachine: MachineDriver {
 /// A position with the number of the next transaction, and the numbers of those in progress.
 func position(_ next: Int64, _ inProgress: Int64...) -> FeedPosition {
     FeedPosition(
-        snapshot: "\(inProgress.first ?? next):\(next):" + inProgress.map(String.init).joined(separator: ","))
+        DatabaseSnapshot(
+            on: snapshot(next).timeline, oldest: inProgress.first ?? next, next: next, inProgress: inProgress))
 }
 
 extension Caseload {
     /// The caseload of a user who may see the sessions of some patients; the sessions are those of the first patient.
     init(
-        of patient: UserID, and others: Set<UserID> = [], _ sessions: [SessionProgress] = [], epoch: Int64 = 1,
-        at position: FeedPosition
+        of patient: UserID, and others: Set<UserID> = [], _ sessions: [SessionProgress] = [], at position: FeedPosition
     ) {
         self.init(
-            scope: .patients(others.union([patient])), sessions: sessions.map { (patient, $0) }, rightsEpoch: epoch,
-            position: position)
+            scope: .patients(others.union([patient])), sessions: sessions.map { (patient, $0) }, position: position)
     }
 }
 
 extension FeedChanges {
     init(_ items: [Item] = [], deleted: [(SessionID, UserID)] = [], epoch: Int64 = 1, at position: FeedPosition) {
-        self.init(items: items, deleted: deleted.map { ($0, $1) }, rightsEpoch: epoch, position: position)
+        self.init(items: items, deleted: deleted.map { ($0, $1) }, rights: .epoch(epoch, at: position.snapshot))
     }
 }
 
@@ -170,7 +169,7 @@ extension ProgressChanges {
             changed: [
                 (sample(session, version: version, status: status), transitions + [transition(version, status: status)])
             ],
-            rightsEpoch: epoch)
+            rights: .epoch(epoch))
     }
 }
 

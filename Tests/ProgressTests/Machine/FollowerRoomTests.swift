@@ -77,7 +77,7 @@ import Testing
         let second = try #require(machine.nextCatchUp())
         #expect(second.sessions == [session])
         #expect(second.versions == [session: 5])
-        #expect(machine.completed(second, ProgressChanges(rightsEpoch: 1)) == [])
+        #expect(machine.completed(second, ProgressChanges(rights: .epoch(1))) == [])
         // The session is not sent again if the feed finds it only after that read.
         machine.pass(FeedChanges(at: position(14)))
         let item = item(session, 5, .processed, in: 12)
@@ -118,7 +118,7 @@ import Testing
         machine.pass(FeedChanges(deleted: [(session, patient), (.random(), .random())], at: position(13)))
         machine.ready(id)
         let request = try #require(machine.nextCatchUp())
-        let deliveries = machine.completed(request, ProgressChanges(missing: [session], rightsEpoch: 1))
+        let deliveries = machine.completed(request, ProgressChanges(missing: [session], rights: .epoch(1)))
         #expect(deliveries.events == [.removed(session)])
         #expect(machine.nextCatchUp() == nil)
     }

@@ -7,7 +7,7 @@ import Testing
 /// Drives a state machine with watchers of one session each.
 final class Machine: MachineDriver {
     private var pending: [WatcherID: PendingSubscription] = [:]
-    private var snapshots = 0
+    private var snapshots: Int64 = 0
 
     // MARK: Watchers
 
@@ -34,13 +34,12 @@ final class Machine: MachineDriver {
 
     /// The read of a watcher's snapshot succeeds.
     @discardableResult
-    func begin(_ watcher: WatcherID, at version: Int64, epoch: Int64 = 1) -> Beginning {
+    func begin(_ watcher: WatcherID, at version: Int64) -> Beginning {
         let subscription =
             pending[watcher]
             ?? PendingSubscription(watcher: watcher, request: AuthorizationRequest(.random(), for: .random()))
         let authorization = SessionAuthorization(
-            verdict: FakeReader.permitted, progress: sample(subscription.request.session, version: version),
-            rightsEpoch: epoch)
+            verdict: FakeReader.permitted, progress: sample(subscription.request.session, version: version))
         let outcome = completed(.subscriptions(.sessions([subscription], [authorization])))
         if case .session(_, isWatched: true)? = outcome.answers.first { return .begun(pauses: !outcome.pauses.isEmpty) }
         return .rejected
@@ -48,19 +47,19 @@ final class Machine: MachineDriver {
 
     /// A watcher that has begun, and has a socket with room.
     func watcher(
-        of session: SessionID, at version: Int64 = 1, epoch: Int64 = 1, for principal: Principal = .random()
+        of session: SessionID, at version: Int64 = 1, for principal: Principal = .random()
     ) -> WatcherID {
-        let watcher = unattached(of: session, at: version, epoch: epoch, for: principal)
+        let watcher = unattached(of: session, at: version, for: principal)
         ready(watcher)
         return watcher
     }
 
     /// A watcher that has begun, and has no socket yet.
     func unattached(
-        of session: SessionID, at version: Int64 = 1, epoch: Int64 = 1, for principal: Principal = .random()
+        of session: SessionID, at version: Int64 = 1, for principal: Principal = .random()
     ) -> WatcherID {
         let watcher = register(session, for: principal)
-        begin(watcher, at: version, epoch: epoch)
+        begin(watcher, at: version)
         return watcher
     }
 
@@ -90,7 +89,7 @@ final class Machine: MachineDriver {
         guard case .authorizing = value.watchers.table.state(of: watcher), let subscription = pending[watcher] else {
             return handle { $0.closed(watcher) }
         }
-        let refusal = SessionAuthorization(verdict: .noSession, progress: nil, rightsEpoch: 0)
+        let refusal = SessionAuthorization(verdict: .noSession, progress: nil)
         _ = completed(.subscriptions(.sessions([subscription], [refusal])))
     }
 
@@ -101,17 +100,25 @@ final class Machine: MachineDriver {
     func resync() { handle { $0.resync() } }
 
     /// The hub polls, and something was committed since the last poll.
+    ///
+    /// - Parameter versions: The hints that were sent since; nil if they are not known.
     @discardableResult
-    func poll() -> Int {
+    func poll(_ versions: [SessionID: Int64]? = nil) -> Int {
         snapshots += 1
-        return completed(.databaseSnapshot("\(snapshots)")).foundByPoll
+        let news = HintNews(rights: .epoch(1, at: snapshot(1000 + snapshots)), versions: versions)
+        return completed(.poll(news)).foundByPoll
     }
 
     func rightsChanged() { handle { $0.rightsChanged() } }
 
+    /// A read of the log of rights shows an epoch.
+    func learn(epoch: Int64) { learn(.epoch(epoch)) }
+
     @discardableResult
     func nextReading(_ lane: SessionReads.Lane = .hints) -> SessionRead? {
-        guard case .sessions(_, let read)? = nextRead(.sessions(lane)) else { return nil }
+        guard case .sessions(_, var read)? = nextRead(.sessions(lane)) else { return nil }
+        // Tests compare the sessions and versions.
+        read.rightsSince = nil
         return read
     }
 
@@ -119,7 +126,7 @@ final class Machine: MachineDriver {
     func completed(
         _ news: [SessionReading] = [], missing: [SessionID] = [], epoch: Int64 = 1, _ lane: SessionReads.Lane = .hints
     ) -> Outcome {
-        completed(.sessions(lane, SessionReadAnswer(news: news, missing: missing, epoch: epoch)))
+        completed(.sessions(lane, SessionReadAnswer(news: news, missing: missing, rights: .epoch(epoch))))
     }
 
     func failed(_ lane: SessionReads.Lane = .hints) { failed(.sessions(lane, SessionRead())) }
@@ -144,9 +151,8 @@ final class Machine: MachineDriver {
         return requests
     }
 
-    func completedCatchUp(_ answers: [SessionReading?], epoch: Int64 = 1) -> [Delivery] {
-        completed(.watchers(.catchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }, epoch: epoch)))
-            .deliveries
+    func completedCatchUp(_ answers: [SessionReading?]) -> [Delivery] {
+        completed(.watchers(.catchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }))).deliveries
     }
 
     func failedCatchUp() { failed(.watchers(.catchUp([]))) }
@@ -158,8 +164,8 @@ final class Machine: MachineDriver {
         return requests
     }
 
-    func completedSweep(lost: Set<Int> = [], epoch: Int64) -> [Delivery] {
-        completed(.watchers(.sweep(lost: lost, epoch: epoch))).deliveries
+    func completedSweep(lost: Set<Int> = []) -> [Delivery] {
+        completed(.watchers(.sweep(lost: lost))).deliveries
     }
 
     func failedSweep() { failed(.watchers(.sweep([]))) }
@@ -169,14 +175,14 @@ final class Machine: MachineDriver {
     /// A read fails, and the hub may read again at once.
     func degraded() -> Delivery? {
         let delivery = run {
-            $0.failed(.databaseSnapshot, FakeReader.Down(), isCancelled: false, jitter: 0, at: $1)
+            $0.failed(.poll(hintsSince: nil, rightsSince: nil), FakeReader.Down(), isCancelled: false, jitter: 0, at: $1)
         }.deliveries.first
         advance(by: .zero)
         return delivery
     }
 
     /// A read succeeds, and finds nothing that a watcher waits for.
-    func recovered() -> Delivery? { completed(.watchers(.sweep(lost: [], epoch: 0))).deliveries.first }
+    func recovered() -> Delivery? { completed(.watchers(.sweep(lost: []))).deliveries.first }
 }
 
 extension Principal {

@@ -16,7 +16,13 @@ class MachineDriver {
             admission: admission,
             limits: PendingSubscriptions.Limits(batch: 1, statements: .max, caseloads: .max), readLimit: readLimit,
             pollInterval: .seconds(3600))
+        // The hub reads where the log of rights begins before the first watcher comes.
+        _ = nextRead(.rights)
+        learn(.epoch(1, at: snapshot(3)))
     }
+
+    /// A read of the log of rights succeeds.
+    func learn(_ news: RightsNews) { _ = completed(.rights(news)) }
 
     /// The result of one event.
     struct Outcome {
@@ -97,7 +103,6 @@ extension HubStateMachine {
     var watchedSessions: [SessionID] { Array(watchers.table.index.sessions) }
     var begunCount: Int { watchers.table.begunCount }
     var admission: StreamAdmission { watchers.admission }
-    var epoch: Int64 { watchers.rights.epoch }
     var isDegraded: Bool { watchers.outage.isDegraded }
 
     func session(of id: WatcherID) -> SessionID? { watchers.table.session(of: id) }

@@ -6,7 +6,7 @@ import Testing
 @Suite("Memory of the hub") struct MemoryTests {
     @Test("A watcher takes at most 80 bytes in the table and all columns together")
     func watcher() {
-        let columns = Rights.bytesPerWatcher + CatchUps.bytesPerWatcher + Outage.bytesPerWatcher
+        let columns = CatchUps.bytesPerWatcher + Outage.bytesPerWatcher
         #expect(WatcherTable.bytesPerWatcher + columns <= 80)
     }
 

@@ -125,7 +125,7 @@ import Testing
         #expect(machine.nextSweep()?.count == 1)
         _ = machine.degraded()
         #expect(
-            machine.completedSweep(lost: [0], epoch: 1)
+            machine.completedSweep(lost: [0])
                 == [recovered, Delivery(.revoked(session), to: [watcher])])
     }
 
@@ -133,7 +133,7 @@ import Testing
 
     /// A read fails.
     private func fail(_ jitter: Double) {
-        machine.run { $0.failed(.databaseSnapshot, FakeReader.Down(), isCancelled: false, jitter: jitter, at: $1) }
+        machine.run { $0.failed(.poll(hintsSince: nil, rightsSince: nil), FakeReader.Down(), isCancelled: false, jitter: jitter, at: $1) }
     }
 
     /// The time for which reads wait.

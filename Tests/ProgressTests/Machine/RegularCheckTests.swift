@@ -17,7 +17,7 @@ import Testing
             let requests = machine.nextSweep() ?? []
             #expect((2...4).contains(requests.count))
             asked += requests.map(\.watcher)
-            _ = machine.completedSweep(epoch: 1)
+            _ = machine.completedSweep()
         }
         machine.checkRights(share: 1.0 / 30)
         asked += machine.nextSweep()?.map(\.watcher) ?? []
@@ -30,7 +30,7 @@ import Testing
         for _ in 0..<3 { _ = machine.watcher(of: session) }
         for _ in 0..<100 { machine.checkRights(share: 0.5) }
         #expect(machine.nextSweep()?.count == 3)
-        _ = machine.completedSweep(epoch: 1)
+        _ = machine.completedSweep()
         #expect(machine.nextSweep() == nil)
     }
 
@@ -39,7 +39,7 @@ import Testing
         let watcher = machine.watcher(of: session)
         machine.checkRights(share: 1)
         #expect(machine.nextSweep()?.count == 1)
-        #expect(machine.completedSweep(lost: [0], epoch: 1) == [Delivery(.revoked(session), to: [watcher])])
+        #expect(machine.completedSweep(lost: [0]) == [Delivery(.revoked(session), to: [watcher])])
     }
 
     @Test("Without watchers, the regular check reads nothing")

@@ -1,4 +1,5 @@
 import Domain
+import Store
 import Testing
 
 @testable import Progress
@@ -8,13 +9,13 @@ import Testing
     private let session = SessionID.random()
     private let machine = Machine()
 
-    @Test("News of a newer epoch waits until the right is confirmed under that epoch")
+    @Test("News that comes with a change of rights waits until the right is confirmed")
     func newEpoch() {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         #expect(machine.pass(reading(session, version: 2, transitions: [2]), epoch: 2).deliveries == [])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
-            machine.completedCatchUp([reading(session, version: 2, transitions: [2])], epoch: 2)
+            machine.completedCatchUp([reading(session, version: 2, transitions: [2])])
                 == [news(session, 2, to: [watcher], previousVersion: 1)])
         #expect(
             machine.pass(reading(session, version: 3), epoch: 2).deliveries
@@ -22,24 +23,24 @@ import Testing
     }
 
     /// The race: the right ends, a reading takes its database snapshot, the right comes back, and the sweep confirms it.
-    @Test("A watcher does not get news of an older epoch than the one under which it was confirmed")
+    @Test("A watcher that was confirmed before a reading shows a change of rights is checked again")
     func oldEpoch() {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         machine.hint(session, 2)
         machine.nextReading()
         machine.checkRights(share: 1)
         #expect(machine.nextSweep()?.count == 1)
-        #expect(machine.completedSweep(epoch: 3) == [])
+        #expect(machine.completedSweep() == [])
         #expect(machine.completed([reading(session, version: 2)], epoch: 2).deliveries == [])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
-            machine.completedCatchUp([reading(session, version: 2)], epoch: 3)
+            machine.completedCatchUp([reading(session, version: 2)])
                 == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
-    @Test("No watcher gets news of an older epoch than another read has shown")
+    @Test("No watcher gets news of a reading after another read has shown a change of rights")
     func outdatedReading() {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         machine.hint(session, 2)
         machine.nextReading()
         // The poll succeeds first, and shows the change of rights.
@@ -48,116 +49,111 @@ import Testing
         machine.completed(epoch: 2, .poll)
         #expect(machine.completed([reading(session, version: 2)], epoch: 1).deliveries == [])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
-        #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
+        #expect(machine.completedCatchUp([nil]) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("The hub repeats a catch-up of an older epoch than another read has shown")
+    @Test("The hub repeats a catch-up if another read has shown a change of rights meanwhile")
     func outdatedCatchUp() {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         machine.pass(reading(session, version: 2), epoch: 2)
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
-        machine.rightsChanged()
-        machine.nextReading()
-        machine.completed(epoch: 3)
-        #expect(machine.completedCatchUp([reading(session, version: 2)], epoch: 2) == [])
+        machine.learn(epoch: 3)
+        #expect(machine.completedCatchUp([reading(session, version: 2)]) == [])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
         #expect(
-            machine.completedCatchUp([reading(session, version: 2)], epoch: 3)
+            machine.completedCatchUp([reading(session, version: 2)])
                 == [news(session, 2, to: [watcher], previousVersion: 1)])
     }
 
     @Test("A watcher whose snapshot was not sent, because rights have changed, begins with the present state")
     func discardedSnapshot() {
-        let watcher = machine.unattached(of: session, at: 4, epoch: 1)
+        let watcher = machine.unattached(of: session, at: 4)
         #expect(machine.isCurrent(watcher))
-        machine.rightsChanged()
-        machine.nextReading()
-        machine.completed(epoch: 2)
+        machine.learn(epoch: 2)
         #expect(!machine.isCurrent(watcher))
         machine.attachWithoutSnapshot(watcher, clientHas: 0)
         #expect(machine.nextCatchUp()?.map(\.version) == [0])
         let state = reading(session, version: 4, transitions: [1, 2, 4])
-        #expect(machine.completedCatchUp([state], epoch: 2) == [news(session, 4, to: [watcher], previousVersion: 0)])
+        #expect(machine.completedCatchUp([state]) == [news(session, 4, to: [watcher], previousVersion: 0)])
     }
 
     @Test("If its client resumes, the watcher gets the transitions since the version of the client")
     func discardedSnapshotOfResumption() {
-        let watcher = machine.unattached(of: session, at: 4, epoch: 1)
-        machine.rightsChanged()
-        machine.nextReading()
-        machine.completed(epoch: 2)
+        let watcher = machine.unattached(of: session, at: 4)
+        machine.learn(epoch: 2)
         machine.attachWithoutSnapshot(watcher, clientHas: 2)
         #expect(machine.nextCatchUp()?.map(\.version) == [2])
-        let deliveries = machine.completedCatchUp([reading(session, version: 4, transitions: [3, 4])], epoch: 2)
+        let deliveries = machine.completedCatchUp([reading(session, version: 4, transitions: [3, 4])])
         #expect(deliveries == [news(session, 4, after: [3], to: [watcher], previousVersion: 2)])
     }
 
-    @Test("A watcher that began under the newer epoch does not wait for one that did not")
+    @Test("A watcher that a change does not concern does not wait for one that it does")
     func mixed() {
-        let old = machine.watcher(of: session, epoch: 1)
-        let new = machine.watcher(of: session, epoch: 2)
+        let (concerned, other) = (Principal.random(), Principal.random())
+        let old = machine.watcher(of: session, for: concerned)
+        let new = machine.watcher(of: session, for: other)
+        machine.learn(RightsNews(at: snapshot(11), changes: [RightsChange(in: 10, user: concerned.user)]))
         #expect(
-            machine.pass(reading(session, version: 2), epoch: 2).deliveries
+            machine.pass(reading(session, version: 2)).deliveries
                 == [news(session, 2, to: [new], previousVersion: 1)])
         #expect(machine.nextCatchUp()?.map(\.watcher) == [old])
     }
 
     @Test("A catch-up that finds no right ends the watcher with revoked")
     func revokedByCatchUp() throws {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         machine.pass(reading(session, version: 2), epoch: 2)
         let sweep = try #require(machine.nextSweep())
         #expect(sweep.map(\.watcher) == [watcher])
         #expect(machine.nextCatchUp()?.count == 1)
-        #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
-        #expect(machine.completedSweep(lost: [0], epoch: 2) == [], "the watcher gets revoked once")
+        #expect(machine.completedCatchUp([nil]) == [Delivery(.revoked(session), to: [watcher])])
+        #expect(machine.completedSweep(lost: [0]) == [], "the watcher gets revoked once")
         machine.resync()
-        #expect(machine.nextReading()?.sessions == [], "no watcher has the session")
+        #expect(machine.nextReading() == nil, "no watcher has the session")
     }
 
     @Test("A sweep that finds no right ends the watcher, and the catch-up does not end it again")
     func revokedBySweep() {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         machine.pass(reading(session, version: 2), epoch: 2)
         #expect(machine.nextCatchUp()?.count == 1)
         #expect(machine.nextSweep()?.count == 1)
-        #expect(machine.completedSweep(lost: [0], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
-        #expect(machine.completedCatchUp([nil], epoch: 2) == [])
+        #expect(machine.completedSweep(lost: [0]) == [Delivery(.revoked(session), to: [watcher])])
+        #expect(machine.completedCatchUp([nil]) == [])
         #expect(machine.nextSweep() == nil)
     }
 
     @Test("A blocked watcher gets revoked, because a socket always takes the last message")
     func revokedWhileBlocked() {
-        let watcher = machine.watcher(of: session, epoch: 1)
+        let watcher = machine.watcher(of: session)
         machine.note(.full, of: watcher, in: Delivery(.degraded, to: [watcher]))
-        machine.rightsChanged()
-        machine.settle(epoch: 2)
+        machine.learn(epoch: 2)
         #expect(machine.nextCatchUp() == nil)
         #expect(machine.nextSweep()?.count == 1)
-        #expect(machine.completedSweep(lost: [0], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
+        #expect(machine.completedSweep(lost: [0]) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("A sweep checks the watchers that were confirmed under an older epoch, once, and no others")
+    @Test("A sweep checks the watchers that a change of rights concerns, once, and no later ones")
     func sweep() {
         let sessions = (0..<3).map { _ in SessionID.random() }
-        let old = sessions.map { machine.watcher(of: $0, at: 7, epoch: 1) }
+        let old = sessions.map { machine.watcher(of: $0, at: 7) }
         #expect(machine.nextSweep() == nil)
-        _ = machine.watcher(of: session, epoch: 2)
+        machine.learn(epoch: 2)
+        _ = machine.watcher(of: session)
         let requests = machine.nextSweep()
         #expect(requests?.map(\.watcher) == old)
         #expect(requests?.map(\.session) == sessions)
         #expect(machine.nextSweep() == nil, "one at a time")
-        #expect(machine.completedSweep(lost: [1], epoch: 2) == [Delivery(.revoked(sessions[1]), to: [old[1]])])
+        #expect(machine.completedSweep(lost: [1]) == [Delivery(.revoked(sessions[1]), to: [old[1]])])
         #expect(machine.nextSweep() == nil)
     }
 
     @Test("A watcher that a sweep has confirmed gets news without a catch-up")
     func sweptInTime() {
-        let watcher = machine.watcher(of: session, epoch: 1)
-        machine.rightsChanged()
-        machine.settle(epoch: 2)
+        let watcher = machine.watcher(of: session)
+        machine.learn(epoch: 2)
         #expect(machine.nextSweep()?.count == 1)
-        #expect(machine.completedSweep(epoch: 2) == [])
+        #expect(machine.completedSweep() == [])
         #expect(
             machine.pass(reading(session, version: 2), epoch: 2).deliveries
                 == [news(session, 2, to: [watcher], previousVersion: 1)])
@@ -166,15 +162,14 @@ import Testing
     @Test("A sweep has a limit, and the next sweep checks the rest")
     func sweepLimit() {
         let machine = Machine(readLimit: 2)
-        let watchers = (0..<5).map { _ in machine.watcher(of: session, epoch: 1) }
-        machine.rightsChanged()
-        machine.settle(epoch: 2)
+        let watchers = (0..<5).map { _ in machine.watcher(of: session) }
+        machine.learn(epoch: 2)
         var asked: [Int] = []
         var all: [WatcherID] = []
         while let requests = machine.nextSweep() {
             asked.append(requests.count)
             all += requests.map(\.watcher)
-            _ = machine.completedSweep(epoch: 2)
+            _ = machine.completedSweep()
         }
         #expect(asked == [2, 2, 1])
         #expect(all == watchers)
@@ -183,39 +178,23 @@ import Testing
     @Test("After a change of rights during a sweep, all watchers are checked again")
     func changeDuringSweep() {
         let machine = Machine(readLimit: 1)
-        let watchers = [machine.watcher(of: session, epoch: 1), machine.watcher(of: session, epoch: 1)]
-        machine.rightsChanged()
-        machine.settle(epoch: 2)
+        let watchers = [machine.watcher(of: session), machine.watcher(of: session)]
+        machine.learn(epoch: 2)
         #expect(machine.nextSweep()?.map(\.watcher) == [watchers[0]])
-        machine.rightsChanged()
-        machine.settle(epoch: 3)
-        _ = machine.completedSweep(epoch: 2)
+        machine.learn(epoch: 3)
+        _ = machine.completedSweep()
         var asked: [WatcherID] = []
         while let requests = machine.nextSweep() {
             asked += requests.map(\.watcher)
-            _ = machine.completedSweep(epoch: 3)
+            _ = machine.completedSweep()
         }
         #expect(asked == watchers)
     }
 
-    @Test("A sweep may show a newer epoch than any reading")
-    func sweepShowsEpoch() {
-        let (first, second) = (machine.watcher(of: session, epoch: 1), machine.watcher(of: session, epoch: 1))
-        machine.checkRights(share: 0.5)
-        #expect(machine.nextSweep()?.count == 1)
-        _ = machine.completedSweep(epoch: 2)
-        #expect(machine.value.epoch == 2)
-        // The first sweep has confirmed one of the two under the new epoch.
-        let asked = machine.nextSweep()?.map(\.watcher) ?? []
-        #expect(asked.count == 1)
-        #expect([first, second].contains(asked.first))
-    }
-
     @Test("The hub repeats a failed sweep")
     func failedSweep() {
-        _ = machine.watcher(of: session, epoch: 1)
-        machine.rightsChanged()
-        machine.settle(epoch: 2)
+        _ = machine.watcher(of: session)
+        machine.learn(epoch: 2)
         let requests = machine.nextSweep()
         machine.failedSweep()
         #expect(requests?.count == 1)
@@ -224,20 +203,19 @@ import Testing
 
     @Test("No sweep checks a watcher without a socket; a catch-up does when it gets one")
     func attachAfterSweep() {
-        let watcher = machine.unattached(of: session, epoch: 1)
-        machine.rightsChanged()
-        machine.settle(epoch: 2)
+        let watcher = machine.unattached(of: session)
+        machine.learn(epoch: 2)
         #expect(machine.nextSweep() == nil)
         machine.ready(watcher)
         #expect(machine.nextCatchUp()?.map(\.watcher) == [watcher])
-        #expect(machine.completedCatchUp([nil], epoch: 2) == [Delivery(.revoked(session), to: [watcher])])
+        #expect(machine.completedCatchUp([nil]) == [Delivery(.revoked(session), to: [watcher])])
     }
 
-    @Test("A watcher that begins under an older epoch needs a catch-up first")
-    func oldSnapshot() {
-        _ = machine.watcher(of: session, epoch: 2)
+    @Test("A change of rights while the snapshot is read makes a catch-up necessary")
+    func changeDuringSubscription() {
         let late = machine.register(session)
-        machine.begin(late, at: 1, epoch: 1)
+        machine.learn(epoch: 2)
+        machine.begin(late, at: 1)
         machine.ready(late)
         #expect(machine.nextCatchUp()?.map(\.watcher) == [late])
     }

@@ -164,6 +164,15 @@ import Testing
         #expect(machine.nextReading(.poll) == nil)
     }
 
+    @Test("If the poll knows which hints were sent, it reads only the sessions that are newer than known")
+    func pollWithHints() {
+        let other = SessionID.random()
+        _ = (machine.watcher(of: session, at: 3), machine.watcher(of: other, at: 3))
+        machine.poll([session: 4, other: 3, .random(): 9])
+        #expect(machine.nextReading(.poll) == SessionRead(sessions: [session], versions: [3]))
+        #expect(machine.nextReading(.poll) == nil)
+    }
+
     @Test("The poll does not read a session that a hint has queued")
     func pollAfterHint() {
         let other = SessionID.random()
@@ -275,26 +284,5 @@ import Testing
         machine.hint(other, 2)
         #expect(
             machine.nextReading() == SessionRead(sessions: [other], versions: [1]), "version 9 did not become known")
-    }
-
-    @Test("A change of rights causes a reading of the epoch, after the one under way", arguments: [true, false])
-    func epochAlone(isUnderWay: Bool) {
-        _ = machine.watcher(of: session)
-        if isUnderWay {
-            machine.hint(session, 2)
-            machine.nextReading()
-        }
-        machine.rightsChanged()
-        if isUnderWay {
-            #expect(machine.nextReading() == nil)
-            machine.completed()
-        }
-        #expect(machine.nextReading(.poll) == nil)
-        #expect(machine.nextReading() == SessionRead())
-        machine.failed()
-        #expect(machine.nextReading() == SessionRead(), "the failed reading is repeated")
-        machine.completed(epoch: 2)
-        #expect(machine.nextReading() == nil)
-        #expect(machine.value.epoch == 2)
     }
 }

@@ -8,10 +8,20 @@ struct StreamAdmissionTests {
     /// A count that is a class, because `#expect` takes no mutating call.
     private final class Streams {
         private var admission: StreamAdmission
+        private var users = UserIndex()
         init(limit: Int, limitPerUser: Int) { admission = StreamAdmission(limit: limit, limitPerUser: limitPerUser) }
         var total: Int { admission.total }
-        func reserve(_ user: UserID) -> Bool { admission.reserve(user) }
-        func release(_ user: UserID) { admission.release(user) }
+
+        func reserve(_ user: UserID) -> Bool {
+            guard admission.reserve(besides: users.streams(of: user)) else { return false }
+            users.countStreams(1, of: user)
+            return true
+        }
+
+        func release(_ user: UserID) {
+            admission.release()
+            users.countStreams(-1, of: user)
+        }
     }
 
     @Test("The limit per user holds for each user separately")

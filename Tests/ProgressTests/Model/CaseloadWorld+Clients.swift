@@ -113,7 +113,7 @@ extension CaseloadWorld {
             clients[index].stage = .begun
             clients[index].caseload = caseload
             if before == nil {
-                clients[index].start = (caseload.position, caseload.rightsEpoch)
+                clients[index].start = (caseload.position, epoch(at: caseload.position.snapshot))
                 clients[index].received = [:]
                 clients[index].display = [:]
             }

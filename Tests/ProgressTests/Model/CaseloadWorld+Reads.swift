@@ -15,8 +15,9 @@ extension CaseloadWorld {
         row.transitions.filter { $0.version > version }.map { transition($0.version, status: $0.status) }
     }
 
-    private func feed(since position: FeedPosition, also sessions: [SessionID]) -> FeedChanges {
-        var changes = FeedChanges(rightsEpoch: epoch, position: self.position)
+    private func feed(_ read: Feed.Read) -> FeedChanges {
+        let (position, sessions) = (read.since, read.sessions)
+        var changes = FeedChanges(rights: rightsNews(since: read.rightsSince))
         for (session, row) in rows {
             let news = row.transitions.filter { !position.shows($0.transaction) }
             guard !news.isEmpty || sessions.contains(session) else { continue }
@@ -32,9 +33,9 @@ extension CaseloadWorld {
 
     func caseload(of user: Principal, known: Set<UserID>?) -> Caseload {
         guard let scope = rights[rights.count - 1][user] else {
-            return Caseload(refusal: .notSignedIn, scope: .patients([]), rightsEpoch: epoch, position: position)
+            return Caseload(refusal: .notSignedIn, scope: .patients([]), position: position)
         }
-        var caseload = Caseload(scope: scope, rightsEpoch: epoch, position: position)
+        var caseload = Caseload(scope: scope, position: position)
         for (session, row) in rows.sorted(by: { $0.key < $1.key }) where scope.contains(row.patient) {
             let isNew = known.map { !$0.contains(row.patient) } ?? false
             guard row.status != .processed || isNew && scope != .everybody else { continue }
@@ -56,7 +57,7 @@ extension CaseloadWorld {
     }
 
     private func changes(for request: FollowerRequest) -> ProgressChanges {
-        var changes = ProgressChanges(rightsEpoch: epoch)
+        var changes = ProgressChanges(rights: rightsNews(since: request.rightsSince))
         for session in request.sessions {
             let version = request.versions[session] ?? 0
             guard let row = rows[session] else {
@@ -79,15 +80,13 @@ extension CaseloadWorld {
     struct ReadFlight {
         let read: FollowerRead
         var answer: FollowerAnswer?
+        /// The epoch of its database snapshot.
+        var epoch: Int64?
     }
 
-    struct EpochFlight { var answer: Int64? }
-
     mutating func startReads() {
-        if case .sessions(_, let read)? = machine.nextRead(.sessions(.hints)) {
-            check(read.sessions.isEmpty, "no watcher has a single session")
-            epochRead = EpochFlight()
-        }
+        startRightsRead()
+        check(machine.nextRead(.sessions(.hints)) == nil, "no watcher has a single session")
         check(machine.nextRead(.sessions(.poll)) == nil, "no watcher has a single session")
         check(machine.nextRead(.watchers(.sweep)) == nil, "the check of a follower is a read of its caseload")
         if case .watchers(.followers(.feed(let read)))? = machine.nextRead(.watchers(.followers(.feed))) {
@@ -105,13 +104,12 @@ extension CaseloadWorld {
     }
 
     mutating func answerReads() {
-        if isSettling || chance(50), epochRead != nil, epochRead?.answer == nil {
-            epochRead = EpochFlight(answer: epoch)
-        }
+        answerRightsRead()
         for index in feeds.indices where feeds[index].answer == nil && (isSettling || chance(50)) {
-            feeds[index].answer = feed(since: feeds[index].read.since, also: feeds[index].read.sessions)
+            feeds[index].answer = feed(feeds[index].read)
         }
         for index in reads.indices where reads[index].answer == nil && (isSettling || chance(50)) {
+            reads[index].epoch = epoch
             switch reads[index].read {
             case .caseload(let request): reads[index].answer = .caseload(request, refresh(request))
             case .sessions(let request): reads[index].answer = .sessions(request, changes(for: request))
@@ -120,14 +118,13 @@ extension CaseloadWorld {
     }
 
     mutating func landReads() {
-        if let answer = epochRead?.answer {
-            epochRead = nil
-            land(.sessions(.hints, SessionRead()), .sessions(.hints, SessionReadAnswer(epoch: answer)))
-        }
+        landRightsRead()
         if let index = feeds.indices.filter({ feeds[$0].answer != nil }).randomElement(using: &history.random) {
             let flight = feeds.remove(at: index)
             if let answer = flight.answer {
-                land(.watchers(.followers(.feed(flight.read))), .watchers(.followers(.feed(answer))))
+                land(
+                    .watchers(.followers(.feed(flight.read))), .watchers(.followers(.feed(answer))),
+                    epoch: epoch(at: answer.position.snapshot))
             }
         }
         if let index = reads.indices.filter({ reads[$0].answer != nil }).randomElement(using: &history.random) {
@@ -135,7 +132,7 @@ extension CaseloadWorld {
             if let answer = flight.answer {
                 land(
                     .watchers(.followers(.single(flight.read))),
-                    .watchers(.followers(.single(withTransitions(answer)))))
+                    .watchers(.followers(.single(withTransitions(answer)))), epoch: flight.epoch)
             }
         }
     }

@@ -54,7 +54,6 @@ struct CaseloadWorld: ModelWorld {
     var subscriptions: [SubscriptionFlight] = []
     var feeds: [FeedFlight] = []
     var reads: [ReadFlight] = []
-    var epochRead: EpochFlight?
 
     // MARK: Followers
     var clients: [Client] = []
@@ -100,25 +99,26 @@ struct CaseloadWorld: ModelWorld {
         case 26: passTime()
         default:
             machine.regularCheckIsDue(share: 0.1)
+            if chance(10) { pruneRights() }
             if history.delivery == .lossy, chance(20) { if chance(50) { poll() } else { machine.resync() } }
         }
     }
 
     mutating func finishTransactions() { while !late.isEmpty { commitLate() } }
 
-    var isReading: Bool { !subscriptions.isEmpty || !feeds.isEmpty || !reads.isEmpty || epochRead != nil }
+    var isReading: Bool { !subscriptions.isEmpty || !feeds.isEmpty || !reads.isEmpty || history.rightsRead != nil }
 
     // MARK: - The database
 
     var epoch: Int64 { Int64(rights.count) }
 
-    /// The present position.
-    var position: FeedPosition {
+    var present: DatabaseSnapshot {
         let inProgress = late.map(\.transaction).sorted()
-        let bounds = [inProgress.first ?? nextTransaction, nextTransaction]
-        return FeedPosition(id: (bounds + inProgress).map(String.init).joined(separator: "."))
-            ?? FeedPosition(snapshot: "3:3:")
+        return DatabaseSnapshot(
+            on: snapshot(nextTransaction).timeline, oldest: inProgress.first ?? nextTransaction, next: nextTransaction,
+            inProgress: inProgress)
     }
+    var position: FeedPosition { FeedPosition(present) }
 
     private mutating func takeTransaction() -> Int64 {
         nextTransaction += 1
@@ -130,11 +130,10 @@ struct CaseloadWorld: ModelWorld {
         guard let session = SessionID("00000000-0000-4000-8000-0000000000\(number)") else { return }
         created += 1
         var row = Row(patient: pick(patients), created: time, announcedAt: time)
-        row.transitions = [
-            Transition(version: 1, status: .pending, transaction: transaction ?? takeTransaction(), epoch: epoch)
-        ]
+        let transaction = transaction ?? takeTransaction()
+        row.transitions = [Transition(version: 1, status: .pending, transaction: transaction, epoch: epoch)]
         rows[session] = row
-        history.announce(session, 1)
+        history.announce(session, 1, in: transaction)
     }
 
     private var free: [SessionID] {
@@ -166,15 +165,16 @@ struct CaseloadWorld: ModelWorld {
         let isAnnounced = history.isAnnounced(isTransition: isTransition, lastAt: row.announcedAt)
         if isAnnounced { row.announcedAt = time }
         rows[session] = row
-        if isAnnounced { history.announce(session, row.version) }
+        if isAnnounced { history.announce(session, row.version, in: transaction) }
     }
 
     private mutating func delete() {
         guard let session = pickAny(free), let row = rows[session] else { return }
         rows[session] = nil
-        deleted.append((session, row.patient, takeTransaction()))
-        history.announce(session, 0)
-        bumpEpoch(rights[rights.count - 1])
+        let transaction = takeTransaction()
+        deleted.append((session, row.patient, transaction))
+        history.announce(session, 0, in: transaction)
+        change(rights[rights.count - 1], RightsChange(in: 0, session: session))
     }
 
     private mutating func beginLate() {
@@ -196,12 +196,15 @@ struct CaseloadWorld: ModelWorld {
     private mutating func changeRights() {
         var present = rights[rights.count - 1]
         let user = users[chance(50) ? 1 : 2]
+        var concern = RightsChange(in: 0, user: user.user)
         if case .patients(var patientsOfUser)? = present[user] {
             if chance(4) {
+                concern.signIn = user.signIn
                 suspended[user] = .patients(patientsOfUser)
                 present[user] = nil
             } else {
                 let patient = pick(patients)
+                concern.patient = patient
                 if patientsOfUser.remove(patient) == nil {
                     patientsOfUser.insert(patient)
                 } else {
@@ -212,13 +215,15 @@ struct CaseloadWorld: ModelWorld {
         } else {
             present[user] = suspended[user]
         }
-        bumpEpoch(present)
+        change(present, concern)
     }
 
-    private mutating func bumpEpoch(_ present: [Principal: CaseloadScope]) {
-        _ = takeTransaction()
+    /// Changes the rights, and names whom the change concerns.
+    private mutating func change(_ present: [Principal: CaseloadScope], _ concern: RightsChange) {
+        var concern = concern
+        concern.transaction = takeTransaction()
         rights.append(present)
-        history.announceRights()
+        beginEpoch([concern], in: concern.transaction)
     }
 
     func may(_ user: Principal, see patient: UserID, at epoch: Int64) -> Bool {

@@ -52,7 +52,7 @@ extension HubWorld {
     }
 
     /// A client gets the answer to its subscription.
-    mutating func answer(_ id: WatcherID, _ outcome: PendingSubscriptions.Outcome) {
+    mutating func answer(_ id: WatcherID, _ outcome: PendingSubscriptions.Outcome, epoch: Int64?) {
         guard let index = clients.firstIndex(where: { $0.id == id }) else {
             return check(false, "an answer has a client")
         }
@@ -66,7 +66,7 @@ extension HubWorld {
             check(authorization.progress?.status.isFinished == false, "a finished session is not watched")
             clients[index].stage = .begun
             clients[index].last = authorization.progress?.version ?? 0
-            clients[index].snapshot = (clients[index].last, authorization.rightsEpoch)
+            clients[index].snapshot = (clients[index].last, epoch ?? 1)
         case .session(let authorization, isWatched: false):
             check(authorization.progress?.status.isFinished == true, "a session that is not finished is watched")
             forget(index)

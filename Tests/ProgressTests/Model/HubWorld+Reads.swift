@@ -10,7 +10,7 @@ extension HubWorld {
     /// A reading, and its answer once the database has read.
     struct ReadingFlight {
         let read: SessionRead
-        var answer: (news: [SessionReading], missing: [SessionID], epoch: Int64)?
+        var answer: (answer: SessionReadAnswer, epoch: Int64)?
     }
 
     struct CatchUpFlight {
@@ -26,10 +26,11 @@ extension HubWorld {
     /// A read for pending subscriptions.
     struct SubscriptionFlight {
         let pending: [PendingSubscription]
-        var answers: [SessionAuthorization]?
+        var answers: (authorizations: [SessionAuthorization], epoch: Int64)?
     }
 
     mutating func startReads() {
+        startRightsRead()
         for lane in SessionReads.Lane.allCases {
             guard case .sessions(lane, let read)? = machine.nextRead(.sessions(lane)) else { continue }
             check(readings[lane.rawValue] == nil, "one reading of a lane at a time")
@@ -54,6 +55,7 @@ extension HubWorld {
     }
 
     mutating func answerReads() {
+        answerRightsRead()
         for lane in readings.indices where isSettling || chance(50) { answer(lane) }
         if isSettling || chance(50) { answerCatchUp() }
         if isSettling || chance(50) { answerSweep() }
@@ -70,7 +72,9 @@ extension HubWorld {
                 missing.append(session)
             }
         }
-        readings[lane] = ReadingFlight(read: flight.read, answer: (news, missing, epoch))
+        let answer = SessionReadAnswer(
+            news: news, missing: missing, rights: rightsNews(since: flight.read.rightsSince))
+        readings[lane] = ReadingFlight(read: flight.read, answer: (answer, epoch))
     }
 
     private mutating func answerCatchUp() {
@@ -94,14 +98,14 @@ extension HubWorld {
 
     private mutating func answerSubscriptions(_ index: Int) {
         guard subscriptions[index].answers == nil else { return }
-        subscriptions[index].answers = subscriptions[index].pending.map { subscription in
+        let authorizations = subscriptions[index].pending.map { subscription in
             let right = Right(user: subscription.request.principal, session: subscription.request.session)
             guard had(right, at: epoch), let found = read(right.session, after: 0) else {
-                return SessionAuthorization(verdict: .noSession, progress: nil, rightsEpoch: epoch)
+                return SessionAuthorization(verdict: .noSession, progress: nil)
             }
-            return SessionAuthorization(
-                verdict: FakeReader.permitted, progress: found.progress, rightsEpoch: epoch)
+            return SessionAuthorization(verdict: FakeReader.permitted, progress: found.progress)
         }
+        subscriptions[index].answers = (authorizations, epoch)
     }
 
     mutating func landReads() {
@@ -109,14 +113,13 @@ extension HubWorld {
         if isSettling || chance(50) { landCatchUp() }
         if isSettling || chance(50) { landSweep() }
         if isSettling || chance(50) { landSubscriptions() }
+        if isSettling || chance(50) { landRightsRead() }
     }
 
     private mutating func land(_ lane: SessionReads.Lane) {
-        guard let flight = readings[lane.rawValue], let (news, missing, epoch) = flight.answer else { return }
+        guard let flight = readings[lane.rawValue], let (answer, epoch) = flight.answer else { return }
         readings[lane.rawValue] = nil
-        land(
-            .sessions(lane, flight.read),
-            .sessions(lane, SessionReadAnswer(news: news, missing: missing, epoch: epoch)))
+        land(.sessions(lane, flight.read), .sessions(lane, answer), epoch: epoch)
     }
 
     private mutating func landCatchUp() {
@@ -124,22 +127,23 @@ extension HubWorld {
         catchUp = nil
         land(
             .watchers(.catchUp(flight.requests)),
-            .watchers(.catchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused }, epoch: epoch)))
+            .watchers(.catchUp(answers.map { $0.map(CatchUpAnswer.reading) ?? .refused })), epoch: epoch)
     }
 
     private mutating func landSweep() {
         guard let flight = sweep, let (lost, epoch) = flight.answer else { return }
         sweep = nil
-        land(.watchers(.sweep(flight.requests)), .watchers(.sweep(lost: lost, epoch: epoch)))
+        land(.watchers(.sweep(flight.requests)), .watchers(.sweep(lost: lost)), epoch: epoch)
     }
 
     private mutating func landSubscriptions() {
         let landed = subscriptions.indices.filter { subscriptions[$0].answers != nil }
         guard !landed.isEmpty else { return }
         let flight = subscriptions.remove(at: pick(landed))
+        guard let (authorizations, epoch) = flight.answers else { return }
         land(
-            .subscriptions(.sessions(flight.pending)),
-            .subscriptions(.sessions(flight.pending, flight.answers ?? [])))
+            .subscriptions(.sessions(flight.pending)), .subscriptions(.sessions(flight.pending, authorizations)),
+            epoch: epoch)
     }
 
     // MARK: - Hints
@@ -166,6 +170,7 @@ extension HubWorld {
     /// Events that must have no effect: on watchers that have left, and a regular check.
     mutating func disturb() {
         machine.regularCheckIsDue(share: 0.2)
+        if chance(10) { pruneRights() }
         guard !departed.isEmpty else { return }
         let stale = pick(departed)
         check(machine.unblocked(stale).isEmpty, "a watcher that has left gets no message")

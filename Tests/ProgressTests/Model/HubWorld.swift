@@ -1,4 +1,5 @@
 import Domain
+import Store
 import Testing
 
 @testable import Progress
@@ -25,6 +26,7 @@ struct HubWorld: ModelWorld {
     let sessions = (0..<5).compactMap { SessionID("00000000-0000-4000-8000-00000000000\($0)") }
     let users = sampleUsers
     var rows: [SessionID: Row] = [:]
+    var nextTransaction: Int64 = 10
     /// The deleted sessions.
     ///
     /// No identifier is used again.
@@ -84,12 +86,15 @@ struct HubWorld: ModelWorld {
 
     var isReading: Bool {
         readings.contains { $0 != nil } || catchUp != nil || sweep != nil || !subscriptions.isEmpty
+            || history.rightsRead != nil
     }
 
     // MARK: - The database
 
     private mutating func commit(_ session: SessionID) {
         guard var row = rows[session] else { return }
+        let transaction = nextTransaction
+        nextTransaction += 1
         row.version += 1
         let isTransition = row.isFailed || chance(40)
         row.isFailed = !row.isFailed && isTransition && chance(10)
@@ -97,7 +102,7 @@ struct HubWorld: ModelWorld {
         let isAnnounced = history.isAnnounced(isTransition: isTransition, lastAt: row.announcedAt)
         if isAnnounced { row.announcedAt = time }
         rows[session] = row
-        if isAnnounced { history.announce(session, row.version) }
+        if isAnnounced { history.announce(session, row.version, in: transaction) }
     }
 
     private mutating func changeRights() {
@@ -110,12 +115,16 @@ struct HubWorld: ModelWorld {
         } else {
             present.insert(right)
         }
-        bumpEpoch(present)
+        change(present, chance(5) ? RightsChange(in: 0) : RightsChange(in: 0, user: right.user.user))
     }
 
-    private mutating func bumpEpoch(_ present: Set<Right>) {
+    /// Changes the rights, and names whom the change concerns.
+    private mutating func change(_ present: Set<Right>, _ concern: RightsChange) {
+        var concern = concern
+        concern.transaction = nextTransaction
+        nextTransaction += 1
         rights.append(present)
-        history.announceRights()
+        beginEpoch([concern], in: concern.transaction)
     }
 
     private mutating func createOrDelete() {
@@ -124,15 +133,18 @@ struct HubWorld: ModelWorld {
             guard chance(5) else { return }
             rows[session] = nil
             deleted.insert(session)
-            history.announce(session, 0)
-            bumpEpoch(rights[rights.count - 1].filter { $0.session != session })
+            history.announce(session, 0, in: nextTransaction)
+            change(
+                rights[rights.count - 1].filter { $0.session != session }, RightsChange(in: 0, session: session))
         } else if !deleted.contains(session), chance(30) {
             rows[session] = Row(announcedAt: time)
-            history.announce(session, 1)
+            history.announce(session, 1, in: nextTransaction)
+            nextTransaction += 1
         }
     }
 
     var epoch: Int64 { Int64(rights.count) }
+    var present: DatabaseSnapshot { snapshot(nextTransaction) }
 
     func had(_ right: Right, at epoch: Int64) -> Bool { rights[Int(epoch) - 1].contains(right) }
 

@@ -1,5 +1,6 @@
 import Domain
 import PropertySupport
+import Store
 import Testing
 
 @testable import Progress
@@ -30,9 +31,18 @@ struct ModelHistory {
     /// No read, hint or message is lost any more.
     var isSettling = false
     var hints: [(session: SessionID, version: Int64)] = []
+    /// The hints that were sent, whether they arrive or not.
+    private(set) var hintLog: [(transaction: Int64, session: SessionID, version: Int64)] = []
+    /// The database snapshot of the last poll.
+    var lastPoll: DatabaseSnapshot?
     var rightsHints = 0
-    /// The number of polls.
-    var polls = 0
+    var rightsRead: RightsFlight?
+    /// The log of rights.
+    var changes: [RightsChange] = []
+    /// The transaction that began each epoch after the first.
+    var epochs: [Int64] = []
+    /// The last transaction whose changes were removed from the log.
+    var horizon: Int64 = 0
     var random: SeededGenerator
 
     init(seed: UInt64, delivery: HintDelivery) {
@@ -58,8 +68,9 @@ struct ModelHistory {
         Issue.record("\(promise()) (\(delivery), seed \(seed), step \(time))")
     }
 
-    /// The database announces a change of a session, perhaps twice.
-    mutating func announce(_ session: SessionID, _ version: Int64) {
+    /// A transaction announces a change of a session, perhaps twice.
+    mutating func announce(_ session: SessionID, _ version: Int64, in transaction: Int64) {
+        hintLog.append((transaction, session, version))
         guard delivery != .lossy || chance(70) else { return }
         for _ in 0..<(chance(20) ? 2 : 1) { hints.append((session, version)) }
     }
@@ -69,6 +80,12 @@ struct ModelHistory {
 
     /// The database announces a percentage only if the last announcement of its session is 500 ms old.
     func isAnnounced(isTransition: Bool, lastAt: Int) -> Bool { isTransition || time - lastAt >= 50 }
+}
+
+/// A read of the log of rights, and its answer once the database has read.
+struct RightsFlight {
+    let since: DatabaseSnapshot?
+    var answer: RightsNews?
 }
 
 /// The surroundings of a state machine: a small database, hints that arrive late and out of order, slow reads that may fail,
@@ -92,6 +109,9 @@ protocol ModelWorld {
     mutating func landReads()
     /// Performs actions as the hub does.
     mutating func perform(_ actions: [HubAction], epoch: Int64?)
+    /// The present snapshot of the database.
+    var present: DatabaseSnapshot { get }
+    var nextTransaction: Int64 { get set }
     /// Checks what every client has after the history has settled.
     mutating func checkTheEnd()
 }
@@ -146,10 +166,57 @@ extension ModelWorld {
 
     // MARK: Reads
 
+    /// What a read of the log of rights finds now.
+    func rightsNews(since earlier: DatabaseSnapshot?) -> RightsNews {
+        let changes = earlier.map { snapshot in
+            history.changes.filter { $0.transaction > history.horizon && !snapshot.shows($0.transaction) }
+        }
+        return RightsNews(at: present, changes: changes ?? [], horizon: history.horizon)
+    }
+
+    /// The number of the epoch that a snapshot shows.
+    func epoch(at snapshot: DatabaseSnapshot) -> Int64 { Int64(1 + history.epochs.count { snapshot.shows($0) }) }
+
+    /// The last epoch that the hub knows.
+    var knownEpoch: Int64 { machine.watchers.rights.snapshot.map { epoch(at: $0) } ?? 1 }
+
+    /// A transaction changes rights, and says whom that concerns.
+    mutating func beginEpoch(_ concerns: [RightsChange], in transaction: Int64) {
+        history.epochs.append(transaction)
+        history.changes += concerns
+        history.announceRights()
+    }
+
+    /// Removes the changes of rights that every snapshot shows from now on.
+    mutating func pruneRights() { history.horizon = present.oldest - 1 }
+
     /// The answer to a read reaches the hub, or is lost.
-    mutating func land(_ read: HubRead, _ answer: HubAnswer) {
+    ///
+    /// - Parameters:
+    ///   - read: The read.
+    ///   - answer: The answer.
+    ///   - epoch: The epoch of its database snapshot.
+    mutating func land(_ read: HubRead, _ answer: HubAnswer, epoch: Int64?) {
         guard isSettling || !chance(15) else { return fail(read) }
-        perform(machine.completed(answer, at: now), epoch: answer.epoch)
+        perform(machine.completed(answer, at: now), epoch: epoch)
+    }
+
+    mutating func startRightsRead() {
+        guard case .rights(let snapshot)? = machine.nextRead(.rights) else { return }
+        check(history.rightsRead == nil, "one read of the log of rights at a time")
+        history.rightsRead = RightsFlight(since: snapshot)
+    }
+
+    mutating func answerRightsRead() {
+        guard let read = history.rightsRead, read.answer == nil, isSettling || chance(50) else { return }
+        let news = rightsNews(since: read.since)
+        history.rightsRead?.answer = news
+    }
+
+    mutating func landRightsRead() {
+        guard let read = history.rightsRead, let answer = read.answer else { return }
+        history.rightsRead = nil
+        land(.rights(since: read.since), .rights(answer), epoch: nil)
     }
 
     private mutating func fail(_ read: HubRead) {
@@ -179,8 +246,25 @@ extension ModelWorld {
     mutating func passTime() { machine.timeIs(now) }
 
     /// The hub polls, and something was committed since the last poll.
+    ///
+    /// The first poll cannot name what.
     mutating func poll() {
-        history.polls += 1
-        perform(machine.completed(.databaseSnapshot("\(history.polls)"), at: now), epoch: nil)
+        nextTransaction += 1
+        let rights = rightsNews(since: machine.watchers.rights.snapshot)
+        let news = HintNews(rights: rights, versions: history.lastPoll.flatMap { hints(since: $0) })
+        history.lastPoll = present
+        perform(machine.completed(.poll(news), at: now), epoch: nil)
+    }
+
+    /// The hints that were sent since a snapshot; nil if some were removed.
+    private func hints(since earlier: DatabaseSnapshot) -> [SessionID: Int64]? {
+        guard earlier.oldest > history.horizon else { return nil }
+        var versions: [SessionID: Int64] = [:]
+        for (transaction, session, version) in history.hintLog where !earlier.shows(transaction) {
+            // A transaction that is in progress is not shown yet, but the later poll shows it.
+            guard present.shows(transaction) else { continue }
+            versions[session] = version == 0 || versions[session] == 0 ? 0 : max(versions[session] ?? 0, version)
+        }
+        return versions
     }
 }

@@ -17,7 +17,8 @@ final class FakeReader: ProgressReader {
         ///
         /// All other users may see everything.
         var verdicts: [Principal: SessionAuthorization.Verdict] = [:]
-        var rightsEpoch: Int64 = 1
+        var rightsChanges: [RightsChange] = []
+        var hintLog: [(transaction: Int64, session: SessionID, version: Int64)] = []
         var commits = 0
         var isDown = false
         var failures = 0
@@ -25,6 +26,14 @@ final class FakeReader: ProgressReader {
         var requestCounts: [Int] = []
         var readings = 0
         var snapshots = 0
+
+        /// The snapshot that shows all commits so far.
+        var present: DatabaseSnapshot { snapshot(Int64(10 + commits)) }
+
+        func rightsNews(since earlier: DatabaseSnapshot?) -> RightsNews {
+            let changes = earlier.map { earlier in rightsChanges.filter { !earlier.shows($0.transaction) } }
+            return RightsNews(at: present, changes: changes ?? [])
+        }
     }
     private let state = Mutex(State())
     /// Delays the statements that authorize.
@@ -58,6 +67,7 @@ final class FakeReader: ProgressReader {
         change { state in
             guard let row = state.rows[session] else { return 0 }
             let version = row.version + 1
+            state.hintLog.append((Int64(9 + state.commits), session, version))
             state.rows[session] = sample(session, version: version, status: status)
             if row.status != status {
                 state.transitions[session, default: []].append(transition(version, status: status))
@@ -69,7 +79,8 @@ final class FakeReader: ProgressReader {
     func delete(_ session: SessionID) {
         change {
             $0.rows[session] = nil
-            $0.rightsEpoch += 1
+            $0.hintLog.append((Int64(9 + $0.commits), session, 0))
+            $0.rightsChanges.append(RightsChange(in: Int64(9 + $0.commits), session: session))
         }
     }
 
@@ -77,7 +88,7 @@ final class FakeReader: ProgressReader {
     func refuse(_ principal: Principal, _ verdict: SessionAuthorization.Verdict?) {
         change {
             $0.verdicts[principal] = verdict
-            $0.rightsEpoch += 1
+            $0.rightsChanges.append(RightsChange(in: Int64(9 + $0.commits), user: principal.user))
         }
     }
 
@@ -100,11 +111,12 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    func changes(of sessions: [SessionID], after versions: [Int64]) async throws -> ProgressChanges {
+    func changes(
+        of sessions: [SessionID], after versions: [Int64], rightsSince snapshot: DatabaseSnapshot?
+    ) async throws -> ProgressChanges {
         try read { state in
             state.readings += 1
-            var changes = ProgressChanges()
-            changes.rightsEpoch = state.rightsEpoch
+            var changes = ProgressChanges(rights: state.rightsNews(since: snapshot))
             for (session, known) in zip(sessions, versions) {
                 guard let row = state.rows[session] else {
                     changes.missing.append(session)
@@ -132,27 +144,37 @@ final class FakeReader: ProgressReader {
                 let transitions = state.transitions[request.session, default: []]
                 return SessionAuthorization(
                     verdict: verdict, progress: isPermitted ? row : nil,
-                    transitions: isPermitted ? transitions.filter { $0.version > request.after ?? .max } : [],
-                    rightsEpoch: state.rightsEpoch)
+                    transitions: isPermitted ? transitions.filter { $0.version > request.after ?? .max } : [])
             }
         }
     }
 
     func lostRights(
         among requests: [(session: SessionID, principal: Principal)]
-    ) async throws -> (lost: Set<Int>, rightsEpoch: Int64) {
+    ) async throws -> Set<Int> {
         try read { state in
             let lost = requests.indices.filter {
                 state.rows[requests[$0].session] == nil || state.verdicts[requests[$0].principal] != nil
             }
-            return (Set(lost), state.rightsEpoch)
+            return Set(lost)
         }
     }
 
-    func databaseSnapshot() async throws -> String {
+    func rights(since snapshot: DatabaseSnapshot?) async throws -> RightsNews {
+        try read { $0.rightsNews(since: snapshot) }
+    }
+
+    func hints(
+        since snapshot: DatabaseSnapshot?, rightsSince rights: DatabaseSnapshot?
+    ) async throws -> HintNews {
         try read { state in
             state.snapshots += 1
-            return "\(state.commits)"
+            let versions = snapshot.map { snapshot in
+                Dictionary(
+                    state.hintLog.lazy.filter { !snapshot.shows($0.transaction) }.map { ($0.session, $0.version) },
+                    uniquingKeysWith: { $1 })
+            }
+            return HintNews(rights: state.rightsNews(since: rights), versions: versions)
         }
     }
 
@@ -164,15 +186,17 @@ final class FakeReader: ProgressReader {
 
     func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload { throw Down() }
 
-    func admitCaseload(of principal: Principal, resumes: Bool, requestID: String?) async throws -> Caseload {
-        throw Down()
-    }
+    func admitCaseload(
+        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
+    ) async throws -> Caseload { throw Down() }
 
     func lostSessions(
         of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>
     ) async throws -> [SessionID] { throw Down() }
 
-    func feed(since position: FeedPosition, also sessions: [SessionID]) async throws -> FeedChanges { throw Down() }
+    func feed(
+        since position: FeedPosition, also sessions: [SessionID], rightsSince snapshot: DatabaseSnapshot?
+    ) async throws -> FeedChanges { throw Down() }
 
     func missed(
         from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope

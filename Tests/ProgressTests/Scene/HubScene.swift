@@ -133,8 +133,8 @@ func withHub<Result>(
     let scene = HubScene(hub: hub, reader: reader, sink: sink, clock: clock, running: running)
     let result: Result
     do {
-        // The hub has begun to measure time.
-        try await scene.eventually { $0.machine.due != nil }
+        // The hub has begun to measure time, and knows where the log of rights begins.
+        try await scene.eventually { $0.machine.due != nil && $0.machine.watchers.rights.snapshot != nil }
         result = try await body(scene)
     } catch {
         try await scene.stop()

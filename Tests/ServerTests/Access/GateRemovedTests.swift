@@ -119,10 +119,10 @@ extension Clinic {
                     session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
                     session_id uuid, status text, progress smallint, message text, error text,
                     estimated_time_remaining integer, version bigint, attempt integer,
-                    created_at timestamptz, updated_at timestamptz, rights_epoch bigint)
+                    created_at timestamptz, updated_at timestamptz)
                 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
                     SELECT ordinal, true, true, 'admin', true, true, true, true, true, true, session_id, status, progress,
-                           message, error, estimated_time_remaining, version, attempt, created_at, updated_at, rights_epoch
+                           message, error, estimated_time_remaining, version, attempt, created_at, updated_at
                     FROM original_authorize_sessions($1, $2, $3)
                 $$;
                 ALTER FUNCTION app.authorize_sessions OWNER TO therapybridge_owner;

@@ -66,7 +66,7 @@ import Testing
                         \(isNotified ? "" : "SET LOCAL session_replication_role = replica;")
                         UPDATE app.therapist_patients SET is_active = false
                         WHERE therapist_id = '\(scene.therapist)' AND patient_id = '\(scene.patient)';
-                        \(isNotified ? "" : "UPDATE app.rights_epoch SET epoch = epoch + 1;")
+                        \(isNotified ? "" : scene.logStatement)
                         SET LOCAL session_replication_role = origin;
                         SELECT app.report_progress('\(scene.session)', 'transcribing', 40); COMMIT
                         """)

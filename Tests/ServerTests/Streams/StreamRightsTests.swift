@@ -58,7 +58,7 @@ import Testing
 
     /// With triggers off, a superuser's change sends no notification.
     ///
-    /// The next read returns the raised epoch of rights, and that is enough.
+    /// The next read finds the change in the log of rights, and that is enough.
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { server in
@@ -66,7 +66,7 @@ import Testing
             try await server.withStream(scene.path, token: scene.token) { reader in
                 _ = try await reader.next("progress")
                 try await reader.heartbeat()
-                try await scene.endSilently(raisesEpoch: true)
+                try await scene.endSilently(isLogged: true)
                 try await reader.heartbeat()
                 try await scene.database.report(scene.session, .transcribing, 20)
                 try await expectRevoked(reader, scene)
@@ -74,10 +74,10 @@ import Testing
         }
     }
 
-    /// Neither the notification nor the epoch shows the end.
+    /// Neither a notification nor the log shows the end.
     ///
     /// The sweep, which checks each stream within 30 s, finds it.
-    @Test("The sweep finds an end of a right that raised no epoch")
+    @Test("The sweep finds an end of a right that is not in the log")
     func silentEnd() async throws {
         let clock = ManualClock()
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"], clock: clock) { server in
@@ -87,7 +87,7 @@ import Testing
                 try await server.withStream(Clinic.streamOfAll, token: scene.token) { all in
                     _ = try await all.next("progress")
                     _ = try await all.next("ready")
-                    try await scene.endSilently(raisesEpoch: false)
+                    try await scene.endSilently(isLogged: false)
                     try await clock.keepMoving(by: .seconds(1)) {
                         try await expectRevoked(reader, scene)
                         #expect(try await all.next("session_removed").data?.contains(scene.session.description) == true)

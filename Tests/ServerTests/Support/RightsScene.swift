@@ -94,18 +94,23 @@ extension RightsScene {
         }
     }
 
-    /// Ends the right with triggers off, which sends no notification and raises no epoch by itself.
-    func endSilently(raisesEpoch: Bool) async throws {
+    /// Ends the right with triggers off, which sends no notification and writes nothing into the log by itself.
+    func endSilently(isLogged: Bool) async throws {
         try await database.withConnection { connection in
             try await connection.executeScript(
                 """
                 BEGIN;
                 SET LOCAL session_replication_role = replica;
                 \(endStatement)
-                \(raisesEpoch ? "UPDATE app.rights_epoch SET epoch = epoch + 1;" : "")
+                \(isLogged ? logStatement : "")
                 COMMIT;
                 """)
         }
+    }
+
+    /// The statement with which the triggers write the end of the assignment into the log.
+    var logStatement: String {
+        "INSERT INTO app.rights_log (user_id, patient_id) VALUES ('\(therapist)', '\(patient)');"
     }
 
     /// The statement that ends the therapist's assignment.

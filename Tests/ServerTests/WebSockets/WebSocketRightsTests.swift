@@ -57,14 +57,14 @@ import Testing
 
     /// With triggers off, a superuser's change sends no notification.
     ///
-    /// The next read returns the raised epoch of rights, and that is enough.
+    /// The next read finds the change in the log of rights, and that is enough.
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"]) { server in
             let scene = try await RightsScene(server)
             try await server.withWebSocket(scene.webSocketPath, token: scene.token) { socket in
                 try await socket.expectVersion(1)
-                try await scene.endSilently(raisesEpoch: true)
+                try await scene.endSilently(isLogged: true)
                 // The server does not know of the end yet: it answers the ping.
                 try await socket.ping([1])
                 let answer = try await socket.next()
@@ -75,17 +75,17 @@ import Testing
         }
     }
 
-    /// Neither the notification nor the epoch shows the end.
+    /// Neither a notification nor the log shows the end.
     ///
     /// The sweep, which checks each watcher within 30 s, finds it.
-    @Test("The sweep finds an end of a right that raised no epoch")
+    @Test("The sweep finds an end of a right that is not in the log")
     func silentEnd() async throws {
         let clock = ManualClock()
         try await withServer(["SSE_UPDATE_INTERVAL": "3600"], clock: clock) { server in
             let scene = try await RightsScene(server)
             try await server.withWebSocket(scene.webSocketPath, token: scene.token) { socket in
                 try await socket.expectVersion(1)
-                try await scene.endSilently(raisesEpoch: false)
+                try await scene.endSilently(isLogged: false)
                 try await clock.keepMoving(by: .seconds(1)) { try await socket.expectRest(Self.revoked) }
             }
         }
