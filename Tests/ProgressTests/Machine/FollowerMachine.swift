@@ -144,6 +144,12 @@ extension FeedChanges {
     init(_ items: [Item] = [], deleted: [(SessionID, UserID)] = [], epoch: Int64 = 1, at position: FeedPosition) {
         self.init(items: items, deleted: deleted.map { ($0, $1) }, rights: .epoch(epoch, at: position.snapshot))
     }
+
+    /// No changes of sessions, and a change of rights that concerns everybody, by the last transaction before the position.
+    static func newRights(at position: FeedPosition) -> FeedChanges {
+        FeedChanges(
+            rights: RightsNews(at: position.snapshot, changes: [RightsChange(in: position.snapshot.next - 1)]))
+    }
 }
 
 extension FeedChanges.Item {
@@ -163,13 +169,13 @@ extension ProgressChanges {
     /// What a catch-up finds about one session.
     init(
         _ session: SessionID, _ version: Int64, _ status: SessionStatus = .transcribing,
-        after transitions: [StatusTransition] = [], epoch: Int64 = 1
+        after transitions: [StatusTransition] = [], rights: RightsNews = .epoch(1)
     ) {
         self.init(
             changed: [
                 (sample(session, version: version, status: status), transitions + [transition(version, status: status)])
             ],
-            rights: .epoch(epoch))
+            rights: rights)
     }
 }
 

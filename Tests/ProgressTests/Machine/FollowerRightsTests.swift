@@ -45,7 +45,7 @@ import Testing
         let catchUp = try #require(machine.nextCatchUp())
         #expect(catchUp.sessions == [session])
         #expect(catchUp.versions == [session: 4])
-        let news = machine.completed(catchUp, ProgressChanges(session, 5, epoch: 2))
+        let news = machine.completed(catchUp, ProgressChanges(session, 5))
         #expect(news.events == [.state(sample(session, version: 5))])
         #expect(
             machine.pass(FeedChanges([item(session, 6, in: 13)], epoch: 2, at: position(14))).positions == [
@@ -92,7 +92,7 @@ import Testing
         #expect(deliveries == [])
         let catchUp = try #require(machine.nextCatchUp())
         #expect(Set(catchUp.sessions) == [session, other])
-        var changes = ProgressChanges(session, 4, .processed, epoch: 2)
+        var changes = ProgressChanges(session, 4, .processed)
         changes.missing = [other]
         let events = machine.completed(catchUp, changes).events
         #expect(events == [.state(sample(session, version: 4, status: .processed)), .removed(other)])
@@ -125,7 +125,7 @@ import Testing
                 == [])
         let catchUp = try #require(machine.nextCatchUp())
         #expect(catchUp.sessions == [session])
-        let deliveries = machine.completed(catchUp, ProgressChanges(session, 2, .processed, after: [first], epoch: 2))
+        let deliveries = machine.completed(catchUp, ProgressChanges(session, 2, .processed, after: [first]))
         #expect(deliveries.events.compactMap(\.progress).map(\.version) == [1, 2])
     }
 
@@ -193,7 +193,8 @@ import Testing
         machine.pass(FeedChanges([item(session, 4, in: 11)], at: position(12)))
         machine.ready(id)
         let catchUp = try #require(machine.nextCatchUp())
-        #expect(machine.completed(catchUp, ProgressChanges(session, 4, epoch: 2)) == [])
+        let rights = FeedChanges.newRights(at: position(13)).rights
+        #expect(machine.completed(catchUp, ProgressChanges(session, 4, rights: rights)) == [])
         let request = try #require(machine.nextRefresh())
         #expect(request.versions == [session: 3])
         machine.failed(.caseload(request))
@@ -213,7 +214,7 @@ import Testing
     func changedTwice() throws {
         _ = try follower([sample(session, version: 3)])
         let request = try refresh()
-        #expect(machine.pass(FeedChanges(epoch: 3, at: position(13))) == [])
+        #expect(machine.pass(.newRights(at: position(13))) == [])
         #expect(machine.nextRefresh() == nil)
         let caseload = Caseload(of: patient, [sample(session, version: 3)], at: position(12))
         #expect(machine.completed(request, CaseloadRefresh(caseload: caseload)) == [])

@@ -188,7 +188,8 @@ import Testing
             asked += requests.map(\.watcher)
             _ = machine.completedSweep()
         }
-        #expect(asked == watchers)
+        #expect(asked.count == 2)
+        #expect(Set(asked) == Set(watchers))
     }
 
     @Test("The hub repeats a failed sweep")
