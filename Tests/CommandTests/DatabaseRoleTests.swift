@@ -1,4 +1,5 @@
 import Foundation
+import Postgres
 import PostgresTestSupport
 import TestSupport
 import Testing
@@ -13,14 +14,14 @@ import Testing
         func script(_ name: String) -> String {
             switch self {
             case .superuser: "CREATE ROLE \(name) LOGIN SUPERUSER"
-            case .memberOfSuperuser: "CREATE ROLE \(name) LOGIN IN ROLE postgres"
+            case .memberOfSuperuser: "CREATE ROLE \(name) LOGIN IN ROLE therapybridge_server, postgres"
             case .bypass: "CREATE ROLE \(name) LOGIN BYPASSRLS IN ROLE therapybridge_server"
             case .memberOfBypass:
                 "CREATE ROLE \(name)_b BYPASSRLS; CREATE ROLE \(name) LOGIN IN ROLE therapybridge_server, \(name)_b"
             case .owner: "CREATE ROLE \(name) LOGIN IN ROLE therapybridge_owner"
             case .memberOfMember:
-                "CREATE ROLE \(name)_b IN ROLE therapybridge_owner; CREATE ROLE \(name) LOGIN NOINHERIT IN ROLE \(name)_b; "
-                    + "GRANT therapybridge_server TO \(name)"
+                "CREATE ROLE \(name)_b NOINHERIT IN ROLE therapybridge_owner; "
+                    + "CREATE ROLE \(name) LOGIN IN ROLE therapybridge_server, \(name)_b"
             }
         }
     }

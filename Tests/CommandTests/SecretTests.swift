@@ -1,3 +1,4 @@
+import Domain
 import Foundation
 import Glibc
 import LocalPostgres
@@ -54,7 +55,7 @@ import Testing
 
     @Test("`serve` and `work` wipe the secrets from their environment", arguments: ["serve", "work"])
     func environment(command: String) async throws {
-        let words = ["an earlier secret of tests alone, long enough", "hush-hush-database", "hush-hush-password"]
+        let words = ["an earlier secret of tests alone and long enough", "hush-hush-database", "hush-hush-password"]
         let (listener, port) = try listenOnLoopback()
         defer { close(listener) }
         let url = "host=127.0.0.1 port=\(port) dbname=x user=x sslmode=disable gssencmode=disable"

@@ -36,8 +36,8 @@ import Testing
 
     @Test("With `SSE_CORS_ORIGIN=none`, only the server's own origin may call with cookies")
     func none() async throws {
-        try await withClinic(["SSE_CORS_ORIGIN": "none"]) { clinic in
-            let own = "http://127.0.0.1:8000"
+        let own = "http://127.0.0.1:8000"
+        try await withClinic(["SSE_CORS_ORIGIN": "none", "PUBLIC_URL": own]) { clinic in
             for (origin, status) in [(own, 200), ("https://therapybridge.com", 403), ("none", 403), ("null", 403)] {
                 let response = try await clinic.request(
                     .POST, "/api/sessions/status/ticket", as: nil,
