@@ -161,6 +161,7 @@ extension DatabaseTimeouts {
         timeouts.connect = TestDeadline.event
         timeouts.borrow = TestDeadline.event
         timeouts.query = TestDeadline.event
+        timeouts.lock = TestDeadline.event
         return timeouts
     }
 

@@ -89,11 +89,17 @@ import Testing
             let taken = try await scene.upload()
             try await folder.wait(for: "begun")
             // The lease runs out before the worker extends it, and another worker claims the session.
-            try await scene.database.query(
-                "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 second'")
-            let claim = try await scene.database.query(
-                "SELECT attempt FROM app.claim_session('another', '1 hour')", as: "therapybridge_pipeline")
-            #expect(try claim[0].decode("attempt", as: Int32.self) == 2)
+            // Both happen in one transaction: a report of the worker in between would extend the lease.
+            let attempt = try await scene.database.withConnection { connection in
+                try await connection.withTransaction { connection in
+                    _ = try await connection.query(
+                        "UPDATE app.session_leases SET leased_until = clock_timestamp() - interval '1 second'")
+                    return try await connection.query("SELECT attempt FROM app.claim_session('another', '1 hour')")
+                        .first?
+                        .decode("attempt", as: Int32.self)
+                }
+            }
+            #expect(attempt == 2)
             let next = try await scene.upload()
             #expect(try await scene.watchToEnd(next).last?.event == "complete")
             // The former worker's reports are stale.
