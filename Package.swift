@@ -390,6 +390,7 @@ let package = Package(
             dependencies: [
                 "App", "Credentials", "Domain", "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport",
                 "ServerTestSupport", "SettingsReading", "TestSupport", "TestTime",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

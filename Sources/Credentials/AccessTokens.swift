@@ -33,14 +33,30 @@ public struct AccessTokens: Sendable {
     /// The issuer and the audience of the tokens.
     private static let party = "therapybridge"
     private static let algorithm = "HS256"
+    /// The greatest size of a token in bytes.
+    private static let limit = 4096
+
+    /// A key, alone in its collection.
+    private struct Key {
+        let collection = JWTKeyCollection()
+        /// Verifies signatures with the key.
+        var signatures: (any JWTAlgorithm)?
+
+        init(_ secret: String) async {
+            await collection.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
+            signatures = try? await collection.getKey()
+        }
+    }
 
     /// Signs new tokens, and verifies tokens that do not name their key.
-    private let present: JWTKeyCollection
+    private let present: Key
     private let presentID: String
-    /// The keys by name, each alone in its collection.
+    /// The keys by name.
     ///
     /// This type decides which key verifies a token.
-    private let keys: [String: JWTKeyCollection]
+    private let keys: [String: Key]
+    /// The tokens that these keys have verified.
+    private let verified = VerifiedTokens<AccessClaims>()
 
     /// Takes the keys.
     ///
@@ -48,14 +64,11 @@ public struct AccessTokens: Sendable {
     ///   - secret: The key, at least ``minimumSecretBytes`` bytes; the caller has checked that.
     ///   - previousSecrets: Earlier keys. Their tokens stay valid until they expire.
     public init(secret: String, previousSecrets: [String] = []) async {
-        var keys: [String: JWTKeyCollection] = [:]
-        for secret in [secret] + previousSecrets {
-            let collection = JWTKeyCollection()
-            await collection.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
-            keys[Self.keyID(of: secret)] = collection
-        }
+        var keys: [String: Key] = [:]
+        for secret in previousSecrets { keys[Self.keyID(of: secret)] = await Key(secret) }
         presentID = Self.keyID(of: secret)
-        present = keys[presentID] ?? JWTKeyCollection()
+        present = await Key(secret)
+        keys[presentID] = present
         self.keys = keys
     }
 
@@ -74,7 +87,7 @@ public struct AccessTokens: Sendable {
         // RFC 7519, 2 allows a fraction in a NumericDate, but some clients' libraries do not.
         let expiry = Date(timeIntervalSince1970: claims.expiresAt.date.timeIntervalSince1970.rounded(.up))
         let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down))
-        return try await present.sign(
+        return try await present.collection.sign(
             Payload(
                 iss: IssuerClaim(value: Self.party), aud: Claims.Audience(values: [Self.party]),
                 sub: SubjectClaim(value: claims.user.description), sid: claims.signIn.description,
@@ -87,15 +100,73 @@ public struct AccessTokens: Sendable {
     /// - Parameters:
     ///   - token: The token of the client.
     ///   - acceptsExpired: True if the token only has to identify a sign-in, as at a sign-out.
+    ///   - now: The present time.
     /// - Returns: Its claims; nil if it is malformed, wrongly signed, expired, not yet valid, or not for this server.
     ///   The caller does not learn which.
-    public func verify(_ token: String, acceptsExpired: Bool = false) async -> AccessClaims? {
-        guard let parts = CompactToken(token, limit: 4096), parts.algorithm == Self.algorithm,
-            let key = parts.keyID.map({ keys[$0] }) ?? present,
-            let payload = try? await key.verify(token, as: Payload.self),
-            Claims.isValid(payload.exp, acceptsExpired: acceptsExpired),
-            let user = UserID(payload.sub.value),
-            let signIn = SignInID(payload.sid)
+    public func verify(
+        _ token: String, acceptsExpired: Bool = false, at now: Timestamp = .now()
+    ) async -> AccessClaims? {
+        let bytes = Array(token.utf8)
+        let hash = VerifiedTokens<AccessClaims>.Key(bytes)
+        var claims = verified[hash]
+        if claims == nil, let parts = CompactToken(bytes, limit: Self.limit), let key = key(for: parts) {
+            claims = plainClaims(of: parts, key, at: now)
+            if claims == nil { claims = await self.claims(of: token, key) }
+            if let claims { verified.insert(claims, for: hash) }
+        }
+        guard let claims, acceptsExpired || now < claims.expiresAt else { return nil }
+        return claims
+    }
+
+    /// Verifies a token in the form in which this server issues them, without a suspension.
+    ///
+    /// - Parameters:
+    ///   - token: The token of the client in ASCII.
+    ///   - now: The present time.
+    /// - Returns: Its claims. Nil for a token that ``verify(_:acceptsExpired:at:)`` refuses, or that only that method can
+    ///   read.
+    public func verifyAtOnce(_ token: [UInt8], at now: Timestamp = .now()) -> AccessClaims? {
+        let hash = VerifiedTokens<AccessClaims>.Key(token)
+        var claims = verified[hash]
+        if claims == nil, let parts = CompactToken(token, limit: Self.limit), let key = key(for: parts) {
+            claims = plainClaims(of: parts, key, at: now)
+            if let claims { verified.insert(claims, for: hash) }
+        }
+        guard let claims, now < claims.expiresAt else { return nil }
+        return claims
+    }
+
+    /// The key that a token names; nil if this server does not have it, or the token is of another algorithm.
+    private func key(for token: CompactToken) -> Key? {
+        guard token.algorithm == Self.algorithm else { return nil }
+        return token.keyID.map { keys[$0] } ?? present
+    }
+
+    /// The claims of a well-signed token in the form in which this server issues them.
+    ///
+    /// The general reader refuses all that this one refuses for its signature, issuer or audience. It reads escapes,
+    /// fractions and claims of time, which this one leaves to it.
+    ///
+    /// - Returns: Nil for a token that is bad, or has another form.
+    private func plainClaims(of token: CompactToken, _ key: Key, at now: Timestamp) -> AccessClaims? {
+        let payload = token.payload
+        guard payload["nbf"] == nil, let issuedAt = payload["iat"].flatMap(payload.plainNumber),
+            Timestamp(microsecondsSinceEpoch: issuedAt * 1_000_000) <= now,
+            payload["iss"].flatMap(payload.plainText)?.elementsEqual(Self.party.utf8) == true,
+            payload["aud"].flatMap(payload.plainTexts)?.contains(where: { $0.elementsEqual(Self.party.utf8) }) == true,
+            let user = payload["sub"].flatMap(payload.plainText).flatMap({ UserID(utf8: $0) }),
+            let signIn = payload["sid"].flatMap(payload.plainText).flatMap({ SignInID(utf8: $0) }),
+            let expiry = payload["exp"].flatMap(payload.plainNumber), Claims.isWritable(seconds: expiry),
+            (try? key.signatures?.verify(token.signature, signs: token.signedText)) == true
+        else { return nil }
+        return AccessClaims(
+            user: user, signIn: signIn, expiresAt: Timestamp(microsecondsSinceEpoch: expiry * 1_000_000))
+    }
+
+    /// The claims of a well-signed token in any form.
+    private func claims(of token: String, _ key: Key) async -> AccessClaims? {
+        guard let payload = try? await key.collection.verify(token, as: Payload.self),
+            Claims.isWritable(payload.exp), let user = UserID(payload.sub.value), let signIn = SignInID(payload.sid)
         else { return nil }
         return AccessClaims(user: user, signIn: signIn, expiresAt: Timestamp(payload.exp.value))
     }
@@ -114,7 +185,7 @@ public struct AccessTokens: Sendable {
 
         func verify(using algorithm: some JWTAlgorithm) throws {
             // The caller decides whether an expired token counts.
-            try nbf?.verifyNotBefore()
+            try TokenTime.checkBegin(notBefore: nbf)
             guard aud.values.contains(AccessTokens.party) else {
                 throw JWTError.generic(identifier: "aud", reason: "meant for another audience")
             }

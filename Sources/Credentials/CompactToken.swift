@@ -1,4 +1,5 @@
 import Foundation
+import JSONScanning
 import JWTKit
 
 /// A token of the form `header.payload.signature` (RFC 7515, 7.1), read strictly before the server trusts anything in
@@ -11,83 +12,111 @@ struct CompactToken {
     let algorithm: String
     /// The name of the key in the token's header; nil if there is none.
     let keyID: String?
+    /// The claims.
+    let payload: JSONObject
+    /// The signature.
+    let signature: [UInt8]
+    /// The text that the signature signs.
+    let signedText: ArraySlice<UInt8>
 
-    /// Reads a token; nil if it is malformed or longer than `limit` bytes.
-    init?(_ text: String, limit: Int) {
+    /// Reads a token in ASCII; nil if it is malformed or longer than `limit` bytes.
+    init?(_ text: [UInt8], limit: Int) {
         // Cookies and headers have limits of their own. This one keeps a huge token from the decoders.
-        guard text.utf8.count <= limit else { return nil }
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3, let header = Self.decode(parts[0]), let payload = Self.decode(parts[1]),
-            let signature = Self.decode(parts[2]), !signature.isEmpty,
-            Self.hasUniqueNames(header), Self.hasUniqueNames(payload),
-            let fields = try? JSONDecoder().decode(Header.self, from: header)
-        else { return nil }
-        algorithm = fields.alg
-        keyID = fields.kid
-    }
-
-    private struct Header: Decodable {
-        var alg: String
-        var kid: String?
-
-        private enum CodingKeys: String, CodingKey { case alg, kid, crit }
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.container(keyedBy: CodingKeys.self)
+        guard text.count <= limit else { return nil }
+        let parts = text.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        guard parts.count == 3, let header = JSONObject(Base64URL.decode(parts[0])),
+            let payload = JSONObject(Base64URL.decode(parts[1])),
+            let signature = Base64URL.decode(parts[2]), !signature.isEmpty,
             // RFC 7515, 4.1.11: "If any of the listed extension Header Parameters are not understood and supported by the
             // recipient, then the JWS is invalid". We know none.
-            guard !container.contains(.crit) else {
-                throw DecodingError.dataCorruptedError(
-                    forKey: .crit, in: container, debugDescription: "an unknown extension")
-            }
-            alg = try container.decode(String.self, forKey: .alg)
-            kid = container.contains(.kid) ? try container.decode(String.self, forKey: .kid) : nil
+            header["crit"] == nil, let algorithm = header["alg"].flatMap(header.text)
+        else { return nil }
+        self.algorithm = algorithm
+        if let keyID = header["kid"] {
+            guard let keyID = header.text(keyID) else { return nil }
+            self.keyID = keyID
+        } else {
+            keyID = nil
         }
-    }
-
-    /// Decodes Base64url without padding, in its only canonical form (RFC 4648, 3.5); nil for anything else.
-    ///
-    /// The last character of a part may have bits that encode nothing. A decoder that ignores them accepts several
-    /// texts for one token.
-    private static func decode(_ part: Substring) -> Data? {
-        let base64 = part.replacing("-", with: "+").replacing("_", with: "/")
-        let padding = String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
-        guard let data = Data(base64Encoded: base64 + padding), Base64URL.encode(data) == part else { return nil }
-        return data
-    }
-
-    /// True if the JSON is an object whose names are unique.
-    ///
-    /// RFC 7519, 4: "The Claim Names within a JWT Claims Set MUST be unique; JWT parsers MUST either reject JWTs with
-    /// duplicate Claim Names or use a JSON parser that returns only the lexically last duplicate member name". RFC
-    /// 7515, 4 says the same about headers.
-    private static func hasUniqueNames(_ json: Data) -> Bool {
-        guard let object = try? JSONSerialization.jsonObject(with: json) as? [String: Any] else { return false }
-        var depth = 0
-        var names = 0
-        var isInString = false
-        var isEscaped = false
-        for byte in json {
-            switch byte {
-            case _ where isEscaped: isEscaped = false
-            case UInt8(ascii: "\\"): isEscaped = isInString
-            case UInt8(ascii: "\""): isInString.toggle()
-            case _ where isInString: break
-            case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
-            case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
-            // Outside of strings, each name has a colon after it, and nothing else has one.
-            case UInt8(ascii: ":"): if depth == 1 { names += 1 }
-            default: break
-            }
-        }
-        return names == object.count
+        self.payload = payload
+        self.signature = signature
+        signedText = text[..<parts[1].endIndex]
     }
 }
 
-/// Base64url without padding (RFC 4648, 5).
-enum Base64URL {
-    static func encode(_ data: Data) -> String {
-        data.base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
+/// A JSON object whose names are unique, with its values as positions in the text.
+///
+/// RFC 7519, 4: "The Claim Names within a JWT Claims Set MUST be unique; JWT parsers MUST either reject JWTs with duplicate
+/// Claim Names or use a JSON parser that returns only the lexically last duplicate member name". RFC 7515, 4 says the same
+/// about headers.
+struct JSONObject {
+    private let json: [UInt8]
+    private let members: [(name: String, value: Range<Int>)]
+
+    /// Reads an object; nil if the text is not one, or repeats a name.
+    init?(_ json: [UInt8]?) {
+        guard let json, let members = try? JSONSlices.members(of: json) else { return nil }
+        self.json = json
+        var named: [(name: String, value: Range<Int>)] = []
+        named.reserveCapacity(members.count)
+        for member in members {
+            // The same name may be written with and without escapes.
+            guard let name = member.key.utf8.contains(UInt8(ascii: "\\")) ? Self.decoded(member.key) : member.key
+            else { return nil }
+            named.append((name, member.value))
+        }
+        // A set costs more than it saves for the few names of most tokens.
+        let areUnique =
+            named.count <= 16
+            ? named.indices.allSatisfy { index in named[..<index].allSatisfy { $0.name != named[index].name } }
+            : Set(named.map(\.name)).count == named.count
+        guard areUnique else { return nil }
+        self.members = named
+    }
+
+    private static func decoded(_ key: String) -> String? {
+        try? JSONDecoder().decode(String.self, from: Data("\"\(key)\"".utf8))
+    }
+
+    /// The position of a value; nil if the object has no such name.
+    subscript(name: String) -> Range<Int>? { members.first { $0.name == name }?.value }
+
+    /// The text of a value; nil if the value is not a string.
+    func text(_ value: Range<Int>) -> String? {
+        if let plain = plainText(value) { return String(decoding: plain, as: UTF8.self) }
+        guard json[value.lowerBound] == UInt8(ascii: "\"") else { return nil }
+        return try? JSONDecoder().decode(String.self, from: Data(json[value]))
+    }
+
+    /// The bytes of a string; nil if the value is not a string, or has an escape.
+    func plainText(_ value: Range<Int>) -> ArraySlice<UInt8>? {
+        guard json[value.lowerBound] == UInt8(ascii: "\"") else { return nil }
+        let bytes = json[value].dropFirst().dropLast()
+        return bytes.contains(UInt8(ascii: "\\")) ? nil : bytes
+    }
+
+    /// The value of a whole number of at most twelve digits; nil for any other value.
+    ///
+    /// As seconds, it does not overflow in microseconds.
+    func plainNumber(_ value: Range<Int>) -> Int64? {
+        guard value.count <= 12 else { return nil }
+        var number: Int64 = 0
+        for byte in json[value] {
+            guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
+            number = number * 10 + Int64(byte - UInt8(ascii: "0"))
+        }
+        return number
+    }
+
+    /// The bytes of the strings of an array, or of the one string that may replace it; nil if the value is neither, or a
+    /// string has an escape.
+    func plainTexts(_ value: Range<Int>) -> [ArraySlice<UInt8>]? {
+        if let text = plainText(value) { return [text] }
+        guard let elements = try? JSONSlices.elements(of: Array(json[value])) else { return nil }
+        let texts = elements.compactMap {
+            plainText($0.lowerBound + value.lowerBound..<$0.upperBound + value.lowerBound)
+        }
+        return texts.count == elements.count ? texts : nil
     }
 }
 
@@ -96,15 +125,16 @@ enum Claims {
     /// The end of the year 9999.
     ///
     /// A `Timestamp` cannot write a later expiry.
-    private static let endOfTime = Date(timeIntervalSince1970: 253_402_300_800)
+    private static let endOfTime: Int64 = 253_402_300_800
 
-    /// True if an `exp` claim lies in the future, and a `Timestamp` can write it.
-    ///
-    /// With `acceptsExpired`, it may also lie in the past.
-    static func isValid(_ exp: ExpirationClaim, acceptsExpired: Bool) -> Bool {
-        let earliest = acceptsExpired ? Date(timeIntervalSince1970: 0) : Date()
-        return earliest < exp.value && exp.value < endOfTime
+    /// True if an `exp` claim lies after 1970, and a `Timestamp` can write it.
+    static func isWritable(_ exp: ExpirationClaim) -> Bool {
+        let seconds = exp.value.timeIntervalSince1970
+        return seconds > 0 && seconds < Double(endOfTime)
     }
+
+    /// True if an `exp` claim of whole seconds lies after 1970, and a `Timestamp` can write it.
+    static func isWritable(seconds: Int64) -> Bool { seconds > 0 && seconds < endOfTime }
 
     /// The `aud` claim, an array or one string.
     ///

@@ -21,8 +21,11 @@ public struct ProviderClaims: Sendable, Hashable {
 /// another algorithm. The keys of ``AccessTokens`` are never used here.
 public struct IdentityProvider: Sendable {
     private let keys: [String: ProviderKey]
-    private let issuer: String
+    /// The `iss` of the provider's tokens.
+    public let issuer: String
     private let audience: String
+    /// The tokens that these keys have verified.
+    private let verified = VerifiedTokens<ProviderClaims>()
 
     /// Reads the keys.
     ///
@@ -42,15 +45,30 @@ public struct IdentityProvider: Sendable {
     /// - Parameters:
     ///   - token: The token of the client.
     ///   - acceptsExpired: True if the token only has to identify a sign-in, as at a sign-out.
+    ///   - now: The present time.
     /// - Returns: Its claims; nil if it is malformed, wrongly signed, expired, not yet valid, not for this server, or
     ///   without a verified address.
-    public func verify(_ token: String, acceptsExpired: Bool = false) async -> ProviderClaims? {
+    public func verify(
+        _ token: String, acceptsExpired: Bool = false, at now: Timestamp = .now()
+    ) async -> ProviderClaims? {
+        let bytes = Array(token.utf8)
+        let hash = VerifiedTokens<ProviderClaims>.Key(bytes)
+        var claims = verified[hash]
         // A provider's tokens hold more than this server's own. The limit for them is therefore higher.
-        guard let parts = CompactToken(token, limit: 8192), let id = parts.keyID, let key = keys[id],
-            parts.algorithm == key.algorithm,
+        if claims == nil, let parts = CompactToken(bytes, limit: 8192) {
+            claims = await self.claims(of: token, parts)
+            if let claims { verified.insert(claims, for: hash) }
+        }
+        guard let claims, acceptsExpired || now < claims.expiresAt else { return nil }
+        return claims
+    }
+
+    /// The claims of a well-signed token that is meant for this server, whatever its expiry.
+    private func claims(of token: String, _ parts: CompactToken) async -> ProviderClaims? {
+        guard let id = parts.keyID, let key = keys[id], parts.algorithm == key.algorithm,
             let payload = try? await key.collection.verify(token, as: Payload.self),
-            payload.iss == issuer, payload.aud.values.contains(audience),
-            Claims.isValid(payload.exp, acceptsExpired: acceptsExpired), !payload.sub.isEmpty, payload.isEmailVerified,
+            payload.iss == issuer, payload.aud.values.contains(audience), Claims.isWritable(payload.exp),
+            !payload.sub.isEmpty, payload.isEmailVerified,
             let email = payload.email.flatMap({ EmailAddress($0) }), let signIn = signIn(of: payload)
         else { return nil }
         return ProviderClaims(signIn: signIn, email: email, expiresAt: Timestamp(payload.exp.value))
@@ -120,7 +138,7 @@ public struct IdentityProvider: Sendable {
 
         func verify(using algorithm: some JWTAlgorithm) throws {
             // The caller decides whether an expired token counts.
-            try nbf?.verifyNotBefore()
+            try TokenTime.checkBegin(notBefore: nbf, issuedAt: iat)
         }
     }
 }

@@ -15,7 +15,13 @@ public protocol EntityID: Hashable, Sendable, Codable, LosslessStringConvertible
 extension EntityID {
     /// Parses the text form of a UUID; nil for any other text.
     public init?(_ description: String) {
-        guard isUUID(description.utf8), let uuid = UUID(uuidString: description) else { return nil }
+        guard let uuid = uuid(description.utf8) else { return nil }
+        self.init(rawValue: uuid)
+    }
+
+    /// Parses the text form of a UUID in UTF-8; nil for any other text.
+    public init?(utf8 text: ArraySlice<UInt8>) {
+        guard let uuid = uuid(text) else { return nil }
         self.init(rawValue: uuid)
     }
 
@@ -80,18 +86,32 @@ public struct SignInID: EntityID {
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
-/// Whether text is a UUID in the form of RFC 9562, section 4: hexadecimal digits, 8-4-4-4-12.
+/// Reads a UUID in the form of RFC 9562, section 4: hexadecimal digits, 8-4-4-4-12; nil for any other text.
 ///
 /// Foundation accepts more: it stops at a NUL, and ignores white space between the digits.
-private func isUUID(_ text: String.UTF8View) -> Bool {
-    text.count == 36
-        && text.enumerated().allSatisfy { index, byte in
-            switch (index, byte) {
-            case (8, _), (13, _), (18, _), (23, _): byte == UInt8(ascii: "-")
-            case (_, UInt8(ascii: "0")...UInt8(ascii: "9")), (_, UInt8(ascii: "a")...UInt8(ascii: "f")),
-                (_, UInt8(ascii: "A")...UInt8(ascii: "F")):
-                true
-            default: false
-            }
+private func uuid(_ text: some Collection<UInt8>) -> UUID? {
+    var (high, low): (UInt64, UInt64) = (0, 0)
+    var position = 0
+    for byte in text {
+        guard position < 36 else { return nil }
+        if position == 8 || position == 13 || position == 18 || position == 23 {
+            guard byte == UInt8(ascii: "-") else { return nil }
+        } else {
+            guard let digit = hexadecimalDigit(byte) else { return nil }
+            // 18 characters precede the second half: 16 digits and two dashes.
+            if position < 18 { high = high << 4 | digit } else { low = low << 4 | digit }
         }
+        position += 1
+    }
+    guard position == 36 else { return nil }
+    return withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
+}
+
+private func hexadecimalDigit(_ byte: UInt8) -> UInt64? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt64(byte - UInt8(ascii: "0"))
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt64(byte - UInt8(ascii: "a") + 10)
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt64(byte - UInt8(ascii: "A") + 10)
+    default: nil
+    }
 }

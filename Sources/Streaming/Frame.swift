@@ -35,7 +35,10 @@ public final class Frame: Sendable {
     ///   - payload: The first payload.
     ///   - isChunked: Whether the head says `Transfer-Encoding: chunked`.
     public init(head: [UInt8], payload: [UInt8], isChunked: Bool) {
-        var bytes = head
+        var bytes: [UInt8] = []
+        // Room for the size of a chunk and the ends of lines: a growing array would copy the head again.
+        bytes.reserveCapacity(head.count + payload.count + 24)
+        bytes += head
         if isChunked { bytes += Self.chunk(payload.count) }
         bytes += payload
         if isChunked { bytes += Self.lineEnd }

@@ -44,11 +44,17 @@ extension StreamSocket {
     /// Without a limit the kernel keeps megabytes for a slow reader, who then reads old states.
     private static let sendBuffer: CInt = 32 * 1024
 
+    /// How long sent bytes may stay unacknowledged before the connection counts as dead, in milliseconds.
+    private static let userTimeout: CInt = 60_000
+
     /// Sets the options of a stream's socket.
     static func prepare(_ descriptor: CInt) {
         setOption(descriptor, SOL_SOCKET, SO_SNDBUF, sendBuffer)
         // An event is a small packet that nothing follows, and Nagle's algorithm would hold it back.
         setOption(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+        // tcp(7): "the maximum amount of time in milliseconds that transmitted data may remain unacknowledged […] before TCP
+        // will forcibly close the corresponding connection".
+        setOption(descriptor, CInt(IPPROTO_TCP), TCP_USER_TIMEOUT, userTimeout)
     }
 
     /// Writes bytes of a frame to a socket.

@@ -12,7 +12,7 @@ public enum LogOutput {
     public static func bootstrap(_ settings: LogSettings) {
         LoggingSystem.bootstrap { label in
             var handler: any LogHandler =
-                settings.isJSON ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+                settings.isJSON ? JSONLogHandler(label: label) : TextLogHandler(label: label)
             handler.logLevel = settings.level
             return handler
         }

@@ -11,9 +11,13 @@ struct AppContext: RequestContext {
     ///
     /// The framework reads its own id back from the logger's metadata, and stops the program if a log handler keeps
     /// none.
-    let id = UUID().uuidString.lowercased()
+    let id: String
+    /// The hub's answer to this request, if it came before the framework had the request.
+    let opening: PreparedOpening?
     /// The connection that the request came over.
     let connection: ClientConnection
+    /// Where the request came from, past the trusted proxies; nil if that is unknown.
+    var network: ClientNetwork?
     /// The claims of the access token, if the request has a valid one.
     var claims: AccessClaims?
     /// Why the credential of the request does not count, if the answer should say more than 401.
@@ -26,7 +30,9 @@ struct AppContext: RequestContext {
     init(source: Source) {
         coreContext = .init(source: source)
         connection = ClientConnection(channel: source.channel)
-        logger[metadataKey: "hb.request.id"] = "\(id)"
+        opening = PreparedOpening.ofConnection?.take()
+        id = opening?.requestID ?? RequestIdentifier.random()
+        logger[metadataKey: RequestLog.idKey] = "\(id)"
     }
 }
 
@@ -38,15 +44,21 @@ struct TokenContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims
     let connection: ClientConnection
+    /// Where the request came from, as in ``AppContext/network``.
+    let network: ClientNetwork?
     /// Names the request, as ``AppContext/id`` does.
     let requestID: String
+    /// The hub's answer to this request, as in ``AppContext/opening``.
+    let opening: PreparedOpening?
 
     init(context: AppContext) throws {
         if let refusal = context.refusal { throw refusal }
         guard let claims = context.claims else { throw Problem.unauthorized }
         coreContext = context.coreContext
         connection = context.connection
+        network = context.network
         requestID = context.id
+        opening = context.opening
         self.claims = claims
     }
 }
@@ -56,12 +68,17 @@ struct UserContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let claims: AccessClaims
     let user: User
+    let connection: ClientConnection
+    /// Where the request came from, as in ``AppContext/network``.
+    let network: ClientNetwork?
     /// Names the request, as ``AppContext/id`` does.
     let requestID: String
 
     init(context: AppContext) throws {
         guard let claims = context.claims, let user = context.user else { throw Problem.unauthorized }
         coreContext = context.coreContext
+        connection = context.connection
+        network = context.network
         requestID = context.id
         self.claims = claims
         self.user = user

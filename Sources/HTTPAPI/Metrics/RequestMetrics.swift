@@ -22,13 +22,19 @@ struct RequestMetrics: RouterMiddleware {
     ) async throws -> Response {
         let start = clock.now
         let response = try await next(request, context)
+        count(
+            method: request.method, route: route(of: context, response), status: response.status,
+            after: clock.now - start)
+        return response
+    }
+
+    /// Counts and times a request.
+    func count(method: HTTPRequest.Method, route: String, status: HTTPResponse.Status, after time: Duration) {
         let (count, duration) = instruments[
             Key(
-                method: Self.methods.contains(request.method) ? request.method.rawValue : "other",
-                route: route(of: context, response), status: response.status.code)]
+                method: Self.methods.contains(method) ? method.rawValue : "other", route: route, status: status.code)]
         count.increment()
-        duration.record(duration: clock.now - start)
-        return response
+        duration.record(duration: time)
     }
 
     private func route(of context: AppContext, _ response: Response) -> String {

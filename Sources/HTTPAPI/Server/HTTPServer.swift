@@ -12,6 +12,7 @@ public struct HTTPServer: Service {
     package let routes: [String]
 
     private let responder: RouterResponder<AppContext>
+    private let opener: StreamOpener
     private let settings: HTTPSettings
     private let connections: ConnectionLimit
     private let logger: Logger
@@ -30,8 +31,15 @@ public struct HTTPServer: Service {
         onListening: @escaping @Sendable (Int) async -> Void
     ) throws {
         let router: Router<AppContext>
-        (router, routes) = try Self.router(settings: settings, dependencies: dependencies)
+        let requestMetrics = RequestMetrics(metrics: dependencies.monitoring.metrics, clock: dependencies.clock)
+        let securityHeaders = SecurityHeaders(isReachedByTLS: settings.isReachedByTLS)
+        (router, routes) = try Self.router(
+            settings: settings, dependencies: dependencies, requestMetrics: requestMetrics,
+            securityHeaders: securityHeaders)
         responder = router.buildResponder()
+        opener = StreamOpener(
+            engine: dependencies.streams, tokens: dependencies.authentication.tokens, metrics: requestMetrics,
+            head: StreamHead(securityHeaders), trustedProxies: settings.trustedProxies, clock: dependencies.clock)
         connections = ConnectionLimit(settings.requests.maximumConnections)
         self.settings = settings
         self.logger = logger
@@ -83,41 +91,59 @@ public struct HTTPServer: Service {
     ) async throws {
         let pace = RequestPace.Limits(
             headTime: TimeAmount(settings.requests.headTimeout), bodyTime: TimeAmount(settings.requests.bodyTimeout))
+        let tasks = FrameworkTasks()
         let application = Application(
             responder: responder,
-            server: .http1(
-                configuration: .init(
-                    additionalChannelHandlers: [ConnectionHandler(), PaceHandler(limits: pace)],
-                    idleTimeout: .seconds(75),
-                    httpDecoderConfiguration: .init(
-                        maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100))),
+            server: HTTPServerBuilder { [opener, tasks] responder in
+                OpeningChannel(
+                    opener: opener,
+                    server: HTTP1Channel(
+                        responder: responder,
+                        configuration: .init(
+                            additionalChannelHandlers: [ConnectionHandler(), PaceHandler(limits: pace)],
+                            idleTimeout: .seconds(75),
+                            httpDecoderConfiguration: .init(
+                                maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024,
+                                maxHeaderFieldCount: 100))),
+                    tasks: tasks)
+            },
             configuration: ApplicationConfiguration(
                 address: .hostname(address, port: port), serverName: nil, backlog: 4096,
                 availableConnectionsDelegate: connections),
             onServerRunning: { [connections] channel in
+                // After a restart all clients connect at once. The kernel drops what does not fit into the backlog, and a client
+                // waits a second before it tries again.
+                try? await channel.setOption(.maxMessagesPerRead, value: 256).get()
                 connections.add(channel)
                 await onListening(channel.localAddress?.port ?? port)
             },
             logger: logger)
-        try await BindError.naming(.http) { try await application.run() }
+        try await tasks.run(logger) {
+            try await BindError.naming(.http) { try await application.run() }
+        }
     }
 }
 
 extension HTTPServer {
     private static func router(
-        settings: HTTPSettings, dependencies: HTTPDependencies
+        settings: HTTPSettings, dependencies: HTTPDependencies, requestMetrics: RequestMetrics,
+        securityHeaders: SecurityHeaders
     ) throws -> (Router<AppContext>, routes: [String]) {
         let router = Router(context: AppContext.self)
         let (stores, metrics) = (dependencies.stores, dependencies.monitoring.metrics)
         let (tokens, provider) = (dependencies.authentication.tokens, dependencies.authentication.identityProvider)
         let passwords = dependencies.authentication.passwords
+        let limits = RequestLimits(settings.requests, clock: dependencies.clock, metrics: metrics)
         router.addMiddleware {
-            RequestMetrics(metrics: metrics, clock: dependencies.clock)
+            requestMetrics
             RequestLog(clock: dependencies.clock)
-            SecurityHeaders(isReachedByTLS: settings.isReachedByTLS)
+            securityHeaders
             CrossOrigin(settings: settings)
             ErrorMiddleware()
+            RequestTarget()
+            Preflight(settings: settings)
             Authenticator(tokens: tokens, provider: provider, signIns: stores.signIns, settings: settings)
+            RequestLimiter(limits: limits)
         }
         let gate = SessionGate(progress: stores.progress)
         let recorder = AccessRecorder(log: stores.audit)
@@ -125,8 +151,8 @@ extension HTTPServer {
         var table = RouteTable(router: router, userLoader: UserLoader(users: stores.users), ticketReader: tickets)
         let attemptLimits = AttemptLimits(attempts: stores.attempts, settings: settings)
         AuthenticationRoutes(
-            users: stores.users, signIns: stores.signIns, passwords: passwords, tokens: tokens, settings: settings,
-            limits: attemptLimits,
+            passwordCheck: PasswordCheck(users: stores.users, passwords: passwords), signIns: stores.signIns,
+            tokens: tokens, settings: settings, limits: attemptLimits,
             signOut: SignOut(
                 signIns: stores.signIns, tokens: tokens, provider: provider, settings: settings, limits: attemptLimits),
             metrics: SignInMetrics(metrics: metrics)
@@ -140,13 +166,16 @@ extension HTTPServer {
             gate: gate, recorder: recorder, sessions: stores.sessions, progress: stores.progress, users: stores.users,
             recordings: dependencies.recordings
         ).add(to: &table)
+        SignInRoutes(recorder: recorder, users: stores.users).add(to: &table)
         UserRoutes(recorder: recorder, users: stores.users, passwords: passwords).add(to: &table)
         AssignmentRoutes(recorder: recorder, users: stores.users).add(to: &table)
-        RecordingRoute(gate: gate, sessions: stores.sessions, recordings: dependencies.recordings).add(to: &table)
+        RecordingRoute(
+            gate: gate, sessions: stores.sessions, recordings: dependencies.recordings, clock: dependencies.clock
+        ).add(to: &table)
         ReportRoutes(gate: gate, recorder: recorder, users: stores.users, batcher: dependencies.reports)
             .add(to: &table)
         StreamRoute(engine: dependencies.streams).add(to: &table)
-        WebSocketRoute(engine: dependencies.streams, tickets: tickets, settings: settings).add(to: &table)
+        WebSocketRoute(engine: dependencies.streams, tickets: tickets, settings: settings, limits: limits).add(to: &table)
         TicketRoutes(gate: gate, recorder: recorder, tickets: stores.tickets).add(to: &table)
         HealthRoutes(missing: dependencies.monitoring.missing).add(to: &table)
         MetricsRoute(recorder: recorder, registry: metrics).add(to: &table)

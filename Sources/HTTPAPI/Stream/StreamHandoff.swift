@@ -35,7 +35,7 @@ final class StreamHandoff: Sendable {
     /// The bytes before the first state.
     ///
     /// They reveal nothing about the session.
-    func preamble(of wire: StreamWire) -> [UInt8] { wire == .webSocket ? [] : ServerSentEvent.retry(.seconds(2)) }
+    func preamble(of wire: StreamWire) -> [UInt8] { wire == .webSocket ? [] : StreamRoute.preamble }
 
     /// Duplicates the channel's socket and gives it to the reactor.
     ///
@@ -44,15 +44,15 @@ final class StreamHandoff: Sendable {
     ///
     /// - Parameters:
     ///   - channel: The connection.
-    ///   - head: The head of the response.
+    ///   - head: The head of the response as bytes, which announces `wire`.
     ///   - wire: The form of the stream.
     /// - Returns: False if the process has no descriptor left.
-    func take(socketOf channel: any Channel, head: HTTPResponse, as wire: StreamWire) -> Bool {
+    func take(socketOf channel: any Channel, head: [UInt8], as wire: StreamWire) -> Bool {
         let socket = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
             of: NIOBSDSocket.Handle.self
         ) { StreamSocket(duplicating: $0) }
         guard let socket = socket ?? nil else { return false }
-        engine.adopt(self, socket, head: head.bytes(isChunked: wire == .chunks), as: wire)
+        engine.adopt(self, socket, head: head, as: wire)
         return true
     }
 }

@@ -13,10 +13,15 @@ import Streaming
 ///
 /// The routes are `GET /api/sessions/{id}/status/stream` and `GET /api/sessions/status/stream`.
 struct StreamRoute: Sendable {
+    /// The path of the stream of one session, which the log and the metrics name.
+    static let path = "/api/sessions/{id}/status/stream"
+    /// The first bytes of every stream: the reconnection delay.
+    static let preamble = ServerSentEvent.retry(.seconds(2))
+
     let engine: StreamEngine
 
     func add(to table: inout RouteTable) {
-        table.stream("/api/sessions/:id/status/stream", subscribe)
+        table.stream(RouterPath(Self.path), subscribe)
         table.stream("/api/sessions/status/stream", subscribeToAll)
     }
 
@@ -26,10 +31,7 @@ struct StreamRoute: Sendable {
         let authorization: SessionAuthorization
         let watch: Watch?
         do {
-            let after = Resumption.version(lastEventID)
-            switch try await engine.hub.subscribe(
-                to: session, for: context.claims.principal, after: after, requestID: context.requestID)
-            {
+            switch try await outcome(of: session, after: lastEventID, context) {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
@@ -45,23 +47,36 @@ struct StreamRoute: Sendable {
             // No other answer stops a native EventSource without an error.
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
-        let events = ServerSentEvent.retry(.seconds(2)) + message.bytes
+        let events = Self.preamble + message.bytes
         guard let watch else { return StreamAnswer.whole(events) }
         return await stream(events, after: authorization.version(seenBy: lastEventID), to: watch, request, context)
+    }
+
+    /// The hub's answer, which may have come before the request had a context.
+    private func outcome(
+        of session: SessionID, after lastEventID: String?, _ context: TokenContext
+    ) async throws -> SubscribeOutcome {
+        let principal = context.claims.principal
+        if let answer = context.opening?.answer(to: session, for: principal, lastEventID: lastEventID) {
+            return try answer.get()
+        }
+        return try await engine.hub.subscribe(
+            to: session, for: principal, after: Resumption.version(lastEventID), requestID: context.requestID,
+            network: context.network)
     }
 
     @Sendable private func subscribeToAll(_ request: Request, _ context: TokenContext) async throws -> Response {
         do {
             let position = request.lastEventID.flatMap(FeedPosition.init(id:))
             switch try await engine.hub.subscribeToAll(
-                for: context.claims.principal, since: position, requestID: context.requestID)
+                for: context.claims.principal, since: position, requestID: context.requestID,
+                network: context.network)
             {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
             case .subscribed(let watch, let events, let before, let after):
-                let bytes =
-                    ServerSentEvent.retry(.seconds(2)) + WatcherMessage.bytes(events, before: before, after: after)
+                let bytes = Self.preamble + WatcherMessage.bytes(events, before: before, after: after)
                 return await stream(bytes, to: watch, request, context)
             }
         } catch let error as PostgresError where error.isTransient {

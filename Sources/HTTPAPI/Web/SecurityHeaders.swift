@@ -20,10 +20,15 @@ struct SecurityHeaders: RouterMiddleware {
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var response = try await next(request, context)
-        for field in fields { response.headers[field.name] = field.value }
-        // An answer without `Cache-Control` may hold health data.
-        if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
+        add(to: &response.headers)
         return response
+    }
+
+    /// Adds the headers to those of an answer.
+    func add(to headers: inout HTTPFields) {
+        for field in fields { headers[field.name] = field.value }
+        // An answer without `Cache-Control` may hold health data.
+        if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
     }
 
     /// The headers of every answer, also of answers before a request is complete.

@@ -1,0 +1,105 @@
+import Credentials
+import Domain
+import HTTPTypes
+import Logging
+import NIOCore
+import Polling
+import Progress
+import Store
+import Streaming
+
+/// A request for the stream of one session, with a good access token.
+struct StreamOpening: Sendable {
+    let head: OpeningHead
+    let claims: AccessClaims
+    /// Where the request came from, past the trusted proxies; nil if that is unknown.
+    let network: ClientNetwork?
+    /// Names the request to the client, in the log and in the audit log.
+    let requestID: String
+    /// When the request came.
+    let cameAt: ContinuousClock.Instant
+}
+
+/// Opens streams of one session without the framework.
+///
+/// After a restart, all clients open their streams at once. A task, a request and a response of the framework would cost
+/// most of an opening. The opener asks the hub the same question as ``StreamRoute``, and writes what the route and the
+/// middleware would: the head, the log line and the metrics. It answers only a request that begins a stream. The framework
+/// answers every other one.
+struct StreamOpener: Sendable {
+    let engine: StreamEngine
+    let tokens: AccessTokens
+    let metrics: RequestMetrics
+    let head: StreamHead
+    let trustedProxies: AddressRanges
+    let clock: any MonotonicClock
+
+    /// Reads a request.
+    ///
+    /// - Parameters:
+    ///   - bytes: Everything that the client has sent.
+    ///   - peer: The address at the other end of the connection.
+    /// - Returns: Nil for a request that is the framework's.
+    func read(_ bytes: [UInt8], from peer: SocketAddress?) -> StreamOpening? {
+        guard let head = OpeningHead(bytes), let claims = tokens.verifyAtOnce(head.token) else { return nil }
+        let address = peer.flatMap(NetworkAddress.init).map {
+            trustedProxies.client(peer: $0, forwarded: head.forwardedFor.flatMap { $0.split(separator: ",") })
+        }
+        return StreamOpening(
+            head: head, claims: claims, network: address?.network, requestID: RequestIdentifier.random(),
+            cameAt: clock.now)
+    }
+
+    /// Asks the hub for the stream.
+    ///
+    /// - Parameters:
+    ///   - opening: The request.
+    ///   - answer: Gets the hub's answer, on the hub's thread.
+    func subscribe(
+        _ opening: StreamOpening, answer: @escaping @Sendable (Result<SubscribeOutcome, any Error>) -> Void
+    ) {
+        engine.hub.subscribe(
+            to: opening.head.session, for: opening.claims.principal,
+            after: Resumption.version(opening.head.lastEventID), requestID: opening.requestID,
+            network: opening.network, answer: answer)
+    }
+
+    /// Gives the connection of a request to the reactor, if the hub's answer begins a stream.
+    ///
+    /// The call has to come on the channel's event loop. If the result is true, the caller closes the channel. That closes
+    /// the channel's own descriptor, and the connection stays open.
+    ///
+    /// - Parameters:
+    ///   - opening: The request.
+    ///   - answer: The hub's answer.
+    ///   - channel: The connection.
+    ///   - logger: Takes the log line.
+    /// - Returns: False if the framework has to answer.
+    func begin(
+        _ opening: StreamOpening, _ answer: Result<SubscribeOutcome, any Error>, on channel: any Channel,
+        _ logger: Logger
+    ) -> Bool {
+        let lastEventID = opening.head.lastEventID
+        guard case .success(.subscribed(let authorization, let watch?)) = answer,
+            let message = try? authorization.firstMessage(after: lastEventID)
+        else { return false }
+        let handoff = StreamHandoff(
+            engine: engine, watch: watch, firstPayload: StreamRoute.preamble + message.bytes,
+            version: authorization.version(seenBy: lastEventID), claims: opening.claims)
+        guard handoff.take(socketOf: channel, head: head.bytes(requestID: opening.requestID), as: .chunks) else {
+            return false
+        }
+        record(opening, logger)
+        return true
+    }
+
+    /// Writes the log line and the metrics of a stream that has begun.
+    private func record(_ opening: StreamOpening, _ logger: Logger) {
+        let duration = clock.now - opening.cameAt
+        var metadata = RequestLog.metadata(.get, StreamRoute.path, .ok, duration)
+        metadata[RequestLog.idKey] = "\(opening.requestID)"
+        logger.debug("stream opened without the framework", metadata: metadata)
+        logger.info("request", metadata: metadata)
+        metrics.count(method: .get, route: StreamRoute.path, status: .ok, after: duration)
+    }
+}
