@@ -86,7 +86,8 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         case .leaseNotStanding:
             "The lease does not stand: it has run out or ended, or belongs to another claim of the session."
         case .leaseOutOfRange: "has to be between 1 second and 1 day."
-        case .leaseRequired: "This needs the lease of the session: only the worker that has claimed the session may do it."
+        case .leaseRequired:
+            "This needs the lease of the session: only the worker that has claimed the session may do it."
         case .noRecording: "The session has no recording to retry with."
         case .notesMalformed: "have to be a JSON object."
         case .sessionNotFailed: "Only a failed session can be retried."
