@@ -206,7 +206,8 @@ import Testing
                     func announce(_ action: AuditAction) async throws {
                         guard isAnnounced else { return }
                         try await audit.record(
-                            action, isAllowed: true, by: admin, session: session, patient: patient, requestID: "r")
+                            AuditedAccess(action, by: admin, session: session, patient: patient), isAllowed: true,
+                            requestID: "r")
                     }
                     try await announce(.upload)
                     #expect(

@@ -22,7 +22,8 @@ import Testing
             if again {
                 #expect(
                     try await sessions.beginAgain(
-                        session, date: nil, filename: "b.wav", mediaType: "audio/wav", awaiting: recording,
+                        session, patient: patient, date: nil, filename: "b.wav", mediaType: "audio/wav",
+                        awaiting: recording,
                         as: principal))
             } else {
                 #expect(
@@ -113,18 +114,19 @@ import Testing
         }
     }
 
-    @Test("An upload of a deleted session can neither report nor attach to a new session with the same id")
+    @Test("An upload of a deleted session can neither report nor attach, and no session gets its id")
     func deleted() async throws {
         try await withScene { scene in
             let first = try await scene.begin()
             try await scene.database.query("DELETE FROM app.therapy_sessions")
             #expect(try await scene.report(first, .uploading) == false)
             #expect(try await scene.enter(first) == false)
-            let second = try await scene.begin()
+            let error = await #expect(throws: PostgresError.self) { try await scene.begin() }
+            #expect(error?.sqlState == .deletedSessionID)
             #expect(try await scene.report(first, .failed) == false)
             #expect(try await scene.enter(first) == false)
             #expect(try await scene.sessions.hasEntered(first, into: scene.session) == false)
-            #expect(try await scene.enter(second))
+            #expect(try await scene.discarded() == [first.key])
         }
     }
 
