@@ -30,7 +30,9 @@ import Testing
     @Test("A session that an open transaction holds gets 503, and meanwhile the server serves everything else")
     func heldSession() async throws {
         try await withImpatientClinic { clinic in
-            try await clinic.database.setPassword("correct horse battery", of: clinic.id(.therapist))
+            // An account of its own, because a new password ends the sign-ins of the account.
+            let stranger = try await clinic.database.addUser(.therapist, email: "ada@clinic.example")
+            try await clinic.database.setPassword("correct horse battery", of: stranger)
             let other = try await clinic.database.addSession(of: clinic.id(.patient))
             try await clinic.database.withConnection(as: "therapybridge_pipeline") { holder async throws in
                 try await holder.executeScript(
@@ -46,7 +48,7 @@ import Testing
                     }
                     let signIn = try await clinic.post(
                         "/api/auth/login",
-                        #"{"email": "therapist@clinic.example", "password": "correct horse battery"}"#, as: nil)
+                        #"{"email": "ada@clinic.example", "password": "correct horse battery"}"#, as: nil)
                     #expect(signIn.status == 200)
                     let report = try await clinic.post(
                         "/api/sessions/\(other)/progress", #"{"status": "transcribing", "progress": 20}"#, as: .pipeline
