@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import NIOHTTP1
+import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
@@ -59,7 +60,8 @@ import Testing
                         .filter { $0.user == clinic.id(caller) }
                     let circumstances: Comment = "\(caller), \(route): \(answer.status)"
                     if answer.status < 400 {
-                        #expect(records.allSatisfy(\.isAllowed), circumstances)
+                        let allAreAllowed = records.allSatisfy(\.isAllowed)
+                        #expect(allAreAllowed, circumstances)
                         found["allowed", default: 0] += records.isEmpty ? 0 : 1
                     } else if answer.status == 403 {
                         #expect(records.map(\.isAllowed) == [false], circumstances)
@@ -67,7 +69,8 @@ import Testing
                         #expect(records.allSatisfy { $0.address == "127.0.0.1" }, circumstances)
                         found["refused", default: 0] += 1
                     } else {
-                        #expect(records.allSatisfy(\.isAllowed), circumstances)
+                        let allAreAllowed = records.allSatisfy(\.isAllowed)
+                        #expect(allAreAllowed, circumstances)
                     }
                 }
             }
@@ -105,10 +108,10 @@ import Testing
     private func records(of action: String = "session.upload", by caller: Clinic.Caller, _ clinic: Clinic) async throws
         -> [String]
     {
-        try await clinic.database.audit("action = '\(action)' AND user_id = '\(clinic.id(caller))'").map {
-            let patient = [Clinic.Caller.patient, .otherPatient].first { caller in $0.patient == clinic.id(caller) }
-            return
-                "\($0.isAllowed ? "allowed" : "refused") \(patient?.rawValue ?? "-") \($0.session?.description ?? "-")"
+        try await clinic.database.audit("action = '\(action)' AND user_id = '\(clinic.id(caller))'").map { record in
+            let patient = [Clinic.Caller.patient, .otherPatient].first { record.patient == clinic.id($0) }
+            let outcome = record.isAllowed ? "allowed" : "refused"
+            return "\(outcome) \(patient?.rawValue ?? "-") \(record.session?.description ?? "-")"
         }
     }
 

@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import NIOHTTP1
+import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
