@@ -145,7 +145,11 @@ private func expectRefusal(
             try await clinic.database.query("UPDATE app.users SET is_active = false")
             #expect(try await status(.patient) == 403)
             try await clinic.database.query("UPDATE app.users SET is_active = true")
-            #expect(try await status(.patient) == 200)
+            // The deactivation has ended the sign-in for good. A new one has the rights of the account.
+            #expect(try await status(.patient) == 401)
+            let token = try await clinic.server.token(clinic.id(.patient))
+            let again = try await clinic.server.request(.GET, "/api/sessions/\(clinic.session)/status", token: token)
+            #expect(again.status == 200)
         }
     }
 
