@@ -18,7 +18,7 @@ import Testing
     func own() async throws {
         try await withAccountScene { scene in
             let phone = try await scene.signIn(headers: [
-                "User-Agent": "Phone 1\u{7}", "X-Forwarded-For": "198.51.100.1",
+                "User-Agent": "Phone 1", "X-Forwarded-For": "198.51.100.1",
             ])
             let desk = try await scene.signIn(headers: ["User-Agent": "Desk", "X-Forwarded-For": "2001:db8::7"])
             let other = try await scene.server.token(try await scene.database.addUser(.patient))
