@@ -25,7 +25,7 @@ import Testing
                 "https://bridge.example.org.evil.example", "https://bridge.example.org, https://evil.example.org",
             ] {
                 let response = try await scene.post(route, body, headers: ["Origin": origin])
-                expectProblem(response, 403, "origin-forbidden", origin)
+                expectProblem(response, 403, "origin-forbidden", "\(origin)")
                 #expect(response.headers["Set-Cookie"].isEmpty)
             }
             for origin in ["https://bridge.example.org", "https://app.example.org"] {
@@ -44,8 +44,9 @@ import Testing
                 (.POST, "/api/auth/password"), (.POST, "/api/users"), (.PATCH, "/api/users/\(clinic.id(.patient))"),
                 (.POST, "/api/progress"), (.POST, "/api/sessions/\(clinic.session)/progress"),
             ]
-            let token = clinic.token(.admin)
             for (method, path) in routes {
+                // The token would end its sign-in there.
+                let token = path == "/api/auth/logout" ? nil : clinic.token(.admin)
                 for type in [nil, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
                 {
                     var headers: [String: String] = [:]
