@@ -163,7 +163,8 @@ BEGIN
     ends_at := least(present + $3, family.created_at + $4);
 
     outcome := CASE
-        WHEN token.token_hash IS NULL OR account.id IS NULL OR family.expires_at <= present THEN 'refused'
+        WHEN token.token_hash IS NULL OR account.id IS NULL OR family.expires_at <= present OR ends_at <= present
+            THEN 'refused'
         WHEN NOT account.is_active AND (family.revoked_at IS NULL OR family.revoked_reason = 'account_deactivated')
             THEN 'inactive'
         WHEN family.revoked_at IS NOT NULL THEN 'refused'
@@ -173,7 +174,7 @@ BEGIN
             THEN CASE WHEN present < token.spent_at + $5
                            AND NOT EXISTS (SELECT FROM refresh_tokens s WHERE s.predecessor = $1 AND s.spent_at IS NOT NULL)
                       THEN 'repeated' ELSE 'reused' END
-        WHEN token.expires_at <= present OR ends_at <= present THEN 'refused'
+        WHEN token.expires_at <= present THEN 'refused'
         ELSE 'renewed' END;
 
     IF outcome = 'reused' THEN
