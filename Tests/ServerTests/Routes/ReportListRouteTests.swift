@@ -193,7 +193,8 @@ import Testing
         arguments: [
             ("UPDATE app.auth_sessions SET revoked_at = now()", 401, "unauthorized"),
             ("UPDATE app.users SET is_active = false", 403, "account-inactive"),
-            ("UPDATE app.users SET role = 'patient' WHERE role = 'pipeline'", 403, "forbidden"),
+            // A new role ends the sign-ins of the account.
+            ("UPDATE app.users SET role = 'patient' WHERE role = 'pipeline'", 401, "unauthorized"),
         ])
     func revoked(change: String, status: Int, type: String) async throws {
         try await withClinic { clinic in
