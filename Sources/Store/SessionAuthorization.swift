@@ -149,7 +149,8 @@ extension ProgressStore {
                 return false
             }
             // The state that follows is the transition of its own version, if it is one.
-            return after + 1 < version
+            // The client chooses `after`, which may be the greatest number.
+            return after < version - 1
         }
         guard !wanted.isEmpty else { return authorizations }
         // Transitions never change, so they may come from a later snapshot.
