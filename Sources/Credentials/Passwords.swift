@@ -95,6 +95,7 @@ public final class Passwords: Sendable {
     /// True if a stored hash takes less work than a new one.
     ///
     /// - Parameter parameters: The hash without its last part, as for ``hash(_:like:)``.
+    /// - Returns: False without a hash, and for a malformed one.
     public func isOutdated(_ parameters: String?) -> Bool {
         guard let stored = parameters.flatMap({ PasswordParameters($0) }) else { return false }
         return stored.cost.memory < cost.memory || stored.cost.work < cost.work

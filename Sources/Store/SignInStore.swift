@@ -16,7 +16,9 @@ public struct SignInStore: Sendable {
         public var lifetime: Duration
         /// How long a sign-in lasts with refreshes.
         public var maximumAge: Duration
-        /// The greatest number of sign-ins of an account. Beyond it, the oldest one ends.
+        /// The greatest number of sign-ins of an account.
+        ///
+        /// Beyond it, the oldest one ends.
         public var maximumCount: Int
         /// The time in which a spent refresh token is answered again.
         public var grace: Duration

@@ -160,7 +160,9 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// Replaces a password. A trigger ends all sign-ins of the account.
+    /// Replaces a password.
+    ///
+    /// A trigger ends all sign-ins of the account.
     ///
     /// - Returns: False if no account has the address.
     /// - Throws: ``PostgresError`` if the database does not answer.

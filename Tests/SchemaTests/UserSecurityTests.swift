@@ -130,7 +130,7 @@ import Testing
             try await database.withOwner { connection in
                 try await connection.executeScript("SET enable_seqscan = off")
                 let plan = try await connection.query(
-                    "EXPLAIN SELECT FROM app.users u WHERE lower(u.email) = lower('ada@clinic.example')"
+                    "EXPLAIN SELECT FROM app.users u WHERE lower(u.email COLLATE \"C\") = lower('ada@clinic.example' COLLATE \"C\")"
                 ).map { try $0.decode(0, as: String.self) }
                 #expect(plan.contains { $0.contains("users_email_key") }, "\(plan)")
             }

@@ -97,7 +97,9 @@ struct AuthenticationRoutes: Sendable {
         }
     }
 
-    /// Changes the caller's own password. All other sign-ins of the account end.
+    /// Changes the caller's own password.
+    ///
+    /// All other sign-ins of the account end.
     @Sendable private func changePassword(_ request: Request, _ context: UserContext) async throws -> Response {
         let body = try await JSON.decode(PasswordChange.self, from: request)
         guard let email = EmailAddress(context.user.email) else { throw Problem.noUser }

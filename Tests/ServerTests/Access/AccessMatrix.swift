@@ -28,6 +28,8 @@ struct AccessRow: Sendable {
         case newSession, failedSession
         /// An account for one request alone.
         case newUser
+        /// A sign-in of the caller, for one request alone.
+        case newSignIn
         /// A therapist and a patient without an assignment.
         case unassigned
     }
@@ -113,6 +115,12 @@ extension AccessRow {
         unauthenticated(.POST, "/api/auth/refresh", 401, body: .json(#"{"refresh_token":"none"}"#)),
         unauthenticated(.POST, "/api/auth/logout", 204),
         account(.GET, "/api/auth/me", everybody),
+        // No account of the pass has a password.
+        account(
+            .POST, "/api/auth/password", everybody, 403,
+            body: .json(#"{"current_password":"wrong","new_password":"long enough"}"#)),
+        account(.GET, "/api/auth/sign-ins", everybody),
+        account(.DELETE, "/api/auth/sign-ins/{id}", everybody, 204, on: .newSignIn),
 
         account(.POST, "/api/sessions/upload", viewers, 201, body: .upload),
         account(.GET, "/api/sessions", everybody),
@@ -147,6 +155,8 @@ extension AccessRow {
         account(.POST, "/api/users", [.admin], 201, body: .account),
         account(.GET, "/api/users/{id}", [.admin], on: .newUser),
         account(.PATCH, "/api/users/{id}", [.admin], on: .newUser, body: .json(#"{"full_name":"Another Name"}"#)),
+        account(.GET, "/api/users/{id}/sign-ins", [.admin], on: .newUser),
+        account(.DELETE, "/api/users/{id}/sign-ins", [.admin], 204, on: .newUser),
         account(.GET, "/api/audit", [.admin]),
         account(.GET, "/metrics", [.admin]),
 

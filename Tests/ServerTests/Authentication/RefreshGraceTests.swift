@@ -7,7 +7,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The seconds in which a spent refresh token is answered again. RefreshStateTests tests the rules in the database.
+/// The seconds in which a spent refresh token is answered again.
+///
+/// RefreshStateTests tests the rules in the database.
 @Suite(.deadline) struct RefreshGraceTests {
     @Test("A refresh whose answer was lost can be repeated, and gives a fresh pair each time")
     func lostAnswer() async throws {
