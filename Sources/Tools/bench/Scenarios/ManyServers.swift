@@ -13,7 +13,9 @@ struct ManyServers: Scenario {
 
     func run(on bed: TestBed) async throws -> [Finding] {
         let capacity = StreamCapacity.present(of: bed)
-        let publisher = Publisher(rate: Self.rate, duration: bed.duration(15))
+        // The hub may leave out a percentage that follows another one of its session within half a second.
+        let rate = min(Self.rate, (capacity.servers.min() ?? 0) / 2)
+        let publisher = Publisher(rate: rate, duration: bed.duration(15))
         let figures = try await bed.withServers(capacity.servers.count) { servers in
             try await measure(servers, capacity, on: bed, publisher)
         }
@@ -31,7 +33,7 @@ struct ManyServers: Scenario {
                 target: .atMost(350)),
             Finding(
                 """
-                Commit to wire, p50: the same, \(Self.rate) changes/s, each to one stream of every server; of the slowest \
+                Commit to wire, p50: the same, \(rate) changes/s, each to one stream of every server; of the slowest \
                 server
                 """,
                 Figure(figures.p50, .milliseconds), target: .atMost(3)),
