@@ -52,20 +52,22 @@ import Testing
         }
     }
 
-    @Test("A deactivated account gets 403 until it is activated")
+    @Test("A deactivated account gets 403, and its earlier tokens get 401 once it is activated")
     func deactivate() async throws {
         try await withDatabase { database in
             let program = Program.serving(database)
             let user = try await database.addUser(.patient, email: "ann@test.example")
             try await withServer(over: database) { server async throws in
                 let token = try await server.token(user)
-                for (command, state, status) in [("deactivate", "inactive", 403), ("activate", "active", 200)] {
+                for (command, state, status) in [("deactivate", "inactive", 403), ("activate", "active", 401)] {
                     let run = try await program.run("user", command, "--email", "ANN@test.example")
                     #expect(run.status == 0)
                     #expect(run.output == "")
                     #expect(try await program.lines("user", "list")[0].contains("\t\(state)\t"))
                     #expect(try await server.request(.GET, "/api/sessions", token: token).status == status)
                 }
+                let new = try await server.token(user)
+                #expect(try await server.request(.GET, "/api/sessions", token: new).status == 200)
             }
         }
     }
