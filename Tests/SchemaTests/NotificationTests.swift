@@ -173,6 +173,8 @@ import Testing
         try await withDatabase { database in
             let (therapist, patient) = (try await database.addUser(.therapist), try await database.addUser(.patient))
             try await database.assign(therapist, to: patient)
+            // A patient for the new assignment.
+            _ = try await database.addUser(.patient)
             try await database.query(
                 "INSERT INTO app.auth_sessions (user_id, expires_at) VALUES (\(therapist), now() + interval '1 h')")
             try await withNotifications(of: database) { notifications in

@@ -2,6 +2,7 @@ import Domain
 import Foundation
 import Postgres
 import PostgresTestSupport
+import TestSupport
 import Testing
 
 @testable import Store
@@ -162,7 +163,9 @@ import Testing
                     }
                     #expect(found == 100_000)
                     // What was committed meanwhile cannot be removed: a reader may still need it.
-                    #expect(try await removed("0 s", by: server) == 0)
+                    _ = try await removed("0 s", by: server)
+                    let kept = try await database.query("SELECT count(*) FROM app.rights_log")[0]
+                    #expect(try kept.decode(0, as: Int64.self) >= 100_000)
                     try await writer.executeScript("COMMIT")
                     let news = try await read(server, since: last.snapshot)
                     #expect(Set(news.changes.map(stage.concerns)) == [[.patient], [.other]])
@@ -186,7 +189,8 @@ import Testing
                 let late = try await read(server, since: start.snapshot)
                 #expect(try await removed("1 h", by: server) == 0)
                 #expect(late.snapshot.oldest > late.horizon)
-                #expect(try await removed("0 s", by: server) >= 1)
+                // A transaction in another database of the cluster may hold the removal up.
+                try await eventually("the changes are removed") { try await removed("0 s", by: server) >= 1 }
                 let after = try await read(server, since: start.snapshot)
                 #expect(after.changes == [])
                 #expect(start.snapshot.oldest <= after.horizon, "the reader of the first snapshot has missed something")

@@ -18,18 +18,23 @@ DO $$ BEGIN PERFORM app.enter_code('180_stream_reads', 1); END $$;
 
 CREATE OR REPLACE FUNCTION app.events_since(earlier pg_snapshot) RETURNS SETOF app.session_events
 LANGUAGE sql STABLE AS $$
-    SELECT e.* FROM app.session_events e WHERE e.xid >= pg_catalog.pg_snapshot_xmax($1)
+    SELECT e.* FROM app.session_events e
+    WHERE e.xid >= pg_catalog.pg_snapshot_xmax($1)
+      AND e.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
     UNION ALL
     SELECT e.* FROM pg_catalog.pg_snapshot_xip($1) AS x (xid)
     CROSS JOIN LATERAL (SELECT * FROM app.session_events s WHERE s.xid = x.xid OFFSET 0) AS e
 $$;
 COMMENT ON FUNCTION app.events_since IS
-    'The transitions that a snapshot does not show: those of transactions that began after it or were in progress. PostgreSQL '
-    'inlines this function, because it has no settings of its own';
+    'The transitions that a snapshot does not show: those of transactions that began after it or were in progress. Rows of '
+    'another cluster, whose transactions have not begun here, are passed over. PostgreSQL inlines this function, because it '
+    'has no settings of its own';
 
 CREATE OR REPLACE FUNCTION app.deletions_since(earlier pg_snapshot) RETURNS SETOF app.deleted_sessions
 LANGUAGE sql STABLE AS $$
-    SELECT d.* FROM app.deleted_sessions d WHERE d.xid >= pg_catalog.pg_snapshot_xmax($1)
+    SELECT d.* FROM app.deleted_sessions d
+    WHERE d.xid >= pg_catalog.pg_snapshot_xmax($1)
+      AND d.xid < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
     UNION ALL
     SELECT d.* FROM pg_catalog.pg_snapshot_xip($1) AS x (xid)
     CROSS JOIN LATERAL (SELECT * FROM app.deleted_sessions s WHERE s.xid = x.xid OFFSET 0) AS d
