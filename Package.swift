@@ -205,8 +205,10 @@ let package = Package(
         .target(
             name: "App",
             dependencies: [
-                "CProcess", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations", "Pipeline",
-                "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading", "Store",
+                "CProcess", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations",
+                "Pipeline",
+                "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading",
+                "Store",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),

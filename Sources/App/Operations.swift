@@ -135,7 +135,9 @@ public struct Operations: Sendable {
         }
     }
 
-    /// Activates or deactivates an account. A deactivation ends its sign-ins for good.
+    /// Activates or deactivates an account.
+    ///
+    /// A deactivation ends its sign-ins for good.
     ///
     /// - Parameters:
     ///   - isActive: The new state.

@@ -22,7 +22,7 @@ public final class AccessMerger: Sendable {
 
     /// A merger that merges nothing: every access is recorded at once.
     public static var off: AccessMerger {
-        AccessMerger(limits: AccessMerging.Limits(kinds: 0), now: { ContinuousClock.now })
+        AccessMerger(limits: AccessMerging.Limits(kinds: 0), now: { ContinuousClock().now })
     }
 
     /// Which outcomes of an access need a record of their own.

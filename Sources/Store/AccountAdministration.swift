@@ -111,7 +111,7 @@ extension UserStore {
     public func change(_ id: UserID, _ change: Change, by administrator: UserID) async throws -> ChangeOutcome {
         let managers = Role.allCases.filter { Access.permits(.manageAccounts, to: $0) }.map(\.rawValue)
         return try await perform { connection in
-            // The same statement locks the account itself, before its assignments and before the epoch of rights.
+            // The same statement locks the account itself, before its assignments.
             let administrators = try await connection.query(
                 """
                 SELECT id, role = ANY (\(managers)) AND is_active AS is_administrator FROM app.users

@@ -56,7 +56,7 @@ extension ProgressStore {
     ) async throws -> FeedChanges {
         let rows = try await pool.query(
             "SELECT * FROM app.read_feed(\(position.snapshot.text), \(sessions), \(snapshot?.text))")
-        let (rights, rest) = try RightsNews.split(rows)
+        let (rights, rest) = try RightsNews.split(rows, since: snapshot)
         var changes = FeedChanges(rights: rights)
         for row in rest {
             guard let session = try row.decode("asked", as: SessionID?.self) else { continue }

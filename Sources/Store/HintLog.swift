@@ -33,7 +33,7 @@ extension ProgressStore {
     ) async throws -> HintNews {
         let rows = try await pool.query(
             "SELECT * FROM app.read_hints(\(snapshot?.text), \(rights?.text), \(Int32(Self.hintLimit)))")
-        let (news, rest) = try RightsNews.split(rows)
+        let (news, rest) = try RightsNews.split(rows, since: rights)
         guard let snapshot, snapshot.timeline == news.snapshot.timeline, snapshot.oldest > news.horizon,
             rest.count < Self.hintLimit
         else { return HintNews(rights: news, versions: nil) }

@@ -28,7 +28,7 @@ extension ProgressStore {
     ) async throws -> ProgressChanges {
         let rows = try await pool.query(
             "SELECT * FROM app.read_changes(\(sessions), \(versions), \(snapshot?.text))")
-        let (rights, rest) = try RightsNews.split(rows)
+        let (rights, rest) = try RightsNews.split(rows, since: snapshot)
         var changes = ProgressChanges(rights: rights)
         for row in rest {
             guard let session = try row.decode("asked", as: SessionID?.self) else { continue }

@@ -33,15 +33,15 @@ public struct RightsChange: Sendable, Hashable {
 public struct RightsNews: Sendable, Equatable {
     /// The snapshot of this read.
     public var snapshot: DatabaseSnapshot
-    /// The changes that the earlier snapshot does not show.
-    public var changes: [RightsChange] = []
+    /// The changes that the earlier snapshot does not show; nil if the read did not look for any.
+    public var changes: [RightsChange]?
     /// The greatest transaction whose rows were removed from the logs.
     ///
     /// A reader whose last snapshot does not show all transactions up to it may have missed a row.
     public var horizon: Int64 = 0
 
     /// News from a snapshot.
-    public init(at snapshot: DatabaseSnapshot, changes: [RightsChange] = [], horizon: Int64 = 0) {
+    public init(at snapshot: DatabaseSnapshot, changes: [RightsChange]?, horizon: Int64 = 0) {
         self.snapshot = snapshot
         self.changes = changes
         self.horizon = horizon
@@ -56,21 +56,26 @@ extension ProgressStore {
     /// - Throws: ``PostgresError`` if the database does not answer, or is in recovery.
     public func rights(since snapshot: DatabaseSnapshot?) async throws -> RightsNews {
         let rows = try await pool.query("SELECT * FROM app.read_rights(\(snapshot?.text))")
-        return try RightsNews.split(rows).news
+        return try RightsNews.split(rows, since: snapshot).news
     }
 }
 
 extension RightsNews {
     /// Splits an answer that begins with the rows of `app.read_rights` from its other rows.
     ///
+    /// - Parameters:
+    ///   - rows: The answer.
+    ///   - earlier: The snapshot after which the read looked for changes; nil if it did not.
+    /// - Returns: The changes of rights, and the other rows.
     /// - Throws: ``StoreError`` if there is no row; ``PostgresError`` with code `decoding` for a malformed one.
-    static func split(_ rows: PostgresRows) throws -> (news: RightsNews, rest: Slice<PostgresRows>) {
+    static func split(_ rows: PostgresRows, since earlier: DatabaseSnapshot?) throws -> (
+        news: RightsNews, rest: Slice<PostgresRows>
+    ) {
         guard let first = rows.first else { throw StoreError.noRow }
-        var news = RightsNews(
-            at: try DatabaseSnapshot(first), horizon: try first.decode("horizon", as: Int64.self))
+        var changes: [RightsChange] = []
         var rest = rows.dropFirst()
         while let row = rest.first, let transaction = try row.decode("changed_in", as: Int64?.self) {
-            news.changes.append(
+            changes.append(
                 RightsChange(
                     in: transaction, user: try row.decode("changed_user", as: UserID?.self),
                     signIn: try row.decode("changed_sign_in", as: SignInID?.self),
@@ -78,6 +83,9 @@ extension RightsNews {
                     session: try row.decode("changed_session", as: SessionID?.self)))
             rest = rest.dropFirst()
         }
+        let news = RightsNews(
+            at: try DatabaseSnapshot(first), changes: earlier == nil ? nil : changes,
+            horizon: try first.decode("horizon", as: Int64.self))
         return (news, rest)
     }
 }

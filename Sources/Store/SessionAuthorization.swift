@@ -62,7 +62,9 @@ public struct SessionAuthorization: Sendable {
     /// The present state; nil if the session was not found, if the user was refused, or if this release cannot read the
     /// state or one of the requested transitions.
     public var progress: SessionProgress?
-    /// The requested transitions before that state, oldest first. Its own may be among them.
+    /// The requested transitions before that state, oldest first.
+    ///
+    /// Its own may be among them.
     public var transitions: [StatusTransition] = []
     /// False if the database refused the action, and recorded the refusal.
     public var isAllowed: Bool

@@ -28,7 +28,8 @@ enum AuditActionPart {
         case .delete: [.actingOnOne, .byHand]
         case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]
         case .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics: [.administering]
-        case .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment, .endAssignment,
+        case .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment,
+            .endAssignment,
             .correctSession:
             [.rights]
         case .addSession, .removeAudit: [.byHand]

@@ -8,7 +8,7 @@ import Testing
         "App/Server.swift", "Migrations/Migrator.swift", "Pipeline/Stages/StageCommand.swift",
         "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
         "Pipeline/Worker/PipelineTools.swift", "Polling/Poller.swift", "Postgres/Connection/PostgresRuntime.swift",
-        "Streaming/StreamReactor.swift",
+        "Store/AccessMerger.swift", "Streaming/StreamReactor.swift",
     ]
 
     private static let sources = URL(filePath: #filePath)

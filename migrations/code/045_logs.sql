@@ -129,7 +129,7 @@ DECLARE
     present CONSTANT pg_snapshot := pg_current_snapshot();
 BEGIN
     IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION 'the database is in recovery' USING ERRCODE = 'read_only_sql_transaction';
+        RAISE EXCEPTION 'the database is in recovery' USING ERRCODE = '25006', CONSTRAINT = 'in_recovery';
     END IF;
     cluster := (SELECT c.system_identifier FROM pg_control_system() AS c);
     timeline := ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer;

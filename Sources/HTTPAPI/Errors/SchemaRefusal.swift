@@ -35,6 +35,8 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
     case transcriptMalformed = "transcript_malformed"
     case workerEmpty = "worker_empty"
 
+    case inRecovery = "in_recovery"
+
     case auditLogImmutable = "audit_log_immutable"
     case auditMonthPresent = "audit_month_present"
     case auditMonthUnknown = "audit_month_unknown"
@@ -101,6 +103,7 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         case .notATherapist: "is not a therapist."
         case .sessionIDDeleted: "This id belonged to a session that was deleted. Choose another one."
         case .uploadKeyTaken: "is the key of a recording."
+        case .inRecovery: "The database takes no writes at present. Try again in a few seconds."
         }
     }
 

@@ -175,7 +175,8 @@ extension HTTPServer {
         ReportRoutes(gate: gate, recorder: recorder, users: stores.users, batcher: dependencies.reports)
             .add(to: &table)
         StreamRoute(engine: dependencies.streams).add(to: &table)
-        WebSocketRoute(engine: dependencies.streams, tickets: tickets, settings: settings, limits: limits).add(to: &table)
+        WebSocketRoute(engine: dependencies.streams, tickets: tickets, settings: settings, limits: limits).add(
+            to: &table)
         TicketRoutes(gate: gate, recorder: recorder, tickets: stores.tickets).add(to: &table)
         HealthRoutes(missing: dependencies.monitoring.missing).add(to: &table)
         MetricsRoute(recorder: recorder, registry: metrics).add(to: &table)

@@ -103,6 +103,7 @@ struct Feed {
     /// The next read; nil while one is under way, or if nothing is wanted.
     ///
     /// - Parameter snapshot: The snapshot after which the read looks for changes of rights.
+    /// - Returns: The read.
     mutating func nextRead(rightsSince snapshot: DatabaseSnapshot?) -> Read? {
         guard case .none = flight, let running, running.isWanted else { return nil }
         let sessions = Array(running.hinted.prefix(limit))

@@ -22,6 +22,12 @@ struct Follower {
             }
         }
 
+        /// The sessions of a catch-up without one that was deleted meanwhile: the read may be older than the deletion.
+        mutating func remove(_ session: SessionID) {
+            guard case .sessions(var sessions) = self, sessions.removeValue(forKey: session) != nil else { return }
+            self = .sessions(sessions)
+        }
+
         var isNone: Bool { if case .none = self { true } else { false } }
         var isCaseload: Bool { if case .caseload = self { true } else { false } }
     }
@@ -120,6 +126,8 @@ struct Follower {
         }
         for (session, patient) in changes.deleted where scope.contains(patient) {
             shown.remove(session)
+            behind[session] = nil
+            reading.remove(session)
             events.append(.removed(session))
         }
         return events

@@ -67,6 +67,11 @@ struct Followers {
     /// The followers that have begun, and that may see the sessions of a patient but not of all patients.
     func watchers(ofPatient patient: UserID) -> [WatcherID] { index.followers(ofPatient: patient) }
 
+    /// Whether the scope of a follower was read after a change of rights.
+    func hasScope(of id: WatcherID, after transaction: Int64) -> Bool {
+        following[id]?.scopeRead.shows(transaction) ?? false
+    }
+
     // MARK: - Beginning and leaving
 
     /// Registers a follower, which collects from now on what the feed finds.
@@ -219,7 +224,9 @@ struct Followers {
         let maySend = isReady && rights.permits(id)
         let message = change(id) { $0.pass(changes, maySend: maySend) }
         // The read is older than the scope of the follower. No sweep checks the follower: a catch-up can begin at once.
-        if maySend, let follower = following[id], changes.rights.snapshot.precedes(follower.scopeRead), follower.isBehind {
+        if maySend, let follower = following[id], changes.rights.snapshot.precedes(follower.scopeRead),
+            follower.isBehind
+        {
             queue.append(id)
         }
         return Self.delivery(message ?? nil, to: id)

@@ -205,7 +205,7 @@ struct HubStateMachine {
             actions += reads.completed(lane, answer, in: watchers.table).flatMap { perform($0, at: now) }
         case .watchers(let answer):
             actions += watchers.completed(answer, reads: reads).flatMap { perform($0, at: now) }
-        case .rights(let news): rightsReads.completed(foundChanges: !news.changes.isEmpty, at: now)
+        case .rights(let news): rightsReads.completed(foundChanges: news.changes?.isEmpty == false, at: now)
         case .poll(let news):
             if !recovery.isEmpty { resync() }
             guard poll.completed(news.rights.snapshot) else { break }

@@ -24,6 +24,11 @@ struct Rights {
         var last: Int
         /// Whether the watcher waits in the queue.
         var isQueued: Bool
+        /// The transactions that it was suspended for; nil if they are not known.
+        var transactions: [Int64]?
+
+        /// The most transactions that are kept.
+        static let mostTransactions = 16
     }
 
     /// Every change of rights that this database snapshot shows is known; nil before the first read.
@@ -60,21 +65,46 @@ struct Rights {
     /// - Returns: Whom they concern.
     mutating func saw(_ news: RightsNews) -> Concern {
         if saw(news.snapshot.timeline) { return .otherTimeline }
-        let known = snapshot
-        if known.map({ $0.precedes(news.snapshot) }) ?? true { snapshot = news.snapshot }
-        guard let known, known.oldest > news.horizon else { return .all }
-        return .named(news.changes.filter { !known.shows($0.transaction) })
+        guard let known = snapshot else {
+            snapshot = news.snapshot
+            return .all
+        }
+        // A read that began before the first answer did not look for changes. Some may lie between the two snapshots.
+        guard let changes = news.changes else { return .all }
+        if known.precedes(news.snapshot) { snapshot = news.snapshot }
+        guard known.oldest > news.horizon else { return .all }
+        return .named(changes.filter { !known.shows($0.transaction) })
     }
 
     /// A right of these watchers may have ended or begun.
-    mutating func suspend(_ watchers: some Sequence<WatcherID>, in table: WatcherTable) {
+    ///
+    /// - Parameters:
+    ///   - watchers: The watchers.
+    ///   - transaction: The transaction that changed the right; nil if it is not known.
+    ///   - table: The table of the watchers.
+    mutating func suspend(_ watchers: some Sequence<WatcherID>, for transaction: Int64?, in table: WatcherTable) {
         suspensions += 1
         for id in watchers {
-            let isQueued = suspended[id]?.isQueued ?? false
+            var suspension = suspended[id] ?? Suspension(last: 0, isQueued: false, transactions: [])
+            suspension.last = suspensions
+            if let transaction, let others = suspension.transactions, others.count < Suspension.mostTransactions {
+                suspension.transactions = others + [transaction]
+            } else {
+                suspension.transactions = nil
+            }
             // A watcher without a socket needs a catch-up when it gets one.
-            let isAttached = table.state(of: id).attachedPrincipal != nil
-            if isAttached, !isQueued { queue.append(id) }
-            suspended[id] = Suspension(last: suspensions, isQueued: isQueued || isAttached)
+            if !suspension.isQueued, table.state(of: id).attachedPrincipal != nil {
+                suspension.isQueued = true
+                queue.append(id)
+            }
+            suspended[id] = suspension
+        }
+    }
+
+    /// A watcher begins with a database snapshot that shows its right: the changes before it no longer concern the watcher.
+    mutating func begin(_ id: WatcherID, at snapshot: DatabaseSnapshot) {
+        if let transactions = suspended[id]?.transactions, transactions.allSatisfy({ snapshot.shows($0) }) {
+            remove(id)
         }
     }
 

@@ -5,7 +5,9 @@ import Store
 /// Only one of the transactions that commit at the same moment announces its change of rights. The hub therefore reads the log
 /// again after a hint, until a read finds nothing new.
 struct RightsReads {
-    /// The times between two reads after a hint. A change starts them over.
+    /// The times between two reads after a hint.
+    ///
+    /// A change starts them over.
     private static let delays: [Duration] = [.milliseconds(20), .milliseconds(100)]
 
     private var isWanted = true

@@ -109,7 +109,8 @@ struct CatchUps {
             }
             members[Int(request.watcher.slot)] = .current
             // The database has an older version than the client after a restore. The client begins again.
-            guard case .reading(let reading) = answer, reading.progress.version >= table.sent(to: request.watcher) else {
+            guard case .reading(let reading) = answer, reading.progress.version >= table.sent(to: request.watcher)
+            else {
                 actions.append(.deliver(Delivery(.reconnect, to: [request.watcher])))
                 continue
             }
@@ -140,7 +141,9 @@ struct CatchUps {
 
     /// The catch-up under way failed: the next one reads for its watchers again.
     mutating func failed(in table: WatcherTable) {
-        for request in underWay?.requests ?? [] where table.state(of: request.watcher).hasBegun { enqueue(request.watcher) }
+        for request in underWay?.requests ?? [] where table.state(of: request.watcher).hasBegun {
+            enqueue(request.watcher)
+        }
         underWay = nil
     }
 }

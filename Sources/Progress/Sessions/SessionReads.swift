@@ -209,6 +209,7 @@ struct SessionReads {
     ///   - lane: The lane.
     ///   - table: The watchers.
     ///   - snapshot: The snapshot after which the read looks for changes of rights.
+    /// - Returns: The read.
     mutating func nextRead(
         _ lane: Lane, in table: WatcherTable, rightsSince snapshot: DatabaseSnapshot?
     ) -> SessionRead? {

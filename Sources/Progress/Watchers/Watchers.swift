@@ -74,7 +74,10 @@ struct Watchers {
     /// - Returns: The events to begin with, and the sessions whose pauses begin.
     mutating func beginFollowing(
         _ id: WatcherID, with caseload: Caseload
-    ) -> (events: [CaseloadEvent], pauses: [SessionID]) { followers.begin(id, with: caseload) }
+    ) -> (events: [CaseloadEvent], pauses: [SessionID]) {
+        rights.begin(id, at: caseload.position.snapshot)
+        return followers.begin(id, with: caseload)
+    }
 
     /// Removes a watcher whose subscription gets no stream.
     mutating func refuse(_ id: WatcherID) { if case .authorizing = table.state(of: id) { closed(id) } }
@@ -242,8 +245,12 @@ struct Watchers {
     /// - Returns: Whether the database has another history than before. All watchers must then reconnect.
     mutating func saw(_ news: RightsNews) -> Bool {
         switch rights.saw(news) {
-        case .named(let changes): if !changes.isEmpty { suspend(changes.flatMap { concerned(by: $0) }) }
-        case .all: suspend(table.watchersWithUser)
+        case .named(let changes):
+            for change in changes {
+                let watchers = concerned(by: change).filter { !followers.hasScope(of: $0, after: change.transaction) }
+                suspend(watchers, for: change.transaction)
+            }
+        case .all: suspend(table.watchersWithUser, for: nil)
         case .otherTimeline: return true
         }
         return false
@@ -267,17 +274,19 @@ struct Watchers {
             + (change.patient.map { followers.watchers(ofPatient: $0) } ?? [])
     }
 
-    private mutating func suspend(_ watchers: [WatcherID]) {
+    private mutating func suspend(_ watchers: [WatcherID], for transaction: Int64?) {
         guard !watchers.isEmpty else { return }
-        rights.suspend(watchers, in: table)
+        rights.suspend(watchers, for: transaction, in: table)
         for id in watchers where table.isFollower(id) { followers.needCaseload(of: id) }
     }
 
-    /// The database has another history. A version may now mean another state, and a client must not compare the two.
+    /// The database has another history.
+    ///
+    /// A version may now mean another state, and a client must not compare the two.
     ///
     /// - Returns: The message to all watchers with a socket. The others are checked when they get one.
     mutating func timelineChanged() -> [Delivery] {
-        suspend(table.watchersWithUser)
+        suspend(table.watchersWithUser, for: nil)
         for session in table.index.sessions {
             guard let slot = table.index.slot(of: session) else { continue }
             for id in table.watchers(ofSessionAt: slot) where table.state(of: id).isLocal { table.setSent(0, to: id) }

@@ -38,7 +38,9 @@ import Testing
             "", ".", "7", "7.", ".7", "a.b", "2.5", "5.4", "5.9.4", "5.9.9", "5.9.7.6", "5.9.7.7", "5.9.7.", "-5.9",
             "5.+9", "5,9", "5:9:", "５.９", "99999999999999999999.99999999999999999999", " 5.9", "5..9",
             "5.9.\(String(repeating: "0", count: 128))7",
-        ].map { "1.1.\($0)" } + ["", "7", "5.9", "1.1.5", "1.99999999999.5.9", "99999999999999999999.1.5.9", "x.1.5.9", "1..5.9"])
+        ].map { "1.1.\($0)" } + [
+            "", "7", "5.9", "1.1.5", "1.99999999999.5.9", "99999999999999999999.1.5.9", "x.1.5.9", "1..5.9",
+        ])
     func refused(id: String) { #expect(FeedPosition(id: id) == nil) }
 
     @Test("A position shows what was committed before it, and not what was in progress")
@@ -51,7 +53,9 @@ import Testing
 
     @Test("Of two snapshots the later one has seen more transactions begin, or fewer in progress")
     func order() throws {
-        let snapshots = try ["10:10:", "10:12:10,11", "10:12:10", "12:12:", "12:13:12"].map { try position($0).snapshot }
+        let snapshots = try ["10:10:", "10:12:10,11", "10:12:10", "12:12:", "12:13:12"].map {
+            try position($0).snapshot
+        }
         for (index, snapshot) in snapshots.enumerated() {
             #expect(snapshots.map { $0.precedes(snapshot) } == snapshots.indices.map { $0 < index })
         }

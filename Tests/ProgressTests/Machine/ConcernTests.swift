@@ -4,7 +4,9 @@ import Testing
 
 @testable import Progress
 
-/// A change of rights names whom it concerns. Only their streams wait for a check.
+/// A change of rights names whom it concerns.
+///
+/// Only their streams wait for a check.
 @Suite("Whom a change of rights concerns") struct ConcernTests {
     private let machine = Machine()
     private let session = SessionID.random()
@@ -93,9 +95,39 @@ import Testing
     @Test("A transaction that was in progress at the last read is found when it has committed")
     func lateCommit() {
         let own = machine.watcher(of: session, for: principal)
-        machine.learn(RightsNews(at: snapshot(20, 10)))
+        machine.learn(RightsNews(at: snapshot(20, 10), changes: []))
         machine.learn(RightsNews(at: snapshot(21), changes: [RightsChange(in: 10, user: principal.user)]))
         #expect(checked == [own])
+    }
+
+    @Test("A read that began before the hub knew a snapshot hides no change")
+    func firstReads() {
+        let machine = Machine(knowsRights: false)
+        let own = machine.watcher(of: session, for: principal)
+        // Two reads begin without a snapshot. The first answer says where the log begins.
+        machine.learn(RightsNews(at: snapshot(10), changes: nil))
+        #expect(machine.nextSweep()?.map(\.watcher) == [own])
+        _ = machine.completedSweep()
+        machine.learn(RightsNews(at: snapshot(20), changes: nil))
+        #expect(machine.nextSweep()?.map(\.watcher) == [own])
+        _ = machine.completedSweep()
+        machine.learn(RightsNews(at: snapshot(21), changes: [RightsChange(in: 12, user: principal.user)]))
+        #expect(machine.nextSweep()?.map(\.watcher) == [own])
+    }
+
+    @Test("A follower is not concerned by a change that the read of its scope shows")
+    func followerAfterChange() throws {
+        let machine = FollowerMachine()
+        let id = try machine.follow()
+        let follower = try #require(machine.value.watchers.table.state(of: id).principal)
+        machine.learn(RightsNews(at: snapshot(12), changes: [RightsChange(in: 11, user: follower.user)]))
+        try machine.begin(id, with: Caseload(of: .random(), at: position(12)))
+        #expect(machine.value.isCurrent(id))
+        machine.ready(id)
+        machine.learn(RightsNews(at: snapshot(14), changes: [RightsChange(in: 11, user: follower.user)]))
+        #expect(machine.nextRefresh() == nil)
+        machine.learn(RightsNews(at: snapshot(15), changes: [RightsChange(in: 14, user: follower.user)]))
+        #expect(machine.nextRefresh()?.watcher == id)
     }
 
     // MARK: - Another history
@@ -104,7 +136,7 @@ import Testing
     func otherTimeline() {
         let watcher = machine.watcher(of: session, at: 7)
         let unattached = machine.unattached(of: session, at: 7)
-        let outcome = machine.completed(.rights(RightsNews(at: snapshot(5, on: 2))))
+        let outcome = machine.completed(.rights(RightsNews(at: snapshot(5, on: 2), changes: [])))
         #expect(outcome.deliveries == [Delivery(.reconnect, to: [watcher])])
         machine.end(watcher)
         #expect(!machine.isCurrent(unattached))
@@ -117,11 +149,11 @@ import Testing
 
     @Test("A position of the new timeline counts, although its numbers are smaller")
     func positionOnOtherTimeline() {
-        machine.learn(RightsNews(at: snapshot(100)))
-        machine.learn(RightsNews(at: snapshot(5, on: 2)))
+        machine.learn(RightsNews(at: snapshot(100), changes: []))
+        machine.learn(RightsNews(at: snapshot(5, on: 2), changes: []))
         let watcher = machine.watcher(of: session, for: principal)
         // The hub knows nothing of the new timeline yet: the first read says where it begins.
-        machine.learn(RightsNews(at: snapshot(6, on: 2)))
+        machine.learn(RightsNews(at: snapshot(6, on: 2), changes: nil))
         #expect(checked == [watcher])
         _ = machine.completedSweep()
         machine.learn(

@@ -19,6 +19,22 @@ import Testing
         _ session: SessionID, _ version: Int64, _ status: SessionStatus = .transcribing, in transaction: Int64?
     ) -> FeedChanges.Item { FeedChanges.Item(session, of: patient, version, status, in: transaction) }
 
+    @Test("A catch-up that is older than a deletion does not bring the session back")
+    func catchUpOlderThanDeletion() throws {
+        let patient = UserID.random()
+        let session = SessionID.random()
+        let machine = FollowerMachine()
+        let id = try machine.follower(with: Caseload(of: patient, [sample(session, version: 3)], at: position(10)))
+        machine.filled(id)
+        machine.pass(
+            FeedChanges([FeedChanges.Item(session, of: patient, 4, in: 11)], at: position(12)))
+        machine.ready(id)
+        let catchUp = try #require(machine.nextCatchUp())
+        #expect(
+            machine.pass(FeedChanges(deleted: [(session, patient)], at: position(14))).events == [.removed(session)])
+        #expect(machine.completed(catchUp, ProgressChanges(session, 4)) == [])
+    }
+
     @Test("A follower gets the changes that came while its caseload was read")
     func pending() throws {
         _ = try follower([])

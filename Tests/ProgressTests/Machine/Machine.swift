@@ -102,6 +102,7 @@ final class Machine: MachineDriver {
     /// The hub polls, and something was committed since the last poll.
     ///
     /// - Parameter versions: The hints that were sent since; nil if they are not known.
+    /// - Returns: The number of changes that only the poll before has found.
     @discardableResult
     func poll(_ versions: [SessionID: Int64]? = nil) -> Int {
         snapshots += 1
@@ -177,7 +178,8 @@ final class Machine: MachineDriver {
     /// A read fails, and the hub may read again at once.
     func degraded() -> Delivery? {
         let delivery = run {
-            $0.failed(.poll(hintsSince: nil, rightsSince: nil), FakeReader.Down(), isCancelled: false, jitter: 0, at: $1)
+            $0.failed(
+                .poll(hintsSince: nil, rightsSince: nil), FakeReader.Down(), isCancelled: false, jitter: 0, at: $1)
         }.deliveries.first
         advance(by: .zero)
         return delivery

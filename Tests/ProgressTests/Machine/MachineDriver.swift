@@ -10,12 +10,13 @@ class MachineDriver {
     private(set) var value: HubStateMachine
     private(set) var now = ContinuousClock.now
 
-    init(readLimit: Int = 500, admission: StreamAdmission = .unlimited) {
+    init(readLimit: Int = 500, admission: StreamAdmission = .unlimited, knowsRights: Bool = true) {
         // Each subscription has a read of its own, which begins at once. A test can complete the reads in any order.
         value = HubStateMachine(
             admission: admission,
             limits: PendingSubscriptions.Limits(batch: 1, statements: .max, caseloads: .max), readLimit: readLimit,
             pollInterval: .seconds(3600))
+        guard knowsRights else { return }
         // The hub reads where the log of rights begins before the first watcher comes.
         _ = nextRead(.rights)
         learn(.epoch(1, at: snapshot(3)))

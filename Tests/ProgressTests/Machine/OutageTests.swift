@@ -133,7 +133,10 @@ import Testing
 
     /// A read fails.
     private func fail(_ jitter: Double) {
-        machine.run { $0.failed(.poll(hintsSince: nil, rightsSince: nil), FakeReader.Down(), isCancelled: false, jitter: jitter, at: $1) }
+        machine.run {
+            $0.failed(
+                .poll(hintsSince: nil, rightsSince: nil), FakeReader.Down(), isCancelled: false, jitter: jitter, at: $1)
+        }
     }
 
     /// The time for which reads wait.

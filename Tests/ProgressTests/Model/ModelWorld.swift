@@ -171,7 +171,7 @@ extension ModelWorld {
         let changes = earlier.map { snapshot in
             history.changes.filter { $0.transaction > history.horizon && !snapshot.shows($0.transaction) }
         }
-        return RightsNews(at: present, changes: changes ?? [], horizon: history.horizon)
+        return RightsNews(at: present, changes: changes, horizon: history.horizon)
     }
 
     /// The number of the epoch that a snapshot shows.

@@ -32,7 +32,7 @@ final class FakeReader: ProgressReader {
 
         func rightsNews(since earlier: DatabaseSnapshot?) -> RightsNews {
             let changes = earlier.map { earlier in rightsChanges.filter { !earlier.shows($0.transaction) } }
-            return RightsNews(at: present, changes: changes ?? [])
+            return RightsNews(at: present, changes: changes)
         }
     }
     private let state = Mutex(State())

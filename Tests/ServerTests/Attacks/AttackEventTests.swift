@@ -85,7 +85,7 @@ import Testing
             try await clinic.server.withStream(clinic.streamOfSession, token: token) { reader in
                 try await clinic.server.withStream(Clinic.streamOfAll, token: token) { caseload in
                     _ = try await reader.next("progress")
-                    while try await caseload.nextEvent()?.event != "ready" {}
+                    while let event = try await caseload.nextEvent(), event.event != "ready" {}
                     let session = "\(clinic.session)"
                     let other = "\(SessionID.random())"
                     let forged = [

@@ -63,7 +63,7 @@ import Testing
             // The stream ends with an event after which the page sends a request.
             let path = String(try code.match(/new EventSource\("([^"]+)"\)/, in: "live.js").1)
             try await scene.server.withStream(path, headers: .init(Array(cookies))) { reader in
-                while try await reader.nextEvent()?.event != "ready" {}
+                while let event = try await reader.nextEvent(), event.event != "ready" {}
                 switch end {
                 case .accountDeactivated:
                     let response = try await scene.server.request(
