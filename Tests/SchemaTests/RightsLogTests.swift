@@ -8,7 +8,9 @@ import Testing
 @testable import Store
 
 /// The log of rights: whom each change names, and which changes a reader finds.
-@Suite struct RightsLogTests {
+///
+/// The tests run one by one: a long transaction of one of them holds up the removal of rows in all databases of the cluster.
+@Suite(.serialized) struct RightsLogTests {
     /// Whom a change concerns, by names instead of ids.
     private enum Concern: Hashable { case therapist, patient, other, session, signIn }
 
@@ -144,6 +146,9 @@ import Testing
     func longTransaction() async throws {
         try await withDatabase { database in
             let stage = try await Stage(database)
+            // Records in the audit log would take most of the time.
+            try await database.query("ALTER TABLE app.auth_sessions DISABLE TRIGGER record_begin")
+            try await database.query("ALTER TABLE app.auth_sessions DISABLE TRIGGER record_end")
             try await database.withConnection { writer in
                 try await writer.executeScript("BEGIN; UPDATE app.users SET is_active = false WHERE role = 'patient'")
                 try await database.withConnection(as: "therapybridge_server") { server in
@@ -193,11 +198,14 @@ import Testing
                 #expect(try await removed("1 h", by: server) == 0)
                 #expect(late.snapshot.oldest > late.horizon)
                 // A transaction in another database of the cluster may hold the removal up.
-                try await eventually("the changes are removed") { try await removed("0 s", by: server) >= 1 }
+                try await eventually("the changes are removed") {
+                    _ = try await removed("0 s", by: server)
+                    return try await read(server, since: start.snapshot).changes == []
+                }
                 let after = try await read(server, since: start.snapshot)
                 #expect(after.changes == [])
                 #expect(start.snapshot.oldest <= after.horizon, "the reader of the first snapshot has missed something")
-                #expect(late.snapshot.oldest > after.horizon, "the later reader has not")
+                #expect(after.snapshot.oldest > after.horizon, "a reader of the present snapshot has not")
             }
         }
     }

@@ -110,9 +110,15 @@ $$;
 COMMENT ON FUNCTION app.announce_rights IS
     'Trigger, at the end of the transaction: announces a change of rights, unless a transaction that commits at this moment '
     'announces one';
-DROP TRIGGER IF EXISTS announce_rights ON app.rights_log;
-CREATE CONSTRAINT TRIGGER announce_rights AFTER INSERT ON app.rights_log DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION app.announce_rights();
+-- PostgreSQL cannot replace a constraint trigger.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'app.rights_log'::regclass AND tgname = 'announce_rights') THEN
+        CREATE CONSTRAINT TRIGGER announce_rights AFTER INSERT ON app.rights_log DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION app.announce_rights();
+    END IF;
+END
+$$;
 
 -- Transaction ids mean nothing in another cluster, or on another timeline of the same one. Each read therefore says where it
 -- was made. A standby may be behind: nobody reads progress from it.

@@ -31,6 +31,8 @@ import Testing
                 await scene.hint(session, version)
                 _ = try await stream.states(upTo: version)
             }
+            // The hub serves the streams before the local subscribers.
+            await scene.turn()
             #expect(await states.next()?.version == 6)
         }
     }

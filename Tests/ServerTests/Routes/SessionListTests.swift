@@ -80,8 +80,11 @@ import Testing
             #expect(try await page(clinic, as: .admin, "?patient_id=\(patient)").ids == [broken, pending])
             #expect(try await page(clinic, as: .admin, "?patient_id=\(patient)&status=pending").ids == [pending])
             #expect(try await page(clinic, as: .admin, "?patient_id=\(UserID.random())").ids == [])
-            #expect(try await page(clinic, as: .therapist, "?patient_id=\(clinic.id(.otherPatient))").ids == [])
-            #expect(try await page(clinic, as: .otherPatient, "?patient_id=\(patient)").ids == [])
+            for (caller, stranger) in [(Clinic.Caller.therapist, clinic.id(.otherPatient)), (.otherPatient, patient)] {
+                let path = "/api/sessions?patient_id=\(stranger)"
+                let response = try await clinic.request(.GET, path, as: caller)
+                #expect(response.status == 403, "\(caller)")
+            }
         }
     }
 
