@@ -12,28 +12,6 @@ import Testing
 /// The trap: a standby accepts connections but refuses LISTEN and NOTIFY. A listener that takes the first server of its
 /// list would never be live.
 @Suite("A primary and a standby", .deadline) struct StandbyTests {
-    /// Runs both servers, and lends them.
-    private func withStandby(_ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void)
-        async throws
-    {
-        let primary = try await TestCluster.makeCluster()
-        let standby = try await startTestStandby(of: primary)
-        do {
-            // The standby can be reached, and it is a standby. Without that the tests would prove nothing.
-            let isInRecovery = try await PostgresConnection.withConnection(try configuration(standby)) { connection in
-                try await connection.query("SELECT pg_is_in_recovery()")[0].decode(0, as: Bool.self)
-            }
-            try #require(isInRecovery)
-            try await body(primary, standby)
-        } catch {
-            try? await standby.stop(mode: .immediate)
-            try? await primary.stop(mode: .immediate)
-            throw error
-        }
-        try await standby.stop(mode: .immediate)
-        try await primary.stop(mode: .immediate)
-    }
-
     /// A configuration for the first suitable one of several servers.
     private func configuration(_ servers: LocalPostgres..., logger: Logger? = nil) throws -> PostgresConfiguration {
         let hosts = servers.map(\.socketDirectory).joined(separator: ",")
@@ -53,7 +31,7 @@ import Testing
 
     @Test("A listener skips the standby, and receives notifications of the primary")
     func skipsStandby() async throws {
-        try await withStandby { primary, standby in
+        try await withTestStandby { primary, standby in
             try await withListener(channels: ["passed_by"], configuration: configuration(standby, primary)) {
                 listener, events in
                 // On the standby the listener would have failed at LISTEN.
@@ -71,7 +49,7 @@ import Testing
     func standbyAlone()
         async throws
     {
-        try await withStandby { _, standby in
+        try await withTestStandby { _, standby in
             let log = LogMemory()
             try await withListener(
                 channels: ["standby"], configuration: configuration(standby, logger: log.logger)
@@ -95,26 +73,4 @@ import Testing
             }
         }
     }
-}
-
-/// Makes a standby of a server as an operator does, and starts it.
-private func startTestStandby(of primary: LocalPostgres) async throws -> LocalPostgres {
-    let directory = TestCluster.newDirectory()
-    let account = try ServerAccount.current()
-    let layout = try ClusterLayout.make(directory: directory, account: account)
-    try account.makePrivateDirectory(layout.data)
-    // "-R: Creates a standby.signal file and appends connection settings to the postgresql.auto.conf file" (manual,
-    // pg_basebackup). Like the server, it runs under the account that owns the data.
-    let copy = try ChildProcess.start(
-        account.prefix(toReach: layout.data) + [
-            "\(primary.programDirectory)/pg_basebackup", "--pgdata", layout.data, "--write-recovery-conf",
-            "--checkpoint", "fast", "--no-sync", "--host", primary.socketDirectory, "--port", "\(primary.port)",
-            "--username", "postgres",
-        ], environment: serverEnvironment(), outputPath: layout.logFile, holdsInput: false)
-    let status = await copy.waitForExit(timeout: TestDeadline.event)
-    try #require(status == 0, "pg_basebackup failed:\n\(layout.endOfLog())")
-    // The password came with the copy. A cluster that this library made keeps it in this file.
-    try Data((primary.superuserPassword + "\n").utf8).write(to: URL(fileURLWithPath: layout.passwordFile))
-    // A standby must allow as many connections as its primary.
-    return try await LocalPostgres.start(directory: directory, settings: TestCluster.settings, fsync: false)
 }

@@ -43,13 +43,16 @@ import Testing
         #expect(Set(checked) == Set(own))
     }
 
-    @Test("A change of strangers causes no read")
-    func strangers() {
+    @Test("Changes of strangers cause no read, however many streams are open", arguments: [1, 1000])
+    func strangers(streams: Int) {
         _ = machine.watcher(of: session)
+        for _ in 1..<streams { _ = machine.watcher(of: .random()) }
         learn(
             RightsChange(in: 10, user: .random(), signIn: .random()), RightsChange(in: 10, user: .random()),
             RightsChange(in: 10, user: .random(), patient: .random()), RightsChange(in: 10, session: .random()))
         #expect(checked == [])
+        #expect(machine.nextCatchUp() == nil)
+        #expect(machine.nextReading() == nil)
         #expect(
             machine.pass(reading(session, version: 2)).deliveries.map(\.message)
                 == [.state(sample(session, version: 2), after: [])])
