@@ -10,6 +10,7 @@ import Testing
 /// - Parameters:
 ///   - prepare: Fills the primary before the standby is made.
 ///   - body: Uses both servers.
+/// - Throws: The error of a server that does not start, of `prepare`, or of `body`.
 public func withTestStandby(
     preparing prepare: (_ primary: LocalPostgres) async throws -> Void = { _ in },
     _ body: (_ primary: LocalPostgres, _ standby: LocalPostgres) async throws -> Void

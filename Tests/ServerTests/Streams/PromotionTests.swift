@@ -6,7 +6,9 @@ import ServerTestSupport
 import TestSupport
 import Testing
 
-/// The primary is lost, and its standby is promoted. Transaction ids then mean something else.
+/// The primary is lost, and its standby is promoted.
+///
+/// Transaction ids then mean something else.
 @Suite(.deadline) struct PromotionTests {
     @Test("After a promotion all clients reconnect, and a position of the old timeline is not resumed")
     func promotion() async throws {
