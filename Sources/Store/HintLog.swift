@@ -16,6 +16,20 @@ public struct HintNews: Sendable, Equatable {
     }
 }
 
+extension [SessionID: Int64] {
+    /// Adds a hint to the newest version of each session.
+    ///
+    /// Nothing follows a deletion.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - version: The version that it may have reached; 0 if it may be deleted.
+    public mutating func merge(hintOf session: SessionID, _ version: Int64) {
+        let known = self[session]
+        self[session] = version == 0 || known == 0 ? 0 : Swift.max(version, known ?? 0)
+    }
+}
+
 extension ProgressStore {
     /// The greatest number of hints that one read looks at.
     static let hintLimit = 20_000
@@ -34,16 +48,13 @@ extension ProgressStore {
         let rows = try await pool.query(
             "SELECT * FROM app.read_hints(\(snapshot?.text), \(rights?.text), \(Int32(Self.hintLimit)))")
         let (news, rest) = try RightsNews.split(rows, since: rights)
-        guard let snapshot, snapshot.timeline == news.snapshot.timeline, snapshot.oldest > news.horizon,
-            rest.count < Self.hintLimit
-        else { return HintNews(rights: news, versions: nil) }
+        guard let snapshot, news.isComplete(since: snapshot), rest.count < Self.hintLimit else {
+            return HintNews(rights: news, versions: nil)
+        }
         var versions: [SessionID: Int64] = [:]
         for row in rest {
-            let session = try row.decode("session_id", as: SessionID.self)
-            let version = try row.decode("version", as: Int64.self)
-            let known = versions[session]
-            // Nothing follows a deletion.
-            versions[session] = version == 0 || known == 0 ? 0 : max(version, known ?? 0)
+            versions.merge(
+                hintOf: try row.decode("session_id", as: SessionID.self), try row.decode("version", as: Int64.self))
         }
         return HintNews(rights: news, versions: versions)
     }

@@ -48,6 +48,13 @@ public struct RightsNews: Sendable, Equatable {
     }
 }
 
+extension RightsNews {
+    /// Whether the logs still have everything that a snapshot of the same timeline does not show.
+    public func isComplete(since earlier: DatabaseSnapshot) -> Bool {
+        earlier.timeline == snapshot.timeline && earlier.oldest > horizon
+    }
+}
+
 extension ProgressStore {
     /// Reads the changes of rights.
     ///
@@ -83,8 +90,10 @@ extension RightsNews {
                     session: try row.decode("changed_session", as: SessionID?.self)))
             rest = rest.dropFirst()
         }
+        let snapshot = try DatabaseSnapshot(first)
+        // The transactions of another timeline say nothing about this one.
         let news = RightsNews(
-            at: try DatabaseSnapshot(first), changes: earlier == nil ? nil : changes,
+            at: snapshot, changes: earlier?.timeline == snapshot.timeline ? changes : nil,
             horizon: try first.decode("horizon", as: Int64.self))
         return (news, rest)
     }

@@ -1,4 +1,5 @@
 import Domain
+import Store
 
 /// The payloads of notifications.
 ///
@@ -21,8 +22,7 @@ enum NotificationPayload {
             } else if payload == "rights" {
                 rightsChanged = true
             } else if let hint = hint(payload) {
-                let known = versions[hint.session]
-                versions[hint.session] = known == 0 || hint.version == 0 ? 0 : max(known ?? 0, hint.version)
+                versions.merge(hintOf: hint.session, hint.version)
             }
         }
         var events: [ChangeEvent] = []

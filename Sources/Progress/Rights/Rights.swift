@@ -64,7 +64,10 @@ struct Rights {
     /// - Parameter news: The changes since a snapshot that was ``snapshot`` when the read began.
     /// - Returns: Whom they concern.
     mutating func saw(_ news: RightsNews) -> Concern {
-        if saw(news.snapshot.timeline) { return .otherTimeline }
+        if saw(news.snapshot.timeline) {
+            snapshot = news.snapshot
+            return .otherTimeline
+        }
         guard let known = snapshot else {
             snapshot = news.snapshot
             return .all
@@ -72,7 +75,7 @@ struct Rights {
         // A read that began before the first answer did not look for changes. Some may lie between the two snapshots.
         guard let changes = news.changes else { return .all }
         if known.precedes(news.snapshot) { snapshot = news.snapshot }
-        guard known.oldest > news.horizon else { return .all }
+        guard news.isComplete(since: known) else { return .all }
         return .named(changes.filter { !known.shows($0.transaction) })
     }
 

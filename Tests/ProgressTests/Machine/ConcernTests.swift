@@ -155,7 +155,7 @@ import Testing
         machine.learn(RightsNews(at: snapshot(100), changes: []))
         machine.learn(RightsNews(at: snapshot(5, on: 2), changes: []))
         let watcher = machine.watcher(of: session, for: principal)
-        // The hub knows nothing of the new timeline yet: the first read says where it begins.
+        // A read that began on the old timeline names no change of the new one.
         machine.learn(RightsNews(at: snapshot(6, on: 2), changes: nil))
         #expect(checked == [watcher])
         _ = machine.completedSweep()
