@@ -17,12 +17,17 @@ public struct ClientNetwork: Hashable, Sendable, CustomStringConvertible {
         bits = address.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
 
+    /// The 4 bytes of an IPv4 address, or the first 8 bytes of an IPv6 address, in network order.
+    public var bytes: [UInt8] {
+        stride(from: isIPv6 ? 56 : 24, through: 0, by: -8).map { UInt8(truncatingIfNeeded: bits >> UInt64($0)) }
+    }
+
     /// The address as PostgreSQL's `inet` reads it: `192.0.2.1`, `2001:db8:0:7::/64`.
     public var description: String {
         if isIPv6 {
             let groups = [48, 32, 16, 0].map { String(UInt16(truncatingIfNeeded: bits >> $0), radix: 16) }
             return groups.joined(separator: ":") + "::/64"
         }
-        return [24, 16, 8, 0].map { String(UInt8(truncatingIfNeeded: bits >> $0)) }.joined(separator: ".")
+        return bytes.map(String.init).joined(separator: ".")
     }
 }

@@ -29,7 +29,7 @@ extension EntityID {
     public static func random() -> Self { Self(rawValue: UUID()) }
 
     /// The lower-case text form.
-    public var description: String { rawValue.uuidString.lowercased() }
+    public var description: String { rawValue.lowerCaseText }
 
     /// Orders by bytes, as PostgreSQL orders `uuid`.
     ///
@@ -86,6 +86,31 @@ public struct SignInID: EntityID {
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
+extension UUID {
+    /// The lower-case text form (RFC 9562, 4), without a copy of an upper-case one.
+    public var lowerCaseText: String {
+        let digits = StaticString("0123456789abcdef")
+        let words = withUnsafeBytes(of: uuid) { $0.loadUnaligned(as: (UInt64, UInt64).self) }
+        return String(unsafeUninitializedCapacity: 36) { text in
+            var position = 0
+            for word in [UInt64(bigEndian: words.0), UInt64(bigEndian: words.1)] {
+                for shift in stride(from: 60, through: 0, by: -4) {
+                    if isDash(position) {
+                        text[position] = UInt8(ascii: "-")
+                        position += 1
+                    }
+                    text[position] = digits.utf8Start[Int(word >> UInt64(shift) & 0xF)]
+                    position += 1
+                }
+            }
+            return position
+        }
+    }
+}
+
+/// Whether the text form has a dash at a position.
+private func isDash(_ position: Int) -> Bool { position == 8 || position == 13 || position == 18 || position == 23 }
+
 /// Reads a UUID in the form of RFC 9562, section 4: hexadecimal digits, 8-4-4-4-12; nil for any other text.
 ///
 /// Foundation accepts more: it stops at a NUL, and ignores white space between the digits.
@@ -94,7 +119,7 @@ private func uuid(_ text: some Collection<UInt8>) -> UUID? {
     var position = 0
     for byte in text {
         guard position < 36 else { return nil }
-        if position == 8 || position == 13 || position == 18 || position == 23 {
+        if isDash(position) {
             guard byte == UInt8(ascii: "-") else { return nil }
         } else {
             guard let digit = hexadecimalDigit(byte) else { return nil }

@@ -27,7 +27,7 @@ struct AttemptLimits: Sendable {
     func charge(account: EmailAddress?, from address: NetworkAddress?) async throws -> [AttemptStore.Subject] {
         let subjects =
             subject("account", account?.description.utf8, limit: limits.perAccount)
-            + subject("address", address?.customer, limit: limits.perAddress)
+            + subject("address", address?.network.bytes, limit: limits.perAddress)
         guard !subjects.isEmpty else { return [] }
         if let wait = try await attempts.charge(subjects, period: limits.period) {
             throw Problem.limited("Too many failed attempts to sign in.", wait: wait)
@@ -53,7 +53,7 @@ struct AttemptLimits: Sendable {
     func chargeSignIn(account: EmailAddress, from address: NetworkAddress?) async throws {
         let subjects =
             subject("sign-ins of account", account.description.utf8, limit: limits.signInsPerAccount)
-            + subject("sign-ins from address", address?.customer, limit: limits.signInsPerAddress)
+            + subject("sign-ins from address", address?.network.bytes, limit: limits.signInsPerAddress)
         if !subjects.isEmpty, let wait = try await attempts.charge(subjects, period: limits.period) {
             throw Problem.limited("Too many sign-ins.", wait: wait)
         }
@@ -79,7 +79,7 @@ struct AttemptLimits: Sendable {
     }
 
     private func refreshSubject(_ address: NetworkAddress?) -> [AttemptStore.Subject] {
-        subject("refresh", address?.customer, limit: limits.perAddress)
+        subject("refresh", address?.network.bytes, limit: limits.perAddress)
     }
 
     /// A subject of a limit; none if the limit is off or its value is unknown.

@@ -48,13 +48,7 @@ struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The part of the address that one customer of a network controls.
-    ///
-    /// That is the whole IPv4 address, or the first 64 bits of an IPv6 address. A host chooses the other 64 bits itself
-    /// and may change them at any time (RFC 8981).
-    var customer: [UInt8] { bytes.count == 4 ? bytes : Array(bytes.prefix(8)) }
-
-    /// The same part of the address, as limits and the audit log know it.
+    /// The part of the address that one customer of a network controls, for limits and the audit log.
     var network: ClientNetwork { ClientNetwork(address: bytes) }
 }
 
@@ -102,11 +96,11 @@ public struct AddressRanges: Sendable {
     ///
     /// - Parameters:
     ///   - peer: The address at the other end of the connection.
-    ///   - forwarded: All addresses of `X-Forwarded-For`, in their order.
+    ///   - forwarded: The values of `X-Forwarded-For`, in their order. A value may be a list.
     /// - Returns: The first address from the end that does not belong to a trusted proxy.
-    func client(peer: NetworkAddress, forwarded: [Substring]) -> NetworkAddress {
+    func client(peer: NetworkAddress, forwarded: [String]) -> NetworkAddress {
         var client = peer
-        for text in forwarded.reversed() {
+        for text in forwarded.flatMap({ $0.split(separator: ",") }).reversed() {
             guard contains(client), let address = NetworkAddress(forwarded: text) else { break }
             client = address
         }
@@ -118,7 +112,6 @@ extension HTTPSettings {
     /// The address of the client that sent a request, past the trusted proxies; nil if the socket is not of the internet.
     func clientAddress(of request: Request, over connection: ClientConnection) -> NetworkAddress? {
         guard let peer = connection.channel.remoteAddress.flatMap(NetworkAddress.init) else { return nil }
-        let forwarded = request.headers[values: .forwardedFor].flatMap { $0.split(separator: ",") }
-        return trustedProxies.client(peer: peer, forwarded: forwarded)
+        return trustedProxies.client(peer: peer, forwarded: request.headers[values: .forwardedFor])
     }
 }

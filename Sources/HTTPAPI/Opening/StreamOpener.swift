@@ -43,7 +43,7 @@ struct StreamOpener: Sendable {
     func read(_ bytes: [UInt8], from peer: SocketAddress?) -> StreamOpening? {
         guard let head = OpeningHead(bytes), let claims = tokens.verifyAtOnce(head.token) else { return nil }
         let address = peer.flatMap(NetworkAddress.init).map {
-            trustedProxies.client(peer: $0, forwarded: head.forwardedFor.flatMap { $0.split(separator: ",") })
+            trustedProxies.client(peer: $0, forwarded: head.forwardedFor)
         }
         return StreamOpening(
             head: head, claims: claims, network: address?.network, requestID: RequestIdentifier.random(),

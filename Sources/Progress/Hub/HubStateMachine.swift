@@ -193,7 +193,7 @@ struct HubStateMachine {
 
     /// A read succeeded.
     mutating func completed(_ answer: HubAnswer, at now: ContinuousClock.Instant) -> [HubAction] {
-        // First whom the answer concerns no more, then what it says.
+        // Suspend the watchers whose rights have changed, before anything that the answer has found is sent.
         var actions = saw(answer)
         if case .subscriptions(let answer) = answer {
             return actions + subscriptions.completed(answer).flatMap { perform($0, at: now) }

@@ -286,12 +286,13 @@ struct Watchers {
     ///
     /// - Returns: The message to all watchers with a socket. The others are checked when they get one.
     mutating func timelineChanged() -> [Delivery] {
-        suspend(table.watchersWithUser, for: nil)
+        let watchers = table.watchersWithUser
+        suspend(watchers, for: nil)
         for session in table.index.sessions {
             guard let slot = table.index.slot(of: session) else { continue }
             for id in table.watchers(ofSessionAt: slot) where table.state(of: id).isLocal { table.setSent(0, to: id) }
         }
-        let attached = table.watchersWithUser.filter { table.state(of: $0).attachedPrincipal != nil }
+        let attached = watchers.filter { table.state(of: $0).attachedPrincipal != nil }
         return attached.isEmpty ? [] : [Delivery(.reconnect, to: attached)]
     }
 
