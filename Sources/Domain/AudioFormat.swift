@@ -22,6 +22,21 @@ public enum AudioFormat: String, Sendable, CaseIterable {
         }
     }
 
+    /// The name of ffmpeg's demuxer for this format, the argument of its option `-f`.
+    ///
+    /// ffmpeg and ffprobe are told the format that the server found, and do not guess one themselves.
+    public var demuxer: String {
+        switch self {
+        case .mp3: "mp3"
+        case .wav: "wav"
+        // One demuxer of this name reads the whole family of ISO base media files.
+        case .mp4: "mov"
+        case .webm: "matroska"
+        case .ogg: "ogg"
+        case .flac: "flac"
+        }
+    }
+
     /// The media types that clients declare for this format.
     ///
     /// Browsers differ: Chromium declares `audio/x-m4a` for an `.m4a`, and a `MediaRecorder` with a camera declares
