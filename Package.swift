@@ -48,6 +48,7 @@ let package = Package(
         // MARK: C
 
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .target(name: "CCage"),
         .target(name: "CEpoll"),
         .target(name: "CMemory"),
         .target(name: "CProcess"),
@@ -139,6 +140,15 @@ let package = Package(
         // MARK: HTTP and the pipeline
 
         .target(
+            name: "Cage",
+            dependencies: [
+                "CCage",
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: unsafeSettings
+        ),
+        .target(
             name: "Credentials",
             dependencies: [
                 "Domain", "JSONScanning", "SecretFiles", "SettingsReading",
@@ -178,6 +188,7 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "_NIOFileSystem", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -188,7 +199,7 @@ let package = Package(
         .target(
             name: "Pipeline",
             dependencies: [
-                "Domain", "JSONScanning", "Postgres", "Recordings", "SettingsReading", "Store",
+                "Cage", "Domain", "JSONScanning", "Postgres", "Recordings", "SettingsReading", "Store",
                 .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -205,7 +216,7 @@ let package = Package(
         .target(
             name: "App",
             dependencies: [
-                "CProcess", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations",
+                "CProcess", "Cage", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations",
                 "Pipeline",
                 "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading",
                 "Store",
@@ -278,6 +289,14 @@ let package = Package(
                 "TestSupport", "bench",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
+            name: "CageTests",
+            dependencies: [
+                "CCage", "Cage", "TestSupport",
+                .product(name: "Subprocess", package: "swift-subprocess"),
             ],
             swiftSettings: swiftSettings
         ),
@@ -391,7 +410,7 @@ let package = Package(
             name: "ServerTests",
             dependencies: [
                 "App", "Credentials", "Domain", "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport",
-                "ServerTestSupport", "SettingsReading", "TestSupport", "TestTime",
+                "Recordings", "ServerTestSupport", "SettingsReading", "TestSupport", "TestTime",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

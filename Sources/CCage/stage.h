@@ -1,0 +1,12 @@
+// The last steps of the launcher's child, before the program of the stage takes its place.
+#ifndef THERAPYBRIDGE_CCAGE_STAGE_H
+#define THERAPYBRIDGE_CCAGE_STAGE_H
+
+#include "internal.h"
+
+// Takes the budgets and restrictions of the plan, and executes its program. Makes only calls that are safe after a fork.
+// After a failure it reports the step, and ends.
+_Noreturn void cage_become_stage(
+    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int reports);
+
+#endif
