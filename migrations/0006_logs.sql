@@ -27,6 +27,11 @@ COMMENT ON COLUMN app.rights_log.patient_id IS
     'The patient of the assignment, or a patient of the session, before or after it moved';
 COMMENT ON COLUMN app.rights_log.session_id IS 'The session that was deleted, or moved to another patient';
 
+-- A sequence, because it can be read and written without a lock, and without waiting for other transactions.
+CREATE SEQUENCE app.rights_announced_at MINVALUE 0 START 0;
+COMMENT ON SEQUENCE app.rights_announced_at IS
+    'Its last value is when a transaction last announced a change of rights, in milliseconds since 1970';
+
 -- A copy of each hint, for the poll. It finds what was committed without a look at each watched session.
 CREATE TABLE app.hint_log (
     xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),

@@ -66,6 +66,7 @@ public struct Server: Sendable {
     public func run() async throws {
         let identityProvider = try await settings.identityProvider?.provider()
         try await checkSchema()
+        if let identityProvider { try await checkRegistration(of: identityProvider) }
         SettingsWarnings.log(settings, serves: true, to: logger)
         let pool = try pool(name: "therapybridge")
         let stores = Stores(pool: pool, merger: AccessMerger { [clock] in clock.now })
@@ -229,6 +230,22 @@ public struct Server: Sendable {
                 "DATABASE_URL",
                 "its transactions are \(isolation) by default; set default_transaction_isolation to 'read committed' for "
                     + "its role in this database, and take it out of the options of the URL")
+        }
+    }
+
+    /// Throws if the database lets no sign-in begin with a token of the identity provider.
+    private func checkRegistration(of provider: IdentityProvider) async throws {
+        let isRegistered = try await PostgresConnection.withConnection(
+            settings.database.queries(name: "therapybridge", logger: logger)
+        ) { connection in
+            try await connection.query("SELECT app.is_registered_provider(\(provider.issuer))")[0]
+                .decode(0, as: Bool.self)
+        }
+        guard isRegistered else {
+            throw SettingError(
+                "JWT_ISSUER",
+                "is not registered in the database; run as a member of therapybridge_owner: "
+                    + "INSERT INTO app.identity_providers (issuer) VALUES ('the value of JWT_ISSUER')")
         }
     }
 

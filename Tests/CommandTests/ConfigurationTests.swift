@@ -79,6 +79,26 @@ import Testing
         expectWrongSetting(try await Program(environment: settings).run("serve"), naming: "JWT_JWKS_FILE")
     }
 
+    @Test("`serve` refuses an identity provider that the database does not know, and names the mend")
+    func unregisteredProvider() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "tb-keys-\(UUID().uuidString)")
+        try ProviderForge().jwks().write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        let provider = [
+            "JWT_JWKS_FILE": file.path(percentEncoded: false), "JWT_ISSUER": ProviderForge.issuer,
+            "JWT_AUDIENCE": ProviderForge.audience,
+        ]
+        try await withDatabase { database in
+            let run = try await Program.serving(database, provider).run("serve")
+            expectWrongSetting(run, naming: "JWT_ISSUER")
+            #expect(run.errorOutput.contains("INSERT INTO app.identity_providers"))
+
+            try await database.query("INSERT INTO app.identity_providers (issuer) VALUES (\(ProviderForge.issuer))")
+            let (_, end) = try await Program.serving(database, provider).serve { $0.terminate() }
+            #expect(end.status == 0)
+        }
+    }
+
     @Test(
         "`serve` and `work` name a missing required setting", arguments: ["serve", "work"],
         ["DATABASE_URL", "JWT_SECRET"])

@@ -9,7 +9,7 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('045_logs', 1); END $$;
 
-REVOKE ALL ON app.rights_log, app.hint_log, app.log_horizon FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+REVOKE ALL ON app.rights_log, app.hint_log, app.log_horizon, app.rights_announced_at FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
 CREATE OR REPLACE FUNCTION app.log_rights_of_assignment() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -95,21 +95,24 @@ CREATE OR REPLACE TRIGGER log_rights_of_everybody AFTER TRUNCATE ON app.auth_ses
 CREATE OR REPLACE TRIGGER log_rights_of_everybody AFTER TRUNCATE ON app.therapy_sessions
     FOR EACH STATEMENT EXECUTE FUNCTION app.log_rights_of_everybody();
 
--- A commit that notifies holds a lock of the whole cluster until it is on disk. Commits of rights would queue for it. Only one
--- of those that commit at the same time therefore notifies. A server that gets the notification reads the log at once, and
--- again a little later, which finds the others.
+-- A commit that notifies holds a lock of the whole cluster until it is on disk. Commits of rights would queue for it, and
+-- changes of progress behind them. Therefore only one transaction in 10 ms notifies. A server that gets the notification reads
+-- the log at once, again after 20 ms, and so on as long as it finds changes. That finds the others. If the announcing
+-- transaction fails, or another one takes longer to commit, the poll finds the change.
 CREATE OR REPLACE FUNCTION app.announce_rights() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+DECLARE
+    present CONSTANT bigint := extract(epoch FROM clock_timestamp()) * 1000;
 BEGIN
-    IF pg_try_advisory_xact_lock(hashtext('app.rights_log'), 0) THEN
-        PERFORM pg_notify('tb_session_v1', 'rights');
+    -- The clock may have been set back since the last announcement.
+    IF (SELECT present - a.last_value NOT BETWEEN 0 AND 9 FROM rights_announced_at a) THEN
+        PERFORM setval('app.rights_announced_at', present), pg_notify('tb_session_v1', 'rights');
     END IF;
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION app.announce_rights IS
-    'Trigger, at the end of the transaction: announces a change of rights, unless a transaction that commits at this moment '
-    'announces one';
+    'Trigger, at the end of the transaction: announces a change of rights, unless another transaction did so less than 10 ms ago';
 -- PostgreSQL cannot replace a constraint trigger.
 DO $$
 BEGIN

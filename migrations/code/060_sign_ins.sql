@@ -73,6 +73,13 @@ COMMENT ON FUNCTION app.begin_operator_sign_in IS
     'Begins a sign-in without a password, for the command "token"; null if the user is gone or inactive. Only members of the '
     'owner may call it';
 
+CREATE OR REPLACE FUNCTION app.is_registered_provider(issuer text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM identity_providers p WHERE p.issuer = $1)
+$$;
+COMMENT ON FUNCTION app.is_registered_provider IS
+    'Whether the owner has registered the identity provider. A server asks at its start';
+
 CREATE OR REPLACE FUNCTION app.admit_sign_in(
     sign_in uuid, issuer text, email text, expires_at timestamptz, max_age interval, most integer,
     user_agent text, address inet)
@@ -86,7 +93,7 @@ DECLARE
     is_settled boolean;
 BEGIN
     -- The database cannot verify the provider's signature. Without a provider, this function gives nobody anything.
-    IF NOT EXISTS (SELECT FROM identity_providers p WHERE p.issuer = $2) THEN
+    IF NOT is_registered_provider($2) THEN
         RAISE EXCEPTION 'the identity provider is not registered'
             USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'provider_not_registered',
                 HINT = 'As the owner: INSERT INTO app.identity_providers (issuer) VALUES (…), with the value of JWT_ISSUER.';
@@ -341,12 +348,12 @@ COMMENT ON FUNCTION app.delete_expired_sign_ins IS
     'Deletes refresh tokens and sign-ins that expired longer ago than the age, at least a day, and returns their number. '
     'At most "most" of each, to keep the transaction short. The audit log keeps its records about them';
 
-REVOKE ALL ON FUNCTION app.end_surplus_sign_ins, app.begin_sign_in, app.begin_operator_sign_in, app.admit_sign_in,
-    app.customer_of, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of, app.end_sign_ins_of_changed_account,
-    app.sign_ins_of, app.end_sign_ins_of, app.delete_expired_sign_ins
+REVOKE ALL ON FUNCTION app.end_surplus_sign_ins, app.begin_sign_in, app.begin_operator_sign_in,
+    app.is_registered_provider, app.admit_sign_in, app.customer_of, app.refresh_sign_in, app.end_sign_in,
+    app.end_sign_in_of, app.end_sign_ins_of_changed_account, app.sign_ins_of, app.end_sign_ins_of, app.delete_expired_sign_ins
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.begin_sign_in, app.admit_sign_in, app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of,
-    app.sign_ins_of, app.end_sign_ins_of, app.delete_expired_sign_ins
+GRANT EXECUTE ON FUNCTION app.begin_sign_in, app.is_registered_provider, app.admit_sign_in,
+    app.refresh_sign_in, app.end_sign_in, app.end_sign_in_of, app.sign_ins_of, app.end_sign_ins_of, app.delete_expired_sign_ins
     TO therapybridge_server;
 
 COMMIT;

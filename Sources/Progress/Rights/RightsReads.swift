@@ -2,8 +2,8 @@ import Store
 
 /// When the hub reads the log of rights by itself, and not beside progress: at the start, after a hint, and a little later.
 ///
-/// Only one of the transactions that commit at the same moment announces its change of rights. The hub therefore reads the log
-/// again after a hint, until a read finds nothing new.
+/// Of the transactions that change rights within 10 ms, only the first announces it. The hub therefore reads the log again
+/// after a hint, until a read finds nothing new.
 struct RightsReads {
     /// The times between two reads after a hint.
     ///

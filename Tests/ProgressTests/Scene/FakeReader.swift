@@ -10,7 +10,14 @@ import Synchronization
 final class FakeReader: ProgressReader {
     struct Down: Error {}
 
+    /// What the hub has read: the number of reads, and of rows that they asked about or returned.
+    struct Work: Equatable, Sendable {
+        var reads = 0
+        var rows = 0
+    }
+
     private struct State {
+        var work = Work()
         var rows: [SessionID: SessionProgress] = [:]
         var transitions: [SessionID: [StatusTransition]] = [:]
         /// The users who may see nothing.
@@ -30,8 +37,9 @@ final class FakeReader: ProgressReader {
         /// The snapshot that shows all commits so far.
         var present: DatabaseSnapshot { snapshot(Int64(10 + commits)) }
 
-        func rightsNews(since earlier: DatabaseSnapshot?) -> RightsNews {
+        mutating func rightsNews(since earlier: DatabaseSnapshot?) -> RightsNews {
             let changes = earlier.map { earlier in rightsChanges.filter { !earlier.shows($0.transaction) } }
+            work.rows += changes?.count ?? 0
             return RightsNews(at: present, changes: changes)
         }
     }
@@ -46,6 +54,8 @@ final class FakeReader: ProgressReader {
     var requestCounts: [Int] { state.withLock { $0.requestCounts } }
     var readings: Int { state.withLock { $0.readings } }
     var snapshots: Int { state.withLock { $0.snapshots } }
+    var work: Work { state.withLock { $0.work } }
+    var present: DatabaseSnapshot { state.withLock { $0.present } }
 
     var isDown: Bool {
         get { state.withLock { $0.isDown } }
@@ -107,6 +117,7 @@ final class FakeReader: ProgressReader {
                 state.failures += 1
                 throw Down()
             }
+            state.work.reads += 1
             return body(&state)
         }
     }
@@ -116,6 +127,7 @@ final class FakeReader: ProgressReader {
     ) async throws -> ProgressChanges {
         try read { state in
             state.readings += 1
+            state.work.rows += sessions.count
             var changes = ProgressChanges(rights: state.rightsNews(since: snapshot))
             for (session, known) in zip(sessions, versions) {
                 guard let row = state.rows[session] else {
@@ -137,7 +149,8 @@ final class FakeReader: ProgressReader {
         state.withLock { $0.requestCounts.append(requests.count) }
         try await gate.pass()
         return try read { state in
-            requests.map { request in
+            state.work.rows += requests.count
+            return requests.map { request in
                 let row = state.rows[request.session]
                 let verdict = state.verdicts[request.principal] ?? (row == nil ? .noSession : Self.permitted)
                 let isPermitted = verdict == Self.permitted
@@ -153,6 +166,7 @@ final class FakeReader: ProgressReader {
         among requests: [(session: SessionID, principal: Principal)]
     ) async throws -> Set<Int> {
         try read { state in
+            state.work.rows += requests.count
             let lost = requests.indices.filter {
                 state.rows[requests[$0].session] == nil || state.verdicts[requests[$0].principal] != nil
             }

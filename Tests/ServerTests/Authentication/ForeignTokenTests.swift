@@ -21,10 +21,11 @@ import Testing
             "JWT_JWKS_FILE": file.path(percentEncoded: false), "JWT_ISSUER": ProviderForge.issuer,
             "JWT_AUDIENCE": ProviderForge.audience,
         ]
-        try await withServer(settings) { server in
-            try await server.database.query(
-                "INSERT INTO app.identity_providers (issuer) VALUES (\(ProviderForge.issuer))")
-            try await body(server, forge, try await server.database.addUser(.patient, email: "ada@clinic.example"))
+        try await withDatabase { database in
+            try await database.query("INSERT INTO app.identity_providers (issuer) VALUES (\(ProviderForge.issuer))")
+            try await withServer(over: database, settings) { server in
+                try await body(server, forge, try await database.addUser(.patient, email: "ada@clinic.example"))
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 import Domain
 import Foundation
+import LocalPostgres
 import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import Synchronization
+import TestSupport
 import Testing
 
 /// The size of the test.
@@ -27,6 +29,49 @@ struct LedgerEntry: Sendable {
     var session: SessionID
     var after: Int?
     var events: [(version: Int, status: String)] = []
+}
+
+/// The transitions that were committed, by session, in the order of their versions.
+struct LedgerTransitions {
+    private(set) var bySession: [SessionID: [(version: Int, status: String)]] = [:]
+
+    init(_ database: TestDatabase) async throws {
+        for row in try await database.query(
+            "SELECT session_id, version, status FROM app.session_events ORDER BY session_id, version")
+        {
+            let session = SessionID(rawValue: try row.decode("session_id"))
+            bySession[session, default: []].append(
+                (Int(try row.decode("version", as: Int64.self)), try row.decode("status")))
+        }
+    }
+
+    subscript(session: SessionID) -> [(version: Int, status: String)]? { bySession[session] }
+}
+
+/// The faults of a ledger test.
+enum LedgerFaults {
+    /// Kills the listener's connection, crashes PostgreSQL, and kills the listener's connection again.
+    ///
+    /// The sleeps spread the faults over the time of the writes.
+    static func inject(over duration: Duration, into database: TestDatabase) async throws {
+        try await Task.sleep(for: duration * 0.2)
+        try await killListener(of: database)
+        try await Task.sleep(for: duration * 0.2)
+        try await database.cluster.stop(mode: .immediate)
+        try await database.cluster.start()
+        try await Task.sleep(for: duration * 0.3)
+        try await eventually("the listener is connected and then killed") { try await killListener(of: database) }
+    }
+
+    @discardableResult
+    private static func killListener(of database: TestDatabase) async throws -> Bool {
+        try await !database.query(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = 'therapybridge listener' AND datname = \(database.name)
+            """
+        ).isEmpty
+    }
 }
 
 /// Writes to sessions as pipelines do, and in the end brings them to their end.

@@ -50,7 +50,7 @@ import Testing
             let end = ContinuousClock.now + scale.duration
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for writer in writers { group.addTask { try await writer.write(until: end) } }
-                group.addTask { try await injectFaults(scale, database) }
+                group.addTask { try await LedgerFaults.inject(over: scale.duration, into: database) }
                 try await group.waitForAll()
             }
             isEnding.set()
@@ -62,38 +62,8 @@ import Testing
         }
     }
 
-    /// Kills the listener's connection, crashes PostgreSQL, and kills the listener's connection again.
-    ///
-    /// The sleeps spread the faults over the time of the writes.
-    private func injectFaults(_ scale: LedgerScale, _ database: TestDatabase) async throws {
-        try await Task.sleep(for: scale.duration * 0.2)
-        try await killListener(of: database)
-        try await Task.sleep(for: scale.duration * 0.2)
-        try await database.cluster.stop(mode: .immediate)
-        try await database.cluster.start()
-        try await Task.sleep(for: scale.duration * 0.3)
-        try await eventually("the listener is connected and then killed") { try await killListener(of: database) }
-    }
-
-    @discardableResult
-    private func killListener(of database: TestDatabase) async throws -> Bool {
-        try await !database.query(
-            """
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE application_name = 'therapybridge listener' AND datname = \(database.name)
-            """
-        ).isEmpty
-    }
-
     private func check(_ entries: [LedgerEntry], against database: TestDatabase) async throws {
-        var committed: [SessionID: [(version: Int, status: String)]] = [:]
-        for row in try await database.query(
-            "SELECT session_id, version, status FROM app.session_events ORDER BY session_id, version")
-        {
-            let session = SessionID(rawValue: try row.decode("session_id"))
-            committed[session, default: []].append(
-                (Int(try row.decode("version", as: Int64.self)), try row.decode("status")))
-        }
+        let committed = try await LedgerTransitions(database)
         for entry in entries {
             let transitions = try #require(committed[entry.session])
             let first = try #require(entry.events.first).version
@@ -113,7 +83,7 @@ import Testing
         let ends = Dictionary(grouping: entries, by: \.session).mapValues {
             $0.filter { $0.events.last?.status == "processed" }
         }
-        for (session, transitions) in committed where ends[session] != nil {
+        for (session, transitions) in committed.bySession where ends[session] != nil {
             #expect(ends[session]?.allSatisfy { $0.events.last?.version == transitions.last?.version } == true)
         }
     }

@@ -1,5 +1,6 @@
 import Foundation
 import NIOCore
+import Postgres
 
 /// The number of progress reports per second.
 ///
@@ -18,6 +19,9 @@ struct ReportThroughput: Scenario {
             let announced = try await outcome { try await reportsBySQL(on: bed, sessions: 1000, seconds: seconds) }
             // Each client reports on one session, much more often than every half second. Most reports do not notify.
             let between = try await outcome { try await reportsBySQL(on: bed, sessions: 1, seconds: seconds) }
+            let lone = LoneReports(server: server, bed: bed, count: bed.isQuick ? 100 : 1000)
+            let bySQL = try await lone.bySQL()
+            let byHTTP = try await outcome { .measured(try await lone.byHTTP()) }
             return [
                 Finding(
                     """
@@ -27,6 +31,9 @@ struct ReportThroughput: Scenario {
                 Finding(
                     "Reports by SQL, 8 clients, each announced by NOTIFY", announced, target: .atLeast(4000)),
                 Finding("Reports by SQL, 8 clients, between announcements", between, target: .atLeast(14_000)),
+                Finding(
+                    "A lone report by HTTP, until it is on disk and answered, one after the other, p50", byHTTP,
+                    peers: [PeerFigure(name: "the same by SQL", outcome: .measured(bySQL))]),
             ]
         }
     }
@@ -131,5 +138,44 @@ private struct ReportBatches {
         let accepted = answer.results.count { $0.version != nil }
         guard accepted == count else { throw BenchmarkError("only \(accepted) of \(count) reports were accepted") }
         return accepted
+    }
+}
+
+/// Reports of which each waits for the answer to the one before, as those of a pipeline with one session do.
+private struct LoneReports {
+    let server: BenchServer
+    let bed: TestBed
+    let count: Int
+
+    /// - Returns: The median time of a report by `POST /api/sessions/{id}/progress`.
+    func byHTTP() async throws -> Figure {
+        let token = try await bed.database.tokens(of: .pipeline, 1..<2)[0]
+        return try await median { session, number in
+            let path = "/api/sessions/\(BenchDatabase.id(.session, session))/progress"
+            let report = #"{"status": "transcribing", "progress": 40, "message": "lone \#(number)"}"#
+            let (status, _) = try await post(port: server.port, path, report, token: token)
+            guard status == 200 else { throw BenchmarkError("a report was answered with \(status)") }
+        }
+    }
+
+    /// - Returns: The median time of a call of `app.report_progress`.
+    func bySQL() async throws -> Figure {
+        try await bed.database.withConnection { connection in
+            try await median { session, number in
+                _ = try await connection.query(reportQuery(session: session, words: "\(number)"))
+            }
+        }
+    }
+
+    /// Every report notifies, because its session was quiet for half a second.
+    private func median(_ report: (_ session: Int, _ number: Int) async throws -> Void) async throws -> Figure {
+        let sessions = min(1000, bed.database.patients)
+        var times: [Double] = []
+        for number in 0..<count {
+            let start = ContinuousClock.now
+            try await report(1 + number % sessions, number)
+            times.append((ContinuousClock.now - start) / .milliseconds(1))
+        }
+        return Figure(times.median, .milliseconds)
     }
 }

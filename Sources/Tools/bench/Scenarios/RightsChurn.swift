@@ -1,7 +1,7 @@
 /// The latency of changes while people sign out who watch nothing.
 ///
 /// The streams stay open for the whole measurement. In each round, the same changes are measured without sign-outs, with
-/// a few and with many.
+/// a few, with many, and with as many updates of a plain table, which shows what any commits beside the changes cost.
 struct RightsChurn: Scenario {
     static let name = "rights-churn"
     static let summary = "the latency of changes while others sign out, and how soon a lost right ends a stream"
@@ -23,6 +23,7 @@ struct RightsChurn: Scenario {
                     phases.quiet.append(try await measure(nil, on: stage, server, streams))
                     phases.few.append(
                         try await measure(stage.churn(Self.few, 2 * round), on: stage, server, streams))
+                    phases.plain.append(try await measure(stage.plainUpdates(round), on: stage, server, streams))
                     phases.many.append(
                         try await measure(stage.churn(Self.many, 2 * round + 1), on: stage, server, streams))
                 }
@@ -51,6 +52,8 @@ struct RightsChurn: Scenario {
         var quiet: [Phase] = []
         var few: [Phase] = []
         var many: [Phase] = []
+        /// With as many updates of a plain table as there are sign-outs in `many`.
+        var plain: [Phase] = []
     }
 
     private func measure(
@@ -89,16 +92,21 @@ struct RightsChurn: Scenario {
     private func findings(_ phases: Phases, on stage: Stage) -> [Finding] {
         func ratio(
             _ what: String, _ value: KeyPath<Phase, Double>, _ unit: Figure.Unit, _ load: Churn.Load,
-            _ loaded: [Phase], _ limit: Double
+            _ loaded: [Phase], _ limit: Double, beside plain: [Phase]? = nil
         ) -> Finding {
             let with = loaded.map { $0[keyPath: value] }.median
             let without = phases.quiet.map { $0[keyPath: value] }.median
+            let peers = plain.map { plain in
+                PeerFigure(
+                    name: "with \(load.signOuts) UPDATEs of a plain table a second instead",
+                    outcome: .measured(Figure(plain.map { $0[keyPath: value] }.median / without, .times)))
+            }
             return Finding(
                 """
                 \(what), \(counted(stage.streams, "streams")), \(stage.publisher.rate) changes/s: \
                 with \(words(load, loaded)) compared to without, medians of \(stage.rounds): \(Figure(with, unit)) to \(Figure(without, unit))
                 """,
-                Figure(with / without, .times), target: .atMost(limit))
+                Figure(with / without, .times), target: .atMost(limit), peers: peers.map { [$0] } ?? [])
         }
         func revoked(_ load: Churn.Load, _ loaded: [Phase]) -> Finding {
             let delays = loaded.flatMap(\.revoked)
@@ -113,9 +121,10 @@ struct RightsChurn: Scenario {
             ratio("Commit to client, p50", \.p50, .milliseconds, Self.few, phases.few, 1.2),
             ratio("Commit to client, p99", \.p99, .milliseconds, Self.few, phases.few, 1.2),
             revoked(Self.few, phases.few),
-            ratio("Commit to client, p50", \.p50, .milliseconds, Self.many, phases.many, 2),
-            ratio("Commit to client, p99", \.p99, .milliseconds, Self.many, phases.many, 2),
-            ratio("The server's processor time", \.processor, .percent, Self.many, phases.many, 2),
+            ratio("Commit to client, p50", \.p50, .milliseconds, Self.many, phases.many, 2, beside: phases.plain),
+            ratio("Commit to client, p99", \.p99, .milliseconds, Self.many, phases.many, 2, beside: phases.plain),
+            ratio(
+                "The server's processor time", \.processor, .percent, Self.many, phases.many, 2, beside: phases.plain),
             revoked(Self.many, phases.many),
         ]
     }
@@ -176,8 +185,11 @@ private struct Stage: Sendable {
         let database = bed.database
         losingPatients = database.patients + 1..<database.patients + 1 + losersOfPhase * phases
         losingTherapists = database.therapists + 1..<database.therapists + 1 + losersOfPhase * phases
-        throughput = SignOutThroughput(isQuick: bed.isQuick, firstSignIn: mostSignOuts * phases)
+        let plainRows = mostSignOuts * rounds
+        throughput = SignOutThroughput(
+            isQuick: bed.isQuick, firstSignIn: mostSignOuts * phases, firstPlainRow: plainRows)
         _ = try await Strangers.add(to: database, signIns: mostSignOuts * phases + throughput.signIns)
+        try await PlainRows.add(to: database, count: plainRows + throughput.signIns)
         try await database.add(BenchDatabase.watchers(patients: losingPatients, therapists: losingTherapists))
     }
 
@@ -202,6 +214,14 @@ private struct Stage: Sendable {
             losers: Churn.Losers(
                 patients: losers(losingPatients, firstStream: sessions.count),
                 therapists: losers(losingTherapists, firstStream: sessions.count + losingPatients.count)),
-            signIns: part(load.signOuts, mostSignOuts), accounts: part(load.assignments, mostAssignments))
+            signIns: part(load.signOuts, mostSignOuts), accounts: part(load.assignments, mostAssignments),
+            plainRows: 0..<0)
+    }
+
+    /// As many updates of a plain table as there are sign-outs at the greatest load.
+    func plainUpdates(_ round: Int) -> Churn {
+        Churn(
+            duration: publisher.duration, database: database, losers: Churn.Losers(), signIns: 0..<0, accounts: 0..<0,
+            plainRows: round * mostSignOuts..<(round + 1) * mostSignOuts)
     }
 }

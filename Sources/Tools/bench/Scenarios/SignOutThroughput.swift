@@ -7,33 +7,28 @@ struct SignOutThroughput: Sendable {
     private let rounds: Int
     /// The number of the first stranger's sign-in to end.
     private let firstSignIn: Int
+    /// The number of the first of the ``PlainRows`` to update.
+    private let firstPlainRow: Int
 
-    /// The number of sign-ins to end.
+    /// The number of sign-ins to end, and of plain rows to update.
     var signIns: Int { Self.clients * perClient * rounds }
 
-    init(isQuick: Bool, firstSignIn: Int) {
+    init(isQuick: Bool, firstSignIn: Int, firstPlainRow: Int) {
         perClient = isQuick ? 20 : 500
         rounds = isQuick ? 1 : 3
         self.firstSignIn = firstSignIn
+        self.firstPlainRow = firstPlainRow
     }
 
     /// Measures both in turn, while a server listens: notifying costs time, too.
     func measure(on bed: TestBed) async throws -> Finding {
-        try await bed.database.add(
-            """
-            CREATE TABLE plain_rows (id uuid PRIMARY KEY, changed_at timestamptz, reason text);
-            INSERT INTO plain_rows
-            SELECT \(id("n")) FROM generate_series(\(firstSignIn), \(firstSignIn + signIns - 1)) n;
-            """)
         let before = try await bed.database.endedSignIns()
         let (signOuts, plain) = try await bed.withServer { _ in
             var (signOuts, plain): ([Double], [Double]) = ([], [])
             for round in 0..<rounds {
-                plain.append(
-                    try await rate(
-                        "UPDATE plain_rows SET changed_at = clock_timestamp(), reason = 'x' WHERE id = \(id(":number"))",
-                        round: round, on: bed))
-                signOuts.append(try await rate(Strangers.signOut(":number"), round: round, on: bed))
+                plain.append(try await rate(PlainRows.update(":number"), from: firstPlainRow, round: round, on: bed))
+                signOuts.append(
+                    try await rate(Strangers.signOut(":number"), from: firstSignIn, round: round, on: bed))
             }
             return (signOuts, plain)
         }
@@ -51,12 +46,12 @@ struct SignOutThroughput: Sendable {
     /// Runs a statement on the rows of each client, one after the other, and returns the transactions per second.
     ///
     /// The statement has the number of the row in the variable `:number`.
-    private func rate(_ statement: String, round: Int, on bed: TestBed) async throws -> Double {
-        let first = firstSignIn + round * Self.clients * perClient
+    private func rate(
+        _ statement: String, from number: Int, round: Int, on bed: TestBed
+    ) async throws -> Double {
+        let first = number + round * Self.clients * perClient
         let script = "\\set number \(first) + :client_id * \(perClient) + :turn - 1\n\(statement);"
         let pgbench = Pgbench(clients: Self.clients, limit: .transactionsPerClient(perClient), script: script)
         return try await pgbench.run(on: bed).perSecond
     }
-
-    private func id(_ number: String) -> String { BenchDatabase.idExpression(.strangerSignIn, number) }
 }

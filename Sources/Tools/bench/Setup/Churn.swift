@@ -1,6 +1,8 @@
 import Postgres
 
 /// Changes of rights while progress changes: strangers sign out, and some watchers lose their rights.
+///
+/// For comparison, rows of a plain table change instead.
 struct Churn: Sendable {
     /// The strangers' changes of rights.
     struct Load: Sendable, Equatable {
@@ -55,6 +57,8 @@ struct Churn: Sendable {
     let signIns: Range<Int>
     /// The numbers of the strangers to assign.
     let accounts: Range<Int>
+    /// The numbers of the rows of ``PlainRows`` to update.
+    let plainRows: Range<Int>
 
     /// Makes all changes at a steady pace, each in its own transaction.
     ///
@@ -68,6 +72,13 @@ struct Churn: Sendable {
                         signOuts: try await count(worker, of: signOuts) {
                             Strangers.signOut("\(signIns.lowerBound + $0)")
                         })
+                }
+            }
+            let updates = Pace(count: plainRows.count, duration: duration, workers: 8)
+            for worker in 0..<updates.workers where !plainRows.isEmpty {
+                group.addTask {
+                    _ = try await count(worker, of: updates) { PlainRows.update("\(plainRows.lowerBound + $0)") }
+                    return Outcome()
                 }
             }
             let assignments = Pace(count: accounts.count, duration: duration, workers: 1)
