@@ -21,15 +21,20 @@ FUZZ_PACKAGES := $(RUN_PACKAGES) python3-venv
 FUZZ_PYTHON := .data/fuzz-venv
 FUZZ_REQUIREMENTS := Tests/Fuzz/requirements.txt
 
+# tuspy is a client of resumable uploads.
+UPLOADS_PACKAGES := $(RUN_PACKAGES) python3-venv
+UPLOADS_PYTHON := .data/uploads-venv
+UPLOADS_REQUIREMENTS := Tests/Uploads/requirements.txt
+
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate schema docs bench fuzz packages-build packages-run packages-test packages-peers \
-    packages-fuzz
+.PHONY: help run test lint format migrate schema docs bench fuzz test-uploads test-uploads-large packages-build packages-run packages-test packages-peers \
+    packages-fuzz packages-uploads
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: packages-run ## Build and run the server with its own PostgreSQL and demo accounts
 	swift build -c release --product therapybridge
@@ -64,6 +69,15 @@ fuzz: packages-fuzz ## Send hostile input to the parsers and to a running server
 	swift build --product therapybridge
 	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 
+test-uploads: packages-uploads ## Upload with tuspy, a client of tus: lost connections, killed servers, encryption
+	swift build --product therapybridge
+	Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
+	UPLOADS_KEY=1 exec Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
+
+test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
+	swift build -c release --product therapybridge
+	exec Tests/Uploads/run .build/release/therapybridge $(UPLOADS_PYTHON) eight $(UPLOADS)
+
 # The packages of servers would start them, and PostgreSQL's would make a cluster. Nothing here needs those. Exit status
 # 101 of policy-rc.d forbids the scripts of a package to start a service.
 define install
@@ -96,6 +110,14 @@ packages-fuzz:
 	    /usr/bin/python3 -m venv --clear $(FUZZ_PYTHON); \
 	    $(FUZZ_PYTHON)/bin/pip install --quiet --requirement $(FUZZ_REQUIREMENTS); \
 	    cp $(FUZZ_REQUIREMENTS) $(FUZZ_PYTHON)/requirements.txt; \
+	}
+
+packages-uploads:
+	$(call install,$(UPLOADS_PACKAGES))
+	@cmp -s $(UPLOADS_REQUIREMENTS) $(UPLOADS_PYTHON)/requirements.txt || { \
+	    /usr/bin/python3 -m venv --clear $(UPLOADS_PYTHON); \
+	    $(UPLOADS_PYTHON)/bin/pip install --quiet --requirement $(UPLOADS_REQUIREMENTS); \
+	    cp $(UPLOADS_REQUIREMENTS) $(UPLOADS_PYTHON)/requirements.txt; \
 	}
 
 # The benchmark works without these packages. systemd must not start nginx at the next boot.

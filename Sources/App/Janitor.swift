@@ -1,4 +1,5 @@
 import Logging
+import Metrics
 import Polling
 import Recordings
 import ServiceLifecycle
@@ -6,10 +7,11 @@ import Store
 
 /// Removes what dead servers and expired rows leave behind, and prepares the audit log for the next months, every 10 minutes.
 ///
-/// - Marks a session as failed if its upload died with the server. Otherwise it would stay in `uploading`.
+/// - Marks a session as failed if its upload died with the server, or if its resumable upload expired. Otherwise it would stay in
+///   `uploading`.
 /// - Adds the partitions of the audit log, three months ahead.
 /// - Removes the files of deleted sessions, and files that belong to no session.
-/// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges, the records of deleted
+/// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges, old uploads, the records of deleted
 ///   sessions, old changes of rights, and old hints.
 struct Janitor: Service {
     /// The pause between two rounds.
@@ -19,16 +21,39 @@ struct Janitor: Service {
 
     let stores: Stores
     let recordings: RecordingStore
+    /// How long an unfinished resumable upload is kept after its last byte.
+    let uploadLifetime: Duration
+    /// Counts resumable uploads that expired.
+    let expiredUploads: Counter
     let clock: any MonotonicClock
     let logger: Logger
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await clearUp()
-                try? await clock.sleep(for: Self.interval)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        await clearUp()
+                        try? await clock.sleep(for: Self.interval)
+                    }
+                }
+                group.addTask {
+                    // An upload ends soon after its time, also if that time is short.
+                    while !Task.isCancelled {
+                        await attempt("uploads") { try await expireUploads() }
+                        try? await clock.sleep(for: min(Self.interval, max(uploadLifetime / 4, .seconds(1))))
+                    }
+                }
             }
         }
+    }
+
+    /// Ends the resumable uploads whose time is over.
+    private func expireUploads() async throws {
+        let uploads = try await stores.uploads.expire()
+        if uploads == 0 { return }
+        expiredUploads.increment(by: uploads)
+        logger.notice("unfinished uploads expired", metadata: ["uploads": "\(uploads)"])
     }
 
     /// How long the record of a deleted session is kept, for streams that resume.
@@ -55,6 +80,7 @@ struct Janitor: Service {
         await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
         await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }
         await attempt("charges") { _ = try await stores.charges.forgetOld() }
+        await attempt("old uploads") { try await stores.uploads.forgetOld(age: uploadLifetime) }
     }
 
     /// Runs one task, and logs its error.

@@ -13,6 +13,8 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case resumeStream = "stream.resume"
     case takeTicket = "ticket.take"
     case upload = "session.upload"
+    case resumeUpload = "upload.resume"
+    case endUpload = "upload.end"
     case retry = "session.retry"
     case delete = "session.delete"
     case report = "progress.report"
@@ -64,9 +66,9 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         switch self {
         case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .hearRecording, .openStream,
             .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
-            .listPatients, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
+            .listPatients, .resumeUpload, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
             true
-        case .upload, .retry, .delete, .report, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser,
+        case .upload, .endUpload, .retry, .delete, .report, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser,
             .removeUser, .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript,
             .correctNotes, .removeAudit:
             false

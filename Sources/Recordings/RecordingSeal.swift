@@ -21,6 +21,10 @@ import NIOCore
 /// refused, and so is a file under another name. Only the last chunk shows whether the end was cut off. A reader must
 /// therefore check it first. Any chunk can be read without the earlier ones. Only an empty recording has an empty
 /// chunk.
+///
+/// No key and nonce may seal two plaintexts. Each file has a salt of its own, and each chunk is sealed once: a file is written
+/// from its beginning to its end by one request. What a request of a resumable upload leaves behind is never written again
+/// (``RecordingPartWriter``).
 struct RecordingSeal: Sendable {
     /// The size of a chunk's plaintext in bytes.
     ///
@@ -102,9 +106,10 @@ struct RecordingSeal: Sendable {
         sealed.reserveCapacity(plain.readableBytes + (plain.readableBytes / Self.chunkSize + 1) * Self.tagSize)
         var index = first
         repeat {
+            let isLast = isEnd && plain.readableBytes <= Self.chunkSize
             let chunk = plain.readSlice(length: min(Self.chunkSize, plain.readableBytes)) ?? ByteBuffer()
-            let isLast = isEnd && plain.readableBytes == 0
             precondition(isLast || chunk.readableBytes == Self.chunkSize, "a part of a chunk before the end")
+            Self.onUse?(Use(header: header, key: key, index: index, isLast: isLast))
             let box = try chunk.withUnsafeReadableBytes {
                 try AES.GCM.seal(
                     $0, using: key, nonce: Self.nonce(index, isLast: isLast), authenticating: header)
@@ -115,6 +120,31 @@ struct RecordingSeal: Sendable {
         } while plain.readableBytes > 0
         return sealed
     }
+
+    /// A key and a nonce that seal one chunk.
+    ///
+    /// No key and nonce may seal two plaintexts: their difference would show, and forged chunks would pass.
+    struct Use: Hashable, Sendable {
+        /// The header, with the key's id and the salt.
+        let header: [UInt8]
+        /// The key that is derived from them.
+        let key: SymmetricKey
+        let index: Int64
+        let isLast: Bool
+
+        static func == (left: Use, right: Use) -> Bool {
+            left.key == right.key && left.index == right.index && left.isLast == right.isLast
+        }
+
+        func hash(into hasher: inout Hasher) {
+            key.withUnsafeBytes { hasher.combine(bytes: $0) }
+            hasher.combine(index)
+            hasher.combine(isLast)
+        }
+    }
+
+    /// Sees every use of a key and a nonce in the present task and its children; nil outside of tests.
+    @TaskLocal static var onUse: (@Sendable (Use) -> Void)?
 
     /// Opens one chunk.
     ///

@@ -13,7 +13,7 @@ public struct RecordingStore: Sendable {
     /// The folder (`UPLOAD_DIR`).
     public let directory: FilePath
     /// The keys that seal recordings (`UPLOAD_KEY_FILE`), or nil if new recordings are stored plain.
-    private let keys: RecordingKeys?
+    let keys: RecordingKeys?
 
     /// The suffix of a recording that is being written.
     static let temporarySuffix = ".partial"
@@ -40,8 +40,7 @@ public struct RecordingStore: Sendable {
 
     /// The key of a new recording.
     ///
-    /// - Parameter name: A unique name with the extension of the format. It has lower-case letters, digits, `-` and
-    ///   `.`.
+    /// - Parameter name: A unique name without an extension. It has lower-case letters, digits and `-`.
     /// - Returns: The key. It is the name of the file, and says whether the file is sealed.
     public func key(for name: String) -> String { keys == nil ? name : name + Self.sealedSuffix }
 
@@ -54,17 +53,20 @@ public struct RecordingStore: Sendable {
     /// - Throws: ``RecordingError``; `Errno`.
     public func open(key: String) async throws -> RecordingFile? {
         guard let path = path(of: key), let file = try await RecordingDescriptor(path: path) else { return nil }
-        guard key.hasSuffix(Self.sealedSuffix) else { return RecordingFile(plain: file, at: path, name: key) }
+        guard key.hasSuffix(Self.sealedSuffix) else { return RecordingFile(plain: file, at: path) }
         return try await RecordingFile(sealed: file, at: path, name: key, keys: keys)
     }
 
     /// The path of a recording; nil if the text cannot be a key.
     ///
     /// A name with a separator could leave the folder.
-    private func path(of key: String) -> FilePath? {
+    func path(of key: String) -> FilePath? {
         guard !key.isEmpty, key.utf8.allSatisfy(Self.isKeyByte), !key.hasPrefix(".") else { return nil }
         return directory.appending(key)
     }
+
+    /// The seal of a new file, with a salt of its own; nil if new recordings are stored plain.
+    func seal(for name: String) -> RecordingSeal? { keys.map { RecordingSeal(key: $0.current, name: name) } }
 
     /// Writes a recording.
     ///
@@ -80,7 +82,7 @@ public struct RecordingStore: Sendable {
     ) async throws -> Result {
         guard let path = path(of: key) else { preconditionFailure("invalid key") }
         let temporary = directory.appending(key + Self.temporarySuffix)
-        let seal = keys.map { RecordingSeal(key: $0.current, name: key) }
+        let seal = seal(for: key)
         precondition((seal != nil) == key.hasSuffix(Self.sealedSuffix), "the key must say whether the file is sealed")
         do {
             let result = try await FileSystem.shared.withFileHandle(

@@ -5,7 +5,7 @@ import NIOFileSystem
 /// Writes one recording: counts and hashes its bytes, and seals them if the site has keys.
 ///
 /// Memory holds no more than a few buffers.
-public struct RecordingWriter {
+public struct RecordingWriter: Sendable {
     /// The size of a buffer in bytes: whole chunks of ``RecordingSeal``.
     private static let bufferSize = 16 * RecordingSeal.chunkSize
 
@@ -43,6 +43,19 @@ public struct RecordingWriter {
 
     /// The SHA-256 of the bytes so far, before sealing.
     public func digest() -> [UInt8] { Array(hasher.finalize()) }
+
+    /// Writes as many bytes as can be written before the end, and waits for all writes.
+    ///
+    /// A sealed file gets whole chunks alone, and keeps at least one byte back: the last chunk is sealed in another way.
+    ///
+    /// - Returns: The number of bytes that are written. They are durable once the file is flushed.
+    mutating func writeWholeChunks() async throws -> Int64 {
+        let size = RecordingSeal.chunkSize
+        let count = seal == nil ? buffer.readableBytes : max(buffer.readableBytes - 1, 0) / size * size
+        if count > 0, let ready = buffer.readSlice(length: count) { try await flush(ready, isEnd: false) }
+        try await underWay?.value
+        return offset
+    }
 
     /// Writes the remaining bytes, and waits for all writes.
     mutating func finish() async throws {

@@ -14,6 +14,8 @@ public struct Stores: Sendable {
     public let audit: AuditStore
     /// The uploads of each user, for the limits.
     public let charges: UploadChargeStore
+    /// Resumable uploads.
+    public let uploads: UploadStore
     /// Sessions, recordings, transcripts and notes.
     public let sessions: SessionStore
     /// The progress of sessions.
@@ -33,6 +35,7 @@ public struct Stores: Sendable {
         attempts = AttemptStore(pool: pool)
         audit = AuditStore(pool: pool, merger: merger)
         charges = UploadChargeStore(pool: pool)
+        uploads = UploadStore(pool: pool)
         sessions = SessionStore(pool: pool)
         progress = ProgressStore(pool: pool, merger: merger)
         queue = PipelineStore(pool: pool)

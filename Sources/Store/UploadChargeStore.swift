@@ -57,11 +57,40 @@ public struct UploadChargeStore: Sendable {
     /// - Throws: ``UploadRefusal`` if a limit is reached; then nothing is charged. ``PostgresError`` if the database
     ///   does not answer; then the upload may have been charged.
     public func charge(_ id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits) async throws {
+        try await charge(id, of: user, bytes: bytes, limits: limits, lease: Self.lease)
+    }
+
+    /// Charges the beginning of a resumable upload: it counts in the hour, and no request is under way.
+    ///
+    /// - Throws: As ``charge(_:of:bytes:limits:)``. The quota must have room for the whole upload.
+    public func chargeCreation(_ id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits) async throws {
+        let limits = UploadLimits(atOnce: 0, perHour: limits.perHour, bytesPerDay: limits.bytesPerDay)
+        try await charge(id, of: user, bytes: bytes, limits: limits, lease: nil)
+        try await add(0, to: id)
+    }
+
+    /// Charges one request of a resumable upload before its first byte.
+    ///
+    /// - Parameters:
+    ///   - id: The upload.
+    ///   - user: The user who uploads.
+    ///   - bytes: The most bytes that the request may bring.
+    ///   - limits: The limits of the user.
+    /// - Throws: As ``charge(_:of:bytes:limits:)``.
+    public func chargeRequest(of id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits) async throws {
+        // The creation has counted in the hour.
+        let limits = UploadLimits(atOnce: limits.atOnce, perHour: 0, bytesPerDay: limits.bytesPerDay)
+        try await charge(id, of: user, bytes: bytes, limits: limits, lease: Self.lease)
+    }
+
+    private func charge(
+        _ id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits, lease: Duration?
+    ) async throws {
         let rows = try await pool.query(
             """
             SELECT exceeded, wait FROM app.charge_upload(
                 \(id), \(user), \(bytes), \(Int32(clamping: limits.atOnce)), \(Int32(clamping: limits.perHour)),
-                \(Int64(limits.bytesPerDay)), \(Self.lease))
+                \(Int64(limits.bytesPerDay)), \(lease))
             """)
         guard let row = rows.first else { return }
         throw UploadRefusal(
@@ -71,9 +100,23 @@ public struct UploadChargeStore: Sendable {
 
     /// Extends the time for which an upload counts as under way.
     ///
+    /// - Parameters:
+    ///   - id: The id of the upload.
+    ///   - silence: For how long no byte has arrived.
     /// - Throws: ``PostgresError`` if the database does not answer.
-    public func keep(_ id: UUID) async throws {
-        _ = try await pool.query("SELECT app.keep_upload(\(id), \(Self.lease))")
+    public func keep(_ id: UUID, silentFor silence: Duration = .zero) async throws {
+        _ = try await pool.query("SELECT app.keep_upload(\(id), \(Self.lease), \(silence))")
+    }
+
+    /// Ends a request of a resumable upload.
+    ///
+    /// - Parameters:
+    ///   - bytes: The number of bytes that the request brought, kept or not.
+    ///   - id: The id of the upload.
+    ///   - endsRequest: False if another request of the upload has taken over, and is under way.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func add(_ bytes: Int64, to id: UUID, endsRequest: Bool = true) async throws {
+        _ = try await pool.query("SELECT app.add_upload_bytes(\(id), \(bytes), \(endsRequest))")
     }
 
     /// Ends an upload.

@@ -24,7 +24,8 @@ enum AuditActionPart {
     private static func subjects(of action: AuditAction) -> [Subject] {
         switch action {
         case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .hearRecording: [.readingOne]
-        case .openStream, .resumeStream, .takeTicket, .upload, .retry, .report: [.actingOnOne]
+        case .openStream, .resumeStream, .takeTicket, .upload, .resumeUpload, .endUpload, .retry, .report:
+            [.actingOnOne]
         case .delete: [.actingOnOne, .byHand]
         case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]
         case .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics: [.administering]

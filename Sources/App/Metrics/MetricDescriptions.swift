@@ -37,6 +37,9 @@ package enum MetricDescriptions {
             "therapybridge_build_info",
             "Always 1; its labels are the program's version and the newest migration that it carries.",
             labels: ["version", "schema"]),
+        .gauge(
+            "therapybridge_cage_layer", "1 if this layer of the cage around stages is active on this host, else 0.",
+            labels: ["layer"]),
         .counter("therapybridge_deliveries_total", "Messages that the hub gave to streams."),
         .counter("therapybridge_hints_total", "Hints: sessions that a notification named."),
         .histogram(
@@ -99,11 +102,14 @@ package enum MetricDescriptions {
             "Streams that the server rejected because a limit was reached."),
         .counter("therapybridge_upload_bytes_total", "Bytes of recordings that the server received, stored or not."),
         .counter(
+            "therapybridge_uploads_expired_total", "Resumable uploads that ended because no byte came for `UPLOAD_RESUME_TTL`."),
+        .counter(
             "therapybridge_uploads_failed_total", "Uploads that failed after the server had accepted them.",
             labels: ["reason"]),
         .counter("therapybridge_uploads_finished_total", "Recordings that the server stored and put into the queue."),
         .counter(
             "therapybridge_uploads_refused_total",
             "Uploads that the server rejected because of a limit of the user.", labels: ["limit"]),
+        .counter("therapybridge_uploads_resumed_total", "Requests that continued a resumable upload."),
     ]
 }

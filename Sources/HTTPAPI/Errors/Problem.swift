@@ -21,12 +21,16 @@ struct Problem: Error, Sendable {
         case notAcceptable = "not-acceptable"
         case tooSlow = "request-timeout"
         case conflict
+        case gone
+        case preconditionFailed = "precondition-failed"
         case tooLarge = "too-large"
         case unsupportedMedia = "unsupported-media"
         case noSuchRange = "range-not-satisfiable"
         case invalid = "invalid-value"
+        case locked = "upload-locked"
         case upgradeRequired = "upgrade-required"
         case tooManyRequests = "too-many-requests"
+        case checksumMismatch = "checksum-mismatch"
         case internalError = "internal-error"
         case storageFull = "storage-full"
         case unavailable
@@ -41,12 +45,16 @@ struct Problem: Error, Sendable {
             case .notAcceptable: .notAcceptable
             case .tooSlow: .requestTimeout
             case .conflict: .conflict
+            case .gone: .gone
+            case .preconditionFailed: .preconditionFailed
             case .tooLarge: .contentTooLarge
             case .unsupportedMedia: .unsupportedMediaType
             case .noSuchRange: .rangeNotSatisfiable
             case .invalid: .unprocessableContent
+            case .locked: .init(code: 423, reasonPhrase: "Locked")
             case .upgradeRequired: .upgradeRequired
             case .tooManyRequests: .tooManyRequests
+            case .checksumMismatch: .init(code: 460, reasonPhrase: "Checksum Mismatch")
             case .internalError: .internalServerError
             case .storageFull: .init(code: 507, reasonPhrase: "Insufficient Storage")
             case .unavailable: .serviceUnavailable
@@ -65,12 +73,16 @@ struct Problem: Error, Sendable {
             case .notAcceptable: "Cannot answer in that form"
             case .tooSlow: "The request took too long"
             case .conflict: "Not in the present state"
+            case .gone: "No longer there"
+            case .preconditionFailed: "A condition is not met"
             case .tooLarge: "Too large"
             case .unsupportedMedia: "Not an accepted recording"
             case .noSuchRange: "No such range"
             case .invalid: "A value is not valid"
+            case .locked: "In use by another request"
             case .upgradeRequired: "For WebSockets alone"
             case .tooManyRequests: "Too many requests"
+            case .checksumMismatch: "The checksum does not match"
             case .internalError: "Something went wrong here"
             case .storageFull: "No room for the recording"
             case .unavailable: "Not available right now"

@@ -11,5 +11,16 @@ extension HTTPField.Name {
     static let permissionsPolicy = HTTPField.Name("Permissions-Policy")!
     static let referrerPolicy = HTTPField.Name("Referrer-Policy")!
     static let requestID = HTTPField.Name("X-Request-Id")!
+    static let tusChecksumAlgorithm = HTTPField.Name("Tus-Checksum-Algorithm")!
+    static let tusExtension = HTTPField.Name("Tus-Extension")!
+    static let tusMaxSize = HTTPField.Name("Tus-Max-Size")!
+    static let tusResumable = HTTPField.Name("Tus-Resumable")!
+    static let tusVersion = HTTPField.Name("Tus-Version")!
+    static let uploadChecksum = HTTPField.Name("Upload-Checksum")!
+    static let uploadDeferLength = HTTPField.Name("Upload-Defer-Length")!
+    static let uploadExpires = HTTPField.Name("Upload-Expires")!
+    static let uploadLength = HTTPField.Name("Upload-Length")!
+    static let uploadMetadata = HTTPField.Name("Upload-Metadata")!
+    static let uploadOffset = HTTPField.Name("Upload-Offset")!
     static let xFrameOptions = HTTPField.Name("X-Frame-Options")!
 }

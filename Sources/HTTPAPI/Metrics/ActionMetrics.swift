@@ -9,6 +9,10 @@ struct UploadMetrics: Sendable {
     let bytes: Counter
     /// Recordings that entered the queue.
     let finished: Counter
+    /// Requests that continued a resumable upload.
+    let resumed: Counter
+    /// Resumable uploads whose time was over.
+    let expired: Counter
     private let failures: [String: Counter]
     private let otherFailures: Counter
     private let refusals: [UploadRefusal.Limit: Counter]
@@ -27,6 +31,8 @@ struct UploadMetrics: Sendable {
         }
         bytes = Counter(label: "therapybridge_upload_bytes_total", factory: metrics)
         finished = Counter(label: "therapybridge_uploads_finished_total", factory: metrics)
+        resumed = Counter(label: "therapybridge_uploads_resumed_total", factory: metrics)
+        expired = Counter(label: "therapybridge_uploads_expired_total", factory: metrics)
         failures = Dictionary(
             uniqueKeysWithValues: ([Self.brokenOff] + Self.reasons.map(\.rawValue)).map { ($0, counter($0)) })
         otherFailures = counter("other")

@@ -10,6 +10,10 @@ struct RequestPace {
         var headTime: TimeAmount
         /// How long a part of ``bodyBytes`` of a body may take.
         var bodyTime: TimeAmount
+        /// How long the body of an upload may stand still.
+        ///
+        /// The number of a user's uploads is limited, and so is their time for bytes.
+        var uploadTime: TimeAmount = .seconds(120)
         /// How many bytes of a body have to arrive in each ``bodyTime``, unless the body ends first.
         ///
         /// With 30 s this is less than 300 bytes a second, which any usable connection can upload.
@@ -23,6 +27,8 @@ struct RequestPace {
         case head(until: NIODeadline)
         /// A body has to bring this many more bytes before the deadline. Goes on to `body` again, and to `quiet`.
         case body(until: NIODeadline, missing: Int)
+        /// The body of an upload has to go on before the deadline. Goes on to `upload` again, and to `quiet`.
+        case upload(until: NIODeadline)
     }
 
     private let limits: Limits
@@ -36,12 +42,20 @@ struct RequestPace {
     }
 
     /// Records that a head is complete.
-    mutating func headCame(at now: NIODeadline) {
-        state = .body(until: now + limits.bodyTime, missing: Limits.bodyBytes)
+    ///
+    /// - Parameters:
+    ///   - now: The present moment.
+    ///   - isUpload: True if the body is an upload, or a part of one. Phones lose their network for a minute, and go on.
+    mutating func headCame(at now: NIODeadline, isUpload: Bool = false) {
+        state =
+            isUpload
+            ? .upload(until: now + limits.uploadTime)
+            : .body(until: now + limits.bodyTime, missing: Limits.bodyBytes)
     }
 
     /// Records that a part of a body arrived.
     mutating func bodyCame(_ count: Int, at now: NIODeadline) {
+        if case .upload = state, count > 0 { state = .upload(until: now + limits.uploadTime) }
         guard case .body(let deadline, let missing) = state else { return }
         state =
             missing > count
@@ -58,6 +72,7 @@ struct RequestPace {
         case .quiet: break
         case .head: state = .head(until: now + limits.headTime)
         case .body: state = .body(until: now + limits.bodyTime, missing: Limits.bodyBytes)
+        case .upload: state = .upload(until: now + limits.uploadTime)
         }
     }
 
@@ -65,12 +80,20 @@ struct RequestPace {
     var deadline: NIODeadline? {
         switch state {
         case .quiet: nil
-        case .head(let deadline), .body(let deadline, _): deadline
+        case .head(let deadline), .body(let deadline, _), .upload(let deadline): deadline
         }
     }
 
     /// True if the head is complete and the body is not.
     var isInBody: Bool {
-        if case .body = state { true } else { false }
+        switch state {
+        case .body, .upload: true
+        case .quiet, .head: false
+        }
+    }
+
+    /// True if the body of an upload is not complete.
+    var isInUpload: Bool {
+        if case .upload = state { true } else { false }
     }
 }

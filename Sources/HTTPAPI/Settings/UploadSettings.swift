@@ -5,6 +5,10 @@ public import Store
 public struct UploadSettings: Sendable {
     /// The maximum size of a recording in bytes.
     public let maximumBytes: Int
+    /// How long the body of an upload may stand still.
+    public let bodyTimeout: Duration
+    /// How long an unfinished resumable upload is kept after its last byte.
+    public let resumeLifetime: Duration
     /// How much one user may upload.
     public let limits: UploadLimits
 
@@ -17,6 +21,11 @@ public struct UploadSettings: Sendable {
         let maximumBytes = try reader.integer(
             "UPLOAD_MAX_BYTES", in: 1...(1 << 50), default: 524_288_000, "The largest recording.")
         self.maximumBytes = maximumBytes
+        bodyTimeout = try reader.seconds(
+            "UPLOAD_BODY_TIMEOUT", in: 0.1...86_400, default: 120, "How long the body of an upload may stand still.")
+        resumeLifetime = try reader.seconds(
+            "UPLOAD_RESUME_TTL", in: 1...31_536_000, default: 86_400,
+            "How long an unfinished [resumable upload](uploads.md) is kept after its last byte.")
         let atOnce = try reader.integer(
             "UPLOAD_MAX_CONCURRENT_PER_USER", in: 0...1_000_000, default: 10,
             "The most recordings that one user uploads at once, over all servers. 0: no limit.")

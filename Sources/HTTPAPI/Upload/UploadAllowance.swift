@@ -12,6 +12,8 @@ import Synchronization
 final class UploadAllowance: Sendable {
     private struct State {
         var bytes: Int64 = 0
+        /// When bytes last arrived; nil once all have, and the client has nothing more to say.
+        var heardAt: ContinuousClock.Instant?
         var isBegun = false
         var keeper: Task<Void, Never>?
     }
@@ -27,6 +29,7 @@ final class UploadAllowance: Sendable {
         self.charges = charges
         self.clock = clock
         self.logger = logger
+        state.withLock { $0.heardAt = clock.now }
     }
 
     /// Runs `body` with an allowance for the maximum size of an upload.
@@ -74,7 +77,22 @@ final class UploadAllowance: Sendable {
     func begin() { state.withLock { $0.isBegun = true } }
 
     /// Counts bytes that arrived.
-    func received(_ count: Int) { state.withLock { $0.bytes += Int64(count) } }
+    func received(_ count: Int) {
+        let now = clock.now
+        state.withLock { state in
+            state.bytes += Int64(count)
+            if state.heardAt != nil { state.heardAt = now }
+        }
+    }
+
+    /// Notes that the whole recording has arrived: the server is at work, and the connection is not silent.
+    func allArrived() { state.withLock { $0.heardAt = nil } }
+
+    /// For how long no byte has arrived.
+    private var silence: Duration { state.withLock { $0.heardAt }.map { clock.now - $0 } ?? .zero }
+
+    /// How often the charge is extended. A repeat of the upload may take over from one that is silent.
+    private static let beatInterval = Duration.seconds(1)
 
     /// Keeps the charge open until ``end()``.
     ///
@@ -83,9 +101,9 @@ final class UploadAllowance: Sendable {
         let (charges, id, clock) = (charges, id, clock)
         let keeper = Task {
             while true {
-                do { try await clock.sleep(for: UploadChargeStore.lease / 3) } catch { return }
+                do { try await clock.sleep(for: Self.beatInterval) } catch { return }
                 // The next try may succeed, long before the charge expires.
-                try? await charges.keep(id)
+                try? await charges.keep(id, silentFor: silence)
             }
         }
         state.withLock { $0.keeper = keeper }
@@ -116,7 +134,7 @@ final class UploadAllowance: Sendable {
 
 extension Problem {
     /// The problem for an upload beyond a limit.
-    fileprivate init(_ refusal: UploadRefusal, _ limits: UploadLimits) {
+    init(_ refusal: UploadRefusal, _ limits: UploadLimits) {
         let detail =
             switch refusal.limit {
             case .atOnce:

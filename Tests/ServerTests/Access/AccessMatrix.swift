@@ -15,6 +15,10 @@ struct AccessRow: Sendable {
         case idFirst
         /// The server checks the account first, then the role, and then the id.
         case accountFirst
+        /// The server checks the account first, then the id.
+        ///
+        /// What is not the caller's does not exist for the caller.
+        case hiddenFromOthers
     }
 
     /// The data that a request of the pass is about.
@@ -32,6 +36,8 @@ struct AccessRow: Sendable {
         case newSignIn
         /// A therapist and a patient without an assignment.
         case unassigned
+        /// An unfinished upload of the clinic's therapist, for one request alone.
+        case newUpload
     }
 
     let method: HTTPMethod
@@ -65,6 +71,10 @@ enum AccessBody: Sendable {
     case upload
     /// An account with an unused address.
     case account
+    /// The creation of a resumable upload for the clinic's patient.
+    case creation
+    /// The first bytes of a resumable upload.
+    case bytes
 }
 
 extension AccessRow {
@@ -106,6 +116,15 @@ extension AccessRow {
             body: body)
     }
 
+    /// A route of one resumable upload.
+    private static func upload(
+        _ method: HTTPMethod, _ permitted: Set<Clinic.Caller>, _ status: Int, body: AccessBody = .none
+    ) -> AccessRow {
+        AccessRow(
+            method: method, path: "/api/uploads/{id}", order: .hiddenFromOthers, subject: .newUpload,
+            permitted: permitted, status: status, body: body)
+    }
+
     /// The table.
     ///
     /// A route without a row fails the test, and so does a row without a route.
@@ -123,6 +142,11 @@ extension AccessRow {
         account(.DELETE, "/api/auth/sign-ins/{id}", everybody, 204, on: .newSignIn),
 
         account(.POST, "/api/sessions/upload", viewers, 201, body: .upload),
+        account(.POST, "/api/uploads", viewers, 201, body: .creation),
+        unauthenticated(.OPTIONS, "/api/uploads", 204),
+        upload(.HEAD, [.therapist], 200),
+        upload(.PATCH, [.therapist], 204, body: .bytes),
+        upload(.DELETE, [.therapist, .admin], 204),
         account(.GET, "/api/sessions", everybody),
         session(.GET, "", viewers),
         session(.DELETE, "", managers, 204, on: .newSession),
@@ -206,10 +230,13 @@ extension AccessRow {
     func status(for caller: AccessCaller, _ target: AccessTarget) -> Int {
         if order == .unauthenticated { return status }
         if [.none, .expired].contains(caller.credential) { return 401 }
-        if target == .malformed, order != .accountFirst { return 422 }
+        if target == .malformed, order == .idFirst { return 422 }
         if caller.credential == .signedOut { return 401 }
         if caller.credential == .inactive { return 403 }
         let isPermitted = permitted.contains(caller.relation)
+        if order == .hiddenFromOthers {
+            return target == .malformed ? 422 : target == .known && isPermitted ? status : 404
+        }
         switch target {
         case .known: return isPermitted ? status : 403
         case .unknown: return isPermitted || order == .idFirst ? 404 : 403

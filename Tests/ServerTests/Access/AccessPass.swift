@@ -121,15 +121,20 @@ struct AccessPass: Sendable {
         let user: UserID
         let patient: UserID
         let signIn: SignInID
+        let upload: UploadID
+        let uploadSession: SessionID
     }
 
     private func makeSubjects(_ count: Int) async throws -> [Subject] {
         let subjects = (0..<count).map { _ in
             Subject(
-                newSession: .random(), failedSession: .random(), user: .random(), patient: .random(), signIn: .random())
+                newSession: .random(), failedSession: .random(), user: .random(), patient: .random(), signIn: .random(),
+                upload: .random(), uploadSession: .random())
         }
         let (new, failed) = (subjects.map(\.newSession.rawValue), subjects.map(\.failedSession.rawValue))
-        let patient = try #require(callers.first).clinic.id(.patient).rawValue
+        let clinic = try #require(callers.first).clinic
+        let patient = clinic.id(.patient).rawValue
+        let (uploads, uploadSessions) = (subjects.map(\.upload.rawValue), subjects.map(\.uploadSession.rawValue))
         try await server.database.withConnection { connection in
             _ = try await connection.query(
                 """
@@ -140,6 +145,20 @@ struct AccessPass: Sendable {
             _ = try await connection.query(
                 "UPDATE app.session_progress SET status = 'failed', error = 'x' WHERE session_id = ANY(\(failed)::uuid[])"
             )
+            _ = try await connection.query(
+                """
+                WITH added AS (
+                    INSERT INTO app.therapy_sessions (id, patient_id, uploaded_by, upload_id, upload_key)
+                    SELECT s.session, \(patient), \(clinic.id(.therapist).rawValue), s.upload, s.upload || '.parts'
+                    FROM unnest(\(uploads)::uuid[], \(uploadSessions)::uuid[]) AS s (upload, session) RETURNING id)
+                SELECT count(*) FROM added
+                """)
+            _ = try await connection.query(
+                """
+                INSERT INTO app.resumable_uploads (id, session_id, patient_id, user_id, metadata, length, expires_at)
+                SELECT s.upload, s.session, \(patient), \(clinic.id(.therapist).rawValue), '', 1000, now() + interval '1 hour'
+                FROM unnest(\(uploads)::uuid[], \(uploadSessions)::uuid[]) AS s (upload, session)
+                """)
             _ = try await connection.query(
                 """
                 INSERT INTO app.users (id, email, full_name, role)
@@ -173,6 +192,7 @@ struct AccessPass: Sendable {
         case .failedSession: filled(["id": subject.failedSession])
         case .newUser: filled(["id": subject.user])
         case .newSignIn: filled(["id": subject.signIn])
+        case .newUpload: filled(["id": subject.upload])
         case .unassigned: filled(["therapist_id": subject.user, "patient_id": subject.patient])
         }
     }
@@ -180,7 +200,7 @@ struct AccessPass: Sendable {
     private func content(of attempt: Attempt, _ subject: Subject) -> (type: String, bytes: Data)? {
         let json: String? =
             switch attempt.row.body {
-            case .none, .upload: nil
+            case .none, .upload, .creation, .bytes: nil
             case .json(let text): text
             case .reports:
                 #"{"reports":[{"session_id":"\#(subject.newSession)","status":"transcribing","progress":30}]}"#
@@ -190,6 +210,9 @@ struct AccessPass: Sendable {
             return (
                 Upload.contentType, Upload(patient: attempt.caller.clinic.id(.patient), file: .wav(size: 200)).body
             )
+        }
+        if case .bytes = attempt.row.body {
+            return (ResumableClient.octets, UploadFile.wav(size: 100).bytes)
         }
         return json.map { ("application/json", Data($0.utf8)) }
     }
@@ -213,6 +236,15 @@ struct AccessPass: Sendable {
             token = try await server.token(attempt.caller.clinic.id(attempt.caller.relation))
         }
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+        if attempt.row.path.hasPrefix("/api/uploads") {
+            let client = ResumableClient(
+                server: server, token: "", content: UploadFile.wav(size: 200).bytes,
+                patient: attempt.caller.clinic.id(.patient))
+            request.headers.add(name: "Tus-Resumable", value: "1.0.0")
+            request.headers.add(name: "Upload-Length", value: "\(client.content.count)")
+            request.headers.add(name: "Upload-Metadata", value: client.metadata)
+            request.headers.add(name: "Upload-Offset", value: "0")
+        }
         if let content = content(of: attempt, subject) {
             request.headers.add(name: "Content-Type", value: content.type)
             request.body = .bytes(ByteBuffer(bytes: content.bytes))
