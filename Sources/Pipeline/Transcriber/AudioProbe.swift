@@ -1,11 +1,12 @@
+import Domain
 import Foundation
 import Subprocess
 
-/// Measures the duration of a recording with ffprobe.
+/// Measures a recording with ffprobe and ffmpeg.
 ///
 /// The recording comes from a stranger. The programs therefore get none of the server's secrets, and run under a
 /// timeout.
-public struct AudioProbe: Sendable {
+struct AudioProbe: Sendable {
     private let programs: SpeechPrograms
     private let timeout: Duration
     private let clock: any Clock<Duration>
@@ -14,9 +15,9 @@ public struct AudioProbe: Sendable {
     ///
     /// - Parameters:
     ///   - programs: The paths of `ffprobe` and `ffmpeg`.
-    ///   - timeout: The limit for both programs together. Reading 500 MiB from a slow disk takes half a minute.
+    ///   - timeout: The limit of one run. Reading 500 MiB from a slow disk takes half a minute.
     ///   - clock: The clock that measures the timeout.
-    public init(
+    init(
         programs: SpeechPrograms = SpeechPrograms(), timeout: Duration = .seconds(120),
         clock: any Clock<Duration> = ContinuousClock()
     ) {
@@ -25,97 +26,99 @@ public struct AudioProbe: Sendable {
         self.clock = clock
     }
 
-    /// Returns the duration of a recording: from its header, or from its packets when the header has none.
+    /// Reads the headers of a recording: its audio tracks, and the length that it announces.
     ///
-    /// Browsers write WebM without a duration in the header. Then ffmpeg reads all packets once, without decoding.
+    /// ffprobe reads no packet for that, and runs no decoder over one. It therefore estimates nothing: of an MP3
+    /// without a header, it would announce the length that the first frame's bit rate gives.
     ///
-    /// - Parameter file: The path of the recording.
-    /// - Returns: The duration in seconds, exact to a packet. For MP3 without a header it is an estimate from the bit
-    ///   rate.
-    /// - Throws: ``TranscriberError/unreadable(detail:)`` when the file has no audio or cannot be measured;
+    /// - Parameter input: The recording.
+    /// - Returns: The tracks with their starts, and the announced length.
+    /// - Throws: ``TranscriberError`` when the recording has no audio track, cannot be read, or exceeds a limit;
     ///   `CancellationError`.
-    public func duration(of file: String) async throws -> Double {
+    func outline(of input: AudioInput) async throws -> RecordingOutline {
+        try await limited {
+            let shown = """
+                format=duration:format_tags=none:stream=index,codec_type,codec_name,sample_rate,channels,start_time,\
+                duration:stream_tags=DURATION:stream_disposition=attached_pic
+                """
+            let (text, ending) = try await ToolCommand(
+                program: programs.ffprobe,
+                arguments: ["-v", "error", "-threads", "1"] + input.options
+                    + ["-nofind_stream_info", "-show_entries", shown, "-of", "json", input.url]
+            ).output(limit: 256 * 1_024)
+            guard ending.status.isSuccess else {
+                throw TranscriberError.unreadable(detail: "ffprobe: \(ending.description)")
+            }
+            var outline = try RecordingOutline(answer: text, header: input.header)
+            if outline.tracks.count > 1 { try await findStarts(of: &outline, in: input) }
+            return outline
+        }
+    }
+
+    /// The length of the recording by its packets, in seconds.
+    ///
+    /// ffmpeg reads all packets once and decodes none. The headers do not count: they may announce what is not there.
+    ///
+    /// - Parameter input: The recording.
+    /// - Returns: The length of the longest track, exact to a packet. A chain of Ogg streams may be longer.
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when no packet can be read; `CancellationError`.
+    func length(of input: AudioInput) async throws -> Double {
+        try await limited {
+            let (text, ending) = try await ToolCommand(
+                program: programs.ffmpeg,
+                arguments: ["-nostdin", "-v", "error"] + input.decodingOptions
+                    + ["-i", input.url, "-map", "0:a", "-c", "copy", "-f", "null"]
+                    + ["-stats_period", "60", "-progress", "pipe:1", "-"]
+            ).output(limit: 1_024 * 1_024)
+            // `-progress` prints blocks of key=value lines. The last block has the final time.
+            let times = text.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("out_time_us=") }
+            guard let last = times.last, let microseconds = Double(last.dropFirst("out_time_us=".count)) else {
+                throw TranscriberError.unreadable(detail: "no packet could be read: \(ending.description)")
+            }
+            return max(microseconds / 1_000_000, 0)
+        }
+    }
+
+    /// Finds when each track begins: at its first packet.
+    private func findStarts(of outline: inout RecordingOutline, in input: AudioInput) async throws {
+        for index in outline.tracks.indices {
+            let (text, _) = try await ToolCommand(
+                program: programs.ffprobe,
+                arguments: ["-v", "error", "-threads", "1"] + input.options
+                    + ["-nofind_stream_info", "-select_streams", "a:\(outline.tracks[index].ordinal)"]
+                    + ["-read_intervals", "%+#1", "-show_entries", "packet=pts_time", "-of", "csv=p=0", input.url]
+            ).output(limit: 64 * 1_024)
+            // A track without packets begins with the others, and is silent.
+            let first = text.split { !"+-.0123456789".contains($0) }.first.flatMap { Double($0) }
+            outline.tracks[index].start = first ?? .infinity
+        }
+        let earliest = outline.tracks.map(\.start).filter(\.isFinite).min() ?? 0
+        for index in outline.tracks.indices {
+            let start = outline.tracks[index].start
+            outline.tracks[index].start = start.isFinite ? start - earliest : 0
+        }
+    }
+
+    /// Runs an operation under the timeout.
+    private func limited<Value: Sendable>(
+        _ operation: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
         do {
-            return try await withThrowingTaskGroup(of: Double.self) { group in
-                group.addTask { try await durationByHeader(of: file) }
+            return try await withThrowingTaskGroup(of: Value.self) { group in
+                group.addTask(operation: operation)
                 group.addTask {
                     try await clock.sleep(for: timeout)
-                    throw TranscriberError.unreadable(detail: "ffprobe was not done after \(timeout)")
+                    throw TranscriberError.unreadable(detail: "the recording was not measured after \(timeout)")
                 }
                 defer { group.cancelAll() }
-                guard let duration = try await group.next() else { throw CancellationError() }
-                return duration
+                guard let value = try await group.next() else { throw CancellationError() }
+                return value
             }
         } catch let error as SubprocessError {
             try Task.checkCancellation()
-            throw TranscriberError.unreadable(detail: "\(programs.ffprobe): \(error)")
+            throw TranscriberError.unreadable(detail: "ffprobe or ffmpeg: \(error)")
+        } catch is ToolCommand.OutputTooLong {
+            throw TranscriberError.unreadable(detail: "ffprobe or ffmpeg printed too much")
         }
     }
-
-    private func durationByHeader(of file: String) async throws -> Double {
-        let result = try await run(
-            .program(programs.ffprobe),
-            arguments: Arguments(
-                ["-v", "error"] + AudioInput.options
-                    + ["-select_streams", "a", "-show_entries", "format=duration:stream=codec_name", "-of", "json"]
-                    + [AudioInput.url(of: file)]
-            ),
-            environment: .scrubbed(),
-            output: .string(limit: 256 * 1_024),
-            error: .discarded
-        )
-        try Task.checkCancellation()
-        guard result.terminationStatus.isSuccess,
-            let report = try? JSONDecoder().decode(Report.self, from: Data(result.standardOutput.utf8)),
-            report.streams?.isEmpty == false
-        else {
-            throw TranscriberError.unreadable(detail: "ffprobe found no audio (\(result.terminationStatus))")
-        }
-        if let seconds = report.format?.duration.flatMap(Double.init), seconds > 0 { return seconds }
-        return try await durationByPackets(of: file)
-    }
-
-    private func durationByPackets(of file: String) async throws -> Double {
-        let result = try await run(
-            .program(programs.ffmpeg),
-            arguments: Arguments(
-                ["-nostdin", "-v", "error"] + AudioInput.options
-                    + ["-i", AudioInput.url(of: file), "-map", "0:a:0", "-c", "copy", "-f", "null"]
-                    + ["-stats_period", "60", "-progress", "pipe:1", "-"]
-            ),
-            environment: .scrubbed(),
-            output: .string(limit: 1_024 * 1_024),
-            error: .discarded
-        )
-        try Task.checkCancellation()
-        // `-progress` prints blocks of key=value lines. The last block has the final time.
-        let times = result.standardOutput.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("out_time_us=") }
-        guard let last = times.last, let microseconds = Double(last.dropFirst("out_time_us=".count)) else {
-            throw TranscriberError.unreadable(detail: "no packet could be read (\(result.terminationStatus))")
-        }
-        return max(microseconds / 1_000_000, 0)
-    }
-
-    private struct Report: Decodable {
-        struct Stream: Decodable {}
-        struct Format: Decodable { var duration: String? }
-        var streams: [Stream]?
-        var format: Format?
-    }
-}
-
-/// The options with which ffmpeg and ffprobe open a file from a stranger.
-enum AudioInput {
-    /// Allows the file itself and the demuxers of the formats that an upload accepts, and nothing else.
-    ///
-    /// A playlist or a concat script with the name of an MP3 could otherwise make ffmpeg fetch URLs and read the
-    /// server's files. Source: FFmpeg Formats Documentation, `format_whitelist`: "the allowed demuxers"; Protocols,
-    /// `protocol_whitelist`.
-    static let options = [
-        "-protocol_whitelist", "file",
-        "-format_whitelist", "mp3,wav,w64,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flac,aac",
-    ]
-
-    /// The path as a URL of the `file` protocol, in which a colon or a leading hyphen has no meaning.
-    static func url(of file: String) -> String { "file:" + file }
 }

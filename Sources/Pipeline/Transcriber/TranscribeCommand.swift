@@ -17,6 +17,17 @@ public struct TranscribeCommand: Sendable {
     /// Makes a command with the defaults.
     public init() {}
 
+    /// Makes a command with what the worker knows about the recording.
+    ///
+    /// - Parameter environment: The environment of the stage: `TB_DURATION_SECONDS`, the length that was measured, and
+    ///   `TB_MAX_DURATION_SECONDS`, the longest recording.
+    public init(environment: [String: String]) {
+        transcriber.measured = environment["TB_DURATION_SECONDS"].flatMap { Double($0) }
+        if let longest = environment["TB_MAX_DURATION_SECONDS"].flatMap({ Double($0) }) {
+            transcriber.longest = longest
+        }
+    }
+
     /// Transcribes a file, and prints progress and result as JSON lines.
     ///
     /// SIGTERM and SIGINT end it in order.

@@ -26,6 +26,12 @@ public struct Transcriber: Sendable {
     ///
     /// The directory holds at most a minute of audio, and only this user may enter it.
     public var temporaryDirectory = FileManager.default.temporaryDirectory.path
+    /// The longest recording in seconds.
+    ///
+    /// Default: the one of `PIPELINE_MAX_DURATION`.
+    public var longest = PipelineSettings.defaultMaxDuration
+    /// The length of the recording in seconds, or nil if it was not measured before.
+    public var measured: Double?
 
     /// The clock of the progress reports.
     public var clock: any Clock<Duration> = ContinuousClock()
@@ -49,11 +55,16 @@ public struct Transcriber: Sendable {
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
     ) async throws -> Transcript {
         try programs.check()
-        let duration = try await AudioProbe(programs: programs, clock: clock).duration(of: file)
-        return try await PrivateDirectory.with(purpose: "transcribe", in: temporaryDirectory) {
-            directory in
+        let probe = AudioProbe(programs: programs, clock: clock)
+        return try await PrivateDirectory.with(purpose: "transcribe", in: temporaryDirectory) { directory in
+            let input = try AudioInput(file: file, linkedIn: directory)
+            let outline = try await probe.outline(of: input)
+            let duration: Double
+            if let measured { duration = measured } else { duration = try await probe.length(of: input) }
+            guard duration <= longest else { throw TranscriberError.tooLong(seconds: longest) }
             let work = TranscriptionWork(
-                file: file, programs: programs, directory: directory, state: TranscriptionState(duration: duration)
+                input: input, outline: outline, decoder: AudioDecoder(programs: programs, longest: longest),
+                directory: directory, state: TranscriptionState(duration: duration)
             )
             return try await withThrowingTaskGroup(of: Transcript?.self) { group in
                 group.addTask { try await work.run(parallelism: parallelism) }
@@ -64,7 +75,12 @@ public struct Transcriber: Sendable {
                 // The reporter never ends by itself. The first to end therefore has a transcript or an error.
                 defer { group.cancelAll() }
                 while let ended = try await group.next() {
-                    if let ended { return ended }
+                    guard let transcript = ended else { continue }
+                    // The last call of the reporter has to be over: the progress reaches the end of the stage.
+                    group.cancelAll()
+                    while await group.nextResult() != nil {}
+                    try await onProgress(work.lastProgress)
+                    return transcript
                 }
                 throw CancellationError()
             }
@@ -74,17 +90,22 @@ public struct Transcriber: Sendable {
 
 /// One transcription under way.
 private final class TranscriptionWork: Sendable {
-    private let file: String
-    private let programs: SpeechPrograms
+    private let input: AudioInput
+    private let outline: RecordingOutline
+    private let decoder: AudioDecoder
     private let directory: String
     private let state: Mutex<TranscriptionState>
     private let jobs = AsyncChannel<RecognitionJob>()
     private let advances: AsyncStream<Void>
     private let advance: AsyncStream<Void>.Continuation
 
-    init(file: String, programs: SpeechPrograms, directory: String, state: TranscriptionState) {
-        self.file = file
-        self.programs = programs
+    init(
+        input: AudioInput, outline: RecordingOutline, decoder: AudioDecoder, directory: String,
+        state: TranscriptionState
+    ) {
+        self.input = input
+        self.outline = outline
+        self.decoder = decoder
         self.directory = directory
         self.state = Mutex(state)
         (advances, advance) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -105,9 +126,10 @@ private final class TranscriptionWork: Sendable {
             return decoded
         }
         let seconds = Double(decoded) / Double(AudioDecoder.bytesPerSecond)
-        guard let transcript = state.withLock({ $0.transcript(durationSeconds: seconds) }) else {
+        guard var transcript = state.withLock({ $0.transcript(durationSeconds: seconds) }) else {
             throw TranscriberError.noSpeech
         }
+        transcript.announcedSeconds = outline.announced.map { ($0 * 100).rounded() / 100 }
         return transcript
     }
 
@@ -115,7 +137,7 @@ private final class TranscriptionWork: Sendable {
         defer { jobs.finish() }
         var segmenter = SpeechSegmenter()
         var decoded = 0
-        let total = try await AudioDecoder(programs: programs).decode(file) { bytes in
+        let total = try await decoder.decode(input, tracks: outline.tracks) { bytes in
             decoded += bytes.count
             let seconds = Double(decoded) / Double(AudioDecoder.bytesPerSecond)
             for stretch in segmenter.consume(bytes) { try await self.hand(over: stretch) }
@@ -134,12 +156,15 @@ private final class TranscriptionWork: Sendable {
     }
 
     private func recognise() async throws {
-        try await Recogniser(programs: programs, directory: directory).recognise(jobs) { job, segment in
+        try await Recogniser(programs: decoder.programs, directory: directory).recognise(jobs) { job, segment in
             try FileManager.default.removeItem(atPath: path(of: job))
             state.withLock { $0.finish(job.number, segment: segment) }
             advance.yield()
         }
     }
+
+    /// The progress before the result.
+    var lastProgress: StageProgress { state.withLock { $0.lastProgress } }
 
     private func path(of job: RecognitionJob) -> String { "\(directory)/\(job.name).raw" }
 

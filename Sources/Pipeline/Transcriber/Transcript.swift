@@ -1,3 +1,5 @@
+import Domain
+
 /// The words of a recording, and when they were said.
 ///
 /// Encodes to the result of a transcription stage (docs/pipeline.md, "Stages"): `{"text": …, "segments": [{"start": …,
@@ -33,6 +35,8 @@ public struct Transcript: Sendable, Equatable, Codable {
     public var segments: [Segment]
     /// The duration of the decoded audio in seconds.
     public var durationSeconds: Double
+    /// The duration in seconds that the file announces, or nil if it announces none.
+    public var announcedSeconds: Double?
 
     /// Joins segments.
     ///
@@ -48,6 +52,7 @@ public struct Transcript: Sendable, Equatable, Codable {
     private enum CodingKeys: String, CodingKey {
         case text, segments
         case durationSeconds = "duration_seconds"
+        case announcedSeconds = "announced_seconds"
     }
 }
 
@@ -57,6 +62,16 @@ public struct Transcript: Sendable, Equatable, Codable {
 public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The file is missing, has no audio, or is too damaged to read.
     case unreadable(detail: String)
+    /// The sound is in a codec that the formats of uploads do not need.
+    case unknownCodec(String)
+    /// The recording has more audio tracks than the transcriber mixes.
+    case tooManyTracks(Int)
+    /// A track has more channels than the decoder can separate.
+    case tooManyChannels(Int)
+    /// A track has too few or too many samples a second.
+    case badSampleRate(Int)
+    /// The recording is longer than `PIPELINE_MAX_DURATION`.
+    case tooLong(seconds: Double)
     /// The audio has no words.
     case noSpeech
     /// A program or the speech model is missing.
@@ -68,6 +83,18 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
     public var description: String {
         switch self {
         case .unreadable: "The recording could not be read as audio."
+        case .unknownCodec(let codec):
+            "The sound of this recording is in a format that cannot be read (\(codec)). Save it as m4a, mp3 or wav, and "
+                + "upload that."
+        case .tooManyTracks(let count):
+            "The recording has \(count) audio tracks; \(AudioLimits.tracks) can be read. Mix them into one, and upload "
+                + "that."
+        case .tooManyChannels(let count):
+            "The recording has \(count) channels; \(AudioLimits.channels) can be read. Mix them into one, and upload that."
+        case .badSampleRate(let rate):
+            "The recording has \(rate) samples a second; speech needs at least \(AudioLimits.sampleRates.lowerBound)."
+        case .tooLong(let seconds):
+            "The recording is longer than \(RecordingLength.clock(seconds)). Divide it, and upload the parts."
         case .noSpeech: "No speech was found in the recording."
         case .notInstalled(let what, let package): "\(what) is not installed: apt-get install \(package)"
         case .failed: "The speech recogniser stopped in the middle of the recording."
@@ -78,7 +105,7 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
     public var detail: String? {
         switch self {
         case .unreadable(let detail), .failed(let detail): detail
-        case .noSpeech, .notInstalled: nil
+        default: nil
         }
     }
 }

@@ -51,6 +51,14 @@ struct TranscriptionState: Sendable {
         )
     }
 
+    /// The progress when all is recognised, whatever the length was thought to be.
+    var lastProgress: StageProgress {
+        mutating get {
+            highest = 99
+            return StageProgress(progress: highest, message: "Transcribing audio", estimatedTimeRemaining: 0)
+        }
+    }
+
     /// The transcript of all segments; nil without a word.
     func transcript(durationSeconds: Double) -> Transcript? {
         guard !segments.isEmpty else { return nil }

@@ -54,6 +54,11 @@ import Testing
         state.decode(upTo: 60)
         #expect(state.progress(elapsed: 5).progress == 99)
         #expect(state.transcript(durationSeconds: 60) == nil)
+        var short = TranscriptionState(duration: 1_000)
+        short.decode(upTo: 10)
+        #expect(short.progress(elapsed: 5).progress == 0)
+        #expect(short.lastProgress.progress == 99)
+        #expect(short.progress(elapsed: 5).progress == 99)
     }
 
     @Test("Segments are in order, whenever they are finished")

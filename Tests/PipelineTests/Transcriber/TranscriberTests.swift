@@ -1,5 +1,4 @@
 import Foundation
-import Subprocess
 import Synchronization
 import TestSupport
 import Testing
@@ -11,19 +10,7 @@ import Testing
 ///
 /// The tests expect a few words that every model recognises, so that a better model still passes.
 @Suite(.serialized, .deadline) struct TranscriberTests {
-    private static let demo = packageRoot.appending(path: "Sources/App/Demo/demo-recording.ogg").path
-
-    private func withFiles(_ body: (String) async throws -> Void) async throws {
-        try await PrivateDirectory.with(purpose: "test", body)
-    }
-
-    /// Runs ffmpeg, which the transcriber needs, too.
-    private func ffmpeg(_ arguments: [String]) async throws {
-        let outcome = try await Subprocess.run(
-            .name("ffmpeg"), arguments: Arguments(["-nostdin", "-v", "error", "-y"] + arguments),
-            output: .discarded, error: .string(limit: 1 << 16))
-        try #require(outcome.terminationStatus.isSuccess, "\(outcome.standardError)")
-    }
+    private static let demo = MadeRecordings.speech
 
     private func transcribe(_ file: String) async throws -> Transcript {
         try await Transcriber().transcribe(file: file) { _ in }
@@ -43,10 +30,9 @@ import Testing
             ("a.flac", ["-c:a", "flac"]),
         ])
     func readsEveryFormat(name: String, codec: [String]) async throws {
-        try await withFiles { directory in
-            let file = "\(directory)/\(name)"
-            try await ffmpeg(["-t", "7.5", "-i", Self.demo] + codec + [file])
-            let duration = try await AudioProbe().duration(of: file)
+        try await MadeRecordings.with { folder in
+            let file = try await folder.make(name, ["-t", "7.5", "-i", Self.demo] + codec)
+            let duration = try await folder.measure(file).seconds
             #expect(abs(duration - 7.5) < 0.3)
             let transcript = try await transcribe(file)
             #expect(abs(transcript.durationSeconds - 7.5) < 0.3)
@@ -68,6 +54,7 @@ import Testing
         #expect(values == values.sorted())
         #expect(Set(values).count >= 5)
         #expect(values.allSatisfy { $0 < 100 })
+        #expect(values.last == 99)
         #expect(seen.withLock { $0.contains { $0.estimatedTimeRemaining != nil } })
 
         #expect(transcript.segments.count >= 5)
@@ -84,10 +71,9 @@ import Testing
 
     @Test("A recording without speech has an error of its own")
     func explainsSilence() async throws {
-        try await withFiles { directory in
+        try await MadeRecordings.with { folder in
             for source in ["anullsrc=r=16000:cl=mono", "sine=frequency=440", "anoisesrc=amplitude=0.1"] {
-                let file = "\(directory)/silence.flac"
-                try await ffmpeg(["-f", "lavfi", "-i", source, "-t", "4", file])
+                let file = try await folder.make("silence.flac", ["-f", "lavfi", "-i", source, "-t", "4"])
                 #expect(await failure(file) == .noSpeech)
             }
         }
@@ -95,7 +81,7 @@ import Testing
 
     @Test("A file without readable audio is refused, and no other file is read")
     func explainsWhatIsNoAudio() async throws {
-        try await withFiles { directory in
+        try await MadeRecordings.with { folder in
             let files: [String: Data] = [
                 "empty.mp3": Data(), "text.wav": Data("not audio at all\n".utf8),
                 // A valid beginning with garbage after it.
@@ -108,23 +94,23 @@ import Testing
                 "concat.ogg": Data("ffconcat version 1.0\nfile '\(Self.demo)'\n".utf8),
             ]
             for (name, content) in files {
-                try content.write(to: URL(filePath: "\(directory)/\(name)"))
-                let failure = await failure("\(directory)/\(name)")
+                let failure = await failure(try folder.write(name, content))
                 #expect(failure?.description == "The recording could not be read as audio.", "\(name)")
             }
-            let missing = await failure("\(directory)/no-such-file.wav")
+            let missing = await failure(folder.path("no-such-file.wav"))
             #expect(missing?.description == "The recording could not be read as audio.")
-            try await ffmpeg(["-f", "lavfi", "-i", "testsrc=d=1", "-c:v", "mpeg4", "\(directory)/picture.mp4"])
-            #expect(await failure("\(directory)/picture.mp4")?.detail?.contains("no audio") == true)
+            let picture = try await folder.make(
+                "picture.mp4", ["-f", "lavfi", "-i", "testsrc=d=1", "-c:v", "mpeg4"])
+            #expect(await failure(picture)?.detail?.contains("no audio") == true)
         }
     }
 
     @Test("A file may have any name")
     func takesAnyFileName() async throws {
-        try await withFiles { directory in
-            let file = "\(directory)/-i http: 'é' %d.ogg"
+        try await MadeRecordings.with { folder in
+            let file = folder.path("-i http: 'é' %d.ogg")
             try FileManager.default.copyItem(atPath: Self.demo, toPath: file)
-            #expect(try await AudioProbe().duration(of: file) > 60)
+            #expect(try await folder.measure(file).seconds > 60)
         }
     }
 
@@ -160,7 +146,8 @@ import Testing
     /// The cancellation comes in the middle of the recognition.
     @Test("Cancellation leaves no process and no file")
     func cancellationLeavesNothing() async throws {
-        try await withFiles { directory in
+        try await MadeRecordings.with { folder in
+            let directory = folder.directory
             var transcriber = Transcriber()
             transcriber.temporaryDirectory = directory
             let own = transcriber
@@ -189,9 +176,8 @@ import Testing
     /// A stage's reader must understand the output of the subcommand.
     @Test("The subcommand speaks the protocol of stages")
     func speaksTheProtocolOfStages() async throws {
-        try await withFiles { directory in
-            let file = "\(directory)/a.ogg"
-            try await ffmpeg(["-t", "7.5", "-i", Self.demo, "-c", "copy", file])
+        try await MadeRecordings.with { folder in
+            let file = try await folder.make("a.ogg", ["-t", "7.5", "-i", Self.demo, "-c", "copy"])
             let lines = Mutex<[String]>([])
             let status = await TranscribeCommand().transcribe(file: file) { line in
                 lines.withLock { $0.append(line) }
@@ -206,7 +192,7 @@ import Testing
             #expect(!transcript.segments.isEmpty)
 
             let errors = Mutex<[String]>([])
-            let failed = await TranscribeCommand().transcribe(file: "\(directory)/none.ogg") { _ in
+            let failed = await TranscribeCommand().transcribe(file: folder.path("none.ogg")) { _ in
             } errorOutput: { line in
                 errors.withLock { $0.append(line) }
             }
@@ -219,9 +205,8 @@ import Testing
     @Test("The transcription stops when its output cannot be written")
     func stopsWhenNobodyReads() async throws {
         struct BrokenPipe: Error {}
-        try await withFiles { directory in
-            let endless = "\(directory)/endless"
-            try Data("#!/bin/sh\nexec sleep 600\n".utf8).write(to: URL(filePath: endless))
+        try await MadeRecordings.with { folder in
+            let endless = try folder.write("endless", Data("#!/bin/sh\nexec sleep 600\n".utf8))
             try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: endless)
             var command = TranscribeCommand()
             command.transcriber.programs.recogniser = endless
