@@ -30,7 +30,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test lint format migrate schema docs bench fuzz test-uploads test-uploads-large packages-build packages-run packages-test packages-peers \
+.PHONY: help run test bombs test-recordings lint format migrate schema docs bench fuzz test-uploads test-uploads-large packages-build packages-run packages-test packages-peers \
     packages-fuzz packages-uploads
 
 help: ## List the targets
@@ -42,6 +42,10 @@ run: packages-run ## Build and run the server with its own PostgreSQL and demo a
 
 test: packages-test ## Run all tests, with their own PostgreSQL
 	swift test
+
+test-recordings: packages-recordings ## Upload several hundred recordings of every shape, and check what becomes of each
+	swift build --product therapybridge
+	exec Tests/Recordings/run .build/debug/therapybridge $(RECORDINGS)
 
 docs: packages-test schema ## Write the generated parts of docs/
 	WRITE_DOCS=1 swift test --filter DocumentTests
@@ -78,6 +82,9 @@ test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of
 	swift build -c release --product therapybridge
 	exec Tests/Uploads/run .build/release/therapybridge $(UPLOADS_PYTHON) eight $(UPLOADS)
 
+bombs: packages-test ## Transcribe files that were made to cost memory or time, in their large form
+	BOMBS=long TEST_SLOWNESS=$(or $(TEST_SLOWNESS),4) swift test --filter 'BombTests|BombQueueTests'
+
 # The packages of servers would start them, and PostgreSQL's would make a cluster. Nothing here needs those. Exit status
 # 101 of policy-rc.d forbids the scripts of a package to start a service.
 define install
@@ -103,6 +110,8 @@ packages-run:
 	$(call install,$(RUN_PACKAGES))
 packages-test:
 	$(call install,$(TEST_PACKAGES))
+packages-recordings:
+	$(call install,$(RUN_PACKAGES) python3)
 
 packages-fuzz:
 	$(call install,$(FUZZ_PACKAGES))

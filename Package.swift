@@ -258,6 +258,8 @@ let package = Package(
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings
         ),
+        // Runs a program as on a host that lacks parts of the kernel.
+        .executableTarget(name: "without-layers", path: "Tests/WithoutLayers"),
         // A clock to be moved by hand; what else knows of time in tests is in TestSupport.
         .target(
             name: "TestTime", dependencies: ["Polling", "TestSupport"], path: "Tests/TestTime",
@@ -304,6 +306,7 @@ let package = Package(
             name: "CommandTests",
             dependencies: [
                 "Domain", "LocalPostgres", "Postgres", "PostgresTestSupport", "ServerTestSupport", "TestSupport",
+                "without-layers",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -359,7 +362,7 @@ let package = Package(
         .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "JSONScanning", "Pipeline", "TestSupport", "TestTime",
+                "Cage", "JSONScanning", "Pipeline", "TestSupport", "TestTime",
                 .product(name: "Subprocess", package: "swift-subprocess"),
             ],
             swiftSettings: swiftSettings

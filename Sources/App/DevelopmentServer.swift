@@ -78,6 +78,9 @@ public struct DevelopmentServer: Sendable {
         let recording = try writeRecording()
         var settings = try Settings(reader)
         settings.recordings.checksFolder = false
+        settings.stageFiles.secrets += ["postgres", "jwt-secret", "demo-password"].map {
+            directory.appending(path: $0).path(percentEncoded: false)
+        }
         let http = settings.http
         try await Server(settings: settings, runsWorker: true, logger: logger, metrics: metrics) { port in
             greet(port: port, settings: http, password: password, recording: recording)

@@ -3,6 +3,7 @@ import Domain
 import Foundation
 import HTTPAPI
 public import Logging
+import Metrics
 import Migrations
 import Pipeline
 package import Polling
@@ -36,6 +37,8 @@ public struct Server: Sendable {
     ///
     /// Tests lower it.
     package var passwordCost = Passwords.Cost.standard
+    /// The path of this program, which the worker starts for its own stages.
+    package var program = Bundle.main.executablePath ?? CommandLine.arguments[0]
 
     /// Makes a server that is ready to run.
     ///
@@ -78,19 +81,21 @@ public struct Server: Sendable {
         let listener = try listener()
         collectMetrics(pool, listener)
 
+        let worker = runsWorker ? try await worker(stores, recordings, wakeUps) : nil
         var services: [any Service] = [pool]
-        services += metricsServer()
+        services += metricsServer(pool, worker?.cage)
         // It ends after everything that records accesses.
         services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
         services += [
             listener,
             ChangeRelay(
                 source: PostgresChangeSource(listener: listener), hub: streams.hub, wakeWorker: { wakeUp.yield() }),
-            Janitor(stores: stores, recordings: recordings, clock: clock, logger: logger),
+            Janitor(
+                stores: stores, recordings: recordings, uploadLifetime: settings.http.uploads.resumeLifetime,
+                expiredUploads: Counter(label: "therapybridge_uploads_expired_total", factory: metrics), clock: clock,
+                logger: logger),
         ]
-        if runsWorker {
-            services.append(try worker(stores, recordings, wakeUps))
-        }
+        if let worker { services.append(worker.service) }
         let reports = ReportBatcher(progress: stores.progress, clock: clock, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
@@ -138,11 +143,12 @@ public struct Server: Sendable {
         let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
+        let worker = try await worker(Stores(pool: pool), recordings, wakeUps)
         try await runUntilSignal(
-            [pool] + metricsServer() + [
+            [pool] + metricsServer(pool, worker.cage) + [
                 listener,
                 ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, wakeWorker: { wakeUp.yield() }),
-                try worker(Stores(pool: pool), recordings, wakeUps),
+                worker.service,
             ])
     }
 
@@ -177,19 +183,27 @@ public struct Server: Sendable {
     }
 
     /// This service comes before the services that it measures, and therefore shuts down after them.
-    private func metricsServer() -> [any Service] {
-        settings.http.listen.metricsPort.map { [MetricsServer(port: $0, registry: metrics, logger: logger)] } ?? []
+    private func metricsServer(_ pool: PostgresPool, _ cage: WorkerCage?) -> [any Service] {
+        guard let port = settings.http.listen.metricsPort else { return [] }
+        return [
+            MetricsServer(port: port, registry: metrics, logger: logger) {
+                ReadinessReport(missing: await Self.missing(pool), details: cage?.details ?? [])
+            }
+        ]
     }
 
     private func worker(
         _ stores: Stores, _ recordings: RecordingStore, _ wakeUps: AsyncStream<Void>
-    ) throws -> PipelineWorker {
+    ) async throws -> (service: PipelineWorker, cage: WorkerCage) {
+        var stages = try PipelineStages(settings.pipeline, program: program)
+        let cage = try await WorkerCage(enclosing: &stages, settings, logger: logger)
+        cage.record(in: metrics)
         let tools = PipelineTools(
-            stores: stores, recordings: recordings, stages: try PipelineStages(settings.pipeline), metrics: metrics,
-            clock: clock.erased, logger: logger)
+            stores: stores, recordings: recordings, stages: stages, metrics: metrics, clock: clock.erased, logger: logger)
         let process = ProcessInfo.processInfo
-        return PipelineWorker(
+        let worker = PipelineWorker(
             name: "\(process.hostName)/\(process.processIdentifier)", tools: tools, wakeUps: wakeUps)
+        return (worker, cage)
     }
 
     // MARK: - Checks

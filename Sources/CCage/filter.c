@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -10,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
@@ -24,7 +26,7 @@
 enum {
     io_uring_setup_number = 425, io_uring_enter_number = 426, io_uring_register_number = 427, open_tree_number = 428,
     move_mount_number = 429, fsopen_number = 430, fsconfig_number = 431, fsmount_number = 432, fspick_number = 433,
-    clone3_number = 435, pidfd_getfd_number = 438, process_madvise_number = 440, mount_setattr_number = 442,
+    clone3_number = 435, openat2_number = 437, pidfd_getfd_number = 438, process_madvise_number = 440, mount_setattr_number = 442,
     quotactl_fd_number = 443, process_mrelease_number = 448, fchmodat2_number = 452, setxattrat_number = 463,
     removexattrat_number = 466, open_tree_attr_number = 467, file_setattr_number = 469,
 };
@@ -63,7 +65,7 @@ static const int others[] = {
     SYS_move_pages,
 };
 
-#define LONGEST 320
+#define LONGEST 400
 #define WORD(field) offsetof(struct seccomp_data, field)
 // The low half of an argument, on a little-endian processor.
 #define ARGUMENT(index) (WORD(args) + 8 * (index))
@@ -110,6 +112,43 @@ static void forbid_namespaces(struct program *program) {
     refuse(program, clone3_number, FAIL(ENOSYS));
 }
 
+// Refuses a mode with the bits that let a program run as another user or group: a stage runs as the worker's user, and could
+// leave such a program in a folder of PIPELINE_STAGE_WRITES.
+static void forbid_set_user_id(struct program *program, int number, int mode) {
+    only_for(program, number, 4);
+    load(program, ARGUMENT(mode));
+    add(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, S_ISUID | S_ISGID, 0, 1));
+    answer(program, FAIL(EPERM));
+    load(program, WORD(nr));
+}
+
+// Does the same for calls whose mode means something only with O_CREAT.
+static void forbid_opening_set_user_id(struct program *program, int number, int flags) {
+    only_for(program, number, 6);
+    load(program, ARGUMENT(flags));
+    add(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_CREAT, 0, 3));
+    load(program, ARGUMENT(flags + 1));
+    add(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, S_ISUID | S_ISGID, 0, 1));
+    answer(program, FAIL(EPERM));
+    load(program, WORD(nr));
+}
+
+static void forbid_modes(struct program *program) {
+    forbid_set_user_id(program, SYS_fchmod, 1);
+    forbid_set_user_id(program, SYS_fchmodat, 2);
+    forbid_set_user_id(program, fchmodat2_number, 2);
+    forbid_set_user_id(program, SYS_mknodat, 2);
+    forbid_opening_set_user_id(program, SYS_openat, 2);
+#if defined(__x86_64__)
+    forbid_set_user_id(program, SYS_chmod, 1);
+    forbid_set_user_id(program, SYS_creat, 1);
+    forbid_set_user_id(program, SYS_mknod, 1);
+    forbid_opening_set_user_id(program, SYS_open, 1);
+#endif
+    // Its mode is in memory, where a filter cannot look. Programs then use openat(2).
+    refuse(program, openat2_number, FAIL(ENOSYS));
+}
+
 static void limit_sockets(struct program *program, bool network) {
     if (network) {
         // No socket of the Unix domain: Landlock before version 9 does not check them, and one leads to PostgreSQL. Netlink's
@@ -147,10 +186,14 @@ int cage_enter_filter(bool network, bool has_view, bool has_own_processes) {
     for (size_t index = 0; index < sizeof forbidden / sizeof *forbidden; index++)
         refuse(&program, forbidden[index], FAIL(EPERM));
     forbid_namespaces(&program);
+    forbid_modes(&program);
     limit_sockets(&program, network);
-    if (!has_view)
+    if (!has_view) {
         for (size_t index = 0; index < sizeof attributes / sizeof *attributes; index++)
             refuse(&program, attributes[index], FAIL(0));
+        // A watch would tell the names of new recordings.
+        refuse(&program, SYS_inotify_add_watch, FAIL(EPERM));
+    }
     if (!has_own_processes) {
         for (size_t index = 0; index < sizeof others / sizeof *others; index++) {
             only_for(&program, others[index], 4);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -93,9 +92,9 @@ int cage_enter_landlock(const struct cage_plan *plan, bool has_view, bool has_pr
         for (const char *const *file = cage_machine_files; error == 0 && *file != NULL; file++)
             error = allow(ruleset, *file, read);
         // This process becomes the program of the stage. Its children have other folders, and see none.
-        char own[32];
-        snprintf(own, sizeof own, "/proc/%d", getpid());
-        if (error == 0) error = allow(ruleset, own, read);
+        char own[64] = "/proc/";
+        ssize_t length = readlink("/proc/self", own + 6, sizeof own - 7);
+        if (error == 0 && length > 0) error = allow(ruleset, own, read);
     }
     if (error == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) error = errno;
     close(ruleset);

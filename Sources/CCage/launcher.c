@@ -179,6 +179,9 @@ static _Noreturn void be_init(struct launch *launch) {
     close(launch->life[1]);
     enter_view(launch, launch->reports[1]);
     leave_root(launch, launch->reports[1]);
+    // If the launcher is killed, the worker gets init as a child, and collects it by its marks.
+    int error = cage_mark();
+    if (error != 0) give_up(launch->reports[1], error, -1);
     // A change of the user clears the parent-death signal: prctl(2).
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     pid_t stage = start_stage(launch);

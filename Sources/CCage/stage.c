@@ -32,12 +32,16 @@ static int limit(int resource, uint64_t value) {
     return setrlimit(resource, &wanted) == 0 ? 0 : errno;
 }
 
+int cage_mark(void) {
+    // No program of a stage uses message queues, and none may leave a core dump.
+    int error = limit(RLIMIT_CORE, 0);
+    if (error == 0) error = limit(RLIMIT_MSGQUEUE, 0);
+    if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) error = errno;
+    return error;
+}
+
 static int take_budget(const struct cage_plan *plan, cage_mechanisms active) {
     const struct { int resource; uint64_t value; } limits[] = {
-        {RLIMIT_CORE, 0},
-        // No program of a stage uses message queues. A hard limit of 0 is also what the sweep knows a stage's processes by:
-        // no process can raise it again.
-        {RLIMIT_MSGQUEUE, 0},
         {RLIMIT_CPU, plan->numbers[CAGE_PROCESSOR_SECONDS]},
         {RLIMIT_FSIZE, plan->numbers[CAGE_FILE_SIZE]},
         {RLIMIT_NOFILE, plan->numbers[CAGE_DESCRIPTORS]},
@@ -56,8 +60,10 @@ static int take_budget(const struct cage_plan *plan, cage_mechanisms active) {
 static int open_input(const char *path) {
     int file = open(path != NULL ? path : "/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (file < 0) return errno;
+    // Init has closed its own standard input, and the file may have got its number.
+    if (file == 0) return fcntl(file, F_SETFD, 0) == 0 ? 0 : errno;
     int error = dup2(file, 0) == 0 ? 0 : errno;
-    if (file != 0) close(file);
+    close(file);
     return error;
 }
 
@@ -108,7 +114,7 @@ static int prepare(
     if (error == 0) error = take_budget(plan, active);
     if (error == 0 && chdir(plan->directory) != 0 && chdir("/") != 0) error = errno;
     umask(077);
-    if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) error = errno;
+    if (error == 0) error = cage_mark();
     if (error != 0) return error;
 
     bool has_view = cage_has(active, CAGE_MOUNT_NAMESPACE);

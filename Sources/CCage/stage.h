@@ -4,6 +4,10 @@
 
 #include "internal.h"
 
+// Gives this process the marks by which the worker knows the processes of a cage: no new privileges, and hard limits of 0 for
+// core dumps and message queues. No process can take them off. Returns 0 or an errno value.
+int cage_mark(void);
+
 // Takes the budgets and restrictions of the plan, and executes its program. Makes only calls that are safe after a fork.
 // After a failure it reports the step, and ends.
 _Noreturn void cage_become_stage(

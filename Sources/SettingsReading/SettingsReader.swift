@@ -1,4 +1,5 @@
 import Configuration
+import Foundation
 
 /// Reads settings from environment variables.
 ///
@@ -9,7 +10,8 @@ import Configuration
 /// An empty variable counts as missing.
 public struct SettingsReader: Sendable {
     private let config: ConfigReader
-    private let onDeclaration: (@Sendable (SettingDeclaration) -> Void)?
+    private let environment: [String: String]?
+    private var onDeclaration: (@Sendable (SettingDeclaration) -> Void)?
     private var groupTitle = ""
 
     /// Makes a reader.
@@ -23,6 +25,7 @@ public struct SettingsReader: Sendable {
         let provider =
             environment.map { EnvironmentVariablesProvider(environmentVariables: $0) } ?? EnvironmentVariablesProvider()
         config = ConfigReader(provider: provider)
+        self.environment = environment
         self.onDeclaration = onDeclaration
     }
 
@@ -34,6 +37,28 @@ public struct SettingsReader: Sendable {
         var reader = self
         reader.groupTitle = title
         return reader
+    }
+
+    /// Returns a reader that also tells another observer about each setting.
+    ///
+    /// - Parameter observer: Receives each setting that is read.
+    /// - Returns: The reader.
+    public func observed(by observer: @escaping @Sendable (SettingDeclaration) -> Void) -> SettingsReader {
+        var reader = self
+        reader.onDeclaration = { [onDeclaration] declaration in
+            onDeclaration?(declaration)
+            observer(declaration)
+        }
+        return reader
+    }
+
+    /// Returns an environment variable that is no setting, or that another group declares; nil if it is missing or empty.
+    ///
+    /// - Parameter name: The environment variable.
+    /// - Returns: Its value.
+    public func variable(_ name: String) -> String? {
+        let value = environment.map { $0[name] } ?? ProcessInfo.processInfo.environment[name]
+        return value?.isEmpty == false ? value : nil
     }
 
     // MARK: - Numbers

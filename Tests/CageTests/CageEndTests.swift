@@ -87,11 +87,14 @@ import Testing
         try await CageScene.with { scene in
             LeftOvers.adoptOrphans()
             let marker = "cage-\(UUID().uuidString)"
-            var command = scene.stage(#"(setsid sleep 600 &); kill -9 $PPID; sleep 605"#)
+            var command = scene.stage(
+                #"(setsid sleep 600 &); echo begun > "$TMPDIR/begun"; kill -9 $PPID; sleep 605"#)
             command.environment["MARKER"] = marker
             let cage = each.cage
             let run = try await cage.run(command) { launch, _ in
-                try await eventually("the attempt of the stage") { processes(with: marker).count >= 2 }
+                try await eventually("the attempt of the stage") {
+                    FileManager.default.fileExists(atPath: scene.path("own/begun"))
+                }
                 // If the signal did not arrive, the worker ends the cage.
                 launch.end()
             }

@@ -3,6 +3,7 @@ public import HTTPAPI
 public import Pipeline
 public import Recordings
 public import SettingsReading
+import Synchronization
 
 /// The settings of the server, read from environment variables: one group for each module.
 public struct Settings: Sendable {
@@ -18,6 +19,10 @@ public struct Settings: Sendable {
     public var recordings: RecordingSettings
     /// The commands that the worker runs.
     public var pipeline: PipelineSettings
+    /// What stages may use.
+    public var stages: StageSettings
+    /// The files that no stage may see.
+    public var stageFiles: StageFiles
     /// How long the server drains after SIGTERM.
     public var shutdownTimeout: Duration
 
@@ -28,14 +33,20 @@ public struct Settings: Sendable {
     ///
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
+        // Settings that another command reads belong to the server, too.
+        let names = Mutex<Set<String>>(["DATABASE_MIGRATE_URL", "LOG_LEVEL", "LOG_FORMAT"])
+        let reader = reader.observed(by: { declaration in names.withLock { _ = $0.insert(declaration.name) } })
         database = try DatabaseSettings(reader)
         tokens = try TokenSettings(reader)
         identityProvider = try IdentityProviderSettings(reader)
         http = try HTTPSettings(reader)
         recordings = try RecordingSettings(reader)
         pipeline = try PipelineSettings(reader)
+        stages = try StageSettings(reader)
+        stageFiles = StageFiles(reader)
         shutdownTimeout = try reader.group(Self.operation).seconds(
             "SHUTDOWN_TIMEOUT", in: 0...3600, default: 10, "How long the server drains on SIGTERM.")
+        try stages.check(against: names.withLock { $0 })
     }
 
     /// How long streams may take to end after SIGTERM.

@@ -1,13 +1,13 @@
+import Cage
 import Foundation
 import Subprocess
-import SystemPackage
 
 /// One stage of the pipeline: an external command (docs/pipeline.md, "Stages").
 ///
 /// The command gets the path of the recording as its last argument. It prints JSON lines to standard output: progress
 /// as `{"progress": 0-100, "message": "…"}`, and `{"result": …}` as the last line. It runs without a shell, without
-/// standard input, in its own session and process group, and in an environment without the server's secrets. When
-/// ``run(recording:onProgress:)`` returns, all processes of its group are gone, all descriptors are closed, and its
+/// standard input, in a cage of its own (``StageCage``), and in an environment without the server's secrets. When
+/// ``run(recording:onProgress:)`` returns, all processes of the cage are gone, all descriptors are closed, and its
 /// temporary directory is removed.
 public struct StageCommand: Sendable {
     /// The environment variable with the command, for messages to the operator.
@@ -34,6 +34,8 @@ public struct StageCommand: Sendable {
     public var programs: [String: String] = [:]
     /// The clock that measures ``timeout``.
     public var clock: any Clock<Duration> = ContinuousClock()
+    /// What the command may use, see and change.
+    public var cage = StageCage()
     /// The folder of the command's temporary directory.
     public var workDirectory = FileManager.default.temporaryDirectory.path
 
@@ -52,7 +54,7 @@ public struct StageCommand: Sendable {
 
     /// Runs the command on a recording, and waits until all its processes are gone.
     ///
-    /// When the task is cancelled, the group gets SIGTERM, and SIGKILL after ``grace``.
+    /// When the task is cancelled, the processes of the command get SIGTERM, and SIGKILL after ``grace``.
     ///
     /// - Parameters:
     ///   - recording: The absolute path of the recording.
@@ -66,7 +68,7 @@ public struct StageCommand: Sendable {
         recording: String,
         onProgress: @escaping @Sendable (StageProgress) async throws -> Void
     ) async throws -> StageResult {
-        try await PrivateDirectory.with(purpose: "stage", in: workDirectory) { directory in
+        try await PrivateDirectory.with(purpose: "stage", in: workDirectory, owner: cage.account) { directory in
             try await run(recording: recording, temporaryDirectory: directory, onProgress: onProgress)
         }
     }
@@ -84,8 +86,8 @@ public struct StageCommand: Sendable {
             of: StageProgress.self, bufferingPolicy: .bufferingNewest(1)
         )
         let process = StageProcess(
-            configuration: configuration(recording: recording, temporaryDirectory: temporaryDirectory),
-            grace: grace
+            launch: try cage.cage.launch(cage.enclose(self, recording: recording, directory: temporaryDirectory)),
+            grace: grace, account: cage.account
         )
         let ending: StageProcess.Ending = try await withThrowingTaskGroup(of: StageProcess.Ending?.self) { group in
             group.addTask {
@@ -118,20 +120,5 @@ public struct StageCommand: Sendable {
             return ending
         }
         return try judgement.judge(ending)
-    }
-
-    private func configuration(recording: String, temporaryDirectory: String) -> Configuration {
-        let program = programs[words.program] ?? words.program
-        var options = PlatformOptions()
-        // The command's own session is also its own process group. Signals reach all processes that the command
-        // started. A terminal's Ctrl-C reaches only the server, which then ends the command in order.
-        options.createSession = true
-        options.teardownSequence = [.gracefulShutDown(toProcessGroup: true, allowedDurationToNextStep: grace)]
-        return Configuration(
-            executable: .program(program),
-            arguments: Arguments(Array(words.arguments) + [recording]),
-            environment: .scrubbed(adding: environment, temporaryDirectory: temporaryDirectory),
-            platformOptions: options
-        )
     }
 }

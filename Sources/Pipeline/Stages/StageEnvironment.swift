@@ -5,8 +5,8 @@ import Subprocess
 ///
 /// The list names what is passed on. A secret such as `DATABASE_URL` or `JWT_SECRET` therefore never reaches a stage.
 enum StageEnvironment {
-    /// The variables of the server that a stage gets.
-    static let inherited = ["PATH", "HOME", "LANG"]
+    /// The variables of the server that a stage gets, and those that the bundled transcriber hands on to its programs.
+    static let inherited = ["PATH", "HOME", "LANG", "MALLOC_ARENA_MAX"]
 
     /// Makes the environment for one run.
     ///

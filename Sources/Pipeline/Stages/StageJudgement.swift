@@ -1,4 +1,6 @@
+import Cage
 import Subprocess
+import SystemPackage
 
 /// Turns the end of a command into a result or a failure, with a message for therapists and a detail for the log.
 struct StageJudgement {
@@ -16,6 +18,7 @@ struct StageJudgement {
     func judge(_ ending: StageProcess.Ending) throws(StageFailure) -> StageResult {
         // The size of standard error, but not its text: the program may print words of the session there.
         let context = "\(setting)=\(program) …; \(ending.errorTail.byteCount) bytes of standard error"
+        if let failure = ending.report.failure { throw notStarted(failure) }
         let output: StageResult?
         switch ending.output {
         case .success(let result): output = result
@@ -51,16 +54,32 @@ struct StageJudgement {
         return output
     }
 
-    /// Makes the failure of a program that did not start.
+    /// Makes the failure of a launcher that did not start.
     func notStarted(_ error: SubprocessError) -> StageFailure {
-        let missing = error.code == .executableNotFound
-        return StageFailure(
-            missing ? .missingProgram : .notStarted,
-            publicMessage: missing
-                ? "The \(title) program is not installed on the server (setting \(setting))."
-                : "The \(title) program could not be started.",
-            detail: "\(setting) names the program \"\(program)\": \(error)"
-        )
+        StageFailure(
+            .notStarted, publicMessage: "The \(title) program could not be started.",
+            detail: "the launcher of \(setting)=\(program) …: \(error)")
+    }
+
+    /// Makes the failure of a program that its launcher could not start.
+    private func notStarted(_ failure: CageReport.Failure) -> StageFailure {
+        switch failure {
+        case .program(let errno):
+            let missing = [Errno.noSuchFileOrDirectory, .notDirectory, .permissionDenied].contains(
+                Errno(rawValue: errno))
+            return StageFailure(
+                missing ? .missingProgram : .notStarted,
+                publicMessage: missing
+                    ? "The \(title) program is not installed on the server (setting \(setting))."
+                    : "The \(title) program could not be started.",
+                detail: "\(setting) names the program \"\(program)\": \(Errno(rawValue: errno))"
+            )
+        case .cage(let mechanism, let errno):
+            return StageFailure(
+                .notStarted, publicMessage: "The \(title) program could not be started.",
+                detail: "the cage of \(setting)=\(program) …: "
+                    + "\(mechanism?.rawValue ?? "a step of the launcher") failed: \(Errno(rawValue: errno))")
+        }
     }
 
     /// Makes the failure of a command that ran into its timeout.

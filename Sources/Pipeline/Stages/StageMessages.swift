@@ -60,6 +60,8 @@ public struct StageFailure: Error, Sendable, Equatable, CustomStringConvertible,
         case noResult
         /// The command ran longer than allowed.
         case timedOut
+        /// The recording is longer than allowed. No command runs on it.
+        case tooLong
     }
 
     /// The kind of the failure.

@@ -1,4 +1,6 @@
+import Cage
 import Domain
+import Foundation
 import Logging
 import Postgres
 import Recordings
@@ -71,37 +73,56 @@ struct PipelineJob: Sendable {
             status = .preprocessing
         }
         if status == .preprocessing {
-            try await noteDuration(of: recording)
+            try await measure(recording)
             try await report(.transcribing, 20, "Transcribing audio")
             status = .transcribing
         }
         if status == .transcribing || status == .diarizing {
             try await transcribe(recording, as: status)
-            try await report(.transcribed, 60, "The transcript is ready")
+            try await report(.transcribed, 60, try await length().notice ?? "The transcript is ready")
             status = .transcribed
         }
         if let notes = tools.stages.notes {
             if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
             try await write(notes, recording)
         }
-        try await report(.processed, 100, "All done")
+        try await report(.processed, 100, try await length().notice ?? "All done")
         log(.info, "session processed")
     }
 
-    private func noteDuration(of recording: RecordingFile) async throws {
+    /// Measures the recording, and stores its length.
+    private func measure(_ recording: RecordingFile) async throws {
+        let measurement: MeasuredLength
         do {
-            let duration = try await withPlainFile(of: recording) {
-                try await AudioProbe(clock: tools.clock).duration(of: $0)
+            let result = try await withPlainFile(of: recording) { path in
+                try await tools.stages.measure.run(recording: path) { _ in }
             }
-            try await persistently { try await tools.stores.sessions.setDuration(duration, of: claim.session) }
-        } catch let error as TranscriberError {
-            // The stage decides whether it can use the recording. A site's own stage may not need ffprobe.
-            log(.info, "duration of the recording unknown", ["error": "\(error)"])
+            measurement = try JSONDecoder().decode(MeasuredLength.self, from: Data(result.json.utf8))
+        } catch let failure as StageFailure {
+            // The next stage decides whether it can use the recording. A site's own stage may not need ffprobe.
+            log(.info, "duration of the recording unknown", ["detail": "\(failure.detail)"])
+            return
         }
+        let longest = tools.stages.longest / .seconds(1)
+        guard measurement.seconds <= longest else {
+            throw StageFailure(
+                .tooLong, publicMessage: TranscriberError.tooLong(seconds: longest).description,
+                detail: "PIPELINE_MAX_DURATION is \(longest) s, and the recording has \(measurement.seconds) s")
+        }
+        let length = RecordingLength(decoded: measurement.seconds, announced: measurement.announcedSeconds)
+        try await persistently { try await tools.stores.sessions.setLength(length, of: claim.session) }
+    }
+
+    /// The length of the recording, as far as the database knows it.
+    private func length() async throws -> RecordingLength {
+        try await persistently { try await tools.stores.sessions.length(of: claim.session) }
     }
 
     private func transcribe(_ recording: RecordingFile, as status: SessionStatus) async throws {
-        let result = try await run(.transcription, tools.stages.transcribe, recording, as: status, from: 20, to: 60)
+        var command = tools.stages.transcribe
+        command.environment["TB_MAX_DURATION_SECONDS"] = "\(tools.stages.longest / .seconds(1))"
+        command.environment["TB_DURATION_SECONDS"] = try await length().decoded.map { "\($0)" }
+        let result = try await run(.transcription, command, recording, as: status, from: 20, to: 60)
         try await persistently { try await tools.stores.queue.storeTranscript(result.json, of: claim) }
     }
 
@@ -151,14 +172,19 @@ struct PipelineJob: Sendable {
 
     /// Lends the path of a file with the plain recording while `body` runs.
     ///
-    /// A sealed recording is decrypted into a temporary file.
+    /// A sealed recording is decrypted into a temporary file. A stage that runs as another Unix user than the worker gets a
+    /// copy, because only the worker may read the recordings.
     private func withPlainFile<Result: Sendable>(
         of recording: RecordingFile, _ body: (String) async throws -> Result
     ) async throws -> Result {
-        if let path = recording.plainPath { return try await body(path.string) }
-        return try await PrivateDirectory.with(purpose: "recording", in: tools.stages.workDirectory) { directory in
-            let path = FilePath(directory).appending("recording.\(recording.fileExtension)")
+        let owner = tools.stages.account
+        if owner == nil, let path = recording.plainPath { return try await body(path.string) }
+        return try await PrivateDirectory.with(
+            purpose: "recording", in: tools.stages.workDirectory, owner: owner
+        ) { directory in
+            let path = FilePath(directory).appending("recording")
             try await recording.copy(to: path)
+            if let owner, chown(path.string, owner.user, owner.group) != 0 { throw Errno(rawValue: errno) }
             return try await body(path.string)
         }
     }

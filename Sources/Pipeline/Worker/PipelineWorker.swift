@@ -1,4 +1,5 @@
 import AsyncAlgorithms
+import Cage
 import Logging
 import Metrics
 public import ServiceLifecycle
@@ -49,6 +50,7 @@ public struct PipelineWorker: Service {
     private func work() async { await work(by: tools.clock) }
 
     private func work(by clock: some Clock<Duration>) async {
+        LeftOvers.adoptOrphans()
         sweep()
         // The sweep does not wait for the work, which may run for days without a pause: a directory that is left over
         // may hold a decrypted recording.
@@ -66,7 +68,11 @@ public struct PipelineWorker: Service {
     }
 
     private func sweep() {
-        let removed = PrivateDirectory.sweep(in: tools.stages.workDirectory)
+        let killed = LeftOvers.kill(account: tools.stages.account)
+        if killed > 0 {
+            tools.logger.warning("killed processes of stages without a launcher", metadata: ["processes": "\(killed)"])
+        }
+        let removed = PrivateDirectory.sweep(in: tools.stages.workDirectory, owner: tools.stages.account)
         guard removed > 0 else { return }
         tools.logger.notice("removed directories of killed workers", metadata: ["directories": "\(removed)"])
     }

@@ -108,24 +108,28 @@ import Testing
         let seen = Mutex<[Int]>([])
         let (gate, open) = AsyncStream.makeStream(of: Void.self)
         let directory = FileManager.default.temporaryDirectory.path + "/\(UUID())"
-        let command = try command(
-            #"i=0; while [ $i -le 90 ]; do echo "{\"progress\": $i}"; i=$((i+1)); done; touch \#(directory); echo '{"result":1}'"#
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
+        try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: directory)
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        var command = try command(
+            #"i=0; while [ $i -le 90 ]; do echo "{\"progress\": $i}"; i=$((i+1)); done; touch \#(directory)/end; echo '{"result":1}'"#
         )
-        async let result = command.run(recording: "r") { progress in
+        command.cage.writable = [directory]
+        let running = command
+        async let result = running.run(recording: "r") { progress in
             let isFirst = seen.withLock {
                 $0.append(progress.progress); return $0.count == 1
             }
             if isFirst { for await _ in gate { break } }
         }
         // The command ends while the first call of the callback is still waiting.
-        try await eventually("the end of the command") { FileManager.default.fileExists(atPath: directory) }
+        try await eventually("the end of the command") { FileManager.default.fileExists(atPath: directory + "/end") }
         open.yield()
         #expect(try await result.json == "1")
         let values = seen.withLock { $0 }
         #expect(values.last == 90)
         #expect(values.count <= 92)
         #expect(values == values.sorted())
-        try FileManager.default.removeItem(atPath: directory)
     }
 
     @Test("An error of the callback ends the command")

@@ -42,8 +42,9 @@ import Testing
     ) async throws {
         try await ScriptFolder.with { folder in
             try await withDatabase { database in
-                let uploads = folder.url.appending(path: "uploads")
+                let uploads = URL(filePath: folder.uploads)
                 let environment = [
+                    "PIPELINE_STAGE_WRITES": folder.path,
                     "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.waits),
                     "UPLOAD_DIR": uploads.path(percentEncoded: false),
                 ]
@@ -168,8 +169,9 @@ import Testing
         try await ScriptFolder.with { folder in
             try await withDatabase { database in
                 let environment = [
+                    "PIPELINE_STAGE_WRITES": folder.path,
                     "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
-                    "UPLOAD_DIR": folder.path + "/uploads",
+                    "UPLOAD_DIR": folder.uploads,
                 ]
                 try await withServer(over: database, environment, runsWorker: true) { server in
                     try await withServer(over: database, environment, runsWorker: true) { _ in
@@ -190,7 +192,10 @@ import Testing
     @Test("A crash of PostgreSQL in the middle of a stage loses no result")
     func crash() async throws {
         try await ScriptFolder.with { folder in
-            let environment = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.waits)]
+            let environment = [
+                "PIPELINE_STAGE_WRITES": folder.path,
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.waits),
+            ]
             try await withOwnCluster { database in
                 try await withServer(over: database, environment, runsWorker: true) { server in
                     let scene = try await WorkerScene(server)

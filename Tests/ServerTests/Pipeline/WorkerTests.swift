@@ -222,4 +222,54 @@ import Testing
             #expect(!environment.contains("DATABASE_URL"))
         }
     }
+
+    @Test("A recording that was cut is processed, and its session, its stream and its transcript say so")
+    func cutRecordingIsReported() async throws {
+        let notice = "The recording is incomplete: the file announces 0:06, but only 0:03 could be read."
+        for isMeasured in [true, false] {
+            // The stage of a site need not know how long the recording is.
+            let length = isMeasured ? "" : #", \"duration_seconds\": 2.9, \"announced_seconds\": 6"#
+            let script = #"echo "{\"result\": {\"text\": \"good morning\", \"segments\": []\#(length)}}""#
+            try await withWorkerScene(transcribing: script) { scene, _ in
+                let session = try await scene.upload(Recording.wav(samples: 48_000, announced: 96_000))
+                let events = try await scene.watchToEnd(session)
+                #expect(events.last?.event == "complete")
+                for event in events where ["transcribed", "processed"].contains(event.status) {
+                    #expect(try event.json()["message"] as? String == notice)
+                }
+                let stored = try await scene.get("", session).json()
+                let seconds = isMeasured ? 3.0 : 2.9
+                #expect(stored["duration_seconds"] as? Double == seconds)
+                #expect((stored["progress"] as? [String: Any])?["message"] as? String == notice)
+                let transcript = try await scene.get("/transcript", session).json()
+                #expect(transcript["is_complete"] as? Bool == false)
+                #expect(transcript["duration_seconds"] as? Double == seconds)
+                #expect(transcript["announced_seconds"] as? Double == 6)
+            }
+        }
+    }
+
+    @Test("The stage is told the length of the recording, and a recording that is too long has none")
+    func length() async throws {
+        let script = """
+            echo "$TB_DURATION_SECONDS $TB_MAX_DURATION_SECONDS" >> "$folder/length"
+            \(Script.transcribes)
+            """
+        try await ScriptFolder.with { folder in
+            let environment = [
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
+                "PIPELINE_MAX_DURATION": "2",
+            ]
+            try await withServer(environment, runsWorker: true) { server in
+                let scene = try await WorkerScene(server)
+                #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
+                let long = try await scene.upload(Recording.wav(samples: 48_000))
+                let last = try #require(try await scene.watchToEnd(long).last)
+                #expect(
+                    try last.json()["error"] as? String
+                        == "The recording is longer than 0:02. Divide it, and upload the parts.")
+                #expect(try folder.text(of: "length") == "1.0 2.0\n")
+            }
+        }
+    }
 }

@@ -6,9 +6,25 @@ struct ScriptFolder: Sendable {
     let url: URL
 
     /// Lends a folder, and removes it.
+    ///
+    /// A server's stages may write to the folder if `PIPELINE_STAGE_WRITES` names it. The stages of root run as another
+    /// user.
     static func with<Result>(_ body: (ScriptFolder) async throws -> Result) async throws -> Result {
-        try await withTemporaryFolder("scripts") { try await body(ScriptFolder(url: $0)) }
+        try await withTemporaryFolder("scripts") { outer in
+            let url = outer.appending(path: "scripts")
+            try FileManager.default.createDirectory(at: url, withIntermediateDirectories: false)
+            for (path, mode) in [(outer, 0o755), (url, 0o777)] {
+                try FileManager.default.setAttributes(
+                    [.posixPermissions: mode], ofItemAtPath: path.path(percentEncoded: false))
+            }
+            return try await body(ScriptFolder(url: url))
+        }
     }
+
+    /// A folder for recordings beside this one.
+    ///
+    /// No stage may write to the folder of the recordings.
+    var uploads: String { url.deletingLastPathComponent().appending(path: "uploads").path(percentEncoded: false) }
 
     var path: String { url.path(percentEncoded: false) }
 
