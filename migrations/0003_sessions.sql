@@ -20,6 +20,7 @@ CREATE TABLE app.therapy_sessions (
     bytes            bigint CHECK (bytes >= 0),
     sha256           bytea CHECK (length(sha256) = 32),
     duration_seconds double precision CHECK (duration_seconds >= 0 AND duration_seconds < 'infinity'),
+    announced_seconds double precision CHECK (announced_seconds >= 0 AND announced_seconds < 'infinity'),
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 -- Lists are read newest first, for a patient or for everybody.
@@ -43,9 +44,14 @@ COMMENT ON COLUMN app.therapy_sessions.upload_key IS 'The key that the recording
 COMMENT ON COLUMN app.therapy_sessions.recording IS
     'The key of the recording in UPLOAD_DIR; null until the whole recording is stored. Only app.attach_recording sets it';
 COMMENT ON COLUMN app.therapy_sessions.filename IS 'The name that the uploader gave the file';
+COMMENT ON COLUMN app.therapy_sessions.media_type IS
+    'The format of the recording, as the server found it in the bytes; null until the recording is stored';
 COMMENT ON COLUMN app.therapy_sessions.bytes IS 'The size of the recording in bytes';
 COMMENT ON COLUMN app.therapy_sessions.sha256 IS 'SHA-256 of the recording as it was uploaded';
-COMMENT ON COLUMN app.therapy_sessions.duration_seconds IS 'The length of the audio in seconds, as a worker measured it';
+COMMENT ON COLUMN app.therapy_sessions.duration_seconds IS
+    'The length of the audio in seconds: as a worker measured it, then as the transcriber decoded it';
+COMMENT ON COLUMN app.therapy_sessions.announced_seconds IS
+    'The length in seconds that the headers of the file announce; null: they announce none';
 
 CREATE TABLE app.discarded_recordings (
     recording    text PRIMARY KEY,
@@ -70,16 +76,24 @@ CREATE TABLE app.upload_charges (
     id           uuid PRIMARY KEY,
     user_id      uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
     bytes        bigint NOT NULL CHECK (bytes >= 0),
+    reserved     bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
     begun_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    leased_until timestamptz
+    charged_at   timestamptz,
+    leased_until timestamptz,
+    beat_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heard_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 CREATE INDEX upload_charges_user_id_idx ON app.upload_charges (user_id, begun_at);
 COMMENT ON TABLE app.upload_charges IS
     'Uploads of the last day, one row each. The limits of a user count these rows. Older rows may be deleted';
-COMMENT ON COLUMN app.upload_charges.bytes IS
-    'The greatest size that the upload may have; after its end, the bytes that arrived';
+COMMENT ON COLUMN app.upload_charges.bytes IS 'The bytes that arrived';
+COMMENT ON COLUMN app.upload_charges.reserved IS 'The most bytes that the request under way may still bring';
+COMMENT ON COLUMN app.upload_charges.charged_at IS
+    'When bytes were last added to a resumable upload; all its bytes count for a day from then on. Null: from begun_at on';
 COMMENT ON COLUMN app.upload_charges.leased_until IS
-    'Until when the upload counts as under way, unless its server extends this; null: the upload has ended';
+    'Until when the upload counts as under way, unless its server extends this; null: no request is under way';
+COMMENT ON COLUMN app.upload_charges.beat_at IS 'When its server last extended it. A server that lives does so every second';
+COMMENT ON COLUMN app.upload_charges.heard_at IS 'When the client was last heard: when bytes of the upload last arrived';
 
 CREATE TABLE app.deleted_sessions (
     session_id uuid PRIMARY KEY,

@@ -111,24 +111,39 @@ public struct SessionStore: Sendable {
         }
     }
 
-    /// Stores the length of a recording.
+    /// Stores the length of a recording, as a worker measured it.
     ///
-    /// - Parameters:
-    ///   - seconds: The length in seconds, as a worker measured it.
-    ///   - session: The session.
+    /// A transcript that carries a length replaces it.
+    ///
     /// - Throws: ``PostgresError`` if the database does not answer.
-    public func setDuration(_ seconds: Double, of session: SessionID) async throws {
-        _ = try await pool.query("SELECT app.set_duration(\(session), \(seconds))", locking: session)
+    public func setLength(_ length: RecordingLength, of session: SessionID) async throws {
+        _ = try await pool.query(
+            "SELECT app.set_length(\(session), \(length.decoded), \(length.announced))", locking: session)
     }
 
-    /// The transcript as JSON, as the pipeline stored it; nil if the session has no transcript that the user may see.
+    /// The length of a recording, for a worker, which acts for no user; without numbers if the session is gone.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
-    public func transcript(of session: SessionID, as principal: Principal) async throws -> String? {
+    public func length(of session: SessionID) async throws -> RecordingLength {
+        try await pool.query("SELECT duration_seconds, announced_seconds FROM app.recording_length(\(session))")
+            .first.map(RecordingLength.init) ?? RecordingLength(decoded: nil, announced: nil)
+    }
+
+    /// The transcript; nil if the session has no transcript that the user may see.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func transcript(of session: SessionID, as principal: Principal) async throws -> StoredTranscript? {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
-                "SELECT body::text AS body FROM app.transcripts WHERE session_id = \(session)"
-            ).first?.decode("body", as: String.self)
+                """
+                SELECT (r.body - ARRAY['is_complete', 'duration_seconds', 'announced_seconds'])::text AS body,
+                       t.duration_seconds, t.announced_seconds
+                FROM app.transcripts r JOIN app.therapy_sessions t ON t.id = r.session_id
+                WHERE r.session_id = \(session)
+                """
+            ).first.map { row in
+                StoredTranscript(json: try row.decode("body", as: String.self), length: try RecordingLength(row))
+            }
         }
     }
 
@@ -146,6 +161,22 @@ public struct SessionStore: Sendable {
         t.id, t.patient_id, t.therapist_id, t.session_date, t.filename, t.bytes, t.duration_seconds,
         t.created_at AS session_created_at, \(progressColumns)
         """
+}
+
+/// The transcript of a session, and the length of its recording.
+public struct StoredTranscript: Sendable {
+    /// The JSON object as the pipeline stored it, without the members that the length gives.
+    public var json: String
+    /// The length of the recording.
+    public var length: RecordingLength
+}
+
+extension RecordingLength {
+    init(_ row: PostgresRow) throws {
+        self.init(
+            decoded: try row.decode("duration_seconds", as: Double?.self),
+            announced: try row.decode("announced_seconds", as: Double?.self))
+    }
 }
 
 extension TherapySession {

@@ -11,10 +11,35 @@ struct Transcribe: AsyncParsableCommand {
     var file: String
 
     func run() async throws {
-        let status = await TranscribeCommand().run(
-            file: file,
-            output: { try FileHandle.standardOutput.write(contentsOf: Data(($0 + "\n").utf8)) },
-            errorOutput: { try? FileHandle.standardError.write(contentsOf: Data(($0 + "\n").utf8)) })
+        let status = await TranscribeCommand(environment: ProcessInfo.processInfo.environment).run(
+            file: file, output: StageOutputs.write, errorOutput: StageOutputs.writeError)
         if status != 0 { throw ExitCode(status) }
+    }
+}
+
+struct Measure: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measure a recording, as the worker does before its transcription.",
+        discussion: "Prints the length that the recording has, and the one that it announces. Needs ffmpeg.",
+        shouldDisplay: false)
+
+    @Argument(help: "The recording.", completion: .file())
+    var file: String
+
+    func run() async throws {
+        let status = await MeasureCommand().run(
+            file: file, output: StageOutputs.write, errorOutput: StageOutputs.writeError)
+        if status != 0 { throw ExitCode(status) }
+    }
+}
+
+/// The outputs of a stage, line by line.
+private enum StageOutputs {
+    static func write(_ line: String) throws {
+        try FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
+    }
+
+    static func writeError(_ line: String) {
+        try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
     }
 }

@@ -176,6 +176,9 @@ import Testing
             "app.store_transcript($1, 1, '{}')", #"app.store_transcript($1, 1, '{"text": "a"}')"#,
             #"app.store_transcript($1, 1, '{"text": 1, "segments": []}')"#,
             #"app.store_transcript($1, 1, '{"text": "a", "segments": {}}')"#, "app.store_transcript($1, 1, '[]')",
+            #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "duration_seconds": -1}')"#,
+            #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "duration_seconds": "1"}')"#,
+            #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "announced_seconds": 1e300}')"#,
             "app.store_transcript($1, 1, NULL)", "app.store_notes($1, 1, '[]')", "app.store_notes($1, 1, '\"x\"')",
             "app.store_notes($1, 1, NULL)",
         ])

@@ -126,6 +126,7 @@ private func withUnwatchedServer<Result: Sendable>(
     server.onRoutes = { routesContinuation.yield($0) }
     server.clock = clock
     server.passwordCost = passwordCost
+    server.program = builtProgram
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask { [server] in
             defer {

@@ -34,9 +34,9 @@ CREATE POLICY managed ON app.therapy_sessions FOR DELETE TO therapybridge_server
 -- Only app.attach_recording writes the columns recording, bytes and sha256.
 REVOKE ALL ON app.therapy_sessions, app.deleted_sessions FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT, DELETE ON app.therapy_sessions TO therapybridge_server;
-GRANT INSERT (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
+GRANT INSERT (id, patient_id, therapist_id, session_date, filename, uploaded_by, upload_id, upload_key)
     ON app.therapy_sessions TO therapybridge_server;
-GRANT UPDATE (session_date, filename, media_type, upload_id, upload_key) ON app.therapy_sessions TO therapybridge_server;
+GRANT UPDATE (session_date, filename, upload_id, upload_key) ON app.therapy_sessions TO therapybridge_server;
 
 CREATE OR REPLACE FUNCTION app.note_deletion() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -60,14 +60,21 @@ $$;
 COMMENT ON FUNCTION app.delete_expired_deletions IS
     'Deletes the rows of deleted_sessions that are older than the age and returns their number';
 
-CREATE OR REPLACE FUNCTION app.set_duration(session_id uuid, seconds double precision) RETURNS void
+CREATE OR REPLACE FUNCTION app.set_length(session_id uuid, duration double precision, announced double precision) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
-$$ UPDATE therapy_sessions SET duration_seconds = $2 WHERE id = $1 $$;
-COMMENT ON FUNCTION app.set_duration IS
-    'Stores the length of the audio that a worker has measured. A worker acts for no user';
+$$ UPDATE therapy_sessions SET duration_seconds = $2, announced_seconds = $3 WHERE id = $1 $$;
+COMMENT ON FUNCTION app.set_length IS
+    'Stores the length of the audio that a worker has measured, and the one that the file announces. A worker acts for no user';
 
-REVOKE ALL ON FUNCTION app.note_deletion, app.delete_expired_deletions, app.set_duration
+CREATE OR REPLACE FUNCTION app.recording_length(session_id uuid)
+RETURNS TABLE (duration_seconds double precision, announced_seconds double precision)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ SELECT t.duration_seconds, t.announced_seconds FROM therapy_sessions t WHERE t.id = $1 $$;
+COMMENT ON FUNCTION app.recording_length IS
+    'The length of the audio, and the one that the file announces, for a worker. A worker acts for no user';
+
+REVOKE ALL ON FUNCTION app.note_deletion, app.delete_expired_deletions, app.set_length, app.recording_length
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.delete_expired_deletions, app.set_duration TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.delete_expired_deletions, app.set_length, app.recording_length TO therapybridge_server;
 
 COMMIT;

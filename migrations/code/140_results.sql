@@ -91,20 +91,50 @@ COMMENT ON FUNCTION app.lock_for_result IS
     'finished session does not have; members of the owner need no lease. Raises 23514 unless the attempt is the present one, '
     'P0002 for an unknown session';
 
-CREATE OR REPLACE FUNCTION app.store_transcript(
-    session_id uuid, attempt integer, transcript jsonb, lease text DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION app.transcript_seconds(transcript jsonb, member text) RETURNS double precision
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, app, pg_temp
+AS $$
+DECLARE
+    value CONSTANT jsonb := transcript -> member;
+BEGIN
+    IF value IS NULL OR value = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(value) <> 'number' OR value::numeric NOT BETWEEN 0 AND 1e9 THEN
+        RAISE EXCEPTION 'transcript: "%" has to be a number of seconds', member
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'transcript_malformed', COLUMN = 'transcript';
+    END IF;
+    RETURN value::double precision;
+END
+$$;
+COMMENT ON FUNCTION app.transcript_seconds IS
+    'A member of a transcript that is a number of seconds; null if it is missing. Raises 22023 for another value';
+
+CREATE OR REPLACE FUNCTION app.store_transcript(    session_id uuid, attempt integer, transcript jsonb, lease text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    duration CONSTANT double precision := app.transcript_seconds($3, 'duration_seconds');
+    announced CONSTANT double precision := app.transcript_seconds($3, 'announced_seconds');
 BEGIN
     IF jsonb_typeof($3 -> 'text') IS DISTINCT FROM 'string'
         OR jsonb_typeof($3 -> 'segments') IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'transcript: needs a "text" and an array "segments"'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'transcript_malformed', COLUMN = 'transcript';
     END IF;
+    IF duration IS NOT NULL OR announced IS NOT NULL THEN
+        -- A session is locked before its progress, as a deletion does.
+        PERFORM FROM therapy_sessions s WHERE s.id = $1 FOR NO KEY UPDATE;
+    END IF;
     PERFORM lock_for_result($1, $2, $4);
+    UPDATE therapy_sessions s SET
+        duration_seconds = coalesce(duration, s.duration_seconds),
+        announced_seconds = coalesce(announced, s.announced_seconds)
+    WHERE s.id = $1 AND (s.duration_seconds IS DISTINCT FROM coalesce(duration, s.duration_seconds)
+                         OR s.announced_seconds IS DISTINCT FROM coalesce(announced, s.announced_seconds));
     INSERT INTO transcripts AS t (session_id, attempt, body) VALUES ($1, $2, $3)
     ON CONFLICT (session_id) DO UPDATE SET attempt = $2, body = $3, stored_at = clock_timestamp()
         WHERE t.attempt <> $2 OR t.body <> $3;
@@ -112,6 +142,7 @@ END
 $$;
 COMMENT ON FUNCTION app.store_transcript IS
     'Stores or replaces the transcript of a session, for the worker with the lease; the same transcript again changes nothing. '
+    'Its members duration_seconds and announced_seconds become those of the session. '
     'Raises 22023 for a wrong shape, 42501 without the lease that stands, 23514 for another attempt, P0002 for an unknown '
     'session';
 
@@ -138,7 +169,7 @@ COMMENT ON FUNCTION app.store_notes IS
     '22023 unless the notes are a JSON object, 42501 without the lease that stands, 23514 for another attempt, P0002 for an '
     'unknown session';
 
-REVOKE ALL ON FUNCTION app.keep_replaced_result, app.lock_for_result, app.store_transcript, app.store_notes
+REVOKE ALL ON FUNCTION app.keep_replaced_result, app.lock_for_result, app.transcript_seconds, app.store_transcript, app.store_notes
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.store_transcript, app.store_notes TO therapybridge_server, therapybridge_pipeline;
 

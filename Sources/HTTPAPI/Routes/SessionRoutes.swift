@@ -93,7 +93,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func transcript(_ request: Request, _ context: TokenContext) async throws -> Response {
         try await stored(context, .readTranscript, else: "There is no transcript of this session yet.") {
-            try await sessions.transcript(of: $0, as: context.claims.principal)
+            try await sessions.transcript(of: $0, as: context.claims.principal)?.described
         }
     }
 
@@ -129,5 +129,18 @@ struct SessionRoutes: Sendable {
             else: Problem(.forbidden, "Only therapists and administrators have patients."))
         return JSON.response(
             Items(items: try await users.acting(as: context.claims.principal).patientsToUploadFor()))
+    }
+}
+
+extension StoredTranscript {
+    /// The JSON object with the members that say whether the recording is complete.
+    ///
+    /// `text` and `segments` are always there, so that a comma may follow.
+    fileprivate var described: String {
+        func number(_ seconds: Double?) -> String { seconds.map { "\($0)" } ?? "null" }
+        return """
+            {"is_complete": \(length.isComplete), "duration_seconds": \(number(length.decoded)), \
+            "announced_seconds": \(number(length.announced)), 
+            """ + json.dropFirst()
     }
 }

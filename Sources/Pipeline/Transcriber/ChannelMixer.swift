@@ -1,10 +1,10 @@
-/// Mixes the channels of a track, or the tracks of a recording, into one (decision 0034).
+/// Mixes the channels of a track, or the tracks of a recording, into one (docs/decisions/0034-mix-every-channel.md).
 ///
 /// This is a value without I/O: interleaved samples in, mixed samples out. Each block of 50 ms is mixed by one rule:
 ///
 /// 1. The loudest channel begins the mix. The others are added, from the loudest to the quietest, all with the same
 ///    weight. No channel has a meaning of its own: a voice may be on the channel that is called LFE.
-/// 2. A channel that would cancel the mix is left out of the block. Of two sides with opposite polarity, the louder one
+/// 2. A channel that would make the mix quieter is left out of the block. Of two sides with opposite polarity, the louder one
 ///    is therefore heard.
 /// 3. The mix gets the loudness of its loudest channel. A voice on one of ten channels is thus not ten times quieter,
 ///    and ten equal channels do not clip.
@@ -15,10 +15,10 @@ struct ChannelMixer {
     static let blockFrames = AudioDecoder.framesPerSecond / 20
     /// The number of frames over which the weights change.
     private static let fadeFrames = AudioDecoder.framesPerSecond / 100
-    /// The part of the power of a mix and a channel that their sum must keep.
+    /// The part of its own power that a channel may take from the mix.
     ///
-    /// Channels without relation keep all, equal ones get twice as much, opposite ones keep nothing.
-    private static let keptPower: Float = 0.25
+    /// A channel without relation to the mix adds all its power. One that is opposite to a part of it takes all.
+    private static let takenPower: Float = 0.5
     /// The greatest amplification of the sum, which bounds the noise of a block that cancels out in part.
     private static let greatestGain: Float = 2
 
@@ -93,7 +93,7 @@ struct ChannelMixer {
         var parts = [loudest]
         for channel in order.dropFirst() where powers[channel] > 0 {
             let sum = power + 2 * Self.product(mix, columns[channel]) + powers[channel]
-            guard sum >= Self.keptPower * (power + powers[channel]) else { continue }
+            guard sum >= power - Self.takenPower * powers[channel] else { continue }
             for frame in mix.indices { mix[frame] += columns[channel][frame] }
             power = sum
             parts.append(channel)

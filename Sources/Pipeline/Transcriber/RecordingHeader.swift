@@ -61,7 +61,9 @@ struct RecordingHeader: Sendable, Equatable {
         }
     }
 
-    /// Reads RIFF, RF64 and BW64. Sources: "Multimedia Programming Interface and Data Specifications 1.0"; EBU Tech 3306.
+    /// Reads RIFF, RF64 and BW64.
+    ///
+    /// Sources: "Multimedia Programming Interface and Data Specifications 1.0"; EBU Tech 3306.
     private mutating func readWave(_ bytes: HeaderBytes) throws {
         var position = 12
         var format: WaveFormat?
@@ -112,7 +114,9 @@ struct RecordingHeader: Sendable, Equatable {
 
     // MARK: - CAF
 
-    /// Reads the Core Audio Format. Source: "Apple Core Audio Format Specification 1.0".
+    /// Reads the Core Audio Format.
+    ///
+    /// Source: "Apple Core Audio Format Specification 1.0".
     private mutating func readCoreAudio(_ bytes: HeaderBytes) throws {
         var position = 8
         var secondsPerByte: Double?
@@ -138,7 +142,9 @@ struct RecordingHeader: Sendable, Equatable {
 
     // MARK: - FLAC
 
-    /// The sample rate in STREAMINFO, which may stand behind an ID3 tag. Source: RFC 9639, 8.2.
+    /// The sample rate in STREAMINFO, which may stand behind an ID3 tag.
+    ///
+    /// Source: RFC 9639, 8.2.
     private static func flacSampleRate(_ bytes: HeaderBytes) throws -> Int? {
         var position = 0
         if let tag = try bytes.read(at: 0, 10), tag.starts(with: "ID3".utf8) {

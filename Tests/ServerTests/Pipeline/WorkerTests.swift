@@ -249,7 +249,7 @@ import Testing
         }
     }
 
-    @Test("The stage is told the length of the recording, and a recording that is too long has none")
+    @Test("The stage gets the length of the recording, and a recording that is too long fails before the stage")
     func length() async throws {
         let script = """
             echo "$TB_DURATION_SECONDS $TB_MAX_DURATION_SECONDS" >> "$folder/length"

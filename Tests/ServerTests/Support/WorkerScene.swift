@@ -22,13 +22,19 @@ enum Recording {
         }
     }
 
-    private static func wav(samples: Int) -> Data {
+    /// Silence, 16 kHz mono.
+    ///
+    /// - Parameters:
+    ///   - samples: The number of samples.
+    ///   - announced: The number of samples by the header, or nil for the true one.
+    static func wav(samples: Int, announced: Int? = nil) -> Data {
         func little(_ value: Int, _ bytes: Int) -> Data { Data((0..<bytes).map { UInt8(value >> ($0 * 8) & 0xFF) }) }
         let format =
             little(16, 4) + little(1, 2) + little(1, 2) + little(16_000, 4) + little(32_000, 4)
             + little(2, 2) + little(16, 2)
-        return Data("RIFF".utf8) + little(36 + samples * 2, 4) + Data("WAVEfmt ".utf8) + format + Data("data".utf8)
-            + little(samples * 2, 4) + Data(count: samples * 2)
+        let size = (announced ?? samples) * 2
+        return Data("RIFF".utf8) + little(36 + size, 4) + Data("WAVEfmt ".utf8) + format + Data("data".utf8)
+            + little(size, 4) + Data(count: samples * 2)
     }
 }
 
@@ -106,7 +112,10 @@ func withWorkerScene<Result: Sendable>(
     _ body: @escaping @Sendable (WorkerScene, ScriptFolder) async throws -> Result
 ) async throws -> Result {
     try await ScriptFolder.with { folder in
-        var environment = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script)]
+        var environment = [
+            "PIPELINE_STAGE_WRITES": folder.path,
+            "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
+        ]
         if let notes { environment["PIPELINE_NOTES_COMMAND"] = try folder.command("notes.sh", notes) }
         return try await withServer(environment, runsWorker: true) { try await body(WorkerScene($0), folder) }
     }

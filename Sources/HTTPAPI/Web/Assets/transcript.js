@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { fromTemplate, setText, showText } from "./dom.js";
-import { timecode } from "./words.js";
+import { incompleteness, timecode } from "./words.js";
 
 export class Transcript {
     #part;
@@ -47,7 +47,9 @@ export class Transcript {
         this.#part.audio.load();
     }
 
-    #show({ text, segments }) {
+    #show(transcript) {
+        const { text, segments } = transcript;
+        showText(this.#part.incomplete, incompleteness(transcript));
         this.#segments = segments?.length ? segments : [];
         this.#text = text ?? "";
         const speakers = new Set(this.#segments.map((segment) => segment.speaker).filter(Boolean));

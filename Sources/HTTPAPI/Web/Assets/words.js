@@ -54,6 +54,14 @@ export function timecode(seconds) {
     return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
 }
 
+/** What is missing of a recording, or nothing if it is complete. */
+export function incompleteness({ is_complete, duration_seconds, announced_seconds }) {
+    if (is_complete !== false) return "";
+    const [announced, read] = [announced_seconds, duration_seconds].map((seconds) => timecode(Math.round(seconds)));
+    return `The recording is incomplete: the file announces ${announced}, but only ${read} could be read. `
+        + "If you still have the whole recording, please upload it again.";
+}
+
 /** "12.3 MB", in the units of file managers. */
 export function byteSize(bytes) {
     if (bytes < 1000) return `${bytes} bytes`;
