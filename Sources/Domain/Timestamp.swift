@@ -102,6 +102,18 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
         self.init(microsecondsSinceEpoch: seconds * 1_000_000 + microseconds)
     }
 
+    /// Parses the date of a session, as forms have it: RFC 3339, in which the offset or the seconds may be missing.
+    ///
+    /// A time without an offset is in UTC. The server does not know the time zone of the client.
+    public init?(sessionDate text: String) {
+        let form = /(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d)(:\d\d(?:\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?/.asciiOnlyDigits()
+        guard let parts = text.wholeMatch(of: form)?.output else {
+            self.init(rfc3339: text)
+            return
+        }
+        self.init(rfc3339: "\(parts.1)\(parts.2 ?? ":00")\(parts.3 ?? "Z")")
+    }
+
     /// Decodes the RFC 3339 form.
     ///
     /// - Throws: `DecodingError` if the value is not a time in RFC 3339 form.

@@ -10,8 +10,6 @@ public struct RecordingFile: Sendable {
 
     /// The size of the recording in bytes.
     public let byteCount: Int64
-    /// The extension of its format, without the dot.
-    public let fileExtension: String
     private let path: FilePath
     private let file: RecordingDescriptor
     private let seal: RecordingSeal?
@@ -20,10 +18,9 @@ public struct RecordingFile: Sendable {
     public var plainPath: FilePath? { seal == nil ? path : nil }
 
     /// Makes the reader of a plain file.
-    init(plain file: RecordingDescriptor, at path: FilePath, name: String) {
+    init(plain file: RecordingDescriptor, at path: FilePath) {
         self.path = path
         self.file = file
-        fileExtension = Self.fileExtension(of: name)
         byteCount = file.size
         seal = nil
     }
@@ -42,7 +39,6 @@ public struct RecordingFile: Sendable {
         self.byteCount = byteCount
         self.path = path
         self.file = file
-        fileExtension = Self.fileExtension(of: name)
     }
 
     /// Reads a part of the recording piece by piece.
@@ -88,10 +84,6 @@ public struct RecordingFile: Sendable {
                 offset += try await handle.write(contentsOf: bytes, toAbsoluteOffset: offset)
             }
         }
-    }
-
-    private static func fileExtension(of name: String) -> String {
-        String(name.split(separator: ".").dropFirst().first ?? "")
     }
 
     private static func chunk(

@@ -1,6 +1,6 @@
 public import Domain
 public import Foundation
-import Postgres
+public import Postgres
 
 /// The recording that an upload will bring.
 public struct ExpectedRecording: Sendable {
@@ -36,11 +36,14 @@ public struct StoredRecording: Sendable {
     public var bytes: Int64
     /// The SHA-256.
     public var sha256: [UInt8]
+    /// The format that its bytes show.
+    public var format: AudioFormat
 
-    /// A recording of a size and a checksum.
-    public init(bytes: Int64, sha256: [UInt8]) {
+    /// A recording of a size, a checksum and a format.
+    public init(bytes: Int64, sha256: [UInt8], format: AudioFormat) {
         self.bytes = bytes
         self.sha256 = sha256
+        self.format = format
     }
 }
 
@@ -50,27 +53,36 @@ public struct RecordingReference: Sendable {
     public var key: String
     /// The name that the uploader gave the file.
     public var filename: String?
-    /// The media type.
-    public var mediaType: String?
+    /// The format; nil for a media type that this release does not know.
+    public var format: AudioFormat?
+    /// The SHA-256 of the recording as it was uploaded; nil for a recording that no upload brought.
+    public var sha256: [UInt8]?
+    /// When the session was created.
+    ///
+    /// The bytes of a recording never change.
+    public var createdAt: Timestamp
 }
 
 // The recordings of sessions: how an upload begins and ends, who may hear a recording, and which files to remove.
 extension SessionStore {
     /// Creates a session that waits for its recording, uploaded by the user, and records the upload in the audit log.
     ///
+    /// `then` runs in the same transaction, after the session is there.
+    ///
     /// - Returns: False if a session with this id exists. Nothing is then recorded.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the user may not upload
     ///   for the patient, 23505 for a key that another recording has or had, TB001 for the id of a deleted session.
     public func add(
-        _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String, mediaType: String,
-        awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil
+        _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String,
+        awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil,
+        then: @Sendable (PostgresConnection) async throws -> Void = { _ in }
     ) async throws -> Bool {
-        try await withRecord(ofUpload: id, for: patient, as: principal, from: origin) { connection in
+        try await withRecord(ofUpload: id, for: patient, as: principal, from: origin, then: then) { connection in
             try await connection.execute(
                 """
                 INSERT INTO app.therapy_sessions
-                    (id, patient_id, therapist_id, session_date, filename, media_type, uploaded_by, upload_id, upload_key)
-                VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename), \(mediaType),
+                    (id, patient_id, therapist_id, session_date, filename, uploaded_by, upload_id, upload_key)
+                VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename),
                         \(principal.user), \(recording.upload), \(recording.key))
                 ON CONFLICT (id) DO NOTHING
                 """) > 0
@@ -85,10 +97,11 @@ extension SessionStore {
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23505 for a key that another
     ///   recording has or had.
     public func beginAgain(
-        _ id: SessionID, patient: UserID, date: Timestamp?, filename: String, mediaType: String,
-        awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil
+        _ id: SessionID, patient: UserID, date: Timestamp?, filename: String,
+        awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil,
+        then: @Sendable (PostgresConnection) async throws -> Void = { _ in }
     ) async throws -> Bool {
-        try await withRecord(ofUpload: id, for: patient, as: principal, from: origin) { connection in
+        try await withRecord(ofUpload: id, for: patient, as: principal, from: origin, then: then) { connection in
             _ = try await connection.query(
                 "SELECT FROM app.therapy_sessions WHERE id = \(id) AND recording IS NULL FOR NO KEY UPDATE")
             // A new statement: one that began before the lock would not see what the other call has committed.
@@ -103,7 +116,7 @@ extension SessionStore {
                 """
                 UPDATE app.therapy_sessions
                 SET session_date = coalesce(\(date)::timestamptz, session_date), filename = \(filename),
-                    media_type = \(mediaType), upload_id = \(recording.upload), upload_key = \(recording.key)
+                    upload_id = \(recording.upload), upload_key = \(recording.key)
                 WHERE id = \(id)
                 """) > 0
         }
@@ -117,7 +130,7 @@ extension SessionStore {
     /// - Returns: False if `change` does. The record is then taken back.
     private func withRecord(
         ofUpload session: SessionID, for patient: UserID, as principal: Principal, from origin: UploadOrigin?,
-        _ change: (PostgresConnection) async throws -> Bool
+        then: (PostgresConnection) async throws -> Void, _ change: (PostgresConnection) async throws -> Bool
     ) async throws -> Bool {
         let access = AuditedAccess(.upload, by: principal, session: session, patient: patient, from: origin?.network)
         do {
@@ -127,6 +140,7 @@ extension SessionStore {
                         AuditStore.insertion(of: access, isAllowed: true, requestID: origin.requestID))
                 }
                 guard try await change(connection) else { throw NothingChanged() }
+                try await then(connection)
             }
             return true
         } catch is NothingChanged {
@@ -151,7 +165,8 @@ extension SessionStore {
         try await pool.acting(as: principal, locking: session) { connection in
             try await connection.query(
                 """
-                SELECT app.attach_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256)) AS attached
+                SELECT app.attach_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256),
+                                            \(stored.format.mediaType)) AS attached
                 """
             ).first?.decode("attached", as: Bool.self) ?? false
         }
@@ -204,9 +219,35 @@ extension SessionStore {
                 RecordingReference(
                     key: try $0.decode("recording", as: String.self),
                     filename: try $0.decode("filename", as: String?.self),
-                    mediaType: try $0.decode("media_type", as: String?.self))
+                    format: try $0.decode("media_type", as: String?.self).flatMap(AudioFormat.init(mediaType:)),
+                    sha256: try $0.decode("sha256", as: [UInt8]?.self),
+                    createdAt: try $0.decode("created_at", as: Timestamp.self))
             }
         }
+    }
+
+    /// Fails the session of an upload in one request that is silent or whose server has died, so that its user can repeat it.
+    ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - silence: For how long its connection is silent at least.
+    ///   - principal: The user who began the upload.
+    /// - Returns: False if the upload is not silent, or the session waits for no such upload of the user.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func failSilentUpload(
+        of session: SessionID, silentFor silence: Duration, as principal: Principal
+    ) async throws -> Bool {
+        try await pool.acting(as: principal, locking: session) { connection in
+            try await connection.query("SELECT app.fail_silent_upload(\(session), \(silence)) AS failed")
+                .first?.decode("failed", as: Bool.self) ?? false
+        }
+    }
+
+    /// The median size of the newest recordings in bytes; nil without any.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func usualRecordingBytes() async throws -> Int64? {
+        try await pool.query("SELECT app.usual_recording_bytes() AS bytes").first?.decode("bytes", as: Int64?.self)
     }
 
     /// Takes recordings whose files this server has to remove: those of deleted sessions and of failed uploads.

@@ -56,16 +56,4 @@ import Testing
                 ? nil : "\(text.debugDescription) is \(address.description.debugDescription)"
         }
     }
-
-    @Test("More bytes after the leading ones do not change the format")
-    func formats() {
-        let words = ["RIFF", "WAVE", "OggS", "fLaC", "ftyp", "M4A ", "heic", "ID3", "\0\0\0\0", "\u{1A}", "AVI "]
-        holds(forCases: 100) { random in
-            let bytes = random.jumble(of: words, count: 0...6)
-            let format = AudioFormat(leadingBytes: bytes)
-            let isKept = AudioFormat(leadingBytes: bytes + random.bytes(0...20)) == format
-            guard bytes.count < AudioFormat.leadingByteCount || isKept else { return "\(bytes)" }
-            return bytes.count >= AudioFormat.leadingByteCount || format == nil ? nil : "\(bytes) is \(format as Any)"
-        }
-    }
 }

@@ -31,6 +31,28 @@ import Testing
     }
 
     @Test(
+        "The date of a session may lack its offset, which is UTC then, and its seconds",
+        arguments: [
+            ("2026-11-22T09:30:00", "2026-11-22T09:30:00.000000Z"), ("2026-11-22T09:30", "2026-11-22T09:30:00.000000Z"),
+            ("2026-11-22 09:30:00.25", "2026-11-22T09:30:00.250000Z"), ("2026-11-22", "2026-11-22T00:00:00.000000Z"),
+            ("2026-11-22T09:30Z", "2026-11-22T09:30:00.000000Z"),
+            ("2026-11-22T09:30+02:00", "2026-11-22T07:30:00.000000Z"),
+            ("2026-11-22T09:30:00+02:00", "2026-11-22T07:30:00.000000Z"),
+        ])
+    func sessionDates(_ text: String, _ description: String) {
+        #expect(Timestamp(sessionDate: text)?.description == description)
+    }
+
+    @Test(
+        "Text that is not the date of a session is refused",
+        arguments: [
+            "", "yesterday", "2026-02-30", "2026-11-22T", "2026-11-22T25:00", "09:30", "22.11.2026", "2026-11-22T9:30",
+        ])
+    func otherSessionDates(_ text: String) {
+        #expect(Timestamp(sessionDate: text) == nil)
+    }
+
+    @Test(
         "Text that is not a time is refused",
         arguments: [
             "", " ", "now", "infinity", "2026", "2026-11", "2026-1-2", "26-11-22", "2026-11-22T", "2026-11-22T09:30Z",

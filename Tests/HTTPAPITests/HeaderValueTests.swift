@@ -1,3 +1,4 @@
+import Domain
 import HTTPTypes
 import Hummingbird
 import NIOCore
@@ -29,12 +30,26 @@ struct HeaderValueTests {
             ("a;b=c=d", "a", ["b": "c=d"]),
             ("a;=x;b=c", "a", ["b": "c", "": "x"]),
             ("text/html;q=0.5", "text/html", ["q": "0.5"]),
+            // Windows paths, with and without escapes.
+            ("a;filename=\"C:\\x\\y\"", "a", ["filename": "C:\\x\\y"]),
+            ("a;filename=\"C:\\\\x\"", "a", ["filename": "C:\\x"]),
         ] as [(String, String, [String: String])])
     func parameters(_ text: String, _ value: String, _ expected: [String: String]) {
         let parameters = HeaderParameters(text)
         #expect(parameters.value == value)
         for (name, value) in expected { #expect(parameters[name] == value, "\(name)") }
         #expect(parameters["none"] == nil)
+    }
+
+    @Test(
+        "An extended parameter is decoded, and one that is no UTF-8 is missing",
+        arguments: [
+            ("a;b*=UTF-8''M%C3%BCller.mp3", "Müller.mp3"), ("a;b*=utf-8'de'x%20y", "x y"), ("a;b*=UTF-8''", ""),
+            ("a;b*=UTF-8''it's", "it's"), ("a;b=c", nil), ("a;b*=c", nil), ("a;b*=iso-8859-1''%FC", nil),
+            ("a;b*=UTF-8''%FC", nil), ("a;b*=UTF-8''%", nil), ("a;b*=UTF-8'x", nil),
+        ] as [(String, String?)])
+    func extended(_ text: String, _ value: String?) {
+        #expect(HeaderParameters(text).extended("b") == value)
     }
 
     @Test(
@@ -140,16 +155,16 @@ struct DisplayNameTests {
             ("a\"b.mp3", "a\"b.mp3"), ("👩‍👩‍👧‍👦.mp3", "👩‍👩‍👧‍👦.mp3"),
         ])
     func shown(_ name: String, _ expected: String) {
-        #expect(UploadReader.displayName(name) == expected)
+        #expect(RecordingName.shown(name) == expected)
     }
 
     @Test("A long file name keeps its last 255 scalars")
     func length() {
-        let long = UploadReader.displayName(String(repeating: "x", count: 300) + ".mp3")
+        let long = RecordingName.shown(String(repeating: "x", count: 300) + ".mp3")
         #expect(long.unicodeScalars.count == 255)
         #expect(long.hasSuffix("x.mp3"))
         // One character of seven scalars each: the database counts scalars.
-        let families = UploadReader.displayName(String(repeating: "👩‍👩‍👧‍👦", count: 200) + ".mp3")
+        let families = RecordingName.shown(String(repeating: "👩‍👩‍👧‍👦", count: 200) + ".mp3")
         #expect(families.unicodeScalars.count == 255)
         #expect(families.hasSuffix(".mp3"))
     }

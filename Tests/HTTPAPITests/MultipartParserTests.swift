@@ -168,9 +168,9 @@ struct MultipartParserTests {
             "--b\r\nContent-Type: audio/mpeg\r\nContent-Type: text/html\r\n\(field)42\r\n--b--", .refused(.badHeaders)
         ),
         (
-            "a file name that RFC 7578 does not allow",
-            "--b\r\nContent-Disposition: form-data; name=a; filename*=UTF-8''x.mp3\r\n\r\n42\r\n--b--",
-            .parts([ReadPart("a", "42")])
+            "an extended file name, which wins",
+            "--b\r\nContent-Disposition: form-data; name=a; filename=y; filename*=UTF-8''x.mp3\r\n\r\n42\r\n--b--",
+            .parts([ReadPart("a", filename: "x.mp3", "42")])
         ),
         ("a part without a name", "--b\r\nContent-Disposition: form-data\r\n\r\n42\r\n--b--", .refused(.badHeaders)),
         (

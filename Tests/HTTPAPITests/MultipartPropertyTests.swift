@@ -1,3 +1,4 @@
+import Domain
 import NIOCore
 import PropertySupport
 import Testing
@@ -92,12 +93,12 @@ struct MultipartPropertyTests {
         ]
         holds(forCases: 300) { random in
             let name = random.text(of: words, count: 0...12)
-            let shown = UploadReader.displayName(name)
+            let shown = RecordingName.shown(name)
             let isWhole = shown.unicodeScalars.allSatisfy {
                 $0 != "/" && $0 != "\\" && $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value)
                     && !(0x2028...0x202E).contains($0.value) && !(0x2066...0x2069).contains($0.value)
             }
-            guard isWhole, shown.unicodeScalars.count <= 255, UploadReader.displayName(shown) == shown else {
+            guard isWhole, shown.unicodeScalars.count <= 255, RecordingName.shown(shown) == shown else {
                 return "\(name.debugDescription) is shown as \(shown.debugDescription)"
             }
             return nil
@@ -123,7 +124,7 @@ struct MultipartPropertyTests {
 
 extension PolyglotDetector {
     /// The other kind of file that these pieces form.
-    static func disguise(of pieces: [ArraySlice<UInt8>]) -> Disguise? {
+    static func disguise(of pieces: [ArraySlice<UInt8>]) -> FileKind? {
         var detector = PolyglotDetector()
         for piece in pieces {
             if let disguise = detector.take(ByteBuffer(bytes: piece)) { return disguise }

@@ -1,3 +1,4 @@
+import Domain
 import NIOCore
 import Testing
 
@@ -21,21 +22,21 @@ struct PolyglotDetectorTests {
     private static let sound = [UInt8](repeating: 0x55, count: 100_000)
     private static let entry = Array("PK\u{1}\u{2}".utf8) + [UInt8](repeating: 0, count: 42)
 
-    private func disguise(_ bytes: [UInt8]) -> PolyglotDetector.Disguise? {
+    private func disguise(_ bytes: [UInt8]) -> FileKind? {
         PolyglotDetector.disguise(of: [bytes[...]])
     }
 
     @Test("A directory at the end makes a file a ZIP archive, with any comment or a few bytes after it")
     func archive() {
-        #expect(disguise(Self.sound + Self.entry + Self.archiveEnd()) == .archive)
+        #expect(disguise(Self.sound + Self.entry + Self.archiveEnd()) == .zip)
         let comment = String(repeating: "c", count: 65_000)
-        #expect(disguise(Self.sound + Self.entry + Self.archiveEnd(comment: comment)) == .archive)
-        #expect(disguise(Self.sound + Self.entry + Self.archiveEnd() + Self.sound.prefix(1000)) == .archive)
+        #expect(disguise(Self.sound + Self.entry + Self.archiveEnd(comment: comment)) == .zip)
+        #expect(disguise(Self.sound + Self.entry + Self.archiveEnd() + Self.sound.prefix(1000)) == .zip)
         // A large directory begins before the kept bytes. A small archive has none.
-        #expect(disguise(Self.entry + Self.sound + Self.archiveEnd(size: 100_046)) == .archive)
-        #expect(disguise(Self.sound + Self.archiveEnd(entries: 0, entriesHere: 0, size: 0)) == .archive)
+        #expect(disguise(Self.entry + Self.sound + Self.archiveEnd(size: 100_046)) == .zip)
+        #expect(disguise(Self.sound + Self.archiveEnd(entries: 0, entriesHere: 0, size: 0)) == .zip)
         // A real directory after a false one.
-        #expect(disguise(Self.entry + Array("PK\u{5}\u{6}PK\u{5}\u{6}".utf8) + Self.archiveEnd()) == .archive)
+        #expect(disguise(Self.entry + Array("PK\u{5}\u{6}PK\u{5}\u{6}".utf8) + Self.archiveEnd()) == .zip)
     }
 
     /// Python's `zipfile`, for example, opens all of these.
@@ -45,7 +46,7 @@ struct PolyglotDetectorTests {
             Self.archiveEnd(disk: 7), Self.archiveEnd(entries: 9), Self.archiveEnd(entriesHere: 9),
             Self.archiveEnd(entries: 0xFFFF, entriesHere: 0xFFFF), Self.archiveEnd(commentLength: 100),
         ] {
-            #expect(disguise(Self.sound + Self.entry + end) == .archive, "\(end)")
+            #expect(disguise(Self.sound + Self.entry + end) == .zip, "\(end)")
         }
     }
 
@@ -62,10 +63,10 @@ struct PolyglotDetectorTests {
     @Test(
         "A document, page or script is recognized by its first KiB",
         arguments: [
-            ("%PDF-1.7", PolyglotDetector.Disguise.document), ("<!DOCTYPE html>", .page), ("<HtMl>", .page),
+            ("%PDF-1.7", FileKind.pdf), ("<!DOCTYPE html>", .page), ("<HtMl>", .page),
             ("<script>alert(1)</script>", .page), ("<svg xmlns=", .page), ("<?php system(", .script),
         ])
-    func beginning(_ mark: String, _ disguise: PolyglotDetector.Disguise) {
+    func beginning(_ mark: String, _ disguise: FileKind) {
         let mark = Array(mark.utf8)
         #expect(self.disguise(Array("RIFF".utf8) + mark) == disguise)
         #expect(self.disguise(Self.sound.prefix(1024 - mark.count) + mark) == disguise)
@@ -78,7 +79,7 @@ struct PolyglotDetectorTests {
         var detector = PolyglotDetector()
         #expect(detector.take(ByteBuffer(string: "ID3 %PDF-1.7")) == nil)
         #expect(detector.take(ByteBuffer(repeating: 0, count: 1011)) == nil)
-        #expect(detector.take(ByteBuffer(repeating: 0, count: 1)) == .document)
+        #expect(detector.take(ByteBuffer(repeating: 0, count: 1)) == .pdf)
     }
 
     @Test("An empty file, or one with only sound, is no other kind of file")

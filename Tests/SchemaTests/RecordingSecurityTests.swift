@@ -32,7 +32,7 @@ import Testing
         func add(_ session: SessionID, awaiting recording: ExpectedRecording, as who: Principal) async throws {
             #expect(
                 try await sessions.add(
-                    session, patient: who.user, therapist: nil, date: nil, filename: "a.wav", mediaType: "audio/wav",
+                    session, patient: who.user, therapist: nil, date: nil, filename: "a.wav",
                     awaiting: recording, as: who))
         }
     }
@@ -49,7 +49,7 @@ import Testing
                     database: database, sessions: SessionStore(pool: pool), pool: pool, principal: principal,
                     other: other)
                 try await scene.add(scene.session, awaiting: scene.recording, as: other)
-                let stored = StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32))
+                let stored = StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32), format: .wav)
                 #expect(try await scene.sessions.enter(stored, from: scene.recording, into: scene.session, as: other))
                 try await body(scene)
             }
@@ -101,7 +101,7 @@ import Testing
         try await withScene { scene in
             let (session, recording) = (SessionID.random(), ExpectedRecording(upload: UUID(), key: "next.wav"))
             try await scene.add(session, awaiting: recording, as: scene.other)
-            let stored = StoredRecording(bytes: 1, sha256: [UInt8](repeating: 2, count: 32))
+            let stored = StoredRecording(bytes: 1, sha256: [UInt8](repeating: 2, count: 32), format: .wav)
             #expect(try await !scene.sessions.enter(stored, from: recording, into: session, as: scene.principal))
             #expect(
                 try await !scene.sessions.enter(
@@ -171,7 +171,7 @@ import Testing
             try await scene.add(own, awaiting: recording, as: scene.principal)
             let change: PostgresQuery = "UPDATE app.therapy_sessions SET filename = 'other' WHERE id = \(own)"
             #expect(await scene.refusal(of: change) == nil)
-            let stored = StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32))
+            let stored = StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32), format: .wav)
             #expect(try await scene.sessions.enter(stored, from: recording, into: own, as: scene.principal))
             #expect(
                 await scene.refusal(of: "UPDATE app.therapy_sessions SET filename = 'third' WHERE id = \(own)") == nil)
@@ -212,7 +212,7 @@ import Testing
                     try await announce(.upload)
                     #expect(
                         try await sessions.add(
-                            session, patient: patient, therapist: nil, date: nil, filename: "a", mediaType: "audio/wav",
+                            session, patient: patient, therapist: nil, date: nil, filename: "a",
                             awaiting: ExpectedRecording(upload: UUID(), key: "\(session).wav"), as: admin))
                     try await announce(.delete)
                     #expect(try await sessions.delete(session, as: admin))

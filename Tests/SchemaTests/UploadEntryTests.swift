@@ -22,13 +22,13 @@ import Testing
             if again {
                 #expect(
                     try await sessions.beginAgain(
-                        session, patient: patient, date: nil, filename: "b.wav", mediaType: "audio/wav",
+                        session, patient: patient, date: nil, filename: "b.wav",
                         awaiting: recording,
                         as: principal))
             } else {
                 #expect(
                     try await sessions.add(
-                        session, patient: patient, therapist: nil, date: nil, filename: "a.wav", mediaType: "audio/wav",
+                        session, patient: patient, therapist: nil, date: nil, filename: "a.wav",
                         awaiting: recording, as: principal))
             }
             return recording
@@ -43,7 +43,8 @@ import Testing
 
         func enter(_ recording: ExpectedRecording) async throws -> Bool {
             try await sessions.enter(
-                StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32)), from: recording, into: session,
+                StoredRecording(bytes: 7, sha256: [UInt8](repeating: 1, count: 32), format: .wav), from: recording,
+                into: session,
                 as: principal)
         }
 

@@ -20,8 +20,10 @@ COMMENT ON FUNCTION app.upload_grace IS
 CREATE OR REPLACE FUNCTION app.is_upload_alive(id uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.leased_until > clock_timestamp() - upload_grace())
+        OR EXISTS (SELECT FROM resumable_uploads u WHERE u.id = $1 AND u.state = 'open')
 $$;
-COMMENT ON FUNCTION app.is_upload_alive IS 'True while an upload is under way, or may be';
+COMMENT ON FUNCTION app.is_upload_alive IS
+    'True while an upload is under way, or may be, and while a resumable upload is open: app.expire_uploads ends it';
 
 CREATE OR REPLACE FUNCTION app.expect_recording() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -69,7 +71,8 @@ COMMENT ON FUNCTION app.report_upload IS
     'Reports progress for an upload, as app.report_progress does. Returns null and does nothing if the session does not wait '
     'for this upload';
 
-CREATE OR REPLACE FUNCTION app.attach_recording(session_id uuid, upload_id uuid, bytes bigint, sha256 bytea) RETURNS boolean
+CREATE OR REPLACE FUNCTION app.attach_recording(
+    session_id uuid, upload_id uuid, bytes bigint, sha256 bytea, media_type text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -90,7 +93,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    UPDATE therapy_sessions t SET recording = key, bytes = $3, sha256 = $4 WHERE t.id = $1;
+    UPDATE therapy_sessions t SET recording = key, bytes = $3, sha256 = $4, media_type = $5 WHERE t.id = $1;
     PERFORM report_progress($1, s.status, s.floor, 'Waiting for a free worker') FROM statuses s WHERE s.status = 'pending';
     RETURN true;
 END
@@ -115,7 +118,7 @@ COMMENT ON FUNCTION app.has_recording IS
     'no right: the uploader may have lost the right to see the session';
 
 CREATE OR REPLACE FUNCTION app.acting_recording(session_id uuid)
-RETURNS TABLE (recording text, filename text, media_type text)
+RETURNS TABLE (recording text, filename text, media_type text, sha256 bytea, created_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -123,7 +126,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT t.recording, t.filename, t.media_type FROM therapy_sessions t
+        SELECT t.recording, t.filename, t.media_type, t.sha256, t.created_at FROM therapy_sessions t
         WHERE t.id = $1 AND t.recording IS NOT NULL
           AND acting_may('hear', t.patient_id);
 END
@@ -200,10 +203,50 @@ COMMENT ON FUNCTION app.fail_abandoned_uploads IS
     'Fails the sessions whose upload has made no progress for the age and is not alive: its server has died. Returns their '
     'number';
 
+CREATE OR REPLACE FUNCTION app.fail_silent_upload(session_id uuid, silence interval) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- The lock comes before the check: an upload that completes at this moment must not fail. Its order is that of
+    -- app.report_upload.
+    PERFORM FROM therapy_sessions t
+    WHERE t.id = $1 AND t.recording IS NULL AND t.uploaded_by = acting_id() AND acting_may('upload', t.patient_id)
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE session_progress p
+    SET status = 'failed', message = NULL, error = 'The upload broke off before the recording was complete.'
+    FROM therapy_sessions t
+    WHERE p.session_id = $1 AND t.id = $1 AND p.status IN ('uploading', 'pending')
+      AND is_upload_silent(t.upload_id, $2)
+      AND NOT EXISTS (SELECT FROM resumable_uploads u WHERE u.id = t.upload_id AND u.state = 'open');
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION app.fail_silent_upload IS
+    'Fails a session whose upload in one request is silent for the time, or whose server has died, for the acting user who '
+    'began it: the user repeats the upload. Returns false for every other session, also for one with a resumable upload';
+
+CREATE OR REPLACE FUNCTION app.usual_recording_bytes() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY r.bytes)
+    FROM (SELECT t.bytes FROM therapy_sessions t ORDER BY t.created_at DESC, t.id DESC LIMIT 100) AS r
+    WHERE r.bytes IS NOT NULL
+$$;
+COMMENT ON FUNCTION app.usual_recording_bytes IS
+    'The median size of the recordings among the newest 100 sessions; null without one. The percentage of an upload without a '
+    'length grows by it';
+
 REVOKE ALL ON FUNCTION app.upload_grace, app.is_upload_alive, app.expect_recording, app.report_upload,
     app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded,
-    app.record_removed_file, app.fail_abandoned_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload, app.usual_recording_bytes
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_upload, app.attach_recording, app.has_recording, app.acting_recording,
-    app.claim_discarded, app.record_removed_file, app.fail_abandoned_uploads TO therapybridge_server;
+    app.claim_discarded, app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload,
+    app.usual_recording_bytes TO therapybridge_server;
 
 COMMIT;

@@ -28,19 +28,23 @@ struct RecordingRoute: Sendable {
             let file = try await recordings.open(key: reference.key)
         else { throw Problem(.notFound, "There is no recording of this session.") }
 
+        let validators = Validators(of: reference)
         var headers: HTTPFields = [
-            .contentType: reference.mediaType ?? "application/octet-stream",
+            .contentType: reference.format?.mediaType ?? "application/octet-stream",
             .acceptRanges: "bytes", .cacheControl: "private, no-store",
             // A client uploaded these bytes. No browser should take them for a page.
             .xContentTypeOptions: "nosniff",
-            .contentDisposition: "attachment; filename=\"\(Self.quotable(reference.filename ?? "recording"))\"",
+            .contentDisposition: ContentDisposition.attachment(
+                RecordingName.forDownload(reference.filename, format: reference.format)),
+            .lastModified: validators.lastModified,
         ]
+        headers[.eTag] = validators.tag
+        if validators.areCurrent(in: request) { return Response(status: .notModified, headers: headers) }
         let range: Range<Int64>
         var status = HTTPResponse.Status.ok
-        // RFC 9110, 14.2: "GET is the only method". An `If-Range` that does not match gets the whole file (13.1.5), and
-        // this route has no validator that it could match.
-        let wanted = request.method == .get && request.headers[.ifRange] == nil ? request.headers[.range] : nil
-        switch ByteRange(wanted, of: file.byteCount) {
+        // RFC 9110, 14.2: "GET is the only method". An `If-Range` that does not match gets the whole file (13.1.5).
+        let isRangeMeant = request.method == .get && validators.match(ifRange: request.headers[.ifRange])
+        switch ByteRange(isRangeMeant ? request.headers[.range] : nil, of: file.byteCount) {
         case .whole:
             range = 0..<file.byteCount
         case .part(let part):
@@ -94,16 +98,5 @@ struct RecordingRoute: Sendable {
     /// The caller of a download has lost the right to hear the recording.
     private struct LostRight: Error, CustomStringConvertible {
         let description = "the caller may no longer hear the recording"
-    }
-
-    /// A file name for a quoted string.
-    ///
-    /// Characters that would end the string or the header are replaced.
-    private static func quotable(_ name: String) -> String {
-        String(
-            String.UnicodeScalarView(
-                name.unicodeScalars.map {
-                    $0.isASCII && $0 != "\"" && $0 != "\\" && $0.value >= 0x20 && $0.value != 0x7F ? $0 : "_"
-                }))
     }
 }

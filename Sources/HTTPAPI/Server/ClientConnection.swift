@@ -10,7 +10,7 @@ enum ConnectionTakeover: Sendable {
     case closedWebSocket([UInt8])
 }
 
-/// The connection of a request, for the routes that answer with a stream.
+/// The connection of a request, for the routes whose answer decides what becomes of it.
 struct ClientConnection: Sendable {
     let channel: any Channel
 
@@ -20,6 +20,16 @@ struct ClientConnection: Sendable {
     func leave(as takeover: ConnectionTakeover) async {
         let isArmed = channel.eventLoop.submit { [channel] in
             try channel.pipeline.syncOperations.handler(type: ConnectionHandler.self).takeover = takeover
+        }
+        try? await isArmed.get()
+    }
+
+    /// Makes the server read the rest of the request's body after its answer.
+    ///
+    /// If the connection is already closed, this does nothing.
+    func readRest(_ drain: Drain) async {
+        let isArmed = channel.eventLoop.submit { [channel] in
+            try channel.pipeline.syncOperations.handler(type: PaceHandler.self).readRest(drain)
         }
         try? await isArmed.get()
     }

@@ -29,7 +29,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private static let closeFrameTimeout = TimeAmount.seconds(60)
 
     /// How long a client may take to read an answer with `Connection: close` and to close.
-    private static let lingering = TimeAmount.seconds(1)
+    static let lingering = TimeAmount.seconds(1)
 
     /// A request whose answer is not complete.
     private struct PendingRequest {
@@ -212,16 +212,22 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Closes the connection after a while.
     ///
-    /// The framework meanwhile reads what the client sends. Closing a socket with unread input would reset the
-    /// connection, which can lose the answer (RFC 9112, 9.6).
+    /// The framework meanwhile reads what the client sends. Closing a socket with unread input would reset the connection,
+    /// which can lose the answer (RFC 9112, 9.6). While ``PaceHandler`` reads a refused upload, it closes the connection.
     private func closeSoon(_ context: ChannelHandlerContext) {
+        if isDraining(context) { return }
         let channel = context.channel
         context.eventLoop.scheduleTask(in: Self.lingering) { channel.close(promise: nil) }
     }
 
+    private func isDraining(_ context: ChannelHandlerContext) -> Bool {
+        (try? context.pipeline.syncOperations.handler(type: PaceHandler.self))?.isDraining ?? false
+    }
+
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-        // A half-close would shut down the socket, which the stream still uses.
-        if isHandedOver, mode == .output {
+        // A half-close would shut down the socket, which the stream still uses. A client that is still sending may take it
+        // for the end of the connection.
+        if isHandedOver || isDraining(context), mode == .output {
             promise?.succeed()
             return
         }

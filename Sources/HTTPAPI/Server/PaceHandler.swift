@@ -17,6 +17,8 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     ///
     /// Reading more costs more than a new connection.
     private static let surplusLimit = 1 << 20
+    /// How long the server reads the rest of a refused upload at most.
+    private static let drainTime = TimeAmount.minutes(5)
     /// A longer pause in reading is the server's own.
     private static let pause = TimeAmount.milliseconds(100)
 
@@ -28,6 +30,9 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var hasBegunAnswer = false
     /// How many bytes of a body came after its answer.
     private var surplus = 0
+    /// The server reads the whole body after this answer, and closes the connection then; nil for other answers.
+    private var drain: Drain?
+    private var drainTimer: Scheduled<Void>?
     /// When the server stopped reading; nil while it reads.
     private var pausedSince: NIODeadline?
     /// True once the handler has closed the connection or sent its answer.
@@ -49,33 +54,53 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }, position: .first)
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
+    func handlerRemoved(context: ChannelHandlerContext) { cancelTimers() }
 
     func channelInactive(context: ChannelHandlerContext) {
-        timer?.cancel()
+        cancelTimers()
+        drain = nil
         context.fireChannelInactive()
     }
+
+    private func cancelTimers() {
+        timer?.cancel()
+        drainTimer?.cancel()
+    }
+
+    /// Makes the server read the body of the present request to its end, although the answer comes before.
+    ///
+    /// Firefox reads an answer only after it has sent the whole body. If the connection is closed before, it shows an
+    /// error of the network instead of the refusal.
+    func readRest(_ drain: Drain) { self.drain = drain }
+
+    /// True while the client still sends a body that is read to its end after the answer.
+    var isDraining: Bool { drain != nil && pendingRequests == 0 && pace.isInBody }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if isOver { return }
         switch unwrapInboundIn(data) {
-        case .head:
+        case .head(let head):
             pendingRequests += 1
             surplus = 0
-            pace.headCame(at: context.eventLoop.now)
+            pace.headCame(at: context.eventLoop.now, isUpload: Self.isUpload(head))
         case .body(let bytes):
             pace.bodyCame(bytes.readableBytes, at: context.eventLoop.now)
             if pendingRequests == 0 { surplus += bytes.readableBytes }
-        case .end: pace.endCame()
+        case .end:
+            if isDraining { closeSoon(context) }
+            pace.endCame()
         }
-        guard surplus <= Self.surplusLimit else { return close(context) }
+        guard surplus <= drain?.limit ?? Self.surplusLimit else { return close(context) }
         schedule(context)
+        // The framework does not need these bytes, and would stop to read.
+        if isDraining { return }
         context.fireChannelRead(data)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         pausedSince = context.eventLoop.now
         context.fireChannelReadComplete()
+        if isDraining { read(context: context) }
     }
 
     func read(context: ChannelHandlerContext) {
@@ -96,8 +121,21 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .end:
             pendingRequests -= 1
             hasBegunAnswer = false
+            if isDraining { beginDraining(context) }
         }
         context.write(data, promise: promise)
+    }
+
+    private func beginDraining(_ context: ChannelHandlerContext) {
+        let channel = context.channel
+        drainTimer = context.eventLoop.scheduleTask(in: Self.drainTime) { channel.close(promise: nil) }
+        read(context: context)
+    }
+
+    /// Closes the connection after the client had time to read the answer and to close.
+    private func closeSoon(_ context: ChannelHandlerContext) {
+        let channel = context.channel
+        context.eventLoop.scheduleTask(in: ConnectionHandler.lingering) { channel.close(promise: nil) }
     }
 
     private func schedule(_ context: ChannelHandlerContext) {
@@ -121,10 +159,19 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
             // The rest of a body whose request already has its answer.
             close(context)
         } else {
-            let answer = Problem(.tooSlow, "The request did not arrive in time.").closing()
-            context.writeEarlyAnswer(answer)
+            let detail = pace.isInUpload ? Self.stalledUpload : "The request did not arrive in time."
+            context.writeEarlyAnswer(Problem(.tooSlow, detail).closing())
             isOver = true
         }
+    }
+
+    private static let stalledUpload =
+        "The upload stood still for too long. Send it so that it can be resumed: begin it by POST /api/uploads."
+
+    /// True if the body of a request is an upload, or a part of one.
+    private static func isUpload(_ head: HTTPRequest) -> Bool {
+        let path = head.path?.prefix { $0 != "?" } ?? ""
+        return path == "/api/sessions/upload" || path == TusVersion.path || path.hasPrefix(TusVersion.path + "/")
     }
 
     private func close(_ context: ChannelHandlerContext) {

@@ -22,7 +22,8 @@ struct MultipartParser {
         var name: String
         /// The file's name, as the client gave it.
         ///
-        /// The server shows it, and never opens it.
+        /// `filename*` wins over `filename`, although RFC 7578, 4.2 forbids it: programs send both, and the other one is
+        /// a stand-in in ASCII. The server shows the name, and never opens it.
         var filename: String?
         /// The declared media type.
         var contentType: String?
@@ -66,6 +67,8 @@ struct MultipartParser {
     private let delimiter: [UInt8]
     private var state = State.preamble
     private var pending: ByteBuffer
+    /// What is wrong after the events that ``feed(_:)`` has returned.
+    private var malformation: Malformation?
 
     /// A parser for one body.
     ///
@@ -88,22 +91,30 @@ struct MultipartParser {
     ///
     /// - Parameter bytes: The next bytes of the body.
     /// - Returns: The events that they complete, in order.
-    /// - Throws: A ``Malformation``. The parser cannot be used after that.
+    /// - Throws: A ``Malformation``, after the events before it have been returned. The parser cannot be used after that.
     mutating func feed(_ bytes: ByteBuffer) throws(Malformation) -> [Event] {
         var bytes = bytes
         if state == .epilogue { return [] }
         // An empty buffer takes the bytes over without copying them.
         if pending.readableBytes == 0 { pending = bytes } else { pending.writeBuffer(&bytes) }
         var events: [Event] = []
-        while try step(&events) {}
+        if let malformation { throw malformation }
+        do {
+            while try step(&events) {}
+        } catch {
+            // What came before the fault counts, however the network splits the bytes.
+            if events.isEmpty { throw error }
+            malformation = error
+        }
         pending.discardReadBytes()
         return events
     }
 
     /// Ends the body.
     ///
-    /// - Throws: ``Malformation/truncated`` if the closing boundary is missing.
+    /// - Throws: ``Malformation/truncated`` if the closing boundary is missing; a malformation after the last events.
     func finish() throws(Malformation) {
+        if let malformation { throw malformation }
         guard isComplete else { throw .truncated }
     }
 
@@ -156,7 +167,11 @@ struct MultipartParser {
             return false
         }
         guard end <= Self.headerLimit else { throw .headersTooLong }
-        let block = pending.readString(length: end) ?? ""
+        let bytes = pending.readBytes(length: end) ?? []
+        // Old programs send names in the character set of their system.
+        let block =
+            String(validating: bytes, as: UTF8.self)
+            ?? String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) }))
         pending.moveReaderIndex(forwardBy: 4)
         events.append(.began(try Self.part(headers: block)))
         state = .body
@@ -198,7 +213,8 @@ struct MultipartParser {
         guard let disposition, disposition.value == "form-data", let name = disposition["name"] else {
             throw .badHeaders
         }
-        return Part(name: name, filename: disposition["filename"], contentType: contentType)
+        let filename = disposition.extended("filename") ?? disposition["filename"]
+        return Part(name: name, filename: filename, contentType: contentType)
     }
 }
 

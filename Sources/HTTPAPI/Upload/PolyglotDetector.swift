@@ -1,4 +1,4 @@
-import Foundation
+import Domain
 import NIOCore
 
 /// Searches an arriving recording for the marks of another kind of file.
@@ -7,32 +7,15 @@ import NIOCore
 ///
 /// It stores the first KiB, and as much of the end as can follow the directory of a ZIP archive.
 struct PolyglotDetector {
-    /// The other kinds of file.
-    enum Disguise: String {
-        case archive = "a ZIP archive"
-        case document = "a PDF document"
-        case page = "a web page"
-        case script = "a script"
-    }
-
     /// How much of the beginning is searched, in bytes.
     ///
-    /// Readers of PDF look for its header in the first 1,024 bytes (Adobe's implementation note to ISO 32000-1, 7.5.2).
-    /// Browsers that sniff look at the first bytes of at most 1,445 (WHATWG MIME Sniffing, 5.3).
-    private static let beginningLength = 1024
+    /// See ``FileKind/init(marking:)``.
+    static let beginningLength = 1024
     /// The end of a ZIP archive's directory has 22 bytes.
     ///
     /// A comment of at most 65,535 bytes follows it (APPNOTE.TXT, 4.3.16).
     private static let archiveEndLength = 22
     private static let endLength = archiveEndLength + 65_535
-
-    private static let marks: [(mark: [UInt8], disguise: Disguise)] =
-        marks(of: .document, "%pdf-") + marks(of: .script, "<?php")
-        + marks(of: .page, "<!doctype html", "<html", "<head", "<body", "<script", "<iframe", "<svg")
-
-    private static func marks(of disguise: Disguise, _ marks: String...) -> [(mark: [UInt8], disguise: Disguise)] {
-        marks.map { (Array($0.utf8), disguise) }
-    }
 
     private var beginning: [UInt8] = []
     private var isBeginningChecked = false
@@ -43,7 +26,7 @@ struct PolyglotDetector {
     ///
     /// - Parameter bytes: The next bytes of the file.
     /// - Returns: The other kind of file that they show; nil if none.
-    mutating func take(_ bytes: ByteBuffer) -> Disguise? {
+    mutating func take(_ bytes: ByteBuffer) -> FileKind? {
         byteCount += bytes.readableBytes
         keepEnd(bytes)
         guard !isBeginningChecked else { return nil }
@@ -54,9 +37,9 @@ struct PolyglotDetector {
     /// Ends the file.
     ///
     /// - Returns: The other kind of file that its end shows; nil if none.
-    mutating func finish() -> Disguise? {
-        if !isBeginningChecked, let disguise = checkBeginning() { return disguise }
-        return endsAsArchive ? .archive : nil
+    mutating func finish() -> FileKind? {
+        if !isBeginningChecked, let kind = checkBeginning() { return kind }
+        return endsAsArchive ? .zip : nil
     }
 
     private mutating func keepEnd(_ bytes: ByteBuffer) {
@@ -68,11 +51,10 @@ struct PolyglotDetector {
         }
     }
 
-    private mutating func checkBeginning() -> Disguise? {
+    private mutating func checkBeginning() -> FileKind? {
         isBeginningChecked = true
-        let lowercase = beginning.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
-        beginning = []
-        return Self.marks.first { lowercase.firstRange(of: $0.mark) != nil }?.disguise
+        defer { beginning = [] }
+        return FileKind(marking: beginning)
     }
 
     /// True if a program that unpacks archives may find one here: the end of a directory of entries.

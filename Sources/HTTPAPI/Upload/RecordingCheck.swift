@@ -1,50 +1,52 @@
 import Domain
 import NIOCore
 
-/// Checks an arriving file against the format of its name and its declared type.
+/// Checks an arriving file: whether it is a recording, and nothing else besides.
 struct RecordingCheck {
-    let format: AudioFormat
-    private var beginning = ByteBuffer()
-    private var isFormatShown = false
+    private var recognizer = FormatRecognizer()
     private var polyglots = PolyglotDetector()
 
-    init(_ format: AudioFormat) { self.format = format }
+    /// The format of the recording; nil while its bytes do not show it.
+    var format: AudioFormat? {
+        if case .recording(let format)? = recognizer.finding { format } else { nil }
+    }
 
     /// Takes the next bytes.
     ///
     /// - Parameter bytes: The next bytes of the file.
-    /// - Returns: The bytes that may now be stored; nil while there are too few to decide.
-    /// - Throws: 415 if the bytes are not of the format, or are also another kind of file.
-    mutating func take(_ bytes: ByteBuffer) throws(Problem) -> ByteBuffer? {
+    /// - Throws: 415 if the bytes are no recording, or are also another kind of file.
+    mutating func take(_ bytes: ByteBuffer) throws(Problem) {
+        if recognizer.finding == nil { try judge(recognizer.take(bytes.readableBytesView)) }
         try refuse(polyglots.take(bytes))
-        if isFormatShown { return bytes }
-        beginning.writeImmutableBuffer(bytes)
-        guard beginning.readableBytes >= AudioFormat.leadingByteCount else { return nil }
-        guard
-            AudioFormat(leadingBytes: Array(beginning.readableBytesView.prefix(AudioFormat.leadingByteCount))) == format
-        else {
-            throw Problem(.unsupportedMedia, "The content of the file is not a .\(format.rawValue) recording.")
-                .closing()
-        }
-        isFormatShown = true
-        defer { beginning = ByteBuffer() }
-        return beginning
     }
 
     /// Ends the file.
     ///
+    /// - Returns: The format.
     /// - Throws: 415 if there were too few bytes, or they are also another kind of file.
-    mutating func finish() throws(Problem) {
-        guard isFormatShown else {
-            throw Problem(.unsupportedMedia, "The file is too short to be a recording.").closing()
-        }
+    mutating func finish() throws(Problem) -> AudioFormat {
+        let finding = recognizer.finish()
+        try judge(finding)
         try refuse(polyglots.finish())
+        guard case .recording(let format) = finding else { throw Problem(.unknown) }
+        return format
     }
 
-    private func refuse(_ disguise: PolyglotDetector.Disguise?) throws(Problem) {
-        guard let disguise else { return }
+    private func judge(_ finding: FormatRecognizer.Finding?) throws(Problem) {
+        if case .other(let kind)? = finding { throw Problem(kind) }
+    }
+
+    private func refuse(_ kind: FileKind?) throws(Problem) {
+        guard let kind else { return }
+        // Without the format of a recording, the file is nothing but this.
+        if format == nil { throw Problem(kind) }
         throw Problem(
-            .unsupportedMedia, "The file is also \(disguise.rawValue). Send the recording alone."
+            .unsupportedMedia, "The file is also \(kind.name ?? "another kind of file"). Send the recording alone."
         ).closing()
     }
+}
+
+extension Problem {
+    /// The refusal of a file that is no recording.
+    init(_ kind: FileKind) { self = Problem(.unsupportedMedia, kind.sentences).closing() }
 }

@@ -8,12 +8,10 @@ struct UploadForm: Equatable {
     var patient: UserID
     var sessionDate: Timestamp?
     var session: SessionID?
-    /// The name of the recording, without folders, control characters and characters that change the direction of
-    /// writing.
+    /// The name of the recording, as people see it (``RecordingName/shown(_:)``).
     var filename: String
-    var format: AudioFormat
-    /// The declared media type, or the type of the format if the client did not know it.
-    var mediaType: String
+    /// Why the name or the declared type shows that this is no recording; nil if neither does.
+    var refusal: FileKind?
 }
 
 /// Reads an arriving upload: first the fields, which are small, then the file, piece by piece.
@@ -22,14 +20,17 @@ struct UploadForm: Equatable {
 struct UploadReader: ~Copyable {
     /// The maximum size of a field, in bytes.
     private static let fieldLimit = 1024
-    /// The maximum length of a stored file name, in Unicode scalars.
-    private static let filenameLimit = 255
+    /// The maximum size of all fields that the server passes over, in bytes.
+    private static let surplusLimit = 65_536
 
     private var parser: MultipartParser
     private var body: RequestBody.AsyncIterator
     private var events: ArraySlice<MultipartParser.Event> = []
     private let limit: Int
     private var byteCount = 0
+    private var surplus = 0
+    /// Pieces of the file that were read ahead; nil at its end.
+    private var ahead: ArraySlice<ByteBuffer?> = []
     /// Counts every byte that arrives, also those that are discarded.
     var allowance: UploadAllowance?
 
@@ -50,15 +51,18 @@ struct UploadReader: ~Copyable {
 
     /// Reads up to the first byte of the file.
     ///
+    /// The reader passes over fields that it does not know: forms have buttons and tokens of their own.
+    ///
     /// - Returns: The fields.
-    /// - Throws: 415 for a file that is not a recording by its name or declared type, 422 for a missing or bad field.
+    /// - Throws: 422 for a missing or bad field.
     mutating func readForm() async throws -> UploadForm {
         var fields: [String: String] = [:]
         while let event = try await next() {
             guard case .began(let part) = event else { continue }
             if part.name == "file" { return try form(fields, file: part) }
             guard ["patient_id", "session_date", "session_id"].contains(part.name) else {
-                throw Problem.invalid(Self.shown(part.name), "is not a field of an upload.").closing()
+                try await passOver(part.name)
+                continue
             }
             guard fields[part.name] == nil else { throw Problem.invalid(part.name, "is there twice.").closing() }
             fields[part.name] = try await readField(part.name)
@@ -68,10 +72,28 @@ struct UploadReader: ~Copyable {
 
     /// The next bytes of the file; nil at its end.
     mutating func readFile() async throws -> ByteBuffer? {
+        if let piece = ahead.popFirst() { return piece }
         switch try await next() {
         case .body(let bytes): return bytes
         case .ended, .began, nil: return nil
         }
+    }
+
+    /// Reads the beginning of the file, for ``readFile()`` to return it again.
+    ///
+    /// - Parameters:
+    ///   - limit: How many bytes to read at most, to a piece.
+    ///   - take: Takes each piece, and nil at the end of the file. It returns true to end the reading.
+    /// - Throws: The error of `take`; those of ``readFile()``.
+    mutating func readAhead(upTo limit: Int, _ take: (ByteBuffer?) throws -> Bool) async throws {
+        var (read, pieces): (Int, [ByteBuffer?]) = (0, [])
+        while read < limit {
+            let piece = try await readFile()
+            pieces.append(piece)
+            read += piece?.readableBytes ?? 0
+            if try take(piece) || piece == nil { break }
+        }
+        ahead = pieces[...]
     }
 
     /// Reads what follows the file.
@@ -112,6 +134,16 @@ struct UploadReader: ~Copyable {
         return String(buffer: value)
     }
 
+    private mutating func passOver(_ name: String) async throws {
+        while let event = try await next(), case .body(let bytes) = event {
+            surplus += bytes.readableBytes
+            guard surplus <= Self.surplusLimit else {
+                throw Problem.invalid(Self.shown(name), "is no field of an upload, and is too long to pass over.")
+                    .closing()
+            }
+        }
+    }
+
     private func form(_ fields: [String: String], file: MultipartParser.Part) throws -> UploadForm {
         func value<Value>(_ name: String, _ reason: String, _ read: (String) -> Value?) throws -> Value? {
             guard let text = fields[name], !text.isEmpty else { return nil }
@@ -119,42 +151,26 @@ struct UploadReader: ~Copyable {
             return value
         }
         guard let patient = try value("patient_id", "is not a UUID.", { UserID($0) }) else {
-            throw Problem.invalid("patient_id", "is missing.").closing()
+            throw Problem.invalid(
+                "patient_id", "is missing. Send it before the file: the file has to be the last part of the form."
+            ).closing()
         }
-        guard let filename = file.filename.map(Self.displayName), !filename.isEmpty else {
+        guard let filename = file.filename.map({ RecordingName.shown(RecordingName.decoded($0)) }), !filename.isEmpty
+        else {
             throw Problem.invalid("file", "has no file name.").closing()
-        }
-        let accepted = AudioFormat.allCases.flatMap(\.extensions).joined(separator: ", ")
-        guard let format = AudioFormat(filename: filename) else {
-            throw Problem(.unsupportedMedia, "A recording has one of the extensions \(accepted).").closing()
-        }
-        let declared = HeaderParameters(file.contentType ?? "application/octet-stream").value
-        guard format.accepts(mediaType: declared) else {
-            throw Problem(.unsupportedMedia, "The declared type is not that of a .\(format.rawValue) recording.")
-                .closing()
         }
         return UploadForm(
             patient: patient,
-            sessionDate: try value("session_date", "is not an RFC 3339 date or time.") { Timestamp(rfc3339: $0) },
+            sessionDate: try value("session_date", "is not a date, or a time in the form of RFC 3339.") {
+                Timestamp(sessionDate: $0)
+            },
             session: try value("session_id", "is not a UUID.") { SessionID($0) },
-            filename: filename, format: format,
-            mediaType: declared == "application/octet-stream" ? format.mediaTypes[0] : declared)
+            filename: filename,
+            refusal: FileKind.refusal(ofName: filename) ?? file.contentType.flatMap(DeclaredType.refusal))
     }
 
     /// The name of a field, in a form that is safe to show.
     private static func shown(_ name: String) -> String {
         String(String.UnicodeScalarView(name.shown.unicodeScalars.prefix(64)))
-    }
-
-    /// A client's file name, in a form that is safe to show: the last component, whatever separator the client's system
-    /// uses.
-    static func displayName(_ name: String) -> String {
-        // This works on Unicode scalars, as the checks of what is safe to show do.
-        let last =
-            name.unicodeScalars.split(whereSeparator: { $0 == "/" || $0 == "\\" }).last ?? Substring().unicodeScalars
-        let shown = String(last).shown.unicodeScalars
-        // The cut has to keep the extension. A character may consist of any number of scalars, and the database counts
-        // scalars.
-        return String(String.UnicodeScalarView(shown.suffix(filenameLimit)))
     }
 }

@@ -17,7 +17,8 @@ struct UploadReception: Sendable {
     let session: SessionID
     let recording: ExpectedRecording
     let form: UploadForm
-    let expectedBytes: Int64
+    /// The size of the request that the client declared; nil without one.
+    let declaredBytes: Int64?
     let allowance: UploadAllowance
     let principal: Principal
     let route: UploadRoute
@@ -41,8 +42,7 @@ struct UploadReception: Sendable {
             recording.upload, of: session, status: .uploading, progress: 0, message: "Uploading the recording")
         guard isExpected else { throw superseded }
         let meter = UploadProgress(
-            store: route.progress, session: session, upload: recording.upload, expectedBytes: expectedBytes,
-            clock: route.clock)
+            store: route.progress, session: session, upload: recording.upload, size: await size(), clock: route.clock)
         let stored: StoredRecording
         do {
             stored = try await write(&reader, meter)
@@ -51,7 +51,15 @@ struct UploadReception: Sendable {
             throw error
         }
         await meter.end()
+        allowance.allArrived()
         try await attach(stored)
+    }
+
+    /// What is known of the size of the recording.
+    private func size() async -> UploadProgress.Size {
+        if let declaredBytes { return .known(declaredBytes) }
+        let usual = try? await route.sessions.usualRecordingBytes()
+        return .unknown(usual: usual ?? UploadProgress.Size.firstUsual)
     }
 
     private var superseded: Problem {
@@ -110,9 +118,10 @@ struct UploadReception: Sendable {
 
     private func write(_ reader: inout UploadReader, _ meter: UploadProgress) async throws -> StoredRecording {
         try await route.recordings.write(key: recording.key) { writer in
-            var check = RecordingCheck(form.format)
-            while let received = try await reader.readFile() {
-                guard let bytes = try check.take(received) else { continue }
+            if let kind = form.refusal { throw Problem(kind) }
+            var check = RecordingCheck()
+            while let bytes = try await reader.readFile() {
+                try check.take(bytes)
                 guard writer.byteCount + Int64(bytes.readableBytes) <= Int64(route.settings.maximumBytes) else {
                     throw route.tooLarge
                 }
@@ -120,9 +129,9 @@ struct UploadReception: Sendable {
                 route.metrics.bytes.increment(by: bytes.readableBytes)
                 meter.received(writer.byteCount)
             }
-            try check.finish()
+            let format = try check.finish()
             try await reader.readEnd()
-            return StoredRecording(bytes: writer.byteCount, sha256: writer.digest())
+            return StoredRecording(bytes: writer.byteCount, sha256: try await writer.digest(), format: format)
         }
     }
 
@@ -153,7 +162,7 @@ struct UploadReception: Sendable {
     /// True if the client disconnected, or the server cut it off.
     ///
     /// In the middle of a body, HTTP does not expect that end.
-    private static func isBrokenConnection(_ error: any Error) -> Bool {
+    static func isBrokenConnection(_ error: any Error) -> Bool {
         error is HTTPParserError || error is IOError || error is ChannelError || error is CancellationError
     }
 }

@@ -1,6 +1,7 @@
 import Credentials
 import Crypto
 import Domain
+import DurationUnits
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -24,9 +25,12 @@ struct UploadRoute: Sendable {
     let metrics: UploadMetrics
     let charges: UploadChargeStore
     let clock: any MonotonicClock
+    let drains: Drains
 
     /// How long a repeated upload waits for the end of the first one.
     private static let firstUploadTimeout = Duration.seconds(10)
+    /// How often it looks whether the connection of the first one is silent.
+    private static let silenceCheckInterval = Duration.seconds(1)
 
     func add(to table: inout RouteTable) {
         table.user(.post, "/api/sessions/upload", upload)
@@ -36,10 +40,21 @@ struct UploadRoute: Sendable {
     private static let formLimit = 65_536
 
     @Sendable private func upload(_ request: Request, _ context: UserContext) async throws -> Response {
+        do {
+            return try await receive(request, context)
+        } catch let error where ErrorMiddleware.problem(for: error).closesConnection {
+            if let drain = drains.begin(limit: bodyLimit) { await context.connection.readRest(drain) }
+            throw error
+        }
+    }
+
+    /// The maximum size of a request, in bytes.
+    private var bodyLimit: Int { settings.maximumBytes + Self.formLimit }
+
+    private func receive(_ request: Request, _ context: UserContext) async throws -> Response {
         let declaredLength = request.headers[.contentLength].flatMap { Int64($0) }
-        let limit = settings.maximumBytes + Self.formLimit
-        if let declaredLength, declaredLength > Int64(limit) { throw tooLarge }
-        var reader = try UploadReader(request, limit: limit)
+        if let declaredLength, declaredLength > Int64(bodyLimit) { throw tooLarge }
+        var reader = try UploadReader(request, limit: bodyLimit)
         // A client that does not declare the size may send the maximum.
         let expectedBytes = declaredLength ?? Int64(settings.maximumBytes)
         return try await UploadAllowance.with(
@@ -47,33 +62,34 @@ struct UploadRoute: Sendable {
             metrics: metrics, clock: clock, logger: context.logger
         ) { allowance in
             reader.allowance = allowance
-            return try await upload(&reader, expectedBytes: expectedBytes, allowance, context)
+            return try await upload(&reader, declaredBytes: declaredLength, allowance, context)
         }
     }
 
     private func upload(
-        _ reader: inout UploadReader, expectedBytes: Int64, _ allowance: UploadAllowance, _ context: UserContext
+        _ reader: inout UploadReader, declaredBytes: Int64?, _ allowance: UploadAllowance, _ context: UserContext
     ) async throws -> Response {
         let form = try await reader.readForm()
         let session = form.session ?? .random()
         try await checkRight(toUploadFor: form.patient, context)
         allowance.begin()
+        if form.session == nil { try await refuseEarly(form, &reader, context) }
 
         let therapist = context.user.role == .therapist ? context.user.id : nil
         // The server chooses the name of the file. A name of the client's choice would be a path of the client's
-        // choice.
+        // choice, and its extension would tell the pipeline's programs what to take the bytes for.
         let upload = UploadReception(
             session: session,
             recording: ExpectedRecording(
                 upload: allowance.id,
-                key: recordings.key(for: "\(allowance.id.uuidString.lowercased()).\(form.format.rawValue)")),
-            form: form, expectedBytes: expectedBytes, allowance: allowance, principal: context.claims.principal,
+                key: recordings.key(for: allowance.id.uuidString.lowercased())),
+            form: form, declaredBytes: declaredBytes, allowance: allowance, principal: context.claims.principal,
             route: self, logger: context.logger)
         let isNew: Bool
         do {
             isNew = try await sessions.add(
                 session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
-                mediaType: form.mediaType, awaiting: upload.recording, as: context.claims.principal,
+                awaiting: upload.recording, as: context.claims.principal,
                 from: UploadOrigin(context))
         } catch let error as PostgresError where error.sqlState == .deletedSessionID {
             throw try await refuse(upload, ErrorMiddleware.problem(for: error).closing(), context)
@@ -84,6 +100,34 @@ struct UploadRoute: Sendable {
         guard isNew else { return try await handleRepeat(upload, &reader, context) }
         try await upload.receive(&reader)
         return try await response(for: session, context, status: .created)
+    }
+
+    /// How much of a file is read before its session exists, in bytes.
+    private static let earlyLimit = 2 * 65_536
+
+    /// Refuses a file that is no recording by its name, its declared type or its first bytes, before it has a session.
+    ///
+    /// Nobody can watch a session whose id nobody knows, and a failed session would stay in the lists. If the client chose
+    /// the id, it may be watching, and the session fails with the reason. Either way the audit log has the upload, and the
+    /// metrics count the failure.
+    private func refuseEarly(_ form: UploadForm, _ reader: inout UploadReader, _ context: UserContext) async throws {
+        do {
+            if let kind = form.refusal { throw Problem(kind) }
+            var (check, byteCount) = (RecordingCheck(), 0)
+            try await reader.readAhead(upTo: Self.earlyLimit) { bytes in
+                guard let bytes else {
+                    _ = try check.finish()
+                    return true
+                }
+                try check.take(bytes)
+                byteCount += bytes.readableBytes
+                return check.format != nil && byteCount >= PolyglotDetector.beginningLength
+            }
+        } catch let problem as Problem where problem.kind == .unsupportedMedia {
+            try await recorder.admit(context, to: .upload, patient: form.patient)
+            metrics.failed(with: problem.kind)
+            throw problem
+        }
     }
 
     /// Records that the server refuses an upload into a session, and returns the problem to answer.
@@ -107,7 +151,7 @@ struct UploadRoute: Sendable {
     /// Refuses an upload for a patient without the right, and records the refusal.
     ///
     /// The store records an upload that is allowed, in the transaction of the session that it creates or changes.
-    private func checkRight(toUploadFor patient: UserID, _ context: UserContext) async throws {
+    func checkRight(toUploadFor patient: UserID, _ context: UserContext) async throws {
         let relation = try await users.acting(as: context.claims.principal)
             .relation(of: context.user, toPatient: patient)
         if relation == nil, context.user.role == .admin {
@@ -121,7 +165,7 @@ struct UploadRoute: Sendable {
             else: Self.forbidden)
     }
 
-    private static let forbidden = Problem(.forbidden, "You may not upload a recording for this patient.").closing()
+    static let forbidden = Problem(.forbidden, "You may not upload a recording for this patient.").closing()
 
     /// Handles an upload into an existing session.
     ///
@@ -145,16 +189,15 @@ struct UploadRoute: Sendable {
             // The first upload left no recording. This one replaces it.
             let isBegun = try await sessions.beginAgain(
                 session, patient: form.patient, date: form.sessionDate, filename: form.filename,
-                mediaType: form.mediaType, awaiting: upload.recording, as: context.claims.principal,
+                awaiting: upload.recording, as: context.claims.principal,
                 from: UploadOrigin(context))
             guard isBegun else { fallthrough }
             try await upload.receive(&reader)
             return try await response(for: session, context, status: .created)
         case .underWay:
-            throw try await refuse(
-                upload,
-                Problem(.conflict, "session_id: the first upload of this session is still in progress.").closing(),
-                context)
+            var problem = Problem(.conflict, "session_id: the first upload of this session is still in progress.")
+            problem.headers[.retryAfter] = "\(ResumableUpload.silence.whole(.seconds, .up))"
+            throw try await refuse(upload, problem.closing(), context)
         }
         var hasher = SHA256()
         var byteCount = 0
@@ -199,6 +242,15 @@ struct UploadRoute: Sendable {
                 try? await clock.sleep(for: Self.firstUploadTimeout)
                 return nil
             }
+            group.addTask {
+                // The connection of the first upload may have broken without a sign, or its server may have died.
+                while true {
+                    let isSilent = try await sessions.failSilentUpload(
+                        of: session, silentFor: ResumableUpload.silence, as: principal)
+                    if isSilent { return .failed }
+                    try await clock.sleep(for: Self.silenceCheckInterval)
+                }
+            }
             defer { group.cancelAll() }
             return try await group.next().flatMap { $0 } ?? .underWay
         }
@@ -216,7 +268,7 @@ struct UploadRoute: Sendable {
 
 extension UploadOrigin {
     /// The request of a user.
-    fileprivate init(_ context: UserContext) {
+    init(_ context: UserContext) {
         self.init(requestID: context.requestID, network: context.network)
     }
 }

@@ -36,7 +36,7 @@ struct PageRoutes: Sendable {
             string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
         let context = PageContext(
             max_upload_bytes: settings.uploads.maximumBytes,
-            accepted_extensions: AudioFormat.allCases.flatMap(\.extensions).map { ".\($0)" }.joined(separator: ","))
+            accepted_extensions: AudioFormat.acceptedExtensions.map { ".\($0)" }.joined(separator: ","))
         page = Asset(Data(template.render(context).utf8), contentType: "text/html; charset=utf-8")
     }
 

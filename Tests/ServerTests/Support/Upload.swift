@@ -25,6 +25,11 @@ struct UploadFile: Sendable {
         self.init(name, type, Array(beginning.utf8), size: size)
     }
 
+    /// A frame of AAC in ADTS with 100 bytes.
+    static let adtsFrame: [UInt8] = [0xFF, 0xF1, 0x50, 0x80, 12, 0x9F, 0xFC] + [UInt8](repeating: 0x22, count: 93)
+    /// A frame of MP3 with 417 bytes.
+    static let mp3Frame: [UInt8] = [0xFF, 0xFB, 0x90, 0x64] + [UInt8](repeating: 0x11, count: 413)
+
     static let wav = UploadFile("Sitzung 3.wav", "audio/wav", "RIFF\0\0\0\0WAVEfmt ")
 
     static func wav(size: Int) -> UploadFile { UploadFile("a.wav", "audio/wav", "RIFF\0\0\0\0WAVEfmt ", size: size) }

@@ -76,6 +76,41 @@ import Testing
         }
     }
 
+    @Test("The recording has a strong tag and a date, and ranges and repeats may depend on them")
+    func validators() async throws {
+        try await withRecording { clinic, path, bytes in
+            func get(_ headers: [String: String], _ method: HTTPMethod = .GET) async throws -> TestResponse {
+                try await clinic.request(method, path, as: .patient, headers: headers)
+            }
+            let first = try await get([:])
+            let tag = try #require(first.headers.first(name: "ETag"))
+            #expect(tag.wholeMatch(of: /"[0-9a-f]{64}"/) != nil)
+            let date = try #require(first.headers.first(name: "Last-Modified"))
+            #expect(date.wholeMatch(of: /[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT/) != nil)
+            #expect(try await get([:], .HEAD).headers.first(name: "ETag") == tag)
+            for (condition, status) in [
+                (tag, 206), (date, 206), (" \(tag) ", 206), ("W/\(tag)", 200), ("\"7\"", 200), ("*", 200),
+                ("Sun, 06 Nov 1994 08:49:37 GMT", 200), ("Sat, 01 Jan 2050 00:00:00 GMT", 200), ("nonsense", 200),
+            ] {
+                let response = try await get(["Range": "bytes=5-14", "If-Range": condition])
+                #expect(response.status == status, "\(condition)")
+                #expect(response.body == (status == 206 ? bytes[5..<15] : bytes))
+                #expect(response.headers["ETag"] == [tag])
+            }
+            for (headers, status) in [
+                (["If-None-Match": tag], 304), (["If-None-Match": "W/\(tag)"], 304), (["If-None-Match": "\"7\""], 200),
+                (["If-Modified-Since": date], 304), (["If-Modified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"], 200),
+                // RFC 9110, 13.1.3: "A recipient MUST ignore If-Modified-Since if the request contains an If-None-Match".
+                (["If-None-Match": "\"7\"", "If-Modified-Since": date], 200),
+            ] {
+                let response = try await get(headers)
+                #expect(response.status == status, "\(headers)")
+                #expect(response.body == (status == 304 ? Data() : bytes))
+                #expect(response.headers["ETag"] == [tag])
+            }
+        }
+    }
+
     @Test("A download ends before its declared length within 30 s of the loss of the right")
     func lostRight() async throws {
         try await withLongDownload { clinic, clock, wire, length in

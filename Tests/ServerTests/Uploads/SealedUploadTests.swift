@@ -29,7 +29,7 @@ import Testing
                 let path = "/api/sessions/\(id)/recording"
 
                 let stored = try #require(try clinic.storedFiles().first)
-                #expect(stored.hasSuffix(".wav.enc"))
+                #expect(stored.wholeMatch(of: /[0-9a-f-]{36}\.enc/) != nil)
                 let raw = try Data(contentsOf: clinic.server.uploads.appending(path: stored))
                 #expect(raw.firstRange(of: Self.canary) == nil)
                 #expect(raw.firstRange(of: Data("RIFF".utf8)) == nil)

@@ -11,7 +11,7 @@ const limits = {
 /** Why the user cannot upload this file, or "" if nothing is wrong. The server checks the file again. */
 export function complaintAbout(file) {
     if (!file) return "Choose the recording first.";
-    const name = file.name.toLowerCase();
+    const name = file.name.trim().toLowerCase();
     if (!limits.extensions.some((extension) => name.endsWith(extension))) {
         return `“${file.name}” has an unknown format. Accepted formats: ${extensionList()}.`;
     }

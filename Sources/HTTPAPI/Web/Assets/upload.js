@@ -129,8 +129,9 @@ export class Uploads {
     }
 
     /**
-     * Handles an error. If the server refuses an upload early, it closes the connection, and the browser reports a network
-     * error. An answer can also get lost after the upload. Therefore this reads the session first.
+     * Handles an error. The server reads a refused upload to its end, for the browser to see the answer. If the file is too
+     * large or too slow for that, the browser reports a network error. An answer can also get lost after the upload.
+     * Therefore this reads the session first.
      */
     async #settle(id, error) {
         const job = this.#jobs.get(id);
