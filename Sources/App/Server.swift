@@ -199,7 +199,8 @@ public struct Server: Sendable {
         let cage = try await WorkerCage(enclosing: &stages, settings, logger: logger)
         cage.record(in: metrics)
         let tools = PipelineTools(
-            stores: stores, recordings: recordings, stages: stages, metrics: metrics, clock: clock.erased, logger: logger)
+            stores: stores, recordings: recordings, stages: stages, metrics: metrics, clock: clock.erased,
+            logger: logger)
         let process = ProcessInfo.processInfo
         let worker = PipelineWorker(
             name: "\(process.hostName)/\(process.processIdentifier)", tools: tools, wakeUps: wakeUps)

@@ -12,7 +12,7 @@ public struct StageSettings: Sendable {
     /// The address space of each process in bytes, or nil for no limit.
     let memory: Int?
     /// The variables of the server that a stage gets.
-    let variables: [String: String]
+    let variables: SecretVariables
     private let variableNames: [String]
     /// The folders that a stage may write to, beside its own.
     let writes: [String]
@@ -55,8 +55,10 @@ public struct StageSettings: Sendable {
             Self.cageName, ["auto": false, "required": true], default: "auto",
             "`required`: a worker does not start on a host that cannot keep a stage from other recordings; see "
                 + "[operations](operations.md#what-stages-may-do).")
-        variables = Dictionary(
-            variableNames.compactMap { name in reader.variable(name).map { (name, $0) } }, uniquingKeysWith: { $1 })
+        variables = SecretVariables(
+            Dictionary(
+                variableNames.compactMap { name in reader.variable(name).map { (name, $0) } },
+                uniquingKeysWith: { $1 }))
     }
 
     private static func names(in text: String) -> [String]? {

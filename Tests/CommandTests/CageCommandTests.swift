@@ -73,7 +73,8 @@ import Testing
         try await withWork(host) { work in
             let settings = ["PIPELINE_WORK_DIR": work, "PIPELINE_CAGE": "required"]
             #expect(try await host.run("cage", settings).status == (host.keepsRecordingsApart ? 0 : 1))
-            guard !host.keepsRecordingsApart else { return }
+            // Only the user of the tests reaches the socket of their database.
+            guard !host.keepsRecordingsApart, host.isRoot == (geteuid() == 0) else { return }
             try await withDatabase { database in
                 let serving = Program.serving(database, settings.merging(["LOG_LEVEL": "critical"]) { $1 }).environment
                 let uploads = ["UPLOAD_DIR": work + "/uploads"]

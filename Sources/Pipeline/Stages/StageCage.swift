@@ -14,7 +14,7 @@ public struct StageCage: Sendable {
     /// The address space of each process of a site's own stage in bytes, or nil (`PIPELINE_STAGE_MEMORY`).
     public var memory: Int?
     /// Variables of the server that a site's own stage gets (`PIPELINE_STAGE_ENV`).
-    public var variables: [String: String] = [:]
+    public var variables = SecretVariables()
 
     /// A cage without hidden files, in which a site's own stage has no limit of memory.
     public init() {}
@@ -58,7 +58,7 @@ public struct StageCage: Sendable {
             caged.view.writable = writable
             caged.hasNetwork = hasNetwork
             caged.directory = FileManager.default.currentDirectoryPath
-            environment.merge(variables) { _, new in new }
+            environment.merge(variables.values) { _, new in new }
         }
         environment.merge(command.environment) { _, new in new }
         caged.environment = environment

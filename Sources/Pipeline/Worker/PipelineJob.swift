@@ -138,7 +138,11 @@ struct PipelineJob: Sendable {
         _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ recording: RecordingFile, as status: SessionStatus,
         from: Int, to: Int
     ) async throws -> StageResult {
-        try await withPlainFile(of: recording) { path in
+        var command = command
+        command.environment["TB_SESSION_ID"] = "\(claim.session)"
+        command.environment["TB_ATTEMPT"] = "\(claim.attempt)"
+        command.environment["TB_STAGE"] = stage.rawValue
+        return try await withPlainFile(of: recording) { [command] path in
             let (result, duration) = await timed {
                 try await run(command, path, as: status, from: from, to: to)
             }

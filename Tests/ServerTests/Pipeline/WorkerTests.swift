@@ -257,6 +257,7 @@ import Testing
             """
         try await ScriptFolder.with { folder in
             let environment = [
+                "PIPELINE_STAGE_WRITES": folder.path,
                 "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
                 "PIPELINE_MAX_DURATION": "2",
             ]

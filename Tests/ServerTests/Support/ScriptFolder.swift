@@ -77,12 +77,11 @@ enum Script {
 
     /// Reports progress without an end in the first run, and prints the transcript in every later run.
     ///
-    /// - Parameter signal: What the first run does before it reports: a signal to the test.
-    /// - Returns: The script.
-    static func runsOnAtFirst(signal: String = #"touch "$folder/begun""#) -> String {
+    /// The first run makes the file `begun`.
+    static func runsOnAtFirst() -> String {
         """
         if mkdir "$folder/first" 2>/dev/null; then
-            \(signal)
+            touch "$folder/begun"
             n=0
             while true; do n=$((n + 1)); echo "{\\"progress\\": 50, \\"message\\": \\"$n\\"}"; sleep 0.1; done
         fi
