@@ -54,6 +54,7 @@ struct Janitor: Service {
         if uploads == 0 { return }
         expiredUploads.increment(by: uploads)
         logger.notice("unfinished uploads expired", metadata: ["uploads": "\(uploads)"])
+        try await removeDiscarded()
     }
 
     /// How long the record of a deleted session is kept, for streams that resume.

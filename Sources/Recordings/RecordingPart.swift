@@ -76,7 +76,9 @@ public struct RecordingPartWriter: Sendable {
     }
 
     /// The SHA-256 of the bytes so far.
-    public func digest() -> [UInt8] { writer.digest() }
+    ///
+    /// - Throws: `FileSystemError` of earlier bytes.
+    public mutating func digest() async throws -> [UInt8] { try await writer.digest() }
 
     /// Closes the file and removes it: nothing of it counts.
     public mutating func discard() async {
@@ -154,7 +156,7 @@ extension RecordingStore {
     }
 
     /// The size of a piece of a plain part, in bytes.
-    private static let plainPiece: Int64 = 1 << 20
+    private static let plainPiece: Int64 = 256 * 1024
 
     private static func piece(
         at position: Int64, of part: RecordingPart, from file: RecordingDescriptor, _ seal: RecordingSeal?

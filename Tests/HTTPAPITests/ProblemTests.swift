@@ -44,7 +44,8 @@ struct ProblemTests {
             (.malformed, 400), (.unauthorized, 401), (.inactive, 403), (.forbidden, 403), (.originForbidden, 403),
             (.notFound, 404), (.methodNotAllowed, 405), (.notAcceptable, 406), (.conflict, 409), (.tooLarge, 413),
             (.unsupportedMedia, 415), (.noSuchRange, 416), (.invalid, 422), (.upgradeRequired, 426),
-            (.tooManyRequests, 429), (.tooSlow, 408),
+            (.tooManyRequests, 429), (.tooSlow, 408), (.gone, 410), (.preconditionFailed, 412), (.locked, 423),
+            (.checksumMismatch, 460),
             (.internalError, 500), (.unavailable, 503), (.storageFull, 507),
         ]
         for (kind, code) in table { #expect(kind.status.code == code, "\(kind)") }

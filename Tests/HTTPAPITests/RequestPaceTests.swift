@@ -42,6 +42,32 @@ struct RequestPaceTests {
         #expect(!pace.isInBody)
     }
 
+    @Test("The body of an upload may stand still for its own time, and each byte begins it again")
+    mutating func upload() {
+        let limits = RequestPace.Limits(headTime: .seconds(20), bodyTime: .seconds(30), uploadTime: .seconds(120))
+        pace = RequestPace(limits: limits)
+        pace.headCame(at: at(0), isUpload: true)
+        #expect(pace.deadline == at(120))
+        pace.bodyCame(1, at: at(100))
+        #expect(pace.deadline == at(220))
+        pace.bodyCame(0, at: at(150))
+        #expect(pace.deadline == at(220))
+        #expect(pace.isInBody)
+        #expect(pace.isInUpload)
+        pace.excuse(at: at(200))
+        #expect(pace.deadline == at(320))
+        pace.endCame()
+        #expect(pace.deadline == nil)
+        pace.headCame(at: at(400))
+        #expect(pace.deadline == at(430))
+        #expect(!pace.isInUpload)
+        // The rest of a refused upload has no more time than another body.
+        pace.headCame(at: at(500), isUpload: true)
+        pace.answerCame(at: at(510))
+        #expect(pace.deadline == at(540))
+        #expect(pace.isInBody)
+    }
+
     @Test("The time begins again after a pause of the server")
     mutating func excuse() {
         pace.excuse(at: at(5))

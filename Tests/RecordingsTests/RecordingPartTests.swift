@@ -139,7 +139,7 @@ struct RecordingPartTests {
                 for isDiscarded in [true, false] {
                     var part = try await upload.begin()
                     try await part.write(
-                        ByteBuffer(bytes: isDiscarded ? sampleBytes(3 * chunk) : Array(bytes[(chunk + 77)...])))
+                        ByteBuffer(bytes: isDiscarded ? sampleBytes(20 * chunk) : Array(bytes[(chunk + 77)...])))
                     if isDiscarded { await part.discard() } else { upload.parts.append(try await part.finish()) }
                 }
                 // A server is killed after a checkpoint: its file stays, and the next request writes the same bytes again.

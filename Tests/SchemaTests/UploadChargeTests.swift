@@ -80,6 +80,48 @@ import Testing
         }
     }
 
+    @Test("An upload whose server has died makes room within seconds, long before its lease ends")
+    func deadServer() async throws {
+        try await withScene { scene async throws in
+            #expect(try await scene.charge(atOnce: 1) == nil)
+            #expect(try await scene.charge(atOnce: 1)?.limit == .atOnce)
+            try await scene.database.query(
+                "UPDATE app.upload_charges SET beat_at = beat_at - interval '11 seconds', heard_at = heard_at - interval '11 seconds'"
+            )
+            #expect(try await scene.charge(atOnce: 1) == nil)
+        }
+    }
+
+    @Test("A resumable upload counts once in the hour, and its bytes as they arrive")
+    func resumable() async throws {
+        try await withScene { scene async throws in
+            let id = UUID()
+            let limits = UploadLimits(atOnce: 1, perHour: 1, bytesPerDay: 1000)
+            try await scene.store.chargeCreation(id, of: scene.user, bytes: 600, limits: limits)
+            // Nothing has arrived, and no request is under way.
+            #expect(try await scene.charge(bytes: 1000, perHour: 2, perDay: 1000) == nil)
+            try await scene.database.query("DELETE FROM app.upload_charges WHERE id <> \(id)")
+            for _ in 0..<2 {
+                try await scene.store.chargeRequest(of: id, of: scene.user, bytes: 400, limits: limits)
+                #expect(try await scene.charge(atOnce: 1)?.limit == .atOnce)
+                // A request after one whose server died does not count its reservation twice.
+                try await scene.store.chargeRequest(of: id, of: scene.user, bytes: 400, limits: limits)
+                try await scene.store.add(400, to: id)
+            }
+            await #expect(throws: UploadRefusal.self) {
+                try await scene.store.chargeRequest(of: id, of: scene.user, bytes: 201, limits: limits)
+            }
+            try await scene.store.chargeRequest(of: id, of: scene.user, bytes: 200, limits: limits)
+            // A request that was taken over from adds its bytes, and does not end the other one.
+            try await scene.store.add(100, to: id, endsRequest: false)
+            #expect(try await scene.charge(atOnce: 1)?.limit == .atOnce)
+            #expect(try await scene.charge(perHour: 1)?.limit == .perHour)
+            // The bytes count from the last of them on.
+            try await scene.database.query("UPDATE app.upload_charges SET begun_at = begun_at - interval '2 days'")
+            #expect(try await scene.charge(bytes: 200, perDay: 1000)?.limit == .bytesPerDay)
+        }
+    }
+
     @Test("Uploads in an hour have a limit, and the next one waits until the oldest is an hour old")
     func perHour() async throws {
         try await withScene { scene async throws in

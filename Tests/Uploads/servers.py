@@ -183,9 +183,9 @@ class Upload:
             "session_id": self.session,
         }
 
-    def uploader(self, url=None, **arguments):
-        """A tuspy uploader; url replaces the address of the server."""
-        client = tus.TusClient((url or self.server.url) + "/api/uploads", headers={"Authorization": "Bearer " + self.token})
+    def uploader(self, address=None, **arguments):
+        """A tuspy uploader; address replaces that of the server."""
+        client = tus.TusClient((address or self.server.url) + "/api/uploads", headers={"Authorization": "Bearer " + self.token})
         arguments = {"retries": 30, "retry_delay": 1, **arguments}
         return client.uploader(self.path, metadata=self.metadata, **arguments)
 

@@ -97,13 +97,16 @@ BEGIN
         WHERE p.session_id = due.session_id AND p.status IN ('uploading', 'pending');
         UPDATE resumable_uploads u SET state = 'ended', writer = NULL, leased_until = NULL, heard_at = NULL
         WHERE u.id = due.id AND u.state = 'open';
+        UPDATE discarded_recordings d SET discarded_at = clock_timestamp()
+        WHERE d.upload_id = due.id AND d.removed_at IS NULL AND d.discarded_at > clock_timestamp();
         total := total + 1;
     END LOOP;
     RETURN total;
 END
 $$;
 COMMENT ON FUNCTION app.expire_uploads IS
-    'Ends the open uploads whose time is over, or one of them, and fails their sessions. Returns their number';
+    'Ends the open uploads whose time is over, or one of them, fails their sessions, and lets their files be removed. Returns '
+    'their number';
 
 CREATE OR REPLACE FUNCTION app.delete_old_uploads(age interval) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$

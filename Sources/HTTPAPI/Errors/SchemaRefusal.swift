@@ -44,6 +44,7 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
     case notAPatient = "not_a_patient"
     case notATherapist = "not_a_therapist"
     case sessionIDDeleted = "session_id_deleted"
+    case uploadFixed = "upload_fixed"
     case uploadKeyTaken = "upload_key_taken"
 
     /// The field at fault, by its name in SQL and in JSON; nil when no single field is.
@@ -102,6 +103,7 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         case .notAPatient: "is not a patient."
         case .notATherapist: "is not a therapist."
         case .sessionIDDeleted: "This id belonged to a session that was deleted. Choose another one."
+        case .uploadFixed: "An upload neither begins again nor loses bytes."
         case .uploadKeyTaken: "is the key of a recording."
         case .inRecovery: "The database takes no writes at present. Try again in a few seconds."
         }

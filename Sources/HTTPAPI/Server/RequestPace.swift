@@ -63,6 +63,13 @@ struct RequestPace {
             : .body(until: now + limits.bodyTime, missing: Limits.bodyBytes)
     }
 
+    /// Records that a request has its answer.
+    ///
+    /// The rest of an upload then has no more time than any other body.
+    mutating func answerCame(at now: NIODeadline) {
+        if case .upload = state { state = .body(until: now + limits.bodyTime, missing: Limits.bodyBytes) }
+    }
+
     /// Records that a request is complete.
     mutating func endCame() { state = .quiet }
 

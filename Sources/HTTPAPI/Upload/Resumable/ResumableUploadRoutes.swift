@@ -22,9 +22,13 @@ struct ResumableUploadRoutes: Sendable {
 
     func add(to table: inout RouteTable) {
         table.unauthenticated(.options, "/api/uploads", produces: nil, options)
-        table.user(.post, "/api/uploads", produces: nil, create)
+        table.user(.post, "/api/uploads", produces: nil) { request, context in
+            try await readingRest(context) { try await create(request, context) }
+        }
         table.user(.head, "/api/uploads/:id", produces: nil, head)
-        table.user(.patch, "/api/uploads/:id", produces: nil, patch)
+        table.user(.patch, "/api/uploads/:id", produces: nil) { request, context in
+            try await readingRest(context) { try await patch(request, context) }
+        }
         table.user(.delete, "/api/uploads/:id", produces: nil, delete)
     }
 
@@ -77,7 +81,7 @@ struct ResumableUploadRoutes: Sendable {
         guard let reading = try await uploads.uploadToEnd(try Self.id(context, request), as: context.claims.principal)
         else { throw Problem.noUpload.closing(request) }
         let upload = reading.upload
-        guard try await isOpen(reading) else { throw Problem.uploadGone.closing(request) }
+        guard try await isOpen(reading, context.logger) else { throw Problem.uploadGone.closing(request) }
         try await form.recorder.admit(context, to: .endUpload, session: upload.session, patient: upload.patient)
         guard try await end(upload, because: "The upload was cancelled.", context.logger) else {
             throw Problem.uploadGone.closing(request)
@@ -86,6 +90,24 @@ struct ResumableUploadRoutes: Sendable {
     }
 
     // MARK: - Parts of several routes
+
+    /// Runs a handler, and reads the body of a request that it refuses: a browser reads no answer before it has sent everything.
+    private func readingRest(
+        _ context: UserContext, _ handler: () async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await handler()
+        } catch {
+            let problem = ErrorMiddleware.problem(for: error)
+            // A server that stops does not wait for the rest.
+            if problem.closesConnection, problem.kind != .unavailable,
+                let rest = form.rests.begin(limit: settings.maximumBytes)
+            {
+                await context.connection.readRest(rest)
+            }
+            throw error
+        }
+    }
 
     static func id(_ context: UserContext, _ request: Request) throws(Problem) -> UploadID {
         guard let id = context.parameters.get("id").flatMap({ UploadID($0) }) else {
@@ -118,19 +140,26 @@ struct ResumableUploadRoutes: Sendable {
         try await form.recorder.admit(
             context, to: .resumeUpload, session: reading.upload.session, patient: reading.upload.patient)
         if reading.upload.state(at: reading.now) == .complete { return reading.upload }
-        guard try await isOpen(reading) else { throw Problem.uploadGone.closing(request) }
+        guard try await isOpen(reading, context.logger) else { throw Problem.uploadGone.closing(request) }
         return reading.upload
     }
 
     /// True if an upload waits for bytes.
     ///
     /// An upload whose time is over is ended now: the watchers of its session need not wait for the janitor.
-    private func isOpen(_ reading: UploadStore.Reading) async throws -> Bool {
+    private func isOpen(_ reading: UploadStore.Reading, _ logger: Logger) async throws -> Bool {
         let (upload, state) = (reading.upload, reading.upload.state(at: reading.now))
         if upload.state == .open, state == .ended {
-            if try await uploads.expire(upload.id) > 0 { metrics.expired.increment() }
+            try await expire(upload, logger)
         }
         return state == .open
+    }
+
+    /// Ends an upload whose time is over.
+    func expire(_ upload: ResumableUpload, _ logger: Logger) async throws {
+        guard try await uploads.expire(upload.id) > 0 else { return }
+        metrics.expired.increment()
+        await removeParts(of: upload.id, logger)
     }
 
     /// Receives the bytes of a request.

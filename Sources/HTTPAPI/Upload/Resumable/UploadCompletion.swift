@@ -51,7 +51,7 @@ struct UploadCompletion: Sendable {
         try await expect(file.name)
         try await recordings.move(file, of: folder, to: file.name)
         return try await attach(
-            StoredRecording(bytes: file.byteCount, sha256: whole.digest(), format: format), file.name)
+            StoredRecording(bytes: file.byteCount, sha256: try await whole.digest(), format: format), file.name)
     }
 
     /// Names the file in the database before it is among the recordings.

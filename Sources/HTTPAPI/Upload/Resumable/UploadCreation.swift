@@ -1,4 +1,3 @@
-import CoreMetrics
 import Domain
 import DurationUnits
 import Foundation
@@ -92,7 +91,7 @@ struct UploadCreation: Sendable {
         guard let reading = try await route.uploads.openUpload(of: session, as: principal) else { return nil }
         let upload = reading.upload
         guard upload.state(at: reading.now) == .open else {
-            if try await route.uploads.expire(upload.id) > 0 { route.metrics.expired.increment() }
+            try await route.expire(upload, context.logger)
             return nil
         }
         let known = try UploadForm(try UploadMetadata(upload.metadata))

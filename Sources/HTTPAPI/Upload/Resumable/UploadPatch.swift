@@ -110,6 +110,11 @@ struct UploadPatch: Sendable {
 
     /// The error to answer with; an upload that is no recording ends now.
     private func answer(to error: any Error, of upload: ResumableUpload) async -> any Error {
+        if error is HTTPParserError { return error }
+        // A lost connection is no fault, and nobody reads the answer.
+        if UploadReception.isBrokenConnection(error) {
+            return Problem(.malformed, "The body broke off. Ask by HEAD where to continue.").closing()
+        }
         let problem = ErrorMiddleware.problem(for: error)
         if problem.kind == .unsupportedMedia {
             route.metrics.failed(with: problem.kind)
@@ -123,9 +128,9 @@ struct UploadPatch: Sendable {
                 }
             }.value
         } else if problem.kind == .internalError || problem.kind == .storageFull || problem.kind == .unavailable {
-            if !UploadReception.isBrokenConnection(error) { route.metrics.failed(with: problem.kind) }
+            route.metrics.failed(with: problem.kind)
         }
-        return error is HTTPParserError || problem.kind == .internalError ? error : problem.closing()
+        return problem.kind == .internalError ? error : problem.closing()
     }
 
     /// Why this request is not the writer any more.

@@ -329,7 +329,7 @@ actor UploadWriter {
         // One part that this request has seen from its first byte on is the recording.
         if parts.count == 1, isCheckWhole, var check {
             let format = try check.finish()
-            upload = try await completion.publish(last, sha256: part.digest(), format: format)
+            upload = try await completion.publish(last, sha256: try await part.digest(), format: format)
         } else {
             upload = try await completion.assemble()
         }
