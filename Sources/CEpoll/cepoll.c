@@ -1,3 +1,5 @@
+#define _GNU_SOURCE
+
 #include "CEpoll.h"
 
 #include <stddef.h>
@@ -23,6 +25,11 @@ int cepoll_eventfd_signal(int descriptor) {
 int cepoll_eventfd_clear(int descriptor) {
     eventfd_t value;
     return eventfd_read(descriptor, &value);
+}
+
+int cepoll_accept(int listening, struct sockaddr_storage *peer) {
+    socklen_t length = sizeof *peer;
+    return accept4(listening, (struct sockaddr *)peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 void cepoll_name_this_thread(const char *name) {

@@ -7,7 +7,10 @@ import Synchronization
 public final class StreamSocket: Sendable {
     private let descriptor: Mutex<CInt>
 
-    private init(owning descriptor: CInt) { self.descriptor = Mutex(descriptor) }
+    /// Takes over a socket.
+    ///
+    /// - Parameter descriptor: The socket, which nothing else uses.
+    public init(owning descriptor: CInt) { self.descriptor = Mutex(descriptor) }
 
     /// Duplicates a socket.
     ///

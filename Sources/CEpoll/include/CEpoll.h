@@ -1,10 +1,11 @@
-// epoll and eventfd for Swift, whose Glibc overlay lacks them.
+// epoll, eventfd and accept4 for Swift, whose Glibc overlay lacks them.
 #ifndef THERAPYBRIDGE_CEPOLL_H
 #define THERAPYBRIDGE_CEPOLL_H
 
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 static const uint32_t cepoll_in = EPOLLIN;
 static const uint32_t cepoll_out = EPOLLOUT;
@@ -30,6 +31,9 @@ int cepoll_eventfd_signal(int descriptor);
 
 // Reads the counter of an eventfd, which resets it.
 int cepoll_eventfd_clear(int descriptor);
+
+// Accepts a connection by accept4(2), non-blocking and closed on exec. `peer` gets the address of the other end.
+int cepoll_accept(int listening, struct sockaddr_storage *peer);
 
 // Names the calling thread. Linux keeps 15 bytes.
 void cepoll_name_this_thread(const char *name);

@@ -19,6 +19,11 @@ struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         self.init(address)
     }
 
+    /// An address of 4 or 16 bytes in network order.
+    init(bytes: [UInt8]) {
+        self.bytes = bytes.starts(with: Self.mappedPrefix) ? Array(bytes.dropFirst(12)) : bytes
+    }
+
     /// The address of a socket; nil if the socket is not of the internet.
     init?(_ address: SocketAddress) {
         let bytes: [UInt8]
@@ -27,7 +32,7 @@ struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         case .v6(let address): bytes = withUnsafeBytes(of: address.address.sin6_addr) { Array($0) }
         case .unixDomainSocket: return nil
         }
-        self.bytes = bytes.starts(with: Self.mappedPrefix) ? Array(bytes.dropFirst(12)) : bytes
+        self.init(bytes: bytes)
     }
 
     /// The text form, such as `192.0.2.1` or `2001:db8::1`.

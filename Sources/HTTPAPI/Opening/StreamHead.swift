@@ -1,7 +1,5 @@
-import Foundation
 import HTTPTypes
 import Hummingbird
-import Synchronization
 
 /// The head of the response that begins a stream, as the middleware would make it for a request without `Origin`.
 ///
@@ -13,12 +11,15 @@ final class StreamHead: Sendable {
     private let beforeRequestID: [UInt8]
     private let beforeDate: [UInt8]
     private let afterDate: [UInt8]
-    private let dates = Mutex<(second: Int, text: [UInt8])>((.min, []))
+    private let dateHeader: DateHeader
 
     /// Makes the bytes.
     ///
-    /// - Parameter securityHeaders: The headers of every answer.
-    init(_ securityHeaders: SecurityHeaders) {
+    /// - Parameters:
+    ///   - securityHeaders: The headers of every answer.
+    ///   - dateHeader: The value of `Date`.
+    init(_ securityHeaders: SecurityHeaders, _ dateHeader: DateHeader) {
+        self.dateHeader = dateHeader
         var fields = StreamAnswer.headers
         fields[.requestID] = Self.requestID
         CrossOrigin.addVary(to: &fields)
@@ -35,7 +36,7 @@ final class StreamHead: Sendable {
 
     /// The head of the answer to a request.
     func bytes(requestID: String) -> [UInt8] {
-        let date = presentDate()
+        let date = dateHeader.value.utf8
         var bytes: [UInt8] = []
         bytes.reserveCapacity(beforeRequestID.count + 36 + beforeDate.count + date.count + afterDate.count)
         bytes += beforeRequestID
@@ -44,26 +45,5 @@ final class StreamHead: Sendable {
         bytes += date
         bytes += afterDate
         return bytes
-    }
-
-    /// The present date in the form of RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
-    private func presentDate() -> [UInt8] {
-        let second = time(nil)
-        return dates.withLock { present in
-            if present.second != second { present = (second, Self.date(second)) }
-            return present.text
-        }
-    }
-
-    private static func date(_ second: Int) -> [UInt8] {
-        var moment = second
-        var parts = tm()
-        gmtime_r(&moment, &parts)
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        let weekday = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"][Int(parts.tm_wday)]
-        let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][
-            Int(parts.tm_mon)]
-        let time = "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
-        return Array("\(weekday), \(two(parts.tm_mday)) \(month) \(1900 + parts.tm_year) \(time) GMT".utf8)
     }
 }

@@ -2,7 +2,6 @@ import Credentials
 import Domain
 import HTTPTypes
 import Logging
-import NIOCore
 import Polling
 import Progress
 import Store
@@ -12,8 +11,8 @@ import Streaming
 struct StreamOpening: Sendable {
     let head: OpeningHead
     let claims: AccessClaims
-    /// Where the request came from, past the trusted proxies; nil if that is unknown.
-    let network: ClientNetwork?
+    /// Where the request came from, past the trusted proxies.
+    let network: ClientNetwork
     /// Names the request to the client, in the log and in the audit log.
     let requestID: String
     /// When the request came.
@@ -40,13 +39,11 @@ struct StreamOpener: Sendable {
     ///   - bytes: Everything that the client has sent.
     ///   - peer: The address at the other end of the connection.
     /// - Returns: Nil for a request that is the framework's.
-    func read(_ bytes: [UInt8], from peer: SocketAddress?) -> StreamOpening? {
+    func read(_ bytes: [UInt8], from peer: NetworkAddress) -> StreamOpening? {
         guard let head = OpeningHead(bytes), let claims = tokens.verifyAtOnce(head.token) else { return nil }
-        let address = peer.flatMap(NetworkAddress.init).map {
-            trustedProxies.client(peer: $0, forwarded: head.forwardedFor)
-        }
+        let address = trustedProxies.client(peer: peer, forwarded: head.forwardedFor)
         return StreamOpening(
-            head: head, claims: claims, network: address?.network, requestID: RequestIdentifier.random(),
+            head: head, claims: claims, network: address.network, requestID: RequestIdentifier.random(),
             cameAt: clock.now)
     }
 
@@ -66,17 +63,14 @@ struct StreamOpener: Sendable {
 
     /// Gives the connection of a request to the reactor, if the hub's answer begins a stream.
     ///
-    /// The call has to come on the channel's event loop. If the result is true, the caller closes the channel. That closes
-    /// the channel's own descriptor, and the connection stays open.
-    ///
     /// - Parameters:
     ///   - opening: The request.
     ///   - answer: The hub's answer.
-    ///   - channel: The connection.
+    ///   - descriptor: The connection. If the result is true, it belongs to the reactor.
     ///   - logger: Takes the log line.
     /// - Returns: False if the framework has to answer.
     func begin(
-        _ opening: StreamOpening, _ answer: Result<SubscribeOutcome, any Error>, on channel: any Channel,
+        _ opening: StreamOpening, _ answer: Result<SubscribeOutcome, any Error>, on descriptor: CInt,
         _ logger: Logger
     ) -> Bool {
         let lastEventID = opening.head.lastEventID
@@ -86,9 +80,8 @@ struct StreamOpener: Sendable {
         let handoff = StreamHandoff(
             engine: engine, watch: watch, firstPayload: StreamRoute.preamble + message.bytes,
             version: authorization.version(seenBy: lastEventID), claims: opening.claims)
-        guard handoff.take(socketOf: channel, head: head.bytes(requestID: opening.requestID), as: .chunks) else {
-            return false
-        }
+        engine.adopt(
+            handoff, StreamSocket(owning: descriptor), head: head.bytes(requestID: opening.requestID), as: .chunks)
         record(opening, logger)
         return true
     }

@@ -1,5 +1,6 @@
 import Foundation
 import NIOCore
+import Polling
 
 /// Why a server cannot listen on its address.
 public struct BindError: Error {
@@ -31,16 +32,23 @@ public struct BindError: Error {
     /// The numbers are the errors of `bind(2)` and `socket(2)`.
     init?(_ error: any Error, of endpoint: Endpoint) {
         self.endpoint = endpoint
-        switch error {
-        case is SocketAddressError.UnknownHost: code = .hostUnknown
-        case let error as IOError:
-            switch error.errnoCode {
-            case EADDRNOTAVAIL, EAFNOSUPPORT: code = .hostUnknown
-            case EADDRINUSE: code = .portTaken
-            case EACCES: code = .portForbidden
-            default: return nil
+        let cause: Code? =
+            switch error {
+            case is SocketAddressError.UnknownHost: .hostUnknown
+            case let error as IOError: Self.code(of: error.errnoCode)
+            case let error as PollerError: Self.code(of: error.code)
+            default: nil
             }
-        default: return nil
+        guard let cause else { return nil }
+        code = cause
+    }
+
+    private static func code(of errno: CInt) -> Code? {
+        switch errno {
+        case EADDRNOTAVAIL, EAFNOSUPPORT: .hostUnknown
+        case EADDRINUSE: .portTaken
+        case EACCES: .portForbidden
+        default: nil
         }
     }
 

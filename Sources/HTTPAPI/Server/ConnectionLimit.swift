@@ -1,15 +1,13 @@
-import HummingbirdCore
-import NIOCore
 import Synchronization
 
-/// Counts the connections of all server sockets against one limit.
+/// Counts the connections of all listening sockets against one limit.
 ///
-/// A connection beyond the limit waits in the backlog until another one closes. Streams leave the framework, and their
-/// connections stop counting.
-final class ConnectionLimit: AvailableConnectionsDelegate {
+/// The acceptor takes a place before it accepts a connection. A connection beyond the limit therefore waits in the kernel's
+/// queue until another one ends. Streams do not count: the reactor has their connections.
+final class ConnectionLimit: Sendable {
     private struct State {
         var connections = 0
-        var sockets: [any Channel] = []
+        var isAwaited = false
     }
 
     private let maximum: Int
@@ -17,24 +15,28 @@ final class ConnectionLimit: AvailableConnectionsDelegate {
 
     init(_ maximum: Int) { self.maximum = maximum }
 
-    /// Adds a server socket, which accepts again when a connection of any socket closes.
-    func add(_ socket: any Channel) {
-        state.withLock { $0.sockets.append(socket) }
-        // Connections may have closed since this socket stopped accepting.
-        socket.read()
-    }
-
-    func connectionOpened() { state.withLock { $0.connections += 1 } }
-
-    func connectionClosed() {
-        let sockets = state.withLock { state in
-            state.connections -= 1
-            return state.connections == maximum - 1 ? state.sockets : []
+    /// Takes a place for one more connection.
+    ///
+    /// - Returns: False if the limit is reached. The next ``leave()`` then returns true.
+    func enter() -> Bool {
+        state.withLock { state in
+            guard state.connections < maximum else {
+                state.isAwaited = true
+                return false
+            }
+            state.connections += 1
+            return true
         }
-        // The framework wakes only the socket whose connection has closed. Its handler is still modifying its delegate, and
-        // a read right now would access the delegate a second time.
-        for socket in sockets { socket.eventLoop.execute { socket.read() } }
     }
 
-    func isAcceptingNewConnections() -> Bool { state.withLock { $0.connections < maximum } }
+    /// Gives the place of a connection back.
+    ///
+    /// - Returns: True if the acceptor waits for a place.
+    func leave() -> Bool {
+        state.withLock { state in
+            state.connections -= 1
+            defer { state.isAwaited = false }
+            return state.isAwaited
+        }
+    }
 }

@@ -3,6 +3,7 @@ import Hummingbird
 import HummingbirdCore
 public import Logging
 import NIOCore
+import Polling
 public import ServiceLifecycle
 import Store
 
@@ -14,7 +15,7 @@ public struct HTTPServer: Service {
     private let responder: RouterResponder<AppContext>
     private let opener: StreamOpener
     private let settings: HTTPSettings
-    private let connections: ConnectionLimit
+    private let dateHeader = DateHeader()
     private let logger: Logger
     private let onListening: @Sendable (Int) async -> Void
 
@@ -39,8 +40,8 @@ public struct HTTPServer: Service {
         responder = router.buildResponder()
         opener = StreamOpener(
             engine: dependencies.streams, tokens: dependencies.authentication.tokens, metrics: requestMetrics,
-            head: StreamHead(securityHeaders), trustedProxies: settings.trustedProxies, clock: dependencies.clock)
-        connections = ConnectionLimit(settings.requests.maximumConnections)
+            head: StreamHead(securityHeaders, dateHeader), trustedProxies: settings.trustedProxies,
+            clock: dependencies.clock)
         self.settings = settings
         self.logger = logger
         self.onListening = onListening
@@ -53,74 +54,76 @@ public struct HTTPServer: Service {
     ///
     /// - Throws: ``BindError`` when the server cannot listen on the address of the settings.
     public func run() async throws {
-        let listen = settings.listen
-        guard let other = listen.otherLoopbackAddress else {
-            return try await serve(on: listen.address, port: listen.port, onListening: onListening)
-        }
-        let (ports, bound) = AsyncStream.makeStream(of: Int.self)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                defer { bound.finish() }
-                try await serve(on: listen.address, port: listen.port) { bound.yield($0) }
+        let sockets = try listen()
+        let framework = FrameworkConnections(frameworkChannel, logger: logger)
+        let acceptor = try Acceptor(
+            sockets, limit: ConnectionLimit(settings.requests.maximumConnections), opener: opener, framework: framework,
+            logger: logger)
+        let result: Result<Void, any Error>
+        do {
+            try await withTaskCancellationHandler {
+                try await withGracefulShutdownHandler {
+                    // A shutdown may have begun before the server did.
+                    if try await acceptor.start() { await onListening(sockets[0].port) }
+                    await framework.run()
+                } onGracefulShutdown: {
+                    acceptor.shutDown()
+                }
+            } onCancel: {
+                acceptor.shutDown()
             }
-            group.addTask {
-                // The port is known only now if the setting is 0.
-                guard let port = await ports.first(where: { _ in true }) else { return }
-                try await serve(onOther: other, port: port)
-            }
-            try await group.waitForAll()
+            result = .success(())
+        } catch {
+            result = .failure(error)
         }
+        await acceptor.end()
+        try result.get()
     }
 
-    /// Serves on the second loopback address, or says that it does not.
-    private func serve(onOther address: String, port: Int) async throws {
+    /// Listens on the address of the settings and, if it can, on the loopback address of the other IP version.
+    private func listen() throws -> [ListeningSocket] {
+        let listen = settings.listen
+        let socket = try self.listen(on: listen.address, port: listen.port)
+        guard let other = listen.otherLoopbackAddress else { return [socket] }
         do {
-            try await serve(on: address, port: port, onListening: onListening)
+            // The port is known only now if the setting is 0.
+            return [socket, try self.listen(on: other, port: socket.port)]
         } catch let error as BindError {
             logger.warning(
                 "not listening on one of the two loopback addresses",
-                metadata: ["address": "\(address)", "port": "\(port)", "reason": "\(error.code)"])
-            await onListening(port)
-        } catch  where Task.isShuttingDownGracefully {
-            // The shutdown came between the two sockets.
+                metadata: ["address": "\(other)", "port": "\(socket.port)", "reason": "\(error.code)"])
+            return [socket]
         }
     }
 
-    private func serve(
-        on address: String, port: Int, onListening: @escaping @Sendable (Int) async -> Void
-    ) async throws {
-        let pace = RequestPace.Limits(
-            headTime: TimeAmount(settings.requests.headTimeout), bodyTime: TimeAmount(settings.requests.bodyTimeout))
-        let tasks = FrameworkTasks()
-        let application = Application(
-            responder: responder,
-            server: HTTPServerBuilder { [opener, tasks] responder in
-                OpeningChannel(
-                    opener: opener,
-                    server: HTTP1Channel(
-                        responder: responder,
-                        configuration: .init(
-                            additionalChannelHandlers: [ConnectionHandler(), PaceHandler(limits: pace)],
-                            idleTimeout: .seconds(75),
-                            httpDecoderConfiguration: .init(
-                                maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024,
-                                maxHeaderFieldCount: 100))),
-                    tasks: tasks)
-            },
-            configuration: ApplicationConfiguration(
-                address: .hostname(address, port: port), serverName: nil, backlog: 4096,
-                availableConnectionsDelegate: connections),
-            onServerRunning: { [connections] channel in
-                // After a restart all clients connect at once. The kernel drops what does not fit into the backlog, and a client
-                // waits a second before it tries again.
-                try? await channel.setOption(.maxMessagesPerRead, value: 256).get()
-                connections.add(channel)
-                await onListening(channel.localAddress?.port ?? port)
-            },
-            logger: logger)
-        try await tasks.run(logger) {
-            try await BindError.naming(.http) { try await application.run() }
+    private func listen(on host: String, port: Int) throws -> ListeningSocket {
+        do {
+            let socket =
+                switch try SocketAddress.makeAddressResolvingHost(host, port: port) {
+                case .v4(let address): try ListeningSocket(address.address)
+                case .v6(let address): try ListeningSocket(address.address)
+                case .unixDomainSocket: preconditionFailure("a host and a port are an address of the internet")
+                }
+            logger.info("Server started and listening on \(host):\(socket.port)")
+            return socket
+        } catch {
+            throw BindError(error, of: .http) ?? error
         }
+    }
+
+    /// Sets up the connections that the framework answers.
+    private var frameworkChannel: HTTP1Channel {
+        let pace = RequestPace.Limits(
+            headTime: TimeAmount(settings.requests.headTimeout), bodyTime: TimeAmount(settings.requests.bodyTimeout),
+            uploadTime: TimeAmount(settings.uploads.bodyTimeout))
+        return HTTP1Channel(
+            responder: FrameworkResponder.responder(responder, date: dateHeader, logger: logger),
+            configuration: .init(
+                additionalChannelHandlers: [ConnectionHandler(), PaceHandler(limits: pace)],
+                // The framework counts a pause in the body of an upload as idle, too.
+                idleTimeout: TimeAmount(max(Acceptor.idleTimeout, settings.uploads.bodyTimeout + .seconds(15))),
+                httpDecoderConfiguration: .init(
+                    maxHeaderFieldSize: 16 * 1024, maxHeaderListSize: 32 * 1024, maxHeaderFieldCount: 100)))
     }
 }
 
@@ -139,6 +142,7 @@ extension HTTPServer {
             RequestLog(clock: dependencies.clock)
             securityHeaders
             CrossOrigin(settings: settings)
+            TusVersion()
             ErrorMiddleware()
             RequestTarget()
             Preflight(settings: settings)
@@ -157,11 +161,14 @@ extension HTTPServer {
                 signIns: stores.signIns, tokens: tokens, provider: provider, settings: settings, limits: attemptLimits),
             metrics: SignInMetrics(metrics: metrics)
         ).add(to: &table)
-        UploadRoute(
+        let uploadMetrics = UploadMetrics(metrics: metrics)
+        let upload = UploadRoute(
             recorder: recorder, users: stores.users, sessions: stores.sessions, progress: stores.progress,
             recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings.uploads,
-            metrics: UploadMetrics(metrics: metrics), charges: stores.charges, clock: dependencies.clock
-        ).add(to: &table)
+            metrics: uploadMetrics, charges: stores.charges, clock: dependencies.clock, rests: BodyRests()
+        )
+        upload.add(to: &table)
+        ResumableUploadRoutes(form: upload, uploads: stores.uploads, metrics: uploadMetrics).add(to: &table)
         SessionRoutes(
             gate: gate, recorder: recorder, sessions: stores.sessions, progress: stores.progress, users: stores.users,
             recordings: dependencies.recordings

@@ -58,14 +58,22 @@ extension Program {
     /// Runs `serve`, lends it once it accepts connections, and waits for its end.
     ///
     /// `body` sends SIGTERM. If it throws, the program gets SIGKILL.
+    ///
+    /// - Parameters:
+    ///   - arguments: Further arguments of the command.
+    ///   - descriptors: How many descriptors the program may have; nil for as many as this process.
+    ///   - body: The test.
     func serve<Result: Sendable>(
-        _ arguments: [String] = [], _ body: @escaping @Sendable (RunningServer) async throws -> Result
+        _ arguments: [String] = [], descriptors: Int? = nil,
+        _ body: @escaping @Sendable (RunningServer) async throws -> Result
     ) async throws -> (Result, ServerEnd) {
         let uploads = FileManager.default.temporaryDirectory.appending(path: "tb-serve-\(UUID().uuidString.prefix(8))")
         defer { try? FileManager.default.removeItem(at: uploads) }
         let settings = ["UPLOAD_DIR": uploads.path(percentEncoded: false)].merging(environment) { _, new in new }
+        var command = [builtProgram, "serve"] + arguments
+        if let descriptors { command = ["/bin/sh", "-c", "ulimit -n \(descriptors); exec \"$0\" \"$@\""] + command }
         let outcome = try await Subprocess.run(
-            .path(FilePath(builtProgram)), arguments: Arguments(["serve"] + arguments),
+            .path(FilePath(command[0])), arguments: Arguments(Array(command.dropFirst())),
             environment: .custom(programEnvironment(settings)), input: .none, output: .sequence, error: .sequence
         ) { execution in
             let processID = execution.processIdentifier.value

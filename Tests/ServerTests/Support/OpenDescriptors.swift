@@ -14,12 +14,14 @@ extension TestServer {
 
 /// The local port of a socket; nil for any other descriptor.
 private func localPort(of descriptor: CInt) -> Int? {
-    var address = sockaddr_in()
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    // The port is at the same place in the addresses of IPv4 and IPv6.
+    var address = sockaddr_in6()
+    var length = socklen_t(MemoryLayout<sockaddr_in6>.size)
     let status = withUnsafeMutablePointer(to: &address) {
         $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
     }
-    return status == 0 && address.sin_family == sa_family_t(AF_INET) ? Int(in_port_t(bigEndian: address.sin_port)) : nil
+    let families = [sa_family_t(AF_INET), sa_family_t(AF_INET6)]
+    return status == 0 && families.contains(address.sin6_family) ? Int(in_port_t(bigEndian: address.sin6_port)) : nil
 }
 
 private func isListening(_ descriptor: CInt) -> Bool {
