@@ -29,21 +29,46 @@ import Testing
         }
     }
 
+    @Test("The bare route of Hummingbird closes the connections of clients that have left")
+    func bareHummingbirdEnds() async throws {
+        try await withPeer(BareHummingbird.self) { peer, scratch in
+            try await EventStreams.lend(plan(of: peer, count: 200, options: [], in: scratch)) { _ in
+                #expect(peer.figures.descriptorCount > 200)
+            }
+            try await eventually("few descriptors") { peer.figures.descriptorCount < 100 }
+        }
+    }
+
     /// Starts a peer, and opens streams that count as open with their head or, if the peer sends one, an event.
     private func withStreams<Peer: BarePeer>(
         of peer: Peer.Type, count: Int, _ body: (RunningPeer, EventStreams) async throws -> Void
     ) async throws {
-        let programs = URL(filePath: builtProgram).deletingLastPathComponent()
-        try await ScratchDirectory.lend { scratch in
-            try await Peer.lend(
-                program: programs.appending(path: "bench").path(percentEncoded: false), in: scratch
-            ) { running in
-                let plan = EventStreams.Plan(
-                    program: programs.appending(path: "sseload").path(percentEncoded: false), port: running.port,
-                    targets: try scratch.write(Data("/sub/1\n".utf8), to: "targets"), count: count,
-                    options: Peer.self == BareSends.self ? ["--open-with", "head"] : [], log: scratch.path("log"))
-                try await EventStreams.lend(plan) { try await body(running, $0) }
+        try await withPeer(peer) { running, scratch in
+            let options = Peer.self == BareSends.self ? ["--open-with", "head"] : []
+            try await EventStreams.lend(plan(of: running, count: count, options: options, in: scratch)) {
+                try await body(running, $0)
             }
         }
+    }
+
+    private func withPeer<Peer: BarePeer>(
+        _ peer: Peer.Type, _ body: (RunningPeer, ScratchDirectory) async throws -> Void
+    ) async throws {
+        try await ScratchDirectory.lend { scratch in
+            try await Peer.lend(program: Self.path(of: "bench"), in: scratch) { try await body($0, scratch) }
+        }
+    }
+
+    private func plan(
+        of peer: RunningPeer, count: Int, options: [String], in scratch: ScratchDirectory
+    ) throws -> EventStreams.Plan {
+        EventStreams.Plan(
+            program: Self.path(of: "sseload"), port: peer.port,
+            targets: try scratch.write(Data("/sub/1\n".utf8), to: "targets"), count: count, options: options,
+            log: scratch.path("log"))
+    }
+
+    private static func path(of program: String) -> String {
+        URL(filePath: builtProgram).deletingLastPathComponent().appending(path: program).path(percentEncoded: false)
     }
 }

@@ -53,13 +53,16 @@ struct BareHummingbird: BarePeer {
         raiseDescriptorLimit()
         let router = Router()
         router.post("ready") { _, _ in HTTPResponse.Status.noContent }
-        router.get("sub/{id}") { _, _ in
+        router.get("sub/{id}") { request, _ in
             Response(
                 status: .ok, headers: [.contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache"],
                 body: ResponseBody { writer in
                     try await writer.write(ByteBuffer(string: "event: progress\ndata: {}\n\n"))
-                    // Until the process ends.
-                    try await Task.sleep(for: .seconds(86_400))
+                    // Until the client leaves. A server that does not notice keeps the client's half-closed connection, and
+                    // has no descriptors left for the next crowd.
+                    try await request.body.consumeWithCancellationOnInboundClose { _ in
+                        try await Task.sleep(for: .seconds(86_400))
+                    }
                     try await writer.finish(nil)
                 })
         }
