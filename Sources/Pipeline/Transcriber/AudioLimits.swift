@@ -14,6 +14,8 @@ enum AudioLimits {
     ///
     /// Telephones have 8,000. One second of a recording with 1 sample a second would become 16,000 samples.
     static let sampleRates = 4_000...768_000
+    /// The longest length that a header can announce, in seconds.
+    static let longestAnnounced = 1e9
     /// How many bytes ffmpeg reads to find out about the streams.
     static let probeBytes = 5_000_000
 

@@ -47,7 +47,10 @@ extension RecordingOutline {
             }
         }
         tracks = known.map { AudioTrack(ordinal: $0) }
-        if !header.isLengthWrong { announced = header.announced ?? report.announced(of: known.map { audio[$0] }) }
+        guard !header.isLengthWrong, let seconds = header.announced ?? report.announced(of: known.map { audio[$0] })
+        else { return }
+        // A broken header can announce anything, and the database stores no more.
+        if seconds > 0, seconds <= AudioLimits.longestAnnounced { announced = seconds }
     }
 
     /// What ffprobe prints.
@@ -97,7 +100,6 @@ extension RecordingOutline {
                 // The length of the file may be that of its film.
                 seconds = nil
             }
-            guard let seconds, seconds.isFinite, seconds > 0 else { return nil }
             return seconds
         }
     }

@@ -4,7 +4,7 @@ import SystemPackage
 /// The facts that ffprobe does not print of a file's own header.
 ///
 /// ffprobe corrects the length of a WAV or CAF file that was cut: it prints what is left. The header says how long the
-/// recording was.
+/// recording was. Of a chain of Ogg streams, ffprobe prints the length of one.
 struct RecordingHeader: Sendable, Equatable {
     /// The seconds of audio that the header announces; nil if it announces none, or ffprobe prints it.
     var announced: Double?
@@ -29,6 +29,7 @@ struct RecordingHeader: Sendable, Equatable {
         switch format {
         case .wav: try readWave(bytes)
         case .caf: try readCoreAudio(bytes)
+        case .ogg: announced = try OggChain.seconds(bytes)
         case .flac: sampleRate = try Self.flacSampleRate(bytes)
         default: break
         }
@@ -156,15 +157,22 @@ struct RecordingHeader: Sendable, Equatable {
 }
 
 /// Reads parts of a file.
-private struct HeaderBytes {
+struct HeaderBytes {
     let file: FileDescriptor
 
     /// The bytes at an offset; nil if the file ends before.
     func read(at offset: Int, _ count: Int) throws -> [UInt8]? {
-        guard offset >= 0 else { return nil }
+        let bytes = try read(at: offset, upTo: count)
+        return bytes.count == count ? bytes : nil
+    }
+
+    /// The bytes at an offset; fewer if the file ends before.
+    func read(at offset: Int, upTo count: Int) throws -> [UInt8] {
+        guard offset >= 0 else { return [] }
         var bytes = [UInt8](repeating: 0, count: count)
         let read = try bytes.withUnsafeMutableBytes { try file.read(fromAbsoluteOffset: Int64(offset), into: $0) }
-        return read == count ? bytes : nil
+        bytes.removeLast(count - read)
+        return bytes
     }
 
     /// The length of the file; nil if it has none, such as a pipe.

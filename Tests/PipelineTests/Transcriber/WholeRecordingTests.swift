@@ -1,3 +1,4 @@
+import Domain
 import Foundation
 import TestSupport
 import Testing
@@ -106,6 +107,25 @@ import Testing
             #expect(abs(audio.seconds - 4) < 0.15)
             #expect(audio.level(in: 3.2...3.8) > 0.2)
             #expect(abs(try await folder.measure(file).seconds - 4) < 0.3)
+            #expect(abs((audio.announced ?? 0) - 4) < 0.15)
+        }
+    }
+
+    @Test("A chain whose codec changes is decoded as far as it goes, and announces all its links")
+    func changingChain() async throws {
+        try await MadeRecordings.with { folder in
+            var whole = Data()
+            for (codec, seconds) in [("libvorbis", 1), ("libopus", 2), ("libvorbis", 1)] {
+                let link = try await folder.make("\(codec).ogg", Self.tone(seconds) + ["-c:a", codec])
+                whole += try Data(contentsOf: URL(filePath: link))
+            }
+            let audio = try await folder.decode(try folder.write("chain.ogg", whole))
+            #expect(abs((audio.announced ?? 0) - 4) < 0.15)
+            #expect(audio.seconds >= 0.9)
+            #expect(
+                RecordingLength(decoded: audio.seconds, announced: audio.announced).isComplete == (audio.seconds > 3.4))
+            let single = try await folder.make("single.ogg", Self.tone(2) + ["-c:a", "libopus"])
+            #expect(abs((try await folder.decode(single).announced ?? 0) - 2) < 0.15)
         }
     }
 

@@ -64,4 +64,28 @@ import Testing
             }
         }
     }
+
+    /// No browser runs here.
+    ///
+    /// The test compares the members that the code reads with those of the response.
+    @Test("The page reads the members of a transcript that say what is missing")
+    func incompleteRecording() async throws {
+        try await withClinic { clinic in
+            let transcript = PostgresJSON(
+                text: #"{"text": "a", "segments": [], "duration_seconds": 3.1, "announced_seconds": 6.1}"#)
+            try await clinic.database.query(
+                "SELECT app.store_transcript(\(clinic.session.rawValue), 1, \(transcript))")
+            let response = try await clinic.request(.GET, of: "/transcript", as: .patient).json()
+            let code = try await PageCode(clinic.server)
+            let members = try code.match(
+                /export function incompleteness\(\{ ([a-z_]+), ([a-z_]+), ([a-z_]+) \}\) \{\n +if \(is_complete !== false\) return "";/,
+                in: "words.js")
+            #expect(response[String(members.1)] as? Bool == false)
+            #expect(response[String(members.2)] as? Double == 3.1)
+            #expect(response[String(members.3)] as? Double == 6.1)
+            let shown = try code.method("#show(transcript)", in: "transcript.js")
+            #expect(shown.contains("showText(this.#part.incomplete, incompleteness(transcript));"))
+            #expect(try await clinic.request(.GET, "/", as: .patient).text.contains(#"data-part="incomplete""#))
+        }
+    }
 }
