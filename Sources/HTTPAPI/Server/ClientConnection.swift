@@ -27,9 +27,9 @@ struct ClientConnection: Sendable {
     /// Makes the server read the rest of the request's body after its answer.
     ///
     /// If the connection is already closed, this does nothing.
-    func readRest(_ drain: Drain) async {
+    func readRest(_ rest: BodyRest) async {
         let isArmed = channel.eventLoop.submit { [channel] in
-            try channel.pipeline.syncOperations.handler(type: PaceHandler.self).readRest(drain)
+            try channel.pipeline.syncOperations.handler(type: PaceHandler.self).readRest(rest)
         }
         try? await isArmed.get()
     }

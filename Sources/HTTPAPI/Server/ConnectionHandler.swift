@@ -215,19 +215,19 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// The framework meanwhile reads what the client sends. Closing a socket with unread input would reset the connection,
     /// which can lose the answer (RFC 9112, 9.6). While ``PaceHandler`` reads a refused upload, it closes the connection.
     private func closeSoon(_ context: ChannelHandlerContext) {
-        if isDraining(context) { return }
+        if isReadingRest(context) { return }
         let channel = context.channel
         context.eventLoop.scheduleTask(in: Self.lingering) { channel.close(promise: nil) }
     }
 
-    private func isDraining(_ context: ChannelHandlerContext) -> Bool {
-        (try? context.pipeline.syncOperations.handler(type: PaceHandler.self))?.isDraining ?? false
+    private func isReadingRest(_ context: ChannelHandlerContext) -> Bool {
+        (try? context.pipeline.syncOperations.handler(type: PaceHandler.self))?.isReadingRest ?? false
     }
 
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         // A half-close would shut down the socket, which the stream still uses. A client that is still sending may take it
         // for the end of the connection.
-        if isHandedOver || isDraining(context), mode == .output {
+        if isHandedOver || isReadingRest(context), mode == .output {
             promise?.succeed()
             return
         }

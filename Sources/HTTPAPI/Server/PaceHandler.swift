@@ -18,7 +18,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// Reading more costs more than a new connection.
     private static let surplusLimit = 1 << 20
     /// How long the server reads the rest of a refused upload at most.
-    private static let drainTime = TimeAmount.minutes(5)
+    private static let restTime = TimeAmount.minutes(5)
     /// A longer pause in reading is the server's own.
     private static let pause = TimeAmount.milliseconds(100)
 
@@ -31,8 +31,8 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How many bytes of a body came after its answer.
     private var surplus = 0
     /// The server reads the whole body after this answer, and closes the connection then; nil for other answers.
-    private var drain: Drain?
-    private var drainTimer: Scheduled<Void>?
+    private var rest: BodyRest?
+    private var restTimer: Scheduled<Void>?
     /// When the server stopped reading; nil while it reads.
     private var pausedSince: NIODeadline?
     /// True once the handler has closed the connection or sent its answer.
@@ -58,23 +58,23 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         cancelTimers()
-        drain = nil
+        rest = nil
         context.fireChannelInactive()
     }
 
     private func cancelTimers() {
         timer?.cancel()
-        drainTimer?.cancel()
+        restTimer?.cancel()
     }
 
     /// Makes the server read the body of the present request to its end, although the answer comes before.
     ///
     /// Firefox reads an answer only after it has sent the whole body. If the connection is closed before, it shows an
     /// error of the network instead of the refusal.
-    func readRest(_ drain: Drain) { self.drain = drain }
+    func readRest(_ rest: BodyRest) { self.rest = rest }
 
     /// True while the client still sends a body that is read to its end after the answer.
-    var isDraining: Bool { drain != nil && pendingRequests == 0 && pace.isInBody }
+    var isReadingRest: Bool { rest != nil && pendingRequests == 0 && pace.isInBody }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if isOver { return }
@@ -87,20 +87,20 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
             pace.bodyCame(bytes.readableBytes, at: context.eventLoop.now)
             if pendingRequests == 0 { surplus += bytes.readableBytes }
         case .end:
-            if isDraining { closeSoon(context) }
+            if isReadingRest { closeSoon(context) }
             pace.endCame()
         }
-        guard surplus <= drain?.limit ?? Self.surplusLimit else { return close(context) }
+        guard surplus <= rest?.limit ?? Self.surplusLimit else { return close(context) }
         schedule(context)
         // The framework does not need these bytes, and would stop to read.
-        if isDraining { return }
+        if isReadingRest { return }
         context.fireChannelRead(data)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         pausedSince = context.eventLoop.now
         context.fireChannelReadComplete()
-        if isDraining { read(context: context) }
+        if isReadingRest { read(context: context) }
     }
 
     func read(context: ChannelHandlerContext) {
@@ -121,14 +121,15 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .end:
             pendingRequests -= 1
             hasBegunAnswer = false
-            if isDraining { beginDraining(context) }
+            if pendingRequests == 0 { endUploadTime(context) }
+            if isReadingRest { beginReadingRest(context) }
         }
         context.write(data, promise: promise)
     }
 
-    private func beginDraining(_ context: ChannelHandlerContext) {
+    private func beginReadingRest(_ context: ChannelHandlerContext) {
         let channel = context.channel
-        drainTimer = context.eventLoop.scheduleTask(in: Self.drainTime) { channel.close(promise: nil) }
+        restTimer = context.eventLoop.scheduleTask(in: Self.restTime) { channel.close(promise: nil) }
         read(context: context)
     }
 
@@ -136,6 +137,15 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func closeSoon(_ context: ChannelHandlerContext) {
         let channel = context.channel
         context.eventLoop.scheduleTask(in: ConnectionHandler.lingering) { channel.close(promise: nil) }
+    }
+
+    /// Gives the rest of an upload that has its answer no more time than another body.
+    private func endUploadTime(_ context: ChannelHandlerContext) {
+        guard pace.isInUpload else { return }
+        pace.answerCame(at: context.eventLoop.now)
+        timer?.cancel()
+        timer = nil
+        schedule(context)
     }
 
     private func schedule(_ context: ChannelHandlerContext) {

@@ -25,7 +25,7 @@ struct UploadRoute: Sendable {
     let metrics: UploadMetrics
     let charges: UploadChargeStore
     let clock: any MonotonicClock
-    let drains: Drains
+    let rests: BodyRests
 
     /// How long a repeated upload waits for the end of the first one.
     private static let firstUploadTimeout = Duration.seconds(10)
@@ -43,7 +43,7 @@ struct UploadRoute: Sendable {
         do {
             return try await receive(request, context)
         } catch let error where ErrorMiddleware.problem(for: error).closesConnection {
-            if let drain = drains.begin(limit: bodyLimit) { await context.connection.readRest(drain) }
+            if let rest = rests.begin(limit: bodyLimit) { await context.connection.readRest(rest) }
             throw error
         }
     }

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Clients that send a whole body before they read the answer, as Firefox does.
-@Suite("The answer to a refused upload", .deadline) struct UploadDrainTests {
+@Suite("The answer to a refused upload", .deadline) struct RefusedUploadTests {
     private static let megabyte = Data(repeating: 0x80, count: 1 << 20)
 
     /// Sends the head and the form of an upload with a declared length, and then bytes.
