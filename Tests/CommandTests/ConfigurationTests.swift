@@ -51,6 +51,8 @@ import Testing
         ("SSE_MAX_LIFETIME", ["0", "-1", "long"]),
         ("UPLOAD_MAX_BYTES", ["0", "-1", "500MB"]),
         ("METRICS_PORT", ["0", "-1", "65536", "on", "9464.0", "8000"]),
+        ("PIPELINE_STAGE_MEMORY", ["-1", "1GiB"]), ("PIPELINE_STAGE_NETWORK", ["no", "OFF"]),
+        ("PIPELINE_STAGE_WRITES", ["/a,,/b", ","]), ("PIPELINE_CAGE", ["on", "Required"]),
         ("LOG_LEVEL", ["loud", "INFO"]),
         ("LOG_FORMAT", ["xml"]),
         ("SHUTDOWN_TIMEOUT", ["-1", "soon"]),
