@@ -68,9 +68,9 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
             .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
             .listPatients, .resumeUpload, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
             true
-        case .upload, .endUpload, .retry, .delete, .report, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser,
-            .removeUser, .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript,
-            .correctNotes, .removeAudit:
+        case .upload, .endUpload, .retry, .delete, .report, .beginSignIn, .endSignIn, .repeatRefresh, .addUser,
+            .changeUser, .removeUser, .beginAssignment, .endAssignment, .addSession, .correctSession,
+            .correctTranscript, .correctNotes, .removeAudit:
             false
         }
     }

@@ -102,7 +102,8 @@ package enum MetricDescriptions {
             "Streams that the server rejected because a limit was reached."),
         .counter("therapybridge_upload_bytes_total", "Bytes of recordings that the server received, stored or not."),
         .counter(
-            "therapybridge_uploads_expired_total", "Resumable uploads that ended because no byte came for `UPLOAD_RESUME_TTL`."),
+            "therapybridge_uploads_expired_total",
+            "Resumable uploads that ended because no byte came for `UPLOAD_RESUME_TTL`."),
         .counter(
             "therapybridge_uploads_failed_total", "Uploads that failed after the server had accepted them.",
             labels: ["reason"]),

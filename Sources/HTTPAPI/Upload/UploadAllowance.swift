@@ -91,7 +91,9 @@ final class UploadAllowance: Sendable {
     /// For how long no byte has arrived.
     private var silence: Duration { state.withLock { $0.heardAt }.map { clock.now - $0 } ?? .zero }
 
-    /// How often the charge is extended. A repeat of the upload may take over from one that is silent.
+    /// How often the charge is extended.
+    ///
+    /// A repeat of the upload may take over from one that is silent.
     private static let beatInterval = Duration.seconds(1)
 
     /// Keeps the charge open until ``end()``.

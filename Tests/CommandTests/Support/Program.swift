@@ -63,6 +63,8 @@ extension Program {
     ///   - arguments: Further arguments of the command.
     ///   - descriptors: How many descriptors the program may have; nil for as many as this process.
     ///   - body: The test.
+    /// - Returns: What the body returns, and how the program ended.
+    /// - Throws: What the body throws; `DidNotHappen` when the program does not start or end in time.
     func serve<Result: Sendable>(
         _ arguments: [String] = [], descriptors: Int? = nil,
         _ body: @escaping @Sendable (RunningServer) async throws -> Result

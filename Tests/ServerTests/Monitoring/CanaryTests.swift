@@ -80,7 +80,10 @@ import Testing
             echo '{"result": {"text": "\(words) \\\\u0000", "segments": []}}'
             """
         try await ScriptFolder.with { folder in
-            let settings = ["PIPELINE_STAGE_WRITES": folder.path, "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", stage)]
+            let settings = [
+                "PIPELINE_STAGE_WRITES": folder.path,
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", stage),
+            ]
             try await withOwnCluster { database in
                 try await withServer(
                     over: database, settings, runsWorker: true, databaseTimeouts: .standard

@@ -27,6 +27,7 @@ enum Recording {
     /// - Parameters:
     ///   - samples: The number of samples.
     ///   - announced: The number of samples by the header, or nil for the true one.
+    /// - Returns: The file.
     static func wav(samples: Int, announced: Int? = nil) -> Data {
         func little(_ value: Int, _ bytes: Int) -> Data { Data((0..<bytes).map { UInt8(value >> ($0 * 8) & 0xFF) }) }
         let format =

@@ -48,8 +48,11 @@ enum Tus {
     }
 }
 
-/// The `Upload-Metadata` of a creation: "one or more comma-separated key-value pairs. The key and value MUST be separated by a
+/// The `Upload-Metadata` of a creation.
+///
+/// "One or more comma-separated key-value pairs. The key and value MUST be separated by a
 /// space. […] The key SHOULD be ASCII encoded and the value MUST be Base64 encoded. All keys MUST be unique. The value MAY be empty."
+/// (tus 1.0.0, Upload-Metadata)
 struct UploadMetadata {
     private let values: [String: [UInt8]]
 
@@ -183,6 +186,7 @@ extension Problem {
     /// Another request writes an upload.
     ///
     /// - Parameter wait: The time until that request may be taken over from.
+    /// - Returns: The problem, with that time in `Retry-After`.
     static func uploadLocked(_ wait: Duration) -> Problem {
         var problem = Problem(
             .locked, "Another request is writing this upload. One that is silent for 5 seconds can be taken over from.")

@@ -19,7 +19,9 @@ actor UploadWriter {
     static let beatInterval = Duration.seconds(1)
     /// How often bytes are committed while more arrive.
     private static let checkpointInterval = Duration.seconds(2)
-    /// A part with fewer bytes is copied into the next one. The number of parts therefore stays small, however short the requests are.
+    /// A part with fewer bytes is copied into the next one.
+    ///
+    /// The number of parts therefore stays small, however short the requests are.
     private static let smallPart: Int64 = 1 << 20
 
     private let patch: UploadPatch
