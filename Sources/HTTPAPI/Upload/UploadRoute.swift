@@ -72,7 +72,8 @@ struct UploadRoute: Sendable {
         let form = try await reader.readForm()
         let session = form.session ?? .random()
         try await checkRight(toUploadFor: form.patient, context)
-        allowance.begin()
+        // A file that is refused by its name or type does not count against the limits of the user.
+        if form.refusal == nil { allowance.begin() }
         if form.session == nil { try await refuseEarly(form, &reader, context) }
 
         let therapist = context.user.role == .therapist ? context.user.id : nil

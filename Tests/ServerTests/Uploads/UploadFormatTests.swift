@@ -148,15 +148,13 @@ import Testing
                 """)
             let metrics = try Scrape(try await clinic.request(.GET, "/metrics", as: .admin).text)
             let failed = metrics.samples.filter { $0.name == "therapybridge_uploads_failed_total" && $0.value > 0 }
-            let charges = try await clinic.database.query("SELECT bytes > 0 AS is_charged FROM app.upload_charges")
             #expect(records.count == 1)
             #expect(sessions.count == (hasID ? 1 : 0))
             #expect(failed.count == 1)
             #expect(try clinic.storedFiles() == [])
             let audited = records.map { "\($0.isAllowed) \($0.session == id) \($0.patient == clinic.id(.patient))" }
             let states = try sessions.map { try $0.decode("status", as: String.self) }
-            let charged = try charges.map { try $0.decode("is_charged", as: Bool.self) }
-            return "\(audited) \(states) \(failed.map { "\($0.labels) \($0.value)" }) \(charged)"
+            return "\(audited) \(states) \(failed.map { "\($0.labels) \($0.value)" })"
         }
     }
 }
