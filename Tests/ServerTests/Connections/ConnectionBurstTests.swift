@@ -53,6 +53,8 @@ import Testing
             }
             try await eventually("all answers") { sockets.allSatisfy(\.hasEnded) }
             #expect(sockets.allSatisfy { answerStatuses(in: $0.received) == [200] })
+            // After its half of a connection, the server waits for the client to close the other one.
+            for socket in sockets { socket.close() }
             try await eventually("every descriptor is closed") { try server.openDescriptors() == 0 }
         }
     }
