@@ -7,9 +7,9 @@ import NIOFileSystem
 /// Memory holds no more than a few buffers.
 public struct RecordingWriter: Sendable {
     /// How many bytes are written at once: whole chunks of ``RecordingSeal``.
-    private static let pieceSize = 7 * RecordingSeal.chunkSize
+    private static let pieceSize = 3 * RecordingSeal.chunkSize
     /// The capacity of a buffer: room for one more read of the network, without a copy of the buffer.
-    private static let bufferSize = 8 * RecordingSeal.chunkSize
+    private static let bufferSize = 4 * RecordingSeal.chunkSize
 
     private let handle: WriteFileHandle
     private let seal: RecordingSeal?
