@@ -22,10 +22,9 @@ public enum LeftOvers {
     @discardableResult
     public static func kill(account: CageAccount?) -> Int {
         let own = account?.user ?? UInt32(geteuid())
-        let processes = Dictionary(uniqueKeysWithValues: all().map { ($0.number, $0) })
         var count = 0
-        for process in processes.values where process.user == own && process.isCaged {
-            if hasLauncher(process, among: processes) { continue }
+        for process in all() where process.user == own && process.isCaged {
+            if hasLauncher(process) { continue }
             guard process.isStillTheSame else { continue }
             if Glibc.kill(process.number, SIGKILL) == 0 { count += 1 }
         }
@@ -46,12 +45,13 @@ public enum LeftOvers {
 
     /// True if a launcher stands above a process.
     ///
-    /// A process of a cage that looks like a launcher is none.
-    private static func hasLauncher(_ process: Process, among processes: [pid_t: Process]) -> Bool {
+    /// A process of a cage that looks like a launcher is none. A parent that cannot be read has just ended, or this process
+    /// has no descriptor left: the next look decides.
+    private static func hasLauncher(_ process: Process) -> Bool {
         var present = process
-        // Parents form no circle, but the list was not read at one moment.
-        for _ in 0..<1_000 {
-            guard let parent = processes[present.parent] else { return false }
+        // Parents form no circle, but they are not read at one moment.
+        for _ in 0..<1_000 where present.parent > 0 {
+            guard let parent = Process(present.parent) else { return true }
             if parent.isLauncher, !parent.isCaged { return true }
             present = parent
         }
@@ -98,8 +98,10 @@ public enum LeftOvers {
             }
         }
 
+        /// True if the process is a launcher, or cannot be read.
         var isLauncher: Bool {
-            Self.read("/proc/\(number)/cmdline")?.split(separator: "\0").contains { $0 == CAGE_LAUNCHER } == true
+            guard let words = Self.read("/proc/\(number)/cmdline") else { return true }
+            return words.split(separator: "\0").contains { $0 == CAGE_LAUNCHER }
         }
 
         /// False if the process has ended and another one has got its number.

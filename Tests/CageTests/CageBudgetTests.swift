@@ -50,8 +50,9 @@ import Testing
                 #"for i in $(seq 100); do sleep 600 & done 2>/dev/null; echo begun > "$TMPDIR/begun"; sleep 600"#,
                 budget: Self.small)
             command.environment["MARKER"] = marker
-            let hasLimit = try await CageInspection(of: each.cage, in: scene.path("beside")).isActive(.count)
-            #expect(hasLimit == each.used.contains(.userNamespace))
+            let inspection = try await CageInspection(of: each.cage, in: scene.path("beside"))
+            let hasLimit = inspection.isActive(.count)
+            #expect(hasLimit == each.used.contains(.userNamespace), "\(inspection)")
             // Without the limit, the processes are many. They end with the cage all the same.
             if !hasLimit { command.environment["MANY"] = "1" }
             let run = try await each.cage.run(command) { launch, _ in
