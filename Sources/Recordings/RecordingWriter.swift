@@ -4,28 +4,40 @@ import NIOFileSystem
 
 /// Writes one recording: counts and hashes its bytes, and seals them if the site has keys.
 ///
-/// Memory holds no more than a few buffers.
+/// While one buffer is hashed, sealed and written, the other one fills. Memory holds these two.
 public struct RecordingWriter: Sendable {
     /// How many bytes are written at once: whole chunks of ``RecordingSeal``.
     private static let pieceSize = 3 * RecordingSeal.chunkSize
-    /// The capacity of a buffer: room for one more read of the network, without a copy of the buffer.
-    private static let bufferSize = 4 * RecordingSeal.chunkSize
+
+    /// What the write of a buffer leaves: the hash of the bytes up to its end, and the buffer, to be filled again.
+    ///
+    /// The allocator maps each new buffer by itself, and each mapping costs page faults.
+    private struct Written: Sendable {
+        var hasher: SHA256
+        var buffer: ByteBuffer
+    }
 
     private let handle: WriteFileHandle
     private let seal: RecordingSeal?
-    private var buffer = ByteBuffer()
+    /// The buffer that fills.
+    private var buffer = Self.newBuffer
+    /// The other buffer, if no write is under way.
+    private var spare: ByteBuffer?
+    /// The number of bytes before the buffer that fills.
     private var offset: Int64 = 0
     /// The hash of the bytes before the write under way.
     private var hasher = SHA256()
-    /// The write under way, with the hash of all bytes up to its end.
-    ///
-    /// While one buffer is hashed, sealed and written, the next one fills.
-    private var underWay: Task<SHA256, any Error>?
+    private var underWay: Task<Written, any Error>?
+
+    private static var newBuffer: ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(pieceSize)
+        return buffer
+    }
 
     init(handle: WriteFileHandle, seal: RecordingSeal?) {
         self.handle = handle
         self.seal = seal
-        buffer.reserveCapacity(Self.bufferSize)
     }
 
     /// The number of bytes so far, before sealing.
@@ -35,11 +47,13 @@ public struct RecordingWriter: Sendable {
     ///
     /// - Throws: `FileSystemError` of these bytes or of earlier ones, for example when the disk is full.
     public mutating func write(_ bytes: ByteBuffer) async throws {
-        buffer.writeImmutableBuffer(bytes)
-        // Keeps the last bytes in the buffer: they may be the last chunk of the recording, which is sealed in another
-        // way.
-        while buffer.readableBytes > Self.pieceSize, let full = buffer.readSlice(length: Self.pieceSize) {
-            try await flush(full, isEnd: false)
+        var bytes = bytes
+        while bytes.readableBytes > 0 {
+            // A full buffer waits for further bytes: its last chunk may be that of the recording, which is sealed in
+            // another way.
+            if buffer.readableBytes == Self.pieceSize { try await flush(Self.pieceSize, isEnd: false) }
+            let room = Self.pieceSize - buffer.readableBytes
+            if let part = bytes.readSlice(length: min(room, bytes.readableBytes)) { buffer.writeImmutableBuffer(part) }
         }
     }
 
@@ -61,14 +75,14 @@ public struct RecordingWriter: Sendable {
     mutating func writeWholeChunks() async throws -> Int64 {
         let size = RecordingSeal.chunkSize
         let count = seal == nil ? buffer.readableBytes : max(buffer.readableBytes - 1, 0) / size * size
-        if count > 0, let ready = buffer.readSlice(length: count) { try await flush(ready, isEnd: false) }
+        if count > 0 { try await flush(count, isEnd: false) }
         try await settle()
         return offset
     }
 
     /// Writes the remaining bytes, and waits for all writes.
     mutating func finish() async throws {
-        try await flush(buffer, isEnd: true)
+        try await flush(buffer.readableBytes, isEnd: true)
         try await settle()
     }
 
@@ -77,30 +91,31 @@ public struct RecordingWriter: Sendable {
 
     /// Waits for the write under way.
     private mutating func settle() async throws {
-        guard let write = underWay else { return }
-        hasher = try await write.value
+        guard let written = try await underWay?.value else { return }
         underWay = nil
+        hasher = written.hasher
+        spare = written.buffer
     }
 
-    /// Starts to write a buffer, and begins the next one with the bytes after it.
-    private mutating func flush(_ full: ByteBuffer, isEnd: Bool) async throws {
+    /// Starts to hash and write the first bytes of the buffer, and begins the other buffer with those after them.
+    private mutating func flush(_ count: Int, isEnd: Bool) async throws {
         try await settle()
+        var next = spare ?? Self.newBuffer
+        spare = nil
+        next.clear(minimumCapacity: Self.pieceSize)
+        guard let full = buffer.readSlice(length: count) else { preconditionFailure("more bytes than there are") }
+        next.writeImmutableBuffer(buffer)
+        buffer = next
         let start = offset
+        offset += Int64(count)
         underWay = Task { [handle, seal, hasher] in
             // The write waits for the disk, and the hash for the processor.
             async let written: Void = Self.write(full, at: start, isEnd: isEnd, to: handle, seal)
             var hasher = hasher
             full.withUnsafeReadableBytes { hasher.update(bufferPointer: $0) }
             try await written
-            return hasher
+            return Written(hasher: hasher, buffer: full)
         }
-        offset += Int64(full.readableBytes)
-        var next = ByteBuffer()
-        if !isEnd {
-            next.reserveCapacity(Self.bufferSize)
-            next.writeImmutableBuffer(buffer)
-        }
-        buffer = next
     }
 
     private static func write(

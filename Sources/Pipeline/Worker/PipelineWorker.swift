@@ -92,3 +92,9 @@ public struct PipelineWorker: Service {
         }
     }
 }
+
+// The group of services logs each service. Settings of the site do not belong into the log.
+extension PipelineWorker: CustomStringConvertible {
+    /// The type and the name of the worker.
+    public var description: String { "PipelineWorker(\(name))" }
+}
