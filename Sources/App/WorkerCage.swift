@@ -3,6 +3,7 @@ import HTTPAPI
 import Logging
 import Metrics
 import Pipeline
+import Recordings
 import SettingsReading
 
 /// The cage of this host: tries it, tells about it, and refuses to work without it where the operator wants it.
@@ -23,7 +24,7 @@ struct WorkerCage: Sendable {
         cage.required = inspection.mechanisms
         stages.enclose(
             in: try settings.stages.stageCage(
-                cage, uploads: settings.stageFiles.uploads, workDirectory: stages.workDirectory,
+                cage, uploads: settings.recordings.directory, workDirectory: stages.workDirectory,
                 secrets: settings.stageFiles.secrets))
         for layer in inspection.layers where !layer.isActive {
             logger.warning(

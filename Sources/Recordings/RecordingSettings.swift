@@ -6,8 +6,8 @@ public import SettingsReading
 public struct RecordingSettings: Sendable {
     private static let directoryName = "UPLOAD_DIR"
 
-    /// The folder of the recordings.
-    private let directory: String
+    /// The folder of the recordings (`UPLOAD_DIR`).
+    public let directory: String
     /// The keys, or nil if recordings are stored unencrypted.
     private let keys: RecordingKeys?
     /// False if the server also accepts a folder that others may write to or replace.

@@ -163,13 +163,22 @@ extension SessionStore {
         _ stored: StoredRecording, from recording: ExpectedRecording, into session: SessionID, as principal: Principal
     ) async throws -> Bool {
         try await pool.acting(as: principal, locking: session) { connection in
-            try await connection.query(
-                """
-                SELECT app.attach_recording(\(session), \(recording.upload), \(stored.bytes), \(stored.sha256),
-                                            \(stored.format.mediaType)) AS attached
-                """
-            ).first?.decode("attached", as: Bool.self) ?? false
+            try await Self.attach(stored, of: recording.upload, to: session, on: connection)
         }
+    }
+
+    /// Attaches a recording to its session, in the present transaction, which has locked the session.
+    ///
+    /// - Returns: False in the cases of ``enter(_:from:into:as:)``.
+    static func attach(
+        _ stored: StoredRecording, of upload: UUID, to session: SessionID, on connection: PostgresConnection
+    ) async throws -> Bool {
+        try await connection.query(
+            """
+            SELECT app.attach_recording(\(session), \(upload), \(stored.bytes), \(stored.sha256),
+                                        \(stored.format.mediaType)) AS attached
+            """
+        ).first?.decode("attached", as: Bool.self) ?? false
     }
 
     /// Whether the recording is attached, after every transaction that is about to attach it has ended.

@@ -192,12 +192,7 @@ public struct UploadStore: Sendable {
         do {
             try await pool.acting(as: principal, locking: session) { connection in
                 // The session is locked before its upload, as in the triggers that end uploads.
-                let attached = try await connection.query(
-                    """
-                    SELECT app.attach_recording(\(session), \(id.rawValue), \(stored.bytes), \(stored.sha256),
-                                                \(stored.format.mediaType)) AS attached
-                    """)
-                guard try attached.first?.decode("attached", as: Bool.self) == true,
+                guard try await SessionStore.attach(stored, of: id.rawValue, to: session, on: connection),
                     let reading = try await Self.read(id, of: principal.user, isLocked: true, on: connection)
                 else { throw NotCompleted() }
                 var upload = reading.upload

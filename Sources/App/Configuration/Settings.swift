@@ -21,7 +21,7 @@ public struct Settings: Sendable {
     public var pipeline: PipelineSettings
     /// What stages may use.
     public var stages: StageSettings
-    /// The files that no stage may see.
+    /// The files with secrets, which no stage may see.
     public var stageFiles: StageFiles
     /// How long the server drains after SIGTERM.
     public var shutdownTimeout: Duration

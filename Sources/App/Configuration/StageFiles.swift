@@ -1,10 +1,8 @@
 import Foundation
 import SettingsReading
 
-/// The files that no stage may see: recordings, and files with secrets.
+/// The files with secrets, which no stage may see.
 public struct StageFiles: Sendable {
-    /// The folder of the recordings.
-    var uploads: String
     /// Files and folders with secrets, whether they exist or not.
     var secrets: [String]
 
@@ -17,7 +15,6 @@ public struct StageFiles: Sendable {
 
     /// Finds the files in the settings.
     init(_ reader: SettingsReader) {
-        uploads = reader.variable("UPLOAD_DIR") ?? ".data/uploads"
         secrets = Self.single.compactMap(reader.variable)
         for name in Self.lists {
             secrets += (reader.variable(name) ?? "").split(separator: ",").map {

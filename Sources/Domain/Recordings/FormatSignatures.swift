@@ -37,11 +37,11 @@ extension AudioFormat {
 }
 
 /// The header of an ID3 tag of version 2 (https://id3.org/id3v2.4.0-structure, 3.1).
-enum ID3Tag {
+package enum ID3Tag {
     static let signature = Array("ID3".utf8)
 
     /// The number of bytes of the tag at the beginning of some bytes; nil if there is none.
-    static func length(_ bytes: [UInt8]) -> Int? {
+    package static func length(_ bytes: [UInt8]) -> Int? {
         guard bytes.count >= 10, bytes.starts(with: signature), bytes[3] < 0xFF, bytes[4] < 0xFF,
             bytes[6..<10].allSatisfy({ $0 < 0x80 })
         else { return nil }

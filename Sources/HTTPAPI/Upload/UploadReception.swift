@@ -74,7 +74,7 @@ struct UploadReception: Sendable {
     ///
     /// Another transaction may hold the session, or the queue of notifications may be full. The client has sent the whole
     /// recording, and would have to send it again.
-    private static let pauses: [Duration] = [.milliseconds(500), .seconds(1), .seconds(2), .seconds(4)]
+    static let pauses: [Duration] = [.milliseconds(500), .seconds(1), .seconds(2), .seconds(4)]
 
     /// Records the stored recording in the database, or removes the file.
     ///
@@ -85,7 +85,7 @@ struct UploadReception: Sendable {
         while true {
             do {
                 if try await route.sessions.enter(stored, from: recording, into: session, as: principal) { return }
-                await remove()
+                await route.remove(recording, logger)
                 throw superseded
             } catch let error as PostgresError {
                 // The connection may have broken during the commit, which may still be running. This query waits for
@@ -95,25 +95,12 @@ struct UploadReception: Sendable {
                 if isEntered == true { return }
                 guard isEntered == false else { throw error }
                 guard error.isTransient, !Task.isCancelled, let pause = pauses.popFirst() else {
-                    await remove()
+                    await route.remove(recording, logger)
                     throw error
                 }
                 try? await route.clock.sleep(for: pause)
             }
         }
-    }
-
-    /// Removes the file.
-    private func remove() async {
-        // Unstructured: the file system calls do nothing in a cancelled task.
-        await Task {
-            do {
-                try await route.recordings.remove(key: recording.key)
-                try await route.sessions.noteRemoval(recording: recording.key, of: recording.upload)
-            } catch {
-                logger.notice("cannot remove a file yet", metadata: ["error": "\(error)"])
-            }
-        }.value
     }
 
     private func write(_ reader: inout UploadReader, _ meter: UploadProgress) async throws -> StoredRecording {

@@ -40,12 +40,46 @@ struct UploadRoute: Sendable {
     private static let formLimit = 65_536
 
     @Sendable private func upload(_ request: Request, _ context: UserContext) async throws -> Response {
+        try await readingRest(context, upTo: bodyLimit) { try await receive(request, context) }
+    }
+
+    /// Runs a handler, and reads the rest of a body that it refuses: a browser reads no answer before it has sent everything.
+    ///
+    /// - Parameters:
+    ///   - context: The request.
+    ///   - limit: How many bytes to read at most.
+    ///   - isExcepted: True for a problem after which the rest is not read.
+    ///   - handler: Answers the request.
+    /// - Returns: The answer of the handler.
+    /// - Throws: The error of the handler.
+    func readingRest(
+        _ context: UserContext, upTo limit: Int, unless isExcepted: (Problem) -> Bool = { _ in false },
+        _ handler: () async throws -> Response
+    ) async throws -> Response {
         do {
-            return try await receive(request, context)
-        } catch let error where ErrorMiddleware.problem(for: error).closesConnection {
-            if let rest = rests.begin(limit: bodyLimit) { await context.connection.readRest(rest) }
+            return try await handler()
+        } catch {
+            let problem = ErrorMiddleware.problem(for: error)
+            if problem.closesConnection, !isExcepted(problem), let rest = rests.begin(limit: limit) {
+                await context.connection.readRest(rest)
+            }
             throw error
         }
+    }
+
+    /// Removes a file that no session needs.
+    ///
+    /// If that fails, the janitor does it.
+    func remove(_ recording: ExpectedRecording, _ logger: Logger) async {
+        // Unstructured: the file system calls do nothing in a cancelled task.
+        await Task {
+            do {
+                try await recordings.remove(key: recording.key)
+                try await sessions.noteRemoval(recording: recording.key, of: recording.upload)
+            } catch {
+                logger.notice("cannot remove a file yet", metadata: ["error": "\(error)"])
+            }
+        }.value
     }
 
     /// The maximum size of a request, in bytes.

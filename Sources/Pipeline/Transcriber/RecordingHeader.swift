@@ -147,10 +147,7 @@ struct RecordingHeader: Sendable, Equatable {
     ///
     /// Source: RFC 9639, 8.2.
     private static func flacSampleRate(_ bytes: HeaderBytes) throws -> Int? {
-        var position = 0
-        if let tag = try bytes.read(at: 0, 10), tag.starts(with: "ID3".utf8) {
-            position = 10 + tag[6...].reduce(0) { $0 << 7 | Int($1 & 0x7F) }
-        }
+        let position = try bytes.read(at: 0, 10).flatMap(ID3Tag.length) ?? 0
         guard let start = try bytes.read(at: position, 21), start.starts(with: "fLaC".utf8) else { return nil }
         return HeaderBytes.big(start[18...]) >> 4
     }

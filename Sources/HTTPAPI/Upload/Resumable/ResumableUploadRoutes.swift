@@ -91,22 +91,14 @@ struct ResumableUploadRoutes: Sendable {
 
     // MARK: - Parts of several routes
 
-    /// Runs a handler, and reads the body of a request that it refuses: a browser reads no answer before it has sent everything.
+    /// Runs a handler, and reads the rest of a body that it refuses.
+    ///
+    /// A server that stops does not wait for that.
     private func readingRest(
         _ context: UserContext, _ handler: () async throws -> Response
     ) async throws -> Response {
-        do {
-            return try await handler()
-        } catch {
-            let problem = ErrorMiddleware.problem(for: error)
-            // A server that stops does not wait for the rest.
-            if problem.closesConnection, problem.kind != .unavailable,
-                let rest = form.rests.begin(limit: settings.maximumBytes)
-            {
-                await context.connection.readRest(rest)
-            }
-            throw error
-        }
+        try await form.readingRest(
+            context, upTo: settings.maximumBytes, unless: { $0.kind == .unavailable }, handler)
     }
 
     static func id(_ context: UserContext, _ request: Request) throws(Problem) -> UploadID {
@@ -195,18 +187,8 @@ struct ResumableUploadRoutes: Sendable {
     }
 
     /// Removes the bytes of an upload that needs them no more.
-    ///
-    /// If that fails, the janitor does it.
     func removeParts(of id: UploadID, _ logger: Logger) async {
-        // Unstructured: the file system calls do nothing in a cancelled task.
-        await Task {
-            let key = form.recordings.partsKey(of: id.description)
-            do {
-                try await form.recordings.remove(key: key)
-                try await form.sessions.noteRemoval(recording: key, of: id.rawValue)
-            } catch {
-                logger.notice("cannot remove the parts of an upload yet", metadata: ["error": "\(error)"])
-            }
-        }.value
+        let key = form.recordings.partsKey(of: id.description)
+        await form.remove(ExpectedRecording(upload: id.rawValue, key: key), logger)
     }
 }

@@ -62,11 +62,8 @@ struct UploadCompletion: Sendable {
         }
     }
 
-    /// The pauses between tries to attach a stored recording, as in ``UploadReception``.
-    private static let pauses: [Duration] = [.milliseconds(500), .seconds(1), .seconds(2), .seconds(4)]
-
     private func attach(_ stored: StoredRecording, _ key: String) async throws -> ResumableUpload {
-        var pauses = Self.pauses[...]
+        var pauses = UploadReception.pauses[...]
         while true {
             do {
                 let isComplete = try await route.uploads.complete(
