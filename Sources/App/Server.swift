@@ -96,7 +96,7 @@ public struct Server: Sendable {
                 logger: logger),
         ]
         if let worker { services.append(worker.service) }
-        let reports = ReportBatcher(progress: stores.progress, clock: clock, logger: logger)
+        let reports = ReportBatcher(progress: stores.progress, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
             stores: stores, recordings: recordings, reports: reports, streams: streams,

@@ -1,11 +1,9 @@
 import Domain
 import Logging
-import Polling
 import Postgres
 import ServiceLifecycle
 import Store
 import TestSupport
-import TestTime
 import Testing
 
 @testable import HTTPAPI
@@ -59,11 +57,11 @@ import Testing
     }
 
     private func withBatcher(
-        _ limits: ReportGathering.Limits = .init(), clock: any MonotonicClock = ContinuousClock(),
+        _ limits: ReportGathering.Limits = .init(),
         _ body: @escaping @Sendable (ReportBatcher, Writer) async throws -> Void
     ) async throws {
         let writer = Writer()
-        let batcher = ReportBatcher(writer: writer, limits: limits, clock: clock, logger: Self.logger)
+        let batcher = ReportBatcher(writer: writer, limits: limits, logger: Self.logger)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await batcher.run() }
             defer { group.cancelAll() }
@@ -81,21 +79,22 @@ import Testing
         return task
     }
 
-    @Test("Requests within two milliseconds are written together, and not before these are over")
+    @Test("A lone request is written at once, and requests that arrive meanwhile are written together")
     func gathers() async throws {
-        let clock = ManualClock()
-        try await withBatcher(clock: clock) { batcher, writer in
-            let reports = [report(1), report(2)]
-            async let one = batcher.report([reports[0]])
-            try await clock.waitForSleepers()
-            clock.advance(by: .milliseconds(1))
-            async let other = batcher.report([reports[1]])
+        try await withBatcher { batcher, writer in
+            let reports = [report(1), report(2), report(3)]
+            async let lone = batcher.report([reports[0]])
+            #expect(try await writer.nextCall().reports == [reports[0]])
+            async let one = batcher.report([reports[1]])
+            try await batcher.untilWaiting(1)
+            async let other = batcher.report([reports[2]])
             try await batcher.untilWaiting(2)
-            clock.advance(by: .milliseconds(1))
-            #expect(try await writer.nextCall().reports == reports)
-            writer.answer(versions(1, 2))
-            #expect(try await one == versions(1))
-            #expect(try await other == versions(2))
+            writer.answer(versions(1))
+            #expect(try await writer.nextCall().reports == [reports[1], reports[2]])
+            writer.answer(versions(2, 3))
+            #expect(try await lone == versions(1))
+            #expect(try await one == versions(2))
+            #expect(try await other == versions(3))
         }
     }
 
@@ -187,8 +186,7 @@ import Testing
     @Test("A shutdown writes the accepted reports, and accepts no more")
     func shutdown() async throws {
         let writer = Writer()
-        let batcher = ReportBatcher(
-            writer: writer, limits: .init(), clock: ContinuousClock(), logger: Self.logger)
+        let batcher = ReportBatcher(writer: writer, limits: .init(), logger: Self.logger)
         let services = ServiceGroup(services: [batcher], logger: Self.logger)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await services.run() }
@@ -210,8 +208,7 @@ import Testing
     @Test("The end of the batcher's task ends the wait of every caller")
     func cancelledRun() async throws {
         let writer = Writer()
-        let batcher = ReportBatcher(
-            writer: writer, limits: .init(), clock: ContinuousClock(), logger: Self.logger)
+        let batcher = ReportBatcher(writer: writer, limits: .init(), logger: Self.logger)
         let run = Task { try await batcher.run() }
         let caller = try await occupy(batcher, writer)
         run.cancel()

@@ -20,38 +20,26 @@ import Testing
             })
     }
 
-    @Test("A single report waits for the gathering time, and reports that arrive meanwhile go with it")
-    func pause() {
+    @Test("A lone report is written at once, and reports that arrive meanwhile go together when it ends")
+    func alone() {
         var gathering = ReportGathering()
         let requests = (1...3).map { request($0) }
-        #expect(gathering.submit(requests[0]) == .pause)
+        #expect(gathering.submit(requests[0]) == .write(Batch(requests: [requests[0]])))
         #expect(gathering.submit(requests[1]) == .nothing)
         #expect(gathering.submit(requests[2]) == .nothing)
-        #expect(gathering.pauseEnded() == .write(Batch(requests: requests)))
+        #expect(gathering.wrote() == .write(Batch(requests: Array(requests[1...2]))))
         #expect(gathering.wrote() == .nothing)
-        #expect(gathering.submit(request(4)) == .pause)
+        #expect(gathering.submit(requests[0]) == .write(Batch(requests: [requests[0]])))
     }
 
-    @Test("Reports that arrive while a statement runs go at once when it ends")
-    func underWay() {
-        var gathering = ReportGathering()
-        _ = gathering.submit(request(1))
-        _ = gathering.pauseEnded()
-        let requests = [request(2), request(3)]
-        for request in requests { #expect(gathering.submit(request) == .nothing) }
-        #expect(gathering.wrote() == .write(Batch(requests: requests)))
-        #expect(gathering.wrote() == .nothing)
-    }
-
-    @Test("A full statement goes without a pause, and the end of a pause after it does no harm")
+    @Test("A request that does not fit beside the waiting ones goes in the statement after theirs")
     func full() {
         var gathering = ReportGathering(limits: .init(batch: 10, waiting: 100, statements: 1))
-        let small = request(1, 3)
-        let large = request(2, 10)
-        #expect(gathering.submit(small) == .pause)
-        // The first request goes first. A request that does not fit beside it waits.
-        #expect(gathering.submit(large) == .write(Batch(requests: [small])))
-        #expect(gathering.pauseEnded() == .nothing)
+        let (small, large) = (request(1, 3), request(2, 10))
+        start(&gathering)
+        #expect(gathering.submit(small) == .nothing)
+        #expect(gathering.submit(large) == .nothing)
+        #expect(gathering.wrote() == .write(Batch(requests: [small])))
         #expect(gathering.wrote() == .write(Batch(requests: [large])))
         #expect(gathering.wrote() == .nothing)
     }
@@ -100,17 +88,18 @@ import Testing
     func cancelled() {
         var gathering = ReportGathering()
         let requests = (1...3).map { request($0) }
+        start(&gathering)
         for request in requests { _ = gathering.submit(request) }
         gathering.cancel(2)
         gathering.cancel(7)
-        #expect(gathering.pauseEnded() == .write(Batch(requests: [requests[0], requests[2]])))
+        #expect(gathering.wrote() == .write(Batch(requests: [requests[0], requests[2]])))
         gathering.cancel(1)
-        #expect(gathering.wrote() == .nothing)
-        // All of them are cancelled within the pause: nothing is written.
-        _ = gathering.submit(request(4))
+        // All that waits is cancelled: nothing more is written.
+        #expect(gathering.submit(request(4)) == .nothing)
         gathering.cancel(4)
-        #expect(gathering.pauseEnded() == .nothing)
-        #expect(gathering.submit(request(5)) == .pause)
+        #expect(gathering.wrote() == .nothing)
+        let last = request(5)
+        #expect(gathering.submit(last) == .write(Batch(requests: [last])))
     }
 
     @Test("After a conflict, the batch runs again, then without waiting, and then it is over")
@@ -175,8 +164,7 @@ import Testing
         let locked = ReportOutcome.refused(.database(.lockNotAvailable, code: "session_locked"))
         let accepted = ReportOutcome.accepted(version: 2, progress: nil)
         func turn(_ request: Request) -> Batch.Turn? {
-            _ = gathering.submit(request)
-            guard case .write(let batch) = gathering.pauseEnded() else { return nil }
+            guard case .write(let batch) = gathering.submit(request) else { return nil }
             #expect(batch.requests == [request])
             return batch.turn
         }
@@ -191,8 +179,8 @@ import Testing
         wrote([held], .withoutWaiting, locked)
 
         // Reports that wait for locks and others are never in one statement, and keep their order.
-        for request in [other, held, held, other] { _ = gathering.submit(request) }
-        #expect(gathering.pauseEnded() == .write(Batch(requests: [other])))
+        #expect(gathering.submit(other) == .write(Batch(requests: [other])))
+        for request in [held, held, other] { #expect(gathering.submit(request) == .nothing) }
         #expect(gathering.wrote() == .write(Batch(requests: [held, held], turn: .withoutWaiting)))
         let free = gathering.wrote(Batch(requests: [held, held], turn: .withoutWaiting), [accepted, accepted])
         #expect(free == .write(Batch(requests: [other])))
@@ -208,9 +196,17 @@ import Testing
         #expect(turn(Request(id: 5, reports: [both.reports[1]])) == .withoutWaiting)
     }
 
+    /// Begins a statement, beside which the next requests wait.
+    private func start(_ gathering: inout ReportGathering) {
+        let first = request(0)
+        #expect(gathering.submit(first) == .write(Batch(requests: [first])))
+    }
+
+    /// Begins a statement with this batch.
     private func start(_ gathering: inout ReportGathering, _ batch: ReportGathering.Batch) {
+        start(&gathering)
         for request in batch.requests { _ = gathering.submit(request) }
-        #expect(gathering.pauseEnded() == .write(batch))
+        #expect(gathering.wrote() == .write(batch))
     }
 }
 

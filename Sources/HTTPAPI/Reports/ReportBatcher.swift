@@ -1,5 +1,4 @@
 public import Logging
-public import Polling
 import Postgres
 public import ServiceLifecycle
 public import Store
@@ -12,10 +11,10 @@ protocol ReportWriter: Sendable {
 
 extension ProgressStore: ReportWriter {}
 
-/// Gathers reports of all sessions and callers for a few milliseconds, and writes them in one transaction.
+/// Gathers the reports of all sessions and callers that arrive while a statement runs, and writes them in one transaction.
 ///
-/// A transaction with many reports waits for one commit. A commit that notifies also holds a lock of the whole cluster.
-/// Each caller gets the outcomes of its own reports.
+/// A lone report is written at once. A transaction with many reports waits for one commit. A commit that notifies also
+/// holds a lock of the whole cluster. Each caller gets the outcomes of its own reports.
 ///
 /// Only one statement runs at a time. This costs little, because a statement takes less time than parsing its requests.
 /// A change of rights waits for the statement that holds the caller's row. With one statement at a time, it never waits
@@ -29,11 +28,7 @@ public actor ReportBatcher: Service {
         case closed
     }
 
-    /// How long the batcher gathers reports while no statement runs.
-    static let pause = Duration.milliseconds(2)
-
     private let writer: any ReportWriter
-    private let clock: any MonotonicClock
     private let logger: Logger
     private var gathering: ReportGathering
     private var callers: [Int: CheckedContinuation<[ReportOutcome], any Error>] = [:]
@@ -49,17 +44,13 @@ public actor ReportBatcher: Service {
     ///
     /// - Parameters:
     ///   - progress: Writes the reports.
-    ///   - clock: Times the gathering.
     ///   - logger: Takes the log.
-    public init(progress: ProgressStore, clock: any MonotonicClock, logger: Logger) {
-        self.init(writer: progress, limits: ReportGathering.Limits(), clock: clock, logger: logger)
+    public init(progress: ProgressStore, logger: Logger) {
+        self.init(writer: progress, limits: ReportGathering.Limits(), logger: logger)
     }
 
-    init(
-        writer: any ReportWriter, limits: ReportGathering.Limits, clock: any MonotonicClock, logger: Logger
-    ) {
+    init(writer: any ReportWriter, limits: ReportGathering.Limits, logger: Logger) {
         self.writer = writer
-        self.clock = clock
         self.logger = logger
         gathering = ReportGathering(limits: limits)
     }
@@ -126,15 +117,7 @@ public actor ReportBatcher: Service {
     /// Performs an action, and the actions that follow from it.
     private func perform(_ action: ReportGathering.Action) async {
         var action = action
-        while true {
-            switch action {
-            case .nothing: return
-            case .pause:
-                try? await clock.sleep(for: Self.pause)
-                action = gathering.pauseEnded()
-            case .write(let batch): action = await write(batch)
-            }
-        }
+        while case .write(let batch) = action { action = await write(batch) }
     }
 
     private func write(_ batch: ReportGathering.Batch) async -> ReportGathering.Action {

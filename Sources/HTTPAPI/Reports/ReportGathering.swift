@@ -5,8 +5,10 @@ import Store
 
 /// Decides which reports one statement writes, and when.
 ///
-/// Requests wait in line, and are never divided. The reports of one request are written in one transaction or not at
-/// all, in their order. This is only a value: ``ReportBatcher`` performs its actions.
+/// A request goes at once while no statement runs. Requests that arrive while one runs wait in line, and go together
+/// when it ends: the busier the database is, the more reports share a commit. Requests are never divided. The reports of
+/// one request are written in one transaction or not at all, in their order. This is only a value: ``ReportBatcher``
+/// performs its actions.
 struct ReportGathering {
     /// How much the batcher gathers.
     struct Limits {
@@ -64,8 +66,6 @@ struct ReportGathering {
     /// What the batcher does next.
     enum Action: Equatable {
         case nothing
-        /// Wait for the gathering time, then call ``pauseEnded()``.
-        case pause
         /// Write this batch.
         case write(Batch)
     }
@@ -77,7 +77,6 @@ struct ReportGathering {
     /// Batches of failed statements that run again, before anything else.
     private var repeated: Deque<Batch> = []
     private var underWay = 0
-    private var isPausing = false
     /// Sessions that another transaction holds for a long time, until one of their reports succeeds.
     ///
     /// Reports of these sessions wait for no lock. Otherwise each of them would make all other reports wait.
@@ -92,16 +91,8 @@ struct ReportGathering {
         guard waitingReports + request.reports.count <= limits.waiting else { return nil }
         waiting.append(request)
         waitingReports += request.reports.count
-        if waitingReports >= limits.batch, let batch = next() { return .write(batch) }
-        // A statement that runs will trigger the next one when it ends.
-        guard underWay == 0, !isPausing else { return .nothing }
-        isPausing = true
-        return .pause
-    }
-
-    /// Ends the gathering time.
-    mutating func pauseEnded() -> Action {
-        isPausing = false
+        // A statement that runs will trigger the next one when it ends. Another one begins beside it only when it is full.
+        guard underWay == 0 || waitingReports >= limits.batch else { return .nothing }
         return next().map(Action.write) ?? .nothing
     }
 

@@ -39,10 +39,17 @@ import Testing
     func departure(_ departure: Departure) async throws {
         try await withStreamScene(["SSE_MAX_STREAMS": "1", "SSE_HEARTBEAT_INTERVAL": "3600"]) { scene in
             for _ in 0..<3 {
-                try await scene.server.withWire { connection in
-                    try await connection.send("GET", scene.path, token: scene.token)
-                    if departure != .leavesAtOnce { _ = try await connection.read(upTo: "\"pending\"") }
-                    if departure == .resets { try await connection.resetOnClose() }
+                // The server frees the slot of the stream before a moment after that stream has left.
+                try await eventually("a stream opens, and its client leaves") {
+                    try await scene.server.withWire { connection in
+                        try await connection.send("GET", scene.path, token: scene.token)
+                        if departure == .leavesAtOnce { return true }
+                        let head = try await connection.read(upTo: "event: ")
+                        #expect(head.hasPrefix("HTTP/1.1 200 "))
+                        guard try await connection.read(upTo: "\n") == "progress\n" else { return false }
+                        if departure == .resets { try await connection.resetOnClose() }
+                        return true
+                    }
                 }
                 try await eventually("a stream opens again") {
                     try await scene.withStream { try await $0.nextEvent() }?.event == "progress"
