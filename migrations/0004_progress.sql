@@ -35,7 +35,7 @@ INSERT INTO app.status_transitions (from_status, to_status) VALUES
     ('transcribed', 'extracting_notes'), ('transcribed', 'processed'), ('extracting_notes', 'processed'),
     ('uploading', 'failed'), ('pending', 'failed'), ('preprocessing', 'failed'), ('transcribing', 'failed'),
     ('diarizing', 'failed'), ('transcribed', 'failed'), ('extracting_notes', 'failed'),
-    ('failed', 'pending');
+    ('failed', 'pending'), ('processed', 'pending');
 
 -- The hot table. Half of each page is free, and only the partial index below covers a changing column. An update of the
 -- percentage therefore stays on its page (HOT) and touches no index.

@@ -5,22 +5,73 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 
 CREATE TABLE app.session_leases (
-    session_id   uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
-    queued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    worker       text,
-    attempt      integer,
-    lease_hash   bytea CHECK (length(lease_hash) = 32),
-    leased_until timestamptz
+    session_id    uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
+    patient_id    uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
+    queued_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    worker        text,
+    attempt       integer,
+    lease_hash    bytea CHECK (length(lease_hash) = 32),
+    leased_until  timestamptz,
+    attempts_used integer NOT NULL DEFAULT 0 CHECK (attempts_used >= 0)
 );
 CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
 COMMENT ON TABLE app.session_leases IS
     'The queue: one row for each session that waits for a worker or is with one. A finished session has no row';
-COMMENT ON COLUMN app.session_leases.queued_at IS 'When the session joined the queue. Workers claim the oldest first';
-COMMENT ON COLUMN app.session_leases.worker IS 'The name that the worker gave itself; null: the session waits';
+COMMENT ON COLUMN app.session_leases.patient_id IS 'The patient of the session. The queue serves patients in turns';
+COMMENT ON COLUMN app.session_leases.queued_at IS
+    'When the session joined the queue. Of the sessions of one patient, workers claim the oldest first';
+COMMENT ON COLUMN app.session_leases.worker IS
+    'The name of the last worker that claimed the session; null: no worker has, since it joined the queue';
 COMMENT ON COLUMN app.session_leases.attempt IS 'The attempt that the worker works on';
 COMMENT ON COLUMN app.session_leases.lease_hash IS
-    'SHA-256 of the lease: the secret that app.claim_session returned, and that only its worker has';
+    'SHA-256 of the lease: the secret that app.claim_session returned, and that only its worker has; null: the lease was given '
+    'back';
 COMMENT ON COLUMN app.session_leases.leased_until IS 'When the lease runs out, and another worker may claim the session';
+COMMENT ON COLUMN app.session_leases.attempts_used IS
+    'How many attempts ended without a result since the session joined the queue: stages that were killed, stalled or took too '
+    'long, and workers that died. At the limit of pipeline_limits the session fails';
+
+CREATE TABLE app.pipeline_limits (
+    is_single    boolean PRIMARY KEY DEFAULT true CHECK (is_single),
+    max_attempts integer NOT NULL DEFAULT 3 CHECK (max_attempts >= 1)
+);
+COMMENT ON TABLE app.pipeline_limits IS 'Limits that bind every worker, of whatever program: one row';
+COMMENT ON COLUMN app.pipeline_limits.max_attempts IS
+    'How many attempts a session has. Each server and worker writes its PIPELINE_MAX_ATTEMPTS at its start';
+INSERT INTO app.pipeline_limits DEFAULT VALUES;
+
+-- Claims of one patient can run at once. Each adds a row, and none waits for another.
+CREATE TABLE app.patient_turns (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    patient_id uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
+    served_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX patient_turns_patient_id_idx ON app.patient_turns (patient_id, served_at);
+COMMENT ON TABLE app.patient_turns IS
+    'When a worker last claimed a session of each patient. The next claim is of the patient served longest ago. A claim deletes '
+    'the older rows of its patient';
+
+CREATE TABLE app.stage_failures (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    session_id  uuid NOT NULL REFERENCES app.session_progress ON DELETE CASCADE,
+    attempt     integer NOT NULL,
+    stage       text NOT NULL CHECK (stage IN ('measure', 'transcribe', 'notes')),
+    exit_status integer,
+    output_tail text NOT NULL CHECK (octet_length(output_tail) <= 65536),
+    at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX stage_failures_session_id_idx ON app.stage_failures (session_id, id);
+CREATE INDEX stage_failures_at_idx ON app.stage_failures (at);
+ALTER TABLE app.stage_failures ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.stage_failures FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.stage_failures IS
+    'The stages that failed, with their last words. A stage may print words of a session: only administrators read them';
+COMMENT ON COLUMN app.stage_failures.attempt IS 'The attempt in which the stage ran';
+COMMENT ON COLUMN app.stage_failures.stage IS 'measure, transcribe or notes';
+COMMENT ON COLUMN app.stage_failures.exit_status IS
+    'The exit status of the stage, or 128 and the number of the signal that ended it; null: the worker ended it, or it did not '
+    'start';
+COMMENT ON COLUMN app.stage_failures.output_tail IS 'The end of what the stage printed to standard error';
 
 CREATE TABLE app.transcripts (
     session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,

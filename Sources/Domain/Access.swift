@@ -6,9 +6,11 @@ public enum SessionAction: String, Sendable, CaseIterable {
     case hear
     /// Read the therapist's notes.
     case readNotes = "read_notes"
+    /// Read the last words of a failed stage, which may be words of the session.
+    case readFailure = "read_failure"
     /// Upload a recording for the patient.
     case upload
-    /// Retry or delete the session.
+    /// Retry, cancel or delete the session.
     case manage
     /// Report progress.
     case report
@@ -52,6 +54,8 @@ public enum Access {
     public static func permits(_ action: SessionAction, to role: Role, as relation: Relation) -> Bool {
         switch (action, role) {
         case (.see, .admin), (.hear, .admin), (.readNotes, .admin), (.upload, .admin), (.manage, .admin): true
+        case (.readFailure, .admin): true
+        case (.readFailure, .therapist), (.readFailure, .patient): false
         case (.report, .admin), (.report, .pipeline), (.hear, .pipeline): true
         case (.report, .therapist), (.report, .patient): false
         case (_, .therapist): relation.isAssigned

@@ -44,7 +44,7 @@ import Testing
     /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
         "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
-        "therapist_patients", "session_leases", "deleted_sessions", "rights_log", "hint_log",
+        "therapist_patients", "session_leases", "patient_turns", "deleted_sessions", "rights_log", "hint_log",
     ]
 
     @Test(
@@ -219,8 +219,10 @@ private struct PlanStage {
             INSERT INTO app.session_events (session_id, version, attempt, status, progress, at, xid)
             SELECT \(session), v, 1, 'pending', 0, now(), (3 + g % 400)::text::xid8
             FROM generate_series(1, \(sessions)) AS g, generate_series(1, 5) AS v ON CONFLICT DO NOTHING;
-            INSERT INTO app.session_leases (session_id) SELECT \(session) FROM generate_series(5, \(sessions), 1000) AS g
+            INSERT INTO app.session_leases (session_id, patient_id)
+            SELECT \(session), \(patient) FROM generate_series(5, \(sessions), 1000) AS g
             ON CONFLICT DO NOTHING;
+            INSERT INTO app.patient_turns (patient_id) SELECT \(patient) FROM generate_series(1, \(patients)) AS g;
             INSERT INTO app.deleted_sessions (session_id, patient_id, xid)
             SELECT gen_random_uuid(), \(patient), (3 + g % 400)::text::xid8 FROM generate_series(1, \(sessions / 10)) AS g;
             INSERT INTO app.hint_log (xid, session_id, version)

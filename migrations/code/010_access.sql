@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION app.permits(
     role text, action text, is_patient boolean DEFAULT false, is_assigned boolean DEFAULT false) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(CASE $1
-        WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage', 'report',
+        WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'read_failure', 'upload', 'manage', 'report',
                                  'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics')
         WHEN 'therapist' THEN $2 IN ('see', 'hear', 'read_notes', 'upload', 'manage') AND $4
         WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload') AND $3
@@ -29,8 +29,8 @@ LANGUAGE sql IMMUTABLE AS $$
     END, false)
 $$;
 COMMENT ON FUNCTION app.permits IS
-    'True if a user with a role may do an action. Actions on a session: see it, hear its recording, read_notes, upload a '
-    'recording, manage (retry, delete) and report progress. is_patient: the user is the session''s patient. is_assigned: '
+    'True if a user with a role may do an action. Actions on a session: see it, hear its recording, read_notes, read_failure '
+    '(the last words of a failed stage), upload a recording, manage (retry, cancel, delete) and report progress. is_patient: the user is the session''s patient. is_assigned: '
     'an active assignment ties the user, as therapist, to that patient. Without either: true if the role may do the action '
     'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log and '
     'read_metrics';

@@ -118,6 +118,28 @@ COMMENT ON FUNCTION app.is_upload_silent IS
     'True if no request of the upload is under way, or none of whose client was heard within the time: its connection is '
     'silent, or its server has died';
 
+CREATE OR REPLACE FUNCTION app.upload_grace() RETURNS interval
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
+COMMENT ON FUNCTION app.upload_grace IS
+    'For how long an upload may still be alive after its server last extended it. The server may only have lost its connection '
+    'to the database';
+
+CREATE OR REPLACE FUNCTION app.is_upload_alive(id uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.leased_until > clock_timestamp() - upload_grace())
+        OR EXISTS (SELECT FROM resumable_uploads u WHERE u.id = $1 AND u.state = 'open')
+$$;
+COMMENT ON FUNCTION app.is_upload_alive IS
+    'True while an upload is under way, or may be, and while a resumable upload is open: app.expire_uploads ends it';
+
+CREATE OR REPLACE FUNCTION app.is_upload_unfinished(session_id uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM therapy_sessions t
+                   WHERE t.id = $1 AND t.recording IS NULL AND t.upload_id IS NOT NULL AND is_upload_alive(t.upload_id))
+$$;
+COMMENT ON FUNCTION app.is_upload_unfinished IS
+    'True while an upload may still bring the recording of a session. No pipeline reports about it until then';
+
 CREATE OR REPLACE FUNCTION app.delete_expired_uploads() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH deleted AS (
@@ -131,7 +153,7 @@ COMMENT ON FUNCTION app.delete_expired_uploads IS
     'Deletes the ended uploads that are older than a day and returns their number';
 
 REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.add_upload_bytes, app.is_upload_silent,
-    app.delete_expired_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.upload_grace, app.is_upload_alive, app.is_upload_unfinished, app.delete_expired_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.add_upload_bytes,
     app.delete_expired_uploads TO therapybridge_server;
 

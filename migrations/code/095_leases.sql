@@ -1,4 +1,4 @@
--- The lease of a session: the secret that proves a claim, when it stands, and who reports without it.
+-- The lease of a session: the secret that proves a claim, when it stands, and who reports without it or with it.
 -- revision: 1
 
 BEGIN;
@@ -70,6 +70,16 @@ $$;
 COMMENT ON FUNCTION app.is_owner_calling IS
     'True if the caller, outside of all SECURITY DEFINER functions, is a member of therapybridge_owner: an operator in psql';
 
+CREATE OR REPLACE FUNCTION app.is_pipeline_calling() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    RETURN NOT pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user)::name, 'therapybridge_server',
+                           'MEMBER') AND NOT is_owner_calling();
+END
+$$;
+COMMENT ON FUNCTION app.is_pipeline_calling IS
+    'True if the caller, outside of all SECURITY DEFINER functions, is neither the server nor an operator: a pipeline in SQL';
+
 CREATE OR REPLACE FUNCTION app.raise_lease_fault(fault text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
@@ -85,6 +95,6 @@ COMMENT ON FUNCTION app.raise_lease_fault IS 'Raises 42501 for a result of app.l
 
 REVOKE ALL ON app.standing_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 REVOKE ALL ON FUNCTION app.lease_digest, app.lease_end, app.lease_fault, app.standing_lease, app.is_owner_calling,
-    app.raise_lease_fault FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.is_pipeline_calling, app.raise_lease_fault FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
 COMMIT;

@@ -174,6 +174,34 @@ COMMENT ON FUNCTION app.is_stale IS
     'True if a report of the present attempt or an earlier one changes nothing: app.guard_progress would drop it. Only a report '
     'whose lease is wrong needs this question, because it must not reach the guard';
 
+CREATE OR REPLACE FUNCTION app.pipeline_fault(
+    session_id uuid, present text, next text, caller uuid DEFAULT NULL) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM users u WHERE u.id = $4 AND permits(u.role, 'manage')) THEN NULL
+                WHEN $2 IN ('uploading', 'pending') THEN CASE WHEN is_upload_unfinished($1) THEN 'upload_unfinished' END
+                WHEN $3 = 'pending' THEN 'transition_not_allowed' END
+$$;
+COMMENT ON FUNCTION app.pipeline_fault IS
+    'Why a pipeline may not report the status "next" about a session that is uploading, pending, processed or failed: its upload '
+    'is unfinished, or the report would be a retry; null: it may, or the caller is an administrator';
+
+CREATE OR REPLACE FUNCTION app.check_pipeline_report(session_id uuid, present text, next text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
+DECLARE
+    fault CONSTANT text := pipeline_fault($1, $2, $3);
+BEGIN
+    IF fault = 'upload_unfinished' THEN
+        RAISE EXCEPTION 'the upload of the session is unfinished'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'upload_unfinished';
+    ELSIF fault IS NOT NULL THEN
+        RAISE EXCEPTION 'a session that is % cannot become %', $2, $3
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'transition_not_allowed',
+                DETAIL = json_build_object('from', $2, 'to', $3);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.check_pipeline_report IS 'Raises 23514 for a result of app.pipeline_fault';
+
 CREATE OR REPLACE FUNCTION app.report_progress(
     session_id uuid, status text, progress integer, message text DEFAULT NULL, error text DEFAULT NULL,
     estimated_time_remaining integer DEFAULT NULL, attempt integer DEFAULT NULL, lease text DEFAULT NULL
@@ -215,6 +243,10 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_not_begun',
                 DETAIL = json_build_object('attempt', $7::text);
     END IF;
+    -- Most reports are percentages of a stage. They need no look at the upload.
+    IF present.status IN ('uploading', 'pending', 'processed', 'failed') AND is_pipeline_calling() THEN
+        PERFORM check_pipeline_report($1, present.status, $2);
+    END IF;
     -- Most reports are percentages without a lease. They need no look at the queue.
     IF $8 IS NOT NULL OR needs_lease AND NOT is_owner_calling() THEN
         fault := lease_fault(standing_lease($1), $8, needs_lease);
@@ -239,11 +271,11 @@ END
 $$;
 COMMENT ON FUNCTION app.report_progress IS
     'Reports progress and returns the version afterwards; a stale report changes nothing. Raises 23514 if the state machine '
-    'forbids the report, 42501 without the lease that it needs or with one that does not stand, 22023 for a value out of '
+    'forbids the report, or a pipeline reports while the upload is unfinished or would retry a session, 42501 without the lease that it needs or with one that does not stand, 22023 for a value out of '
     'range, P0002 for an unknown session';
 
 REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.create_progress, app.record_transition, app.is_stale,
-    app.report_progress
+    app.pipeline_fault, app.check_pipeline_report, app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;
 

@@ -11,20 +11,6 @@ DO $$ BEGIN PERFORM app.enter_code('120_recordings', 1); END $$;
 
 REVOKE ALL ON app.discarded_recordings FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
-CREATE OR REPLACE FUNCTION app.upload_grace() RETURNS interval
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
-COMMENT ON FUNCTION app.upload_grace IS
-    'For how long an upload may still be alive after its server last extended it. The server may only have lost its connection '
-    'to the database';
-
-CREATE OR REPLACE FUNCTION app.is_upload_alive(id uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM upload_charges c WHERE c.id = $1 AND c.leased_until > clock_timestamp() - upload_grace())
-        OR EXISTS (SELECT FROM resumable_uploads u WHERE u.id = $1 AND u.state = 'open')
-$$;
-COMMENT ON FUNCTION app.is_upload_alive IS
-    'True while an upload is under way, or may be, and while a resumable upload is open: app.expire_uploads ends it';
-
 CREATE OR REPLACE FUNCTION app.expect_recording() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -241,8 +227,7 @@ COMMENT ON FUNCTION app.usual_recording_bytes IS
     'The median size of the recordings among the newest 100 sessions; null without one. The percentage of an upload without a '
     'length grows by it';
 
-REVOKE ALL ON FUNCTION app.upload_grace, app.is_upload_alive, app.expect_recording, app.report_upload,
-    app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded,
+REVOKE ALL ON FUNCTION app.expect_recording, app.report_upload, app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded,
     app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload, app.usual_recording_bytes
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_upload, app.attach_recording, app.has_recording, app.acting_recording,

@@ -1,4 +1,4 @@
--- The queue for workers: how a session joins and leaves it; claims, leases and retries.
+-- The queue for workers: how a session joins and leaves it; claims, leases, attempts, cancellations and retries.
 -- revision: 1
 
 BEGIN;
@@ -6,14 +6,16 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
 
+REVOKE ALL ON app.pipeline_limits, app.patient_turns FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+
 -- A session joins the queue when it is pending and has its recording. Either can come last, so each has a trigger.
 
 CREATE OR REPLACE FUNCTION app.queue_after_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
     IF NEW.status = 'pending' THEN
-        INSERT INTO session_leases (session_id)
-        SELECT id FROM therapy_sessions WHERE id = NEW.session_id AND recording IS NOT NULL
+        INSERT INTO session_leases (session_id, patient_id)
+        SELECT id, patient_id FROM therapy_sessions WHERE id = NEW.session_id AND recording IS NOT NULL
         ON CONFLICT (session_id) DO NOTHING;
     ELSIF (SELECT is_finished FROM statuses WHERE status = NEW.status) THEN
         DELETE FROM session_leases WHERE session_id = NEW.session_id;
@@ -29,8 +31,8 @@ CREATE OR REPLACE TRIGGER queue_after_progress AFTER UPDATE ON app.session_progr
 CREATE OR REPLACE FUNCTION app.queue_after_recording() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
-    INSERT INTO session_leases (session_id)
-    SELECT session_id FROM session_progress WHERE session_id = NEW.id AND status = 'pending'
+    INSERT INTO session_leases (session_id, patient_id)
+    SELECT session_id, NEW.patient_id FROM session_progress WHERE session_id = NEW.id AND status = 'pending'
     ON CONFLICT (session_id) DO NOTHING;
     RETURN NULL;
 END
@@ -41,14 +43,87 @@ COMMENT ON FUNCTION app.queue_after_recording IS
 CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
 
+-- Attempts
+
+CREATE OR REPLACE FUNCTION app.set_max_attempts(most integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ UPDATE pipeline_limits SET max_attempts = $1 WHERE max_attempts <> $1 $$;
+COMMENT ON FUNCTION app.set_max_attempts IS
+    'Sets how many attempts a session has. The last server or worker that starts decides for all';
+
+CREATE OR REPLACE FUNCTION app.use_attempt(session uuid, reason text) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    used integer;
+BEGIN
+    UPDATE session_leases l SET attempts_used = l.attempts_used + 1 WHERE l.session_id = session
+    RETURNING l.attempts_used INTO used;
+    IF used < (SELECT max_attempts FROM pipeline_limits) THEN
+        RETURN true;
+    END IF;
+    UPDATE session_progress p
+    SET status = 'failed', message = NULL,
+        error = CASE WHEN used = 1 THEN reason ELSE format('Given up after %s attempts. %s', used, reason) END
+    WHERE p.session_id = session;
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION app.use_attempt IS
+    'Counts an attempt that ended without a result. True: another one may follow. False: it was the last one, and the session '
+    'has failed with the reason. The caller holds the locks of the session''s progress and lease';
+
+CREATE OR REPLACE FUNCTION app.lapse_reason() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
+$$ SELECT 'The worker stopped before the recording was done.' $$;
+COMMENT ON FUNCTION app.lapse_reason IS 'Why an attempt ended whose lease has lapsed, for people';
+
+-- A lease lapses when it runs out, and its worker has neither extended it nor given it back. At "pending" no work was lost.
+CREATE OR REPLACE FUNCTION app.fail_lapsed_sessions() RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    lapsed uuid;
+    total integer := 0;
+BEGIN
+    FOR lapsed IN
+        SELECT l.session_id FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
+        WHERE l.lease_hash IS NOT NULL AND l.leased_until < clock_timestamp()
+          AND l.attempts_used + 1 >= (SELECT m.max_attempts FROM pipeline_limits m)
+          AND p.status NOT IN ('uploading', 'pending')
+        FOR NO KEY UPDATE OF p, l SKIP LOCKED
+    LOOP
+        PERFORM use_attempt(lapsed, lapse_reason());
+        total := total + 1;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION app.fail_lapsed_sessions IS
+    'Fails the sessions whose lease has lapsed in their last attempt, as the next claim would. Returns their number';
+
+-- Claims
+
+CREATE OR REPLACE FUNCTION app.note_turn(patient uuid) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, app, pg_temp AS $$
+    WITH served AS (INSERT INTO patient_turns (patient_id) VALUES ($1))
+    DELETE FROM patient_turns WHERE id IN (
+        SELECT t.id FROM patient_turns t WHERE t.patient_id = $1 FOR UPDATE SKIP LOCKED)
+$$;
+COMMENT ON FUNCTION app.note_turn IS 'Records that a patient is served now, and deletes the earlier records of the patient';
+
 CREATE OR REPLACE FUNCTION app.claim_session(worker text, duration interval)
 RETURNS TABLE (
     session_id uuid, attempt integer, status text, recording text, leased_until timestamptz, lease text)
 LANGUAGE plpgsql SECURITY DEFINER
--- These settings make the function read the queue in the order of its index, and progress by its key.
+-- These settings make the function read the queue and the turns by their indexes, and progress by its key.
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -62,15 +137,26 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'worker_empty', COLUMN = 'worker';
     END IF;
     LOOP
+        -- Patients take turns: first those who were never served, then those who were served longest ago. Of one patient, the
+        -- oldest session comes first.
+        --
         -- Locks the row of progress first, as a report does: the two cannot deadlock. A row that another transaction holds is
-        -- skipped in either table. Otherwise one open transaction could stop every worker at the oldest session.
-        SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed INTO candidate
-        FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
+        -- skipped in either table. Otherwise one open transaction could stop every worker at the first session.
+        SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed, l.lease_hash IS NOT NULL AS has_lapsed,
+               l.patient_id
+        INTO candidate
+        FROM (SELECT q.session_id, s.served_at, q.queued_at
+              FROM session_leases q
+              LEFT JOIN LATERAL (SELECT max(t.served_at) FROM patient_turns t WHERE t.patient_id = q.patient_id) s (served_at)
+                  ON true
+              WHERE q.worker IS NULL OR q.leased_until < clock_timestamp()
+              ORDER BY s.served_at NULLS FIRST, q.queued_at OFFSET 0) w
+        JOIN session_leases l ON l.session_id = w.session_id JOIN session_progress p ON p.session_id = w.session_id
         WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
           AND (l.worker IS NULL AND p.status = 'pending'
                OR l.leased_until < clock_timestamp() AND p.status <> 'uploading'
                   AND NOT (SELECT s.is_finished FROM statuses s WHERE s.status = p.status))
-        ORDER BY l.queued_at LIMIT 1
+        ORDER BY w.served_at NULLS FIRST, w.queued_at LIMIT 1
         FOR NO KEY UPDATE OF p, l SKIP LOCKED;
         IF NOT FOUND THEN
             RETURN;
@@ -82,10 +168,14 @@ BEGIN
         WHERE l.session_id = candidate.session_id
           AND (l.worker IS NULL AND NOT candidate.was_claimed OR l.leased_until < clock_timestamp());
         CONTINUE WHEN NOT FOUND;
+        -- The former worker died in the middle of its work.
+        CONTINUE WHEN candidate.has_lapsed AND candidate.status <> 'pending'
+                      AND NOT use_attempt(candidate.session_id, lapse_reason());
         IF candidate.was_claimed THEN
             -- The former worker may still run. The next attempt makes its reports stale.
             UPDATE session_progress p SET attempt = p.attempt + 1 WHERE p.session_id = candidate.session_id;
         END IF;
+        PERFORM note_turn(candidate.patient_id);
         RETURN QUERY
             SELECT l.session_id, l.attempt, candidate.status, t.recording, l.leased_until, secret
             FROM session_leases l JOIN therapy_sessions t ON t.id = l.session_id
@@ -95,9 +185,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.claim_session IS
-    'Claims the session that has waited longest, or one whose lease has run out, for a worker. Returns the session, the '
-    'attempt, the status that the former worker reached, and the lease, a secret that proves the claim; no row: no session '
-    'waits. Raises 22023 unless the lease lasts 1 second to 1 day';
+    'Claims a session for a worker, of the patient served longest ago: one that waits, or one whose lease has run out or was '
+    'given back. Returns the session, the attempt, the status that the former worker reached, and the lease, a secret that '
+    'proves the claim; no row: no session waits. A session whose worker died in its last attempt fails instead. Raises 22023 '
+    'unless the lease lasts 1 second to 1 day';
 
 CREATE OR REPLACE FUNCTION app.keep_lease(
     session_id uuid, attempt integer, duration interval, lease text DEFAULT NULL) RETURNS boolean
@@ -119,7 +210,106 @@ COMMENT ON FUNCTION app.keep_lease IS
     'or wrong, another worker has the session, or it is finished or deleted. Raises 22023 unless the lease then lasts 1 second '
     'to 1 day';
 
-CREATE OR REPLACE FUNCTION app.retry_session(session_id uuid) RETURNS bigint
+CREATE OR REPLACE FUNCTION app.has_lease(session_id uuid, attempt integer, lease text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM session_leases l
+                   WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($3));
+END
+$$;
+COMMENT ON FUNCTION app.has_lease IS
+    'True while app.keep_lease would extend the lease. The function extends nothing and locks nothing';
+
+CREATE OR REPLACE FUNCTION app.give_lease_back(
+    session_id uuid, attempt integer, lease text, message text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
+    UPDATE session_leases l SET lease_hash = NULL, leased_until = clock_timestamp()
+    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($3) AND l.leased_until > clock_timestamp();
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF $4 IS NOT NULL THEN
+        UPDATE session_progress p SET message = $4, estimated_time_remaining = NULL WHERE p.session_id = $1;
+    END IF;
+    PERFORM pg_notify('tb_session_v1', 'work');
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION app.give_lease_back IS
+    'Gives a session back to the queue before its lease runs out. That uses up no attempt. Watchers see the message, if there is '
+    'one. False: the lease does not stand';
+
+CREATE OR REPLACE FUNCTION app.end_attempt(session_id uuid, attempt integer, lease text, reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
+    IF NOT has_lease($1, $2, $3) THEN
+        PERFORM raise_lease_fault('lease_not_standing');
+    ELSIF use_attempt($1, $4) THEN
+        UPDATE session_leases l SET lease_hash = NULL, leased_until = clock_timestamp() WHERE l.session_id = $1;
+        UPDATE session_progress p SET message = $4 || ' Trying again.', estimated_time_remaining = NULL
+        WHERE p.session_id = $1;
+        PERFORM pg_notify('tb_session_v1', 'work');
+        RETURN true;
+    END IF;
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION app.end_attempt IS
+    'Ends the attempt of a worker whose stage was killed, stalled or took too long, and gives the session back to the queue. '
+    'False: it was the last attempt, and the session has failed with the reason. Raises 42501 if another worker has the session';
+
+-- Cancellations and retries
+
+CREATE OR REPLACE FUNCTION app.cancel_session(session_id uuid) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    present text;
+    result bigint;
+BEGIN
+    -- The session first, as a deletion and the end of an upload do.
+    PERFORM FROM therapy_sessions t
+    WHERE t.id = $1 AND (is_owner_calling() OR acting_may('manage', t.patient_id)) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no such session'
+            USING ERRCODE = 'no_data_found', CONSTRAINT = 'unknown_session';
+    END IF;
+    SELECT p.status INTO present FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
+    IF (SELECT s.is_finished FROM statuses s WHERE s.status = present) THEN
+        RAISE EXCEPTION 'the session is %', present
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'session_finished',
+                DETAIL = json_build_object('status', present);
+    END IF;
+    -- An upload that is under way may not bring the recording any more.
+    UPDATE therapy_sessions t SET upload_id = NULL WHERE t.id = $1 AND t.recording IS NULL AND t.upload_id IS NOT NULL;
+    UPDATE session_progress p SET status = 'failed', message = NULL, error = 'Cancelled'
+    WHERE p.session_id = $1 RETURNING p.version INTO result;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION app.cancel_session IS
+    'Ends the upload or the processing of a session: it is failed, with the error "Cancelled". Returns the version. The acting '
+    'user needs the right to manage the session; members of the owner may cancel any session. Raises P0002 for an unknown '
+    'session, 23514 if the session is finished';
+
+CREATE OR REPLACE FUNCTION app.retry_session(session_id uuid, again boolean DEFAULT false) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -136,7 +326,10 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such session'
             USING ERRCODE = 'no_data_found', CONSTRAINT = 'unknown_session';
-    ELSIF present <> 'failed' THEN
+    ELSIF $2 AND NOT (SELECT s.is_finished FROM statuses s WHERE s.status = present) THEN
+        RAISE EXCEPTION 'only a finished session can be processed again'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'session_not_finished';
+    ELSIF NOT $2 AND present <> 'failed' THEN
         RAISE EXCEPTION 'only a failed session can be retried'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'session_not_failed';
     ELSIF NOT EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND t.recording IS NOT NULL) THEN
@@ -149,13 +342,16 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.retry_session IS
-    'Sends a failed session back to pending and returns the version. The acting user needs the right to manage the session; '
-    'members of the owner may retry any session. Raises P0002 for an unknown session, 23514 if the session has not failed or '
-    'has no recording';
+    'Sends a failed session back to pending, with "again" also a processed one, and returns the version. The attempts are '
+    'counted anew. The acting user needs the right to manage the session; members of the owner may retry any session. Raises '
+    'P0002 for an unknown session, 23514 if the session has not failed, or with "again" is not finished, or has no recording';
 
-REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.claim_session, app.keep_lease,
-    app.retry_session FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.set_max_attempts, app.use_attempt,
+    app.lapse_reason, app.fail_lapsed_sessions, app.note_turn, app.claim_session, app.keep_lease, app.has_lease,
+    app.give_lease_back, app.end_attempt, app.cancel_session, app.retry_session
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease TO therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.retry_session TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.set_max_attempts, app.fail_lapsed_sessions, app.has_lease, app.give_lease_back,
+    app.end_attempt, app.cancel_session, app.retry_session TO therapybridge_server;
 
 COMMIT;

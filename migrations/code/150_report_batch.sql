@@ -126,7 +126,7 @@ BEGIN
         WITH r AS (
             SELECT o.n, $4[o.n] AS session_id, $5[o.n] AS status, $6[o.n] AS progress, $7[o.n] AS message,
                    $8[o.n] AS error, $9[o.n] AS estimate, $10[o.n] AS attempt, $12[o.n] AS wants_state,
-                   lease_fault(l.lease_hash, $11[o.n], needs_lease[o.n]) AS lease_fault
+                   lease_fault(l.lease_hash, $11[o.n], needs_lease[o.n]) AS lease_fault, $1[$3[o.n]] AS caller
             FROM unnest(accepted[first:next - 1]) AS o (n)
             -- Most reports are percentages without a lease. They need no look at the queue. An administrator needs no lease.
             LEFT JOIN LATERAL (
@@ -144,6 +144,9 @@ BEGIN
                 estimated_time_remaining = r.estimate
             FROM r
             WHERE p.session_id = r.session_id AND (r.attempt IS NULL OR r.attempt = p.attempt) AND r.lease_fault IS NULL
+              -- Most reports are about a session at a stage. They need no look at the upload or the caller.
+              AND CASE WHEN p.status IN ('uploading', 'pending', 'processed', 'failed')
+                       THEN pipeline_fault(p.session_id, p.status, r.status, r.caller) IS NULL ELSE true END
               AND (p.status = r.status OR EXISTS (SELECT FROM status_transitions t
                                                   WHERE t.from_status = p.status AND t.to_status = r.status))
             RETURNING r.n, p.version, CASE WHEN r.wants_state THEN p END AS state
@@ -161,6 +164,10 @@ BEGIN
         FROM r JOIN session_progress p ON p.session_id = r.session_id
         CROSS JOIN LATERAL (SELECT CASE
             WHEN r.attempt > p.attempt THEN 'attempt_not_begun'
+            WHEN (r.attempt IS NULL OR r.attempt = p.attempt) AND p.status IN ('uploading', 'pending', 'processed', 'failed')
+                THEN pipeline_fault(p.session_id, p.status, r.status, r.caller) END) AS f (fault)
+        CROSS JOIN LATERAL (SELECT CASE
+            WHEN f.fault IS NOT NULL THEN f.fault
             WHEN r.lease_fault IS NOT NULL
                 THEN CASE WHEN NOT is_stale(p, r.status, r.progress, r.message, r.error, r.estimate, r.attempt)
                           THEN r.lease_fault END

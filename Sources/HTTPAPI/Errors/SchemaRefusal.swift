@@ -25,13 +25,16 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
     case transitionNotAllowed = "transition_not_allowed"
     case unknownSession = "unknown_session"
     case unknownStatus = "unknown_status"
+    case uploadUnfinished = "upload_unfinished"
 
     case leaseNotStanding = "lease_not_standing"
     case leaseOutOfRange = "lease_out_of_range"
     case leaseRequired = "lease_required"
     case noRecording = "no_recording"
     case notesMalformed = "notes_malformed"
+    case sessionFinished = "session_finished"
     case sessionNotFailed = "session_not_failed"
+    case sessionNotFinished = "session_not_finished"
     case transcriptMalformed = "transcript_malformed"
     case workerEmpty = "worker_empty"
 
@@ -86,6 +89,7 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         case .transitionNotAllowed: "A session that is {from} cannot become {to}."
         case .unknownSession: Problem.noSession.detail
         case .unknownStatus: "is not a known status."
+        case .uploadUnfinished: "The upload of the recording is not finished."
         case .leaseNotStanding:
             "The lease does not stand: it has run out or ended, or belongs to another claim of the session."
         case .leaseOutOfRange: "has to be between 1 second and 1 day."
@@ -93,7 +97,9 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
             "This needs the lease of the session: only the worker that has claimed the session may do it."
         case .noRecording: "The session has no recording to retry with."
         case .notesMalformed: "have to be a JSON object."
+        case .sessionFinished: "The session is {status}: nothing is left to cancel."
         case .sessionNotFailed: "Only a failed session can be retried."
+        case .sessionNotFinished: "Only a failed or processed session can be processed again."
         case .transcriptMalformed: "needs a text and an array of segments."
         case .workerEmpty: "cannot be empty."
         case .auditLogImmutable: "The audit log cannot be changed."
