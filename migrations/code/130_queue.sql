@@ -272,6 +272,11 @@ COMMENT ON FUNCTION app.end_attempt IS
     'Ends the attempt of a worker whose stage was killed, stalled or took too long, and gives the session back to the queue. '
     'False: it was the last attempt, and the session has failed with the reason. Raises 42501 if another worker has the session';
 
+CREATE OR REPLACE FUNCTION app.claimed_patient(session_id uuid) RETURNS uuid
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ SELECT l.patient_id FROM session_leases l WHERE l.session_id = $1 $$;
+COMMENT ON FUNCTION app.claimed_patient IS 'The patient of a session in the queue, for a worker. A worker acts for no user';
+
 -- Cancellations and retries
 
 CREATE OR REPLACE FUNCTION app.cancel_session(session_id uuid) RETURNS bigint
@@ -348,10 +353,10 @@ COMMENT ON FUNCTION app.retry_session IS
 
 REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.set_max_attempts, app.use_attempt,
     app.lapse_reason, app.fail_lapsed_sessions, app.note_turn, app.claim_session, app.keep_lease, app.has_lease,
-    app.give_lease_back, app.end_attempt, app.cancel_session, app.retry_session
+    app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease TO therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.set_max_attempts, app.fail_lapsed_sessions, app.has_lease, app.give_lease_back,
-    app.end_attempt, app.cancel_session, app.retry_session TO therapybridge_server;
+    app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session TO therapybridge_server;
 
 COMMIT;
