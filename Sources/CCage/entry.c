@@ -7,8 +7,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static int argument_count;
+static char **all_arguments;
+
+int cage_argument_count(void) { return argument_count; }
+
+const char *cage_argument(int index) { return all_arguments[index]; }
+
 // Runs before main. The C library passes the arguments of main to every constructor.
 __attribute__((constructor)) static void take_over(int count, char *arguments[]) {
+    argument_count = count;
+    all_arguments = arguments;
     if (count < 2) return;
     if (count == 2 && strcmp(arguments[1], CAGE_LAUNCHER) == 0) _exit(cage_launch());
     if (strcmp(arguments[1], CAGE_INSPECTOR) == 0) _exit(cage_inspect(count - 2, arguments + 2));

@@ -33,12 +33,18 @@ int cage_read_plan(int descriptor, struct cage_plan *plan);
 // errno value; after an error the process must not go on.
 int cage_enter_view(const struct cage_plan *plan, bool wants_proc, bool *has_proc);
 
-// Restricts this process by Landlock to the paths of the plan. `*version` receives the version of the interface. Returns 0 or
-// an errno value: EOPNOTSUPP or ENOSYS if the kernel has no Landlock.
+// Restricts this process by Landlock to the paths of the plan. `*version` receives the version of the interface that is used.
+// Returns 0 or an errno value: EOPNOTSUPP or ENOSYS if the kernel has no Landlock.
 int cage_enter_landlock(const struct cage_plan *plan, bool has_view, bool has_proc, int *version);
 
+// What decides which system calls a stage may make.
+struct cage_filter_needs {
+    bool has_network, has_view, has_own_processes, has_memory_limit;
+    int landlock_version;  // 0: no Landlock.
+};
+
 // Forbids system calls. Returns 0 or an errno value.
-int cage_enter_filter(bool network, bool has_view, bool has_own_processes);
+int cage_enter_filter(const struct cage_filter_needs *needs);
 
 // Sends a signal to every descendant of this process, however deep. Stops them first, so that none can start another.
 void cage_signal_descendants(int signal);

@@ -61,6 +61,8 @@ static int allow(int ruleset, const char *path, uint64_t access) {
 int cage_enter_landlock(const struct cage_plan *plan, bool has_view, bool has_proc, int *version) {
     int found = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, VERSION_FLAG);
     if (found < 0) return errno;
+    uint64_t newest = plan->numbers[CAGE_LANDLOCK_VERSION];
+    if (newest != CAGE_UNSET && newest < (uint64_t)found) found = (int)newest;
     *version = found;
 
     // "Best-effort security": every right that this kernel knows is handled, and the rules give back what is granted.

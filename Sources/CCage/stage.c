@@ -117,18 +117,23 @@ static int prepare(
     if (error == 0) error = cage_mark();
     if (error != 0) return error;
 
-    bool has_view = cage_has(active, CAGE_MOUNT_NAMESPACE);
-    bool has_own_processes = cage_has(active, CAGE_PROCESS_NAMESPACE);
+    struct cage_filter_needs needs = {
+        .has_network = plan->numbers[CAGE_NETWORK] == 1,
+        .has_view = cage_has(active, CAGE_MOUNT_NAMESPACE),
+        .has_own_processes = cage_has(active, CAGE_PROCESS_NAMESPACE),
+        .has_memory_limit = plan->numbers[CAGE_ADDRESS_SPACE] != CAGE_UNSET,
+    };
     if (cage_has(used, CAGE_LANDLOCK)) {
         int version = 0;
-        error = cage_enter_landlock(plan, has_view, cage_has(active, CAGE_PROC), &version);
+        error = cage_enter_landlock(plan, needs.has_view, cage_has(active, CAGE_PROC), &version);
         report(CAGE_LANDLOCK, error, version);
         if (error == 0) active |= 1ULL << CAGE_LANDLOCK;
+        if (error == 0) needs.landlock_version = version;
     }
     error = drop_capabilities();
     if (error != 0) return error;
     if (cage_has(used, CAGE_SECCOMP)) {
-        error = cage_enter_filter(plan->numbers[CAGE_NETWORK] == 1, has_view, has_own_processes);
+        error = cage_enter_filter(&needs);
         report(CAGE_SECCOMP, error, 0);
         if (error == 0) active |= 1ULL << CAGE_SECCOMP;
     }

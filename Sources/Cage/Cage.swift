@@ -15,6 +15,10 @@ public struct Cage: Sendable, Equatable {
     public var used: Set<CageMechanism>
     /// The mechanisms without which a program does not start.
     public var required: Set<CageMechanism>
+    /// The newest version of Landlock's interface that the launcher uses, or nil for the newest of this kernel.
+    ///
+    /// A newer kernel then keeps a program in as an older one does.
+    public var landlockVersion: Int?
     /// The program that becomes the launcher, and its first arguments.
     ///
     /// Default: this program, also if its file was replaced.
@@ -38,13 +42,15 @@ public struct Cage: Sendable, Equatable {
     ///
     /// - Parameter command: The program.
     /// - Returns: The launch, for one process.
-    /// - Throws: `Errno` when no channel can be made.
-    public func launch(_ command: CagedCommand) throws -> CageLaunch {
+    /// - Throws: ``CageFault`` when no channel can be made, or the view is too large.
+    public func launch(_ command: CagedCommand) throws(CageFault) -> CageLaunch {
+        try command.view.check()
         let program = Self.path(of: command.program, in: command.environment["PATH"])
         // A program with a network has no namespace for it.
         let required = required.subtracting(command.hasNetwork ? [.networkNamespace] : [])
         let plan = CagePlan(
-            command, program: program, account: account, used: used.bits, required: required.bits)
+            command, program: program, account: account, used: used.bits, required: required.bits,
+            landlockVersion: landlockVersion)
         return try CageLaunch(plan, launcher: launcher, grace: command.grace)
     }
 
@@ -78,10 +84,12 @@ public final class CageLaunch: Sendable {
     private let plan: CagePlan
     private let channel: Int32
 
-    fileprivate init(_ plan: CagePlan, launcher: [String], grace: Duration) throws {
+    fileprivate init(_ plan: CagePlan, launcher: [String], grace: Duration) throws(CageFault) {
         var ends: [Int32] = [-1, -1]
         let error = unsafe ends.withUnsafeMutableBufferPointer { unsafe cage_channel($0.baseAddress!) }
-        guard error == 0 else { throw Errno(rawValue: error) }
+        guard error == 0 else {
+            throw CageFault(.noChannel(errno: error), "no channel to a launcher: \(Errno(rawValue: error))")
+        }
         channel = ends[0]
         input = .fileDescriptor(FileDescriptor(rawValue: ends[1]), closeAfterSpawningProcess: true)
         self.plan = plan

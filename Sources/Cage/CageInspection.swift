@@ -47,19 +47,31 @@ public struct CageInspection: Sendable, Equatable {
     /// True if a stage is kept from other recordings.
     public var keepsRecordingsApart: Bool { isActive(.files) }
 
+    /// True if the view has no `/proc`, and Landlock keeps the files apart as well.
+    private var hasBlindView: Bool {
+        mechanisms.isSuperset(of: [.mountNamespace, .landlock]) && !mechanisms.contains(.proc)
+    }
+
+    /// The attempts to change a file by a descriptor that was opened for reading: the names that the inspector prints.
+    private static let changes = ["mode", "owner", "times", "attribute", "no attribute", "flags", "project"]
+
+    /// `SOCK_RAW`.
+    private static let rawSocket = 3
+
     /// The number of processes that the trial allows.
     private static let processes = 32
 
     /// Finds the strongest cage of this host.
     ///
     /// A mechanism may fail half-way, for example in a container that has user namespaces and forbids mounts. The trial then
-    /// goes on without it.
+    /// goes on without it. It also goes on without a view that has no `/proc`, if Landlock can take its place: few programs
+    /// work without one.
     ///
     /// - Parameters:
     ///   - cage: The cage to begin with.
     ///   - folder: A folder of this process, for the files of the trial.
     /// - Returns: The cage to use, and what it keeps a program from.
-    /// - Throws: `Errno` or `SubprocessError` when nothing can be started at all; an error of the file system.
+    /// - Throws: ``CageFault`` or `SubprocessError` when nothing can be started at all; an error of the file system.
     public static func strongest(
         from cage: Cage = Cage(), in folder: String
     ) async throws -> (cage: Cage, inspection: CageInspection) {
@@ -67,6 +79,12 @@ public struct CageInspection: Sendable, Equatable {
         var refused: [CageMechanism: Int32] = [:]
         while true {
             let inspection = try await CageInspection(of: cage, in: folder, refused: refused)
+            if inspection.hasBlindView {
+                refused[.mountNamespace] = EPERM
+                refused[.proc] = EPERM
+                cage.used.subtract([.mountNamespace, .proc])
+                continue
+            }
             guard case .cage(let mechanism?, let errno) = inspection.failure, cage.used.contains(mechanism) else {
                 return (cage, inspection)
             }
@@ -82,30 +100,36 @@ public struct CageInspection: Sendable, Equatable {
     ///   - cage: The cage to try.
     ///   - folder: A folder of this process, for the files of the trial.
     ///   - refused: Mechanisms that an earlier trial has found unusable, with the number of the error.
-    /// - Throws: `Errno` or `SubprocessError` when nothing can be started at all; an error of the file system.
+    /// - Throws: ``CageFault`` or `SubprocessError` when nothing can be started at all; an error of the file system.
     public init(
         of cage: Cage = Cage(), in folder: String, refused: [CageMechanism: Int32] = [:]
     ) async throws {
         let own = "\(folder)/own"
         let hidden = "\(folder)/hidden"
-        for path in [own, hidden] {
+        let beside = "\(folder)/beside"
+        for path in [own, hidden, beside] {
             try FileManager.default.createDirectory(
                 atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o777])
             // The mode of a new folder passes through the umask.
             try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: path)
         }
         let secret = "\(hidden)/recording"
-        try Data("a recording".utf8).write(to: URL(filePath: secret))
-        try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: secret)
+        // A file that the program may read, and that belongs to its user.
+        let library = "\(beside)/library"
+        for path in [secret, library] {
+            try Data("a recording".utf8).write(to: URL(filePath: path))
+            try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: path)
+        }
+        if let account = cage.account { _ = unsafe chown(library, account.user, account.group) }
 
         var budget = CageBudget.bundled(processorTime: .seconds(60))
         budget.processes = Self.processes
         var command = CagedCommand(
             "/proc/self/exe",
             [
-                CAGE_INSPECTOR, "read", secret, "write", hidden, "write", "/tmp", "connect", "9", "signal",
-                "\(getpid())",
-                "trace", "\(getppid())", "others", "", "children", "\(Self.processes * 4)",
+                CAGE_INSPECTOR, "read", secret, "write", hidden, "write", "/tmp", "change", library, "connect", "9",
+                "pair", "\(Self.rawSocket)", "memory", "4096", "rings", "", "signal", "\(getpid())", "trace",
+                "\(getppid())", "others", "", "children", "\(Self.processes * 4)",
             ], budget: budget)
         let program = CageView.resolved("/proc/self/exe")
         command.program = program
@@ -150,12 +174,18 @@ public struct CageInspection: Sendable, Equatable {
         let children = outcomes(of: "children").first.flatMap(Int.init) ?? .max
         let user = outcomes(of: "user").first
         layers = [
-            state(.files, fails("read") && fails("write"), by: [.mountNamespace, .landlock]),
+            state(
+                .files, fails("read") && fails("write") && Self.changes.allSatisfy(fails),
+                by: [.mountNamespace, .landlock]),
             state(
                 .processes, fails("signal") && fails("trace") && seesOthers == 0,
                 by: [.processNamespace, .proc, .landlock, .seccomp]),
             state(.network, fails("connect"), by: [.networkNamespace, .seccomp]),
-            state(.calls, report.active[.seccomp] != nil && fails("trace"), by: [.seccomp]),
+            state(
+                .calls,
+                report.active[.seccomp] != nil
+                    && ["trace", "pair", "memory", "secret memory", "rings"].allSatisfy(fails),
+                by: [.seccomp]),
             state(.count, children < Self.processes, by: [.userNamespace]),
             State(
                 layer: .account, isActive: user != nil && user != "0",

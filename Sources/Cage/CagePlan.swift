@@ -5,7 +5,10 @@ struct CagePlan {
     private(set) var bytes: [UInt8] = []
 
     /// Encodes a command and what surrounds it.
-    init(_ command: CagedCommand, program: String, account: CageAccount?, used: UInt64, required: UInt64) {
+    init(
+        _ command: CagedCommand, program: String, account: CageAccount?, used: UInt64, required: UInt64,
+        landlockVersion: Int?
+    ) {
         add(CAGE_PROGRAM, program)
         for argument in [command.program] + command.arguments { add(CAGE_ARGUMENT, argument) }
         for (name, value) in command.environment.sorted(by: { $0.key < $1.key }) {
@@ -23,6 +26,7 @@ struct CagePlan {
         number(CAGE_GRACE, UInt64(max(command.grace / .milliseconds(1), 0)))
         number(CAGE_USED, used)
         number(CAGE_REQUIRED, required)
+        if let landlockVersion { number(CAGE_LANDLOCK_VERSION, UInt64(landlockVersion)) }
         if let account {
             number(CAGE_USER, UInt64(account.user))
             number(CAGE_USER_GROUP, UInt64(account.group))

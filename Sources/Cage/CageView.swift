@@ -16,7 +16,8 @@ public struct CageView: Sendable, Equatable {
 
     /// The greatest number of paths in a view.
     ///
-    /// A folder beside a hidden one may have any number of entries. Beyond the limit the rest is not shown.
+    /// Each path costs a mount and a rule of Landlock, and a folder beside a hidden one may have any number of entries. A
+    /// program does not start with a larger view: a part of it would look like missing files.
     static let limit = 20_000
 
     // MARK: - Views
@@ -44,14 +45,15 @@ public struct CageView: Sendable, Equatable {
     /// All files of the host, except some.
     ///
     /// A rule of Landlock only grants. Therefore each folder above a hidden path is not shown as a whole: its other entries
-    /// are shown one by one, and a file that someone adds to it later is not shown.
+    /// are shown one by one, and a file that someone adds to it later is not shown. A hidden path is hidden wherever else its
+    /// file system is mounted.
     ///
     /// - Parameter hidden: Absolute paths of files and folders. A missing one hides nothing.
-    /// - Returns: The view.
+    /// - Returns: The view. A view that is too large does not start: ``CageFault``.
     public static func host(hiding hidden: [String]) -> CageView {
         var view = CageView()
         // The kernel's files about processes are never shown as a whole. The launcher brings a /proc of the cage.
-        let hidden = Set(hidden.map(resolved) + ["/proc", "/dev"])
+        let hidden = Set(places(of: hidden + ["/proc", "/dev"]) + MountTable.ofThisProcess().processFolders)
         let above = Set(hidden.flatMap(ancestors))
         view.show("/", hiding: hidden, above: above)
         view.readable += ["/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"]
@@ -61,7 +63,7 @@ public struct CageView: Sendable, Equatable {
 
     private mutating func show(_ folder: String, hiding hidden: Set<String>, above: Set<String>) {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        for name in names.sorted() where readable.count < Self.limit {
+        for name in names.sorted() where readable.count <= Self.limit {
             let path = folder == "/" ? "/\(name)" : "\(folder)/\(name)"
             if hidden.contains(path) { continue }
             if above.contains(path) {
@@ -70,6 +72,15 @@ public struct CageView: Sendable, Equatable {
                 readable.append(path)
             }
         }
+    }
+
+    /// Every path of this host that leads to a file or folder: without symbolic links, and by each mount.
+    ///
+    /// - Parameter paths: Absolute paths of files and folders.
+    /// - Returns: The paths. For a folder, they may lead to a part of it.
+    public static func places(of paths: [String]) -> [String] {
+        let mounts = MountTable.ofThisProcess()
+        return paths.map(resolved).flatMap { [$0] + mounts.otherPaths(to: $0) }
     }
 
     private static func ancestors(of path: String) -> [String] {
@@ -92,6 +103,25 @@ public struct CageView: Sendable, Equatable {
         return names.sorted().filter { name in
             name.hasPrefix("nvidia") || ["dri", "kfd", "accel", "dxg"].contains(name)
         }.map { "/dev/\($0)" }
+    }
+
+    // MARK: - Limit
+
+    /// Checks that the view is small enough for a cage.
+    ///
+    /// - Throws: ``CageFault`` that names the folder with the most paths.
+    func check() throws(CageFault) {
+        let paths = readable + writable + devices
+        guard paths.count > Self.limit else { return }
+        let folders = Dictionary(grouping: paths) { path in
+            path.prefix(upTo: path.lastIndex(of: "/") ?? path.startIndex)
+        }
+        let largest = folders.max { $0.value.count < $1.value.count }?.key ?? ""
+        throw CageFault(
+            .viewTooLarge,
+            "a stage would see more than \(Self.limit) files and folders one by one, most of them in \"\(largest)/\"; move "
+                + "what is hidden there (UPLOAD_DIR, PIPELINE_WORK_DIR, files of secrets) to a folder with fewer entries"
+        )
     }
 
     // MARK: - Paths

@@ -17,10 +17,13 @@ struct CageCase: Sendable, CustomTestStringConvertible {
 
     var caller: Caller
     var used: Set<CageMechanism>
+    /// The newest version of Landlock to use, or nil.
+    var landlockVersion: Int?
 
     var testDescription: String {
         let names = CageMechanism.allCases.filter(used.contains).map(\.rawValue).joined(separator: ", ")
         return "\(caller.rawValue) with \(used == .all ? "all mechanisms" : names.isEmpty ? "none" : names)"
+            + (landlockVersion.map { " of version \($0)" } ?? "")
     }
 
     private static let namespaces: Set<CageMechanism> = [
@@ -30,16 +33,31 @@ struct CageCase: Sendable, CustomTestStringConvertible {
     /// All mechanisms; Landlock off; namespaces off; both off, as root and as an ordinary user.
     ///
     /// A test process of an ordinary user cannot become root.
-    static let all: [CageCase] = (geteuid() == 0 ? [Caller.root, .user] : [.user]).flatMap { caller in
+    static let all: [CageCase] = callers.flatMap { caller in
         [
             Set<CageMechanism>.all, Set.all.subtracting([.landlock]), Set.all.subtracting(namespaces),
             Set.all.subtracting(namespaces).subtracting([.landlock]),
         ].map { CageCase(caller: caller, used: $0) }
     }
 
+    /// Landlock without namespaces, as each of its first versions.
+    static let landlock: [CageCase] = callers.flatMap { caller in
+        (1...6).map { CageCase(caller: caller, used: Set.all.subtracting(namespaces), landlockVersion: $0) }
+    }
+
+    /// A host on which no `/proc` of a cage can be mounted, with and without Landlock.
+    static let withoutProc: [CageCase] = callers.flatMap { caller in
+        [Set.all.subtracting([.proc]), Set.all.subtracting([.proc, .landlock])].map {
+            CageCase(caller: caller, used: $0)
+        }
+    }
+
+    private static var callers: [Caller] { geteuid() == 0 ? [.root, .user] : [.user] }
+
     /// The cage of the case.
     var cage: Cage {
         var cage = Cage(account: caller == .root ? .ofStages() : nil, used: used)
+        cage.landlockVersion = landlockVersion
         let program = CageView.resolved("/proc/self/exe")
         if caller == .user, geteuid() == 0 {
             // setpriv(1) becomes a user without rights and executes the launcher.
@@ -93,12 +111,45 @@ struct CageScene: Sendable {
     }
 }
 
+extension CageScene {
+    /// The inspector, which makes attempts and prints what came of each.
+    ///
+    /// - Parameters:
+    ///   - attempts: Names and values, by turns.
+    ///   - addressSpace: The limit of memory in bytes, or nil.
+    /// - Returns: The command.
+    func inspector(_ attempts: [String], addressSpace: Int? = nil) -> CagedCommand {
+        let program = CageView.resolved("/proc/self/exe")
+        var command = stage("", budget: .site(processorTime: .seconds(60), addressSpace: addressSpace))
+        command.program = program
+        command.arguments = [CAGE_INSPECTOR] + attempts
+        command.view.readable.append(program)
+        return command
+    }
+
+    /// A file that a stage may read, and that belongs to its user, with its path.
+    func library() throws -> String {
+        let path = path("beside/library")
+        // A stage of root, and of the user that stands for one without rights.
+        if geteuid() == 0 { try #require(chown(path, 65_534, 65_534) == 0) }
+        return path
+    }
+}
+
 /// What came of a program in a cage.
 struct CageRun: Sendable {
     var status: TerminationStatus
     var output: String
     var errors: String
     var report: CageReport
+
+    /// What came of the inspector's attempts with a name: "ok", the name of an error, or "0" for a call without effect.
+    func outcomes(of attempt: String) -> [String] {
+        output.split(separator: "\n").compactMap { line in
+            let fields = line.split(separator: "\t").map(String.init)
+            return fields.count == 2 && fields[0] == attempt ? fields[1] : nil
+        }
+    }
 }
 
 extension Cage {

@@ -44,6 +44,7 @@ enum {
     CAGE_GRACE,              // Milliseconds between SIGTERM and SIGKILL.
     CAGE_USED,               // The mechanisms to use: bits 1 << CAGE_..., below.
     CAGE_REQUIRED,           // The mechanisms without which the stage does not start.
+    CAGE_LANDLOCK_VERSION,   // The newest version of Landlock's interface to use: a newer kernel then acts as an older one.
     CAGE_NUMBERS,
 };
 #define CAGE_UNSET UINT64_MAX
@@ -73,6 +74,10 @@ struct cage_report {
 
 // The exit status of a launcher that could not start the stage.
 #define CAGE_NOT_STARTED 71
+
+// The arguments of this process, the name of the program first. They do not depend on /proc.
+int cage_argument_count(void);
+const char *cage_argument(int index);
 
 // Makes a pair of connected sockets that are closed on exec. Returns 0 or an errno value.
 int cage_channel(int ends[2]);
