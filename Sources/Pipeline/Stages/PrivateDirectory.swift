@@ -9,10 +9,18 @@ import SystemPackage
 enum PrivateDirectory {
     /// The first part of every name.
     private static let family = "therapybridge-"
-    /// The age in seconds at which a directory without a lock is removed.
+    /// The age at which a directory without a lock is removed.
     ///
     /// A new directory is locked a moment after it is made.
-    private static let sweepAge: TimeInterval = 60
+    private static let sweepAge = Duration.seconds(60)
+
+    /// What a sweep has done.
+    struct Swept: Sendable, Equatable {
+        /// The number of directories that are gone.
+        var removed = 0
+        /// What stays of the other ones, by the names of the directories.
+        var remains: [String: TreeRemoval.Remains] = [:]
+    }
 
     /// Lends a new directory.
     ///
@@ -35,9 +43,18 @@ enum PrivateDirectory {
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700]
         )
-        defer { remove(path) }
-        let directory = try open(path)
-        defer { try? directory.close() }
+        let directory: FileDescriptor
+        do {
+            directory = try open(path)
+        } catch {
+            rmdir(path)
+            throw error
+        }
+        // A sweep finds, and reports, what stays.
+        defer {
+            _ = remove(directory, at: path)
+            try? directory.close()
+        }
         guard lock(directory) else { throw Errno(rawValue: errno) }
         if let owner, fchown(directory.rawValue, owner.user, owner.group) != 0 { throw Errno(rawValue: errno) }
         return try await body(path)
@@ -48,48 +65,50 @@ enum PrivateDirectory {
     /// - Parameters:
     ///   - parent: The folder of the directories.
     ///   - owner: The Unix user that gets directories, or nil.
-    /// - Returns: The number of removed directories.
-    static func sweep(in parent: String, owner: CageAccount? = nil) -> Int {
+    ///   - age: The age at which a directory without a lock is removed.
+    /// - Returns: What was removed, and what could not be.
+    static func sweep(in parent: String, owner: CageAccount? = nil, age: Duration = sweepAge) -> Swept {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []
-        return names.count { name in
-            guard name.hasPrefix(family), UUID(uuidString: String(name.suffix(36))) != nil else { return false }
+        var swept = Swept()
+        for name in names where name.hasPrefix(family) && UUID(uuidString: String(name.suffix(36))) != nil {
             let path = "\(parent)/\(name)"
-            // In a folder for all users, another user may make such names. Only a directory of this account, or of its
-            // stages, is removed.
-            let owners = [geteuid(), owner?.user]
-            guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
-                attributes[.type] as? FileAttributeType == .typeDirectory,
-                owners.contains((attributes[.ownerAccountID] as? NSNumber)?.uint32Value),
-                let changed = attributes[.modificationDate] as? Date, -changed.timeIntervalSinceNow > sweepAge,
-                let directory = try? open(path)
-            else { return false }
+            guard let directory = openLeftOver(path) else { continue }
             defer { try? directory.close() }
-            guard lock(directory) else { return false }
-            return remove(path)
+            guard isLeftOver(directory, owner: owner, age: age), lock(directory) else { continue }
+            let remains = remove(directory, at: path)
+            if remains.count == 0 { swept.removed += 1 } else { swept.remains[name] = remains }
         }
+        return swept
+    }
+
+    /// Opens a directory, also one whose owner has taken the right to read it from itself.
+    private static func openLeftOver(_ path: String) -> FileDescriptor? {
+        if let directory = try? open(path) { return directory }
+        guard errno == EACCES, fchmodat(AT_FDCWD, path, 0o700, AT_SYMLINK_NOFOLLOW) == 0 else { return nil }
+        return try? open(path)
+    }
+
+    /// True if a directory is old enough, and belongs to this account or to its stages.
+    ///
+    /// In a folder for all users, another user may make such names.
+    private static func isLeftOver(_ directory: FileDescriptor, owner: CageAccount?, age: Duration) -> Bool {
+        var status = stat()
+        guard fstat(directory.rawValue, &status) == 0, [geteuid(), owner?.user].contains(status.st_uid) else {
+            return false
+        }
+        // The time of the last change of the inode. A stage can set the time of the last modification, and not this one. A
+        // time in the future comes from a clock that was set back, and counts like one as far in the past.
+        let changed = Double(status.st_ctim.tv_sec) + Double(status.st_ctim.tv_nsec) / 1e9
+        return abs(Date().timeIntervalSince1970 - changed) > age / .seconds(1)
     }
 
     /// Removes a directory with all that is in it.
     ///
-    /// A stage may leave folders that their owner may not read. They get another mode first.
-    ///
-    /// - Returns: False if something is left.
-    @discardableResult
-    private static func remove(_ path: String) -> Bool {
-        if (try? FileManager.default.removeItem(atPath: path)) != nil { return true }
-        open(tree: path)
-        return (try? FileManager.default.removeItem(atPath: path)) != nil
-    }
-
-    /// Lets the owner read, enter and change the folders of a tree.
-    ///
-    /// It follows no link.
-    private static func open(tree path: String) {
-        guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
-            attributes[.type] as? FileAttributeType == .typeDirectory
-        else { return }
-        chmod(path, 0o700)
-        for name in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] { open(tree: "\(path)/\(name)") }
+    /// - Returns: What stays. The directory itself is one of it.
+    private static func remove(_ directory: FileDescriptor, at path: String) -> TreeRemoval.Remains {
+        var remains = TreeRemoval.empty(directory)
+        if rmdir(path) != 0, errno != ENOENT { remains.add(Errno(rawValue: errno)) }
+        return remains
     }
 
     private static func open(_ path: String) throws -> FileDescriptor {
