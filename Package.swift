@@ -173,8 +173,8 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "DurationUnits", "Polling", "Postgres", "Progress", "Prometheus", "Recordings",
-                "SettingsReading", "Store", "Streaming",
+                "Credentials", "Domain", "DurationUnits", "JSONScanning", "Polling", "Postgres", "Progress", "Prometheus",
+                "Recordings", "SettingsReading", "Store", "Streaming",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -207,6 +207,7 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "_NIOFileSystem", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings
         ),
@@ -234,7 +235,7 @@ let package = Package(
         .executableTarget(
             name: "therapybridge",
             dependencies: [
-                "App", "Domain", "Pipeline", "SettingsReading",
+                "App", "Cage", "Domain", "Pipeline", "SettingsReading",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -362,8 +363,9 @@ let package = Package(
         .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "Cage", "JSONScanning", "Pipeline", "TestSupport", "TestTime",
+                "Cage", "Domain", "JSONScanning", "Pipeline", "TestSupport", "TestTime",
                 .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: swiftSettings
         ),

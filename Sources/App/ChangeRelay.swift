@@ -1,3 +1,4 @@
+import Domain
 import Progress
 import ServiceLifecycle
 
@@ -7,11 +8,20 @@ struct ChangeRelay<Source: ChangeSource>: Service {
     /// Nil in a process that has no watchers.
     let hub: ProgressHub?
     let wakeWorker: @Sendable () -> Void
+    /// Receives the sessions that may have changed, or nil for all.
+    var onHints: @Sendable ([SessionID]?) -> Void = { _ in }
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
             for await events in source.events() {
                 if events.contains(where: { $0 == .workWaiting || $0 == .resync }) { wakeWorker() }
+                for event in events {
+                    switch event {
+                    case .hints(let hints): onHints(hints.map(\.session))
+                    case .resync: onHints(nil)
+                    case .rightsChanged, .workWaiting, .degraded: break
+                    }
+                }
                 await hub?.receive(events)
             }
         }

@@ -7,6 +7,7 @@ import Store
 
 /// Removes what dead servers and expired rows leave behind, and prepares the audit log for the next months, every 10 minutes.
 ///
+/// - Marks a session as failed if its worker died in its last attempt, every half a minute.
 /// - Marks a session as failed if its upload died with the server, or if its resumable upload expired. Otherwise it would stay in
 ///   `uploading`.
 /// - Adds the partitions of the audit log, three months ahead.
@@ -16,6 +17,8 @@ import Store
 struct Janitor: Service {
     /// The pause between two rounds.
     private static let interval = Duration.seconds(600)
+    /// The pause between two looks for sessions whose worker died in its last attempt.
+    private static let lapseInterval = Duration.seconds(30)
     /// How long an upload may show no progress before it counts as abandoned.
     private static let abandonedUploadAge = Duration.seconds(600)
 
@@ -23,6 +26,8 @@ struct Janitor: Service {
     let recordings: RecordingStore
     /// How long an unfinished resumable upload is kept after its last byte.
     let uploadLifetime: Duration
+    /// How long the last words of failed stages are kept, or nil for ever.
+    let failureRetention: Duration?
     /// Counts resumable uploads that expired.
     let expiredUploads: Counter
     let clock: any MonotonicClock
@@ -38,6 +43,12 @@ struct Janitor: Service {
                     }
                 }
                 group.addTask {
+                    while !Task.isCancelled {
+                        await attempt("lapsed sessions") { try await failLapsed() }
+                        try? await clock.sleep(for: Self.lapseInterval)
+                    }
+                }
+                group.addTask {
                     // An upload ends soon after its time, also if that time is short.
                     while !Task.isCancelled {
                         await attempt("uploads") { try await expireUploads() }
@@ -46,6 +57,14 @@ struct Janitor: Service {
                 }
             }
         }
+    }
+
+    /// Fails the sessions whose worker died in their last attempt.
+    ///
+    /// The next claim would do it, but all workers may be busy.
+    private func failLapsed() async throws {
+        let sessions = try await stores.queue.failLapsed()
+        if sessions > 0 { logger.warning("sessions given up", metadata: ["sessions": "\(sessions)"]) }
     }
 
     /// Ends the resumable uploads whose time is over.
@@ -77,6 +96,9 @@ struct Janitor: Service {
         await attempt("recordings") { try await removeDiscarded() }
         await attempt("deletions") { _ = try await stores.progress.forgetDeletions(olderThan: Self.deletionAge) }
         await attempt("logs") { _ = try await stores.progress.deleteExpiredLogs(olderThan: Self.logAge) }
+        if let failureRetention {
+            await attempt("failures") { try await stores.queue.deleteFailures(olderThan: failureRetention) }
+        }
         await attempt("sign-ins") { _ = try await stores.signIns.forget(olderThan: Self.endedSignInAge) }
         await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
         await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }

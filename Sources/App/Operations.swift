@@ -316,7 +316,7 @@ public struct Operations: Sendable {
     }
 
     /// Lends a pool of one connection while `body` runs.
-    private func withPool<Result: Sendable>(
+    func withPool<Result: Sendable>(
         _ body: @escaping @Sendable (PostgresPool) async throws -> Result
     ) async throws -> Result {
         try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 1), body)

@@ -81,25 +81,34 @@ public struct Server: Sendable {
         let listener = try listener()
         collectMetrics(pool, listener)
 
-        let worker = runsWorker ? try await worker(stores, recordings, wakeUps) : nil
+        let hints = SessionHints()
+        let work = WorkSignals()
+        let worker = runsWorker ? try await worker(stores, recordings, wakeUps, hints) : nil
         var services: [any Service] = [pool]
-        services += metricsServer(pool, worker?.cage)
+        services += metricsServer(pool) { worker?.details() ?? [] }
         // It ends after everything that records accesses.
         services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
         services += [
             listener,
             ChangeRelay(
-                source: PostgresChangeSource(listener: listener), hub: streams.hub, wakeWorker: { wakeUp.yield() }),
+                source: PostgresChangeSource(listener: listener), hub: streams.hub,
+                wakeWorker: {
+                    wakeUp.yield()
+                    work.signal()
+                },
+                onHints: hints.wake),
             Janitor(
                 stores: stores, recordings: recordings, uploadLifetime: settings.http.uploads.resumeLifetime,
+                failureRetention: settings.pipeline.failureRetention,
                 expiredUploads: Counter(label: "therapybridge_uploads_expired_total", factory: metrics), clock: clock,
                 logger: logger),
         ]
+        services.append(attemptLimit(stores))
         if let worker { services.append(worker.service) }
         let reports = ReportBatcher(progress: stores.progress, logger: logger)
         services.append(reports)
         let dependencies = HTTPDependencies(
-            stores: stores, recordings: recordings, reports: reports, streams: streams,
+            stores: stores, recordings: recordings, reports: reports, work: work, streams: streams,
             authentication: .init(
                 tokens: await AccessTokens(settings.tokens), identityProvider: identityProvider,
                 passwordCost: passwordCost),
@@ -143,11 +152,16 @@ public struct Server: Sendable {
         let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
-        let worker = try await worker(Stores(pool: pool), recordings, wakeUps)
+        let hints = SessionHints()
+        let stores = Stores(pool: pool)
+        let worker = try await worker(stores, recordings, wakeUps, hints)
         try await runUntilSignal(
-            [pool] + metricsServer(pool, worker.cage) + [
+            [pool] + metricsServer(pool, details: worker.details) + [
                 listener,
-                ChangeRelay(source: PostgresChangeSource(listener: listener), hub: nil, wakeWorker: { wakeUp.yield() }),
+                ChangeRelay(
+                    source: PostgresChangeSource(listener: listener), hub: nil, wakeWorker: { wakeUp.yield() },
+                    onHints: hints.wake),
+                attemptLimit(stores),
                 worker.service,
             ])
     }
@@ -183,28 +197,45 @@ public struct Server: Sendable {
     }
 
     /// This service comes before the services that it measures, and therefore shuts down after them.
-    private func metricsServer(_ pool: PostgresPool, _ cage: WorkerCage?) -> [any Service] {
+    ///
+    /// `details` tells about the parts of the process whenever somebody asks.
+    private func metricsServer(
+        _ pool: PostgresPool, details: @escaping @Sendable () -> [ReadinessDetail]
+    ) -> [any Service] {
         guard let port = settings.http.listen.metricsPort else { return [] }
         return [
             MetricsServer(port: port, registry: metrics, logger: logger) {
-                ReadinessReport(missing: await Self.missing(pool), details: cage?.details ?? [])
+                ReadinessReport(missing: await Self.missing(pool), details: details())
             }
         ]
     }
 
+    private func attemptLimit(_ stores: Stores) -> AttemptLimit {
+        AttemptLimit(queue: stores.queue, maxAttempts: settings.pipeline.maxAttempts, clock: clock, logger: logger)
+    }
+
     private func worker(
-        _ stores: Stores, _ recordings: RecordingStore, _ wakeUps: AsyncStream<Void>
-    ) async throws -> (service: PipelineWorker, cage: WorkerCage) {
+        _ stores: Stores, _ recordings: RecordingStore, _ wakeUps: AsyncStream<Void>, _ hints: SessionHints
+    ) async throws -> (service: PipelineWorker, details: @Sendable () -> [ReadinessDetail]) {
         var stages = try PipelineStages(settings.pipeline, program: program)
         let cage = try await WorkerCage(enclosing: &stages, settings, logger: logger)
         cage.record(in: metrics)
+        let programs = WorkerPrograms(of: stages)
+        programs.logFaults(to: logger)
         let tools = PipelineTools(
-            stores: stores, recordings: recordings, stages: stages, metrics: metrics, clock: clock.erased,
+            stores: stores, recordings: recordings, stages: stages, metrics: metrics, hints: hints, clock: clock.erased,
             logger: logger)
         let process = ProcessInfo.processInfo
         let worker = PipelineWorker(
             name: "\(process.hostName)/\(process.processIdentifier)", tools: tools, wakeUps: wakeUps)
-        return (worker, cage)
+        return (
+            worker,
+            {
+                let condition = worker.condition
+                let work = ReadinessDetail(name: "worker", isGood: condition.isGood, text: condition.text)
+                return cage.details + programs.details + [work]
+            }
+        )
     }
 
     // MARK: - Checks

@@ -6,6 +6,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case readEvents = "events.read"
     case readTranscript = "transcript.read"
     case readNotes = "notes.read"
+    case readFailure = "failure.read"
     case hearRecording = "recording.read"
 
     // A user acts on a session.
@@ -16,8 +17,16 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case resumeUpload = "upload.resume"
     case endUpload = "upload.end"
     case retry = "session.retry"
+    case cancel = "session.cancel"
     case delete = "session.delete"
     case report = "progress.report"
+
+    // A pipeline works on a session.
+    case claim = "session.claim"
+    case keepLease = "lease.keep"
+    case giveLeaseBack = "lease.give_back"
+    case storeTranscript = "transcript.store"
+    case storeNotes = "notes.store"
 
     // A user reads the whole caseload.
     case openCaseload = "caseload.open"
@@ -54,7 +63,9 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .readSession, .readStatus, .readEvents, .readTranscript, .openStream, .resumeStream, .takeTicket: .see
         case .hearRecording: .hear
         case .readNotes: .readNotes
-        case .retry, .delete: .manage
+        case .readFailure: .readFailure
+        case .retry, .cancel, .delete: .manage
+        case .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes: .process
         default: nil
         }
     }
@@ -64,13 +75,13 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     /// Clients repeat reads and openings often. Each change has a record of its own. A refusal is merged, whatever the action.
     public var isMerged: Bool {
         switch self {
-        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .hearRecording, .openStream,
-            .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
-            .listPatients, .resumeUpload, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
+        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readFailure, .hearRecording,
+            .openStream, .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
+            .listPatients, .resumeUpload, .keepLease, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
             true
-        case .upload, .endUpload, .retry, .delete, .report, .beginSignIn, .endSignIn, .repeatRefresh, .addUser,
-            .changeUser, .removeUser, .beginAssignment, .endAssignment, .addSession, .correctSession,
-            .correctTranscript, .correctNotes, .removeAudit:
+        case .upload, .endUpload, .retry, .cancel, .delete, .report, .claim, .giveLeaseBack, .storeTranscript,
+            .storeNotes, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment,
+            .endAssignment, .addSession, .correctSession, .correctTranscript, .correctNotes, .removeAudit:
             false
         }
     }

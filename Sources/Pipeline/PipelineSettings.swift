@@ -1,24 +1,27 @@
-import Foundation
 public import SettingsReading
 
-/// The commands that the pipeline's worker runs, and the folder for their temporary files.
+/// The commands that the pipeline's worker runs, their limits, and the folder for their temporary files.
 ///
 /// A process without a worker reads these settings, but checks neither commands nor folder.
 public struct PipelineSettings: Sendable {
-    fileprivate static let transcribeName = "PIPELINE_TRANSCRIBE_COMMAND"
-    fileprivate static let notesName = "PIPELINE_NOTES_COMMAND"
-    fileprivate static let workDirectoryName = "PIPELINE_WORK_DIR"
+    static let transcribeName = "PIPELINE_TRANSCRIBE_COMMAND"
+    static let notesName = "PIPELINE_NOTES_COMMAND"
+    static let workDirectoryName = "PIPELINE_WORK_DIR"
     /// The default of `PIPELINE_MAX_DURATION`, in seconds.
     public static let defaultMaxDuration = 14_400.0
 
     /// The command that writes a transcript.
-    fileprivate let transcribeCommand: String
+    let transcribeCommand: String
     /// The command that writes notes, or nil if the site has none.
-    fileprivate let notesCommand: String?
+    let notesCommand: String?
     /// The folder of the stages' own directories, or nil for the default.
-    fileprivate let workDirectory: String?
-    /// The longest recording.
-    fileprivate let maxDuration: Duration
+    let workDirectory: String?
+    /// The limits of a worker and its stages.
+    let limits: PipelineLimits
+    /// How many attempts a session has, over all workers.
+    public let maxAttempts: Int
+    /// How long the records of failed stages are kept, or nil for ever.
+    public let failureRetention: Duration?
 
     /// Reads the group.
     ///
@@ -34,82 +37,63 @@ public struct PipelineSettings: Sendable {
             Self.workDirectoryName, form: "a folder", absent: "a folder of its own in the system's temporary folder",
             "The folder of the stages' own directories. It holds decrypted recordings while a stage reads them."
         )
-        maxDuration = try reader.seconds(
-            "PIPELINE_MAX_DURATION", in: 1...1_000_000, default: Self.defaultMaxDuration,
+        limits = try PipelineLimits(reader)
+        maxAttempts = try reader.integer(
+            "PIPELINE_MAX_ATTEMPTS", in: 1...1_000, default: 3,
+            "How many attempts a session has before it fails. A stage that is killed, stalls or takes too long uses one, and so "
+                + "does a worker that dies while it works. The last server or worker that starts decides for all; see "
+                + "[the pipeline](pipeline.md#attempts).")
+        let retention = try reader.seconds(
+            "RETAIN_FAILURES", in: 0...1_000_000_000, default: 0,
+            "How long the last words of failed stages are kept, in seconds; 0: as long as their session.")
+        failureRetention = retention == .zero ? nil : retention
+    }
+}
+
+/// The limits of a worker and of the stages that it runs.
+public struct PipelineLimits: Sendable {
+    /// The longest recording (`PIPELINE_MAX_DURATION`).
+    public var longest = Duration.seconds(PipelineSettings.defaultMaxDuration)
+    /// How many sessions a worker works on at a time (`PIPELINE_CONCURRENCY`).
+    public var concurrency = 1
+    /// How long a stage may take, or nil for a time by the length of the recording (`PIPELINE_STAGE_TIMEOUT`).
+    public var stageTimeout: Duration?
+    /// How long a stage may print nothing, or nil for no limit (`PIPELINE_STALL_TIMEOUT`).
+    public var stallTimeout: Duration? = .seconds(1_800)
+
+    /// The time that a stage has without a setting, as a multiple of the length of the recording.
+    private static let timesLength = 4
+    /// The least time that a stage has without a setting.
+    private static let leastTimeout = Duration.seconds(600)
+
+    /// The limits without a setting.
+    public init() {}
+
+    /// Reads the limits.
+    ///
+    /// - Throws: ``SettingError`` for the first setting that is bad.
+    init(_ reader: SettingsReader) throws(SettingError) {
+        longest = try reader.seconds(
+            "PIPELINE_MAX_DURATION", in: 1...1_000_000, default: PipelineSettings.defaultMaxDuration,
             "The longest recording, in seconds of audio. The session of a longer one fails, and says so.")
+        concurrency = try reader.integer(
+            "PIPELINE_CONCURRENCY", in: 1...256, default: 1, "How many sessions one worker process works on at a time.")
+        let timeout = try reader.seconds(
+            "PIPELINE_STAGE_TIMEOUT", in: 0...10_000_000, default: 0,
+            "How long a stage may take, in seconds; 0: four times the length of the audio, and at least 600.")
+        stageTimeout = timeout == .zero ? nil : timeout
+        let stall = try reader.seconds(
+            "PIPELINE_STALL_TIMEOUT", in: 0...10_000_000, default: 1_800,
+            "How long a stage may print nothing, in seconds, before it is ended and its attempt counts as failed; 0: for ever."
+        )
+        stallTimeout = stall == .zero ? nil : stall
     }
-}
 
-extension PipelineStages {
-    /// Reads the commands, and makes the folder for temporary files.
+    /// How long a stage may work on a recording.
     ///
-    /// - Parameters:
-    ///   - settings: The settings of the pipeline.
-    ///   - program: The path of this program, which the bundled stages run.
-    /// - Throws: ``SettingError`` for a command that cannot be read, or a folder that can be neither made nor used.
-    public init(_ settings: PipelineSettings, program: String) throws(SettingError) {
-        let transcribe = try StageCommand(
-            settings.transcribeCommand, of: PipelineSettings.transcribeName, "transcription")
-        var notes: StageCommand?
-        if let command = settings.notesCommand {
-            notes = try StageCommand(command, of: PipelineSettings.notesName, "notes")
-        }
-        self.init(
-            measure: try StageCommand("therapybridge measure", of: "measure", "measurement"), transcribe: transcribe,
-            notes: notes, program: program, longest: settings.maxDuration,
-            workDirectory: try settings.preparedWorkDirectory())
-    }
-}
-
-extension PipelineSettings {
-    fileprivate func preparedWorkDirectory() throws(SettingError) -> String {
-        let workDirectory = workDirectory ?? Self.ownFolder
-        do {
-            try FileManager.default.createDirectory(
-                atPath: workDirectory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw SettingError(
-                Self.workDirectoryName, "cannot be made; name a folder that this account may write to")
-        }
-        guard FileManager.default.isWritableFile(atPath: workDirectory) else {
-            throw SettingError(
-                Self.workDirectoryName, "cannot be used; name a folder that this account may write to")
-        }
-        // A stage may run in another working directory. It therefore needs an absolute path.
-        let path = URL(filePath: workDirectory).standardizedFileURL.path(percentEncoded: false)
-        try Self.admitStages(to: path)
-        return path
-    }
-
-    /// The default folder.
-    private static var ownFolder: String {
-        FileManager.default.temporaryDirectory.appending(path: "therapybridge-work-\(geteuid())").path(
-            percentEncoded: false)
-    }
-
-    /// Refuses a folder in which others could replace a directory.
-    ///
-    /// As root, lets the account of the stages pass through the folder.
-    private static func admitStages(to path: String) throws(SettingError) {
-        let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-        guard let mode = (attributes?[.posixPermissions] as? NSNumber)?.uint16Value,
-            let owner = (attributes?[.ownerAccountID] as? NSNumber)?.uint32Value, owner == geteuid() || geteuid() == 0,
-            // In a folder with the sticky bit, only its owner replaces a directory.
-            mode & 0o022 == 0 || mode & 0o1000 != 0
-        else {
-            throw SettingError(workDirectoryName, "is a folder that others may change; name one of this account alone")
-        }
-        if geteuid() == 0, mode & 0o011 != 0o011 { chmod(path, mode_t(mode) | 0o011) }
-    }
-}
-
-extension StageCommand {
-    /// Reads the command of one setting.
-    fileprivate init(_ command: String, of setting: String, _ title: String) throws(SettingError) {
-        do {
-            try self.init(command, setting: setting, title: title)
-        } catch {
-            throw SettingError(setting, "cannot be read as a command: \(error)")
-        }
+    /// - Parameter length: The length of the recording in seconds, or nil if it is not known.
+    /// - Returns: The time.
+    func timeout(ofLength length: Double?) -> Duration {
+        stageTimeout ?? max(Self.leastTimeout, (length.map { .seconds($0) } ?? longest) * Self.timesLength)
     }
 }

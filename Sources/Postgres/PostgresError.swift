@@ -65,6 +65,13 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         public var columnName: String?
         /// The constraint.
         public var constraintName: String?
+
+        /// True if the server has no room in its queue of notifications.
+        ///
+        /// "If this queue becomes full, transactions calling NOTIFY will fail at commit" (manual, NOTIFY). SQLSTATE 54000 alone
+        /// does not tell: a value that is too large has it too. The server translates its messages, but `NOTIFY` is a word of
+        /// SQL, which stands in every translation.
+        var isNotificationQueueFull: Bool { sqlState == .programLimitExceeded && message.contains("NOTIFY") }
     }
 
     private final class Storage: Sendable {
@@ -133,11 +140,20 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         switch code {
         case .connection: storage.server.map { !$0.sqlState.isPermanentForConnecting } ?? true
         case .deadlineExceeded, .poolExhausted, .contended, .poolClosed: true
-        case .server: storage.server?.sqlState.isTransient ?? false
+        case .server: storage.server.map { $0.sqlState.isTransient || $0.isNotificationQueueFull } ?? false
         case .transaction(.commitOutcomeUnknown): true
         case .transaction(.rollbackFailed): (underlying.first as? PostgresError)?.isTransient ?? false
         case .transaction(.commitRefused), .cancelled, .decoding, .configuration, .protocolViolation: false
         }
+    }
+
+    /// Whether the server has no room in its queue of notifications, or the first cause says so.
+    ///
+    /// That passes when the slowest listener of the cluster has read its notifications. Until then no transaction that notifies
+    /// can commit.
+    public var isNotificationQueueFull: Bool {
+        if let server = storage.server { return server.isNotificationQueueFull }
+        return (underlying.first as? PostgresError)?.isNotificationQueueFull ?? false
     }
 
     /// One line that is safe to show and to log.

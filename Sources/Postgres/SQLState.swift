@@ -63,9 +63,9 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let undefinedTable: SQLState = "42P01"
     /// A feature that the server lacks, or a cached plan whose result type changed.
     public static let featureNotSupported: SQLState = "0A000"
-    /// A limit of PostgreSQL, in this program the full queue of notifications.
+    /// A limit of PostgreSQL: a value that is too large to store, or the full queue of notifications.
     ///
-    /// "If this queue becomes full, transactions calling NOTIFY will fail at commit" (manual, NOTIFY).
+    /// The two have this one code. ``PostgresError/isTransient`` tells them apart.
     public static let programLimitExceeded: SQLState = "54000"
     /// A lock that was not free within `lock_timeout`, or at once with NOWAIT.
     public static let lockNotAvailable: SQLState = "55P03"
@@ -79,13 +79,13 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     /// Whether the same statement may succeed a little later.
     ///
     /// The classes are 08 (connection exception), 40 (transaction rollback: deadlock, serialization), 53 (insufficient
-    /// resources) and 57 (operator intervention). A lock that was not free counts, a full queue of notifications, and a
-    /// primary that has become a standby.
+    /// resources) and 57 (operator intervention). A lock that was not free counts, and a primary that has become a
+    /// standby.
     public var isTransient: Bool {
         switch errorClass {
         case "08", "40", "53", "57": true
         default:
-            [.idleInTransactionTimeout, .lockNotAvailable, .programLimitExceeded, .readOnlyTransaction].contains(self)
+            [.idleInTransactionTimeout, .lockNotAvailable, .readOnlyTransaction].contains(self)
         }
     }
 

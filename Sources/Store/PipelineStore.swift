@@ -29,12 +29,19 @@ extension PostgresError {
 
 /// The queue and the results of the pipeline, as a worker uses them: leases, transcripts and notes.
 public struct PipelineStore: Sendable {
-    private let pool: PostgresPool
+    let pool: PostgresPool
 
     /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// Claims the session that has waited longest, or a session whose lease has run out.
+    /// Sets how many attempts a session has, for all workers of the database.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func setMaxAttempts(_ most: Int) async throws {
+        _ = try await pool.query("SELECT app.set_max_attempts(\(Int32(clamping: most)))")
+    }
+
+    /// Claims a session of the patient served longest ago: one that waits, or one whose lease has run out.
     ///
     /// - Parameters:
     ///   - worker: The name of the worker.
@@ -74,6 +81,67 @@ public struct PipelineStore: Sendable {
         return try rows.first?.decode("is_kept", as: Bool.self) ?? false
     }
 
+    /// True while ``keepLease(of:lease:)`` would extend the lease.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func hasLease(_ claim: ClaimedSession) async throws -> Bool {
+        let rows = try await pool.query(
+            "SELECT app.has_lease(\(claim.session), \(Int32(clamping: claim.attempt)), \(claim.lease.text)) AS is_kept")
+        return try rows.first?.decode("is_kept", as: Bool.self) ?? false
+    }
+
+    /// Gives a session back to the queue before its lease runs out, which uses up no attempt.
+    ///
+    /// - Parameters:
+    ///   - claim: The worker's claim to the session.
+    ///   - message: What the watchers of the session read from now on, or nil to change nothing.
+    /// - Returns: False if the lease does not stand.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    @discardableResult
+    public func giveBack(_ claim: ClaimedSession, saying message: String?) async throws -> Bool {
+        let rows = try await pool.query(
+            """
+            SELECT app.give_lease_back(\(claim.session), \(Int32(clamping: claim.attempt)), \(claim.lease.text),
+                                       \(message)) AS is_back
+            """, locking: claim.session)
+        return try rows.first?.decode("is_back", as: Bool.self) ?? false
+    }
+
+    /// Ends an attempt that has no result because its stage was killed, stalled or took too long.
+    ///
+    /// - Parameters:
+    ///   - claim: The worker's claim to the session.
+    ///   - reason: The reason, for the watchers of the session.
+    /// - Returns: False if it was the last attempt: the session has failed with the reason.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if another worker has the
+    ///   session.
+    public func endAttempt(of claim: ClaimedSession, because reason: String) async throws -> Bool {
+        let rows = try await pool.query(
+            """
+            SELECT app.end_attempt(\(claim.session), \(Int32(clamping: claim.attempt)), \(claim.lease.text),
+                                   \(reason)) AS has_next
+            """, locking: claim.session)
+        return try rows.first?.decode("has_next", as: Bool.self) ?? false
+    }
+
+    /// The patient of a claimed session, or nil if the session is not in the queue any more.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func patient(of claim: ClaimedSession) async throws -> UserID? {
+        try await pool.query("SELECT app.claimed_patient(\(claim.session)) AS patient_id")
+            .first?.decode("patient_id", as: UserID?.self)
+    }
+
+    /// Fails the sessions whose worker died in their last attempt.
+    ///
+    /// - Returns: The number of failed sessions.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func failLapsed() async throws -> Int {
+        Int(
+            try await pool.query("SELECT app.fail_lapsed_sessions() AS total").first?.decode("total", as: Int32.self)
+                ?? 0)
+    }
+
     /// Stores the transcript.
     ///
     /// - Parameters:
@@ -87,6 +155,21 @@ public struct PipelineStore: Sendable {
             SELECT app.store_transcript(\(claim.session), \(Int32(clamping: claim.attempt)), \(PostgresJSON(text: json)),
                                         \(claim.lease.text))
             """, locking: claim.session)
+    }
+
+    /// The final transcript of a claimed session as JSON, or nil if it has none.
+    ///
+    /// - Parameter claim: The worker's claim to the session.
+    /// - Returns: The document as the stage gave it.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the lease does not
+    ///   stand, P0002 if the session was deleted.
+    public func transcript(of claim: ClaimedSession) async throws -> String? {
+        try await pool.query(
+            """
+            SELECT app.claimed_transcript(\(claim.session), \(Int32(clamping: claim.attempt)),
+                                          \(claim.lease.text))::text AS transcript
+            """, locking: claim.session
+        ).first?.decode("transcript", as: String?.self)
     }
 
     /// Stores the notes.

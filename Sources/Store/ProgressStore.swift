@@ -34,7 +34,7 @@ public struct ProgressStore: Sendable {
             try await connection.query(
                 """
                 SELECT * FROM (
-                    SELECT version, attempt, status, progress, message, error, at FROM app.session_events
+                    SELECT version, attempt, status, progress, message, error, segments, at FROM app.session_events
                     WHERE session_id = \(session) ORDER BY version DESC LIMIT \(limit)) newest
                 ORDER BY version
                 """
@@ -112,17 +112,45 @@ public struct ProgressStore: Sendable {
 
     /// Sends a failed session back to `pending`.
     ///
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - again: True to send a processed session back, too.
+    ///   - principal: The user and the user's sign-in.
     /// - Returns: The progress afterwards; nil if the user manages no such session.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the session has not
-    ///   failed or has no recording.
-    public func retry(_ session: SessionID, as principal: Principal) async throws -> SessionProgress? {
-        try await pool.acting(as: principal, locking: session) { connection in
-            let retried = try await connection.query(
+    ///   failed, or with `again` is not finished, or has no recording.
+    public func retry(
+        _ session: SessionID, again: Bool = false, as principal: Principal
+    ) async throws -> SessionProgress? {
+        try await manage(session, as: principal) { connection in
+            try await connection.execute(
                 """
-                SELECT app.retry_session(t.id) FROM app.therapy_sessions t
+                SELECT app.retry_session(t.id, \(again)) FROM app.therapy_sessions t
                 WHERE t.id = \(session) AND app.acting_may(\(SessionAction.manage.rawValue), t.patient_id)
-                """)
-            guard !retried.isEmpty else { return nil }
+                """) > 0
+        }
+    }
+
+    /// Ends the upload or the processing of a session, which fails as cancelled.
+    ///
+    /// - Returns: The progress afterwards; nil if the user manages no such session.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23514 if the session is finished.
+    public func cancel(_ session: SessionID, as principal: Principal) async throws -> SessionProgress? {
+        try await manage(session, as: principal) { connection in
+            try await connection.execute(
+                """
+                SELECT app.cancel_session(t.id) FROM app.therapy_sessions t
+                WHERE t.id = \(session) AND app.acting_may(\(SessionAction.manage.rawValue), t.patient_id)
+                """) > 0
+        }
+    }
+
+    /// Changes a session, and returns its progress afterwards; nil if `change` finds no session that the user manages.
+    private func manage(
+        _ session: SessionID, as principal: Principal, _ change: (PostgresConnection) async throws -> Bool
+    ) async throws -> SessionProgress? {
+        try await pool.acting(as: principal, locking: session) { connection in
+            guard try await change(connection) else { return nil }
             return try await connection.query(
                 "SELECT \(unescaped: progressColumns) FROM app.session_progress p WHERE p.session_id = \(session)"
             ).first.map(SessionProgress.init)
@@ -132,7 +160,7 @@ public struct ProgressStore: Sendable {
 
 /// The columns of a progress object, from `app.session_progress p`.
 let progressColumns = """
-    p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining, p.version, p.attempt,
+    p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining, p.segments, p.version, p.attempt,
     p.created_at, p.updated_at
     """
 
@@ -149,6 +177,7 @@ extension SessionProgress {
             message: try row.decode("message", as: String?.self),
             error: try row.decode("error", as: String?.self),
             estimatedTimeRemaining: try row.decode("estimated_time_remaining", as: Int32?.self).map(Int.init),
+            segments: Int(try row.decode("segments", as: Int32.self)),
             version: try row.decode("version", as: Int64.self),
             attempt: Int(try row.decode("attempt", as: Int32.self)),
             createdAt: try row.decode("created_at", as: Timestamp.self),
@@ -173,6 +202,7 @@ extension StatusTransition {
             progress: Int(try row.decode(prefix + "progress", as: Int16.self)),
             message: try row.decode(prefix + "message", as: String?.self),
             error: try row.decode(prefix + "error", as: String?.self),
+            segments: Int(try row.decode(prefix + "segments", as: Int32.self)),
             at: try row.decode(prefix + "at", as: Timestamp.self))
     }
 }

@@ -1,5 +1,6 @@
 import App
 import ArgumentParser
+import Cage
 import Foundation
 import SettingsReading
 
@@ -16,7 +17,7 @@ struct TherapyBridge: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
-            Audit.self, Transcribe.self, CageCommand.self, Measure.self,
+            Audit.self, Failed.self, Retry.self, Transcribe.self, CageCommand.self, Measure.self,
         ])
 
     /// Runs a subcommand, and turns an error into an exit status.
@@ -24,7 +25,7 @@ struct TherapyBridge: AsyncParsableCommand {
     /// 0 done, 1 failed, 64 wrong usage, 78 wrong configuration (`sysexits.h`: EX_USAGE, EX_CONFIG).
     static func main() async {
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Array(ProgramArguments.all.dropFirst()))
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {

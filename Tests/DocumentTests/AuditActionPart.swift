@@ -23,8 +23,10 @@ enum AuditActionPart {
 
     private static func subjects(of action: AuditAction) -> [Subject] {
         switch action {
-        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .hearRecording: [.readingOne]
-        case .openStream, .resumeStream, .takeTicket, .upload, .resumeUpload, .endUpload, .retry, .report:
+        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readFailure, .hearRecording:
+            [.readingOne]
+        case .openStream, .resumeStream, .takeTicket, .upload, .resumeUpload, .endUpload, .retry, .cancel, .report,
+            .claim, .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes:
             [.actingOnOne]
         case .delete: [.actingOnOne, .byHand]
         case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]

@@ -9,7 +9,8 @@ import Testing
 @Suite(.deadline) struct RowSecurityTests {
     /// The tables with data of patients.
     private static let tables = [
-        "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "deleted_sessions",
+        "therapy_sessions", "session_progress", "session_events", "transcripts", "transcript_segments", "notes",
+        "deleted_sessions",
     ]
 
     @Test("Every table with the id of a session or a patient has row-level security, forced for the owner")
@@ -23,8 +24,9 @@ import Testing
                   AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
                 """
             ).map { try $0.decode(0, as: String.self) }
-            // The server's role can read neither table.
-            #expect(Set(unguarded) == ["hint_log", "rights_log", "session_leases", "stream_tickets"])
+            // The server's role can read none of these tables.
+            #expect(
+                Set(unguarded) == ["hint_log", "patient_turns", "rights_log", "session_leases", "stream_tickets"])
         }
     }
 
@@ -56,7 +58,9 @@ import Testing
                 Access.permits(action, to: given.role, as: given.relation)
             }
             try await database.withConnection(as: "therapybridge_server") { connection async throws in
-                for table in ["therapy_sessions", "session_progress", "session_events", "transcripts"] {
+                for table in [
+                    "therapy_sessions", "session_progress", "session_events", "transcripts", "transcript_segments",
+                ] {
                     #expect((try await stage.count(table, connection) > 0) == permits(.see), "\(table)")
                 }
                 #expect((try await stage.count("notes", connection) > 0) == permits(.readNotes))
@@ -141,6 +145,7 @@ private struct RowStage {
             _ = try await connection.query(
                 "UPDATE app.therapy_sessions SET recording = \(stage.session.description) WHERE id = \(stage.session)")
             _ = try await connection.query("INSERT INTO app.transcripts VALUES (\(stage.session), 1, '{}')")
+            _ = try await connection.query("INSERT INTO app.transcript_segments VALUES (\(stage.session), 0, 1, '{}')")
             _ = try await connection.query("INSERT INTO app.notes VALUES (\(stage.session), 1, '{}')")
             return (stage.session, stage.user, stage.patient, stage.signIn)
         }

@@ -64,8 +64,18 @@ package enum MetricDescriptions {
             "Instruments without a series of their own. A value above 0 is a fault of the program."),
         .counter("therapybridge_pipeline_claims_total", "Sessions that this process claimed."),
         .counter(
+            "therapybridge_pipeline_faults_total",
+            "Claimed sessions that went back to the queue because the installation is at fault.", labels: ["kind"]),
+        .counter(
+            "therapybridge_pipeline_foreign_lines_total",
+            "Lines of a stage's standard output that were not for the worker, and were passed over.", labels: ["stage"]),
+        .gauge("therapybridge_pipeline_paused", "1 while the worker pauses because the installation is at fault."),
+        .counter(
             "therapybridge_pipeline_sessions_total",
             "Claimed sessions, by the end of the work on them.", labels: ["outcome"]),
+        .gauge(
+            "therapybridge_pipeline_slow",
+            "1 while the worker takes one session a minute because a stage fails for every patient."),
         .histogram(
             "therapybridge_pipeline_stage_duration_seconds",
             "Duration of a stage's command.", labels: ["stage", "outcome"]),

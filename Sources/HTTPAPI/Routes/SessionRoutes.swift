@@ -22,9 +22,7 @@ struct SessionRoutes: Sendable {
         table.token(.delete, "/api/sessions/:id", produces: nil, delete)
         table.token(.get, "/api/sessions/:id/status", status)
         table.token(.get, "/api/sessions/:id/events", events)
-        table.token(.get, "/api/sessions/:id/transcript", transcript)
         table.token(.get, "/api/sessions/:id/notes", notes)
-        table.token(.post, "/api/sessions/:id/retry", retry)
         table.user(.get, "/api/patients", patients)
     }
 
@@ -91,36 +89,19 @@ struct SessionRoutes: Sendable {
         return JSON.response(Items(items: try await progress.transitions(of: id, as: context.claims.principal)))
     }
 
-    @Sendable private func transcript(_ request: Request, _ context: TokenContext) async throws -> Response {
-        try await stored(context, .readTranscript, else: "There is no transcript of this session yet.") {
-            try await sessions.transcript(of: $0, as: context.claims.principal)?.described
-        }
-    }
-
+    /// Answers with the notes in their stored form.
     @Sendable private func notes(_ request: Request, _ context: TokenContext) async throws -> Response {
-        try await stored(context, .readNotes, else: "There are no notes on this session yet.") {
-            try await sessions.notes(of: $0, as: context.claims.principal)
+        let id = try context.sessionID()
+        try await gate.authorize(id, for: context, to: .readNotes)
+        guard let json = try await sessions.notes(of: id, as: context.claims.principal) else {
+            throw Problem(.notFound, "There are no notes on this session yet.")
         }
-    }
-
-    /// Answers with JSON in its stored form.
-    ///
-    /// - Throws: The error of the gate; 404 with the text of `missing` if there is nothing to answer with.
-    private func stored(
-        _ context: TokenContext, _ action: AuditAction, else missing: String,
-        _ read: (SessionID) async throws -> String?
-    ) async throws -> Response {
-        let id = try context.sessionID()
-        try await gate.authorize(id, for: context, to: action)
-        guard let json = try await read(id) else { throw Problem(.notFound, missing) }
-        return JSON.response(raw: ByteBuffer(string: json))
-    }
-
-    @Sendable private func retry(_ request: Request, _ context: TokenContext) async throws -> Response {
-        let id = try context.sessionID()
-        try await gate.authorize(id, for: context, to: .retry)
-        guard let present = try await progress.retry(id, as: context.claims.principal) else { throw Problem.noSession }
-        return JSON.response(raw: JSON.encode(progress: present), status: .accepted)
+        let body = ByteBuffer(string: json)
+        let headers: HTTPFields = [.eTag: EntityTags.strong(of: body.readableBytesView)]
+        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(headers[.eTag] ?? "") {
+            return Response(status: .notModified, headers: headers)
+        }
+        return JSON.response(raw: body, headers: headers)
     }
 
     @Sendable private func patients(_ request: Request, _ context: UserContext) async throws -> Response {
@@ -129,18 +110,5 @@ struct SessionRoutes: Sendable {
             else: Problem(.forbidden, "Only therapists and administrators have patients."))
         return JSON.response(
             Items(items: try await users.acting(as: context.claims.principal).patientsToUploadFor()))
-    }
-}
-
-extension StoredTranscript {
-    /// The JSON object with the members that say whether the recording is complete.
-    ///
-    /// `text` and `segments` are always there, so that a comma may follow.
-    fileprivate var described: String {
-        func number(_ seconds: Double?) -> String { seconds.map { "\($0)" } ?? "null" }
-        return """
-            {"is_complete": \(length.isComplete), "duration_seconds": \(number(length.decoded)), \
-            "announced_seconds": \(number(length.announced)), 
-            """ + json.dropFirst()
     }
 }

@@ -78,7 +78,7 @@ extension Decoder {
     /// The server must not silently ignore a misspelled right or name.
     ///
     /// - Throws: 422, with the name of the member.
-    fileprivate func refuseMembers<Key: CodingKey & CaseIterable>(otherThan keys: Key.Type) throws {
+    func refuseMembers<Key: CodingKey & CaseIterable>(otherThan keys: Key.Type) throws {
         let known = Set(Key.allCases.map(\.stringValue))
         let unknown = try container(keyedBy: AnyMember.self).allKeys.map(\.stringValue)
             .filter { !known.contains($0) }.min()

@@ -173,12 +173,19 @@ extension HTTPServer {
             gate: gate, recorder: recorder, sessions: stores.sessions, progress: stores.progress, users: stores.users,
             recordings: dependencies.recordings
         ).add(to: &table)
+        ProcessingRoutes(gate: gate, sessions: stores.sessions, progress: stores.progress).add(to: &table)
+        TranscriptRoute(gate: gate, sessions: stores.sessions).add(to: &table)
         SignInRoutes(recorder: recorder, users: stores.users).add(to: &table)
         UserRoutes(recorder: recorder, users: stores.users, passwords: passwords).add(to: &table)
         AssignmentRoutes(recorder: recorder, users: stores.users).add(to: &table)
         RecordingRoute(
-            gate: gate, sessions: stores.sessions, recordings: dependencies.recordings, clock: dependencies.clock
+            gate: gate, users: stores.users, sessions: stores.sessions, recordings: dependencies.recordings,
+            clock: dependencies.clock
         ).add(to: &table)
+        ClaimRoute(recorder: recorder, queue: stores.queue, signals: dependencies.work, clock: dependencies.clock)
+            .add(to: &table)
+        LeaseRoutes(gate: gate, queue: stores.queue).add(to: &table)
+        ResultRoutes(gate: gate, queue: stores.queue).add(to: &table)
         ReportRoutes(gate: gate, recorder: recorder, users: stores.users, batcher: dependencies.reports)
             .add(to: &table)
         StreamRoute(engine: dependencies.streams).add(to: &table)

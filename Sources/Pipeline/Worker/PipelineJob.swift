@@ -1,338 +1,160 @@
-import Cage
 import Domain
-import Foundation
 import Logging
 import Postgres
 import Recordings
 import Store
-import SystemPackage
 
-/// The work on one claimed session, from stage to stage.
+/// The work on one claimed session, from its claim to its end.
 struct PipelineJob: Sendable {
     let claim: ClaimedSession
     let tools: PipelineTools
+    let lease: JobLease
 
-    /// Why the worker leaves a session.
-    private enum Abandonment: Error {
-        /// Another worker has claimed the session, or it was deleted or has failed.
-        case notOurs
+    init(claim: ClaimedSession, tools: PipelineTools) {
+        self.claim = claim
+        self.tools = tools
+        lease = JobLease(claim: claim, tools: tools)
     }
+
+    /// A stage that has no result.
+    struct FailedStage: Error {
+        let stage: PipelineStage
+        let failure: StageFailure
+    }
+
+    /// How the work ended: for the metrics, and for the brake of the worker.
+    typealias End = (session: PipelineMetrics.SessionOutcome, brake: WorkerBrake.Outcome)
 
     /// Works until the session is processed or failed, or belongs to this worker no more.
-    func run() async { tools.metrics.ended(await work()) }
+    func run() async -> WorkerBrake.Outcome {
+        defer { tools.hints.forget(claim.session, attempt: claim.attempt) }
+        let end = await work()
+        tools.metrics.ended(end.session)
+        return end.brake
+    }
 
-    private func work() async -> PipelineMetrics.SessionOutcome {
+    private func work() async -> End {
         do {
-            try await withLeaseKept { try await goThroughStages() }
-            return .processed
-        } catch is CancellationError {
-            // The server stops. The shortest lease lets the next worker claim the session at once.
-            await release()
-            return .released
-        } catch Abandonment.notOurs {
-            log(.info, "session belongs to another worker")
-            return .left
-        } catch let failure as StageFailure {
-            log(.warning, "stage failed", ["code": "\(failure.code.rawValue)", "detail": "\(failure.detail)"])
-            await fail(failure.publicMessage)
-            return .failed
-        } catch let error as RecordingError where error.code == .unknownKey {
-            await leaveLocked(error)
-            return .locked
-        } catch let error as RecordingError {
+            try await lease.kept { try await goThroughStages() }
+            return (.processed, .processed)
+        } catch {
+            // The worker stops. Whatever else went wrong did so because of that.
+            if Task.isCancelled { return await giveBack() }
+            return await end(because: error)
+        }
+    }
+
+    // MARK: - The end
+
+    private func end(because error: any Error) async -> End {
+        if case JobLease.Loss.notOurs = error {
+            log(.info, "session belongs to another worker, or has ended")
+            return (.left, .other)
+        }
+        if let failed = error as? FailedStage {
+            log(
+                .warning, "stage failed",
+                [
+                    "stage": "\(failed.stage.rawValue)", "code": "\(failed.failure.code.rawValue)",
+                    "detail": "\(failed.failure.detail)",
+                ])
+            await keepLastWords(of: failed)
+        }
+        if let fault = InstallationFault((error as? FailedStage)?.failure ?? error) {
+            return await wait(because: fault)
+        }
+        switch error {
+        case let failed as FailedStage where failed.failure.fault == .run:
+            return await endAttempt(failed.failure.publicMessage, .failed(failed.stage))
+        case let failed as FailedStage:
+            return await fail(failed.failure.publicMessage, .failed(failed.stage))
+        case let failure as StageFailure:
+            log(.warning, "recording refused", ["code": "\(failure.code.rawValue)", "detail": "\(failure.detail)"])
+            return await fail(failure.publicMessage)
+        case let error as RecordingError:
             log(.error, "recording damaged", ["error": "\(error)"])
-            await fail("The recording on the server is damaged.")
-            return .failed
-        } catch {
-            if Task.isCancelled {
-                await release()
-                return .released
-            }
+            return await fail("The recording on the server is damaged.")
+        case JobLease.Loss.database(let cause):
+            log(.error, "the database does not take a result or a report", ["error": "\(cause)"])
+            return await endAttempt("The server could not store the result.", .other)
+        case let error as PostgresError where error.sqlState == .programLimitExceeded:
+            log(.error, "result too large for the database", ["error": "\(error)"])
+            return await fail("The result is too large to be stored.")
+        default:
             log(.error, "session could not be processed", ["error": "\(error)"])
-            await fail("The recording could not be processed. Please try again.")
-            return .failed
+            return await fail("The recording could not be processed. Please try again.")
         }
     }
 
-    // MARK: - Stages
-
-    private func goThroughStages() async throws {
-        guard let recording = try await tools.recordings.open(key: claim.recording) else {
-            throw StageFailure(
-                .badOutput, publicMessage: "The recording is missing on the server.",
-                detail: "no file for the recording of this session in UPLOAD_DIR")
-        }
-        // After a takeover, the work continues at the status that the former worker reached.
-        guard
-            var status = try await persistently({ try await tools.stores.progress.progress(of: claim.session) })?.status
-        else {
-            throw Abandonment.notOurs
-        }
-        if status == .pending {
-            try await report(.preprocessing, 20, "Preparing the recording")
-            status = .preprocessing
-        }
-        if status == .preprocessing {
-            try await measure(recording)
-            try await report(.transcribing, 20, "Transcribing audio")
-            status = .transcribing
-        }
-        if status == .transcribing || status == .diarizing {
-            try await transcribe(recording, as: status)
-            try await report(.transcribed, 60, try await length().notice ?? "The transcript is ready")
-            status = .transcribed
-        }
-        if let notes = tools.stages.notes {
-            if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
-            try await write(notes, recording)
-        }
-        try await report(.processed, 100, try await length().notice ?? "All done")
-        log(.info, "session processed")
-    }
-
-    /// Measures the recording, and stores its length.
-    private func measure(_ recording: RecordingFile) async throws {
-        let measurement: MeasuredLength
-        do {
-            let result = try await withPlainFile(of: recording) { path in
-                try await tools.stages.measure.run(recording: path) { _ in }
-            }
-            measurement = try JSONDecoder().decode(MeasuredLength.self, from: Data(result.json.utf8))
-        } catch let failure as StageFailure {
-            // The next stage decides whether it can use the recording. A site's own stage may not need ffprobe.
-            log(.info, "duration of the recording unknown", ["detail": "\(failure.detail)"])
-            return
-        }
-        let longest = tools.stages.longest / .seconds(1)
-        guard measurement.seconds <= longest else {
-            throw StageFailure(
-                .tooLong, publicMessage: TranscriberError.tooLong(seconds: longest).description,
-                detail: "PIPELINE_MAX_DURATION is \(longest) s, and the recording has \(measurement.seconds) s")
-        }
-        let length = RecordingLength(decoded: measurement.seconds, announced: measurement.announcedSeconds)
-        try await persistently { try await tools.stores.sessions.setLength(length, of: claim.session) }
-    }
-
-    /// The length of the recording, as far as the database knows it.
-    private func length() async throws -> RecordingLength {
-        try await persistently { try await tools.stores.sessions.length(of: claim.session) }
-    }
-
-    private func transcribe(_ recording: RecordingFile, as status: SessionStatus) async throws {
-        var command = tools.stages.transcribe
-        command.environment["TB_MAX_DURATION_SECONDS"] = "\(tools.stages.longest / .seconds(1))"
-        command.environment["TB_DURATION_SECONDS"] = try await length().decoded.map { "\($0)" }
-        let result = try await run(.transcription, command, recording, as: status, from: 20, to: 60)
-        try await persistently { try await tools.stores.queue.storeTranscript(result.json, of: claim) }
-    }
-
-    private func write(_ notes: StageCommand, _ recording: RecordingFile) async throws {
-        let result = try await run(.notes, notes, recording, as: .extractingNotes, from: 60, to: 95)
-        try await persistently { try await tools.stores.queue.storeNotes(result.json, of: claim) }
-    }
-
-    /// Runs a stage and records its duration.
-    ///
-    /// The stage's 0-100 % become `from`-`to` of the whole session.
-    private func run(
-        _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ recording: RecordingFile, as status: SessionStatus,
-        from: Int, to: Int
-    ) async throws -> StageResult {
-        var command = command
-        command.environment["TB_SESSION_ID"] = "\(claim.session)"
-        command.environment["TB_ATTEMPT"] = "\(claim.attempt)"
-        command.environment["TB_STAGE"] = stage.rawValue
-        return try await withPlainFile(of: recording) { [command] path in
-            let (result, duration) = await timed {
-                try await run(command, path, as: status, from: from, to: to)
-            }
-            switch result {
-            case .success: tools.metrics.ended(stage, .finished, after: duration)
-            case .failure(let error):
-                tools.metrics.ended(stage, error is StageFailure ? .failed : .abandoned, after: duration)
-            }
-            return try result.get()
-        }
-    }
-
-    /// Measures the duration of an operation, and returns it with the result.
-    private func timed<Value>(
-        _ operation: () async throws -> Value
-    ) async -> (Result<Value, any Error>, Duration) {
-        await timed(by: tools.clock, operation)
-    }
-
-    private func timed<Value>(
-        by clock: some Clock<Duration>, _ operation: () async throws -> Value
-    ) async -> (Result<Value, any Error>, Duration) {
-        let start = clock.now
-        do {
-            let value = try await operation()
-            return (.success(value), start.duration(to: clock.now))
-        } catch {
-            return (.failure(error), start.duration(to: clock.now))
-        }
-    }
-
-    /// Lends the path of a file with the plain recording while `body` runs.
-    ///
-    /// A sealed recording is decrypted into a temporary file. A stage that runs as another Unix user than the worker gets a
-    /// copy, because only the worker may read the recordings.
-    private func withPlainFile<Result: Sendable>(
-        of recording: RecordingFile, _ body: (String) async throws -> Result
-    ) async throws -> Result {
-        let owner = tools.stages.account
-        if owner == nil, let path = recording.plainPath { return try await body(path.string) }
-        return try await PrivateDirectory.with(
-            purpose: "recording", in: tools.stages.workDirectory, owner: owner
-        ) { directory in
-            let path = FilePath(directory).appending("recording")
-            try await recording.copy(to: path)
-            if let owner, chown(path.string, owner.user, owner.group) != 0 { throw Errno(rawValue: errno) }
-            return try await body(path.string)
-        }
-    }
-
-    private func run(
-        _ command: StageCommand, _ path: String, as status: SessionStatus, from: Int, to: Int
-    ) async throws -> StageResult {
-        try await command.run(recording: path) { stageProgress in
-            do {
-                try await tools.stores.progress.report(
-                    ProgressReport(
-                        sessionID: claim.session, status: status,
-                        progress: from + stageProgress.progress * (to - from) / 100,
-                        message: stageProgress.message?.replacing("\0", with: " "),
-                        estimatedTimeRemaining: stageProgress.estimatedTimeRemaining, attempt: claim.attempt,
-                        lease: claim.lease))
-            } catch let error as PostgresError where error.isTransient {
-                // A lost percentage does no harm. The work goes on while the database is away.
-            } catch let error as PostgresError where error.isLeaseFault {
-                try await renewLease()
-            } catch let error as PostgresError where error.isRefusal {
-                throw Abandonment.notOurs
-            }
-        }
-    }
-
-    // MARK: - Reports
-
-    /// Reports a transition, however long PostgreSQL is away: a restart must not end the work half-way.
-    private func report(_ status: SessionStatus, _ percentage: Int, _ message: String) async throws {
-        try await persistently {
-            try await tools.stores.progress.report(
-                ProgressReport(
-                    sessionID: claim.session, status: status, progress: percentage, message: message,
-                    attempt: claim.attempt, lease: claim.lease))
-        }
-    }
-
-    private func fail(_ reason: String) async {
+    private func fail(_ reason: String, _ brake: WorkerBrake.Outcome = .other) async -> End {
         let report = ProgressReport(
             sessionID: claim.session, status: .failed, progress: 0, error: reason, attempt: claim.attempt,
             lease: claim.lease)
         do {
-            try await withLeaseKept { _ = try await persistently { try await tools.stores.progress.report(report) } }
+            try await lease.lastly { try await tools.stores.progress.report(report) }
         } catch {
+            if Task.isCancelled { return await giveBack() }
             log(.warning, "failure not recorded; another worker will claim the session", ["error": "\(error)"])
+        }
+        return (.failed, brake)
+    }
+
+    /// Uses up an attempt: the session goes back to the queue, or fails if this was the last one.
+    private func endAttempt(_ reason: String, _ brake: WorkerBrake.Outcome) async -> End {
+        do {
+            let isLast = try await lease.lastly {
+                try await !tools.stores.queue.endAttempt(of: claim, because: reason)
+            }
+            return (isLast ? .failed : .ended, brake)
+        } catch {
+            if Task.isCancelled { return await giveBack() }
+            log(.warning, "attempt not ended; it ends with the lease", ["error": "\(error)"])
+            return (.ended, brake)
         }
     }
 
-    private func release() async {
-        // This task is cancelled, and the pool sends no statement of a cancelled task. Another task sends it.
-        _ = await Task { try? await tools.stores.queue.keepLease(of: claim, lease: .seconds(1)) }.value
-    }
-
-    /// Leaves a session to other workers if this worker lacks the key of its recording.
-    ///
-    /// The session has not failed: this worker's setting is missing or out of date.
-    private func leaveLocked(_ error: RecordingError) async {
-        log(.error, "this worker has no key for the recording", ["error": "\(error)"])
+    /// Gives the session back without using up an attempt, because the installation is at fault.
+    private func wait(because fault: InstallationFault) async -> End {
+        let message: Logger.Message =
+            fault.kind == .key
+            ? "this worker has no key for the recording" : "the installation is at fault, the session goes back"
+        log(.error, message, ["fault": "\(fault.kind.rawValue)", "error": "\(fault.detail)"])
+        tools.metrics.noted(fault.kind)
+        tools.condition.note(fault)
         do {
-            guard let state = try await tools.stores.progress.progress(of: claim.session) else { return }
-            try await tools.stores.progress.report(
-                ProgressReport(
-                    sessionID: claim.session, status: state.status, progress: state.progress,
-                    message: "Waiting for a worker that can open the recording", attempt: claim.attempt,
-                    lease: claim.lease))
-            _ = try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.missingKeyLease)
+            try await lease.lastly {
+                try await tools.stores.queue.giveBack(claim, saying: fault.publicMessage)
+            }
         } catch {
             log(.warning, "session left until its lease ends", ["error": "\(error)"])
         }
+        return (fault.kind == .key ? .locked : .waiting, .installationFault)
     }
 
-    /// Repeats an operation while the database is away.
-    ///
-    /// - Throws: ``Abandonment/notOurs`` when the database says that the session does not belong to this worker.
-    @discardableResult
-    private func persistently<Result: Sendable>(_ operation: () async throws -> Result) async throws -> Result {
-        var isRenewed = false
-        while true {
-            do {
-                return try await operation()
-            } catch let error as PostgresError where error.isTransient {
-                log(.warning, "database away, trying again", ["error": "\(error)"])
-                try await tools.clock.sleep(for: .seconds(1))
-            } catch let error as PostgresError where error.isLeaseFault && !isRenewed {
-                try await renewLease()
-                isRenewed = true
-            } catch let error as PostgresError where error.isRefusal {
-                throw Abandonment.notOurs
+    /// Gives the session back because the worker stops.
+    private func giveBack() async -> End {
+        // This task is cancelled, and the pool sends no statement of a cancelled task. Another task sends it.
+        _ = await Task { try? await tools.stores.queue.giveBack(claim, saying: nil) }.value
+        return (.released, .other)
+    }
+
+    /// Keeps the last words of a stage for administrators.
+    func keepLastWords(of failed: FailedStage) async {
+        do {
+            try await lease.lastly {
+                try await tools.stores.queue.record(
+                    StageFailureRecord(
+                        attempt: claim.attempt, stage: failed.stage.rawValue, exitStatus: failed.failure.exitStatus,
+                        outputTail: failed.failure.outputTail),
+                    of: claim)
             }
+        } catch {
+            log(.warning, "last words of a stage not recorded", ["error": "\(error)"])
         }
     }
 
-    // MARK: - The lease
-
-    /// Extends the lease while `work` runs.
-    ///
-    /// Cancels the work when the lease is lost.
-    private func withLeaseKept(_ work: @escaping @Sendable () async throws -> Void) async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask(operation: work)
-            group.addTask { try await keepLease() }
-            defer { group.cancelAll() }
-            // Extending never ends by itself. The first to end is therefore the work, or the loss of the lease.
-            try await group.next()
-        }
-    }
-
-    /// Extends a lease that does not stand.
-    ///
-    /// It has run out while the database was away, or the session belongs to another worker.
-    ///
-    /// - Throws: ``Abandonment/notOurs`` when the session belongs to this worker no more.
-    private func renewLease() async throws {
-        let isKept = try await persistently {
-            try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.lease)
-        }
-        guard isKept else { throw Abandonment.notOurs }
-        log(.notice, "lease ran out and was extended")
-    }
-
-    private func keepLease() async throws {
-        while true {
-            try await tools.clock.sleep(for: PipelineWorker.lease / 3)
-            do {
-                guard try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.lease) else {
-                    throw Abandonment.notOurs
-                }
-            } catch let error as PostgresError where error.isTransient {
-                // If the database stays away until the lease ends, the next claim raises the attempt. The database then
-                // refuses the next report of this worker.
-                log(.warning, "lease not extended", ["error": "\(error)"])
-            }
-        }
-    }
-
-    private func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: Logger.Metadata = [:]) {
+    func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: Logger.Metadata = [:]) {
         let session: Logger.Metadata = ["session": "\(claim.session)", "attempt": "\(claim.attempt)"]
         tools.logger.log(level: level, message, metadata: session.merging(metadata) { first, _ in first })
     }
-}
-
-extension PostgresError {
-    /// True if the database refused the report: by the state machine, because of a higher attempt or another worker's
-    /// lease, or without a session.
-    fileprivate var isRefusal: Bool { sqlState == .checkViolation || sqlState == .noDataFound || isLeaseFault }
 }

@@ -12,14 +12,26 @@ struct PipelineMetrics: Sendable {
         case left
         /// The worker stopped, and gave the session back to the queue.
         case released
-        /// The worker has no key for the recording, and left the session to others.
+        /// The worker has no key for the recording, and gave the session back.
         case locked
+        /// The installation is at fault in another way, and the session went back to the queue.
+        case waiting
+        /// The attempt ended without a result, and another one follows.
+        case ended
     }
 
     /// A measured stage.
     enum Stage: String, CaseIterable {
         case transcription
         case notes
+
+        /// The name of the stage in its environment and for administrators.
+        var name: String {
+            switch self {
+            case .transcription: "transcribe"
+            case .notes: "notes"
+            }
+        }
     }
 
     /// How a stage ended.
@@ -34,6 +46,10 @@ struct PipelineMetrics: Sendable {
     let claims: Counter
     private let sessions: [SessionOutcome: Counter]
     private let stages: [Stage: [StageOutcome: Metrics.Timer]]
+    private let foreignLines: [Stage: Counter]
+    private let faults: [InstallationFault.Kind: Counter]
+    private let paused: Gauge
+    private let slow: Gauge
 
     init(metrics: any MetricsFactory) {
         claims = Counter(label: "therapybridge_pipeline_claims_total", factory: metrics)
@@ -49,7 +65,32 @@ struct PipelineMetrics: Sendable {
                     dimensions: [("stage", stage.rawValue), ("outcome", outcome.rawValue)], factory: metrics)
             }
         }
+        foreignLines = Self.each { stage in
+            Counter(
+                label: "therapybridge_pipeline_foreign_lines_total", dimensions: [("stage", stage.rawValue)],
+                factory: metrics)
+        }
+        faults = Self.each { kind in
+            Counter(
+                label: "therapybridge_pipeline_faults_total", dimensions: [("kind", kind.rawValue)], factory: metrics)
+        }
+        paused = Gauge(label: "therapybridge_pipeline_paused", factory: metrics)
+        slow = Gauge(label: "therapybridge_pipeline_slow", factory: metrics)
+        paused.record(0)
+        slow.record(0)
     }
+
+    /// Counts a fault of the installation.
+    func noted(_ fault: InstallationFault.Kind) { faults[fault]?.increment() }
+
+    /// Records whether the worker pauses, and whether it takes one session a minute.
+    func braked(hasFault: Bool, isSlow: Bool) {
+        paused.record(hasFault ? 1 : 0)
+        slow.record(isSlow ? 1 : 0)
+    }
+
+    /// Counts lines of a stage that were passed over.
+    func passedOver(_ lines: Int, of stage: Stage) { foreignLines[stage]?.increment(by: lines) }
 
     /// Counts a session at the end of the work on it.
     func ended(_ outcome: SessionOutcome) { sessions[outcome]?.increment() }

@@ -1,11 +1,13 @@
 import AsyncAlgorithms
 import Cage
+import Domain
 import Logging
 import Metrics
 public import ServiceLifecycle
 import Store
+import Synchronization
 
-/// Claims sessions from the queue, one at a time, and runs the stages on each.
+/// Claims sessions from the queue, a few at a time, and runs the stages on each.
 ///
 /// Any number of workers in any number of processes share the queue. A claim belongs to its worker until the lease runs
 /// out. When a worker dies, the next one takes the session over with a higher attempt, and late reports of the former
@@ -17,16 +19,15 @@ public struct PipelineWorker: Service {
     static let lease = Duration.seconds(60)
     /// The pause between two looks at the queue without a notification.
     static let idleInterval = Duration.seconds(5)
-    /// The lease of a session whose recording this worker has no key for.
-    ///
-    /// It is as long as the roll-out of a new key over several servers may take. Each claim counts as an attempt.
-    static let missingKeyLease = Duration.seconds(300)
     /// The pause between two searches for the directories of killed workers.
     private static let sweepInterval = Duration.seconds(60)
 
     private let name: String
     private let tools: PipelineTools
     private let wakeUps: AsyncStream<Void>
+
+    /// What keeps the worker from working.
+    public var condition: WorkerCondition { tools.condition }
 
     /// Makes a worker of the queue.
     ///
@@ -40,27 +41,33 @@ public struct PipelineWorker: Service {
         self.wakeUps = wakeUps
     }
 
-    /// Works until the graceful shutdown, which gives a claimed session back.
+    /// Works until the graceful shutdown, which gives claimed sessions back.
     ///
     /// The error of a session goes into its progress. This method never throws one.
     public func run() async throws {
-        await cancelWhenGracefulShutdown { await work() }
+        await cancelWhenGracefulShutdown { await work(by: tools.clock) }
     }
-
-    private func work() async { await work(by: tools.clock) }
 
     private func work(by clock: some Clock<Duration>) async {
         LeftOvers.adoptOrphans()
         sweep()
-        // The sweep does not wait for the work, which may run for days without a pause: a directory that is left over
-        // may hold a decrypted recording.
-        async let sweeping: Void = keepSweeping(by: clock)
-        await workUntilIdle()
-        // One consumer for the whole run. An AsyncStream ends when its consumer is cancelled, and would then yield
-        // without a pause.
-        let timer = AsyncTimerSequence(interval: Self.idleInterval, clock: clock).map { _ in }
-        for await _ in merge(wakeUps, timer) { await workUntilIdle() }
-        await sweeping
+        let start = clock.now
+        // An unread look stands for all later ones.
+        let (looks, look) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        look.yield()
+        let desk = WorkerDesk(
+            name: name, tools: tools, now: { start.duration(to: clock.now) }, look: { look.yield() })
+        await withDiscardingTaskGroup { group in
+            // The sweep does not wait for the work, which may run for days without a pause: a directory that is left over
+            // may hold a decrypted recording.
+            group.addTask { await keepSweeping(by: clock) }
+            group.addTask { for await _ in wakeUps { look.yield() } }
+            group.addTask {
+                for await _ in AsyncTimerSequence(interval: Self.idleInterval, clock: clock) { look.yield() }
+            }
+            for await _ in looks { await desk.fill(&group) }
+            group.cancelAll()
+        }
     }
 
     private func keepSweeping(by clock: some Clock<Duration>) async {
@@ -72,23 +79,19 @@ public struct PipelineWorker: Service {
         if killed > 0 {
             tools.logger.warning("killed processes of stages without a launcher", metadata: ["processes": "\(killed)"])
         }
-        let removed = PrivateDirectory.sweep(in: tools.stages.workDirectory, owner: tools.stages.account)
-        guard removed > 0 else { return }
-        tools.logger.notice("removed directories of killed workers", metadata: ["directories": "\(removed)"])
-    }
-
-    private func workUntilIdle() async {
-        while !Task.isCancelled {
-            do {
-                guard let claim = try await tools.stores.queue.claim(worker: name, lease: Self.lease) else { return }
-                tools.metrics.claims.increment()
-                await PipelineJob(claim: claim, tools: tools).run()
-            } catch {
-                if !Task.isCancelled {
-                    tools.logger.warning("cannot claim a session", metadata: ["error": "\(error)"])
-                }
-                return
-            }
+        let swept = PrivateDirectory.sweep(in: tools.stages.workDirectory, owner: tools.stages.account)
+        if swept.removed > 0 {
+            tools.logger.notice(
+                "removed directories of killed workers", metadata: ["directories": "\(swept.removed)"])
+        }
+        for (name, remains) in swept.remains {
+            // A stage chooses the names in its directory. They do not belong into the log.
+            tools.logger.warning(
+                "a directory of a stage could not be removed",
+                metadata: [
+                    "directory": "\(name)", "entries": "\(remains.count)",
+                    "error": "\(remains.error.map { "\($0)" } ?? "")",
+                ])
         }
     }
 }

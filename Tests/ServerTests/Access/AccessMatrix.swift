@@ -125,6 +125,13 @@ extension AccessRow {
             permitted: permitted, status: status, body: body)
     }
 
+    /// A route of the lease of a session, which no pipeline of the pass has.
+    private static func lease(_ method: HTTPMethod, body: String) -> AccessRow {
+        AccessRow(
+            method: method, path: "/api/pipeline/leases/{session_id}", order: .idFirst, subject: .readSession,
+            permitted: [.pipeline], status: 409, body: .json(body))
+    }
+
     /// The table.
     ///
     /// A route without a row fails the test, and so does a row without a route.
@@ -166,11 +173,23 @@ extension AccessRow {
         session(.GET, "/events", viewers),
         session(.GET, "/transcript", viewers),
         session(.GET, "/notes", managers),
-        session(.GET, "/recording", viewers.union([.pipeline])),
+        session(.GET, "/recording", viewers),
+        session(
+            .PUT, "/transcript", [.pipeline], 409,
+            body: .json(#"{"lease":"none","attempt":1,"text":"","segments":[]}"#)),
+        session(.PUT, "/notes", [.pipeline], 409, body: .json(#"{"lease":"none","attempt":1}"#)),
         session(.POST, "/retry", managers, 202, on: .failedSession),
+        session(.POST, "/cancel", managers, 202, on: .newSession),
+        // No stage of the session has failed.
+        session(.GET, "/failure", [.admin], 404),
 
         session(.POST, "/progress", [.pipeline, .admin], on: .newSession, body: .json(report)),
         account(.POST, "/api/progress", [.pipeline, .admin], on: .newSession, body: .reports),
+
+        // A claim with these values would depend on the queue.
+        account(.POST, "/api/pipeline/claim", [.pipeline], 422, body: .json(#"{"worker":"","lease_seconds":60}"#)),
+        lease(.POST, body: #"{"lease":"none","attempt":1,"lease_seconds":60}"#),
+        lease(.DELETE, body: #"{"lease":"none","attempt":1}"#),
 
         account(.GET, "/api/patients", therapists.union([.admin])),
         account(.PUT, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .unassigned),

@@ -36,7 +36,7 @@ import Testing
         "anyone": Set(Clinic.Caller.allCases), "signed in": Set(Clinic.Caller.allCases), "admin": [.admin],
         "therapist, admin": [.therapist, .stranger, .former, .nominal, .admin],
         "may see": [.patient, .therapist, .admin], "may upload": [.patient, .therapist, .admin],
-        "may hear": [.patient, .therapist, .admin, .pipeline], "may read notes": [.therapist, .admin],
+        "may hear": [.patient, .therapist, .admin], "pipeline": [.pipeline], "may read notes": [.therapist, .admin],
         "began it": [.therapist], "began it, admin": [.therapist, .admin],
         "may manage": [.therapist, .admin], "may report": [.pipeline, .admin],
     ]

@@ -187,7 +187,10 @@ struct AccessPass: Sendable {
         return switch attempt.row.subject {
         case .nothing: attempt.row.path.replacing("{name}", with: "app.js")
         case .readSession:
-            filled(["id": attempt.caller.credential == .inactive ? inactiveSession : readSession])
+            filled(
+                ["id", "session_id"].reduce(into: [:]) {
+                    $0[$1] = attempt.caller.credential == .inactive ? inactiveSession : readSession
+                })
         case .newSession: filled(["id": subject.newSession])
         case .failedSession: filled(["id": subject.failedSession])
         case .newUser: filled(["id": subject.user])

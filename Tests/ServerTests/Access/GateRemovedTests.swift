@@ -12,7 +12,7 @@ import Testing
     /// The routes that read and change the data of a session.
     private static let routes: [(HTTPMethod, String)] = [
         (.GET, ""), (.GET, "/events"), (.GET, "/transcript"), (.GET, "/notes"), (.GET, "/recording"),
-        (.POST, "/retry"), (.DELETE, ""),
+        (.GET, "/failure"), (.POST, "/retry"), (.POST, "/cancel"), (.DELETE, ""),
     ]
 
     @Test("Without the check of the routes, callers without a right still get nothing and change nothing")
@@ -29,6 +29,11 @@ import Testing
                 """)
             try await clinic.database.query(
                 "INSERT INTO app.notes VALUES (\(clinic.session), 1, jsonb_build_object('text', \(words)::text))")
+            try await clinic.database.query(
+                """
+                INSERT INTO app.stage_failures (session_id, attempt, stage, output_tail)
+                VALUES (\(clinic.session), 1, 'notes', \(words))
+                """)
             try await clinic.database.report(clinic.session, .failed, 0, error: words)
             try await clinic.disableAuthorization()
             for caller in [Clinic.Caller.otherPatient, .stranger, .former, .nominal, .pipeline] {
@@ -43,6 +48,8 @@ import Testing
             #expect(own.status == 200)
             #expect(own.text.contains(words))
             #expect(try await clinic.request(.GET, of: "/notes", as: .patient).status == 404)
+            #expect(try await clinic.request(.GET, of: "/failure", as: .therapist).status == 404)
+            #expect(try await clinic.request(.GET, of: "/failure", as: .admin).text.contains(words))
             #expect(try await clinic.request(.DELETE, of: "", as: .patient).status == 404)
             #expect(try await clinic.request(.POST, of: "/retry", as: .therapist).status == 202)
         }
@@ -118,11 +125,11 @@ extension Clinic {
                     user_found boolean, user_active boolean, user_role text, signed_in boolean,
                     session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
                     session_id uuid, status text, progress smallint, message text, error text,
-                    estimated_time_remaining integer, version bigint, attempt integer,
+                    estimated_time_remaining integer, segments integer, version bigint, attempt integer,
                     created_at timestamptz, updated_at timestamptz)
                 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
                     SELECT ordinal, true, true, 'admin', true, true, true, true, true, true, session_id, status, progress,
-                           message, error, estimated_time_remaining, version, attempt, created_at, updated_at
+                           message, error, estimated_time_remaining, segments, version, attempt, created_at, updated_at
                     FROM original_authorize_sessions($1, $2, $3)
                 $$;
                 ALTER FUNCTION app.authorize_sessions OWNER TO therapybridge_owner;

@@ -33,11 +33,13 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
                 SessionRoute(method: method, path: "/events", permitted: viewers),
                 SessionRoute(method: method, path: "/transcript", permitted: viewers),
                 SessionRoute(method: method, path: "/notes", permitted: managers),
-                SessionRoute(method: method, path: "/recording", permitted: viewers.union([.pipeline])),
+                SessionRoute(method: method, path: "/failure", permitted: [.admin]),
+                SessionRoute(method: method, path: "/recording", permitted: viewers),
             ]
         } + [
             SessionRoute(method: .DELETE, path: "", permitted: managers),
             SessionRoute(method: .POST, path: "/retry", permitted: managers),
+            SessionRoute(method: .POST, path: "/cancel", permitted: managers),
             SessionRoute(method: .POST, path: "/progress", permitted: [.pipeline, .admin], body: report),
         ]
 }

@@ -130,28 +130,15 @@ import Testing
         try await withWorkerScene(transcribing: Script.runsOnAtFirst()) { scene, folder in
             let session = try await scene.upload()
             try await folder.wait(for: "begun")
-            #expect(!stages(in: folder).isEmpty)
+            #expect(!folder.processes.isEmpty)
             let response = try await scene.server.request(.DELETE, "/api/sessions/\(session)", token: scene.token)
             #expect(response.status == 204)
-            try await eventually("the stage is gone") { stages(in: folder).isEmpty }
+            try await eventually("the stage is gone") { folder.processes.isEmpty }
             #expect(try await scene.get("/status", session).status == 404)
             #expect(
                 try FileManager.default.contentsOfDirectory(atPath: scene.server.uploads.path(percentEncoded: false))
                     .isEmpty)
             #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
-        }
-    }
-
-    /// The processes that run a script of a folder.
-    ///
-    /// A stage does not know its number on the host: it has process numbers of its own.
-    private func stages(in folder: ScriptFolder) -> [String] {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-        return names.filter { name in
-            guard Int(name) != nil, let words = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") else {
-                return false
-            }
-            return words.range(of: Data(folder.path.utf8)) != nil
         }
     }
 

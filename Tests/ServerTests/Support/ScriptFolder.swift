@@ -52,6 +52,19 @@ struct ScriptFolder: Sendable {
     /// Waits for a file that a script makes.
     func wait(for name: String) async throws { try await eventually("the file \(name) of a script") { exists(name) } }
 
+    /// The processes that run a script of this folder.
+    ///
+    /// A stage does not know its number on the host: it has process numbers of its own.
+    var processes: [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return names.filter { name in
+            guard Int(name) != nil, let words = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") else {
+                return false
+            }
+            return words.range(of: Data(path.utf8)) != nil
+        }
+    }
+
     func text(of name: String) throws -> String { try String(contentsOf: url.appending(path: name), encoding: .utf8) }
 }
 

@@ -1,0 +1,41 @@
+import Synchronization
+
+/// What keeps a worker from working, for the details of readiness and the metrics.
+///
+/// A worker that cannot work leaves its process ready: the web server is well.
+public final class WorkerCondition: Sendable {
+    private struct State {
+        var fault: InstallationFault?
+        var brokenStage: PipelineStage?
+    }
+
+    private let state = Mutex(State())
+
+    init() {}
+
+    /// True if nothing keeps the worker from working.
+    public var isGood: Bool { state.withLock { $0.fault == nil && $0.brokenStage == nil } }
+
+    /// What keeps the worker from working, for the operator.
+    public var text: String {
+        let state = state.withLock { $0 }
+        if let fault = state.fault { return "paused: \(fault.detail)" }
+        if let stage = state.brokenStage {
+            return
+                "takes one session a minute: the recordings of \(WorkerBrake.patientsToTrip) patients in a row have failed at "
+                + "the stage \(stage.rawValue)"
+        }
+        return "works"
+    }
+
+    /// Notes a fault of the installation.
+    func note(_ fault: InstallationFault) { state.withLock { $0.fault = fault } }
+
+    /// Notes what the brake holds the worker for.
+    func note(_ brake: WorkerBrake) {
+        state.withLock {
+            if !brake.hasFault { $0.fault = nil }
+            $0.brokenStage = brake.brokenStage
+        }
+    }
+}

@@ -1,0 +1,154 @@
+import Domain
+import Foundation
+import LocalPostgres
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// Faults of the installation: the queue waits, and no session fails for them.
+@Suite(.deadline) struct WorkerFaultTests {
+    @Test("A stage that exits with 75 keeps its sessions waiting, and the worker says that it pauses")
+    func temporaryFailure() async throws {
+        let port = try freePort()
+        let log = LogMemory()
+        let script = """
+            [ -e "$folder/go" ] || { touch "$folder/tried"; exit 75; }
+            \(Script.transcribes)
+            """
+        try await ScriptFolder.with { folder in
+            let environment = [
+                "METRICS_PORT": "\(port)", "PIPELINE_STAGE_WRITES": folder.path,
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
+            ]
+            try await withServer(environment, runsWorker: true, log: log) { server in
+                let metrics = server.at(port: port)
+                let scenes = try await [WorkerScene(server), WorkerScene(server)]
+                var sessions: [(WorkerScene, SessionID)] = []
+                for scene in scenes { sessions.append((scene, try await scene.upload())) }
+                try await folder.wait(for: "tried")
+                try await eventually("the worker pauses") { log.text.contains("worker pauses") }
+                let ready = try await metrics.request(.GET, "/health/ready")
+                #expect(ready.status == 200)
+                let details = try #require(try ready.json()["details"] as? [[String: any Sendable]])
+                let worker = try #require(details.first { $0["name"] as? String == "worker" })
+                #expect(worker["ok"] as? Bool == false)
+                let scrape = try Scrape(try await metrics.request(.GET, "/metrics").text)
+                #expect(scrape.value("therapybridge_pipeline_paused") == 1)
+                #expect((scrape.value("therapybridge_pipeline_faults_total", ["kind": "stage"]) ?? 0) >= 1)
+
+                try folder.touch("go")
+                for (scene, session) in sessions {
+                    #expect(try await scene.watchToEnd(session).last?.event == "complete")
+                    // The next claim is a takeover, and no attempt was used up on the way.
+                    let history = try await scene.history(of: session)
+                    #expect(!history.contains { $0.hasPrefix("failed") }, "\(history)")
+                }
+                try await eventually("the worker tells that it works again") {
+                    try Scrape(try await metrics.request(.GET, "/metrics").text)
+                        .value("therapybridge_pipeline_paused") == 0
+                }
+            }
+        }
+    }
+
+    @Test("A program that is missing for a while fails no session")
+    func missingProgram() async throws {
+        try await ScriptFolder.with { folder in
+            let program = "\(folder.path)/later.sh"
+            let environment = ["PIPELINE_TRANSCRIBE_COMMAND": "'\(program)'"]
+            let log = LogMemory()
+            try await withServer(environment, runsWorker: true, log: log) { server in
+                let scene = try await WorkerScene(server)
+                let session = try await scene.upload()
+                try await eventually("the worker pauses") { log.text.contains("worker pauses") }
+                let state = try await scene.get("/status", session).json()
+                #expect(["preprocessing", "transcribing"].contains(state["status"] as? String))
+                try Data("#!/bin/sh\n\(Script.transcribes)\n".utf8).write(to: URL(filePath: program))
+                try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: program)
+                #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            }
+        }
+    }
+
+    @Test("A folder of recordings that is away or empty for a while fails no session", arguments: [true, false])
+    func recordingsAway(leavesEmptyFolder: Bool) async throws {
+        let log = LogMemory()
+        try await ScriptFolder.with { folder in
+            let environment = [
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.transcribes),
+                "UPLOAD_DIR": folder.uploads,
+            ]
+            try await withDatabase { database in
+                let away = folder.uploads + ".away"
+                let (patient, sessions) = try await withServer(over: database, environment) { server in
+                    let scene = try await WorkerScene(server)
+                    var sessions: [SessionID] = []
+                    for _ in 0..<3 { sessions.append(try await scene.upload()) }
+                    return (scene.patient, sessions)
+                }
+                try FileManager.default.moveItem(atPath: folder.uploads, toPath: away)
+                try await withServer(over: database, environment, runsWorker: true, log: log) { server in
+                    // The server makes a folder that is missing at its start, as in a mount point.
+                    if !leavesEmptyFolder { try FileManager.default.removeItem(atPath: folder.uploads) }
+                    try await eventually("the worker pauses") { log.text.contains("worker pauses") }
+                    if leavesEmptyFolder { try FileManager.default.removeItem(atPath: folder.uploads) }
+                    try FileManager.default.moveItem(atPath: away, toPath: folder.uploads)
+                    let token = try await server.token(patient)
+                    for session in sessions {
+                        #expect(try await server.watchToEnd(session, token: token).last?.event == "complete")
+                        #expect(try await !database.history(of: session).contains { $0.hasPrefix("failed") })
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("A stage that fails for five patients in a row lets the worker take one session a minute")
+    func brokenStage() async throws {
+        let log = LogMemory()
+        try await ScriptFolder.with { folder in
+            let environment = ["PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", "exit 1")]
+            try await withServer(environment, runsWorker: true, log: log) { server in
+                for _ in 0..<5 {
+                    let scene = try await WorkerScene(server)
+                    #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "error")
+                }
+                try await eventually("the worker slows down") {
+                    log.text.contains("worker takes one session a minute")
+                }
+                let scene = try await WorkerScene(server)
+                let session = try await scene.upload()
+                // The worker has just failed a session: for the next minute it takes no other.
+                #expect(try await scene.get("/status", session).json()["status"] as? String == "pending")
+            }
+        }
+    }
+
+    @Test("A result that is too large for the database fails its session with a clear sentence, and the worker goes on")
+    func tooLarge() async throws {
+        try await withWorkerScene(transcribing: Script.waits) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            // PostgreSQL raises this for 46 MB of numbers in an array.
+            try await scene.database.withConnection { connection in
+                try await connection.executeScript(
+                    """
+                    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                        RAISE EXCEPTION 'total size of jsonb array elements exceeds the maximum of 268435455 bytes'
+                            USING ERRCODE = '54000'; END $$;
+                    CREATE TRIGGER refuse BEFORE INSERT ON app.transcripts FOR EACH ROW EXECUTE FUNCTION public.refuse();
+                    """)
+            }
+            try folder.touch("go")
+            let last = try #require(try await scene.watchToEnd(session).last)
+            #expect(try last.json()["error"] as? String == "The result is too large to be stored.")
+            try await scene.database.withConnection {
+                try await $0.executeScript("DROP TRIGGER refuse ON app.transcripts")
+            }
+            #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
+        }
+    }
+}
