@@ -23,7 +23,7 @@ import Testing
         /// Fills the tables, and makes the connection's plans before if the age says so.
         fileprivate func fill(_ connection: PostgresConnection) async throws {
             let few = PlanStage(sessions: 10, patients: 5, therapists: 2)
-            let many = PlanStage(sessions: 20_000, patients: 1_000, therapists: 50)
+            let many = PlanStage(sessions: 20_000, patients: 20_000, therapists: 50)
             switch self {
             case .young: try await few.fill(connection)
             case .analysed:
@@ -83,7 +83,7 @@ import Testing
         }
     }
 
-    @Test("The test recognizes a plan that scans a whole table, and a compiled plan")
+    @Test("The test recognizes a plan that scans a whole table, by its index too, and a compiled plan")
     func canFail() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
@@ -91,10 +91,14 @@ import Testing
                 try await connection.executeScript(
                     """
                     CREATE FUNCTION app.scan() RETURNS bigint LANGUAGE plpgsql AS $$
-                    BEGIN RETURN (SELECT count(*) FROM app.session_progress); END $$
+                    BEGIN RETURN (SELECT count(*) FROM app.session_progress); END $$;
+                    CREATE FUNCTION app.sort() RETURNS bigint LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off AS $$
+                    BEGIN RETURN (SELECT count(*) FROM (SELECT FROM app.users ORDER BY id OFFSET 0) AS u); END $$
                     """)
                 let plans = try await connection.plans(of: HotCall("scan", "SELECT app.scan()"))
                 #expect(plans.flatMap(\.wholeScans) == ["session_progress"])
+                let sorted = try await connection.plans(of: HotCall("sort", "SELECT app.sort()"))
+                #expect(sorted.flatMap(\.wholeScans) == ["users"])
                 let hasCompiler = try await connection.query("SELECT pg_jit_available()")[0].decode(0, as: Bool.self)
                 #expect(plans.contains { $0.isCompiled } == hasCompiler)
             }
@@ -255,20 +259,28 @@ private struct StatementPlan: Decodable {
         let type: String
         let table: String?
         let index: String?
+        let indexCondition: String?
         let children: [Node]?
 
         private enum CodingKeys: String, CodingKey {
             case type = "Node Type"
             case table = "Relation Name"
             case index = "Index Name"
+            case indexCondition = "Index Cond"
             case children = "Plans"
         }
 
         /// This node, and all below it.
         var all: [Node] { [self] + (children ?? []).flatMap(\.all) }
 
+        /// The tables that this node and those below it read from their beginning to their end.
+        ///
+        /// An index without a condition gives the whole table in its order. Below a limit, the reading ends early. The index of
+        /// unfinished sessions has only the rows that a reader of all of them needs.
         var wholeScans: [String] {
-            (type == "Seq Scan" ? [table].compactMap(\.self) : []) + (children ?? []).flatMap(\.wholeScans)
+            let isWholeIndex = indexCondition == nil && index != nil && index != "session_progress_unfinished_idx"
+            return (type == "Seq Scan" || isWholeIndex ? [table].compactMap(\.self) : [])
+                + (type == "Limit" ? [] : (children ?? []).flatMap(\.wholeScans))
         }
     }
 

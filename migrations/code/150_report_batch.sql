@@ -14,8 +14,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
                           ELSE 'permitted' END ORDER BY c.number)
     FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
     LEFT JOIN users u ON u.id = c.user_id
-    LEFT JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id AND s.expires_at > clock_timestamp()
-                             AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT u.is_active)
+    -- Probes the key once for each caller. The planner would rather read a small table whole, and keep that plan as it grows.
+    LEFT JOIN LATERAL (
+        SELECT a.id FROM auth_sessions a
+        WHERE a.id = c.sign_in AND a.user_id = u.id AND a.expires_at > clock_timestamp()
+          AND (a.revoked_at IS NULL OR a.revoked_reason = 'account_deactivated' AND NOT u.is_active) OFFSET 0) s ON true
 $$;
 COMMENT ON FUNCTION app.check_reporters IS
     'For each caller, whether it may report progress: "permitted", "signed_out", "inactive" or "not_permitted"';
@@ -63,27 +66,32 @@ BEGIN
         WHEN $9[r.n] < 0 THEN 'estimate_negative'
         WHEN $10[r.n] < 1 THEN 'attempt_out_of_range' END AS fault) f;
 
-    -- A caller without the right locks no row.
+    -- A caller without the right locks no row. The callers are locked one by one, in the order of their ids: the planner would
+    -- get this order from the keys of all users.
     IF $13 THEN
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
               ORDER BY p.session_id FOR NO KEY UPDATE) l;
-        SELECT array_agg(l.number) INTO permitted
-        FROM (SELECT c.number FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
-              JOIN users u ON u.id = c.user_id JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
-              WHERE u.is_active AND permits(u.role, 'report')
-                AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
-              ORDER BY u.id, s.id FOR SHARE OF u, s) l;
+        SELECT array_agg(c.number) INTO permitted
+        FROM (SELECT * FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
+              ORDER BY c.user_id, c.sign_in) c
+        CROSS JOIN LATERAL (
+            SELECT FROM users u JOIN auth_sessions s ON s.user_id = u.id
+            WHERE u.id = c.user_id AND s.id = c.sign_in AND u.is_active AND permits(u.role, 'report')
+              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+            FOR SHARE OF u, s) l;
     ELSE
         SELECT array_agg(l.session_id) INTO held
         FROM (SELECT p.session_id FROM session_progress p WHERE p.session_id = ANY (wanted)
               ORDER BY p.session_id FOR NO KEY UPDATE SKIP LOCKED) l;
-        SELECT array_agg(l.number) INTO permitted
-        FROM (SELECT c.number FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
-              JOIN users u ON u.id = c.user_id JOIN auth_sessions s ON s.id = c.sign_in AND s.user_id = u.id
-              WHERE u.is_active AND permits(u.role, 'report')
-                AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
-              ORDER BY u.id, s.id FOR SHARE OF u, s SKIP LOCKED) l;
+        SELECT array_agg(c.number) INTO permitted
+        FROM (SELECT * FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
+              ORDER BY c.user_id, c.sign_in) c
+        CROSS JOIN LATERAL (
+            SELECT FROM users u JOIN auth_sessions s ON s.user_id = u.id
+            WHERE u.id = c.user_id AND s.id = c.sign_in AND u.is_active AND permits(u.role, 'report')
+              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+            FOR SHARE OF u, s SKIP LOCKED) l;
     END IF;
     holds_all := cardinality(held) = cardinality(wanted);
 
