@@ -8,7 +8,8 @@ CREATE TABLE app.statuses (
     status      text PRIMARY KEY,
     floor       smallint NOT NULL CHECK (floor BETWEEN 0 AND 100),
     is_finished boolean NOT NULL,
-    needs_lease boolean NOT NULL DEFAULT false
+    needs_lease boolean NOT NULL DEFAULT false,
+    has_transcript boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE app.statuses IS 'The statuses of a session';
 COMMENT ON COLUMN app.statuses.floor IS
@@ -16,10 +17,13 @@ COMMENT ON COLUMN app.statuses.floor IS
 COMMENT ON COLUMN app.statuses.is_finished IS 'True if processing has ended, whether it succeeded or failed';
 COMMENT ON COLUMN app.statuses.needs_lease IS
     'True if a report of this status needs the lease of the session, while one stands';
-INSERT INTO app.statuses (status, floor, is_finished, needs_lease) VALUES
-    ('uploading', 0, false, false), ('pending', 20, false, false), ('preprocessing', 20, false, false),
-    ('transcribing', 20, false, false), ('diarizing', 55, false, false), ('transcribed', 60, false, true),
-    ('extracting_notes', 60, false, false), ('processed', 100, true, true), ('failed', 0, true, true);
+COMMENT ON COLUMN app.statuses.has_transcript IS
+    'True if the final transcript is stored before this status begins. A takeover in any other status begins the transcript anew';
+INSERT INTO app.statuses (status, floor, is_finished, needs_lease, has_transcript) VALUES
+    ('uploading', 0, false, false, false), ('pending', 20, false, false, false),
+    ('preprocessing', 20, false, false, false), ('transcribing', 20, false, false, false),
+    ('diarizing', 55, false, false, false), ('transcribed', 60, false, true, true),
+    ('extracting_notes', 60, false, false, true), ('processed', 100, true, true, true), ('failed', 0, true, true, false);
 
 CREATE TABLE app.status_transitions (
     from_status text NOT NULL REFERENCES app.statuses,
@@ -46,6 +50,7 @@ CREATE TABLE app.session_progress (
     message                  text,
     error                    text,
     estimated_time_remaining integer CHECK (estimated_time_remaining >= 0),
+    segments                 integer NOT NULL DEFAULT 0 CHECK (segments >= 0),
     version                  bigint NOT NULL DEFAULT 1,
     attempt                  integer NOT NULL DEFAULT 1,
     created_at               timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -63,6 +68,8 @@ COMMENT ON COLUMN app.session_progress.message IS 'What is being done, as one li
 COMMENT ON COLUMN app.session_progress.error IS 'Why the session failed, as one line for people; null unless it failed';
 COMMENT ON COLUMN app.session_progress.estimated_time_remaining IS
     'The estimated seconds until the session is processed; null: unknown';
+COMMENT ON COLUMN app.session_progress.segments IS
+    'How many segments the transcript has so far; 0 after a retry, until the new transcript replaces an earlier one';
 COMMENT ON COLUMN app.session_progress.version IS 'Starts at 1 and grows by one with every change of the row';
 COMMENT ON COLUMN app.session_progress.attempt IS 'Starts at 1 and grows with every retry and takeover';
 COMMENT ON COLUMN app.session_progress.updated_at IS 'When this version was written';
@@ -80,6 +87,7 @@ CREATE TABLE app.session_events (
     progress   smallint NOT NULL,
     message    text,
     error      text,
+    segments   integer NOT NULL DEFAULT 0,
     at         timestamptz NOT NULL,
     xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (session_id, version)
@@ -90,6 +98,7 @@ ALTER TABLE app.session_events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.session_events IS
     'Every transition of every session. Rows never change: the server replays them to a client that resumes a stream';
 COMMENT ON COLUMN app.session_events.version IS 'The version of session_progress that the transition made';
+COMMENT ON COLUMN app.session_events.segments IS 'How many segments the transcript had after the transition';
 COMMENT ON COLUMN app.session_events.at IS 'When the transition happened';
 COMMENT ON COLUMN app.session_events.xid IS
     'The transaction that made the transition. The position of a stream of all sessions is a snapshot. What the snapshot does '

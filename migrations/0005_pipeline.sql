@@ -85,6 +85,22 @@ COMMENT ON TABLE app.transcripts IS 'The transcript of each session that has one
 COMMENT ON COLUMN app.transcripts.attempt IS 'The attempt that produced the transcript';
 COMMENT ON COLUMN app.transcripts.body IS 'A JSON object with a string "text" and an array "segments"';
 
+CREATE TABLE app.transcript_segments (
+    session_id uuid NOT NULL REFERENCES app.session_progress ON DELETE CASCADE,
+    number     integer NOT NULL CHECK (number >= 0),
+    attempt    integer NOT NULL,
+    body       jsonb NOT NULL,
+    PRIMARY KEY (session_id, number)
+);
+ALTER TABLE app.transcript_segments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.transcript_segments FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.transcript_segments IS
+    'The partial transcript of each session that is being transcribed, one row for each segment. The final transcript, a retry '
+    'and a takeover delete the rows';
+COMMENT ON COLUMN app.transcript_segments.number IS 'The index of the segment, from 0';
+COMMENT ON COLUMN app.transcript_segments.attempt IS 'The attempt that produced the segment';
+COMMENT ON COLUMN app.transcript_segments.body IS 'A JSON object with "start", "end" and "text"';
+
 CREATE TABLE app.notes (
     session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
     attempt    integer NOT NULL,

@@ -14,6 +14,8 @@ public enum SessionAction: String, Sendable, CaseIterable {
     case manage
     /// Report progress.
     case report
+    /// Claim the session, fetch its recording under the lease, and store its results.
+    case process
 }
 
 /// An action that concerns no session; the raw value is its name in the database.
@@ -56,8 +58,9 @@ public enum Access {
         case (.see, .admin), (.hear, .admin), (.readNotes, .admin), (.upload, .admin), (.manage, .admin): true
         case (.readFailure, .admin): true
         case (.readFailure, .therapist), (.readFailure, .patient): false
-        case (.report, .admin), (.report, .pipeline), (.hear, .pipeline): true
+        case (.report, .admin), (.report, .pipeline), (.process, .pipeline): true
         case (.report, .therapist), (.report, .patient): false
+        case (.process, .admin), (.process, .therapist), (.process, .patient): false
         case (_, .therapist): relation.isAssigned
         case (.see, .patient), (.hear, .patient), (.upload, .patient): relation.isPatient
         case (.readNotes, .patient), (.manage, .patient): false

@@ -12,6 +12,8 @@ public struct SessionProgress: Hashable, Sendable, Codable {
     public var error: String?
     /// The estimated time until the session is processed, in whole seconds; nil if it is unknown.
     public var estimatedTimeRemaining: Int?
+    /// How many segments the transcript has so far; 0 after a retry, until the new transcript replaces an earlier one.
+    public var segments: Int
     /// The version: starts at 1 and grows by one with every change.
     public var version: Int64
     /// The attempt: starts at 1 and grows with every retry and takeover.
@@ -24,7 +26,8 @@ public struct SessionProgress: Hashable, Sendable, Codable {
     /// A progress with all its members.
     public init(
         sessionID: SessionID, status: SessionStatus, progress: Int, message: String?, error: String?,
-        estimatedTimeRemaining: Int?, version: Int64, attempt: Int, createdAt: Timestamp, updatedAt: Timestamp
+        estimatedTimeRemaining: Int?, segments: Int = 0, version: Int64, attempt: Int, createdAt: Timestamp,
+        updatedAt: Timestamp
     ) {
         self.sessionID = sessionID
         self.status = status
@@ -32,6 +35,7 @@ public struct SessionProgress: Hashable, Sendable, Codable {
         self.message = message
         self.error = error
         self.estimatedTimeRemaining = estimatedTimeRemaining
+        self.segments = segments
         self.version = version
         self.attempt = attempt
         self.createdAt = createdAt
@@ -42,7 +46,7 @@ public struct SessionProgress: Hashable, Sendable, Codable {
         case sessionID = "session_id"
         case status, progress, message, error
         case estimatedTimeRemaining = "estimated_time_remaining"
-        case version, attempt
+        case segments, version, attempt
         case createdAt = "created_at"
         case updatedAt = "updated_at"
     }
@@ -60,6 +64,7 @@ public struct SessionProgress: Hashable, Sendable, Codable {
         try container.encode(message, forKey: .message)
         try container.encode(error, forKey: .error)
         try container.encode(estimatedTimeRemaining, forKey: .estimatedTimeRemaining)
+        try container.encode(segments, forKey: .segments)
         try container.encode(version, forKey: .version)
         try container.encode(attempt, forKey: .attempt)
         try container.encode(createdAt, forKey: .createdAt)
@@ -81,13 +86,17 @@ public struct StatusTransition: Hashable, Sendable, Codable {
     public var message: String?
     /// Why the session failed; nil unless ``status`` is ``SessionStatus/failed``.
     public var error: String?
+    /// How many segments the transcript had after the transition.
+    ///
+    /// The JSON leaves it out.
+    public var segments = 0
     /// When the transition happened.
     public var at: Timestamp
 
     /// A transition with all its members.
     public init(
         version: Int64, attempt: Int, status: SessionStatus, progress: Int, message: String?, error: String?,
-        at: Timestamp
+        segments: Int = 0, at: Timestamp
     ) {
         self.version = version
         self.attempt = attempt
@@ -95,6 +104,7 @@ public struct StatusTransition: Hashable, Sendable, Codable {
         self.progress = progress
         self.message = message
         self.error = error
+        self.segments = segments
         self.at = at
     }
 
@@ -120,7 +130,8 @@ public struct StatusTransition: Hashable, Sendable, Codable {
     public func progress(of session: SessionID, createdAt: Timestamp) -> SessionProgress {
         SessionProgress(
             sessionID: session, status: status, progress: progress, message: message, error: error,
-            estimatedTimeRemaining: nil, version: version, attempt: attempt, createdAt: createdAt, updatedAt: at)
+            estimatedTimeRemaining: nil, segments: segments, version: version, attempt: attempt, createdAt: createdAt,
+            updatedAt: at)
     }
 }
 

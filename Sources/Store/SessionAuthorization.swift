@@ -11,6 +11,8 @@ public struct AuthorizationRequest: Sendable, Equatable {
     public var after: Int64?
     /// The action for the audit log.
     public var action: AuditAction
+    /// The right that the action needs; nil for none, which the database refuses to everybody.
+    public var need: SessionAction?
     /// The `X-Request-Id` of the answer, for the audit log; nil without a request.
     public var requestID: String?
     /// Where the request came from, for the audit log; nil if that is unknown.
@@ -22,17 +24,20 @@ public struct AuthorizationRequest: Sendable, Equatable {
     ///   - session: The session.
     ///   - principal: The user and the user's sign-in.
     ///   - after: The answer also has the transitions after this version; nil for no transitions.
-    ///   - action: An action with an ``AuditAction/need``. The database refuses any other action to everybody.
+    ///   - action: An action.
+    ///   - need: The right that it needs; nil for its ``AuditAction/need``. The database refuses an action without a need
+    ///     to everybody.
     ///   - requestID: The `X-Request-Id` of the answer; nil without a request.
     ///   - network: Where the request came from; nil if that is unknown.
     public init(
         _ session: SessionID, for principal: Principal, after: Int64? = nil, action: AuditAction = .openStream,
-        requestID: String? = nil, network: ClientNetwork? = nil
+        needing need: SessionAction? = nil, requestID: String? = nil, network: ClientNetwork? = nil
     ) {
         self.session = session
         self.principal = principal
         self.after = after
         self.action = action
+        self.need = need ?? action.need
         self.requestID = requestID
         self.network = network
     }
@@ -111,7 +116,7 @@ extension ProgressStore {
             """
             SELECT * FROM app.admit(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)),
-                \(requests.map(\.action.rawValue)), \(requests.map { $0.action.need?.rawValue }),
+                \(requests.map(\.action.rawValue)), \(requests.map { $0.need?.rawValue }),
                 \(requests.map(\.requestID)), \(requests.map { $0.network?.description })::text[]::inet[],
                 \(plans.map(\.recordsAllowed)), \(plans.map(\.recordsRefused)))
             """)

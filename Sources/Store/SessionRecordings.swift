@@ -224,14 +224,8 @@ extension SessionStore {
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func recording(of session: SessionID, as principal: Principal) async throws -> RecordingReference? {
         try await pool.acting(as: principal) { connection in
-            try await connection.query("SELECT * FROM app.acting_recording(\(session))").first.map {
-                RecordingReference(
-                    key: try $0.decode("recording", as: String.self),
-                    filename: try $0.decode("filename", as: String?.self),
-                    format: try $0.decode("media_type", as: String?.self).flatMap(AudioFormat.init(mediaType:)),
-                    sha256: try $0.decode("sha256", as: [UInt8]?.self),
-                    createdAt: try $0.decode("created_at", as: Timestamp.self))
-            }
+            try await connection.query("SELECT * FROM app.acting_recording(\(session))").first
+                .map(RecordingReference.init)
         }
     }
 
@@ -279,5 +273,15 @@ extension SessionStore {
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func noteRemoval(recording key: String, of upload: UUID? = nil) async throws {
         _ = try await pool.query("SELECT app.record_removed_file(\(key), \(upload))")
+    }
+}
+
+extension RecordingReference {
+    init(_ row: PostgresRow) throws {
+        self.init(
+            key: try row.decode("recording", as: String.self), filename: try row.decode("filename", as: String?.self),
+            format: try row.decode("media_type", as: String?.self).flatMap(AudioFormat.init(mediaType:)),
+            sha256: try row.decode("sha256", as: [UInt8]?.self),
+            createdAt: try row.decode("created_at", as: Timestamp.self))
     }
 }

@@ -129,24 +129,6 @@ public struct SessionStore: Sendable {
             .first.map(RecordingLength.init) ?? RecordingLength(decoded: nil, announced: nil)
     }
 
-    /// The transcript; nil if the session has no transcript that the user may see.
-    ///
-    /// - Throws: ``PostgresError`` if the database does not answer.
-    public func transcript(of session: SessionID, as principal: Principal) async throws -> StoredTranscript? {
-        try await pool.acting(as: principal) { connection in
-            try await connection.query(
-                """
-                SELECT (r.body - ARRAY['is_complete', 'duration_seconds', 'announced_seconds'])::text AS body,
-                       t.duration_seconds, t.announced_seconds
-                FROM app.transcripts r JOIN app.therapy_sessions t ON t.id = r.session_id
-                WHERE r.session_id = \(session)
-                """
-            ).first.map { row in
-                StoredTranscript(json: try row.decode("body", as: String.self), length: try RecordingLength(row))
-            }
-        }
-    }
-
     /// The notes as JSON, as the pipeline stored them; nil if the session has no notes that the user may read.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
@@ -161,14 +143,6 @@ public struct SessionStore: Sendable {
         t.id, t.patient_id, t.therapist_id, t.session_date, t.filename, t.bytes, t.duration_seconds,
         t.created_at AS session_created_at, \(progressColumns)
         """
-}
-
-/// The transcript of a session, and the length of its recording.
-public struct StoredTranscript: Sendable {
-    /// The JSON object as the pipeline stored it, without the members that the length gives.
-    public var json: String
-    /// The length of the recording.
-    public var length: RecordingLength
 }
 
 extension RecordingLength {

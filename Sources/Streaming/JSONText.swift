@@ -22,6 +22,8 @@ public func appendJSON(_ progress: SessionProgress, to bytes: inout [UInt8]) {
     appendJSON(progress.error, to: &bytes)
     bytes.append(utf8: #","estimated_time_remaining":"#)
     bytes.append(utf8: progress.estimatedTimeRemaining.map(String.init) ?? "null")
+    bytes.append(utf8: #","segments":"#)
+    bytes.append(utf8: String(progress.segments))
     bytes.append(utf8: #","version":"#)
     bytes.append(utf8: String(progress.version))
     bytes.append(utf8: #","attempt":"#)

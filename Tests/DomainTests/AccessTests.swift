@@ -31,14 +31,18 @@ import Testing
         Line(.therapist, patient: false, assigned: false, []),
         Line(.therapist, patient: true, assigned: true, [.see, .hear, .readNotes, .upload, .manage]),
         Line(.therapist, patient: true, assigned: false, []),
-        Line(.admin, patient: false, assigned: false, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
-        Line(.admin, patient: true, assigned: false, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
-        Line(.admin, patient: false, assigned: true, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
-        Line(.admin, patient: true, assigned: true, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
-        Line(.pipeline, patient: false, assigned: false, [.hear, .report]),
-        Line(.pipeline, patient: true, assigned: false, [.hear, .report]),
-        Line(.pipeline, patient: false, assigned: true, [.hear, .report]),
-        Line(.pipeline, patient: true, assigned: true, [.hear, .report]),
+        Line(
+            .admin, patient: false, assigned: false, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+        Line(
+            .admin, patient: true, assigned: false, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+        Line(
+            .admin, patient: false, assigned: true, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+        Line(
+            .admin, patient: true, assigned: true, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+        Line(.pipeline, patient: false, assigned: false, [.report, .process]),
+        Line(.pipeline, patient: true, assigned: false, [.report, .process]),
+        Line(.pipeline, patient: false, assigned: true, [.report, .process]),
+        Line(.pipeline, patient: true, assigned: true, [.report, .process]),
     ]
 
     @Test("The access rule is that of the documentation, for each role, relation and action", arguments: table)

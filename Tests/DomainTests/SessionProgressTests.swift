@@ -7,7 +7,7 @@ import Testing
         var progress = SessionProgress(
             sessionID: try #require(SessionID("550e8400-e29b-41d4-a716-446655440000")), status: .transcribing,
             progress: 45,
-            message: "Transcribing audio", error: nil, estimatedTimeRemaining: 30, version: 7, attempt: 1,
+            message: "Transcribing audio", error: nil, estimatedTimeRemaining: 30, segments: 12, version: 7, attempt: 1,
             createdAt: try #require(Timestamp(rfc3339: "2026-11-22T09:28:00Z")),
             updatedAt: try #require(Timestamp(rfc3339: "2026-11-22T09:30:00.123456Z")))
         change(&progress)
@@ -18,7 +18,7 @@ import Testing
     func progressObject() throws {
         let documented = """
             {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"transcribing","progress":45,
-             "message":"Transcribing audio","error":null,"estimated_time_remaining":30,"version":7,"attempt":1,
+             "message":"Transcribing audio","error":null,"estimated_time_remaining":30,"segments":12,"version":7,"attempt":1,
              "created_at":"2026-11-22T09:28:00.000000Z","updated_at":"2026-11-22T09:30:00.123456Z"}
             """
         let encoded = try JSONEncoder().encode(try progress())
@@ -34,7 +34,7 @@ import Testing
                 $0.estimatedTimeRemaining = nil
             })
         let keys = try #require(try JSONSerialization.jsonObject(with: encoded) as? [String: Any])
-        #expect(keys.count == 10)
+        #expect(keys.count == 11)
         for key in ["message", "error", "estimated_time_remaining"] { #expect(keys[key] is NSNull, "\(key)") }
     }
 
@@ -71,13 +71,13 @@ import Testing
         let present = try progress()
         let transition = StatusTransition(
             version: 3, attempt: 1, status: .pending, progress: 20, message: "Waiting", error: nil,
-            at: present.createdAt)
+            segments: 5, at: present.createdAt)
         let shown = transition.progress(of: present.sessionID, createdAt: present.createdAt)
         #expect(
             shown
                 == SessionProgress(
                     sessionID: present.sessionID, status: .pending, progress: 20, message: "Waiting", error: nil,
-                    estimatedTimeRemaining: nil, version: 3, attempt: 1, createdAt: present.createdAt,
+                    estimatedTimeRemaining: nil, segments: 5, version: 3, attempt: 1, createdAt: present.createdAt,
                     updatedAt: present.createdAt))
     }
 

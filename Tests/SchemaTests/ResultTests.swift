@@ -10,7 +10,10 @@ import Testing
     @Test(
         "The worker with the lease stores a transcript or notes, and replaces them when it stores again",
         arguments: [
-            ("transcript", "transcripts", #"{"text": "a", "segments": []}"#, #"{"text": "b", "segments": [1]}"#),
+            (
+                "transcript", "transcripts", #"{"text": "a", "segments": []}"#,
+                #"{"text": "b", "segments": [{"start": 0, "end": 1, "text": "b"}]}"#
+            ),
             ("notes", "notes", #"{"mood": "calm"}"#, #"{}"#),
         ])
     func stored(name: String, table: String, first: String, second: String) async throws {
@@ -179,6 +182,8 @@ import Testing
             #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "duration_seconds": -1}')"#,
             #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "duration_seconds": "1"}')"#,
             #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "announced_seconds": 1e300}')"#,
+            #"app.store_transcript($1, 1, '{"text": "a", "segments": [], "is_final": 1}')"#,
+            #"app.store_transcript($1, 1, '{"text": 1, "segments": [], "is_final": false}')"#,
             "app.store_transcript($1, 1, NULL)", "app.store_notes($1, 1, '[]')", "app.store_notes($1, 1, '\"x\"')",
             "app.store_notes($1, 1, NULL)",
         ])
@@ -207,7 +212,8 @@ import Testing
                 try await database.query(
                     "DELETE FROM app.therapy_sessions WHERE id = \(session)")
                 for table in [
-                    "transcripts", "notes", "result_history", "session_progress", "session_events", "session_leases",
+                    "transcripts", "transcript_segments", "notes", "result_history", "session_progress",
+                    "session_events", "session_leases",
                 ] {
                     #expect(try await connection.query("SELECT FROM \(unescaped: "app.\(table)")").isEmpty, "\(table)")
                 }

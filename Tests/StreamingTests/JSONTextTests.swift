@@ -19,8 +19,9 @@ struct JSONTextTests {
     private func progress(message: String?, error: String? = nil) throws -> SessionProgress {
         SessionProgress(
             sessionID: try #require(SessionID("550E8400-E29B-41D4-A716-446655440000")), status: .extractingNotes,
-            progress: 61, message: message, error: error, estimatedTimeRemaining: nil, version: .max, attempt: 3,
-            createdAt: Timestamp(microsecondsSinceEpoch: -1), updatedAt: Timestamp(microsecondsSinceEpoch: 1))
+            progress: 61, message: message, error: error, estimatedTimeRemaining: nil, segments: 12, version: .max,
+            attempt: 3, createdAt: Timestamp(microsecondsSinceEpoch: -1),
+            updatedAt: Timestamp(microsecondsSinceEpoch: 1))
     }
 
     private func text(_ progress: SessionProgress) -> [UInt8] {
@@ -69,7 +70,7 @@ struct JSONTextTests {
     func order() throws {
         let expected = """
             {"session_id":"550e8400-e29b-41d4-a716-446655440000","status":"extracting_notes","progress":61,"message":"m",\
-            "error":null,"estimated_time_remaining":null,"version":9223372036854775807,"attempt":3,\
+            "error":null,"estimated_time_remaining":null,"segments":12,"version":9223372036854775807,"attempt":3,\
             "created_at":"1969-12-31T23:59:59.999999Z","updated_at":"1970-01-01T00:00:00.000001Z"}
             """
         #expect(String(decoding: text(try progress(message: "m")), as: UTF8.self) == expected)

@@ -47,6 +47,7 @@ DECLARE
     was_finished boolean;
     is_finished boolean;
     entry_floor smallint;
+    has_transcript boolean;
 BEGIN
     IF NEW.session_id <> OLD.session_id THEN
         RAISE EXCEPTION 'progress cannot move to another session'
@@ -73,20 +74,25 @@ BEGIN
             NEW.progress := CASE WHEN EXISTS (SELECT FROM app.therapy_sessions
                                               WHERE id = NEW.session_id AND recording IS NOT NULL)
                                  THEN entry_floor ELSE 0 END;
+            NEW.segments := 0;
         ELSE
             -- A finished session has at least the floor of its status: 100 for processed, and the present progress for failed.
             NEW.progress := greatest(NEW.progress, OLD.progress, CASE WHEN is_finished THEN entry_floor END);
         END IF;
     ELSIF NEW.attempt > OLD.attempt THEN
         -- A takeover by another worker: the same status, the next attempt.
-        SELECT s.is_finished, s.floor INTO is_finished, entry_floor FROM app.statuses s WHERE s.status = OLD.status;
+        SELECT s.is_finished, s.floor, s.has_transcript INTO is_finished, entry_floor, has_transcript
+        FROM app.statuses s WHERE s.status = OLD.status;
         IF is_finished THEN
             RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'takeover_of_finished',
                     DETAIL = json_build_object('status', OLD.status);
         END IF;
         NEW.progress := entry_floor;
-    ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' THEN
+        IF NOT has_transcript THEN
+            NEW.segments := 0;
+        END IF;
+    ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' AND NEW.segments = OLD.segments THEN
         RETURN NULL;
     END IF;
     IF NEW.attempt > OLD.attempt + 1 THEN
@@ -107,8 +113,8 @@ BEGIN
         NEW.estimated_time_remaining := NULL;
     END IF;
     IF NOT is_transition
-        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining)
-            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining) THEN
+        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining, NEW.segments)
+            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining, OLD.segments) THEN
         RETURN NULL;
     END IF;
 
@@ -146,8 +152,9 @@ CREATE OR REPLACE TRIGGER create_progress AFTER INSERT ON app.therapy_sessions
 CREATE OR REPLACE FUNCTION app.record_transition() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
-    INSERT INTO session_events (session_id, version, attempt, status, progress, message, error, at)
-    VALUES (NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.progress, NEW.message, NEW.error, NEW.updated_at);
+    INSERT INTO session_events (session_id, version, attempt, status, progress, message, error, segments, at)
+    VALUES (NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.progress, NEW.message, NEW.error, NEW.segments,
+            NEW.updated_at);
     RETURN NULL;
 END
 $$;

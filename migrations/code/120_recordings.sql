@@ -119,7 +119,7 @@ END
 $$;
 COMMENT ON FUNCTION app.acting_recording IS
     'The recording of a session, for the acting user; no row: the session has no recording, or the user may not hear it. A '
-    'pipeline may hear every recording, although it sees no session';
+    'pipeline uses app.leased_recording';
 
 -- Removal of files
 

@@ -1,4 +1,7 @@
 -- The results of the pipeline, transcripts and notes: who may read them, how a pipeline stores them, and their history.
+--
+-- A transcript has two forms. The final one is a row of app.transcripts. Before it, the partial one grows in
+-- app.transcript_segments, and clients see it unless an earlier attempt has left a final one.
 -- revision: 1
 
 BEGIN;
@@ -9,6 +12,8 @@ DO $$ BEGIN PERFORM app.enter_code('140_results', 1); END $$;
 -- FORCE ROW LEVEL SECURITY also binds the owner. SECURITY DEFINER functions and triggers run as the owner.
 DROP POLICY IF EXISTS owner ON app.transcripts;
 CREATE POLICY owner ON app.transcripts TO therapybridge_owner USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS owner ON app.transcript_segments;
+CREATE POLICY owner ON app.transcript_segments TO therapybridge_owner USING (true) WITH CHECK (true);
 DROP POLICY IF EXISTS owner ON app.notes;
 CREATE POLICY owner ON app.notes TO therapybridge_owner USING (true) WITH CHECK (true);
 DROP POLICY IF EXISTS owner ON app.result_history;
@@ -18,6 +23,9 @@ CREATE POLICY owner ON app.result_history TO therapybridge_owner USING (true) WI
 -- one more right.
 DROP POLICY IF EXISTS seen ON app.transcripts;
 CREATE POLICY seen ON app.transcripts FOR SELECT TO therapybridge_server
+    USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
+DROP POLICY IF EXISTS seen ON app.transcript_segments;
+CREATE POLICY seen ON app.transcript_segments FOR SELECT TO therapybridge_server
     USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
 DROP POLICY IF EXISTS seen ON app.notes;
 CREATE POLICY seen ON app.notes FOR SELECT TO therapybridge_server
@@ -34,8 +42,9 @@ CREATE POLICY seen ON app.result_history FOR SELECT TO therapybridge_server
                      AND ((SELECT app.acting_may_all('read_notes'))
                           OR t.patient_id = ANY (ARRAY(SELECT app.acting_patients('read_notes'))))));
 
-REVOKE ALL ON app.transcripts, app.notes, app.result_history FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT SELECT ON app.transcripts, app.notes, app.result_history TO therapybridge_server;
+REVOKE ALL ON app.transcripts, app.transcript_segments, app.notes, app.result_history
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT SELECT ON app.transcripts, app.transcript_segments, app.notes, app.result_history TO therapybridge_server;
 
 -- History
 
@@ -55,6 +64,18 @@ CREATE OR REPLACE TRIGGER keep_replaced AFTER UPDATE ON app.transcripts
 CREATE OR REPLACE TRIGGER keep_replaced AFTER UPDATE ON app.notes
     FOR EACH ROW WHEN (OLD.attempt <> NEW.attempt OR OLD.body::text <> NEW.body::text)
     EXECUTE FUNCTION app.keep_replaced_result('notes');
+
+CREATE OR REPLACE FUNCTION app.remove_partial_transcript() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    DELETE FROM transcript_segments WHERE session_id = NEW.session_id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.remove_partial_transcript IS
+    'Trigger: a retry or a takeover begins the transcript anew. app.guard_progress sets the number of segments';
+CREATE OR REPLACE TRIGGER remove_partial_transcript AFTER UPDATE ON app.session_progress
+    FOR EACH ROW WHEN (OLD.attempt <> NEW.attempt) EXECUTE FUNCTION app.remove_partial_transcript();
 
 -- Storing
 
@@ -110,41 +131,209 @@ $$;
 COMMENT ON FUNCTION app.transcript_seconds IS
     'A member of a transcript that is a number of seconds; null if it is missing. Raises 22023 for another value';
 
-CREATE OR REPLACE FUNCTION app.store_transcript(    session_id uuid, attempt integer, transcript jsonb, lease text DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION app.checked_segments(
+    segments jsonb, duration double precision, first integer DEFAULT 0, earliest double precision DEFAULT 0) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, app, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    faulty record;
+BEGIN
+    IF jsonb_typeof($1) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'transcript: needs a "text" and an array "segments"'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'transcript_malformed', COLUMN = 'transcript';
+    END IF;
+    -- A number of jsonb may be too large for a double. It is compared as numeric before anything casts it.
+    WITH s AS (
+        SELECT e.n, e.value, jsonb_typeof(e.value) = 'object' AND jsonb_typeof(e.value -> 'text') = 'string'
+                   AND coalesce(jsonb_typeof(e.value -> 'speaker'), 'null') IN ('string', 'null') AS is_shaped,
+               CASE WHEN jsonb_typeof(e.value -> 'start') = 'number' THEN (e.value ->> 'start')::numeric END AS begins,
+               CASE WHEN jsonb_typeof(e.value -> 'end') = 'number' THEN (e.value ->> 'end')::numeric END AS ends
+        FROM jsonb_array_elements($1) WITH ORDINALITY AS e (value, n)
+    ), judged AS (
+        SELECT s.n, s.ends, CASE
+            WHEN s.is_shaped AND s.begins BETWEEN 0 AND 1e9 AND s.ends BETWEEN 0 AND 1e9 THEN CASE
+                WHEN s.ends < s.begins THEN 'segment_ends_early'
+                WHEN s.begins < lag(s.begins, 1, $4::numeric) OVER (ORDER BY s.n) THEN 'segment_out_of_order'
+                WHEN s.ends > $2::numeric + 30 THEN 'segment_past_end' END
+            ELSE 'segment_malformed' END AS fault
+        FROM s
+    )
+    SELECT j.n - 1 + $3 AS index, j.fault INTO faulty FROM judged j WHERE j.fault IS NOT NULL ORDER BY j.n LIMIT 1;
+    IF faulty.fault = 'segment_malformed' THEN
+        RAISE EXCEPTION 'segments[%]: needs a "start" and an "end" in seconds, and a "text"', faulty.index
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'segment_malformed',
+                DETAIL = json_build_object('index', faulty.index::text);
+    ELSIF faulty.fault = 'segment_ends_early' THEN
+        RAISE EXCEPTION 'segments[%]: ends before it starts', faulty.index
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'segment_ends_early',
+                DETAIL = json_build_object('index', faulty.index::text);
+    ELSIF faulty.fault = 'segment_out_of_order' THEN
+        RAISE EXCEPTION 'segments[%]: starts before the segment before it', faulty.index
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'segment_out_of_order',
+                DETAIL = json_build_object('index', faulty.index::text);
+    ELSIF faulty.fault = 'segment_past_end' THEN
+        RAISE EXCEPTION 'segments[%]: ends more than 30 seconds after the recording', faulty.index
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'segment_past_end',
+                DETAIL = json_build_object('index', faulty.index::text);
+    END IF;
+    RETURN (
+        SELECT coalesce(jsonb_agg(
+            CASE WHEN (e.value ->> 'end')::double precision > $2 THEN
+                e.value || jsonb_build_object('end', $2)
+                    || CASE WHEN (e.value ->> 'start')::double precision > $2 THEN jsonb_build_object('start', $2)
+                            ELSE '{}' END
+            ELSE e.value END ORDER BY e.n), '[]')
+        FROM jsonb_array_elements($1) WITH ORDINALITY AS e (value, n));
+END
+$$;
+COMMENT ON FUNCTION app.checked_segments IS
+    'The segments of a transcript, each with a start and an end in seconds and a text. Every end comes after its start, and every '
+    'start after the one before it; "earliest" is the start of the segment before the first. An end up to 30 seconds past the '
+    'duration, if that is known, is cut to it: speech recognition often ends its last segment late. Raises 22023 for any '
+    'other segments; the message counts from "first"';
+
+CREATE OR REPLACE FUNCTION app.show_segments(session uuid, number integer) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    -- The guard drops an UPDATE that changes nothing.
+    UPDATE session_progress p SET segments = $2 WHERE p.session_id = $1;
+END
+$$;
+COMMENT ON FUNCTION app.show_segments IS
+    'Sets how many segments the progress of a session shows: one version for each change, and no transition';
+
+CREATE OR REPLACE FUNCTION app.lock_for_partial(session uuid, expected integer, lease text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    PERFORM lock_for_result($1, $2, $3);
+    IF EXISTS (SELECT FROM transcripts t WHERE t.session_id = $1 AND t.attempt = $2) THEN
+        RAISE EXCEPTION 'the transcript of this attempt is final'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'transcript_final';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.lock_for_partial IS
+    'app.lock_for_result for a worker that stores a part of a transcript. Raises 23514 also if the transcript of the attempt is '
+    'final';
+
+CREATE OR REPLACE FUNCTION app.insert_segments(session uuid, attempt integer, first integer, segments jsonb) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    INSERT INTO transcript_segments (session_id, number, attempt, body)
+    SELECT $1, $3 + e.n - 1, $2, e.value FROM jsonb_array_elements($4) WITH ORDINALITY AS e (value, n);
+    -- After a retry, clients see the transcript of an earlier attempt until there is a new final one.
+    IF NOT EXISTS (SELECT FROM transcripts t WHERE t.session_id = $1) THEN
+        PERFORM show_segments($1, $3 + jsonb_array_length($4));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.insert_segments IS
+    'Inserts checked segments into the partial transcript, which has all segments before "first", and shows their number in the '
+    'progress, unless an earlier attempt has left a final transcript';
+
+CREATE OR REPLACE FUNCTION app.store_transcript(
+    session_id uuid, attempt integer, transcript jsonb, lease text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    duration CONSTANT double precision := app.transcript_seconds($3, 'duration_seconds');
-    announced CONSTANT double precision := app.transcript_seconds($3, 'announced_seconds');
+    duration double precision := app.transcript_seconds($3, 'duration_seconds');
+    announced double precision := app.transcript_seconds($3, 'announced_seconds');
+    is_final CONSTANT boolean := coalesce($3 -> 'is_final', 'null') <> 'false';
+    present therapy_sessions;
+    checked jsonb;
+    stored jsonb;
 BEGIN
-    IF jsonb_typeof($3 -> 'text') IS DISTINCT FROM 'string'
-        OR jsonb_typeof($3 -> 'segments') IS DISTINCT FROM 'array' THEN
+    IF jsonb_typeof($3 -> 'segments') IS DISTINCT FROM 'array'
+        OR coalesce(jsonb_typeof($3 -> 'text'), 'null') <> 'string' AND (is_final OR $3 ? 'text')
+        OR coalesce(jsonb_typeof($3 -> 'is_final'), 'null') NOT IN ('boolean', 'null') THEN
         RAISE EXCEPTION 'transcript: needs a "text" and an array "segments"'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'transcript_malformed', COLUMN = 'transcript';
     END IF;
+    -- A session is locked before its progress, as a deletion does.
     IF duration IS NOT NULL OR announced IS NOT NULL THEN
-        -- A session is locked before its progress, as a deletion does.
-        PERFORM FROM therapy_sessions s WHERE s.id = $1 FOR NO KEY UPDATE;
+        SELECT * INTO present FROM therapy_sessions s WHERE s.id = $1 FOR NO KEY UPDATE;
+    ELSE
+        SELECT * INTO present FROM therapy_sessions s WHERE s.id = $1;
     END IF;
-    PERFORM lock_for_result($1, $2, $4);
-    UPDATE therapy_sessions s SET
-        duration_seconds = coalesce(duration, s.duration_seconds),
-        announced_seconds = coalesce(announced, s.announced_seconds)
-    WHERE s.id = $1 AND (s.duration_seconds IS DISTINCT FROM coalesce(duration, s.duration_seconds)
-                         OR s.announced_seconds IS DISTINCT FROM coalesce(announced, s.announced_seconds));
-    INSERT INTO transcripts AS t (session_id, attempt, body) VALUES ($1, $2, $3)
-    ON CONFLICT (session_id) DO UPDATE SET attempt = $2, body = $3, stored_at = clock_timestamp()
-        WHERE t.attempt <> $2 OR t.body <> $3;
+    IF is_final THEN
+        PERFORM lock_for_result($1, $2, $4);
+    ELSE
+        PERFORM lock_for_partial($1, $2, $4);
+    END IF;
+    duration := coalesce(duration, present.duration_seconds);
+    announced := coalesce(announced, present.announced_seconds);
+    checked := checked_segments($3 -> 'segments', duration);
+    UPDATE therapy_sessions s SET duration_seconds = duration, announced_seconds = announced
+    WHERE s.id = $1 AND (s.duration_seconds IS DISTINCT FROM duration OR s.announced_seconds IS DISTINCT FROM announced);
+    IF is_final THEN
+        stored := $3 - ARRAY['attempt', 'is_final', 'lease'] || jsonb_build_object('segments', checked);
+        INSERT INTO transcripts AS t (session_id, attempt, body) VALUES ($1, $2, stored)
+        ON CONFLICT (session_id) DO UPDATE SET attempt = $2, body = stored, stored_at = clock_timestamp()
+            WHERE t.attempt <> $2 OR t.body <> stored;
+        DELETE FROM transcript_segments g WHERE g.session_id = $1;
+        PERFORM show_segments($1, jsonb_array_length(checked));
+    ELSE
+        DELETE FROM transcript_segments g WHERE g.session_id = $1;
+        PERFORM insert_segments($1, $2, 0, checked);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION app.store_transcript IS
     'Stores or replaces the transcript of a session, for the worker with the lease; the same transcript again changes nothing. '
+    'With "is_final": false it replaces the partial transcript. '
     'Its members duration_seconds and announced_seconds become those of the session. '
-    'Raises 22023 for a wrong shape, 42501 without the lease that stands, 23514 for another attempt, P0002 for an unknown '
-    'session';
+    'Raises 22023 for a wrong shape, 42501 without the lease that stands, 23514 for another attempt, or for a partial '
+    'transcript after the final one, P0002 for an unknown session';
+
+CREATE OR REPLACE FUNCTION app.add_segments(
+    session_id uuid, attempt integer, first integer, segments jsonb, lease text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    known integer;
+    earliest double precision;
+    rest jsonb;
+BEGIN
+    PERFORM lock_for_partial($1, $2, $5);
+    SELECT count(*)::integer, max((g.body ->> 'start')::double precision) INTO known, earliest
+    FROM transcript_segments g WHERE g.session_id = $1;
+    IF $3 IS NULL OR $3 NOT BETWEEN 0 AND known THEN
+        RAISE EXCEPTION 'first: the transcript has % segments', known
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'segments_skipped', COLUMN = 'first',
+                DETAIL = json_build_object('known', known::text);
+    END IF;
+    -- A caller whose answer was lost sends the same segments again.
+    SELECT jsonb_agg(e.value ORDER BY e.n) INTO rest
+    FROM jsonb_array_elements(CASE jsonb_typeof($4) WHEN 'array' THEN $4 END) WITH ORDINALITY AS e (value, n)
+    WHERE e.n > known - $3;
+    IF rest IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM insert_segments($1, $2, known, checked_segments(
+        rest, (SELECT s.duration_seconds FROM therapy_sessions s WHERE s.id = $1), known, coalesce(earliest, 0)));
+END
+$$;
+COMMENT ON FUNCTION app.add_segments IS
+    'Appends segments to the partial transcript of a session, for the worker with the lease. "first" is the index of the first '
+    'of them; those that the transcript has already are passed over. Raises as app.store_transcript does, and 22023 if the '
+    'transcript lacks segments before "first"';
 
 CREATE OR REPLACE FUNCTION app.store_notes(
     session_id uuid, attempt integer, notes json, lease text DEFAULT NULL) RETURNS void
@@ -169,8 +358,26 @@ COMMENT ON FUNCTION app.store_notes IS
     '22023 unless the notes are a JSON object, 42501 without the lease that stands, 23514 for another attempt, P0002 for an '
     'unknown session';
 
-REVOKE ALL ON FUNCTION app.keep_replaced_result, app.lock_for_result, app.transcript_seconds, app.store_transcript, app.store_notes
+CREATE OR REPLACE FUNCTION app.claimed_transcript(session_id uuid, attempt integer, lease text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM lock_for_result($1, $2, $3);
+    RETURN (SELECT t.body FROM transcripts t WHERE t.session_id = $1);
+END
+$$;
+COMMENT ON FUNCTION app.claimed_transcript IS
+    'The final transcript of a session, for the worker with the lease, which acts for no user; null: there is none. Raises as '
+    'app.lock_for_result';
+
+REVOKE ALL ON FUNCTION app.keep_replaced_result, app.remove_partial_transcript, app.lock_for_result, app.lock_for_partial,
+    app.transcript_seconds, app.checked_segments, app.show_segments, app.insert_segments, app.store_transcript,
+    app.add_segments, app.store_notes, app.claimed_transcript
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.store_transcript, app.store_notes TO therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.add_segments, app.claimed_transcript TO therapybridge_server;
 
 COMMIT;

@@ -15,7 +15,8 @@ RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean,
     session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
+    segments integer, version bigint, attempt integer,
+    created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -28,7 +29,7 @@ BEGIN
                f.is_in AND permits(f.role, 'see', f.is_patient, f.is_assigned),
                f.is_in AND permits(f.role, 'manage', f.is_patient, f.is_assigned),
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-               p.version, p.attempt, p.created_at, p.updated_at
+               p.segments, p.version, p.attempt, p.created_at, p.updated_at
         FROM unnest($1, $2, $3) WITH ORDINALITY AS w (user_id, auth_session_id, session_id, ordinal)
         LEFT JOIN LATERAL (SELECT * FROM users s WHERE s.id = w.user_id OFFSET 0) AS u ON true
         LEFT JOIN LATERAL (
@@ -60,7 +61,8 @@ RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
     cluster bigint, timeline integer, snapshot text,
     patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
-    estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
+    estimated_time_remaining integer, segments integer, version bigint, attempt integer,
+    created_at timestamptz, updated_at timestamptz)
 -- STABLE: every statement inside sees the snapshot of the calling statement.
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -93,7 +95,7 @@ BEGIN
         RETURN QUERY
             SELECT user_found, user_active, user_role, signed_in, patient_ids, cluster, timeline, snapshot,
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-                   p.version, p.attempt, p.created_at, p.updated_at
+                   p.segments, p.version, p.attempt, p.created_at, p.updated_at
             FROM (SELECT * FROM session_progress s WHERE s.status <> 'processed' OFFSET 0) AS p
             CROSS JOIN LATERAL (SELECT s.patient_id FROM therapy_sessions s WHERE s.id = p.session_id OFFSET 0) AS t
             ORDER BY p.created_at, p.session_id;
@@ -102,7 +104,7 @@ BEGIN
         RETURN QUERY
             SELECT user_found, user_active, user_role, signed_in, patient_ids, cluster, timeline, snapshot,
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-                   p.version, p.attempt, p.created_at, p.updated_at
+                   p.segments, p.version, p.attempt, p.created_at, p.updated_at
             FROM unnest(patient_ids) AS w (id)
             CROSS JOIN LATERAL (SELECT s.id, s.patient_id FROM therapy_sessions s WHERE s.patient_id = w.id OFFSET 0) AS t
             CROSS JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = t.id OFFSET 0) AS p

@@ -14,7 +14,7 @@ RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean,
     session_found boolean, is_patient boolean, is_assigned boolean, may_see boolean, may_manage boolean,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
+    segments integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
     is_allowed boolean, is_logged boolean)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -48,7 +48,8 @@ BEGIN
                n.is_assigned, n.may_see, n.may_manage, n.session_id,
                CASE WHEN n.is_allowed THEN n.status END, CASE WHEN n.is_allowed THEN n.progress END,
                CASE WHEN n.is_allowed THEN n.message END, CASE WHEN n.is_allowed THEN n.error END,
-               CASE WHEN n.is_allowed THEN n.estimated_time_remaining END, CASE WHEN n.is_allowed THEN n.version END,
+               CASE WHEN n.is_allowed THEN n.estimated_time_remaining END,
+               CASE WHEN n.is_allowed THEN n.segments END, CASE WHEN n.is_allowed THEN n.version END,
                CASE WHEN n.is_allowed THEN n.attempt END, CASE WHEN n.is_allowed THEN n.created_at END,
                CASE WHEN n.is_allowed THEN n.updated_at END, n.is_allowed,
                n.is_logged
@@ -67,7 +68,8 @@ RETURNS TABLE (
     user_found boolean, user_active boolean, user_role text, signed_in boolean, patient_ids uuid[],
     cluster bigint, timeline integer, snapshot text,
     patient_id uuid, session_id uuid, status text, progress smallint, message text, error text,
-    estimated_time_remaining integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
+    estimated_time_remaining integer, segments integer, version bigint, attempt integer,
+    created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off

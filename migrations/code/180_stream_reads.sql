@@ -48,9 +48,9 @@ RETURNS TABLE (
     changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid,
     asked uuid,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
+    segments integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
     e_version bigint, e_attempt integer, e_status text, e_progress smallint, e_message text, e_error text,
-    e_at timestamptz)
+    e_segments integer, e_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -67,8 +67,8 @@ BEGIN
                NULL::bigint, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid,
                w.id,
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-               p.version, p.attempt, p.created_at, p.updated_at,
-               e.version, e.attempt, e.status, e.progress, e.message, e.error, e.at
+               p.segments, p.version, p.attempt, p.created_at, p.updated_at,
+               e.version, e.attempt, e.status, e.progress, e.message, e.error, e.segments, e.at
         FROM unnest($1, $2) AS w (id, known)
         LEFT JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = w.id OFFSET 0) AS p ON true
         LEFT JOIN LATERAL (
@@ -85,7 +85,7 @@ COMMENT ON FUNCTION app.read_changes IS
 CREATE OR REPLACE FUNCTION app.read_transitions(session_ids uuid[], versions bigint[], most integer)
 RETURNS TABLE (
     ordinal bigint, version bigint, attempt integer, status text, progress smallint, message text, error text,
-    at timestamptz)
+    segments integer, at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -93,7 +93,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT w.ordinal, e.version, e.attempt, e.status, e.progress, e.message, e.error, e.at
+        SELECT w.ordinal, e.version, e.attempt, e.status, e.progress, e.message, e.error, e.segments, e.at
         FROM unnest($1, $2) WITH ORDINALITY AS w (id, known, ordinal)
         CROSS JOIN LATERAL (
             SELECT * FROM session_events e WHERE e.session_id = w.id AND e.version > w.known
@@ -110,9 +110,9 @@ RETURNS TABLE (
     changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid,
     asked uuid, deleted_patient uuid, patient_id uuid,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
+    segments integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
     e_version bigint, e_attempt integer, e_status text, e_progress smallint, e_message text, e_error text,
-    e_at timestamptz, e_transaction bigint)
+    e_segments integer, e_at timestamptz, e_transaction bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -131,9 +131,9 @@ BEGIN
                NULL::bigint, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid,
                w.id, w.deleted_patient, p.patient_id,
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
-               p.version, p.attempt, p.created_at, p.updated_at,
+               p.segments, p.version, p.attempt, p.created_at, p.updated_at,
                (w.event).version, (w.event).attempt, (w.event).status, (w.event).progress, (w.event).message,
-               (w.event).error, (w.event).at, (w.event).xid::text::bigint
+               (w.event).error, (w.event).segments, (w.event).at, (w.event).xid::text::bigint
         FROM (
             SELECT e.session_id, NULL::uuid, e FROM events_since(earlier) AS e
             UNION ALL SELECT DISTINCT s.id, NULL::uuid, NULL::session_events FROM unnest($2) AS s (id)
@@ -152,7 +152,7 @@ COMMENT ON FUNCTION app.read_feed IS
 CREATE OR REPLACE FUNCTION app.read_missed(since text, until text, patient_ids uuid[], most integer)
 RETURNS TABLE (
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
-    version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
+    segments integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -167,7 +167,7 @@ DECLARE
 BEGIN
     RETURN QUERY
         SELECT m.session_id, m.status, m.progress, m.message, m.error, NULL::integer,
-               m.version, m.attempt, m.created_at, m.at
+               m.segments, m.version, m.attempt, m.created_at, m.at
         FROM (
             SELECT e.*, t.created_at FROM events_since(earlier) AS e
             CROSS JOIN LATERAL (

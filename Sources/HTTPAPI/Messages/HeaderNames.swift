@@ -9,6 +9,8 @@ extension HTTPField.Name {
     static let lastEventID = HTTPField.Name("Last-Event-ID")!
     static let origin = HTTPField.Name("Origin")!
     static let permissionsPolicy = HTTPField.Name("Permissions-Policy")!
+    static let pipelineLease = HTTPField.Name("Pipeline-Lease")!
+    static let prefer = HTTPField.Name("Prefer")!
     static let referrerPolicy = HTTPField.Name("Referrer-Policy")!
     static let requestID = HTTPField.Name("X-Request-Id")!
     static let tusChecksumAlgorithm = HTTPField.Name("Tus-Checksum-Algorithm")!

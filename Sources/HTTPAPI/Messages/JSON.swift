@@ -60,6 +60,25 @@ enum JSON {
     static func decode<Value: Decodable>(
         _ type: Value.Type, from request: Request, limit: Int = 65_536, maximumValues: Int = .max
     ) async throws -> Value {
+        let body = try await body(of: request, limit: limit)
+        guard countValues(of: body) <= maximumValues else {
+            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
+        }
+        do {
+            return try JSONDecoder().decode(Value.self, from: Data(body.readableBytesView))
+        } catch let error as DecodingError {
+            throw problem(of: error)
+        }
+    }
+
+    /// Reads the body of a request that declares it as JSON.
+    ///
+    /// - Parameters:
+    ///   - request: The request.
+    ///   - limit: The maximum size of the body in bytes.
+    /// - Returns: The body, which may be no JSON.
+    /// - Throws: A ``Problem``: 413 beyond the limit, 415 for another type or for none.
+    static func body(of request: Request, limit: Int) async throws -> ByteBuffer {
         let declared = request.headers[.contentType].map { HeaderParameters($0).value }
         // A page of another website can send a body without a type, or with the type of a form, without asking first.
         guard declared == "application/json" || declared == nil && !request.hasBody else {
@@ -72,14 +91,7 @@ enum JSON {
             }
             body.writeBuffer(&part)
         }
-        guard countValues(of: body) <= maximumValues else {
-            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
-        }
-        do {
-            return try JSONDecoder().decode(Value.self, from: Data(body.readableBytesView))
-        } catch let error as DecodingError {
-            throw problem(of: error)
-        }
+        return body
     }
 
     /// The maximum number of values in JSON: each value but the first follows a comma or an opening bracket.

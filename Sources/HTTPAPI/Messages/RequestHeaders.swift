@@ -1,3 +1,5 @@
+import Crypto
+import Foundation
 import HTTPTypes
 import Hummingbird
 
@@ -12,6 +14,12 @@ struct EntityTags {
     /// True if the present tag is among them, by the weak comparison that the header prescribes.
     func contains(_ tag: String) -> Bool {
         tags.contains { $0 == "*" || $0 == tag || $0 == "W/" + tag }
+    }
+
+    /// The strong tag of a representation: 128 bits of its SHA-256.
+    static func strong(of bytes: some DataProtocol) -> String {
+        let digits = SHA256.hash(data: bytes).prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+        return "\"\(digits.joined())\""
     }
 }
 

@@ -33,7 +33,10 @@ import Testing
                 var expected = try JSONSerialization.jsonObject(with: Data(stored.utf8)) as? [String: Any]
                 if path == "/transcript" {
                     expected?.merge(
-                        ["is_complete": true, "duration_seconds": NSNull(), "announced_seconds": NSNull()]) { $1 }
+                        [
+                            "attempt": 1, "is_final": true, "is_complete": true, "duration_seconds": NSNull(),
+                            "announced_seconds": NSNull(),
+                        ]) { $1 }
                 }
                 #expect(try response.json() as NSDictionary == expected as NSDictionary?)
             }

@@ -6,8 +6,8 @@ import Testing
 struct ProgressObject: Sendable {
     /// The names of its members.
     static let members: Set<String> = [
-        "session_id", "status", "progress", "message", "error", "estimated_time_remaining", "version", "attempt",
-        "created_at", "updated_at",
+        "session_id", "status", "progress", "message", "error", "estimated_time_remaining", "segments", "version",
+        "attempt", "created_at", "updated_at",
     ]
 
     let text: String
