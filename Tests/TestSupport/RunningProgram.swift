@@ -32,9 +32,9 @@ public struct RunningProgram: Sendable {
 
 /// Lends a running program, and ends it after `body` if it still runs.
 ///
-/// The program logs at every level by default, and its log must not have canaries.
+/// By default it is the program that was built with the tests. The program logs at every level by default, and its log must not have canaries.
 public func withRunningProgram<Result: Sendable>(
-    _ arguments: String..., environment: [String: String], canaries: CanaryWatch = .shared,
+    _ arguments: String..., path: String = builtProgram, environment: [String: String], canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (RunningProgram) async throws -> Result
 ) async throws -> Result {
     let log = FileManager.default.temporaryDirectory.appending(path: "tb-log-\(UUID().uuidString.prefix(8))")
@@ -42,7 +42,7 @@ public func withRunningProgram<Result: Sendable>(
     let file = try FileDescriptor.open(
         FilePath(log.path(percentEncoded: false)), .writeOnly, options: .create, permissions: .ownerReadWrite)
     let result = try await Subprocess.run(
-        .path(FilePath(builtProgram)), arguments: Arguments(arguments),
+        .path(FilePath(path)), arguments: Arguments(arguments),
         environment: .custom(programEnvironment(["LOG_LEVEL": "trace"].merging(environment) { $1 })), input: .none,
         output: .discarded, error: .fileDescriptor(file, closeAfterSpawningProcess: true)
     ) { execution in

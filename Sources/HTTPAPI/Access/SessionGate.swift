@@ -10,19 +10,19 @@ struct SessionGate: Sendable {
     /// Authorizes an action on a session, and records the action or its refusal in the audit log.
     ///
     /// One statement reads the user, the session, the right and the state, and writes the record. ``AuditAction/need``
-    /// gives the right that the action needs.
+    /// gives the right that the action needs, unless `need` is another one.
     ///
     /// - Returns: The present state of the session.
     /// - Throws: A ``Problem`` with 401, 403 or 404; the error of the database, also if it cannot write the record.
     @discardableResult
     func authorize(
-        _ session: SessionID, for context: TokenContext, to action: AuditAction
+        _ session: SessionID, for context: TokenContext, to action: AuditAction, needing need: SessionAction? = nil
     ) async throws -> SessionProgress {
         let authorization = try await progress.admit(
             AuthorizationRequest(
-                session, for: context.claims.principal, action: action, requestID: context.requestID,
+                session, for: context.claims.principal, action: action, needing: need, requestID: context.requestID,
                 network: context.network))
-        guard let need = action.need, authorization.permits(need) else {
+        guard let need = need ?? action.need, authorization.permits(need) else {
             throw Problem(refusing: authorization.verdict)
         }
         guard let progress = authorization.progress else { throw UnreadableRow(.status) }

@@ -97,9 +97,9 @@ extension RequestContext {
     /// The session whose id the path holds.
     ///
     /// - Throws: 422 if the parameter is not a UUID.
-    func sessionID() throws -> SessionID {
-        guard let id = parameters.get("id").flatMap({ SessionID($0) }) else {
-            throw Problem.invalid("id", "is not a UUID.")
+    func sessionID(_ name: String = "id") throws -> SessionID {
+        guard let id = parameters.get(name).flatMap({ SessionID($0) }) else {
+            throw Problem.invalid(name, "is not a UUID.")
         }
         return id
     }

@@ -1,3 +1,4 @@
+import Credentials
 import Domain
 import HTTPTypes
 import Hummingbird
@@ -10,6 +11,7 @@ import Store
 /// `GET /api/sessions/{id}/recording`: the audio, whole or in part, as players request it.
 struct RecordingRoute: Sendable {
     let gate: SessionGate
+    let users: UserStore
     let sessions: SessionStore
     let recordings: RecordingStore
     let clock: any MonotonicClock
@@ -23,10 +25,13 @@ struct RecordingRoute: Sendable {
 
     @Sendable private func recording(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
-        try await gate.authorize(id, for: context, to: .hearRecording)
-        guard let reference = try await sessions.recording(of: id, as: context.claims.principal),
-            let file = try await recordings.open(key: reference.key)
-        else { throw Problem(.notFound, "There is no recording of this session.") }
+        let lease = try await lease(in: request, context)
+        try await gate.authorize(id, for: context, to: .hearRecording, needing: lease == nil ? nil : .process)
+        let found = try await reference(of: id, under: lease, for: context.claims.principal)
+        if lease != nil, found == nil { throw Problem(.conflict, SchemaRefusal.leaseNotStanding.template) }
+        guard let reference = found, let file = try await recordings.open(key: reference.key) else {
+            throw Problem(.notFound, "There is no recording of this session.")
+        }
 
         let validators = Validators(of: reference)
         var headers: HTTPFields = [
@@ -64,7 +69,7 @@ struct RecordingRoute: Sendable {
             do {
                 try await file.read(range) { bytes in
                     if clock.now - confirmedAt >= Self.confirmationInterval {
-                        try await confirm(reference.key, of: id, for: principal)
+                        try await confirm(reference.key, of: id, under: lease, for: principal)
                         confirmedAt = clock.now
                     }
                     try await writer.write(bytes)
@@ -85,13 +90,32 @@ struct RecordingRoute: Sendable {
         return Response(status: status, headers: headers, body: body)
     }
 
+    /// The lease of a pipeline, in the header `Pipeline-Lease`; nil without the header, and for every other caller.
+    private func lease(in request: Request, _ context: TokenContext) async throws -> LeaseToken? {
+        guard let text = request.headers[.pipelineLease] else { return nil }
+        let account = try await users.account(of: context.claims.user, signIn: context.claims.signIn)
+        // The gate refuses an account that is gone or inactive.
+        guard let account, account.user.role == .pipeline else { return nil }
+        return LeaseToken(text)
+    }
+
+    /// The recording of a session, for a pipeline by its lease.
+    private func reference(
+        of session: SessionID, under lease: LeaseToken?, for principal: Principal
+    ) async throws -> RecordingReference? {
+        guard let lease else { return try await sessions.recording(of: session, as: principal) }
+        return try await sessions.recording(of: session, under: lease, as: principal)
+    }
+
     /// Asks whether the caller may still hear the recording.
     ///
     /// This is no new access: it leaves no record in the audit log.
     ///
     /// - Throws: ``LostRight`` if the caller may not; the error of the database, which also ends the download.
-    private func confirm(_ key: String, of session: SessionID, for principal: Principal) async throws {
-        let reference = try await sessions.recording(of: session, as: principal)
+    private func confirm(
+        _ key: String, of session: SessionID, under lease: LeaseToken?, for principal: Principal
+    ) async throws {
+        let reference = try await reference(of: session, under: lease, for: principal)
         guard reference?.key == key else { throw LostRight() }
     }
 

@@ -24,6 +24,31 @@ struct ClientConnection: Sendable {
         try? await isArmed.get()
     }
 
+    /// Calls back when the client closes its side or the connection, or at once if it has.
+    ///
+    /// A client that only ends its side, and still reads, counts as gone: the server cannot tell the two apart.
+    func whenClientLeaves(_ action: @escaping @Sendable () -> Void) async {
+        let isArmed = channel.eventLoop.submit { [channel] in
+            try channel.pipeline.syncOperations.handler(type: ConnectionHandler.self).whenClientLeaves(action)
+        }
+        do {
+            try await isArmed.get()
+        } catch {
+            // The connection is closed, and its handlers are gone.
+            action()
+        }
+    }
+
+    /// False once the client has closed its side or the connection.
+    var hasClient: Bool {
+        get async {
+            let hasClient = channel.eventLoop.submit { [channel] in
+                try !channel.pipeline.syncOperations.handler(type: ConnectionHandler.self).hasClientLeft
+            }
+            return (try? await hasClient.get()) ?? false
+        }
+    }
+
     /// Makes the server read the rest of the request's body after its answer.
     ///
     /// If the connection is already closed, this does nothing.

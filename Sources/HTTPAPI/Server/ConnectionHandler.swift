@@ -50,6 +50,10 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
     let decoded = DecoderWatch()
     /// What the next answer makes of the connection.
     var takeover: ConnectionTakeover?
+    /// True once the client has closed its side or the connection.
+    private(set) var hasClientLeft = false
+    /// Is called once when the client closes its side or the connection.
+    private var onClientLeaving: (@Sendable () -> Void)?
     /// True once the reactor has the connection.
     ///
     /// It discards what the framework still writes.
@@ -85,6 +89,29 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
         }
         context.fireChannelRead(data)
+    }
+
+    /// Calls back when the client closes its side or the connection, or at once if it has.
+    ///
+    /// A later call replaces an earlier one, which belongs to an earlier request.
+    func whenClientLeaves(_ action: @escaping @Sendable () -> Void) {
+        if hasClientLeft { return action() }
+        onClientLeaving = action
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed = event { clientLeaves() }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        clientLeaves()
+        context.fireChannelInactive()
+    }
+
+    private func clientLeaves() {
+        hasClientLeft = true
+        onClientLeaving.take()?()
     }
 
     /// Tells the client to send the body, after all earlier answers: in the middle of an answer, these bytes would be

@@ -46,6 +46,7 @@ public struct HTTPDependencies: Sendable {
     let stores: Stores
     let recordings: RecordingStore
     let reports: ReportBatcher
+    let work: WorkSignals
     let streams: StreamEngine
     let authentication: Authentication
     let monitoring: Monitoring
@@ -57,17 +58,19 @@ public struct HTTPDependencies: Sendable {
     ///   - stores: The database.
     ///   - recordings: The recordings on disk.
     ///   - reports: Gathers progress reports. It has to run for as long as the server does.
+    ///   - work: Wakes pipelines that wait for a session.
     ///   - streams: The open streams.
     ///   - authentication: What proves who a caller is.
     ///   - monitoring: What tells operators how the server does.
     ///   - clock: The clock of everything that waits or is measured.
     public init(
-        stores: Stores, recordings: RecordingStore, reports: ReportBatcher, streams: StreamEngine,
-        authentication: Authentication, monitoring: Monitoring, clock: any MonotonicClock
+        stores: Stores, recordings: RecordingStore, reports: ReportBatcher, work: WorkSignals,
+        streams: StreamEngine, authentication: Authentication, monitoring: Monitoring, clock: any MonotonicClock
     ) {
         self.stores = stores
         self.recordings = recordings
         self.reports = reports
+        self.work = work
         self.streams = streams
         self.authentication = authentication
         self.monitoring = monitoring

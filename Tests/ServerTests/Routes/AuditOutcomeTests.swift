@@ -28,6 +28,7 @@ import Testing
         let id = template.hasPrefix("/api/users") ? user.description : session.description
         return String(template).replacing("{therapist_id}", with: therapist.description)
             .replacing("{patient_id}", with: user.description).replacing("{id}", with: id)
+            .replacing("{session_id}", with: session.description)
     }
 
     @Test("On every route, an answer without an error has no refused record, and a 403 has a refused one and no other")

@@ -1,0 +1,209 @@
+import Credentials
+import Domain
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import Polling
+import ServiceLifecycle
+import Store
+
+/// `POST /api/pipeline/claim`: a pipeline claims a session, and may wait for one.
+struct ClaimRoute: Sendable {
+    let recorder: AccessRecorder
+    let queue: PipelineStore
+    let signals: WorkSignals
+    let clock: any MonotonicClock
+
+    /// The longest wait for a session.
+    static let longestWait = Duration.seconds(60)
+    /// The pause between two looks into the queue without a signal.
+    ///
+    /// No notification tells of a lease that runs out, and a notification may be lost.
+    private static let idleInterval = Duration.seconds(5)
+
+    func add(to table: inout RouteTable) {
+        table.user(.post, "/api/pipeline/claim", claim)
+    }
+
+    @Sendable private func claim(_ request: Request, _ context: UserContext) async throws -> Response {
+        // No relation counts for a pipeline.
+        let isPipeline = Access.permits(
+            .process, to: context.user.role, as: Relation(isPatient: false, isAssigned: false))
+        if !isPipeline {
+            let refusal = Problem(.forbidden, "Only pipelines claim sessions.")
+            try await recorder.admit(context, to: .claim, if: false, else: refusal)
+        }
+        let body = try await JSON.decode(ClaimBody.self, from: request)
+        guard let claim = try await claim(body, waiting: request.preferredWait, context) else {
+            return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+        }
+        return response(to: claim, context)
+    }
+
+    /// Claims a session, and waits for one as long as the client likes to.
+    private func claim(
+        _ body: ClaimBody, waiting wait: Duration, _ context: UserContext
+    ) async throws -> AccountClaim? {
+        let waiter = WorkSignals.Waiter()
+        await context.connection.whenClientLeaves { waiter.end() }
+        return try await withGracefulShutdownHandler {
+            try await claim(body, by: waiter, until: clock.now + wait, context)
+        } onGracefulShutdown: {
+            waiter.end()
+        }
+    }
+
+    private func claim(
+        _ body: ClaimBody, by waiter: WorkSignals.Waiter, until deadline: ContinuousClock.Instant,
+        _ context: UserContext
+    ) async throws -> AccountClaim? {
+        while true {
+            signals.enter(waiter)
+            // Signals the next request if this one gets a session, or was woken and does not look again.
+            var passesOn = true
+            defer { if !signals.leave(waiter), passesOn { signals.signal() } }
+            if waiter.hasEnded { return nil }
+            let claim = try await queue.claim(
+                worker: body.worker, lease: body.lease, as: context.claims.principal, requestID: context.requestID,
+                from: context.network)
+            if let claim {
+                _ = signals.leave(waiter)
+                return claim
+            }
+            let rest = clock.now.duration(to: deadline)
+            guard rest > .zero, !Task.isCancelled else { return nil }
+            await wait(for: waiter, atMost: min(rest, Self.idleInterval))
+            // The next round looks.
+            passesOn = waiter.hasEnded
+        }
+    }
+
+    private func wait(for waiter: WorkSignals.Waiter, atMost time: Duration) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await waiter.wait() }
+            group.addTask { [clock] in try? await clock.sleep(for: time) }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    // MARK: - The answer
+
+    /// The answer with a claim.
+    ///
+    /// If it cannot be written, the session goes back to the queue.
+    private func response(to claim: AccountClaim, _ context: UserContext) -> Response {
+        let json = JSON.encode(ClaimAnswer(claim))
+        let connection = context.connection
+        let body = ResponseBody(contentLength: json.readableBytes) { [queue, logger = context.logger] writer in
+            do {
+                guard await connection.hasClient else { throw ChannelError.alreadyClosed }
+                try await writer.write(json)
+                try await writer.finish(nil)
+            } catch {
+                logger.info("claim not delivered", metadata: ["session": "\(claim.session)"])
+                // Not structured: this task may be cancelled, and the pool sends no statement of a cancelled task.
+                await Task {
+                    do {
+                        try await queue.giveBack(claim)
+                    } catch {
+                        logger.warning(
+                            "session left until its lease ends",
+                            metadata: ["session": "\(claim.session)", "error": "\(error)"])
+                    }
+                }.value
+                throw error
+            }
+        }
+        return Response(
+            status: .ok,
+            headers: [.contentType: "application/json; charset=utf-8", .cacheControl: "no-store"], body: body)
+    }
+}
+
+/// A claim: `{worker, lease_seconds}`.
+struct ClaimBody: Decodable {
+    let worker: String
+    let lease: Duration
+
+    private enum CodingKeys: String, CodingKey {
+        case worker
+        case leaseSeconds = "lease_seconds"
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        worker = try container.decode(String.self, forKey: .worker)
+        guard (1...100).contains(worker.count), !worker.utf8.contains(0) else {
+            throw Problem.invalid("worker", "needs 1 to 100 characters, and no NUL character.")
+        }
+        lease = try Duration(leaseSeconds: try container.decode(Double.self, forKey: .leaseSeconds))
+    }
+}
+
+extension Duration {
+    /// The length of a lease from the member `lease_seconds`.
+    ///
+    /// - Throws: 422 unless it is between 1 second and 1 day.
+    init(leaseSeconds seconds: Double) throws(Problem) {
+        guard (1...86_400).contains(seconds) else {
+            throw .invalid("lease_seconds", "has to be a number from 1 to 86,400.")
+        }
+        self = .seconds(seconds)
+    }
+}
+
+/// The JSON of a claim.
+private struct ClaimAnswer: Encodable {
+    private let claim: AccountClaim
+
+    init(_ claim: AccountClaim) { self.claim = claim }
+
+    private enum CodingKeys: String, CodingKey {
+        case attempt, status, lease, recording
+        case sessionID = "session_id"
+        case leasedUntil = "leased_until"
+    }
+
+    private enum RecordingKeys: String, CodingKey {
+        case filename, bytes
+        case mediaType = "media_type"
+        case durationSeconds = "duration_seconds"
+    }
+
+    /// Encodes every member; a missing value is null.
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(claim.session, forKey: .sessionID)
+        try container.encode(claim.attempt, forKey: .attempt)
+        try container.encode(claim.status, forKey: .status)
+        try container.encode(claim.lease.text, forKey: .lease)
+        try container.encode(claim.leasedUntil, forKey: .leasedUntil)
+        var recording = container.nestedContainer(keyedBy: RecordingKeys.self, forKey: .recording)
+        try recording.encode(claim.filename, forKey: .filename)
+        try recording.encode(claim.bytes, forKey: .bytes)
+        try recording.encode(claim.mediaType, forKey: .mediaType)
+        try recording.encode(claim.duration, forKey: .durationSeconds)
+    }
+}
+
+extension Request {
+    /// How long the client likes to wait for an answer (RFC 7240, 4.3), at most ``ClaimRoute/longestWait``.
+    ///
+    /// "Prefer: wait=30" names whole seconds. A preference that the server does not understand is ignored (2).
+    var preferredWait: Duration {
+        for preference in headers[values: .prefer].flatMap({ $0.split(separator: ",") }) {
+            let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
+                .map { $0.trimmingCharacters(in: .whitespaces) }
+            guard parts.first?.lowercased() == "wait", parts.count == 2 else { continue }
+            // Too many digits for an integer are too many seconds, too.
+            let digits = parts[1].trimmingCharacters(in: ["\""])
+            guard !digits.isEmpty, digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+            else { return .zero }
+            return min(.seconds(Int32(digits) ?? .max), ClaimRoute.longestWait)
+        }
+        return .zero
+    }
+}

@@ -1,0 +1,69 @@
+import Domain
+import Foundation
+import JSONScanning
+import Store
+
+/// A result with its lease: `{lease, attempt, …}`.
+///
+/// The other members are the document, which keeps its text: the order of its members and the form of its numbers.
+struct ResultBody {
+    /// The maximum size in bytes, the same as that of a stage's result.
+    static let maximumBytes = 64 << 20
+
+    /// The JSON object without `lease` and `attempt`.
+    let document: String
+    private let lease: String
+    private let attempt: WholeNumber
+
+    /// Reads a body.
+    ///
+    /// - Throws: A ``Problem``: 400 for a body that is not JSON, 422 for one that is no object, or has no `lease` or no
+    ///   `attempt`.
+    init(_ text: [UInt8]) throws {
+        let members: [JSONSlices.Member]
+        do throws(JSONSlices.Fault) {
+            members = try JSONSlices.members(of: text)
+        } catch {
+            switch error {
+            case .notAnObject, .notAnArray: throw Problem(.invalid, "The body has to be a JSON object.")
+            case .badEscape:
+                throw Problem(.invalid, "The body holds \\u0000 or half of a surrogate pair, which no text can hold.")
+            case .unexpected, .truncated, .tooDeep, .notUTF8: throw Problem(.malformed, "The body is not JSON.")
+            }
+        }
+        var own: [String: Data] = [:]
+        var rest: [UInt8] = [UInt8(ascii: "{")]
+        for member in members {
+            let name = Self.name(member.key)
+            if name == "lease" || name == "attempt" {
+                own[name] = Data(text[member.value])
+                continue
+            }
+            if rest.count > 1 { rest.append(UInt8(ascii: ",")) }
+            rest += Array("\"\(member.key)\":".utf8) + text[member.value]
+        }
+        rest.append(UInt8(ascii: "}"))
+        document = String(decoding: rest, as: UTF8.self)
+        lease = try Self.decode("lease", own)
+        attempt = try Self.decode("attempt", own)
+    }
+
+    /// - Throws: 422 for a value that no lease can have.
+    func presented(of session: SessionID) throws(Problem) -> PresentedLease {
+        try PresentedLease(of: session, text: lease, number: attempt.value)
+    }
+
+    /// A name without its escapes.
+    private static func name(_ key: String) -> String {
+        guard key.contains("\\") else { return key }
+        return (try? JSONDecoder().decode(String.self, from: Data("\"\(key)\"".utf8))) ?? key
+    }
+
+    private static func decode<Value: Decodable>(_ name: String, _ members: [String: Data]) throws -> Value {
+        guard let value = members[name] else { throw Problem.invalid(name, "is missing.") }
+        guard let decoded = try? JSONDecoder().decode(Value.self, from: value) else {
+            throw Problem.invalid(name, "has the wrong type.")
+        }
+        return decoded
+    }
+}

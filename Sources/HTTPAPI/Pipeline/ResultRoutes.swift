@@ -1,0 +1,43 @@
+import Credentials
+import Domain
+import HTTPTypes
+import Hummingbird
+import Postgres
+import Store
+
+/// `PUT /api/sessions/{id}/transcript` and `…/notes`: a pipeline stores a result under its lease.
+struct ResultRoutes: Sendable {
+    let gate: SessionGate
+    let queue: PipelineStore
+
+    func add(to table: inout RouteTable) {
+        table.token(.put, "/api/sessions/:id/transcript", produces: nil) { request, context in
+            try await store(request, context, as: .storeTranscript) {
+                try await queue.storeTranscript($0, under: $1, as: $2)
+            }
+        }
+        table.token(.put, "/api/sessions/:id/notes", produces: nil) { request, context in
+            try await store(request, context, as: .storeNotes) { try await queue.storeNotes($0, under: $1, as: $2) }
+        }
+    }
+
+    /// Stores the document of a request.
+    ///
+    /// The right is checked before the body is read, because a body may be large.
+    private func store(
+        _ request: Request, _ context: TokenContext, as action: AuditAction,
+        _ write: (String, PresentedLease, Principal) async throws -> Void
+    ) async throws -> Response {
+        let id = try context.sessionID()
+        try await gate.authorize(id, for: context, to: action)
+        let bytes = try await JSON.body(of: request, limit: ResultBody.maximumBytes)
+        let body = try ResultBody(Array(bytes.readableBytesView))
+        do {
+            try await write(body.document, try body.presented(of: id), context.claims.principal)
+        } catch let error as PostgresError where error.sqlState?.errorClass == "22" && error.constraintName == nil {
+            // A value that JSON allows and PostgreSQL cannot store, such as 1e999999.
+            throw Problem(.invalid, "The document holds a value that the database cannot store.")
+        }
+        return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+    }
+}

@@ -1,0 +1,87 @@
+import Synchronization
+
+/// Wakes requests that wait for a session in the queue.
+///
+/// A signal wakes one request, the one that has waited longest. If it gets a session, it signals the next one, because
+/// one notification can stand for many sessions. A crowd of waiting requests therefore costs the database one claim for
+/// each session, and one more.
+public final class WorkSignals: Sendable {
+    /// One request.
+    final class Waiter: Sendable {
+        private struct State {
+            /// True if a signal came that no wait has answered yet.
+            var isWoken = false
+            /// True if the request needs no session any more.
+            var hasEnded = false
+            var continuation: CheckedContinuation<Void, Never>?
+        }
+
+        private let state = Mutex(State())
+
+        /// True if the client has gone, or the server shuts down.
+        var hasEnded: Bool { state.withLock { $0.hasEnded } }
+
+        /// Makes the waiter ready for the next signal.
+        func reset() { state.withLock { $0.isWoken = false } }
+
+        func wake() {
+            let continuation = state.withLock { state in
+                state.isWoken = true
+                return state.continuation.take()
+            }
+            continuation?.resume()
+        }
+
+        /// Wakes the waiter for good.
+        func end() {
+            state.withLock { $0.hasEnded = true }
+            wake()
+        }
+
+        /// Waits for a signal, or returns at once if one came since ``reset()``.
+        func wait() async {
+            await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    let isWoken = state.withLock { state in
+                        if !state.isWoken { state.continuation = continuation }
+                        return state.isWoken
+                    }
+                    if isWoken { continuation.resume() }
+                }
+            } onCancel: {
+                wake()
+            }
+        }
+    }
+
+    /// The requests that no signal has woken yet, oldest first.
+    private let waiters = Mutex<[Waiter]>([])
+
+    /// Signals for no request yet.
+    public init() {}
+
+    /// Wakes the request that has waited longest.
+    public func signal() {
+        let first = waiters.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        first?.wake()
+    }
+
+    /// Adds a request.
+    ///
+    /// The caller looks into the queue afterwards: a signal in between is not lost.
+    func enter(_ waiter: Waiter) {
+        waiter.reset()
+        waiters.withLock { $0.append(waiter) }
+    }
+
+    /// Removes a request.
+    ///
+    /// - Returns: False if a signal has removed it. A caller that does not look into the queue any more passes it on.
+    func leave(_ waiter: Waiter) -> Bool {
+        waiters.withLock { waiters in
+            guard let index = waiters.firstIndex(where: { $0 === waiter }) else { return false }
+            waiters.remove(at: index)
+            return true
+        }
+    }
+}
