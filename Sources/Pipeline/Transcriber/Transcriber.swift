@@ -48,11 +48,14 @@ public struct Transcriber: Sendable {
     ///   - file: The path of the recording, in any format that ffmpeg reads.
     ///   - onProgress: Receives the progress after each step and at least every ``reportInterval``, one call at a time.
     ///     `progress` never falls.
+    ///   - onSegment: Receives each segment of the transcript in order, as soon as it and all before it are there. The
+    ///     calls take turns with those of `onProgress`.
     /// - Returns: The transcript, with at least one segment.
-    /// - Throws: ``TranscriberError``; `CancellationError`; the error of `onProgress`.
+    /// - Throws: ``TranscriberError``; `CancellationError`; the error of `onProgress` or `onSegment`.
     public func transcribe(
         file: String,
-        onProgress: @escaping @Sendable (StageProgress) async throws -> Void
+        onProgress: @escaping @Sendable (StageProgress) async throws -> Void,
+        onSegment: @escaping @Sendable (Transcript.Segment) async throws -> Void = { _ in }
     ) async throws -> Transcript {
         try programs.check()
         let probe = AudioProbe(programs: programs, clock: clock)
@@ -69,7 +72,7 @@ public struct Transcriber: Sendable {
             return try await withThrowingTaskGroup(of: Transcript?.self) { group in
                 group.addTask { try await work.run(parallelism: parallelism) }
                 group.addTask {
-                    try await work.report(every: reportInterval, by: clock, to: onProgress)
+                    try await work.report(every: reportInterval, by: clock, to: onProgress, onSegment)
                     return nil
                 }
                 // The reporter never ends by itself. The first to end therefore has a transcript or an error.
@@ -79,6 +82,7 @@ public struct Transcriber: Sendable {
                     // The last call of the reporter has to be over: the progress reaches the end of the stage.
                     group.cancelAll()
                     while await group.nextResult() != nil {}
+                    for segment in work.takeSegments() { try await onSegment(segment) }
                     try await onProgress(work.lastProgress)
                     return transcript
                 }
@@ -163,24 +167,29 @@ private final class TranscriptionWork: Sendable {
         }
     }
 
+    /// The segments that nobody has taken yet.
+    func takeSegments() -> [Transcript.Segment] { state.withLock { $0.takeSegments() } }
+
     /// The progress before the result.
     var lastProgress: StageProgress { state.withLock { $0.lastProgress } }
 
     private func path(of job: RecognitionJob) -> String { "\(directory)/\(job.name).raw" }
 
-    /// Reports the progress after each step and each tick, until it is cancelled.
+    /// Reports the progress and the new segments after each step and each tick, until it is cancelled.
     func report(
         every interval: Duration,
         by clock: any Clock<Duration>,
-        to onProgress: @escaping @Sendable (StageProgress) async throws -> Void
+        to onProgress: @escaping @Sendable (StageProgress) async throws -> Void,
+        _ onSegment: @escaping @Sendable (Transcript.Segment) async throws -> Void
     ) async throws {
-        try await tell(every: interval, by: clock, to: onProgress)
+        try await tell(every: interval, by: clock, to: onProgress, onSegment)
     }
 
     private func tell(
         every interval: Duration,
         by clock: some Clock<Duration>,
-        to onProgress: @escaping @Sendable (StageProgress) async throws -> Void
+        to onProgress: @escaping @Sendable (StageProgress) async throws -> Void,
+        _ onSegment: @escaping @Sendable (Transcript.Segment) async throws -> Void
     ) async throws {
         let begin = clock.now
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -193,6 +202,7 @@ private final class TranscriptionWork: Sendable {
             group.addTask {
                 try await onProgress(self.state.withLock { $0.progress(elapsed: 0) })
                 for await _ in self.advances {
+                    for segment in self.takeSegments() { try await onSegment(segment) }
                     let elapsed = begin.duration(to: clock.now) / .seconds(1)
                     try await onProgress(self.state.withLock { $0.progress(elapsed: elapsed) })
                 }

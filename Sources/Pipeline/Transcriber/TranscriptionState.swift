@@ -7,6 +7,7 @@ struct TranscriptionState: Sendable {
     private var decoded = 0.0
     private var next = 0
     private var highest = 0
+    private var told = 0
 
     init(duration: Double) {
         self.duration = duration
@@ -28,6 +29,15 @@ struct TranscriptionState: Sendable {
     mutating func finish(_ number: Int, segment: Transcript.Segment?) {
         waiting[number] = nil
         segments[number] = segment
+    }
+
+    /// The segments that were not taken before and that no unfinished stretch precedes, in their order.
+    ///
+    /// Several recognisers may finish a later stretch first. It waits for the earlier ones.
+    mutating func takeSegments() -> [Transcript.Segment] {
+        let known = told
+        while told < next, waiting[told] == nil { told += 1 }
+        return (known..<told).compactMap { segments[$0] }
     }
 
     /// All audio before this position, in seconds, is finished.

@@ -72,4 +72,20 @@ import Testing
         #expect(transcript.text == "a b c")
         #expect(transcript.durationSeconds == 9.88)
     }
+
+    @Test("Each segment is taken once and in order, when all stretches before it are finished")
+    func tellsSegmentsInOrder() {
+        var state = TranscriptionState(duration: 10)
+        for _ in 0..<4 { _ = state.add(startFrame: 0) }
+        #expect(state.takeSegments().isEmpty)
+        state.finish(1, segment: .init(start: 3, end: 4, text: "b"))
+        #expect(state.takeSegments().isEmpty)
+        state.finish(0, segment: .init(start: 1, end: 2, text: "a"))
+        #expect(state.takeSegments().map(\.text) == ["a", "b"])
+        #expect(state.takeSegments().isEmpty)
+        state.finish(2, segment: nil)
+        state.finish(3, segment: .init(start: 5, end: 6, text: "c"))
+        _ = state.add(startFrame: 0)
+        #expect(state.takeSegments().map(\.text) == ["c"])
+    }
 }
