@@ -3,12 +3,17 @@ import Subprocess
 
 /// The last bytes of a text of any length: the end of what a command wrote to standard error.
 ///
-/// Keeps at most `limit` bytes, however much the command writes.
+/// Keeps at most `limit` bytes and a margin, however much the command writes.
 struct OutputTail: Sendable {
     private var bytes: [UInt8] = []
     private let limit: Int
     /// The length of the whole text in bytes.
     private(set) var byteCount = 0
+
+    /// How much more than the limit is kept, in bytes.
+    ///
+    /// A secret that is cut in two lies in the margin, and does not end up in the text.
+    private static let margin = 4 * 1_024
 
     init(limit: Int = 8 * 1_024) {
         self.limit = limit
@@ -16,22 +21,42 @@ struct OutputTail: Sendable {
 
     mutating func append(_ new: [UInt8]) {
         byteCount += new.count
-        bytes.append(contentsOf: new.suffix(limit))
-        if bytes.count > limit { bytes.removeFirst(bytes.count - limit) }
+        bytes.append(contentsOf: new.suffix(limit + Self.margin))
+        if bytes.count > limit + Self.margin { bytes.removeFirst(bytes.count - limit - Self.margin) }
     }
 
-    /// The kept bytes as text.
+    /// The end of the text for administrators, at most `limit` bytes long.
     ///
-    /// Broken UTF-8 is repaired.
-    var text: String { String(decoding: bytes, as: UTF8.self) }
+    /// Broken UTF-8 is repaired. A carriage return ends a line. Other characters that may not be shown become blanks.
+    ///
+    /// - Parameter secrets: Variables whose values are replaced by `$` and their names.
+    /// - Returns: The text.
+    func text(without secrets: SecretValues = SecretValues()) -> String {
+        let text = secrets.hidden(in: String(decoding: bytes, as: UTF8.self))
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).map(\.oneLine)
+        let shown = lines.joined(separator: "\n")
+        guard shown.utf8.count > limit else { return shown }
+        // The cut may have divided a character.
+        return String(decoding: Array(shown.utf8.suffix(limit).drop { $0 & 0xC0 == 0x80 }), as: UTF8.self)
+    }
+}
 
-    /// The last line that is not blank, without characters that may not be shown, and at most 500 characters long.
-    var lastLine: String? {
-        for line in text.split(whereSeparator: \.isNewline).reversed() {
-            let trimmed = line.shown.drop { $0.isWhitespace }.prefix(500)
-            if !trimmed.isEmpty { return String(trimmed) }
-        }
-        return nil
+/// The values of the server's variables that a stage gets, to keep them out of what it has printed.
+struct SecretValues: Sendable {
+    /// A shorter value is a plain setting such as `1` or `en`, and is found in many words.
+    static let shortest = 6
+
+    private let names: [(value: String, name: String)]
+
+    init(_ variables: [String: String] = [:]) {
+        // A value may hold another one.
+        names = variables.filter { $0.value.utf8.count >= Self.shortest }.map { ($0.value, $0.key) }
+            .sorted { $0.value.utf8.count > $1.value.utf8.count }
+    }
+
+    /// The text with `$` and the name of the variable for each value.
+    func hidden(in text: String) -> String {
+        names.reduce(text) { $0.replacing($1.value, with: "$\($1.name)") }
     }
 }
 

@@ -1,14 +1,15 @@
 import Cage
 import Foundation
 import Subprocess
+import SystemPackage
 
 /// One stage of the pipeline: an external command (docs/pipeline.md, "Stages").
 ///
 /// The command gets the path of the recording as its last argument. It prints JSON lines to standard output: progress
-/// as `{"progress": 0-100, "message": "…"}`, and `{"result": …}` as the last line. It runs without a shell, without
-/// standard input, in a cage of its own (``StageCage``), and in an environment without the server's secrets. When
-/// ``run(recording:onProgress:)`` returns, all processes of the cage are gone, all descriptors are closed, and its
-/// temporary directory is removed.
+/// as `{"progress": 0-100, "message": "…"}`, segments as `{"segment": {…}}`, and `{"result": …}`. Other lines are passed
+/// over. It runs without a shell, in a cage of its own (``StageCage``), and in an environment without the server's
+/// secrets. When ``run(recording:onUpdate:)`` returns, all processes of the cage are gone, all descriptors are closed,
+/// and its temporary directory is removed.
 public struct StageCommand: Sendable {
     /// The environment variable with the command, for messages to the operator.
     public let setting: String
@@ -24,6 +25,19 @@ public struct StageCommand: Sendable {
     ///
     /// Default: 12 hours.
     public var timeout: Duration? = .seconds(12 * 3_600)
+    /// How long the command may print nothing, on either output, or nil for no limit.
+    ///
+    /// A command is ended after this time, or at most a quarter of it later.
+    public var stallTimeout: Duration?
+    /// What the result has to be.
+    ///
+    /// Default: anything.
+    public var resultRule = StageResultRule.anything
+    /// A transcript as JSON, or nil.
+    ///
+    /// The command gets it on standard input, and in a file in its own directory. `TB_TRANSCRIPT` has the path. Standard
+    /// input is this file, and no pipe: a command that does not read it blocks nobody.
+    public var transcript: String?
     /// How long the command may run after SIGTERM, before SIGKILL.
     ///
     /// Default: 5 s.
@@ -58,57 +72,79 @@ public struct StageCommand: Sendable {
     ///
     /// - Parameters:
     ///   - recording: The absolute path of the recording.
-    ///   - onProgress: Receives the newest progress, one call at a time, and never after this method returns. While a
-    ///     call is under way, only the newest progress is kept: a slow callback costs no memory and does not slow the
-    ///     command. If it throws, the command ends and this method throws the error. It must end when its task is
-    ///     cancelled, because this method waits for it.
+    ///   - onUpdate: Receives the newest progress and all new segments, one call at a time, and never after this method
+    ///     returns. While a call is under way, only the newest progress is kept: a slow callback does not slow the
+    ///     command. At most 20,000 segments wait. If it throws, the command ends and this method throws the error. It
+    ///     must end when its task is cancelled, because this method waits for it.
     /// - Returns: The result of the command.
-    /// - Throws: ``StageFailure``; `CancellationError`; the error of `onProgress`.
+    /// - Throws: ``StageFailure``; `CancellationError`; the error of `onUpdate`.
     public func run(
         recording: String,
-        onProgress: @escaping @Sendable (StageProgress) async throws -> Void
+        onUpdate: @escaping @Sendable (StageUpdate) async throws -> Void
     ) async throws -> StageResult {
         try await PrivateDirectory.with(purpose: "stage", in: workDirectory, owner: cage.account) { directory in
-            try await run(recording: recording, temporaryDirectory: directory, onProgress: onProgress)
+            let trace = StageTrace()
+            let judgement = StageJudgement(
+                setting: setting, title: title, program: words.program, rule: resultRule,
+                secrets: SecretValues(cage.variables.values), trace: trace)
+            do {
+                return try await run(
+                    launch(recording: recording, directory: directory), trace, judgement, onUpdate: onUpdate)
+            } catch let limit as StageTimeLimit {
+                throw judgement.ended(by: limit)
+            } catch let fault as CageFault {
+                throw judgement.notStarted(fault)
+            }
         }
     }
 
-    private var judgement: StageJudgement {
-        StageJudgement(setting: setting, title: title, program: words.program)
+    /// Prepares the launch, and writes the transcript.
+    private func launch(recording: String, directory: String) throws -> CageLaunch {
+        var command = cage.enclose(self, recording: recording, directory: directory)
+        if let transcript {
+            let path = "\(directory)/transcript.json"
+            try TranscriptFile.write(transcript, to: path, owner: cage.account)
+            command.input = path
+            command.environment["TB_TRANSCRIPT"] = path
+        }
+        return try cage.cage.launch(command)
     }
 
     private func run(
-        recording: String,
-        temporaryDirectory: String,
-        onProgress: @escaping @Sendable (StageProgress) async throws -> Void
+        _ launch: CageLaunch, _ trace: StageTrace, _ judgement: StageJudgement,
+        onUpdate: @escaping @Sendable (StageUpdate) async throws -> Void
     ) async throws -> StageResult {
-        let (progress, continuation) = AsyncStream.makeStream(
-            of: StageProgress.self, bufferingPolicy: .bufferingNewest(1)
-        )
-        let process = StageProcess(
-            launch: try cage.cage.launch(cage.enclose(self, recording: recording, directory: temporaryDirectory)),
-            grace: grace, account: cage.account
-        )
+        let (news, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let process = StageProcess(launch: launch, account: cage.account, trace: trace)
         let ending: StageProcess.Ending = try await withThrowingTaskGroup(of: StageProcess.Ending?.self) { group in
             group.addTask {
                 defer { continuation.finish() }
                 do {
-                    return try await process.run { continuation.yield($0) }
+                    return try await process.run { continuation.yield() }
                 } catch let error as SubprocessError {
                     throw judgement.notStarted(error)
                 }
             }
             group.addTask {
-                for await newest in progress { try await onProgress(newest) }
+                for await _ in news {
+                    let update = trace.takeNews()
+                    if !update.isEmpty { try await onUpdate(update) }
+                }
                 return nil
             }
             if let timeout {
                 group.addTask {
                     try await clock.sleep(for: timeout)
-                    throw judgement.timedOut(after: timeout)
+                    throw StageTimeLimit.timeout(timeout)
                 }
             }
-            // Two tasks have to end: the command and the last callback. Then the timer is cancelled. If the timer or
+            if let stallTimeout {
+                group.addTask {
+                    try await waitForStall(of: trace, stallTimeout)
+                    throw StageTimeLimit.stall(stallTimeout)
+                }
+            }
+            // Two tasks have to end: the command and the last callback. Then the timers are cancelled. If a timer or
             // the callback throws first, the group cancels the command and waits until it is gone.
             defer { group.cancelAll() }
             var ending: StageProcess.Ending?
@@ -120,5 +156,30 @@ public struct StageCommand: Sendable {
             return ending
         }
         return try judgement.judge(ending)
+    }
+
+    /// Returns when the command has printed nothing for a whole time limit.
+    private func waitForStall(of trace: StageTrace, _ limit: Duration) async throws {
+        var (seen, quarters) = (trace.byteCount, 0)
+        while quarters < 4 {
+            try await clock.sleep(for: limit / 4)
+            let printed = trace.byteCount
+            quarters = printed == seen ? quarters + 1 : 0
+            seen = printed
+        }
+    }
+}
+
+/// The file with the transcript for a stage.
+private enum TranscriptFile {
+    /// Writes a new file that only its owner may read: the Unix user of the stage, or the one of this process.
+    static func write(_ text: String, to path: String, owner: CageAccount?) throws {
+        let file = try FileDescriptor.open(
+            FilePath(path), .writeOnly, options: [.create, .exclusiveCreate, .noFollow, .closeOnExec],
+            permissions: .ownerReadWrite)
+        try file.closeAfter {
+            try file.writeAll(text.utf8)
+            if let owner, fchown(file.rawValue, owner.user, owner.group) != 0 { throw Errno(rawValue: errno) }
+        }
     }
 }

@@ -25,12 +25,65 @@ public struct StageProgress: Sendable, Equatable {
     static let messageLimit = 2_000
 }
 
+/// A stretch of speech in a transcript that grows, as a stage prints it before its result.
+public struct TranscriptSegment: Sendable, Equatable, Codable {
+    /// The beginning, in seconds from the beginning of the recording; finite, and at least 0.
+    public var start: Double
+    /// The end in seconds; finite, and not before `start`.
+    public var end: Double
+    /// The words.
+    public var text: String
+    /// The speaker, or nil if the stage tells no speakers apart.
+    public var speaker: String?
+
+    /// Describes a stretch of speech.
+    ///
+    /// - Parameters:
+    ///   - start: The beginning, in seconds from the beginning of the recording.
+    ///   - end: The end in seconds, not before `start`.
+    ///   - text: The words.
+    ///   - speaker: The speaker, or nil.
+    public init(start: Double, end: Double, text: String, speaker: String? = nil) {
+        self.start = start
+        self.end = end
+        self.text = text
+        self.speaker = speaker
+    }
+
+    /// True if the times can be those of a segment.
+    var isPossible: Bool { start.isFinite && end.isFinite && start >= 0 && start <= end }
+}
+
+/// The news of a stage since the last update.
+public struct StageUpdate: Sendable, Equatable {
+    /// The newest progress, or nil if the stage has reported none since.
+    public var progress: StageProgress?
+    /// All segments that the stage has printed since, in their order.
+    public var segments: [TranscriptSegment]
+
+    /// Describes the news of a stage.
+    ///
+    /// - Parameters:
+    ///   - progress: The newest progress, or nil.
+    ///   - segments: The new segments, in their order.
+    public init(progress: StageProgress? = nil, segments: [TranscriptSegment] = []) {
+        self.progress = progress
+        self.segments = segments
+    }
+
+    /// True if there is no news.
+    var isEmpty: Bool { progress == nil && segments.isEmpty }
+}
+
 /// The result of a stage.
 public struct StageResult: Sendable, Equatable {
     /// The value of `result` as the command printed it: valid JSON in UTF-8 that PostgreSQL's `jsonb` accepts.
     ///
-    /// `jsonb` refuses `\u0000` and half of a surrogate pair.
+    /// `jsonb` refuses `\u0000` and half of a surrogate pair. An end of a segment that lies past the recording is cut
+    /// (``StageResultRule``).
     public var json: String
+    /// The lines of standard output that were passed over.
+    public var foreignLines = ForeignLines()
 
     /// Wraps a result.
     ///
@@ -40,52 +93,57 @@ public struct StageResult: Sendable, Equatable {
     }
 }
 
-/// Why a stage has no result.
+/// The lines of standard output that a stage did not write for the worker: banners, bars, and lines of other programs.
 ///
-/// ``publicMessage`` may be shown to a therapist. ``detail`` is for the operator's log and must not reach a browser.
-public struct StageFailure: Error, Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible {
-    /// The kinds of failure, for metrics and tests.
-    public enum Code: String, Sendable, Equatable, CaseIterable {
-        /// The command ended with a status other than 0.
-        case exited
-        /// A signal ended the command.
-        case killed
-        /// The program is missing, or may not be executed.
-        case missingProgram
-        /// The program could not be started for another reason.
-        case notStarted
-        /// A line of standard output is not a JSON object, or is too long.
-        case badOutput
-        /// The command ended with status 0 and without a result.
-        case noResult
-        /// The command ran longer than allowed.
-        case timedOut
-        /// The recording is longer than allowed. No command runs on it.
-        case tooLong
+/// It holds none of their text, which may be a patient's words.
+public struct ForeignLines: Sendable, Equatable, CustomStringConvertible {
+    /// Why a line is passed over.
+    public enum Kind: String, Sendable, Equatable, CaseIterable {
+        /// The line is no JSON.
+        case notJSON = "no JSON"
+        /// The line is JSON, but not an object.
+        case notAnObject = "JSON, but no object"
+        /// The line is an object without a member that the worker knows, or with one of a wrong type.
+        case unknown = "an object without a member of a stage"
+        /// The line is not UTF-8.
+        case notUTF8 = "not UTF-8"
+        /// The line is too long.
+        case tooLong = "too long"
+        /// The line has `NaN` or `Infinity`.
+        case notFinite = "NaN or Infinity, which is no JSON (Python: json.dumps(…, allow_nan=False))"
+        /// The line has `\u0000` or half of a surrogate pair.
+        case badEscape = "\\u0000 or half of a surrogate pair, which no text in PostgreSQL can hold"
     }
 
-    /// The kind of the failure.
-    public let code: Code
-    /// One sentence for the users who watch the session.
-    public let publicMessage: String
-    /// What an operator needs to find the cause: status and program, but nothing that the program printed.
-    public let detail: String
-
-    /// Describes a failure.
-    ///
-    /// - Parameters:
-    /// - code: The kind of the failure.
-    ///   - publicMessage: One sentence without paths and settings.
-    ///   - detail: The details for the log.
-    public init(_ code: Code, publicMessage: String, detail: String) {
-        self.code = code
-        self.publicMessage = publicMessage
-        self.detail = detail
+    /// One line that was passed over.
+    public struct Line: Sendable, Equatable {
+        /// The number of the line, from 1.
+        public var number: Int
+        /// Why it was passed over.
+        public var kind: Kind
     }
 
-    /// The public message.
-    public var description: String { publicMessage }
+    /// How many lines were passed over.
+    public private(set) var count = 0
+    /// The first of them, or nil if there are none.
+    public private(set) var first: Line?
+    /// The first one with `NaN` or `Infinity`, or nil.
+    public private(set) var firstNotFinite: Line?
 
-    /// The kind, the message and the detail, for the log.
-    public var debugDescription: String { "\(code.rawValue): \(publicMessage) [\(detail)]" }
+    /// No lines.
+    public init() {}
+
+    /// Counts a line.
+    mutating func add(_ line: Line) {
+        count += 1
+        if first == nil { first = line }
+        if firstNotFinite == nil, line.kind == .notFinite { firstNotFinite = line }
+    }
+
+    /// The number of the lines, and what the first one is, for the log.
+    public var description: String {
+        guard let first else { return "none" }
+        let lines = [first] + (firstNotFinite == first ? [] : [firstNotFinite].compactMap(\.self))
+        return "\(count): " + lines.map { "line \($0.number) is \($0.kind.rawValue)" }.joined(separator: ", ")
+    }
 }

@@ -1,123 +1,127 @@
-import FoundationEssentials
-import JSONScanning
+import Foundation
 
-/// Reads the standard output of a stage line by line: progress, then one result, then nothing.
+/// Reads the standard output of a stage: progress, segments, results and reasons, between any other lines.
 ///
-/// This is a value without I/O: it receives bytes and returns progress. docs/pipeline.md, "Stages", has the rules for
-/// the lines. A stage that breaks the protocol fails at once. Otherwise a transcript could be cut without notice.
+/// This is a value without I/O: it receives bytes and keeps the news until they are taken. It passes over lines that are
+/// not for the worker, and counts them. It keeps at most one line, however much the stage prints without an end of line.
+///
+/// A line ends with a line feed or a carriage return: a program that draws a bar returns to the beginning of its line.
 struct StageOutput {
-    /// The state of the reader.
-    private enum State {
-        /// Reads lines. The line with the result leads to `finished`.
-        case reading
-        /// Has the result. Only blank lines may follow.
-        case finished(StageResult)
-    }
-
-    /// Why the reader refuses a line.
-    enum Fault: Error, Equatable {
-        case notJSON(line: Int, JSONSlices.Fault)
-        case lineTooLong(line: Int, limit: Int)
-        case afterResult(line: Int)
-    }
-
-    /// The limit of a line in bytes.
+    /// The limit of a line with a result, in bytes.
     ///
     /// The transcript of many hours has a few MiB.
     static let resultLimit = 64 * 1_024 * 1_024
-    /// The limit of a line without a result, in bytes.
-    static let progressLimit = 64 * 1_024
+    /// How many characters of a reason are shown.
+    static let reasonLimit = 500
 
-    private var state = State.reading
+    /// The last result, or nil without one.
+    private(set) var result: StageResult?
+    /// The last line that was meant as a result and is none, or nil.
+    private(set) var refusedResult: ForeignLines.Line?
+    /// The words of the last line with an `error`, fit to show, or nil.
+    private(set) var reason: String?
+    /// The lines that were passed over.
+    private(set) var foreignLines = ForeignLines()
+    private var news = StageUpdate()
+
     private var line: [UInt8] = []
     private var lineNumber = 1
+    /// True if a carriage return came before the present line.
+    private var followsReturn = false
+    /// True while the rest of a line is dropped.
+    private var isDropping = false
+    /// True if the present line is longer than ``StageLine/limit`` and may hold a result.
+    private var isLongObject = false
     private let resultLimit: Int
 
     init(resultLimit: Int = StageOutput.resultLimit) {
         self.resultLimit = resultLimit
     }
 
-    /// The result, or nil before its line.
-    var result: StageResult? {
-        if case .finished(let result) = state { result } else { nil }
+    /// How many bytes of an unfinished line are kept.
+    var keptByteCount: Int { line.count }
+
+    /// Takes the newest progress, and all segments since the last call.
+    mutating func takeNews() -> StageUpdate {
+        defer { news = StageUpdate() }
+        return news
     }
 
     /// Reads the next bytes.
-    ///
-    /// - Returns: The newest progress in them, or nil. Older progress in the same bytes is dropped.
-    /// - Throws: The fault of the first bad line.
-    mutating func consume(_ bytes: ArraySlice<UInt8>) throws(Fault) -> StageProgress? {
-        var newest: StageProgress?
+    mutating func consume(_ bytes: ArraySlice<UInt8>) {
         var rest = bytes
-        while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-            try extend(with: rest[..<end])
-            newest = try endLine() ?? newest
+        while let end = rest.firstLineEnd {
+            extend(with: rest[..<end])
+            endLine()
+            followsReturn = rest[end] == UInt8(ascii: "\r")
+            if !followsReturn { lineNumber += 1 }
             rest = rest[(end + 1)...]
         }
-        try extend(with: rest)
-        return newest
+        extend(with: rest)
     }
 
-    /// Reads the last line, which may lack its newline.
-    ///
-    /// - Returns: The progress in it, or nil.
-    /// - Throws: The fault of the line.
-    mutating func finish() throws(Fault) -> StageProgress? {
-        try endLine()
-    }
+    /// Reads the last line, which may lack its end.
+    mutating func finish() { endLine() }
 
-    private mutating func extend(with bytes: ArraySlice<UInt8>) throws(Fault) {
-        guard line.count + bytes.count <= resultLimit else {
-            throw .lineTooLong(line: lineNumber, limit: resultLimit)
+    private mutating func extend(with bytes: ArraySlice<UInt8>) {
+        guard !isDropping, !bytes.isEmpty else { return }
+        line.append(contentsOf: bytes.prefix(resultLimit + 1 - line.count))
+        if line.count > StageLine.limit, !isLongObject {
+            isLongObject = StageLine.canBeObject(Array(line.prefix(StageLine.limit)), followsReturn: followsReturn)
         }
-        line.append(contentsOf: bytes)
+        if line.count > (isLongObject ? resultLimit : min(StageLine.limit, resultLimit)) { drop() }
     }
 
-    private mutating func endLine() throws(Fault) -> StageProgress? {
+    /// Drops a line that is too long.
+    private mutating func drop() {
+        passOver(.tooLong)
+        isDropping = true
+        isLongObject = false
+        line = []
+    }
+
+    private mutating func passOver(_ kind: ForeignLines.Kind) {
+        let passed = ForeignLines.Line(number: lineNumber, kind: kind)
+        foreignLines.add(passed)
+        if StageLine.isMeantAsResult(line) { refusedResult = passed }
+    }
+
+    private mutating func endLine() {
         defer {
-            // Keeps the capacity of a progress line for the next line, but frees the capacity of a large result.
-            line.removeAll(keepingCapacity: line.capacity <= Self.progressLimit)
-            lineNumber += 1
+            // Keeps the capacity of a short line for the next line, but frees the capacity of a large result.
+            line.removeAll(keepingCapacity: line.capacity <= StageLine.limit)
+            isDropping = false
+            isLongObject = false
         }
-        if line.allSatisfy({ $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: "\r") }) {
-            return nil
+        guard !isDropping else { return }
+        switch StageLine(line, followsReturn: followsReturn) {
+        case .blank: break
+        case .result(let json): result = StageResult(json: json)
+        case .foreign(let kind): passOver(kind)
+        case .news(let progress, let segment, let error):
+            news.progress = progress ?? news.progress
+            if let segment { news.segments.append(segment) }
+            if let error { reason = Self.reason(error) }
         }
-        if case .finished = state { throw .afterResult(line: lineNumber) }
-        let members: [JSONSlices.Member]
-        do throws(JSONSlices.Fault) {
-            members = try JSONSlices.members(of: line)
-        } catch {
-            throw .notJSON(line: lineNumber, error)
-        }
-        if let result = members.last(where: { $0.key == "result" }) {
-            state = .finished(StageResult(json: String(decoding: line[result.value], as: UTF8.self)))
-            return nil
-        }
-        guard line.count <= Self.progressLimit else {
-            throw .lineTooLong(line: lineNumber, limit: Self.progressLimit)
-        }
-        return progress(in: members)
     }
 
-    /// Reads the progress in an object; nil if it has no valid `progress`.
-    private func progress(in members: [JSONSlices.Member]) -> StageProgress? {
-        var percent: Double?
-        var message: String?
-        var remaining: Double?
-        for member in members {
-            let value = Data(line[member.value])
-            switch member.key {
-            case "progress": percent = try? JSONDecoder().decode(Double.self, from: value)
-            case "message": message = try? JSONDecoder().decode(String.self, from: value)
-            case "estimated_time_remaining": remaining = try? JSONDecoder().decode(Double.self, from: value)
-            default: break
+    /// The words of an `error` that people may see, or nil if it has none.
+    private static func reason(_ error: String) -> String? {
+        let text = String(error.oneLine.drop { $0.isWhitespace }.prefix(reasonLimit))
+        return text.isEmpty ? nil : text
+    }
+}
+
+extension ArraySlice<UInt8> {
+    /// The position of the first line feed or carriage return.
+    fileprivate var firstLineEnd: Int? {
+        withUnsafeBytes { bytes -> Int? in
+            guard let base = bytes.baseAddress else { return nil }
+            func first(_ byte: Character, in count: Int) -> Int? {
+                memchr(base, Int32(byte.asciiValue ?? 0), count).map { base.distance(to: UnsafeRawPointer($0)) }
             }
-        }
-        guard let percent else { return nil }
-        return StageProgress(
-            progress: Int(min(max(percent, 0), 100)),
-            message: message,
-            estimatedTimeRemaining: remaining.map { Int(min(max($0, 0), 10_000_000)) }
-        )
+            let feed = first("\n", in: bytes.count)
+            return first("\r", in: feed ?? bytes.count) ?? feed
+        }.map { startIndex + $0 }
     }
 }

@@ -6,71 +6,72 @@ import Subprocess
 /// swift-subprocess reaps the launcher and closes the descriptors. The launcher ends when the program of the stage has
 /// ended, and every process that the program started with it.
 struct StageProcess: Sendable {
-    /// The exit status and the outputs of a process.
+    /// The exit status and the output of a process.
     struct Ending: Sendable {
         var status: TerminationStatus
-        var output: Result<StageResult?, StageOutput.Fault>
-        var errorTail: OutputTail
+        var output: StageOutput
         var report = CageReport()
     }
 
     var launch: CageLaunch
-    var grace: Duration
     /// The Unix user of the processes, or nil for the user of this process.
     var account: CageAccount?
+    /// Receives what the process prints.
+    var trace: StageTrace
 
     /// Runs the process to its end.
     ///
-    /// - Parameter onProgress: Receives each progress as it is read. It must return at once.
-    /// - Returns: The status, the result and the end of standard error.
+    /// - Parameter onNews: Is called when the trace has news. It must return at once.
+    /// - Returns: The status and the output.
     /// - Throws: `SubprocessError` when the launcher cannot be started.
-    func run(onProgress: @escaping @Sendable (StageProgress) -> Void) async throws -> Ending {
+    func run(onNews: @escaping @Sendable () -> Void) async throws -> Ending {
         let outcome = try await Subprocess.run(
             launch.configuration, input: launch.input, output: .sequence, error: .sequence
         ) { execution in
             launch.start()
-            async let tail = OutputTail(of: execution.standardError)
-            let output = await Self.read(execution.standardOutput, onProgress: onProgress)
-            if case .failure = output {
-                await execution.teardown(
-                    using: [
-                        .gracefulShutDown(
-                            toProcessGroup: false, allowedDurationToNextStep: grace + CageLaunch.endingTime)
-                    ]
-                )
-            }
-            let errorTail = await tail
+            async let errors: Void = readErrors(execution.standardError)
+            let output = await read(execution.standardOutput, onNews: onNews)
+            await errors
             // Signal 0 sends nothing. This waits for the launcher: the program may have closed its outputs long before its
             // end. A timeout or a cancellation outside ends the launcher, and with it this wait.
             let nothing = Signal(rawValue: 0)
             await execution.teardown(using: [.send(signal: nothing, allowedDurationToNextStep: .seconds(7 * 86_400))])
-            return (output, errorTail)
+            return output
         }
         // A launcher that was killed has left its descendants.
         if case .signaled = outcome.terminationStatus { LeftOvers.kill(account: account) }
-        return Ending(
-            status: outcome.terminationStatus, output: outcome.closureResult.0, errorTail: outcome.closureResult.1,
-            report: launch.report()
-        )
+        return Ending(status: outcome.terminationStatus, output: outcome.closureResult, report: launch.report())
     }
 
-    private static func read(
-        _ bytes: SubprocessOutputSequence,
-        onProgress: (StageProgress) -> Void
-    ) async -> Result<StageResult?, StageOutput.Fault> {
+    private func read(_ bytes: SubprocessOutputSequence, onNews: () -> Void) async -> StageOutput {
         var output = StageOutput()
+        func tell(_ count: Int) {
+            if trace.note(output: count, foreign: output.foreignLines, news: output.takeNews()) { onNews() }
+        }
         do {
             for try await buffer in bytes {
-                let newest = try buffer.withUnsafeBytes { try output.consume(Array($0)[...]) }
-                if let newest { onProgress(newest) }
+                let count = buffer.withUnsafeBytes { bytes in
+                    output.consume(Array(bytes)[...])
+                    return bytes.count
+                }
+                tell(count)
             }
-            if let newest = try output.finish() { onProgress(newest) }
-            return .success(output.result)
-        } catch let fault as StageOutput.Fault {
-            return .failure(fault)
         } catch {
             // The pipe broke. The exit status decides about the output until then.
-            return .success(output.result)
+        }
+        output.finish()
+        tell(0)
+        return output
+    }
+
+    /// Reads standard error to its end.
+    ///
+    /// A broken pipe is an end, too.
+    private func readErrors(_ bytes: SubprocessOutputSequence) async {
+        do {
+            for try await buffer in bytes { trace.note(error: buffer.withUnsafeBytes { Array($0) }) }
+        } catch {
+            // The bytes until then are the tail.
         }
     }
 }

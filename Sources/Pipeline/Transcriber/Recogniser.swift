@@ -64,7 +64,7 @@ struct Recogniser: Sendable {
         try Task.checkCancellation()
         guard outcome.closureResult.isComplete else {
             throw TranscriberError.failed(
-                detail: "\(programs.recogniser): \(outcome.terminationStatus); \(outcome.closureResult.tail.text)"
+                detail: "\(programs.recogniser): \(outcome.terminationStatus); \(outcome.closureResult.tail.text())"
             )
         }
     }

@@ -15,7 +15,7 @@ struct ToolCommand: Sendable, Equatable {
         var errorTail: OutputTail
 
         /// A text for the operator.
-        var description: String { "\(status); \(errorTail.text)" }
+        var description: String { "\(status); \(errorTail.text())" }
     }
 
     /// The output of a program is longer than its reader allows.

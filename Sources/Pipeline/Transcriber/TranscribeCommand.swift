@@ -28,7 +28,7 @@ public struct TranscribeCommand: Sendable {
         }
     }
 
-    /// Transcribes a file, and prints progress and result as JSON lines.
+    /// Transcribes a file, and prints progress, segments and result as JSON lines.
     ///
     /// SIGTERM and SIGINT end it in order.
     ///
@@ -36,8 +36,9 @@ public struct TranscribeCommand: Sendable {
     ///   - file: The path of the recording.
     ///   - output: Writes one line, without its newline, to standard output. An error ends the work, for example when
     ///     the reader of the pipe is gone.
-    ///   - errorOutput: Writes one line to standard error. Therapists see the last line.
-    /// - Returns: The exit status: 0, or 1 after a line on standard error.
+    ///   - errorOutput: Writes one line to standard error.
+    /// - Returns: The exit status: 0; 75 when a program or the model is missing; else 1. Before the last two, it prints
+    ///   `{"error": …}`, which therapists see, and the same words on standard error.
     public func run(
         file: String,
         output: @escaping @Sendable (String) throws -> Void,
@@ -59,16 +60,21 @@ public struct TranscribeCommand: Sendable {
         errorOutput: @Sendable (String) -> Void
     ) async -> Int32 {
         do {
-            let transcript = try await transcriber.transcribe(file: file) { progress in
-                try output(Self.line(Progress(progress)))
-            }
+            let transcript = try await transcriber.transcribe(
+                file: file, onProgress: { try output(Self.line(Progress($0))) },
+                onSegment: { try output(Self.line(Segment(segment: $0))) })
             try output(Self.line(Result(result: transcript)))
             return 0
         } catch {
             let (message, detail) = Self.explanation(of: error)
-            // The detail comes first, because therapists see the last line.
             if let detail { errorOutput(detail) }
             errorOutput(message)
+            // An output that cannot be written may be the cause.
+            try? output(Self.line(Reason(error: message)))
+            switch error as? TranscriberError {
+            case .notInstalled, .noStandardInput: return Int32(StageFailure.unavailableStatus)
+            default: break
+            }
             return 1
         }
     }
@@ -99,8 +105,16 @@ public struct TranscribeCommand: Sendable {
         }
     }
 
+    private struct Segment: Encodable {
+        var segment: Transcript.Segment
+    }
+
     private struct Result: Encodable {
         var result: Transcript
+    }
+
+    private struct Reason: Encodable {
+        var error: String
     }
 }
 

@@ -1,3 +1,4 @@
+import Cage
 import Foundation
 import Synchronization
 import TestSupport
@@ -29,32 +30,89 @@ import Testing
         let seen = Mutex<[StageProgress]>([])
         let result = try await command(
             #"echo "{\"progress\": 50, \"message\": \"half\"}"; echo "{\"result\": {\"path\": \"$1\", \"n\": $#}}""#
-        ).run(recording: "/a b/rec.wav") { progress in seen.withLock { $0.append(progress) } }
+        ).run(recording: "/a b/rec.wav") { update in seen.withLock { $0 += [update.progress].compactMap(\.self) } }
         #expect(result.json == #"{"path": "/a b/rec.wav", "n": 1}"#)
         #expect(seen.withLock { $0 } == [StageProgress(progress: 50, message: "half")])
     }
 
-    @Test("The last line of standard error is shown to users, and the log has no output")
-    func showsTheLastLineOfStandardError() async throws {
+    @Test("Users see the words of the last error, and never standard error, whose end is kept")
+    func showsTheLastError() async throws {
         let failure = await failure(
-            of: try command("echo first >&2; echo 'No speech was found.' >&2; echo >&2; exit 3"))
+            of: try command(
+                #"echo first >&2; echo '{"error":"Not yet."}'; echo '{"error":"No speech was found."}'; printf 'a\rb\033[1m\377' >&2; exit 3"#
+            ))
         #expect(failure?.code == .exited)
+        #expect(failure?.fault == .recording)
         #expect(failure?.publicMessage == "No speech was found.")
+        #expect(failure?.exitStatus == 3)
+        #expect(failure?.outputTail == "first\na\nb [1m\u{FFFD}")
         #expect(failure?.detail.contains("exit status 3") == true)
-        #expect(failure?.detail.contains("28 bytes of standard error") == true)
+        #expect(failure?.detail.contains("14 bytes of standard error") == true)
         // The detail goes to the log, and the output of a program may have words of the session.
         #expect(failure?.detail.contains("first") == false)
         #expect(failure?.detail.contains("speech") == false)
-        let silent = await self.failure(of: try command("exit 1"))
+        let silent = await self.failure(of: try command("echo 'segment: I told my wife about it' >&2; exit 1"))
         #expect(silent?.publicMessage == "The transcription program failed without saying why.")
+        #expect(silent?.outputTail == "segment: I told my wife about it\n")
     }
 
-    @Test("Each other way to end has its own code")
+    @Test("Each other way to end has its own code, and says what is at fault")
     func tellsEveryOtherEndApart() async throws {
-        #expect(await failure(of: try command("kill -9 $$"))?.code == .killed)
-        #expect(await failure(of: try command("true"))?.code == .noResult)
-        #expect(await failure(of: try command("echo Loading; sleep 600"))?.code == .badOutput)
+        let killed = await failure(of: try command("echo last >&2; kill -9 $$"))
+        #expect(killed?.code == .killed)
+        #expect(killed?.fault == .run)
+        #expect(killed?.exitStatus == nil)
+        #expect(killed?.outputTail == "last\n")
+        let empty = await failure(of: try command("echo Loading"))
+        #expect(empty?.code == .noResult)
+        #expect(empty?.fault == .recording)
+        #expect(empty?.foreignLines.count == 1)
+        #expect(await failure(of: try command(#"echo '{"error":"Too quiet."}'"#))?.publicMessage == "Too quiet.")
         #expect(await failure(of: try command("echo \"{\\\"result\\\": 1}\"; exit 1"))?.code == .exited)
+        let unavailable = await failure(of: try command(#"echo '{"error":"no key sk-1"}'; exit 75"#))
+        #expect(unavailable?.code == .unavailable)
+        #expect(unavailable?.fault == .installation)
+        #expect(unavailable?.publicMessage == "The transcription program cannot work now.")
+    }
+
+    @Test("A result that cannot be used is refused with the member that is missing")
+    func namesWhatIsMissing() async throws {
+        var command = try command(
+            #"echo '{"result":{"text":"my wife","segments":[{"start":0,"end":1,"text":"my"},{"start":1,"text":"wife"}]}}'"#
+        )
+        command.resultRule = .transcript(recordingSeconds: 2)
+        let failure = await failure(of: command)
+        #expect(failure?.code == .badOutput)
+        #expect(failure?.publicMessage.contains("segments[1].end is missing") == true)
+        #expect(failure?.detail.contains("segments[1].end is missing") == true)
+        #expect(failure?.detail.contains("wife") == false)
+        let nan = await self.failure(of: try self.command(#"echo '{"result":{"text":"","segments":[NaN]}}'"#))
+        #expect(nan?.code == .badOutput)
+        #expect(
+            nan?.detail.contains("NaN or Infinity, which is no JSON (Python: json.dumps(…, allow_nan=False))") == true)
+    }
+
+    @Test("A value of the server that a stage gets is kept out of its last words")
+    func hidesSecrets() async throws {
+        var command = try command(
+            #"head -c 9000 /dev/zero | tr '\0' x >&2; echo "bad key $API_KEY" >&2; echo "{\"error\":\"401 for $API_KEY\"}"; exit 1"#
+        )
+        command.cage.variables.values = ["API_KEY": "sk-canary-123", "LEVEL": "1"]
+        let failure = await failure(of: command)
+        #expect(failure?.outputTail.hasSuffix("xbad key $API_KEY\n") == true)
+        #expect(failure?.outputTail.utf8.count == 8_192)
+        #expect(failure?.publicMessage == "401 for $API_KEY")
+    }
+
+    @Test("A secret that the limit cuts in two is hidden whole")
+    func hidesASecretAtTheLimit() {
+        let secrets = SecretValues(["KEY": "sk-canary-123"])
+        for padding in 0..<20 {
+            var tail = OutputTail(limit: 16)
+            tail.append(Array(("sk-canary-123" + String(repeating: "x", count: padding)).utf8))
+            #expect(!tail.text(without: secrets).contains("can"), "\(padding)")
+            #expect(tail.text(without: secrets).utf8.count <= 16)
+        }
     }
 
     @Test("A command ends at its timeout")
@@ -70,6 +128,86 @@ import Testing
         #expect(await failure?.code == .timedOut)
     }
 
+    @Test("A command that prints nothing for too long ends, and any word on either output keeps it")
+    func endsACommandThatStandsStill() async throws {
+        let clock = ManualClock()
+        let folder = FileManager.default.temporaryDirectory.path + "/\(UUID())"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+        try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: folder)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        var command = try command(
+            #"echo '{"progress":1}'; until [ -e \#(folder)/go ]; do sleep 0.02; done; echo word >&2; echo '{"progress":2}'; exec sleep 600"#
+        )
+        command.timeout = nil
+        command.stallTimeout = .seconds(40)
+        command.clock = clock
+        let (updates, update) = AsyncStream.makeStream(of: Void.self)
+        let silent = command
+        async let failure: StageFailure? = #expect(throws: StageFailure.self) {
+            try await silent.run(recording: "r") { _ in update.yield() }
+        }
+        var seen = updates.makeAsyncIterator()
+        await seen.next()
+        // The first quarter sees the first word. Two quiet ones follow, and then another word.
+        for _ in 0..<3 {
+            try await clock.waitForSleepers()
+            clock.advance(by: .seconds(10))
+        }
+        try await clock.waitForSleepers()
+        try Data().write(to: URL(filePath: folder + "/go"))
+        await seen.next()
+        for _ in 0..<5 {
+            try await clock.waitForSleepers()
+            clock.advance(by: .seconds(10))
+        }
+        let stalled = await failure
+        #expect(stalled?.code == .stalled)
+        #expect(stalled?.fault == .run)
+        #expect(stalled?.outputTail == "word\n")
+    }
+
+    @Test(
+        "A command gets the transcript in a file and on standard input, and may read it or not",
+        arguments: [
+            #"cmp "$TB_TRANSCRIPT" - || exit 1; tr -d '\n' < "$TB_TRANSCRIPT" > "$TMPDIR/t"; printf '{"result":%s}' "$(cat "$TMPDIR/t")""#,
+            #"exec <&-; printf '{"result":%s}' "$(cat "$TB_TRANSCRIPT")""#,
+            #"printf '{"result":%s}' "$(cat "$TB_TRANSCRIPT")""#,
+            #"head -c 10 > /dev/null; printf '{"result":%s}' "$(cat "$TB_TRANSCRIPT")""#,
+        ])
+    func givesTheTranscript(script: String) async throws {
+        var command = try command(script)
+        // More than the buffer of a pipe.
+        let transcript = #"{"text":"\#(String(repeating: "words ", count: 20_000))","segments":[]}"#
+        command.transcript = transcript
+        #expect(try await command.run(recording: "r") { _ in }.json == transcript)
+    }
+
+    @Test("Segments reach the callback, all of them and in their order")
+    func handsSegmentsOver() async throws {
+        let seen = Mutex<[Double]>([])
+        let command = try command(
+            #"i=0; while [ $i -lt 500 ]; do echo "{\"segment\": {\"start\": $i, \"end\": $i, \"text\": \"a\"}}"; i=$((i+1)); done; echo '{"result":1}'"#
+        )
+        _ = try await command.run(recording: "r") { update in
+            seen.withLock { $0 += update.segments.map(\.start) }
+            await Task.yield()
+        }
+        #expect(seen.withLock { $0 } == (0..<500).map(Double.init))
+    }
+
+    @Test("A callback that stands still costs bounded memory, and gets a beginning without gaps")
+    func boundsWaitingSegments() {
+        let trace = StageTrace()
+        for number in 0..<(StageTrace.segmentLimit + 10) {
+            let segment = TranscriptSegment(start: Double(number), end: Double(number), text: "")
+            _ = trace.note(output: 1, foreign: ForeignLines(), news: StageUpdate(segments: [segment]))
+        }
+        #expect(trace.takeNews().segments.map(\.start) == (0..<StageTrace.segmentLimit).map(Double.init))
+        let late = StageUpdate(segments: [TranscriptSegment(start: 1e6, end: 1e6, text: "")])
+        #expect(!trace.note(output: 1, foreign: ForeignLines(), news: late))
+        #expect(trace.takeNews().isEmpty)
+    }
+
     @Test(
         "A program that is missing or cannot run is named",
         arguments: ["no-such-program-here --x", "/no/such/program", "/etc/passwd"])
@@ -79,6 +217,7 @@ import Testing
         #expect(failure?.publicMessage.contains("PIPELINE_NOTES_COMMAND") == true || failure?.code == .notStarted)
         #expect(failure?.detail.contains(command.words.program) == true)
         #expect(failure?.code == .missingProgram || line == "/etc/passwd")
+        #expect(failure?.fault == .installation)
     }
 
     @Test("Another program can replace the program of the setting")
@@ -116,7 +255,8 @@ import Testing
         )
         command.cage.writable = [directory]
         let running = command
-        async let result = running.run(recording: "r") { progress in
+        async let result = running.run(recording: "r") { update in
+            guard let progress = update.progress else { return }
             let isFirst = seen.withLock {
                 $0.append(progress.progress); return $0.count == 1
             }

@@ -1,23 +1,36 @@
-import JSONScanning
+import Foundation
 import Testing
 
 @testable import Pipeline
 
-@Suite struct StageOutputTests {
-    private func feed(_ text: String, pieces: Int = .max) throws -> (StageOutput, [StageProgress]) {
-        var output = StageOutput()
-        var seen: [StageProgress] = []
-        var rest = Array(text.utf8)[...]
-        while !rest.isEmpty {
-            if let progress = try output.consume(rest.prefix(pieces)) { seen.append(progress) }
-            rest = rest.dropFirst(pieces)
-        }
-        if let progress = try output.finish() { seen.append(progress) }
-        return (output, seen)
+/// Reads bytes as the standard output of a stage.
+private func read(_ bytes: [UInt8], pieces: Int = .max) -> (output: StageOutput, updates: [StageUpdate]) {
+    var output = StageOutput()
+    var updates: [StageUpdate] = []
+    func take() {
+        let update = output.takeNews()
+        if !update.isEmpty { updates.append(update) }
     }
+    var rest = bytes[...]
+    while !rest.isEmpty {
+        output.consume(rest.prefix(pieces))
+        take()
+        rest = rest.dropFirst(pieces)
+    }
+    output.finish()
+    take()
+    return (output, updates)
+}
 
+private func read(_ text: String, pieces: Int = .max) -> (output: StageOutput, progress: [StageProgress]) {
+    let (output, updates) = read(Array(text.utf8), pieces: pieces)
+    return (output, updates.compactMap(\.progress))
+}
+
+/// The lines that belong to a stage.
+@Suite struct StageOutputTests {
     @Test("Lines are read in pieces of any size", arguments: [1, 2, 7, .max])
-    func readsLinesHoweverTheyArrive(pieces: Int) throws {
+    func readsLinesHoweverTheyArrive(pieces: Int) {
         let text = """
             {"progress": 10, "message": "Grüße", "estimated_time_remaining": 30.9}\r
 
@@ -25,73 +38,251 @@ import Testing
              {"progress": 99.9}
             {"result": {"text": "a \\ud83d\\ude00 \\u00e9", "n": [-1.5e+3, true, false, null]}}
             """
-        let (output, seen) = try feed(text, pieces: pieces)
+        let (output, seen) = read(text, pieces: pieces)
         #expect(output.result?.json == #"{"text": "a \ud83d\ude00 \u00e9", "n": [-1.5e+3, true, false, null]}"#)
         #expect(seen.last == StageProgress(progress: 99))
+        #expect(output.foreignLines.first == ForeignLines.Line(number: 3, kind: .unknown))
         if pieces < 10 {
             #expect(seen.first == StageProgress(progress: 10, message: "Grüße", estimatedTimeRemaining: 30))
         }
     }
 
     @Test("Progress is clamped, and a long message is cut")
-    func clampsAndCuts() throws {
-        let (_, low) = try feed(#"{"progress": -3, "estimated_time_remaining": -1}"#)
+    func clampsAndCuts() {
+        let (_, low) = read(#"{"progress": -3, "estimated_time_remaining": -1}"#)
         #expect(low == [StageProgress(progress: 0, estimatedTimeRemaining: 0)])
-        let (_, high) = try feed(#"{"progress": 1e300, "message": "\#(String(repeating: "x", count: 3_000))"}"#)
+        let (_, high) = read(#"{"progress": 1e300, "message": "\#(String(repeating: "x", count: 3_000))"}"#)
         #expect(high.first?.progress == 100)
         #expect(high.first?.message?.count == 2_000)
     }
 
-    @Test(
-        "A line that is not a JSON object for PostgreSQL is refused",
-        arguments: [
-            "Loading model…", "42", "[1]", "\"x\"", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1}x",
-            "{'a':1}",
-            "{\"a\":NaN}",
-            "{\"a\":\"\u{1}\"}", #"{"result":"\u0000"}"#, #"{"result":"\ud83d"}"#, #"{"result":"\ude00"}"#,
-            #"{"result":"\ud83dx"}"#,
-            #"{"result":"\x"}"#, "{\"result\":1.}", "{\"result\":tru}",
-        ])
-    func refusesWhatIsNoObject(line: String) {
-        #expect(throws: StageOutput.Fault.self) { try feed("{\"progress\":1}\n" + line + "\n") }
+    @Test("Segments arrive in their order, and one that is no segment is passed over")
+    func readsSegments() {
+        let (output, updates) = read(
+            Array(
+                """
+                {"segment": {"start": 0, "end": 1.5, "text": "good"}}
+                {"progress": 50, "segment": {"start": 1.5, "end": 2, "text": "morning", "speaker": "1", "more": []}}
+                {"segment": {"start": 3, "end": 2, "text": "backwards"}}
+                {"segment": {"start": -1, "end": 2, "text": "early"}}
+                {"segment": {"start": 1, "text": "endless"}}
+                {"segment": "words"}
+
+                """.utf8))
+        #expect(
+            updates == [
+                StageUpdate(
+                    progress: StageProgress(progress: 50),
+                    segments: [
+                        TranscriptSegment(start: 0, end: 1.5, text: "good"),
+                        TranscriptSegment(start: 1.5, end: 2, text: "morning", speaker: "1"),
+                    ])
+            ])
+        #expect(output.foreignLines.count == 4)
     }
 
-    @Test("Broken UTF-8 and deep nesting are refused")
-    func refusesBrokenUTF8AndDepth() {
-        var output = StageOutput()
-        #expect(throws: StageOutput.Fault.notJSON(line: 1, .notUTF8)) {
-            try output.consume(Array("{\"result\":\"".utf8) + [0xFF] + Array("\"}\n".utf8))
-        }
+    @Test("The words of the last error are kept, on one line and at most 500 characters long")
+    func keepsTheLastReason() {
+        let (output, _) = read(
+            """
+            {"error": "first"}
+            {"error": " The\\nmicrophone\\u0000was \\u202e off.\(String(repeating: "x", count: 600))"}
+            {"error": {"code": 401}}
+
+            """)
+        #expect(output.reason?.hasPrefix("The microphone was   off.xxx") == true)
+        #expect(output.reason?.count == 500)
+        #expect(output.foreignLines.count == 1)
+        #expect(read(#"{"error": " \n"}"#).output.reason == nil)
+    }
+
+    @Test("The last result counts, also when other lines follow it")
+    func takesTheLastResult() {
+        let (output, seen) = read("{\"result\":1}\n{\"result\":2}\n\n  \r\n{\"progress\":100}\nbye\n{\"result\":NaN}")
+        #expect(output.result?.json == "2")
+        #expect(seen == [StageProgress(progress: 100)])
+        #expect(output.foreignLines.count == 2)
+    }
+
+    @Test("A line that was meant as a result and is none is named")
+    func namesARefusedResult() {
+        let nan = #"{"result":{"text":"","segments":[{"start":NaN,"end":1,"text":"a"}]}}"#
+        #expect(read("x\n" + nan).output.refusedResult == ForeignLines.Line(number: 2, kind: .notFinite))
+        #expect(read(#"{"result":"\u0000"}"#).output.refusedResult?.kind == .badEscape)
+        #expect(read(#"{"result":"\ud83d"}"#).output.refusedResult?.kind == .badEscape)
+        #expect(read(#"{"result":"#).output.refusedResult?.kind == .notJSON)
+        let latin = Array("{\"result\":\"".utf8) + [0xFF] + Array("\"}\n".utf8)
+        #expect(read(latin).output.refusedResult?.kind == .notUTF8)
         let deep = "{\"result\":" + String(repeating: "[", count: 300) + String(repeating: "]", count: 300) + "}"
-        #expect(throws: StageOutput.Fault.self) { try feed(deep) }
-    }
-
-    @Test("A line after the result is refused, unless it is blank")
-    func refusesWhatFollowsTheResult() {
-        #expect(throws: StageOutput.Fault.afterResult(line: 2)) { try feed("{\"result\":1}\n{\"progress\":100}") }
-        #expect(throws: Never.self) { try feed("{\"result\":1}\n\n  \r\n") }
+        #expect(read(deep).output.refusedResult?.kind == .notJSON)
     }
 
     @Test("A line has a limit, which is higher for the result")
-    func boundsLines() throws {
+    func boundsLines() {
         let padding = String(repeating: "x", count: 70_000)
-        #expect(throws: StageOutput.Fault.lineTooLong(line: 1, limit: 65_536)) {
-            try feed("{\"progress\":1,\"message\":\"\(padding)\"}\n")
-        }
-        #expect(try feed("{\"result\":\"\(padding)\"}\n").0.result?.json.utf8.count == 70_002)
+        let progress = read("{\"progress\":1,\"message\":\"\(padding)\"}\n{\"progress\":2}\n")
+        #expect(progress.progress == [StageProgress(progress: 2)])
+        #expect(progress.output.foreignLines.first == ForeignLines.Line(number: 1, kind: .tooLong))
+        #expect(read("{\"result\":\"\(padding)\"}\n").output.result?.json.utf8.count == 70_002)
         var small = StageOutput(resultLimit: 10)
-        #expect(throws: StageOutput.Fault.lineTooLong(line: 1, limit: 10)) {
-            try small.consume(Array("{\"result\":1}".utf8)[...])
+        small.consume(Array("{\"result\":1}\n{\"r\":1}".utf8)[...])
+        #expect(small.refusedResult == ForeignLines.Line(number: 1, kind: .tooLong))
+    }
+
+    @Test(
+        "A gigabyte without an end of line takes bounded memory",
+        arguments: [(UInt8(0), StageLine.limit), (UInt8(ascii: "{"), StageOutput.resultLimit)])
+    func boundsMemory(first: UInt8, limit: Int) {
+        var output = StageOutput()
+        let mebibyte = [UInt8](repeating: UInt8(ascii: "x"), count: 1 << 20)
+        output.consume([first])
+        var most = 0
+        for _ in 0..<1_024 {
+            output.consume(mebibyte[...])
+            most = max(most, output.keptByteCount)
+        }
+        #expect(most <= limit)
+        output.consume(Array("\n{\"result\":1}\n".utf8)[...])
+        #expect(output.foreignLines.count == 1)
+        #expect(output.foreignLines.first?.kind == .tooLong)
+        #expect(output.result?.json == "1")
+    }
+
+    @Test("The log gets the number of the foreign lines and the kind of the first, but none of their words")
+    func describesForeignLines() {
+        let lines = read("I told my wife\n{\"progress\":1}\n[NaN]\n").output.foreignLines
+        #expect(
+            lines.description
+                == "2: line 1 is no JSON, line 3 is NaN or Infinity, which is no JSON (Python: json.dumps(…, allow_nan=False))"
+        )
+        #expect(ForeignLines().description == "none")
+    }
+}
+
+/// One kind of line that a program prints on standard output and that is not for the worker.
+struct ForeignOutput: Sendable, CustomTestStringConvertible {
+    let name: String
+    let bytes: [UInt8]
+    /// How many lines count as foreign.
+    let count: Int
+    /// The progress that the output tells all the same.
+    let progress: Int?
+
+    var testDescription: String { name }
+
+    init(_ name: String, _ text: String, count: Int = 1, progress: Int? = nil) {
+        self.init(name, Array(text.utf8), count: count, progress: progress)
+    }
+
+    init(_ name: String, _ bytes: [UInt8], count: Int = 1, progress: Int? = nil) {
+        self.name = name
+        self.bytes = bytes
+        self.count = count
+        self.progress = progress
+    }
+
+    static let all = [
+        ForeignOutput("a banner", "Detected language: English\n"),
+        ForeignOutput("a line of words with times", "[00:00.000 --> 00:02.000] hello\n"),
+        ForeignOutput(
+            "a warning of Python", "/usr/lib/x.py:3: UserWarning: FP16 is not supported\n  warnings.warn()\n", count: 2),
+        ForeignOutput("a box of lines", "╭──────╮\n│ done │\n╰──────╯\n", count: 3),
+        ForeignOutput("blank lines", "\n \t\n\r\n", count: 0),
+        ForeignOutput(
+            "a bar of tqdm", "\r  0%|          | 0/2\r 50%|█████     | 1/2\r100%|██████████| 2/2\n", count: 3),
+        ForeignOutput(
+            "progress after a bar of tqdm", "\r 50%|█████     | 1/2{\"progress\": 50}\n", count: 0, progress: 50),
+        ForeignOutput("progress after a bar that was wiped", " 50%|██\r\u{1B}[m{\"progress\": 50}\n", progress: 50),
+        ForeignOutput("a byte order mark before progress", "\u{FEFF}{\"progress\":50}\n", count: 0, progress: 50),
+        ForeignOutput("a byte order mark alone", "\u{FEFF}\n"),
+        ForeignOutput("colours", "\u{1B}[32mINFO\u{1B}[0m loading\n"),
+        ForeignOutput("colours around progress", "\u{1B}[1;32m{\"progress\":50}\u{1B}[0m\n", count: 0, progress: 50),
+        ForeignOutput("a log line that quotes JSON", "INFO sending {\"error\": \"x\"}\n"),
+        ForeignOutput("a log line as JSON", "{\"level\":\"info\",\"msg\":\"loading\"}\n"),
+        ForeignOutput("an object without members", "{}\n"),
+        ForeignOutput("a message without progress", "{\"message\":\"hello\"}\n"),
+        ForeignOutput("JSON over several lines", "{\n  \"progress\": 50\n}\n", count: 3),
+        ForeignOutput("an array", "[1, 2]\n"),
+        ForeignOutput("a string", "\"done\"\n"),
+        ForeignOutput("a number", "42\n"),
+        ForeignOutput("null", "null\n"),
+        ForeignOutput("true", "true\n"),
+        ForeignOutput("NaN", "NaN\n"),
+        ForeignOutput("NaN as progress", "{\"progress\": NaN}\n"),
+        ForeignOutput("Infinity as progress", "{\"progress\": -Infinity}\n"),
+        ForeignOutput("a dictionary of Python", "{'progress': 50}\n"),
+        ForeignOutput("an object that was cut", "{\"progress\": 5\n"),
+        ForeignOutput("two objects on a line", "{\"progress\": 5}{\"progress\": 6}\n"),
+        ForeignOutput("a very long line", String(repeating: "x", count: 3_000_000) + "\n"),
+        ForeignOutput("a very long object", "{\"x\":\"" + String(repeating: "x", count: 3_000_000) + "\"}\n"),
+        ForeignOutput("bytes that are not UTF-8", [0xFF, 0xFE, 0xC3, 0x28, 0x0A]),
+        ForeignOutput(
+            "a message in Latin-1", Array("{\"progress\":50,\"message\":\"Gr".utf8) + [0xFC, 0x22, 0x7D, 0x0A]),
+        ForeignOutput("UTF-16", Array("{\"progress\":50}\n".utf8).flatMap { [$0, 0] }),
+        ForeignOutput("NUL bytes", [0, 0, 0, 0x0A]),
+        ForeignOutput("NUL bytes in an object", Array("{\"progress\":5\0}\n".utf8)),
+        ForeignOutput(
+            "an escaped NUL in a message", #"{"progress":50,"message":"a\u0000b"}"# + "\n", count: 0, progress: 50),
+        ForeignOutput(
+            "half of a surrogate pair in a message", #"{"progress":50,"message":"\ud83d"}"# + "\n", count: 0,
+            progress: 50),
+        ForeignOutput("a control character in a message", "{\"progress\":50,\"message\":\"a\u{1B}b\"}\n"),
+        ForeignOutput("progress with a fraction", "{\"progress\":45.5}\n", count: 0, progress: 45),
+        ForeignOutput("progress in quotes", "{\"progress\":\"45\"}\n", count: 0, progress: 45),
+        ForeignOutput("progress as words", "{\"progress\":\"half\"}\n"),
+        ForeignOutput("progress as null", "{\"progress\":null}\n"),
+        ForeignOutput("progress below the range", "{\"progress\":-1}\n", count: 0, progress: 0),
+        ForeignOutput("progress above the range", "{\"progress\":250}\n", count: 0, progress: 100),
+        ForeignOutput("progress beyond every number", "{\"progress\":1e999}\n"),
+        ForeignOutput("a message that is no string", "{\"progress\":5,\"message\":[1]}\n", count: 0, progress: 5),
+        ForeignOutput("CRLF", "{\"progress\":50}\r\nbanner\r\n", progress: 50),
+    ]
+}
+
+/// The ordinary things that tools print: none of them ends a session.
+@Suite struct ForeignOutputTests {
+    private static let result = #"{"result": {"text": "a", "segments": []}}"#
+
+    @Test("A foreign line before the result is passed over and counted", arguments: ForeignOutput.all)
+    func passesOverBefore(foreign: ForeignOutput) {
+        let (output, updates) = read(foreign.bytes + Array((Self.result + "\n").utf8))
+        #expect(output.result?.json == #"{"text": "a", "segments": []}"#)
+        #expect(output.foreignLines.count == foreign.count)
+        #expect(output.refusedResult == nil)
+        #expect(updates.last?.progress?.progress == foreign.progress)
+    }
+
+    @Test(
+        "A foreign line after the result, or without an end, is passed over and counted", arguments: ForeignOutput.all)
+    func passesOverAfter(foreign: ForeignOutput) {
+        for pieces in [3, .max] where foreign.bytes.count < 10_000 || pieces == .max {
+            let (output, updates) = read(Array((Self.result + "\r\n").utf8) + foreign.bytes.dropLast(), pieces: pieces)
+            #expect(output.result?.json == #"{"text": "a", "segments": []}"#)
+            #expect(output.foreignLines.count == foreign.count)
+            #expect(updates.last?.progress?.progress == foreign.progress)
         }
     }
 
-    @Test("The tail of standard error is kept, and its last line is fit to show")
-    func keepsTheTailOfStandardError() {
-        var tail = OutputTail(limit: 16)
-        for _ in 0..<1_000 { tail.append(Array("noise noise\n".utf8)) }
-        tail.append(Array("last \u{1B}[31mword\n\n".utf8))
-        #expect(tail.lastLine == "last [31mword")
-        #expect(tail.text.utf8.count <= 16)
-        #expect(OutputTail().lastLine == nil)
+    @Test("A result needs no end of line, and may have a byte order mark, a colour or a bar before it")
+    func findsTheResult() {
+        for prefix in ["", "\u{FEFF}", "\u{1B}[0m", "\r100%|██████████| 2/2 [00:01<00:00]", "\r\n"] {
+            let long = #"{"result": "\#(String(repeating: "x", count: 100_000))"}"#
+            for text in [Self.result, long] {
+                #expect(read(prefix + text).output.result != nil, "\(prefix)")
+            }
+        }
+    }
+
+    @Test("NaN is named wherever it stands among the foreign lines")
+    func namesNaN() {
+        let lines = read("banner\n{\"progress\": NaN}\n" + Self.result).output.foreignLines
+        #expect(lines.first == ForeignLines.Line(number: 1, kind: .notJSON))
+        #expect(lines.firstNotFinite == ForeignLines.Line(number: 2, kind: .notFinite))
+    }
+
+    @Test("A NUL in a message becomes a blank, and other escapes stay")
+    func mendsMessages() {
+        let (_, seen) = read(#"{"progress":50,"message":"a\u0000b\\u0000\n\ud83d\ude00\ud83d"}"#)
+        #expect(seen.first?.message == "a b\\u0000 😀\u{FFFD}")
     }
 }

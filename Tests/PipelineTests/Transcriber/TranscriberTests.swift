@@ -186,18 +186,30 @@ import Testing
             }
             #expect(status == 0)
             var output = StageOutput()
-            for line in lines.withLock({ $0 }) { _ = try output.consume(Array((line + "\n").utf8)[...]) }
+            for line in lines.withLock({ $0 }) { output.consume(Array((line + "\n").utf8)[...]) }
             let transcript = try JSONDecoder().decode(
                 Transcript.self, from: Data(try #require(output.result).json.utf8))
             #expect(!transcript.segments.isEmpty)
+            let segments = try lines.withLock { $0 }.filter { $0.hasPrefix(#"{"segment":"#) }.map {
+                try JSONDecoder().decode([String: Transcript.Segment].self, from: Data($0.utf8))["segment"]
+            }
+            #expect(segments == transcript.segments)
 
             let errors = Mutex<[String]>([])
-            let failed = await TranscribeCommand().transcribe(file: folder.path("none.ogg")) { _ in
+            lines.withLock { $0 = [] }
+            let failed = await TranscribeCommand().transcribe(file: folder.path("none.ogg")) { line in
+                lines.withLock { $0.append(line) }
             } errorOutput: { line in
                 errors.withLock { $0.append(line) }
             }
             #expect(failed == 1)
             #expect(errors.withLock { $0.last } == "The recording could not be read as audio.")
+            #expect(lines.withLock { $0.last } == #"{"error":"The recording could not be read as audio."}"#)
+
+            var without = TranscribeCommand()
+            without.transcriber.programs.recogniser = "/no/such/recogniser"
+            let unavailable = await without.transcribe(file: file) { _ in } errorOutput: { _ in }
+            #expect(unavailable == 75)
         }
     }
 

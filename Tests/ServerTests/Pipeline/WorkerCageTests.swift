@@ -100,11 +100,12 @@ import Testing
                 let body = try ready.json()
                 #expect(body["status"] as? String == "healthy")
                 let details = try #require(body["details"] as? [[String: any Sendable]])
-                let names = details.compactMap { $0["name"] as? String }
+                let layers = details.filter { ($0["name"] as? String)?.hasPrefix("cage: ") == true }
+                let names = layers.compactMap { $0["name"] as? String }
                 #expect(
                     names == ["files", "processes", "network", "calls", "count", "account"].map { "cage: \($0)" })
                 let scrape = try Scrape(try await metrics.request(.GET, "/metrics").text)
-                for detail in details {
+                for detail in layers {
                     let name = try #require(detail["name"] as? String)
                     let isActive = try #require(detail["ok"] as? Bool)
                     let value = scrape.value("therapybridge_cage_layer", ["layer": String(name.dropFirst(6))])
@@ -137,6 +138,45 @@ import Testing
                         try worker.kill()
                         try await eventually("the end of the stage") { stages(with: marker).isEmpty }
                     }
+                }
+            }
+        }
+    }
+
+    /// The limit of the length would not be checked.
+    @Test("A measurement that was killed is repeated, and does not pass for a recording without a length")
+    func repeatsMeasurement() async throws {
+        try await ScriptFolder.with { folder in
+            let programs = folder.url.deletingLastPathComponent().appending(path: "bin")
+            try FileManager.default.createDirectory(at: programs, withIntermediateDirectories: false)
+            /// Puts a program in the place of ffprobe, in one step.
+            @Sendable func replaceProbe(_ script: String) throws {
+                let (new, probe) = (programs.appending(path: "new"), programs.appending(path: "ffprobe"))
+                try Data("#!/bin/sh\n\(script)\n".utf8).write(to: new)
+                try FileManager.default.setAttributes(
+                    [.posixPermissions: 0o755], ofItemAtPath: new.path(percentEncoded: false))
+                try #require(
+                    rename(new.path(percentEncoded: false), probe.path(percentEncoded: false)) == 0)
+            }
+            try replaceProbe("kill -9 $PPID")
+            let path = "/usr/local/bin:/usr/bin:/bin"
+            try await withDatabase { database in
+                let settings = TestServer.settings(over: database, uploads: URL(filePath: folder.uploads)).merging([
+                    "PATH": "\(programs.path(percentEncoded: false)):\(path)", "PIPELINE_STAGE_WRITES": folder.path,
+                    "PIPELINE_MAX_ATTEMPTS": "100",
+                    "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.transcribes),
+                ]) { $1 }
+                try await withServer(over: database, settings) { server in
+                    let scene = try await WorkerScene(server)
+                    let session = try await scene.upload()
+                    try await withRunningProgram("work", environment: settings) { _ in
+                        try await eventually("the second attempt") { try await scene.attempt(of: session) > 1 }
+                        #expect(try await scene.get("/status", session).json()["status"] as? String == "preprocessing")
+                        try replaceProbe(#"PATH=\#(path) exec ffprobe "$@""#)
+                        #expect(try await scene.watchToEnd(session).last?.event == "complete")
+                    }
+                    let length = try await scene.get("", session).json()["duration_seconds"] as? Double
+                    #expect(length == 1)
                 }
             }
         }
