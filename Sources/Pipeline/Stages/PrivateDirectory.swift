@@ -96,10 +96,13 @@ enum PrivateDirectory {
         guard fstat(directory.rawValue, &status) == 0, [geteuid(), owner?.user].contains(status.st_uid) else {
             return false
         }
-        // The time of the last change of the inode. A stage can set the time of the last modification, and not this one. A
-        // time in the future comes from a clock that was set back, and counts like one as far in the past.
-        let changed = Double(status.st_ctim.tv_sec) + Double(status.st_ctim.tv_nsec) / 1e9
-        return abs(Date().timeIntervalSince1970 - changed) > age / .seconds(1)
+        // A new directory has both times of now. A stage can set the time of the last modification to any value, also one in
+        // the future, but not the time of the last change of the inode. A time in the future counts like one as far in the
+        // past: it comes from a stage, or from a clock that was set back.
+        let now = Date().timeIntervalSince1970
+        return [status.st_ctim, status.st_mtim].contains { time in
+            abs(now - Double(time.tv_sec) - Double(time.tv_nsec) / 1e9) > age / .seconds(1)
+        }
     }
 
     /// Removes a directory with all that is in it.

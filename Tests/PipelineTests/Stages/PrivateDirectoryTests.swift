@@ -101,7 +101,7 @@ import Testing
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
             try FileManager.default.setAttributes(
                 [.modificationDate: Date(timeIntervalSinceNow: 1e9)], ofItemAtPath: path)
-            #expect(PrivateDirectory.sweep(in: folder, age: .zero).removed == 1)
+            #expect(PrivateDirectory.sweep(in: folder).removed == 1)
         }
     }
 
