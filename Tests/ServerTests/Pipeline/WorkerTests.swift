@@ -76,7 +76,6 @@ import Testing
                 "The transcription program failed without saying why."
             ),
             ("exit 1", "The transcription program failed without saying why."),
-            ("kill -9 $$", "The transcription program was stopped before it was done."),
             ("true", "The transcription program ended without a result."),
             ("echo hello", "The transcription program ended without a result."),
             (
