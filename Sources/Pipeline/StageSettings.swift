@@ -105,13 +105,14 @@ public struct StageSettings: Sendable {
                 throw SettingError(Self.writesName, "names a folder that is missing; make it first")
             }
             for (hidden, what) in [(uploads, "UPLOAD_DIR"), (workDirectory, "the work folder")] {
-                let hidden = CageView.resolved(hidden)
-                guard !CageView.lies(path, in: hidden), !CageView.lies(hidden, in: path) else {
+                // The folder may be mounted elsewhere, too.
+                let places = CageView.places(of: [hidden])
+                guard !places.contains(where: { CageView.lies(path, in: $0) || CageView.lies($0, in: path) }) else {
                     throw SettingError(
                         Self.writesName, "names a folder that is, holds or lies in \(what); name another one")
                 }
             }
-            guard !secrets.contains(where: { CageView.lies(CageView.resolved($0), in: path) }) else {
+            guard !CageView.places(of: secrets).contains(where: { CageView.lies($0, in: path) }) else {
                 throw SettingError(Self.writesName, "names a folder that holds a file of secrets; name another one")
             }
             stageCage.writable.append(path)

@@ -18,7 +18,8 @@ public struct SpeechPrograms: Sendable {
 
     /// Checks that all programs and the model are installed, before an hour of audio is decoded in vain.
     ///
-    /// - Throws: ``TranscriberError/notInstalled(what:package:)`` for the first that is missing.
+    /// - Throws: ``TranscriberError/notInstalled(what:package:)`` for the first that is missing;
+    ///   ``TranscriberError/noStandardInput``.
     func check() throws(TranscriberError) {
         for program in [ffmpeg, ffprobe] where !Self.isInPath(program) {
             throw .notInstalled(what: program, package: "ffmpeg")
@@ -27,6 +28,7 @@ public struct SpeechPrograms: Sendable {
         guard FileManager.default.fileExists(atPath: model + "/en-us/mdef") else {
             throw .notInstalled(what: "The English speech model", package: "pocketsphinx-en-us")
         }
+        guard FileManager.default.fileExists(atPath: "/dev/stdin") else { throw .noStandardInput }
     }
 
     private static func isInPath(_ program: String) -> Bool {

@@ -76,6 +76,8 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
     case noSpeech
     /// A program or the speech model is missing.
     case notInstalled(what: String, package: String)
+    /// The recogniser cannot reach its standard input: the cage has no `/proc`, which `/dev/stdin` leads to.
+    case noStandardInput
     /// The recogniser or the decoder ended early.
     case failed(detail: String)
 
@@ -97,6 +99,7 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
             "The recording is longer than \(RecordingLength.clock(seconds)). Divide it, and upload the parts."
         case .noSpeech: "No speech was found in the recording."
         case .notInstalled(let what, let package): "\(what) is not installed: apt-get install \(package)"
+        case .noStandardInput: "The speech recogniser cannot work on this server."
         case .failed: "The speech recogniser stopped in the middle of the recording."
         }
     }
@@ -105,6 +108,8 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
     public var detail: String? {
         switch self {
         case .unreadable(let detail), .failed(let detail): detail
+        case .noStandardInput:
+            "the cage has no /proc, to which /dev/stdin leads; the kernel needs Landlock, or a /proc that is whole"
         default: nil
         }
     }
