@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # The packages to build, to run everything on one machine, and to test.
 BUILD_PACKAGES := libpq-dev pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
-TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer
+TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3
 
 # The servers to compare with. The benchmark leaves out the missing ones.
 PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
