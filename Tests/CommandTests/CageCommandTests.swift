@@ -134,4 +134,29 @@ import Testing
             }
         }
     }
+
+    /// Only root can mount.
+    ///
+    /// The mount is gone with the test.
+    @Test("A second mount of the recordings is refused as they are", .enabled(if: geteuid() == 0))
+    func writesToSecondMount() async throws {
+        try await withWork(Host(lacks: [], isRoot: true)) { folder in
+            for path in ["uploads", "work", "second"] {
+                try FileManager.default.createDirectory(
+                    atPath: "\(folder)/\(path)", withIntermediateDirectories: true)
+            }
+            // MS_BIND of mount(2), and MNT_DETACH of umount2(2).
+            try #require(mount("\(folder)/uploads", "\(folder)/second", nil, 4_096, nil) == 0)
+            defer { umount2("\(folder)/second", 2) }
+            try await withDatabase { database in
+                let settings = [
+                    "UPLOAD_DIR": "\(folder)/uploads", "PIPELINE_WORK_DIR": "\(folder)/work",
+                    "PIPELINE_STAGE_WRITES": "\(folder)/second", "LOG_LEVEL": "critical",
+                ]
+                let run = try await Program.serving(database, settings).run("work")
+                #expect(run.status == 78, "\(run.errorOutput)")
+                #expect(run.errorOutput.contains("PIPELINE_STAGE_WRITES"))
+            }
+        }
+    }
 }
