@@ -33,8 +33,10 @@ static int limit(int resource, uint64_t value) {
 }
 
 int cage_mark(void) {
-    // No program of a stage uses message queues, and none may leave a core dump.
-    int error = limit(RLIMIT_CORE, 0);
+    // No program of a stage uses message queues, and none may leave a core dump. With a limit of 0, the kernel still hands a dump
+    // to a program that core_pattern names. It makes none at all for a limit of 1: "we use cprm.limit of 1 here as a special
+    // value" (fs/coredump.c).
+    int error = limit(RLIMIT_CORE, 1);
     if (error == 0) error = limit(RLIMIT_MSGQUEUE, 0);
     if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) error = errno;
     return error;

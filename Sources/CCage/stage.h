@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-// Gives this process the marks by which the worker knows the processes of a cage: no new privileges, and hard limits of 0 for
+// Gives this process the marks by which the worker knows the processes of a cage: no new privileges, and hard limits of 1 or 0 for
 // core dumps and message queues. No process can take them off. Returns 0 or an errno value.
 int cage_mark(void);
 

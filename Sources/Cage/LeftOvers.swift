@@ -8,7 +8,7 @@ import Foundation
 /// (``adoptOrphans()``), and ``kill(account:)`` ends them.
 ///
 /// A process of a cage is known by marks that it cannot take off: no new privileges, a filter of system calls where the
-/// kernel has them, and hard limits of 0 for core dumps and message queues.
+/// kernel has them, a hard limit of 1 or 0 bytes for core dumps, and one of 0 for message queues.
 public enum LeftOvers {
     /// Makes this process the parent of its descendants whose parent has died: prctl(2), PR_SET_CHILD_SUBREAPER.
     public static func adoptOrphans() { _ = cage_adopt_orphans() }
@@ -90,11 +90,13 @@ public enum LeftOvers {
         /// True if the process has the marks of a cage.
         var isCaged: Bool {
             guard hasNoNewPrivileges, let limits = Self.read("/proc/\(number)/limits") else { return false }
-            return ["Max core file size", "Max msgqueue size"].allSatisfy { name in
+            // A worker without core dumps hands its limit of 0 on.
+            return [("Max core file size", ["0", "1"]), ("Max msgqueue size", ["0"])].allSatisfy { name, marks in
                 guard let line = limits.split(separator: "\n").first(where: { $0.hasPrefix(name) }) else {
                     return false
                 }
-                return line.dropFirst(name.count).split(separator: " ").prefix(2) == ["0", "0"]
+                let values = line.dropFirst(name.count).split(separator: " ").prefix(2)
+                return values.count == 2 && values.allSatisfy { marks.contains(String($0)) }
             }
         }
 

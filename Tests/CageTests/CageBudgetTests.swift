@@ -20,6 +20,10 @@ import Testing
             let lines = run.output.split(separator: "\n").map(String.init)
             #expect(lines.prefix(6) == ["1", "65536", "1024", "32", "1024", "0"], "\(run)")
             #expect(lines.last == "1000", "\(run)")
+            // The kernel hands a dump to the program of core_pattern unless the limit is 1. No limit can be raised from 0.
+            let core = try await each.cage.run(scene.stage("grep 'Max core' < /proc/$$/limits", budget: Self.small))
+            let values = core.output.split(separator: " ").dropFirst(4).prefix(2)
+            #expect(values == ["1", "1"] || values == ["0", "0"] && coreLimit == 0, "\(core)")
         }
     }
 
@@ -108,4 +112,11 @@ import Testing
             #expect(!FileManager.default.fileExists(atPath: scene.path("own/ran")))
         }
     }
+}
+
+/// The hard limit of core dumps of this process.
+private var coreLimit: UInt {
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit)
+    return UInt(limit.rlim_max)
 }
