@@ -99,7 +99,7 @@ enum StageLine: Equatable {
         object(in: beginning, followsReturn: followsReturn) != nil
     }
 
-    /// Finds the object in a line: without the blanks, byte order marks and colours around it.
+    /// Finds the object in a line: without the blanks, byte order marks, colours and wipes around it.
     private static func object(in bytes: [UInt8], followsReturn: Bool) -> Range<Int>? {
         var rest = bytes[...]
         while let first = rest.first {
@@ -108,8 +108,8 @@ enum StageLine: Equatable {
                 rest = rest.dropFirst()
             } else if rest.starts(with: [0xEF, 0xBB, 0xBF]) {
                 rest = rest.dropFirst(3)
-            } else if let colour = colour(at: rest) {
-                rest = rest.dropFirst(colour)
+            } else if let length = controlSequence(at: rest) {
+                rest = rest.dropFirst(length)
             } else {
                 break
             }
@@ -118,12 +118,12 @@ enum StageLine: Equatable {
             rest = rest[(rest.firstRange(of: Array(#"{""#.utf8))?.lowerBound ?? rest.endIndex)...]
         }
         guard rest.first == UInt8(ascii: "{") else { return nil }
-        // A colour ends in a letter, and an object does not.
+        // A control sequence ends in a letter, and an object does not.
         while let last = rest.last, last != UInt8(ascii: "}") {
             if isBlank(last) {
                 rest = rest.dropLast()
-            } else if last == UInt8(ascii: "m"), let escape = rest.lastIndex(of: 0x1B),
-                colour(at: rest[escape...]) == rest.endIndex - escape
+            } else if let escape = rest.suffix(36).lastIndex(of: 0x1B),
+                controlSequence(at: rest[escape...]) == rest.endIndex - escape
             {
                 rest = rest[..<escape]
             } else {
@@ -133,13 +133,13 @@ enum StageLine: Equatable {
         return rest.startIndex..<rest.endIndex
     }
 
-    /// The length of the colour that begins the bytes, or nil.
+    /// The length of the control sequence that begins the bytes, such as a colour or the wipe of a line, or nil.
     ///
-    /// Source: ECMA-48, 8.3.117, "SGR - Select Graphic Rendition".
-    private static func colour(at bytes: ArraySlice<UInt8>) -> Int? {
+    /// Source: ECMA-48, 5.4, "Control sequences".
+    private static func controlSequence(at bytes: ArraySlice<UInt8>) -> Int? {
         guard bytes.starts(with: [0x1B, UInt8(ascii: "[")]) else { return nil }
-        let end = bytes.dropFirst(2).prefix(32).firstIndex { !(0x30...0x3F).contains($0) }
-        guard let end, bytes[end] == UInt8(ascii: "m") else { return nil }
+        let end = bytes.dropFirst(2).prefix(32).firstIndex { !(0x20...0x3F).contains($0) }
+        guard let end, Unicode.Scalar(bytes[end]).properties.isAlphabetic, bytes[end] < 0x80 else { return nil }
         return end + 1 - bytes.startIndex
     }
 

@@ -192,7 +192,8 @@ struct ForeignOutput: Sendable, CustomTestStringConvertible {
             "a bar of tqdm", "\r  0%|          | 0/2\r 50%|█████     | 1/2\r100%|██████████| 2/2\n", count: 3),
         ForeignOutput(
             "progress after a bar of tqdm", "\r 50%|█████     | 1/2{\"progress\": 50}\n", count: 0, progress: 50),
-        ForeignOutput("progress after a bar that was wiped", " 50%|██\r\u{1B}[m{\"progress\": 50}\n", progress: 50),
+        ForeignOutput(
+            "progress after a bar that was wiped", " 50%|██\r\u{1B}[2K{\"progress\": 50}\u{1B}[?25h\n", progress: 50),
         ForeignOutput("a byte order mark before progress", "\u{FEFF}{\"progress\":50}\n", count: 0, progress: 50),
         ForeignOutput("a byte order mark alone", "\u{FEFF}\n"),
         ForeignOutput("colours", "\u{1B}[32mINFO\u{1B}[0m loading\n"),
