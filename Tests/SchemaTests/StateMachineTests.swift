@@ -25,6 +25,7 @@ struct Step: Hashable, CustomStringConvertible {
             (.transcribed, [.extractingNotes, .processed]),
             (.extractingNotes, [.processed]),
             (.failed, [.pending]),
+            (.processed, [.pending]),
         ]
         let unfinished = SessionStatus.allCases.filter { $0 != .processed && $0 != .failed }
         return Set(table.flatMap { from, all in all.map { Step(from: from, to: $0) } })
