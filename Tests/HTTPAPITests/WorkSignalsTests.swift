@@ -12,11 +12,27 @@ struct WorkSignalsTests {
         signals.enter(second)
         signals.signal()
         await first.wait()
+        #expect(first.isWoken)
+        #expect(!second.isWoken)
         #expect(!signals.leave(first))
         #expect(signals.leave(second))
         #expect(!signals.leave(second))
         // Nobody waits.
         signals.signal()
+    }
+
+    @Test("The first request is the one that has waited longest, until it leaves or begins a new round")
+    func first() {
+        let signals = WorkSignals()
+        let (one, two) = (WorkSignals.Waiter(), WorkSignals.Waiter())
+        signals.enter(one)
+        signals.enter(two)
+        #expect(signals.isFirst(one))
+        #expect(!signals.isFirst(two))
+        _ = signals.leave(one)
+        #expect(signals.isFirst(two))
+        signals.enter(one)
+        #expect(!signals.isFirst(one))
     }
 
     @Test("A signal before the wait is not lost, and a new round begins without it")
@@ -44,5 +60,7 @@ struct WorkSignalsTests {
         cancelled.cancel()
         await cancelled.value
         #expect(!other.hasEnded)
+        // A cancelled wait is no signal.
+        #expect(!other.isWoken)
     }
 }

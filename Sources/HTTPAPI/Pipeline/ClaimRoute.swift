@@ -18,9 +18,10 @@ struct ClaimRoute: Sendable {
 
     /// The longest wait for a session.
     static let longestWait = Duration.seconds(60)
-    /// The pause between two looks into the queue without a signal.
+    /// The longest pause between two looks of a server into the queue without a signal.
     ///
-    /// No notification tells of a lease that runs out, and a notification may be lost.
+    /// No notification tells of a lease that runs out, and a notification may be lost. Only the request that has waited
+    /// longest looks: a crowd of waiting requests costs no more than one.
     private static let idleInterval = Duration.seconds(5)
 
     func add(to table: inout RouteTable) {
@@ -72,9 +73,10 @@ struct ClaimRoute: Sendable {
                 _ = signals.leave(waiter)
                 return claim
             }
-            let rest = clock.now.duration(to: deadline)
-            guard rest > .zero, !Task.isCancelled else { return nil }
-            await wait(for: waiter, atMost: min(rest, Self.idleInterval))
+            guard clock.now < deadline, !Task.isCancelled else { return nil }
+            repeat {
+                await wait(for: waiter, atMost: min(clock.now.duration(to: deadline), Self.idleInterval))
+            } while !waiter.isWoken && !signals.isFirst(waiter) && clock.now < deadline && !Task.isCancelled
             // The next round looks.
             passesOn = waiter.hasEnded
         }

@@ -21,6 +21,9 @@ public final class WorkSignals: Sendable {
         /// True if the client has gone, or the server shuts down.
         var hasEnded: Bool { state.withLock { $0.hasEnded } }
 
+        /// True if a signal came since ``reset()``.
+        var isWoken: Bool { state.withLock { $0.isWoken } }
+
         /// Makes the waiter ready for the next signal.
         func reset() { state.withLock { $0.isWoken = false } }
 
@@ -38,7 +41,13 @@ public final class WorkSignals: Sendable {
             wake()
         }
 
-        /// Waits for a signal, or returns at once if one came since ``reset()``.
+        /// Ends the present wait without a signal.
+        private func interrupt() {
+            let continuation = state.withLock { $0.continuation.take() }
+            continuation?.resume()
+        }
+
+        /// Waits for a signal or for the cancellation of the task, or returns at once if a signal came since ``reset()``.
         func wait() async {
             await withTaskCancellationHandler {
                 await withCheckedContinuation { continuation in
@@ -46,10 +55,12 @@ public final class WorkSignals: Sendable {
                         if !state.isWoken { state.continuation = continuation }
                         return state.isWoken
                     }
-                    if isWoken { continuation.resume() }
+                    if isWoken { return continuation.resume() }
+                    // A cancellation just before found no wait.
+                    if Task.isCancelled { interrupt() }
                 }
             } onCancel: {
-                wake()
+                interrupt()
             }
         }
     }
@@ -73,6 +84,9 @@ public final class WorkSignals: Sendable {
         waiter.reset()
         waiters.withLock { $0.append(waiter) }
     }
+
+    /// True if no other request has waited longer.
+    func isFirst(_ waiter: Waiter) -> Bool { waiters.withLock { $0.first === waiter } }
 
     /// Removes a request.
     ///

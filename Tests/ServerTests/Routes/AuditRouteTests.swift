@@ -26,7 +26,7 @@ import Testing
         Access(method: .GET, path: "/events", action: .readEvents),
         Access(method: .GET, path: "/transcript", action: .readTranscript),
         Access(method: .GET, path: "/notes", action: .readNotes, stranger: .patient),
-        Access(method: .GET, path: "/recording", action: .hearRecording, caller: .pipeline),
+        Access(method: .GET, path: "/recording", action: .hearRecording, stranger: .pipeline),
         Access(method: .POST, path: "/status/ticket", action: .takeTicket, caller: .patient),
         Access(method: .POST, path: "/retry", action: .retry, stranger: .patient),
         Access(method: .GET, path: "/status/stream", action: .openStream),
