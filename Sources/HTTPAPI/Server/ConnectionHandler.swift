@@ -22,8 +22,8 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// How many reads of a connection the framework may pass on together.
     ///
-    /// Each pass moves an upload to another thread and back.
-    private static let readsInARow: UInt = 16
+    /// Each pass moves an upload to another thread and back. Two passes may wait in memory, of up to 64 KiB a read.
+    private static let readsInARow: UInt = 8
 
     /// How long a client may take to read the Close frame of a refused WebSocket.
     private static let closeFrameTimeout = TimeAmount.seconds(60)
