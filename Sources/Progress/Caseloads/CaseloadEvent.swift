@@ -18,7 +18,7 @@ public enum CaseloadEvent: Sendable, Equatable {
 extension SessionProgress {
     /// Whether a session begins with this state: it was created or retried.
     func begins(after status: SessionStatus?) -> Bool {
-        status == nil || status == .failed && self.status == .pending
+        status == nil || status?.isFinished == true && self.status == .pending
     }
 }
 
@@ -33,7 +33,7 @@ extension MissedChanges {
             let before = statuses.updateValue(progress.status, forKey: progress.sessionID)
             // The present state follows with the caseload, unless the session is processed.
             if present[progress.sessionID] == progress.version { continue }
-            if progress.version == 1 || before == .failed && progress.status == .pending {
+            if progress.version == 1 || before?.isFinished == true && progress.status == .pending {
                 events.append(.added(progress))
             } else {
                 events.append(progress.status == .processed ? .state(progress) : .passed(progress))

@@ -98,6 +98,25 @@ import Testing
         }
     }
 
+    @Test("The stream of all sessions shows a processed session that is processed again as added")
+    func processedAgain() async throws {
+        try await withScene { scene in
+            let session = try await scene.database.addSession(of: scene.patients[0])
+            try await scene.database.query(
+                "UPDATE app.therapy_sessions SET recording = 'key' WHERE id = \(session.rawValue)")
+            try await scene.follow { _, reader in
+                for _ in 0..<2 {
+                    try await scene.finish(session)
+                    while try await reader.next()?.status != "processed" {}
+                    try await scene.database.query("SELECT app.retry_session(\(session.rawValue), true)")
+                    let added = try await reader.next("session_added")
+                    #expect(sessions([added]) == [session.description])
+                    #expect(added.status == "pending")
+                }
+            }
+        }
+    }
+
     @Test("The stream of all sessions follows the assignments and shows no session of a former patient")
     func assignments() async throws {
         try await withScene { scene in
