@@ -30,7 +30,7 @@ import Testing
         #expect(frame == WebSocketFrame.frame(.text, expected))
         let object = try JSONSerialization.jsonObject(with: Data(frame.dropFirst(4))) as? [String: Any]
         #expect(object?["message"] as? String == "Grüße \"a\"\n")
-        #expect(object?.count == 10)
+        #expect(object?.count == 11)
     }
 
     @Test("A Close frame has the code and the reason")
