@@ -13,7 +13,7 @@ pid_t cage_start_stage(struct launch *launch) {
     pid_t parent = getpid();
     pid_t stage = fork();
     if (stage != 0) return stage;
-    cage_become_stage(&launch->plan, launch->used, launch->active, parent, launch->reports[1]);
+    cage_become_stage(&launch->plan, launch->used, launch->active, parent, launch->reports[1], launch->program);
 }
 
 _Noreturn void cage_be_init(struct launch *launch) {

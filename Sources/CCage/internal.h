@@ -33,9 +33,10 @@ int cage_read_plan(int descriptor, struct cage_plan *plan);
 // errno value; after an error the process must not go on.
 int cage_enter_view(const struct cage_plan *plan, bool wants_proc, bool *has_proc);
 
-// Restricts this process by Landlock to the paths of the plan. `*version` receives the version of the interface that is used.
-// Returns 0 or an errno value: EOPNOTSUPP or ENOSYS if the kernel has no Landlock.
-int cage_enter_landlock(const struct cage_plan *plan, bool has_view, bool has_proc, int *version);
+// Restricts this process by Landlock to the paths of the plan, and to the file of `program` if that is not -1. `*version`
+// receives the version of the interface that is used. Returns 0 or an errno value: EOPNOTSUPP or ENOSYS if the kernel has no
+// Landlock.
+int cage_enter_landlock(const struct cage_plan *plan, int program, bool has_view, bool has_proc, int *version);
 
 // What decides which system calls a stage may make.
 struct cage_filter_needs {

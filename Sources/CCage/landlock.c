@@ -42,23 +42,26 @@ struct path_rule {
     int32_t parent;
 } __attribute__((packed));
 
-// Adds a rule for one path. A path that is gone needs no rule. A symbolic link has none: Landlock checks the file that is
-// opened, not the way to it.
+// Adds a rule for an open file. A symbolic link has none: Landlock checks the file that is opened, not the way to it.
+static int allow_open(int ruleset, int descriptor, uint64_t access) {
+    struct stat status;
+    if (fstat(descriptor, &status) != 0) return errno;
+    if (S_ISLNK(status.st_mode)) return 0;
+    if (!S_ISDIR(status.st_mode)) access &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV;
+    struct path_rule rule = {access, descriptor};
+    return syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) == 0 ? 0 : errno;
+}
+
+// Adds a rule for one path. A path that is gone needs no rule.
 static int allow(int ruleset, const char *path, uint64_t access) {
     int descriptor = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (descriptor < 0) return errno == ENOENT || errno == EACCES || errno == ENOTDIR ? 0 : errno;
-    struct stat status;
-    int error = fstat(descriptor, &status) == 0 ? 0 : errno;
-    if (error == 0 && !S_ISLNK(status.st_mode)) {
-        if (!S_ISDIR(status.st_mode)) access &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV;
-        struct path_rule rule = {access, descriptor};
-        if (syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) != 0) error = errno;
-    }
+    int error = allow_open(ruleset, descriptor, access);
     close(descriptor);
     return error;
 }
 
-int cage_enter_landlock(const struct cage_plan *plan, bool has_view, bool has_proc, int *version) {
+int cage_enter_landlock(const struct cage_plan *plan, int program, bool has_view, bool has_proc, int *version) {
     int found = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, VERSION_FLAG);
     if (found < 0) return errno;
     uint64_t newest = plan->numbers[CAGE_LANDLOCK_VERSION];
@@ -85,6 +88,7 @@ int cage_enter_landlock(const struct cage_plan *plan, bool has_view, bool has_pr
         uint64_t access = path->kind == CAGE_WRITABLE ? write : path->kind == CAGE_DEVICE ? use : read;
         error = allow(ruleset, path->path, access);
     }
+    if (error == 0 && program >= 0) error = allow_open(ruleset, program, read);
     // The folders of a view hold nothing but what is granted.
     if (error == 0 && has_view) error = allow(ruleset, "/", FS_READ_DIR);
     if (has_proc) {

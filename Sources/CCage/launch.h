@@ -14,6 +14,7 @@ struct launch {
     int reports[2];  // A pipe: from init and the stage to the launcher.
     int life[2];     // A pipe whose write end only the launcher has. Init ends with it.
     int signals;
+    int program;     // The file of the stage's program if this program is it, or -1.
 };
 
 static inline bool uses(const struct launch *launch, int mechanism) { return cage_has(launch->used, mechanism); }

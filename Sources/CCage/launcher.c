@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -83,6 +84,20 @@ static _Noreturn void supervise(struct launch *launch, pid_t child, bool child_i
 
 static void adjust_memory_killer(const char *score) { cage_write_file(AT_FDCWD, "/proc/self/oom_score_adj", score); }
 
+// Opens the file of this program if a stage executes it, else returns -1.
+//
+// The account of the stages may be unable to reach it: a folder of root's, as /root is, is closed to others. It executes the
+// open file then.
+static int open_own_program(const char *path) {
+    struct stat wanted, own;
+    int program = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (program < 0) return -1;
+    if (stat(path, &wanted) == 0 && fstat(program, &own) == 0 && wanted.st_dev == own.st_dev && wanted.st_ino == own.st_ino)
+        return program;
+    close(program);
+    return -1;
+}
+
 int cage_launch(void) {
     struct launch launch;
     memset(&launch, 0, sizeof launch);
@@ -98,6 +113,7 @@ int cage_launch(void) {
     int error = cage_read_plan(CHANNEL, &launch.plan);
     if (error != 0) cage_give_up(CHANNEL, error, -1);
     launch.used = launch.plan.numbers[CAGE_USED];
+    launch.program = open_own_program(launch.plan.program);
     launch.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (launch.signals < 0 || pipe2(launch.reports, O_CLOEXEC) != 0 || pipe2(launch.life, O_CLOEXEC) != 0)
         cage_give_up(CHANNEL, errno, -1);

@@ -13,8 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The descriptor on which the stage reports until execve(2) closes it.
+// The descriptors that execve(2) closes: the one on which the stage reports, and the file of its program.
 #define REPORTS 3
+#define PROGRAM 4
 
 static void report(int what, int error, int detail) {
     struct cage_report record = {what, error, detail};
@@ -100,7 +101,7 @@ static int missing_mechanism(const struct cage_plan *plan, cage_mechanisms activ
 
 // Takes every step until the program can be executed. Returns an errno value, and in `*mechanism` which one failed, or -1.
 static int prepare(
-    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int *mechanism
+    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int program, int *mechanism
 ) {
     *mechanism = -1;
     setsid();
@@ -127,7 +128,7 @@ static int prepare(
     };
     if (cage_has(used, CAGE_LANDLOCK)) {
         int version = 0;
-        error = cage_enter_landlock(plan, needs.has_view, cage_has(active, CAGE_PROC), &version);
+        error = cage_enter_landlock(plan, program, needs.has_view, cage_has(active, CAGE_PROC), &version);
         report(CAGE_LANDLOCK, error, version);
         if (error == 0) active |= 1ULL << CAGE_LANDLOCK;
         if (error == 0) needs.landlock_version = version;
@@ -144,16 +145,20 @@ static int prepare(
 }
 
 _Noreturn void cage_become_stage(
-    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int reports
+    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int reports, int program
 ) {
+    // The numbers may be each other's.
+    if (program >= 0 && (program = fcntl(program, F_DUPFD_CLOEXEC, PROGRAM + 1)) < 0) _exit(CAGE_NOT_STARTED);
     if (reports != REPORTS && dup3(reports, REPORTS, O_CLOEXEC) < 0) _exit(CAGE_NOT_STARTED);
-    close_from(REPORTS + 1);
+    if (program >= 0 && (program = dup3(program, PROGRAM, O_CLOEXEC)) < 0) _exit(CAGE_NOT_STARTED);
+    close_from(program >= 0 ? PROGRAM + 1 : REPORTS + 1);
     int mechanism;
-    int error = prepare(plan, used, active, parent, &mechanism);
+    int error = prepare(plan, used, active, parent, program, &mechanism);
     if (error != 0) {
         report(CAGE_SETUP, error, mechanism);
     } else {
-        execve(plan->program, plan->arguments, plan->environment);
+        if (program >= 0) syscall(SYS_execveat, program, "", plan->arguments, plan->environment, AT_EMPTY_PATH);
+        else execve(plan->program, plan->arguments, plan->environment);
         report(CAGE_EXECUTION, errno, 0);
     }
     _exit(CAGE_NOT_STARTED);

@@ -9,8 +9,8 @@
 int cage_mark(void);
 
 // Takes the budgets and restrictions of the plan, and executes its program. Makes only calls that are safe after a fork.
-// After a failure it reports the step, and ends.
+// After a failure it reports the step, and ends. `program` is the open file of the program, or -1: then its path counts.
 _Noreturn void cage_become_stage(
-    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int reports);
+    const struct cage_plan *plan, uint64_t used, cage_mechanisms active, pid_t parent, int reports, int program);
 
 #endif

@@ -52,7 +52,10 @@ struct CageCase: Sendable, CustomTestStringConvertible {
         }
     }
 
-    private static var callers: [Caller] { geteuid() == 0 ? [.root, .user] : [.user] }
+    private static var callers: [Caller] {
+        guard geteuid() == 0 else { return [.user] }
+        return anotherUserCanRun(CageView.resolved("/proc/self/exe")) ? [.root, .user] : [.root]
+    }
 
     /// The cage of the case.
     var cage: Cage {

@@ -16,7 +16,13 @@ import Testing
         }
 
         static let all = [[], ["landlock"], ["namespaces"], ["mounts"], ["landlock", "namespaces"]].flatMap { lacks in
-            (geteuid() == 0 ? [true, false] : [false]).map { Host(lacks: lacks, isRoot: $0) }
+            callers.map { Host(lacks: lacks, isRoot: $0) }
+        }
+
+        /// Whether root runs the program: as root and as a user if this process can do both.
+        private static var callers: [Bool] {
+            guard geteuid() == 0 else { return [false] }
+            return anotherUserCanRun(builtProgram) ? [true, false] : [true]
         }
 
         /// Whether a stage can be kept from other recordings.
@@ -25,10 +31,12 @@ import Testing
         var keepsRecordingsApart: Bool { !lacks.contains("landlock") || !lacks.contains("namespaces") }
 
         /// Runs a command of the program on this host.
-        func run(_ command: String, _ settings: [String: String]) async throws -> ProgramRun {
+        func run(
+            _ command: String, program: String = builtProgram, _ settings: [String: String]
+        ) async throws -> ProgramRun {
             let tools = URL(filePath: builtProgram).deletingLastPathComponent()
             var words = [tools.appending(path: "without-layers").path(percentEncoded: false)]
-            words += lacks + ["--", builtProgram, command]
+            words += lacks + ["--", program, command]
             if geteuid() == 0, !isRoot {
                 words = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] + words
             }
@@ -65,6 +73,22 @@ import Testing
             #expect((states["processes"]?.0 == "active") == host.keepsRecordingsApart, "\(run.output)")
             if host.lacks.contains("landlock") { #expect(states["files"]?.1.contains("Landlock version") == false) }
             #expect(try FileManager.default.contentsOfDirectory(atPath: work).isEmpty)
+        }
+    }
+
+    @Test(
+        "Stages of root execute the program in a folder that is closed to others, as /root is",
+        .enabled(if: geteuid() == 0, "needs root"), arguments: [[], ["namespaces"], ["landlock", "namespaces"]])
+    func closedFolder(lacks: [String]) async throws {
+        let host = Host(lacks: lacks, isRoot: true)
+        try await withWork(host) { work in
+            let closed = work + "/closed"
+            try FileManager.default.createDirectory(
+                atPath: closed, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+            let program = closed + "/therapybridge"
+            try FileManager.default.copyItem(atPath: builtProgram, toPath: program)
+            let run = try await host.run("cage", program: program, ["PIPELINE_WORK_DIR": work])
+            #expect(run.lines.contains { $0.hasPrefix("account\tactive\t") }, "\(run.output)")
         }
     }
 
