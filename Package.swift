@@ -173,7 +173,8 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "DurationUnits", "JSONScanning", "Polling", "Postgres", "Progress", "Prometheus",
+                "Credentials", "Domain", "DurationUnits", "JSONScanning", "Polling", "Postgres", "Progress",
+                "Prometheus",
                 "Recordings", "SettingsReading", "Store", "Streaming",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),

@@ -76,7 +76,8 @@ import Testing
     /// The program runs as another user: the files of root's own processes always belong to root.
     @Test(
         "`serve` and `work` forbid core dumps and debuggers: their files in /proc belong to root",
-        .enabled(if: anotherUserCanRun(builtProgram) && access("/usr/bin/setpriv", X_OK) == 0, "needs another Unix user"),
+        .enabled(
+            if: anotherUserCanRun(builtProgram) && access("/usr/bin/setpriv", X_OK) == 0, "needs another Unix user"),
         arguments: ["serve", "work"])
     func dumps(command: String) async throws {
         let (listener, port) = try listenOnLoopback()

@@ -11,10 +11,10 @@ public func anotherUserCanRun(_ program: String) -> Bool {
     guard geteuid() == 0 else { return false }
     var url = URL(filePath: program).resolvingSymlinksInPath()
     while true {
-        guard let mode = try? FileManager.default.attributesOfItem(atPath: url.path(percentEncoded: false))[.posixPermissions],
-            let bits = mode as? Int, bits & 0o001 != 0
-        else { return false }
-        if url.path(percentEncoded: false) == "/" { return true }
+        let path = url.path(percentEncoded: false)
+        let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+        guard let mode = attributes?[.posixPermissions] as? Int, mode & 0o001 != 0 else { return false }
+        if path == "/" { return true }
         url = url.deletingLastPathComponent()
     }
 }

@@ -208,7 +208,9 @@ import Testing
 
             var without = TranscribeCommand()
             without.transcriber.programs.recogniser = "/no/such/recogniser"
-            let unavailable = await without.transcribe(file: file) { _ in } errorOutput: { _ in }
+            let unavailable = await without.transcribe(file: file) { _ in
+            } errorOutput: { _ in
+            }
             #expect(unavailable == 75)
         }
     }
