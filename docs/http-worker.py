@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A whole pipeline over HTTP: TB_URL=https://… TB_TOKEN=… TRANSCRIBE=/opt/whisper/run ./http-worker.py"""
+"""A whole worker over HTTP. To run it: TB_URL=https://… TB_TOKEN=… TRANSCRIBE=/opt/whisper/run ./http-worker.py"""
 import json, os, subprocess, tempfile, threading, urllib.error, urllib.request
 
 URL, TOKEN = os.environ["TB_URL"], os.environ["TB_TOKEN"]
 COMMAND = os.environ["TRANSCRIBE"].split()  # prints {"text": …, "segments": […]} for the file in its last argument
 
 def call(method, path, body=None, **headers):
-    """Sends JSON, and returns the answer's bytes. Tries again while the server is away."""
+    """Sends JSON, and returns the bytes of the answer. Tries again until the server answers."""
     headers |= {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(URL + path, data, headers, method=method)
@@ -16,7 +16,7 @@ def call(method, path, body=None, **headers):
                 return response.read()
         except urllib.error.HTTPError as error:
             if error.code not in (429, 503):
-                raise                              # 409: the session is not ours any more
+                raise                              # such as 409: this worker has lost the session
             pause.wait(float(error.headers.get("Retry-After", 2)))
         except OSError:                            # no connection
             pause.wait(2)
@@ -35,7 +35,7 @@ def work(claim):
         "POST", f"/api/sessions/{session}/progress", {"status": status, **proof, "progress": 0, **members})
     threading.Thread(target=keep, args=(session, proof, done), daemon=True).start()
     try:
-        if claim["status"] not in ("transcribed", "extracting_notes"):        # a takeover goes on where the other ended
+        if claim["status"] not in ("transcribed", "extracting_notes"):        # a takeover continues at this status
             if claim["status"] in ("pending", "preprocessing"):
                 report("transcribing", progress=20, message="Transcribing audio")
             with tempfile.NamedTemporaryFile() as file:

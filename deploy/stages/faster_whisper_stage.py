@@ -5,11 +5,11 @@ Set it up in five minutes:
   1. python3 -m venv /opt/stages/venv
      /opt/stages/venv/bin/pip install faster-whisper
      install -m 755 faster_whisper_stage.py /opt/stages/
-  2. Fetch the model once, as a user that may write there:
+  2. Fetch the model once, as a user who may write to /opt/stages:
      HF_HOME=/opt/stages/models /opt/stages/venv/bin/python -c \
          'from faster_whisper import download_model; download_model("small")'
      chmod -R a+rX /opt/stages
-  3. Start the worker with:
+  3. Start the worker with these variables:
      PIPELINE_TRANSCRIBE_COMMAND='/opt/stages/venv/bin/python /opt/stages/faster_whisper_stage.py'
      HF_HOME=/opt/stages/models
      HF_HUB_OFFLINE=1
@@ -19,6 +19,7 @@ Set it up in five minutes:
   4. Try it by hand: HF_HOME=/opt/stages/models /opt/stages/venv/bin/python /opt/stages/faster_whisper_stage.py recording.mp3
 
 More variables: WHISPER_DEVICE (auto), WHISPER_COMPUTE_TYPE (default), WHISPER_LANGUAGE for sessions without a language.
+Name them in PIPELINE_STAGE_ENV, too.
 """
 import json
 import os

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 """A notes stage for any OpenAI-compatible chat endpoint: OpenAI, Ollama, vLLM, llama.cpp's server, LM Studio.
 
-The endpoint has to answer POST …/chat/completions. Needs Python 3.8 and no package.
+The endpoint has to answer POST …/chat/completions. The stage needs Python 3.8 and no package.
 
-Set it up in five minutes, here with Ollama on the same host, which keeps the words there:
+Set it up in five minutes. With Ollama on the same host, as here, the words of a session stay on the host:
   1. ollama pull llama3.1
-     install -m 755 openai_notes.py /opt/stages/
-  2. Start the worker with:
+     install -D -m 755 openai_notes.py /opt/stages/openai_notes.py
+  2. Start the worker with these variables:
      PIPELINE_NOTES_COMMAND=/opt/stages/openai_notes.py
      OPENAI_BASE_URL=http://127.0.0.1:11434/v1
      NOTES_MODEL=llama3.1
      PIPELINE_STAGE_ENV=OPENAI_BASE_URL,NOTES_MODEL
-     For a service with a key: OPENAI_API_KEY=…, and its name in PIPELINE_STAGE_ENV.
+     For a service with a key, add OPENAI_API_KEY=…, and name it in PIPELINE_STAGE_ENV.
   3. Try it by hand: NOTES_MODEL=llama3.1 OPENAI_BASE_URL=… /opt/stages/openai_notes.py < transcript.json
 
-More variables: NOTES_PROMPT, the instructions to the model; HTTPS_PROXY (name them in PIPELINE_STAGE_ENV, too).
-Notes by a model can be wrong. A therapist has to read them.
+More variables: NOTES_PROMPT (the instructions to the model), HTTPS_PROXY. Name them in PIPELINE_STAGE_ENV, too.
+A model can write wrong notes. A therapist has to read them.
 """
 import json
 import os

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A transcription stage for any OpenAI-compatible endpoint: OpenAI, Groq, speaches, vLLM, LocalAI, whisper.cpp's server.
 
-The endpoint has to answer POST …/audio/transcriptions with response_format=verbose_json. Needs Python 3.8 and ffmpeg.
+The endpoint has to answer POST …/audio/transcriptions with response_format=verbose_json. The stage needs Python 3.8 and ffmpeg.
 
 Set it up in five minutes:
   1. apt-get install python3 ffmpeg
-     install -m 755 openai_transcribe.py /opt/stages/
-  2. Start the worker with:
+     install -D -m 755 openai_transcribe.py /opt/stages/openai_transcribe.py
+  2. Start the worker with these variables:
      PIPELINE_TRANSCRIBE_COMMAND=/opt/stages/openai_transcribe.py
      OPENAI_API_KEY=…
      OPENAI_BASE_URL=https://api.openai.com/v1
@@ -14,9 +14,9 @@ Set it up in five minutes:
      PIPELINE_STAGE_ENV=OPENAI_API_KEY,OPENAI_BASE_URL,TRANSCRIPTION_MODEL
   3. Try it by hand: OPENAI_API_KEY=… /opt/stages/openai_transcribe.py recording.mp3
 
-The key stands in the environment, and not in the command: every user of the host can read command lines.
-More variables: HTTPS_PROXY (name it in PIPELINE_STAGE_ENV, too), PIECE_SECONDS (600).
-Recordings leave your host. Ask whether your patients and your law allow that.
+Pass the key in the environment, and not in the command: every user of the host can read command lines.
+More variables: HTTPS_PROXY, PIECE_SECONDS (600). Name them in PIPELINE_STAGE_ENV, too.
+Recordings leave your host. Find out whether your patients and your law allow that.
 """
 import glob
 import json

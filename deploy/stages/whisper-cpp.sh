@@ -2,12 +2,13 @@
 # A transcription stage around whisper-cli of whisper.cpp, for /bin/sh with awk, sed, iconv and ffmpeg.
 #
 # Set it up in five minutes:
-#   1. git clone https://github.com/ggml-org/whisper.cpp /opt/whisper.cpp && cd /opt/whisper.cpp
-#      cmake -B build && cmake --build build --config Release -t whisper-cli
-#      sh models/download-ggml-model.sh small
+#   1. git clone https://github.com/ggml-org/whisper.cpp /opt/whisper.cpp
+#      cmake -S /opt/whisper.cpp -B /opt/whisper.cpp/build
+#      cmake --build /opt/whisper.cpp/build --config Release -t whisper-cli
+#      sh /opt/whisper.cpp/models/download-ggml-model.sh small
 #   2. apt-get install ffmpeg
-#      install -m 755 whisper-cpp.sh /opt/stages/whisper-cpp.sh
-#   3. Start the worker with:
+#      install -D -m 755 whisper-cpp.sh /opt/stages/whisper-cpp.sh
+#   3. Start the worker with these variables:
 #      PIPELINE_TRANSCRIBE_COMMAND=/opt/stages/whisper-cpp.sh
 #      WHISPER_CLI=/opt/whisper.cpp/build/bin/whisper-cli
 #      WHISPER_MODEL=/opt/whisper.cpp/models/ggml-small.bin
@@ -15,7 +16,7 @@
 #   4. Try it by hand: TMPDIR=$(mktemp -d) /opt/stages/whisper-cpp.sh recording.mp3
 #
 # More variables: WHISPER_THREADS (4), WHISPER_LANGUAGE for sessions without a language (auto).
-# A model of English alone (ggml-*.en.bin) ignores the language.
+# A model for English only (ggml-*.en.bin) ignores the language.
 set -u
 
 whisper=${WHISPER_CLI:-whisper-cli}
@@ -24,7 +25,7 @@ model=${WHISPER_MODEL:-/opt/whisper.cpp/models/ggml-small.bin}
 language=${TB_LANGUAGE:-${WHISPER_LANGUAGE:-auto}}
 language=${language%%-*}
 
-# Exit status 75: the installation is at fault, and the session waits until it is mended.
+# Exit status 75: the installation is at fault. The session waits until an operator has fixed it.
 unavailable() { printf '%s\n' "$1" >&2; exit 75; }
 # People who watch the session see these words.
 refuse() { printf '{"error": "%s"}\n' "$1"; exit 1; }
@@ -49,7 +50,7 @@ seconds() {
 # A JSON string of a text in UTF-8.
 quoted() { printf '"%s"' "$(printf '%s' "$1" | iconv -c -f UTF-8 -t UTF-8 | tr '\001-\037' ' ' | sed 's/[\\"]/\\&/g')"; }
 
-# whisper-cli prints each segment as it comes, and its progress between its other messages:
+# whisper-cli prints each segment when it knows it, and its progress among other messages:
 #   [00:00:00.000 --> 00:00:02.500]   Good morning.
 #   whisper_print_progress_callback: progress =  35%
 transcribe() {
@@ -80,20 +81,21 @@ transcribe() {
 }
 
 transcribe "$language"
-# whisper-cli ends with 0 and without a file after a language or an argument that it does not know.
+# For an unknown language or argument, whisper-cli exits with 0 and writes no file.
 [ -f "$TMPDIR/transcript.json" ] || [ "$(cat "$TMPDIR/status")" != 0 ] || [ "$language" = auto ] || transcribe auto
 
 status=$(cat "$TMPDIR/status")
 case $status in
 0) ;;
 3) unavailable "whisper-cli cannot load the model $model" ;;
-# A signal ended it, such as SIGKILL when memory ran out. This stage ends in the same way: the worker tries it again.
+# A signal ended whisper-cli, such as SIGKILL when memory ran out. This stage ends itself by the same signal: the worker then
+# tries the session again.
 12[89] | 1[3-5]? | 16[0-4]) kill -$((status - 128)) $$ ;;
 *) refuse "The recording could not be transcribed." ;;
 esac
 [ -f "$TMPDIR/transcript.json" ] || unavailable "whisper-cli wrote no transcript"
 
-# The file has a member on each line. The strings are JSON already, and stay as they are.
+# The file has one member on each line. Its strings are JSON, and awk copies them unchanged.
 iconv -c -f UTF-8 -t UTF-8 "$TMPDIR/transcript.json" | awk '
     function number(line) { gsub(/[^0-9]/, "", line); return line / 1000 }
     /"transcription": \[/ { inside = 1 }
