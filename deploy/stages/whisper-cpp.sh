@@ -15,7 +15,7 @@
 #      PIPELINE_STAGE_ENV=WHISPER_CLI,WHISPER_MODEL
 #   4. Try it by hand: TMPDIR=$(mktemp -d) /opt/stages/whisper-cpp.sh recording.mp3
 #
-# More variables: WHISPER_THREADS (4), WHISPER_LANGUAGE for sessions without a language (auto).
+# More variables: WHISPER_THREADS (4), WHISPER_LANGUAGE for sessions without a language (auto). Name them in PIPELINE_STAGE_ENV, too.
 # A model for English only (ggml-*.en.bin) ignores the language.
 set -u
 
