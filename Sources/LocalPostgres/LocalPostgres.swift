@@ -223,7 +223,9 @@ public final class LocalPostgres: Sendable {
 
     /// Quotes a value for a libpq connection string.
     private func quoted(_ value: String) -> String {
-        "'" + value.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
+        let escaped = value.unicodeScalars.replacing("\\".unicodeScalars, with: "\\\\".unicodeScalars)
+            .replacing("'".unicodeScalars, with: "\\'".unicodeScalars)
+        return "'" + String(escaped) + "'"
     }
 }
 

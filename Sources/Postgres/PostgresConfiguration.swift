@@ -151,7 +151,9 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
     /// "Spaces within this string are considered to separate command-line arguments, unless escaped with a backslash
     /// (\)" (manual, 34.1.2, `options`).
     private func escapedOption(_ text: String) -> String {
-        text.replacing("\\", with: "\\\\").replacing(" ", with: "\\ ")
+        String(
+            text.unicodeScalars.replacing("\\".unicodeScalars, with: "\\\\".unicodeScalars)
+                .replacing(" ".unicodeScalars, with: "\\ ".unicodeScalars))
     }
 }
 

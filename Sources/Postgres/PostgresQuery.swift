@@ -94,10 +94,12 @@ public struct PostgresQuery: Hashable, Sendable, ExpressibleByStringInterpolatio
 
 /// Quotes a name with double quotes.
 ///
+/// PostgreSQL reads code points. A quote with a combining mark is one `Character`, and would still end the name.
+///
 /// - Parameter name: The name. A query with a NUL in it is refused.
 /// - Returns: The quoted name.
 func quotedIdentifier(_ name: String) -> String {
-    "\"" + name.replacing("\"", with: "\"\"") + "\""
+    "\"" + String(name.unicodeScalars.replacing("\"".unicodeScalars, with: "\"\"".unicodeScalars)) + "\""
 }
 
 /// The encoded parameters of a query.

@@ -12,7 +12,9 @@ struct Exposition {
     mutating func begin(_ name: String, type: String, help: String?) {
         if let help {
             // "The backslash and the line feed characters have to be escaped as `\\` and `\n`, respectively".
-            let escaped = help.replacing("\\", with: "\\\\").replacing("\n", with: "\\n")
+            let escaped = String(
+                help.unicodeScalars.replacing("\\".unicodeScalars, with: "\\\\".unicodeScalars)
+                    .replacing("\n".unicodeScalars, with: "\\n".unicodeScalars))
             text += "# HELP \(name) \(escaped)\n"
         }
         text += "# TYPE \(name) \(type)\n"

@@ -72,7 +72,12 @@ struct LabelSet: Hashable, Comparable {
     /// "`label_value` can be any sequence of UTF-8 characters, but the backslash (`\`), double-quote (`"`), and line
     /// feed (`\n`) characters have to be escaped as `\\`, `\"`, and `\n`, respectively" (exposition formats, line
     /// format).
+    ///
+    /// A backslash with a combining mark is one `Character`, as is a carriage return with a line feed.
     private static func escaped(_ value: String) -> String {
-        value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
+        String(
+            value.unicodeScalars.replacing("\\".unicodeScalars, with: "\\\\".unicodeScalars)
+                .replacing("\"".unicodeScalars, with: "\\\"".unicodeScalars)
+                .replacing("\n".unicodeScalars, with: "\\n".unicodeScalars))
     }
 }

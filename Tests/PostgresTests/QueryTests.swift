@@ -28,6 +28,12 @@ import Testing
         }
     }
 
+    @Test("A name cannot end its quotes, not even with a combining mark")
+    func identifier() {
+        let query: PostgresQuery = "SELECT 1 AS \(identifier: "a\"\u{301}; DROP TABLE students")"
+        #expect(Array(query.sql.utf8) == Array("SELECT 1 AS \"a\"\"\u{301}; DROP TABLE students\"".utf8))
+    }
+
     @Test("Queries that start at the same time run one after the other")
     func order() async throws {
         try await withConnection { connection in

@@ -60,8 +60,13 @@ enum TranscriptFormat: String {
     }
 
     /// The text without the characters that begin a tag, an entity or the arrow between two times.
+    ///
+    /// A player reads code points. A `<` with a combining mark is one `Character`, and still begins a tag.
     private static func escaped(_ line: String) -> String {
-        line.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing("-->", with: "--&gt;")
+        String(
+            line.unicodeScalars.replacing("&".unicodeScalars, with: "&amp;".unicodeScalars)
+                .replacing("<".unicodeScalars, with: "&lt;".unicodeScalars)
+                .replacing("-->".unicodeScalars, with: "--&gt;".unicodeScalars))
     }
 
     private static func milliseconds(_ seconds: Double) -> Int { Int((min(max(seconds, 0), 1e9) * 1000).rounded()) }

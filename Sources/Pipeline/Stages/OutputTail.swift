@@ -55,8 +55,13 @@ struct SecretValues: Sendable {
     }
 
     /// The text with `$` and the name of the variable for each value.
+    ///
+    /// A combining mark before or after a value is part of a `Character` with it. The search goes by code points.
     func hidden(in text: String) -> String {
-        names.reduce(text) { $0.replacing($1.value, with: "$\($1.name)") }
+        String(
+            names.reduce(text.unicodeScalars) {
+                $0.replacing($1.value.unicodeScalars, with: "$\($1.name)".unicodeScalars)
+            })
     }
 }
 

@@ -6,9 +6,12 @@ enum SchemaText {
 
     /// Escapes text for HTML, and marks its `code`.
     static func html(_ text: String) -> String {
-        let escaped = text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-            .replacing("\"", with: "&quot;")
-        return escaped.replacing(/`([^`]*)`/) { "<code>\($0.output.1)</code>" }
+        // A browser reads code points. A `<` with a combining mark is one `Character`.
+        let escaped = text.unicodeScalars.replacing("&".unicodeScalars, with: "&amp;".unicodeScalars)
+            .replacing("<".unicodeScalars, with: "&lt;".unicodeScalars)
+            .replacing(">".unicodeScalars, with: "&gt;".unicodeScalars)
+            .replacing("\"".unicodeScalars, with: "&quot;".unicodeScalars)
+        return String(escaped).replacing(/`([^`]*)`/) { "<code>\($0.output.1)</code>" }
     }
 
     /// The type of a value, in words.
