@@ -44,6 +44,7 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var command = try StageCommand("therapybridge \(subcommand)", setting: "TEST", title: "transcription")
         command.programs = ["therapybridge": builtProgram]
+        command.cage.cage.launcher = [builtProgram]
         command.environment = ["TB_MAX_DURATION_SECONDS": "14400"]
         command.workDirectory = folder
         let started = command

@@ -28,9 +28,7 @@ import Testing
             command.programs = ["therapybridge": builtProgram]
             command.workDirectory = folder.directory
             command.cage.cage.used = used
-            command.cage.cage.launcher = [
-                "/usr/bin/taskset", "--cpu-list", try firstProcessor(), CageView.resolved("/proc/self/exe"),
-            ]
+            command.cage.cage.launcher = ["/usr/bin/taskset", "--cpu-list", try firstProcessor(), builtProgram]
             for _ in 0..<8 {
                 let result = try await command.run(recording: path) { _ in }
                 #expect(result.json.contains(#""duration_seconds":"#), "\(result.json)")
