@@ -30,11 +30,11 @@ import Testing
         #expect(run.errorOutput == "")
     }
 
-    @Test("`transcribe` of a missing file gives status 1, a last line for a therapist, and no result")
+    @Test("`transcribe` of a missing file gives status 1, an error line for a therapist, and no result")
     func transcribeNothing() async throws {
         let run = try await Program().run("transcribe", "/nowhere/recording.wav")
         #expect(run.status == 1)
-        #expect(run.output == "")
+        #expect(run.output == #"{"error":"The recording could not be read as audio."}"# + "\n")
         #expect(run.errorLines.last?.isEmpty == false)
         #expect(run.errorLines.last?.contains("/nowhere") == false)
     }
