@@ -6,7 +6,7 @@ SET LOCAL ROLE therapybridge_owner;
 
 CREATE TABLE app.session_leases (
     session_id    uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
-    patient_id    uuid NOT NULL REFERENCES app.users ON DELETE CASCADE,
+    patient_id    uuid NOT NULL,
     queued_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     worker        text,
     attempt       integer,
@@ -17,7 +17,9 @@ CREATE TABLE app.session_leases (
 CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
 COMMENT ON TABLE app.session_leases IS
     'The queue: one row for each session that waits for a worker or is with one. A finished session has no row';
-COMMENT ON COLUMN app.session_leases.patient_id IS 'The patient of the session. The queue serves patients in turns';
+COMMENT ON COLUMN app.session_leases.patient_id IS
+    'The patient of the session, also after a correction. The queue serves patients in turns. Not a foreign key: the row goes '
+    'with the progress of its session';
 COMMENT ON COLUMN app.session_leases.queued_at IS
     'When the session joined the queue. Of the sessions of one patient, workers claim the oldest first';
 COMMENT ON COLUMN app.session_leases.worker IS

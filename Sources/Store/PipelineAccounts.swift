@@ -8,7 +8,9 @@ public struct AccountClaim: Sendable {
     /// The attempt of this claim.
     public var attempt: Int
     /// The status that the former worker reached; `pending` for a session that nobody has begun.
-    public var status: SessionStatus
+    ///
+    /// The text of the database: the pipeline may know a status of a newer release that this server does not know.
+    public var status: String
     /// The secret that proves this claim.
     public var lease: LeaseToken
     /// When the lease runs out.
@@ -54,7 +56,7 @@ extension PipelineStore {
     ///   - network: Where the request came from; nil if that is unknown.
     /// - Returns: The session; nil if no session waits.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 28000 if the account may claim no
-    ///   session any more; ``UnreadableRow`` for a status that this release does not know. Nothing is then claimed.
+    ///   session any more. Nothing is then claimed.
     public func claim(
         worker: String, lease: Duration, as principal: Principal, requestID: String?, from network: ClientNetwork?
     ) async throws -> AccountClaim? {
@@ -78,7 +80,8 @@ extension PipelineStore {
             _ = try await connection.query(AuditStore.insertion(of: access, isAllowed: true, requestID: requestID))
             return AccountClaim(
                 session: session, attempt: Int(try row.decode("attempt", as: Int32.self)),
-                status: try row.status("status"), lease: LeaseToken(try row.decode("lease", as: String.self)),
+                status: try row.decode("status", as: String.self),
+                lease: LeaseToken(try row.decode("lease", as: String.self)),
                 leasedUntil: try row.decode("leased_until", as: Timestamp.self),
                 filename: try facts.decode("filename", as: String?.self),
                 bytes: try facts.decode("bytes", as: Int64?.self),
@@ -87,7 +90,7 @@ extension PipelineStore {
         }
     }
 
-    /// Extends a lease, also one that has run out if no other worker has claimed the session since.
+    /// Extends a lease that stands.
     ///
     /// - Returns: When the lease runs out now; nil if it does not stand.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 28000 if the account has lost the
@@ -100,8 +103,8 @@ extension PipelineStore {
             let row = try await connection.query(
                 """
                 SELECT clock_timestamp() + \(duration) AS leased_until,
-                       app.keep_lease(\(presented.session), \(Int32(clamping: presented.attempt)), \(duration),
-                                      \(presented.lease.text)) AS is_kept
+                       app.keep_standing_lease(\(presented.session), \(Int32(clamping: presented.attempt)),
+                                               \(duration), \(presented.lease.text)) AS is_kept
                 """
             ).first
             guard let row, try row.decode("is_kept", as: Bool.self) else { return nil }

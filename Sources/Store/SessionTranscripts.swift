@@ -50,9 +50,7 @@ extension SessionStore {
                        t.duration_seconds, t.announced_seconds
                 FROM app.therapy_sessions t
                 LEFT JOIN app.transcripts r ON r.session_id = t.id
-                LEFT JOIN LATERAL (
-                    SELECT max(s.attempt) AS attempt, jsonb_agg(s.body ORDER BY s.number) AS segments
-                    FROM app.transcript_segments s WHERE s.session_id = t.id AND r.session_id IS NULL) AS g ON true
+                CROSS JOIN LATERAL app.partial_transcript(CASE WHEN r.session_id IS NULL THEN t.id END) AS g
                 WHERE t.id = \(session) AND (r.session_id IS NOT NULL OR g.segments IS NOT NULL)
                 """
             ).first.map { row in

@@ -107,6 +107,22 @@ import Testing
         }
     }
 
+    @Test("A session that moved to another patient stays in the queue when the former patient is deleted")
+    func movedSession() async throws {
+        try await withDatabase { database in
+            let other = try await database.addUser(.patient)
+            try await database.withConnection { connection in
+                let session = try await connection.addSession(recording: "key")
+                _ = try await connection.query("UPDATE app.therapy_sessions SET patient_id = \(other)")
+                let patient = try await connection.query("SELECT patient_id FROM app.session_leases")[0]
+                    .decode("patient_id", as: UserID.self)
+                #expect(patient == other)
+                _ = try await connection.query("DELETE FROM app.users WHERE id <> \(other)")
+                #expect(try await connection.claim()?.session == session)
+            }
+        }
+    }
+
     @Test("keep_lease extends a lease, even one that ran out, if no other worker has the session")
     func keepLease() async throws {
         try await withDatabase { database in

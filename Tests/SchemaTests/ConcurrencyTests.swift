@@ -74,6 +74,55 @@ import Testing
         }
     }
 
+    @Test("A transcript without a length keeps the length that a worker measures while the transcript waits for a lock")
+    func lengthMeetsTranscript() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { holder in
+                let session = try await holder.addSession(in: .transcribing, recording: "key")
+                try await holder.executeScript("BEGIN")
+                _ = try await holder.query(
+                    "SELECT FROM app.session_progress WHERE session_id = \(session) FOR NO KEY UPDATE")
+                async let stored = database.query(
+                    #"""
+                    SELECT app.store_transcript(
+                        \#(session), 1, '{"text": "", "segments": [{"start": 0, "end": 70, "text": "a"}]}')
+                    """#)
+                try await database.untilSomeoneWaitsForALock()
+                try await database.query("SELECT app.set_length(\(session), 60, 65)")
+                try await holder.executeScript("COMMIT")
+                _ = try await stored
+                let row = try await holder.query(
+                    """
+                    SELECT t.duration_seconds, t.announced_seconds, r.body #>> '{segments,0,end}' AS last
+                    FROM app.therapy_sessions t JOIN app.transcripts r ON r.session_id = t.id
+                    """)[0]
+                #expect(try row.decode("duration_seconds", as: Double?.self) == 60)
+                #expect(try row.decode("announced_seconds", as: Double?.self) == 65)
+                #expect(try row.decode("last", as: String.self) == "60", "the segment ends with the recording")
+            }
+        }
+    }
+
+    @Test("A session that is retried while it moves to another patient waits among the sessions of that patient")
+    func correctionMeetsRetry() async throws {
+        try await withDatabase { database in
+            let other = try await database.addUser(.patient)
+            try await database.withConnection { worker in
+                let session = try await worker.addSession(in: .failed, recording: "key")
+                try await worker.executeScript("BEGIN")
+                _ = try await worker.query("SELECT app.retry_session(\(session))")
+                async let moved = database.query(
+                    "UPDATE app.therapy_sessions SET patient_id = \(other) WHERE id = \(session) RETURNING id")
+                try await database.untilSomeoneWaitsForALock()
+                try await worker.executeScript("COMMIT")
+                #expect(try await moved.count == 1)
+                let patient = try await worker.query("SELECT patient_id FROM app.session_leases")[0]
+                    .decode("patient_id", as: UserID.self)
+                #expect(patient == other)
+            }
+        }
+    }
+
     /// The race between a deletion and a report.
     ///
     /// A report holds the row of progress and then writes rows that refer to the session. A deletion holds the session

@@ -152,6 +152,23 @@ import Testing
         }
     }
 
+    @Test("keep_standing_lease needs the lease that stands", arguments: Sent.allCases, Claimed.allCases)
+    func keepingStanding(sent: Sent, state: Claimed) async throws {
+        try await withDatabase { database in
+            var claim = try await database.claimedSession()
+            try await database.bring(claim, into: state)
+            claim.send(sent)
+            try await database.withConnection(as: "therapybridge_server") { server async throws in
+                let isKept = try await server.query(
+                    """
+                    SELECT app.keep_standing_lease(\(claim.session), \(Int32(claim.attempt)), interval '60 seconds',
+                                                   \(claim.lease))
+                    """)[0].decode(0, as: Bool.self)
+                #expect(isKept == (state == .standing && sent == .right))
+            }
+        }
+    }
+
     @Test("Each lease is a secret of its own, and the database has only its hash")
     func secret() async throws {
         try await withDatabase { database in

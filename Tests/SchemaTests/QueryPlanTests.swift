@@ -45,6 +45,7 @@ import Testing
     private static let largeTables: Set<String> = [
         "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
         "therapist_patients", "session_leases", "patient_turns", "deleted_sessions", "rights_log", "hint_log",
+        "transcript_segments",
     ]
 
     @Test(
@@ -79,6 +80,27 @@ import Testing
                 #expect(!indexes.isEmpty)
                 // Any other index would read all records that the caller has made in the last minutes, for each report.
                 #expect(indexes.filter { !$0.contains("session_id_auth_session_id_action_at") } == [])
+            }
+        }
+    }
+
+    @Test(
+        "The check of a late report reads nothing, and the check of one about a pending session reads that session alone"
+    )
+    func pipelineFault() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                try await PlanStage(sessions: 10, patients: 5, therapists: 2).fill(connection)
+                func tables(_ present: String, _ next: String) async throws -> [String] {
+                    let arguments =
+                        "\(PlanStage.id(.session, "5")), '\(present)', '\(next)', \(PlanStage.id(.pipeline, "1"))"
+                    let call = HotCall("pipeline_fault", "SELECT app.pipeline_fault(\(arguments))")
+                    return try await connection.plans(of: call).flatMap(\.tables)
+                }
+                #expect(try await tables("processed", "transcribing") == [])
+                #expect(try await tables("failed", "failed") == [])
+                #expect(try await tables("pending", "transcribing") == ["therapy_sessions"])
+                #expect(try await tables("failed", "pending") == ["users"])
             }
         }
     }
@@ -136,6 +158,7 @@ private struct HotCall {
         """)
 
     static let all = [
+        HotCall("partial_transcript", "SELECT * FROM app.partial_transcript(\(PlanStage.id(.session, "5")))"),
         HotCall("read_changes", "SELECT * FROM app.read_changes(\(sessions), ARRAY[1, 9]::bigint[], \(now))"),
         HotCall("read_rights", "SELECT * FROM app.read_rights(\(now))"),
         HotCall("read_rights, all", "SELECT count(*) FROM app.read_rights(\(ancient))"),
@@ -226,6 +249,9 @@ private struct PlanStage {
             INSERT INTO app.session_leases (session_id, patient_id)
             SELECT \(session), \(patient) FROM generate_series(5, \(sessions), 1000) AS g
             ON CONFLICT DO NOTHING;
+            INSERT INTO app.transcript_segments (session_id, number, attempt, body)
+            SELECT \(session), n, 1, '{}' FROM generate_series(5, \(sessions), 1000) AS g, generate_series(0, 99) AS n
+            ON CONFLICT DO NOTHING;
             INSERT INTO app.patient_turns (patient_id) SELECT \(patient) FROM generate_series(1, \(patients)) AS g;
             INSERT INTO app.deleted_sessions (session_id, patient_id, xid)
             SELECT gen_random_uuid(), \(patient), (3 + g % 400)::text::xid8 FROM generate_series(1, \(sessions / 10)) AS g;
@@ -286,6 +312,8 @@ private struct StatementPlan: Decodable {
 
     /// The tables that the plan scans whole.
     var wholeScans: [String] { root.wholeScans }
+    /// The tables that the plan reads.
+    var tables: [String] { root.all.compactMap(\.table) }
     /// The indexes that the plan uses on a table or on its partitions, whose names begin with the table's.
     func indexes(onTable table: String) -> [String] { root.all.compactMap(\.index).filter { $0.hasPrefix(table) } }
     /// Whether PostgreSQL would compile the plan.

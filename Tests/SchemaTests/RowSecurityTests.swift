@@ -9,8 +9,7 @@ import Testing
 @Suite(.deadline) struct RowSecurityTests {
     /// The tables with data of patients.
     private static let tables = [
-        "therapy_sessions", "session_progress", "session_events", "transcripts", "transcript_segments", "notes",
-        "deleted_sessions",
+        "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "deleted_sessions",
     ]
 
     @Test("Every table with the id of a session or a patient has row-level security, forced for the owner")
@@ -38,6 +37,9 @@ import Testing
                 for table in Self.tables where table != "deleted_sessions" {
                     #expect(try await connection.query("SELECT FROM \(unescaped: "app." + table)").isEmpty, "\(table)")
                 }
+                let partial = try await connection.query(stage.partialTranscript)[0]
+                #expect(try partial.decode("attempt", as: Int32?.self) == nil)
+                #expect(try partial.decode("has_segments", as: Bool.self) == false)
                 #expect(try await connection.execute("DELETE FROM app.therapy_sessions") == 0)
                 #expect(try await connection.execute("UPDATE app.therapy_sessions SET filename = 'x'") == 0)
                 #expect(
@@ -58,11 +60,12 @@ import Testing
                 Access.permits(action, to: given.role, as: given.relation)
             }
             try await database.withConnection(as: "therapybridge_server") { connection async throws in
-                for table in [
-                    "therapy_sessions", "session_progress", "session_events", "transcripts", "transcript_segments",
-                ] {
+                for table in ["therapy_sessions", "session_progress", "session_events", "transcripts"] {
                     #expect((try await stage.count(table, connection) > 0) == permits(.see), "\(table)")
                 }
+                let partial = try await stage.act(connection, stage.partialTranscript)[0]
+                #expect(try partial.decode("attempt", as: Int32?.self) == (permits(.see) ? 1 : nil))
+                #expect(try partial.decode("has_segments", as: Bool.self) == permits(.see))
                 #expect((try await stage.count("notes", connection) > 0) == permits(.readNotes))
                 #expect(
                     try await !stage.act(connection, "SELECT * FROM app.acting_recording(\(stage.session))").isEmpty
@@ -149,6 +152,11 @@ private struct RowStage {
             _ = try await connection.query("INSERT INTO app.notes VALUES (\(stage.session), 1, '{}')")
             return (stage.session, stage.user, stage.patient, stage.signIn)
         }
+    }
+
+    /// The attempt of the session's partial transcript, and whether the caller sees its segments.
+    var partialTranscript: PostgresQuery {
+        "SELECT attempt, segments IS NOT NULL AS has_segments FROM app.partial_transcript(\(session))"
     }
 
     /// Runs a statement as the user, in its own transaction.

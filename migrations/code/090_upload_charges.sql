@@ -132,14 +132,6 @@ $$;
 COMMENT ON FUNCTION app.is_upload_alive IS
     'True while an upload is under way, or may be, and while a resumable upload is open: app.expire_uploads ends it';
 
-CREATE OR REPLACE FUNCTION app.is_upload_unfinished(session_id uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM therapy_sessions t
-                   WHERE t.id = $1 AND t.recording IS NULL AND t.upload_id IS NOT NULL AND is_upload_alive(t.upload_id))
-$$;
-COMMENT ON FUNCTION app.is_upload_unfinished IS
-    'True while an upload may still bring the recording of a session. No pipeline reports about it until then';
-
 CREATE OR REPLACE FUNCTION app.delete_expired_uploads() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
     WITH deleted AS (
@@ -153,7 +145,7 @@ COMMENT ON FUNCTION app.delete_expired_uploads IS
     'Deletes the ended uploads that are older than a day and returns their number';
 
 REVOKE ALL ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.add_upload_bytes, app.is_upload_silent,
-    app.upload_grace, app.is_upload_alive, app.is_upload_unfinished, app.delete_expired_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.upload_grace, app.is_upload_alive, app.delete_expired_uploads FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.charge_upload, app.keep_upload, app.end_upload, app.add_upload_bytes,
     app.delete_expired_uploads TO therapybridge_server;
 

@@ -181,12 +181,29 @@ COMMENT ON FUNCTION app.is_stale IS
     'True if a report of the present attempt or an earlier one changes nothing: app.guard_progress would drop it. Only a report '
     'whose lease is wrong needs this question, because it must not reach the guard';
 
+-- Every report about such a session runs this function, and a function with settings or in SQL would take several times as long.
+-- All names are therefore qualified. Most reports end at the first question.
 CREATE OR REPLACE FUNCTION app.pipeline_fault(
     session_id uuid, present text, next text, caller uuid DEFAULT NULL) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
-    SELECT CASE WHEN EXISTS (SELECT FROM users u WHERE u.id = $4 AND permits(u.role, 'manage')) THEN NULL
-                WHEN $2 IN ('uploading', 'pending') THEN CASE WHEN is_upload_unfinished($1) THEN 'upload_unfinished' END
-                WHEN $3 = 'pending' THEN 'transition_not_allowed' END
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    is_early CONSTANT boolean := $2 IN ('uploading', 'pending');
+BEGIN
+    IF is_early THEN
+        -- An upload may still bring the recording.
+        IF NOT EXISTS (SELECT FROM app.therapy_sessions t
+                       WHERE t.id = $1 AND t.recording IS NULL AND t.upload_id IS NOT NULL
+                         AND app.is_upload_alive(t.upload_id)) THEN
+            RETURN NULL;
+        END IF;
+    ELSIF $3 <> 'pending' THEN
+        RETURN NULL;
+    END IF;
+    IF EXISTS (SELECT FROM app.users u WHERE u.id = $4 AND app.permits(u.role, 'manage')) THEN
+        RETURN NULL;
+    END IF;
+    RETURN CASE WHEN is_early THEN 'upload_unfinished' ELSE 'transition_not_allowed' END;
+END
 $$;
 COMMENT ON FUNCTION app.pipeline_fault IS
     'Why a pipeline may not report the status "next" about a session that is uploading, pending, processed or failed: its upload '

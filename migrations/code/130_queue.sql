@@ -43,6 +43,20 @@ COMMENT ON FUNCTION app.queue_after_recording IS
 CREATE OR REPLACE TRIGGER queue_after_recording AFTER INSERT OR UPDATE OF recording ON app.therapy_sessions
     FOR EACH ROW WHEN (NEW.recording IS NOT NULL) EXECUTE FUNCTION app.queue_after_recording();
 
+CREATE OR REPLACE FUNCTION app.queue_after_correction() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+BEGIN
+    -- With this lock, no other transaction is about to add the session to the queue under its former patient.
+    PERFORM FROM session_progress p WHERE p.session_id = NEW.id FOR NO KEY UPDATE;
+    UPDATE session_leases l SET patient_id = NEW.patient_id WHERE l.session_id = NEW.id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.queue_after_correction IS
+    'Trigger: a session in the queue that is moved to another patient waits among the sessions of that patient';
+CREATE OR REPLACE TRIGGER queue_after_correction AFTER UPDATE OF patient_id ON app.therapy_sessions
+    FOR EACH ROW WHEN (OLD.patient_id <> NEW.patient_id) EXECUTE FUNCTION app.queue_after_correction();
+
 -- Attempts
 
 CREATE OR REPLACE FUNCTION app.set_max_attempts(most integer) RETURNS void
@@ -351,7 +365,7 @@ COMMENT ON FUNCTION app.retry_session IS
     'counted anew. The acting user needs the right to manage the session; members of the owner may retry any session. Raises '
     'P0002 for an unknown session, 23514 if the session has not failed, or with "again" is not finished, or has no recording';
 
-REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.set_max_attempts, app.use_attempt,
+REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.queue_after_correction, app.set_max_attempts, app.use_attempt,
     app.lapse_reason, app.fail_lapsed_sessions, app.note_turn, app.claim_session, app.keep_lease, app.has_lease,
     app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

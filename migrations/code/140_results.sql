@@ -20,12 +20,10 @@ DROP POLICY IF EXISTS owner ON app.result_history;
 CREATE POLICY owner ON app.result_history TO therapybridge_owner USING (true) WITH CHECK (true);
 
 -- A user who sees a session sees its transcript: the policies of therapy_sessions apply inside these subqueries. Notes need
--- one more right.
+-- one more right. The server reads partial transcripts by app.partial_transcript alone: with a policy for their many rows, the
+-- planner would read all sessions first.
 DROP POLICY IF EXISTS seen ON app.transcripts;
 CREATE POLICY seen ON app.transcripts FOR SELECT TO therapybridge_server
-    USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
-DROP POLICY IF EXISTS seen ON app.transcript_segments;
-CREATE POLICY seen ON app.transcript_segments FOR SELECT TO therapybridge_server
     USING (EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = session_id));
 DROP POLICY IF EXISTS seen ON app.notes;
 CREATE POLICY seen ON app.notes FOR SELECT TO therapybridge_server
@@ -44,7 +42,23 @@ CREATE POLICY seen ON app.result_history FOR SELECT TO therapybridge_server
 
 REVOKE ALL ON app.transcripts, app.transcript_segments, app.notes, app.result_history
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT SELECT ON app.transcripts, app.transcript_segments, app.notes, app.result_history TO therapybridge_server;
+GRANT SELECT ON app.transcripts, app.notes, app.result_history TO therapybridge_server;
+
+CREATE OR REPLACE FUNCTION app.partial_transcript(session uuid, OUT attempt integer, OUT segments jsonb)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT max(s.attempt), jsonb_agg(s.body ORDER BY s.number) INTO attempt, segments
+    FROM transcript_segments s
+    WHERE s.session_id = $1 AND (SELECT acting_may('see', t.patient_id) FROM therapy_sessions t WHERE t.id = $1);
+END
+$$;
+COMMENT ON FUNCTION app.partial_transcript IS
+    'The partial transcript of a session: the attempt that produced it, and its segments as an array. Nulls if there is none, '
+    'or the acting user may not see the session';
 
 -- History
 
@@ -253,7 +267,7 @@ DECLARE
     duration double precision := app.transcript_seconds($3, 'duration_seconds');
     announced double precision := app.transcript_seconds($3, 'announced_seconds');
     is_final CONSTANT boolean := coalesce($3 -> 'is_final', 'null') <> 'false';
-    present therapy_sessions;
+    has_length CONSTANT boolean := duration IS NOT NULL OR announced IS NOT NULL;
     checked jsonb;
     stored jsonb;
 BEGIN
@@ -264,21 +278,24 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'transcript_malformed', COLUMN = 'transcript';
     END IF;
     -- A session is locked before its progress, as a deletion does.
-    IF duration IS NOT NULL OR announced IS NOT NULL THEN
-        SELECT * INTO present FROM therapy_sessions s WHERE s.id = $1 FOR NO KEY UPDATE;
-    ELSE
-        SELECT * INTO present FROM therapy_sessions s WHERE s.id = $1;
+    IF has_length THEN
+        PERFORM FROM therapy_sessions s WHERE s.id = $1 FOR NO KEY UPDATE;
     END IF;
     IF is_final THEN
         PERFORM lock_for_result($1, $2, $4);
     ELSE
         PERFORM lock_for_partial($1, $2, $4);
     END IF;
-    duration := coalesce(duration, present.duration_seconds);
-    announced := coalesce(announced, present.announced_seconds);
-    checked := checked_segments($3 -> 'segments', duration);
-    UPDATE therapy_sessions s SET duration_seconds = duration, announced_seconds = announced
-    WHERE s.id = $1 AND (s.duration_seconds IS DISTINCT FROM duration OR s.announced_seconds IS DISTINCT FROM announced);
+    -- The length that the session has after the locks: a worker may have measured it while this function waited for one.
+    checked := checked_segments($3 -> 'segments', coalesce(
+        duration, (SELECT s.duration_seconds FROM therapy_sessions s WHERE s.id = $1)));
+    IF has_length THEN
+        UPDATE therapy_sessions s
+        SET duration_seconds = coalesce(duration, s.duration_seconds),
+            announced_seconds = coalesce(announced, s.announced_seconds)
+        WHERE s.id = $1 AND (s.duration_seconds IS DISTINCT FROM coalesce(duration, s.duration_seconds)
+                             OR s.announced_seconds IS DISTINCT FROM coalesce(announced, s.announced_seconds));
+    END IF;
     IF is_final THEN
         stored := $3 - ARRAY['attempt', 'is_final', 'lease'] || jsonb_build_object('segments', checked);
         INSERT INTO transcripts AS t (session_id, attempt, body) VALUES ($1, $2, stored)
@@ -373,11 +390,11 @@ COMMENT ON FUNCTION app.claimed_transcript IS
     'The final transcript of a session, for the worker with the lease, which acts for no user; null: there is none. Raises as '
     'app.lock_for_result';
 
-REVOKE ALL ON FUNCTION app.keep_replaced_result, app.remove_partial_transcript, app.lock_for_result, app.lock_for_partial,
-    app.transcript_seconds, app.checked_segments, app.show_segments, app.insert_segments, app.store_transcript,
-    app.add_segments, app.store_notes, app.claimed_transcript
+REVOKE ALL ON FUNCTION app.partial_transcript, app.keep_replaced_result, app.remove_partial_transcript, app.lock_for_result,
+    app.lock_for_partial, app.transcript_seconds, app.checked_segments, app.show_segments, app.insert_segments,
+    app.store_transcript, app.add_segments, app.store_notes, app.claimed_transcript
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.store_transcript, app.store_notes TO therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.add_segments, app.claimed_transcript TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.partial_transcript, app.add_segments, app.claimed_transcript TO therapybridge_server;
 
 COMMIT;

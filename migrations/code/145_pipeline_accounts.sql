@@ -57,8 +57,28 @@ COMMENT ON FUNCTION app.leased_recording IS
     'The recording of a session, for the pipeline with the lease that stands; no row: the lease does not stand. Raises 28000 as '
     'app.require_pipeline does';
 
-REVOKE ALL ON FUNCTION app.require_pipeline, app.claimed_recording, app.leased_recording
+CREATE OR REPLACE FUNCTION app.keep_standing_lease(
+    session_id uuid, attempt integer, duration interval, lease text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    until CONSTANT timestamptz := lease_end($3);
+BEGIN
+    UPDATE session_leases l SET leased_until = until
+    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($4) AND l.leased_until > clock_timestamp();
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION app.keep_standing_lease IS
+    'Extends a lease as app.keep_lease does, but not one that has run out. False: the lease does not stand. Raises 22023 unless '
+    'the lease then lasts 1 second to 1 day';
+
+REVOKE ALL ON FUNCTION app.require_pipeline, app.claimed_recording, app.leased_recording, app.keep_standing_lease
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.require_pipeline, app.claimed_recording, app.leased_recording TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.require_pipeline, app.claimed_recording, app.leased_recording, app.keep_standing_lease
+    TO therapybridge_server;
 
 COMMIT;

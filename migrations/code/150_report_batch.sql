@@ -170,10 +170,11 @@ BEGIN
                              WHEN 'transition_not_allowed' THEN json_build_object('from', p.status, 'to', r.status) END::text,
                CASE WHEN x.reason IS NULL AND r.wants_state THEN p END
         FROM r JOIN session_progress p ON p.session_id = r.session_id
+        -- Without OFFSET, the planner would copy the call to each place that reads the fault.
         CROSS JOIN LATERAL (SELECT CASE
             WHEN r.attempt > p.attempt THEN 'attempt_not_begun'
             WHEN (r.attempt IS NULL OR r.attempt = p.attempt) AND p.status IN ('uploading', 'pending', 'processed', 'failed')
-                THEN pipeline_fault(p.session_id, p.status, r.status, r.caller) END) AS f (fault)
+                THEN pipeline_fault(p.session_id, p.status, r.status, r.caller) END OFFSET 0) AS f (fault)
         CROSS JOIN LATERAL (SELECT CASE
             WHEN f.fault IS NOT NULL THEN f.fault
             WHEN r.lease_fault IS NOT NULL

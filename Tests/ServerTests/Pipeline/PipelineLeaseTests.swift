@@ -38,6 +38,20 @@ import Testing
         }
     }
 
+    @Test("A lease that has run out gets 409, and is not extended")
+    func runOut() async throws {
+        try await withClaim { pipeline, claim in
+            let database = pipeline.server.database
+            try await database.query("UPDATE app.session_leases SET leased_until = now() - interval '1 s'")
+            let response = try await pipeline.send(
+                .POST, Self.path(claim), "{\(claim.proof), \"lease_seconds\": 3600}")
+            expectProblem(response, 409, "conflict")
+            let isStanding = try await database.query("SELECT leased_until > now() FROM app.session_leases")[0]
+                .decode(0, as: Bool.self)
+            #expect(!isStanding)
+        }
+    }
+
     @Test("A session that is given back is there for the next claim, with the next attempt")
     func givenBack() async throws {
         try await withClaim { pipeline, claim in
