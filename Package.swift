@@ -415,8 +415,9 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "App", "Credentials", "Domain", "LocalPostgres", "Polling", "Postgres", "PostgresTestSupport",
-                "Recordings", "ServerTestSupport", "SettingsReading", "TestSupport", "TestTime",
+                "App", "Credentials", "Domain", "LocalPostgres", "Pipeline", "Polling", "Postgres",
+                "PostgresTestSupport", "Recordings", "ServerTestSupport", "SettingsReading", "Store", "TestSupport",
+                "TestTime",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

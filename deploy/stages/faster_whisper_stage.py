@@ -42,6 +42,15 @@ def refuse(words):
     sys.exit(1)
 
 
+def is_of_machine(error):
+    """True if memory or the graphics processor is at fault. PyAV's errors, of any kind, are about the recording."""
+    if type(error).__module__.split(".")[0] == "av":
+        return False
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(
+        name in words for name in ("cuda", "cublas", "cudnn", "out of memory"))
+
+
 def language():
     """A code such as "de", which is what the model knows of "de-AT"; None lets the model find out."""
     return (os.environ.get("TB_LANGUAGE") or os.environ.get("WHISPER_LANGUAGE") or "").split("-")[0].lower() or None
@@ -64,18 +73,25 @@ for code in dict.fromkeys([language(), None]):  # the model may not know the lan
         found, info = model.transcribe(sys.argv[-1], language=code, vad_filter=True)
         break
     except Exception as error:  # PyAV has an error for each way in which a file can be broken
+        if is_of_machine(error):
+            unavailable(f"the model cannot work: {type(error).__name__}: {error}")
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
 if found is None:
     refuse("The recording could not be read as audio.")
 
 segments = []
-for segment in found:  # the work is done here, piece by piece
-    text = segment.text.strip()
-    if not text:
-        continue
-    start = max(segment.start, segments[-1]["start"] if segments else 0.0)
-    segments.append({"start": round(start, 3), "end": round(max(segment.end, start), 3), "text": text})
-    say(segment=segments[-1], progress=min(99, int(100 * segment.end / info.duration)) if info.duration else 1)
+try:
+    for segment in found:  # the work is done here, piece by piece
+        text = segment.text.strip()
+        if not text:
+            continue
+        start = max(segment.start, segments[-1]["start"] if segments else 0.0)
+        segments.append({"start": round(start, 3), "end": round(max(segment.end, start), 3), "text": text})
+        say(segment=segments[-1], progress=min(99, int(100 * segment.end / info.duration)) if info.duration else 1)
+except Exception as error:
+    if is_of_machine(error):
+        unavailable(f"the model cannot work: {type(error).__name__}: {error}")
+    raise
 
 if not segments:
     refuse("No speech was found in the recording.")

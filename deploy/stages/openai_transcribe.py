@@ -21,6 +21,8 @@ Recordings leave your host. Find out whether your patients and your law allow th
 import glob
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +53,14 @@ def refuse(words):
     """The recording is at fault: people who watch the session see the words."""
     say(error=words)
     sys.exit(1)
+
+
+def end_by(number):
+    """A signal ended ffmpeg, such as SIGKILL when memory ran out: ends this stage by it, and the worker tries again."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    sys.exit(128 + number)
 
 
 def send(request):
@@ -97,13 +107,26 @@ def transcribe(path, language):
 
 
 say(progress=0, message="Reading the recording")
-with tempfile.TemporaryDirectory() as folder:
+try:
+    work = tempfile.TemporaryDirectory()
+except OSError as error:
+    unavailable(f"there is no temporary folder: {error}")
+with work as folder:
     try:
         made = subprocess.run(
             ["ffmpeg", "-nostdin", "-v", "error", "-i", sys.argv[-1], "-vn", "-ac", "1", "-ar", "16000", "-b:a", "32k",
-             "-f", "segment", "-segment_time", str(PIECE_SECONDS), f"{folder}/%05d.mp3"], stdin=subprocess.DEVNULL)
+             "-f", "segment", "-segment_time", str(PIECE_SECONDS), f"{folder}/%05d.mp3"], stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE)
     except OSError as error:
         unavailable(f"ffmpeg cannot be started: {error}")
+    messages = made.stderr.decode(errors="replace")
+    sys.stderr.write(messages)
+    if made.returncode < 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        end_by(-made.returncode)
+    # ffmpeg may end with 0 although it could not write all of the audio.
+    if "No space left on device" in messages or "Disk quota exceeded" in messages:
+        unavailable(f"there is no room for the audio in {folder}")
     pieces = sorted(glob.glob(f"{folder}/*.mp3"))
     if made.returncode != 0 or not pieces:
         refuse("The recording could not be read as audio.")

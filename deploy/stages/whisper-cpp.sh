@@ -29,6 +29,9 @@ language=${language%%-*}
 unavailable() { printf '%s\n' "$1" >&2; exit 75; }
 # People who watch the session see these words.
 refuse() { printf '{"error": "%s"}\n' "$1"; exit 1; }
+# A signal ended a program, such as SIGKILL when memory ran out. This stage ends itself by the same signal: the worker then tries
+# the session again. The argument is the exit status that the shell gives such a program.
+end_by_signal() { kill -$(($1 - 128)) $$; exit "$1"; }
 
 for program in "$whisper" ffmpeg; do
     command -v "$program" >/dev/null || unavailable "$program is not installed"
@@ -36,8 +39,18 @@ done
 [ -r "$model" ] || unavailable "the model $model cannot be read"
 
 printf '{"progress": 0, "message": "Reading the recording"}\n'
-ffmpeg -nostdin -v error -i "$1" -ac 1 -ar 16000 -c:a pcm_s16le "$TMPDIR/audio.wav" </dev/null ||
-    refuse "The recording could not be read as audio."
+# A variable holds the messages, because a file for them would need room, too.
+messages=$(ffmpeg -nostdin -v error -i "$1" -ac 1 -ar 16000 -c:a pcm_s16le "$TMPDIR/audio.wav" 2>&1 </dev/null)
+status=$?
+[ -z "$messages" ] || printf '%s\n' "$messages" >&2
+case $status in
+12[89] | 1[3-5]? | 16[0-4]) end_by_signal "$status" ;;
+esac
+# ffmpeg may end with 0 although it could not write all of the audio.
+case $messages in
+*"No space left on device"* | *"Disk quota exceeded"*) unavailable "there is no room for the audio in $TMPDIR" ;;
+esac
+[ "$status" = 0 ] || refuse "The recording could not be read as audio."
 
 # The seconds of a time such as 00:01:02.500. The leading 1 keeps 08 from being read as octal.
 seconds() {
@@ -87,10 +100,9 @@ transcribe "$language"
 status=$(cat "$TMPDIR/status")
 case $status in
 0) ;;
+"") unavailable "there is no room for a file in $TMPDIR" ;;
 3) unavailable "whisper-cli cannot load the model $model" ;;
-# A signal ended whisper-cli, such as SIGKILL when memory ran out. This stage ends itself by the same signal: the worker then
-# tries the session again.
-12[89] | 1[3-5]? | 16[0-4]) kill -$((status - 128)) $$ ;;
+12[89] | 1[3-5]? | 16[0-4]) end_by_signal "$status" ;;
 *) refuse "The recording could not be transcribed." ;;
 esac
 [ -f "$TMPDIR/transcript.json" ] || unavailable "whisper-cli wrote no transcript"

@@ -115,7 +115,8 @@ public struct StageCommand: Sendable {
         onUpdate: @escaping @Sendable (StageUpdate) async throws -> Void
     ) async throws -> StageResult {
         let (news, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        let process = StageProcess(launch: launch, account: cage.account, trace: trace)
+        let process = StageProcess(
+            launch: launch, account: cage.account, trace: trace, secrets: judgement.secrets)
         let ending: StageProcess.Ending = try await withThrowingTaskGroup(of: StageProcess.Ending?.self) { group in
             group.addTask {
                 defer { continuation.finish() }

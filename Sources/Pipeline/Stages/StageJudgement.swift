@@ -20,7 +20,7 @@ struct StageJudgement {
     /// Returns the result of a command that ended, or throws the failure.
     func judge(_ ending: StageProcess.Ending) throws(StageFailure) -> StageResult {
         if let failure = ending.report.failure { throw notStarted(failure) }
-        let reason = ending.output.reason.map(secrets.hidden)
+        let reason = ending.output.reason
         switch ending.status {
         case .exited(0): break
         case .exited(let code) where Int(code) == StageFailure.unavailableStatus:

@@ -24,7 +24,9 @@ enum StageLine: Equatable {
     ///   - bytes: The line without its end.
     ///   - followsReturn: True if the line follows a carriage return. Then it may begin with the bar that a program such
     ///     as tqdm has drawn there.
-    init(_ bytes: [UInt8], followsReturn: Bool) {
+    ///   - secrets: The values that messages, segments and reasons must not show. They are hidden in the text as the
+    ///     stage wrote it: in a text that is cut or made one line, a value may be changed and no longer be found.
+    init(_ bytes: [UInt8], followsReturn: Bool, hiding secrets: SecretValues) {
         guard !bytes.allSatisfy(Self.isBlank) else {
             self = .blank
             return
@@ -35,12 +37,12 @@ enum StageLine: Equatable {
         }
         let text = object == bytes.indices ? bytes : Array(bytes[object])
         do throws(JSONSlices.Fault) {
-            self.init(text, try JSONSlices.members(of: text))
+            self.init(text, try JSONSlices.members(of: text), hiding: secrets)
         } catch .badEscape where !Self.isMeantAsResult(text) {
             // A message with a NUL is worth a blank. A result is not changed: its end may be missing, too.
             let mended = Self.mended(text)
             if let members = try? JSONSlices.members(of: mended) {
-                self.init(mended, members)
+                self.init(mended, members, hiding: secrets)
             } else {
                 self = .foreign(.badEscape)
             }
@@ -50,7 +52,7 @@ enum StageLine: Equatable {
     }
 
     /// Reads the members of an object.
-    private init(_ text: [UInt8], _ members: [JSONSlices.Member]) {
+    private init(_ text: [UInt8], _ members: [JSONSlices.Member], hiding secrets: SecretValues) {
         if let result = members.last(where: { $0.key == "result" }) {
             self = .result(String(decoding: text[result.value], as: UTF8.self))
             return
@@ -60,30 +62,32 @@ enum StageLine: Equatable {
             return
         }
         let values = Dictionary(members.map { ($0.key, Data(text[$0.value])) }) { $1 }
-        let progress = Self.progress(in: values)
+        let progress = Self.progress(in: values, hiding: secrets)
         let segment = values["segment"].flatMap { try? JSONDecoder().decode(TranscriptSegment.self, from: $0) }
-            .flatMap { $0.isPossible ? $0 : nil }
-        let error = values["error"].flatMap { try? JSONDecoder().decode(String.self, from: $0) }
+            .flatMap { $0.isPossible ? $0.hiding(secrets) : nil }
+        let error = values["error"].flatMap(Self.text).map(secrets.hidden)
         self =
             progress == nil && segment == nil && error == nil
             ? .foreign(.unknown) : .news(progress, segment, error: error)
     }
 
     /// Reads the progress in an object; nil if it has no valid `progress`.
-    private static func progress(in values: [String: Data]) -> StageProgress? {
+    private static func progress(in values: [String: Data], hiding secrets: SecretValues) -> StageProgress? {
         guard let percent = values["progress"].flatMap(number) else { return nil }
         let remaining = values["estimated_time_remaining"].flatMap(number)
         return StageProgress(
             progress: Int(min(max(percent, 0), 100)),
-            message: values["message"].flatMap { try? JSONDecoder().decode(String.self, from: $0) }?.oneLine,
+            message: values["message"].flatMap(text).map(secrets.hidden)?.oneLine,
             estimatedTimeRemaining: remaining.map { Int(min(max($0, 0), 10_000_000)) })
     }
+
+    private static func text(_ value: Data) -> String? { try? JSONDecoder().decode(String.self, from: value) }
 
     /// Reads a finite number, also one in quotes.
     private static func number(_ value: Data) -> Double? {
         let number =
             (try? JSONDecoder().decode(Double.self, from: value))
-            ?? (try? JSONDecoder().decode(String.self, from: value)).flatMap(Double.init)
+            ?? text(value).flatMap(Double.init)
         return number.flatMap { $0.isFinite ? $0 : nil }
     }
 
@@ -204,6 +208,16 @@ enum StageLine: Equatable {
         guard position + 6 <= text.count, text[position] == UInt8(ascii: "\\"), text[position + 1] == UInt8(ascii: "u")
         else { return nil }
         return UInt16(String(decoding: text[(position + 2)..<(position + 6)], as: UTF8.self), radix: 16)
+    }
+}
+
+extension TranscriptSegment {
+    /// The segment without the secrets in its texts.
+    fileprivate func hiding(_ secrets: SecretValues) -> TranscriptSegment {
+        var segment = self
+        segment.text = secrets.hidden(in: text)
+        segment.speaker = speaker.map(secrets.hidden)
+        return segment
     }
 }
 

@@ -32,9 +32,16 @@ struct StageOutput {
     private var isDropping = false
     /// True if the present line is longer than ``StageLine/limit`` and may hold a result.
     private var isLongObject = false
+    private let secrets: SecretValues
     private let resultLimit: Int
 
-    init(resultLimit: Int = StageOutput.resultLimit) {
+    /// Begins to read an output.
+    ///
+    /// - Parameters:
+    ///   - secrets: The values that the reason, the messages and the segments must not show.
+    ///   - resultLimit: The limit of a line with a result, in bytes.
+    init(hiding secrets: SecretValues = SecretValues(), resultLimit: Int = StageOutput.resultLimit) {
+        self.secrets = secrets
         self.resultLimit = resultLimit
     }
 
@@ -94,7 +101,7 @@ struct StageOutput {
             isLongObject = false
         }
         guard !isDropping else { return }
-        switch StageLine(line, followsReturn: followsReturn) {
+        switch StageLine(line, followsReturn: followsReturn, hiding: secrets) {
         case .blank: break
         case .result(let json): result = StageResult(json: json)
         case .foreign(let kind): passOver(kind)

@@ -18,6 +18,8 @@ struct StageProcess: Sendable {
     var account: CageAccount?
     /// Receives what the process prints.
     var trace: StageTrace
+    /// What the process must not tell people.
+    var secrets: SecretValues
 
     /// Runs the process to its end.
     ///
@@ -44,7 +46,7 @@ struct StageProcess: Sendable {
     }
 
     private func read(_ bytes: SubprocessOutputSequence, onNews: () -> Void) async -> StageOutput {
-        var output = StageOutput()
+        var output = StageOutput(hiding: secrets)
         func tell(_ count: Int) {
             if trace.note(output: count, foreign: output.foreignLines, news: output.takeNews()) { onNews() }
         }

@@ -26,6 +26,8 @@ final class JobLease: Sendable {
     private let tools: PipelineTools
     /// How often the lease was extended.
     private let extensions = Atomic(0)
+    /// True once the job has sent a statement that ends its lease.
+    private let isEnding = Atomic(false)
 
     init(claim: ClaimedSession, tools: PipelineTools) {
         self.claim = claim
@@ -54,11 +56,26 @@ final class JobLease: Sendable {
 
     /// Repeats a last statement of the job while the lease is kept.
     ///
+    /// The statement ends the lease.
+    ///
     /// - Returns: The value of the operation.
-    /// - Throws: The errors of ``kept(_:)`` and ``persistently(_:)``.
+    /// - Throws: The errors of ``kept(_:)`` and ``ending(_:)``.
     @discardableResult
     func lastly<Value: Sendable>(_ operation: @escaping @Sendable () async throws -> Value) async throws -> Value {
-        try await kept { [self] in try await persistently(operation) }
+        try await kept { [self] in try await ending(operation) }
+    }
+
+    /// Repeats a statement that ends the lease, as ``persistently(_:)`` does.
+    ///
+    /// Its commit sends a hint, and the look at the lease finds none before the statement returns. From now on, a missing
+    /// lease is therefore no loss: the statement itself finds out whether the session belongs to this worker.
+    ///
+    /// - Returns: The value of the operation.
+    /// - Throws: The errors of ``persistently(_:)``.
+    @discardableResult
+    func ending<Value: Sendable>(_ operation: () async throws -> Value) async throws -> Value {
+        isEnding.store(true, ordering: .sequentiallyConsistent)
+        return try await persistently(operation)
     }
 
     /// Repeats an operation while the database is away.
@@ -120,7 +137,7 @@ final class JobLease: Sendable {
                     extends
                     ? try await tools.stores.queue.keepLease(of: claim, lease: PipelineWorker.lease)
                     : try await tools.stores.queue.hasLease(claim)
-                guard isOurs else { throw Loss.notOurs }
+                guard isOurs || isEnding.load(ordering: .sequentiallyConsistent) else { throw Loss.notOurs }
                 if extends { extensions.add(1, ordering: .relaxed) }
             } catch let error as PostgresError where error.isTransient {
                 // If the database stays away until the lease ends, the next claim raises the attempt. The database then

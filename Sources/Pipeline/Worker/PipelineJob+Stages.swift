@@ -41,7 +41,8 @@ extension PipelineJob {
             if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
             try await write(notes, recording)
         }
-        try await report(.processed, 100, try await length().notice ?? "All done")
+        let notice = try await length().notice
+        try await lease.ending { try await sendReport(.processed, 100, notice ?? "All done") }
         log(.info, "session processed")
     }
 
@@ -206,11 +207,13 @@ extension PipelineJob {
 
     /// Reports a transition, however long PostgreSQL is away: a restart must not end the work half-way.
     private func report(_ status: SessionStatus, _ percentage: Int, _ message: String) async throws {
-        try await lease.persistently {
-            try await tools.stores.progress.report(
-                ProgressReport(
-                    sessionID: claim.session, status: status, progress: percentage, message: message,
-                    attempt: claim.attempt, lease: claim.lease))
-        }
+        try await lease.persistently { try await sendReport(status, percentage, message) }
+    }
+
+    private func sendReport(_ status: SessionStatus, _ percentage: Int, _ message: String) async throws {
+        try await tools.stores.progress.report(
+            ProgressReport(
+                sessionID: claim.session, status: status, progress: percentage, message: message,
+                attempt: claim.attempt, lease: claim.lease))
     }
 }

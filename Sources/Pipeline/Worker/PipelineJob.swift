@@ -141,12 +141,12 @@ struct PipelineJob: Sendable {
     /// Keeps the last words of a stage for administrators.
     func keepLastWords(of failed: FailedStage) async {
         do {
-            try await lease.lastly {
-                try await tools.stores.queue.record(
-                    StageFailureRecord(
-                        attempt: claim.attempt, stage: failed.stage.rawValue, exitStatus: failed.failure.exitStatus,
-                        outputTail: failed.failure.outputTail),
-                    of: claim)
+            let record = StageFailureRecord(
+                attempt: claim.attempt, stage: failed.stage.rawValue, exitStatus: failed.failure.exitStatus,
+                outputTail: failed.failure.outputTail)
+            // The lease goes on: a report follows, or after a measurement the next stage.
+            try await lease.kept {
+                try await lease.persistently { try await tools.stores.queue.record(record, of: claim) }
             }
         } catch {
             log(.warning, "last words of a stage not recorded", ["error": "\(error)"])

@@ -66,10 +66,10 @@ struct WorkerBrake {
     ///
     /// - Parameters:
     ///   - outcome: How the work ended.
-    ///   - patient: The patient of the session.
+    ///   - patient: The patient of the session, or nil if unknown. A failure of an unknown patient does not trip the brake.
     ///   - now: The present time.
     /// - Returns: What the brake did, or nil.
-    mutating func ended(_ outcome: Outcome, of patient: UserID, at now: Duration) -> Change? {
+    mutating func ended(_ outcome: Outcome, of patient: UserID?, at now: Duration) -> Change? {
         let wasBraked = hasFault || brokenStage != nil
         switch outcome {
         case .processed:
@@ -85,7 +85,7 @@ struct WorkerBrake {
             (faults, pauseEnd) = (0, nil)
             let wasTripped = brokenStage == stage
             if failures?.stage != stage { failures = (stage, []) }
-            failures?.patients.insert(patient)
+            if let patient { failures?.patients.insert(patient) }
             if let broken = brokenStage { return wasTripped ? nil : .tripped(broken) }
             return wasBraked ? .released : nil
         case .other: return nil

@@ -44,6 +44,7 @@ final class WorkerDesk: Sendable {
             }
             if isFull { return }
             if wait > .zero {
+                tools.logger.debug("worker waits before its next claim", metadata: ["pause": "\(wait)"])
                 lookAgain(after: wait, &group)
                 return
             }
@@ -60,19 +61,13 @@ final class WorkerDesk: Sendable {
         }
     }
 
-    private func claim() async -> (ClaimedSession, UserID)? {
+    private func claim() async -> (ClaimedSession, UserID?)? {
         do {
             guard let claim = try await tools.stores.queue.claim(worker: name, lease: PipelineWorker.lease) else {
                 return nil
             }
             tools.metrics.claims.increment()
-            do {
-                // Without its row in the queue, the session is deleted. Its job notices.
-                return (claim, try await tools.stores.queue.patient(of: claim) ?? UserID.random())
-            } catch {
-                _ = await Task { [tools] in try? await tools.stores.queue.giveBack(claim, saying: nil) }.value
-                throw error
-            }
+            return (claim, await patient(of: claim))
         } catch {
             if !Task.isCancelled {
                 tools.logger.warning("cannot claim a session", metadata: ["error": "\(error)"])
@@ -81,7 +76,24 @@ final class WorkerDesk: Sendable {
         }
     }
 
-    private func ended(_ outcome: WorkerBrake.Outcome, of patient: UserID) {
+    /// Asks for the patient of a session, or returns nil without an answer.
+    ///
+    /// Only the brake needs the patient. The session keeps its lease and its turn without an answer.
+    private func patient(of claim: ClaimedSession) async -> UserID? {
+        do {
+            // Without its row in the queue, the session is deleted. Its job notices.
+            return try await tools.stores.queue.patient(of: claim)
+        } catch {
+            if !Task.isCancelled {
+                tools.logger.warning(
+                    "patient of a session unknown to the brake",
+                    metadata: ["session": "\(claim.session)", "error": "\(error)"])
+            }
+            return nil
+        }
+    }
+
+    private func ended(_ outcome: WorkerBrake.Outcome, of patient: UserID?) {
         let (change, brake) = state.withLock { state in
             state.running -= 1
             return (state.brake.ended(outcome, of: patient, at: now()), state.brake)

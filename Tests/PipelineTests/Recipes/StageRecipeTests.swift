@@ -78,6 +78,23 @@ import Testing
         }
     }
 
+    /// The variables with a stand-in for ffmpeg that ends in this way.
+    private func ffmpeg(_ folder: RecipeFolder, _ end: String) -> [String: String] {
+        ["PATH": "\(folder.path):/usr/local/bin:/usr/bin:/bin", "FFMPEG_STANDIN": end]
+    }
+
+    @Test(
+        "A recipe whose ffmpeg is killed or has no room does not blame the recording",
+        arguments: ["whisper-cpp.sh", "openai_transcribe.py"])
+    func ffmpegFailures(recipe: String) async throws {
+        try await RecipeFolder.with { folder in
+            for (end, code) in [("killed", StageFailure.Code.killed), ("full", .unavailable), ("broken", .exited)] {
+                let variables = whisper(folder).merging(ffmpeg(folder, end)) { $1 }
+                #expect(await failure(of: recipe, in: folder, variables)?.code == code, "\(end)")
+            }
+        }
+    }
+
     // MARK: - faster-whisper
 
     @Test("faster_whisper_stage.py shows progress and segments as they come, and gives the transcript")
@@ -107,6 +124,16 @@ import Testing
             #expect(broken?.outputTail.contains("Unable to open file 'model.bin'") == true)
             let silent = await failure(of: "faster_whisper_stage.py", in: folder, ["WHISPER_STANDIN": "silence"])
             #expect(silent?.publicMessage == "No speech was found in the recording.")
+            for moment in ["first", "later"] {
+                for (end, code) in [
+                    ("cublas", StageFailure.Code.unavailable), ("cuda", .unavailable), ("memory", .unavailable),
+                    ("other", .exited),
+                ] {
+                    let failed = await failure(
+                        of: "faster_whisper_stage.py", in: folder, ["WHISPER_STANDIN": "\(moment) \(end)"])
+                    #expect(failed?.code == code, "\(moment) \(end)")
+                }
+            }
             let unreadable = await failure(of: "faster_whisper_stage.py", in: folder, [:], recording: "broken.ogg")
             #expect(unreadable?.code == .exited)
             #expect(unreadable?.publicMessage == "The recording could not be read as audio.")

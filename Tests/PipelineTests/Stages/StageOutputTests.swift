@@ -56,6 +56,34 @@ private func read(_ text: String, pieces: Int = .max) -> (output: StageOutput, p
         #expect(high.first?.message?.count == 2_000)
     }
 
+    @Test("Secrets are hidden in messages, segments and reasons, before they are cut or made one line")
+    func hidesSecrets() throws {
+        let secrets = SecretValues(["KEY": "sk-canary-123", "CERTIFICATE": "first\nsecond"])
+        func read(_ line: String) -> (output: StageOutput, update: StageUpdate) {
+            var output = StageOutput(hiding: secrets)
+            output.consume(Array(line.utf8)[...])
+            output.finish()
+            let update = output.takeNews()
+            return (output, update)
+        }
+        for padding in 480..<500 {
+            let words = String(repeating: "x", count: padding) + "sk-canary-123"
+            let reason = try #require(read(#"{"error": "\#(words)"}"#).output.reason)
+            #expect(!reason.contains("sk-"), "\(padding)")
+        }
+        for padding in 1_980..<2_000 {
+            let words = String(repeating: "x", count: padding) + "sk-canary-123"
+            let message = try #require(read(#"{"progress": 1, "message": "\#(words)"}"#).update.progress?.message)
+            #expect(!message.contains("sk-"), "\(padding)")
+        }
+        #expect(read(#"{"error": "bad: first\nsecond"}"#).output.reason == "bad: $CERTIFICATE")
+        #expect(
+            read(#"{"progress": 1, "message": "bad: first\nsecond"}"#).update.progress?.message == "bad: $CERTIFICATE")
+        let line = #"{"segment": {"start": 0, "end": 1, "text": "is sk-canary-123", "speaker": "sk-canary-123"}}"#
+        #expect(
+            read(line).update.segments == [TranscriptSegment(start: 0, end: 1, text: "is $KEY", speaker: "$KEY")])
+    }
+
     @Test("Segments arrive in their order, and one that is no segment is passed over")
     func readsSegments() {
         let (output, updates) = read(

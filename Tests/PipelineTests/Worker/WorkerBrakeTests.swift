@@ -38,6 +38,14 @@ import Testing
         #expect(brake.ended(.installationFault, of: .random(), at: .zero) == .paused(.seconds(1)))
     }
 
+    @Test("Failures of unknown patients do not trip the brake")
+    func unknownPatients() {
+        var brake = WorkerBrake()
+        for _ in 0..<20 { #expect(brake.ended(.failed(.notes), of: nil, at: .zero) == nil) }
+        for _ in 0..<4 { #expect(brake.ended(.failed(.notes), of: .random(), at: .zero) == nil) }
+        #expect(brake.ended(.failed(.notes), of: .random(), at: .zero) == .tripped(.notes))
+    }
+
     @Test(
         "Five patients whose recordings fail at one stage let the worker take one session a minute, until one succeeds")
     func trip() {

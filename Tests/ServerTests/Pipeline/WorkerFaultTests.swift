@@ -30,6 +30,15 @@ import Testing
                 for scene in scenes { sessions.append((scene, try await scene.upload())) }
                 try await folder.wait(for: "tried")
                 try await eventually("the worker pauses") { log.text.contains("worker pauses") }
+                // Both stages have failed, and one of them again and again.
+                try await eventually("a session came back") {
+                    try Scrape(try await metrics.request(.GET, "/metrics").text)
+                        .value("therapybridge_pipeline_faults_total", ["kind": "stage"]).map { $0 >= 3 } == true
+                }
+                let records = try await server.database.query(
+                    "SELECT count(*) > count(DISTINCT session_id) AS repeats FROM app.stage_failures WHERE stage <> 'measure'"
+                )
+                #expect(try records[0].decode("repeats", as: Bool.self) == false)
                 let ready = try await metrics.request(.GET, "/health/ready")
                 #expect(ready.status == 200)
                 let details = try #require(try ready.json()["details"] as? [[String: any Sendable]])
@@ -121,9 +130,29 @@ import Testing
                 }
                 let scene = try await WorkerScene(server)
                 let session = try await scene.upload()
-                // The worker has just failed a session: for the next minute it takes no other.
+                // The worker has just failed a session: for the next minute it takes no other. The first look may have
+                // begun before the upload.
+                func looks() -> Int { log.text.ranges(of: "worker waits before its next claim").count }
+                let before = looks()
+                try await eventually("the worker looks at the queue") { looks() >= before + 2 }
                 #expect(try await scene.get("/status", session).json()["status"] as? String == "pending")
             }
+        }
+    }
+
+    @Test("A patient that cannot be read costs the session neither its lease nor its attempt")
+    func unknownPatient() async throws {
+        try await withWorkerScene(transcribing: Script.transcribes) { scene, _ in
+            try await scene.database.withConnection {
+                try await $0.executeScript(
+                    """
+                    CREATE OR REPLACE FUNCTION app.claimed_patient(session_id uuid) RETURNS uuid LANGUAGE plpgsql AS $$
+                    BEGIN RAISE EXCEPTION 'away'; END $$
+                    """)
+            }
+            let session = try await scene.upload()
+            #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            #expect(try await scene.history(of: session).last == "processed 1")
         }
     }
 

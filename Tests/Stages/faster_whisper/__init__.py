@@ -32,6 +32,15 @@ class WhisperModel:
     def transcribe(self, audio, language=None, vad_filter=False, **rest):
         if language not in (None, "en", "de"):
             raise ValueError(f"'{language}' is not a valid language code (accepted language codes: de, en)")
+        failures = {
+            "cublas": RuntimeError("Library libcublas.so.12 is not found or cannot be loaded"),
+            "cuda": RuntimeError("CUDA failed with error out of memory"),
+            "memory": MemoryError("Unable to allocate 8.00 GiB"),
+            "other": RuntimeError("Invalid input features shape"),
+        }
+        moment, _, failure = os.environ.get("WHISPER_STANDIN", "").partition(" ")
+        if moment == "first":
+            raise failures[failure]
         with open(audio, "rb") as file:
             if file.read(4) not in (b"RIFF", b"OggS"):
                 # PyAV's InvalidDataError is a ValueError.
@@ -39,5 +48,11 @@ class WhisperModel:
         said = [(0.0, 8.08, ' And so my fellow "Americans", ask not'), (8.08, 13.0, " what your country can do, Müller.")]
         if os.environ.get("WHISPER_STANDIN") == "silence":
             said = []
-        segments = (Segment(number, 0, start, end, text) for number, (start, end, text) in enumerate(said, 1))
-        return segments, TranscriptionInfo(language or "en", 0.98, 11.0, 11.0)
+
+        def segments():
+            for number, (start, end, text) in enumerate(said, 1):
+                if moment == "later" and number > 1:
+                    raise failures[failure]
+                yield Segment(number, 0, start, end, text)
+
+        return segments(), TranscriptionInfo(language or "en", 0.98, 11.0, 11.0)
