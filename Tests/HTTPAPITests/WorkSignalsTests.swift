@@ -35,6 +35,29 @@ struct WorkSignalsTests {
         #expect(!signals.isFirst(one))
     }
 
+    @Test("However many requests wait, one of them looks in each interval, also after a signal in vain")
+    func looks() {
+        var line = WorkSignals.Line<WorkSignals.Waiter>()
+        let waiters = (0..<10).map { _ in WorkSignals.Waiter() }
+        for waiter in waiters { line.enter(waiter) }
+        func interval() -> Int {
+            var looks = 0
+            // All requests began to wait at about the same time: their intervals end one after the other.
+            for waiter in waiters where line.isFirst(waiter) {
+                line.enter(waiter)
+                looks += 1
+            }
+            return looks
+        }
+        for _ in 0..<12 { #expect(interval() == 1) }
+        // The woken request looks, finds nothing, and waits behind the others.
+        let woken = line.next()
+        #expect(woken === waiters[0])
+        line.enter(waiters[0])
+        for _ in 0..<12 { #expect(interval() == 1) }
+        #expect(line.isFirst(waiters[1]))
+    }
+
     @Test("A signal before the wait is not lost, and a new round begins without it")
     func early() async {
         let signals = WorkSignals()

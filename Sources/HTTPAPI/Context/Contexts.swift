@@ -16,6 +16,8 @@ struct AppContext: RequestContext {
     let opening: PreparedOpening?
     /// The connection that the request came over.
     let connection: ClientConnection
+    /// What becomes of the answer.
+    let delivery = AnswerDelivery()
     /// Where the request came from, past the trusted proxies; nil if that is unknown.
     var network: ClientNetwork?
     /// The claims of the access token, if the request has a valid one.
@@ -69,6 +71,8 @@ struct UserContext: ChildRequestContext {
     let claims: AccessClaims
     let user: User
     let connection: ClientConnection
+    /// What becomes of the answer.
+    let delivery: AnswerDelivery
     /// Where the request came from, as in ``AppContext/network``.
     let network: ClientNetwork?
     /// Names the request, as ``AppContext/id`` does.
@@ -78,6 +82,7 @@ struct UserContext: ChildRequestContext {
         guard let claims = context.claims, let user = context.user else { throw Problem.unauthorized }
         coreContext = context.coreContext
         connection = context.connection
+        delivery = context.delivery
         network = context.network
         requestID = context.id
         self.claims = claims

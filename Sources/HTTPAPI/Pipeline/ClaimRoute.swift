@@ -60,25 +60,23 @@ struct ClaimRoute: Sendable {
         _ body: ClaimBody, by waiter: WorkSignals.Waiter, until deadline: ContinuousClock.Instant,
         _ context: UserContext
     ) async throws -> AccountClaim? {
+        // Signals the next request unless this one has found the queue empty, and no signal has woken it since.
+        var foundNothing = false
+        defer { if !signals.leave(waiter) || !foundNothing { signals.signal() } }
         while true {
+            foundNothing = false
+            // A request that no signal has woken keeps its position. Otherwise all requests would look in turn.
             signals.enter(waiter)
-            // Signals the next request if this one gets a session, or was woken and does not look again.
-            var passesOn = true
-            defer { if !signals.leave(waiter), passesOn { signals.signal() } }
             if waiter.hasEnded { return nil }
             let claim = try await queue.claim(
                 worker: body.worker, lease: body.lease, as: context.claims.principal, requestID: context.requestID,
                 from: context.network)
-            if let claim {
-                _ = signals.leave(waiter)
-                return claim
-            }
+            if let claim { return claim }
+            foundNothing = true
             guard clock.now < deadline, !Task.isCancelled else { return nil }
             repeat {
                 await wait(for: waiter, atMost: min(clock.now.duration(to: deadline), Self.idleInterval))
             } while !waiter.isWoken && !signals.isFirst(waiter) && clock.now < deadline && !Task.isCancelled
-            // The next round looks.
-            passesOn = waiter.hasEnded
         }
     }
 
@@ -97,27 +95,26 @@ struct ClaimRoute: Sendable {
     ///
     /// If it cannot be written, the session goes back to the queue.
     private func response(to claim: AccountClaim, _ context: UserContext) -> Response {
+        let (connection, delivery) = (context.connection, context.delivery)
+        delivery.ifUndelivered { [queue, logger = context.logger] in
+            logger.info("claim not delivered", metadata: ["session": "\(claim.session)"])
+            // Not structured: this task may be cancelled, and the pool sends no statement of a cancelled task.
+            await Task {
+                do {
+                    try await queue.giveBack(claim)
+                } catch {
+                    logger.warning(
+                        "session left until its lease ends",
+                        metadata: ["session": "\(claim.session)", "error": "\(error)"])
+                }
+            }.value
+        }
         let json = JSON.encode(ClaimAnswer(claim))
-        let connection = context.connection
-        let body = ResponseBody(contentLength: json.readableBytes) { [queue, logger = context.logger] writer in
-            do {
-                guard await connection.hasClient else { throw ChannelError.alreadyClosed }
-                try await writer.write(json)
-                try await writer.finish(nil)
-            } catch {
-                logger.info("claim not delivered", metadata: ["session": "\(claim.session)"])
-                // Not structured: this task may be cancelled, and the pool sends no statement of a cancelled task.
-                await Task {
-                    do {
-                        try await queue.giveBack(claim)
-                    } catch {
-                        logger.warning(
-                            "session left until its lease ends",
-                            metadata: ["session": "\(claim.session)", "error": "\(error)"])
-                    }
-                }.value
-                throw error
-            }
+        let body = ResponseBody(contentLength: json.readableBytes) { writer in
+            guard await connection.hasClient else { throw ChannelError.alreadyClosed }
+            try await writer.write(json)
+            try await writer.finish(nil)
+            delivery.delivered()
         }
         return Response(
             status: .ok,

@@ -65,37 +65,59 @@ public final class WorkSignals: Sendable {
         }
     }
 
-    /// The requests that no signal has woken yet, oldest first.
-    private let waiters = Mutex<[Waiter]>([])
+    /// The order in which requests wait: a value without a lock or a task.
+    struct Line<Member: AnyObject> {
+        /// The requests that no signal has called yet, oldest first.
+        private var members: [Member] = []
+
+        /// Adds a request at the end.
+        ///
+        /// A request that no signal has called since keeps its position. After its look into the queue it is still the
+        /// one that looks next, and all others go on waiting.
+        mutating func enter(_ member: Member) {
+            if !members.contains(where: { $0 === member }) { members.append(member) }
+        }
+
+        /// True if this request looks into the queue when no signal comes.
+        func isFirst(_ member: Member) -> Bool { members.first === member }
+
+        /// Removes and returns the request that has waited longest.
+        mutating func next() -> Member? { members.isEmpty ? nil : members.removeFirst() }
+
+        /// Removes a request.
+        ///
+        /// - Returns: False if a signal has removed it.
+        mutating func leave(_ member: Member) -> Bool {
+            guard let index = members.firstIndex(where: { $0 === member }) else { return false }
+            members.remove(at: index)
+            return true
+        }
+    }
+
+    private let line = Mutex(Line<Waiter>())
 
     /// Signals for no request yet.
     public init() {}
 
     /// Wakes the request that has waited longest.
     public func signal() {
-        let first = waiters.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        let first = line.withLock { $0.next() }
         first?.wake()
     }
 
-    /// Adds a request.
+    /// Adds a request, or leaves one where it is that no signal has removed.
     ///
     /// The caller looks into the queue afterwards: a signal in between is not lost.
     func enter(_ waiter: Waiter) {
         waiter.reset()
-        waiters.withLock { $0.append(waiter) }
+        line.withLock { $0.enter(waiter) }
     }
 
     /// True if no other request has waited longer.
-    func isFirst(_ waiter: Waiter) -> Bool { waiters.withLock { $0.first === waiter } }
+    func isFirst(_ waiter: Waiter) -> Bool { line.withLock { $0.isFirst(waiter) } }
 
     /// Removes a request.
     ///
     /// - Returns: False if a signal has removed it. A caller that does not look into the queue any more passes it on.
-    func leave(_ waiter: Waiter) -> Bool {
-        waiters.withLock { waiters in
-            guard let index = waiters.firstIndex(where: { $0 === waiter }) else { return false }
-            waiters.remove(at: index)
-            return true
-        }
-    }
+    func leave(_ waiter: Waiter) -> Bool { line.withLock { $0.leave(waiter) } }
 }

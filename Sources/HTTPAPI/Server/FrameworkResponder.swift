@@ -24,13 +24,19 @@ enum FrameworkResponder {
     ) -> HTTP1Channel.Responder {
         { request, writer, channel in
             let context = AppContext(source: .init(channel: channel, logger: logger))
-            var response = try await answer(request, router, context)
-            response.headers[.date] = date.value
             do {
-                try await writer.write(response: response.head, body: response.body)
-            } catch is HTTPParserError {
-                throw MalformedDuringAnswer()
+                var response = try await answer(request, router, context)
+                response.headers[.date] = date.value
+                do {
+                    try await writer.write(response: response.head, body: response.body)
+                } catch is HTTPParserError {
+                    throw MalformedDuringAnswer()
+                }
+            } catch {
+                await context.delivery.end()
+                throw error
             }
+            await context.delivery.end()
         }
     }
 
