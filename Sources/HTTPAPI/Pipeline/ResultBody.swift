@@ -1,5 +1,6 @@
 import Domain
 import Foundation
+import Hummingbird
 import JSONScanning
 import Store
 
@@ -9,11 +10,33 @@ import Store
 struct ResultBody {
     /// The maximum size in bytes, the same as that of a stage's result.
     static let maximumBytes = 64 << 20
+    /// The maximum number of values.
+    ///
+    /// PostgreSQL needs about 50 bytes for each while it reads the document, and cannot store many millions.
+    static let maximumValues = 1_000_000
 
     /// The JSON object without `lease` and `attempt`.
     let document: String
     private let lease: String
     private let attempt: WholeNumber
+
+    /// Reads the body of a request.
+    ///
+    /// - Throws: A ``Problem``: 413 beyond the limits, 415 for another type than JSON, and those of ``init(_:)``.
+    static func read(from request: Request) async throws -> ResultBody {
+        try ResultBody(try await bytes(of: request))
+    }
+
+    /// The bytes of a body.
+    ///
+    /// The buffer of the request is freed when this method returns.
+    private static func bytes(of request: Request) async throws -> [UInt8] {
+        let body = try await JSON.body(of: request, limit: maximumBytes)
+        guard JSON.countValues(of: body) <= maximumValues else {
+            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
+        }
+        return Array(body.readableBytesView)
+    }
 
     /// Reads a body.
     ///
@@ -32,7 +55,9 @@ struct ResultBody {
             }
         }
         var own: [String: Data] = [:]
-        var rest: [UInt8] = [UInt8(ascii: "{")]
+        var rest: [UInt8] = []
+        rest.reserveCapacity(text.count)
+        rest.append(UInt8(ascii: "{"))
         for member in members {
             let name = Self.name(member.key)
             if name == "lease" || name == "attempt" {
@@ -40,7 +65,8 @@ struct ResultBody {
                 continue
             }
             if rest.count > 1 { rest.append(UInt8(ascii: ",")) }
-            rest += Array("\"\(member.key)\":".utf8) + text[member.value]
+            rest += Array("\"\(member.key)\":".utf8)
+            rest += text[member.value]
         }
         rest.append(UInt8(ascii: "}"))
         document = String(decoding: rest, as: UTF8.self)

@@ -9,6 +9,12 @@ import Store
 struct ResultRoutes: Sendable {
     let gate: SessionGate
     let queue: PipelineStore
+    private let largeBodies = LargeBodies()
+
+    init(gate: SessionGate, queue: PipelineStore) {
+        self.gate = gate
+        self.queue = queue
+    }
 
     func add(to table: inout RouteTable) {
         table.token(.put, "/api/sessions/:id/transcript", produces: nil) { request, context in
@@ -30,13 +36,17 @@ struct ResultRoutes: Sendable {
     ) async throws -> Response {
         let id = try context.sessionID()
         try await gate.authorize(id, for: context, to: action)
-        let bytes = try await JSON.body(of: request, limit: ResultBody.maximumBytes)
-        let body = try ResultBody(Array(bytes.readableBytesView))
-        do {
-            try await write(body.document, try body.presented(of: id), context.claims.principal)
-        } catch let error as PostgresError where error.sqlState?.errorClass == "22" && error.constraintName == nil {
-            // A value that JSON allows and PostgreSQL cannot store, such as 1e999999.
-            throw Problem(.invalid, "The document holds a value that the database cannot store.")
+        try await largeBodies.admitting(request) {
+            let body = try await ResultBody.read(from: request)
+            do {
+                try await write(body.document, try body.presented(of: id), context.claims.principal)
+            } catch let error as PostgresError where error.sqlState?.errorClass == "22" && error.constraintName == nil {
+                // A value that JSON allows and PostgreSQL cannot store, such as 1e999999.
+                throw Problem(.invalid, "The document holds a value that the database cannot store.")
+            } catch let error as PostgresError where error.sqlState == .programLimitExceeded && !error.isTransient {
+                // "total size of jsonb array elements exceeds the maximum of 268435455 bytes", for example.
+                throw Problem(.tooLarge, "The document is too large for the database.")
+            }
         }
         return Response(status: .noContent, headers: [.cacheControl: "no-store"])
     }

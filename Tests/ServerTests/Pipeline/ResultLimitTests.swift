@@ -1,0 +1,46 @@
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// The limits of a result that a pipeline stores over HTTP.
+@Suite(.deadline) struct ResultLimitTests {
+    @Test("A document with more values than the limit gets 413 and does not reach the database")
+    func values() async throws {
+        try await withServer { server in
+            let pipeline = try await PipelineAccount(server)
+            try await server.database.queueSessions()
+            let claim = try PipelineAccount.Claim(try await pipeline.claim())
+            let ones = String(repeating: "1,", count: 1_000_000) + "1"
+            for what in ["transcript", "notes"] {
+                let response = try await pipeline.put(
+                    what, #""text": "a", "segments": [], "x": [\#(ones)]"#, of: claim)
+                expectProblem(response, 413, "too-large", detail: "1000000 values")
+            }
+            #expect(try await server.database.query("SELECT FROM app.transcripts").isEmpty)
+            #expect(try await server.database.query("SELECT FROM app.notes").isEmpty)
+        }
+    }
+
+    @Test("A document that is too large for the database gets 413")
+    func tooLargeForTheDatabase() async throws {
+        try await withServer { server in
+            let pipeline = try await PipelineAccount(server)
+            try await server.database.queueSessions()
+            let claim = try PipelineAccount.Claim(try await pipeline.claim())
+            try await server.database.withConnection { connection in
+                try await connection.executeScript(
+                    """
+                    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                        RAISE EXCEPTION 'total size of jsonb array elements exceeds the maximum of 268435455 bytes'
+                            USING ERRCODE = '54000'; END $$;
+                    CREATE TRIGGER refuse BEFORE INSERT ON app.transcripts FOR EACH ROW EXECUTE FUNCTION public.refuse();
+                    """)
+            }
+            let response = try await pipeline.put("transcript", #""text": "a", "segments": []"#, of: claim)
+            expectProblem(response, 413, "too-large", detail: "database")
+        }
+    }
+}
