@@ -51,6 +51,7 @@ struct PipelineJob: Sendable {
             log(.info, "session belongs to another worker, or has ended")
             return (.left, .other)
         }
+        let fault = InstallationFault((error as? FailedStage)?.failure ?? error)
         if let failed = error as? FailedStage {
             log(
                 .warning, "stage failed",
@@ -58,11 +59,11 @@ struct PipelineJob: Sendable {
                     "stage": "\(failed.stage.rawValue)", "code": "\(failed.failure.code.rawValue)",
                     "detail": "\(failed.failure.detail)",
                 ])
-            await keepLastWords(of: failed)
+            // While the installation is at fault, the session comes back every 30 s, and its stage says the same.
+            let isNew = tools.condition.isNew(failed, of: claim.session)
+            if fault == nil || isNew { await keepLastWords(of: failed) }
         }
-        if let fault = InstallationFault((error as? FailedStage)?.failure ?? error) {
-            return await wait(because: fault)
-        }
+        if let fault { return await wait(because: fault) }
         switch error {
         case let failed as FailedStage where failed.failure.fault == .run:
             return await endAttempt(failed.failure.publicMessage, .failed(failed.stage))

@@ -1,3 +1,4 @@
+import Domain
 import Synchronization
 
 /// What keeps a worker from working, for the details of readiness and the metrics.
@@ -7,7 +8,20 @@ public final class WorkerCondition: Sendable {
     private struct State {
         var fault: InstallationFault?
         var brokenStage: PipelineStage?
+        /// How the stage of a session failed last, for the sessions that have failed lately.
+        var failures: [SessionID: Failure] = [:]
     }
+
+    /// A failure as far as it repeats: what a stage prints may hold the time.
+    private struct Failure: Equatable {
+        var stage: PipelineStage
+        var exitStatus: Int?
+    }
+
+    /// The number of sessions whose last failure is remembered.
+    ///
+    /// Beyond it, all are forgotten, and each session may record one more failure.
+    private static let rememberedSessions = 10_000
 
     private let state = Mutex(State())
 
@@ -30,6 +44,17 @@ public final class WorkerCondition: Sendable {
 
     /// Notes a fault of the installation.
     func note(_ fault: InstallationFault) { state.withLock { $0.fault = fault } }
+
+    /// Notes how the stage of a session failed.
+    ///
+    /// - Returns: False if this worker saw the session fail in the same way the last time.
+    func isNew(_ failed: PipelineJob.FailedStage, of session: SessionID) -> Bool {
+        let failure = Failure(stage: failed.stage, exitStatus: failed.failure.exitStatus)
+        return state.withLock { state in
+            if state.failures.count >= Self.rememberedSessions { state.failures = [:] }
+            return state.failures.updateValue(failure, forKey: session) != failure
+        }
+    }
 
     /// Notes what the brake holds the worker for.
     func note(_ brake: WorkerBrake) {
