@@ -82,6 +82,23 @@ import Testing
         }
     }
 
+    // MARK: - The pipeline
+
+    @Test("A pipeline claims a session with an unknown status, and gets the status as it is")
+    func claim() async throws {
+        try await withServer { server in
+            let pipeline = try await PipelineAccount(server)
+            let session = try await server.database.queueSessions()[0]
+            let first = try PipelineAccount.Claim(try await pipeline.claim())
+            try await server.database.addLaterStatus()
+            try await server.database.lapse(first, at: "a_later_status")
+            let claim = try PipelineAccount.Claim(try await pipeline.claim())
+            #expect(claim.session == session)
+            #expect(claim.status == "a_later_status")
+            #expect(claim.attempt == 2)
+        }
+    }
+
     // MARK: - Streams
 
     @Test("A new stream of a session with an unknown status is unavailable, and other streams begin")
@@ -293,6 +310,18 @@ extension TestDatabase {
     fileprivate func moveToLaterStatus(_ session: SessionID) async throws {
         try await report(session, .transcribing, 20)
         try await query("SELECT app.report_progress(\(session.rawValue), 'a_later_status', 50)")
+    }
+
+    /// Takes a claimed session to a status, and ends its lease, as if its worker had died there.
+    fileprivate func lapse(_ claim: PipelineAccount.Claim, at status: String) async throws {
+        for (step, progress) in [("transcribing", 20), (status, 50)] {
+            try await query(
+                """
+                SELECT app.report_progress(\(claim.session.rawValue), \(step), \(Int32(progress)),
+                                           attempt => \(Int32(claim.attempt)), lease => \(claim.lease))
+                """)
+        }
+        try await query("UPDATE app.session_leases SET leased_until = now() - interval '1 s'")
     }
 
     /// Adds a role that may see all sessions, and gives it to a user, as a newer release would.
