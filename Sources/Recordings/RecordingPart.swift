@@ -32,6 +32,8 @@ public struct RecordingPartWriter: Sendable {
     private let path: FilePath
     private let handle: WriteFileHandle
     private var writer: RecordingWriter
+    /// True once a checkpoint has told of durable bytes: the database may name the part.
+    private var hasCheckpoint = false
 
     fileprivate init(name: String, at path: FilePath, handle: WriteFileHandle, seal: RecordingSeal?) {
         self.name = name
@@ -54,7 +56,10 @@ public struct RecordingPartWriter: Sendable {
     /// - Throws: `FileSystemError`.
     public mutating func checkpoint() async throws -> RecordingPart {
         let count = try await writer.writeWholeChunks()
-        if count > 0 { try await handle.synchronize() }
+        if count > 0 {
+            try await handle.synchronize()
+            hasCheckpoint = true
+        }
         return RecordingPart(name: name, byteCount: count)
     }
 
@@ -80,10 +85,14 @@ public struct RecordingPartWriter: Sendable {
     /// - Throws: `FileSystemError` of earlier bytes.
     public mutating func digest() async throws -> [UInt8] { try await writer.digest() }
 
-    /// Closes the file and removes it: nothing of it counts.
+    /// Closes the file, without the bytes since the last checkpoint.
+    ///
+    /// A file without a checkpoint is removed: nothing of it counts. Any other one stays, because the database may name the
+    /// bytes that a checkpoint has told of, also if its answer was lost. It goes with the folder of the upload.
     public mutating func discard() async {
         await writer.abandon()
         try? await handle.close()
+        if hasCheckpoint { return }
         _ = try? await FileSystem.shared.removeItem(at: path, strategy: .sequential)
     }
 }

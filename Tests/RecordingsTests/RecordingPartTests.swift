@@ -81,7 +81,29 @@ struct RecordingPartTests {
             try raw.write(to: url)
             #expect(try await upload.read(durable) == Array(bytes.prefix(Int(durable.byteCount))))
             await part.discard()
-            #expect(!FileManager.default.fileExists(atPath: url.path(percentEncoded: false)))
+            #expect(try await upload.read(durable) == Array(bytes.prefix(Int(durable.byteCount))))
+        }
+    }
+
+    @Test(
+        "The durable bytes of a part that is given up stay, and a part without any is removed",
+        arguments: [true, false])
+    func givenUp(isSealed: Bool) async throws {
+        try await Shelf.with(isSealed ? RecordingKeys(current: .sample) : nil) { shelf in
+            let upload = PartialUpload(shelf: shelf)
+            let bytes = sampleBytes(2 * chunk + 1)
+            var part = try await upload.begin()
+            try await part.write(ByteBuffer(bytes: bytes))
+            let durable = try await part.checkpoint()
+            #expect(durable.byteCount >= Int64(2 * chunk))
+            await part.discard()
+            #expect(try await upload.read(durable) == Array(bytes.prefix(Int(durable.byteCount))))
+
+            var other = try await upload.begin()
+            try await other.write(ByteBuffer(bytes: bytes))
+            await other.discard()
+            let gone = RecordingPart(name: other.name, byteCount: 1)
+            await #expect(throws: RecordingError.self) { try await upload.read(gone) }
         }
     }
 
