@@ -9,8 +9,18 @@ CREATE TABLE app.therapy_sessions (
     patient_id       uuid NOT NULL REFERENCES app.users,
     therapist_id     uuid REFERENCES app.users,
     -- The times that RFC 3339 can write: no infinity, no year before 1 or after 9999.
-    session_date     timestamptz NOT NULL DEFAULT now()
+    session_date     timestamptz DEFAULT now()
                      CHECK (session_date >= '0001-01-01Z' AND session_date < '10000-01-01Z'),
+    -- A well-formed tag by the grammar of RFC 5646, 2.1, in any case. Swift's LanguageTag reads the same, and a test compares them.
+    language         text CHECK (length(language) <= 100 AND language COLLATE "C" ~ $re$(?xi)^(
+                         ( [a-z]{2,3} (-[a-z]{3}){0,3} | [a-z]{4,8} )           # language, with extended languages
+                         (-[a-z]{4})? (-([a-z]{2}|[0-9]{3}))?                   # script, region
+                         (-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*                   # variants
+                         (-[0-9a-wyz](-[a-z0-9]{2,8})+)* (-x(-[a-z0-9]{1,8})+)? # extensions, private use
+                         | x(-[a-z0-9]{1,8})+
+                         | en-gb-oed | sgn-be-fr | sgn-be-nl | sgn-ch-de
+                         | i-(ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)
+                     )$$re$),
     uploaded_by      uuid REFERENCES app.users,
     upload_id        uuid,
     upload_key       text,
@@ -35,7 +45,9 @@ COMMENT ON TABLE app.therapy_sessions IS
 COMMENT ON COLUMN app.therapy_sessions.therapist_id IS
     'The therapist who held the session. It gives no right to see the session: only an active row of therapist_patients '
     'does';
-COMMENT ON COLUMN app.therapy_sessions.session_date IS 'When the session took place';
+COMMENT ON COLUMN app.therapy_sessions.session_date IS 'When the session took place; null: it is not known';
+COMMENT ON COLUMN app.therapy_sessions.language IS
+    'The language that is spoken in the recording, as a BCP 47 tag; null: it is not known';
 COMMENT ON COLUMN app.therapy_sessions.uploaded_by IS
     'The user who uploads the recording; null: the session was created without an upload';
 COMMENT ON COLUMN app.therapy_sessions.upload_id IS

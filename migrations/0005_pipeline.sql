@@ -15,6 +15,7 @@ CREATE TABLE app.session_leases (
     attempts_used integer NOT NULL DEFAULT 0 CHECK (attempts_used >= 0)
 );
 CREATE INDEX session_leases_queued_at_idx ON app.session_leases (queued_at);
+CREATE INDEX session_leases_patient_id_idx ON app.session_leases (patient_id, queued_at);
 COMMENT ON TABLE app.session_leases IS
     'The queue: one row for each session that waits for a worker or is with one. A finished session has no row';
 COMMENT ON COLUMN app.session_leases.patient_id IS
@@ -52,6 +53,25 @@ CREATE INDEX patient_turns_patient_id_idx ON app.patient_turns (patient_id, serv
 COMMENT ON TABLE app.patient_turns IS
     'When a worker last claimed a session of each patient. The next claim is of the patient served longest ago. A claim deletes '
     'the older rows of its patient';
+
+-- Without it, each claim would look at the turns of all patients who wait. A patient may have several rows, because no
+-- transaction waits for another one's row.
+CREATE TABLE app.patient_queue (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    patient_id uuid NOT NULL,
+    served_at  timestamptz NOT NULL,
+    queued_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX patient_queue_served_at_idx ON app.patient_queue (served_at, queued_at, id);
+CREATE INDEX patient_queue_patient_id_idx ON app.patient_queue (patient_id, served_at);
+COMMENT ON TABLE app.patient_queue IS
+    'The patients with sessions in the queue, in the order of their turns. A row may be out of date: a claim that comes to it '
+    'moves or deletes it. Each patient with sessions in the queue has one row at least';
+COMMENT ON COLUMN app.patient_queue.patient_id IS 'The patient. Not a foreign key: a claim deletes the row';
+COMMENT ON COLUMN app.patient_queue.served_at IS
+    'When a worker last claimed a session of the patient, or earlier; -infinity: none has. patient_turns has the truth';
+COMMENT ON COLUMN app.patient_queue.queued_at IS
+    'When the session joined the queue for which the row was made. Patients who were never served come in this order';
 
 CREATE TABLE app.stage_failures (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

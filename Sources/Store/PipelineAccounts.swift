@@ -112,7 +112,7 @@ extension PipelineStore {
         }
     }
 
-    /// Gives a session back to the queue.
+    /// Gives a session back to the queue, behind the patient's other sessions.
     ///
     /// - Returns: False if the lease does not stand.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 28000 if the account has lost the
@@ -136,7 +136,8 @@ extension PipelineStore {
     public func giveBack(_ claim: AccountClaim) async throws {
         _ = try await pool.query(
             """
-            SELECT app.give_lease_back(\(claim.session), \(Int32(clamping: claim.attempt)), \(claim.lease.text))
+            SELECT app.give_lease_back(\(claim.session), \(Int32(clamping: claim.attempt)), \(claim.lease.text),
+                                       keeps_place => true)
             """, locking: claim.session)
     }
 

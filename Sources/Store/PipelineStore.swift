@@ -9,6 +9,10 @@ public struct ClaimedSession: Sendable, Equatable {
     ///
     /// The database refuses results of an older attempt.
     public var attempt: Int
+    /// The status at which the work goes on, or nil for a status of a newer release.
+    ///
+    /// It is ``SessionStatus/pending`` if no worker has begun.
+    public var status: SessionStatus?
     /// The secret that proves this claim.
     public var lease: LeaseToken
     /// The key of the recording.
@@ -52,13 +56,14 @@ public struct PipelineStore: Sendable {
     public func claim(worker: String, lease: Duration) async throws -> ClaimedSession? {
         try await pool.query(
             """
-            SELECT session_id, attempt, lease, recording, leased_until
+            SELECT session_id, attempt, status, lease, recording, leased_until
             FROM app.claim_session(\(worker), \(lease))
             """
         ).first.map {
             ClaimedSession(
                 session: try $0.decode("session_id", as: SessionID.self),
                 attempt: Int(try $0.decode("attempt", as: Int32.self)),
+                status: SessionStatus(rawValue: try $0.decode("status", as: String.self)),
                 lease: LeaseToken(try $0.decode("lease", as: String.self)),
                 recording: try $0.decode("recording", as: String.self),
                 leasedUntil: try $0.decode("leased_until", as: Timestamp.self))
@@ -95,14 +100,17 @@ public struct PipelineStore: Sendable {
     /// - Parameters:
     ///   - claim: The worker's claim to the session.
     ///   - message: What the watchers of the session read from now on, or nil to change nothing.
+    ///   - keepsPlace: False if the patient's other sessions come first from now on.
     /// - Returns: False if the lease does not stand.
     /// - Throws: ``PostgresError`` if the database does not answer.
     @discardableResult
-    public func giveBack(_ claim: ClaimedSession, saying message: String?) async throws -> Bool {
+    public func giveBack(
+        _ claim: ClaimedSession, saying message: String?, keepsPlace: Bool
+    ) async throws -> Bool {
         let rows = try await pool.query(
             """
             SELECT app.give_lease_back(\(claim.session), \(Int32(clamping: claim.attempt)), \(claim.lease.text),
-                                       \(message)) AS is_back
+                                       \(message), \(keepsPlace)) AS is_back
             """, locking: claim.session)
         return try rows.first?.decode("is_back", as: Bool.self) ?? false
     }
@@ -130,6 +138,37 @@ public struct PipelineStore: Sendable {
     public func patient(of claim: ClaimedSession) async throws -> UserID? {
         try await pool.query("SELECT app.claimed_patient(\(claim.session)) AS patient_id")
             .first?.decode("patient_id", as: UserID?.self)
+    }
+
+    /// True if the database knows how long the present stage of a session takes, and estimates the remaining time itself.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func hasExpectation(of claim: ClaimedSession) async throws -> Bool {
+        try await pool.query("SELECT app.has_expectation(\(claim.session)) AS is_known")
+            .first?.decode("is_known", as: Bool.self) ?? false
+    }
+
+    /// Learns from the stages that have ended, and renews the estimates that are far off.
+    ///
+    /// Each call renews at most 300 estimates. A call within 4 seconds of the last one, by any server, does nothing.
+    ///
+    /// - Returns: How many estimates were renewed.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    @discardableResult
+    public func refreshEstimates() async throws -> Int {
+        Int(
+            try await pool.query("SELECT app.refresh_estimates() AS total").first?.decode("total", as: Int32.self) ?? 0)
+    }
+
+    /// The keys of recordings of other sessions, chosen by chance.
+    ///
+    /// - Parameters:
+    ///   - session: The session to leave out.
+    ///   - most: The maximum number of keys.
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func sampleRecordings(besides session: SessionID, most: Int) async throws -> [String] {
+        try await pool.query("SELECT key FROM app.sample_recordings(\(session), \(Int32(clamping: most))) AS key")
+            .map { try $0.decode("key", as: String.self) }
     }
 
     /// Fails the sessions whose worker died in their last attempt.

@@ -54,9 +54,7 @@ public struct ProgressStore: Sendable {
         }
     }
 
-    /// The progress of a session for its worker; nil if the session does not exist, or if this release cannot read it.
-    ///
-    /// The worker leaves the session to others in both cases.
+    /// The progress of a session; nil if the session does not exist, or if this release cannot read it.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func progress(of session: SessionID) async throws -> SessionProgress? {

@@ -265,6 +265,31 @@ import Testing
             }
         }
     }
+
+    @Test("A session that is given back waits behind its patient's other sessions, unless its worker only stops")
+    func place() async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                let patient = try await connection.addPatient()
+                let first = try await connection.addSession(of: patient, recording: "a")
+                let second = try await connection.addSession(of: patient, recording: "b")
+                func claimAndGiveBack(keepingPlace: Bool) async throws -> SessionID {
+                    let claim = try #require(try await connection.claim())
+                    let isGiven = try await connection.query(
+                        """
+                        SELECT app.give_lease_back(\(claim.session), \(Int32(claim.attempt)), \(claim.lease),
+                                                   keeps_place => \(keepingPlace))
+                        """)[0].decode(0, as: Bool.self)
+                    #expect(isGiven)
+                    return claim.session
+                }
+                #expect(try await claimAndGiveBack(keepingPlace: true) == first)
+                #expect(try await claimAndGiveBack(keepingPlace: false) == first)
+                #expect(try await claimAndGiveBack(keepingPlace: false) == second)
+                #expect(try await claimAndGiveBack(keepingPlace: false) == first)
+            }
+        }
+    }
 }
 
 extension Claim {

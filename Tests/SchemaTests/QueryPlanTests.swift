@@ -44,8 +44,10 @@ import Testing
     /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
         "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
-        "therapist_patients", "session_leases", "patient_turns", "deleted_sessions", "rights_log", "hint_log",
-        "transcript_segments",
+        "therapist_patients", "session_leases", "patient_turns", "patient_queue", "deleted_sessions", "rights_log",
+        "hint_log", "transcript_segments", "transcripts", "notes", "result_history", "stage_failures",
+        "discarded_recordings", "refresh_tokens", "stream_tickets", "attempt_limits", "upload_charges",
+        "resumable_uploads",
     ]
 
     @Test(
@@ -63,6 +65,23 @@ import Testing
                         .filter { Self.largeTables.contains($0) || $0.hasPrefix("audit_log") }
                     #expect(scanned == [], "\(call.name)")
                     #expect(!plans.contains { $0.isCompiled }, "\(call.name)")
+                }
+            }
+        }
+    }
+
+    // A table of a few rows is read whole most quickly.
+    @Test("No list scans a whole large table, with statistics or without", arguments: [Age.large, .restored])
+    func lists(age: Age) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                try await age.fill(connection)
+                for call in HotCall.lists {
+                    let plans = try await connection.plans(of: call)
+                    // The server's connections have JIT off. A pooler does not carry that, and a list may be compiled.
+                    #expect(plans.contains { $0.isOf(call.sql) }, "\(call.name)")
+                    let scanned = plans.flatMap(\.wholeScans).filter { Self.largeTables.contains($0) }
+                    #expect(scanned == [], "\(call.name)")
                 }
             }
         }
@@ -132,13 +151,23 @@ import Testing
 private struct HotCall {
     let name: String
     let sql: String
+    /// The acting user of a plain statement, as SQL; nil for a call of functions.
+    let user: String?
 
-    init(_ name: String, _ sql: String) {
+    init(_ name: String, _ sql: String, user: String? = nil) {
         self.name = name
         self.sql = sql
+        self.user = user
     }
 
     private static let user = PlanStage.id(.therapist, "2")
+    private static let admin = PlanStage.id(.admin, "1")
+    private static let token = "sha256(\(user)::text::bytea)"
+    private static let newToken = "sha256('new')"
+    private static let segments = #"[{"start": 0, "end": 1, "text": "a"}]"#
+    /// A session without a lease, and one whose lease stands; both are being transcribed.
+    private static let unleased = PlanStage.id(.session, "5")
+    private static let leased = PlanStage.id(.session, "8")
     private static let sessions = "ARRAY[\(PlanStage.id(.session, "5")), \(PlanStage.id(.session, "6"))]"
     private static let users = "ARRAY[\(user), \(user)]"
     private static let patients = "ARRAY[\(PlanStage.id(.patient, "1")), \(PlanStage.id(.patient, "2"))]"
@@ -191,7 +220,74 @@ private struct HotCall {
         HotCall(
             "report_progress",
             "SELECT app.report_progress(\(PlanStage.id(.session, "5")), 'transcribed', 60, 'now')"),
+        HotCall("report_upload", "SELECT app.report_upload(\(unleased), \(unleased), 'pending', 20, 'a', NULL)"),
+        HotCall("claimed_patient", "SELECT app.claimed_patient(\(leased))"),
+        HotCall("keep_lease", "SELECT app.keep_lease(\(leased), 1, '60 s', 'lease')"),
+        HotCall("has_lease", "SELECT app.has_lease(\(leased), 1, 'lease')"),
+        HotCall("session_language", "SELECT app.session_language(\(leased))"),
+        HotCall("recording_length", "SELECT * FROM app.recording_length(\(leased))"),
+        HotCall("set_length", "SELECT app.set_length(\(leased), 60, 60)"),
+        HotCall("add_segments", "SELECT app.add_segments(\(leased), 1, 0, '\(segments)', 'lease')"),
+        HotCall(
+            "store_transcript, partial",
+            """
+            SELECT app.store_transcript(
+                \(leased), 1, '{"is_final": false, "duration_seconds": 2, "segments": \(segments)}', 'lease')
+            """),
+        HotCall(
+            "store_transcript",
+            #"SELECT app.store_transcript(\#(leased), 1, '{"text": "a", "segments": \#(segments)}', 'lease')"#),
+        HotCall(
+            "charge_upload", "SELECT * FROM app.charge_upload(gen_random_uuid(), \(user), 1, 9, 999999, 999999, '60 s')"
+        ),
+        HotCall("keep_upload", "SELECT app.keep_upload(\(unleased), '60 s', '0')"),
+        HotCall("add_upload_bytes", "SELECT app.add_upload_bytes(\(unleased), 1, true)"),
+        HotCall("end_upload", "SELECT app.end_upload(\(unleased), 1)"),
+        HotCall("usual_recording_bytes", "SELECT app.usual_recording_bytes()"),
+        HotCall("claim_discarded", "SELECT app.claim_discarded(100)"),
+        HotCall(
+            "begin_sign_in",
+            "SELECT * FROM app.begin_sign_in(\(user), 'hash', \(newToken), '60 s', '60 s', 2, 'agent', '192.0.2.1')"),
+        HotCall(
+            "refresh_sign_in",
+            "SELECT * FROM app.refresh_sign_in(\(token), \(newToken), '60 s', '60 s', '10 s', 'agent', '192.0.2.1')"),
+        HotCall("end_sign_in_of", "SELECT app.end_sign_in_of(\(token))"),
+        HotCall("charge_attempt", "SELECT app.charge_attempt(ARRAY[sha256('1'), sha256('2')], ARRAY[5, 5], '60 s')"),
+        HotCall(
+            "issue_ticket", "SELECT app.issue_ticket(\(newToken), \(user), \(user), \(leased), now(), '60 s', 9)"),
+        HotCall("spend_ticket", "SELECT * FROM app.spend_ticket(\(token), NULL)"),
         reportBatch,
+    ]
+
+    /// The lists, which the server reads by plain statements as the acting user.
+    static let lists = [
+        HotCall(
+            "sessions of a therapist",
+            """
+            SELECT t.id, p.status FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
+            WHERE t.patient_id = ANY (ARRAY(SELECT app.acting_patients('see')))
+            ORDER BY t.created_at DESC, t.id DESC LIMIT 51
+            """, user: user),
+        HotCall(
+            "sessions of an administrator",
+            """
+            SELECT t.id, p.status FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
+            ORDER BY t.created_at DESC, t.id DESC LIMIT 51
+            """, user: admin),
+        HotCall(
+            "sessions with a status",
+            """
+            SELECT t.id, p.status FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
+            WHERE p.status = 'transcribing' ORDER BY t.created_at DESC, t.id DESC LIMIT 51
+            """, user: admin),
+        HotCall("users", #"SELECT id FROM app.users ORDER BY lower(email COLLATE "C") LIMIT 101"#, user: admin),
+        HotCall(
+            "patients of a therapist",
+            """
+            SELECT p.id FROM app.users p
+            WHERE p.role = 'patient' AND p.is_active AND p.id = ANY (ARRAY(SELECT app.acting_patients('upload')))
+            ORDER BY lower(p.full_name), p.id
+            """, user: user),
     ]
 }
 
@@ -241,7 +337,8 @@ private struct PlanStage {
             SELECT \(session), \(patient), 'recording ' || g FROM generate_series(1, \(sessions)) AS g
             ON CONFLICT DO NOTHING;
             INSERT INTO app.session_progress (session_id, status, progress, version)
-            SELECT \(session), CASE g % 1000 WHEN 5 THEN 'transcribing' WHEN 6 THEN 'transcribed' ELSE 'processed' END, 50, 5
+            SELECT \(session), CASE g % 1000 WHEN 5 THEN 'transcribing' WHEN 7 THEN 'pending' WHEN 6 THEN 'transcribed' WHEN 8 THEN 'transcribing'
+                                            ELSE 'processed' END, 50, 5
             FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
             INSERT INTO app.session_events (session_id, version, attempt, status, progress, at, xid)
             SELECT \(session), v, 1, 'pending', 0, now(), (3 + g % 400)::text::xid8
@@ -249,10 +346,20 @@ private struct PlanStage {
             INSERT INTO app.session_leases (session_id, patient_id)
             SELECT \(session), \(patient) FROM generate_series(5, \(sessions), 1000) AS g
             ON CONFLICT DO NOTHING;
+            INSERT INTO app.session_leases (session_id, patient_id, attempt, lease_hash, leased_until)
+            SELECT \(session), \(patient), 1, app.lease_digest('lease'), now() + interval '1 day'
+            FROM generate_series(8, \(sessions), 1000) AS g ON CONFLICT DO NOTHING;
             INSERT INTO app.transcript_segments (session_id, number, attempt, body)
             SELECT \(session), n, 1, '{}' FROM generate_series(5, \(sessions), 1000) AS g, generate_series(0, 99) AS n
             ON CONFLICT DO NOTHING;
             INSERT INTO app.patient_turns (patient_id) SELECT \(patient) FROM generate_series(1, \(patients)) AS g;
+            -- A claim comes to a row that is out of date, then to a session that waits. All other rows come after it.
+            INSERT INTO app.patient_queue (patient_id, served_at, queued_at)
+            SELECT gen_random_uuid(), 'infinity', now() FROM generate_series(1, \(patients))
+            UNION ALL SELECT \(patient), '-infinity', now() FROM generate_series(5, 5) AS g
+            UNION ALL SELECT \(patient), app.patient_served_at(\(patient)), now() FROM generate_series(7, 7) AS g;
+            INSERT INTO app.session_leases (session_id, patient_id) SELECT \(session), \(patient) FROM generate_series(7, 7) AS g
+            ON CONFLICT DO NOTHING;
             INSERT INTO app.deleted_sessions (session_id, patient_id, xid)
             SELECT gen_random_uuid(), \(patient), (3 + g % 400)::text::xid8 FROM generate_series(1, \(sessions / 10)) AS g;
             INSERT INTO app.hint_log (xid, session_id, version)
@@ -262,6 +369,29 @@ private struct PlanStage {
             INSERT INTO app.audit_log (action, user_id, auth_session_id, session_id, patient_id)
             SELECT 'status.read', \(therapist), \(therapist), \(session), \(patient)
             FROM generate_series(1, \(sessions)) AS g;
+            INSERT INTO app.transcripts (session_id, attempt, body)
+            SELECT \(session), 1, '{}' FROM generate_series(1, \(sessions)) AS g WHERE g % 1000 NOT IN (5, 8)
+            ON CONFLICT DO NOTHING;
+            INSERT INTO app.notes (session_id, attempt, body)
+            SELECT \(session), 1, '{}' FROM generate_series(1, \(sessions)) AS g WHERE g % 1000 NOT IN (5, 6, 8)
+            ON CONFLICT DO NOTHING;
+            INSERT INTO app.result_history (session_id, kind, attempt, body, stored_at)
+            SELECT \(session), 'notes', 1, '{}', now() FROM generate_series(1, \(sessions)) AS g;
+            INSERT INTO app.stage_failures (session_id, attempt, stage, output_tail)
+            SELECT \(session), 1, 'notes', '' FROM generate_series(1, \(sessions)) AS g;
+            INSERT INTO app.discarded_recordings (recording, removed_at)
+            SELECT 'discarded ' || g, now() FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
+            INSERT INTO app.refresh_tokens (token_hash, auth_session_id, expires_at)
+            SELECT sha256(id::text::bytea), id, expires_at FROM app.auth_sessions ON CONFLICT DO NOTHING;
+            INSERT INTO app.stream_tickets (ticket_hash, auth_session_id, access_expires_at, expires_at)
+            SELECT sha256(id::text::bytea), id, expires_at, expires_at FROM app.auth_sessions ON CONFLICT DO NOTHING;
+            INSERT INTO app.attempt_limits (subject, clear_at)
+            SELECT sha256(g::text::bytea), now() FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
+            INSERT INTO app.upload_charges (id, user_id, bytes)
+            SELECT \(session), \(therapist), 1 FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
+            INSERT INTO app.resumable_uploads (id, session_id, patient_id, user_id, metadata, length, state, expires_at)
+            SELECT \(session), \(session), \(patient), \(therapist), '', 1, 'ended', now()
+            FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
             RESET session_replication_role
             """)
     }
@@ -325,8 +455,8 @@ private struct StatementPlan: Decodable {
 extension PostgresConnection {
     /// Runs a statement and rolls it back.
     ///
-    /// - Returns: The plans of the statements in its functions and their triggers, without the plan of the statement
-    ///   itself.
+    /// - Returns: The plans of the statements in its functions and their triggers; with an acting user, the plan of the
+    ///   statement itself too.
     fileprivate func plans(of call: HotCall) async throws -> [StatementPlan] {
         try await executeScript(
             """
@@ -339,6 +469,14 @@ extension PostgresConnection {
             SET client_min_messages = log;
             BEGIN
             """)
+        if let user = call.user {
+            try await executeScript(
+                """
+                SET LOCAL ROLE therapybridge_server;
+                SELECT set_config('app.user_id', (\(user))::text, true),
+                       set_config('app.sign_in_id', (\(user))::text, true)
+                """)
+        }
         _ = try await query(PostgresQuery(unescaped: call.sql))
         let notices = await lastNotices()
         try await executeScript("ROLLBACK; RESET client_min_messages; RESET auto_explain.log_min_duration")
@@ -346,6 +484,6 @@ extension PostgresConnection {
         return try notices.compactMap { notice in
             guard let start = notice.message.range(of: "plan:\n") else { return nil }
             return try JSONDecoder().decode(StatementPlan.self, from: Data(notice.message[start.upperBound...].utf8))
-        }.filter { !$0.isOf(call.sql) }
+        }.filter { call.user != nil || !$0.isOf(call.sql) }
     }
 }

@@ -25,7 +25,9 @@ import Testing
             ).map { try $0.decode(0, as: String.self) }
             // The server's role can read none of these tables.
             #expect(
-                Set(unguarded) == ["hint_log", "patient_turns", "rights_log", "session_leases", "stream_tickets"])
+                Set(unguarded) == [
+                    "hint_log", "patient_queue", "patient_turns", "rights_log", "session_leases", "stream_tickets",
+                ])
         }
     }
 

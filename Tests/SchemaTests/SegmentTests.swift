@@ -132,8 +132,8 @@ import Testing
         try await withDatabase { database in
             try await database.withConnection { connection in
                 let session = try await connection.addSession(in: .transcribing)
-                func store(_ members: String, _ count: Int) async throws {
-                    let list = Array(repeating: #"{"start": 0, "end": 1, "text": "a"}"#, count: count)
+                func store(_ members: String, _ count: Int, of text: String = "a") async throws {
+                    let list = Array(repeating: #"{"start": 0, "end": 1, "text": "\#(text)"}"#, count: count)
                         .joined(separator: ",")
                     let transcript = PostgresJSON(text: #"{\#(members), "segments": [\#(list)]}"#)
                     _ = try await connection.query("SELECT app.store_transcript(\(session), 1, \(transcript))")
@@ -156,10 +156,15 @@ import Testing
                 #expect(try await state() == [3, 3, 3, 0])
                 try await store(#""is_final": false, "text": "a""#, 2)
                 #expect(try await state() == [2, 4, 2, 0])
+                // As many other segments are new ones.
+                try await store(#""is_final": false"#, 2, of: "b")
+                #expect(try await state() == [2, 5, 2, 0])
+                try await store(#""is_final": false"#, 2, of: "b")
+                #expect(try await state() == [2, 5, 2, 0])
                 try await store(#""is_final": true, "text": "a""#, 2)
-                #expect(try await state() == [2, 4, 0, 1])
+                #expect(try await state() == [2, 5, 0, 1])
                 try await store(#""text": "a""#, 4)
-                #expect(try await state() == [4, 5, 0, 1])
+                #expect(try await state() == [4, 6, 0, 1])
                 await #expect(throws: PostgresError.self) { try await store(#""is_final": false"#, 1) }
                 #expect(
                     try await connection.refusal(of: "SELECT app.add_segments(\(session), 1, 0, '[]', NULL)")

@@ -30,8 +30,8 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 COMMENT ON FUNCTION app.permits IS
     'True if a user with a role may do an action. Actions on a session: see it, hear its recording, read_notes, read_failure '
-    '(the last words of a failed stage), upload a recording, manage (retry, cancel, delete), report progress, and process: claim '
-    'the session and store its results. is_patient: the user is the session''s patient. is_assigned: '
+    '(the last words of a failed stage), upload a recording, manage (change, retry, cancel, delete), report progress, and process: '
+    'claim the session and store its results. is_patient: the user is the session''s patient. is_assigned: '
     'an active assignment ties the user, as therapist, to that patient. Without either: true if the role may do the action '
     'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log and '
     'read_metrics';

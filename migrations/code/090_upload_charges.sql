@@ -49,8 +49,10 @@ BEGIN
         SELECT s.since INTO since FROM (
             SELECT w.since, sum(w.bytes) OVER (ORDER BY w.since DESC, w.id) AS sum
             FROM (SELECT c.id, coalesce(c.charged_at, c.begun_at) AS since,
-                         -- A reservation of this upload is that of a request before this one.
-                         c.bytes + CASE WHEN c.id = $1 THEN 0 ELSE c.reserved END AS bytes
+                         -- A reservation of this upload is that of a request before this one. A dead server brings no more bytes.
+                         c.bytes + CASE WHEN c.id = $1 OR c.leased_until <= present
+                                             OR c.leased_until IS NOT NULL AND c.beat_at <= present - interval '10 seconds'
+                                        THEN 0 ELSE c.reserved END AS bytes
                   FROM upload_charges c WHERE c.user_id = $2) AS w
             WHERE w.since > present - interval '1 day') AS s
         WHERE s.sum + $3 > $6 ORDER BY s.since DESC LIMIT 1;

@@ -112,9 +112,11 @@ BEGIN
     IF is_finished THEN
         NEW.estimated_time_remaining := NULL;
     END IF;
+    -- An UPDATE that sets the time says that the session has other segments, be they as many as before.
     IF NOT is_transition
-        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining, NEW.segments)
-            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining, OLD.segments) THEN
+        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining, NEW.segments, NEW.updated_at)
+            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining, OLD.segments,
+                                  OLD.updated_at) THEN
         RETURN NULL;
     END IF;
 

@@ -22,7 +22,7 @@ CREATE POLICY uploaded ON app.therapy_sessions FOR INSERT TO therapybridge_serve
     WITH CHECK (uploaded_by = (SELECT app.acting_id())
                 AND ((SELECT app.acting_may_all('upload'))
                      OR patient_id = ANY (ARRAY(SELECT app.acting_patients('upload')))));
--- A session with a recording keeps its file name and its date. Without WITH CHECK, USING also applies to the new row.
+-- An upload changes no session that has its recording. Without WITH CHECK, USING also applies to the new row.
 DROP POLICY IF EXISTS changed ON app.therapy_sessions;
 CREATE POLICY changed ON app.therapy_sessions FOR UPDATE TO therapybridge_server
     USING (recording IS NULL AND ((SELECT app.acting_may_all('upload'))
@@ -34,9 +34,26 @@ CREATE POLICY managed ON app.therapy_sessions FOR DELETE TO therapybridge_server
 -- Only app.attach_recording writes the columns recording, bytes and sha256.
 REVOKE ALL ON app.therapy_sessions, app.deleted_sessions FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT, DELETE ON app.therapy_sessions TO therapybridge_server;
-GRANT INSERT (id, patient_id, therapist_id, session_date, filename, uploaded_by, upload_id, upload_key)
+GRANT INSERT (id, patient_id, therapist_id, session_date, language, filename, uploaded_by, upload_id, upload_key)
     ON app.therapy_sessions TO therapybridge_server;
-GRANT UPDATE (session_date, filename, upload_id, upload_key) ON app.therapy_sessions TO therapybridge_server;
+GRANT UPDATE (session_date, language, filename, upload_id, upload_key) ON app.therapy_sessions TO therapybridge_server;
+
+CREATE OR REPLACE FUNCTION app.change_session(
+    session_id uuid, sets_date boolean, session_date timestamptz, sets_language boolean, language text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    UPDATE therapy_sessions t
+    SET session_date = CASE WHEN $2 THEN $3 ELSE t.session_date END, language = CASE WHEN $4 THEN $5 ELSE t.language END
+    WHERE t.id = $1 AND acting_may('manage', t.patient_id);
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION app.change_session IS
+    'Changes the date of a session, its language, or both; null: not known. The progress stays as it is. False: the acting user '
+    'manages no such session';
 
 CREATE OR REPLACE FUNCTION app.note_deletion() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -73,8 +90,14 @@ $$ SELECT t.duration_seconds, t.announced_seconds FROM therapy_sessions t WHERE 
 COMMENT ON FUNCTION app.recording_length IS
     'The length of the audio, and the one that the file announces, for a worker. A worker acts for no user';
 
-REVOKE ALL ON FUNCTION app.note_deletion, app.delete_expired_deletions, app.set_length, app.recording_length
-    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.delete_expired_deletions, app.set_length, app.recording_length TO therapybridge_server;
+CREATE OR REPLACE FUNCTION app.session_language(session_id uuid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+$$ SELECT t.language FROM therapy_sessions t WHERE t.id = $1 $$;
+COMMENT ON FUNCTION app.session_language IS 'The language of a session, for a worker. A worker acts for no user';
+
+REVOKE ALL ON FUNCTION app.change_session, app.note_deletion, app.delete_expired_deletions, app.set_length,
+    app.recording_length, app.session_language FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.change_session, app.delete_expired_deletions, app.set_length, app.recording_length,
+    app.session_language TO therapybridge_server;
 
 COMMIT;

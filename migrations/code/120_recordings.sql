@@ -227,11 +227,32 @@ COMMENT ON FUNCTION app.usual_recording_bytes IS
     'The median size of the recordings among the newest 100 sessions; null without one. The percentage of an upload without a '
     'length grows by it';
 
+CREATE OR REPLACE FUNCTION app.sample_recordings(besides uuid, most integer) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    start CONSTANT uuid := gen_random_uuid();
+BEGIN
+    RETURN QUERY
+        (SELECT t.recording FROM therapy_sessions t
+         WHERE t.id >= start AND t.id <> besides AND t.recording IS NOT NULL ORDER BY t.id LIMIT most)
+        UNION ALL
+        (SELECT t.recording FROM therapy_sessions t
+         WHERE t.id < start AND t.id <> besides AND t.recording IS NOT NULL ORDER BY t.id LIMIT most)
+        LIMIT most;
+END
+$$;
+COMMENT ON FUNCTION app.sample_recordings IS
+    'The keys of some recordings of other sessions, chosen by chance, for a worker that misses the file of one';
+
 REVOKE ALL ON FUNCTION app.expect_recording, app.report_upload, app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded,
-    app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload, app.usual_recording_bytes
+    app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload, app.usual_recording_bytes,
+    app.sample_recordings
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_upload, app.attach_recording, app.has_recording, app.acting_recording,
     app.claim_discarded, app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload,
-    app.usual_recording_bytes TO therapybridge_server;
+    app.usual_recording_bytes, app.sample_recordings TO therapybridge_server;
 
 COMMIT;

@@ -6,7 +6,7 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('130_queue', 1); END $$;
 
-REVOKE ALL ON app.pipeline_limits, app.patient_turns FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+REVOKE ALL ON app.pipeline_limits, app.patient_turns, app.patient_queue FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
 -- A session joins the queue when it is pending and has its recording. Either can come last, so each has a trigger.
 
@@ -57,6 +57,113 @@ COMMENT ON FUNCTION app.queue_after_correction IS
 CREATE OR REPLACE TRIGGER queue_after_correction AFTER UPDATE OF patient_id ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.patient_id <> NEW.patient_id) EXECUTE FUNCTION app.queue_after_correction();
 
+-- Turns. A patient's row in patient_queue is locked before it is changed, and a row that another transaction holds is left
+-- alone. Nobody waits here, and the row that a session needs does not go.
+
+CREATE OR REPLACE FUNCTION app.patient_served_at(patient uuid) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN coalesce((SELECT max(t.served_at) FROM patient_turns t WHERE t.patient_id = $1), '-infinity');
+END
+$$;
+COMMENT ON FUNCTION app.patient_served_at IS 'When a worker last claimed a session of a patient; -infinity: none has';
+
+CREATE OR REPLACE FUNCTION app.queue_patient() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    served CONSTANT timestamptz := app.patient_served_at(NEW.patient_id);
+BEGIN
+    -- Until this transaction ends, its lock keeps a claim that does not see the session yet from deleting the row.
+    PERFORM FROM patient_queue q
+    WHERE q.patient_id = NEW.patient_id AND q.served_at = served AND (served > '-infinity' OR q.queued_at <= NEW.queued_at)
+    LIMIT 1 FOR KEY SHARE SKIP LOCKED;
+    IF NOT FOUND THEN
+        INSERT INTO patient_queue (patient_id, served_at, queued_at) VALUES (NEW.patient_id, served, NEW.queued_at);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION app.queue_patient IS 'Trigger: the patient of a session that joins the queue waits for a turn';
+CREATE OR REPLACE TRIGGER queue_patient AFTER INSERT OR UPDATE OF patient_id ON app.session_leases
+    FOR EACH ROW EXECUTE FUNCTION app.queue_patient();
+
+CREATE OR REPLACE FUNCTION app.correct_turn(turn bigint, patient uuid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    served timestamptz;
+BEGIN
+    PERFORM FROM patient_queue q WHERE q.id = $1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    -- Each statement from here on sees what was committed before the lock.
+    IF NOT EXISTS (SELECT FROM session_leases l WHERE l.patient_id = $2) THEN
+        DELETE FROM patient_queue q WHERE q.id = $1;
+        RETURN;
+    END IF;
+    served := patient_served_at($2);
+    PERFORM FROM patient_queue q WHERE q.patient_id = $2 AND q.served_at = served AND q.id <> $1
+    LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        DELETE FROM patient_queue q WHERE q.id = $1;
+    ELSE
+        UPDATE patient_queue q SET served_at = served WHERE q.id = $1 AND q.served_at <> served;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.correct_turn IS
+    'Moves a row of patient_queue to the present turn of its patient, or deletes it if the patient has another row there, or no '
+    'session in the queue';
+
+CREATE OR REPLACE FUNCTION app.note_turn(turn bigint, patient uuid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    served CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    DELETE FROM patient_turns WHERE id IN (
+        SELECT t.id FROM patient_turns t WHERE t.patient_id = $2 FOR UPDATE SKIP LOCKED);
+    INSERT INTO patient_turns (patient_id, served_at) VALUES ($2, served);
+    UPDATE patient_queue q SET served_at = served
+    WHERE q.id = (SELECT r.id FROM patient_queue r WHERE r.id = $1 FOR UPDATE SKIP LOCKED);
+    IF NOT FOUND THEN
+        INSERT INTO patient_queue (patient_id, served_at) VALUES ($2, served);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.note_turn IS
+    'Records that a patient is served now, deletes the earlier records of the patient, and moves the row of patient_queue';
+
+CREATE OR REPLACE FUNCTION app.restore_patient_queue() RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+DECLARE
+    total integer;
+BEGIN
+    INSERT INTO patient_queue (patient_id, served_at)
+    SELECT l.patient_id, patient_served_at(l.patient_id) FROM session_leases l
+    WHERE NOT EXISTS (SELECT FROM patient_queue q WHERE q.patient_id = l.patient_id) GROUP BY l.patient_id;
+    GET DIAGNOSTICS total = ROW_COUNT;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION app.restore_patient_queue IS
+    'Lets the patients wait for a turn whose row is missing: an operator has deleted it, or loaded sessions without triggers. '
+    'Returns their number';
+
 -- Attempts
 
 CREATE OR REPLACE FUNCTION app.set_max_attempts(most integer) RETURNS void
@@ -104,6 +211,7 @@ DECLARE
     lapsed uuid;
     total integer := 0;
 BEGIN
+    PERFORM restore_patient_queue();
     FOR lapsed IN
         SELECT l.session_id FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
         WHERE l.lease_hash IS NOT NULL AND l.leased_until < clock_timestamp()
@@ -118,17 +226,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.fail_lapsed_sessions IS
-    'Fails the sessions whose lease has lapsed in their last attempt, as the next claim would. Returns their number';
+    'Fails the sessions whose lease has lapsed in their last attempt, as the next claim would, and restores missing rows of '
+    'patient_queue. Returns the number of failed sessions';
 
 -- Claims
-
-CREATE OR REPLACE FUNCTION app.note_turn(patient uuid) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, app, pg_temp AS $$
-    WITH served AS (INSERT INTO patient_turns (patient_id) VALUES ($1))
-    DELETE FROM patient_turns WHERE id IN (
-        SELECT t.id FROM patient_turns t WHERE t.patient_id = $1 FOR UPDATE SKIP LOCKED)
-$$;
-COMMENT ON FUNCTION app.note_turn IS 'Records that a patient is served now, and deletes the earlier records of the patient';
 
 CREATE OR REPLACE FUNCTION app.claim_session(worker text, duration interval)
 RETURNS TABLE (
@@ -142,6 +243,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     until timestamptz := lease_end($2);
+    passed record;
+    turn record;
     candidate record;
     -- 244 random bits of the generator that PostgreSQL uses for keys.
     secret CONSTANT text := translate(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
@@ -150,30 +253,47 @@ BEGIN
         RAISE EXCEPTION 'worker: cannot be empty'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'worker_empty', COLUMN = 'worker';
     END IF;
+    SELECT timestamptz '-infinity' AS served_at, timestamptz '-infinity' AS queued_at, bigint '0' AS id INTO passed;
     LOOP
         -- Patients take turns: first those who were never served, then those who were served longest ago. Of one patient, the
-        -- oldest session comes first.
-        --
+        -- oldest session comes first. The number of patients that a claim passes is about the number of workers: it stops at the
+        -- first one with a session that waits.
+        SELECT q.served_at, q.queued_at, q.id, q.patient_id INTO turn FROM patient_queue q
+        WHERE (q.served_at, q.queued_at, q.id) > (passed.served_at, passed.queued_at, passed.id)
+        ORDER BY q.served_at, q.queued_at, q.id LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN;
+        ELSIF turn.served_at <> patient_served_at(turn.patient_id) THEN
+            PERFORM correct_turn(turn.id, turn.patient_id);
+            passed := turn;
+            CONTINUE;
+        END IF;
         -- Locks the row of progress first, as a report does: the two cannot deadlock. A row that another transaction holds is
         -- skipped in either table. Otherwise one open transaction could stop every worker at the first session.
         SELECT p.session_id, p.status, p.attempt, l.worker IS NOT NULL AS was_claimed, l.lease_hash IS NOT NULL AS has_lapsed,
-               l.patient_id
+               l.queued_at
         INTO candidate
-        FROM (SELECT q.session_id, s.served_at, q.queued_at
-              FROM session_leases q
-              LEFT JOIN LATERAL (SELECT max(t.served_at) FROM patient_turns t WHERE t.patient_id = q.patient_id) s (served_at)
-                  ON true
-              WHERE q.worker IS NULL OR q.leased_until < clock_timestamp()
-              ORDER BY s.served_at NULLS FIRST, q.queued_at OFFSET 0) w
-        JOIN session_leases l ON l.session_id = w.session_id JOIN session_progress p ON p.session_id = w.session_id
-        WHERE (l.worker IS NULL OR l.leased_until < clock_timestamp())
+        FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
+        WHERE l.patient_id = turn.patient_id
           AND (l.worker IS NULL AND p.status = 'pending'
                OR l.leased_until < clock_timestamp() AND p.status <> 'uploading'
                   AND NOT (SELECT s.is_finished FROM statuses s WHERE s.status = p.status))
-        ORDER BY w.served_at NULLS FIRST, w.queued_at LIMIT 1
+        ORDER BY l.queued_at LIMIT 1
         FOR NO KEY UPDATE OF p, l SKIP LOCKED;
         IF NOT FOUND THEN
-            RETURN;
+            IF NOT EXISTS (SELECT FROM session_leases l WHERE l.patient_id = turn.patient_id) THEN
+                PERFORM correct_turn(turn.id, turn.patient_id);
+            END IF;
+            passed := turn;
+            CONTINUE;
+        ELSIF turn.served_at = '-infinity' AND turn.queued_at < candidate.queued_at THEN
+            -- The session for which the row was made has left the queue. The patient's turn comes later.
+            UPDATE patient_queue q SET queued_at = candidate.queued_at
+            WHERE q.id = (SELECT r.id FROM patient_queue r WHERE r.id = turn.id FOR UPDATE SKIP LOCKED);
+            IF FOUND THEN
+                passed := turn;
+                CONTINUE;
+            END IF;
         END IF;
         -- Another worker may have taken the lease between the snapshot and the lock. This new statement sees the present row.
         UPDATE session_leases l
@@ -189,7 +309,7 @@ BEGIN
             -- The former worker may still run. The next attempt makes its reports stale.
             UPDATE session_progress p SET attempt = p.attempt + 1 WHERE p.session_id = candidate.session_id;
         END IF;
-        PERFORM note_turn(candidate.patient_id);
+        PERFORM note_turn(turn.id, turn.patient_id);
         RETURN QUERY
             SELECT l.session_id, l.attempt, candidate.status, t.recording, l.leased_until, secret
             FROM session_leases l JOIN therapy_sessions t ON t.id = l.session_id
@@ -238,7 +358,8 @@ COMMENT ON FUNCTION app.has_lease IS
     'True while app.keep_lease would extend the lease. The function extends nothing and locks nothing';
 
 CREATE OR REPLACE FUNCTION app.give_lease_back(
-    session_id uuid, attempt integer, lease text, message text DEFAULT NULL) RETURNS boolean
+    session_id uuid, attempt integer, lease text, message text DEFAULT NULL, keeps_place boolean DEFAULT false)
+RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -246,7 +367,9 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
-    UPDATE session_leases l SET lease_hash = NULL, leased_until = clock_timestamp()
+    UPDATE session_leases l
+    SET lease_hash = NULL, leased_until = clock_timestamp(),
+        queued_at = CASE WHEN $5 THEN l.queued_at ELSE clock_timestamp() END
     WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($3) AND l.leased_until > clock_timestamp();
     IF NOT FOUND THEN
         RETURN false;
@@ -260,7 +383,8 @@ END
 $$;
 COMMENT ON FUNCTION app.give_lease_back IS
     'Gives a session back to the queue before its lease runs out. That uses up no attempt. Watchers see the message, if there is '
-    'one. False: the lease does not stand';
+    'one. Without keeps_place, the patient''s other sessions come first from now on: a session that no worker can process may '
+    'not hold them up. False: the lease does not stand';
 
 CREATE OR REPLACE FUNCTION app.end_attempt(session_id uuid, attempt integer, lease text, reason text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
@@ -365,7 +489,8 @@ COMMENT ON FUNCTION app.retry_session IS
     'counted anew. The acting user needs the right to manage the session; members of the owner may retry any session. Raises '
     'P0002 for an unknown session, 23514 if the session has not failed, or with "again" is not finished, or has no recording';
 
-REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.queue_after_correction, app.set_max_attempts, app.use_attempt,
+REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.queue_after_correction,
+    app.patient_served_at, app.queue_patient, app.correct_turn, app.restore_patient_queue, app.set_max_attempts, app.use_attempt,
     app.lapse_reason, app.fail_lapsed_sessions, app.note_turn, app.claim_session, app.keep_lease, app.has_lease,
     app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

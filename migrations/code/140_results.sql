@@ -208,18 +208,21 @@ COMMENT ON FUNCTION app.checked_segments IS
     'duration, if that is known, is cut to it: speech recognition often ends its last segment late. Raises 22023 for any '
     'other segments; the message counts from "first"';
 
-CREATE OR REPLACE FUNCTION app.show_segments(session uuid, number integer) RETURNS void
+CREATE OR REPLACE FUNCTION app.show_segments(session uuid, number integer, brings_others boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
-    -- The guard drops an UPDATE that changes nothing.
-    UPDATE session_progress p SET segments = $2 WHERE p.session_id = $1;
+    -- The guard drops an UPDATE that changes nothing. It sets the time itself.
+    UPDATE session_progress p
+    SET segments = $2, updated_at = CASE WHEN $3 THEN clock_timestamp() ELSE p.updated_at END
+    WHERE p.session_id = $1;
 END
 $$;
 COMMENT ON FUNCTION app.show_segments IS
-    'Sets how many segments the progress of a session shows: one version for each change, and no transition';
+    'Sets how many segments the progress of a session shows: one version for each change, with brings_others also if the number '
+    'stays, and no transition';
 
 CREATE OR REPLACE FUNCTION app.lock_for_partial(session uuid, expected integer, lease text) RETURNS void
 LANGUAGE plpgsql
@@ -248,7 +251,7 @@ BEGIN
     SELECT $1, $3 + e.n - 1, $2, e.value FROM jsonb_array_elements($4) WITH ORDINALITY AS e (value, n);
     -- After a retry, clients see the transcript of an earlier attempt until there is a new final one.
     IF NOT EXISTS (SELECT FROM transcripts t WHERE t.session_id = $1) THEN
-        PERFORM show_segments($1, $3 + jsonb_array_length($4));
+        PERFORM show_segments($1, $3 + jsonb_array_length($4), true);
     END IF;
 END
 $$;
@@ -303,7 +306,8 @@ BEGIN
             WHERE t.attempt <> $2 OR t.body <> stored;
         DELETE FROM transcript_segments g WHERE g.session_id = $1;
         PERFORM show_segments($1, jsonb_array_length(checked));
-    ELSE
+    ELSIF checked <> (SELECT coalesce(jsonb_agg(g.body ORDER BY g.number), '[]') FROM transcript_segments g
+                      WHERE g.session_id = $1) THEN
         DELETE FROM transcript_segments g WHERE g.session_id = $1;
         PERFORM insert_segments($1, $2, 0, checked);
     END IF;
@@ -311,7 +315,7 @@ END
 $$;
 COMMENT ON FUNCTION app.store_transcript IS
     'Stores or replaces the transcript of a session, for the worker with the lease; the same transcript again changes nothing. '
-    'With "is_final": false it replaces the partial transcript. '
+    'With "is_final": false it replaces the partial transcript, and other segments make a version, be they as many as before. '
     'Its members duration_seconds and announced_seconds become those of the session. '
     'Raises 22023 for a wrong shape, 42501 without the lease that stands, 23514 for another attempt, or for a partial '
     'transcript after the final one, P0002 for an unknown session';
