@@ -2,6 +2,7 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdCore
 import NIOCore
+import TestTime
 import Testing
 
 @testable import HTTPAPI
@@ -18,6 +19,24 @@ struct LargeBodiesTests {
     private func use(_ depth: Int, _ bodies: LargeBodies, _ inmost: () async throws -> Void) async throws {
         if depth == 0 { return try await inmost() }
         try await bodies.admitting(request("\(depth * 2_000_000)")) { try await use(depth - 1, bodies, inmost) }
+    }
+
+    @Test("A large body has 30 seconds for each MiB")
+    func pace() throws {
+        let clock = ManualClock()
+        let check = LargeBodies.Pace(time: .seconds(30), clock: clock).start()
+        try check(1)
+        clock.advance(by: .seconds(30))
+        try check(1_048_575)
+        clock.advance(by: .seconds(1))
+        let late = #expect(throws: Problem.self) { try check(1_048_575) }
+        #expect(late?.kind == .tooSlow)
+        #expect(late?.closesConnection == true)
+        try check(1_048_576)
+        clock.advance(by: .seconds(29))
+        try check(2_000_000)
+        clock.advance(by: .seconds(1))
+        #expect(throws: Problem.self) { try check(2_000_000) }
     }
 
     @Test("A fifth large body gets 503 until another ends, and a small one always has room")

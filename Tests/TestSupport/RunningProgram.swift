@@ -2,12 +2,6 @@ public import Foundation
 import Subprocess
 import SystemPackage
 
-/// The path of the program that was built with the tests.
-public let builtProgram: String = {
-    let tests = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
-    return tests.deletingLastPathComponent().appending(path: "therapybridge").path(percentEncoded: false)
-}()
-
 /// The root of the package, with its documents and samples.
 public let packageRoot = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL
 

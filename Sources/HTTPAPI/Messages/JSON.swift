@@ -76,9 +76,12 @@ enum JSON {
     /// - Parameters:
     ///   - request: The request.
     ///   - limit: The maximum size of the body in bytes.
+    ///   - onPart: Receives the number of bytes after each part, and may throw to end the request.
     /// - Returns: The body, which may be no JSON.
-    /// - Throws: A ``Problem``: 413 beyond the limit, 415 for another type or for none.
-    static func body(of request: Request, limit: Int) async throws -> ByteBuffer {
+    /// - Throws: A ``Problem``: 413 beyond the limit, 415 for another type or for none; the error of `onPart`.
+    static func body(
+        of request: Request, limit: Int, onPart: (Int) throws -> Void = { _ in }
+    ) async throws -> ByteBuffer {
         let declared = request.headers[.contentType].map { HeaderParameters($0).value }
         // A page of another website can send a body without a type, or with the type of a form, without asking first.
         guard declared == "application/json" || declared == nil && !request.hasBody else {
@@ -90,6 +93,7 @@ enum JSON {
                 throw Problem(.tooLarge, "The body may have at most \(limit) bytes.").closing()
             }
             body.writeBuffer(&part)
+            try onPart(body.readableBytes)
         }
         return body
     }
@@ -120,11 +124,14 @@ enum JSON {
             }
         }
         switch error {
-        case .keyNotFound(let key, let context): return .invalid(name(context.codingPath + [key]), "is missing.")
-        case .valueNotFound(_, let context): return .invalid(name(context.codingPath), "cannot be null.")
+        case .keyNotFound(let key, let context):
+            return .invalid(name(context.codingPath + [key]), "is missing.", .missing)
+        case .valueNotFound(_, let context) where context.codingPath.isEmpty:
+            return Problem(.invalid, "The body has to be a JSON object.")
+        case .valueNotFound(_, let context): return .invalid(name(context.codingPath), "cannot be null.", .null)
         case .typeMismatch(_, let context) where context.codingPath.isEmpty:
             return Problem(.invalid, "The body has to be a JSON object.")
-        case .typeMismatch(_, let context): return .invalid(name(context.codingPath), "has the wrong type.")
+        case .typeMismatch(_, let context): return .invalid(name(context.codingPath), "has the wrong type.", .wrongType)
         case .dataCorrupted(let context) where context.codingPath.isEmpty:
             return Problem(.malformed, "The body is not JSON.")
         case .dataCorrupted(let context): return .invalid(name(context.codingPath), "is not valid.")

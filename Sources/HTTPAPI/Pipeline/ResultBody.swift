@@ -22,16 +22,21 @@ struct ResultBody {
 
     /// Reads the body of a request.
     ///
-    /// - Throws: A ``Problem``: 413 beyond the limits, 415 for another type than JSON, and those of ``init(_:)``.
-    static func read(from request: Request) async throws -> ResultBody {
-        try ResultBody(try await bytes(of: request))
+    /// - Parameters:
+    ///   - request: The request.
+    ///   - onPart: Receives the number of bytes after each part, and may throw to end the request.
+    /// - Returns: The body.
+    /// - Throws: A ``Problem``: 413 beyond the limits, 415 for another type than JSON, and those of ``init(_:)``; the
+    ///   error of `onPart`.
+    static func read(from request: Request, onPart: (Int) throws -> Void) async throws -> ResultBody {
+        try ResultBody(try await bytes(of: request, onPart))
     }
 
     /// The bytes of a body.
     ///
     /// The buffer of the request is freed when this method returns.
-    private static func bytes(of request: Request) async throws -> [UInt8] {
-        let body = try await JSON.body(of: request, limit: maximumBytes)
+    private static func bytes(of request: Request, _ onPart: (Int) throws -> Void) async throws -> [UInt8] {
+        let body = try await JSON.body(of: request, limit: maximumBytes, onPart: onPart)
         guard JSON.countValues(of: body) <= maximumValues else {
             throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
         }
@@ -86,9 +91,9 @@ struct ResultBody {
     }
 
     private static func decode<Value: Decodable>(_ name: String, _ members: [String: Data]) throws -> Value {
-        guard let value = members[name] else { throw Problem.invalid(name, "is missing.") }
+        guard let value = members[name] else { throw Problem.invalid(name, "is missing.", .missing) }
         guard let decoded = try? JSONDecoder().decode(Value.self, from: value) else {
-            throw Problem.invalid(name, "has the wrong type.")
+            throw Problem.invalid(name, "has the wrong type.", .wrongType)
         }
         return decoded
     }

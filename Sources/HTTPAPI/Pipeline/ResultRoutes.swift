@@ -9,11 +9,13 @@ import Store
 struct ResultRoutes: Sendable {
     let gate: SessionGate
     let queue: PipelineStore
+    let largeBodyPace: LargeBodies.Pace
     private let largeBodies = LargeBodies()
 
-    init(gate: SessionGate, queue: PipelineStore) {
+    init(gate: SessionGate, queue: PipelineStore, largeBodyPace: LargeBodies.Pace) {
         self.gate = gate
         self.queue = queue
+        self.largeBodyPace = largeBodyPace
     }
 
     func add(to table: inout RouteTable) {
@@ -37,7 +39,8 @@ struct ResultRoutes: Sendable {
         let id = try context.sessionID()
         try await gate.authorize(id, for: context, to: action)
         try await largeBodies.admitting(request) {
-            let body = try await ResultBody.read(from: request)
+            let body = try await ResultBody.read(
+                from: request, onPart: LargeBodies.isLarge(request) ? largeBodyPace.start() : { _ in })
             do {
                 try await write(body.document, try body.presented(of: id), context.claims.principal)
             } catch let error as PostgresError where error.sqlState?.errorClass == "22" && error.constraintName == nil {

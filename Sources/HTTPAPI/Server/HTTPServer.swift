@@ -58,7 +58,7 @@ public struct HTTPServer: Service {
         let framework = FrameworkConnections(frameworkChannel, logger: logger)
         let acceptor = try Acceptor(
             sockets, limit: ConnectionLimit(settings.requests.maximumConnections), opener: opener, framework: framework,
-            logger: logger)
+            clock: opener.clock, logger: logger)
         let result: Result<Void, any Error>
         do {
             try await withTaskCancellationHandler {
@@ -185,7 +185,10 @@ extension HTTPServer {
         ClaimRoute(recorder: recorder, queue: stores.queue, signals: dependencies.work, clock: dependencies.clock)
             .add(to: &table)
         LeaseRoutes(gate: gate, queue: stores.queue).add(to: &table)
-        ResultRoutes(gate: gate, queue: stores.queue).add(to: &table)
+        ResultRoutes(
+            gate: gate, queue: stores.queue,
+            largeBodyPace: LargeBodies.Pace(time: settings.requests.bodyTimeout, clock: dependencies.clock)
+        ).add(to: &table)
         ReportRoutes(gate: gate, recorder: recorder, users: stores.users, batcher: dependencies.reports)
             .add(to: &table)
         StreamRoute(engine: dependencies.streams).add(to: &table)

@@ -5,6 +5,7 @@ import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 /// Cancellations, and how they, deletions and lost leases end a stage.
@@ -50,6 +51,55 @@ import Testing
             #expect(
                 try await scene.server.request(.DELETE, "/api/sessions/\(session)", token: scene.token).status == 204)
             try await eventually("the stage is gone") { folder.processes.isEmpty }
+        }
+    }
+
+    /// A request that takes a session from its worker.
+    enum Taking: CaseIterable {
+        case cancel, delete
+
+        func send(_ session: SessionID, _ scene: WorkerScene) async throws {
+            let path = "/api/sessions/\(session)"
+            switch self {
+            case .cancel:
+                #expect(try await scene.server.request(.POST, path + "/cancel", token: scene.token).status == 202)
+            case .delete:
+                #expect(try await scene.server.request(.DELETE, path, token: scene.token).status == 204)
+            }
+        }
+    }
+
+    /// The clock of the worker stands still, so that it looks at its lease at no other time.
+    @Test("The notification of a cancellation or a deletion is enough to end a stage", arguments: Taking.allCases)
+    func notified(taking: Taking) async throws {
+        try await withWorkerScene(transcribing: Self.silent, clock: ManualClock()) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            try await taking.send(session, scene)
+            try await eventually("the stage is gone") { folder.processes.isEmpty }
+        }
+    }
+
+    @Test("If the notification is lost, the next look of the worker ends the stage", arguments: Taking.allCases)
+    func unnotified(taking: Taking) async throws {
+        let clock = ManualClock()
+        try await withWorkerScene(transcribing: Self.silent, clock: clock) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            try await scene.database.withConnection {
+                try await $0.executeScript(
+                    """
+                    DROP TRIGGER announce_progress ON app.session_progress;
+                    DROP TRIGGER announce_deletion ON app.therapy_sessions;
+                    """)
+            }
+            try await taking.send(session, scene)
+            #expect(!folder.processes.isEmpty)
+            try await eventually("the stage is gone") {
+                // Small steps: the limit of the stage's time is far away.
+                clock.advance(by: .milliseconds(100))
+                return folder.processes.isEmpty
+            }
         }
     }
 

@@ -3,6 +3,7 @@ import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 /// The limits of a result that a pipeline stores over HTTP.
@@ -21,6 +22,37 @@ import Testing
             }
             #expect(try await server.database.query("SELECT FROM app.transcripts").isEmpty)
             #expect(try await server.database.query("SELECT FROM app.notes").isEmpty)
+        }
+    }
+
+    @Test("Senders of large documents that are too slow lose their places to others")
+    func slow() async throws {
+        let clock = ManualClock()
+        try await withServer(clock: clock) { server in
+            let pipeline = try await PipelineAccount(server)
+            try await server.database.queueSessions()
+            let claim = try PipelineAccount.Claim(try await pipeline.claim())
+            let slow = try (0..<4).map { _ in try RawSocket(port: server.port) }
+            for sender in slow {
+                try await eventually("the sender is connected") { sender.isConnected }
+                try sender.send(
+                    """
+                    PUT /api/sessions/\(claim.session)/notes HTTP/1.1\r\nHost: 127.0.0.1:\(server.port)\r\n\
+                    Authorization: Bearer \(pipeline.token)\r\nContent-Type: application/json\r\n\
+                    Content-Length: 2000000\r\n\r\n{
+                    """)
+            }
+            let large = #""text": "\#(String(repeating: "a", count: 1_100_000))""#
+            try await eventually("all places are taken") {
+                try await pipeline.put("notes", large, of: claim).status == 503
+            }
+            // The byte is a sign of life: the body does not stand still.
+            clock.advance(by: .seconds(31))
+            for sender in slow { try sender.send(" ") }
+            for sender in slow {
+                try await eventually("the sender is refused") { sender.received.hasPrefix("HTTP/1.1 408 ") }
+            }
+            #expect(try await pipeline.put("notes", large, of: claim).status == 204)
         }
     }
 

@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import NIOHTTP1
+import Polling
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
@@ -57,11 +58,15 @@ struct WorkerScene: Sendable {
     }
 
     /// Uploads a recording by a form, as a browser does.
-    func upload(_ recording: Data = Recording.silence, name: String = "session.wav") async throws -> SessionID {
+    func upload(
+        _ recording: Data = Recording.silence, name: String = "session.wav", language: String? = nil
+    ) async throws -> SessionID {
         let file = UploadFile(name, "application/octet-stream", Array(recording), size: recording.count)
+        var upload = Upload(patient: patient, file: file)
+        if let language { upload.fields.append(("language", language)) }
         let response = try await server.request(
             .POST, "/api/sessions/upload", token: token, headers: ["Content-Type": Upload.contentType],
-            body: Upload(patient: patient, file: file).body)
+            body: upload.body)
         #expect(response.status == 201, "\(response.text)")
         return try #require(try SessionID(response.json()["id"] as? String ?? ""))
     }
@@ -109,7 +114,7 @@ extension TestDatabase {
 
 /// Lends a server with a worker, and a script for its transcription stage.
 func withWorkerScene<Result: Sendable>(
-    transcribing script: String, notes: String? = nil,
+    transcribing script: String, notes: String? = nil, clock: any MonotonicClock = ContinuousClock(),
     _ body: @escaping @Sendable (WorkerScene, ScriptFolder) async throws -> Result
 ) async throws -> Result {
     try await ScriptFolder.with { folder in
@@ -118,6 +123,8 @@ func withWorkerScene<Result: Sendable>(
             "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
         ]
         if let notes { environment["PIPELINE_NOTES_COMMAND"] = try folder.command("notes.sh", notes) }
-        return try await withServer(environment, runsWorker: true) { try await body(WorkerScene($0), folder) }
+        return try await withServer(environment, runsWorker: true, clock: clock) {
+            try await body(WorkerScene($0), folder)
+        }
     }
 }
