@@ -30,8 +30,8 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs test-recordings lint format migrate schema docs bench fuzz test-uploads test-uploads-large packages-build packages-run packages-test packages-peers \
-    packages-fuzz packages-uploads
+.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+    packages-fuzz packages-uploads packages-workers
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,11 @@ fuzz: packages-fuzz ## Send hostile input to the parsers and to a running server
 	swift build --product therapybridge
 	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 
+test-workers: packages-workers ## Kill workers at random moments, and let workers of three kinds race; WORKERS="--seed 7" to repeat
+	swift build --product therapybridge
+	Tests/Workers/run .build/debug/therapybridge kills $(WORKERS)
+	exec Tests/Workers/run .build/debug/therapybridge race $(WORKERS)
+
 test-uploads: packages-uploads ## Upload with tuspy, a client of tus: lost connections, killed servers, encryption
 	swift build --product therapybridge
 	Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
@@ -82,8 +87,12 @@ test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of
 	swift build -c release --product therapybridge
 	exec Tests/Uploads/run .build/release/therapybridge $(UPLOADS_PYTHON) eight $(UPLOADS)
 
-bombs: packages-test ## Transcribe files that were made to cost memory or time, in their large form
-	BOMBS=long TEST_SLOWNESS=$(or $(TEST_SLOWNESS),4) swift test --filter 'BombTests|BombQueueTests'
+estimates: packages-recordings ## Measure the estimates of remaining time; ESTIMATES="--sessions 6" for fewer sessions
+	swift build -c release --product therapybridge
+	exec Tests/Estimates/run .build/release/therapybridge $(ESTIMATES)
+
+bombs: packages-test ## Transcribe files that were made to cost memory or time; BOMBS_SEED=7 BOMBS_COUNT=1 for one of a seed
+	BOMBS=long $(if $(BOMBS_SEED),BOMBS_SEED=$(BOMBS_SEED)) $(if $(BOMBS_COUNT),BOMBS_COUNT=$(BOMBS_COUNT)) TEST_SLOWNESS=$(or $(TEST_SLOWNESS),4) swift test --filter 'BombTests|BombQueueTests'
 
 # The packages of servers would start them, and PostgreSQL's would make a cluster. Nothing here needs those. Exit status
 # 101 of policy-rc.d forbids the scripts of a package to start a service.
@@ -112,6 +121,9 @@ packages-test:
 	$(call install,$(TEST_PACKAGES))
 packages-recordings:
 	$(call install,$(RUN_PACKAGES) python3)
+
+packages-workers:
+	$(call install,$(RUN_PACKAGES) python3 python3-psycopg)
 
 packages-fuzz:
 	$(call install,$(FUZZ_PACKAGES))

@@ -165,6 +165,7 @@ public struct PipelineStore: Sendable {
     /// - Parameters:
     ///   - session: The session to leave out.
     ///   - most: The maximum number of keys.
+    /// - Returns: The keys, fewer if there are fewer recordings.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func sampleRecordings(besides session: SessionID, most: Int) async throws -> [String] {
         try await pool.query("SELECT key FROM app.sample_recordings(\(session), \(Int32(clamping: most))) AS key")

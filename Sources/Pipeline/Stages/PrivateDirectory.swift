@@ -9,10 +9,6 @@ import SystemPackage
 enum PrivateDirectory {
     /// The first part of every name.
     private static let family = "therapybridge-"
-    /// The age at which a directory without a lock is removed.
-    ///
-    /// A new directory is locked a moment after it is made.
-    private static let sweepAge = Duration.seconds(60)
 
     /// What a sweep has done.
     struct Swept: Sendable, Equatable {
@@ -37,44 +33,72 @@ enum PrivateDirectory {
         owner: CageAccount? = nil,
         _ body: (String) async throws -> T
     ) async throws -> T {
-        let path = "\(parent)/\(family)\(purpose)-\(UUID().uuidString.lowercased())"
-        // The directory gets its mode in the same step. mkdir(2) fails if the name exists. An attacker therefore cannot
-        // prepare the directory.
-        try FileManager.default.createDirectory(
-            atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700]
-        )
-        let directory: FileDescriptor
-        do {
-            directory = try open(path)
-        } catch {
-            rmdir(path)
-            throw error
-        }
+        let (directory, path) = try make(purpose: purpose, in: parent)
         // A sweep finds, and reports, what stays.
         defer {
             _ = remove(directory, at: path)
             try? directory.close()
         }
-        guard lock(directory) else { throw Errno(rawValue: errno) }
         if let owner, fchown(directory.rawValue, owner.user, owner.group) != 0 { throw Errno(rawValue: errno) }
         return try await body(path)
     }
 
-    /// Removes the directories that killed processes left behind.
+    /// Makes a directory with a new name, and locks it.
+    ///
+    /// A sweep of another process may find the directory before its lock, and remove it. This method then makes another one.
+    private static func make(purpose: String, in parent: String) throws -> (FileDescriptor, path: String) {
+        while true {
+            let path = "\(parent)/\(family)\(purpose)-\(UUID().uuidString.lowercased())"
+            // The directory gets its mode in the same step. mkdir(2) fails if the name exists. An attacker therefore cannot
+            // prepare the directory.
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700]
+            )
+            let directory: FileDescriptor
+            do {
+                directory = try open(path)
+            } catch Errno.noSuchFileOrDirectory {
+                continue
+            } catch {
+                rmdir(path)
+                throw error
+            }
+            if lock(directory) {
+                if isPresent(directory, at: path) { return (directory, path) }
+                try? directory.close()
+                continue
+            }
+            let fault = Errno(rawValue: errno)
+            try? directory.close()
+            // Only a sweep holds the lock of a new directory.
+            if fault == .wouldBlock { continue }
+            rmdir(path)
+            throw fault
+        }
+    }
+
+    /// True if the path still names the directory.
+    private static func isPresent(_ directory: FileDescriptor, at path: String) -> Bool {
+        var (mine, named) = (stat(), stat())
+        return fstat(directory.rawValue, &mine) == 0 && lstat(path, &named) == 0 && mine.st_dev == named.st_dev
+            && mine.st_ino == named.st_ino
+    }
+
+    /// Removes the directories that killed processes left behind: those that nobody has locked.
     ///
     /// - Parameters:
     ///   - parent: The folder of the directories.
     ///   - owner: The Unix user that gets directories, or nil.
-    ///   - age: The age at which a directory without a lock is removed.
     /// - Returns: What was removed, and what could not be.
-    static func sweep(in parent: String, owner: CageAccount? = nil, age: Duration = sweepAge) -> Swept {
+    static func sweep(in parent: String, owner: CageAccount? = nil) -> Swept {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []
         var swept = Swept()
         for name in names where name.hasPrefix(family) && UUID(uuidString: String(name.suffix(36))) != nil {
             let path = "\(parent)/\(name)"
             guard let directory = openLeftOver(path) else { continue }
             defer { try? directory.close() }
-            guard isLeftOver(directory, owner: owner, age: age), lock(directory) else { continue }
+            // Its maker may have removed it in between.
+            guard isOurs(directory, owner: owner), lock(directory), isPresent(directory, at: path) else { continue }
             let remains = remove(directory, at: path)
             if remains.count == 0 { swept.removed += 1 } else { swept.remains[name] = remains }
         }
@@ -88,21 +112,12 @@ enum PrivateDirectory {
         return try? open(path)
     }
 
-    /// True if a directory is old enough, and belongs to this account or to its stages.
+    /// True if a directory belongs to this account or to its stages.
     ///
     /// In a folder for all users, another user may make such names.
-    private static func isLeftOver(_ directory: FileDescriptor, owner: CageAccount?, age: Duration) -> Bool {
+    private static func isOurs(_ directory: FileDescriptor, owner: CageAccount?) -> Bool {
         var status = stat()
-        guard fstat(directory.rawValue, &status) == 0, [geteuid(), owner?.user].contains(status.st_uid) else {
-            return false
-        }
-        // A new directory has both times of now. A stage can set the time of the last modification to any value, also one in
-        // the future, but not the time of the last change of the inode. A time in the future counts like one as far in the
-        // past: it comes from a stage, or from a clock that was set back.
-        let now = Date().timeIntervalSince1970
-        return [status.st_ctim, status.st_mtim].contains { time in
-            abs(now - Double(time.tv_sec) - Double(time.tv_nsec) / 1e9) > age / .seconds(1)
-        }
+        return fstat(directory.rawValue, &status) == 0 && [geteuid(), owner?.user].contains(status.st_uid)
     }
 
     /// Removes a directory with all that is in it.

@@ -19,6 +19,8 @@ struct InstallationFault: Error, Equatable {
         case key
         /// The work folder cannot be used, or has no room.
         case workFolder = "work_folder"
+        /// The session has a status of a newer release.
+        case release
     }
 
     let kind: Kind
@@ -31,6 +33,7 @@ struct InstallationFault: Error, Equatable {
     var publicMessage: String {
         switch kind {
         case .key: "Waiting for a worker that can open the recording"
+        case .release: "Waiting for a worker of a newer release"
         case .program, .stage, .recordings, .workFolder: "Waiting until the server can work on recordings again"
         }
     }
@@ -62,8 +65,7 @@ struct InstallationFault: Error, Equatable {
 extension RecordingStore {
     /// Opens a recording for the work on a session.
     ///
-    /// A file that is missing in a folder with other files is a fault of the session. A folder that is missing or empty was
-    /// not mounted, or is another one.
+    /// A folder that is missing or empty was not mounted, or is another one.
     ///
     /// - Parameter key: The key of the recording.
     /// - Returns: The recording, or nil if it alone is missing.
@@ -82,6 +84,25 @@ extension RecordingStore {
             throw InstallationFault(.recordings, "UPLOAD_DIR cannot be read: \(error.code)")
         }
         return nil
+    }
+
+    /// How many recordings are missing.
+    ///
+    /// - Parameter keys: Their keys.
+    /// - Returns: The number.
+    /// - Throws: ``InstallationFault``.
+    func countMissing(_ keys: [String]) async throws -> Int {
+        var count = 0
+        for key in keys {
+            do {
+                if try await open(key: key) == nil { count += 1 }
+            } catch is RecordingError {
+                // The file is there.
+            } catch let error as Errno {
+                throw InstallationFault(.recordings, "a recording in UPLOAD_DIR cannot be opened: \(error)")
+            }
+        }
+        return count
     }
 
     private func hasFiles() async throws -> Bool {

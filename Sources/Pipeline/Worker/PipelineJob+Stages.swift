@@ -5,45 +5,60 @@ import Logging
 import Postgres
 import Recordings
 import Store
+import Synchronization
 import SystemPackage
 
 // The way of a session from stage to stage.
 extension PipelineJob {
     func goThroughStages() async throws {
-        guard let recording = try await tools.recordings.openForWork(key: claim.recording) else {
-            throw StageFailure(
-                .badOutput, publicMessage: "The recording is missing on the server.",
-                detail: "no file for the recording of this session in UPLOAD_DIR")
-        }
         // After a takeover, the work continues at the status that the former worker reached.
-        guard
-            var status = try await lease.persistently({
-                try await tools.stores.progress.progress(of: claim.session)
-            })?.status
-        else {
-            throw JobLease.Loss.notOurs
+        guard var status = claim.status else {
+            throw InstallationFault(
+                .release, "a newer release works here, too: it knows statuses that this release does not")
         }
+        let recording = try await openRecording()
         if status == .pending {
-            try await report(.preprocessing, 20, "Preparing the recording")
+            try await report(.preprocessing, "Preparing the recording")
             status = .preprocessing
         }
         if status == .preprocessing {
             try await measure(recording)
-            try await report(.transcribing, 20, "Transcribing audio")
+            try await report(.transcribing, "Transcribing audio")
             status = .transcribing
         }
         if status == .transcribing || status == .diarizing {
             try await transcribe(recording, as: status)
-            try await report(.transcribed, 60, try await length().notice ?? "The transcript is ready")
+            try await report(.transcribed, try await length().notice ?? "The transcript is ready")
             status = .transcribed
         }
         if let notes = tools.stages.notes {
-            if status == .transcribed { try await report(.extractingNotes, 60, "Writing notes") }
+            if status == .transcribed { try await report(.extractingNotes, "Writing notes") }
             try await write(notes, recording)
         }
         let notice = try await length().notice
-        try await lease.ending { try await sendReport(.processed, 100, notice ?? "All done") }
+        try await lease.ending { try await sendReport(.processed, SessionStatus.processed.floor, notice ?? "All done") }
         log(.info, "session processed")
+    }
+
+    /// Opens the recording.
+    ///
+    /// - Throws: ``InstallationFault`` if most other recordings are missing, too; ``StageFailure`` if this one is.
+    private func openRecording() async throws -> RecordingFile {
+        if let recording = try await tools.recordings.openForWork(key: claim.recording) { return recording }
+        let others = try await lease.persistently {
+            try await tools.stores.queue.sampleRecordings(besides: claim.session, most: 20)
+        }
+        let missing = try await tools.recordings.countMissing(others)
+        // Without its file system, UPLOAD_DIR may have files, too: those of uploads that were made since.
+        guard missing * 2 <= others.count else {
+            throw InstallationFault(
+                .recordings,
+                "\(missing) of \(others.count) other recordings are missing in UPLOAD_DIR, too; is its file system mounted?"
+            )
+        }
+        throw StageFailure(
+            .badOutput, publicMessage: "The recording is missing on the server.",
+            detail: "no file for the recording of this session in UPLOAD_DIR")
     }
 
     /// Measures the recording, and stores its length.
@@ -84,7 +99,9 @@ extension PipelineJob {
         var command = tools.stages.transcribe
         command.environment["TB_MAX_DURATION_SECONDS"] = "\(tools.stages.limits.longest / .seconds(1))"
         command.resultRule = .transcript(recordingSeconds: try await length().decoded)
-        let result = try await run(.transcription, command, recording, as: status, from: 20, to: 60)
+        let result = try await run(
+            .transcription, command, recording, as: status, from: SessionStatus.transcribing.floor,
+            to: SessionStatus.transcribed.floor)
         try await lease.persistently { try await tools.stores.queue.storeTranscript(result.json, of: claim) }
     }
 
@@ -92,7 +109,9 @@ extension PipelineJob {
         var notes = notes
         notes.resultRule = .object
         notes.transcript = try await lease.persistently { try await tools.stores.queue.transcript(of: claim) }
-        let result = try await run(.notes, notes, recording, as: .extractingNotes, from: 60, to: 95)
+        // The last per cents are for the storage of the notes.
+        let result = try await run(
+            .notes, notes, recording, as: .extractingNotes, from: SessionStatus.extractingNotes.floor, to: 95)
         try await lease.persistently { try await tools.stores.queue.storeNotes(result.json, of: claim) }
     }
 
@@ -109,8 +128,12 @@ extension PipelineJob {
         command.environment["TB_ATTEMPT"] = "\(claim.attempt)"
         command.environment["TB_STAGE"] = stage.name
         command.environment["TB_DURATION_SECONDS"] = length.map { "\($0)" }
+        command.environment["TB_LANGUAGE"] = try await lease.persistently {
+            try await tools.stores.sessions.language(of: claim.session)
+        }?.description
         command.timeout = tools.stages.limits.timeout(ofLength: length)
         command.stallTimeout = tools.stages.limits.stallTimeout
+        command.silenceNotice = tools.stages.limits.silenceNotice
         return try await withPlainFile(of: recording) { [command] path in
             let (result, duration) = await timed {
                 try await run(command, path, as: status, from: from, to: to)
@@ -180,9 +203,13 @@ extension PipelineJob {
         _ command: StageCommand, _ path: String, as status: SessionStatus, from: Int, to: Int
     ) async throws -> StageResult {
         let partial = PartialTranscript(of: claim, in: tools.stores.queue, clock: tools.clock)
+        // The bundled transcriber knows this recording alone. The database knows the earlier ones, too.
+        let hasExpectation = try await lease.persistently { try await tools.stores.queue.hasExpectation(of: claim) }
+        let voice = Mutex(
+            StageVoice(title: command.title, tellsEstimates: !command.isBundled || !hasExpectation))
         return try await command.run(recording: path) { update in
             do {
-                if let stageProgress = update.progress {
+                if let stageProgress = voice.withLock({ $0.words(for: update) }) {
                     try await tools.stores.progress.report(
                         ProgressReport(
                             sessionID: claim.session, status: status,
@@ -206,8 +233,9 @@ extension PipelineJob {
     }
 
     /// Reports a transition, however long PostgreSQL is away: a restart must not end the work half-way.
-    private func report(_ status: SessionStatus, _ percentage: Int, _ message: String) async throws {
-        try await lease.persistently { try await sendReport(status, percentage, message) }
+    /// Reports that the session enters a status.
+    private func report(_ status: SessionStatus, _ message: String) async throws {
+        try await lease.persistently { try await sendReport(status, status.floor, message) }
     }
 
     private func sendReport(_ status: SessionStatus, _ percentage: Int, _ message: String) async throws {

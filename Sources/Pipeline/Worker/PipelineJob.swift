@@ -124,7 +124,8 @@ struct PipelineJob: Sendable {
         tools.condition.note(fault)
         do {
             try await lease.lastly {
-                try await tools.stores.queue.giveBack(claim, saying: fault.publicMessage)
+                // The fault may be this session's alone. The patient's other sessions then have to get their turns.
+                try await tools.stores.queue.giveBack(claim, saying: fault.publicMessage, keepsPlace: false)
             }
         } catch {
             log(.warning, "session left until its lease ends", ["error": "\(error)"])
@@ -135,7 +136,7 @@ struct PipelineJob: Sendable {
     /// Gives the session back because the worker stops.
     private func giveBack() async -> End {
         // This task is cancelled, and the pool sends no statement of a cancelled task. Another task sends it.
-        _ = await Task { try? await tools.stores.queue.giveBack(claim, saying: nil) }.value
+        _ = await Task { try? await tools.stores.queue.giveBack(claim, saying: nil, keepsPlace: true) }.value
         return (.released, .other)
     }
 

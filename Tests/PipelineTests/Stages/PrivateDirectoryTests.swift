@@ -87,9 +87,7 @@ import Testing
             let path = "\(folder)/therapybridge-stage-\(UUID().uuidString.lowercased())"
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
             try litter.leave(in: path)
-            #expect(PrivateDirectory.sweep(in: folder).removed == 0)
-            let swept = PrivateDirectory.sweep(in: folder, age: .zero)
-            #expect(swept == .init(removed: 1))
+            #expect(PrivateDirectory.sweep(in: folder) == .init(removed: 1))
         }
     }
 
@@ -111,10 +109,31 @@ import Testing
             let other = folder + "/therapybridge-notes"
             try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: false)
             try await PrivateDirectory.with(purpose: "stage", in: folder) { path in
-                #expect(PrivateDirectory.sweep(in: folder, age: .zero) == .init())
+                #expect(PrivateDirectory.sweep(in: folder) == .init())
                 #expect(FileManager.default.fileExists(atPath: path))
             }
             #expect(rmdir(other) == 0)
+        }
+    }
+
+    @Test("A sweep that finds a new directory before its lock does not take it from its maker")
+    func sweepsWhileOthersAreMade() async throws {
+        try await Self.withFolder { folder in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while !Task.isCancelled { _ = PrivateDirectory.sweep(in: folder) }
+                }
+                group.addTask {
+                    for _ in 0..<2_000 {
+                        try await PrivateDirectory.with(purpose: "stage", in: folder) { path in
+                            try #require(FileManager.default.fileExists(atPath: path))
+                        }
+                    }
+                }
+                // The makers end, the sweep does not.
+                try await group.next()
+                group.cancelAll()
+            }
         }
     }
 
@@ -127,14 +146,14 @@ import Testing
             try FileManager.default.createDirectory(atPath: mounted, withIntermediateDirectories: true)
             try #require(mount("none", mounted, "tmpfs", 0, nil) == 0)
             try Data("kept".utf8).write(to: URL(filePath: mounted + "/file"))
-            let swept = PrivateDirectory.sweep(in: folder, age: .zero)
+            let swept = PrivateDirectory.sweep(in: folder)
             #expect(FileManager.default.fileExists(atPath: mounted + "/file"))
             try #require(umount2(mounted, 0) == 0)
             #expect(swept.removed == 0)
             let remains = try #require(swept.remains[URL(filePath: path).lastPathComponent])
             #expect(remains.count == 2)
             #expect(remains.error == .improperLink)
-            #expect(PrivateDirectory.sweep(in: folder, age: .zero).removed == 1)
+            #expect(PrivateDirectory.sweep(in: folder).removed == 1)
         }
     }
 }

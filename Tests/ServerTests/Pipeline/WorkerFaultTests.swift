@@ -63,6 +63,32 @@ import Testing
         }
     }
 
+    @Test("A session whose stage always exits with 75 does not hold up the other sessions of its patient")
+    func oneFaultySession() async throws {
+        let script = """
+            if mkdir "$folder/first" 2>/dev/null; then echo "$TB_SESSION_ID" > "$folder/faulty"; fi
+            [ "$TB_SESSION_ID" = "$(cat "$folder/faulty")" ] && exit 75
+            \(Script.transcribes)
+            """
+        try await withWorkerScene(transcribing: script) { scene, folder in
+            let faulty = try await scene.upload()
+            try await folder.wait(for: "first")
+            for _ in 0..<2 {
+                let other = try await scene.upload()
+                #expect(try await scene.watchToEnd(other).last?.event == "complete")
+                #expect(try await scene.history(of: other).last == "processed 1")
+            }
+            // The session waits, and has used no attempt.
+            let row = try await scene.database.query(
+                """
+                SELECT p.status, l.attempts_used FROM app.session_progress p
+                JOIN app.session_leases l ON l.session_id = p.session_id WHERE p.session_id = \(faulty)
+                """)[0]
+            #expect(try row.decode("status", as: String.self) == "transcribing")
+            #expect(try row.decode("attempts_used", as: Int32.self) == 0)
+        }
+    }
+
     @Test("A program that is missing for a while fails no session")
     func missingProgram() async throws {
         try await ScriptFolder.with { folder in
@@ -110,6 +136,67 @@ import Testing
                         #expect(try await server.watchToEnd(session, token: token).last?.event == "complete")
                         #expect(try await !database.history(of: session).contains { $0.hasPrefix("failed") })
                     }
+                }
+            }
+        }
+    }
+
+    @Test("A folder that has lost its file system fails no session, although an upload has gone into it since")
+    func uploadsSince() async throws {
+        let log = LogMemory()
+        try await ScriptFolder.with { folder in
+            let environment = [
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.transcribes),
+                "UPLOAD_DIR": folder.uploads,
+            ]
+            try await withDatabase { database in
+                let away = folder.uploads + ".away"
+                let (patient, sessions) = try await withServer(over: database, environment) { server in
+                    let scene = try await WorkerScene(server)
+                    var sessions: [SessionID] = []
+                    for _ in 0..<3 { sessions.append(try await scene.upload()) }
+                    return (scene.patient, sessions)
+                }
+                try FileManager.default.moveItem(atPath: folder.uploads, toPath: away)
+                try await withServer(over: database, environment) { _ = try await WorkerScene($0).upload() }
+                try await withServer(over: database, environment, runsWorker: true, log: log) { server in
+                    try await eventually("the worker pauses") {
+                        log.text.contains("2 of 3 other recordings are missing")
+                    }
+                    for name in try FileManager.default.contentsOfDirectory(atPath: away) {
+                        try FileManager.default.moveItem(atPath: "\(away)/\(name)", toPath: "\(folder.uploads)/\(name)")
+                    }
+                    let token = try await server.token(patient)
+                    for session in sessions {
+                        #expect(try await server.watchToEnd(session, token: token).last?.event == "complete")
+                        #expect(try await !database.history(of: session).contains { $0.hasPrefix("failed") })
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("A recording whose file alone is missing fails its session")
+    func oneFileMissing() async throws {
+        try await ScriptFolder.with { folder in
+            let environment = [
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.transcribes),
+                "UPLOAD_DIR": folder.uploads,
+            ]
+            try await withDatabase { database in
+                let (patient, first, second) = try await withServer(over: database, environment) { server in
+                    let scene = try await WorkerScene(server)
+                    return (scene.patient, try await scene.upload(), try await scene.upload())
+                }
+                let key = try await database.query(
+                    "SELECT recording FROM app.therapy_sessions WHERE id = \(first)")[0]
+                    .decode("recording", as: String.self)
+                try FileManager.default.removeItem(atPath: "\(folder.uploads)/\(key)")
+                try await withServer(over: database, environment, runsWorker: true) { server in
+                    let token = try await server.token(patient)
+                    let last = try #require(try await server.watchToEnd(first, token: token).last)
+                    #expect(try last.json()["error"] as? String == "The recording is missing on the server.")
+                    #expect(try await server.watchToEnd(second, token: token).last?.event == "complete")
                 }
             }
         }

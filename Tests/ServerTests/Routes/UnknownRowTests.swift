@@ -99,6 +99,53 @@ import Testing
         }
     }
 
+    @Test("A worker gives a session with an unknown status back, and uses no attempt")
+    func worker() async throws {
+        let log = LogMemory()
+        try await ScriptFolder.with { folder in
+            let environment = [
+                "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", Script.transcribes),
+                "UPLOAD_DIR": folder.uploads,
+            ]
+            try await withDatabase { database in
+                let (patient, session) = try await withServer(over: database, environment) { server in
+                    let scene = try await WorkerScene(server)
+                    let session = try await scene.upload()
+                    let claim = try PipelineAccount.Claim(try await PipelineAccount(server).claim())
+                    try await database.addLaterStatus()
+                    try await database.lapse(claim, at: "a_later_status")
+                    return (scene.patient, session)
+                }
+                try await withServer(over: database, environment, runsWorker: true, log: log) { server in
+                    func row() async throws -> (status: String, used: Int32, isFree: Bool, message: String?) {
+                        let row = try await database.query(
+                            """
+                            SELECT p.status, p.message, l.attempts_used, l.lease_hash IS NULL AS is_free
+                            FROM app.session_progress p JOIN app.session_leases l ON l.session_id = p.session_id
+                            WHERE p.session_id = \(session)
+                            """)[0]
+                        return (
+                            try row.decode("status", as: String.self), try row.decode("attempts_used", as: Int32.self),
+                            try row.decode("is_free", as: Bool.self), try row.decode("message", as: String?.self)
+                        )
+                    }
+                    try await eventually("the session is back in the queue") {
+                        let row = try await row()
+                        return row.isFree && row.message == "Waiting for a worker of a newer release"
+                    }
+                    #expect(log.text.contains("a newer release works here"))
+                    // The lapse of the first worker's lease has used one. The worker's give-back uses none.
+                    #expect(try await row().used == 1)
+                    #expect(try await row().status == "a_later_status")
+                    // A worker of the newer release takes the session to a status that this release knows.
+                    try await database.query("SELECT app.report_progress(\(session), 'transcribed', 60)")
+                    let token = try await server.token(patient)
+                    #expect(try await server.watchToEnd(session, token: token).last?.event == "complete")
+                }
+            }
+        }
+    }
+
     // MARK: - Streams
 
     @Test("A new stream of a session with an unknown status is unavailable, and other streams begin")
