@@ -80,16 +80,21 @@ struct AccessMerging {
         }
     }
 
-    /// When a kind's first access was made.
-    private struct First {
-        let kind: Kind
-        let moment: ContinuousClock.Instant
+    /// How many kinds in a row of ``order`` have their windows begin at one moment.
+    ///
+    /// Accesses are planned in batches, and those of a batch have one moment: few groups hold many kinds.
+    private struct Group {
+        var moment: ContinuousClock.Instant
+        var count: Int
     }
 
     private let limits: Limits
-    private var firsts: [Kind: ContinuousClock.Instant] = [:]
-    /// The first accesses in the order of their windows' ends.
-    private var order: Deque<First> = []
+    /// The kinds whose windows are open.
+    private var firsts: Set<Kind> = []
+    /// The same kinds in the order of their windows' ends.
+    private var order: Deque<Kind> = []
+    /// The moments at which these windows began, in ascending order.
+    private var groups: Deque<Group> = []
     /// The repeats of kinds whose windows are open.
     private var open: [Kind: RepeatedAccess] = [:]
     /// Repeats that are to be recorded: their windows have ended, or a try has failed.
@@ -105,10 +110,10 @@ struct AccessMerging {
     /// Whether an access with this outcome needs a record of its own, at this moment.
     ///
     /// If not, the caller counts it with ``repeated(_:isAllowed:at:)`` when the outcome is known.
-    func isFirst(_ access: AuditedAccess, isAllowed: Bool, at now: ContinuousClock.Instant) -> Bool {
+    mutating func isFirst(_ access: AuditedAccess, isAllowed: Bool, at now: ContinuousClock.Instant) -> Bool {
         guard !isClosed, access.action.isMerged || !isAllowed else { return true }
-        guard let first = firsts[Kind(access, isAllowed: isAllowed)] else { return true }
-        return now >= first + limits.window
+        endWindows(at: now)
+        return !firsts.contains(Kind(access, isAllowed: isAllowed))
     }
 
     /// The record of an access is written.
@@ -122,9 +127,16 @@ struct AccessMerging {
         endWindows(at: moment)
         let kind = Kind(access, isAllowed: isAllowed)
         // Two requests that came together both have a record. The window of the earlier one is open.
-        guard firsts[kind] == nil, firsts.count < limits.kinds else { return }
-        firsts[kind] = moment
-        order.append(First(kind: kind, moment: moment))
+        guard firsts.count < limits.kinds, firsts.insert(kind).inserted else { return }
+        order.append(kind)
+        // Batches can settle in another order than they were planned in. The windows of a later moment then end too early:
+        // one more access of these kinds gets a record of its own.
+        var group = Group(moment: moment, count: 1)
+        while let last = groups.last, last.moment >= moment {
+            groups.removeLast()
+            group.count += last.count
+        }
+        groups.append(group)
     }
 
     /// An access that needed no record of its own was made.
@@ -134,7 +146,7 @@ struct AccessMerging {
             open[kind] ?? RepeatedAccess(access: access, isAllowed: isAllowed, count: 0, first: now, last: now)
         repeats.count += 1
         repeats.last = max(repeats.last, now)
-        if firsts[kind] == nil {
+        if !firsts.contains(kind) {
             // The window has ended since the access began.
             ended.append(repeats)
         } else {
@@ -158,16 +170,21 @@ struct AccessMerging {
     mutating func close() {
         isClosed = true
         ended += open.values
-        (firsts, order, open) = ([:], [], [:])
+        forget()
     }
 
     private mutating func endWindows(at now: ContinuousClock.Instant) {
-        while let first = order.first, now >= first.moment + limits.window {
-            order.removeFirst()
-            firsts[first.kind] = nil
-            if let repeats = open.removeValue(forKey: first.kind) { ended.append(repeats) }
+        while let group = groups.first, now >= group.moment + limits.window {
+            groups.removeFirst()
+            for kind in order.prefix(group.count) {
+                firsts.remove(kind)
+                if let repeats = open.removeValue(forKey: kind) { ended.append(repeats) }
+            }
+            order.removeFirst(group.count)
         }
         // Free the memory after a burst.
-        if firsts.isEmpty, firsts.capacity > 1000 { (firsts, order, open) = ([:], [], [:]) }
+        if firsts.isEmpty, firsts.capacity > 1000 { forget() }
     }
+
+    private mutating func forget() { (firsts, order, groups, open) = ([], [], [], [:]) }
 }

@@ -82,6 +82,25 @@ struct PolyglotDetectorTests {
         #expect(detector.take(ByteBuffer(repeating: 0, count: 1)) == .pdf)
     }
 
+    /// Long pieces are kept in the buffers in which they arrive, and short ones are copied together.
+    @Test(
+        "The lengths of the pieces in which a file arrives do not matter",
+        arguments: [[1], [1000], [16_383], [16_384], [65_536], [65_557], [100_000], [16_384, 1], [5, 16_383, 40_000]])
+    func pieces(_ lengths: [Int]) {
+        func arrive(_ file: [UInt8]) -> FileKind? {
+            var (pieces, rest) = ([ArraySlice<UInt8>](), file[...])
+            while !rest.isEmpty {
+                pieces.append(rest.prefix(lengths[pieces.count % lengths.count]))
+                rest = rest.dropFirst(pieces[pieces.count - 1].count)
+            }
+            return PolyglotDetector.disguise(of: pieces)
+        }
+        let comment = String(repeating: "c", count: 65_000)
+        #expect(arrive(Self.sound + Self.entry + Self.archiveEnd(comment: comment)) == .zip)
+        #expect(arrive(Self.sound + Self.entry + Self.archiveEnd()) == .zip)
+        #expect(arrive(Self.entry + Self.archiveEnd() + Self.sound) == nil)
+    }
+
     @Test("An empty file, or one with only sound, is no other kind of file")
     func none() {
         #expect(PolyglotDetector.disguise(of: []) == nil)

@@ -32,6 +32,13 @@ import Testing
         return true
     }
 
+    /// Whether an allowed access needs a record of its own.
+    private func isFirst(
+        _ access: AuditedAccess, at moment: ContinuousClock.Instant, in merging: inout AccessMerging
+    ) -> Bool {
+        merging.isFirst(access, isAllowed: true, at: moment)
+    }
+
     @Test("The first access is recorded, and its repeats within ten minutes are one record")
     func repeats() {
         var merging = AccessMerging()
@@ -107,25 +114,25 @@ import Testing
     @Test("An access whose record is not written yet merges nothing")
     func unrecorded() {
         var merging = AccessMerging()
-        #expect(merging.isFirst(access(), isAllowed: true, at: start))
+        #expect(isFirst(access(), at: start, in: &merging))
         // The statement is under way, or has failed.
-        #expect(merging.isFirst(access(), isAllowed: true, at: start))
+        #expect(isFirst(access(), at: start, in: &merging))
         merging.recorded(access(), isAllowed: true, at: start)
-        #expect(!merging.isFirst(access(), isAllowed: true, at: start))
+        #expect(!isFirst(access(), at: start, in: &merging))
         // A second request came before the record of the first. Both have a record, and the window begins with the first.
         merging.recorded(access(), isAllowed: true, at: after(5))
-        #expect(merging.isFirst(access(), isAllowed: true, at: after(600)))
+        #expect(isFirst(access(), at: after(600), in: &merging))
     }
 
     @Test("A repeat that comes to its end after the window is recorded with the next round")
     func late() {
         var merging = AccessMerging()
         #expect(make(access(), at: 0, in: &merging))
-        #expect(!merging.isFirst(access(), isAllowed: true, at: after(599)))
+        #expect(!isFirst(access(), at: after(599), in: &merging))
         #expect(merging.takeEnded(at: after(601)) == [])
         merging.repeated(access(), isAllowed: true, at: after(602))
         #expect(merging.takeEnded(at: after(602)).map(\.count) == [1])
-        #expect(merging.isFirst(access(), isAllowed: true, at: after(603)))
+        #expect(isFirst(access(), at: after(603), in: &merging))
     }
 
     @Test("Repeats whose record fails are given back, and recorded once")
@@ -138,6 +145,22 @@ import Testing
         merging.giveBack(taken)
         #expect(merging.takeEnded(at: after(601)) == taken)
         #expect(merging.takeEnded(at: after(602)) == [])
+    }
+
+    @Test("No window is longer than ten minutes, in whatever order the accesses of several batches settle")
+    func order() {
+        var merging = AccessMerging()
+        let kinds = (0..<4).map { _ in AuditedAccess(.readStatus, by: patient, session: .random(), from: network) }
+        for (kind, second) in zip(kinds, [3.0, 6, 5, 7]) {
+            merging.recorded(kind, isAllowed: true, at: after(second))
+        }
+        for kind in kinds { #expect(!isFirst(kind, at: after(602), in: &merging)) }
+        #expect(isFirst(kinds[0], at: after(603), in: &merging))
+        #expect(isFirst(kinds[2], at: after(605), in: &merging))
+        #expect(isFirst(kinds[1], at: after(606), in: &merging))
+        #expect(!isFirst(kinds[3], at: after(606.9), in: &merging))
+        #expect(isFirst(kinds[3], at: after(607), in: &merging))
+        #expect(merging.kinds == 0)
     }
 
     @Test("Past 100,000 kinds in memory, every access of another kind is recorded")

@@ -1,3 +1,4 @@
+import DequeModule
 import Domain
 import NIOCore
 
@@ -5,7 +6,7 @@ import NIOCore
 ///
 /// The server does not store bytes that one program plays and another unpacks or shows.
 ///
-/// It stores the first KiB, and as much of the end as can follow the directory of a ZIP archive.
+/// It stores the first KiB, and at least as much of the end as can follow the directory of a ZIP archive.
 struct PolyglotDetector {
     /// How much of the beginning is searched, in bytes.
     ///
@@ -16,10 +17,19 @@ struct PolyglotDetector {
     /// A comment of at most 65,535 bytes follows it (APPNOTE.TXT, 4.3.16).
     private static let archiveEndLength = 22
     private static let endLength = archiveEndLength + 65_535
+    /// From this length on, bytes are kept in the buffer in which they arrived, and not copied.
+    ///
+    /// Shorter ones are copied, since each would keep a whole buffer of the connection in memory.
+    private static let sharedLength = 16_384
 
     private var beginning: [UInt8] = []
     private var isBeginningChecked = false
-    private var end = ByteBuffer()
+    /// The end of the file so far, in order: at least ``endLength`` bytes of it, if there are as many.
+    private var end: Deque<ByteBuffer> = []
+    /// The number of bytes in ``end``.
+    private var endCount = 0
+    /// True if the last buffer of ``end`` holds copies and may take more.
+    private var copiesIntoLast = false
     private var byteCount = 0
 
     /// Takes the next bytes.
@@ -43,11 +53,18 @@ struct PolyglotDetector {
     }
 
     private mutating func keepEnd(_ bytes: ByteBuffer) {
-        end.writeBytes(bytes.readableBytesView.suffix(Self.endLength))
-        // Moves the bytes only from time to time. Each byte moves about once.
-        if end.readableBytes > 2 * Self.endLength {
-            end.moveReaderIndex(forwardBy: end.readableBytes - Self.endLength)
-            end.discardReadBytes()
+        endCount += bytes.readableBytes
+        if bytes.readableBytes >= Self.sharedLength {
+            end.append(bytes)
+            copiesIntoLast = false
+        } else {
+            if !copiesIntoLast { end.append(ByteBuffer()) }
+            end[end.count - 1].writeImmutableBuffer(bytes)
+            copiesIntoLast = end[end.count - 1].readableBytes < Self.sharedLength
+        }
+        while let first = end.first, endCount - first.readableBytes >= Self.endLength {
+            end.removeFirst()
+            endCount -= first.readableBytes
         }
     }
 
@@ -63,7 +80,9 @@ struct PolyglotDetector {
     /// marks together: one recording in 60,000 has the four bytes of the signature by chance. The second mark is the
     /// signature of an entry, a directory that begins before the stored bytes, or an empty directory.
     private var endsAsArchive: Bool {
-        let bytes = end.readableBytesView.suffix(Self.endLength)
+        var whole = ByteBuffer()
+        for buffer in end { whole.writeImmutableBuffer(buffer) }
+        let bytes = whole.readableBytesView.suffix(Self.endLength)
         let hasEntries = bytes.firstRange(of: Self.entrySignature) != nil
         var rest = bytes[...]
         while let found = rest.firstRange(of: Self.endSignature) {
