@@ -10,7 +10,7 @@ public enum SessionAction: String, Sendable, CaseIterable {
     case readFailure = "read_failure"
     /// Upload a recording for the patient.
     case upload
-    /// Retry, cancel or delete the session.
+    /// Change the date or the language of the session, or retry, cancel or delete it.
     case manage
     /// Report progress.
     case report

@@ -18,6 +18,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case endUpload = "upload.end"
     case retry = "session.retry"
     case cancel = "session.cancel"
+    case changeSession = "session.change"
     case delete = "session.delete"
     case report = "progress.report"
 
@@ -64,7 +65,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .hearRecording: .hear
         case .readNotes: .readNotes
         case .readFailure: .readFailure
-        case .retry, .cancel, .delete: .manage
+        case .retry, .cancel, .changeSession, .delete: .manage
         case .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes: .process
         default: nil
         }
@@ -79,9 +80,10 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
             .openStream, .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
             .listPatients, .resumeUpload, .keepLease, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
             true
-        case .upload, .endUpload, .retry, .cancel, .delete, .report, .claim, .giveLeaseBack, .storeTranscript,
-            .storeNotes, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment,
-            .endAssignment, .addSession, .correctSession, .correctTranscript, .correctNotes, .removeAudit:
+        case .upload, .endUpload, .retry, .cancel, .changeSession, .delete, .report, .claim, .giveLeaseBack,
+            .storeTranscript, .storeNotes, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser,
+            .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript, .correctNotes,
+            .removeAudit:
             false
         }
     }

@@ -8,7 +8,7 @@ public struct TherapySession: Hashable, Sendable, Codable {
     ///
     /// This gives no right to see the session. Only an active assignment does.
     public var therapistID: UserID?
-    /// When the session took place.
+    /// When the session took place; nil if that is not known.
     public var sessionDate: Timestamp?
     /// The name that the uploader gave the recording, without folders.
     public var filename: String?
@@ -16,6 +16,8 @@ public struct TherapySession: Hashable, Sendable, Codable {
     public var bytes: Int64?
     /// The length of the recording in seconds; nil before a worker has measured it.
     public var durationSeconds: Double?
+    /// The language that is spoken in the recording; nil if it is not known.
+    public var language: LanguageTag?
     /// When the session was created.
     public var createdAt: Timestamp
     /// The progress.
@@ -24,7 +26,7 @@ public struct TherapySession: Hashable, Sendable, Codable {
     /// A session with all its members.
     public init(
         id: SessionID, patientID: UserID, therapistID: UserID?, sessionDate: Timestamp?, filename: String?,
-        bytes: Int64?, durationSeconds: Double?, createdAt: Timestamp, progress: SessionProgress
+        bytes: Int64?, durationSeconds: Double?, language: LanguageTag?, createdAt: Timestamp, progress: SessionProgress
     ) {
         self.id = id
         self.patientID = patientID
@@ -33,6 +35,7 @@ public struct TherapySession: Hashable, Sendable, Codable {
         self.filename = filename
         self.bytes = bytes
         self.durationSeconds = durationSeconds
+        self.language = language
         self.createdAt = createdAt
         self.progress = progress
     }
@@ -44,6 +47,7 @@ public struct TherapySession: Hashable, Sendable, Codable {
         case sessionDate = "session_date"
         case filename, bytes
         case durationSeconds = "duration_seconds"
+        case language
         case createdAt = "created_at"
         case progress
     }
@@ -60,6 +64,7 @@ public struct TherapySession: Hashable, Sendable, Codable {
         try container.encode(filename, forKey: .filename)
         try container.encode(bytes, forKey: .bytes)
         try container.encode(durationSeconds, forKey: .durationSeconds)
+        try container.encode(language, forKey: .language)
         try container.encode(createdAt, forKey: .createdAt)
         try container.encode(progress, forKey: .progress)
     }

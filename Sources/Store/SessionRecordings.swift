@@ -2,6 +2,23 @@ public import Domain
 public import Foundation
 public import Postgres
 
+/// What a client says of a session when it uploads the recording.
+public struct UploadedSession: Sendable, Equatable {
+    /// When the session took place; nil if the client does not say it.
+    public var date: Timestamp?
+    /// The language that is spoken; nil if the client does not say it.
+    public var language: LanguageTag?
+    /// The name that the client gave the file.
+    public var filename: String
+
+    /// A session as a client describes it.
+    public init(date: Timestamp? = nil, language: LanguageTag? = nil, filename: String) {
+        self.date = date
+        self.language = language
+        self.filename = filename
+    }
+}
+
 /// The recording that an upload will bring.
 public struct ExpectedRecording: Sendable {
     /// The id of the upload.
@@ -73,7 +90,7 @@ extension SessionStore {
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 if the user may not upload
     ///   for the patient, 23505 for a key that another recording has or had, TB001 for the id of a deleted session.
     public func add(
-        _ id: SessionID, patient: UserID, therapist: UserID?, date: Timestamp?, filename: String,
+        _ id: SessionID, patient: UserID, therapist: UserID?, _ session: UploadedSession,
         awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil,
         then: @Sendable (PostgresConnection) async throws -> Void = { _ in }
     ) async throws -> Bool {
@@ -81,9 +98,10 @@ extension SessionStore {
             try await connection.execute(
                 """
                 INSERT INTO app.therapy_sessions
-                    (id, patient_id, therapist_id, session_date, filename, uploaded_by, upload_id, upload_key)
-                VALUES (\(id), \(patient), \(therapist), coalesce(\(date)::timestamptz, now()), \(filename),
-                        \(principal.user), \(recording.upload), \(recording.key))
+                    (id, patient_id, therapist_id, session_date, language, filename, uploaded_by, upload_id, upload_key)
+                VALUES (\(id), \(patient), \(therapist), coalesce(\(session.date)::timestamptz, now()),
+                        \(session.language?.description), \(session.filename), \(principal.user), \(recording.upload),
+                        \(recording.key))
                 ON CONFLICT (id) DO NOTHING
                 """) > 0
         }
@@ -91,13 +109,14 @@ extension SessionStore {
 
     /// Lets another upload bring the recording of a session whose upload has failed, and records that in the audit log.
     ///
-    /// The method locks the session's row first. The second of two concurrent calls therefore finds the session taken.
+    /// A date or a language that the client does not say stays as it is. The method locks the session's row first. The
+    /// second of two concurrent calls therefore finds the session taken.
     ///
     /// - Returns: False if the session has not failed, has a recording, or no longer exists. Nothing is then recorded.
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 23505 for a key that another
     ///   recording has or had.
     public func beginAgain(
-        _ id: SessionID, patient: UserID, date: Timestamp?, filename: String,
+        _ id: SessionID, patient: UserID, _ session: UploadedSession,
         awaiting recording: ExpectedRecording, as principal: Principal, from origin: UploadOrigin? = nil,
         then: @Sendable (PostgresConnection) async throws -> Void = { _ in }
     ) async throws -> Bool {
@@ -115,7 +134,8 @@ extension SessionStore {
             return try await connection.execute(
                 """
                 UPDATE app.therapy_sessions
-                SET session_date = coalesce(\(date)::timestamptz, session_date), filename = \(filename),
+                SET session_date = coalesce(\(session.date)::timestamptz, session_date),
+                    language = coalesce(\(session.language?.description), language), filename = \(session.filename),
                     upload_id = \(recording.upload), upload_key = \(recording.key)
                 WHERE id = \(id)
                 """) > 0

@@ -88,15 +88,60 @@ public struct SessionStore: Sendable {
     /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a status that this release
     ///   does not know.
     public func session(_ id: SessionID, as principal: Principal) async throws -> TherapySession? {
-        try await pool.acting(as: principal) { connection in
-            try await connection.query(
-                """
-                SELECT \(unescaped: Self.columns)
-                FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-                WHERE t.id = \(id)
-                """
-            ).first.map(TherapySession.init)
+        try await pool.acting(as: principal) { try await Self.read(id, on: $0) }
+    }
+
+    private static func read(_ id: SessionID, on connection: PostgresConnection) async throws -> TherapySession? {
+        try await connection.query(
+            """
+            SELECT \(unescaped: columns)
+            FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
+            WHERE t.id = \(id)
+            """
+        ).first.map(TherapySession.init)
+    }
+
+    /// What people may change of a session.
+    public struct Change: Sendable, Equatable {
+        /// When the session took place; nil keeps it, and a nil inside clears it.
+        public var sessionDate: Timestamp??
+        /// The language; nil keeps it, and a nil inside clears it.
+        public var language: LanguageTag??
+
+        /// A change of the given members.
+        public init(sessionDate: Timestamp?? = nil, language: LanguageTag?? = nil) {
+            self.sessionDate = sessionDate
+            self.language = language
         }
+    }
+
+    /// Changes a session, whose progress stays as it is.
+    ///
+    /// - Returns: The session afterwards; nil if the user manages no such session.
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a status that this release
+    ///   does not know.
+    public func change(
+        _ session: SessionID, _ change: Change, as principal: Principal
+    ) async throws -> TherapySession? {
+        try await pool.acting(as: principal, locking: session) { connection in
+            let changed = try await connection.query(
+                """
+                SELECT app.change_session(
+                    \(session), \(change.sessionDate != nil), \(change.sessionDate ?? nil), \(change.language != nil),
+                    \((change.language ?? nil)?.description)) AS changed
+                """
+            ).first?.decode("changed", as: Bool.self)
+            guard changed == true else { return nil }
+            return try await Self.read(session, on: connection)
+        }
+    }
+
+    /// The language of a session, for a worker, which acts for no user; nil if it is not known.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func language(of session: SessionID) async throws -> LanguageTag? {
+        try await pool.query("SELECT app.session_language(\(session)) AS language")
+            .first?.decode("language", as: String?.self).flatMap(LanguageTag.init)
     }
 
     /// Deletes a session with its rows in all tables, and ends its streams.
@@ -140,7 +185,7 @@ public struct SessionStore: Sendable {
     }
 
     private static let columns = """
-        t.id, t.patient_id, t.therapist_id, t.session_date, t.filename, t.bytes, t.duration_seconds,
+        t.id, t.patient_id, t.therapist_id, t.session_date, t.filename, t.bytes, t.duration_seconds, t.language,
         t.created_at AS session_created_at, \(progressColumns)
         """
 }
@@ -163,6 +208,7 @@ extension TherapySession {
             filename: try row.decode("filename", as: String?.self),
             bytes: try row.decode("bytes", as: Int64?.self),
             durationSeconds: try row.decode("duration_seconds", as: Double?.self),
+            language: try row.decode("language", as: String?.self).flatMap(LanguageTag.init),
             createdAt: try row.decode("session_created_at", as: Timestamp.self),
             progress: try SessionProgress(row))
     }

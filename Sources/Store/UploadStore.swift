@@ -85,16 +85,15 @@ public struct UploadStore: Sendable {
     ///   - lifetime: How long an upload is kept after its last byte.
     ///   - key: The key of its folder of parts.
     ///   - therapist: The therapist of the session; nil if a patient or an administrator uploads.
-    ///   - date: When the session took place; nil for now.
-    ///   - filename: The name that the client gave.
+    ///   - session: What the client says of the session.
     ///   - again: True if the session exists, and its upload has failed.
     ///   - principal: The user.
     ///   - origin: The request, for the audit log.
     /// - Returns: False if the session exists; with `again`, if it waits for another upload, has a recording or is gone.
-    /// - Throws: What ``SessionStore/add(_:patient:therapist:date:filename:awaiting:as:from:then:)`` throws.
+    /// - Throws: What ``SessionStore/add(_:patient:therapist:_:awaiting:as:from:then:)`` throws.
     public func create(
-        _ upload: ResumableUpload, lifetime: Duration, key: String, therapist: UserID?, date: Timestamp?,
-        filename: String, again: Bool, as principal: Principal, from origin: UploadOrigin
+        _ upload: ResumableUpload, lifetime: Duration, key: String, therapist: UserID?, _ session: UploadedSession,
+        again: Bool, as principal: Principal, from origin: UploadOrigin
     ) async throws -> Bool {
         let recording = ExpectedRecording(upload: upload.id.rawValue, key: key)
         let enter = { @Sendable (connection: PostgresConnection) async throws in
@@ -111,12 +110,12 @@ public struct UploadStore: Sendable {
         }
         if again {
             return try await sessions.beginAgain(
-                upload.session, patient: upload.patient, date: date, filename: filename, awaiting: recording,
-                as: principal, from: origin, then: enter)
+                upload.session, patient: upload.patient, session, awaiting: recording, as: principal, from: origin,
+                then: enter)
         }
         return try await sessions.add(
-            upload.session, patient: upload.patient, therapist: therapist, date: date, filename: filename,
-            awaiting: recording, as: principal, from: origin, then: enter)
+            upload.session, patient: upload.patient, therapist: therapist, session, awaiting: recording, as: principal,
+            from: origin, then: enter)
     }
 
     // MARK: - Changes

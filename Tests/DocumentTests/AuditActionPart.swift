@@ -25,8 +25,9 @@ enum AuditActionPart {
         switch action {
         case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readFailure, .hearRecording:
             [.readingOne]
-        case .openStream, .resumeStream, .takeTicket, .upload, .resumeUpload, .endUpload, .retry, .cancel, .report,
-            .claim, .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes:
+        case .openStream, .resumeStream, .takeTicket, .upload, .resumeUpload, .endUpload, .retry, .cancel,
+            .changeSession,
+            .report, .claim, .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes:
             [.actingOnOne]
         case .delete: [.actingOnOne, .byHand]
         case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]

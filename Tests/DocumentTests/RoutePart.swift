@@ -20,6 +20,7 @@ struct RoutePart {
         "PATCH /api/uploads/{id}": "uploads.md#send-bytes",
         "DELETE /api/uploads/{id}": "uploads.md#end-an-upload",
         "GET /api/sessions/{id}": "#the-session-object",
+        "PATCH /api/sessions/{id}": "#the-session-object",
         "GET /api/sessions/{id}/status": "#the-progress-object",
         "GET /api/sessions/{id}/status/stream": "streams.md",
         "GET /api/sessions/status/stream": "streams.md#the-stream-of-all-sessions",

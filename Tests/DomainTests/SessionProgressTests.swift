@@ -42,16 +42,15 @@ import Testing
     func session() throws {
         let session = TherapySession(
             id: .random(), patientID: .random(), therapistID: nil, sessionDate: nil, filename: nil, bytes: nil,
-            durationSeconds: nil, createdAt: .now(), progress: try progress())
+            durationSeconds: nil, language: nil, createdAt: .now(), progress: try progress())
         let keys = try #require(
             try JSONSerialization.jsonObject(with: JSONEncoder().encode(session)) as? [String: Any])
         #expect(
             Set(keys.keys) == [
                 "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds",
-                "created_at",
-                "progress",
+                "language", "created_at", "progress",
             ])
-        for key in ["therapist_id", "session_date", "filename", "bytes", "duration_seconds"] {
+        for key in ["therapist_id", "session_date", "filename", "bytes", "duration_seconds", "language"] {
             #expect(keys[key] is NSNull, "\(key)")
         }
     }

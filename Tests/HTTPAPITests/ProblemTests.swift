@@ -30,7 +30,8 @@ struct ProblemTests {
         #expect((response.headers[.wwwAuthenticate] == "Bearer") == (response.status == .unauthorized))
         #expect((response.headers[.retryAfter] != nil) == (response.status.code == 503))
 
-        let json = try await body(of: response)
+        var json = try await body(of: response)
+        #expect((json.removeValue(forKey: "errors") as? [Any])?.isEmpty == (kind == .invalid ? true : nil))
         #expect(
             json as NSDictionary == [
                 "type": "/problems/\(kind.rawValue)", "title": kind.title, "status": kind.status.code,
@@ -58,6 +59,16 @@ struct ProblemTests {
         arguments: [(0.001, "1"), (1, "1"), (1.001, "2"), (89.9, "90"), (0, "1"), (-5, "1")])
     func retryAfter(_ wait: Double, _ header: String) {
         #expect(Problem.limited("x", wait: .seconds(wait)).response(requestID: "").headers[.retryAfter] == header)
+    }
+
+    @Test(
+        "A problem with a value names its field, with a code for programs", arguments: Problem.FieldError.Code.allCases)
+    func fields(_ code: Problem.FieldError.Code) async throws {
+        let json = try await body(of: Problem.invalid("session_date", "is wrong.", code).response(requestID: "r-1"))
+        #expect(json["detail"] as? String == "session_date: is wrong.")
+        #expect(json["errors"] as? [[String: String]] == [["field": "session_date", "code": code.rawValue]])
+        let text = try String(contentsOf: packageRoot.appending(path: "docs/http-api.md"), encoding: .utf8)
+        #expect(text.contains("| `\(code.rawValue)` |"))
     }
 
     @Test("A problem for an unread body closes the connection")

@@ -42,11 +42,13 @@ struct TusProtocolTests {
         }
         let session = SessionID.random()
         let whole = try form([
-            "session_id": session.description, "session_date": "2026-11-22T09:30:00Z", "relativePath": "x/y",
+            "session_id": session.description, "session_date": "2026-11-22T09:30:00Z", "language": "DE-at",
+            "relativePath": "x/y",
         ])
         #expect(whole.patient == patient)
         #expect(whole.session == session)
         #expect(whole.sessionDate == Timestamp(rfc3339: "2026-11-22T09:30:00Z"))
+        #expect(whole.language?.description == "de-AT")
         #expect(whole.filename == "a.wav")
         #expect(whole.refusal == nil)
         #expect(try form(["filename": "C:\\Sitzungen\\b.m4a"]).filename == "b.m4a")
@@ -54,6 +56,7 @@ struct TusProtocolTests {
         #expect(try form(["filetype": "text/html"]).refusal != nil)
         for (key, value) in [
             ("patient_id", "x"), ("patient_id", ""), ("filename", ""), ("session_id", "x"), ("session_date", "soon"),
+            ("language", "de_AT"),
         ] {
             let problem = #expect(throws: Problem.self, "\(key)") { _ = try form([key: value]) }
             #expect(problem?.kind == .invalid)

@@ -32,7 +32,7 @@ import Testing
         func add(_ session: SessionID, awaiting recording: ExpectedRecording, as who: Principal) async throws {
             #expect(
                 try await sessions.add(
-                    session, patient: who.user, therapist: nil, date: nil, filename: "a.wav",
+                    session, patient: who.user, therapist: nil, UploadedSession(filename: "a.wav"),
                     awaiting: recording, as: who))
         }
     }
@@ -212,7 +212,7 @@ import Testing
                     try await announce(.upload)
                     #expect(
                         try await sessions.add(
-                            session, patient: patient, therapist: nil, date: nil, filename: "a",
+                            session, patient: patient, therapist: nil, UploadedSession(filename: "a"),
                             awaiting: ExpectedRecording(upload: UUID(), key: "\(session).wav"), as: admin))
                     try await announce(.delete)
                     #expect(try await sessions.delete(session, as: admin))

@@ -24,8 +24,9 @@ import Testing
                 expiresAt: .now())
             #expect(
                 try await uploads.create(
-                    upload, lifetime: lifetime, key: "\(upload.id).parts", therapist: nil, date: nil, filename: "a.wav",
-                    again: false, as: principal, from: UploadOrigin(requestID: "r")))
+                    upload, lifetime: lifetime, key: "\(upload.id).parts", therapist: nil,
+                    UploadedSession(filename: "a.wav"), again: false, as: principal, from: UploadOrigin(requestID: "r"))
+            )
             return upload
         }
 

@@ -22,13 +22,12 @@ import Testing
             if again {
                 #expect(
                     try await sessions.beginAgain(
-                        session, patient: patient, date: nil, filename: "b.wav",
-                        awaiting: recording,
+                        session, patient: patient, UploadedSession(filename: "b.wav"), awaiting: recording,
                         as: principal))
             } else {
                 #expect(
                     try await sessions.add(
-                        session, patient: patient, therapist: nil, date: nil, filename: "a.wav",
+                        session, patient: patient, therapist: nil, UploadedSession(filename: "a.wav"),
                         awaiting: recording, as: principal))
             }
             return recording

@@ -35,8 +35,10 @@ URL = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/")
 MODEL = os.environ.get("TRANSCRIPTION_MODEL", "whisper-1")
 # OpenAI takes 25 MB. Ten minutes have 2.4 MB, and progress shows after each of them.
 PIECE_SECONDS = int(os.environ.get("PIECE_SECONDS", "600"))
-# "de" for "de-AT"
+# The service takes codes of two letters: "de" for "de-AT". It finds out every other language itself.
 LANGUAGE = os.environ.get("TB_LANGUAGE", "").split("-")[0].lower()
+if len(LANGUAGE) != 2:
+    LANGUAGE = ""
 
 
 def say(**members):

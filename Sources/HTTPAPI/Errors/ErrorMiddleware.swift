@@ -102,7 +102,7 @@ struct ErrorMiddleware: RouterMiddleware {
         case .deletedSessionID: Problem(.conflict, words ?? "The id is taken.")
         case .checkViolation where words != nil || !isOfTable:
             Problem(.conflict, words ?? "The present state does not allow this.")
-        case .invalidParameterValue: Problem(.invalid, words ?? "The database does not accept a value of this request.")
+        case .invalidParameterValue: invalid(refusal, words)
         case .noDataFound: .noSession
         case .invalidAuthorization: .unauthorized
         default:
@@ -110,6 +110,12 @@ struct ErrorMiddleware: RouterMiddleware {
                 ? Problem(.unavailable, words ?? "The database cannot answer in time. Try again in a moment.")
                 : .unexpected
         }
+    }
+
+    private static func invalid(_ refusal: SchemaRefusal?, _ words: String?) -> Problem {
+        var problem = Problem(.invalid, words ?? "The database does not accept a value of this request.")
+        problem.errors = refusal?.field.map { [Problem.FieldError(field: $0, code: .invalid)] } ?? []
+        return problem
     }
 
     private static func problem(for malformation: MultipartParser.Malformation) -> Problem {

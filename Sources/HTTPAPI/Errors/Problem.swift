@@ -90,8 +90,34 @@ struct Problem: Error, Sendable {
         }
     }
 
+    /// A field, parameter or member that the server cannot use.
+    struct FieldError: Encodable, Sendable, Equatable {
+        /// What is wrong with it.
+        ///
+        /// Programs read the code, and people read `detail`.
+        enum Code: String, Encodable, Sendable, CaseIterable {
+            case missing
+            /// Null where a value is needed.
+            case null
+            case wrongType = "wrong_type"
+            /// The value does not have the form or the range that it needs.
+            case invalid
+            /// The object or the list of parameters has no such name.
+            case unknown
+            case repeated
+            /// A field after the file of an upload.
+            case misplaced
+            case tooLong = "too_long"
+        }
+
+        var field: String
+        var code: Code
+    }
+
     var kind: Kind
     var detail: String
+    /// What a 422 is about; empty if no single field is at fault.
+    var errors: [FieldError] = []
     /// Headers of the status: `Allow`, `Retry-After`, `WWW-Authenticate`.
     var headers: HTTPFields = [:]
     /// True if the server does not read the rest of the request's body.
@@ -133,7 +159,11 @@ struct Problem: Error, Sendable {
     /// A value that the server cannot use.
     ///
     /// The detail begins with the name of the parameter or field.
-    static func invalid(_ name: String, _ reason: String) -> Problem { Problem(.invalid, "\(name): \(reason)") }
+    static func invalid(_ name: String, _ reason: String, _ code: FieldError.Code = .invalid) -> Problem {
+        var problem = Problem(.invalid, "\(name): \(reason)")
+        problem.errors = [FieldError(field: name, code: code)]
+        return problem
+    }
 
     /// Too many requests of a kind, with the time until the next one may come.
     static func limited(_ detail: String, wait: Duration) -> Problem {
@@ -157,9 +187,11 @@ extension Problem {
         var status: Int
         var detail: String
         var requestID: String
+        /// Nil for every status but 422.
+        var errors: [FieldError]?
 
         enum CodingKeys: String, CodingKey {
-            case type, title, status, detail
+            case type, title, status, detail, errors
             case requestID = "request_id"
         }
     }
@@ -179,7 +211,9 @@ extension Problem {
     /// The problem as JSON.
     func body(requestID: String) -> ByteBuffer {
         JSON.encode(
-            Body(type: type, title: kind.title, status: kind.status.code, detail: detail, requestID: requestID))
+            Body(
+                type: type, title: kind.title, status: kind.status.code, detail: detail, requestID: requestID,
+                errors: kind == .invalid ? errors : nil))
     }
 }
 

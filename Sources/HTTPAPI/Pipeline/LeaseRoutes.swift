@@ -21,7 +21,7 @@ struct LeaseRoutes: Sendable {
         let id = try context.sessionID("session_id")
         try await gate.authorize(id, for: context, to: .keepLease)
         let body = try await JSON.decode(LeaseBody.self, from: request)
-        guard let seconds = body.leaseSeconds else { throw Problem.invalid("lease_seconds", "is missing.") }
+        guard let seconds = body.leaseSeconds else { throw Problem.invalid("lease_seconds", "is missing.", .missing) }
         let end = try await queue.keep(
             body.presented(of: id), for: try Duration(leaseSeconds: seconds), as: context.claims.principal)
         guard let end else { throw Self.notStanding }

@@ -177,7 +177,8 @@ struct AuthenticationRoutes: Sendable {
             return cookie
         }
         throw hasBody
-            ? Problem.invalid("refresh_token", "is missing.") : Problem(.unauthorized, "Send a refresh token.")
+            ? Problem.invalid("refresh_token", "is missing.", .missing)
+            : Problem(.unauthorized, "Send a refresh token.")
     }
 
     @Sendable private func logout(_ request: Request, _ context: AppContext) async throws -> Response {

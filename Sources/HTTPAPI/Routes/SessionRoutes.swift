@@ -19,6 +19,7 @@ struct SessionRoutes: Sendable {
     func add(to table: inout RouteTable) {
         table.user(.get, "/api/sessions", list)
         table.token(.get, "/api/sessions/:id", session)
+        table.token(.patch, "/api/sessions/:id", change)
         table.token(.delete, "/api/sessions/:id", produces: nil, delete)
         table.token(.get, "/api/sessions/:id/status", status)
         table.token(.get, "/api/sessions/:id/events", events)
@@ -50,6 +51,16 @@ struct SessionRoutes: Sendable {
         let id = try context.sessionID()
         try await gate.authorize(id, for: context, to: .readSession)
         guard let session = try await sessions.session(id, as: context.claims.principal) else {
+            throw Problem.noSession
+        }
+        return JSON.response(session)
+    }
+
+    @Sendable private func change(_ request: Request, _ context: TokenContext) async throws -> Response {
+        let id = try context.sessionID()
+        try await gate.authorize(id, for: context, to: .changeSession)
+        let change = try await JSON.decode(SessionChangeBody.self, from: request).change
+        guard let session = try await sessions.change(id, change, as: context.claims.principal) else {
             throw Problem.noSession
         }
         return JSON.response(session)

@@ -82,6 +82,8 @@ extension Decoder {
         let known = Set(Key.allCases.map(\.stringValue))
         let unknown = try container(keyedBy: AnyMember.self).allKeys.map(\.stringValue)
             .filter { !known.contains($0) }.min()
-        if let unknown { throw Problem.invalid(String(unknown.prefix(64)), "is not a member of this object.") }
+        if let unknown {
+            throw Problem.invalid(String(unknown.prefix(64)), "is not a member of this object.", .unknown)
+        }
     }
 }

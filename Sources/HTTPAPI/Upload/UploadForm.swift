@@ -2,16 +2,27 @@ import Domain
 import Foundation
 import Hummingbird
 import NIOCore
+import Store
 
 /// The fields in front of the file in an upload.
 struct UploadForm: Equatable {
     var patient: UserID
     var sessionDate: Timestamp?
+    var language: LanguageTag?
     var session: SessionID?
     /// The name of the recording, as people see it (``RecordingName/shown(_:)``).
     var filename: String
     /// Why the name or the declared type shows that this is no recording; nil if neither does.
     var refusal: FileKind?
+
+    /// What the form says of the session.
+    var described: UploadedSession { UploadedSession(date: sessionDate, language: language, filename: filename) }
+}
+
+/// What the server tells a client whose date or language of a session it cannot read.
+enum SessionValue {
+    static let dateRule = "is not a date, or a time in the form of RFC 3339."
+    static let languageRule = "is not a language tag by BCP 47, such as de or de-AT."
 }
 
 /// Reads an arriving upload: first the fields, which are small, then the file, piece by piece.
@@ -60,14 +71,16 @@ struct UploadReader: ~Copyable {
         while let event = try await next() {
             guard case .began(let part) = event else { continue }
             if part.name == "file" { return try form(fields, file: part) }
-            guard ["patient_id", "session_date", "session_id"].contains(part.name) else {
+            guard ["patient_id", "session_date", "session_id", "language"].contains(part.name) else {
                 try await passOver(part.name)
                 continue
             }
-            guard fields[part.name] == nil else { throw Problem.invalid(part.name, "is there twice.").closing() }
+            guard fields[part.name] == nil else {
+                throw Problem.invalid(part.name, "is there twice.", .repeated).closing()
+            }
             fields[part.name] = try await readField(part.name)
         }
-        throw Problem.invalid("file", "is missing.")
+        throw Problem.invalid("file", "is missing.", .missing)
     }
 
     /// The next bytes of the file; nil at its end.
@@ -102,7 +115,7 @@ struct UploadReader: ~Copyable {
     mutating func readEnd() async throws {
         while let event = try await next() {
             if case .began(let part) = event {
-                throw Problem.invalid(Self.shown(part.name), "has to come before the file.").closing()
+                throw Problem.invalid(Self.shown(part.name), "has to come before the file.", .misplaced).closing()
             }
         }
     }
@@ -127,7 +140,7 @@ struct UploadReader: ~Copyable {
         var value = ByteBuffer()
         while let event = try await next(), case .body(var bytes) = event {
             guard value.readableBytes + bytes.readableBytes <= Self.fieldLimit else {
-                throw Problem.invalid(name, "is too long.").closing()
+                throw Problem.invalid(name, "is too long.", .tooLong).closing()
             }
             value.writeBuffer(&bytes)
         }
@@ -138,8 +151,9 @@ struct UploadReader: ~Copyable {
         while let event = try await next(), case .body(let bytes) = event {
             surplus += bytes.readableBytes
             guard surplus <= Self.surplusLimit else {
-                throw Problem.invalid(Self.shown(name), "is no field of an upload, and is too long to pass over.")
-                    .closing()
+                throw Problem.invalid(
+                    Self.shown(name), "is no field of an upload, and is too long to pass over.", .tooLong
+                ).closing()
             }
         }
     }
@@ -152,7 +166,8 @@ struct UploadReader: ~Copyable {
         }
         guard let patient = try value("patient_id", "is not a UUID.", { UserID($0) }) else {
             throw Problem.invalid(
-                "patient_id", "is missing. Send it before the file: the file has to be the last part of the form."
+                "patient_id", "is missing. Send it before the file: the file has to be the last part of the form.",
+                .missing
             ).closing()
         }
         guard let filename = file.filename.map({ RecordingName.shown(RecordingName.decoded($0)) }), !filename.isEmpty
@@ -161,9 +176,8 @@ struct UploadReader: ~Copyable {
         }
         return UploadForm(
             patient: patient,
-            sessionDate: try value("session_date", "is not a date, or a time in the form of RFC 3339.") {
-                Timestamp(sessionDate: $0)
-            },
+            sessionDate: try value("session_date", SessionValue.dateRule) { Timestamp(sessionDate: $0) },
+            language: try value("language", SessionValue.languageRule) { LanguageTag($0) },
             session: try value("session_id", "is not a UUID.") { SessionID($0) },
             filename: filename,
             refusal: FileKind.refusal(ofName: filename) ?? file.contentType.flatMap(DeclaredType.refusal))

@@ -123,9 +123,8 @@ struct UploadRoute: Sendable {
         let isNew: Bool
         do {
             isNew = try await sessions.add(
-                session, patient: form.patient, therapist: therapist, date: form.sessionDate, filename: form.filename,
-                awaiting: upload.recording, as: context.claims.principal,
-                from: UploadOrigin(context))
+                session, patient: form.patient, therapist: therapist, form.described, awaiting: upload.recording,
+                as: context.claims.principal, from: UploadOrigin(context))
         } catch let error as PostgresError where error.sqlState == .deletedSessionID {
             throw try await refuse(upload, ErrorMiddleware.problem(for: error).closing(), context)
         } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
@@ -223,9 +222,8 @@ struct UploadRoute: Sendable {
         case .failed:
             // The first upload left no recording. This one replaces it.
             let isBegun = try await sessions.beginAgain(
-                session, patient: form.patient, date: form.sessionDate, filename: form.filename,
-                awaiting: upload.recording, as: context.claims.principal,
-                from: UploadOrigin(context))
+                session, patient: form.patient, form.described, awaiting: upload.recording,
+                as: context.claims.principal, from: UploadOrigin(context))
             guard isBegun else { fallthrough }
             try await upload.receive(&reader)
             return try await response(for: session, context, status: .created)

@@ -35,7 +35,7 @@ import Testing
     @Test("whisper-cpp.sh shows progress and segments as they come, and gives the transcript of whisper-cli's JSON")
     func whisperCPP() async throws {
         try await RecipeFolder.with { folder in
-            for language in [nil, "de-AT", "xx"] {
+            for language in [nil, "de-AT", "xx", "sr-Latn-RS", "x-sign"] {
                 let (result, updates) = try await folder.run("whisper-cpp.sh", whisper(folder), language: language)
                 let words = [
                     "And so my fellow \"Americans\", ask not", #"what your country \ can do for you, Müller."#,
@@ -51,6 +51,9 @@ import Testing
                 #expect(segments.map { $0["end"] as? Double } == [8.08, 60])
                 #expect(result.foreignLines.count == 0)
             }
+            // whisper-cli gets the first subtag.
+            _ = try await folder.run("whisper-cpp.sh", whisper(folder, "german"), language: "de-AT")
+            #expect(await failure(of: "whisper-cpp.sh", in: folder, whisper(folder, "german")) != nil)
         }
     }
 
@@ -100,7 +103,7 @@ import Testing
     @Test("faster_whisper_stage.py shows progress and segments as they come, and gives the transcript")
     func fasterWhisper() async throws {
         try await RecipeFolder.with { folder in
-            for language in [nil, "de-AT", "xx"] {
+            for language in [nil, "de-AT", "xx", "sr-Latn-RS", "x-sign"] {
                 let (result, updates) = try await folder.run("faster_whisper_stage.py", language: language)
                 let words = ["And so my fellow \"Americans\", ask not", "what your country can do, Müller."]
                 #expect(texts(updates) == words)
@@ -108,6 +111,7 @@ import Testing
                 let transcript = try self.transcript(result)
                 #expect(transcript["text"] as? String == words.joined(separator: " "))
                 #expect(transcript["duration_seconds"] as? Double == 11)
+                #expect(transcript["language"] as? String == (language == "de-AT" ? "de" : "en"))
                 let segments = try #require(transcript["segments"] as? [[String: Any]])
                 #expect(segments.map { $0["end"] as? Double } == [8.08, 11])
                 // What the package prints about its download is passed over.
@@ -170,6 +174,14 @@ import Testing
                     let (result, _) = try await folder.run(
                         "openai_transcribe.py", service(url, model), language: language)
                     #expect((try self.transcript(result)["text"] as? String)?.hasPrefix("Good morning") == true)
+                }
+                // Languages without a code of two letters are for the service to find out.
+                for language in [nil, "haw-US", "und", "x-sign"] {
+                    let before = requests().count
+                    _ = try await folder.run("openai_transcribe.py", service(url, "whisper-1"), language: language)
+                    let sent = requests().dropFirst(before)
+                    #expect(sent.count == 1)
+                    #expect(sent.allSatisfy { !$0.contains("language") })
                 }
             }
         }

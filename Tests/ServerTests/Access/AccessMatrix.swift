@@ -156,6 +156,7 @@ extension AccessRow {
         upload(.DELETE, [.therapist, .admin], 204),
         account(.GET, "/api/sessions", everybody),
         session(.GET, "", viewers),
+        session(.PATCH, "", managers, on: .newSession, body: .json(#"{"language":"de"}"#)),
         session(.DELETE, "", managers, 204, on: .newSession),
         session(.GET, "/status", viewers),
         session(.GET, "/status/stream", viewers),

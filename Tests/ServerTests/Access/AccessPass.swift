@@ -269,8 +269,9 @@ struct AccessPass: Sendable {
             .map { subjects[$0.number] }
         let new = try await server.database.query(
             """
-            SELECT FROM app.session_progress WHERE status = 'pending' AND version = 1
-                AND session_id = ANY(\(refused.map(\.newSession.rawValue))::uuid[])
+            SELECT FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id
+            WHERE p.status = 'pending' AND p.version = 1 AND t.language IS NULL
+                AND p.session_id = ANY(\(refused.map(\.newSession.rawValue))::uuid[])
             """)
         let failed = try await server.database.query(
             """

@@ -38,6 +38,7 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
             ]
         } + [
             SessionRoute(method: .DELETE, path: "", permitted: managers),
+            SessionRoute(method: .PATCH, path: "", permitted: managers, body: #"{"language":"de"}"#),
             SessionRoute(method: .POST, path: "/retry", permitted: managers),
             SessionRoute(method: .POST, path: "/cancel", permitted: managers),
             SessionRoute(method: .POST, path: "/progress", permitted: [.pipeline, .admin], body: report),

@@ -114,6 +114,14 @@ import Testing
                     let response = try await clinic.post(path, body, as: caller)
                     Self.expectHarmless(response, "\(path): \(body.prefix(100))")
                 }
+                for name in ["session_date", "language"] {
+                    let response = try await clinic.request(
+                        .PATCH, of: "", as: .admin, headers: ["Content-Type": "application/json"],
+                        body: "{\"\(name)\":\(json)}")
+                    Self.expectHarmless(response, "\(name): \(text)")
+                    let isTag = name == "language" && LanguageTag(text) != nil
+                    #expect(response.status == (isTag ? 200 : 422), "\(name): \(text)")
+                }
                 for name in ["full_name", "role", "is_active"] {
                     let response = try await clinic.server.request(
                         .PATCH, "/api/users/\(clinic.id(.otherPatient))", token: clinic.token(.admin),
@@ -142,6 +150,13 @@ import Testing
                     Self.expectHarmless(response, "\(name): \(text)")
                     #expect([400, 422].contains(response.status), "\(name): \(text)")
                 }
+            }
+            for text in Self.texts where LanguageTag(text) == nil {
+                var upload = Upload(patient: clinic.id(.patient), file: .wav(size: 2000))
+                upload.fields.append(("language", text))
+                let response = try await clinic.upload(upload, as: .admin)
+                Self.expectHarmless(response, "language: \(text)")
+                #expect([400, 422].contains(response.status), "language: \(text)")
             }
             #expect(try await clinic.database.query("SELECT FROM app.therapy_sessions").count == sessions)
             #expect(try clinic.storedFiles() == [])

@@ -252,12 +252,41 @@ import Testing
             #expect(try await scene.watchToEnd(try await scene.upload()).last?.event == "complete")
             let environment = try folder.text(of: "environment")
             #expect(environment.contains("PATH="))
+            #expect(!environment.contains("TB_LANGUAGE"), "the session has no language")
             for variable in ["TB_ATTEMPT=1", "TB_STAGE=transcribe", "TB_DURATION_SECONDS=1.0"] {
                 #expect(environment.contains("\n\(variable)\n") || environment.hasPrefix("\(variable)\n"))
             }
             #expect(environment.contains("TB_SESSION_ID="))
             #expect(!environment.contains("JWT_SECRET"))
             #expect(!environment.contains("DATABASE_URL"))
+        }
+    }
+
+    @Test("Both stages get the language of the session, and a run that begins after a change gets the new one")
+    func language() async throws {
+        let note = """
+            printf '%s %s %s\\n' "$TB_ATTEMPT" "$TB_STAGE" "${TB_LANGUAGE-unset}" >> "$folder/languages"
+            """
+        try await withWorkerScene(
+            transcribing: "\(note)\n\(Script.transcribes)", notes: "\(note)\necho '{\"result\": {}}'"
+        ) { scene, folder in
+            let session = try await scene.upload(language: "de-at")
+            #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            for language in ["\"fr\"", "null"] {
+                let path = "/api/sessions/\(session)"
+                let changed = try await scene.server.request(
+                    .PATCH, path, token: scene.token, headers: ["Content-Type": "application/json"],
+                    body: Data("{\"language\": \(language)}".utf8))
+                #expect(changed.status == 200)
+                let again = try await scene.server.post("\(path)/retry", #"{"again": true}"#, token: scene.token)
+                #expect(again.status == 202)
+                #expect(try await scene.watchToEnd(session).last?.event == "complete")
+            }
+            #expect(
+                try folder.text(of: "languages").split(separator: "\n") == [
+                    "1 transcribe de-AT", "1 notes de-AT", "2 transcribe fr", "2 notes fr", "3 transcribe unset",
+                    "3 notes unset",
+                ])
         }
     }
 

@@ -16,6 +16,7 @@ import Testing
         case "POST /api/progress":
             #"{"reports":[{"session_id":"\#(session)","status":"transcribing","progress":45}]}"#
         case "POST /api/users": #"{"email":"\#(session)@new.example","full_name":"New Person","role":"patient"}"#
+        case "PATCH /api/sessions/{id}": #"{"language":"de"}"#
         case "PATCH /api/users/{id}": #"{"full_name":"Other Name \#(session)"}"#
         default: "{}"
         }

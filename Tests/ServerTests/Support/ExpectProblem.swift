@@ -19,7 +19,8 @@ func expectProblem(
     func member(_ name: String) -> String { json[name] as? String ?? "" }
     #expect(response.headers["Content-Type"] == ["application/problem+json"], comment, sourceLocation: sourceLocation)
     #expect(
-        Set(json.keys) == ["type", "title", "status", "detail", "request_id"], comment, sourceLocation: sourceLocation)
+        Set(json.keys) == Set(["type", "title", "status", "detail", "request_id"] + (status == 422 ? ["errors"] : [])),
+        comment, sourceLocation: sourceLocation)
     #expect(member("type").hasPrefix("/problems/"), comment, sourceLocation: sourceLocation)
     #expect(!member("title").isEmpty, comment, sourceLocation: sourceLocation)
     #expect(!member("detail").isEmpty, comment, sourceLocation: sourceLocation)

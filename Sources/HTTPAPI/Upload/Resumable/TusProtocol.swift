@@ -101,17 +101,16 @@ extension UploadForm {
             return value
         }
         guard let patient = try value("patient_id", "is not a UUID.", { UserID($0) }) else {
-            throw Problem.invalid("patient_id", "is missing in Upload-Metadata.")
+            throw Problem.invalid("patient_id", "is missing in Upload-Metadata.", .missing)
         }
         guard let filename = try metadata["filename"].map(RecordingName.shown), !filename.isEmpty else {
-            throw Problem.invalid("filename", "is missing in Upload-Metadata.")
+            throw Problem.invalid("filename", "is missing in Upload-Metadata.", .missing)
         }
         let declared = try metadata["filetype"]
         self.init(
             patient: patient,
-            sessionDate: try value("session_date", "is not a date, or a time in the form of RFC 3339.") {
-                Timestamp(sessionDate: $0)
-            },
+            sessionDate: try value("session_date", SessionValue.dateRule) { Timestamp(sessionDate: $0) },
+            language: try value("language", SessionValue.languageRule) { LanguageTag($0) },
             session: try value("session_id", "is not a UUID.") { SessionID($0) },
             filename: filename,
             refusal: FileKind.refusal(ofName: filename) ?? declared.flatMap(DeclaredType.refusal))

@@ -138,8 +138,8 @@ struct UploadCreation: Sendable {
             return try await route.uploads.create(
                 upload, lifetime: route.settings.resumeLifetime,
                 key: route.form.recordings.partsKey(of: upload.id.description),
-                therapist: context.user.role == .therapist ? context.user.id : nil, date: form.sessionDate,
-                filename: form.filename, again: again, as: principal, from: UploadOrigin(context))
+                therapist: context.user.role == .therapist ? context.user.id : nil, form.described,
+                again: again, as: principal, from: UploadOrigin(context))
         } catch let error as PostgresError where error.sqlState == .deletedSessionID {
             throw try await refuse(ErrorMiddleware.problem(for: error), upload.session, form, request)
         } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {

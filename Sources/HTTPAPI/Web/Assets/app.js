@@ -59,9 +59,9 @@ export class App {
         }
     }
 
-    /** The name of a session: its date for the patient, and the patient's name for others. */
+    /** The name of a session: for the patient its date, or else that of its creation; for others the patient's name. */
     sessionName(session) {
-        if (this.user.role === "patient") return dateTime(session.session_date);
+        if (this.user.role === "patient") return dateTime(session.session_date ?? session.created_at);
         return this.#patients.get(session.patient_id)?.full_name ?? `Patient ${session.patient_id.slice(0, 8)}`;
     }
 

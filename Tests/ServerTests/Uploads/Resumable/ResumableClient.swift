@@ -17,6 +17,8 @@ struct ResumableClient: Sendable {
     var type: String? = "audio/wav"
     let patient: UserID
     var session = SessionID.random()
+    /// Further pairs of the metadata.
+    var more: [String: String] = [:]
     var path = ""
 
     static let octets = "application/offset+octet-stream"
@@ -26,6 +28,7 @@ struct ResumableClient: Sendable {
             "filename": filename, "patient_id": patient.description, "session_id": session.description,
         ]
         if let type { pairs["filetype"] = type }
+        pairs.merge(more) { $1 }
         return pairs.map { "\($0.key) \(Data($0.value.utf8).base64EncodedString())" }.joined(separator: ",")
     }
 
@@ -68,7 +71,7 @@ struct ResumableClient: Sendable {
     func at(_ server: TestServer? = nil, token: String? = nil) -> ResumableClient {
         var other = ResumableClient(
             server: server ?? self.server, token: token ?? self.token, content: content, patient: patient)
-        (other.filename, other.type, other.session, other.path) = (filename, type, session, path)
+        (other.filename, other.type, other.session, other.path, other.more) = (filename, type, session, path, more)
         return other
     }
 
