@@ -252,6 +252,7 @@ let package = Package(
         .target(
             name: "TestSupport",
             dependencies: [
+                "PropertySupport",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
@@ -415,7 +416,7 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "App", "Credentials", "Domain", "LocalPostgres", "Pipeline", "Polling", "Postgres",
+                "App", "Cage", "Credentials", "Domain", "LocalPostgres", "Pipeline", "Polling", "Postgres",
                 "PostgresTestSupport", "Recordings", "ServerTestSupport", "SettingsReading", "Store", "TestSupport",
                 "TestTime",
                 .product(name: "Logging", package: "swift-log"),

@@ -270,6 +270,33 @@ class Maker:
         ):
             # Silence has no words, which is a refusal in the end.
             self.write(name, head + frame * 150, may_be_refused=True)
+        folder = pathlib.Path(__file__).resolve().parent
+        for name in ("speech.amr", "speech-wide.amr"):
+            spoken = folder / name
+            self.write(name, spoken.read_bytes())
+            for extension in ("3gp", "mov"):
+                self.add(self.ffmpeg(f"{spoken.stem}-in.{extension}", "-i", spoken, "-c", "copy"))
+
+    # Names and beginnings of other formats
+
+    def add_disguises(self):
+        """Recordings whose name or beginning is that of another format."""
+        def made(name, *arguments):
+            path = self.speak(name, *arguments)
+            content = path.read_bytes()
+            path.unlink()
+            return content
+        flac, mp4, pcm = made("a.flac"), made("a.mp4", "-c:a", "aac"), made("a.wav", "-ar", "16000")
+        long = made("b.wav", "-ar", "16000", "-rf64", "always")
+        # A tag of ID3v2.3 with 2,000 bytes: the size has seven bits in each byte.
+        self.write("behind-a-tag.flac", b"ID3\x03\0\0" + bytes([0, 0, 2000 >> 7, 2000 & 127]) + b"A" * 2000 + flac)
+        self.write("an-mp4.mp3", mp4)
+        self.write("a-wav.m4a", pcm)
+        self.write("broadcast.wav", b"BW64" + long[4:])
+        self.write("memo.qta", made("a.mov", "-c:a", "aac", "-ar", "48000"))
+        self.write("lossless.qta", made("a.mov", "-c:a", "alac"))
+        dts = made("a.mka", "-ar", "48000", "-ac", "2", "-c:a", "dca")
+        self.write("dts.webm", dts.replace(b"matroska", b"webm\0\0\0\0", 1), must_be_refused=True, may_be_refused=True)
 
 
 def wave(channels, rate, samples):
@@ -286,7 +313,7 @@ def make_recordings(folder, speech):
     maker = Maker(folder, str(speech))
     for step in (
         maker.add_matrix, maker.add_cuts, maker.add_beginnings, maker.add_lengths, maker.add_chains, maker.add_tracks,
-        maker.add_channels, maker.add_foreign, maker.add_amr,
+        maker.add_channels, maker.add_foreign, maker.add_amr, maker.add_disguises,
     ):
         step()
     return maker.recordings

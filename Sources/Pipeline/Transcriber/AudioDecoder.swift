@@ -1,10 +1,12 @@
 import AsyncAlgorithms
+import Cage
 import Subprocess
 
 /// Decodes a recording with ffmpeg to the format of the recogniser: 16,000 samples a second, one channel, signed 16
 /// bits, little endian.
 ///
-/// Each track has an ffmpeg of its own, which neither mixes nor drops a channel: ``ChannelMixer`` does that.
+/// Each track has an ffmpeg of its own, which neither mixes nor drops a channel: ``ChannelMixer`` does that. All of them
+/// read the headers of the whole file. Together they may use less memory than one program of a cage.
 struct AudioDecoder: Sendable {
     /// Samples of decoded audio for one second.
     static let framesPerSecond = 16_000
@@ -24,7 +26,8 @@ struct AudioDecoder: Sendable {
     ///   - tracks: Its tracks, at least one.
     ///   - consume: Receives the audio in pieces of any length.
     /// - Returns: The number of decoded bytes.
-    /// - Throws: ``TranscriberError/unreadable(detail:)`` when ffmpeg decoded nothing;
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when ffmpeg decoded nothing, or
+    ///   ``TranscriberError/tracksTooLarge(_:)`` when that is because several of them share the memory;
     ///   ``TranscriberError/failed(detail:)`` when a signal ended it; ``TranscriberError/tooLong(seconds:)``; the error
     ///   of `consume`.
     func decode(
@@ -38,9 +41,17 @@ struct AudioDecoder: Sendable {
             }
             try await consume(samples.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] })
         }
-        guard decoded > 0 else { throw TranscriberError.unreadable(detail: "ffmpeg: \(failure ?? "0 bytes")") }
+        guard decoded > 0 else {
+            if tracks.count > 1, failure?.contains(Self.outOfMemory) == true {
+                throw TranscriberError.tracksTooLarge(tracks.count)
+            }
+            throw TranscriberError.unreadable(detail: "ffmpeg: \(failure ?? "0 bytes")")
+        }
         return decoded
     }
+
+    /// The C library's text for `ENOMEM`, which ffmpeg prints.
+    private static let outOfMemory = "Cannot allocate memory"
 
     /// Decodes and mixes all tracks.
     ///
@@ -48,14 +59,16 @@ struct AudioDecoder: Sendable {
     private func mixed(
         _ input: AudioInput, _ tracks: [AudioTrack], consume: ([Int16]) async throws -> Void
     ) async throws -> String? {
-        if tracks.count == 1 { return try await decode(tracks[0], of: input, consume: consume) }
+        if tracks.count == 1 { return try await decode(tracks[0], of: input, memory: nil, consume: consume) }
+        // The transcriber and its recognisers have the rest.
+        let memory = (CageBudget.bundledAddressSpace - (128 << 20)) / tracks.count
         return try await withThrowingTaskGroup(of: String?.self) { group in
             var mixer = TrackMixer(count: tracks.count)
             let channels = tracks.map { _ in AsyncChannel<[Int16]>() }
             for (track, channel) in zip(tracks, channels) {
                 group.addTask {
                     defer { channel.finish() }
-                    return try await decode(track, of: input) { await channel.send($0) }
+                    return try await decode(track, of: input, memory: memory) { await channel.send($0) }
                 }
             }
             defer { group.cancelAll() }
@@ -79,7 +92,7 @@ struct AudioDecoder: Sendable {
 
     /// Decodes a track, mixes its channels, and puts silence in front of it up to its start.
     private func decode(
-        _ track: AudioTrack, of input: AudioInput, consume: ([Int16]) async throws -> Void
+        _ track: AudioTrack, of input: AudioInput, memory: Int?, consume: ([Int16]) async throws -> Void
     ) async throws -> String? {
         var silence = Int(min(track.start, longest) * Double(Self.framesPerSecond))
         while silence > 0 {
@@ -89,7 +102,9 @@ struct AudioDecoder: Sendable {
         }
         var stream = AudioStream()
         var mixer: ChannelMixer?
-        let ending = try await command(for: track, of: input).stream { bytes in
+        var command = command(for: track, of: input)
+        command.memory = memory
+        let ending = try await command.stream { bytes in
             let samples: [Int16]
             do {
                 samples = try stream.take(bytes)
@@ -111,7 +126,7 @@ struct AudioDecoder: Sendable {
     private func command(for track: AudioTrack, of input: AudioInput) -> ToolCommand {
         ToolCommand(
             program: programs.ffmpeg,
-            arguments: ["-nostdin", "-hide_banner", "-v", "error", "-filter_threads", "1"] + input.decodingOptions
+            arguments: ["-nostdin", "-hide_banner", "-v", "error"] + input.decodingOptions
                 + ["-i", input.url, "-map", "0:a:\(track.ordinal)", "-map_metadata", "-1", "-threads", "1"]
                 // A second more than allowed shows that the recording is too long.
                 + ["-t", "\(longest + 1)", "-c:a", "pcm_s16be", "-ar", "\(Self.framesPerSecond)"]

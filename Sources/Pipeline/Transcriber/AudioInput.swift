@@ -73,6 +73,8 @@ struct AudioInput: Sendable {
 
     /// The options before the input, for ffmpeg, which also decodes.
     var decodingOptions: [String] {
-        ["-threads", "1"] + options + ["-codec_whitelist", AudioLimits.decoders.joined(separator: ",")]
+        ["-filter_threads", "1", "-threads", "1"] + options + [
+            "-codec_whitelist", AudioLimits.decoders.joined(separator: ","),
+        ]
     }
 }

@@ -8,6 +8,11 @@ struct ToolCommand: Sendable, Equatable {
     /// The program: a path, or a name to look up in `PATH`.
     var program: String
     var arguments: [String]
+    /// The memory that the program may write to, in bytes, or nil for the limit of this process.
+    ///
+    /// Libraries do not count. Source: setrlimit(2), RLIMIT_DATA: "This limit affects calls to brk(2), sbrk(2), and (since
+    /// Linux 4.7) mmap(2)".
+    var memory: Int?
 
     /// How a program ended, and the end of what it wrote to standard error.
     struct Ending: Sendable {
@@ -29,6 +34,12 @@ struct ToolCommand: Sendable, Equatable {
     /// - Returns: The ending.
     /// - Throws: `SubprocessError` when the program cannot be started; the error of `consume`.
     func stream(to consume: ([UInt8]) async throws -> Void) async throws -> Ending {
+        var (program, arguments) = (program, arguments)
+        if let memory {
+            // A process of a cage may set its own limits and no others. The shell sets them, and becomes the program.
+            arguments = ["-c", #"ulimit -d "$0"; exec "$@""#, "\(memory / 1_024)", program] + arguments
+            program = "/bin/sh"
+        }
         let outcome = try await run(
             .program(program), arguments: Arguments(arguments), environment: .scrubbed(), input: .none,
             output: .sequence, error: .sequence

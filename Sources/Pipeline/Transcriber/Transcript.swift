@@ -66,6 +66,8 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
     case unknownCodec(String)
     /// The recording has more audio tracks than the transcriber mixes.
     case tooManyTracks(Int)
+    /// The headers of several tracks need more memory than their decoders have together.
+    case tracksTooLarge(Int)
     /// A track has more channels than the decoder can separate.
     case tooManyChannels(Int)
     /// A track has too few or too many samples a second.
@@ -91,6 +93,8 @@ public enum TranscriberError: Error, Sendable, Equatable, CustomStringConvertibl
         case .tooManyTracks(let count):
             "The recording has \(count) audio tracks; \(AudioLimits.tracks) can be read. Mix them into one, and upload "
                 + "that."
+        case .tracksTooLarge(let count):
+            "The \(count) audio tracks of the recording need too much memory together. Mix them into one, and upload that."
         case .tooManyChannels(let count):
             "The recording has \(count) channels; \(AudioLimits.channels) can be read. Mix them into one, and upload that."
         case .badSampleRate(let rate):

@@ -48,7 +48,7 @@ struct TranscriptionState: Sendable {
 
     /// The progress after `elapsed` seconds of work.
     ///
-    /// It never falls, and stays below 100 until the result.
+    /// It never falls, and stays below 100 until ``lastProgress``.
     mutating func progress(elapsed: Double) -> StageProgress {
         let share = duration > 0 ? min(position / duration, 1) : 0
         highest = max(highest, min(Int(share * 100), 99))
@@ -61,10 +61,10 @@ struct TranscriptionState: Sendable {
         )
     }
 
-    /// The progress when all is recognised, whatever the length was thought to be.
+    /// The progress when all is recognised, whatever the length was thought to be: the end of the stage.
     var lastProgress: StageProgress {
         mutating get {
-            highest = 99
+            highest = 100
             return StageProgress(progress: highest, message: "Transcribing audio", estimatedTimeRemaining: 0)
         }
     }

@@ -14,7 +14,7 @@ import Testing
     }
 
     @Test(
-        "A bomb ends with a result or a sentence, and stays in its budget", arguments: Bomb.all,
+        "A bomb ends with a result or a sentence, and stays in its budget", arguments: Bomb.all + Bomb.seeded,
         ["measure", "transcribe"])
     func endsInItsBudget(bomb: Bomb, subcommand: String) async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "tb-bomb-\(UUID().uuidString)")
@@ -27,7 +27,7 @@ import Testing
         if Bomb.isLong {
             print("\(bomb.name)\t\(subcommand)\t\(run.bytes >> 20) MiB\t\(run.failure?.publicMessage ?? "a result")")
         }
-        // The kernel bounds each process. Only one of them reads the file.
+        // The kernel bounds each process. One of them reads the file, or several that share the budget.
         #expect(run.bytes < CageBudget.bundledAddressSpace)
         if let failure = run.failure {
             #expect([.exited, .killed].contains(failure.code), "\(String(reflecting: failure))")
@@ -37,7 +37,6 @@ import Testing
     }
 
     private func run(_ subcommand: String, _ path: String) async throws -> Run {
-        // The name of this folder is in the environment of every process of the cage, as a part of TMPDIR.
         let marker = "tb-bombs-\(UUID().uuidString)"
         let folder = FileManager.default.temporaryDirectory.appending(path: marker).path(percentEncoded: false)
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
@@ -62,7 +61,7 @@ import Testing
             sampling.cancel()
             return Run(failure: failure, bytes: await sampling.value)
         }
-        #expect(processes(with: marker).isEmpty)
+        #expect(ProcessMemory.processes(withEnvironment: marker).isEmpty)
         return run
     }
 }
@@ -71,29 +70,8 @@ import Testing
 private func mostBytes(ofProcessesWith marker: String) async -> Int {
     var most = 0
     while !Task.isCancelled {
-        most = max(most, residentBytes(of: processes(with: marker)))
+        most = max(most, ProcessMemory.bytes(of: ProcessMemory.processes(withEnvironment: marker)))
         try? await ContinuousClock().sleep(for: .milliseconds(20))
     }
     return most
-}
-
-/// The numbers of the processes whose environment has a text.
-private func processes(with marker: String) -> [String] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-    return names.filter { name in
-        guard Int(name) != nil, let bytes = FileManager.default.contents(atPath: "/proc/\(name)/environ") else {
-            return false
-        }
-        return bytes.range(of: Data(marker.utf8)) != nil
-    }
-}
-
-/// The memory of processes in bytes.
-private func residentBytes(of processes: [String]) -> Int {
-    processes.reduce(0) { sum, name in
-        let text = FileManager.default.contents(atPath: "/proc/\(name)/statm").map {
-            String(decoding: $0, as: UTF8.self)
-        }
-        return sum + (text?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 4_096
-    }
 }

@@ -1,5 +1,4 @@
 import Foundation
-import Subprocess
 import TestSupport
 import Testing
 
@@ -7,8 +6,7 @@ import Testing
 
 /// A folder of one test with recordings that ffmpeg makes.
 struct MadeRecordings: Sendable {
-    /// Speech: two sentences, each twice, in a minute.
-    static let speech = packageRoot.appending(path: "Sources/App/Demo/demo-recording.ogg").path
+    static let speech = RecordingMaker.speech
 
     let directory: String
 
@@ -22,11 +20,7 @@ struct MadeRecordings: Sendable {
     /// - Returns: The path of the file.
     func make(_ name: String, _ arguments: [String]) async throws -> String {
         let path = path(name)
-        let outcome = try await Subprocess.run(
-            .name("ffmpeg"),
-            arguments: Arguments(["-nostdin", "-v", "error", "-y"] + arguments + ["-strict", "-2", path]),
-            output: .discarded, error: .string(limit: 1 << 16))
-        try #require(outcome.terminationStatus.isSuccess, "\(outcome.standardError)")
+        try await RecordingMaker.make(path, arguments)
         return path
     }
 

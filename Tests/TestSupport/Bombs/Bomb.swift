@@ -19,10 +19,13 @@ public struct Bomb: Sendable, CustomTestStringConvertible {
     /// The greater size in the long form.
     private static func size(_ short: Int, _ long: Int) -> Int { isLong ? long : short }
 
-    /// All bombs.
+    /// A bomb of each known kind.
     public static let all: [Bomb] = [
         Bomb(name: "an MP4 whose 20 tracks announce 85 million samples each") {
             fragments(tracks: 20, samples: 85_000_000)
+        },
+        Bomb(name: "an MP4 whose 16 tracks announce a million samples each, which 16 decoders read") {
+            fragments(tracks: 16, samples: 1_000_000)
         },
         Bomb(name: "an MP4 whose one track announces 1,000 million samples") {
             fragments(tracks: 1, samples: 1_000_000_000)
@@ -112,7 +115,8 @@ public struct Bomb: Sendable, CustomTestStringConvertible {
             movie.box("mvex") { extends in
                 for number in 1...tracks {
                     extends.box("trex") {
-                        $0.big(0, 4); $0.big(number, 4); $0.big(1, 4); $0.big(1, 4); $0.zeros(8)
+                        // ffmpeg stops at a sample without a size.
+                        $0.big(0, 4); $0.big(number, 4); $0.big(1, 4); $0.big(1, 4); $0.big(1, 4); $0.zeros(4)
                     }
                 }
             }
