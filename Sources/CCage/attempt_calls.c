@@ -33,6 +33,11 @@ static void try_netlink(const char *protocol) {
     cage_tell("netlink", socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, atoi(protocol)) >= 0);
 }
 
+// Makes a raw socket of a family. Some families have no other type.
+static void try_socket(const char *family) {
+    cage_tell("socket", socket(atoi(family), SOCK_RAW | SOCK_CLOEXEC, 0) >= 0);
+}
+
 // Makes memory that is in no address space.
 static void try_memory(const char *size) {
     int file = (int)syscall(SYS_memfd_create, "stage", 0);
@@ -53,7 +58,7 @@ static void try_rings(const char *unused) {
 bool cage_try_call(const char *attempt, const char *value) {
     const struct { const char *name; void (*make)(const char *); } attempts[] = {
         {"connect", try_to_connect}, {"pair", try_pair}, {"netlink", try_netlink}, {"memory", try_memory},
-        {"rings", try_rings},
+        {"rings", try_rings}, {"socket", try_socket},
     };
     for (size_t index = 0; index < sizeof attempts / sizeof *attempts; index++) {
         if (strcmp(attempt, attempts[index].name) != 0) continue;

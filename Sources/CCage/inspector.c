@@ -47,6 +47,7 @@ int cage_inspect(int count, char *const arguments[]) {
         const char *attempt = arguments[index], *value = arguments[index + 1];
         errno = 0;
         if (cage_try_file(attempt, value) || cage_try_call(attempt, value)) continue;
+        if (cage_try_kernel(attempt, value) || cage_try_process(attempt, value)) continue;
         // Signal 0 asks for the right to send one, and sends nothing.
         if (strcmp(attempt, "signal") == 0) cage_tell("signal", kill((pid_t)atoi(value), 0) == 0);
         else if (strcmp(attempt, "trace") == 0) cage_tell("trace", ptrace(PTRACE_ATTACH, atoi(value), NULL, NULL) == 0);

@@ -20,6 +20,14 @@ import Testing
             let lines = run.output.split(separator: "\n").map(String.init)
             #expect(lines.prefix(6) == ["1", "65536", "1024", "32", "1024", "0"], "\(run)")
             #expect(lines.last == "1000", "\(run)")
+            // Without a user namespace of its own, the limit would count all processes of the Unix user.
+            let count = try await each.cage.run(
+                scene.stage("grep 'Max processes' < /proc/$$/limits", budget: Self.small))
+            let isCounted = count.report.active[.userNamespace] != nil
+            #expect(isCounted == each.used.contains(.userNamespace), "\(count)")
+            #expect(
+                count.output.split(separator: " ").dropFirst(2).prefix(2).allSatisfy { $0 == "24" } == isCounted,
+                "\(count)")
             // The kernel hands a dump to the program of core_pattern unless the limit is 1. No limit can be raised from 0.
             let core = try await each.cage.run(scene.stage("grep 'Max core' < /proc/$$/limits", budget: Self.small))
             let values = core.output.split(separator: " ").dropFirst(4).prefix(2)

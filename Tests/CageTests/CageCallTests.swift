@@ -33,6 +33,23 @@ import Testing
         }
     }
 
+    @Test("No stage opens a raw socket, or one of a family beside IPv4, IPv6 and netlink", arguments: CageCase.all)
+    func families(each: CageCase) async throws {
+        try await CageScene.with { scene in
+            // AF_UNIX, AF_PACKET, AF_BLUETOOTH, AF_ALG, AF_VSOCK, AF_XDP.
+            let others = [1, 17, 31, 38, 40, 44]
+            var command = scene.inspector((others + [2, 10]).flatMap { ["socket", "\($0)"] })
+            let closed = try await each.cage.run(command)
+            #expect(closed.outcomes(of: "socket").allSatisfy { $0 == "EACCES" }, "\(closed)")
+            command.hasNetwork = true
+            let open = try await each.cage.run(command)
+            #expect(open.outcomes(of: "socket").dropLast(2).allSatisfy { $0 == "EACCES" }, "\(open)")
+            // The kernel gives raw sockets of IPv4 and IPv6 only to a process with CAP_NET_RAW.
+            #expect(open.outcomes(of: "socket").suffix(2).allSatisfy { $0 != "ok" }, "\(open)")
+            #expect(open.outcomes(of: "socket").count == others.count + 2)
+        }
+    }
+
     /// The pages of such memory are in no address space.
     @Test("A program with a limit of memory gets no memory beside it", arguments: CageCase.all)
     func memory(each: CageCase) async throws {

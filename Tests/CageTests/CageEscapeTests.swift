@@ -57,6 +57,7 @@ import Testing
                     mv "$2/beside" "$2/moved" && echo WROTE
                     echo new > /tmp/new-$$ && echo WROTE
                     echo new > /dev/shm/new-$$ && echo WROTE
+                    mknod "$TMPDIR/zero" c 1 5 && echo WROTE
                     chmod 000 "$1" "$2/uploads/other" "$2/beside/library"
                     touch -d 2001-01-01 "$2/beside/library"
                     echo tried
@@ -105,6 +106,28 @@ import Testing
         }
     }
 
+    /// Landlock does not check these questions.
+    ///
+    /// The threat model says so.
+    @Test(
+        "Only a view hides whether a file exists, and only a process namespace whether a process does",
+        arguments: CageCase.all)
+    func asks(each: CageCase) async throws {
+        try await CageScene.with { scene in
+            let witness = try await Witness(CageAccount(user: geteuid() == 0 ? 65_534 : geteuid(), group: 65_534))
+            defer { witness.end() }
+            let run = try await each.cage.run(
+                scene.stage(
+                    #"""
+                    stat "$2/uploads/other" > /dev/null && echo file
+                    kill -0 \#(witness.number) 2>&1 | grep 'No such process' > /dev/null || echo process
+                    """#))
+            let lines = run.output.split(separator: "\n")
+            #expect(lines.contains("file") == (run.report.active[.mountNamespace] == nil), "\(run)")
+            #expect(lines.contains("process") == (run.report.active[.processNamespace] == nil), "\(run)")
+        }
+    }
+
     @Test("A stage without a network reaches no server, and one with a network does", arguments: CageCase.all)
     func reachesNoServer(each: CageCase) async throws {
         try await CageScene.with { scene in
@@ -134,43 +157,5 @@ import Testing
             let attempt = try await each.cage.run(command)
             #expect(attempt.output == "refused")
         }
-    }
-}
-
-/// A process of a Unix user, with a word in its environment.
-private struct Witness {
-    let number: Int32
-    private let process: Process
-
-    init(_ account: CageAccount) async throws {
-        process = Process()
-        let sleep = ["/bin/sleep", "600"]
-        let words =
-            geteuid() == 0
-            ? ["/usr/bin/setpriv", "--reuid=\(account.user)", "--regid=\(account.group)", "--clear-groups"] + sleep
-            : sleep
-        process.executableURL = URL(filePath: words[0])
-        process.arguments = Array(words.dropFirst())
-        process.environment = ["DATABASE_URL": "the witness's secret"]
-        try process.run()
-        number = process.processIdentifier
-        let path = "/proc/\(number)/comm"
-        // setpriv becomes sleep.
-        try await eventually("the start of the witness") {
-            FileManager.default.contents(atPath: path) == Data("sleep\n".utf8)
-        }
-    }
-
-    var isAlive: Bool { process.isRunning && !stateIsStopped }
-
-    private var stateIsStopped: Bool {
-        let status = FileManager.default.contents(atPath: "/proc/\(number)/status") ?? Data()
-        return String(decoding: status, as: UTF8.self).contains("State:\tT")
-    }
-
-    func end() {
-        kill(number, SIGCONT)
-        kill(number, SIGKILL)
-        process.waitUntilExit()
     }
 }

@@ -146,6 +146,14 @@ struct CageRun: Sendable {
     var errors: String
     var report: CageReport
 
+    /// What came of all attempts of the inspector, by their names.
+    ///
+    /// If several attempts have one name, the last one counts.
+    var allOutcomes: [String: String] {
+        let rows = output.split(separator: "\n").map { $0.split(separator: "\t").map(String.init) }
+        return Dictionary(rows.filter { $0.count == 2 }.map { ($0[0], $0[1]) }) { $1 }
+    }
+
     /// What came of the inspector's attempts with a name: "ok", the name of an error, or "0" for a call without effect.
     func outcomes(of attempt: String) -> [String] {
         output.split(separator: "\n").compactMap { line in
