@@ -83,12 +83,13 @@ import Testing
     @Test("An upload whose server has died makes room within seconds, long before its lease ends")
     func deadServer() async throws {
         try await withScene { scene async throws in
-            #expect(try await scene.charge(atOnce: 1) == nil)
+            #expect(try await scene.charge(bytes: 800, atOnce: 1) == nil)
             #expect(try await scene.charge(atOnce: 1)?.limit == .atOnce)
+            #expect(try await scene.charge(bytes: 300, perDay: 1000)?.limit == .bytesPerDay)
             try await scene.database.query(
                 "UPDATE app.upload_charges SET beat_at = beat_at - interval '11 seconds', heard_at = heard_at - interval '11 seconds'"
             )
-            #expect(try await scene.charge(atOnce: 1) == nil)
+            #expect(try await scene.charge(bytes: 1000, atOnce: 1, perDay: 1000) == nil)
         }
     }
 

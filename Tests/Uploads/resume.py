@@ -1,4 +1,5 @@
-"""Resumable uploads with tuspy: whole, in pieces, over lost connections, by two clients at once, and over killed servers."""
+"""Resumable uploads with tuspy: whole, in pieces, over lost connections, by two clients at once, over killed servers, at a quota."""
+import json
 import sys
 import threading
 import time
@@ -171,11 +172,57 @@ def expired(first, second, token):
     brief.stop()
 
 
+def quota(first, second, token):
+    """UPLOAD_QUOTA_BYTES: beyond it 429, nothing is lost, and the upload goes on as soon as there is room."""
+    narrow = Server(UPLOAD_QUOTA_BYTES=str(6 * MB), UPLOAD_MAX_BYTES=str(4 * MB))
+    # An account that has uploaded nothing today.
+    token = sign_in(narrow, "patient")
+    patient = json.loads(call(narrow, "GET", "/api/auth/me", token)[2])["id"]
+
+    def refused(step):
+        try:
+            step()
+        except TusCommunicationError as error:
+            assert error.status_code == 429, error.status_code
+            assert b"in 24 hours" in error.response_content, error.response_content
+        else:
+            raise AssertionError("an upload goes beyond the quota")
+
+    # A creation without bytes takes nothing of the quota.
+    whole, upload, late = (Upload(narrow, token, 4 * MB, patient=patient) for _ in range(3))
+    uploader = upload.uploader(chunk_size=MB, retries=0)
+    uploader.upload_chunk()
+    whole.uploader().upload()
+    whole.check()
+    # The quota must have room for the whole recording.
+    refused(late.uploader(retries=0).upload)
+    uploader.upload_chunk()
+    refused(uploader.upload_chunk)
+    path = uploader.url[len(narrow.url):]
+    status, headers, body = call(narrow, "HEAD", path, token, headers={"Tus-Resumable": "1.0.0"})
+    assert (status, headers["Upload-Offset"]) == (200, str(2 * MB)), (status, headers["Upload-Offset"])
+    with open(upload.path, "rb") as file:
+        piece = file.read()[2 * MB:3 * MB]
+    status, headers, body = call(
+        narrow, "PATCH", path, token, piece, {
+            "Tus-Resumable": "1.0.0", "Upload-Offset": str(2 * MB), "Content-Type": "application/offset+octet-stream"})
+    assert status == 429 and 1 <= int(headers["Retry-After"]) <= 86_400, (status, headers["Retry-After"])
+    narrow.stop()
+    # An operator gives the account more room. The client goes on where it was.
+    wider = Server(UPLOAD_QUOTA_BYTES=str(8 * MB), UPLOAD_MAX_BYTES=str(4 * MB))
+    after = upload.uploader(wider.url, retries=0, url=wider.url + path)
+    assert after.offset == 2 * MB, after.offset
+    after.upload()
+    upload.check(wider)
+    refused(late.uploader(wider.url, retries=0).upload)
+    wider.stop()
+
+
 def main():
     first, second = Server(), Server()
     token = sign_in(first)
     try:
-        for scenario in (whole, cut, another_server, two_clients, killed, drained, ended, expired):
+        for scenario in (whole, cut, another_server, two_clients, killed, drained, ended, expired, quota):
             if len(sys.argv) > 1 and scenario.__name__ not in sys.argv[1:]:
                 continue
             print(scenario.__name__, flush=True)

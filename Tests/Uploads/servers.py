@@ -30,12 +30,12 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.environment = dict(
-            os.environ,
-            DATABASE_URL=f"host={os.path.dirname(found)} port={found.rsplit('.', 1)[1]} dbname=therapybridge user=therapybridge_server",
-            JWT_SECRET=secret, UPLOAD_DIR=RECORDINGS, PORT=str(self.port), LOG_LEVEL="warning",
-            UPLOADS_PER_HOUR="0", UPLOAD_QUOTA_BYTES="0", UPLOAD_MAX_CONCURRENT_PER_USER="0", REQUESTS_PER_SIGN_IN="0",
-            REQUESTS_PER_ADDRESS="0", UPLOAD_MAX_BYTES=str(1 << 30), **settings)
+        self.environment = {
+            **os.environ,
+            "DATABASE_URL": f"host={os.path.dirname(found)} port={found.rsplit('.', 1)[1]} dbname=therapybridge user=therapybridge_server",
+            "JWT_SECRET": secret, "UPLOAD_DIR": RECORDINGS, "PORT": str(self.port), "LOG_LEVEL": "warning",
+            "UPLOADS_PER_HOUR": "0", "UPLOAD_QUOTA_BYTES": "0", "UPLOAD_MAX_CONCURRENT_PER_USER": "0",
+            "REQUESTS_PER_SIGN_IN": "0", "REQUESTS_PER_ADDRESS": "0", "UPLOAD_MAX_BYTES": str(1 << 30), **settings}
         self.process = None
         self.start()
 
@@ -172,15 +172,14 @@ def wave(path, size, seed):
 class Upload:
     """One recording, and the session that gets it."""
 
-    def __init__(self, server, token, size, seed=None):
+    def __init__(self, server, token, size, seed=None, patient=None):
         self.server, self.token = server, token
         self.session = str(uuid.uuid4())
         self.path = os.path.join(FOLDER, f"{self.session}.wav")
         self.sha256 = wave(self.path, size, seed or self.session)
-        patients = json.loads(call(server, "GET", "/api/patients", token)[2])
+        patient = patient or json.loads(call(server, "GET", "/api/patients", token)[2])["items"][0]["id"]
         self.metadata = {
-            "filename": "Sitzung Müller.wav", "filetype": "audio/wav", "patient_id": patients["items"][0]["id"],
-            "session_id": self.session,
+            "filename": "Sitzung Müller.wav", "filetype": "audio/wav", "patient_id": patient, "session_id": self.session,
         }
 
     def uploader(self, address=None, **arguments):

@@ -128,7 +128,7 @@ final class UploadAllowance: Sendable {
                 try? await clock.sleep(for: pause)
                 if (try? await charges.end(id, bytes: bytes)) != nil { return }
             }
-            // The upload counts as active for a while longer, and for a day at its maximum size.
+            // The upload stops counting as one whose server has died: the database does not know what arrived.
             logger.warning("cannot correct the charge of an upload", metadata: ["upload": "\(id)"])
         }
     }

@@ -217,7 +217,7 @@ private func expectRefusal(
                 ("/api/auth/login", ["POST"]), ("/api/auth/refresh", ["POST"]), ("/api/auth/logout", ["POST"]),
                 ("/api/auth/me", ["GET", "HEAD"]), ("/api/sessions", ["GET", "HEAD"]),
                 ("/api/sessions/upload", ["POST"]),
-                (session, ["GET", "HEAD", "DELETE"]), ("\(session)/status", ["GET", "HEAD"]),
+                (session, ["GET", "HEAD", "PATCH", "DELETE"]), ("\(session)/status", ["GET", "HEAD"]),
                 ("\(session)/status/stream", ["GET", "HEAD"]), ("\(session)/events", ["GET", "HEAD"]),
                 ("\(session)/transcript", ["GET", "HEAD", "PUT"]), ("\(session)/notes", ["GET", "HEAD", "PUT"]),
                 ("/api/pipeline/claim", ["POST"]), ("/api/pipeline/leases/\(clinic.session)", ["POST", "DELETE"]),

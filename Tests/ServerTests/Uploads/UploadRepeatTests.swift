@@ -45,6 +45,36 @@ import Testing
         }
     }
 
+    @Test(
+        "The id of another account's unfinished upload gets 409 by the form and as a resumable upload, and that upload goes on"
+    )
+    func unfinishedOfAnother() async throws {
+        try await withClinic { clinic async throws in
+            let id = SessionID.random()
+            let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 200_000), session: id)
+            let bytes = upload.file?.bytes ?? Data()
+            try await clinic.server.withWire { wire async throws in
+                try await wire.send(upload.requestHead(token: clinic.token(.patient)))
+                try await wire.send(upload.head + bytes.prefix(1000))
+                try await clinic.waitForSession(id)
+                // Both may upload for this patient.
+                for caller in [Clinic.Caller.therapist, .admin] {
+                    let form = try await clinic.upload(upload, as: caller)
+                    expectProblem(form, 409, "conflict", detail: "session_id: belongs to another session.")
+                    var client = clinic.resumable(200_000, as: caller)
+                    client.session = id
+                    let creation = try await client.create()
+                    expectProblem(creation, 409, "conflict", detail: "session_id: belongs to another session.")
+                    for answer in [form, creation] { #expect(answer.headers["Location"].isEmpty) }
+                }
+                try await wire.send(bytes.dropFirst(1000) + upload.tail)
+                #expect(try await wire.readResponse().status == 201)
+            }
+            let recording = try await clinic.request(.GET, "/api/sessions/\(id)/recording", as: .patient)
+            #expect(recording.body == bytes)
+        }
+    }
+
     @Test("Parallel uploads with one id make one session with one file")
     func atOnce() async throws {
         try await withClinic { clinic in

@@ -123,6 +123,63 @@ import Testing
         }
     }
 
+    @Test(
+        "The cancellation of an uploading session ends its upload, in the middle of a request, too",
+        arguments: [true, false])
+    func cancellation(isWriting: Bool) async throws {
+        try await withClinic { clinic async throws in
+            // The therapist who began the upload, a colleague with the right to manage, and an administrator.
+            for token in [clinic.token(.therapist), try await clinic.colleague(), clinic.token(.admin)] {
+                var client = clinic.resumable(100_000)
+                try await client.begin()
+                let upload = client
+                let cancel = { @Sendable in
+                    let path = "/api/sessions/\(upload.session)/cancel"
+                    let cancelled = try await clinic.server.request(.POST, path, token: token)
+                    #expect(cancelled.status == 202)
+                    #expect(try cancelled.json()["status"] as? String == "failed")
+                    #expect(try cancelled.json()["error"] as? String == "Cancelled")
+                    expectProblem(
+                        try await clinic.server.request(.POST, path, token: token), 409, "conflict", detail: "failed")
+                }
+                if isWriting {
+                    let answer = try await clinic.server.withWire { wire async throws in
+                        try await wire.send(client.patchHead(0..<100_000))
+                        try await wire.send(client.content.prefix(50_000))
+                        try await eventually("the request writes") { try await !clinic.uploadHasNoWriter() }
+                        try await cancel()
+                        try await wire.send(client.content.dropFirst(50_000))
+                        return try await wire.readResponse()
+                    }
+                    expectProblem(answer, 410, "gone")
+                } else {
+                    #expect(try await client.patch(0..<40_000).status == 204)
+                    try await cancel()
+                }
+                #expect(try await client.send(.HEAD).status == 410)
+                expectProblem(try await client.patch(40_000..<100_000), 410, "gone")
+                expectProblem(try await client.send(.DELETE), 410, "gone")
+                let progress = try await clinic.progress(of: client.session)
+                #expect(progress["status"] as? String == "failed")
+                #expect(progress["error"] as? String == "Cancelled")
+                // The account that began it uploads again under the same id.
+                try await client.begin()
+                #expect(try await client.patch(0..<100_000).status == 204)
+                #expect(try await clinic.progress(of: client.session)["status"] as? String == "pending")
+                let recording = try await clinic.request(
+                    .GET, "/api/sessions/\(client.session)/recording", as: .therapist)
+                #expect(recording.body == client.content)
+            }
+            for caller in [Clinic.Caller.patient, .stranger, .otherPatient] {
+                let client = clinic.resumable(1000)
+                #expect(try await client.create().status == 201)
+                let path = "/api/sessions/\(client.session)/cancel"
+                expectProblem(try await clinic.request(.POST, path, as: caller), 403, "forbidden")
+                #expect(try await clinic.progress(of: client.session)["status"] as? String == "uploading")
+            }
+        }
+    }
+
     @Test("A limit counts what arrives, also what is not kept, and an idle upload is not under way")
     func limits() async throws {
         let environment = [

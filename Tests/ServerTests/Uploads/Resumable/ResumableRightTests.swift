@@ -46,6 +46,37 @@ import Testing
         }
     }
 
+    @Test("A form with the id of another account's unfinished upload gets 409, and neither sees, continues nor ends it")
+    func formOfAnother() async throws {
+        try await withClinic { clinic async throws in
+            var client = clinic.resumable(1000)
+            try await client.begin()
+            #expect(try await client.patch(0..<400).status == 204)
+            let before = try await clinic.progress(of: client.session)
+            // Both may upload for this patient.
+            for token in [try await clinic.colleague(), clinic.token(.patient), clinic.token(.admin)] {
+                for file in [
+                    UploadFile("Sitzung.wav", "audio/wav", Array(client.content), size: 1000), .wav(size: 5000),
+                ] {
+                    let upload = Upload(patient: client.patient, file: file, session: client.session)
+                    let answer = try await clinic.server.request(
+                        .POST, "/api/sessions/upload", token: token, headers: ["Content-Type": Upload.contentType],
+                        body: upload.body)
+                    expectProblem(answer, 409, "conflict", detail: "session_id: belongs to another session.")
+                    for header in ["Location", "Content-Location", "Upload-Offset", "Retry-After"] {
+                        #expect(answer.headers[header].isEmpty, "\(header)")
+                    }
+                }
+            }
+            #expect(try await clinic.progress(of: client.session) as NSDictionary == before as NSDictionary)
+            let refused = try await clinic.database.audit("action = 'session.upload' AND NOT is_allowed")
+            #expect(Set(refused.map(\.session)) == [client.session])
+            #expect(try await client.offset() == 400)
+            #expect(try await client.patch(400..<1000).status == 204)
+            try await clinic.expectRecording(client)
+        }
+    }
+
     @Test("The database itself shows an upload to no other user, and lets no other change it")
     func rowSecurity() async throws {
         try await withClinic { clinic async throws in
