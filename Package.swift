@@ -23,7 +23,9 @@ let package = Package(
     name: "therapybridge",
     platforms: [.macOS(.v15)],
     products: [
-        .executable(name: "therapybridge", targets: ["therapybridge"])
+        .executable(name: "therapybridge", targets: ["therapybridge"]),
+        // Tests load it into a program, which then sees 64 processors.
+        .library(name: "ManyProcessors", type: .dynamic, targets: ["ManyProcessors"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -263,6 +265,7 @@ let package = Package(
         ),
         // Runs a program as on a host that lacks parts of the kernel.
         .executableTarget(name: "without-layers", path: "Tests/WithoutLayers"),
+        .target(name: "ManyProcessors", path: "Tests/ManyProcessors"),
         // A clock to be moved by hand; what else knows of time in tests is in TestSupport.
         .target(
             name: "TestTime", dependencies: ["Polling", "TestSupport"], path: "Tests/TestTime",
@@ -337,7 +340,7 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .testTarget(
-            name: "DomainTests", dependencies: ["Domain", "DurationUnits", "PropertySupport"],
+            name: "DomainTests", dependencies: ["Domain", "DurationUnits", "PropertySupport", "TestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "HTTPAPITests",
@@ -418,7 +421,7 @@ let package = Package(
             dependencies: [
                 "App", "Cage", "Credentials", "Domain", "LocalPostgres", "Pipeline", "Polling", "Postgres",
                 "PostgresTestSupport", "Recordings", "ServerTestSupport", "SettingsReading", "Store", "TestSupport",
-                "TestTime",
+                "TestTime", "without-layers",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

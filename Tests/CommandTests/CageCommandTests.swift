@@ -108,6 +108,9 @@ import Testing
                     #expect(run.errorLines.count == 1)
                     #expect(run.errorOutput.contains("PIPELINE_CAGE"))
                     #expect(run.errorOutput.contains("Landlock"))
+                    #expect(
+                        run.errorOutput.contains(
+                            "use a kernel with Landlock or user namespaces, or set it to auto"))
                 }
             }
         }

@@ -17,7 +17,7 @@ private let copiedPrograms: String = {
     do {
         try FileManager.default.createDirectory(
             atPath: folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
-        for name in ["therapybridge", "without-layers"] {
+        for name in ["therapybridge", "without-layers", "libManyProcessors.so"] {
             try FileManager.default.copyItem(atPath: "\(built)/\(name)", toPath: "\(folder)/\(name)")
         }
     } catch {

@@ -15,6 +15,10 @@ public struct StageCage: Sendable {
     public var memory: Int?
     /// Variables of the server that a site's own stage gets (`PIPELINE_STAGE_ENV`).
     public var variables = SecretVariables()
+    /// The number of processors that a stage can keep busy.
+    ///
+    /// Default: those of this process.
+    var processors = ProcessInfo.processInfo.activeProcessorCount
 
     /// A cage without hidden files, in which a site's own stage has no limit of memory.
     public init() {}
@@ -23,9 +27,7 @@ public struct StageCage: Sendable {
     var account: CageAccount? { cage.account }
 
     /// The processor time that a stage can use within its time: all processors, all the time.
-    private static func processorTime(within timeout: Duration?) -> Duration? {
-        timeout.map { $0 * ProcessInfo.processInfo.activeProcessorCount }
-    }
+    private func processorTime(within timeout: Duration?) -> Duration? { timeout.map { $0 * processors } }
 
     /// Puts a command into the cage.
     ///
@@ -35,7 +37,7 @@ public struct StageCage: Sendable {
     ///   - directory: The stage's own directory.
     /// - Returns: The command to launch.
     func enclose(_ command: StageCommand, recording: String, directory: String) -> CagedCommand {
-        let time = Self.processorTime(within: command.timeout)
+        let time = processorTime(within: command.timeout)
         let program = command.programs[command.words.program] ?? command.words.program
         var environment = StageEnvironment.scrubbed(adding: [:], temporaryDirectory: directory)
         if account != nil {

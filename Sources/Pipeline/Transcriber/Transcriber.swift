@@ -15,7 +15,7 @@ public struct Transcriber: Sendable {
     /// Each keeps one core busy.
     ///
     /// The default leaves one core to the server.
-    public var parallelism = min(max(ProcessInfo.processInfo.activeProcessorCount - 1, 1), 4)
+    public var parallelism = Transcriber.parallelism(on: ProcessInfo.processInfo.activeProcessorCount)
     /// The longest time between two progress reports.
     ///
     /// Default: 1 s.
@@ -38,6 +38,9 @@ public struct Transcriber: Sendable {
 
     /// Makes a transcriber with the defaults.
     public init() {}
+
+    /// The number of recogniser processes on a number of processors: one less, and at most four.
+    static func parallelism(on processors: Int) -> Int { min(max(processors - 1, 1), 4) }
 
     /// Transcribes a recording.
     ///
