@@ -41,6 +41,7 @@ struct Recogniser: Sendable {
         let outcome = try await run(
             .program(programs.recogniser),
             arguments: Arguments(arguments),
+            environment: .scrubbed(),
             input: .inputWriter,
             output: .sequence,
             error: .sequence
