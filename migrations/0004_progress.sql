@@ -55,7 +55,13 @@ CREATE TABLE app.session_progress (
     attempt                  integer NOT NULL DEFAULT 1,
     created_at               timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at               timestamptz NOT NULL DEFAULT clock_timestamp(),
-    notified_at              timestamptz NOT NULL DEFAULT clock_timestamp()
+    notified_at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    stage_began_at           timestamptz,
+    stage_half_at            timestamptz,
+    stage_seconds            real,
+    rest_seconds             real,
+    half_share               real,
+    is_estimate_told         boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 -- The stream of all sessions and lists by status look for the sessions that are not processed: a few among a million.
 CREATE INDEX session_progress_unfinished_idx ON app.session_progress (status) WHERE status <> 'processed';
@@ -68,6 +74,20 @@ COMMENT ON COLUMN app.session_progress.message IS 'What is being done, as one li
 COMMENT ON COLUMN app.session_progress.error IS 'Why the session failed, as one line for people; null unless it failed';
 COMMENT ON COLUMN app.session_progress.estimated_time_remaining IS
     'The estimated seconds until the session is processed; null: unknown';
+COMMENT ON COLUMN app.session_progress.stage_began_at IS
+    'When the present stage began, by a transition or a takeover; null: nobody works on the session, or it is finished';
+COMMENT ON COLUMN app.session_progress.stage_half_at IS
+    'When the percentage had gone half its way through the present stage; null: it has not. -infinity: another worker has begun '
+    'the stage, and its time teaches nothing';
+COMMENT ON COLUMN app.session_progress.stage_seconds IS
+    'How long the present stage is expected to take in all; without rest_seconds: with the stages after it; while pending: all '
+    'work on the session. Null: unknown';
+COMMENT ON COLUMN app.session_progress.rest_seconds IS
+    'How long the stages after the present one are expected to take; null: app.refresh_estimates has not told the two apart yet';
+COMMENT ON COLUMN app.session_progress.half_share IS
+    'Which part of the present stage has usually passed when its percentage is half its way; null: percentages do not tell';
+COMMENT ON COLUMN app.session_progress.is_estimate_told IS
+    'True if the estimate, or its absence, is the word of the one who reports; false: the database estimates';
 COMMENT ON COLUMN app.session_progress.segments IS
     'How many segments the transcript has so far; 0 after a retry, until the new transcript replaces an earlier one';
 COMMENT ON COLUMN app.session_progress.version IS 'Starts at 1 and grows by one with every change of the row';
@@ -88,6 +108,8 @@ CREATE TABLE app.session_events (
     message    text,
     error      text,
     segments   integer NOT NULL DEFAULT 0,
+    worked_seconds real,
+    half_seconds   real,
     at         timestamptz NOT NULL,
     xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (session_id, version)
@@ -99,6 +121,9 @@ COMMENT ON TABLE app.session_events IS
     'Every transition of every session. Rows never change: the server replays them to a client that resumes a stream';
 COMMENT ON COLUMN app.session_events.version IS 'The version of session_progress that the transition made';
 COMMENT ON COLUMN app.session_events.segments IS 'How many segments the transcript had after the transition';
+COMMENT ON COLUMN app.session_events.worked_seconds IS
+    'How long the stage took that this transition ended; null: it ended none, a takeover had begun it, or it failed';
+COMMENT ON COLUMN app.session_events.half_seconds IS 'After how many seconds its percentage had gone half its way; null: unknown';
 COMMENT ON COLUMN app.session_events.at IS 'When the transition happened';
 COMMENT ON COLUMN app.session_events.xid IS
     'The transaction that made the transition. The position of a stream of all sessions is a snapshot. What the snapshot does '

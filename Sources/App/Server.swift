@@ -104,6 +104,7 @@ public struct Server: Sendable {
                 logger: logger),
         ]
         services.append(attemptLimit(stores))
+        services.append(EstimateRefresher(queue: stores.queue, clock: clock, logger: logger))
         if let worker { services.append(worker.service) }
         let reports = ReportBatcher(progress: stores.progress, logger: logger)
         services.append(reports)

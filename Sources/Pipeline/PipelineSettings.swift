@@ -59,12 +59,20 @@ public struct PipelineLimits: Sendable {
     /// How long a stage may take, or nil for a time by the length of the recording (`PIPELINE_STAGE_TIMEOUT`).
     public var stageTimeout: Duration?
     /// How long a stage may print nothing, or nil for no limit (`PIPELINE_STALL_TIMEOUT`).
-    public var stallTimeout: Duration? = .seconds(1_800)
+    public var stallTimeout: Duration? = defaultStallTimeout
 
     /// The time that a stage has without a setting, as a multiple of the length of the recording.
     private static let timesLength = 4
     /// The least time that a stage has without a setting.
     private static let leastTimeout = Duration.seconds(600)
+
+    /// How long a stage is silent before its watchers are told: a quarter of the time after which it is ended.
+    ///
+    /// Without such a time, it is a quarter of the default.
+    var silenceNotice: Duration { (stallTimeout ?? Self.defaultStallTimeout) / 4 }
+
+    /// The default of `PIPELINE_STALL_TIMEOUT`.
+    private static let defaultStallTimeout = Duration.seconds(1_800)
 
     /// The limits without a setting.
     public init() {}

@@ -44,10 +44,14 @@ CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
     is_transition boolean;
-    was_finished boolean;
+    was_finished boolean := false;
     is_finished boolean;
     entry_floor smallint;
     has_transcript boolean;
+    is_change boolean;
+    is_takeover boolean;
+    elapsed double precision;
+    share double precision;
 BEGIN
     IF NEW.session_id <> OLD.session_id THEN
         RAISE EXCEPTION 'progress cannot move to another session'
@@ -59,14 +63,17 @@ BEGIN
     is_transition := (NEW.status, NEW.attempt) IS DISTINCT FROM (OLD.status, OLD.attempt);
 
     IF NEW.status <> OLD.status THEN
-        SELECT f.is_finished, t.is_finished, t.floor INTO was_finished, is_finished, entry_floor
-        FROM app.status_transitions m
-        JOIN app.statuses f ON f.status = m.from_status JOIN app.statuses t ON t.status = m.to_status
+        SELECT t.is_finished, t.floor INTO is_finished, entry_floor
+        FROM app.status_transitions m JOIN app.statuses t ON t.status = m.to_status
         WHERE m.from_status = OLD.status AND m.to_status = NEW.status;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'a session that is % cannot become %', OLD.status, NEW.status
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'transition_not_allowed',
                     DETAIL = json_build_object('from', OLD.status, 'to', NEW.status);
+        END IF;
+        -- A finished session can only become pending.
+        IF NEW.status = 'pending' THEN
+            was_finished := (SELECT s.is_finished FROM app.statuses s WHERE s.status = OLD.status);
         END IF;
         IF was_finished THEN
             -- A retry. A session with a recording keeps the share of the upload, which is the floor of pending.
@@ -112,18 +119,90 @@ BEGIN
     IF is_finished THEN
         NEW.estimated_time_remaining := NULL;
     END IF;
-    -- An UPDATE that sets the time says that the session has other segments, be they as many as before.
-    IF NOT is_transition
-        AND (NEW.progress, NEW.message, NEW.error, NEW.estimated_time_remaining, NEW.segments, NEW.updated_at)
-            IS NOT DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.estimated_time_remaining, OLD.segments,
-                                  OLD.updated_at) THEN
-        RETURN NULL;
+    IF NOT is_transition THEN
+        -- An UPDATE that sets the time says that the session has other segments, be they as many as before.
+        is_change := (NEW.progress, NEW.message, NEW.error, NEW.segments, NEW.updated_at)
+            IS DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.segments, OLD.updated_at);
+        IF NOT NEW.is_estimate_told
+            AND (NEW.estimated_time_remaining IS NULL
+                 OR NEW.estimated_time_remaining IS NOT DISTINCT FROM OLD.estimated_time_remaining) THEN
+            IF NOT is_change AND NOT (OLD.is_estimate_told AND OLD.estimated_time_remaining IS NOT NULL) THEN
+                -- Time alone changes no estimate here: a report that repeats the last one is stale.
+                NEW.estimated_time_remaining := OLD.estimated_time_remaining;
+            ELSIF NEW.stage_seconds IS NOT NULL AND NEW.stage_began_at IS NOT NULL THEN
+                elapsed := date_part('epoch', clock_timestamp() - NEW.stage_began_at);
+                share := app.stage_share(NEW.status, NEW.progress);
+                NEW.estimated_time_remaining := app.remaining_seconds(
+                    elapsed, NEW.stage_seconds, coalesce(NEW.rest_seconds, 0), share, NEW.half_share);
+            ELSIF NEW.status = 'pending' THEN
+                SELECT q.own, q.estimate INTO NEW.stage_seconds, NEW.estimated_time_remaining
+                FROM app.pending_estimate(NEW.session_id) q;
+            ELSE
+                NEW.estimated_time_remaining := NULL;
+            END IF;
+        END IF;
+        IF NOT is_change AND NEW.estimated_time_remaining IS NOT DISTINCT FROM OLD.estimated_time_remaining THEN
+            -- What is expected of the stage is no part of the progress object, and no new version.
+            IF (NEW.stage_seconds, NEW.rest_seconds) IS DISTINCT FROM (OLD.stage_seconds, OLD.rest_seconds) THEN
+                NEW.version := OLD.version;
+                NEW.created_at := OLD.created_at;
+                NEW.notified_at := OLD.notified_at;
+                RETURN NEW;
+            END IF;
+            RETURN NULL;
+        END IF;
+        IF NEW.stage_half_at IS NULL AND NEW.stage_began_at IS NOT NULL AND NEW.progress <> OLD.progress
+            AND app.stage_share(NEW.status, NEW.progress) >= 0.5 THEN
+            NEW.stage_half_at := clock_timestamp();
+        END IF;
     END IF;
 
     NEW.version := OLD.version + 1;
     NEW.created_at := OLD.created_at;
     -- A newer version never has an earlier time, even after the clock was set back.
     NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at);
+    IF is_transition THEN
+        is_takeover := NEW.attempt > OLD.attempt AND NOT was_finished;
+        -- What a former worker told does not hold any more. A report tells with the transition itself.
+        IF is_finished OR is_takeover THEN
+            NEW.is_estimate_told := false;
+        END IF;
+        IF NEW.status NOT IN ('uploading', 'pending') AND NOT is_finished THEN
+            -- No table is read here. The next refresh tells this stage and the following ones apart.
+            IF is_takeover THEN
+                NEW.stage_half_at := '-infinity';
+            ELSE
+                IF OLD.rest_seconds IS NOT NULL THEN
+                    NEW.stage_seconds := OLD.rest_seconds;
+                ELSIF OLD.stage_began_at IS NOT NULL AND OLD.stage_seconds IS NOT NULL THEN
+                    NEW.stage_seconds := greatest(
+                        OLD.stage_seconds - date_part('epoch', NEW.updated_at - OLD.stage_began_at), 0);
+                END IF;
+                NEW.stage_half_at := NULL;
+                NEW.rest_seconds := NULL;
+                NEW.half_share := NULL;
+            END IF;
+            NEW.stage_began_at := NEW.updated_at;
+            IF NOT NEW.is_estimate_told THEN
+                NEW.estimated_time_remaining := app.remaining_seconds(
+                    0, NEW.stage_seconds, coalesce(NEW.rest_seconds, 0), NULL, NULL);
+            END IF;
+        ELSE
+            NEW.stage_began_at := NULL;
+            NEW.stage_half_at := NULL;
+            NEW.rest_seconds := NULL;
+            NEW.half_share := NULL;
+            IF NEW.status <> 'pending' THEN
+                NEW.stage_seconds := NULL;
+                NEW.estimated_time_remaining := CASE WHEN NEW.is_estimate_told THEN NEW.estimated_time_remaining END;
+            ELSIF is_takeover THEN
+                NEW.estimated_time_remaining := app.remaining_seconds(0, NEW.stage_seconds, 0, NULL, NULL);
+            ELSIF NOT NEW.is_estimate_told THEN
+                SELECT q.own, q.estimate INTO NEW.stage_seconds, NEW.estimated_time_remaining
+                FROM app.pending_estimate(NEW.session_id) q;
+            END IF;
+        END IF;
+    END IF;
     -- Every transition is announced at once. A percentage is announced only if the last announcement of the session is 500 ms
     -- old, because every announcement takes a lock of the whole cluster until its commit is on disk. The server reads the
     -- session again some time after each announcement, so the last percentage is not lost. A time in the future means that the
@@ -136,7 +215,8 @@ END
 $$;
 COMMENT ON FUNCTION app.guard_progress IS
     'Trigger: checks every UPDATE of session_progress against the state machine (23514), sets progress, attempt, version and '
-    'times, and decides whether to announce the change. It drops an UPDATE that is stale, goes back or changes nothing';
+    'times, estimates the remaining time unless the writer did, and decides whether to announce the change. It drops an UPDATE '
+    'that is stale, goes back or changes nothing';
 CREATE OR REPLACE TRIGGER guard_progress BEFORE UPDATE ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.guard_progress();
 
@@ -153,14 +233,24 @@ CREATE OR REPLACE TRIGGER create_progress AFTER INSERT ON app.therapy_sessions
 
 CREATE OR REPLACE FUNCTION app.record_transition() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+DECLARE
+    worked double precision;
+    half double precision;
 BEGIN
-    INSERT INTO session_events (session_id, version, attempt, status, progress, message, error, segments, at)
+    IF TG_OP = 'UPDATE' AND OLD.stage_began_at IS NOT NULL AND NEW.attempt = OLD.attempt AND NEW.status <> 'failed'
+        AND OLD.stage_half_at IS DISTINCT FROM '-infinity' THEN
+        worked := date_part('epoch', NEW.updated_at - OLD.stage_began_at);
+        half := date_part('epoch', OLD.stage_half_at - OLD.stage_began_at);
+    END IF;
+    INSERT INTO session_events (session_id, version, attempt, status, progress, message, error, segments, worked_seconds,
+                                half_seconds, at)
     VALUES (NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.progress, NEW.message, NEW.error, NEW.segments,
-            NEW.updated_at);
+            worked, half, NEW.updated_at);
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.record_transition IS 'Trigger: adds the first state and every transition to session_events';
+COMMENT ON FUNCTION app.record_transition IS
+    'Trigger: adds the first state and every transition to session_events, with how long the stage took that it ended';
 CREATE OR REPLACE TRIGGER record_first AFTER INSERT ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.record_transition();
 CREATE OR REPLACE TRIGGER record_transition AFTER UPDATE ON app.session_progress
@@ -175,7 +265,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
         OR $2 = $1.status AND ($3 < $1.progress OR $1.status = 'processed'
             OR ($3, w.message, CASE WHEN $2 = 'failed' THEN coalesce(nullif(one_line(coalesce($5, $1.error)), ''),
                                                                     nullif(w.message, ''), 'Processing failed') END,
-                CASE WHEN NOT s.is_finished THEN $6 END)
+                -- Without an estimate, the one of the database stays.
+                CASE WHEN s.is_finished THEN NULL
+                     WHEN $6 IS NULL AND NOT $1.is_estimate_told THEN $1.estimated_time_remaining ELSE $6 END)
                IS NOT DISTINCT FROM ($1.progress::integer, $1.message, $1.error, $1.estimated_time_remaining))
     FROM (SELECT one_line(coalesce($4, $1.message))) AS w (message), statuses s WHERE s.status = $1.status
 $$;
@@ -289,7 +381,8 @@ BEGIN
         -- A report without a message keeps the message of its status. A message does not fit another status.
         message = coalesce($4, CASE WHEN p.status = $2 THEN p.message END),
         error = coalesce($5, CASE WHEN p.status = $2 THEN p.error END),
-        estimated_time_remaining = $6
+        estimated_time_remaining = $6,
+        is_estimate_told = $6 IS NOT NULL
     WHERE p.session_id = $1
     RETURNING p.version INTO result;
     RETURN coalesce(result, present.version);

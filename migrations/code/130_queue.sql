@@ -375,7 +375,9 @@ BEGIN
         RETURN false;
     END IF;
     IF $4 IS NOT NULL THEN
-        UPDATE session_progress p SET message = $4, estimated_time_remaining = NULL WHERE p.session_id = $1;
+        -- Nobody knows when the next worker comes.
+        UPDATE session_progress p SET message = $4, estimated_time_remaining = NULL, is_estimate_told = true
+        WHERE p.session_id = $1;
     END IF;
     PERFORM pg_notify('tb_session_v1', 'work');
     RETURN true;
@@ -398,7 +400,8 @@ BEGIN
         PERFORM raise_lease_fault('lease_not_standing');
     ELSIF use_attempt($1, $4) THEN
         UPDATE session_leases l SET lease_hash = NULL, leased_until = clock_timestamp() WHERE l.session_id = $1;
-        UPDATE session_progress p SET message = $4 || ' Trying again.', estimated_time_remaining = NULL
+        UPDATE session_progress p
+        SET message = $4 || ' Trying again.', estimated_time_remaining = NULL, is_estimate_told = true
         WHERE p.session_id = $1;
         PERFORM pg_notify('tb_session_v1', 'work');
         RETURN true;

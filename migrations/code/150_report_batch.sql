@@ -149,7 +149,8 @@ BEGIN
                 progress = r.progress,
                 message = coalesce(r.message, CASE WHEN p.status = r.status THEN p.message END),
                 error = coalesce(r.error, CASE WHEN p.status = r.status THEN p.error END),
-                estimated_time_remaining = r.estimate
+                estimated_time_remaining = r.estimate,
+                is_estimate_told = r.estimate IS NOT NULL
             FROM r
             WHERE p.session_id = r.session_id AND (r.attempt IS NULL OR r.attempt = p.attempt) AND r.lease_fault IS NULL
               -- Most reports are about a session at a stage. They need no look at the upload or the caller.

@@ -29,6 +29,11 @@ public struct StageCommand: Sendable {
     ///
     /// A command is ended after this time, or at most a quarter of it later.
     public var stallTimeout: Duration?
+    /// How long the command may print nothing before an update says so, or nil for no such update.
+    ///
+    /// The update comes after this time, or at most a quarter of it later. There is one for each silence, and another one when
+    /// the command prints again.
+    public var silenceNotice: Duration?
     /// What the result has to be.
     ///
     /// Default: anything.
@@ -141,8 +146,14 @@ public struct StageCommand: Sendable {
             }
             if let stallTimeout {
                 group.addTask {
-                    try await waitForStall(of: trace, stallTimeout)
+                    _ = try await waitForStall(of: trace, stallTimeout)
                     throw StageTimeLimit.stall(stallTimeout)
+                }
+            }
+            if let silenceNotice {
+                group.addTask {
+                    try await watchSilence(of: trace, silenceNotice) { continuation.yield() }
+                    return nil
                 }
             }
             // Two tasks have to end: the command and the last callback. Then the timers are cancelled. If a timer or
@@ -159,8 +170,21 @@ public struct StageCommand: Sendable {
         return try judgement.judge(ending)
     }
 
+    /// Notes each silence of the command, until the task is cancelled.
+    private func watchSilence(of trace: StageTrace, _ limit: Duration, onNews: () -> Void) async throws {
+        while true {
+            let seen = try await waitForStall(of: trace, limit)
+            guard trace.noteSilence(of: limit, since: seen) else { continue }
+            onNews()
+            // One notice is enough for one silence.
+            while trace.byteCount == seen { try await clock.sleep(for: limit / 4) }
+        }
+    }
+
     /// Returns when the command has printed nothing for a whole time limit.
-    private func waitForStall(of trace: StageTrace, _ limit: Duration) async throws {
+    ///
+    /// - Returns: The number of bytes that the command has printed.
+    private func waitForStall(of trace: StageTrace, _ limit: Duration) async throws -> Int {
         var (seen, quarters) = (trace.byteCount, 0)
         while quarters < 4 {
             try await clock.sleep(for: limit / 4)
@@ -168,6 +192,7 @@ public struct StageCommand: Sendable {
             quarters = printed == seen ? quarters + 1 : 0
             seen = printed
         }
+        return seen
     }
 }
 

@@ -54,25 +54,39 @@ public struct TranscriptSegment: Sendable, Equatable, Codable {
     var isPossible: Bool { start.isFinite && end.isFinite && start >= 0 && start <= end }
 }
 
+/// A change between silence and words of a stage.
+public enum StageSilence: Sendable, Equatable {
+    /// The stage has printed nothing for this long.
+    case began(Duration)
+    /// The stage has printed something again.
+    case ended
+}
+
 /// The news of a stage since the last update.
 public struct StageUpdate: Sendable, Equatable {
     /// The newest progress, or nil if the stage has reported none since.
     public var progress: StageProgress?
     /// All segments that the stage has printed since, in their order.
     public var segments: [TranscriptSegment]
+    /// The last change between silence and words, or nil if there was none since.
+    public var silence: StageSilence?
 
     /// Describes the news of a stage.
     ///
     /// - Parameters:
     ///   - progress: The newest progress, or nil.
     ///   - segments: The new segments, in their order.
-    public init(progress: StageProgress? = nil, segments: [TranscriptSegment] = []) {
+    ///   - silence: The last change between silence and words, or nil.
+    public init(
+        progress: StageProgress? = nil, segments: [TranscriptSegment] = [], silence: StageSilence? = nil
+    ) {
         self.progress = progress
         self.segments = segments
+        self.silence = silence
     }
 
     /// True if there is no news.
-    var isEmpty: Bool { progress == nil && segments.isEmpty }
+    var isEmpty: Bool { progress == nil && segments.isEmpty && silence == nil }
 }
 
 /// The result of a stage.

@@ -31,7 +31,7 @@ struct StageProcess: Sendable {
             launch.configuration, input: launch.input, output: .sequence, error: .sequence
         ) { execution in
             launch.start()
-            async let errors: Void = readErrors(execution.standardError)
+            async let errors: Void = readErrors(execution.standardError, onNews: onNews)
             let output = await read(execution.standardOutput, onNews: onNews)
             await errors
             // Signal 0 sends nothing. This waits for the launcher: the program may have closed its outputs long before its
@@ -69,9 +69,11 @@ struct StageProcess: Sendable {
     /// Reads standard error to its end.
     ///
     /// A broken pipe is an end, too.
-    private func readErrors(_ bytes: SubprocessOutputSequence) async {
+    private func readErrors(_ bytes: SubprocessOutputSequence, onNews: () -> Void) async {
         do {
-            for try await buffer in bytes { trace.note(error: buffer.withUnsafeBytes { Array($0) }) }
+            for try await buffer in bytes {
+                if trace.note(error: buffer.withUnsafeBytes { Array($0) }) { onNews() }
+            }
         } catch {
             // The bytes until then are the tail.
         }

@@ -8,6 +8,16 @@ final class StageTrace: Sendable {
         var byteCount = 0
         var news = StageUpdate()
         var hasDroppedSegments = false
+        /// True from the notice of a silence to the next byte.
+        var isSilent = false
+
+        /// Notes bytes of either output.
+        mutating func note(bytes count: Int) {
+            byteCount += count
+            guard isSilent, count > 0 else { return }
+            isSilent = false
+            news.silence = .ended
+        }
     }
 
     /// How many segments wait for a slow callback.
@@ -25,10 +35,28 @@ final class StageTrace: Sendable {
     var byteCount: Int { state.withLock(\.byteCount) }
 
     /// Notes bytes of standard error.
-    func note(error bytes: [UInt8]) {
-        state.withLock {
-            $0.errorTail.append(bytes)
-            $0.byteCount += bytes.count
+    ///
+    /// - Returns: True if there is news: a silence has ended.
+    func note(error bytes: [UInt8]) -> Bool {
+        state.withLock { state in
+            state.errorTail.append(bytes)
+            state.note(bytes: bytes.count)
+            return !state.news.isEmpty
+        }
+    }
+
+    /// Notes that the stage has printed nothing for a while.
+    ///
+    /// - Parameters:
+    ///   - duration: How long the stage has printed nothing.
+    ///   - seen: The number of bytes that the stage had printed when the silence began.
+    /// - Returns: False if the stage has printed something meanwhile.
+    func noteSilence(of duration: Duration, since seen: Int) -> Bool {
+        state.withLock { state in
+            guard state.byteCount == seen else { return false }
+            state.isSilent = true
+            state.news.silence = .began(duration)
+            return true
         }
     }
 
@@ -37,9 +65,8 @@ final class StageTrace: Sendable {
     /// - Returns: True if there is news.
     func note(output count: Int, foreign: ForeignLines, news: StageUpdate) -> Bool {
         state.withLock { state in
-            state.byteCount += count
+            state.note(bytes: count)
             state.foreignLines = foreign
-            guard !news.isEmpty else { return false }
             state.news.progress = news.progress ?? state.news.progress
             if state.news.segments.count + news.segments.count > Self.segmentLimit { state.hasDroppedSegments = true }
             if !state.hasDroppedSegments { state.news.segments += news.segments }

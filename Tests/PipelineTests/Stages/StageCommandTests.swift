@@ -179,6 +179,46 @@ import Testing
         #expect(stalled?.outputTail == "word\n")
     }
 
+    @Test("Each silence of a command is told once, and so is its next word on either output")
+    func tellsSilence() async throws {
+        let clock = ManualClock()
+        let folder = FileManager.default.temporaryDirectory.path + "/\(UUID())"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+        try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: folder)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        var command = try command(
+            #"""
+            echo '{"progress":1}'; until [ -e \#(folder)/go ]; do sleep 0.02; done; echo word >&2
+            until [ -e \#(folder)/end ]; do sleep 0.02; done; echo '{"result":1}'
+            """#)
+        command.timeout = nil
+        command.silenceNotice = .seconds(40)
+        command.clock = clock
+        let (updates, update) = AsyncStream.makeStream(of: StageUpdate.self)
+        let quiet = command
+        async let result = quiet.run(recording: "r") { update.yield($0) }
+        var seen = updates.makeAsyncIterator()
+        #expect(await seen.next() == StageUpdate(progress: StageProgress(progress: 1)))
+        func letQuartersPass(_ count: Int) async throws {
+            for _ in 0..<count {
+                try await clock.waitForSleepers()
+                clock.advance(by: .seconds(10))
+            }
+        }
+        // The first quarter sees the first word. Four quiet ones follow.
+        try await letQuartersPass(5)
+        #expect(await seen.next() == StageUpdate(silence: .began(.seconds(40))))
+        // The same silence goes on.
+        try await letQuartersPass(8)
+        try Data().write(to: URL(filePath: folder + "/go"))
+        #expect(await seen.next() == StageUpdate(silence: .ended))
+        // The watch sees the word, and begins anew.
+        try await letQuartersPass(5)
+        #expect(await seen.next() == StageUpdate(silence: .began(.seconds(40))))
+        try Data().write(to: URL(filePath: folder + "/end"))
+        #expect(try await result.json == "1")
+    }
+
     @Test(
         "A command gets the transcript in a file and on standard input, and may read it or not",
         arguments: [
