@@ -40,10 +40,12 @@ import Testing
     private static func kept(_ session: SessionID, _ connection: PostgresConnection) async throws -> [String] {
         try await connection.query(
             """
-            SELECT (to_jsonb(p) - '{session_id,created_at,updated_at,notified_at}'::text[])::text
+            SELECT (to_jsonb(p) - '{session_id,created_at,updated_at,notified_at,stage_began_at,stage_half_at}'::text[])::text
+                       || (p.stage_began_at IS NULL) || (p.stage_half_at IS NULL)
             FROM app.session_progress p WHERE session_id = \(session)
             UNION ALL
-            (SELECT (to_jsonb(e) - '{session_id,at,xid}'::text[])::text FROM app.session_events e
+            (SELECT (to_jsonb(e) - '{session_id,at,xid,worked_seconds,half_seconds}'::text[])::text
+                        || (e.worked_seconds IS NULL) || (e.half_seconds IS NULL) FROM app.session_events e
              WHERE session_id = \(session) ORDER BY version)
             UNION ALL
             SELECT 'lease ' || (worker IS NULL)::text FROM app.session_leases WHERE session_id = \(session)
