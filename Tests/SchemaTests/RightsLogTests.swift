@@ -52,10 +52,12 @@ import Testing
     }
 
     private func expect(
-        _ statement: String, concerns expected: Set<Set<Concern>>, sourceLocation: SourceLocation = #_sourceLocation
+        _ statement: String, after preparation: String = "SELECT 1", concerns expected: Set<Set<Concern>>,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
         try await withDatabase { database in
             let stage = try await Stage(database)
+            try await database.query(PostgresQuery(unescaped: preparation))
             try await database.withConnection(as: "therapybridge_server") { server in
                 let before = try await read(server, since: nil)
                 #expect(before.changes == nil, sourceLocation: sourceLocation)
@@ -92,6 +94,27 @@ import Testing
             "UPDATE app.users SET is_active = false WHERE role = 'patient'",
             concerns: [[.patient], [.other]])
         try await expect("UPDATE app.users SET full_name = 'Other'", concerns: [])
+    }
+
+    @Test("A new role of an account names the account")
+    func newRole() async throws {
+        try await expect(
+            "UPDATE app.users SET role = 'therapist' WHERE id = OTHER", concerns: [[.other]])
+    }
+
+    @Test("An activation names the account")
+    func activation() async throws {
+        try await expect(
+            "UPDATE app.users SET is_active = true WHERE id = OTHER", after: "UPDATE app.users SET is_active = false",
+            concerns: [[.other]])
+    }
+
+    @Test("A deletion of an account names the account, and what is deleted with it")
+    func deletedAccount() async throws {
+        try await expect("DELETE FROM app.users WHERE id = OTHER", concerns: [[.other]])
+        try await expect(
+            "DELETE FROM app.users WHERE role = 'therapist'",
+            concerns: [[.therapist], [.therapist, .patient], [.therapist, .signIn]])
     }
 
     @Test("The end of a sign-in names the sign-in and its account")
@@ -208,6 +231,51 @@ import Testing
                 #expect(after.snapshot.oldest > after.horizon, "a reader of the present snapshot has not")
             }
         }
+    }
+
+    /// How many rows a server's read after the end of a stranger's sign-in reads, in all tables together, beside so many
+    /// signed-in patients with a session each.
+    private func rowsRead(watched: Int) async throws -> Int64 {
+        try await withDatabase { database in
+            let stage = try await Stage(database)
+            try await database.query(
+                """
+                WITH patients AS (
+                    INSERT INTO app.users (email, full_name, role)
+                    SELECT n || '@many.example', 'Patient', 'patient' FROM generate_series(1, \(Int32(watched))) AS n
+                    RETURNING id
+                ), sign_ins AS (
+                    INSERT INTO app.auth_sessions (user_id, expires_at) SELECT id, now() + interval '1 h' FROM patients
+                ), tied AS (
+                    INSERT INTO app.therapist_patients (therapist_id, patient_id)
+                    SELECT \(stage.therapist.rawValue), id FROM patients
+                )
+                INSERT INTO app.therapy_sessions (patient_id) SELECT id FROM patients
+                """)
+            return try await database.withConnection(as: "therapybridge_server") { server in
+                let before = try await read(server, since: nil)
+                try await database.query(
+                    "UPDATE app.auth_sessions SET revoked_at = now() WHERE id = \(stage.signIn.rawValue)")
+                // The statistics of this transaction alone.
+                try await server.executeScript("BEGIN")
+                let news = try await read(server, since: before.snapshot)
+                #expect(news.changes?.map(stage.concerns) == [[.therapist, .signIn]])
+                let row = try await server.query(
+                    """
+                    SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint AS total
+                    FROM pg_stat_xact_user_tables
+                    """)[0]
+                try await server.executeScript("ROLLBACK")
+                return try row.decode("total", as: Int64.self)
+            }
+        }
+    }
+
+    @Test("The end of a stranger's sign-in costs a server as many rows beside 300 watched sessions as beside one")
+    func constantRows() async throws {
+        let (one, many) = (try await rowsRead(watched: 1), try await rowsRead(watched: 300))
+        #expect(one == many)
+        #expect((1...10).contains(many))
     }
 
     @Test("Rows of another cluster, with transactions that have not begun here, are passed over and removed")

@@ -4,7 +4,7 @@ import Store
 /// All watchers: their rights, their sockets, and the messages that they get.
 ///
 /// The table holds the state of each watcher. The sub-machines beside it hold the rest, in columns of their own.
-struct Watchers {
+struct Watchers: ConcernIndex {
     /// What the answer to a read leads to.
     enum Action {
         /// Give a message to the sink.
@@ -220,6 +220,20 @@ struct Watchers {
     /// Part of the regular check is due; see ``Rights/regularCheckIsDue(share:in:)``.
     mutating func regularCheckIsDue(share: Double) { rights.regularCheckIsDue(share: share, in: table) }
 
+    // MARK: - Whom a change of rights concerns
+
+    var watchersWithUser: [WatcherID] { table.watchersWithUser }
+
+    func watchers(of user: UserID) -> [WatcherID] { table.watchers(of: user) }
+
+    func watchers(of session: SessionID) -> [WatcherID] {
+        table.index.slot(of: session).map { table.watchers(ofSessionAt: $0) } ?? []
+    }
+
+    func followers(of patient: UserID) -> [WatcherID] { followers.watchers(ofPatient: patient) }
+
+    func principal(of id: WatcherID) -> Principal? { table.state(of: id).principal }
+
     // MARK: - Reads
 
     /// The next read of a lane; nil if nothing is wanted or enough reads are under way.
@@ -247,7 +261,9 @@ struct Watchers {
         switch rights.saw(news) {
         case .named(let changes):
             for change in changes {
-                let watchers = concerned(by: change).filter { !followers.hasScope(of: $0, after: change.transaction) }
+                let watchers = change.concerned(in: self).filter {
+                    !followers.hasScope(of: $0, after: change.transaction)
+                }
                 suspend(watchers, for: change.transaction)
             }
         case .all: suspend(table.watchersWithUser, for: nil)
@@ -260,19 +276,6 @@ struct Watchers {
     ///
     /// - Returns: Whether the database has another history than before.
     mutating func saw(_ timeline: DatabaseTimeline) -> Bool { rights.saw(timeline) }
-
-    /// The watchers that a change of rights concerns.
-    private func concerned(by change: RightsChange) -> [WatcherID] {
-        if let user = change.user {
-            let watchers = table.watchers(of: user)
-            guard let signIn = change.signIn else { return watchers }
-            return watchers.filter { table.state(of: $0).principal?.signIn == signIn }
-        }
-        guard change.session != nil || change.patient != nil else { return table.watchersWithUser }
-        let slot = change.session.flatMap { table.index.slot(of: $0) }
-        return (slot.map { table.watchers(ofSessionAt: $0) } ?? []).filter { table.state(of: $0).principal != nil }
-            + (change.patient.map { followers.watchers(ofPatient: $0) } ?? [])
-    }
 
     private mutating func suspend(_ watchers: [WatcherID], for transaction: Int64?) {
         guard !watchers.isEmpty else { return }

@@ -1,8 +1,8 @@
 import Domain
-import Store
 import Testing
 
 @testable import Progress
+@testable import Store
 
 /// A change of rights names whom it concerns.
 ///
@@ -56,6 +56,68 @@ import Testing
         #expect(
             machine.pass(reading(session, version: 2)).deliveries.map(\.message)
                 == [.state(sample(session, version: 2), after: [])])
+    }
+
+    /// Counts what a change of rights looks at.
+    private final class CountingIndex: ConcernIndex {
+        private let index: Watchers
+        private(set) var visits = 0
+
+        init(_ index: Watchers) { self.index = index }
+
+        private func count<Element>(_ list: [Element]) -> [Element] {
+            visits += list.count
+            return list
+        }
+
+        var watchersWithUser: [WatcherID] { count(index.watchersWithUser) }
+        func watchers(of user: UserID) -> [WatcherID] { count(index.watchers(of: user)) }
+        func watchers(of session: SessionID) -> [WatcherID] { count(index.watchers(of: session)) }
+        func followers(of patient: UserID) -> [WatcherID] { count(index.followers(of: patient)) }
+
+        func principal(of id: WatcherID) -> Principal? {
+            visits += 1
+            return index.principal(of: id)
+        }
+    }
+
+    @Test(
+        "A change of rights looks at as many watchers beside 1,000 other streams as beside one", arguments: [1, 1000])
+    func visits(streams: Int) {
+        _ = machine.watcher(of: session, for: principal)
+        for _ in 0..<streams { _ = machine.watcher(of: .random()) }
+        let index = CountingIndex(machine.value.watchers)
+        for stranger in [
+            RightsChange(in: 10, user: .random(), signIn: .random()), RightsChange(in: 10, user: .random()),
+            RightsChange(in: 10, user: .random(), patient: .random()), RightsChange(in: 10, session: .random()),
+            RightsChange(in: 10, patient: .random(), session: .random()),
+        ] {
+            #expect(stranger.concerned(in: index) == [])
+        }
+        #expect(index.visits == 0)
+        let own = RightsChange(in: 10, user: principal.user, signIn: principal.signIn)
+        #expect(own.concerned(in: index).count == 1)
+        #expect(RightsChange(in: 10, session: session).concerned(in: index).count == 1)
+        // The watcher in its list, and its principal, twice.
+        #expect(index.visits == 4)
+    }
+
+    @Test("In another cluster all clients reconnect, and changes count by the transactions of that cluster")
+    func otherCluster() {
+        let own = machine.watcher(of: session, for: principal)
+        let otherCluster = DatabaseSnapshot(
+            on: DatabaseTimeline(cluster: 2, number: 1), oldest: 900, next: 900, inProgress: [])
+        // A read in the other cluster: all clients reconnect, whatever its numbers say.
+        let outcome = machine.completed(.rights(RightsNews(at: otherCluster, changes: [])))
+        #expect(outcome.deliveries == [Delivery(.reconnect, to: [own])])
+        machine.end(own)
+        let later = machine.watcher(of: session, for: principal)
+        machine.learn(
+            RightsNews(
+                at: DatabaseSnapshot(
+                    on: otherCluster.timeline, oldest: 902, next: 902, inProgress: []),
+                changes: [RightsChange(in: 901, user: principal.user)]))
+        #expect(checked == [later])
     }
 
     @Test("A change that names nobody concerns everybody")

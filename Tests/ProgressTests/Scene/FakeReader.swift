@@ -102,6 +102,17 @@ final class FakeReader: ProgressReader {
         }
     }
 
+    /// Commits a change of rights of strangers, by the columns of the log of rights.
+    func changeRights(
+        user: UserID? = nil, signIn: SignInID? = nil, patient: UserID? = nil, session: SessionID? = nil
+    ) {
+        change {
+            $0.rightsChanges.append(
+                RightsChange(
+                    in: Int64(9 + $0.commits), user: user, signIn: signIn, patient: patient, session: session))
+        }
+    }
+
     private func change<Result>(_ body: (inout sending State) -> sending Result) -> sending Result {
         state.withLock { state in
             state.commits += 1
@@ -192,17 +203,24 @@ final class FakeReader: ProgressReader {
         }
     }
 
-    // MARK: Caseloads, which this database does not have
+    // MARK: Caseloads: each user may see the sessions of one patient, who has none
+
+    func admitCaseload(
+        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
+    ) async throws -> Caseload { try await caseload(of: principal, known: nil) }
+
+    func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload {
+        try read { state in
+            state.work.rows += 1
+            return Caseload(scope: .patients([.random()]), position: FeedPosition(state.present))
+        }
+    }
+
+    // MARK: Reads that this database does not have
 
     func transitions(
         after versions: [(session: SessionID, version: Int64)]
     ) async throws -> [[StatusTransition]] { throw Down() }
-
-    func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload { throw Down() }
-
-    func admitCaseload(
-        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
-    ) async throws -> Caseload { throw Down() }
 
     func lostSessions(
         of principal: Principal, patients: Set<UserID>, among sessions: Set<SessionID>, present: Set<UserID>
@@ -210,7 +228,9 @@ final class FakeReader: ProgressReader {
 
     func feed(
         since position: FeedPosition, also sessions: [SessionID], rightsSince snapshot: DatabaseSnapshot?
-    ) async throws -> FeedChanges { throw Down() }
+    ) async throws -> FeedChanges {
+        try read { FeedChanges(rights: $0.rightsNews(since: snapshot)) }
+    }
 
     func missed(
         from earlier: FeedPosition, to later: FeedPosition, in scope: CaseloadScope

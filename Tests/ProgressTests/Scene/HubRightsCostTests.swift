@@ -35,6 +35,48 @@ import Testing
         }
     }
 
+    /// Opens streams of one session and of all sessions, changes rights of strangers in every way, and returns what the hub has
+    /// read since the streams are open.
+    private func workBesideFollowers(_ followers: Int) async throws -> FakeReader.Work {
+        try await withHub { scene in
+            for _ in 0..<followers {
+                _ = try await scene.stream(of: scene.reader.addSession())
+                guard
+                    case .subscribed(let watch, _, _, _) = try await scene.hub.subscribeToAll(
+                        for: .random(), since: nil)
+                else { throw HubScene.NotSubscribed() }
+                await scene.hub.attach(watch)
+            }
+            scene.reader.changeRights(user: .random())
+            await scene.hub.receive([.rightsChanged])
+            try await scene.eventually { $0.machine.watchers.rights.snapshot == scene.reader.present }
+            let before = scene.reader.work
+            for _ in 0..<20 {
+                // An assignment, a sign-in, an account, a deleted session, and a session that moves.
+                scene.reader.changeRights(user: .random(), patient: .random())
+                scene.reader.changeRights(user: .random(), signIn: .random())
+                scene.reader.changeRights(user: .random())
+                scene.reader.changeRights(session: .random())
+                scene.reader.changeRights(patient: .random(), session: .random())
+                await scene.hub.receive([.rightsChanged])
+                scene.advance(by: .milliseconds(20))
+                try await scene.eventually { $0.machine.watchers.rights.snapshot == scene.reader.present }
+            }
+            // Every read that the changes have caused has ended.
+            await scene.turn()
+            let after = scene.reader.work
+            return FakeReader.Work(reads: after.reads - before.reads, rows: after.rows - before.rows)
+        }
+    }
+
+    @Test("Changes of strangers' rights of every kind cost as much with 300 streams of all sessions as with one")
+    func followers() async throws {
+        let (one, many) = (try await workBesideFollowers(1), try await workBesideFollowers(300))
+        #expect(one == many)
+        // One read of the log in each round, which returns each change once.
+        #expect(one == FakeReader.Work(reads: 20, rows: 100))
+    }
+
     @Test("The end of strangers' rights costs as many reads and rows with 300 open streams as with one")
     func constant() async throws {
         let (one, many) = (try await work(streams: 1), try await work(streams: 300))
