@@ -57,6 +57,8 @@ public struct AccessTokens: Sendable {
     private let keys: [String: Key]
     /// The tokens that these keys have verified.
     private let verified = VerifiedTokens<AccessClaims>()
+    /// Is called before each check of a signature, which a test counts.
+    private let onCheck: @Sendable () -> Void
 
     /// Takes the keys.
     ///
@@ -64,6 +66,12 @@ public struct AccessTokens: Sendable {
     ///   - secret: The key, at least ``minimumSecretBytes`` bytes; the caller has checked that.
     ///   - previousSecrets: Earlier keys. Their tokens stay valid until they expire.
     public init(secret: String, previousSecrets: [String] = []) async {
+        await self.init(secret: secret, previousSecrets: previousSecrets) {}
+    }
+
+    /// Takes the keys, and a function that is called before each check of a signature.
+    package init(secret: String, previousSecrets: [String] = [], onCheck: @escaping @Sendable () -> Void) async {
+        self.onCheck = onCheck
         var keys: [String: Key] = [:]
         for secret in previousSecrets { keys[Self.keyID(of: secret)] = await Key(secret) }
         presentID = Self.keyID(of: secret)
@@ -108,10 +116,9 @@ public struct AccessTokens: Sendable {
     ) async -> AccessClaims? {
         let bytes = Array(token.utf8)
         let hash = VerifiedTokens<AccessClaims>.Key(bytes)
-        var claims = verified[hash]
-        if claims == nil, let parts = CompactToken(bytes, limit: Self.limit), let key = key(for: parts) {
-            claims = plainClaims(of: parts, key, at: now)
-            if claims == nil { claims = await self.claims(of: token, key) }
+        var (claims, key) = plainClaims(of: bytes, hash, at: now)
+        if claims == nil, let key {
+            claims = await self.claims(of: token, key)
             if let claims { verified.insert(claims, for: hash) }
         }
         guard let claims, acceptsExpired || now < claims.expiresAt else { return nil }
@@ -126,14 +133,22 @@ public struct AccessTokens: Sendable {
     /// - Returns: Its claims. Nil for a token that ``verify(_:acceptsExpired:at:)`` refuses, or that only that method can
     ///   read.
     public func verifyAtOnce(_ token: [UInt8], at now: Timestamp = .now()) -> AccessClaims? {
-        let hash = VerifiedTokens<AccessClaims>.Key(token)
-        var claims = verified[hash]
-        if claims == nil, let parts = CompactToken(token, limit: Self.limit), let key = key(for: parts) {
-            claims = plainClaims(of: parts, key, at: now)
-            if let claims { verified.insert(claims, for: hash) }
-        }
-        guard let claims, now < claims.expiresAt else { return nil }
+        guard let claims = plainClaims(of: token, VerifiedTokens.Key(token), at: now).claims, now < claims.expiresAt
+        else { return nil }
         return claims
+    }
+
+    /// The claims of a token that was verified before, or that is in the form in which this server issues tokens.
+    ///
+    /// - Returns: The claims; without them the key that may verify the token in another form, or nil.
+    private func plainClaims(
+        of token: [UInt8], _ hash: VerifiedTokens<AccessClaims>.Key, at now: Timestamp
+    ) -> (claims: AccessClaims?, key: Key?) {
+        if let known = verified[hash] { return (known, nil) }
+        guard let parts = CompactToken(token, limit: Self.limit), let key = key(for: parts) else { return (nil, nil) }
+        guard let claims = plainClaims(of: parts, key, at: now) else { return (nil, key) }
+        verified.insert(claims, for: hash)
+        return (claims, nil)
     }
 
     /// The key that a token names; nil if this server does not have it, or the token is of another algorithm.
@@ -156,15 +171,17 @@ public struct AccessTokens: Sendable {
             payload["aud"].flatMap(payload.plainTexts)?.contains(where: { $0.elementsEqual(Self.party.utf8) }) == true,
             let user = payload["sub"].flatMap(payload.plainText).flatMap({ UserID(utf8: $0) }),
             let signIn = payload["sid"].flatMap(payload.plainText).flatMap({ SignInID(utf8: $0) }),
-            let expiry = payload["exp"].flatMap(payload.plainNumber), Claims.isWritable(seconds: expiry),
-            (try? key.signatures?.verify(token.signature, signs: token.signedText)) == true
+            let expiry = payload["exp"].flatMap(payload.plainNumber), Claims.isWritable(seconds: expiry)
         else { return nil }
+        onCheck()
+        guard (try? key.signatures?.verify(token.signature, signs: token.signedText)) == true else { return nil }
         return AccessClaims(
             user: user, signIn: signIn, expiresAt: Timestamp(microsecondsSinceEpoch: expiry * 1_000_000))
     }
 
     /// The claims of a well-signed token in any form.
     private func claims(of token: String, _ key: Key) async -> AccessClaims? {
+        onCheck()
         guard let payload = try? await key.collection.verify(token, as: Payload.self),
             Claims.isWritable(payload.exp), let user = UserID(payload.sub.value), let signIn = SignInID(payload.sid)
         else { return nil }

@@ -53,7 +53,11 @@ public final class Passwords: Sendable {
     /// The maximum length of a password, in characters (the same section: at least 64 must be permitted).
     public static let maximumLength = 256
 
+    /// Derives a key of 32 bytes from a password, a salt and a cost.
+    typealias KeyDerivation = @Sendable (_ password: [UInt8], _ salt: [UInt8], Cost) throws -> [UInt8]
+
     private let cost: Cost
+    private let derive: KeyDerivation
     private let pool: NIOThreadPool
     private let waitingLimit: Int
     private let waiting = Mutex(0)
@@ -66,8 +70,14 @@ public final class Passwords: Sendable {
     ///   - cost: The work of a new hash. A password is compared with a stored hash at the cost of the latter.
     ///   - threads: How many hashes run at a time.
     ///   - waitingLimit: How many hashes may run or wait.
-    public init(cost: Cost = .standard, threads: Int = 2, waitingLimit: Int = 64) {
+    public convenience init(cost: Cost = .standard, threads: Int = 2, waitingLimit: Int = 64) {
+        self.init(cost: cost, threads: threads, waitingLimit: waitingLimit, derive: PasswordParameters.scrypt)
+    }
+
+    /// Starts the threads, for a key derivation that a test counts.
+    init(cost: Cost, threads: Int = 2, waitingLimit: Int = 64, derive: @escaping KeyDerivation) {
         self.cost = cost
+        self.derive = derive
         self.waitingLimit = waitingLimit
         pool = NIOThreadPool(numberOfThreads: threads)
         pool.start()
@@ -108,7 +118,7 @@ public final class Passwords: Sendable {
     /// - Throws: ``Failure/overloaded``.
     public func rehash(_ password: String) async throws -> String {
         let parameters = PasswordParameters(cost: cost)
-        return try await run { try parameters.hash(password) }
+        return try await run { [derive] in try parameters.hash(password, by: derive) }
     }
 
     /// Hashes a password with the salt and the cost of a stored hash.
@@ -133,9 +143,9 @@ public final class Passwords: Sendable {
         }
         guard Self.length(of: password) <= Self.maximumLength else { return "" }
         let supplements = supplements(to: stored.cost)
-        return try await run {
-            for cost in supplements { _ = try PasswordParameters(cost: cost).hash(password) }
-            return try stored.hash(password)
+        return try await run { [derive] in
+            for cost in supplements { _ = try PasswordParameters(cost: cost).hash(password, by: derive) }
+            return try stored.hash(password, by: derive)
         }
     }
 
@@ -202,12 +212,18 @@ struct PasswordParameters: Sendable, CustomStringConvertible {
     }
 
     /// The hash of a password, in the PHC string format.
-    func hash(_ password: String) throws -> String {
+    func hash(_ password: String, by derive: Passwords.KeyDerivation) throws -> String {
         // NIST SP 800-63B, 5.1.1.2: normalize Unicode. A password is then the same from every keyboard.
-        let key = try KDF.Scrypt.deriveKey(
-            from: Array(password.precomposedStringWithCompatibilityMapping.utf8), salt: salt, outputByteCount: 32,
-            rounds: 1 << cost.logN, blockSize: cost.blockSize, parallelism: cost.parallelism)
-        return "\(self)$\(key.withUnsafeBytes { Self.unpadded(Array($0)) })"
+        let key = try derive(Array(password.precomposedStringWithCompatibilityMapping.utf8), salt, cost)
+        return "\(self)$\(Self.unpadded(key))"
+    }
+
+    /// Derives a key with scrypt (RFC 7914).
+    static let scrypt: Passwords.KeyDerivation = { password, salt, cost in
+        try KDF.Scrypt.deriveKey(
+            from: password, salt: salt, outputByteCount: 32, rounds: 1 << cost.logN, blockSize: cost.blockSize,
+            parallelism: cost.parallelism
+        ).withUnsafeBytes { Array($0) }
     }
 
     private static func unpadded(_ bytes: [UInt8]) -> String {

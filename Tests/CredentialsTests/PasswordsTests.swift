@@ -1,5 +1,6 @@
 import Domain
 import Foundation
+import Synchronization
 import Testing
 
 @testable import Credentials
@@ -157,6 +158,35 @@ struct PasswordsTests {
             // A costlier hash needs its own work.
             #expect(passwords.supplements(to: .init(logN: 18, blockSize: 8, parallelism: 2)) == [])
         }
+    }
+
+    @Test("The server does the same scrypt work for an old hash, a new one, no account, and a wrong password")
+    func workDone() async throws {
+        let present = Passwords.Cost(logN: 6, blockSize: 4, parallelism: 3)
+        let work = Mutex<[Int]>([])
+        let passwords = Passwords(cost: present) { _, _, cost in
+            work.withLock { $0.append(cost.work) }
+            return [UInt8](repeating: 7, count: 32)
+        }
+        func done(_ password: String, like parameters: String?) async throws -> Int {
+            work.withLock { $0 = [] }
+            _ = try await passwords.hash(password, like: parameters)
+            return work.withLock { $0.reduce(0, +) }
+        }
+        let none = try await done("correct horse", like: nil)
+        #expect(none == present.work)
+        for (logN, blockSize, parallelism) in [(6, 4, 3), (5, 4, 1), (5, 4, 3), (4, 2, 1), (6, 4, 1), (6, 2, 2)] {
+            let cost = Passwords.Cost(logN: logN, blockSize: blockSize, parallelism: parallelism)
+            let stored = withoutKey(try await Passwords(cost: cost).hash("correct horse"))
+            for password in ["correct horse", "wrong horse", "x"] {
+                let total = try await done(password, like: stored)
+                #expect(total == present.work, "\(cost) \(password)")
+            }
+        }
+        // The server refuses this text without any account, too.
+        let long = String(repeating: "x", count: 257)
+        #expect(try await done(long, like: nil) == 0)
+        #expect(try await done(long, like: "$scrypt$ln=5,r=4,p=1$c2FsdHNhbHQ") == 0)
     }
 
     @Test("Length counts after normalization, by Unicode scalars")

@@ -3,6 +3,7 @@ import Crypto
 import Domain
 import Foundation
 import PropertySupport
+import Synchronization
 import TestSupport
 import Testing
 
@@ -54,6 +55,39 @@ struct VerifiedTokensTests {
         #expect(await new.verify(token) == nil)
         #expect(new.verifyAtOnce(Array(token.utf8)) == nil)
         #expect(await old.verify(token) == claims)
+    }
+
+    /// Counts the checks of signatures.
+    private final class Checks: Sendable {
+        private let count = Mutex(0)
+
+        var value: Int { count.withLock { $0 } }
+
+        func keys(_ secret: String, previous: [String] = []) async -> AccessTokens {
+            await AccessTokens(secret: secret, previousSecrets: previous) { self.count.withLock { $0 += 1 } }
+        }
+    }
+
+    @Test("The signature of a token is checked once, and once more after the keys have changed")
+    func checkedOnce() async throws {
+        let checks = Checks()
+        let tokens = await checks.keys(Forge.secret)
+        let token = try await tokens.issue(claims)
+        for _ in 0..<3 {
+            #expect(tokens.verifyAtOnce(Array(token.utf8)) == claims)
+            #expect(await tokens.verify(token) == claims)
+            #expect(await tokens.verify(token, acceptsExpired: true, at: expiry) == claims)
+        }
+        #expect(checks.value == 1)
+        // A bad signature is no knowledge: it is checked each time.
+        let other = try await AccessTokens(secret: "the key of next year, of 32 bytes.").issue(claims)
+        let forged = token.prefix { $0 != "." } + other.drop { $0 != "." }
+        for _ in 0..<2 { #expect(tokens.verifyAtOnce(Array(forged.utf8)) == nil) }
+        #expect(checks.value == 3)
+        // The same token under new keys, which still have the earlier one.
+        let changed = await checks.keys("the key of next year, of 32 bytes.", previous: [Forge.secret])
+        for _ in 0..<2 { #expect(changed.verifyAtOnce(Array(token.utf8)) == claims) }
+        #expect(checks.value == 4)
     }
 
     @Test("A known token is verified by all its bytes")

@@ -21,6 +21,28 @@ import Testing
         }
     }
 
+    @Test(
+        "The head and the first state leave in one write, and each later frame in one write of its own",
+        arguments: [true, false])
+    func oneWrite(isChunked: Bool) async throws {
+        try await withReactor { scene in
+            // A socket of this type keeps the boundaries of writes: each read returns one.
+            let (server, client) = try packetSockets()
+            let id = StreamID(slot: 0, generation: 0)
+            await scene.reactor.adopt(
+                id, server, as: isChunked ? .chunks : .bare,
+                firstFrame: Frame(
+                    head: Array("HEAD\r\n\r\n".utf8), payload: Array("state".utf8), isChunked: isChunked),
+                expiresAt: scene.now + .seconds(3600), livesUntil: scene.now + .seconds(3600))
+            #expect(await scene.reactor.send(Frame(Array("news".utf8)), to: [id]).isEmpty)
+            let writes = try await onThread { [try client.read(), try client.read()] }
+            #expect(
+                writes.map { String(decoding: $0, as: UTF8.self) }
+                    == (isChunked
+                        ? ["HEAD\r\n\r\n5\r\nstate\r\n", "4\r\nnews\r\n"] : ["HEAD\r\n\r\nstate", "news"]))
+        }
+    }
+
     @Test("A client of HTTP/1.0 gets bare payloads, and the end of the connection ends the body")
     func http10() async throws {
         try await withReactor { scene in

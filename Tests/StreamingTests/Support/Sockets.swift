@@ -21,17 +21,17 @@ struct SocketError: Error, CustomStringConvertible {
 ///
 /// Use it on one thread at a time, or a client gets the connection of another one.
 final class Loopback: Sendable {
-    private let listener: CInt
+    private let listeningSocket: CInt
     private let port: in_port_t
 
     init() throws {
-        listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-        guard listener >= 0 else { throw SocketError("socket") }
+        listeningSocket = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        guard listeningSocket >= 0 else { throw SocketError("socket") }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let descriptor = listener
+        let descriptor = listeningSocket
         let isListening = withUnsafeMutablePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 bind(descriptor, $0, length) == 0 && listen(descriptor, 128) == 0
@@ -42,7 +42,7 @@ final class Loopback: Sendable {
         port = address.sin_port
     }
 
-    deinit { close(listener) }
+    deinit { close(listeningSocket) }
 
     /// Connects a client and accepts it.
     ///
@@ -51,7 +51,7 @@ final class Loopback: Sendable {
     /// - Throws: ``SocketError``
     func connect(receiveBuffer: CInt? = nil) throws -> (server: StreamSocket, identity: String, client: Client) {
         let client = Client(try connected(receiveBuffer))
-        let accepted = accept(listener, nil, nil)
+        let accepted = accept(listeningSocket, nil, nil)
         guard accepted >= 0 else { throw SocketError("accept") }
         defer { close(accepted) }
         guard let server = StreamSocket(duplicating: accepted) else { throw SocketError("fcntl") }
@@ -80,6 +80,23 @@ final class Loopback: Sendable {
         guard status == 0 else { throw SocketError("connect") }
         return descriptor
     }
+}
+
+/// Makes a pair of connected sockets that keep the boundaries of writes.
+///
+/// - Returns: The server's end and the client's end.
+/// - Throws: ``SocketError``
+func packetSockets() throws -> (server: StreamSocket, client: Client) {
+    var ends: [CInt] = [-1, -1]
+    guard socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+        throw SocketError("socketpair")
+    }
+    defer { close(ends[0]) }
+    let client = Client(ends[1])
+    var limit = timeval(tv_sec: Int(TestDeadline.event.components.seconds), tv_usec: 0)
+    setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    guard let server = StreamSocket(duplicating: ends[0]) else { throw SocketError("fcntl") }
+    return (server, client)
 }
 
 /// A client's end of a connection.
