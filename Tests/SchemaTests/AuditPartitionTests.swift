@@ -28,7 +28,7 @@ import Testing
     }
 
     @Test(
-        "No role can change, delete or empty one partition, not even the owner or a superuser",
+        "A statement that changes, empties or deletes from one partition is refused, to the owner and superusers too",
         arguments: ["therapybridge_server", "therapybridge_pipeline", "owner", "postgres"])
     func protected(role: String) async throws {
         try await withDatabase { database in
@@ -58,10 +58,36 @@ import Testing
                         #expect(
                             try await connection.refusal(of: PostgresQuery(unescaped: "SELECT FROM \(partition)"))
                                 == .insufficientPrivilege)
+                        let insertion = "INSERT INTO \(partition) (at, action) SELECT now(), 'test.forged'"
+                        #expect(
+                            try await connection.refusal(of: PostgresQuery(unescaped: insertion))
+                                == .insufficientPrivilege, "\(insertion)")
                     }
                 }
             }
             #expect(try await database.audit().count == 3)
+        }
+    }
+
+    @Test("The setting by which records leave the default partition lets the owner delete them, and nobody else")
+    func moveSetting() async throws {
+        for role in ["therapybridge_server", "therapybridge_pipeline", "owner"] {
+            try await withDatabase { database in
+                try await database.query("INSERT INTO app.audit_log (at, action) VALUES ('2001-02-03', 'test.old')")
+                #expect(try await database.addPartition() == "audit_log_2001_02")
+                try await database.query("INSERT INTO app.audit_log (at, action) VALUES ('2002-02-03', 'test.default')")
+                try await database.withConnection(as: role == "owner" ? "postgres" : role) { connection async throws in
+                    if role == "owner" { try await connection.executeScript("SET ROLE therapybridge_owner") }
+                    for (table, isAllowed) in [("audit_log_default", role == "owner"), ("audit_log_2001_02", false)] {
+                        try await connection.executeScript(
+                            "BEGIN; SELECT set_config('app.audit_move', pg_current_xact_id()::text, true)")
+                        let refusal = try await connection.refusal(
+                            of: "DELETE FROM app.\(unescaped: table) WHERE action LIKE 'test.%'")
+                        #expect(refusal == (isAllowed ? nil : .insufficientPrivilege), "\(role) \(table)")
+                        try await connection.executeScript("ROLLBACK")
+                    }
+                }
+            }
         }
     }
 

@@ -39,26 +39,35 @@ import Testing
     func contentType() async throws {
         try await withServer { server in
             let clinic = try await Clinic(server)
-            let routes: [(HTTPMethod, String)] = [
-                (.POST, "/api/auth/login"), (.POST, "/api/auth/refresh"), (.POST, "/api/auth/logout"),
-                (.POST, "/api/auth/password"), (.POST, "/api/users"), (.PATCH, "/api/users/\(clinic.id(.patient))"),
-                (.POST, "/api/progress"), (.POST, "/api/sessions/\(clinic.session)/progress"),
-            ]
-            for (method, path) in routes {
+            let description = try await APIDescription(server)
+            let operations = description.operations.filter { _, operation in
+                let body = description.object(operation["requestBody"])
+                return description.object(body["content"])["application/json"] != nil
+            }
+            #expect(operations.count >= 15)
+            for (name, operation) in operations {
+                let responses = description.object(operation["responses"])
+                #expect(responses["415"] != nil, "\(name) declares 415")
+                let words = name.split(separator: " ")
+                let path = String(words[1]).replacing("/api/users/{id}", with: "/api/users/\(clinic.id(.patient))")
+                    .replacing("{id}", with: "\(clinic.session)").replacing("{session_id}", with: "\(clinic.session)")
+                let method = HTTPMethod(rawValue: String(words[0]))
+                let isForPipelines = operation["x-who"] as? String == "pipeline"
                 // The token would end its sign-in there.
-                let token = path == "/api/auth/logout" ? nil : clinic.token(.admin)
+                let token =
+                    path == "/api/auth/logout" ? nil : clinic.token(isForPipelines ? .pipeline : .admin)
                 for type in [nil, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
                 {
                     var headers: [String: String] = [:]
                     headers["Content-Type"] = type
                     let response = try await server.request(
                         method, path, token: token, headers: headers, body: Data("{}".utf8))
-                    expectProblem(response, 415, "unsupported-media", "\(method) \(path) \(type ?? "none")")
+                    expectProblem(response, 415, "unsupported-media", "\(name) \(type ?? "none")")
                 }
                 let typed = try await server.request(
                     method, path, token: token, headers: ["Content-Type": "application/json; charset=utf-8"],
                     body: Data("{}".utf8))
-                #expect(typed.status != 415, "\(method) \(path)")
+                #expect(typed.status != 415, "\(name)")
             }
         }
     }

@@ -1,5 +1,6 @@
 import Domain
 import Foundation
+import LocalPostgres
 import NIOHTTP1
 import PostgresTestSupport
 import ServerTestSupport
@@ -105,6 +106,45 @@ import Testing
             #expect(try await clinic.request(.GET, clinic.streamOfSession, as: .patient).status == 200)
             // HEAD opens no stream, and is charged.
             #expect(try await clinic.request(.HEAD, clinic.streamOfSession, as: .patient).status == 429)
+        }
+    }
+
+    @Test("WebSockets and streams with good credentials and the right charge neither the sign-in nor the address")
+    func uncharged() async throws {
+        try await withLimits(["REQUESTS_PER_SIGN_IN": "1", "REQUESTS_PER_ADDRESS": "3"]) { clinic, _ in
+            let path = "/api/sessions/\(clinic.session)/status/ws"
+            for _ in 0..<35 {
+                try await clinic.server.withWebSocket(path, token: clinic.token(.patient)) {
+                    try await $0.expectVersion(1)
+                }
+                for stream in [clinic.streamOfSession, Clinic.streamOfAll] {
+                    try await clinic.server.withStream(stream, token: clinic.token(.patient)) {
+                        #expect($0.status == 200)
+                        _ = try await $0.next()
+                    }
+                }
+            }
+            // The bucket of the sign-in is full, and so is that of the address, which these eleven requests are charged to.
+            let charged = try await statuses(11) { try await clinic.request(.GET, of: "/status", as: .patient) }
+            #expect(charged == Array(repeating: 200, count: 10) + [429])
+            let pages = try await statuses(20) { try await clinic.server.request(.GET, "/docs") }
+            #expect(pages == Array(repeating: 200, count: 19) + [429])
+        }
+    }
+
+    @Test("METRICS_PORT is exempt, and charges no address")
+    func metricsPort() async throws {
+        let port = try freePort()
+        try await withLimits(["METRICS_PORT": "\(port)", "REQUESTS_PER_ADDRESS": "1"]) { clinic, _ in
+            let metrics = clinic.server.at(port: port)
+            try await eventually("the metrics are served") {
+                (try? await metrics.request(.GET, "/metrics").status) == 200
+            }
+            let scrapes = try await statuses(15) { try await metrics.request(.GET, "/metrics") }
+            #expect(scrapes == Array(repeating: 200, count: 15))
+            let pages = try await statuses(11) { try await clinic.server.request(.GET, "/docs") }
+            #expect(pages == Array(repeating: 200, count: 10) + [429])
+            #expect(try await metrics.request(.GET, "/metrics").status == 200)
         }
     }
 
