@@ -337,8 +337,8 @@ private struct PlanStage {
             SELECT \(session), \(patient), 'recording ' || g FROM generate_series(1, \(sessions)) AS g
             ON CONFLICT DO NOTHING;
             INSERT INTO app.session_progress (session_id, status, progress, version)
-            SELECT \(session), CASE g % 1000 WHEN 5 THEN 'transcribing' WHEN 7 THEN 'pending' WHEN 6 THEN 'transcribed' WHEN 8 THEN 'transcribing'
-                                            ELSE 'processed' END, 50, 5
+            SELECT \(session), CASE g % 1000 WHEN 5 THEN 'transcribing' WHEN 6 THEN 'transcribed' WHEN 7 THEN 'pending'
+                                            WHEN 8 THEN 'transcribing' ELSE 'processed' END, 50, 5
             FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
             INSERT INTO app.session_events (session_id, version, attempt, status, progress, at, xid)
             SELECT \(session), v, 1, 'pending', 0, now(), (3 + g % 400)::text::xid8
@@ -355,7 +355,7 @@ private struct PlanStage {
             INSERT INTO app.patient_turns (patient_id) SELECT \(patient) FROM generate_series(1, \(patients)) AS g;
             -- A claim comes to a row that is out of date, then to a session that waits. All other rows come after it.
             INSERT INTO app.patient_queue (patient_id, served_at, queued_at)
-            SELECT gen_random_uuid(), 'infinity', now() FROM generate_series(1, \(patients))
+            SELECT gen_random_uuid(), 'infinity'::timestamptz, now() FROM generate_series(1, \(patients))
             UNION ALL SELECT \(patient), '-infinity', now() FROM generate_series(5, 5) AS g
             UNION ALL SELECT \(patient), app.patient_served_at(\(patient)), now() FROM generate_series(7, 7) AS g;
             INSERT INTO app.session_leases (session_id, patient_id) SELECT \(session), \(patient) FROM generate_series(7, 7) AS g

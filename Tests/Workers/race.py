@@ -8,7 +8,7 @@ from installation import LEASE, PATIENCE
 from processes import Worker, wait_for_end_of_orphans
 
 # Seconds between two blows, and seconds that a stopped worker stands still.
-PAUSES = (0.2, 1.2)
+PAUSES = (0.1, 0.6)
 STANDSTILL = (0.5, 2.5)
 
 
