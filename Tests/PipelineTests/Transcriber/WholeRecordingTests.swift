@@ -269,6 +269,16 @@ import Testing
         }
     }
 
+    /// Each of the decoders would need as much memory as one program of a cage may have.
+    @Test("Tracks whose headers need too much memory together are refused")
+    func memoryOfTracks() async throws {
+        let bomb = try #require(Bomb.all.first { $0.name.contains("16 decoders") })
+        try await MadeRecordings.with { folder in
+            let file = try folder.write("a.m4a", bomb.make())
+            await #expect(throws: TranscriberError.tracksTooLarge(16)) { try await folder.decode(file) }
+        }
+    }
+
     /// A WAV file with 8 bits a sample.
     private static func wave(channels: Int, rate: Int, _ samples: Data) -> Data {
         func little(_ value: Int, _ count: Int) -> Data {

@@ -95,8 +95,8 @@ extension BombGenerator {
             }
             for _ in 1...size(16) {
                 // The bits stand for the fields that each sample has.
-                let flags = random.pick([0, 0, 0, 0x1, 0x4, 0x100, 0x200, 0x400, 0x800, 0xF00])
-                let samples = random.happens(oneIn: 2) ? size(40_000_000) : size(0xFFFF_FFFF)
+                let flags = claim(0, 1) == 0 ? 0 : random.pick([0x1, 0x4, 0x100, 0x200, 0x400, 0x800])
+                let samples = random.happens(oneIn: 4) ? size(0xFFFF_FFFF) : size(10_000_000)
                 runs.box("trun") {
                     $0.big(flags, 4); $0.big(samples, 4); $0.zeros(random.pick([0, 8, 64]))
                 }
@@ -127,7 +127,8 @@ extension BombGenerator {
             ("stts", [samples, 1]), ("stsc", [1, samples, 1]), ("stco", [0]), ("ctts", [samples, 1]),
         ] {
             guard name != "ctts" || random.happens(oneIn: 3) else { continue }
-            let rows = random.happens(oneIn: 4) ? size(parts) : 1
+            let isTime = name == "stts" || name == "ctts"
+            let rows = isTime && random.happens(oneIn: 3) ? size(parts) : 1
             tables.box(name) {
                 $0.big(0, 4); $0.big(claim(rows, 4), 4)
                 for _ in 0..<rows { for value in row { $0.big(claim(value, 4), 4) } }
@@ -147,10 +148,10 @@ extension BombGenerator {
         var file = begin()
         let (depth, name) = (size(parts * 10), random.happens(oneIn: 2) ? random.pick(names) : nil)
         for level in 0..<depth {
-            switch Int.random(in: 0..<20, using: &random) {
+            switch claim(2, 1) {
             case 0: file.big(0, 4)
             case 1: file.big(0x7FFF_FFFF, 4)
-            case 2:
+            case 3...:
                 file.big(1, 4)
                 file.add(name ?? random.pick(names))
                 file.big(random.pick([16 * (depth - level), 1 << 62, -1]), 8)

@@ -15,6 +15,11 @@ extension BombGenerator {
         var contents = Bytes()
         write(&generator, &contents)
         self = generator
+        // ffmpeg reads up to the first cluster: one block of the first track.
+        contents.element(0x1F43_B675, 4) { cluster in
+            cluster.element(0xE7, 1) { $0.big(0, 1) }
+            cluster.element(0xA3, 1) { $0.add([0x81, 0, 0, 0x80] + [UInt8](repeating: 0, count: 64)) }
+        }
         file.big(0x1853_8067, 4)
         addSize(contents.data.count, to: &file)
         file.add(contents.data)
@@ -23,14 +28,14 @@ extension BombGenerator {
 
     /// Adds a size of eight bytes: the right one, an unknown one, or any.
     private mutating func addSize(_ truth: Int, to bytes: inout Bytes) {
-        bytes.big(1 << 56 | (random.happens(oneIn: 5) ? random.pick([1 << 56 - 1, 0, 1 << 55, truth * 2]) : truth), 8)
+        bytes.big(1 << 56 | (claim(0, 1) == 0 ? truth : random.pick([1 << 56 - 1, 0, 1 << 55, truth * 2])), 8)
     }
 
     private mutating func addTrack(_ number: Int, to tracks: inout Bytes) {
         let codec = random.pick([
             "A_PCM/INT/LIT", "A_OPUS", "A_VORBIS", "A_FLAC", "A_AAC", "A_MPEG/L3", "A_MS/ACM", "A_DTS",
         ])
-        let type = random.happens(oneIn: 10) ? claim(2, 1) : 2
+        let type = claim(2, 1)
         let (rate, channels, secret) = (Double(rate()), channels(), random.happens(oneIn: 3) ? size(4_096) : 0)
         tracks.element(0xAE, 1) { entry in
             entry.element(0xD7, 1) { $0.big(number, 4) }

@@ -68,8 +68,8 @@ extension BombGenerator {
             packet: Array("OpusTags".utf8) + [UInt8](repeating: 0, count: 8)
         ).data
         for number in 2...(1 + size(4)) {
-            let flags = random.pick([0, 0, 4, 4, 1])
-            let position = random.happens(oneIn: 8) ? random.pick([-1, 1 << 62, 1 << 40]) : number * 960
+            let flags = claim(0, 1) == 0 ? random.pick([0, 4]) : 1
+            let position = claim(0, 1) == 0 ? number * 960 : random.pick([-1, 1 << 62, 1 << 40])
             pages +=
                 Page(serial: serial, number: number, flags: flags, position: position, packet: [0xF8, 0xFF, 0xFE]).data
         }
@@ -77,12 +77,12 @@ extension BombGenerator {
     }
 
     mutating func oggChain() -> Data {
-        let isNew = random.happens(oneIn: 2)
+        let isNew = random.happens(oneIn: 3)
         var file = Data()
         var first = head()
         for serial in 1...size(parts) {
             if isNew { first = head() }
-            let number = random.happens(oneIn: 8) ? 1 : serial
+            let number = claim(serial, 4)
             file += Page(serial: number, number: 0, flags: 2, position: 0, packet: first).data + rest(number)
         }
         return file

@@ -7,7 +7,7 @@ extension BombGenerator {
     mutating func wave() -> Data {
         let signature = random.pick(["RIFF", "RIFF", "RF64", "BW64"])
         let bytes = size(parts * 200)
-        let (rate, channels, bits) = (rate(), channels(), random.pick([0, 1, 4, 8, 16, 24, 32, 64, 255]))
+        let (rate, channels, bits) = (rate(), channels(), random.pick([8, 16, 16, 24, 32, claim(16, 1)]))
         var file = Bytes(signature)
         file.little(claim(36 + bytes, 4), 4)
         file.add("WAVE")
@@ -37,25 +37,25 @@ extension BombGenerator {
     }
 
     mutating func aiff() -> Data {
+        let (isCompressed, samples) = (random.happens(oneIn: 2), size(parts * 100))
         var file = Bytes("FORM")
-        file.big(claim(0x7FFF_FFFF, 4), 4)
-        let isCompressed = random.happens(oneIn: 2)
+        file.big(claim(samples + (isCompressed ? 52 : 46), 4), 4)
         file.add(isCompressed ? "AIFC" : "AIFF")
         file.add("COMM")
         file.big(isCompressed ? 24 : 18, 4)
         file.big(channels(), 2)
-        file.big(claim(0xFFFF_FFFF, 4), 4)
-        file.big(random.pick([0, 1, 8, 16, 32, 255]), 2)
+        file.big(claim(samples / 2, 4), 4)
+        file.big(random.pick([8, 16, 16, 24, 32, claim(16, 1)]), 2)
         // The sample rate, as an extended number of 80 bits: 2 to the power of the exponent, less 16,383.
-        file.big(random.happens(oneIn: 2) ? claim(16_383, 2) : 16_383 + 13, 2)
+        file.big(16_383 + (hasOddSound ? random.pick([0, 4, 12, 19, 30]) : 13), 2)
         file.big(1 << 63, 8)
         if isCompressed {
-            file.add(random.pick(["sowt", "ulaw", "ima4", "fl64", "GSM "]))
+            file.add(random.pick(["NONE", "twos", "ulaw", "alaw", "ima4", "fl32"]))
             file.zeros(2)
         }
         file.add("SSND")
-        file.big(claim(0x7FFF_FF00, 4), 4)
-        file.zeros(size(parts * 100))
+        file.big(claim(samples + 8, 4), 4)
+        file.zeros(8 + samples)
         return file.data
     }
 
@@ -64,9 +64,10 @@ extension BombGenerator {
         file.big(1 << 16, 4)
         file.add("desc")
         file.big(32, 8)
-        let rate = random.happens(oneIn: 3) ? random.pick([.nan, .infinity, -1, 1e-300, 1e300]) : Double(rate())
+        let rate = claim(0, 1) == 0 ? Double(rate()) : random.pick([.nan, .infinity, -1, 1e-300, 1e300])
         file.big(Int(bitPattern: UInt(rate.bitPattern)), 8)
         file.add(random.pick(["aac ", "alac", "lpcm", "ima4", "opus", "ulaw"]))
+        // No flags, packets of varying length, 1,024 frames in each.
         for value in [claim(0, 4), claim(0, 4), claim(1_024, 4), channels(), claim(16, 4)] { file.big(value, 4) }
         if random.happens(oneIn: 2) {
             file.add("kuki")
@@ -78,7 +79,7 @@ extension BombGenerator {
         file.big(24 + entries, 8)
         for _ in 0..<2 { file.big(claim(entries, 8), 8) }
         file.zeros(8)
-        file.add([UInt8](repeating: random.pick([0, 1, 0x7F, 0x81, 0xFF]), count: entries))
+        file.add([UInt8](repeating: claim(0, 1) == 0 ? 1 : random.pick([0, 0x7F, 0x81, 0xFF]), count: entries))
         file.add("data")
         file.big(claim(-1, 8), 8)
         file.zeros(size(parts * 100))
@@ -124,15 +125,14 @@ extension BombGenerator {
         let heads: [(head: [UInt8], length: Int)] = [
             ([0xFF, 0xFB, 0x10, 0xC4], 104), ([0xFF, 0xF3, 0x14, 0xC4], 24), ([0xFF, 0xE3, 0x18, 0xC4], 72),
         ]
-        let first = random.pick(heads)
-        file.add(first.head)
-        file.zeros(first.head[1] == 0xFB ? 17 : 9)
+        file.add(heads[0].head)
+        file.zeros(17)
         file.add(random.pick(["Xing", "Info", "VBRI"]))
-        for value in [7, claim(50, 4), claim(5_000, 4)] { file.big(value, 4) }
-        file.zeros(100)
-        let changes = random.happens(oneIn: 3)
+        for value in [3, claim(50, 4), claim(5_000, 4)] { file.big(value, 4) }
+        file.zeros(heads[0].length - 37)
+        let (usual, changes) = (random.pick(heads), random.happens(oneIn: 3))
         for _ in 0..<size(parts) {
-            let frame = changes ? random.pick(heads) : first
+            let frame = changes ? random.pick(heads) : usual
             file.add(frame.head)
             file.zeros(frame.length - 4)
         }
@@ -143,13 +143,17 @@ extension BombGenerator {
     mutating func adts() -> Data {
         var file = Bytes()
         let changes = random.happens(oneIn: 2)
-        var (rate, channels) = (4, 1)
+        var (rate, channels) = (4, random.pick([1, 2]))
+        // Silence, by the encoder of FFmpeg.
+        let silence: [Int: [UInt8]] = [
+            1: [0x00, 0xC8, 0x00, 0x80, 0x23, 0x80], 2: [0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80],
+        ]
         for _ in 0..<(2 + size(parts)) {
             if changes {
                 rate = Int.random(in: 0...12, using: &random)
-                channels = Int.random(in: 0...7, using: &random)
+                channels = random.pick([1, 2])
             }
-            let payload = random.bytes(2...24)
+            let payload = claim(0, 1) == 0 ? silence[channels] ?? [] : random.bytes(2...24)
             let length = 7 + payload.count
             file.big(0xFFF1, 2)
             file.big(0x40 | rate << 2 | channels >> 2, 1)
