@@ -22,7 +22,7 @@ COMMENT ON COLUMN app.session_leases.patient_id IS
     'The patient of the session, also after a correction. The queue serves patients in turns. Not a foreign key: the row goes '
     'with the progress of its session';
 COMMENT ON COLUMN app.session_leases.queued_at IS
-    'When the session joined the queue. Of the sessions of one patient, workers claim the oldest first';
+    'When the session joined the queue. Workers claim the oldest session of a patient first';
 COMMENT ON COLUMN app.session_leases.worker IS
     'The name of the last worker that claimed the session; null: no worker has, since it joined the queue';
 COMMENT ON COLUMN app.session_leases.attempt IS 'The attempt that the worker works on';
@@ -42,6 +42,8 @@ COMMENT ON TABLE app.pipeline_limits IS 'Limits that bind every worker, of whate
 COMMENT ON COLUMN app.pipeline_limits.max_attempts IS
     'How many attempts a session has. Each server and worker writes its PIPELINE_MAX_ATTEMPTS at its start';
 INSERT INTO app.pipeline_limits DEFAULT VALUES;
+-- Autovacuum analyses a table only after 50 changes. Until then the planner would assume about two thousand rows.
+ANALYZE app.pipeline_limits;
 
 -- Claims of one patient can run at once. Each adds a row, and none waits for another.
 CREATE TABLE app.patient_turns (

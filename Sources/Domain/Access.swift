@@ -68,6 +68,19 @@ public enum Access {
         }
     }
 
+    /// Whether a user with this role may do an action on the sessions of all patients.
+    public static func permitsOnAll(_ action: SessionAction, to role: Role) -> Bool {
+        permits(action, to: role, as: Relation(isPatient: false, isAssigned: false))
+    }
+
+    /// Whether users with this role have patients, for whom they upload.
+    public static func hasPatients(_ role: Role) -> Bool {
+        permits(.upload, to: role, as: Relation(isPatient: false, isAssigned: true))
+    }
+
+    /// Whether a session names a user with this role, who uploads its recording, as its therapist.
+    public static func isNamedAsTherapist(_ role: Role) -> Bool { role == .therapist }
+
     /// Whether a user with this role may do an administrative action.
     ///
     /// No relation matters.

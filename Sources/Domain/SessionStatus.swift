@@ -26,4 +26,17 @@ public enum SessionStatus: String, Sendable, Codable, CaseIterable {
     ///
     /// Only a retry can continue it.
     public var isFinished: Bool { self == .processed || self == .failed }
+
+    /// The progress in per cent at which a worker begins or continues in this status.
+    ///
+    /// `app.statuses` has the same values, and a test compares them.
+    public var floor: Int {
+        switch self {
+        case .uploading, .failed: 0
+        case .pending, .preprocessing, .transcribing: 20
+        case .diarizing: 55
+        case .transcribed, .extractingNotes: 60
+        case .processed: 100
+        }
+    }
 }

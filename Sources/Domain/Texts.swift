@@ -19,6 +19,14 @@ extension Unicode.Scalar {
 extension StringProtocol {
     /// The text without the scalars that must not be shown (``Unicode/Scalar/mayBeShown``).
     public var shown: String { String(String.UnicodeScalarView(unicodeScalars.filter(\.mayBeShown))) }
+
+    /// The first scalars of ``shown``, at most as many as the limit.
+    public func shown(limit: Int) -> String {
+        String(String.UnicodeScalarView(unicodeScalars.lazy.filter(\.mayBeShown).prefix(limit)))
+    }
+
+    /// The text with a blank for each scalar that must not be shown (``Unicode/Scalar/mayBeShown``).
+    public var oneLine: String { String(String.UnicodeScalarView(unicodeScalars.map { $0.mayBeShown ? $0 : " " })) }
 }
 
 extension String {
@@ -35,5 +43,14 @@ extension FixedWidthInteger {
     public init?(digits text: some StringProtocol) {
         guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
         self.init(text)
+    }
+
+    /// Reads a number of ASCII decimal digits as ``init(digits:)`` does; one that is too large becomes the greatest.
+    @inlinable
+    public init?(clampingDigits text: some StringProtocol) {
+        guard !text.isEmpty, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+            return nil
+        }
+        self = Self(text) ?? .max
     }
 }

@@ -80,6 +80,8 @@ public struct AuditStore: Sendable {
     /// Appends records of repeats.
     ///
     /// The database knows the time, and gets the ages. The clocks of two hosts may differ.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
     private func append(_ repeats: [RepeatedAccess], now: ContinuousClock.Instant) async throws {
         let accesses = repeats.map(\.access)
         _ = try await pool.query(
@@ -88,8 +90,7 @@ public struct AuditStore: Sendable {
                 \(accesses.map(\.principal.user)), \(accesses.map(\.principal.signIn)), \(accesses.map(\.action.rawValue)),
                 \(repeats.map(\.isAllowed)), \(accesses.map(\.session)), \(accesses.map(\.patient)),
                 \(accesses.map { $0.network?.description })::text[]::inet[], \(repeats.map(\.count)),
-                \(repeats.map { ($0.first.duration(to: now)) / .seconds(1) }),
-                \(repeats.map { ($0.last.duration(to: now)) / .seconds(1) }))
+                \(repeats.map { $0.first.duration(to: now) }), \(repeats.map { $0.last.duration(to: now) }))
             """)
     }
 

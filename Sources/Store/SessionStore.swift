@@ -64,7 +64,7 @@ public struct SessionStore: Sendable {
     public func list(for user: User, as principal: Principal, _ filter: Filter) async throws -> [TherapySession] {
         // Row-level security would hide the other sessions anyway. The array of patients lets an index find the
         // sessions.
-        let seesAll = Access.permits(.see, to: user.role, as: Relation(isPatient: false, isAssigned: false))
+        let seesAll = Access.permitsOnAll(.see, to: user.role)
         let ownSessions = seesAll ? "true" : "t.patient_id = ANY (ARRAY(SELECT app.acting_patients('see')))"
         return try await pool.acting(as: principal) { connection in
             try await connection.query(
@@ -91,6 +91,9 @@ public struct SessionStore: Sendable {
         try await pool.acting(as: principal) { try await Self.read(id, on: $0) }
     }
 
+    /// Reads a session that the acting user may see.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer; what `TherapySession.init` throws.
     private static func read(_ id: SessionID, on connection: PostgresConnection) async throws -> TherapySession? {
         try await connection.query(
             """
@@ -191,6 +194,9 @@ public struct SessionStore: Sendable {
 }
 
 extension RecordingLength {
+    /// Reads the columns of `app.recording_length`.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     init(_ row: PostgresRow) throws {
         self.init(
             decoded: try row.decode("duration_seconds", as: Double?.self),
@@ -199,6 +205,10 @@ extension RecordingLength {
 }
 
 extension TherapySession {
+    /// Reads the columns `SessionStore.columns`.
+    ///
+    /// - Throws: ``UnreadableRow`` for a status that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     init(_ row: PostgresRow) throws {
         self.init(
             id: try row.decode("id", as: SessionID.self),

@@ -44,9 +44,7 @@ public struct SignInStore: Sendable {
 
         /// A client; the user agent is cut to ``maximumLength``.
         public init(userAgent: String?, address: String?) {
-            self.userAgent = userAgent.map {
-                String(String.UnicodeScalarView($0.shown.unicodeScalars.prefix(Self.maximumLength)))
-            }
+            self.userAgent = userAgent.map { $0.shown(limit: Self.maximumLength) }
             self.address = address
         }
     }
@@ -194,6 +192,9 @@ public struct SignInStore: Sendable {
 }
 
 extension SignInStore.Period {
+    /// Reads the columns `sign_in` and `ends_at`.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     fileprivate init(_ row: PostgresRow) throws {
         self.init(
             signIn: try row.decode("sign_in", as: SignInID.self), endsAt: try row.decode("ends_at", as: Timestamp.self))

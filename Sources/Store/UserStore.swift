@@ -24,6 +24,9 @@ public struct Account: Sendable {
         get throws { try readUser.get() }
     }
 
+    /// Reads the columns of an account.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     init(_ row: PostgresRow) throws {
         id = try row.decode("id", as: UserID.self)
         isActive = try row.decode("is_active", as: Bool.self)
@@ -220,15 +223,19 @@ public struct UserStore: Sendable {
 
     /// The active patients for whom the acting user may upload, ordered by name.
     ///
+    /// - Parameter user: The acting user.
+    /// - Returns: The patients.
     /// - Throws: ``PostgresError`` if the database does not answer.
-    public func patientsToUploadFor() async throws -> [User] {
-        try await perform { connection in
+    public func patientsToUploadFor(_ user: User) async throws -> [User] {
+        // A condition for both kinds of users would make PostgreSQL read all accounts.
+        let ownPatients =
+            Access.permitsOnAll(.upload, to: user.role)
+            ? "(SELECT app.acting_may_all('upload'))" : "p.id = ANY (ARRAY(SELECT app.acting_patients('upload')))"
+        return try await perform { connection in
             try await connection.query(
                 """
                 SELECT p.id, p.email, p.full_name, p.role FROM app.users p
-                WHERE p.role = 'patient' AND p.is_active
-                  AND ((SELECT app.acting_may_all('upload'))
-                       OR p.id = ANY (ARRAY(SELECT app.acting_patients('upload'))))
+                WHERE p.role = 'patient' AND p.is_active AND \(unescaped: ownPatients)
                 ORDER BY lower(p.full_name), p.id
                 """
             ).map(User.init)

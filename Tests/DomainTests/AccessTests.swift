@@ -1,10 +1,9 @@
 import Domain
+import Foundation
+import TestSupport
 import Testing
 
 /// The rule of docs/http-api.md, "Rights", written by hand.
-///
-/// "Its patient; a therapist actively assigned to that patient; an admin. A pipeline account sees none: it reports",
-/// and the column "who" of its table of routes.
 @Suite struct AccessTests {
     /// A role and a relation, with the permitted actions.
     struct Line: Sendable {
@@ -60,6 +59,32 @@ import Testing
         for action in AdministrativeAction.allCases {
             #expect(Access.permits(action, to: role) == (role == .admin), "\(action)")
         }
+    }
+
+    @Test("Only the rule, and the code that pairs a therapist with a patient, compare roles")
+    func comparisons() throws {
+        let comparison =
+            #/[rR]ole\)? *[!=]=|[!=]= *\.(?:therapist|patient|admin|pipeline)|contains\([a-z.]*[rR]ole\)|case \.(?:therapist|admin|pipeline)/#
+        let sources = packageRoot.appending(path: "Sources")
+        let files = try FileManager.default.subpathsOfDirectory(atPath: sources.path)
+            .filter { $0.hasSuffix(".swift") && !$0.hasPrefix("Tools/") }
+        #expect(files.count > 150, "the test has not tested anything")
+        let comparing = try files.filter { path in
+            try String(contentsOf: sources.appending(path: path), encoding: .utf8).split(separator: "\n").contains {
+                line in
+                !line.drop { $0 == " " }.hasPrefix("//") && line.firstMatch(of: comparison) != nil
+            }
+        }
+        // The two others check whether accounts are of the kinds that an assignment pairs.
+        #expect(Set(comparing) == ["Domain/Access.swift", "App/Operations.swift", "HTTPAPI/Routes/UserRoutes.swift"])
+    }
+
+    @Test("Therapists and administrators have patients, and a session names only a therapist")
+    func patients() {
+        #expect(Role.allCases.filter(Access.hasPatients) == [.therapist, .admin])
+        #expect(Role.allCases.filter(Access.isNamedAsTherapist) == [.therapist])
+        #expect(Role.allCases.filter { Access.permitsOnAll(.process, to: $0) } == [.pipeline])
+        #expect(Role.allCases.filter { Access.permitsOnAll(.see, to: $0) } == [.admin])
     }
 
     @Test("An action of the audit log needs a right to a session, an administrative right, or neither")

@@ -24,7 +24,8 @@ import Testing
     func otherNames(_ name: String) throws {
         #expect(!AudioFormat.acceptsExtension(of: name))
         let kind = try #require(FileKind.refusal(ofName: name))
-        #expect(kind.statement.hasSuffix(".") && kind.advice.hasSuffix("."))
+        #expect(kind.statement.hasSuffix("."))
+        #expect(kind.advice.hasSuffix("."))
     }
 
     @Test(

@@ -255,13 +255,13 @@ import Testing
         try await withDatabase { database in
             try await database.withConnection { connection in
                 let (first, second) = try await (connection.addPatient(), connection.addPatient())
-                let given = try await connection.addSession(of: first, recording: "a")
+                let expected = try await connection.addSession(of: first, recording: "a")
                 let claim = try #require(try await connection.claim())
-                #expect(claim.session == given)
+                #expect(claim.session == expected)
                 #expect(try await connection.giveBack(claim))
                 let later = try await connection.addSession(of: second, recording: "b")
                 #expect(try await connection.claim()?.session == later)
-                #expect(try await connection.claim()?.session == given)
+                #expect(try await connection.claim()?.session == expected)
             }
         }
     }

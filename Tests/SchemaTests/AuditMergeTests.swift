@@ -220,7 +220,7 @@ import Testing
                     """
                     SELECT app.record_repeats(
                         \([user]), \([signIn]), ARRAY['notes.read'], ARRAY[true], \([scene.stage.session]),
-                        ARRAY[NULL]::uuid[], ARRAY[NULL]::inet[], ARRAY[5::bigint], ARRAY[1e9], ARRAY[-5.0])
+                        ARRAY[NULL]::uuid[], ARRAY[NULL]::inet[], ARRAY[5::bigint], ARRAY[interval '1000000000 s'], ARRAY[interval '-5 s'])
                     """, as: "therapybridge_server")
                 let records = try await scene.database.audit("action = 'notes.read'")
                 #expect(records.count == count)

@@ -10,15 +10,15 @@ import Testing
     // MARK: - Accesses
 
     @Test("The database admits the users whom Access permits, and records that", arguments: AuthorizeSessionTests.cases)
-    func sameRule(given: AuthorizeSessionTests.Case) async throws {
+    func sameRule(cell: AuthorizeSessionTests.Case) async throws {
         try await withDatabase { database in
-            let stage = try await database.withConnection { try await AuthorizeSessionTests.Stage(given, on: $0) }
+            let stage = try await database.withConnection { try await AuthorizeSessionTests.Stage(cell, on: $0) }
             let actions = AuditAction.allCases.filter { $0.need != nil }
             try await withStore(database) { store in
                 let answers = try await store.admit(actions.map { stage.request($0) })
                 for (action, answer) in zip(actions, answers) {
                     let need = try #require(action.need)
-                    let permitted = Access.permits(need, to: given.role, as: given.relation)
+                    let permitted = Access.permits(need, to: cell.role, as: cell.relation)
                     #expect(answer.isAllowed == permitted, "\(action)")
                     #expect(answer.permits(need) == permitted, "\(action)")
                     // A refused user gets no progress.

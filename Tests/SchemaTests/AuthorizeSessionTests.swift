@@ -23,19 +23,19 @@ import Testing
     }
 
     @Test("The database and Access agree for every role, relation and action", arguments: cases)
-    func sameRule(given: Case) async throws {
+    func sameRule(cell: Case) async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
-                let stage = try await Stage(given, on: connection)
+                let stage = try await Stage(cell, on: connection)
                 let answer = try await stage.authorize(connection)
-                try #require(answer.role == given.role)
-                try #require(answer.relation == given.relation)
+                try #require(answer.role == cell.role)
+                try #require(answer.relation == cell.relation)
                 for action in SessionAction.allCases {
-                    let permitted = Access.permits(action, to: given.role, as: given.relation)
+                    let permitted = Access.permits(action, to: cell.role, as: cell.relation)
                     let rule = try await connection.query(
                         """
-                        SELECT app.permits(\(given.role), \(action.rawValue), is_patient => \(given.relation.isPatient),
-                                           is_assigned => \(given.relation.isAssigned))
+                        SELECT app.permits(\(cell.role), \(action.rawValue), is_patient => \(cell.relation.isPatient),
+                                           is_assigned => \(cell.relation.isAssigned))
                         """)[0].decode(0, as: Bool.self)
                     #expect(rule == permitted, "\(action)")
                     #expect(try await stage.admits(action, connection) == permitted, "\(action)")
@@ -43,13 +43,13 @@ import Testing
                 for action in AdministrativeAction.allCases {
                     let rule = try await connection.query(
                         """
-                        SELECT app.permits(\(given.role), \(action.rawValue), is_patient => \(given.relation.isPatient),
-                                           is_assigned => \(given.relation.isAssigned))
+                        SELECT app.permits(\(cell.role), \(action.rawValue), is_patient => \(cell.relation.isPatient),
+                                           is_assigned => \(cell.relation.isAssigned))
                         """)[0].decode(0, as: Bool.self)
-                    #expect(rule == Access.permits(action, to: given.role), "\(action)")
+                    #expect(rule == Access.permits(action, to: cell.role), "\(action)")
                 }
-                #expect(answer.maySee == Access.permits(.see, to: given.role, as: given.relation))
-                #expect(answer.mayManage == Access.permits(.manage, to: given.role, as: given.relation))
+                #expect(answer.maySee == Access.permits(.see, to: cell.role, as: cell.relation))
+                #expect(answer.mayManage == Access.permits(.manage, to: cell.role, as: cell.relation))
             }
         }
     }
@@ -150,10 +150,10 @@ import Testing
         let session = SessionID.random()
         let signIn = SignInID.random()
 
-        init(_ given: Case, on connection: PostgresConnection) async throws {
+        init(_ cell: Case, on connection: PostgresConnection) async throws {
             let stranger = UserID.random()
-            patient = given.relation.isPatient ? user : stranger
-            for (id, role) in [(user, given.role), (stranger, .patient)] {
+            patient = cell.relation.isPatient ? user : stranger
+            for (id, role) in [(user, cell.role), (stranger, .patient)] {
                 _ = try await connection.query(
                     """
                     INSERT INTO app.users (id, email, full_name, role)
@@ -162,7 +162,7 @@ import Testing
             }
             _ = try await connection.query(
                 "INSERT INTO app.therapy_sessions (id, patient_id) VALUES (\(session), \(patient))")
-            if given.relation.isAssigned {
+            if cell.relation.isAssigned {
                 // A role may change after the assignment. The rule therefore has to hold for assignments that are
                 // refused now.
                 try await connection.stage(

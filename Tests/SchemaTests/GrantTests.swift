@@ -194,6 +194,22 @@ import Testing
         }
     }
 
+    @Test("Every function that the server can call turns JIT off, unless it only calls such functions")
+    func compilation() async throws {
+        let callers: Set = ["acting_id", "acting_may_all", "require_pipeline"]
+        try await withDatabase { database in
+            let compiled = try await database.query(
+                """
+                SELECT DISTINCT proname::text FROM pg_proc
+                WHERE pronamespace = 'app'::regnamespace
+                  AND has_function_privilege('therapybridge_server', oid, 'EXECUTE')
+                  AND NOT coalesce('jit=off' = ANY (proconfig), false)
+                """
+            ).map { try $0.decode(0, as: String.self) }
+            #expect(Set(compiled) == callers)
+        }
+    }
+
     @Test("therapybridge_owner owns the schema and everything in it")
     func owner() async throws {
         try await withDatabase { database in

@@ -477,7 +477,12 @@ extension PostgresConnection {
                        set_config('app.sign_in_id', (\(user))::text, true)
                 """)
         }
-        _ = try await query(PostgresQuery(unescaped: call.sql))
+        if call.user == nil {
+            _ = try await query(PostgresQuery(unescaped: call.sql))
+        } else {
+            // As a script, since auto_explain prints the plan of a prepared statement only when the next one begins.
+            try await executeScript(call.sql)
+        }
         let notices = await lastNotices()
         try await executeScript("ROLLBACK; RESET client_min_messages; RESET auto_explain.log_min_duration")
         try #require(notices.count < 64, "\(call.name): the connection keeps no more")

@@ -180,7 +180,7 @@ import Testing
         }
     }
 
-    @Test("Two sessions cannot have the same recording, whoever writes")
+    @Test("Two sessions cannot have the same recording, from any writer")
     func oneSession() async throws {
         try await withScene { scene in
             let error = await #expect(throws: PostgresError.self) {

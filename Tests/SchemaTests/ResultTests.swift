@@ -129,7 +129,7 @@ import Testing
         }
     }
 
-    @Test("Whoever may read the notes of a session reads its history", arguments: Role.allCases, [true, false])
+    @Test("A user who may read the notes of a session may read their history", arguments: Role.allCases, [true, false])
     func historyReaders(role: Role, isTied: Bool) async throws {
         try await withDatabase { database in
             let patient = try await database.addUser(.patient)

@@ -55,11 +55,11 @@ import Testing
     }
 
     @Test("A user sees and changes the rows that Access permits", arguments: AuthorizeSessionTests.cases)
-    func sameRule(given: AuthorizeSessionTests.Case) async throws {
+    func sameRule(cell: AuthorizeSessionTests.Case) async throws {
         try await withDatabase { database in
-            let stage = try await RowStage(database, given)
+            let stage = try await RowStage(database, cell)
             func permits(_ action: SessionAction) -> Bool {
-                Access.permits(action, to: given.role, as: given.relation)
+                Access.permits(action, to: cell.role, as: cell.relation)
             }
             try await database.withConnection(as: "therapybridge_server") { connection async throws in
                 for table in ["therapy_sessions", "session_progress", "session_events", "transcripts"] {
@@ -114,7 +114,7 @@ import Testing
     @Test("An acting user who is inactive or not signed in sees no row")
     func ended() async throws {
         try await withDatabase { database in
-            let given = AuthorizeSessionTests.Case(
+            let cell = AuthorizeSessionTests.Case(
                 role: .admin, relation: Relation(isPatient: false, isAssigned: false))
             for end in [
                 "UPDATE app.users SET is_active = false WHERE role = 'admin'",
@@ -122,7 +122,7 @@ import Testing
                 "UPDATE app.auth_sessions SET expires_at = now() - interval '1 second'",
                 "DELETE FROM app.auth_sessions",
             ] {
-                let stage = try await RowStage(database, given)
+                let stage = try await RowStage(database, cell)
                 try await database.withConnection(as: "therapybridge_server") { connection async throws in
                     #expect(try await stage.count("therapy_sessions", connection) > 0)
                     try await database.withConnection { try await $0.executeScript(end) }
@@ -142,11 +142,11 @@ private struct RowStage {
 
     init(
         _ database: TestDatabase,
-        _ given: AuthorizeSessionTests.Case = .init(
+        _ cell: AuthorizeSessionTests.Case = .init(
             role: .therapist, relation: Relation(isPatient: false, isAssigned: false))
     ) async throws {
         (session, user, patient, signIn) = try await database.withConnection { connection in
-            let stage = try await AuthorizeSessionTests.Stage(given, on: connection)
+            let stage = try await AuthorizeSessionTests.Stage(cell, on: connection)
             _ = try await connection.query(
                 "UPDATE app.therapy_sessions SET recording = \(stage.session.description) WHERE id = \(stage.session)")
             _ = try await connection.query("INSERT INTO app.transcripts VALUES (\(stage.session), 1, '{}')")

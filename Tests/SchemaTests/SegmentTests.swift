@@ -61,7 +61,7 @@ import Testing
         try await withDatabase { database in
             try await database.withConnection { connection in
                 let session = try await connection.addSession(in: .transcribing)
-                let given = """
+                let transcript = """
                     {"text": "a", "duration_seconds": 60.5, "segments": [
                         {"start": 0, "end": 3.50, "text": ""}, {"start": 0, "end": 2, "text": "b", "words": [1]},
                         {"start": 59, "end": 90.5, "text": "c"}, {"start": 61, "end": 62, "text": "d"}]}
@@ -73,7 +73,7 @@ import Testing
                 // The same transcript again is no other one, although it was cut.
                 for _ in 0..<2 {
                     _ = try await connection.query(
-                        "SELECT app.store_transcript(\(session), 1, \(PostgresJSON(text: given)))")
+                        "SELECT app.store_transcript(\(session), 1, \(PostgresJSON(text: transcript)))")
                 }
                 let row = try await connection.query(
                     "SELECT body -> 'segments' = \(PostgresJSON(text: kept)) AS is_same FROM app.transcripts")[0]

@@ -5,7 +5,7 @@ import Store
 import TestSupport
 import Testing
 
-/// The ids of sessions: no session gets the id of a deleted one, whoever writes.
+/// The ids of sessions: no session gets the id of a deleted one, from any writer.
 @Suite(.deadline) struct SessionIDTests {
     @Test("A new session cannot have the id of a deleted one, of the same or another patient")
     func reused() async throws {

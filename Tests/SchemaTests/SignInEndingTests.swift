@@ -6,7 +6,7 @@ import Store
 import TestSupport
 import Testing
 
-/// Which changes of an account end its sign-ins, whoever makes them, and what a sign-in has to prove.
+/// Which changes of an account end its sign-ins, from any role, and what a sign-in has to prove.
 @Suite(.deadline) struct SignInEndingTests {
     private static let hash = "$scrypt$ln=4,r=1,p=1$c2FsdA$a2V5"
     private static let otherHash = "$scrypt$ln=5,r=1,p=1$c2FsdA$a2V5"

@@ -36,14 +36,31 @@ struct Step: Hashable, CustomStringConvertible {
         SessionStatus.allCases.filter { $0 != from }.map { Step(from: from, to: $0) }
     }
 
-    @Test("The database and Swift have the same statuses, and the same ones are finished")
+    @Test("The database and Swift have the same statuses with the same floors, and the same ones are finished")
     func statuses() async throws {
         try await withDatabase { database in
-            let finished = try await database.query("SELECT status, is_finished FROM app.statuses").map {
-                (try $0.decode("status", as: SessionStatus.self), try $0.decode("is_finished", as: Bool.self))
+            let rows = try await database.query("SELECT status, is_finished, floor FROM app.statuses")
+            #expect(rows.count == SessionStatus.allCases.count)
+            for row in rows {
+                let status = try row.decode("status", as: SessionStatus.self)
+                #expect(try row.decode("is_finished", as: Bool.self) == status.isFinished, "\(status)")
+                #expect(try Int(row.decode("floor", as: Int16.self)) == status.floor, "\(status)")
             }
-            #expect(finished.count == SessionStatus.allCases.count)
-            for (status, isFinished) in finished { #expect(isFinished == status.isFinished, "\(status)") }
+        }
+    }
+
+    @Test("A status is one of a wait, of a stage, or finished, as the table has it")
+    func kinds() async throws {
+        try await withDatabase { database in
+            let rows = try await database.query(
+                """
+                SELECT status, is_finished, app.is_waiting(status), app.is_at_stage(status) FROM app.statuses
+                ORDER BY status
+                """)
+            for (status, isFinished, isWaiting, isAtStage) in try rows.decode((String, Bool, Bool, Bool).self) {
+                #expect(isAtStage == (!isFinished && !isWaiting), "\(status)")
+                #expect(isWaiting == ["uploading", "pending"].contains(status), "\(status)")
+            }
         }
     }
 

@@ -87,7 +87,7 @@ COMMENT ON FUNCTION app.record_access IS
 
 CREATE OR REPLACE FUNCTION app.record_repeats(
     user_ids uuid[], auth_session_ids uuid[], actions text[], are_allowed boolean[], session_ids uuid[], patient_ids uuid[],
-    addresses inet[], repeats bigint[], first_ages double precision[], last_ages double precision[])
+    addresses inet[], repeats bigint[], first_ages interval[], last_ages interval[])
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -96,25 +96,25 @@ AS $$
 #variable_conflict use_column
 DECLARE
     present CONSTANT timestamptz := clock_timestamp();
-    longest CONSTANT double precision := 86400;
+    longest CONSTANT interval := '1 day';
 BEGIN
     INSERT INTO audit_log (
         at, action, is_allowed, user_id, auth_session_id, session_id, patient_id, address, repeats, until)
-    SELECT present - make_interval(secs => f.age), r.action, r.is_allowed, r.user_id, r.auth_session_id, r.session_id,
+    SELECT present - f.age, r.action, r.is_allowed, r.user_id, r.auth_session_id, r.session_id,
            coalesce(r.patient_id,
                     (SELECT t.patient_id FROM therapy_sessions t WHERE t.id = r.session_id),
                     (SELECT d.patient_id FROM deleted_sessions d WHERE d.session_id = r.session_id)),
-           r.address, r.repeats, present - make_interval(secs => least(greatest(r.last_age, 0), f.age))
+           r.address, r.repeats, present - least(greatest(r.last_age, '0'), f.age)
     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS r (
         user_id, auth_session_id, action, is_allowed, session_id, patient_id, address, repeats, first_age, last_age)
-    CROSS JOIN LATERAL (SELECT least(greatest(r.first_age, 0), longest) AS age) AS f
+    CROSS JOIN LATERAL (SELECT least(greatest(r.first_age, '0'), longest) AS age) AS f
     -- A sign-in that was removed meanwhile has no owner to compare.
     WHERE NOT EXISTS (SELECT FROM auth_sessions s WHERE s.id = r.auth_session_id AND s.user_id <> r.user_id);
 END
 $$;
 COMMENT ON FUNCTION app.record_repeats IS
     'Records the repeats of accesses whose first has a record, one record for each index of the arrays. The ages are the '
-    'seconds since the first and the last of the repeats, a day at most. Ignores a sign-in of another user';
+    'times since the first and the last of the repeats, a day at most. Ignores a sign-in of another user';
 
 REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.record_access, app.record_repeats
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

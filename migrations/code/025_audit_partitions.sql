@@ -72,7 +72,7 @@ COMMENT ON FUNCTION app.next_audit_month IS
 CREATE OR REPLACE FUNCTION app.add_audit_partition(months_ahead integer DEFAULT 3) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
-SET timezone = 'UTC' SET lock_timeout = '100ms'
+SET timezone = 'UTC' SET lock_timeout = '100ms' SET jit = off
 AS $$
 DECLARE
     month timestamptz;

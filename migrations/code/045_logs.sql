@@ -1,7 +1,7 @@
 -- The logs that servers read by snapshot: which rights have changed, and which hints were sent.
 -- revision: 1
 --
--- Triggers write the log of rights, whoever changes a right. A server reads it in the snapshot in which it reads progress, and
+-- Triggers write the log of rights after each change. A server reads it in the snapshot in which it reads progress, and
 -- checks the rights of the streams concerned before it shows that progress.
 
 BEGIN;
@@ -206,7 +206,10 @@ COMMENT ON FUNCTION app.read_hints IS
     '"since" is null';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_logs(age interval) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
 DECLARE
     oldest CONSTANT xid8 := pg_snapshot_xmin(pg_current_snapshot());
     next CONSTANT xid8 := pg_snapshot_xmax(pg_current_snapshot());

@@ -74,7 +74,10 @@ COMMENT ON FUNCTION app.begin_operator_sign_in IS
     'owner may call it';
 
 CREATE OR REPLACE FUNCTION app.is_registered_provider(issuer text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off
+AS $$
     SELECT EXISTS (SELECT FROM identity_providers p WHERE p.issuer = $1)
 $$;
 COMMENT ON FUNCTION app.is_registered_provider IS
@@ -216,14 +219,20 @@ COMMENT ON FUNCTION app.refresh_sign_in IS
 -- End
 
 CREATE OR REPLACE FUNCTION app.end_sign_in(sign_in uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off
+AS $$
     UPDATE auth_sessions SET revoked_at = clock_timestamp(), revoked_reason = 'signed_out'
     WHERE id = $1 AND revoked_at IS NULL
 $$;
 COMMENT ON FUNCTION app.end_sign_in IS 'Revokes a sign-in, unless it has ended';
 
 CREATE OR REPLACE FUNCTION app.end_sign_in_of(token_hash bytea) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 #variable_conflict use_column
 DECLARE
     family uuid;
@@ -263,8 +272,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.end_sign_ins_of_changed_account IS
-    'Trigger: a deactivation, a new role and a new password end the sign-ins of the account for good, whoever makes the '
-    'change. app.password_changes names the exceptions';
+    'Trigger: a deactivation, a new role and a new password end the sign-ins of the account for good, from any '
+    'role. app.password_changes names the exceptions';
 -- PostgreSQL fires triggers in the order of their names. This one comes after record_user, which needs the acting user's
 -- sign-in.
 CREATE OR REPLACE TRIGGER sign_ins_end AFTER UPDATE ON app.users FOR EACH ROW

@@ -74,7 +74,10 @@ $$;
 COMMENT ON FUNCTION app.peek_ticket IS 'Returns the same as app.spend_ticket and does not spend the ticket';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_tickets() RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
     WITH deleted AS (DELETE FROM stream_tickets WHERE expires_at <= clock_timestamp() RETURNING 1)
     SELECT count(*) FROM deleted
 $$;

@@ -20,7 +20,10 @@ COMMENT ON FUNCTION app.attempts_ahead IS
     'set back, or from an earlier, longer period';
 
 CREATE OR REPLACE FUNCTION app.attempts_wait(subjects bytea[], limits integer[], period interval) RETURNS double precision
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
     SELECT extract(epoch FROM max(w.wait))::double precision
     FROM unnest($1, $2) AS s (subject, allowed) JOIN attempt_limits a ON a.subject = s.subject
     CROSS JOIN LATERAL (SELECT attempts_ahead(a.clear_at, $3) + $3 / s.allowed - $3 AS wait) AS w
@@ -81,7 +84,10 @@ COMMENT ON FUNCTION app.charge_attempt IS
     'seconds to wait. The server charges before it checks the password: parallel guesses count too';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_attempts() RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
     WITH deleted AS (
         DELETE FROM attempt_limits WHERE subject IN (
             SELECT subject FROM attempt_limits WHERE clear_at < clock_timestamp() FOR UPDATE SKIP LOCKED)

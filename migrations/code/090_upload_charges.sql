@@ -73,7 +73,10 @@ COMMENT ON FUNCTION app.charge_upload IS
     'refusal: the exceeded limit (at-once, per-hour, bytes-per-day) and the seconds until there is room';
 
 CREATE OR REPLACE FUNCTION app.keep_upload(id uuid, lease interval, silence interval DEFAULT '0') RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off
+AS $$
     UPDATE upload_charges c
     SET leased_until = clock_timestamp() + $2, beat_at = clock_timestamp(), heard_at = clock_timestamp() - $3
     WHERE c.id = $1 AND c.leased_until IS NOT NULL
@@ -100,7 +103,10 @@ COMMENT ON FUNCTION app.end_upload IS
     'began';
 
 CREATE OR REPLACE FUNCTION app.add_upload_bytes(id uuid, bytes bigint, ends_request boolean) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off
+AS $$
     UPDATE upload_charges c
     SET bytes = c.bytes + $2, charged_at = clock_timestamp(),
         reserved = CASE WHEN $3 THEN 0 ELSE c.reserved END, leased_until = CASE WHEN NOT $3 THEN c.leased_until END
@@ -135,7 +141,10 @@ COMMENT ON FUNCTION app.is_upload_alive IS
     'True while an upload is under way, or may be, and while a resumable upload is open: app.expire_uploads ends it';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_uploads() RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
     WITH deleted AS (
         DELETE FROM upload_charges
         WHERE coalesce(charged_at, begun_at) < clock_timestamp() - interval '1 day'

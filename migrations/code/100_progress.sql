@@ -38,6 +38,18 @@ COMMENT ON FUNCTION app.one_line IS
     'The text as one line that may be shown: a space replaces control characters, line ends and characters that change the '
     'direction of writing. At most 2,000 characters';
 
+-- The two functions that follow ask no table: reports of percentages call them. PostgreSQL inlines both. A test compares them
+-- with app.statuses.
+CREATE OR REPLACE FUNCTION app.is_waiting(status text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT $1 IN ('uploading', 'pending') $$;
+COMMENT ON FUNCTION app.is_waiting IS
+    'True if a session with this status waits for its recording or for a worker: no stage has begun';
+
+CREATE OR REPLACE FUNCTION app.is_at_stage(status text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT NOT app.is_waiting($1) AND $1 NOT IN ('processed', 'failed') $$;
+COMMENT ON FUNCTION app.is_at_stage IS
+    'True if a session with this status is with a worker: it neither waits (app.is_waiting) nor is finished';
+
 -- Every report runs this function, and a function that sets search_path takes several microseconds more. All names are therefore
 -- qualified. Only functions of the owner write to session_progress.
 CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
@@ -281,7 +293,7 @@ CREATE OR REPLACE FUNCTION app.pipeline_fault(
     session_id uuid, present text, next text, caller uuid DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    is_early CONSTANT boolean := $2 IN ('uploading', 'pending');
+    is_early CONSTANT boolean := app.is_waiting($2);
 BEGIN
     IF is_early THEN
         -- An upload may still bring the recording.
@@ -362,7 +374,7 @@ BEGIN
                 DETAIL = json_build_object('attempt', $7::text);
     END IF;
     -- Most reports are percentages of a stage. They need no look at the upload.
-    IF present.status IN ('uploading', 'pending', 'processed', 'failed') AND is_pipeline_calling() THEN
+    IF NOT is_at_stage(present.status) AND is_pipeline_calling() THEN
         PERFORM check_pipeline_report($1, present.status, $2);
     END IF;
     -- Most reports are percentages without a lease. They need no look at the queue.
@@ -393,8 +405,8 @@ COMMENT ON FUNCTION app.report_progress IS
     'forbids the report, or a pipeline reports while the upload is unfinished or would retry a session, 42501 without the lease that it needs or with one that does not stand, 22023 for a value out of '
     'range, P0002 for an unknown session';
 
-REVOKE ALL ON FUNCTION app.one_line, app.guard_progress, app.create_progress, app.record_transition, app.is_stale,
-    app.pipeline_fault, app.check_pipeline_report, app.report_progress
+REVOKE ALL ON FUNCTION app.one_line, app.is_waiting, app.is_at_stage, app.guard_progress, app.create_progress,
+    app.record_transition, app.is_stale, app.pipeline_fault, app.check_pipeline_report, app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;
 

@@ -70,7 +70,10 @@ CREATE OR REPLACE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
 
 CREATE OR REPLACE FUNCTION app.delete_expired_deletions(age interval) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
     WITH deleted AS (DELETE FROM deleted_sessions WHERE deleted_at < clock_timestamp() - age RETURNING 1)
     SELECT count(*) FROM deleted
 $$;
@@ -78,20 +81,23 @@ COMMENT ON FUNCTION app.delete_expired_deletions IS
     'Deletes the rows of deleted_sessions that are older than the age and returns their number';
 
 CREATE OR REPLACE FUNCTION app.set_length(session_id uuid, duration double precision, announced double precision) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp SET jit = off SET enable_seqscan = off AS
 $$ UPDATE therapy_sessions SET duration_seconds = $2, announced_seconds = $3 WHERE id = $1 $$;
 COMMENT ON FUNCTION app.set_length IS
     'Stores the length of the audio that a worker has measured, and the one that the file announces. A worker acts for no user';
 
 CREATE OR REPLACE FUNCTION app.recording_length(session_id uuid)
 RETURNS TABLE (duration_seconds double precision, announced_seconds double precision)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp SET jit = off SET enable_seqscan = off AS
 $$ SELECT t.duration_seconds, t.announced_seconds FROM therapy_sessions t WHERE t.id = $1 $$;
 COMMENT ON FUNCTION app.recording_length IS
     'The length of the audio, and the one that the file announces, for a worker. A worker acts for no user';
 
 CREATE OR REPLACE FUNCTION app.session_language(session_id uuid) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp SET jit = off SET enable_seqscan = off AS
 $$ SELECT t.language FROM therapy_sessions t WHERE t.id = $1 $$;
 COMMENT ON FUNCTION app.session_language IS 'The language of a session, for a worker. A worker acts for no user';
 

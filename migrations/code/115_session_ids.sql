@@ -1,4 +1,4 @@
--- The ids of sessions: no session ever gets the id of a deleted one, whoever writes.
+-- The ids of sessions: no session ever gets the id of a deleted one, from any writer.
 -- revision: 1
 --
 -- Clients, files and audit records outlive a session, and name it by its id. Under a second session with that id, they would

@@ -136,7 +136,10 @@ CREATE OR REPLACE TRIGGER discard_recording AFTER DELETE ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.recording IS NOT NULL) EXECUTE FUNCTION app.discard_recording();
 
 CREATE OR REPLACE FUNCTION app.claim_discarded(most integer) RETURNS SETOF text
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
     UPDATE discarded_recordings d SET taken_at = clock_timestamp()
     WHERE d.recording IN (
         SELECT w.recording FROM discarded_recordings w
@@ -151,7 +154,10 @@ COMMENT ON FUNCTION app.claim_discarded IS
     'file, another one gets its key after an hour';
 
 CREATE OR REPLACE FUNCTION app.record_removed_file(key text, upload_id uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off
+AS $$
     UPDATE discarded_recordings d SET removed_at = clock_timestamp()
     WHERE d.recording = $1 AND d.removed_at IS NULL
       AND (d.upload_id = $2 OR d.taken_at IS NOT NULL
@@ -207,7 +213,7 @@ BEGIN
     UPDATE session_progress p
     SET status = 'failed', message = NULL, error = 'The upload broke off before the recording was complete.'
     FROM therapy_sessions t
-    WHERE p.session_id = $1 AND t.id = $1 AND p.status IN ('uploading', 'pending')
+    WHERE p.session_id = $1 AND t.id = $1 AND is_waiting(p.status)
       AND is_upload_silent(t.upload_id, $2)
       AND NOT EXISTS (SELECT FROM resumable_uploads u WHERE u.id = t.upload_id AND u.state = 'open');
     RETURN FOUND;
@@ -218,7 +224,10 @@ COMMENT ON FUNCTION app.fail_silent_upload IS
     'began it: the user repeats the upload. Returns false for every other session, also for one with a resumable upload';
 
 CREATE OR REPLACE FUNCTION app.usual_recording_bytes() RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET enable_seqscan = off
+AS $$
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY r.bytes)
     FROM (SELECT t.bytes FROM therapy_sessions t ORDER BY t.created_at DESC, t.id DESC LIMIT 100) AS r
     WHERE r.bytes IS NOT NULL

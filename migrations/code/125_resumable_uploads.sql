@@ -59,7 +59,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.end_upload_of_session IS
-    'Trigger: the upload of a session ends when the session fails or is deleted, whoever does that: an expiry, a cancellation, a '
+    'Trigger: the upload of a session ends when the session fails or is deleted: after an expiry, a cancellation or a '
     'deletion. Its writer then stores nothing more';
 -- The rows of session_progress go with those of therapy_sessions. A transaction that changes both a session and its upload locks
 -- the session first, as these triggers do.
@@ -94,7 +94,7 @@ BEGIN
         CONTINUE WHEN NOT FOUND;
         UPDATE session_progress p
         SET status = 'failed', message = NULL, error = 'The upload was not completed in time.'
-        WHERE p.session_id = due.session_id AND p.status IN ('uploading', 'pending');
+        WHERE p.session_id = due.session_id AND is_waiting(p.status);
         UPDATE resumable_uploads u SET state = 'ended', writer = NULL, leased_until = NULL, heard_at = NULL
         WHERE u.id = due.id AND u.state = 'open';
         UPDATE discarded_recordings d SET discarded_at = clock_timestamp()
@@ -109,7 +109,10 @@ COMMENT ON FUNCTION app.expire_uploads IS
     'their number';
 
 CREATE OR REPLACE FUNCTION app.delete_old_uploads(age interval) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
     WITH deleted AS (
         DELETE FROM resumable_uploads
         WHERE state <> 'open' AND expires_at < clock_timestamp() - CASE WHEN state = 'ended' THEN $1 ELSE '0' END

@@ -167,7 +167,8 @@ COMMENT ON FUNCTION app.restore_patient_queue IS
 -- Attempts
 
 CREATE OR REPLACE FUNCTION app.set_max_attempts(most integer) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp SET jit = off AS
 $$ UPDATE pipeline_limits SET max_attempts = $1 WHERE max_attempts <> $1 $$;
 COMMENT ON FUNCTION app.set_max_attempts IS
     'Sets how many attempts a session has. The last server or worker that starts decides for all';
@@ -216,7 +217,7 @@ BEGIN
         SELECT l.session_id FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
         WHERE l.lease_hash IS NOT NULL AND l.leased_until < clock_timestamp()
           AND l.attempts_used + 1 >= (SELECT m.max_attempts FROM pipeline_limits m)
-          AND p.status NOT IN ('uploading', 'pending')
+          AND NOT is_waiting(p.status)
         FOR NO KEY UPDATE OF p, l SKIP LOCKED
     LOOP
         PERFORM use_attempt(lapsed, lapse_reason());
@@ -255,8 +256,8 @@ BEGIN
     END IF;
     SELECT timestamptz '-infinity' AS served_at, timestamptz '-infinity' AS queued_at, bigint '0' AS id INTO passed;
     LOOP
-        -- Patients take turns: first those who were never served, then those who were served longest ago. Of one patient, the
-        -- oldest session comes first. The number of patients that a claim passes is about the number of workers: it stops at the
+        -- Patients take turns: first those who were never served, then those who were served longest ago. The
+        -- oldest session of a patient comes first. The number of patients that a claim passes is about the number of workers: it stops at the
         -- first one with a session that waits.
         SELECT q.served_at, q.queued_at, q.id, q.patient_id INTO turn FROM patient_queue q
         WHERE (q.served_at, q.queued_at, q.id) > (passed.served_at, passed.queued_at, passed.id)
@@ -414,7 +415,8 @@ COMMENT ON FUNCTION app.end_attempt IS
     'False: it was the last attempt, and the session has failed with the reason. Raises 42501 if another worker has the session';
 
 CREATE OR REPLACE FUNCTION app.claimed_patient(session_id uuid) RETURNS uuid
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp SET jit = off SET enable_seqscan = off AS
 $$ SELECT l.patient_id FROM session_leases l WHERE l.session_id = $1 $$;
 COMMENT ON FUNCTION app.claimed_patient IS 'The patient of a session in the queue, for a worker. A worker acts for no user';
 

@@ -32,7 +32,10 @@ COMMENT ON FUNCTION app.record_stage_failure IS
     'Records that a stage has failed, for the worker with the lease. Without the lease it does nothing';
 
 CREATE OR REPLACE FUNCTION app.delete_old_stage_failures(age interval) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off
+AS $$
     WITH deleted AS (DELETE FROM stage_failures WHERE at < clock_timestamp() - $1 RETURNING 1)
     SELECT count(*) FROM deleted
 $$;

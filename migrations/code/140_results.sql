@@ -71,7 +71,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.keep_replaced_result IS
-    'Trigger: keeps a transcript or notes that another one replaces, whoever writes it. The argument is the kind';
+    'Trigger: keeps a transcript or notes that another one replaces, from any writer. The argument is the kind';
 CREATE OR REPLACE TRIGGER keep_replaced AFTER UPDATE ON app.transcripts
     FOR EACH ROW WHEN (OLD.attempt <> NEW.attempt OR OLD.body <> NEW.body)
     EXECUTE FUNCTION app.keep_replaced_result('transcript');

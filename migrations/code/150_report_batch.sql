@@ -154,7 +154,7 @@ BEGIN
             FROM r
             WHERE p.session_id = r.session_id AND (r.attempt IS NULL OR r.attempt = p.attempt) AND r.lease_fault IS NULL
               -- Most reports are about a session at a stage. They need no look at the upload or the caller.
-              AND CASE WHEN p.status IN ('uploading', 'pending', 'processed', 'failed')
+              AND CASE WHEN NOT is_at_stage(p.status)
                        THEN pipeline_fault(p.session_id, p.status, r.status, r.caller) IS NULL ELSE true END
               AND (p.status = r.status OR EXISTS (SELECT FROM status_transitions t
                                                   WHERE t.from_status = p.status AND t.to_status = r.status))
@@ -174,7 +174,7 @@ BEGIN
         -- Without OFFSET, the planner would copy the call to each place that reads the fault.
         CROSS JOIN LATERAL (SELECT CASE
             WHEN r.attempt > p.attempt THEN 'attempt_not_begun'
-            WHEN (r.attempt IS NULL OR r.attempt = p.attempt) AND p.status IN ('uploading', 'pending', 'processed', 'failed')
+            WHEN (r.attempt IS NULL OR r.attempt = p.attempt) AND NOT is_at_stage(p.status)
                 THEN pipeline_fault(p.session_id, p.status, r.status, r.caller) END OFFSET 0) AS f (fault)
         CROSS JOIN LATERAL (SELECT CASE
             WHEN f.fault IS NOT NULL THEN f.fault

@@ -167,7 +167,12 @@ struct Problem: Error, Sendable {
 
     /// Too many requests of a kind, with the time until the next one may come.
     static func limited(_ detail: String, wait: Duration) -> Problem {
-        var problem = Problem(.tooManyRequests, detail)
+        Problem(.tooManyRequests, detail).retry(after: wait)
+    }
+
+    /// The same problem, which tells the client when to try again: in whole seconds, one at least.
+    func retry(after wait: Duration) -> Problem {
+        var problem = self
         problem.headers[.retryAfter] = "\(max(wait.whole(.seconds, .up), 1))"
         return problem
     }

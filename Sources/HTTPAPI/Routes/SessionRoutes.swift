@@ -117,9 +117,9 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func patients(_ request: Request, _ context: UserContext) async throws -> Response {
         try await recorder.admit(
-            context, to: .listPatients, if: [.therapist, .admin].contains(context.user.role),
+            context, to: .listPatients, if: Access.hasPatients(context.user.role),
             else: Problem(.forbidden, "Only therapists and administrators have patients."))
         return JSON.response(
-            Items(items: try await users.acting(as: context.claims.principal).patientsToUploadFor()))
+            Items(items: try await users.acting(as: context.claims.principal).patientsToUploadFor(context.user)))
     }
 }

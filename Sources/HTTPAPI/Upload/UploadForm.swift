@@ -185,6 +185,6 @@ struct UploadReader: ~Copyable {
 
     /// The name of a field, in a form that is safe to show.
     private static func shown(_ name: String) -> String {
-        String(String.UnicodeScalarView(name.shown.unicodeScalars.prefix(64)))
+        name.shown(limit: 64)
     }
 }

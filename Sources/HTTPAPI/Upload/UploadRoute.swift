@@ -110,7 +110,7 @@ struct UploadRoute: Sendable {
         if form.refusal == nil { allowance.begin() }
         if form.session == nil { try await refuseEarly(form, &reader, context) }
 
-        let therapist = context.user.role == .therapist ? context.user.id : nil
+        let therapist = Access.isNamedAsTherapist(context.user.role) ? context.user.id : nil
         // The server chooses the name of the file. A name of the client's choice would be a path of the client's
         // choice, and its extension would tell the pipeline's programs what to take the bytes for.
         let upload = UploadReception(
@@ -188,7 +188,7 @@ struct UploadRoute: Sendable {
     func checkRight(toUploadFor patient: UserID, _ context: UserContext) async throws {
         let relation = try await users.acting(as: context.claims.principal)
             .relation(of: context.user, toPatient: patient)
-        if relation == nil, context.user.role == .admin {
+        if relation == nil, Access.permits(.seeAccounts, to: context.user.role) {
             throw Problem.invalid("patient_id", "is not an active patient.").closing()
         }
         let isAllowed = relation.map { Access.permits(.upload, to: context.user.role, as: $0) } ?? false
@@ -228,8 +228,8 @@ struct UploadRoute: Sendable {
             try await upload.receive(&reader)
             return try await response(for: session, context, status: .created)
         case .underWay:
-            var problem = Problem(.conflict, "session_id: the first upload of this session is still in progress.")
-            problem.headers[.retryAfter] = "\(ResumableUpload.silence.whole(.seconds, .up))"
+            let problem = Problem(.conflict, "session_id: the first upload of this session is still in progress.")
+                .retry(after: ResumableUpload.silence)
             throw try await refuse(upload, problem.closing(), context)
         }
         var hasher = SHA256()

@@ -187,10 +187,9 @@ extension Problem {
     /// - Parameter wait: The time until that request may be taken over from.
     /// - Returns: The problem, with that time in `Retry-After`.
     static func uploadLocked(_ wait: Duration) -> Problem {
-        var problem = Problem(
-            .locked, "Another request is writing this upload. One that is silent for 5 seconds can be taken over from.")
-        problem.headers[.retryAfter] = "\(max(wait.whole(.seconds, .up), 1))"
-        return problem
+        Problem(
+            .locked, "Another request is writing this upload. One that is silent for 5 seconds can be taken over from."
+        ).retry(after: wait)
     }
 
     /// The upload continues at another offset.

@@ -125,10 +125,9 @@ struct UploadCreation: Sendable {
         _ = try await route.form.sessions.failSilentUpload(
             of: upload.session, silentFor: ResumableUpload.silence, as: principal)
         if try await create(upload, form, again: true, request) { return (upload, true) }
-        var problem = try await conflict(
-            "session_id: the first upload of this session is still in progress.", upload.session, form, request)
-        problem.headers[.retryAfter] = "\(ResumableUpload.silence.whole(.seconds, .up))"
-        throw problem
+        throw try await conflict(
+            "session_id: the first upload of this session is still in progress.", upload.session, form, request
+        ).retry(after: ResumableUpload.silence)
     }
 
     private func create(
@@ -138,7 +137,7 @@ struct UploadCreation: Sendable {
             return try await route.uploads.create(
                 upload, lifetime: route.settings.resumeLifetime,
                 key: route.form.recordings.partsKey(of: upload.id.description),
-                therapist: context.user.role == .therapist ? context.user.id : nil, form.described,
+                therapist: Access.isNamedAsTherapist(context.user.role) ? context.user.id : nil, form.described,
                 again: again, as: principal, from: UploadOrigin(context))
         } catch let error as PostgresError where error.sqlState == .deletedSessionID {
             throw try await refuse(ErrorMiddleware.problem(for: error), upload.session, form, request)
