@@ -57,14 +57,8 @@ struct JSONObject {
     init?(_ json: [UInt8]?) {
         guard let json, let members = try? JSONSlices.members(of: json) else { return nil }
         self.json = json
-        var named: [(name: String, value: Range<Int>)] = []
-        named.reserveCapacity(members.count)
-        for member in members {
-            // The same name may be written with and without escapes.
-            guard let name = member.key.utf8.contains(UInt8(ascii: "\\")) ? Self.decoded(member.key) : member.key
-            else { return nil }
-            named.append((name, member.value))
-        }
+        // The same name may be written with and without escapes.
+        let named = members.map { (name: $0.name, value: $0.value) }
         // A set costs more than it saves for the few names of most tokens.
         let areUnique =
             named.count <= 16
@@ -72,10 +66,6 @@ struct JSONObject {
             : Set(named.map(\.name)).count == named.count
         guard areUnique else { return nil }
         self.members = named
-    }
-
-    private static func decoded(_ key: String) -> String? {
-        try? JSONDecoder().decode(String.self, from: Data("\"\(key)\"".utf8))
     }
 
     /// The position of a value; nil if the object has no such name.
@@ -158,6 +148,29 @@ enum Claims {
         func encode(to encoder: any Encoder) throws {
             var container = encoder.singleValueContainer()
             try container.encode(values)
+        }
+    }
+}
+
+/// When a token begins to be valid.
+enum TokenTime {
+    /// How far the clock of an issuer may be ahead of the clock of this server, in seconds.
+    ///
+    /// RFC 7519, 4.1.5: "Implementers MAY provide for some small leeway, usually no more than a few minutes, to account for
+    /// clock skew." The expiry has no leeway: nobody shall use a token after its end.
+    static let leeway: TimeInterval = 60
+
+    /// Checks that a token is neither from the future nor before its beginning.
+    ///
+    /// - Parameters:
+    ///   - notBefore: The claim `nbf`; nil if the token has none.
+    ///   - issuedAt: The claim `iat` in seconds since the Unix epoch; nil if the token has none.
+    /// - Throws: `JWTError` if the token is not valid yet.
+    static func checkBegin(notBefore: NotBeforeClaim?, issuedAt: Double? = nil) throws {
+        let latest = Date().timeIntervalSince1970 + leeway
+        let begins = [notBefore?.value.timeIntervalSince1970, issuedAt].compactMap(\.self)
+        guard begins.allSatisfy({ $0 <= latest }) else {
+            throw JWTError.generic(identifier: "nbf", reason: "not valid yet")
         }
     }
 }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// Checks JSON (RFC 8259), and finds the values of an object or array without decoding them.
 ///
 /// The result of a stage may have many megabytes, and goes to the database unchanged. Decoding and encoding it would
@@ -13,6 +15,13 @@ public struct JSONSlices {
         public var key: String
         /// The position of the value in the text.
         public var value: Range<Int>
+
+        /// The key without its escapes.
+        public var name: String {
+            guard key.utf8.contains(UInt8(ascii: "\\")) else { return key }
+            // The scanner has checked the escapes: this always decodes.
+            return (try? JSONDecoder().decode(String.self, from: Data("\"\(key)\"".utf8))) ?? key
+        }
     }
 
     /// What is wrong, and at which byte.
@@ -56,6 +65,27 @@ public struct JSONSlices {
         try whole(text, beginning: UInt8(ascii: "["), else: .notAnArray) { scanner throws(Fault) in
             try scanner.array(depth: 0, collect: true)
         }
+    }
+
+    /// Counts the values in JSON, at most: each value but the first follows a comma or an opening bracket.
+    ///
+    /// - Parameter text: The bytes, which may be no JSON.
+    /// - Returns: The greatest number of values that a decoder can find in them.
+    @inlinable
+    public static func countValues(of text: some Sequence<UInt8>) -> Int {
+        var count = 1
+        var isInString = false
+        var isEscaped = false
+        for byte in text {
+            switch byte {
+            case _ where isEscaped: isEscaped = false
+            case UInt8(ascii: "\\"): isEscaped = isInString
+            case UInt8(ascii: "\""): isInString.toggle()
+            case UInt8(ascii: ","), UInt8(ascii: "["), UInt8(ascii: "{"): if !isInString { count += 1 }
+            default: break
+            }
+        }
+        return count
     }
 
     /// Reads a whole text that begins with a bracket.

@@ -48,7 +48,7 @@ public final class Poller: SerialExecutor, Sendable {
     ///   - name: The thread's name, of which Linux shows the first 15 bytes.
     ///   - clock: The clock of the deadlines.
     /// - Throws: `PollerError` if the process has no descriptor or thread left.
-    public init(name: String, clock: any MonotonicClock = ContinuousClock()) throws {
+    public init(name: String, clock: any MonotonicClock) throws {
         self.clock = clock
         epollDescriptor = cepoll_create()
         guard epollDescriptor >= 0 else { throw PollerError(call: "epoll_create1") }
@@ -270,5 +270,22 @@ public final class Poller: SerialExecutor, Sendable {
             case .closure(let closure): closure()
             }
         }
+    }
+}
+
+/// A system call of the poller that failed.
+public struct PollerError: Error, CustomStringConvertible, Sendable {
+    /// The name of the system call.
+    public let call: String
+
+    /// The value of `errno`.
+    public let code: CInt
+
+    /// The call and the system's text for its error.
+    public var description: String { unsafe "\(call): \(String(cString: strerror(code)))" }
+
+    init(call: String) {
+        self.call = call
+        self.code = errno
     }
 }

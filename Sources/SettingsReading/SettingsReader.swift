@@ -226,3 +226,40 @@ public struct SettingsReader: Sendable {
         return text
     }
 }
+
+/// The documentation of one setting.
+public struct SettingDeclaration: Sendable, Equatable {
+    /// The heading above the setting.
+    public let group: String
+    /// The environment variable.
+    public let name: String
+    /// The default: the value that the program uses if the setting is missing, as Markdown.
+    public let fallback: String
+    /// The values that the setting accepts.
+    public let form: String
+    /// The meaning of the setting, as Markdown.
+    public let meaning: String
+}
+
+/// A setting that is missing or unusable, and how to correct it.
+public struct SettingError: Error, CustomStringConvertible, Equatable {
+    /// The environment variable, or the file.
+    public var name: String
+    /// What is wrong, and how to correct it.
+    public var remedy: String
+
+    /// Describes what is wrong with a setting.
+    ///
+    /// The value stays out, because it may be a secret.
+    ///
+    /// - Parameters:
+    ///   - name: The environment variable, or the file.
+    ///   - remedy: What is wrong, and how to correct it.
+    public init(_ name: String, _ remedy: String) {
+        self.name = name
+        self.remedy = remedy
+    }
+
+    /// One line without the value.
+    public var description: String { "\(name): \(remedy)" }
+}

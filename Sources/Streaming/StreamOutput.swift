@@ -155,8 +155,8 @@ struct StreamOutput {
 
     /// Drops what of the unfinished frame has not begun.
     ///
-    /// The response's head stays, because nothing can follow without it. Of several WebSocket frames in one piece,
-    /// those that have begun stay.
+    /// The response's head stays, because nothing can follow without it. If a piece has several WebSocket
+    /// frames, those that have begun stay.
     mutating func dropUnbegun() {
         guard let frame = unfinished else { return }
         let written = Int(offset)

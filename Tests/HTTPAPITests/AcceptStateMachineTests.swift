@@ -10,7 +10,7 @@ private final class Machine {
     var isAccepting: Bool { value.isAccepting }
     var isOpen: Bool { value.isOpen }
     func becameFull() { value.becameFull() }
-    func placeIsFree() -> Bool { value.placeIsFree() }
+    func slotIsFree() -> Bool { value.slotIsFree() }
     func failed(_ code: CInt, at now: ContinuousClock.Instant) -> AcceptStateMachine.Failure {
         value.failed(code, at: now)
     }
@@ -28,9 +28,9 @@ private final class Machine {
         machine.becameFull()
         #expect(!machine.isAccepting)
         #expect(!machine.pauseIsOver())
-        #expect(machine.placeIsFree())
+        #expect(machine.slotIsFree())
         #expect(machine.isAccepting)
-        #expect(!machine.placeIsFree())
+        #expect(!machine.slotIsFree())
     }
 
     @Test("Without descriptors or memory the server pauses", arguments: [EMFILE, ENFILE, ENOBUFS, ENOMEM, EINVAL])
@@ -39,7 +39,7 @@ private final class Machine {
         #expect(machine.failed(code, at: start) == .pause(warns: true))
         #expect(!machine.isAccepting)
         // A free place ends no pause.
-        #expect(!machine.placeIsFree())
+        #expect(!machine.slotIsFree())
         #expect(machine.pauseIsOver())
         #expect(machine.isAccepting)
     }
@@ -75,7 +75,7 @@ private final class Machine {
             #expect(machine.stop())
             #expect(!machine.stop())
             #expect(!machine.isOpen)
-            #expect(!machine.placeIsFree())
+            #expect(!machine.slotIsFree())
             #expect(!machine.pauseIsOver())
             #expect(machine.failed(EMFILE, at: start) == .ignore)
             #expect(!machine.isAccepting)

@@ -8,10 +8,12 @@ import Testing
         let rests = BodyRests(most: 2)
         let first = rests.begin(limit: 1)
         var second = rests.begin(limit: 1)
-        #expect(first != nil && second != nil)
+        #expect(first != nil)
+        #expect(second != nil)
         #expect(rests.begin(limit: 1) == nil)
         second = nil
         #expect(rests.begin(limit: 1) != nil)
-        #expect(first != nil && second == nil)
+        #expect(first != nil)
+        #expect(second == nil)
     }
 }

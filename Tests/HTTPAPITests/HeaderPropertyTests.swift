@@ -96,7 +96,7 @@ struct HeaderPropertyTests {
             let request = request([.cookie: "tb_access=good; \(junk)"])
             let found = request.cookies[SignInCookies.accessName]?.value
             _ = self.request([.cookie: junk]).cookies[SignInCookies.accessName]
-            // Of two cookies with one name, either may count, but never a mixture of both.
+            // If two cookies have one name, either may count, but never a mixture of both.
             return found == "good" || junk.contains("tb_access") ? nil : "\(junk.debugDescription): \(found as Any)"
         }
     }

@@ -249,10 +249,10 @@ struct MultipartParserTests {
         var parser = try MultipartParser(contentType: "multipart/form-data; boundary=b")
         _ = try parser.feed(ByteBuffer(string: "--b\r\n\(Self.file)"))
         let piece = ByteBuffer(repeating: 0x0D, count: 64 * 1024)
-        var given = 0
+        var delivered = 0
         for round in 1...100 {
-            for case .body(let bytes) in try parser.feed(piece) { given += bytes.readableBytes }
-            #expect(round * piece.readableBytes - given < "\r\n--b".utf8.count)
+            for case .body(let bytes) in try parser.feed(piece) { delivered += bytes.readableBytes }
+            #expect(round * piece.readableBytes - delivered < "\r\n--b".utf8.count)
         }
         #expect(!parser.isComplete)
         #expect(throws: MultipartParser.Malformation.truncated) { try parser.finish() }

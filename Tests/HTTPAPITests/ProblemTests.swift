@@ -173,7 +173,7 @@ struct ErrorTableTests {
             (ReportRefusal.notSignedIn, Problem.Kind.unauthorized), (.inactive, .inactive), (.notPermitted, .forbidden),
             (.database(.noDataFound, code: "secret", values: secret), .notFound),
             (.database(.lockNotAvailable, code: "secret", values: secret), .unavailable),
-            (.database(.syntaxError, code: "secret", values: secret), .internalError),
+            (.database("42601", code: "secret", values: secret), .internalError),
         ])
     func refusal(_ refusal: ReportRefusal, _ kind: Problem.Kind) {
         let problem = ErrorMiddleware.problem(for: refusal)

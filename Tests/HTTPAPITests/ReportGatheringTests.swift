@@ -188,7 +188,7 @@ import Testing
         #expect(turn(held) == .first)
         wrote([held], .first, accepted)
 
-        // Of several sessions in one request, only the locked one is held.
+        // Only the locked session is held, and no other one of the request.
         #expect(turn(both) == .first)
         wrote([both], .withoutWaiting, accepted, locked)
         #expect(turn(Request(id: 4, reports: [both.reports[0]])) == .first)

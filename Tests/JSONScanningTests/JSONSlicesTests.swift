@@ -32,3 +32,19 @@ struct JSONSlicesTests {
         #expect(throws: JSONSlices.Fault.truncated) { try JSONSlices.elements(of: Array("[1".utf8)) }
     }
 }
+
+@Suite("Names and numbers of values in JSON") struct JSONValueTests {
+    @Test(
+        "A key is read without its escapes",
+        arguments: [("{\"a\":1}", "a"), (#"{"\u0061\n\ud83d\ude00\"":1}"#, "a\n😀\"")])
+    func names(text: String, name: String) throws {
+        #expect(try JSONSlices.members(of: Array(text.utf8)).map(\.name) == [name])
+    }
+
+    @Test(
+        "The number of values is never underestimated, and text counts as one value",
+        arguments: [("1", 1), ("[1, 2]", 3), (#"{"a": [1], "b": "x,[{\","}"#, 4)])
+    func count(text: String, values: Int) {
+        #expect(JSONSlices.countValues(of: text.utf8) == values)
+    }
+}

@@ -7,7 +7,7 @@ import Testing
     private static let defaults: Set = [
         "App/Server.swift", "Migrations/Migrator.swift", "Pipeline/Stages/StageCommand.swift",
         "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
-        "Pipeline/Worker/PipelineTools.swift", "Polling/Poller.swift", "Postgres/Connection/PostgresRuntime.swift",
+        "Pipeline/Worker/PipelineTools.swift", "Postgres/Connection/PostgresRuntime.swift",
         "Store/AccessMerger.swift", "Streaming/StreamReactor.swift",
     ]
 

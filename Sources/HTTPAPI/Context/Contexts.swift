@@ -94,18 +94,15 @@ extension RequestContext {
     /// The user whose id a parameter of the path holds.
     ///
     /// - Throws: 422 if the parameter is not a UUID.
-    func userID(_ name: String = "id") throws(Problem) -> UserID {
-        guard let id = parameters.get(name).flatMap({ UserID($0) }) else { throw .invalid(name, "is not a UUID.") }
-        return id
-    }
+    func userID(_ name: String = "id") throws(Problem) -> UserID { try entityID(name) }
 
-    /// The session whose id the path holds.
+    /// The session whose id a parameter of the path holds.
     ///
     /// - Throws: 422 if the parameter is not a UUID.
-    func sessionID(_ name: String = "id") throws -> SessionID {
-        guard let id = parameters.get(name).flatMap({ SessionID($0) }) else {
-            throw Problem.invalid(name, "is not a UUID.")
-        }
+    func sessionID(_ name: String = "id") throws(Problem) -> SessionID { try entityID(name) }
+
+    private func entityID<ID: EntityID>(_ name: String) throws(Problem) -> ID {
+        guard let id = parameters.get(name).flatMap({ ID($0) }) else { throw .invalid(name, "is not a UUID.") }
         return id
     }
 }

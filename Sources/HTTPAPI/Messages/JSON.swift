@@ -2,6 +2,7 @@ import Domain
 import Foundation
 import HTTPTypes
 import Hummingbird
+import JSONScanning
 import NIOCore
 import Streaming
 
@@ -61,7 +62,7 @@ enum JSON {
         _ type: Value.Type, from request: Request, limit: Int = 65_536, maximumValues: Int = .max
     ) async throws -> Value {
         let body = try await body(of: request, limit: limit)
-        guard countValues(of: body) <= maximumValues else {
+        guard JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
             throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
         }
         do {
@@ -96,23 +97,6 @@ enum JSON {
             try onPart(body.readableBytes)
         }
         return body
-    }
-
-    /// The maximum number of values in JSON: each value but the first follows a comma or an opening bracket.
-    static func countValues(of body: ByteBuffer) -> Int {
-        var count = 1
-        var isInString = false
-        var isEscaped = false
-        for byte in body.readableBytesView {
-            switch byte {
-            case _ where isEscaped: isEscaped = false
-            case UInt8(ascii: "\\"): isEscaped = isInString
-            case UInt8(ascii: "\""): isInString.toggle()
-            case UInt8(ascii: ","), UInt8(ascii: "["), UInt8(ascii: "{"): if !isInString { count += 1 }
-            default: break
-            }
-        }
-        return count
     }
 
     /// The problem with a body, or with a part of one.

@@ -1,4 +1,5 @@
 import Crypto
+import Domain
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -57,7 +58,33 @@ enum ByteRange: Equatable {
     }
 }
 
+extension HTTPFields {
+    /// True if a list has a token, in any case (RFC 9110, 5.6.1 and 7.6.1).
+    func hasToken(_ token: String, in name: HTTPField.Name) -> Bool {
+        self[values: name].flatMap { $0.split(separator: ",") }
+            .contains { $0.trimmingCharacters(in: .whitespaces).lowercased() == token }
+    }
+}
+
 extension Request {
+    /// How long the client likes to wait for an answer (RFC 7240, 4.3).
+    ///
+    /// "Prefer: wait=30" names whole seconds. A preference that the server does not understand is ignored (2).
+    ///
+    /// - Parameter longest: The longest wait that the server offers.
+    /// - Returns: The wait; zero without the preference.
+    func preferredWait(atMost longest: Duration) -> Duration {
+        for preference in headers[values: .prefer].flatMap({ $0.split(separator: ",") }) {
+            let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
+                .map { $0.trimmingCharacters(in: .whitespaces) }
+            guard parts.first?.lowercased() == "wait", parts.count == 2 else { continue }
+            // Too many digits for an integer are too many seconds, too.
+            guard let seconds = Int32(clampingDigits: parts[1].trimmingCharacters(in: ["\""])) else { return .zero }
+            return min(.seconds(seconds), longest)
+        }
+        return .zero
+    }
+
     /// True if a body follows the head (RFC 9112, 6).
     var hasBody: Bool {
         let length = headers[.contentLength].flatMap { Int($0) } ?? 0

@@ -60,13 +60,14 @@ actor Acceptor: PollHandler {
     ///   - limit: The limit of connections.
     ///   - opener: Opens the streams of one session.
     ///   - framework: Takes all other connections.
+    ///   - clock: The clock of the acceptor's thread.
     ///   - logger: Takes the log.
     /// - Throws: `PollerError` if the process has no descriptor or thread left.
     init(
         _ sockets: [ListeningSocket], limit: ConnectionLimit, opener: StreamOpener, framework: FrameworkConnections,
-        logger: Logger
+        clock: any MonotonicClock, logger: Logger
     ) throws {
-        poller = try Poller(name: "http-accept")
+        poller = try Poller(name: "http-accept", clock: clock)
         self.sockets = sockets
         self.limit = limit
         self.opener = opener
@@ -149,7 +150,7 @@ actor Acceptor: PollHandler {
 
     /// Empties the kernel's queues.
     ///
-    /// The sockets take turns: if places are rare, neither one gets all of them.
+    /// The sockets take turns: if slots are rare, neither one gets all of them.
     func acceptAll(atMost most: Int = .max) {
         var accepted = 0
         var emptyQueues = 0
@@ -224,7 +225,7 @@ actor Acceptor: PollHandler {
     nonisolated func leave() {
         guard limit.leave() else { return }
         poller.execute { [weak self] in
-            self?.assumeIsolated { if $0.machine.placeIsFree() { $0.watchSockets() } }
+            self?.assumeIsolated { if $0.machine.slotIsFree() { $0.watchSockets() } }
         }
     }
 

@@ -37,7 +37,8 @@ struct ClaimRoute: Sendable {
             try await recorder.admit(context, to: .claim, if: false, else: refusal)
         }
         let body = try await JSON.decode(ClaimBody.self, from: request)
-        guard let claim = try await claim(body, waiting: request.preferredWait, context) else {
+        guard let claim = try await claim(body, waiting: request.preferredWait(atMost: Self.longestWait), context)
+        else {
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
         return response(to: claim, context)
@@ -142,18 +143,6 @@ struct ClaimBody: Decodable {
     }
 }
 
-extension Duration {
-    /// The length of a lease from the member `lease_seconds`.
-    ///
-    /// - Throws: 422 unless it is between 1 second and 1 day.
-    init(leaseSeconds seconds: Double) throws(Problem) {
-        guard (1...86_400).contains(seconds) else {
-            throw .invalid("lease_seconds", "has to be a number from 1 to 86,400.")
-        }
-        self = .seconds(seconds)
-    }
-}
-
 /// The JSON of a claim.
 private struct ClaimAnswer: Encodable {
     private let claim: AccountClaim
@@ -185,24 +174,5 @@ private struct ClaimAnswer: Encodable {
         try recording.encode(claim.bytes, forKey: .bytes)
         try recording.encode(claim.mediaType, forKey: .mediaType)
         try recording.encode(claim.duration, forKey: .durationSeconds)
-    }
-}
-
-extension Request {
-    /// How long the client likes to wait for an answer (RFC 7240, 4.3), at most ``ClaimRoute/longestWait``.
-    ///
-    /// "Prefer: wait=30" names whole seconds. A preference that the server does not understand is ignored (2).
-    var preferredWait: Duration {
-        for preference in headers[values: .prefer].flatMap({ $0.split(separator: ",") }) {
-            let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
-                .map { $0.trimmingCharacters(in: .whitespaces) }
-            guard parts.first?.lowercased() == "wait", parts.count == 2 else { continue }
-            // Too many digits for an integer are too many seconds, too.
-            let digits = parts[1].trimmingCharacters(in: ["\""])
-            guard !digits.isEmpty, digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
-            else { return .zero }
-            return min(.seconds(Int32(digits) ?? .max), ClaimRoute.longestWait)
-        }
-        return .zero
     }
 }

@@ -55,14 +55,3 @@ private struct LeaseBody: Decodable {
         try PresentedLease(of: session, text: lease, number: attempt.value)
     }
 }
-
-extension PresentedLease {
-    /// The members `lease` and `attempt` of a body.
-    ///
-    /// - Throws: 422 for a value that no lease can have.
-    init(of session: SessionID, text: String, number: Int) throws(Problem) {
-        guard !text.utf8.contains(0) else { throw .invalid("lease", "cannot hold a NUL character.") }
-        guard number >= 1 else { throw .invalid("attempt", "has to be at least 1.") }
-        self.init(of: session, attempt: number, lease: LeaseToken(text))
-    }
-}

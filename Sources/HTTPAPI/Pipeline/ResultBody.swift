@@ -37,7 +37,7 @@ struct ResultBody {
     /// The buffer of the request is freed when this method returns.
     private static func bytes(of request: Request, _ onPart: (Int) throws -> Void) async throws -> [UInt8] {
         let body = try await JSON.body(of: request, limit: maximumBytes, onPart: onPart)
-        guard JSON.countValues(of: body) <= maximumValues else {
+        guard JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
             throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
         }
         return Array(body.readableBytesView)
@@ -64,7 +64,7 @@ struct ResultBody {
         rest.reserveCapacity(text.count)
         rest.append(UInt8(ascii: "{"))
         for member in members {
-            let name = Self.name(member.key)
+            let name = member.name
             if name == "lease" || name == "attempt" {
                 own[name] = Data(text[member.value])
                 continue
@@ -82,12 +82,6 @@ struct ResultBody {
     /// - Throws: 422 for a value that no lease can have.
     func presented(of session: SessionID) throws(Problem) -> PresentedLease {
         try PresentedLease(of: session, text: lease, number: attempt.value)
-    }
-
-    /// A name without its escapes.
-    private static func name(_ key: String) -> String {
-        guard key.contains("\\") else { return key }
-        return (try? JSONDecoder().decode(String.self, from: Data("\"\(key)\"".utf8))) ?? key
     }
 
     private static func decode<Value: Decodable>(_ name: String, _ members: [String: Data]) throws -> Value {

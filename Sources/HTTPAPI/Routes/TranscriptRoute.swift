@@ -42,9 +42,6 @@ struct TranscriptRoute: Sendable {
     ///
     /// An index that no integer holds is past the end of every transcript.
     private static func index(_ text: String) -> Int? {
-        guard !text.isEmpty, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
-            return nil
-        }
-        return Int(text) ?? .max
+        Int(clampingDigits: text)
     }
 }

@@ -48,7 +48,7 @@ struct AcceptStateMachine {
     /// A connection below the limit has ended.
     ///
     /// - Returns: True if the server accepts connections again.
-    mutating func placeIsFree() -> Bool {
+    mutating func slotIsFree() -> Bool {
         guard state == .full else { return false }
         state = .accepting
         return true

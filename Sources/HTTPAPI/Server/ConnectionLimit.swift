@@ -2,7 +2,7 @@ import Synchronization
 
 /// Counts the connections of all listening sockets against one limit.
 ///
-/// The acceptor takes a place before it accepts a connection. A connection beyond the limit therefore waits in the kernel's
+/// The acceptor takes a slot before it accepts a connection. A connection beyond the limit therefore waits in the kernel's
 /// queue until another one ends. Streams do not count: the reactor has their connections.
 final class ConnectionLimit: Sendable {
     private struct State {
@@ -15,7 +15,7 @@ final class ConnectionLimit: Sendable {
 
     init(_ maximum: Int) { self.maximum = maximum }
 
-    /// Takes a place for one more connection.
+    /// Takes a slot for one more connection.
     ///
     /// - Returns: False if the limit is reached. The next ``leave()`` then returns true.
     func enter() -> Bool {
@@ -29,9 +29,9 @@ final class ConnectionLimit: Sendable {
         }
     }
 
-    /// Gives the place of a connection back.
+    /// Gives the slot of a connection back.
     ///
-    /// - Returns: True if the acceptor waits for a place.
+    /// - Returns: True if the acceptor waits for a slot.
     func leave() -> Bool {
         state.withLock { state in
             state.connections -= 1

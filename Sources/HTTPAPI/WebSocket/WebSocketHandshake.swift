@@ -60,11 +60,3 @@ extension HTTPRequest {
     /// True if the client asks to change to another protocol, whatever it is.
     var asksForUpgrade: Bool { headerFields[.upgrade] != nil && headerFields.hasToken("upgrade", in: .connection) }
 }
-
-extension HTTPFields {
-    /// True if a list has a token, in any case (RFC 9110, 5.6.1 and 7.6.1).
-    func hasToken(_ token: String, in name: HTTPField.Name) -> Bool {
-        self[values: name].flatMap { $0.split(separator: ",") }
-            .contains { $0.trimmingCharacters(in: .whitespaces).lowercased() == token }
-    }
-}

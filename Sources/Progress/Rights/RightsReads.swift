@@ -2,7 +2,7 @@ import Store
 
 /// When the hub reads the log of rights by itself, and not beside progress: at the start, after a hint, and a little later.
 ///
-/// Of the transactions that change rights within 10 ms, only the first announces it. The hub therefore reads the log again
+/// If several transactions change rights within 10 ms, only the first announces it. The hub therefore reads the log again
 /// after a hint, until a read finds nothing new.
 struct RightsReads {
     /// The times between two reads after a hint.
@@ -58,4 +58,22 @@ struct RightsReads {
 
     /// The read failed: it is still wanted.
     mutating func failed() { (isWanted, isUnderWay) = (true, false) }
+}
+
+/// When the hub checks the rights of watchers although nothing shows a change: some watchers every second, and each watcher
+/// once in 30 seconds.
+struct RegularCheck {
+    private static let interval = Duration.seconds(30)
+
+    private var ticker = Ticker(every: .seconds(1))
+
+    var due: ContinuousClock.Instant? { ticker.due }
+
+    mutating func start(at now: ContinuousClock.Instant) { ticker.start(at: now) }
+    mutating func stop() { ticker.stop() }
+
+    /// The share of all watchers to check now, from 0 to 1; nil before the next second.
+    mutating func share(at now: ContinuousClock.Instant) -> Double? {
+        ticker.fires(at: now) ? ticker.interval / Self.interval : nil
+    }
 }

@@ -25,9 +25,7 @@ indirect enum JSONTree: Sendable, Equatable {
         case UInt8(ascii: "{"):
             self = .object(
                 try JSONSlices.members(of: bytes).map { member in
-                    // The scanner returns keys with their escapes.
-                    let name = try JSONDecoder().decode(String.self, from: Data("\"\(member.key)\"".utf8))
-                    return Member(name: name, value: try JSONTree(Data(bytes[member.value])))
+                    Member(name: member.name, value: try JSONTree(Data(bytes[member.value])))
                 })
         case UInt8(ascii: "["):
             self = .array(try JSONSlices.elements(of: bytes).map { try JSONTree(Data(bytes[$0])) })
