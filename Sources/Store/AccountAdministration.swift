@@ -161,6 +161,9 @@ extension UserStore {
 }
 
 extension UserRecord {
+    /// Reads the columns `recordColumns`.
+    ///
+    /// - Throws: What `User.init` throws; ``PostgresError`` with code `decoding` if a column has another type.
     init(_ row: PostgresRow) throws {
         self.init(
             user: try User(row),

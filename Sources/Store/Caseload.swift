@@ -63,7 +63,7 @@ extension ProgressStore {
     ///
     /// - Parameters:
     ///   - principal: The user and the user's sign-in.
-    ///   - known: The patients whose sessions the follower knows. Of other patients, the caseload also has the
+    ///   - known: The patients whose sessions the follower knows. For other patients, the caseload also has the
     ///     processed sessions. With nil, it has no processed session.
     /// - Returns: The caseload, or why the user is refused now.
     /// - Throws: ``PostgresError`` if the database does not answer.
@@ -75,6 +75,10 @@ extension ProgressStore {
                 """))
     }
 
+    /// Reads the rows of `app.authorize_caseload`.
+    ///
+    /// - Throws: ``StoreError`` if there is no row; ``PostgresError`` with code `decoding` if a column has another
+    ///   type.
     private static func caseload(from rows: PostgresRows) throws -> Caseload {
         guard let first = rows.first else { throw StoreError.noRow }
         let patients = try first.decode("patient_ids", as: [UserID]?.self)
@@ -90,6 +94,9 @@ extension ProgressStore {
         return caseload
     }
 
+    /// Why a row refuses the caseload; nil if it grants it.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     private static func refusal(_ row: PostgresRow) throws -> SessionAuthorization.Verdict? {
         guard try row.decode("user_found", as: Bool.self), try row.decode("signed_in", as: Bool.self) else {
             return .notSignedIn

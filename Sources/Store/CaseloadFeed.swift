@@ -105,6 +105,10 @@ extension FeedChanges {
     /// No changes of sessions.
     public init(rights: RightsNews) { self.init(items: [], rights: rights) }
 
+    /// Adds a row of `app.read_feed`: a session, a transition of it, or both.
+    ///
+    /// - Throws: ``UnreadableRow`` for a status that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     fileprivate mutating func add(_ row: PostgresRow, of session: SessionID) throws {
         if items.last?.progress.sessionID != session {
             items.append(

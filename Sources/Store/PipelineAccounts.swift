@@ -171,6 +171,10 @@ extension PipelineStore {
         }
     }
 
+    /// Runs statements as a pipeline, about the session of its lease.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 28000 if the account is no
+    ///   pipeline; what `body` throws.
     private func act<Value>(
         on presented: PresentedLease, as principal: Principal, actor: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value

@@ -53,6 +53,10 @@ extension ProgressChanges {
     /// No changes of sessions.
     public init(rights: RightsNews) { self.init(changed: [], rights: rights) }
 
+    /// Adds a row of `app.read_changes`: a session, a transition of it, or both.
+    ///
+    /// - Throws: ``UnreadableRow`` for a status that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     fileprivate mutating func add(_ row: PostgresRow, of session: SessionID) throws {
         if changed.last?.progress.sessionID != session { changed.append((try SessionProgress(row), [])) }
         if try row.decode("e_version", as: Int64?.self) != nil {

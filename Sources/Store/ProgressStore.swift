@@ -144,6 +144,9 @@ public struct ProgressStore: Sendable {
     }
 
     /// Changes a session, and returns its progress afterwards; nil if `change` finds no session that the user manages.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a status that this release
+    ///   does not know; what `change` throws.
     private func manage(
         _ session: SessionID, as principal: Principal, _ change: (PostgresConnection) async throws -> Bool
     ) async throws -> SessionProgress? {
@@ -184,6 +187,9 @@ extension SessionProgress {
 }
 
 extension StatusTransition {
+    /// Reads the columns of a transition.
+    ///
+    /// - Throws: What `init(_:prefix:)` throws.
     init(_ row: PostgresRow) throws {
         try self.init(row, prefix: "")
     }

@@ -102,6 +102,9 @@ extension ProgressStore {
 }
 
 extension ReportOutcome {
+    /// Reads a row of `app.report_progress_batch`.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     fileprivate init(_ row: PostgresRow, wantsProgress: Bool) throws {
         if let version = try row.decode("version", as: Int64?.self) {
             do {

@@ -101,6 +101,9 @@ extension RightsNews {
 
 extension DatabaseSnapshot {
     /// Reads the columns `cluster`, `timeline` and `snapshot`.
+    ///
+    /// - Throws: ``StoreError`` if the snapshot is not one; ``PostgresError`` with code `decoding` if a column has
+    ///   another type.
     init(_ row: PostgresRow) throws {
         let timeline = DatabaseTimeline(
             cluster: try row.decode("cluster", as: Int64.self), number: try row.decode("timeline", as: Int32.self))

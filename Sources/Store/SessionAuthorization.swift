@@ -146,6 +146,9 @@ extension ProgressStore {
         return try await authorizations(from: rows, for: requests)
     }
 
+    /// Reads the rows of `app.admit` or `app.authorize_sessions`, and the transitions that the requests ask for.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer; ``StoreError`` if a request has no row.
     private func authorizations(
         from rows: PostgresRows, for requests: [AuthorizationRequest]
     ) async throws -> [SessionAuthorization] {
@@ -200,6 +203,9 @@ extension ProgressStore {
         try await histories(after: versions).map(\.transitions)
     }
 
+    /// Reads the transitions of several sessions, and whether this release can read them all.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
     private func histories(
         after versions: [(session: SessionID, version: Int64)]
     ) async throws -> [(transitions: [StatusTransition], isComplete: Bool)] {
@@ -222,6 +228,9 @@ extension ProgressStore {
 }
 
 extension SessionAuthorization {
+    /// Reads a row of `app.admit` or `app.authorize_sessions`.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     fileprivate init(_ row: PostgresRow) throws {
         let verdict = try Self.verdict(row)
         guard case .found = verdict else {
@@ -234,6 +243,9 @@ extension SessionAuthorization {
             progress: try? SessionProgress(row), isAllowed: try row.decode("is_allowed", as: Bool.self))
     }
 
+    /// Reads what a row says about the user.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     private static func verdict(_ row: PostgresRow) throws -> Verdict {
         guard try row.decode("user_found", as: Bool.self), try row.decode("signed_in", as: Bool.self) else {
             return .notSignedIn

@@ -148,6 +148,7 @@ extension SessionStore {
     /// records the change.
     ///
     /// - Returns: False if `change` does. The record is then taken back.
+    /// - Throws: ``PostgresError`` if the database does not answer; what `then` and `change` throw.
     private func withRecord(
         ofUpload session: SessionID, for patient: UserID, as principal: Principal, from origin: UploadOrigin?,
         then: (PostgresConnection) async throws -> Void, _ change: (PostgresConnection) async throws -> Bool
@@ -190,6 +191,7 @@ extension SessionStore {
     /// Attaches a recording to its session, in the present transaction, which has locked the session.
     ///
     /// - Returns: False in the cases of ``enter(_:from:into:as:)``.
+    /// - Throws: ``PostgresError`` if the database does not answer.
     static func attach(
         _ stored: StoredRecording, of upload: UUID, to session: SessionID, on connection: PostgresConnection
     ) async throws -> Bool {
@@ -297,6 +299,9 @@ extension SessionStore {
 }
 
 extension RecordingReference {
+    /// Reads the columns of a recording.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     init(_ row: PostgresRow) throws {
         self.init(
             key: try row.decode("recording", as: String.self), filename: try row.decode("filename", as: String?.self),

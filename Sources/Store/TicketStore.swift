@@ -65,7 +65,7 @@ public struct TicketStore: Sendable {
 
     /// Uses a ticket.
     ///
-    /// Of concurrent calls with the same ticket, one succeeds.
+    /// One of several concurrent calls with the same ticket succeeds.
     ///
     /// - Parameters:
     ///   - hash: The hash of the ticket.
@@ -96,6 +96,9 @@ public struct TicketStore: Sendable {
 }
 
 extension TicketStore.Grant {
+    /// Reads a row of `app.spend_ticket` or `app.peek_ticket`.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
     fileprivate init(_ row: PostgresRow) throws {
         self.init(
             principal: Principal(

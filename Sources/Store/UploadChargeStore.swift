@@ -83,6 +83,9 @@ public struct UploadChargeStore: Sendable {
         try await charge(id, of: user, bytes: bytes, limits: limits, lease: Self.lease)
     }
 
+    /// Charges a request of an upload.
+    ///
+    /// - Throws: ``UploadRefusal`` if a limit is reached; ``PostgresError`` if the database does not answer.
     private func charge(
         _ id: UUID, of user: UserID, bytes: Int64, limits: UploadLimits, lease: Duration?
     ) async throws {

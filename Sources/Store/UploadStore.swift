@@ -65,6 +65,9 @@ public struct UploadStore: Sendable {
         writer, leased_until, heard_at, expires_at, clock_timestamp() AS present
         """
 
+    /// Reads an upload of a user, and locks it on request.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer; what `Reading.init` throws.
     private static func read(
         _ id: UploadID, of user: UserID, isLocked: Bool, on connection: PostgresConnection
     ) async throws -> Reading? {
@@ -143,6 +146,9 @@ public struct UploadStore: Sendable {
         }
     }
 
+    /// Stores what may change of an upload.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
     private static func write(_ upload: ResumableUpload, on connection: PostgresConnection) async throws {
         _ = try await connection.execute(
             """
@@ -232,6 +238,10 @@ public struct UploadStore: Sendable {
 extension UploadID: PostgresRepresentable, PostgresArrayElement {}
 
 extension UploadStore.Reading {
+    /// Reads the columns `columns`, and the time of the database.
+    ///
+    /// - Throws: ``UnreadableRow`` for a state that this release does not know; ``PostgresError`` with code `decoding`
+    ///   if a column has another type.
     fileprivate init(_ row: PostgresRow) throws {
         let names = try row.decode("parts", as: [String].self)
         let counts = try row.decode("part_bytes", as: [Int64].self)
