@@ -12,7 +12,7 @@ public struct RecordingSettings: Sendable {
     private let keys: RecordingKeys?
     /// False if the server also accepts a folder that others may write to or replace.
     ///
-    /// `dev` does: it works in any checkout, whoever owns it.
+    /// `dev` does: it works in the checkout of any user.
     public var checksFolder = true
 
     /// Reads the group.

@@ -220,8 +220,3 @@ extension TranscriptSegment {
         return segment
     }
 }
-
-extension StringProtocol {
-    /// The text with a blank for each scalar that must not be shown (``Unicode/Scalar/mayBeShown``).
-    var oneLine: String { String(String.UnicodeScalarView(unicodeScalars.map { $0.mayBeShown ? $0 : " " })) }
-}

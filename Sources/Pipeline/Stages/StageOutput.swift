@@ -1,3 +1,4 @@
+import Domain
 import Foundation
 
 /// Reads the standard output of a stage: progress, segments, results and reasons, between any other lines.

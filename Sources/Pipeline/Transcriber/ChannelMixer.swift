@@ -4,7 +4,7 @@
 ///
 /// 1. The loudest channel begins the mix. The others are added, from the loudest to the quietest, all with the same
 ///    weight. No channel has a meaning of its own: a voice may be on the channel that is called LFE.
-/// 2. A channel that would make the mix quieter is left out of the block. Of two sides with opposite polarity, the louder one
+/// 2. A channel that would make the mix quieter is left out of the block. If two sides have opposite polarity, the louder one
 ///    is therefore heard.
 /// 3. The mix gets the loudness of its loudest channel. A voice on one of ten channels is thus not ten times quieter,
 ///    and ten equal channels do not clip.

@@ -4,7 +4,7 @@ import SystemPackage
 /// The facts that ffprobe does not print of a file's own header.
 ///
 /// ffprobe corrects the length of a WAV or CAF file that was cut: it prints what is left. The header says how long the
-/// recording was. Of a chain of Ogg streams, ffprobe prints the length of one.
+/// recording was. For a chain of Ogg streams, ffprobe prints the length of one.
 struct RecordingHeader: Sendable, Equatable {
     /// The seconds of audio that the header announces; nil if it announces none, or ffprobe prints it.
     var announced: Double?

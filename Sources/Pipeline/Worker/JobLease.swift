@@ -150,8 +150,7 @@ final class JobLease: Sendable {
     }
 
     private func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: Logger.Metadata = [:]) {
-        let session: Logger.Metadata = ["session": "\(claim.session)", "attempt": "\(claim.attempt)"]
-        tools.logger.log(level: level, message, metadata: session.merging(metadata) { first, _ in first })
+        tools.log(level, message, of: claim, metadata)
     }
 }
 

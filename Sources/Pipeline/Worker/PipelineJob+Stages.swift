@@ -100,7 +100,7 @@ extension PipelineJob {
         command.environment["TB_MAX_DURATION_SECONDS"] = "\(tools.stages.limits.longest / .seconds(1))"
         command.resultRule = .transcript(recordingSeconds: try await length().decoded)
         let result = try await run(
-            .transcription, command, recording, as: status, from: SessionStatus.transcribing.floor,
+            .transcribe, command, recording, as: status, from: SessionStatus.transcribing.floor,
             to: SessionStatus.transcribed.floor)
         try await lease.persistently { try await tools.stores.queue.storeTranscript(result.json, of: claim) }
     }
@@ -119,14 +119,14 @@ extension PipelineJob {
     ///
     /// The stage's 0-100 % become `from`-`to` of the whole session.
     private func run(
-        _ stage: PipelineMetrics.Stage, _ command: StageCommand, _ recording: RecordingFile, as status: SessionStatus,
+        _ stage: PipelineStage, _ command: StageCommand, _ recording: RecordingFile, as status: SessionStatus,
         from: Int, to: Int
     ) async throws -> StageResult {
         let length = try await length().decoded
         var command = command
         command.environment["TB_SESSION_ID"] = "\(claim.session)"
         command.environment["TB_ATTEMPT"] = "\(claim.attempt)"
-        command.environment["TB_STAGE"] = stage.name
+        command.environment["TB_STAGE"] = stage.rawValue
         command.environment["TB_DURATION_SECONDS"] = length.map { "\($0)" }
         command.environment["TB_LANGUAGE"] = try await lease.persistently {
             try await tools.stores.sessions.language(of: claim.session)
@@ -146,7 +146,7 @@ extension PipelineJob {
             case .failure(let failure as StageFailure):
                 tools.metrics.ended(stage, .failed, after: duration)
                 note(failure.foreignLines, of: stage)
-                throw FailedStage(stage: stage == .transcription ? .transcribe : .notes, failure: failure)
+                throw FailedStage(stage: stage, failure: failure)
             case .failure(let error):
                 tools.metrics.ended(stage, .abandoned, after: duration)
                 throw error
@@ -155,10 +155,10 @@ extension PipelineJob {
     }
 
     /// Counts the lines of a stage that were passed over, and logs their number.
-    private func note(_ lines: ForeignLines, of stage: PipelineMetrics.Stage) {
+    private func note(_ lines: ForeignLines, of stage: PipelineStage) {
         guard lines.count > 0 else { return }
         tools.metrics.passedOver(lines.count, of: stage)
-        log(.notice, "lines of a stage passed over", ["stage": "\(stage.name)", "lines": "\(lines)"])
+        log(.notice, "lines of a stage passed over", ["stage": "\(stage.rawValue)", "lines": "\(lines)"])
     }
 
     /// Measures the duration of an operation, and returns it with the result.
@@ -232,8 +232,9 @@ extension PipelineJob {
         }
     }
 
-    /// Reports a transition, however long PostgreSQL is away: a restart must not end the work half-way.
-    /// Reports that the session enters a status.
+    /// Reports that the session enters a status, however long PostgreSQL is away.
+    ///
+    /// A restart of PostgreSQL must not end the work half-way.
     private func report(_ status: SessionStatus, _ message: String) async throws {
         try await lease.persistently { try await sendReport(status, status.floor, message) }
     }

@@ -20,20 +20,6 @@ struct PipelineMetrics: Sendable {
         case ended
     }
 
-    /// A measured stage.
-    enum Stage: String, CaseIterable {
-        case transcription
-        case notes
-
-        /// The name of the stage in its environment and for administrators.
-        var name: String {
-            switch self {
-            case .transcription: "transcribe"
-            case .notes: "notes"
-            }
-        }
-    }
-
     /// How a stage ended.
     enum StageOutcome: String, CaseIterable {
         case finished
@@ -45,8 +31,8 @@ struct PipelineMetrics: Sendable {
     /// The number of claimed sessions.
     let claims: Counter
     private let sessions: [SessionOutcome: Counter]
-    private let stages: [Stage: [StageOutcome: Metrics.Timer]]
-    private let foreignLines: [Stage: Counter]
+    private let stages: [PipelineStage: [StageOutcome: Metrics.Timer]]
+    private let foreignLines: [PipelineStage: Counter]
     private let faults: [InstallationFault.Kind: Counter]
     private let paused: Gauge
     private let slow: Gauge
@@ -58,16 +44,16 @@ struct PipelineMetrics: Sendable {
                 label: "therapybridge_pipeline_sessions_total", dimensions: [("outcome", outcome.rawValue)],
                 factory: metrics)
         }
-        stages = Self.each { stage in
+        stages = Self.each(of: PipelineStage.counted) { stage in
             Self.each { outcome in
                 Metrics.Timer(
                     label: "therapybridge_pipeline_stage_duration_seconds",
-                    dimensions: [("stage", stage.rawValue), ("outcome", outcome.rawValue)], factory: metrics)
+                    dimensions: [("stage", stage.label), ("outcome", outcome.rawValue)], factory: metrics)
             }
         }
-        foreignLines = Self.each { stage in
+        foreignLines = Self.each(of: PipelineStage.counted) { stage in
             Counter(
-                label: "therapybridge_pipeline_foreign_lines_total", dimensions: [("stage", stage.rawValue)],
+                label: "therapybridge_pipeline_foreign_lines_total", dimensions: [("stage", stage.label)],
                 factory: metrics)
         }
         faults = Self.each { kind in
@@ -90,18 +76,20 @@ struct PipelineMetrics: Sendable {
     }
 
     /// Counts lines of a stage that were passed over.
-    func passedOver(_ lines: Int, of stage: Stage) { foreignLines[stage]?.increment(by: lines) }
+    func passedOver(_ lines: Int, of stage: PipelineStage) { foreignLines[stage]?.increment(by: lines) }
 
     /// Counts a session at the end of the work on it.
     func ended(_ outcome: SessionOutcome) { sessions[outcome]?.increment() }
 
     /// Records the duration of a stage.
-    func ended(_ stage: Stage, _ outcome: StageOutcome, after duration: Duration) {
+    func ended(_ stage: PipelineStage, _ outcome: StageOutcome, after duration: Duration) {
         stages[stage]?[outcome]?.record(duration: duration)
     }
 
     /// Makes a value for each case, so that all series exist from the start.
-    private static func each<Key: CaseIterable & Hashable, Value>(_ make: (Key) -> Value) -> [Key: Value] {
-        Dictionary(uniqueKeysWithValues: Key.allCases.map { ($0, make($0)) })
+    private static func each<Key: CaseIterable & Hashable, Value>(
+        of keys: [Key] = Array(Key.allCases), _ make: (Key) -> Value
+    ) -> [Key: Value] {
+        Dictionary(uniqueKeysWithValues: keys.map { ($0, make($0)) })
     }
 }

@@ -6,4 +6,16 @@ public enum PipelineStage: String, Sendable, CaseIterable {
     case transcribe
     /// Writes the notes.
     case notes
+
+    /// The stages whose durations and foreign lines are counted.
+    static let counted: [PipelineStage] = [.transcribe, .notes]
+
+    /// The name in the metrics.
+    var label: String {
+        switch self {
+        case .measure: "measurement"
+        case .transcribe: "transcription"
+        case .notes: "notes"
+        }
+    }
 }

@@ -38,4 +38,12 @@ public struct PipelineTools: Sendable {
         self.clock = clock
         self.logger = logger
     }
+
+    /// Logs a message about a claimed session.
+    func log(
+        _ level: Logger.Level, _ message: Logger.Message, of claim: ClaimedSession, _ metadata: Logger.Metadata
+    ) {
+        let session: Logger.Metadata = ["session": "\(claim.session)", "attempt": "\(claim.attempt)"]
+        logger.log(level: level, message, metadata: session.merging(metadata) { first, _ in first })
+    }
 }
