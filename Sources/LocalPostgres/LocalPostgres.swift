@@ -120,24 +120,6 @@ public final class LocalPostgres: Sendable {
         "host=\(quoted(socketDirectory)) port=\(port) dbname=\(quoted(database)) user=\(quoted(user))"
     }
 
-    /// Makes a libpq connection string for TCP on loopback.
-    ///
-    /// - Precondition: The cluster was started with `listensOnLoopback`.
-    /// - Parameters:
-    ///   - database: The name of the database.
-    ///   - user: The name of the role.
-    ///   - password: The role's password, or nil for the superuser's.
-    /// - Returns: The connection string, which has the password in it.
-    public func loopbackConnectionString(
-        database: String = "postgres",
-        user: String = "postgres",
-        password: String? = nil
-    ) -> String {
-        precondition(listensOnLoopback, "start with listensOnLoopback: true")
-        return "host=127.0.0.1 port=\(port) dbname=\(quoted(database)) user=\(quoted(user))"
-            + " password=\(quoted(password ?? superuserPassword))"
-    }
-
     /// Starts the server again after `stop`.
     ///
     /// Does nothing if it runs.

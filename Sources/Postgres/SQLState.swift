@@ -27,26 +27,18 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let invalidParameterValue: SQLState = "22023"
     /// A byte sequence that the encoding does not allow, such as NUL.
     public static let characterNotInRepertoire: SQLState = "22021"
-    /// A reference to a row that does not exist.
-    public static let foreignKeyViolation: SQLState = "23503"
     /// A key that exists already.
     public static let uniqueViolation: SQLState = "23505"
     /// A row that violates a CHECK.
     public static let checkViolation: SQLState = "23514"
     /// A write in a read-only transaction.
     public static let readOnlyTransaction: SQLState = "25006"
-    /// A statement in a transaction that has failed.
-    public static let inFailedTransaction: SQLState = "25P02"
     /// The session was idle in a transaction for too long, and the server ended it.
     public static let idleInTransactionTimeout: SQLState = "25P03"
     /// A prepared statement that does not exist.
     public static let invalidStatementName: SQLState = "26000"
     /// A role that cannot sign in.
     public static let invalidAuthorization: SQLState = "28000"
-    /// A wrong password.
-    public static let invalidPassword: SQLState = "28P01"
-    /// A database that does not exist.
-    public static let invalidCatalogName: SQLState = "3D000"
     /// A serialization failure.
     ///
     /// The caller repeats the transaction.
@@ -57,10 +49,6 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let deadlockDetected: SQLState = "40P01"
     /// A right that the role lacks.
     public static let insufficientPrivilege: SQLState = "42501"
-    /// Text that is not SQL.
-    public static let syntaxError: SQLState = "42601"
-    /// A table that does not exist.
-    public static let undefinedTable: SQLState = "42P01"
     /// A feature that the server lacks, or a cached plan whose result type changed.
     public static let featureNotSupported: SQLState = "0A000"
     /// A limit of PostgreSQL: a value that is too large to store, or the full queue of notifications.
@@ -71,8 +59,6 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let lockNotAvailable: SQLState = "55P03"
     /// Our own: the id of a new session is that of a deleted one.
     public static let deletedSessionID: SQLState = "TB001"
-    /// A statement that was cancelled, or that took longer than `statement_timeout`.
-    public static let queryCanceled: SQLState = "57014"
     /// The server shuts down, or an administrator ended the session.
     public static let adminShutdown: SQLState = "57P01"
 

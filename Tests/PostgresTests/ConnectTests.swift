@@ -226,9 +226,9 @@ import Testing
 
     @Test("The connection string wins, but for the encoding and the connect timeout")
     func precedence() throws {
-        let given = try PostgresConfiguration(
+        let configuration = try PostgresConfiguration(
             connectionString: "host=h keepalives_idle=60 client_encoding=LATIN1 connect_timeout=1 options='-c a=b'")
-        let parameters = given.parameters()
+        let parameters = configuration.parameters()
         #expect(parameters["keepalives_idle"] == "60")
         #expect(parameters["keepalives_interval"] == "3")
         #expect(parameters["gssencmode"] == "disable")

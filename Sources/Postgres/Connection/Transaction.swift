@@ -1,22 +1,9 @@
-/// What a transaction sees of other transactions.
-public enum PostgresIsolation: String, Sendable {
-    /// Each statement sees what was committed before it.
-    case readCommitted = "READ COMMITTED"
-    /// All statements see what was committed before the first one.
-    case repeatableRead = "REPEATABLE READ"
-    /// Transactions behave as if they ran one after the other.
-    ///
-    /// They may fail with `SQLState.serializationFailure`.
-    case serializable = "SERIALIZABLE"
-}
-
 extension PostgresConnection {
     /// Runs a transaction: COMMIT when the body returns, ROLLBACK when it throws.
     ///
-    /// The ROLLBACK is sent even if the task is cancelled. A COMMIT that was sent is waited for.
+    /// Each statement sees what was committed before it: READ COMMITTED, whatever the session's default is. The ROLLBACK is sent even if the task is cancelled. A COMMIT that was sent is waited for.
     ///
     /// - Parameters:
-    ///   - level: The isolation level, whatever the session's default is.
     ///   - readOnly: Whether the server refuses writes.
     ///   - actor: The actor of the caller, on which the body runs.
     ///   - body: The statements. It must not end the transaction itself.
@@ -27,12 +14,11 @@ extension PostgresConnection {
     ///   refused COMMIT, and with it the transaction.
     @discardableResult
     public func withTransaction<Value>(
-        isolation level: PostgresIsolation = .readCommitted,
         readOnly: Bool = false,
         actor: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        var begin = "BEGIN ISOLATION LEVEL \(level.rawValue)"
+        var begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
         if readOnly { begin += " READ ONLY" }
         try await perform(.script(begin), timeout: nil)
         let value: Value

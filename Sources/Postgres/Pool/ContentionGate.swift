@@ -55,7 +55,7 @@ final class ContentionGate: Sendable {
                 state.machine.leave(key).map { id, key in (key, state.turns.removeValue(forKey: id)) }
             }
             for (key, turn) in entering {
-                // A waiter whose time was over in this moment does not enter. Its place goes to the next one.
+                // A waiter whose time was over in this moment does not enter. Its slot goes to the next one.
                 if turn?.resume(with: .success(())) != true { keys.append(key) }
             }
         }

@@ -59,7 +59,7 @@ struct ContentionStateMachine {
         total -= 1
         running[key] = running[key].flatMap { $0 > 1 ? $0 - 1 : nil }
         var entering: [(id: Int, key: String)] = []
-        // The first in the line whose key has room. One place has become free, but a waiter of another key may have
+        // The first in the line whose key has room. One slot has become free, but a waiter of another key may have
         // waited for it behind one whose key has none.
         while total < limits.total, let index = line.firstIndex(where: { hasRoom(for: $0.key) }) {
             let waiter = line.remove(at: index)

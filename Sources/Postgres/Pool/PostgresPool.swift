@@ -158,7 +158,6 @@ public final class PostgresPool: Service, Sendable {
     /// Runs a transaction on any connection; see `PostgresConnection.withTransaction`.
     ///
     /// - Parameters:
-    ///   - level: The isolation level, whatever the session's default is.
     ///   - readOnly: Whether the server refuses writes.
     ///   - actor: The actor of the caller, on which the body runs.
     ///   - body: The statements. It must not end the transaction itself.
@@ -166,13 +165,12 @@ public final class PostgresPool: Service, Sendable {
     /// - Throws: What `withConnection` and `PostgresConnection.withTransaction` throw.
     @discardableResult
     public func withTransaction<Value>(
-        isolation level: PostgresIsolation = .readCommitted,
         readOnly: Bool = false,
         actor: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
         try await withConnection { connection in
-            try await connection.withTransaction(isolation: level, readOnly: readOnly, body)
+            try await connection.withTransaction(readOnly: readOnly, body)
         }
     }
 
