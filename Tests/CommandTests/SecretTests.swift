@@ -56,8 +56,8 @@ import Testing
     @Test("`serve` and `work` wipe the secrets from their environment", arguments: ["serve", "work"])
     func environment(command: String) async throws {
         let words = ["an earlier secret of tests alone and long enough", "hush-hush-database", "hush-hush-password"]
-        let (listener, port) = try listenOnLoopback()
-        defer { close(listener) }
+        let (listeningSocket, port) = try listenOnLoopback()
+        defer { close(listeningSocket) }
         let url = "host=127.0.0.1 port=\(port) dbname=x user=x sslmode=disable gssencmode=disable"
         let settings = [
             "DATABASE_URL": "\(url) password=\(words[1])", "DATABASE_MIGRATE_URL": "\(url) password=\(words[1])",
@@ -65,7 +65,7 @@ import Testing
             "JWT_PREVIOUS_SECRETS": words[0], "PGPASSWORD": words[2], "PORT": "0",
         ]
         try await withStarted(command, settings) { process in
-            try await untilConnected(listener)
+            try await untilConnected(listeningSocket)
             let environment = try String(
                 decoding: Data(contentsOf: URL(filePath: "/proc/\(process)/environ")), as: UTF8.self)
             #expect(environment.contains("PATH="))
@@ -80,14 +80,14 @@ import Testing
             if: anotherUserCanRun(builtProgram) && access("/usr/bin/setpriv", X_OK) == 0, "needs another Unix user"),
         arguments: ["serve", "work"])
     func dumps(command: String) async throws {
-        let (listener, port) = try listenOnLoopback()
-        defer { close(listener) }
+        let (listeningSocket, port) = try listenOnLoopback()
+        defer { close(listeningSocket) }
         let settings = [
             "DATABASE_URL": "host=127.0.0.1 port=\(port) dbname=x user=x sslmode=disable gssencmode=disable",
             "JWT_SECRET": Program.secret, "PORT": "0",
         ]
         try await withStarted(command, settings, user: 65_534) { process in
-            try await untilConnected(listener)
+            try await untilConnected(listeningSocket)
             var status = stat()
             try #require(stat("/proc/\(process)/environ", &status) == 0)
             #expect(status.st_uid == 0)
@@ -138,9 +138,9 @@ import Testing
     /// Waits until the program connects to its database.
     ///
     /// The program has then read its settings.
-    private func untilConnected(_ listener: CInt) async throws {
+    private func untilConnected(_ listeningSocket: CInt) async throws {
         try await eventually("a connection to the database") {
-            var entry = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+            var entry = pollfd(fd: listeningSocket, events: Int16(POLLIN), revents: 0)
             return poll(&entry, 1, 0) == 1
         }
     }

@@ -134,18 +134,18 @@ import Testing
     func lostLock() async throws {
         try await withDatabase { database in
             let memory = LogMemory()
-            let impatient = codeFile(
-                "900_impatient", revision: 1, "SET LOCAL lock_timeout = '1ms'; LOCK TABLE app.users;")
+            let hasty = codeFile(
+                "900_hasty", revision: 1, "SET LOCAL lock_timeout = '1ms'; LOCK TABLE app.users;")
             let migrator = Migrator(
-                configuration: try .forTests(database.url()), migrations: carried(and: impatient), logger: memory.logger
+                configuration: try .forTests(database.url()), migrations: carried(and: hasty), logger: memory.logger
             )
             try await database.withConnection { writer in
                 try await writer.executeScript("BEGIN; LOCK TABLE app.users IN ROW EXCLUSIVE MODE")
                 async let applied = migrator.up(lockTimeout: TestDeadline.event)
                 try await eventually("the migration begins again") { memory.text.contains("migration begins again") }
-                #expect(try await database.codeLedger()["900_impatient"] == nil)
+                #expect(try await database.codeLedger()["900_hasty"] == nil)
                 try await writer.executeScript("COMMIT")
-                #expect(try await applied == [impatient])
+                #expect(try await applied == [hasty])
             }
         }
     }
@@ -154,9 +154,9 @@ import Testing
         "`up` fails with `busy` and changes nothing if a writer holds a lock until the timeout")
     func neverFree() async throws {
         try await withDatabase { database in
-            let impatient = codeFile(
-                "900_impatient", revision: 1, "SET LOCAL lock_timeout = '1ms'; LOCK TABLE app.users;")
-            let migrator = try database.migrator(carried(and: impatient))
+            let hasty = codeFile(
+                "900_hasty", revision: 1, "SET LOCAL lock_timeout = '1ms'; LOCK TABLE app.users;")
+            let migrator = try database.migrator(carried(and: hasty))
             try await database.withConnection { writer in
                 try await writer.executeScript("BEGIN; LOCK TABLE app.users IN ROW EXCLUSIVE MODE")
                 let error = await #expect(throws: MigrationError.self) {

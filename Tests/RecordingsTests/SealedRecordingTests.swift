@@ -260,11 +260,11 @@ struct TamperedRecordingTests {
             changed[header + sealedChunk + 500] ^= 1
             try Data(changed).write(to: shelf.url(key))
             let file = try #require(try await shelf.store.open(key: key))
-            var given: [UInt8] = []
+            var received: [UInt8] = []
             await #expect(throws: RecordingError(.damaged)) {
-                try await file.read(0..<file.byteCount) { given += $0.readableBytesView }
+                try await file.read(0..<file.byteCount) { received += $0.readableBytesView }
             }
-            #expect(given == sampleBytes(chunk))
+            #expect(received == sampleBytes(chunk))
             // The chunks after it are readable, too.
             #expect(
                 try await shelf.load(key, Int64(2 * chunk)..<Int64(3 * chunk))

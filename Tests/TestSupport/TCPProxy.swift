@@ -16,7 +16,7 @@ public final class TCPProxy: Sendable {
     /// The port for clients.
     public let port: Int
     private let target: Int
-    private let listener: CInt
+    private let listeningSocket: CInt
     private let state = Mutex(State())
 
     /// Starts a relay.
@@ -25,7 +25,7 @@ public final class TCPProxy: Sendable {
     /// - Throws: `POSIXError`
     public init(to target: Int?) throws {
         self.target = target ?? 0
-        (listener, port) = try listenOnLoopback()
+        (listeningSocket, port) = try listenOnLoopback()
         state.withLock { $0.isFrozen = target == nil }
         Thread.detachNewThread { [self] in acceptAll() }
     }
@@ -48,12 +48,12 @@ public final class TCPProxy: Sendable {
             return state.descriptors
         }
         for descriptor in descriptors { shutdown(descriptor, Int32(SHUT_RDWR)) }
-        shutdown(listener, Int32(SHUT_RDWR))
+        shutdown(listeningSocket, Int32(SHUT_RDWR))
     }
 
     private func acceptAll() {
         while true {
-            let client = accept(listener, nil, nil)
+            let client = accept(listeningSocket, nil, nil)
             guard client >= 0 else { break }
             let server = target == 0 ? -1 : (try? connectToLoopback(target)) ?? -1
             let isStopped = state.withLock { state in
@@ -64,7 +64,7 @@ public final class TCPProxy: Sendable {
             if isStopped { break }
             Thread.detachNewThread { [self] in relay(client, server) }
         }
-        close(listener)
+        close(listeningSocket)
     }
 
     /// Copies both ways until one side ends, then closes both.

@@ -47,7 +47,8 @@ import Testing
                     try #require(mkdirat(level, bytes, 0o700) == 0)
                     let folder = openat(level, bytes, O_RDONLY | O_DIRECTORY)
                     let file = openat(folder, bytes, O_WRONLY | O_CREAT, 0o600)
-                    try #require(folder >= 0 && file >= 0)
+                    try #require(folder >= 0)
+                    try #require(file >= 0)
                     close(file)
                     close(folder)
                 }

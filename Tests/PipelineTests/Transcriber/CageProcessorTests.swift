@@ -106,7 +106,7 @@ private struct NotedPrograms: Sendable {
     /// The folder of the stages' own directories.
     let work: String
     /// The folder of the recording, which a cage shows as a whole.
-    private let given: String
+    private let provided: String
     /// The folder of the notes.
     private let noted: String
     private let recordings: MadeRecordings
@@ -115,18 +115,18 @@ private struct NotedPrograms: Sendable {
         try await MadeRecordings.with { recordings in
             let root = recordings.directory
             let folder = NotedPrograms(
-                work: "\(root)/work", given: "\(root)/work/given", noted: "\(root)/noted", recordings: recordings)
-            for path in [folder.work, folder.given, folder.noted] {
+                work: "\(root)/work", provided: "\(root)/work/given", noted: "\(root)/noted", recordings: recordings)
+            for path in [folder.work, folder.provided, folder.noted] {
                 try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
             }
             // A stage of root runs as another user.
-            for (path, mode) in [(root, 0o755), (folder.work, 0o755), (folder.given, 0o755), (folder.noted, 0o777)] {
+            for (path, mode) in [(root, 0o755), (folder.work, 0o755), (folder.provided, 0o755), (folder.noted, 0o777)] {
                 try #require(chmod(path, mode_t(mode)) == 0)
             }
             let library = URL(filePath: builtProgram).deletingLastPathComponent().appending(
                 path: "libManyProcessors.so")
             try FileManager.default.copyItem(
-                atPath: library.path(percentEncoded: false), toPath: "\(folder.given)/processors.so")
+                atPath: library.path(percentEncoded: false), toPath: "\(folder.provided)/processors.so")
             // ffmpeg and ffprobe have an option for the number of processors. The library is not handed on to them.
             for (name, option) in [("ffmpeg", "-cpucount 64"), ("ffprobe", "-cpucount 64"), ("pocketsphinx_batch", "")]
             {
@@ -140,7 +140,7 @@ private struct NotedPrograms: Sendable {
                     } > '\(folder.noted)/\(name)'.$$
                     exec '\(program)' \(option) "$@"
                     """
-                let path = "\(folder.given)/\(name)"
+                let path = "\(folder.provided)/\(name)"
                 try Data(script.utf8).write(to: URL(filePath: path))
                 try #require(chmod(path, 0o755) == 0)
             }
@@ -161,8 +161,8 @@ private struct NotedPrograms: Sendable {
         try await PrivateDirectory.with(purpose: "stage", in: work, owner: command.cage.account) { directory in
             var caged = command.cage.enclose(command, recording: recording, directory: directory)
             caged.view.writable.append(noted)
-            caged.environment["PATH"] = "\(given):/usr/local/bin:/usr/bin:/bin"
-            caged.environment["LD_PRELOAD"] = "\(given)/processors.so"
+            caged.environment["PATH"] = "\(provided):/usr/local/bin:/usr/bin:/bin"
+            caged.environment["LD_PRELOAD"] = "\(provided)/processors.so"
             // Without this, the test would test nothing.
             var count = caged
             count.program = "/usr/bin/nproc"

@@ -60,10 +60,10 @@ import Testing
             // The server reads and drops what comes until it closes: on a fast machine that can be very much.
             try await connection.sendUntilClosed(row.piece)
             let answer = try await connection.untilClosed()
-            let given = answerStatuses(in: answer)
-            #expect(given.count <= 1)
+            let statuses = answerStatuses(in: answer)
+            #expect(statuses.count <= 1)
             // A client that keeps sending can lose the answer to a reset of the connection.
-            if let status = given.first { #expect(row.statuses.contains(status), "\(status)") }
+            if let status = statuses.first { #expect(row.statuses.contains(status), "\(status)") }
             #expect(try await server.request(.GET, "/health").status == 200)
         }
     }

@@ -13,7 +13,7 @@ import Testing
 /// What other programs' transactions and settings do to the server.
 @Suite(.deadline) struct LockTests {
     /// How long the server waits for a lock: two seconds in the program, and here as long as everything else may take.
-    private static let patience = TestDeadline.event / 3
+    private static let longestWait = TestDeadline.event / 3
 
     /// A server that waits less for a lock than for an answer, and a clinic.
     private func withImpatientClinic(
@@ -21,7 +21,7 @@ import Testing
     ) async throws {
         try await withDatabase { database in
             var timeouts = DatabaseTimeouts.forTests
-            timeouts.lock = Self.patience
+            timeouts.lock = Self.longestWait
             try await withServer(over: database, databaseTimeouts: timeouts) { try await body(try await Clinic($0)) }
         }
     }
@@ -34,6 +34,21 @@ import Testing
             let stranger = try await clinic.database.addUser(.therapist, email: "ada@clinic.example")
             try await clinic.database.setPassword("correct horse battery", of: stranger)
             let other = try await clinic.database.addSession(of: clinic.id(.patient))
+            // A rolled-back statement keeps what it has taken from a sequence.
+            try await clinic.database.withConnection { connection in
+                try await connection.executeScript(
+                    """
+                    CREATE SEQUENCE public.tries MINVALUE 0 START 0;
+                    SELECT nextval('public.tries');
+                    CREATE FUNCTION public.count_try() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
+                        PERFORM nextval('public.tries'); RETURN NULL; END $$;
+                    CREATE TRIGGER count_try BEFORE DELETE ON app.therapy_sessions
+                        FOR EACH STATEMENT EXECUTE FUNCTION public.count_try();
+                    """)
+            }
+            @Sendable func tries() async throws -> Int64 {
+                try await clinic.database.query("SELECT last_value FROM public.tries")[0].decode(0, as: Int64.self)
+            }
             try await clinic.database.withConnection(as: "therapybridge_pipeline") { holder async throws in
                 try await holder.executeScript(
                     "BEGIN; SELECT app.report_progress('\(clinic.session)', 'transcribing', 20)")
@@ -64,8 +79,14 @@ import Testing
                         #expect(body.contains("/problems/unavailable"))
                     }
                     // The others did not wait for any of the deletions.
-                    #expect(took < Self.patience)
+                    #expect(took < Self.longestWait)
+                    // The server tried each of the nine deletions at most once, and the deletion of the other session.
+                    #expect(try await tries() <= 10)
                 }
+                let before = try await tries()
+                let refused = try await delete(clinic)
+                #expect(refused.status == .serviceUnavailable)
+                #expect(try await tries() == before + 1)
                 try await holder.executeScript("ROLLBACK")
             }
             #expect(try await clinic.request(.DELETE, of: "", as: .therapist).status == 204)
@@ -97,6 +118,29 @@ import Testing
                     "therapybridge_server default_transaction_isolation=read committed",
                     "therapybridge_server lock_timeout=2s",
                 ])
+        }
+    }
+
+    @Test("A deletion waits for a pipeline that leaves its transaction open until PostgreSQL ends that transaction")
+    func idlePipeline() async throws {
+        try await withImpatientClinic { clinic in
+            let database = clinic.database
+            // The setting of the role, with less time.
+            try await database.query(
+                """
+                ALTER ROLE therapybridge_pipeline IN DATABASE \(unescaped: database.name)
+                SET idle_in_transaction_session_timeout = '500ms'
+                """)
+            // Unlike other connections of tests, this one leaves the role's settings as they are.
+            let configuration = try PostgresConfiguration(
+                connectionString: database.url("therapybridge_pipeline"), connectTimeout: TestDeadline.event,
+                queryTimeout: TestDeadline.event)
+            try await PostgresConnection.withConnection(configuration) { holder async throws in
+                try await holder.executeScript(
+                    "BEGIN; SELECT app.report_progress('\(clinic.session)', 'transcribing', 20)")
+                #expect(try await clinic.request(.DELETE, of: "", as: .therapist).status == 204)
+                await #expect(throws: PostgresError.self) { try await holder.executeScript("COMMIT") }
+            }
         }
     }
 
@@ -152,14 +196,9 @@ import Testing
 /// the same, without 8 GB of notifications.
 @Suite(.deadline) struct FullQueueTests {
     /// Lets each transaction that changes progress fail at its commit.
-    private static let fill = """
-        CREATE SEQUENCE public.refusals;
-        CREATE FUNCTION public.refuse() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
-            PERFORM nextval('public.refusals');
-            RAISE EXCEPTION 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'; END $$;
-        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE OR DELETE ON app.session_progress
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.refuse();
-        """
+    private static let fill = ProgramLimit.script(
+        ProgramLimit.fullQueue, kind: "CONSTRAINT TRIGGER",
+        "AFTER INSERT OR UPDATE OR DELETE ON app.session_progress DEFERRABLE INITIALLY DEFERRED FOR EACH ROW")
     private static let drain = "DROP TRIGGER refuse ON app.session_progress"
 
     @Test("A full queue of notifications gets 503, nothing is written, and the same request succeeds later")
@@ -191,6 +230,62 @@ import Testing
         }
     }
 
+    /// Lets each transaction that changes rights fail at its commit.
+    private static let fillRights = fill.replacing(
+        "AFTER INSERT OR UPDATE OR DELETE ON app.session_progress", with: "AFTER INSERT ON app.rights_log")
+
+    @Test("A full queue gets 503 for every change of rights, nothing is changed, and the same request succeeds later")
+    func rights() async throws {
+        try await withClinic { clinic in
+            let database = clinic.database
+            let (leaving, signIn) = try await clinic.server.signIn(clinic.id(.stranger))
+            let user = try await database.addUser(.therapist, email: "ada@clinic.example")
+            try await database.setPassword("correct horse battery", of: user)
+            let own = try await clinic.server.token(user)
+            let tie = { "/api/therapists/\(clinic.id($0))/patients/\(clinic.id(.patient))" }
+            let json = ["Content-Type": "application/json"]
+            let requests: [(method: HTTPMethod, path: String, token: String, body: String?, status: Int)] = [
+                (.PUT, tie(.stranger), clinic.token(.admin), nil, 204),
+                (.DELETE, tie(.therapist), clinic.token(.admin), nil, 204),
+                (.PATCH, "/api/users/\(clinic.id(.otherPatient))", clinic.token(.admin), #"{"is_active":false}"#, 200),
+                (.PATCH, "/api/users/\(clinic.id(.nominal))", clinic.token(.admin), #"{"role":"admin"}"#, 200),
+                (.DELETE, "/api/users/\(clinic.id(.former))/sign-ins", clinic.token(.admin), nil, 204),
+                (.DELETE, "/api/sessions/\(clinic.session)", clinic.token(.admin), nil, 204),
+                (
+                    .POST, "/api/auth/password", own,
+                    #"{"current_password":"correct horse battery","new_password":"another horse battery"}"#, 204
+                ),
+                (.DELETE, "/api/auth/sign-ins/\(signIn)", leaving, nil, 204),
+                (.POST, "/api/auth/logout", clinic.token(.pipeline), nil, 204),
+            ]
+            func send(_ number: Int) async throws -> TestResponse {
+                let request = requests[number]
+                return try await clinic.server.request(
+                    request.method, request.path, token: request.token, headers: request.body == nil ? [:] : json,
+                    body: request.body.map { Data($0.utf8) })
+            }
+            // A second sign-in ends with the new password.
+            _ = try await clinic.server.token(user)
+            let scene = AuditScene(clinic)
+            try await database.withConnection { try await $0.executeScript(Self.fillRights) }
+            try await scene.withoutEstimates {
+                let before = try await scene.digest(without: ["audit_log"])
+                for number in requests.indices {
+                    let answer = try await send(number)
+                    #expect(answer.status == 503, "\(requests[number].path): \(answer.text)")
+                    #expect(answer.headers.first(name: "Retry-After") != nil, "\(requests[number].path)")
+                    let after = try await scene.digest(without: ["audit_log"])
+                    #expect(after.filter { before[$0.key] != $0.value }.map(\.key) == [], "\(requests[number].path)")
+                }
+            }
+            try await database.query("DROP TRIGGER refuse ON app.rights_log")
+            for number in requests.indices {
+                let answer = try await send(number)
+                #expect(answer.status == requests[number].status, "\(requests[number].path): \(answer.text)")
+            }
+        }
+    }
+
     @Test("A worker keeps its result until the queue of notifications has room")
     func worker() async throws {
         try await withWorkerScene(transcribing: Script.waits) { scene, folder in
@@ -214,23 +309,18 @@ import Testing
             // The first change to pending fails, which is the end of the upload.
             try await clinic.database.withConnection { connection in
                 try await connection.executeScript(
-                    """
-                    CREATE SEQUENCE public.tries;
-                    GRANT ALL ON SEQUENCE public.tries TO PUBLIC;
-                    CREATE FUNCTION public.refuse() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
-                        IF nextval('public.tries') = 1 THEN
-                            RAISE EXCEPTION 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000';
-                        END IF;
-                        RETURN NULL; END $$;
-                    CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON app.session_progress
-                        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-                        WHEN (OLD.status = 'uploading' AND NEW.status = 'pending') EXECUTE FUNCTION public.refuse();
-                    """)
+                    ProgramLimit.script(
+                        ProgramLimit.fullQueue, times: 1, kind: "CONSTRAINT TRIGGER",
+                        """
+                        AFTER UPDATE ON app.session_progress DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+                        WHEN (OLD.status = 'uploading' AND NEW.status = 'pending')
+                        """))
             }
             let response = try await clinic.upload(clinic.silence, as: .therapist)
             #expect(response.status == 201)
             #expect(
-                try await clinic.database.query("SELECT last_value FROM public.tries")[0].decode(0, as: Int64.self) == 2
+                try await clinic.database.query("SELECT last_value FROM public.refusals")[0].decode(0, as: Int64.self)
+                    == 2
             )
         }
     }

@@ -248,15 +248,8 @@ import Testing
         try await withWorkerScene(transcribing: Script.waits) { scene, folder in
             let session = try await scene.upload()
             try await folder.wait(for: "begun")
-            // PostgreSQL raises this for 46 MB of numbers in an array.
             try await scene.database.withConnection { connection in
-                try await connection.executeScript(
-                    """
-                    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                        RAISE EXCEPTION 'total size of jsonb array elements exceeds the maximum of 268435455 bytes'
-                            USING ERRCODE = '54000'; END $$;
-                    CREATE TRIGGER refuse BEFORE INSERT ON app.transcripts FOR EACH ROW EXECUTE FUNCTION public.refuse();
-                    """)
+                try await connection.executeScript(ProgramLimit.largeTranscript)
             }
             try folder.touch("go")
             let last = try #require(try await scene.watchToEnd(session).last)

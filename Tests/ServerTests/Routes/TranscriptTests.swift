@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test("The JSON has the members of the contract, and those that the pipeline added")
+    @Test("The JSON has the members of docs/http-api.md, and those that the pipeline added")
     func json() async throws {
         try await withClinic { clinic in
             try await store(Self.document, clinic)

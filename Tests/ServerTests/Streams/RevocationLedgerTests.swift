@@ -27,7 +27,7 @@ import Testing
                     for follower in ward.followers {
                         watchers.addTask { try await follower.watch(server, until: isEnding) }
                     }
-                    let limits = try await churn(ward, database)
+                    let limits = try await changeRights(ward, database)
                     isEnding.set()
                     try await LedgerWriter(database: database, sessions: ward.sessions, pace: .zero).finish()
                     var entries: [RightsLedgerEntry] = []
@@ -42,7 +42,7 @@ import Testing
     /// Writes to all sessions, ends rights and sign-ins of strangers, and injects faults.
     ///
     /// - Returns: For each client and session, the version that the session had after the commit that ended the right.
-    private func churn(_ ward: Ward, _ database: TestDatabase) async throws -> [RightsLedgerKey: Int] {
+    private func changeRights(_ ward: Ward, _ database: TestDatabase) async throws -> [RightsLedgerKey: Int] {
         let duration = Duration.seconds(6)
         let end = ContinuousClock.now + duration
         return try await withThrowingTaskGroup(of: [RightsLedgerKey: Int].self) { group in
@@ -57,6 +57,11 @@ import Testing
                 }
             }
             group.addTask { try await ward.endRights(over: duration, in: database) }
+            group.addTask { try await ward.endSessions(over: duration, in: database) }
+            group.addTask {
+                try await ward.writeToLeaving(until: end, in: database)
+                return [:]
+            }
             group.addTask {
                 try await ward.signOutStrangers(until: end, in: database)
                 return [:]
@@ -73,15 +78,15 @@ import Testing
         _ entries: [RightsLedgerEntry], _ limits: [RightsLedgerKey: Int], _ ward: Ward, _ database: TestDatabase
     ) async throws {
         #expect(entries.count == ward.watchers.count + ward.followers.count)
-        #expect(limits.count == ward.ends.count)
+        #expect(limits.count == ward.ends.count + ward.leaving.map(\.clients.count).reduce(0, +))
         let committed = try await LedgerTransitions(database)
         for entry in entries {
             for (session, states) in entry.states {
-                let transitions = try #require(committed[session])
                 if let limit = limits[RightsLedgerKey(client: entry.client, session: session)] {
                     let late = states.filter { $0.version > limit }
                     #expect(late.isEmpty, "client \(entry.client) may not see what follows version \(limit)")
                 } else {
+                    let transitions = try #require(committed[session])
                     let first = try #require(states.map(\.version).min())
                     let got = Dictionary(
                         states.map { ($0.version, $0.status) }, uniquingKeysWith: { first, _ in first })

@@ -19,7 +19,7 @@ protocol Scenario: Sendable {
 /// All scenarios, in the order of the run and of the table.
 let allScenarios: [any Scenario.Type] = [
     IdleMemory.self, CommitToWire.self, FanOut.self, Reconnection.self, ReportThroughput.self, IdleProcessor.self,
-    Growth.self, StoppedClient.self, Upload.self, Openings.self, SignIns.self, ManyServers.self, RightsChurn.self,
+    Growth.self, StoppedClient.self, Upload.self, Openings.self, SignIns.self, ManyServers.self, RightsUnderLoad.self,
 ]
 
 /// Formats a number of things for a row of the table: `10,000 streams`.

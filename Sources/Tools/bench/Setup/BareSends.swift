@@ -16,10 +16,10 @@ struct BareSends: BarePeer {
 
     func run() async throws {
         raiseDescriptorLimit()
-        let listener = try listen()
+        let listeningSocket = try listen()
         var streams: [Int32] = []
         while true {
-            let connection = accept(listener, nil, nil)
+            let connection = accept(listeningSocket, nil, nil)
             guard connection >= 0 else { continue }
             let request = Self.request(on: connection)
             if request.hasPrefix("GET ") {
@@ -38,22 +38,22 @@ struct BareSends: BarePeer {
     private static let streamHeaders = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked"
 
     private func listen() throws -> Int32 {
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let listeningSocket = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var reuse: Int32 = 1
-        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
+        setsockopt(listeningSocket, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         let status = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                bind(listeningSocket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        guard listener >= 0, status == 0, Glibc.listen(listener, 4096) == 0 else {
+        guard listeningSocket >= 0, status == 0, Glibc.listen(listeningSocket, 4096) == 0 else {
             throw BenchmarkError("cannot listen on port \(port): \(String(cString: strerror(errno)))")
         }
-        return listener
+        return listeningSocket
     }
 
     /// Reads a request: its head, and a body of the length in the head.

@@ -3,9 +3,9 @@ import Postgres
 /// Changes of rights while progress changes: strangers sign out, and some watchers lose their rights.
 ///
 /// For comparison, rows of a plain table change instead.
-struct Churn: Sendable {
+struct RightsLoad: Sendable {
     /// The strangers' changes of rights.
-    struct Load: Sendable, Equatable {
+    struct Rate: Sendable, Equatable {
         /// The number of sign-outs per second.
         let signOuts: Int
         /// The number of assignments per second.

@@ -2,13 +2,13 @@
 ///
 /// The streams stay open for the whole measurement. In each round, the same changes are measured without sign-outs, with
 /// a few, with many, and with as many updates of a plain table, which shows what any commits beside the changes cost.
-struct RightsChurn: Scenario {
+struct RightsUnderLoad: Scenario {
     static let name = "rights-churn"
     static let summary = "the latency of changes while others sign out, and how soon a lost right ends a stream"
 
     private static let rate = 200
-    private static let few = Churn.Load(signOuts: 50, assignments: 5)
-    private static let many = Churn.Load(signOuts: 500, assignments: 5)
+    private static let few = RightsLoad.Rate(signOuts: 50, assignments: 5)
+    private static let many = RightsLoad.Rate(signOuts: 500, assignments: 5)
 
     func run(on bed: TestBed) async throws -> [Finding] {
         let stage = try await Stage(bed, rate: Self.rate, most: Self.many)
@@ -22,10 +22,10 @@ struct RightsChurn: Scenario {
                 for round in 0..<stage.rounds {
                     phases.quiet.append(try await measure(nil, on: stage, server, streams))
                     phases.few.append(
-                        try await measure(stage.churn(Self.few, 2 * round), on: stage, server, streams))
+                        try await measure(stage.rightsLoad(Self.few, 2 * round), on: stage, server, streams))
                     phases.plain.append(try await measure(stage.plainUpdates(round), on: stage, server, streams))
                     phases.many.append(
-                        try await measure(stage.churn(Self.many, 2 * round + 1), on: stage, server, streams))
+                        try await measure(stage.rightsLoad(Self.many, 2 * round + 1), on: stage, server, streams))
                 }
                 return phases
             }
@@ -57,15 +57,15 @@ struct RightsChurn: Scenario {
     }
 
     private func measure(
-        _ churn: Churn?, on stage: Stage, _ server: BenchServer, _ streams: EventStreams
+        _ rightsLoad: RightsLoad?, on stage: Stage, _ server: BenchServer, _ streams: EventStreams
     ) async throws -> Phase {
         // Forgets the events before.
         _ = try await streams.report()
         let start = ContinuousClock.now
         let processorBefore = server.figures.processorTime
-        async let changes = churn?.run()
+        async let changes = rightsLoad?.run()
         _ = try await stage.publisher.report(to: stage.database, stage.sessions)
-        let outcome = try await changes ?? Churn.Outcome()
+        let outcome = try await changes ?? RightsLoad.Outcome()
         let arrivals = try await streams.arrivals(of: stage.publisher.count, within: .seconds(20)) {}
         let processor = (server.figures.processorTime - processorBefore) / (ContinuousClock.now - start)
         let latency = try arrivals.latency(of: stage.publisher.count)
@@ -91,7 +91,7 @@ struct RightsChurn: Scenario {
 
     private func findings(_ phases: Phases, on stage: Stage) -> [Finding] {
         func ratio(
-            _ what: String, _ value: KeyPath<Phase, Double>, _ unit: Figure.Unit, _ load: Churn.Load,
+            _ what: String, _ value: KeyPath<Phase, Double>, _ unit: Figure.Unit, _ load: RightsLoad.Rate,
             _ loaded: [Phase], _ limit: Double, beside plain: [Phase]? = nil
         ) -> Finding {
             let with = loaded.map { $0[keyPath: value] }.median
@@ -108,7 +108,7 @@ struct RightsChurn: Scenario {
                 """,
                 Figure(with / without, .times), target: .atMost(limit), peers: peers.map { [$0] } ?? [])
         }
-        func revoked(_ load: Churn.Load, _ loaded: [Phase]) -> Finding {
+        func revoked(_ load: RightsLoad.Rate, _ loaded: [Phase]) -> Finding {
             let delays = loaded.flatMap(\.revoked)
             return Finding(
                 """
@@ -129,7 +129,7 @@ struct RightsChurn: Scenario {
         ]
     }
 
-    private func words(_ load: Churn.Load, _ phases: [Phase]) -> String {
+    private func words(_ load: RightsLoad.Rate, _ phases: [Phase]) -> String {
         let committed = phases.map(\.signOuts).median
         let words = "\(load.signOuts) strangers' sign-outs and \(load.assignments) assignments a second"
         // The load generator leaves out what PostgreSQL does not take in time.
@@ -171,7 +171,7 @@ private struct Stage: Sendable {
     ///   - rate: The number of changes per second, if there are enough streams.
     ///   - most: The greatest load.
     /// - Throws: The error of the database.
-    init(_ bed: TestBed, rate: Int, most: Churn.Load) async throws {
+    init(_ bed: TestBed, rate: Int, most: RightsLoad.Rate) async throws {
         self.bed = bed
         streams = bed.streams
         rounds = bed.isQuick ? 1 : 3
@@ -199,19 +199,19 @@ private struct Stage: Sendable {
     }
 
     /// The changes of rights in a phase; `number` counts the phases with a load from 0.
-    func churn(_ load: Churn.Load, _ number: Int) -> Churn {
+    func rightsLoad(_ load: RightsLoad.Rate, _ number: Int) -> RightsLoad {
         func part(_ rate: Int, _ most: Int) -> Range<Int> {
             let first = number * most
             return first..<first + Pace(rate: rate, duration: publisher.duration).count
         }
-        func losers(_ numbers: Range<Int>, firstStream: Int) -> [Churn.Losers.Loser] {
+        func losers(_ numbers: Range<Int>, firstStream: Int) -> [RightsLoad.Losers.Loser] {
             (number * losersOfPhase..<(number + 1) * losersOfPhase).map {
-                Churn.Losers.Loser(number: numbers.lowerBound + $0, stream: firstStream + $0)
+                RightsLoad.Losers.Loser(number: numbers.lowerBound + $0, stream: firstStream + $0)
             }
         }
-        return Churn(
+        return RightsLoad(
             duration: publisher.duration, database: database,
-            losers: Churn.Losers(
+            losers: RightsLoad.Losers(
                 patients: losers(losingPatients, firstStream: sessions.count),
                 therapists: losers(losingTherapists, firstStream: sessions.count + losingPatients.count)),
             signIns: part(load.signOuts, mostSignOuts), accounts: part(load.assignments, mostAssignments),
@@ -219,9 +219,10 @@ private struct Stage: Sendable {
     }
 
     /// As many updates of a plain table as there are sign-outs at the greatest load.
-    func plainUpdates(_ round: Int) -> Churn {
-        Churn(
-            duration: publisher.duration, database: database, losers: Churn.Losers(), signIns: 0..<0, accounts: 0..<0,
+    func plainUpdates(_ round: Int) -> RightsLoad {
+        RightsLoad(
+            duration: publisher.duration, database: database, losers: RightsLoad.Losers(), signIns: 0..<0,
+            accounts: 0..<0,
             plainRows: round * mostSignOuts..<(round + 1) * mostSignOuts)
     }
 }
