@@ -37,7 +37,22 @@ struct Ward: Sendable {
         var signIn: SignInID
     }
 
+    /// What ends the right of everybody who may see a session.
+    enum SessionEnd: CaseIterable, Sendable {
+        case deletion, move
+    }
+
+    struct SessionToEnd: Sendable {
+        var session: SessionID
+        var end: SessionEnd
+        /// The clients that may see the session before.
+        var clients: [Int]
+        /// Another patient, to whom nobody of the ward has a relation.
+        var stranger: UserID
+    }
+
     private(set) var sessions: [SessionID] = []
+    private(set) var leaving: [SessionToEnd] = []
     private(set) var watchers: [RightsWatcher] = []
     private(set) var followers: [RightsFollower] = []
     private(set) var ends: [RightToEnd] = []
@@ -69,6 +84,21 @@ struct Ward: Sendable {
                 }
             }
         }
+        for end in SessionEnd.allCases {
+            for _ in 0..<4 {
+                let patient = try await database.addUser(.patient)
+                let session = try await database.addSession(of: patient)
+                for follower in followers { try await database.assign(follower, to: patient) }
+                let therapist = try await database.addUser(.therapist)
+                try await database.assign(therapist, to: patient)
+                let clients = [watchers.count, watchers.count + 1]
+                for user in [patient, therapist] { add(session, try await server.token(user)) }
+                leaving.append(
+                    SessionToEnd(
+                        session: session, end: end, clients: clients, stranger: try await database.addUser(.patient)))
+            }
+        }
+        for index in leaving.indices { leaving[index].clients += [watchers.count, watchers.count + 1] }
         for (number, user) in followers.enumerated() {
             let (token, _) = try await server.signIn(user)
             self.followers.append(RightsFollower(client: watchers.count + number, token: token, sessions: sessions))
@@ -91,7 +121,8 @@ struct Ward: Sendable {
     func sessions(keptBy client: Int) -> [SessionID] {
         let lost = Set(ends.filter { $0.key.client == client }.map(\.key.session))
         if let watcher = watchers.first(where: { $0.client == client }) {
-            return lost.isEmpty ? [watcher.session] : []
+            let isLeaving = leaving.contains { $0.session == watcher.session }
+            return lost.isEmpty && !isLeaving ? [watcher.session] : []
         }
         return sessions.filter { !lost.contains($0) }
     }
@@ -127,6 +158,56 @@ struct Ward: Sendable {
                 try await Task.sleep(for: duration * 0.8 / Double(ends.count))
             } catch let error as PostgresError where error.isTransient {
                 // The test has stopped PostgreSQL. The statement may be repeated.
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        }
+        return limits
+    }
+
+    /// Writes to the sessions that leave, until some time after the last one has left.
+    func writeToLeaving(until end: ContinuousClock.Instant, in database: TestDatabase) async throws {
+        while ContinuousClock.now < end {
+            do {
+                try await database.withConnection { connection in
+                    while ContinuousClock.now < end {
+                        for session in leaving.map(\.session) {
+                            // A session that was deleted has no row.
+                            _ = try await connection.query(
+                                """
+                                UPDATE app.session_progress SET status = 'transcribing', progress = 20,
+                                    message = 'Step ' || version
+                                WHERE session_id = \(session.rawValue)
+                                """)
+                        }
+                        try await Task.sleep(for: .milliseconds(25))
+                    }
+                }
+            } catch let error as PostgresError where error.isTransient {
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        }
+    }
+
+    /// Deletes and moves the sessions that leave, in random order.
+    ///
+    /// - Returns: For each client that could see such a session, the version that the session had after that commit; without
+    ///   a limit for a deleted session.
+    func endSessions(over duration: Duration, in database: TestDatabase) async throws -> [RightsLedgerKey: Int] {
+        var limits: [RightsLedgerKey: Int] = [:]
+        var left = leaving.shuffled()[...]
+        while let next = left.first {
+            do {
+                let limit = try await database.withConnection { connection in
+                    try await connection.executeScript(next.statement)
+                    let rows = try await connection.query(
+                        "SELECT version FROM app.session_progress WHERE session_id = \(next.session.rawValue)")
+                    // A deleted session has no version. Its clients have to learn of the end.
+                    return Int(try rows.first?.decode("version", as: Int64.self) ?? .max)
+                }
+                for client in next.clients { limits[RightsLedgerKey(client: client, session: next.session)] = limit }
+                left.removeFirst()
+                try await Task.sleep(for: duration * 0.8 / Double(leaving.count))
+            } catch let error as PostgresError where error.isTransient {
                 try await Task.sleep(for: .milliseconds(50))
             }
         }
@@ -171,6 +252,15 @@ extension Ward.RightToEnd {
     }
 }
 
+extension Ward.SessionToEnd {
+    var statement: String {
+        switch end {
+        case .deletion: "DELETE FROM app.therapy_sessions WHERE id = '\(session)'"
+        case .move: "UPDATE app.therapy_sessions SET patient_id = '\(stranger)' WHERE id = '\(session)'"
+        }
+    }
+}
+
 /// A client that watches one session, connects and disconnects, and stops when it is refused or has the end.
 struct RightsWatcher: Sendable {
     var client: Int
@@ -191,7 +281,7 @@ struct RightsWatcher: Sendable {
                 }
                 return reader.status
             }
-            if [401, 403].contains(status) { break }
+            if [401, 403, 404].contains(status) { break }
         }
         return entry
     }
