@@ -82,6 +82,26 @@ import Testing
         }
     }
 
+    @Test("A server that gets SIGKILL loses the repeats that it has counted, and never the first access")
+    func crash() async throws {
+        try await withDatabase { database in
+            let program = Program.serving(database)
+            let user = try await database.addUser(.admin, email: "a@test.example")
+            let token = try await program.lines("token", "--email", "a@test.example")[0]
+            let (_, end) = try await program.serve { server in
+                for _ in 0..<5 {
+                    let answer = try await server.get("/api/sessions", token: token)
+                    #expect(answer.status == 200)
+                }
+                kill(server.processID, SIGKILL)
+            }
+            #expect(end.status == nil, "a signal has ended the program")
+            let records = try await database.audit("action = 'sessions.list'")
+            #expect(records.map(\.repeats) == [nil])
+            #expect(records.map(\.user) == [user])
+        }
+    }
+
     @Test("`audit` names a bad option and an unknown account")
     func wrong() async throws {
         try await withDatabase { database in

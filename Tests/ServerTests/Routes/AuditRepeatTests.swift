@@ -83,6 +83,31 @@ import Testing
         }
     }
 
+    @Test("A running server adds a partition that is missing at its next round")
+    func nextRound() async throws {
+        let clock = ManualClock()
+        try await withDatabase { database in
+            let name = try await database.query(
+                "SELECT 'app.audit_log_' || to_char(now() AT TIME ZONE 'UTC' + interval '2 months', 'YYYY_MM') AS name")[
+                    0
+                ]
+                .decode("name", as: String.self)
+            @Sendable func isThere() async throws -> Bool {
+                try await database.query("SELECT to_regclass(\(name))::text AS name")[0]
+                    .decode("name", as: String?.self) != nil
+            }
+            try await database.query("DROP TABLE \(unescaped: name)")
+            try await withServer(over: database, clock: clock) { _ in
+                // The first round is over with it: the partitions come before the rest, and in their order.
+                try await eventually("the first round has added the partition") { try await isThere() }
+                try await database.query("DROP TABLE \(unescaped: name)")
+                try await clock.keepMoving(by: .seconds(60)) {
+                    try await eventually("the next round has added the partition") { try await isThere() }
+                }
+            }
+        }
+    }
+
     @Test("The server adds the partitions of the months ahead at its start")
     func janitor() async throws {
         try await withDatabase { database in
