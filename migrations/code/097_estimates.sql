@@ -85,7 +85,8 @@ BEGIN
                 FROM newest n WHERE n.stage = r.stage AND n.format = r.format) AS base
         FROM ratios r LEFT JOIN slopes s ON s.stage = r.stage AND s.format = r.format AND s.pairs >= 5
     ), fits AS (
-        -- The last step makes the median of the ratios between the times and the model 1.
+        -- The last step makes the median of the ratios between the newest times and the model 1: the load of the machine, or a
+        -- better one, shows within a few sessions.
         SELECT l.*, m.fixed * k.factor AS fixed, m.rate * k.factor AS rate
         FROM lines l
         CROSS JOIN LATERAL (SELECT CASE WHEN l.base >= 0 THEN l.base ELSE 0 END,
@@ -93,7 +94,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT coalesce(percentile_cont(0.5) WITHIN GROUP (
                 ORDER BY n.work_seconds / nullif(m.fixed + m.rate * n.audio_seconds, 0)), 1)
-            FROM newest n WHERE n.stage = l.stage AND n.format = l.format) AS k (factor)
+            FROM newest n WHERE n.stage = l.stage AND n.format = l.format AND n.age <= 7) AS k (factor)
     ), lately AS (
         SELECT min(l.at) AS since, count(*) AS sessions
         FROM (SELECT n.at FROM newest n WHERE n.stage = 'transcribing' AND n.format = '' ORDER BY n.id DESC LIMIT 10) l
