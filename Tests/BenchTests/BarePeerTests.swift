@@ -69,6 +69,6 @@ import Testing
     }
 
     private static func path(of program: String) -> String {
-        URL(filePath: builtProgram).deletingLastPathComponent().appending(path: program).path(percentEncoded: false)
+        buildFolder.appending(path: program).path(percentEncoded: false)
     }
 }

@@ -136,8 +136,7 @@ import Testing
 
     // MARK: - Support
 
-    private static let program = URL(filePath: builtProgram).deletingLastPathComponent()
-        .appending(path: "sseload").path(percentEncoded: false)
+    private static let program = buildFolder.appending(path: "sseload").path(percentEncoded: false)
 
     private static let head =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

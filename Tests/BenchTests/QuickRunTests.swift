@@ -10,7 +10,7 @@ import Testing
             ("fan-out", 3), ("rights-churn", 8), ("openings", 3), ("sign-ins", 2), ("many-servers", 4),
         ])
     func scenario(name: String, rows: Int) async throws {
-        let program = URL(filePath: builtProgram).deletingLastPathComponent().appending(path: "bench")
+        let program = buildFolder.appending(path: "bench")
         let run = try await runProgram(
             program.path(percentEncoded: false),
             ["--quick", "--streams", "100", "--scenario", name, "--python-environment", "/nonexistent"])

@@ -1,4 +1,4 @@
-import Foundation
+public import Foundation
 import Glibc
 
 /// The path of the program that was built with the tests.
@@ -7,13 +7,18 @@ import Glibc
 /// with ETXTBSY, or start another program than the tests were built with.
 public let builtProgram: String = copiedPrograms + "/therapybridge"
 
+/// The folder with all programs that were built with the tests.
+///
+/// A program of it fails to start while a build writes it. ``builtProgram`` does not.
+public let buildFolder = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
+    .deletingLastPathComponent()
+
 /// The folder with the copies of this process: the program, and those that tests start beside it.
 private let copiedPrograms: String = {
     let parent = FileManager.default.temporaryDirectory.path
     removeLeftOvers(in: parent)
     let folder = "\(parent)/\(copyPrefix)\(getpid())"
-    let tests = URL(filePath: Bundle.main.executablePath ?? CommandLine.arguments[0])
-    let built = tests.deletingLastPathComponent().path(percentEncoded: false)
+    let built = buildFolder.path(percentEncoded: false)
     do {
         try FileManager.default.createDirectory(
             atPath: folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
