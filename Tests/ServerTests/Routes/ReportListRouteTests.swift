@@ -88,6 +88,8 @@ import Testing
                 var alone = try await clinic.post("/api/sessions/\(session)/progress", "{\(rest)}", as: .pipeline)
                     .json()
                 #expect(alone.removeValue(forKey: "request_id") != nil, "\(rest)")
+                // The detail of an entry begins with the member. An answer alone names it in `errors`, too.
+                #expect((alone.removeValue(forKey: "errors") != nil) == (alone["status"] as? Int == 422), "\(rest)")
                 let error = try #require(result["error"] as? [String: any Sendable])
                 #expect(alone as NSDictionary == error as NSDictionary, "\(rest)")
             }
