@@ -48,28 +48,28 @@ import Testing
     func fallback() async throws {
         try await withDatabase { database in
             try await database.withConnection { connection in
-                func expected(_ format: String) async throws -> Double? {
+                func estimate(_ format: String) async throws -> Int? {
                     let session = try await connection.addRecording(format, seconds: 100)
                     try await connection.report(Report("transcribing", 20), session)
                     try await connection.refresh()
-                    return try await connection.progress(of: session).estimate.map(Double.init)
+                    return try await connection.progress(of: session).estimate
                 }
-                try await connection.addSample("transcribing", "audio/ogg", audio: 100, work: 50)
-                try await connection.addSample("transcribing", "audio/ogg", audio: 100, work: 50)
+                try await connection.addSample("transcribing", "audio/ogg", audio: 100, work: 500)
+                try await connection.addSample("transcribing", "audio/ogg", audio: 100, work: 500)
                 try await connection.learn()
-                #expect(try await expected("audio/ogg") == nil)
-                try await connection.addSample("transcribing", "audio/ogg", audio: 100, work: 50)
-                for _ in 0..<2 { try await connection.addSample("transcribing", "audio/flac", audio: 100, work: 80) }
+                #expect(try await estimate("audio/ogg") == nil)
+                try await connection.addSample("transcribing", "audio/ogg", audio: 100, work: 500)
+                for _ in 0..<2 { try await connection.addSample("transcribing", "audio/flac", audio: 100, work: 800) }
                 try await connection.learn()
-                #expect(try await expected("audio/ogg") == 50)
-                // The median of 50, 50, 50, 80 and 80.
-                #expect(try await expected("audio/flac") == 50)
-                #expect(try await expected("audio/mpeg") == 50)
-                try await connection.addSample("transcribing", "audio/flac", audio: 100, work: 80)
+                #expect(try await isAbout(500, estimate("audio/ogg")))
+                // The median of 500, 500, 500, 800 and 800.
+                #expect(try await isAbout(500, estimate("audio/flac")))
+                #expect(try await isAbout(500, estimate("audio/mpeg")))
+                try await connection.addSample("transcribing", "audio/flac", audio: 100, work: 800)
                 try await connection.learn()
-                #expect(try await expected("audio/flac") == 80)
-                // 65 lies between the two formats.
-                #expect(try await expected("audio/mpeg") == 65)
+                #expect(try await isAbout(800, estimate("audio/flac")))
+                // 650 lies between the two formats.
+                #expect(try await isAbout(650, estimate("audio/mpeg")))
             }
         }
     }
@@ -92,19 +92,19 @@ import Testing
         try await withDatabase { database in
             try await database.withConnection { connection in
                 for number in 0..<10 {
-                    try await connection.addSample("transcribing", audio: 100, work: 50)
-                    if number < 4 { try await connection.addSample("diarizing", audio: 100, work: 30) }
-                    if number < 6 { try await connection.addSample("extracting_notes", audio: 100, work: 20) }
+                    try await connection.addSample("transcribing", audio: 100, work: 500)
+                    if number < 4 { try await connection.addSample("diarizing", audio: 100, work: 300) }
+                    if number < 6 { try await connection.addSample("extracting_notes", audio: 100, work: 200) }
                 }
                 try await connection.learn()
                 let session = try await connection.addRecording(seconds: 100)
                 try await connection.report(Report("transcribing", 20), session)
                 try await connection.refresh()
-                #expect(try await connection.progress(of: session).estimate == 70)
+                #expect(try await isAbout(700, connection.progress(of: session).estimate))
                 // A session that goes through a rare stage has an estimate there, too.
                 try await connection.report(Report("diarizing", 55), session)
                 try await connection.refresh()
-                #expect(try await connection.progress(of: session).estimate == 50)
+                #expect(try await isAbout(500, connection.progress(of: session).estimate))
             }
         }
     }
@@ -118,35 +118,35 @@ import Testing
                 let whole = try await connection.addRecording(seconds: 600, bytes: 1_000)
                 for (status, progress) in [("preprocessing", 20), ("transcribing", 20)] {
                     try await connection.report(Report(status, progress), whole)
-                    try await connection.pass(30, whole)
+                    try await connection.pass(3_000, whole)
                 }
                 try await connection.report(Report("transcribing", 45), whole)
-                try await connection.pass(20, whole)
+                try await connection.pass(2_000, whole)
                 for status in ["transcribed", "extracting_notes"] {
                     try await connection.report(Report(status, 60), whole)
-                    try await connection.pass(5, whole)
+                    try await connection.pass(500, whole)
                 }
                 try await connection.report(Report("processed", 100), whole)
                 try await connection.refresh()
                 #expect(
                     try await connection.samples() == [
-                        "preprocessing audio/ogg 600 30", "transcribing audio/ogg 600 50 half 30",
-                        "transcribed audio/ogg 600 5", "extracting_notes audio/ogg 600 5",
+                        "preprocessing audio/ogg 600 3000", "transcribing audio/ogg 600 5000 half 3000",
+                        "transcribed audio/ogg 600 500", "extracting_notes audio/ogg 600 500",
                     ])
 
                 let taken = try await connection.addRecording("audio/flac", seconds: 300)
                 try await connection.report(Report("transcribing", 20), taken)
-                try await connection.pass(30, taken)
+                try await connection.pass(3_000, taken)
                 _ = try await connection.query(
                     "UPDATE app.session_progress SET attempt = attempt + 1 WHERE session_id = \(taken)")
-                try await connection.pass(30, taken)
+                try await connection.pass(3_000, taken)
                 try await connection.report(Report("transcribed", 60), taken)
                 try await connection.report(Report("extracting_notes", 60), taken)
-                try await connection.pass(7, taken)
+                try await connection.pass(700, taken)
                 try await connection.report(Report("processed", 100), taken)
                 let failed = try await connection.addRecording("audio/mpeg", seconds: 300)
                 try await connection.report(Report("transcribing", 20), failed)
-                try await connection.pass(30, failed)
+                try await connection.pass(3_000, failed)
                 try await connection.report(Report("failed", 20), failed)
                 // Nobody has measured this one.
                 let unknown = try await connection.addRecording("audio/mpeg", seconds: nil)
@@ -156,7 +156,7 @@ import Testing
                 try await connection.refresh()
                 #expect(
                     try await connection.samples().dropFirst(4) == [
-                        "transcribed audio/flac 300 0", "extracting_notes audio/flac 300 7",
+                        "transcribed audio/flac 300 0", "extracting_notes audio/flac 300 700",
                     ])
                 // No transition teaches twice.
                 try await connection.refresh()
@@ -216,15 +216,14 @@ import Testing
                 try await connection.addHistory()
                 let session = try await connection.addRecording(seconds: 600)
                 try await connection.refresh()
-                for (status, expected) in [("preprocessing", 331), ("transcribing", 301), ("transcribed", 271)] {
+                for (status, expected) in [("preprocessing", 511), ("transcribing", 411), ("transcribed", 311)] {
+                    try await connection.pass(100, session)
                     try await connection.report(Report(status, 20), session)
-                    #expect(try await connection.progress(of: session).estimate == expected, "\(status)")
-                    try await connection.pass(30, session)
+                    #expect(try await isAbout(expected, connection.progress(of: session).estimate), "\(status)")
                 }
-                // The transcript is there, and 20 s of work on the notes follow.
+                // The transcript is there, and 200 s of work on the notes follow.
                 try await connection.refresh()
-                let left = try #require(try await connection.progress(of: session).estimate)
-                #expect(abs(left - 23) <= 1)
+                #expect(try await isAbout(205, connection.progress(of: session).estimate))
             }
         }
     }
@@ -237,14 +236,16 @@ import Testing
                 let session = try await connection.addRecording(seconds: 600)
                 #expect(try await connection.report(Report("transcribing", 20), session) == 2)
                 try await connection.refresh()
-                // 10 s and half a second for each of 600, then 20 s for the notes.
-                #expect(try await connection.progress(of: session).estimate == 330)
+                // 10 s and half a second for each of 600, then 200 s for the notes.
+                let first = try await connection.progress(of: session).estimate
+                #expect(isAbout(510, first))
                 #expect(try await connection.progress(of: session).version == 3)
-                try await connection.pass(155, session)
+                try await connection.pass(255, session)
                 #expect(try await connection.report(Report("transcribing", 20), session) == 3)
-                #expect(try await connection.progress(of: session).estimate == 330)
+                #expect(try await connection.progress(of: session).estimate == first)
                 #expect(try await connection.report(Report("transcribing", 40), session) == 4)
-                #expect(abs(try #require(try await connection.progress(of: session).estimate) - 175) <= 2)
+                // As long again for the second half. The time that the machine takes counts twice here.
+                #expect(try await isAbout(455 + 25, connection.progress(of: session).estimate))
                 #expect(try await connection.report(Report("transcribing", 40, message: "Half"), session) == 5)
                 #expect(try await connection.report(Report("transcribing", 40), session) == 5)
             }
@@ -285,8 +286,8 @@ import Testing
                 try await connection.refresh()
                 for (report, estimate) in [
                     // The whole work, as it was expected in the queue. The refresh tells the stages apart.
-                    (Report("transcribing", 20), 331), (Report("transcribing", 21, estimate: 9), 9),
-                    (Report("transcribed", 60), 20), (Report("processed", 100), nil),
+                    (Report("transcribing", 20), 511), (Report("transcribing", 21, estimate: 9), 9),
+                    (Report("transcribed", 60), 200), (Report("processed", 100), nil),
                 ] as [(Report, Int?)] {
                     _ = try await connection.reportBatch([(session, report)], by: [caller])
                     #expect(try await connection.progress(of: session).estimate == estimate, "\(report.title)")
@@ -316,14 +317,14 @@ import Testing
                 try await connection.pass(60, session)
                 claim = try #require(try await connection.claim())
                 #expect(claim.attempt == 2)
-                #expect(try await connection.progress(of: session).estimate == 330)
+                #expect(try await connection.progress(of: session).estimate == 510)
                 try await connection.report(Report("transcribed", 60, attempt: 2, lease: claim.lease), session)
-                #expect(try await connection.progress(of: session).estimate == 20)
+                #expect(try await connection.progress(of: session).estimate == 200)
                 try await connection.report(
                     Report("failed", 60, estimate: 5, attempt: 2, lease: claim.lease), session)
                 #expect(try await connection.progress(of: session).estimate == nil)
                 _ = try await connection.query("SELECT app.retry_session(\(session))")
-                #expect(try await connection.progress(of: session).estimate == 331)
+                #expect(try await connection.progress(of: session).estimate == 511)
                 #expect(try await connection.progress(of: session).status == .pending)
             }
         }
@@ -341,7 +342,7 @@ import Testing
                 let unmeasured = try await connection.addRecording(seconds: nil, bytes: 2_400_000)
                 try await connection.report(Report("transcribing", 20), unmeasured)
                 try await connection.refresh()
-                #expect(try await connection.progress(of: unmeasured).estimate == 330)
+                #expect(try await isAbout(510, connection.progress(of: unmeasured).estimate))
                 // The usual length stands for a recording of unknown format.
                 let unknown = try await connection.addRecording("audio/amr", seconds: nil, bytes: 5)
                 try await connection.report(Report("transcribing", 20), unknown)
@@ -350,6 +351,13 @@ import Testing
             }
         }
     }
+}
+
+/// Compares an estimate with the one of a machine that takes no time.
+///
+/// Real seconds pass between two statements, and a busy machine needs several for one.
+func isAbout(_ expected: Int, _ estimate: Int?) -> Bool {
+    estimate.map { (expected - 25...expected + 1).contains($0) } ?? false
 }
 
 /// A row of `app.work_rates`.
@@ -388,14 +396,14 @@ extension PostgresConnection {
             """)
     }
 
-    /// Lets the database have seen sessions whose transcription takes 10 s and half the length, and whose notes take 20 s.
+    /// Lets the database have seen sessions whose transcription takes 10 s and half the length, and whose notes take 200 s.
     func addHistory() async throws {
         for number in 1...6 {
             let audio = 200.0 * Double(number)
             try await addSample("preprocessing", audio: audio, work: 1)
             try await addSample("transcribing", audio: audio, work: 10 + audio / 2, half: (10 + audio / 2) / 2)
             try await addSample("transcribed", audio: audio, work: 0)
-            try await addSample("extracting_notes", audio: audio, work: 20)
+            try await addSample("extracting_notes", audio: audio, work: 200)
         }
         try await learn()
     }
@@ -439,11 +447,13 @@ extension PostgresConnection {
 
     func count(_ sql: PostgresQuery) async throws -> Int { Int(try await query(sql)[0].decode(0, as: Int64.self)) }
 
-    /// The samples, oldest first, in whole seconds.
+    /// The samples, oldest first, in hundreds of seconds.
     fileprivate func samples() async throws -> [String] {
         try await query(
             """
-            SELECT concat_ws(' ', stage, media_type, audio_seconds, round(work_seconds), 'half ' || round(half_seconds)) AS line
+            SELECT concat_ws(
+                ' ', stage, media_type, audio_seconds, round(work_seconds::numeric, -2),
+                'half ' || round(half_seconds::numeric, -2)) AS line
             FROM app.stage_samples ORDER BY id
             """
         ).map { try $0.decode("line", as: String.self) }

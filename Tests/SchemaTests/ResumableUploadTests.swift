@@ -10,6 +10,7 @@ import Testing
 @Suite("Resumable uploads in the database", .deadline) struct ResumableUploadTests {
     private struct Scene: Sendable {
         let database: TestDatabase
+        let pool: PostgresPool
         let uploads: UploadStore
         let sessions: SessionStore
         let progress: ProgressStore
@@ -61,7 +62,8 @@ import Testing
             try await database.withServerPool(size: 4) { pool in
                 try await body(
                     Scene(
-                        database: database, uploads: UploadStore(pool: pool), sessions: SessionStore(pool: pool),
+                        database: database, pool: pool, uploads: UploadStore(pool: pool),
+                        sessions: SessionStore(pool: pool),
                         progress: ProgressStore(pool: pool), patient: patient,
                         principal: Principal(user: patient, signIn: signIn)))
             }
@@ -94,6 +96,45 @@ import Testing
             }
             #expect(try await scene.status(upload) == .pending)
             #expect(try await scene.state(upload.id) == "complete")
+        }
+    }
+
+    @Test("The end of a request ends its charge, but not that of a request that has taken over")
+    func release() async throws {
+        try await withScene { scene async throws in
+            let charges = UploadChargeStore(pool: scene.pool)
+            let limits = UploadLimits(atOnce: 1, perHour: 0, bytesPerDay: 0)
+            let upload = try await scene.create()
+            let (first, second) = (UUID(), UUID())
+            let release = { @Sendable (writer: UUID) in
+                try await scene.uploads.release(upload.id, by: writer, charging: 10, as: scene.principal)
+            }
+            let isUnderWay = { @Sendable () async throws -> Bool in
+                do {
+                    // The request's server lives.
+                    try await charges.keep(upload.id.rawValue)
+                    let other = UUID()
+                    try await charges.charge(other, of: scene.patient, bytes: 1, limits: limits)
+                    try await charges.end(other, bytes: nil)
+                    return false
+                } catch is UploadRefusal { return true }
+            }
+            #expect(try await scene.admit(upload.id, first) == .admitted)
+            try await charges.chargeRequest(of: upload.id.rawValue, of: scene.patient, bytes: 100, limits: limits)
+            #expect(try await isUnderWay())
+            // The first request has fallen silent.
+            try await scene.database.query(
+                "UPDATE app.resumable_uploads SET heard_at = heard_at - interval '6 seconds' WHERE id = \(upload.id)")
+            #expect(try await scene.admit(upload.id, second) == .admitted)
+            #expect(try await release(first)?.lease?.writer == second)
+            #expect(try await isUnderWay())
+            let after = try #require(try await release(second))
+            #expect(after.lease == nil)
+            #expect(try await !isUnderWay())
+            let row = try #require(
+                try await scene.database.query("SELECT bytes, reserved FROM app.upload_charges").first)
+            #expect(try row.decode("bytes", as: Int64.self) == 20)
+            #expect(try row.decode("reserved", as: Int64.self) == 0)
         }
     }
 
