@@ -119,7 +119,16 @@ public struct UploadChargeStore: Sendable {
     ///   - endsRequest: False if another request of the upload has taken over, and is under way.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func add(_ bytes: Int64, to id: UUID, endsRequest: Bool = true) async throws {
-        _ = try await pool.query("SELECT app.add_upload_bytes(\(id), \(bytes), \(endsRequest))")
+        _ = try await pool.query(Self.addition(of: bytes, to: id, endsRequest))
+    }
+
+    /// The same in the caller's transaction.
+    static func add(_ bytes: Int64, to id: UUID, endsRequest: Bool, on connection: PostgresConnection) async throws {
+        _ = try await connection.query(addition(of: bytes, to: id, endsRequest))
+    }
+
+    private static func addition(of bytes: Int64, to id: UUID, _ endsRequest: Bool) -> PostgresQuery {
+        "SELECT app.add_upload_bytes(\(id), \(bytes), \(endsRequest))"
     }
 
     /// Ends an upload.

@@ -146,6 +146,37 @@ public struct UploadStore: Sendable {
         }
     }
 
+    /// Ends the hold of a writer, and charges the bytes that its request brought.
+    ///
+    /// Both happen in one transaction. Otherwise a next request could begin in between, and its charge would end with this one.
+    ///
+    /// - Parameters:
+    ///   - id: The upload.
+    ///   - writer: The request. It may have lost the upload.
+    ///   - bytes: The number of bytes that it brought, kept or not.
+    ///   - principal: The user who began the upload.
+    /// - Returns: The upload afterwards; nil if the user may not continue such an upload (any more).
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    public func release(
+        _ id: UploadID, by writer: UUID, charging bytes: Int64, as principal: Principal
+    ) async throws -> ResumableUpload? {
+        let released = try await pool.acting(as: principal) { connection -> ResumableUpload? in
+            guard let reading = try await Self.read(id, of: principal.user, isLocked: true, on: connection) else {
+                return nil
+            }
+            var upload = reading.upload
+            let hasOther = upload.lease.map { $0.writer != writer } ?? false
+            if upload.release(writer) { try await Self.write(upload, on: connection) }
+            try await UploadChargeStore.add(bytes, to: id.rawValue, endsRequest: !hasOther, on: connection)
+            return upload
+        }
+        if released == nil {
+            // Another sign-in of the account may have taken over. A charge without a request lapses by itself.
+            try await UploadChargeStore(pool: pool).add(bytes, to: id.rawValue, endsRequest: false)
+        }
+        return released
+    }
+
     /// Stores what may change of an upload.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.

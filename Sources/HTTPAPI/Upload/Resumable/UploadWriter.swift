@@ -116,6 +116,8 @@ actor UploadWriter {
         } catch {
             // The next beat may reach the database, before the lease runs out or another request comes.
         }
+        // The charge is now that of the request that has taken over.
+        if hasLost { return }
         try? await route.form.charges.keep(patch.id.rawValue, silentFor: silence)
         guard silence >= Self.beatInterval, checksum == nil, !isFinishing else { return }
         await takeTurn()
@@ -255,8 +257,7 @@ actor UploadWriter {
     func finish() async throws -> ResumableUpload {
         let after = try await settle()
         await end()
-        await charge()
-        return after
+        return await release() ?? after
     }
 
     private func settle() async throws -> ResumableUpload {
@@ -274,11 +275,6 @@ actor UploadWriter {
         } else {
             try await commitPart()
             await meter.pause(at: upload.offset)
-            let writer = patch.writer
-            let found = try await route.uploads.change(patch.id, as: patch.principal) { upload, _ in
-                upload.release(writer)
-            }
-            if let found { upload = found.upload }
         }
         return upload
     }
@@ -289,9 +285,7 @@ actor UploadWriter {
         await Task {
             await keepOrDiscard()
             await end()
-            let writer = patch.writer
-            _ = try? await route.uploads.change(patch.id, as: patch.principal) { upload, _ in upload.release(writer) }
-            await charge()
+            await release()
         }.value
     }
 
@@ -310,10 +304,18 @@ actor UploadWriter {
         if var part = part.take() { await part.discard() }
     }
 
-    private func charge() async {
-        let (charges, id, bytes, isLast) = (route.form.charges, patch.id.rawValue, received, !hasLost)
-        // Unstructured, as above. A later request of the upload, or the next day, corrects what fails.
-        await Task { try? await charges.add(bytes, to: id, endsRequest: isLast) }.value
+    /// Ends the hold of this request, and charges what it brought.
+    ///
+    /// No beat may run any more: without the lease, it would think that another request has taken over.
+    ///
+    /// - Returns: The upload afterwards; nil if the database does not answer. The lease and the charge then lapse by themselves, and the
+    ///   quota lacks the bytes.
+    @discardableResult private func release() async -> ResumableUpload? {
+        let (uploads, id, writer, bytes, principal) = (route.uploads, patch.id, patch.writer, received, patch.principal)
+        // Unstructured: the request's task may be cancelled.
+        return await Task {
+            (try? await uploads.release(id, by: writer, charging: bytes, as: principal)) ?? nil
+        }.value
     }
 
     private func complete() async throws {

@@ -224,6 +224,50 @@ import Testing
         }
     }
 
+    @Test(
+        "A request that has ended is no longer under way, even if the database was slow to end it",
+        arguments: [true, false])
+    func endedRequest(isLast: Bool) async throws {
+        try await withClinic(["UPLOAD_MAX_CONCURRENT_PER_USER": "1"]) { clinic async throws in
+            var (first, second) = (clinic.resumable(1000), clinic.resumable(1000))
+            try await first.begin()
+            try await second.begin()
+            // The server extends the lease each second. Such an attempt waits for the end of the hold, and finds no hold: it must not
+            // conclude that another request has taken over, whose charge would stay.
+            try await clinic.database.query(
+                """
+                CREATE FUNCTION app.slow_end() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN PERFORM pg_sleep(2.5); RETURN NEW; END'
+                """)
+            try await clinic.database.query(
+                """
+                CREATE TRIGGER slow_end BEFORE UPDATE ON app.resumable_uploads FOR EACH ROW
+                WHEN (OLD.writer IS NOT NULL AND NEW.writer IS NULL) EXECUTE FUNCTION app.slow_end()
+                """)
+            #expect(try await first.patch(0..<(isLast ? 1000 : 400)).status == 204)
+            #expect(try await second.patch(0..<400).status == 204)
+        }
+    }
+
+    @Test("An upload that was ended in the middle of a request is no longer under way once the request has ended")
+    func endedUpload() async throws {
+        try await withClinic(["UPLOAD_MAX_CONCURRENT_PER_USER": "1"]) { clinic async throws in
+            var (first, second) = (clinic.resumable(100_000), clinic.resumable(1000))
+            try await first.begin()
+            try await second.begin()
+            let (ending, other) = (first, second)
+            try await clinic.server.withWire { wire async throws in
+                try await wire.send(ending.patchHead(0..<100_000))
+                try await wire.send(ending.content.prefix(50_000))
+                try await eventually("the request writes") { try await !clinic.uploadHasNoWriter() }
+                #expect(try await ending.send(.DELETE).status == 204)
+                try await wire.send(ending.content.dropFirst(50_000))
+                expectProblem(try await wire.readResponse(), 410, "gone")
+                #expect(try await other.patch(0..<1000).status == 204)
+            }
+        }
+    }
+
     @Test("The percentage of an upload grows with its bytes, and a continued one goes on from there")
     func percentage() async throws {
         try await withClinic { clinic async throws in
