@@ -30,7 +30,7 @@ public struct PipelineSettings: Sendable {
         let reader = reader.group("Pipeline")
         transcribeCommand = reader.text(
             Self.transcribeName, form: "a command", default: "therapybridge transcribe",
-            "Writes the transcript; see [operations](operations.md).")
+            "Writes the transcript; see [stages](pipeline.md#stages).")
         notesCommand = reader.text(
             Self.notesName, form: "a command", "Writes the notes. Without it, a transcribed session is processed.")
         workDirectory = reader.text(
@@ -41,8 +41,8 @@ public struct PipelineSettings: Sendable {
         maxAttempts = try reader.integer(
             "PIPELINE_MAX_ATTEMPTS", in: 1...1_000, default: 3,
             "How many attempts a session has before it fails. A stage that is killed, stalls or takes too long uses one, and so "
-                + "does a worker that dies while it works. The last server or worker that starts decides for all; see "
-                + "[the pipeline](pipeline.md#attempts).")
+                + "does a worker that dies while it works. The value of the last server or worker that starts "
+                + "applies to all; see [the pipeline](pipeline.md#attempts).")
         let retention = try reader.seconds(
             "RETAIN_FAILURES", in: 0...1_000_000_000, default: 0,
             "How long the last words of failed stages are kept, in seconds; 0: as long as their session.")
@@ -83,7 +83,7 @@ public struct PipelineLimits: Sendable {
     init(_ reader: SettingsReader) throws(SettingError) {
         longest = try reader.seconds(
             "PIPELINE_MAX_DURATION", in: 1...1_000_000, default: PipelineSettings.defaultMaxDuration,
-            "The longest recording, in seconds of audio. The session of a longer one fails, and says so.")
+            "The longest recording, in seconds of audio. The session of a longer one fails, and its error says why.")
         concurrency = try reader.integer(
             "PIPELINE_CONCURRENCY", in: 1...256, default: 1, "How many sessions one worker process works on at a time.")
         let timeout = try reader.seconds(
@@ -92,7 +92,7 @@ public struct PipelineLimits: Sendable {
         stageTimeout = timeout == .zero ? nil : timeout
         let stall = try reader.seconds(
             "PIPELINE_STALL_TIMEOUT", in: 0...10_000_000, default: 1_800,
-            "How long a stage may print nothing, in seconds, before it is ended and its attempt counts as failed; 0: for ever."
+            "How long a stage may print nothing, in seconds. Then the worker ends it, which uses an attempt. 0: for ever."
         )
         stallTimeout = stall == .zero ? nil : stall
     }

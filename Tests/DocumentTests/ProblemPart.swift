@@ -27,7 +27,7 @@ enum ProblemPart {
         case .tooSlow: "the request came too slowly; see [limits](configuration.md#limits)"
         case .conflict: "not possible in the present state: a forbidden report or retry, a taken id or address"
         case .gone: "the [resumable upload](uploads.md) has ended"
-        case .preconditionFailed: "another version of the protocol of [resumable uploads](uploads.md) than 1.0.0"
+        case .preconditionFailed: "`Tus-Resumable` of a [resumable upload](uploads.md) is not 1.0.0"
         case .tooLarge: "the body is too large"
         case .unsupportedMedia: "not an accepted recording, or not the expected type"
         case .noSuchRange: "the range is outside the recording; `Content-Range` has its size"
@@ -35,7 +35,7 @@ enum ProblemPart {
         case .locked: "another request writes the [resumable upload](uploads.md); come back after `Retry-After`"
         case .upgradeRequired: "this route is for [WebSocket](websocket.md) clients"
         case .tooManyRequests: "a limit is reached; come back after `Retry-After`"
-        case .checksumMismatch: "the bytes do not have their `Upload-Checksum`; nothing of them is kept"
+        case .checksumMismatch: "the bytes do not match `Upload-Checksum`; the server keeps none of them"
         case .internalError: "a fault of the server; the log has it under `request_id`"
         case .storageFull: "no room for the recording"
         case .unavailable:

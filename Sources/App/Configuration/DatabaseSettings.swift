@@ -35,7 +35,7 @@ public struct DatabaseSettings: Sendable {
         self.server = server
         poolSize = try reader.integer(
             "DATABASE_POOL_SIZE", in: 1...1000, default: 8,
-            "The most connections for queries. The listening connection comes on top.")
+            "The most connections for queries. The listener has one more.")
     }
 
     fileprivate static let title = "Database"
@@ -124,8 +124,9 @@ public struct OperatorDatabaseSettings: Sendable {
     public init(_ reader: SettingsReader) throws(SettingError) {
         server = try reader.group(DatabaseSettings.title).required(
             "DATABASE_MIGRATE_URL", form: DatabaseSettings.form,
-            "The database, as a member of `therapybridge_owner`: for `migrate`, `user`, `assign`, `unassign`, `token` and "
-                + "`audit` alone. The first `migrate up` also needs CREATEROLE.", DatabaseSettings.connection)
+            "The database, as a member of `therapybridge_owner`: only for `migrate`, `user`, `assign`, `unassign`, "
+                + "`token`, `audit`, `failed` and `retry`. The first `migrate up` also needs CREATEROLE.",
+            DatabaseSettings.connection)
     }
 
     /// The connections of an operator's command.

@@ -61,14 +61,14 @@ package enum MetricDescriptions {
             "therapybridge_listener_reconnects_total", "Times that the listener reconnected."),
         .counter(
             "therapybridge_metrics_refused_total",
-            "Instruments without a series of their own. A value above 0 is a fault of the program."),
+            "Instruments that got no series of their own. A value above 0 is a fault of the program."),
         .counter("therapybridge_pipeline_claims_total", "Sessions that this process claimed."),
         .counter(
             "therapybridge_pipeline_faults_total",
             "Claimed sessions that went back to the queue because the installation is at fault.", labels: ["kind"]),
         .counter(
             "therapybridge_pipeline_foreign_lines_total",
-            "Lines of a stage's standard output that were not for the worker, and were passed over.", labels: ["stage"]),
+            "Lines of a stage's standard output that the worker passed over.", labels: ["stage"]),
         .gauge("therapybridge_pipeline_paused", "1 while the worker pauses because the installation is at fault."),
         .counter(
             "therapybridge_pipeline_sessions_total",
@@ -102,10 +102,11 @@ package enum MetricDescriptions {
         .counter(
             "therapybridge_stream_blocked_total",
             "Times that the socket of a stream had no room."),
-        .counter("therapybridge_stream_frames_total", "Frames that were written to streams, with heartbeats."),
+        .counter("therapybridge_stream_frames_total", "Frames that were written to streams, including heartbeats."),
         .counter("therapybridge_stream_heartbeats_total", "Heartbeats and WebSocket pings on quiet streams."),
         .counter("therapybridge_streams_ended_total", "Streams that ended.", labels: ["reason", "transport"]),
-        .gauge("therapybridge_streams_open", "Open streams, with those that are about to end.", labels: ["transport"]),
+        .gauge(
+            "therapybridge_streams_open", "Open streams, including those that are about to end.", labels: ["transport"]),
         .counter("therapybridge_streams_opened_total", "Streams that began.", labels: ["transport"]),
         .counter(
             "therapybridge_streams_turned_away_total",
@@ -115,7 +116,8 @@ package enum MetricDescriptions {
             "therapybridge_uploads_expired_total",
             "Resumable uploads that ended because no byte came for `UPLOAD_RESUME_TTL`."),
         .counter(
-            "therapybridge_uploads_failed_total", "Uploads that failed after the server had accepted them.",
+            "therapybridge_uploads_failed_total",
+            "Uploads whose connection broke, or whose file was refused or not stored.",
             labels: ["reason"]),
         .counter("therapybridge_uploads_finished_total", "Recordings that the server stored and put into the queue."),
         .counter(

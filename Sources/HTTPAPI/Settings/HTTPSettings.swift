@@ -35,11 +35,11 @@ public struct HTTPSettings: Sendable {
             "How browsers reach the server. Cookies are Secure unless this is http on loopback.", Self.webURL)
         allowedOrigins = try own.value(
             "SSE_CORS_ORIGIN", form: "none, or a comma-separated list of origins, such as https://example.org",
-            default: "https://therapybridge.com", "The origins whose pages may act with cookies.", Self.origins)
+            default: "https://therapybridge.com", "The origins whose pages may send cookies.", Self.origins)
         trustedProxies = try own.value(
             "TRUSTED_PROXIES",
             form: "none, or a comma-separated list of addresses and ranges, such as 10.0.0.0/8, ::1",
-            default: "127.0.0.0/8, ::1", "The proxies whose `X-Forwarded-For` is believed."
+            default: "127.0.0.0/8, ::1", "The proxies whose `X-Forwarded-For` the server believes."
         ) { AddressRanges($0 == "none" ? "" : $0) }
         requests = try RequestSettings(own)
         signIn = try SignInSettings(reader)

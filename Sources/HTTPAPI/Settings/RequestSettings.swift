@@ -32,6 +32,6 @@ public struct RequestSettings: Sendable {
                 + "are free. 0: no limit.")
         perAddress = try reader.integer(
             "REQUESTS_PER_ADDRESS", in: 0...1_000_000, default: 2000,
-            "The same from one address. It is also charged for refused streams and reports. 0: no limit.")
+            "The same from one address. Refused streams and reports count, too. 0: no limit.")
     }
 }

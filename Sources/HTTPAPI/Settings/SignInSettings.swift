@@ -77,6 +77,7 @@ public struct SignInLimits: Sendable {
             "LOGIN_MAX_PER_ADDRESS", in: 0...1_000_000, default: 3000,
             "The same from one address. 0: no limit.")
         period = try reader.seconds(
-            "LOGIN_FAILURE_PERIOD", in: 1...86_400, default: 900, "The time in which attempts wear off.")
+            "LOGIN_FAILURE_PERIOD", in: 1...86_400, default: 900,
+            "How long it takes until a used-up limit of attempts is whole again.")
     }
 }

@@ -22,7 +22,7 @@ public struct StreamSettings: Sendable {
         heartbeatInterval = try reader.seconds(
             "SSE_HEARTBEAT_INTERVAL", in: 0.1...3600, default: 15, "The longest silence on a stream.")
         updateInterval = try reader.seconds(
-            "SSE_UPDATE_INTERVAL", in: 0.05...3600, default: 2, "The time between two reads of the fallback poll.")
+            "SSE_UPDATE_INTERVAL", in: 0.05...3600, default: 2, "The time between two reads of the poll.")
         maximumStreams = try reader.integer(
             "SSE_MAX_STREAMS", in: 0...10_000_000, default: 100_000,
             "The most streams of all users. One more gets `unavailable`.")
