@@ -37,7 +37,7 @@ def say(**members):
 
 
 def unavailable(reason):
-    """The service or the installation is at fault: the session waits until it is mended."""
+    """The service or the installation is at fault: the session waits until an operator has fixed it."""
     print(reason, file=sys.stderr)
     sys.exit(75)
 

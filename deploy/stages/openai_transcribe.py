@@ -33,9 +33,9 @@ import uuid
 
 URL = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/") + "/audio/transcriptions"
 MODEL = os.environ.get("TRANSCRIPTION_MODEL", "whisper-1")
-# OpenAI takes 25 MB. Ten minutes have 2.4 MB, and progress shows after each of them.
+# OpenAI accepts 25 MB. Ten minutes have 2.4 MB, and the stage prints its progress after each piece.
 PIECE_SECONDS = int(os.environ.get("PIECE_SECONDS", "600"))
-# The service takes codes of two letters: "de" for "de-AT". It finds out every other language itself.
+# The service accepts codes of two letters: "de" for "de-AT". The service finds out every other language itself.
 LANGUAGE = os.environ.get("TB_LANGUAGE", "").split("-")[0].lower()
 if len(LANGUAGE) != 2:
     LANGUAGE = ""
@@ -46,7 +46,7 @@ def say(**members):
 
 
 def unavailable(reason):
-    """The service or the installation is at fault: the session waits until it is mended."""
+    """The service or the installation is at fault: the session waits until an operator has fixed it."""
     print(reason, file=sys.stderr)
     sys.exit(75)
 
