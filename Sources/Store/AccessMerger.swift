@@ -50,7 +50,7 @@ public final class AccessMerger: Sendable {
         }
     }
 
-    /// Accesses came out as planned: their records are written, or they are repeats.
+    /// Accesses have the outcomes that were planned: their records are written, or they are repeats.
     func settle(_ outcomes: some Sequence<(plan: Plan, isAllowed: Bool)>) {
         merging.withLock { merging in
             for (plan, isAllowed) in outcomes {

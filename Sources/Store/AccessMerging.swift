@@ -61,7 +61,7 @@ struct AccessMerging {
 
     /// A kind of access in 16 bytes.
     ///
-    /// Each open stream would else need a hundred. Both halves are SipHash values under a key of this process. Two of 100,000
+    /// Otherwise each open stream would need a hundred bytes. Both halves are SipHash values under a key of this process. Two of 100,000
     /// kinds are equal with a probability below 10⁻²⁸.
     private struct Kind: Hashable {
         let high: Int

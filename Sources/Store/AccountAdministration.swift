@@ -104,7 +104,8 @@ extension UserStore {
     /// begins without assignments.
     ///
     /// The transaction first locks all active administrators. If two of them deactivate each other, the second waits,
-    /// and then is no administrator any more. No administrator can do this to their own account, so one always remains.
+    /// and then is no administrator any more. No administrator can do this to their own account. One administrator
+    /// therefore always remains.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a role that this release does
     ///   not know.

@@ -36,7 +36,7 @@ extension UserStore {
         }
     }
 
-    /// The outcome of a change of the own password.
+    /// The outcome of a change of the user's own password.
     public enum PasswordChange: Sendable {
         /// The password is changed. All sign-ins of the account but the present one have ended.
         case changed

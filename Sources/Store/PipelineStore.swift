@@ -160,7 +160,7 @@ public struct PipelineStore: Sendable {
             try await pool.query("SELECT app.refresh_estimates() AS total").first?.decode("total", as: Int32.self) ?? 0)
     }
 
-    /// The keys of recordings of other sessions, chosen by chance.
+    /// The keys of recordings of other sessions, chosen at random.
     ///
     /// - Parameters:
     ///   - session: The session to leave out.

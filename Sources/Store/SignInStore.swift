@@ -127,7 +127,7 @@ public struct SignInStore: Sendable {
     public enum Refresh: Sendable {
         /// The new token is good. The presented one is spent.
         case renewed(user: User, period: Period)
-        /// The token must not be used any more. Somebody has copied it, so the whole sign-in is revoked.
+        /// The token must not be used any more. Somebody has copied it. The whole sign-in is therefore revoked.
         case reused
         /// The token is unknown, expired or ended.
         case refused

@@ -56,7 +56,7 @@ struct OpenStreams {
 
     var count: Int { table.count }
 
-    /// The identifiers of the streams in a phase that fulfils a condition, with how frames travel.
+    /// The streams whose phase meets a condition, and how their frames travel.
     func ids(where condition: (StreamSlot.Phase) -> Bool) -> [(id: StreamID, wire: StreamWire)] {
         table.indices.filter { condition(table[$0].phase) }.map { (table.id(at: $0), table[$0].output.wire) }
     }
@@ -73,7 +73,7 @@ struct OpenStreams {
     ///   - firstFrame: The head and the first payload.
     ///   - handler: Is called when the socket is ready.
     ///   - now: The present moment.
-    /// - Returns: What the reactor tells.
+    /// - Returns: What the reactor tells its delegate.
     mutating func adopt(
         _ id: StreamID, _ stream: StreamSlot, firstFrame: Frame, handler: any PollHandler, now: Tick
     ) -> Event? {
@@ -179,7 +179,7 @@ struct OpenStreams {
     ///   - frame: The last frame.
     ///   - beginsNoOther: Whether to drop a frame that waits for room and of which nothing is written.
     ///   - now: The present moment.
-    /// - Returns: Whether the stream is still there, and what the reactor tells.
+    /// - Returns: Whether the stream is still there, and what the reactor tells its delegate.
     mutating func end(
         _ id: StreamID, with frame: Frame, beginsNoOther: Bool, now: Tick
     ) -> (isThere: Bool, event: Event?) {
@@ -301,7 +301,7 @@ struct OpenStreams {
     ///
     /// The reactor then calls ``reschedule(_:)``.
     ///
-    /// - Returns: The stream, and what the reactor tells; nil if no deadline has come.
+    /// - Returns: The stream, and what the reactor tells its delegate; nil if no deadline has come.
     mutating func popDue(now: Tick) -> (id: StreamID, event: Event?)? {
         while let (slot, due) = deadlines.popDue(now: now) {
             let slot = Int(slot)

@@ -136,9 +136,9 @@ struct StreamOutput {
     /// The socket has room, and nothing is unfinished.
     mutating func unblock() { isBlocked = false }
 
-    /// Begins the end.
+    /// Begins the end of the stream.
     ///
-    /// From here on the time of a stalled client counts for everything that is left, however it moves.
+    /// From here on, the client has one period of time for all the bytes that are left, even if some of them move.
     mutating func end(with last: Frame?, now: Tick) {
         self.last = last
         waitingSince = now
@@ -153,7 +153,7 @@ struct StreamOutput {
         waitingSince = now
     }
 
-    /// Drops what of the unfinished frame has not begun.
+    /// Drops the part of the unfinished frame that has not begun.
     ///
     /// The response's head stays, because nothing can follow without it. If a piece has several WebSocket
     /// frames, those that have begun stay.

@@ -1,6 +1,6 @@
 import Polling
 
-/// Writes to the socket of a stream, and tells the poller and the counters what came of it.
+/// Writes to the socket of a stream, and reports each result to the poller and the counters.
 struct StreamWriter {
     /// How far a stream came.
     enum Progress {
