@@ -80,9 +80,9 @@ BEGIN
             NULL;
         END;
     END LOOP;
-    -- These settings also count through a pooler, and for a pipeline in any language. A value that an operator has set stays. The
+    -- These settings apply through a pooler, too, and to a pipeline in any language. A value that an operator has set stays. The
     -- migration of another database may change the same row of the cluster at this moment. PostgreSQL then raises unique_violation
-    -- or, as an internal error, "tuple concurrently updated", and the next turn sees the row.
+    -- or, as an internal error, "tuple concurrently updated", and the next round sees the row.
     FOR wanted IN
         SELECT * FROM (VALUES ('therapybridge_server', 'default_transaction_isolation', 'read committed'),
                               ('therapybridge_server', 'lock_timeout', '2s'),

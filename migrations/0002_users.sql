@@ -53,7 +53,7 @@ COMMENT ON TABLE app.auth_sessions IS
     'Sign-ins. Each is a family of refresh tokens, and every access token names its sign-in';
 COMMENT ON COLUMN app.auth_sessions.kind IS
     'How the sign-in began: with a password, with a token of an identity provider, or by an operator with the command '
-    '"token". A sign-in of an operator lasts as long as its token, and does not count in the number per account';
+    '"token". A sign-in of an operator lasts as long as its token, and does not count against the number per account';
 COMMENT ON COLUMN app.auth_sessions.expires_at IS
     'When the last refresh token of the family expires, or the sign-in reaches its greatest age';
 COMMENT ON COLUMN app.auth_sessions.last_used_at IS
@@ -103,12 +103,12 @@ CREATE UNLOGGED TABLE app.password_changes (
     kept_sign_in uuid
 );
 COMMENT ON TABLE app.password_changes IS
-    'Tells the trigger on app.users which sign-ins outlive a new password hash. Only functions of the owner write it';
+    'Tells the trigger on app.users which sign-ins a new password hash does not end. Only functions of the owner write it';
 COMMENT ON COLUMN app.password_changes.kept_sign_in IS
     'The sign-in under which its own user changes the password; null: all, because the hash is of the same password';
 
--- Unlogged: a crash empties the table. A spent ticket therefore cannot return with a lost commit. Tickets live only for
--- seconds, so clients do not miss them.
+-- Unlogged: a crash empties the table. A spent ticket therefore cannot return with a lost commit. A ticket is valid for
+-- seconds only: a client gets a new one.
 CREATE UNLOGGED TABLE app.stream_tickets (
     ticket_hash       bytea PRIMARY KEY CHECK (length(ticket_hash) = 32),
     auth_session_id   uuid NOT NULL REFERENCES app.auth_sessions ON DELETE CASCADE,

@@ -61,7 +61,7 @@ COMMENT ON COLUMN app.therapy_sessions.media_type IS
 COMMENT ON COLUMN app.therapy_sessions.bytes IS 'The size of the recording in bytes';
 COMMENT ON COLUMN app.therapy_sessions.sha256 IS 'SHA-256 of the recording as it was uploaded';
 COMMENT ON COLUMN app.therapy_sessions.duration_seconds IS
-    'The length of the audio in seconds: as a worker measured it, then as the transcriber decoded it';
+    'The length of the audio in seconds: first as a worker measured it, later as the transcript says it';
 COMMENT ON COLUMN app.therapy_sessions.announced_seconds IS
     'The length in seconds that the headers of the file announce; null: they announce none';
 
@@ -75,7 +75,7 @@ CREATE TABLE app.discarded_recordings (
 CREATE INDEX discarded_recordings_discarded_at_idx ON app.discarded_recordings (discarded_at) WHERE removed_at IS NULL;
 COMMENT ON TABLE app.discarded_recordings IS
     'Recordings whose files have to be removed: those of deleted sessions, and those of uploads until they complete. A '
-    'transaction cannot remove a file, so a server does it later. The row stays, so that no other recording ever gets the '
+    'transaction cannot remove a file: a server does it later. The row stays, so that no other recording ever gets the '
     'key';
 COMMENT ON COLUMN app.discarded_recordings.recording IS 'The key of the recording in UPLOAD_DIR';
 COMMENT ON COLUMN app.discarded_recordings.upload_id IS 'The upload that may still write the file; null: no upload does';
@@ -104,8 +104,8 @@ COMMENT ON COLUMN app.upload_charges.charged_at IS
     'When bytes were last added to a resumable upload; all its bytes count for a day from then on. Null: from begun_at on';
 COMMENT ON COLUMN app.upload_charges.leased_until IS
     'Until when the upload counts as under way, unless its server extends this; null: no request is under way';
-COMMENT ON COLUMN app.upload_charges.beat_at IS 'When its server last extended it. A server that lives does so every second';
-COMMENT ON COLUMN app.upload_charges.heard_at IS 'When the client was last heard: when bytes of the upload last arrived';
+COMMENT ON COLUMN app.upload_charges.beat_at IS 'When the server last extended leased_until, which it does every second';
+COMMENT ON COLUMN app.upload_charges.heard_at IS 'When bytes of the upload last arrived from the client';
 
 CREATE TABLE app.deleted_sessions (
     session_id uuid PRIMARY KEY,

@@ -13,7 +13,7 @@ CREATE TABLE app.statuses (
 );
 COMMENT ON TABLE app.statuses IS 'The statuses of a session';
 COMMENT ON COLUMN app.statuses.floor IS
-    'The progress, in per cent, at which a worker continues after a takeover in this status';
+    'The progress, in per cent, that a takeover in this status sets';
 COMMENT ON COLUMN app.statuses.is_finished IS 'True if processing has ended, whether it succeeded or failed';
 COMMENT ON COLUMN app.statuses.needs_lease IS
     'True if a report of this status needs the lease of the session, while one stands';
@@ -126,8 +126,8 @@ COMMENT ON COLUMN app.session_events.worked_seconds IS
 COMMENT ON COLUMN app.session_events.half_seconds IS 'After how many seconds its percentage had gone half its way; null: unknown';
 COMMENT ON COLUMN app.session_events.at IS 'When the transition happened';
 COMMENT ON COLUMN app.session_events.xid IS
-    'The transaction that made the transition. The position of a stream of all sessions is a snapshot. What the snapshot does '
-    'not show was committed later, however early its transaction took its number';
+    'The transaction that made the transition. The position of a stream of all sessions is a snapshot. A '
+    'transaction that the snapshot does not show committed later, even if its number is lower';
 
 -- Autovacuum never analyses these tables, because their rows do not change. Without statistics, the planner would assume a
 -- thousand rows.

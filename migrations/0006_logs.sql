@@ -4,7 +4,8 @@ BEGIN;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL ROLE therapybridge_owner;
 
--- Only inserted into, and read by snapshot. No counter is locked, and commits that change rights do not wait for each other.
+-- Transactions only add rows, and readers compare snapshots. No counter is locked: commits that change rights do not wait
+-- for each other.
 CREATE TABLE app.rights_log (
     xid             xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at              timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -15,9 +16,9 @@ CREATE TABLE app.rights_log (
 );
 CREATE INDEX rights_log_xid_idx ON app.rights_log (xid);
 COMMENT ON TABLE app.rights_log IS
-    'Every change that ends or begins a right, and whom it concerns. A server reads with every progress which changes were '
-    'committed since its last read, and checks the rights of the streams concerned before it shows the progress. A row '
-    'without a user, patient and session concerns everybody';
+    'Every change that ends or begins a right, and whom it concerns. With each read of progress, a server also reads '
+    'the changes that were committed since its last read. Before it sends the progress, it checks the rights of the streams '
+    'that the changes concern. A row without user, patient and session concerns all streams';
 COMMENT ON COLUMN app.rights_log.xid IS
     'The transaction that changed the right. A reader compares it with the snapshot of its last read';
 COMMENT ON COLUMN app.rights_log.user_id IS
@@ -30,9 +31,9 @@ COMMENT ON COLUMN app.rights_log.session_id IS 'The session that was deleted, or
 -- A sequence, because it can be read and written without a lock, and without waiting for other transactions.
 CREATE SEQUENCE app.rights_announced_at MINVALUE 0 START 0;
 COMMENT ON SEQUENCE app.rights_announced_at IS
-    'Its last value is when a transaction last announced a change of rights, in milliseconds since 1970';
+    'Its last value is the time when a transaction last announced a change of rights, in milliseconds since 1970';
 
--- A copy of each hint, for the poll. It finds what was committed without a look at each watched session.
+-- A copy of each hint, for the poll, which therefore need not read each watched session.
 CREATE TABLE app.hint_log (
     xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -42,7 +43,7 @@ CREATE TABLE app.hint_log (
 CREATE INDEX hint_log_xid_idx ON app.hint_log (xid);
 COMMENT ON TABLE app.hint_log IS
     'Every hint that NOTIFY announced about a session. The poll of a server reads the hints that were committed since the '
-    'last poll, and so finds the changes whose notification was lost';
+    'last poll. It thus finds the changes whose notification was lost';
 COMMENT ON COLUMN app.hint_log.version IS 'The version that the session has reached; 0 if it was deleted';
 
 CREATE TABLE app.log_horizon (

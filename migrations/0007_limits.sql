@@ -15,7 +15,7 @@ COMMENT ON TABLE app.attempt_limits IS
 COMMENT ON COLUMN app.attempt_limits.subject IS
     'SHA-256 of the limit''s name and the account''s or the network''s address: the address itself is not stored';
 COMMENT ON COLUMN app.attempt_limits.clear_at IS
-    'When all charges have worn off. The row may be deleted after that time';
+    'From when on no charge counts any more. The row may be deleted after that time';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (7, 'limits');
 COMMIT;

@@ -45,21 +45,21 @@ COMMENT ON TABLE app.audit_log IS
     'Who did what, and who was refused. Rows are added and never changed; the owner may delete old ones. Each month has a '
     'partition, audit_log_YYYY_MM';
 COMMENT ON TABLE app.audit_log_default IS 'The records of months that have no partition';
-COMMENT ON COLUMN app.audit_log.at IS 'When it was done; of repeats, the first of them';
+COMMENT ON COLUMN app.audit_log.at IS 'The time of the action; for repeats, of the first of them';
 COMMENT ON COLUMN app.audit_log.action IS 'What was done, as object.verb: stream.open, transcript.read, user.change';
 COMMENT ON COLUMN app.audit_log.is_allowed IS 'False: the user was refused';
 COMMENT ON COLUMN app.audit_log.user_id IS
-    'The user who did it; null: no user was signed in, and database_role tells who did it';
-COMMENT ON COLUMN app.audit_log.auth_session_id IS 'The sign-in under which it was done';
-COMMENT ON COLUMN app.audit_log.patient_id IS 'The patient whose data it was about';
+    'The user who acted; null: no user was signed in, and database_role shows which program acted';
+COMMENT ON COLUMN app.audit_log.auth_session_id IS 'The sign-in under which the user acted';
+COMMENT ON COLUMN app.audit_log.patient_id IS 'The patient whose data the action concerned';
 COMMENT ON COLUMN app.audit_log.subject_id IS 'The account that was changed, or the therapist of an assignment';
 COMMENT ON COLUMN app.audit_log.request_id IS 'The X-Request-Id of the response; the server''s log has it too';
 COMMENT ON COLUMN app.audit_log.database_role IS 'The role that was connected to PostgreSQL';
 COMMENT ON COLUMN app.audit_log.detail IS 'What was changed, in codes and ids';
-COMMENT ON COLUMN app.audit_log.address IS 'The IP address that it came from; of an IPv6 address the first 64 bits';
+COMMENT ON COLUMN app.audit_log.address IS 'The IP address of the client; of an IPv6 address the first 64 bits';
 COMMENT ON COLUMN app.audit_log.repeats IS
     'The number of accesses that this record stands for: repeats of an access that has a record of its own; null: one access';
-COMMENT ON COLUMN app.audit_log.until IS 'When the last of the repeats was made';
+COMMENT ON COLUMN app.audit_log.until IS 'The time of the last of the repeats';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (8, 'audit');
 COMMIT;

@@ -36,7 +36,7 @@ COMMENT ON TABLE app.resumable_uploads IS
 COMMENT ON COLUMN app.resumable_uploads.id IS
     'The upload: upload_id of its session, and the id of its row in upload_charges';
 COMMENT ON COLUMN app.resumable_uploads.session_id IS
-    'The session that the upload brings the recording of. Not a foreign key: the row outlives a deleted session';
+    'The session whose recording the upload brings. Not a foreign key: the row outlives a deleted session';
 COMMENT ON COLUMN app.resumable_uploads.user_id IS 'The user who began the upload. Nobody else may see or continue it';
 COMMENT ON COLUMN app.resumable_uploads.metadata IS 'The Upload-Metadata of the creation, as the client sent it';
 COMMENT ON COLUMN app.resumable_uploads.length IS 'The size of the whole recording in bytes';
@@ -50,11 +50,11 @@ COMMENT ON COLUMN app.resumable_uploads.state IS
     'open: waits for bytes; complete: the session has the recording; ended: cancelled, expired, refused, or the session is gone';
 COMMENT ON COLUMN app.resumable_uploads.writer IS 'The request that writes: a random id; null: no request does';
 COMMENT ON COLUMN app.resumable_uploads.leased_until IS
-    'Until when the writer holds the upload. Its server extends this every second; after its death any other server goes on';
+    'Until when the writer holds the upload. Its server extends this every second. If that server dies, another one can go on';
 COMMENT ON COLUMN app.resumable_uploads.heard_at IS
     'When bytes of the writer last arrived. Another request may take over from a writer that is silent';
 COMMENT ON COLUMN app.resumable_uploads.expires_at IS
-    'When an open upload ends, and how long a complete one still answers. Each byte that arrives moves it';
+    'When an open upload expires, or until when a complete one is kept. Each byte that arrives moves it';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (9, 'uploads');
 COMMIT;

@@ -42,15 +42,15 @@ COMMENT ON TABLE app.work_rates IS
     'How long stages take, as app.learn_work_rates finds it in the samples: one row for each stage and format, and one for each '
     'stage and all formats. The row of "pending" stands for all work';
 COMMENT ON COLUMN app.work_rates.media_type IS 'The format of the recording; empty: the row of all formats';
-COMMENT ON COLUMN app.work_rates.samples IS 'How many samples the row rests on';
-COMMENT ON COLUMN app.work_rates.fixed_seconds IS 'The seconds that the stage takes for a recording of any length';
+COMMENT ON COLUMN app.work_rates.samples IS 'The number of samples that the row was computed from';
+COMMENT ON COLUMN app.work_rates.fixed_seconds IS 'The seconds that the stage takes for every recording, whatever its length';
 COMMENT ON COLUMN app.work_rates.seconds_per_second IS 'The seconds that the stage takes for each second of audio';
 COMMENT ON COLUMN app.work_rates.rest_fixed_seconds IS 'Like fixed_seconds, for the usual stages that follow';
 COMMENT ON COLUMN app.work_rates.rest_per_second IS 'Like seconds_per_second, for the usual stages that follow';
 COMMENT ON COLUMN app.work_rates.half_share IS
     'Which part of the time has passed, 0.3 to 0.7, when the percentage is half its way; null: percentages do not tell the time';
 COMMENT ON COLUMN app.work_rates.seconds_per_byte IS
-    'The seconds of audio in each byte, for recordings that nobody has measured yet; null in the row of all formats';
+    'The seconds of audio in each byte, for recordings that no worker has measured yet; null in the row of all formats';
 COMMENT ON COLUMN app.work_rates.usual_seconds IS 'The median length of the recordings';
 
 CREATE TABLE app.estimate_state (

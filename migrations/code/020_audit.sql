@@ -26,7 +26,7 @@ CREATE OR REPLACE FUNCTION app.protect_audit() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
     -- app.add_audit_partition moves rows out of the default partition. No role but the owner and superusers has DELETE here:
-    -- the setting keeps them from a mistake, and nobody else from anything.
+    -- the setting only protects these against a mistake.
     IF TG_OP = 'DELETE' AND TG_TABLE_NAME = 'audit_log_default'
        AND current_setting('app.audit_move', true) = pg_current_xact_id()::text THEN
         RETURN NULL;
@@ -59,8 +59,8 @@ CREATE OR REPLACE TRIGGER record_removal AFTER DELETE ON app.audit_log REFERENCI
 CREATE OR REPLACE FUNCTION app.audit_interval() RETURNS interval
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '10 minutes' $$;
 COMMENT ON FUNCTION app.audit_interval IS
-    'The time after the record of an accepted report in which further reports of the same sign-in about the same session are '
-    'not recorded. The server merges reads and refusals for as long';
+    'How long after the record of an accepted report further reports of the same sign-in about the same session have no '
+    'record. The server merges reads and refusals for the same time';
 
 CREATE OR REPLACE FUNCTION app.record_access(
     user_id uuid, auth_session_id uuid, action text, is_allowed boolean, session_id uuid, patient_id uuid, request_id text,
@@ -113,7 +113,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_repeats IS
-    'Records the repeats of accesses whose first has a record, one record for each index of the arrays. The ages are the '
+    'Records repeats of accesses that already have a record, one record for each index of the arrays. The ages are the '
     'times since the first and the last of the repeats, a day at most. Ignores a sign-in of another user';
 
 REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.record_access, app.record_repeats

@@ -65,10 +65,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.next_audit_month IS
-    'The first month that needs a partition and has none: of the present one and the months after it, then of those with rows in '
-    'the default partition; null: every month has its partition';
+    'The next month to get a partition: first the present one or a month after it, then a month with rows in the default '
+    'partition; null: no month needs one';
 
--- The lock timeout is short: who waits for these locks makes others wait for the same tables. The caller tries again later.
+-- The lock timeout is short, because a transaction that waits for these locks makes others wait for the same tables. The
+-- caller tries again later.
 CREATE OR REPLACE FUNCTION app.add_audit_partition(months_ahead integer DEFAULT 3) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
@@ -150,7 +151,7 @@ REVOKE ALL ON FUNCTION app.guard_audit_partition, app.audit_partition_name, app.
     app.drop_audit_partition FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.add_audit_partition TO therapybridge_server;
 
--- From the first record on, no row has to be moved.
+-- The partitions exist before the first record: no row has to be moved later.
 DO $$
 BEGIN
     WHILE app.add_audit_partition() IS NOT NULL LOOP NULL; END LOOP;

@@ -7,8 +7,8 @@
 --   work                     a session joined the queue for workers
 --
 -- Any role of the database can NOTIFY any channel. A notification is therefore only a hint: it causes a read, and never
--- replaces or suppresses one. Every commit with a notification takes one lock of the whole cluster, so the triggers notify
--- sparingly. What they announce about sessions is also in app.hint_log, for servers that miss the notification.
+-- replaces or suppresses one. Every commit with a notification takes one lock of the whole cluster. The triggers therefore
+-- notify sparingly. What they announce about sessions is also in app.hint_log, for servers that miss the notification.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -16,7 +16,7 @@ SET LOCAL ROLE therapybridge_owner;
 DO $$ BEGIN PERFORM app.enter_code('040_notifications', 1); END $$;
 
 -- Every announced report runs this function, and a function that sets search_path takes several microseconds more. All names are
--- therefore qualified. Only functions of the owner write to session_progress, so the function may write to the log.
+-- therefore qualified. Only functions of the owner write to session_progress: the function may therefore write to the log.
 CREATE OR REPLACE FUNCTION app.announce_progress() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -97,7 +97,7 @@ CREATE OR REPLACE TRIGGER log_rights_of_everybody AFTER TRUNCATE ON app.therapy_
 
 -- A commit that notifies holds a lock of the whole cluster until it is on disk. Commits of rights would queue for it, and
 -- changes of progress behind them. Therefore only one transaction in 10 ms notifies. A server that gets the notification reads
--- the log at once, again after 20 ms, and so on as long as it finds changes. That finds the others. If the announcing
+-- the log at once, again after 20 ms, and so on as long as it finds changes. These reads find the other changes. If the announcing
 -- transaction fails, or another one takes longer to commit, the poll finds the change.
 CREATE OR REPLACE FUNCTION app.announce_rights() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
@@ -124,7 +124,7 @@ END
 $$;
 
 -- Transaction ids mean nothing in another cluster, or on another timeline of the same one. Each read therefore says where it
--- was made. A standby may be behind: nobody reads progress from it.
+-- was made. A standby may be behind: no server reads progress from it.
 CREATE OR REPLACE FUNCTION app.read_rights(since text)
 RETURNS TABLE (
     cluster bigint, timeline integer, snapshot text, horizon bigint,

@@ -15,7 +15,7 @@ CREATE POLICY owner ON app.users TO therapybridge_owner USING (true) WITH CHECK 
 DROP POLICY IF EXISTS owner ON app.therapist_patients;
 CREATE POLICY owner ON app.therapist_patients TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Every user sees the own account. A therapist also sees the assigned patients.
+-- Users see their own account. A therapist also sees the assigned patients.
 DROP POLICY IF EXISTS seen ON app.users;
 CREATE POLICY seen ON app.users FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_may_all('see_accounts')) OR id = (SELECT app.acting_id())
@@ -166,8 +166,8 @@ END
 $$;
 COMMENT ON FUNCTION app.rehash_password IS
     'Replaces a password hash by a costlier one of the same password, and ends no sign-in. The caller presents the hash that '
-    'it has computed from the password; false: it is not the stored one. The database cannot compute scrypt: that the new hash '
-    'is of the same password is the server''s word';
+    'it has computed from the password; false: it is not the stored one. The database cannot compute scrypt: it '
+    'trusts the server that the new hash is of the same password';
 
 CREATE OR REPLACE FUNCTION app.change_password(user_id uuid, sign_in uuid, presented text, new_hash text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -195,7 +195,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.change_password IS
-    'Changes the password of the user of a sign-in, which alone of the account''s sign-ins goes on. Returns "changed"; "wrong" '
+    'Changes the password of the user of a sign-in, and ends all other sign-ins of the account. Returns "changed"; "wrong" '
     'if the presented hash of the present password is not the stored one; or "signed out" if the sign-in is not the user''s, '
     'or has ended';
 

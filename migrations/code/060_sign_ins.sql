@@ -81,7 +81,7 @@ AS $$
     SELECT EXISTS (SELECT FROM identity_providers p WHERE p.issuer = $1)
 $$;
 COMMENT ON FUNCTION app.is_registered_provider IS
-    'Whether the owner has registered the identity provider. A server asks at its start';
+    'True if the owner has registered the identity provider. A server asks when it starts';
 
 CREATE OR REPLACE FUNCTION app.admit_sign_in(
     sign_in uuid, issuer text, email text, expires_at timestamptz, max_age interval, most integer,
@@ -95,7 +95,7 @@ AS $$
 DECLARE
     is_settled boolean;
 BEGIN
-    -- The database cannot verify the provider's signature. Without a provider, this function gives nobody anything.
+    -- The database cannot verify the provider's signature. Without a registered provider, this function begins no sign-in.
     IF NOT is_registered_provider($2) THEN
         RAISE EXCEPTION 'the identity provider is not registered'
             USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'provider_not_registered',
@@ -136,7 +136,7 @@ COMMENT ON FUNCTION app.admit_sign_in IS
 -- A refresh token is in one of these states. To use a token means to present it here.
 --
 --   fresh   It gives a new pair, and becomes spent. Its siblings, the other successors of its predecessor, become ended.
---   spent   For the grace after its spending, and while none of its successors is spent, it gives a fresh pair each time: the
+--   spent   For the grace after it was spent, and while none of its successors is spent, it gives a fresh pair each time: the
 --           answer of the first time may have been lost, or two tabs may have asked at once. Any other use revokes the sign-in.
 --   ended   Its use is refused for the grace after its end, and later revokes the sign-in.
 

@@ -23,10 +23,10 @@ DECLARE
     since timestamptz;
 BEGIN
     -- Charges of one user run one at a time; otherwise concurrent uploads could all get the last room. The lock ends with the
-    -- transaction, so a caller must make this call in a transaction of its own.
+    -- transaction. A caller must therefore make this call in a transaction of its own.
     PERFORM pg_advisory_xact_lock(hashtext('app.upload_charges'), hashtext($2::text));
     present := clock_timestamp();
-    -- An upload whose server has died stops to count after ten seconds, long before its lease ends: its client repeats it.
+    -- An upload whose server has died stops counting after ten seconds, long before its lease ends, because its client repeats it.
     SELECT count(*) INTO under_way FROM upload_charges c
     WHERE c.user_id = $2 AND c.id <> $1 AND c.leased_until > present AND c.beat_at > present - interval '10 seconds';
     IF under_way >= $4 AND $4 > 0 THEN
@@ -123,7 +123,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
         WHERE c.id = $1 AND c.leased_until > clock_timestamp() AND c.heard_at > clock_timestamp() - $2)
 $$;
 COMMENT ON FUNCTION app.is_upload_silent IS
-    'True if no request of the upload is under way, or none of whose client was heard within the time: its connection is '
+    'True if no request of the upload is under way, or if no byte of it has arrived within the time: its connection is '
     'silent, or its server has died';
 
 CREATE OR REPLACE FUNCTION app.upload_grace() RETURNS interval

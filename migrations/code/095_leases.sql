@@ -1,4 +1,4 @@
--- The lease of a session: the secret that proves a claim, when it stands, and who reports without it or with it.
+-- The lease of a session: the secret that proves a claim, when it stands, and who needs it to report.
 -- revision: 1
 
 BEGIN;

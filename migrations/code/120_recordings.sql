@@ -234,7 +234,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION app.usual_recording_bytes IS
     'The median size of the recordings among the newest 100 sessions; null without one. The percentage of an upload without a '
-    'length grows by it';
+    'length is computed from it';
 
 CREATE OR REPLACE FUNCTION app.sample_recordings(besides uuid, most integer) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -254,7 +254,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.sample_recordings IS
-    'The keys of some recordings of other sessions, chosen by chance, for a worker that misses the file of one';
+    'The keys of some recordings of other sessions, chosen at random, for a worker that does not find the file of one';
 
 REVOKE ALL ON FUNCTION app.expect_recording, app.report_upload, app.attach_recording, app.has_recording, app.acting_recording, app.discard_recording, app.claim_discarded,
     app.record_removed_file, app.fail_abandoned_uploads, app.fail_silent_upload, app.usual_recording_bytes,

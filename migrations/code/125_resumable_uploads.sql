@@ -12,13 +12,13 @@ DO $$ BEGIN PERFORM app.enter_code('125_resumable_uploads', 1); END $$;
 DROP POLICY IF EXISTS owner ON app.resumable_uploads;
 CREATE POLICY owner ON app.resumable_uploads TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Several users may upload for one patient. An upload is that of the user who began it, and of nobody else.
+-- Several users may upload for one patient. An upload belongs only to the user who began it.
 DROP POLICY IF EXISTS own ON app.resumable_uploads;
 CREATE POLICY own ON app.resumable_uploads TO therapybridge_server
     USING (user_id = (SELECT app.acting_id())
            AND ((SELECT app.acting_may_all('upload'))
                 OR patient_id = ANY (ARRAY(SELECT app.acting_patients('upload')))));
--- An administrator can end the upload of another user, and has to find it for that.
+-- An administrator can end the upload of another user, and therefore sees its row.
 DROP POLICY IF EXISTS managed ON app.resumable_uploads;
 CREATE POLICY managed ON app.resumable_uploads FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_may_all('manage')));
@@ -85,7 +85,7 @@ BEGIN
           AND ($1 IS NULL OR u.id = $1)
         ORDER BY u.expires_at LIMIT 1000
     LOOP
-        -- The session first, as everywhere. A session that somebody holds is left to the next call.
+        -- The session first, as everywhere. If another transaction holds the session, the next call ends the upload.
         PERFORM FROM session_progress p WHERE p.session_id = due.session_id FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
         -- A new statement: bytes may have arrived before the lock.

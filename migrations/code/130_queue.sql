@@ -58,7 +58,7 @@ CREATE OR REPLACE TRIGGER queue_after_correction AFTER UPDATE OF patient_id ON a
     FOR EACH ROW WHEN (OLD.patient_id <> NEW.patient_id) EXECUTE FUNCTION app.queue_after_correction();
 
 -- Turns. A patient's row in patient_queue is locked before it is changed, and a row that another transaction holds is left
--- alone. Nobody waits here, and the row that a session needs does not go.
+-- alone. No transaction waits here, and no claim deletes the row that a session needs.
 
 CREATE OR REPLACE FUNCTION app.patient_served_at(patient uuid) RETURNS timestamptz
 LANGUAGE plpgsql STABLE
@@ -161,7 +161,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.restore_patient_queue IS
-    'Lets the patients wait for a turn whose row is missing: an operator has deleted it, or loaded sessions without triggers. '
+    'Adds the missing rows of patients who wait for a turn: an operator has deleted them, or loaded sessions without triggers. '
     'Returns their number';
 
 -- Attempts
@@ -171,7 +171,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp SET jit = off AS
 $$ UPDATE pipeline_limits SET max_attempts = $1 WHERE max_attempts <> $1 $$;
 COMMENT ON FUNCTION app.set_max_attempts IS
-    'Sets how many attempts a session has. The last server or worker that starts decides for all';
+    'Sets how many attempts a session has. The value of the last server or worker that starts applies to all';
 
 CREATE OR REPLACE FUNCTION app.use_attempt(session uuid, reason text) RETURNS boolean
 LANGUAGE plpgsql
@@ -376,7 +376,7 @@ BEGIN
         RETURN false;
     END IF;
     IF $4 IS NOT NULL THEN
-        -- Nobody knows when the next worker comes.
+        -- The time until the next claim is unknown.
         UPDATE session_progress p SET message = $4, estimated_time_remaining = NULL, is_estimate_told = true
         WHERE p.session_id = $1;
     END IF;

@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.claimed_recording IS
-    'What a pipeline gets to know of the recording that it has just claimed, and the patient for the audit log. Raises 28000 as '
+    'What a pipeline learns about the recording that it has just claimed, and the patient for the audit log. Raises 28000 as '
     'app.require_pipeline does';
 
 CREATE OR REPLACE FUNCTION app.leased_recording(session_id uuid, lease text)

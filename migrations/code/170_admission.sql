@@ -59,7 +59,7 @@ $$;
 COMMENT ON FUNCTION app.admit IS
     'Authorizes actions on sessions (app.authorize_sessions), and records each action or refusal in the audit log. Each action '
     'needs a right, by its name in app.permits. A refused user gets no progress. records_allowed and records_refused are false '
-    'where the caller counts a repeat of that outcome, which has a record. is_logged is false for what the log leaves out';
+    'where the caller counts a repeat of that outcome, which has a record. is_logged is false for actions without a record';
 
 CREATE OR REPLACE FUNCTION app.admit_caseload(
     user_id uuid, auth_session_id uuid, action text, request_id text, address inet DEFAULT NULL,

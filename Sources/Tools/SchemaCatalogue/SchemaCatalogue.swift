@@ -31,7 +31,7 @@ public struct SchemaCatalogue: Sendable {
         <!-- Written by `make schema` from a migrated database. Do not edit. -->
 
         This page lists the contents of the schema `app`: tables, functions, triggers, policies and privileges. The SQL is in
-        `migrations/`: numbered steps hold roles, tables, indexes and seed rows; `code/` holds functions, triggers, policies
+        `migrations/`: numbered files hold roles, tables, indexes and seed rows; `code/` holds functions, triggers, policies
         and grants. Column types and defaults are PostgreSQL's. The owner of everything is `therapybridge_owner`.
         """
 }

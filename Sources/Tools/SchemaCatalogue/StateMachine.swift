@@ -43,8 +43,8 @@ struct StateMachine {
         section = """
             ## State machine
 
-            A session changes its status only by these transitions, regardless of the writer. After a takeover, the worker
-            continues at the floor of the status.
+            A session changes its status only by these transitions, whichever program writes. A takeover sets the progress
+            to the floor of the status.
 
             \(table.text)
             """
