@@ -32,6 +32,26 @@ END
 $$;
 COMMENT ON FUNCTION app.lease_end IS 'The end of a lease that begins now. Raises 22023 unless it lasts 1 second to 1 day';
 
+CREATE OR REPLACE FUNCTION app.extend_lease(
+    session_id uuid, attempt integer, duration interval, lease text, must_stand boolean) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    until CONSTANT timestamptz := lease_end($3);
+BEGIN
+    UPDATE session_leases l SET leased_until = until
+    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($4)
+      AND (NOT $5 OR l.leased_until > clock_timestamp());
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION app.extend_lease IS
+    'Extends the lease of a session. True: it stands until the new end. must_stand: a lease that has run out is not extended. '
+    'Raises 22023 unless the lease then lasts 1 second to 1 day';
+
 CREATE OR REPLACE FUNCTION app.lease_fault(standing bytea, lease text, is_needed boolean) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN $2 IS NULL THEN CASE WHEN $3 AND $1 IS NOT NULL THEN 'lease_required' END
@@ -94,7 +114,7 @@ $$;
 COMMENT ON FUNCTION app.raise_lease_fault IS 'Raises 42501 for a result of app.lease_fault';
 
 REVOKE ALL ON app.standing_leases FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-REVOKE ALL ON FUNCTION app.lease_digest, app.lease_end, app.lease_fault, app.standing_lease, app.is_owner_calling,
+REVOKE ALL ON FUNCTION app.lease_digest, app.lease_end, app.extend_lease, app.lease_fault, app.standing_lease, app.is_owner_calling,
     app.is_pipeline_calling, app.raise_lease_fault FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
 COMMIT;

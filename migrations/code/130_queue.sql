@@ -331,13 +331,8 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
-#variable_conflict use_column
-DECLARE
-    until CONSTANT timestamptz := lease_end($3);
 BEGIN
-    UPDATE session_leases l SET leased_until = until
-    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($4);
-    RETURN FOUND;
+    RETURN extend_lease($1, $2, $3, $4, must_stand => false);
 END
 $$;
 COMMENT ON FUNCTION app.keep_lease IS
@@ -358,6 +353,30 @@ $$;
 COMMENT ON FUNCTION app.has_lease IS
     'True while app.keep_lease would extend the lease. The function extends nothing and locks nothing';
 
+CREATE OR REPLACE FUNCTION app.queue_again(session_id uuid, message text, keeps_place boolean) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE session_leases l
+    SET lease_hash = NULL, leased_until = clock_timestamp(),
+        queued_at = CASE WHEN $3 THEN l.queued_at ELSE clock_timestamp() END
+    WHERE l.session_id = $1;
+    IF $2 IS NOT NULL THEN
+        -- The time until the next claim is unknown.
+        UPDATE session_progress p SET message = $2, estimated_time_remaining = NULL, is_estimate_told = true
+        WHERE p.session_id = $1;
+    END IF;
+    PERFORM pg_notify('tb_session_v1', 'work');
+END
+$$;
+COMMENT ON FUNCTION app.queue_again IS
+    'Ends the lease of a session, and announces the session to the workers. Watchers see the message, if there is one. '
+    'Without keeps_place, the patient''s other sessions come first. The caller has checked the lease, and holds the lock of '
+    'the session''s progress';
+
 CREATE OR REPLACE FUNCTION app.give_lease_back(
     session_id uuid, attempt integer, lease text, message text DEFAULT NULL, keeps_place boolean DEFAULT false)
 RETURNS boolean
@@ -368,19 +387,12 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
-    UPDATE session_leases l
-    SET lease_hash = NULL, leased_until = clock_timestamp(),
-        queued_at = CASE WHEN $5 THEN l.queued_at ELSE clock_timestamp() END
-    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($3) AND l.leased_until > clock_timestamp();
+    PERFORM FROM standing_leases s
+    WHERE s.session_id = $1 AND s.attempt = $2 AND s.lease_hash = lease_digest($3);
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    IF $4 IS NOT NULL THEN
-        -- The time until the next claim is unknown.
-        UPDATE session_progress p SET message = $4, estimated_time_remaining = NULL, is_estimate_told = true
-        WHERE p.session_id = $1;
-    END IF;
-    PERFORM pg_notify('tb_session_v1', 'work');
+    PERFORM queue_again($1, $4, $5);
     RETURN true;
 END
 $$;
@@ -400,11 +412,7 @@ BEGIN
     IF NOT has_lease($1, $2, $3) THEN
         PERFORM raise_lease_fault('lease_not_standing');
     ELSIF use_attempt($1, $4) THEN
-        UPDATE session_leases l SET lease_hash = NULL, leased_until = clock_timestamp() WHERE l.session_id = $1;
-        UPDATE session_progress p
-        SET message = $4 || ' Trying again.', estimated_time_remaining = NULL, is_estimate_told = true
-        WHERE p.session_id = $1;
-        PERFORM pg_notify('tb_session_v1', 'work');
+        PERFORM queue_again($1, $4 || ' Trying again.', keeps_place => true);
         RETURN true;
     END IF;
     RETURN false;
@@ -497,7 +505,7 @@ COMMENT ON FUNCTION app.retry_session IS
 REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.queue_after_correction,
     app.patient_served_at, app.queue_patient, app.correct_turn, app.restore_patient_queue, app.set_max_attempts, app.use_attempt,
     app.lapse_reason, app.fail_lapsed_sessions, app.note_turn, app.claim_session, app.keep_lease, app.has_lease,
-    app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session
+    app.queue_again, app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease TO therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.set_max_attempts, app.fail_lapsed_sessions, app.has_lease, app.give_lease_back,

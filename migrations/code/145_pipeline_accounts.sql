@@ -63,13 +63,8 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
-#variable_conflict use_column
-DECLARE
-    until CONSTANT timestamptz := lease_end($3);
 BEGIN
-    UPDATE session_leases l SET leased_until = until
-    WHERE l.session_id = $1 AND l.attempt = $2 AND l.lease_hash = lease_digest($4) AND l.leased_until > clock_timestamp();
-    RETURN FOUND;
+    RETURN extend_lease($1, $2, $3, $4, must_stand => true);
 END
 $$;
 COMMENT ON FUNCTION app.keep_standing_lease IS
