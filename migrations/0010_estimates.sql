@@ -56,10 +56,13 @@ COMMENT ON COLUMN app.work_rates.usual_seconds IS 'The median length of the reco
 CREATE TABLE app.estimate_state (
     is_only      boolean PRIMARY KEY DEFAULT true CHECK (is_only),
     refreshed_at timestamptz NOT NULL DEFAULT '-infinity',
+    queue_due_at timestamptz NOT NULL DEFAULT '-infinity',
     learned_at   pg_snapshot NOT NULL DEFAULT '1:1:'
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE app.estimate_state IS 'What app.refresh_estimates remembers between two calls: one row';
-COMMENT ON COLUMN app.estimate_state.refreshed_at IS 'When a server last refreshed the estimates';
+COMMENT ON COLUMN app.estimate_state.refreshed_at IS
+    'When a server last refreshed the estimates; -infinity: none has, and the next call does everything';
+COMMENT ON COLUMN app.estimate_state.queue_due_at IS 'When the sessions that wait are read again, at the earliest';
 COMMENT ON COLUMN app.estimate_state.learned_at IS 'The database snapshot whose transitions app.stage_samples contains';
 INSERT INTO app.estimate_state DEFAULT VALUES;
 

@@ -45,8 +45,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.learn_from_transitions IS
-    'Adds a sample for each stage that has ended since the last call, whoever did the work. True: there are new ones. The caller holds the row of '
-    'app.estimate_state';
+    'Adds a sample for each stage that has ended since the last call, of any pipeline. True: there are new ones. The caller holds '
+    'the row of app.estimate_state';
 
 -- The slope between two recordings of similar length would be noise. Only pairs whose lengths differ by half are compared
 -- (the estimator of Theil and Sen). Without such pairs, the time is taken as proportional to the length.
@@ -109,7 +109,8 @@ BEGIN
     ), wholes AS (
         SELECT s.stage, o.format, coalesce(own.samples, other.samples, 0) AS samples,
                coalesce(own.fixed, other.fixed, 0) AS fixed, coalesce(own.rate, other.rate, 0) AS rate,
-               CASE WHEN coalesce(own.half, other.half) BETWEEN 0.3 AND 0.7 THEN coalesce(own.half, other.half) END AS half, s.is_usual, o.per_byte, o.usual
+               CASE WHEN coalesce(own.half, other.half) BETWEEN 0.3 AND 0.7 THEN coalesce(own.half, other.half) END AS half,
+               s.is_usual, o.per_byte, o.usual
         FROM stages s CROSS JOIN formats o
         LEFT JOIN fits own ON own.stage = s.stage AND own.format = o.format
         LEFT JOIN fits other ON other.stage = s.stage AND other.format = ''
@@ -158,34 +159,127 @@ COMMENT ON FUNCTION app.expected_work IS
 
 CREATE OR REPLACE FUNCTION app.stage_share(status text, progress smallint) RETURNS double precision
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE $1 WHEN 'transcribing' THEN ($2 - 20) / 40.0::double precision WHEN 'diarizing' THEN ($2 - 55) / 5.0::double precision
+    SELECT CASE $1 WHEN 'transcribing' THEN ($2 - 20) / 40.0::double precision
+                   WHEN 'diarizing' THEN ($2 - 55) / 5.0::double precision
                    WHEN 'extracting_notes' THEN ($2 - 60) / 35.0::double precision END
 $$;
 COMMENT ON FUNCTION app.stage_share IS
     'Which part of a stage is done, by the percentages that the worker uses; null: the stage has none. PostgreSQL inlines this '
     'function';
 
--- Most reports without an estimate run this function. It is one expression, which PostgreSQL inlines.
+-- Most reports without an estimate run one of the two functions that follow. Each is one expression, which PostgreSQL inlines if
+-- its arguments are variables.
+CREATE OR REPLACE FUNCTION app.remaining_by_time(
+    elapsed double precision, stage_seconds double precision, rest_seconds double precision) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN $1 <= 3 * $2 + 60 THEN ceil(least($3 + greatest($2 - $1, 0.1 * $1), 2e9))::integer END
+$$;
+COMMENT ON FUNCTION app.remaining_by_time IS
+    'The estimate after some seconds of a stage whose percentages do not tell the time: the expected time less the elapsed one, '
+    'at least a tenth of the elapsed one, and null when the stage takes more than three times as long as expected';
+
+CREATE OR REPLACE FUNCTION app.remaining_by_share(
+    elapsed double precision, stage_seconds double precision, rest_seconds double precision, share double precision,
+    half_share double precision) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT ceil(least($3 + CASE
+        WHEN $4 < 0.5 THEN $2 * (1 - 2 * $5 * $4) * (1 - 2 * $4 + least($1 / greatest($5 * $2, 0.001), 6 * $4))
+        WHEN $4 < 1 THEN $1 * (1 / ($5 + (2 * $4 - 1) * (1 - $5)) - 1)
+        ELSE 0 END, 2e9))::integer
+$$;
+COMMENT ON FUNCTION app.remaining_by_share IS
+    'The estimate after some seconds of a stage, from the share of it that is done: the expected time of the rest, corrected by '
+    'the pace so far, whose weight grows from nothing to all at half the way. The pace counts at most threefold until then';
+
 CREATE OR REPLACE FUNCTION app.remaining_seconds(
     elapsed double precision, stage_seconds double precision, rest_seconds double precision, share double precision,
     half_share double precision) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE
-        WHEN $5 IS NULL OR $4 IS NULL OR $4 <= 0 THEN
-            CASE WHEN $1 <= 3 * $2 + 60 THEN ceil(least($3 + greatest($2 - $1, 0.1 * $1), 2e9)) END
-        WHEN $4 < 0.5 THEN
-            ceil(least($3 + $2 * (1 - 2 * $5 * $4) * (1 - 2 * $4 + least($1 / greatest($5 * $2, 0.001), 6 * $4)), 2e9))
-        WHEN $4 < 1 THEN ceil(least($3 + $1 * (1 / ($5 + (2 * $4 - 1) * (1 - $5)) - 1), 2e9))
-        ELSE ceil(least($3, 2e9))
-    END::integer
+    SELECT CASE WHEN $5 IS NOT NULL AND $4 > 0 THEN app.remaining_by_share($1, $2, $3, $4, $5)
+                ELSE app.remaining_by_time($1, $2, $3) END
 $$;
 COMMENT ON FUNCTION app.remaining_seconds IS
-    'The estimate after some seconds of a stage. With a share of the stage that is done, and percentages that tell the time: the '
-    'expected time of the rest, corrected by the pace so far, whose weight grows from nothing to all at half the way. The pace '
-    'counts at most threefold until then. Otherwise: the expected time less the elapsed one, at least a tenth of the elapsed '
-    'one, and null when the stage takes more than three times as long as expected';
+    'The estimate after some seconds of a stage: by share if its percentages tell the time and its work has begun, else by time';
+
+-- The two functions that follow complete a row that app.guard_progress is about to write.
+CREATE OR REPLACE FUNCTION app.estimate_without_stage(
+    before app.session_progress, after app.session_progress, is_change boolean) RETURNS app.session_progress
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT (app.is_waiting(after.status) OR app.is_at_stage(after.status)) THEN
+        -- A finished session has no estimate.
+        after.estimated_time_remaining := NULL;
+    ELSIF after.is_estimate_told
+        OR after.estimated_time_remaining <> coalesce(before.estimated_time_remaining, -1) THEN
+        NULL; -- The writer has estimated.
+    ELSIF NOT is_change AND NOT (before.is_estimate_told AND before.estimated_time_remaining IS NOT NULL) THEN
+        after.estimated_time_remaining := before.estimated_time_remaining;
+    ELSIF after.status = 'pending' THEN
+        SELECT q.own, q.estimate INTO after.stage_seconds, after.estimated_time_remaining
+        FROM app.pending_estimate(after.session_id) q;
+    ELSE
+        after.estimated_time_remaining := NULL;
+    END IF;
+    RETURN after;
+END
+$$;
+COMMENT ON FUNCTION app.estimate_without_stage IS
+    'The row with its estimate, if no stage runs and the status stays: what the writer has told, else the estimate in the queue; '
+    'none for a finished session and during the upload';
+
+CREATE OR REPLACE FUNCTION app.estimate_at_transition(
+    before app.session_progress, after app.session_progress, is_finished boolean, is_takeover boolean)
+RETURNS app.session_progress
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- What a former worker told does not hold any more. A report tells with the transition itself.
+    IF is_finished OR is_takeover THEN
+        after.is_estimate_told := false;
+    END IF;
+    IF app.is_at_stage(after.status) THEN
+        -- No table is read here. The next refresh tells this stage and the following ones apart.
+        IF is_takeover THEN
+            after.stage_half_at := '-infinity';
+        ELSE
+            IF before.rest_seconds IS NOT NULL THEN
+                after.stage_seconds := before.rest_seconds;
+            ELSIF before.stage_began_at IS NOT NULL AND before.stage_seconds IS NOT NULL THEN
+                after.stage_seconds := greatest(
+                    before.stage_seconds - date_part('epoch', after.updated_at - before.stage_began_at), 0);
+            END IF;
+            after.stage_half_at := NULL;
+            after.rest_seconds := NULL;
+            after.half_share := NULL;
+        END IF;
+        after.stage_began_at := after.updated_at;
+        IF NOT after.is_estimate_told THEN
+            after.estimated_time_remaining := app.remaining_seconds(
+                0, after.stage_seconds, coalesce(after.rest_seconds, 0), NULL, NULL);
+        END IF;
+        RETURN after;
+    END IF;
+    after.stage_began_at := NULL;
+    after.stage_half_at := NULL;
+    after.rest_seconds := NULL;
+    after.half_share := NULL;
+    IF after.status <> 'pending' THEN
+        after.stage_seconds := NULL;
+        after.estimated_time_remaining := CASE WHEN after.is_estimate_told THEN after.estimated_time_remaining END;
+    ELSIF is_takeover THEN
+        after.estimated_time_remaining := app.remaining_seconds(0, after.stage_seconds, 0, NULL, NULL);
+    ELSIF NOT after.is_estimate_told THEN
+        SELECT q.own, q.estimate INTO after.stage_seconds, after.estimated_time_remaining
+        FROM app.pending_estimate(after.session_id) q;
+    END IF;
+    RETURN after;
+END
+$$;
+COMMENT ON FUNCTION app.estimate_at_transition IS
+    'The row with its estimate and what is expected of the stage that begins. A new stage has what the last one left; a takeover '
+    'begins the same stage anew; a session that is finished or uploading expects nothing';
 
 REVOKE ALL ON FUNCTION app.stage_order, app.learn_from_transitions, app.learn_work_rates, app.expected_work, app.stage_share,
-    app.remaining_seconds FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+    app.remaining_by_time, app.remaining_by_share, app.remaining_seconds, app.estimate_without_stage, app.estimate_at_transition
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 
 COMMIT;

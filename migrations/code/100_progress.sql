@@ -38,6 +38,12 @@ COMMENT ON FUNCTION app.one_line IS
     'The text as one line that may be shown: a space replaces control characters, line ends and characters that change the '
     'direction of writing. At most 2,000 characters';
 
+CREATE OR REPLACE FUNCTION app.error_line(error text, message text) RETURNS text
+LANGUAGE sql IMMUTABLE AS
+$$ SELECT coalesce(nullif(app.one_line($1), ''), nullif($2, ''), 'Processing failed') $$;
+COMMENT ON FUNCTION app.error_line IS
+    'The error of a failed session as one line: the given one, else its message, else a fixed text';
+
 -- The two functions that follow ask no table: reports of percentages call them. PostgreSQL inlines both. A test compares them
 -- with app.statuses.
 CREATE OR REPLACE FUNCTION app.is_waiting(status text) RETURNS boolean
@@ -50,185 +56,157 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT NOT app.is_waiting($1) AND $1 NOT IN ('proce
 COMMENT ON FUNCTION app.is_at_stage IS
     'True if a session with this status is with a worker: it neither waits (app.is_waiting) nor is finished';
 
--- Every report runs this function, and a function that sets search_path takes several microseconds more. All names are therefore
--- qualified. Only functions of the owner write to session_progress.
-CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
+CREATE OR REPLACE FUNCTION app.guard_transition(before app.session_progress, after app.session_progress)
+RETURNS app.session_progress
 LANGUAGE plpgsql AS $$
 DECLARE
-    is_transition boolean;
     was_finished boolean := false;
     is_finished boolean;
     entry_floor smallint;
     has_transcript boolean;
-    is_change boolean;
-    is_takeover boolean;
-    elapsed double precision;
-    share double precision;
 BEGIN
-    IF NEW.session_id <> OLD.session_id THEN
+    IF after.session_id <> before.session_id THEN
         RAISE EXCEPTION 'progress cannot move to another session'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'session_of_progress_fixed';
     END IF;
-    IF NEW.attempt < OLD.attempt THEN
+    IF after.attempt < before.attempt THEN
         RETURN NULL;
     END IF;
-    is_transition := (NEW.status, NEW.attempt) IS DISTINCT FROM (OLD.status, OLD.attempt);
-
-    IF NEW.status <> OLD.status THEN
+    IF after.status <> before.status THEN
         SELECT t.is_finished, t.floor INTO is_finished, entry_floor
         FROM app.status_transitions m JOIN app.statuses t ON t.status = m.to_status
-        WHERE m.from_status = OLD.status AND m.to_status = NEW.status;
+        WHERE m.from_status = before.status AND m.to_status = after.status;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'a session that is % cannot become %', OLD.status, NEW.status
+            RAISE EXCEPTION 'a session that is % cannot become %', before.status, after.status
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'transition_not_allowed',
-                    DETAIL = json_build_object('from', OLD.status, 'to', NEW.status);
+                    DETAIL = json_build_object('from', before.status, 'to', after.status);
         END IF;
         -- A finished session can only become pending.
-        IF NEW.status = 'pending' THEN
-            was_finished := (SELECT s.is_finished FROM app.statuses s WHERE s.status = OLD.status);
+        IF after.status = 'pending' THEN
+            was_finished := (SELECT s.is_finished FROM app.statuses s WHERE s.status = before.status);
         END IF;
         IF was_finished THEN
             -- A retry. A session with a recording keeps the share of the upload, which is the floor of pending.
-            NEW.attempt := OLD.attempt + 1;
-            NEW.progress := CASE WHEN EXISTS (SELECT FROM app.therapy_sessions
-                                              WHERE id = NEW.session_id AND recording IS NOT NULL)
-                                 THEN entry_floor ELSE 0 END;
-            NEW.segments := 0;
+            after.attempt := before.attempt + 1;
+            after.progress := CASE WHEN EXISTS (SELECT FROM app.therapy_sessions
+                                                WHERE id = after.session_id AND recording IS NOT NULL)
+                                   THEN entry_floor ELSE 0 END;
+            after.segments := 0;
         ELSE
             -- A finished session has at least the floor of its status: 100 for processed, and the present progress for failed.
-            NEW.progress := greatest(NEW.progress, OLD.progress, CASE WHEN is_finished THEN entry_floor END);
+            after.progress := greatest(after.progress, before.progress, CASE WHEN is_finished THEN entry_floor END);
         END IF;
-    ELSIF NEW.attempt > OLD.attempt THEN
+    ELSE
         -- A takeover by another worker: the same status, the next attempt.
         SELECT s.is_finished, s.floor, s.has_transcript INTO is_finished, entry_floor, has_transcript
-        FROM app.statuses s WHERE s.status = OLD.status;
+        FROM app.statuses s WHERE s.status = before.status;
         IF is_finished THEN
-            RAISE EXCEPTION 'a session that is % cannot be taken over', OLD.status
+            RAISE EXCEPTION 'a session that is % cannot be taken over', before.status
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'takeover_of_finished',
-                    DETAIL = json_build_object('status', OLD.status);
+                    DETAIL = json_build_object('status', before.status);
         END IF;
-        NEW.progress := entry_floor;
+        after.progress := entry_floor;
         IF NOT has_transcript THEN
-            NEW.segments := 0;
+            after.segments := 0;
         END IF;
-    ELSIF NEW.progress < OLD.progress OR OLD.status = 'processed' AND NEW.segments = OLD.segments THEN
+    END IF;
+    IF after.attempt > before.attempt + 1 THEN
+        RAISE EXCEPTION 'the attempt after % is %', before.attempt, before.attempt + 1
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_skipped',
+                DETAIL = json_build_object('present', before.attempt::text, 'next', (before.attempt + 1)::text);
+    END IF;
+    after.message := app.one_line(after.message);
+    after.error := CASE WHEN after.status = 'failed' THEN app.error_line(after.error, after.message) END;
+    after.version := before.version + 1;
+    after.created_at := before.created_at;
+    -- A newer version never has an earlier time, even after the clock was set back.
+    after.updated_at := greatest(clock_timestamp(), before.updated_at);
+    -- Every transition is announced at once. The trigger app.announce_progress looks for another time.
+    after.notified_at := coalesce(nullif(clock_timestamp(), before.notified_at), before.notified_at + interval '1 microsecond');
+    RETURN app.estimate_at_transition(before, after, is_finished, after.attempt > before.attempt AND NOT was_finished);
+END
+$$;
+COMMENT ON FUNCTION app.guard_transition IS
+    'Checks a change of status or attempt against the state machine (23514), and returns the row with the progress, attempt, '
+    'version, times and estimate that follow from it. Null: the attempt is an earlier one, and the UPDATE is dropped';
+
+-- Every report runs this function. In each transaction, PL/pgSQL prepares each expression that it meets anew, with every operator
+-- in it, also of the branches that it does not take. A percentage therefore meets few expressions, and arithmetic stands in
+-- branches of its own. A function that sets search_path takes several microseconds more. All names are therefore qualified. Only
+-- functions of the owner write to session_progress.
+CREATE OR REPLACE FUNCTION app.guard_progress() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    present CONSTANT timestamptz := clock_timestamp();
+    is_change boolean;
+    elapsed double precision;
+    share double precision;
+BEGIN
+    IF NEW.status <> OLD.status OR NEW.attempt <> OLD.attempt OR NEW.session_id <> OLD.session_id THEN
+        RETURN app.guard_transition(OLD, NEW);
+    ELSIF NEW.progress < OLD.progress THEN
         RETURN NULL;
     END IF;
-    IF NEW.attempt > OLD.attempt + 1 THEN
-        RAISE EXCEPTION 'the attempt after % is %', OLD.attempt, OLD.attempt + 1
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_skipped',
-                DETAIL = json_build_object('present', OLD.attempt::text, 'next', (OLD.attempt + 1)::text);
-    END IF;
-
     NEW.message := app.one_line(NEW.message);
-    NEW.error := CASE WHEN NEW.status = 'failed'
-                      THEN coalesce(nullif(app.one_line(NEW.error), ''), nullif(NEW.message, ''), 'Processing failed') END;
-    -- A finished session has no estimate. A session that keeps its status and had an estimate is not finished. Most reports of
-    -- a percentage therefore need no read of the status.
-    IF NOT is_transition AND OLD.estimated_time_remaining IS NULL AND NEW.estimated_time_remaining IS NOT NULL THEN
-        is_finished := (SELECT s.is_finished FROM app.statuses s WHERE s.status = NEW.status);
+    IF NEW.error IS NOT NULL OR OLD.error IS NOT NULL THEN
+        NEW.error := CASE WHEN NEW.status = 'failed' THEN app.error_line(NEW.error, NEW.message) END;
     END IF;
-    IF is_finished THEN
-        NEW.estimated_time_remaining := NULL;
-    END IF;
-    IF NOT is_transition THEN
-        -- An UPDATE that sets the time says that the session has other segments, be they as many as before.
-        is_change := (NEW.progress, NEW.message, NEW.error, NEW.segments, NEW.updated_at)
-            IS DISTINCT FROM (OLD.progress, OLD.message, OLD.error, OLD.segments, OLD.updated_at);
-        IF NOT NEW.is_estimate_told
-            AND (NEW.estimated_time_remaining IS NULL
-                 OR NEW.estimated_time_remaining IS NOT DISTINCT FROM OLD.estimated_time_remaining) THEN
-            IF NOT is_change AND NOT (OLD.is_estimate_told AND OLD.estimated_time_remaining IS NOT NULL) THEN
-                -- Time alone changes no estimate here: a report that repeats the last one is stale.
-                NEW.estimated_time_remaining := OLD.estimated_time_remaining;
-            ELSIF NEW.stage_seconds IS NOT NULL AND NEW.stage_began_at IS NOT NULL THEN
-                elapsed := date_part('epoch', clock_timestamp() - NEW.stage_began_at);
-                share := app.stage_share(NEW.status, NEW.progress);
-                NEW.estimated_time_remaining := app.remaining_seconds(
-                    elapsed, NEW.stage_seconds, coalesce(NEW.rest_seconds, 0), share, NEW.half_share);
-            ELSIF NEW.status = 'pending' THEN
-                SELECT q.own, q.estimate INTO NEW.stage_seconds, NEW.estimated_time_remaining
-                FROM app.pending_estimate(NEW.session_id) q;
-            ELSE
-                NEW.estimated_time_remaining := NULL;
-            END IF;
-        END IF;
-        IF NOT is_change AND NEW.estimated_time_remaining IS NOT DISTINCT FROM OLD.estimated_time_remaining THEN
-            -- What is expected of the stage is no part of the progress object, and no new version.
-            IF (NEW.stage_seconds, NEW.rest_seconds) IS DISTINCT FROM (OLD.stage_seconds, OLD.rest_seconds) THEN
-                NEW.version := OLD.version;
-                NEW.created_at := OLD.created_at;
-                NEW.notified_at := OLD.notified_at;
-                RETURN NEW;
-            END IF;
+    -- An UPDATE that sets the time says that the session has other segments, be they as many as before.
+    is_change := NEW.progress <> OLD.progress OR NEW.segments <> OLD.segments OR NEW.updated_at <> OLD.updated_at
+        OR NEW.message IS DISTINCT FROM OLD.message OR NEW.error IS DISTINCT FROM OLD.error;
+    IF NEW.stage_began_at IS NULL THEN
+        IF NEW.status = 'processed' AND NEW.segments = OLD.segments THEN
             RETURN NULL;
         END IF;
-        IF NEW.stage_half_at IS NULL AND NEW.stage_began_at IS NOT NULL AND NEW.progress <> OLD.progress
-            AND app.stage_share(NEW.status, NEW.progress) >= 0.5 THEN
-            NEW.stage_half_at := clock_timestamp();
+        NEW := app.estimate_without_stage(OLD, NEW, is_change);
+    ELSIF NEW.is_estimate_told OR NEW.estimated_time_remaining <> coalesce(OLD.estimated_time_remaining, -1) THEN
+        NULL; -- The writer has estimated.
+    ELSIF NOT is_change AND NOT (OLD.is_estimate_told AND OLD.estimated_time_remaining IS NOT NULL) THEN
+        -- Time alone changes no estimate here: a report that repeats the last one is stale.
+        NEW.estimated_time_remaining := OLD.estimated_time_remaining;
+    ELSIF NEW.stage_seconds IS NULL THEN
+        NEW.estimated_time_remaining := NULL;
+    ELSE
+        elapsed := date_part('epoch', present - NEW.stage_began_at);
+        IF NEW.half_share IS NOT NULL THEN
+            share := app.stage_share(NEW.status, NEW.progress);
+        END IF;
+        IF share > 0 THEN
+            NEW.estimated_time_remaining := app.remaining_by_share(
+                elapsed, NEW.stage_seconds, coalesce(NEW.rest_seconds, 0), share, NEW.half_share);
+        ELSE
+            NEW.estimated_time_remaining := app.remaining_by_time(elapsed, NEW.stage_seconds, coalesce(NEW.rest_seconds, 0));
         END IF;
     END IF;
-
+    IF NOT is_change AND NEW.estimated_time_remaining IS NOT DISTINCT FROM OLD.estimated_time_remaining THEN
+        -- What is expected of the stage is no part of the progress object, and no new version.
+        IF (NEW.stage_seconds, NEW.rest_seconds) IS NOT DISTINCT FROM (OLD.stage_seconds, OLD.rest_seconds) THEN
+            RETURN NULL;
+        END IF;
+        NEW.version := OLD.version;
+        NEW.created_at := OLD.created_at;
+        NEW.notified_at := OLD.notified_at;
+        RETURN NEW;
+    END IF;
+    IF NEW.stage_half_at IS NULL AND NEW.stage_began_at IS NOT NULL AND NEW.progress <> OLD.progress THEN
+        NEW.stage_half_at := CASE WHEN app.stage_share(NEW.status, NEW.progress) >= 0.5 THEN present END;
+    END IF;
     NEW.version := OLD.version + 1;
     NEW.created_at := OLD.created_at;
     -- A newer version never has an earlier time, even after the clock was set back.
-    NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at);
-    IF is_transition THEN
-        is_takeover := NEW.attempt > OLD.attempt AND NOT was_finished;
-        -- What a former worker told does not hold any more. A report tells with the transition itself.
-        IF is_finished OR is_takeover THEN
-            NEW.is_estimate_told := false;
-        END IF;
-        IF NEW.status NOT IN ('uploading', 'pending') AND NOT is_finished THEN
-            -- No table is read here. The next refresh tells this stage and the following ones apart.
-            IF is_takeover THEN
-                NEW.stage_half_at := '-infinity';
-            ELSE
-                IF OLD.rest_seconds IS NOT NULL THEN
-                    NEW.stage_seconds := OLD.rest_seconds;
-                ELSIF OLD.stage_began_at IS NOT NULL AND OLD.stage_seconds IS NOT NULL THEN
-                    NEW.stage_seconds := greatest(
-                        OLD.stage_seconds - date_part('epoch', NEW.updated_at - OLD.stage_began_at), 0);
-                END IF;
-                NEW.stage_half_at := NULL;
-                NEW.rest_seconds := NULL;
-                NEW.half_share := NULL;
-            END IF;
-            NEW.stage_began_at := NEW.updated_at;
-            IF NOT NEW.is_estimate_told THEN
-                NEW.estimated_time_remaining := app.remaining_seconds(
-                    0, NEW.stage_seconds, coalesce(NEW.rest_seconds, 0), NULL, NULL);
-            END IF;
-        ELSE
-            NEW.stage_began_at := NULL;
-            NEW.stage_half_at := NULL;
-            NEW.rest_seconds := NULL;
-            NEW.half_share := NULL;
-            IF NEW.status <> 'pending' THEN
-                NEW.stage_seconds := NULL;
-                NEW.estimated_time_remaining := CASE WHEN NEW.is_estimate_told THEN NEW.estimated_time_remaining END;
-            ELSIF is_takeover THEN
-                NEW.estimated_time_remaining := app.remaining_seconds(0, NEW.stage_seconds, 0, NULL, NULL);
-            ELSIF NOT NEW.is_estimate_told THEN
-                SELECT q.own, q.estimate INTO NEW.stage_seconds, NEW.estimated_time_remaining
-                FROM app.pending_estimate(NEW.session_id) q;
-            END IF;
-        END IF;
-    END IF;
-    -- Every transition is announced at once. A percentage is announced only if the last announcement of the session is 500 ms
-    -- old, because every announcement takes a lock of the whole cluster until its commit is on disk. The server reads the
-    -- session again some time after each announcement, so the last percentage is not lost. A time in the future means that the
-    -- clock was set back.
-    NEW.notified_at := CASE WHEN is_transition OR clock_timestamp() - OLD.notified_at >= interval '500 ms'
-                              OR OLD.notified_at > clock_timestamp()
-                            THEN clock_timestamp() ELSE OLD.notified_at END;
+    NEW.updated_at := greatest(present, OLD.updated_at);
+    -- A percentage is announced only if the last announcement of the session is 500 ms old, because every announcement takes a
+    -- lock of the whole cluster until its commit is on disk. The server reads the session again some time after each
+    -- announcement, so the last percentage is not lost. A time in the future means that the clock was set back.
+    NEW.notified_at := CASE WHEN present >= OLD.notified_at AND present < OLD.notified_at + interval '500 ms'
+                            THEN OLD.notified_at ELSE present END;
     RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION app.guard_progress IS
-    'Trigger: checks every UPDATE of session_progress against the state machine (23514), sets progress, attempt, version and '
-    'times, estimates the remaining time unless the writer did, and decides whether to announce the change. It drops an UPDATE '
-    'that is stale, goes back or changes nothing';
+    'Trigger: calls app.guard_transition for each UPDATE of session_progress that changes status or attempt. For any other, it '
+    'sets version and times, estimates the remaining time unless the writer did, and decides whether to announce the change. It '
+    'drops an UPDATE that is stale, goes back or changes nothing';
 CREATE OR REPLACE TRIGGER guard_progress BEFORE UPDATE ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.guard_progress();
 
@@ -275,8 +253,7 @@ CREATE OR REPLACE FUNCTION app.is_stale(
 LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     SELECT coalesce($7 < $1.attempt, false)
         OR $2 = $1.status AND ($3 < $1.progress OR $1.status = 'processed'
-            OR ($3, w.message, CASE WHEN $2 = 'failed' THEN coalesce(nullif(one_line(coalesce($5, $1.error)), ''),
-                                                                    nullif(w.message, ''), 'Processing failed') END,
+            OR ($3, w.message, CASE WHEN $2 = 'failed' THEN error_line(coalesce($5, $1.error), w.message) END,
                 -- Without an estimate, the one of the database stays.
                 CASE WHEN s.is_finished THEN NULL
                      WHEN $6 IS NULL AND NOT $1.is_estimate_told THEN $1.estimated_time_remaining ELSE $6 END)
@@ -342,47 +319,53 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    present session_progress;
+    present_status text;
+    present_attempt integer;
+    present_version bigint;
     needs_lease boolean := (SELECT s.needs_lease FROM statuses s WHERE s.status = $2);
     fault text;
     result bigint;
 BEGIN
-    IF needs_lease IS NULL THEN
-        RAISE EXCEPTION 'status: is not a known status'
-            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'unknown_status', COLUMN = 'status';
-    ELSIF $3 IS NULL OR $3 NOT BETWEEN 0 AND 100 THEN
-        RAISE EXCEPTION 'progress: has to be between 0 and 100'
-            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'progress_out_of_range', COLUMN = 'progress';
-    ELSIF $6 < 0 THEN
-        RAISE EXCEPTION 'estimated_time_remaining: cannot be negative'
-            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'estimate_negative',
-                COLUMN = 'estimated_time_remaining';
-    ELSIF $7 < 1 THEN
+    -- One question for a report without a fault.
+    IF needs_lease IS NULL OR $3 IS NULL OR $3 NOT BETWEEN 0 AND 100 OR $6 < 0 OR $7 < 1 THEN
+        IF needs_lease IS NULL THEN
+            RAISE EXCEPTION 'status: is not a known status'
+                USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'unknown_status', COLUMN = 'status';
+        ELSIF $3 IS NULL OR $3 NOT BETWEEN 0 AND 100 THEN
+            RAISE EXCEPTION 'progress: has to be between 0 and 100'
+                USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'progress_out_of_range', COLUMN = 'progress';
+        ELSIF $6 < 0 THEN
+            RAISE EXCEPTION 'estimated_time_remaining: cannot be negative'
+                USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'estimate_negative',
+                    COLUMN = 'estimated_time_remaining';
+        END IF;
         RAISE EXCEPTION 'attempt: has to be at least 1'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'attempt_out_of_range', COLUMN = 'attempt';
     END IF;
-    SELECT * INTO present FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
+    SELECT p.status, p.attempt, p.version INTO present_status, present_attempt, present_version
+    FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such session'
             USING ERRCODE = 'no_data_found', CONSTRAINT = 'unknown_session';
     END IF;
-    IF $7 < present.attempt THEN
-        RETURN present.version;
-    ELSIF $7 > present.attempt THEN
+    IF $7 <> present_attempt THEN
+        IF $7 < present_attempt THEN
+            RETURN present_version;
+        END IF;
         RAISE EXCEPTION 'attempt % has not begun', $7
             USING ERRCODE = 'check_violation', CONSTRAINT = 'attempt_not_begun',
                 DETAIL = json_build_object('attempt', $7::text);
     END IF;
     -- Most reports are percentages of a stage. They need no look at the upload.
-    IF NOT is_at_stage(present.status) AND is_pipeline_calling() THEN
-        PERFORM check_pipeline_report($1, present.status, $2);
+    IF NOT is_at_stage(present_status) AND is_pipeline_calling() THEN
+        PERFORM check_pipeline_report($1, present_status, $2);
     END IF;
     -- Most reports are percentages without a lease. They need no look at the queue.
     IF $8 IS NOT NULL OR needs_lease AND NOT is_owner_calling() THEN
         fault := lease_fault(standing_lease($1), $8, needs_lease);
         IF fault IS NOT NULL THEN
-            IF is_stale(present, $2, $3, $4, $5, $6, $7) THEN
-                RETURN present.version;
+            IF (SELECT is_stale(p, $2, $3, $4, $5, $6, $7) FROM session_progress p WHERE p.session_id = $1) THEN
+                RETURN present_version;
             END IF;
             PERFORM raise_lease_fault(fault);
         END IF;
@@ -397,15 +380,16 @@ BEGIN
         is_estimate_told = $6 IS NOT NULL
     WHERE p.session_id = $1
     RETURNING p.version INTO result;
-    RETURN coalesce(result, present.version);
+    RETURN coalesce(result, present_version);
 END
 $$;
 COMMENT ON FUNCTION app.report_progress IS
     'Reports progress and returns the version afterwards; a stale report changes nothing. Raises 23514 if the state machine '
-    'forbids the report, or a pipeline reports while the upload is unfinished or would retry a session, 42501 without the lease that it needs or with one that does not stand, 22023 for a value out of '
-    'range, P0002 for an unknown session';
+    'forbids the report, or a pipeline reports while the upload is unfinished or would retry a session; 42501 without the lease '
+    'that it needs, or with one that does not stand; 22023 for a value out of range; P0002 for an unknown session';
 
-REVOKE ALL ON FUNCTION app.one_line, app.is_waiting, app.is_at_stage, app.guard_progress, app.create_progress,
+REVOKE ALL ON FUNCTION app.one_line, app.error_line, app.is_waiting, app.is_at_stage, app.guard_transition, app.guard_progress,
+    app.create_progress,
     app.record_transition, app.is_stale, app.pipeline_fault, app.check_pipeline_report, app.report_progress
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.report_progress TO therapybridge_server, therapybridge_pipeline;

@@ -98,6 +98,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     present CONSTANT timestamptz := clock_timestamp();
+    is_queue_due boolean;
+    read_from timestamptz;
     changed integer;
     total integer := 0;
 BEGIN
@@ -108,7 +110,9 @@ BEGIN
         RETURN 0;
     END IF;
     -- One server at a time, and at most every 4 seconds. The function waits for no row: it skips what others have locked.
-    PERFORM FROM estimate_state e
+    -- A due time that no call can have set means that the clock was set back.
+    SELECT e.refreshed_at = '-infinity' OR e.queue_due_at NOT BETWEEN present AND present + interval '10 minutes' INTO is_queue_due
+    FROM estimate_state e
     WHERE e.refreshed_at NOT BETWEEN present - interval '4 seconds' AND present FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN 0;
@@ -118,14 +122,17 @@ BEGIN
         PERFORM learn_work_rates();
     END IF;
 
-    -- Sessions that are worked on. What is expected of a new stage is set here: its transition reads no table for that. An
-    -- estimate that does not hold becomes null: of a stage that takes far longer than expected, of a pipeline that is silent for
-    -- twice the time that it told, and of a session that has lost its worker.
+    -- Sessions that are worked on, found by their status: those that wait are not read. What is expected of a new stage is set
+    -- here: its transition reads no table for that. An estimate that does not hold becomes null: of a stage that takes far longer
+    -- than expected, of a pipeline that is silent for twice the time that it told, and of a session that has lost its worker.
     WITH due AS (
         SELECT p.session_id, p.version, x.stage_seconds, x.rest_seconds, x.half_share,
                CASE WHEN f.is_far THEN e.estimate ELSE p.estimated_time_remaining END AS estimate
-        FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
-        JOIN therapy_sessions s ON s.id = l.session_id
+        FROM statuses a
+        -- OFFSET keeps the planner from another order, whatever it knows about the tables.
+        CROSS JOIN LATERAL (SELECT * FROM session_progress n WHERE n.status = a.status AND n.status <> 'processed' OFFSET 0) AS p
+        CROSS JOIN LATERAL (SELECT * FROM session_leases n WHERE n.session_id = p.session_id OFFSET 0) AS l
+        JOIN therapy_sessions s ON s.id = p.session_id
         CROSS JOIN LATERAL (SELECT date_part('epoch', present - p.stage_began_at),
                                    date_part('epoch', present - p.updated_at)) AS t (elapsed, silence)
         -- The rates of the present stage, once for each stage.
@@ -146,7 +153,7 @@ BEGIN
             WHEN e.estimate IS NULL OR p.estimated_time_remaining IS NULL
                 THEN e.estimate IS DISTINCT FROM p.estimated_time_remaining AND (e.estimate IS NULL OR NOT p.is_estimate_told)
             ELSE abs(e.estimate - p.estimated_time_remaining) > greatest(3, 0.1 * p.estimated_time_remaining) END) AS f (is_far)
-        WHERE p.stage_began_at IS NOT NULL AND (f.is_far OR w.stage_seconds IS NOT NULL)
+        WHERE is_at_stage(a.status) AND p.stage_began_at IS NOT NULL AND (f.is_far OR w.stage_seconds IS NOT NULL)
         ORDER BY p.updated_at LIMIT 100
     ), held AS (
         SELECT p.session_id, p.version FROM session_progress p JOIN due d ON d.session_id = p.session_id
@@ -159,7 +166,12 @@ BEGIN
     WHERE p.session_id = d.session_id AND p.version = d.version;
     GET DIAGNOSTICS total = ROW_COUNT;
 
-    -- Sessions that wait, the next ones first.
+    -- Sessions that wait, the next ones first. Each reading takes all of them, and the pause until the next one is a hundred times
+    -- as long as the reading. A queue of any length then takes at most one per cent of a processor.
+    IF NOT is_queue_due THEN
+        RETURN total;
+    END IF;
+    read_from := clock_timestamp();
     WITH queue AS (
         SELECT q.session_id, q.is_running, q.place, q.own,
                ceil(least(
@@ -181,13 +193,15 @@ BEGIN
     UPDATE session_progress p SET estimated_time_remaining = d.estimate, stage_seconds = d.own
     FROM due d JOIN held h ON h.session_id = d.session_id WHERE p.session_id = d.session_id;
     GET DIAGNOSTICS changed = ROW_COUNT;
+    UPDATE estimate_state
+    SET queue_due_at = clock_timestamp() + least(100 * (clock_timestamp() - read_from), interval '9 minutes');
     RETURN total + changed;
 END
 $$;
 COMMENT ON FUNCTION app.refresh_estimates IS
     'Learns from the stages that have ended, and renews the estimates that are far off: at most 100 of sessions that are worked '
-    'on, and 200 of sessions that wait. A call within 4 seconds of the last one, by any server, does nothing. Returns how many '
-    'rows it wrote';
+    'on, and 200 of sessions that wait. A call within 4 seconds of the last one, by any server, does nothing. Between two readings '
+    'of the sessions that wait, at least a hundred times the duration of a reading passes. Returns how many rows it wrote';
 
 CREATE OR REPLACE FUNCTION app.has_expectation(session_id uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER
