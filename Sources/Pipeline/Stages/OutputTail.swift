@@ -41,30 +41,6 @@ struct OutputTail: Sendable {
     }
 }
 
-/// The values of the server's variables that a stage gets, to keep them out of what it has printed.
-struct SecretValues: Sendable {
-    /// A shorter value is a plain setting such as `1` or `en`, and is found in many words.
-    static let shortest = 6
-
-    private let names: [(value: String, name: String)]
-
-    init(_ variables: [String: String] = [:]) {
-        // A value may hold another one.
-        names = variables.filter { $0.value.utf8.count >= Self.shortest }.map { ($0.value, $0.key) }
-            .sorted { $0.value.utf8.count > $1.value.utf8.count }
-    }
-
-    /// The text with `$` and the name of the variable for each value.
-    ///
-    /// A combining mark before or after a value is part of a `Character` with it. The search goes by code points.
-    func hidden(in text: String) -> String {
-        String(
-            names.reduce(text.unicodeScalars) {
-                $0.replacing($1.value.unicodeScalars, with: "$\($1.name)".unicodeScalars)
-            })
-    }
-}
-
 extension OutputTail {
     /// Reads the standard error of a process to its end.
     ///

@@ -24,8 +24,8 @@ enum StageLine: Equatable {
     ///   - bytes: The line without its end.
     ///   - followsReturn: True if the line follows a carriage return. Then it may begin with the bar that a program such
     ///     as tqdm has drawn there.
-    ///   - secrets: The values that messages, segments and reasons must not show. They are hidden in the text as the
-    ///     stage wrote it: in a text that is cut or made one line, a value may be changed and no longer be found.
+    ///   - secrets: The values that messages, segments, reasons and results must not show. They are hidden in the text as
+    ///     the stage wrote it: in a text that is cut or made one line, a value may be changed and no longer be found.
     init(_ bytes: [UInt8], followsReturn: Bool, hiding secrets: SecretValues) {
         guard !bytes.allSatisfy(Self.isBlank) else {
             self = .blank
@@ -54,7 +54,7 @@ enum StageLine: Equatable {
     /// Reads the members of an object.
     private init(_ text: [UInt8], _ members: [JSONSlices.Member], hiding secrets: SecretValues) {
         if let result = members.last(where: { $0.key == "result" }) {
-            self = .result(String(decoding: text[result.value], as: UTF8.self))
+            self = .result(secrets.hidden(inJSON: text[result.value]))
             return
         }
         guard text.count <= Self.limit else {
@@ -65,7 +65,7 @@ enum StageLine: Equatable {
         let progress = Self.progress(in: values, hiding: secrets)
         let segment = values["segment"].flatMap { try? JSONDecoder().decode(TranscriptSegment.self, from: $0) }
             .flatMap { $0.isPossible ? $0.hiding(secrets) : nil }
-        let error = values["error"].flatMap(Self.text).map(secrets.hidden)
+        let error = values["error"].flatMap(Self.text).map(secrets.hidden(in:))
         self =
             progress == nil && segment == nil && error == nil
             ? .foreign(.unknown) : .news(progress, segment, error: error)
@@ -77,7 +77,7 @@ enum StageLine: Equatable {
         let remaining = values["estimated_time_remaining"].flatMap(number)
         return StageProgress(
             progress: Int(min(max(percent, 0), 100)),
-            message: values["message"].flatMap(text).map(secrets.hidden)?.oneLine,
+            message: values["message"].flatMap(text).map(secrets.hidden(in:))?.oneLine,
             estimatedTimeRemaining: remaining.map { Int(min(max($0, 0), 10_000_000)) })
     }
 
@@ -215,8 +215,8 @@ extension TranscriptSegment {
     /// The segment without the secrets in its texts.
     fileprivate func hiding(_ secrets: SecretValues) -> TranscriptSegment {
         var segment = self
-        segment.text = secrets.hidden(in: text)
-        segment.speaker = speaker.map(secrets.hidden)
+        segment.text = secrets.hidden(inWords: text)
+        segment.speaker = speaker.map(secrets.hidden(inWords:))
         return segment
     }
 }

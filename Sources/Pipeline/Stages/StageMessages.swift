@@ -94,7 +94,7 @@ public struct StageResult: Sendable, Equatable {
     /// The value of `result` as the command printed it: valid JSON in UTF-8 that PostgreSQL's `jsonb` accepts.
     ///
     /// `jsonb` refuses `\u0000` and half of a surrogate pair. An end of a segment that lies past the recording is cut
-    /// (``StageResultRule``).
+    /// (``StageResultRule``), and secrets are hidden (``SecretValues``).
     public var json: String
     /// The lines of standard output that were passed over.
     public var foreignLines = ForeignLines()

@@ -39,7 +39,7 @@ struct StageOutput {
     /// Begins to read an output.
     ///
     /// - Parameters:
-    ///   - secrets: The values that the reason, the messages and the segments must not show.
+    ///   - secrets: The values that the reason, the messages, the segments and the result must not show.
     ///   - resultLimit: The limit of a line with a result, in bytes.
     init(hiding secrets: SecretValues = SecretValues(), resultLimit: Int = StageOutput.resultLimit) {
         self.secrets = secrets

@@ -104,14 +104,15 @@ import Testing
         #expect(failure?.publicMessage == "401 for $API_KEY")
     }
 
-    @Test("A value of the server that a stage gets is kept out of its messages and segments")
+    @Test("A value of the server that a stage gets is kept out of its messages, its segments and its result")
     func hidesSecretsFromWatchers() async throws {
         var command = try command(
-            #"echo "{\"progress\":1,\"message\":\"key $API_KEY\",\"segment\":{\"start\":0,\"end\":1,\"text\":\"$API_KEY\"}}"; echo '{"result":1}'"#
+            #"echo "{\"progress\":1,\"message\":\"key $API_KEY\",\"segment\":{\"start\":0,\"end\":1,\"text\":\"$API_KEY\"}}"; echo "{\"result\":\"$API_KEY\"}""#
         )
         command.cage.variables.values = ["API_KEY": "sk-canary-123"]
         let updates = Mutex<[StageUpdate]>([])
-        _ = try await command.run(recording: "r") { update in updates.withLock { $0.append(update) } }
+        let result = try await command.run(recording: "r") { update in updates.withLock { $0.append(update) } }
+        #expect(result.json == #""$API_KEY""#)
         let seen = updates.withLock { $0 }
         #expect(seen.compactMap(\.progress?.message) == ["key $API_KEY"])
         #expect(seen.flatMap(\.segments).map(\.text) == ["$API_KEY"])

@@ -84,6 +84,38 @@ private func read(_ text: String, pieces: Int = .max) -> (output: StageOutput, p
             read(line).update.segments == [TranscriptSegment(start: 0, end: 1, text: "is $KEY", speaker: "$KEY")])
     }
 
+    @Test("Secrets are hidden in all strings of a result, however they are written, and all else keeps its bytes")
+    func hidesSecretsInResults() {
+        let secrets = SecretValues([
+            "KEY": "sk-canary/123", "LINES": "first\nsecond", "TOKEN": "abcdefghijklmnop", "MODEL": "medium",
+            "LEVEL": "1",
+        ])
+        for (result, shown) in [
+            (#"{"text": "is sk-canary/123."}"#, #"{"text": "is $KEY."}"#),
+            (#"{"text": "is sk-canary\/123."}"#, #"{"text": "is $KEY."}"#),
+            (#"["\u0073k-can\u0061ry/123", "abcdefghijklmnop"]"#, #"["$KEY", "$TOKEN"]"#),
+            (#"{"a": {"sk-canary/123": ["\"first\nsecond\"", null]}}"#, #"{"a": {"$KEY": ["\"$LINES\"", null]}}"#),
+            // A word of the recording that is a setting, too.
+            (#"{"text": "One 1 medium \u00fc \\ \/", "x": 1.50, "y":[ ] }"#, nil),
+            (#""sk-canary""#, nil), ("123456", nil), ("{}", nil),
+        ] as [(String, String?)] {
+            var output = StageOutput(hiding: secrets)
+            output.consume(Array(#"{"result": \#(result)}"#.utf8)[...])
+            output.finish()
+            #expect(output.result?.json == shown ?? result)
+        }
+        var output = StageOutput(hiding: secrets)
+        let words = "medium sk-canary/123"
+        output.consume(
+            Array(
+                #"{"progress": 1, "message": "\#(words)", "segment": {"start": 0, "end": 1, "text": "\#(words)"}}"#.utf8
+            )[...])
+        output.finish()
+        let update = output.takeNews()
+        #expect(update.segments.map(\.text) == ["medium $KEY"])
+        #expect(update.progress?.message == "$MODEL $KEY")
+    }
+
     @Test("Segments arrive in their order, and one that is no segment is passed over")
     func readsSegments() {
         let (output, updates) = read(
