@@ -16,8 +16,8 @@ KEY = "sk-test-123456"
 
 
 class Refusal(Exception):
-    def __init__(self, status, message, **headers):
-        self.status, self.message, self.headers = status, message, headers
+    def __init__(self, status, message, param=None, **headers):
+        self.status, self.message, self.param, self.headers = status, message, param, headers
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,9 +38,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except KeyError:
             self.answer(404, {"error": {"message": f"Invalid URL (POST {self.path})", "type": "invalid_request_error"}})
         except Refusal as refusal:
-            self.answer(
-                refusal.status, {"error": {"message": refusal.message, "type": "invalid_request_error", "code": None}},
-                refusal.headers)
+            error = {"message": refusal.message, "type": "invalid_request_error", "param": refusal.param, "code": None}
+            self.answer(refusal.status, {"error": error}, refusal.headers)
 
     def answer(self, status, value, headers={}):
         body = json.dumps(value).encode()
@@ -92,6 +91,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = json.loads(body)
         print(json.dumps(request), flush=True)
         self.special(request["model"])
+        if request["model"] == "reasoning" and "temperature" in request:
+            raise Refusal(
+                400, "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is "
+                "supported.", param="temperature")
         content = '{"summary": "A greeting.", "topics": ["greetings"], "agreements": [], "risks": []}'
         contents = {"fenced": f"```json\n{content}\n```", "talkative": "I am sorry, but I cannot do that."}
         message = {"role": "assistant", "content": contents.get(request["model"], content), "refusal": None}

@@ -2,7 +2,8 @@
 """A transcription stage with faster-whisper.
 
 Set it up in five minutes:
-  1. python3 -m venv /opt/stages/venv
+  1. apt-get install python3-venv
+     python3 -m venv /opt/stages/venv
      /opt/stages/venv/bin/pip install faster-whisper
      install -m 755 faster_whisper_stage.py /opt/stages/
   2. Fetch the model once, as a user who may write to /opt/stages:

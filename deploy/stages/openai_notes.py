@@ -12,7 +12,8 @@ Set it up in five minutes. With Ollama on the same host, as here, the words of a
      NOTES_MODEL=llama3.1
      PIPELINE_STAGE_ENV=OPENAI_BASE_URL,NOTES_MODEL
      For a service with a key, add OPENAI_API_KEY=…, and name it in PIPELINE_STAGE_ENV.
-  3. Try it by hand: NOTES_MODEL=llama3.1 OPENAI_BASE_URL=… /opt/stages/openai_notes.py < transcript.json
+  3. Try it by hand: echo '{"text": "I slept badly.", "segments": []}' |
+     NOTES_MODEL=llama3.1 OPENAI_BASE_URL=http://127.0.0.1:11434/v1 /opt/stages/openai_notes.py
 
 More variables: NOTES_PROMPT (the instructions to the model), HTTPS_PROXY. Name them in PIPELINE_STAGE_ENV, too.
 A model can write wrong notes. A therapist has to read them.
@@ -49,20 +50,24 @@ def refuse(words):
 
 
 def send(body):
-    """The answer as JSON. Tries again while the service is busy."""
+    """The answer as JSON. Tries again while the service is busy, and without a setting that the model does not have."""
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if os.environ.get("OPENAI_API_KEY"):
         headers["Authorization"] = "Bearer " + os.environ["OPENAI_API_KEY"]
-    request = urllib.request.Request(URL, json.dumps(body).encode(), headers)
     pause = 1
     for attempt in range(5):
         if attempt:
             time.sleep(min(pause, 60))
+        request = urllib.request.Request(URL, json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=900) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
-            print(f"{error.code} {error.read(2000).decode(errors='replace')}", file=sys.stderr)
+            words = error.read(2000).decode(errors="replace")
+            print(f"{error.code} {words}", file=sys.stderr)
+            if error.code == 400 and body.pop(setting_at_fault(words), None) is not None:
+                pause = 0
+                continue
             if error.code in (400, 413, 422):
                 refuse("The notes service refused the transcript.")
             if error.code not in (408, 409, 429) and error.code < 500:
@@ -75,6 +80,15 @@ def send(body):
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             pause = 2 ** attempt
     unavailable("the service does not answer")
+
+
+def setting_at_fault(words):
+    """The member of the request that the service refuses, if the stage can do without it. Some models allow no temperature."""
+    try:
+        name = json.loads(words)["error"]["param"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return name if name in ("temperature", "response_format") else None
 
 
 def lines(transcript):

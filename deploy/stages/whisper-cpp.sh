@@ -13,7 +13,7 @@
 #      WHISPER_CLI=/opt/whisper.cpp/build/bin/whisper-cli
 #      WHISPER_MODEL=/opt/whisper.cpp/models/ggml-small.bin
 #      PIPELINE_STAGE_ENV=WHISPER_CLI,WHISPER_MODEL
-#   4. Try it by hand: TMPDIR=$(mktemp -d) /opt/stages/whisper-cpp.sh recording.mp3
+#   4. Try it by hand: TMPDIR=$(mktemp -d) WHISPER_CLI=/opt/whisper.cpp/build/bin/whisper-cli /opt/stages/whisper-cpp.sh recording.mp3
 #
 # More variables: WHISPER_THREADS (4), WHISPER_LANGUAGE for sessions without a language (auto). Name them in PIPELINE_STAGE_ENV, too.
 # A model for English only (ggml-*.en.bin) ignores the language.
@@ -37,6 +37,7 @@ for program in "$whisper" ffmpeg; do
     command -v "$program" >/dev/null || unavailable "$program is not installed"
 done
 [ -r "$model" ] || unavailable "the model $model cannot be read"
+[ -d "${TMPDIR:-}" ] || unavailable "TMPDIR names no folder for the audio"
 
 printf '{"progress": 0, "message": "Reading the recording"}\n'
 # A variable holds the messages, because a file for them would need room, too.

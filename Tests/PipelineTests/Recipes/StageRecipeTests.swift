@@ -1,4 +1,5 @@
 import Foundation
+import Subprocess
 import TestSupport
 import Testing
 
@@ -217,7 +218,7 @@ import Testing
     func openAINotes() async throws {
         try await RecipeFolder.with { folder in
             try await folder.withService { url, requests in
-                for model in ["gpt-4o-mini", "busy", "fenced"] {
+                for model in ["gpt-4o-mini", "busy", "fenced", "reasoning"] {
                     let (result, _) = try await folder.run(
                         "openai_notes.py", service(url, model), transcript: Self.session)
                     #expect(try transcript(result)["summary"] as? String == "A greeting.")
@@ -246,6 +247,44 @@ import Testing
                     of: recipe, in: folder, service(url, "m"), transcript: #"{"text":"","segments":[]}"#)
                 #expect(empty?.publicMessage == "The transcript has no words.")
             }
+        }
+    }
+
+    @Test(
+        "The command with which a recipe is tried by hand works as it is written",
+        arguments: ["whisper-cpp.sh", "faster_whisper_stage.py", "openai_transcribe.py", "openai_notes.py"])
+    func tryByHand(recipe: String) async throws {
+        try await RecipeFolder.with { folder in
+            try await folder.withService { url, _ in
+                let text = try String(contentsOfFile: "\(folder.path)/\(recipe)", encoding: .utf8)
+                var command = String(try #require(text.firstMatch(of: /Try it by hand: ((?:.*\|\n)?.*)/)).1)
+                for (written, here) in [
+                    ("/opt/stages/venv/bin/python", "python3"), ("/opt/stages/models", folder.path),
+                    ("/opt/stages/", "\(folder.path)/"), ("/opt/whisper.cpp/build/bin/", "\(folder.path)/"),
+                    ("recording.mp3", "\(folder.path)/recording.ogg"), ("http://127.0.0.1:11434/v1", url),
+                    ("OPENAI_API_KEY=…", "OPENAI_API_KEY=\(Self.key)"),
+                ] { command = command.replacing(written, with: here) }
+                // The model of the steps, and the service in place of the public one.
+                let variables = programEnvironment([
+                    "TMPDIR": folder.path, "WHISPER_MODEL": "\(folder.path)/whisper-cli", "OPENAI_BASE_URL": url,
+                    "OPENAI_API_KEY": Self.key,
+                ])
+                let run = try await Subprocess.run(
+                    .name("sh"), arguments: ["-c", command], environment: .custom(variables), input: .none,
+                    output: .string(limit: 100_000), error: .string(limit: 100_000))
+                #expect(run.terminationStatus == .exited(0), "\(run.standardError)")
+                #expect(run.standardOutput.contains(#"{"result": "#))
+            }
+        }
+    }
+
+    @Test("A recipe without a folder for its audio says so, and does not blame the recording")
+    func withoutTemporaryFolder() async throws {
+        try await RecipeFolder.with { folder in
+            let variables = whisper(folder).merging(["TMPDIR": "\(folder.path)/none"]) { $1 }
+            let failure = await failure(of: "whisper-cpp.sh", in: folder, variables)
+            #expect(failure?.code == .unavailable)
+            #expect(failure?.outputTail.contains("TMPDIR") == true)
         }
     }
 
