@@ -60,17 +60,29 @@ import Testing
         }
     }
 
+    /// Lends a server at which an administrator has listed the sessions five times.
+    ///
+    /// - Returns: The administrator, and how the server ended.
+    private func withRepeats(
+        over database: TestDatabase, _ body: @escaping @Sendable (RunningServer) async throws -> Void
+    ) async throws -> (user: UserID, end: ServerEnd) {
+        let program = Program.serving(database)
+        let user = try await database.addUser(.admin, email: "a@test.example")
+        let token = try await program.lines("token", "--email", "a@test.example")[0]
+        let (_, end) = try await program.serve { server in
+            for _ in 0..<5 {
+                let answer = try await server.get("/api/sessions", token: token)
+                #expect(answer.status == 200)
+            }
+            try await body(server)
+        }
+        return (user, end)
+    }
+
     @Test("The server records the repeats that it has counted when it gets SIGTERM")
     func shutdown() async throws {
         try await withDatabase { database in
-            let program = Program.serving(database)
-            let user = try await database.addUser(.admin, email: "a@test.example")
-            let token = try await program.lines("token", "--email", "a@test.example")[0]
-            let (_, end) = try await program.serve { server in
-                for _ in 0..<5 {
-                    let answer = try await server.get("/api/sessions", token: token)
-                    #expect(answer.status == 200)
-                }
+            let (user, end) = try await withRepeats(over: database) { server in
                 let records = try await database.audit("action = 'sessions.list'")
                 #expect(records.map(\.repeats) == [nil])
                 server.terminate()
@@ -85,16 +97,7 @@ import Testing
     @Test("A server that gets SIGKILL loses the repeats that it has counted, and never the first access")
     func crash() async throws {
         try await withDatabase { database in
-            let program = Program.serving(database)
-            let user = try await database.addUser(.admin, email: "a@test.example")
-            let token = try await program.lines("token", "--email", "a@test.example")[0]
-            let (_, end) = try await program.serve { server in
-                for _ in 0..<5 {
-                    let answer = try await server.get("/api/sessions", token: token)
-                    #expect(answer.status == 200)
-                }
-                kill(server.processID, SIGKILL)
-            }
+            let (user, end) = try await withRepeats(over: database) { kill($0.processID, SIGKILL) }
             #expect(end.status == nil, "a signal has ended the program")
             let records = try await database.audit("action = 'sessions.list'")
             #expect(records.map(\.repeats) == [nil])

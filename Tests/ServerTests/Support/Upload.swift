@@ -77,7 +77,10 @@ struct Upload: Sendable {
         return tail
     }
 
-    var body: Data { head + (file?.bytes ?? Data()) + tail }
+    /// The bytes of the file.
+    var recording: Data { file?.bytes ?? Data() }
+
+    var body: Data { head + recording + tail }
 
     static let contentType = "multipart/form-data; boundary=\(boundary)"
 
@@ -124,6 +127,19 @@ extension Clinic {
     /// The progress object of a session.
     func progress(of id: SessionID) async throws -> [String: any Sendable] {
         try await request(.GET, "/api/sessions/\(id)/status", as: .admin).json()
+    }
+
+    /// Sends the first bytes of an upload as the patient, and lends its connection once the session exists.
+    func beginUpload<Result: Sendable>(
+        _ upload: Upload, of session: SessionID, upTo count: Int = 1000,
+        _ body: (inout WireConnection) async throws -> Result
+    ) async throws -> Result {
+        try await server.withWire { wire in
+            try await wire.send(upload.requestHead(token: token(.patient)))
+            try await wire.send(upload.head + upload.recording.prefix(count))
+            try await waitForSession(session)
+            return try await body(&wire)
+        }
     }
 
     /// Waits until the session of an upload exists.

@@ -3,6 +3,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import ServerTestSupport
+import Synchronization
 import TestSupport
 import Testing
 
@@ -36,6 +37,28 @@ struct WireConnection {
     /// Sends a request without a body.
     func send(_ method: String, _ path: String, token: String, version: String = "1.1") async throws {
         try await send("\(method) \(path) HTTP/\(version)\r\nHost: test\r\nAuthorization: Bearer \(token)\r\n\r\n")
+    }
+
+    /// Sends bytes as a slow client does, until another request has its answer.
+    ///
+    /// The sleep paces the client. It is never silent for as long as an upload may be.
+    ///
+    /// - Returns: The answer, and how many bytes were sent.
+    func trickle<Answer: Sendable>(
+        _ bytes: Data, until answer: @escaping @Sendable () async throws -> Answer
+    ) async throws -> (answer: Answer, count: Int) {
+        let isAnswered = Atomic<Bool>.Reference()
+        async let awaited = {
+            defer { isAnswered.set() }
+            return try await answer()
+        }()
+        var count = 0
+        while !isAnswered.value {
+            try await Task.sleep(for: .milliseconds(200))
+            try await send(Data(bytes.dropFirst(count).prefix(10)))
+            count += 10
+        }
+        return (try await awaited, count)
     }
 
     /// Makes the next close a reset of the connection: RST instead of FIN.

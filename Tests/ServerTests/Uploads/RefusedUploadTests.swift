@@ -24,7 +24,7 @@ import Testing
             \(headers)\r
 
             """)
-        try await wire.send(upload.head + (upload.file?.bytes ?? Data()))
+        try await wire.send(upload.head + upload.recording)
         for _ in 0..<megabytes { try await wire.send(Self.megabyte) }
     }
 

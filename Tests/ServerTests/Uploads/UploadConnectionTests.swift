@@ -14,7 +14,7 @@ import Testing
         try await withClinic { clinic in
             let id = SessionID.random()
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 400_000), session: id)
-            let bytes = upload.file?.bytes ?? Data()
+            let bytes = upload.recording
             let seen = Mutex<Set<Int>>([])
 
             async let watched = Self.watch(id, of: clinic) { event in
@@ -73,7 +73,7 @@ import Testing
     private func breakUpload(_ upload: Upload, of clinic: Clinic, after count: Int, session: SessionID) async throws {
         try await clinic.server.withWire { wire in
             try await wire.send(upload.requestHead(token: clinic.token(.patient)))
-            try await wire.send(upload.head + (upload.file?.bytes ?? Data()).prefix(count))
+            try await wire.send(upload.head + upload.recording.prefix(count))
             try await eventually("the upload is under way") {
                 let rows = try await clinic.database.query(
                     "SELECT FROM app.session_progress WHERE session_id = \(session.rawValue) AND status = 'uploading'")

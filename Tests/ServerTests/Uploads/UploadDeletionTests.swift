@@ -15,10 +15,7 @@ import Testing
         _ clinic: Clinic, _ id: SessionID, then body: (inout WireConnection, Upload) async throws -> Void
     ) async throws {
         let first = Upload(patient: clinic.id(.patient), file: .wav(size: 200_000), session: id)
-        try await clinic.server.withWire { wire in
-            try await wire.send(first.requestHead(token: clinic.token(.patient)))
-            try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(100_000))
-            try await clinic.waitForSession(id)
+        try await clinic.beginUpload(first, of: id, upTo: 100_000) { wire in
             #expect(try await clinic.request(.DELETE, "/api/sessions/\(id)", as: .therapist).status == 204)
             try await body(&wire, first)
         }
@@ -33,7 +30,7 @@ import Testing
                     let second = Upload(patient: clinic.id(.patient), file: .wav(size: 300_000), session: id)
                     try await clinic.server.withWire { other in
                         try await other.send(second.requestHead(token: clinic.token(.patient)))
-                        try await other.send(second.head + (second.file?.bytes ?? Data()).prefix(1000))
+                        try await other.send(second.head + second.recording.prefix(1000))
                         expectProblem(try await other.readResponse(), 409, "conflict")
                     }
                     if isBroken {
@@ -41,7 +38,7 @@ import Testing
                         try await wire.send(Data("\r\n--\(Upload.boundary)x\r\n".utf8) + Data(count: 200_000))
                         #expect(try await wire.readResponse().status == 400)
                     } else {
-                        try await wire.send((first.file?.bytes ?? Data()).dropFirst(100_000) + first.tail)
+                        try await wire.send(first.recording.dropFirst(100_000) + first.tail)
                         expectProblem(try await wire.readResponse(), 409, "conflict")
                     }
                 }
@@ -58,7 +55,7 @@ import Testing
         try await withClinic { clinic in
             let id = SessionID.random()
             try await deleteMidway(clinic, id) { wire, first in
-                try await wire.send((first.file?.bytes ?? Data()).dropFirst(100_000) + first.tail)
+                try await wire.send(first.recording.dropFirst(100_000) + first.tail)
                 expectProblem(try await wire.readResponse(), 409, "conflict", detail: "deleted")
             }
             #expect(try clinic.storedFiles() == [])

@@ -86,10 +86,7 @@ extension Clinic {
         try await withClinic(["UPLOAD_MAX_CONCURRENT_PER_USER": "1"]) { clinic async throws in
             let id = SessionID.random()
             let first = clinic.sample(size: 100_000, session: id)
-            try await clinic.server.withWire { wire async throws in
-                try await wire.send(first.requestHead(token: clinic.token(.patient)))
-                try await wire.send(first.head)
-                try await clinic.waitForSession(id)
+            try await clinic.beginUpload(first, of: id, upTo: 0) { wire async throws in
                 let head = clinic.sample().requestHead(token: clinic.token(.patient))
                 let answer = try await clinic.server.answer(
                     to: head.replacing("Host: test", with: "Host: test\r\nExpect: 100-continue"))
@@ -98,7 +95,7 @@ extension Clinic {
                 #expect(answer.lowercased().contains("retry-after"))
                 // The limit does not affect another user.
                 #expect(try await clinic.send(as: .therapist).status == 201)
-                try await wire.send((first.file?.bytes ?? Data()) + first.tail)
+                try await wire.send(first.recording + first.tail)
                 #expect(try await wire.readResponse().status == 201)
             }
             #expect(try await clinic.send(as: .patient).status == 201)
@@ -111,11 +108,7 @@ extension Clinic {
         try await withClinic(["UPLOAD_MAX_CONCURRENT_PER_USER": "1"]) { clinic async throws in
             let id = SessionID.random()
             let first = clinic.sample(size: 100_000, session: id)
-            try await clinic.server.withWire { wire async throws in
-                try await wire.send(first.requestHead(token: clinic.token(.patient)))
-                try await wire.send(first.head + (first.file?.bytes ?? Data()).prefix(20_000))
-                try await clinic.waitForSession(id)
-            }
+            try await clinic.beginUpload(first, of: id, upTo: 20_000) { _ in }
             try await eventually("no upload counts as parallel") {
                 try await clinic.database.query("SELECT FROM app.upload_charges WHERE leased_until IS NOT NULL").isEmpty
             }

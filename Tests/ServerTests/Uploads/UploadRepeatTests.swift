@@ -52,11 +52,8 @@ import Testing
         try await withClinic { clinic async throws in
             let id = SessionID.random()
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 200_000), session: id)
-            let bytes = upload.file?.bytes ?? Data()
-            try await clinic.server.withWire { wire async throws in
-                try await wire.send(upload.requestHead(token: clinic.token(.patient)))
-                try await wire.send(upload.head + bytes.prefix(1000))
-                try await clinic.waitForSession(id)
+            let bytes = upload.recording
+            try await clinic.beginUpload(upload, of: id) { wire async throws in
                 // Both may upload for this patient.
                 for caller in [Clinic.Caller.therapist, .admin] {
                     let form = try await clinic.upload(upload, as: caller)

@@ -34,7 +34,7 @@ import Testing
         ) async throws -> Result {
             try await first.withWire { wire in
                 try await wire.send(upload.requestHead(token: token))
-                try await wire.send(upload.head + (upload.file?.bytes ?? Data()).prefix(count))
+                try await wire.send(upload.head + upload.recording.prefix(count))
                 try await eventually("the upload is under way") {
                     try await progress(of: session)["status"] as? String == "uploading"
                 }
@@ -119,7 +119,7 @@ import Testing
                 let upload = servers.upload(session)
                 let answer = try await servers.begin(upload, of: session, upTo: 299_000) { wire in
                     try await database.cluster.stop(mode: .immediate)
-                    try await wire.send((upload.file?.bytes ?? Data()).dropFirst(299_000) + upload.tail)
+                    try await wire.send(upload.recording.dropFirst(299_000) + upload.tail)
                     return try await wire.readResponse()
                 }
                 expectProblem(answer, 503, "unavailable")

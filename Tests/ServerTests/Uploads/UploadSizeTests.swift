@@ -53,7 +53,7 @@ import Testing
             let upload = Upload(patient: clinic.id(.patient), file: .wav(size: 1000), session: id)
             let response = try await clinic.server.withWire { wire in
                 try await wire.send(upload.requestHead(token: clinic.token(.patient), isChunked: true))
-                try await wire.send(Upload.chunk(upload.head + (upload.file?.bytes ?? Data())))
+                try await wire.send(Upload.chunk(upload.head + upload.recording))
                 for _ in 0..<5 { try await wire.send(Upload.chunk(Data(repeating: 0x80, count: 1000))) }
                 // The body is not complete: the server answers without waiting for its end.
                 return try await wire.readResponse()

@@ -63,16 +63,20 @@ import Testing
                 try await first.send(client.patchHead(0..<300_000))
                 try await first.send(client.content.prefix(1000))
                 try await eventually("the first request writes") { try await !clinic.uploadHasNoWriter() }
-                let locked = try await client.patch(0..<300_000)
+                let second = client
+                let (locked, count) = try await first.trickle(client.content.dropFirst(1000)) {
+                    try await second.patch(0..<300_000)
+                }
+                let sent = 1000 + count
                 expectProblem(locked, 423, "upload-locked")
                 #expect((1...5).contains(Int(locked.headers.first(name: "Retry-After") ?? "") ?? 0))
                 // What the silent client sent is committed meanwhile.
-                try await eventually("the first bytes are committed") { try await client.offset() == 1000 }
+                try await eventually("the first bytes are committed") { try await client.offset() == sent }
                 try await eventually("the second request takes over") {
-                    try await client.patch(1000..<200_000).status == 204
+                    try await client.patch(sent..<200_000).status == 204
                 }
                 // The first connection comes back. It cannot write any more.
-                try await first.send(client.content[1000..<300_000])
+                try await first.send(client.content[sent..<300_000])
                 let late = try await first.readResponse()
                 #expect([409, 423].contains(late.status))
                 #expect(try await client.offset() == 200_000)
