@@ -97,7 +97,7 @@ import Testing
 
     @Test("A caller that waits for its turn can be cancelled, and its place is not lost")
     func cancelled() async throws {
-        try await withPool(size: 8, { $0.contentionTimeout = .milliseconds(300) }) { pool in
+        try await withPool(size: 8, { $0.contentionTimeout = TestDeadline.event }) { pool in
             let holder = Latch()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 let entered = AsyncStream.makeStream(of: Void.self)

@@ -97,7 +97,8 @@ struct PoolerTests {
     func listener() async throws {
         try await withPooler { configuration in
             var timing = ListenerTiming()
-            timing.answer = .seconds(1)
+            // Enough for LISTEN on a loaded machine.
+            timing.answer = .seconds(3)
             try await withListener(channels: ["pooled"], timing: timing, configuration: configuration) {
                 listener, events in
                 let trouble = try await events.trouble()

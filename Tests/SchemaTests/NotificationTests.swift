@@ -39,31 +39,57 @@ import Testing
 
     @Test("A percentage is announced only 500 ms after the last announcement")
     func percentages() async throws {
-        try await withSession { connection, session, notifications in
-            try await connection.stage(
-                """
-                UPDATE app.session_progress SET notified_at = clock_timestamp() - interval '501 ms'
-                WHERE session_id = \(session)
-                """)
-            // One statement: far less than half a second passes between its reports.
-            let versions = try await connection.query(
-                "SELECT app.report_progress(\(session), 'transcribing', p) AS version FROM generate_series(20, 60) p"
-            ).map { try $0.decode("version", as: Int64.self) }
-            #expect(versions == Array(3...43))
-            #expect(try await notifications.received() == ["\(session) 3"])
+        try await withSession { connection, _, notifications in
+            try await untilQuick {
+                let session = try await connection.addSession(in: .transcribing)
+                try await connection.stage(
+                    """
+                    UPDATE app.session_progress SET notified_at = clock_timestamp() - interval '501 ms'
+                    WHERE session_id = \(session)
+                    """)
+                _ = try await notifications.received()
+                let reports: PostgresQuery =
+                    "SELECT app.report_progress(\(session), 'transcribing', p) AS version FROM generate_series(20, 60) p"
+                let (versions, isQuick) = try await timed { try await connection.query(reports) }
+                #expect(try versions.map { try $0.decode("version", as: Int64.self) } == Array(3...43))
+                let announced = try await notifications.received()
+                if isQuick { #expect(announced == ["\(session) 3"]) }
+                return isQuick
+            }
         }
     }
 
     @Test("A percentage right after a transition is not announced")
     func percentageAfterTransition() async throws {
-        try await withSession(in: .pending) { connection, session, notifications in
-            _ = try await connection.query(
-                """
-                SELECT app.report_progress(\(session), 'transcribing', 20), app.report_progress(\(session), 'transcribing', 21)
-                """)
-            #expect(try await connection.progress(of: session).version == 3)
-            #expect(try await notifications.received() == ["\(session) 2"])
+        try await withSession { connection, _, notifications in
+            try await untilQuick {
+                let session = try await connection.addSession()
+                _ = try await notifications.received()
+                let reports: PostgresQuery =
+                    """
+                    SELECT app.report_progress(\(session), 'transcribing', 20), app.report_progress(\(session), 'transcribing', 21)
+                    """
+                let (_, isQuick) = try await timed { try await connection.query(reports) }
+                #expect(try await connection.progress(of: session).version == 3)
+                let announced = try await notifications.received()
+                if isQuick { #expect(announced == ["\(session) 2"]) }
+                return isQuick
+            }
         }
+    }
+
+    /// Tries again, with a new session, until the reports of one statement came within half a second.
+    ///
+    /// On a loaded machine a statement may take longer. Its later reports may then be announced.
+    private func untilQuick(_ attempt: () async throws -> Bool) async throws {
+        try await eventually("all reports of a statement within half a second", attempt)
+    }
+
+    /// Runs a statement, and tells whether all of it happened within half a second.
+    private func timed<Value>(_ statement: () async throws -> Value) async throws -> (value: Value, isQuick: Bool) {
+        let start = ContinuousClock.now
+        let value = try await statement()
+        return (value, ContinuousClock.now - start < .milliseconds(500))
     }
 
     @Test("After the clock was set back, transitions and percentages are still announced")

@@ -46,14 +46,16 @@ public struct TestServer: Sendable {
 
     /// Issues an access token under a new sign-in.
     public func token(
-        _ user: UserID, lifetime: Duration = .seconds(600)
+        _ user: UserID, lifetime: Duration = .seconds(7200)
     ) async throws -> String {
         try await signIn(user, lifetime: lifetime).token
     }
 
     /// Issues an access token under a new sign-in, and returns both.
+    ///
+    /// By default the token outlasts every test.
     public func signIn(
-        _ user: UserID, lifetime: Duration = .seconds(600)
+        _ user: UserID, lifetime: Duration = .seconds(7200)
     ) async throws -> (token: String, signIn: SignInID) {
         let signIn = try await database.addSignIn(of: user)
         let claims = AccessClaims(user: user, signIn: signIn, expiresAt: .now().advanced(by: lifetime))

@@ -5,6 +5,7 @@ import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 /// The attempts of a worker: stages that are killed, stall or take too long.
@@ -52,15 +53,21 @@ import Testing
             """
         try await ScriptFolder.with { folder in
             let environment = [
-                // The limit also binds the measurement and the next session. It leaves them time on a loaded machine.
-                setting: "10", "PIPELINE_MAX_ATTEMPTS": "1", "PIPELINE_STAGE_WRITES": folder.path,
+                setting: "1000", "PIPELINE_MAX_ATTEMPTS": "1", "PIPELINE_STAGE_WRITES": folder.path,
                 "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
             ]
-            try await withServer(environment, runsWorker: true) { server in
+            // The limit also binds the measurement and the next session. They have time, because the clock stands still.
+            let clock = ManualClock()
+            try await withServer(environment, runsWorker: true, clock: clock) { server in
                 let scene = try await WorkerScene(server)
                 let hung = try await scene.upload()
                 try await folder.wait(for: "first")
                 let next = try await scene.upload()
+                try await eventually("the stage is ended") {
+                    // The worker looks four times in the limit whether the stage has said anything.
+                    clock.advance(by: .seconds(250))
+                    return try await scene.get("/status", hung).json()["status"] as? String == "failed"
+                }
                 let last = try #require(try await scene.watchToEnd(hung).last)
                 #expect(last.event == "error")
                 #expect((try last.json()["error"] as? String)?.contains(words) == true)

@@ -48,7 +48,7 @@ import Testing
     /// The next poll comes after the end of the test: only the resync after the reconnect can find the change.
     @Test("After a reconnect the listener's resync finds the missed changes without the poll")
     func resync() async throws {
-        try await withListenerRole(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { scene, role in
+        try await withListenerRole(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "3"]) { scene, role in
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
                 try await eventually("the listener is connected") { try await role.isConnected }
@@ -67,6 +67,13 @@ import Testing
                 #expect(try await reader.next("progress").version == 4)
             }
         }
+    }
+
+    /// True for the events `degraded` and `recovered`.
+    ///
+    /// On a loaded machine, a read may fail once more after the database is back.
+    private static func isAboutReads(_ event: StreamedEvent) -> Bool {
+        ["degraded", "recovered"].contains(event.event)
     }
 
     @Test("After a crash of PostgreSQL, open streams go on with the missed changes and no reconnect")
@@ -90,7 +97,7 @@ import Testing
                             try await database.cluster.start()
                             let version = try await first.passThroughFailure()
                             #expect(try await reader.next("recovered").isBare)
-                            let missed = try await reader.events(upTo: version)
+                            let missed = try await reader.events(upTo: version).filter { !Self.isAboutReads($0) }
                             #expect(missed.map(\.status) == ["failed", "pending", "transcribing"])
                             #expect(missed.allSatisfy { $0.event == "progress" })
                             #expect(try await other.next("recovered").isBare)
@@ -99,7 +106,9 @@ import Testing
                         try await first.report(.processed, 100)
                         #expect(try await reader.rest().last?.event == "complete")
                         try await second.report(.failed, 0, error: "No speech.")
-                        #expect(try await other.next("error").version == 2)
+                        let end = try await other.rest().filter { $0.event != nil && !Self.isAboutReads($0) }
+                        #expect(end.map(\.event) == ["error"])
+                        #expect(end.first?.version == 2)
                     }
                 }
             }

@@ -61,7 +61,7 @@ import Testing
     /// The next read finds the change in the log of rights, and that is enough.
     @Test("If the notification about the end of a right is lost, the next change is still not sent")
     func lostNotification() async throws {
-        try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "1.5"]) { server in
+        try await withServer(["SSE_UPDATE_INTERVAL": "3600", "SSE_HEARTBEAT_INTERVAL": "3"]) { server in
             let scene = try await RightsScene(server)
             try await server.withStream(scene.path, token: scene.token) { reader in
                 _ = try await reader.next("progress")

@@ -65,12 +65,24 @@ struct AccountScene: Sendable {
     }
 }
 
+/// A cookie that a response sets.
+struct SetCookie: Sendable {
+    let value: String
+    /// The attributes in lower case.
+    let attributes: Set<String>
+
+    /// The seconds of `Max-Age`.
+    var age: Int? {
+        attributes.first { $0.hasPrefix("max-age=") }.flatMap { Int($0.dropFirst("max-age=".count)) }
+    }
+}
+
 /// A pair of tokens, and the cookies of the same response.
 struct TokenPair: Sendable {
     let access: String
     let refresh: String
-    /// Each cookie's value, and its attributes in lower case.
-    let cookies: [String: (value: String, attributes: Set<String>)]
+    /// The cookies, by their names.
+    let cookies: [String: SetCookie]
 
     init(_ response: TestResponse) throws {
         let json = try response.json()
@@ -79,12 +91,13 @@ struct TokenPair: Sendable {
         cookies = Self.cookies(of: response)
     }
 
-    static func cookies(of response: TestResponse) -> [String: (value: String, attributes: Set<String>)] {
-        var cookies: [String: (value: String, attributes: Set<String>)] = [:]
+    static func cookies(of response: TestResponse) -> [String: SetCookie] {
+        var cookies: [String: SetCookie] = [:]
         for header in response.headers["Set-Cookie"] {
             let parts = header.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces) }
             let pair = parts[0].split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            cookies[String(pair[0])] = (String(pair.last ?? ""), Set(parts.dropFirst().map { $0.lowercased() }))
+            cookies[String(pair[0])] = SetCookie(
+                value: String(pair.last ?? ""), attributes: Set(parts.dropFirst().map { $0.lowercased() }))
         }
         return cookies
     }

@@ -6,6 +6,7 @@ import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 /// The frames that a client sends, and the resources that must be freed.
@@ -112,15 +113,20 @@ import Testing
 
     @Test("The server pings every 30 s, even after messages, and goes on after a pong")
     func pings() async throws {
-        try await withStreamScene { scene in
+        let clock = ManualClock()
+        try await withStreamScene(clock: clock) { scene in
             try await scene.withWebSocket { socket in
                 try await socket.expectVersion(1)
+                clock.advance(by: .seconds(29))
                 try await scene.report(.transcribing, 20)
                 try await socket.expectVersion(2)
+                // The reactor's clock goes in ticks.
+                clock.advance(by: .milliseconds(1_100))
                 let ping = try await socket.next()
                 #expect(ping == .ping)
                 try await socket.send(10)
-                try await scene.report(.transcribing, 30)
+                // A transition is announced at once. A percentage may have to wait for the clock.
+                try await scene.report(.diarizing, 30)
                 try await socket.expectVersion(3)
             }
         }
@@ -129,37 +135,44 @@ import Testing
     /// The reports need far more room than the socket buffers have.
     @Test("A slow client gets the transitions and the newest state, and no backlog of percentages")
     func slowReader() async throws {
-        try await withStreamScene { scene in
-            try await scene.withWebSocket(receiveBuffer: 4096) { socket in
-                try await socket.expectVersion(1)
-                try await scene.report(.transcribing, 1)
-                // The client's own library reads ahead until this option stops it.
-                try await socket.channel.setOption(.autoRead, value: false).get()
-                // In the database, so that the reports end well before the server closes a slow client.
-                try await scene.database.withConnection { connection in
-                    try await connection.executeScript(
-                        """
-                        DO $$ BEGIN
-                            FOR n IN 0..899 LOOP
-                                PERFORM app.report_progress(
-                                    '\(scene.session)', 'transcribing', 1 + n / 10, n || ' ' || repeat('words ', 300));
-                                COMMIT;
-                                PERFORM pg_sleep(0.01);
-                            END LOOP;
-                        END $$
-                        """, timeout: TestDeadline.event)
-                }
-                try await scene.report(.transcribed, 91)
-                let last = try await scene.report(.extractingNotes, 92)
-                try await socket.channel.setOption(.autoRead, value: true).get()
-                let objects = try await socket.objects(upTo: last)
-                expectInOrder(objects)
-                let seen = Set(objects.map(\.version))
-                let transitions = try await scene.transitions(after: 1)
-                #expect(transitions.filter { !seen.contains($0) } == [], "skipped")
-                #expect(objects.count < last / 2, "a backlog")
+        let clock = ManualClock()
+        try await withStreamScene(clock: clock) { scene in
+            // The clock goes at most a quarter as fast as the time of day: the reports end long before the server closes a
+            // slow client.
+            try await clock.keepMoving(by: .milliseconds(5)) {
+                try await scene.withWebSocket(receiveBuffer: 4096) { try await readLate(&$0, scene) }
             }
         }
+    }
+
+    /// Reads nothing while a pipeline reports, and then everything.
+    private func readLate(_ socket: inout WebSocketConnection, _ scene: StreamScene) async throws {
+        try await socket.expectVersion(1)
+        try await scene.report(.transcribing, 1)
+        // The client's own library reads ahead until this option stops it.
+        try await socket.channel.setOption(.autoRead, value: false).get()
+        try await scene.database.withConnection { connection in
+            try await connection.executeScript(
+                """
+                DO $$ BEGIN
+                    FOR n IN 0..899 LOOP
+                        PERFORM app.report_progress(
+                            '\(scene.session)', 'transcribing', 1 + n / 10, n || ' ' || repeat('words ', 300));
+                        COMMIT;
+                        PERFORM pg_sleep(0.01);
+                    END LOOP;
+                END $$
+                """, timeout: TestDeadline.test)
+        }
+        try await scene.report(.transcribed, 91)
+        let last = try await scene.report(.extractingNotes, 92)
+        try await socket.channel.setOption(.autoRead, value: true).get()
+        let objects = try await socket.objects(upTo: last)
+        expectInOrder(objects)
+        let seen = Set(objects.map(\.version))
+        let transitions = try await scene.transitions(after: 1)
+        #expect(transitions.filter { !seen.contains($0) } == [], "skipped")
+        #expect(objects.count < last / 2, "a backlog")
     }
 
     // MARK: - Freed resources
