@@ -5,6 +5,7 @@ import Postgres
 import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
+import TestTime
 import Testing
 
 @Suite(.deadline) struct TicketTests {
@@ -225,11 +226,17 @@ import Testing
                 }
                 try await clinic.database.query("UPDATE app.therapist_patients SET is_active = true")
             }
+        }
+        // The server's clock stands still until the stream is open.
+        let clock = ManualClock()
+        try await withServer(clock: clock) { server in
+            let clinic = try await Clinic(server)
             let ticket = try await clinic.ticket(for: clinic.streamOfSession, as: .patient)
             try await clinic.database.query(
-                "UPDATE app.stream_tickets SET access_expires_at = clock_timestamp() + interval '5 seconds'")
+                "UPDATE app.stream_tickets SET access_expires_at = clock_timestamp() + interval '600 seconds'")
             try await clinic.server.withStream("\(clinic.streamOfSession)?ticket=\(ticket)", headers: [:]) { reader in
                 _ = try await reader.next("progress")
+                clock.advance(by: .seconds(602))
                 _ = try await reader.next("expired")
                 #expect(try await reader.nextBlock() == nil)
             }
