@@ -30,9 +30,11 @@ public struct Server: Sendable {
     /// Receives the routes of the HTTP server before the server starts.
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
     /// The clock of all waits, except those of database connections.
-    ///
-    /// All servers of a process share the clock of the connections.
     package var clock: any MonotonicClock = ContinuousClock()
+    /// The clock of database connections.
+    ///
+    /// A test that moves ``clock`` by hand leaves this one alone: a leap would end every query that is under way.
+    package var databaseClock: any MonotonicClock = ContinuousClock()
     /// The cost of hashing a password.
     ///
     /// Tests lower it.
@@ -183,12 +185,14 @@ public struct Server: Sendable {
 
     private func pool(name: String) throws -> PostgresPool {
         try PostgresPool(
-            configuration: settings.database.queries(name: name, logger: logger), settings: settings.database.pool)
+            configuration: settings.database.queries(name: name, logger: logger), settings: settings.database.pool,
+            clock: databaseClock)
     }
 
     private func listener() throws -> PostgresListener {
         try PostgresListener(
-            configuration: settings.database.listener(logger: logger), channels: [PostgresChangeSource.channel])
+            configuration: settings.database.listener(logger: logger), channels: [PostgresChangeSource.channel],
+            clock: databaseClock)
     }
 
     private func collectMetrics(_ pool: PostgresPool, _ listener: PostgresListener) {
@@ -249,7 +253,7 @@ public struct Server: Sendable {
         let isolation: String
         do {
             (status, roles, isolation) = try await PostgresConnection.withConnection(
-                settings.database.queries(name: "therapybridge", logger: logger)
+                settings.database.queries(name: "therapybridge", logger: logger), clock: databaseClock
             ) { connection in
                 (
                     try await Migrator.status { try await connection.query($0) },
@@ -283,7 +287,7 @@ public struct Server: Sendable {
     /// Throws if the database lets no sign-in begin with a token of the identity provider.
     private func checkRegistration(of provider: IdentityProvider) async throws {
         let isRegistered = try await PostgresConnection.withConnection(
-            settings.database.queries(name: "therapybridge", logger: logger)
+            settings.database.queries(name: "therapybridge", logger: logger), clock: databaseClock
         ) { connection in
             try await connection.query("SELECT app.is_registered_provider(\(provider.issuer))")[0]
                 .decode(0, as: Bool.self)

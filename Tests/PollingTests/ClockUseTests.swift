@@ -7,8 +7,9 @@ import Testing
     private static let defaults: Set = [
         "App/Server.swift", "Migrations/Migrator.swift", "Pipeline/Stages/StageCommand.swift",
         "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
-        "Pipeline/Worker/PipelineTools.swift", "Postgres/Connection/PostgresRuntime.swift",
-        "Store/AccessMerger.swift", "Streaming/StreamReactor.swift",
+        "Pipeline/Worker/PipelineTools.swift", "Postgres/Connection/PostgresConnection.swift",
+        "Postgres/Listener/PostgresListener.swift", "Postgres/Pool/PostgresPool.swift", "Store/AccessMerger.swift",
+        "Streaming/StreamReactor.swift",
     ]
 
     private static let sources = URL(filePath: #filePath)

@@ -220,10 +220,10 @@ import Testing
         let configuration = try PostgresConfiguration(
             connectionString:
                 "host=127.0.0.1 port=\(proxy.port) user=postgres password=\(server.superuserPassword)",
-            connectTimeout: .milliseconds(500))
+            connectTimeout: .seconds(5))
         var settings = PostgresPoolConfiguration(size: 1, waitTimeout: TestDeadline.event)
         settings.checkAfter = .zero
-        settings.checkTimeout = .milliseconds(100)
+        settings.checkTimeout = .seconds(1)
         try await PostgresPool.withPool(configuration, settings: settings) { pool in
             try await #expect(pool.query("SELECT 1").count == 1)
             let error = await #expect(throws: PostgresError.self) {
@@ -258,9 +258,8 @@ import Testing
     @Test("Unused connections are closed")
     func unused() async throws {
         let clock = ManualClock()
-        let pool = PostgresPool(
-            configuration: try await testConfiguration(), settings: PostgresPoolConfiguration(size: 2),
-            runtime: try PostgresRuntime(clock: clock))
+        let pool = try PostgresPool(
+            configuration: try await testConfiguration(), settings: PostgresPoolConfiguration(size: 2), clock: clock)
         _ = try await pool.query("SELECT 1")
         // The pool looks every thirty seconds, and closes connections that were unused for ten minutes.
         clock.advance(by: .seconds(599))

@@ -1,3 +1,4 @@
+public import Polling
 import Synchronization
 
 /// A connection to PostgreSQL.
@@ -23,11 +24,15 @@ public final class PostgresConnection: Sendable {
 
     /// Opens a connection, which the caller closes.
     ///
-    /// - Parameter configuration: How to reach the database.
+    /// - Parameters:
+    ///   - configuration: How to reach the database.
+    ///   - clock: The clock of all waits of the connection.
     /// - Returns: The connection.
     /// - Throws: `PostgresError`
-    public static func connect(_ configuration: PostgresConfiguration) async throws -> PostgresConnection {
-        try await connect(configuration, on: .shared())
+    public static func connect(
+        _ configuration: PostgresConfiguration, clock: any MonotonicClock = ContinuousClock()
+    ) async throws -> PostgresConnection {
+        try await connect(configuration, on: .using(clock))
     }
 
     private static func connect(
@@ -41,16 +46,18 @@ public final class PostgresConnection: Sendable {
     ///
     /// - Parameters:
     ///   - configuration: How to reach the database.
+    ///   - clock: The clock of all waits of the connection.
     ///   - isolation: The actor of the caller, on which the body runs.
     ///   - body: Uses the connection until it returns.
     /// - Returns: What the body returns.
     /// - Throws: `PostgresError`, or what the body throws.
     public static func withConnection<Value>(
         _ configuration: PostgresConfiguration,
+        clock: any MonotonicClock = ContinuousClock(),
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        try await withConnection(configuration, on: .shared(), body)
+        try await withConnection(configuration, on: .using(clock), body)
     }
 
     static func withConnection<Value>(

@@ -1,7 +1,9 @@
 import Polling
 import Synchronization
 
-/// The threads that all connections of a process share: one for their sockets, and a few for calls that block.
+/// The threads that connections share: one for their sockets, and a few for calls that block.
+///
+/// All connections that use the system's clock have one runtime.
 final class PostgresRuntime: Sendable {
     let poller: Poller
     let resolvers = BlockingThreads(name: "pg-resolve", limit: 4)
@@ -13,11 +15,9 @@ final class PostgresRuntime: Sendable {
 
     /// Makes a runtime.
     ///
-    /// A test makes its own, to move its clock by hand.
-    ///
     /// - Parameter clock: The clock of everything on this runtime.
     /// - Throws: `PostgresError` if the process cannot start the thread.
-    init(clock: any MonotonicClock = ContinuousClock()) throws {
+    init(clock: any MonotonicClock) throws {
         do {
             poller = try Poller(name: "pg-poller", clock: clock)
         } catch {
@@ -30,17 +30,22 @@ final class PostgresRuntime: Sendable {
     /// The end of the runtime must therefore end the thread.
     deinit { poller.stop() }
 
-    private static let instance = Mutex<PostgresRuntime?>(nil)
+    private static let shared = Mutex<PostgresRuntime?>(nil)
 
-    /// Returns the runtime of this process, which is made at the first use and never ends.
+    /// Returns the runtime for a clock.
     ///
+    /// The one for the system's clock is made at the first use and never ends. Any other clock, which a test moves by hand,
+    /// gets a new runtime.
+    ///
+    /// - Parameter clock: The clock of everything on the runtime.
     /// - Returns: The runtime.
     /// - Throws: `PostgresError` if the process cannot start the thread.
-    static func shared() throws -> PostgresRuntime {
-        try instance.withLock { instance in
-            if let instance { return instance }
-            let made = try PostgresRuntime()
-            instance = made
+    static func using(_ clock: any MonotonicClock) throws -> PostgresRuntime {
+        guard clock is ContinuousClock else { return try PostgresRuntime(clock: clock) }
+        return try shared.withLock { shared in
+            if let shared { return shared }
+            let made = try PostgresRuntime(clock: clock)
+            shared = made
             return made
         }
     }

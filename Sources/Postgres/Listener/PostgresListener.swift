@@ -1,4 +1,5 @@
 import Logging
+public import Polling
 public import ServiceLifecycle
 import Synchronization
 
@@ -32,15 +33,17 @@ public final class PostgresListener: Service, Sendable {
     ///   - configuration: How to reach the database. Connect directly: poolers in transaction mode lose notifications.
     ///   - channels: The channels of LISTEN.
     ///   - bufferLimit: How many notifications may wait for the consumer.
+    ///   - clock: The clock of all waits of the listener and its connections.
     /// - Throws: `PostgresError` if the process cannot start the thread for its connections.
     public convenience init(
         configuration: PostgresConfiguration,
         channels: [String],
-        bufferLimit: Int = 16_384
+        bufferLimit: Int = 16_384,
+        clock: any MonotonicClock = ContinuousClock()
     ) throws {
         self.init(
             configuration: configuration, channels: channels, bufferLimit: bufferLimit, timing: ListenerTiming(),
-            runtime: try .shared())
+            runtime: try .using(clock))
     }
 
     init(

@@ -1,3 +1,4 @@
+public import Polling
 public import ServiceLifecycle
 
 /// A bounded set of connections, each of which is lent to one caller at a time.
@@ -20,18 +21,16 @@ public final class PostgresPool: Service, Sendable {
     /// - Parameters:
     ///   - configuration: How to reach the database.
     ///   - settings: How many connections, and how long to wait for one.
+    ///   - clock: The clock of all waits of the pool and its connections.
     /// - Throws: `PostgresError` if the process cannot start the thread for its connections.
-    public convenience init(
+    public init(
         configuration: PostgresConfiguration,
-        settings: PostgresPoolConfiguration = PostgresPoolConfiguration()
+        settings: PostgresPoolConfiguration = PostgresPoolConfiguration(),
+        clock: any MonotonicClock = ContinuousClock()
     ) throws {
-        self.init(configuration: configuration, settings: settings, runtime: try .shared())
-    }
-
-    init(configuration: PostgresConfiguration, settings: PostgresPoolConfiguration, runtime: PostgresRuntime) {
         self.configuration = configuration
         self.settings = settings
-        self.runtime = runtime
+        runtime = try .using(clock)
         lender = ConnectionLender(configuration: configuration, settings: settings, runtime: runtime)
         let contenders = settings.contenders ?? max(1, settings.size / 2)
         contention = ContentionGate(
