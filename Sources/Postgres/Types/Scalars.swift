@@ -14,61 +14,40 @@ extension Bool: PostgresCodable {
     }
 }
 
-/// Reads any integer type, and checks the range.
-private func decodeInteger<Integer: FixedWidthInteger>(
-    _ bytes: RawSpan,
-    type: PostgresType,
-    as _: Integer.Type
-) throws -> Integer {
-    let value: Int64
-    switch type {
-    case .int8: value = try bytes.postgresInteger()
-    case .int4: value = Int64(try bytes.postgresInteger(as: Int32.self))
-    case .int2: value = Int64(try bytes.postgresInteger(as: Int16.self))
-    case .oid: value = Int64(try bytes.postgresInteger(as: UInt32.self))
-    default: throw PostgresDecodingFailure.typeMismatch
+extension PostgresEncodable where Self: FixedWidthInteger {
+    /// Writes as many bytes as the integer has.
+    public func encode(into buffer: inout PostgresBuffer) { buffer.write(self) }
+}
+
+extension PostgresDecodable where Self: FixedWidthInteger {
+    /// Reads any integer type whose value fits.
+    public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Self {
+        let value: Int64
+        switch type {
+        case .int8: value = try bytes.postgresInteger()
+        case .int4: value = Int64(try bytes.postgresInteger(as: Int32.self))
+        case .int2: value = Int64(try bytes.postgresInteger(as: Int16.self))
+        case .oid: value = Int64(try bytes.postgresInteger(as: UInt32.self))
+        default: throw PostgresDecodingFailure.typeMismatch
+        }
+        guard let result = Self(exactly: value) else { throw PostgresDecodingFailure.outOfRange }
+        return result
     }
-    guard let result = Integer(exactly: value) else { throw PostgresDecodingFailure.outOfRange }
-    return result
 }
 
 extension Int16: PostgresCodable {
     /// The type `smallint`.
     public static var postgresType: PostgresType { .int2 }
-
-    /// Writes two bytes.
-    public func encode(into buffer: inout PostgresBuffer) { buffer.write(self) }
-
-    /// Reads any integer type whose value fits.
-    public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Int16 {
-        try decodeInteger(bytes, type: type, as: Int16.self)
-    }
 }
 
 extension Int32: PostgresCodable {
     /// The type `integer`.
     public static var postgresType: PostgresType { .int4 }
-
-    /// Writes four bytes.
-    public func encode(into buffer: inout PostgresBuffer) { buffer.write(self) }
-
-    /// Reads any integer type whose value fits.
-    public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Int32 {
-        try decodeInteger(bytes, type: type, as: Int32.self)
-    }
 }
 
 extension Int64: PostgresCodable {
     /// The type `bigint`.
     public static var postgresType: PostgresType { .int8 }
-
-    /// Writes eight bytes.
-    public func encode(into buffer: inout PostgresBuffer) { buffer.write(self) }
-
-    /// Reads any integer type.
-    public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Int64 {
-        try decodeInteger(bytes, type: type, as: Int64.self)
-    }
 }
 
 extension Int: PostgresCodable {
@@ -76,14 +55,6 @@ extension Int: PostgresCodable {
     ///
     /// If the server wants `integer`, write `\(n)::int4` or bind an `Int32`.
     public static var postgresType: PostgresType { .int8 }
-
-    /// Writes eight bytes.
-    public func encode(into buffer: inout PostgresBuffer) { buffer.write(Int64(self)) }
-
-    /// Reads any integer type.
-    public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> Int {
-        try decodeInteger(bytes, type: type, as: Int.self)
-    }
 }
 
 extension Double: PostgresCodable {
