@@ -128,29 +128,8 @@ public struct AuditStore: Sendable {
         public init(limit: Int) { self.limit = limit }
     }
 
-    /// A position in the list of records, which is ordered by time and number.
-    public struct Cursor: Sendable, Equatable, LosslessStringConvertible {
-        /// The time of the record.
-        public var at: Timestamp
-        /// The number of the record, for records of the same time.
-        public var id: Int64
-
-        /// The position of a record.
-        public init(at: Timestamp, id: Int64) {
-            self.at = at
-            self.id = id
-        }
-
-        /// Reads a cursor in the form of ``description``; nil for any other text.
-        public init?(_ description: String) {
-            let parts = description.split(separator: "_", omittingEmptySubsequences: false)
-            guard parts.count == 2, let at = Timestamp(cursor: parts[0]), let id = Int64(parts[1]) else { return nil }
-            self.init(at: at, id: id)
-        }
-
-        /// The time in microseconds since 1970 and the number, joined by an underscore.
-        public var description: String { "\(at.microsecondsSinceEpoch)_\(id)" }
-    }
+    /// A position in the list of records, by the time and number of a record.
+    public typealias Cursor = ListCursor<Int64>
 
     /// The records that a user may read, newest first; empty without the right.
     ///

@@ -30,32 +30,8 @@ public struct SessionStore: Sendable {
         }
     }
 
-    /// A position in the list of sessions, which is ordered by creation time and id.
-    ///
-    /// Unlike an offset, it does not move when new sessions appear at the front.
-    public struct Cursor: Sendable, Equatable, LosslessStringConvertible {
-        /// When the session was created.
-        public var createdAt: Timestamp
-        /// The session, for sessions of the same time.
-        public var id: SessionID
-
-        /// The position of a session.
-        public init(createdAt: Timestamp, id: SessionID) {
-            self.createdAt = createdAt
-            self.id = id
-        }
-
-        /// Reads a cursor in the form of ``description``; nil for any other text.
-        public init?(_ description: String) {
-            let parts = description.split(separator: "_")
-            guard parts.count == 2, let createdAt = Timestamp(cursor: parts[0]), let id = SessionID(String(parts[1]))
-            else { return nil }
-            self.init(createdAt: createdAt, id: id)
-        }
-
-        /// The creation time in microseconds since 1970 and the id, joined by an underscore.
-        public var description: String { "\(createdAt.microsecondsSinceEpoch)_\(id)" }
-    }
+    /// A position in the list of sessions, by the creation time and id of a session.
+    public typealias Cursor = ListCursor<SessionID>
 
     /// The sessions that a user may see, newest first.
     ///
@@ -74,8 +50,8 @@ public struct SessionStore: Sendable {
                 WHERE \(unescaped: ownSessions)
                   AND (\(filter.status?.rawValue)::text IS NULL OR p.status = \(filter.status?.rawValue))
                   AND (\(filter.patient)::uuid IS NULL OR t.patient_id = \(filter.patient))
-                  AND (\(filter.after?.createdAt)::timestamptz IS NULL
-                       OR (t.created_at, t.id) < (\(filter.after?.createdAt), \(filter.after?.id)))
+                  AND (\(filter.after?.at)::timestamptz IS NULL
+                       OR (t.created_at, t.id) < (\(filter.after?.at), \(filter.after?.id)))
                 ORDER BY t.created_at DESC, t.id DESC
                 LIMIT \(filter.limit)
                 """

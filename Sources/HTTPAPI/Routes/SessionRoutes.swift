@@ -44,7 +44,7 @@ struct SessionRoutes: Sendable {
             else: Problem(.forbidden, "You may not see the sessions of this patient."))
         let found = try await sessions.list(for: context.user, as: context.claims.principal, filter)
         return JSON.response(
-            Page(found, limit: limit) { SessionStore.Cursor(createdAt: $0.createdAt, id: $0.id).description })
+            Page(found, limit: limit) { SessionStore.Cursor(at: $0.createdAt, id: $0.id).description })
     }
 
     @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {
