@@ -26,8 +26,8 @@ struct AudioDecoder: Sendable {
     ///   - tracks: Its tracks, at least one.
     ///   - consume: Receives the audio in pieces of any length.
     /// - Returns: The number of decoded bytes.
-    /// - Throws: ``TranscriberError/unreadable(detail:)`` when ffmpeg decoded nothing, or
-    ///   ``TranscriberError/tracksTooLarge(_:)`` when that is because several of them share the memory;
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when ffmpeg decoded nothing;
+    ///   ``TranscriberError/tracksTooLarge(_:)`` when a track did not fit into its part of the memory;
     ///   ``TranscriberError/failed(detail:)`` when a signal ended it; ``TranscriberError/tooLong(seconds:)``; the error
     ///   of `consume`.
     func decode(
@@ -41,17 +41,23 @@ struct AudioDecoder: Sendable {
             }
             try await consume(samples.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] })
         }
-        guard decoded > 0 else {
-            if tracks.count > 1, failure?.contains(Self.outOfMemory) == true {
-                throw TranscriberError.tracksTooLarge(tracks.count)
-            }
-            throw TranscriberError.unreadable(detail: "ffmpeg: \(failure ?? "0 bytes")")
-        }
+        guard decoded > 0 else { throw TranscriberError.unreadable(detail: "ffmpeg: \(failure ?? "0 bytes")") }
         return decoded
     }
 
-    /// The C library's text for `ENOMEM`, which ffmpeg prints.
-    private static let outOfMemory = "Cannot allocate memory"
+    /// The memory that the decoder of each of several tracks may write to, in bytes; nil for a single track.
+    static func memory(ofEachOf tracks: Int) -> Int? {
+        // The transcriber and its recognisers have the rest.
+        tracks > 1 ? (CageBudget.bundledAddressSpace - (128 << 20)) / tracks : nil
+    }
+
+    /// True if ffmpeg or ffprobe said that it had too little memory.
+    ///
+    /// The first text is the C library's for `ENOMEM`. After the second one, both go on, leave out the rest of the track, and end with
+    /// status 0.
+    static func lacksMemory(_ output: String) -> Bool {
+        ["Cannot allocate memory", "Cannot add index entry"].contains { output.contains($0) }
+    }
 
     /// Decodes and mixes all tracks.
     ///
@@ -59,16 +65,14 @@ struct AudioDecoder: Sendable {
     private func mixed(
         _ input: AudioInput, _ tracks: [AudioTrack], consume: ([Int16]) async throws -> Void
     ) async throws -> String? {
-        if tracks.count == 1 { return try await decode(tracks[0], of: input, memory: nil, consume: consume) }
-        // The transcriber and its recognisers have the rest.
-        let memory = (CageBudget.bundledAddressSpace - (128 << 20)) / tracks.count
+        if tracks.count == 1 { return try await decode(tracks[0], of: input, among: 1, consume: consume) }
         return try await withThrowingTaskGroup(of: String?.self) { group in
             var mixer = TrackMixer(count: tracks.count)
             let channels = tracks.map { _ in AsyncChannel<[Int16]>() }
             for (track, channel) in zip(tracks, channels) {
                 group.addTask {
                     defer { channel.finish() }
-                    return try await decode(track, of: input, memory: memory) { await channel.send($0) }
+                    return try await decode(track, of: input, among: tracks.count) { await channel.send($0) }
                 }
             }
             defer { group.cancelAll() }
@@ -90,9 +94,9 @@ struct AudioDecoder: Sendable {
         }
     }
 
-    /// Decodes a track, mixes its channels, and puts silence in front of it up to its start.
+    /// Decodes one of several tracks, mixes its channels, and puts silence in front of it up to its start.
     private func decode(
-        _ track: AudioTrack, of input: AudioInput, memory: Int?, consume: ([Int16]) async throws -> Void
+        _ track: AudioTrack, of input: AudioInput, among count: Int, consume: ([Int16]) async throws -> Void
     ) async throws -> String? {
         var silence = Int(min(track.start, longest) * Double(Self.framesPerSecond))
         while silence > 0 {
@@ -103,7 +107,7 @@ struct AudioDecoder: Sendable {
         var stream = AudioStream()
         var mixer: ChannelMixer?
         var command = command(for: track, of: input)
-        command.memory = memory
+        command.memory = Self.memory(ofEachOf: count)
         let ending = try await command.stream { bytes in
             let samples: [Int16]
             do {
@@ -115,6 +119,8 @@ struct AudioDecoder: Sendable {
             if let mixed = mixer?.mix(samples), !mixed.isEmpty { try await consume(mixed) }
         }
         if let rest = mixer?.finish(), !rest.isEmpty { try await consume(rest) }
+        // ``AudioProbe`` has tried the headers. A file of fragments has more of them further on.
+        if command.memory != nil, Self.lacksMemory(ending.description) { throw TranscriberError.tracksTooLarge(count) }
         switch ending.status {
         case .exited(0): return nil
         // What could be decoded of a damaged file is not in vain.

@@ -31,11 +31,13 @@ struct AudioProbe: Sendable {
     /// ffprobe reads no packet for that, and runs no decoder over one. It therefore estimates nothing: of an MP3
     /// without a header, it would announce the length that the first frame's bit rate gives.
     ///
-    /// - Parameter input: The recording.
-    /// - Returns: The tracks with their starts, and the announced length.
+    /// - Parameters:
+    ///   - input: The recording.
+    ///   - isForDecoding: True to find the starts of several tracks, and to try whether their decoders have memory enough.
+    /// - Returns: The tracks, and the announced length.
     /// - Throws: ``TranscriberError`` when the recording has no audio track, cannot be read, or exceeds a limit;
     ///   `CancellationError`.
-    func outline(of input: AudioInput) async throws -> RecordingOutline {
+    func outline(of input: AudioInput, isForDecoding: Bool = true) async throws -> RecordingOutline {
         try await limited {
             let shown = """
                 format=duration:format_tags=none:stream=index,codec_type,codec_name,sample_rate,channels,start_time,\
@@ -50,7 +52,7 @@ struct AudioProbe: Sendable {
                 throw TranscriberError.unreadable(detail: "ffprobe: \(ending.description)")
             }
             var outline = try RecordingOutline(answer: text, header: input.header)
-            if outline.tracks.count > 1 { try await findStarts(of: &outline, in: input) }
+            if isForDecoding, outline.tracks.count > 1 { try await findStarts(of: &outline, in: input) }
             return outline
         }
     }
@@ -79,17 +81,25 @@ struct AudioProbe: Sendable {
         }
     }
 
+    /// The memory that a decoder needs in addition to what ffprobe needs for the same headers, in bytes.
+    private static let decodingMemory = 2 << 20
+
     /// Finds when each track begins: at its first packet.
+    ///
+    /// - Throws: ``TranscriberError/tracksTooLarge(_:)`` if a decoder would lose a track, because each has only a part of the memory.
     private func findStarts(of outline: inout RecordingOutline, in input: AudioInput) async throws {
+        let count = outline.tracks.count
+        let memory = AudioDecoder.memory(ofEachOf: count).map { $0 - Self.decodingMemory }
         for index in outline.tracks.indices {
-            let (text, _) = try await ToolCommand(
-                program: programs.ffprobe,
-                arguments: ["-v", "error", "-threads", "1"] + input.options
-                    + ["-nofind_stream_info", "-select_streams", "a:\(outline.tracks[index].ordinal)"]
-                    + ["-read_intervals", "%+#1", "-show_entries", "packet=pts_time", "-of", "csv=p=0", input.url]
-            ).output(limit: 64 * 1_024)
+            let ordinal = outline.tracks[index].ordinal
+            let (first, ending) = try await firstPacket(of: ordinal, in: input, memory: memory)
+            var isTooLarge = AudioDecoder.lacksMemory(ending.description)
+            // Some headers need one block of memory for a whole track. If there is none, ffprobe leaves out the track without a word.
+            if first == nil, !isTooLarge {
+                isTooLarge = try await firstPacket(of: ordinal, in: input, memory: nil).time != nil
+            }
+            if isTooLarge { throw TranscriberError.tracksTooLarge(count) }
             // A track without packets begins with the others, and is silent.
-            let first = text.split { !"+-.0123456789".contains($0) }.first.flatMap { Double($0) }
             outline.tracks[index].start = first ?? .infinity
         }
         let earliest = outline.tracks.map(\.start).filter(\.isFinite).min() ?? 0
@@ -97,6 +107,20 @@ struct AudioProbe: Sendable {
             let start = outline.tracks[index].start
             outline.tracks[index].start = start.isFinite ? start - earliest : 0
         }
+    }
+
+    /// The time of the first packet of a track in seconds, nil without one, and how ffprobe ended.
+    private func firstPacket(
+        of ordinal: Int, in input: AudioInput, memory: Int?
+    ) async throws -> (time: Double?, ending: ToolCommand.Ending) {
+        var command = ToolCommand(
+            program: programs.ffprobe,
+            arguments: ["-v", "error", "-threads", "1"] + input.options
+                + ["-nofind_stream_info", "-select_streams", "a:\(ordinal)"]
+                + ["-read_intervals", "%+#1", "-show_entries", "packet=pts_time", "-of", "csv=p=0", input.url])
+        command.memory = memory
+        let (text, ending) = try await command.output(limit: 64 * 1_024)
+        return (text.split { !"+-.0123456789".contains($0) }.first.flatMap { Double($0) }, ending)
     }
 
     /// Runs an operation under the timeout.

@@ -42,7 +42,8 @@ public struct MeasureCommand: Sendable {
         try await PrivateDirectory.with(purpose: "measure", in: temporaryDirectory) { directory in
             let probe = AudioProbe(programs: programs)
             let input = try AudioInput(file: file, linkedIn: directory)
-            let outline = try await probe.outline(of: input)
+            // A site's own stage may have more memory than the decoders of the bundled one.
+            let outline = try await probe.outline(of: input, isForDecoding: false)
             return MeasuredLength(seconds: try await probe.length(of: input), announcedSeconds: outline.announced)
         }
     }

@@ -279,6 +279,24 @@ import Testing
         }
     }
 
+    /// ffmpeg goes on without the index of a track for which it has no memory, and its status is 0.
+    @Test(
+        "Tracks of which one has no memory for its index are refused, and not heard without it",
+        arguments: [(packets: 400_000, hasEditList: true), (packets: 700_000, hasEditList: false)])
+    func memoryOfOneTrack(packets: Int, hasEditList: Bool) async throws {
+        try await MadeRecordings.with { folder in
+            // AMR has a frame of one byte, which says that there is no sound.
+            let long = try folder.write("long.amr", Data("#!AMR\n".utf8) + Data(repeating: 0x7C, count: packets))
+            let file = try await folder.make(
+                "a.mov",
+                Self.tone(1) + ["-f", "amrnb", "-i", long] + (0..<15).flatMap { _ in ["-map", "0:a"] }
+                    + ["-map", "1:a", "-c:a", "aac", "-c:a:15", "copy", "-use_editlist", hasEditList ? "1" : "0"])
+            await #expect(throws: TranscriberError.tracksTooLarge(16)) { try await folder.decode(file) }
+            // A site's own stage gets the length.
+            #expect(try await folder.measure(file).seconds > 7_000)
+        }
+    }
+
     /// A WAV file with 8 bits a sample.
     private static func wave(channels: Int, rate: Int, _ samples: Data) -> Data {
         func little(_ value: Int, _ count: Int) -> Data {
