@@ -231,6 +231,15 @@ class Maker:
             self.add(
                 self.ffmpeg(f"no-sound.{container}", "-f", "lavfi", "-t", "1", "-i", "testsrc=s=64x64", "-c:v", "libvpx"),
                 must_be_refused=True, may_be_refused=True)
+        # The index of the last track needs more memory than one of 16 decoders has. A frame of AMR without sound has one byte.
+        long = self.folder / "long.amr"
+        long.write_bytes(b"#!AMR\n" + b"\x7c" * 400_000)
+        maps = ["-map", "0:a"] * 15 + ["-map", "1:a"]
+        self.add(
+            self.ffmpeg(
+                "index-without-memory.mov", "-t", f"{SECONDS}", "-i", self.speech, "-i", long, *maps, "-c:a", "aac", "-c:a:15",
+                "copy"), must_be_refused=True, may_be_refused=True)
+        long.unlink()
         self.add(
             self.ffmpeg(
                 "cover.mp3", "-t", f"{SECONDS}", "-i", self.speech, "-f", "lavfi", "-t", "0.04", "-i", "testsrc=s=64x64", "-map",
