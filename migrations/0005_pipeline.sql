@@ -101,13 +101,17 @@ CREATE TABLE app.transcripts (
     session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
     attempt    integer NOT NULL,
     body       jsonb NOT NULL,
-    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    source_digest bytea CHECK (length(source_digest) = 32)
 );
 ALTER TABLE app.transcripts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.transcripts FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.transcripts IS 'The transcript of each session that has one';
 COMMENT ON COLUMN app.transcripts.attempt IS 'The attempt that produced the transcript';
 COMMENT ON COLUMN app.transcripts.body IS 'A JSON object with a string "text" and an array "segments"';
+COMMENT ON COLUMN app.transcripts.stored_at IS 'When the transcript was stored, or last corrected';
+COMMENT ON COLUMN app.transcripts.source_digest IS
+    'SHA-256 of the transcript as the worker stored it, which a correction keeps; null: no worker stored it';
 
 CREATE TABLE app.transcript_segments (
     session_id uuid NOT NULL REFERENCES app.session_progress ON DELETE CASCADE,
@@ -130,13 +134,17 @@ CREATE TABLE app.notes (
     attempt    integer NOT NULL,
     -- Unlike jsonb, json keeps the members in the order of the pipeline.
     body       json NOT NULL,
-    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+    stored_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    source_digest bytea CHECK (length(source_digest) = 32)
 );
 ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.notes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.notes IS 'The therapist''s notes of each session that has them. The patient never sees them';
 COMMENT ON COLUMN app.notes.attempt IS 'The attempt that produced the notes';
-COMMENT ON COLUMN app.notes.body IS 'A JSON object, as the pipeline stored it';
+COMMENT ON COLUMN app.notes.body IS 'A JSON object, as the pipeline stored it or a person corrected it';
+COMMENT ON COLUMN app.notes.stored_at IS 'When the notes were stored, or last corrected';
+COMMENT ON COLUMN app.notes.source_digest IS
+    'SHA-256 of the notes as the worker stored them, which a correction keeps; null: no worker stored them';
 
 CREATE TABLE app.result_history (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -146,7 +154,8 @@ CREATE TABLE app.result_history (
     body        json NOT NULL,
     stored_at   timestamptz NOT NULL,
     replaced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    replaced_by uuid
+    replaced_by uuid,
+    bytes       bigint NOT NULL GENERATED ALWAYS AS (octet_length(body::text)) STORED
 );
 CREATE INDEX result_history_session_id_idx ON app.result_history (session_id, id);
 ALTER TABLE app.result_history ENABLE ROW LEVEL SECURITY;
@@ -158,7 +167,9 @@ COMMENT ON COLUMN app.result_history.body IS 'The result before it was replaced'
 COMMENT ON COLUMN app.result_history.stored_at IS 'When the result was stored';
 COMMENT ON COLUMN app.result_history.replaced_at IS 'When another result replaced it';
 COMMENT ON COLUMN app.result_history.replaced_by IS
-    'The user who replaced it; null: a pipeline, or an operator in psql. Not a foreign key: the row outlives the account';
+    'The user who replaced it: a person by a correction, or the account of a pipeline; null: a worker of the site, or an '
+    'operator in psql. Not a foreign key: the row outlives the account';
+COMMENT ON COLUMN app.result_history.bytes IS 'The length of the body as text';
 
 INSERT INTO app.schema_migrations (version, name) VALUES (5, 'pipeline');
 COMMIT;

@@ -6,6 +6,8 @@ public enum SessionAction: String, Sendable, CaseIterable {
     case hear
     /// Read the therapist's notes.
     case readNotes = "read_notes"
+    /// Correct the final transcript and the notes.
+    case correct
     /// Read the last words of a failed stage, which may be words of the session.
     case readFailure = "read_failure"
     /// Upload a recording for the patient.
@@ -56,14 +58,14 @@ public enum Access {
     public static func permits(_ action: SessionAction, to role: Role, as relation: Relation) -> Bool {
         switch (action, role) {
         case (.see, .admin), (.hear, .admin), (.readNotes, .admin), (.upload, .admin), (.manage, .admin): true
-        case (.readFailure, .admin): true
+        case (.correct, .admin), (.readFailure, .admin): true
         case (.readFailure, .therapist), (.readFailure, .patient): false
         case (.report, .admin), (.report, .pipeline), (.process, .pipeline): true
         case (.report, .therapist), (.report, .patient): false
         case (.process, .admin), (.process, .therapist), (.process, .patient): false
         case (_, .therapist): relation.isAssigned
         case (.see, .patient), (.hear, .patient), (.upload, .patient): relation.isPatient
-        case (.readNotes, .patient), (.manage, .patient): false
+        case (.readNotes, .patient), (.correct, .patient), (.manage, .patient): false
         case (_, .pipeline): false
         }
     }

@@ -6,6 +6,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case readEvents = "events.read"
     case readTranscript = "transcript.read"
     case readNotes = "notes.read"
+    case readHistory = "history.read"
     case readFailure = "failure.read"
     case hearRecording = "recording.read"
 
@@ -21,6 +22,9 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case changeSession = "session.change"
     case delete = "session.delete"
     case report = "progress.report"
+    // Triggers also record these two if another program makes the change, or a new attempt replaces a result.
+    case correctTranscript = "transcript.correct"
+    case correctNotes = "notes.correct"
 
     // A pipeline works on a session.
     case claim = "session.claim"
@@ -54,8 +58,6 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case endAssignment = "assignment.end"
     case addSession = "session.add"
     case correctSession = "session.correct"
-    case correctTranscript = "transcript.correct"
-    case correctNotes = "notes.correct"
     case removeAudit = "audit.remove"
 
     /// The right to the session that the action needs; nil for an action that concerns no existing session.
@@ -63,7 +65,8 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         switch self {
         case .readSession, .readStatus, .readEvents, .readTranscript, .openStream, .resumeStream, .takeTicket: .see
         case .hearRecording: .hear
-        case .readNotes: .readNotes
+        case .readNotes, .readHistory: .readNotes
+        case .correctTranscript, .correctNotes: .correct
         case .readFailure: .readFailure
         case .retry, .cancel, .changeSession, .delete: .manage
         case .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes: .process
@@ -76,8 +79,9 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     /// Clients repeat reads and openings often. Each change has a record of its own. A refusal is merged, whatever the action.
     public var isMerged: Bool {
         switch self {
-        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readFailure, .hearRecording,
-            .openStream, .resumeStream, .takeTicket, .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions,
+        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readHistory, .readFailure,
+            .hearRecording, .openStream, .resumeStream, .takeTicket, .openCaseload, .resumeCaseload,
+            .takeCaseloadTicket, .listSessions,
             .listPatients, .resumeUpload, .keepLease, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
             true
         case .upload, .endUpload, .retry, .cancel, .changeSession, .delete, .report, .claim, .giveLeaseBack,

@@ -153,14 +153,19 @@ public struct SessionStore: Sendable {
             .first.map(RecordingLength.init) ?? RecordingLength(decoded: nil, announced: nil)
     }
 
-    /// The notes as JSON, as the pipeline stored them; nil if the session has no notes that the user may read.
+    /// The notes as JSON, in their stored form; nil if the session has no notes that the user may read.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func notes(of session: SessionID, as principal: Principal) async throws -> String? {
-        try await pool.acting(as: principal) { connection in
-            try await connection.query("SELECT body::text AS body FROM app.notes WHERE session_id = \(session)")
-                .first?.decode("body", as: String.self)
-        }
+        try await pool.acting(as: principal) { try await Self.readNotes(of: session, on: $0) }
+    }
+
+    /// Reads the notes of a session that the acting user may read.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    static func readNotes(of session: SessionID, on connection: PostgresConnection) async throws -> String? {
+        try await connection.query("SELECT body::text AS body FROM app.notes WHERE session_id = \(session)")
+            .first?.decode("body", as: String.self)
     }
 
     private static let columns = """

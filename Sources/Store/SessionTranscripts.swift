@@ -41,26 +41,33 @@ extension SessionStore {
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func transcript(of session: SessionID, as principal: Principal) async throws -> StoredTranscript? {
-        try await pool.acting(as: principal) { connection in
-            try await connection.query(
-                """
-                SELECT coalesce(r.attempt, g.attempt) AS attempt, r.session_id IS NOT NULL AS is_final,
-                       (r.body -> 'text')::text AS text, coalesce(r.body -> 'segments', g.segments)::text AS segments,
-                       coalesce(r.body - \(Self.ownMembers), '{}')::text AS others,
-                       t.duration_seconds, t.announced_seconds
-                FROM app.therapy_sessions t
-                LEFT JOIN app.transcripts r ON r.session_id = t.id
-                CROSS JOIN LATERAL app.partial_transcript(CASE WHEN r.session_id IS NULL THEN t.id END) AS g
-                WHERE t.id = \(session) AND (r.session_id IS NOT NULL OR g.segments IS NOT NULL)
-                """
-            ).first.map { row in
-                StoredTranscript(
-                    attempt: Int(try row.decode("attempt", as: Int32.self)),
-                    isFinal: try row.decode("is_final", as: Bool.self),
-                    text: try row.decode("text", as: String?.self),
-                    segments: try row.decode("segments", as: String.self),
-                    others: try row.decode("others", as: String.self), length: try RecordingLength(row))
-            }
+        try await pool.acting(as: principal) { try await Self.readTranscript(of: session, on: $0) }
+    }
+
+    /// Reads the transcript of a session that the acting user may see.
+    ///
+    /// - Throws: ``PostgresError`` if the database does not answer.
+    static func readTranscript(
+        of session: SessionID, on connection: PostgresConnection
+    ) async throws -> StoredTranscript? {
+        try await connection.query(
+            """
+            SELECT coalesce(r.attempt, g.attempt) AS attempt, r.session_id IS NOT NULL AS is_final,
+                   (r.body -> 'text')::text AS text, coalesce(r.body -> 'segments', g.segments)::text AS segments,
+                   coalesce(r.body - \(Self.ownMembers), '{}')::text AS others,
+                   t.duration_seconds, t.announced_seconds
+            FROM app.therapy_sessions t
+            LEFT JOIN app.transcripts r ON r.session_id = t.id
+            CROSS JOIN LATERAL app.partial_transcript(CASE WHEN r.session_id IS NULL THEN t.id END) AS g
+            WHERE t.id = \(session) AND (r.session_id IS NOT NULL OR g.segments IS NOT NULL)
+            """
+        ).first.map { row in
+            StoredTranscript(
+                attempt: Int(try row.decode("attempt", as: Int32.self)),
+                isFinal: try row.decode("is_final", as: Bool.self),
+                text: try row.decode("text", as: String?.self),
+                segments: try row.decode("segments", as: String.self),
+                others: try row.decode("others", as: String.self), length: try RecordingLength(row))
         }
     }
 }

@@ -9,7 +9,7 @@ enum AuditActionPart {
         case administering = "reading as an administrator"
         case rights = "changing rights, by anyone"
         case byHand = "changes by hand in the database"
-        case results = "storing again for a finished session"
+        case results = "storing again after another attempt, or for a finished session"
     }
 
     static func text() -> String {
@@ -23,7 +23,8 @@ enum AuditActionPart {
 
     private static func subjects(of action: AuditAction) -> [Subject] {
         switch action {
-        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readFailure, .hearRecording:
+        case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readHistory, .readFailure,
+            .hearRecording:
             [.readingOne]
         case .openStream, .resumeStream, .takeTicket, .upload, .resumeUpload, .endUpload, .retry, .cancel,
             .changeSession,
@@ -37,7 +38,7 @@ enum AuditActionPart {
             .correctSession:
             [.rights]
         case .addSession, .removeAudit: [.byHand]
-        case .correctTranscript, .correctNotes: [.results]
+        case .correctTranscript, .correctNotes: [.actingOnOne, .results]
         }
     }
 }

@@ -26,18 +26,22 @@ import Testing
         // The database refuses this assignment, and it gives no right either.
         Line(.patient, patient: true, assigned: true, [.see, .hear, .upload]),
         Line(.patient, patient: false, assigned: true, []),
-        Line(.therapist, patient: false, assigned: true, [.see, .hear, .readNotes, .upload, .manage]),
+        Line(.therapist, patient: false, assigned: true, [.see, .hear, .readNotes, .correct, .upload, .manage]),
         Line(.therapist, patient: false, assigned: false, []),
-        Line(.therapist, patient: true, assigned: true, [.see, .hear, .readNotes, .upload, .manage]),
+        Line(.therapist, patient: true, assigned: true, [.see, .hear, .readNotes, .correct, .upload, .manage]),
         Line(.therapist, patient: true, assigned: false, []),
         Line(
-            .admin, patient: false, assigned: false, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+            .admin, patient: false, assigned: false,
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
         Line(
-            .admin, patient: true, assigned: false, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+            .admin, patient: true, assigned: false,
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
         Line(
-            .admin, patient: false, assigned: true, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+            .admin, patient: false, assigned: true,
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
         Line(
-            .admin, patient: true, assigned: true, [.see, .hear, .readNotes, .readFailure, .upload, .manage, .report]),
+            .admin, patient: true, assigned: true,
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
         Line(.pipeline, patient: false, assigned: false, [.report, .process]),
         Line(.pipeline, patient: true, assigned: false, [.report, .process]),
         Line(.pipeline, patient: false, assigned: true, [.report, .process]),

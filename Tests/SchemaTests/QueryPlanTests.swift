@@ -168,6 +168,8 @@ private struct HotCall {
     /// A session without a lease, and one whose lease stands; both are being transcribed.
     private static let unleased = PlanStage.id(.session, "5")
     private static let leased = PlanStage.id(.session, "8")
+    /// A session with a transcript and notes.
+    private static let processed = PlanStage.id(.session, "9")
     private static let sessions = "ARRAY[\(PlanStage.id(.session, "5")), \(PlanStage.id(.session, "6"))]"
     private static let users = "ARRAY[\(user), \(user)]"
     private static let patients = "ARRAY[\(PlanStage.id(.patient, "1")), \(PlanStage.id(.patient, "2"))]"
@@ -261,6 +263,11 @@ private struct HotCall {
 
     /// The lists, which the server reads by plain statements as the acting user.
     static let lists = [
+        HotCall(
+            "history", "SELECT id, bytes FROM app.result_history WHERE session_id = \(processed) ORDER BY id DESC",
+            user: user),
+        HotCall("correct_notes", "SELECT app.correct_notes(\(processed), '{\"a\": 1}')", user: admin),
+        HotCall("correct_transcript", "SELECT app.correct_transcript(\(processed), '[]')", user: admin),
         HotCall(
             "sessions of a therapist",
             """

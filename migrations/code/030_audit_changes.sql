@@ -123,20 +123,30 @@ CREATE OR REPLACE TRIGGER record_correction AFTER UPDATE OF patient_id ON app.th
     FOR EACH ROW WHEN (OLD.patient_id <> NEW.patient_id) EXECUTE FUNCTION app.record_session();
 
 CREATE OR REPLACE FUNCTION app.record_correction() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE
     was_there CONSTANT boolean := CASE TG_OP WHEN 'UPDATE' THEN OLD.attempt <> NEW.attempt ELSE false END;
+    who CONSTANT uuid := acting_id();
+    since CONSTANT timestamptz := clock_timestamp() - audit_interval();
 BEGIN
     INSERT INTO audit_log (action, user_id, session_id, patient_id)
-    SELECT TG_ARGV[0], acting_id(), t.id, t.patient_id
+    SELECT TG_ARGV[0], who, t.id, t.patient_id
     FROM session_progress p JOIN therapy_sessions t ON t.id = p.session_id JOIN statuses s ON s.status = p.status
-    WHERE p.session_id = NEW.session_id AND (was_there OR s.is_finished);
+    WHERE p.session_id = NEW.session_id AND (was_there OR s.is_finished)
+      AND (who IS NULL OR NOT EXISTS (
+          -- The server has recorded the request of a correction. Only its records have a request.
+          SELECT FROM audit_log l
+          WHERE l.session_id = t.id AND l.user_id = who AND l.is_allowed AND l.at > since AND l.action = TG_ARGV[0]
+            AND l.request_id IS NOT NULL));
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION app.record_correction IS
     'Trigger: records that another attempt replaces a transcript or notes, or that they are stored after the session has '
-    'finished. The argument is the action';
+    'finished, unless the server has just recorded the same. The argument is the action';
 CREATE OR REPLACE TRIGGER record_correction AFTER INSERT OR UPDATE ON app.transcripts
     FOR EACH ROW EXECUTE FUNCTION app.record_correction('transcript.correct');
 CREATE OR REPLACE TRIGGER record_correction AFTER INSERT OR UPDATE ON app.notes

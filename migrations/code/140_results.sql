@@ -1,4 +1,5 @@
--- The results of the pipeline, transcripts and notes: who may read them, how a pipeline stores them, and their history.
+-- The results of the pipeline, transcripts and notes: who may read them, how a pipeline stores them, how people correct them,
+-- and their history.
 --
 -- A transcript has two forms. The final one is a row of app.transcripts. Before it, the partial one grows in
 -- app.transcript_segments, and clients see it unless an earlier attempt has left a final one.
@@ -273,6 +274,7 @@ DECLARE
     has_length CONSTANT boolean := duration IS NOT NULL OR announced IS NOT NULL;
     checked jsonb;
     stored jsonb;
+    digest bytea;
 BEGIN
     IF jsonb_typeof($3 -> 'segments') IS DISTINCT FROM 'array'
         OR coalesce(jsonb_typeof($3 -> 'text'), 'null') <> 'string' AND (is_final OR $3 ? 'text')
@@ -301,9 +303,13 @@ BEGIN
     END IF;
     IF is_final THEN
         stored := $3 - ARRAY['attempt', 'is_final', 'lease'] || jsonb_build_object('segments', checked);
-        INSERT INTO transcripts AS t (session_id, attempt, body) VALUES ($1, $2, stored)
-        ON CONFLICT (session_id) DO UPDATE SET attempt = $2, body = stored, stored_at = clock_timestamp()
-            WHERE t.attempt <> $2 OR t.body <> stored;
+        digest := sha256(convert_to(stored::text, 'UTF8'));
+        -- A worker whose answer was lost stores the same transcript again, maybe after a correction. The correction stays.
+        INSERT INTO transcripts AS t (session_id, attempt, body, source_digest) VALUES ($1, $2, stored, digest)
+        ON CONFLICT (session_id) DO UPDATE
+            SET attempt = $2, body = stored, stored_at = clock_timestamp(), source_digest = digest
+            WHERE t.attempt <> $2
+               OR CASE WHEN $4 IS NULL THEN t.body <> stored ELSE coalesce(t.source_digest <> digest, t.body <> stored) END;
         DELETE FROM transcript_segments g WHERE g.session_id = $1;
         PERFORM show_segments($1, jsonb_array_length(checked));
     ELSIF checked <> (SELECT coalesce(jsonb_agg(g.body ORDER BY g.number), '[]') FROM transcript_segments g
@@ -314,7 +320,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.store_transcript IS
-    'Stores or replaces the transcript of a session, for the worker with the lease; the same transcript again changes nothing. '
+    'Stores or replaces the transcript of a session, for the worker with the lease; the same transcript again changes nothing, '
+    'also after a correction. '
     'With "is_final": false it replaces the partial transcript, and other segments make a version, be they as many as before. '
     'Its members duration_seconds and announced_seconds become those of the session. '
     'Raises 22023 for a wrong shape, 42501 without the lease that stands, 23514 for another attempt, or for a partial '
@@ -363,20 +370,24 @@ SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    digest CONSTANT bytea := sha256(convert_to($3::text, 'UTF8'));
 BEGIN
     IF json_typeof($3) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'notes: have to be a JSON object'
             USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'notes_malformed', COLUMN = 'notes';
     END IF;
     PERFORM lock_for_result($1, $2, $4);
-    INSERT INTO notes AS n (session_id, attempt, body) VALUES ($1, $2, $3)
-    ON CONFLICT (session_id) DO UPDATE SET attempt = $2, body = $3, stored_at = clock_timestamp()
-        WHERE n.attempt <> $2 OR n.body::text <> $3::text;
+    INSERT INTO notes AS n (session_id, attempt, body, source_digest) VALUES ($1, $2, $3, digest)
+    ON CONFLICT (session_id) DO UPDATE SET attempt = $2, body = $3, stored_at = clock_timestamp(), source_digest = digest
+        WHERE n.attempt <> $2
+           OR CASE WHEN $4 IS NULL THEN n.body::text <> $3::text
+                   ELSE coalesce(n.source_digest <> digest, n.body::text <> $3::text) END;
 END
 $$;
 COMMENT ON FUNCTION app.store_notes IS
-    'Stores or replaces the notes of a session, for the worker with the lease; the same notes again change nothing. Raises '
-    '22023 unless the notes are a JSON object, 42501 without the lease that stands, 23514 for another attempt, P0002 for an '
+    'Stores or replaces the notes of a session, for the worker with the lease; the same notes again change nothing, also after '
+    'a correction. Raises 22023 unless the notes are a JSON object, 42501 without the lease that stands, 23514 for another attempt, P0002 for an '
     'unknown session';
 
 CREATE OR REPLACE FUNCTION app.claimed_transcript(session_id uuid, attempt integer, lease text) RETURNS jsonb
@@ -394,11 +405,157 @@ COMMENT ON FUNCTION app.claimed_transcript IS
     'The final transcript of a session, for the worker with the lease, which acts for no user; null: there is none. Raises as '
     'app.lock_for_result';
 
+-- Corrections
+
+CREATE OR REPLACE FUNCTION app.history_limits(OUT versions bigint, OUT bytes bigint)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 1000::bigint, 268435456::bigint $$;
+COMMENT ON FUNCTION app.history_limits IS
+    'How many earlier results of a session there are, and how many bytes they have, when the server takes no correction any more';
+
+CREATE OR REPLACE FUNCTION app.require_history_room(session uuid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    PERFORM FROM history_limits() AS l
+    WHERE (SELECT count(*) >= l.versions OR coalesce(sum(h.bytes), 0) >= l.bytes
+           FROM result_history h WHERE h.session_id = session);
+    IF FOUND THEN
+        RAISE EXCEPTION 'the history of the session is full'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'history_full';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.require_history_room IS
+    'Raises 23514 if the history of a session has reached one of app.history_limits';
+
+CREATE OR REPLACE FUNCTION app.lock_for_correction(session_id uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- A caller without the right neither waits for a lock nor holds one.
+    IF NOT EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND acting_may('correct', t.patient_id)) THEN
+        RETURN false;
+    END IF;
+    -- The lock of a worker that stores a result. A deletion takes it before it deletes the results.
+    PERFORM FROM session_progress p WHERE p.session_id = $1 FOR NO KEY UPDATE;
+    -- The right may have ended while this function waited for the lock.
+    RETURN EXISTS (SELECT FROM therapy_sessions t WHERE t.id = $1 AND acting_may('correct', t.patient_id));
+END
+$$;
+COMMENT ON FUNCTION app.lock_for_correction IS
+    'Keeps the results of a session as they are until the end of the transaction, for a user who corrects them. False: the '
+    'acting user may correct no such session';
+
+CREATE OR REPLACE FUNCTION app.correct_transcript(session_id uuid, corrections jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    present jsonb;
+    corrected jsonb;
+    faulty bigint;
+BEGIN
+    IF NOT lock_for_correction($1) THEN
+        RETURN false;
+    END IF;
+    SELECT t.body -> 'segments' INTO present FROM transcripts t WHERE t.session_id = $1;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF jsonb_typeof($2) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'segments: have to be an array'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'corrections_malformed', COLUMN = 'segments';
+    END IF;
+    WITH c AS MATERIALIZED (
+        SELECT e.n, e.value,
+               CASE WHEN jsonb_typeof(e.value -> 'index') = 'number' THEN (e.value ->> 'index')::numeric END AS index
+        FROM jsonb_array_elements($2) WITH ORDINALITY AS e (value, n)
+    ), s AS MATERIALIZED (
+        SELECT e.n, e.value FROM jsonb_array_elements(present) WITH ORDINALITY AS e (value, n)
+    ), judged AS (
+        SELECT c.n, s.n IS NULL OR jsonb_typeof(s.value) <> 'object' OR count(*) OVER (PARTITION BY c.index) > 1
+                   OR coalesce(jsonb_typeof(c.value -> 'text'), 'string') <> 'string'
+                   OR coalesce(jsonb_typeof(c.value -> 'speaker'), 'null') NOT IN ('string', 'null') AS is_faulty
+        FROM c LEFT JOIN s ON (s.n - 1)::numeric = c.index
+    )
+    SELECT min(j.n) - 1 INTO faulty FROM judged j WHERE j.is_faulty;
+    IF faulty IS NOT NULL THEN
+        RAISE EXCEPTION 'segments[%]: corrects no segment', faulty
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'correction_malformed',
+                DETAIL = json_build_object('index', faulty::text);
+    END IF;
+    WITH c AS MATERIALIZED (
+        SELECT (e.value ->> 'index')::numeric AS index, coalesce(e.value -> 'speaker' = 'null', false) AS has_no_speaker,
+               -- No other member of a segment can be corrected.
+               jsonb_strip_nulls(jsonb_build_object('text', e.value -> 'text', 'speaker', e.value -> 'speaker')) AS members
+        FROM jsonb_array_elements($2) AS e (value)
+    )
+    SELECT coalesce(jsonb_agg(
+        CASE WHEN c.index IS NULL THEN e.value
+             WHEN c.has_no_speaker THEN (e.value - 'speaker') || c.members
+             ELSE e.value || c.members END ORDER BY e.n), '[]') INTO corrected
+    FROM jsonb_array_elements(present) WITH ORDINALITY AS e (value, n) LEFT JOIN c ON c.index = (e.n - 1)::numeric;
+    IF corrected <> present THEN
+        PERFORM require_history_room($1);
+        UPDATE transcripts t
+        SET body = t.body || jsonb_build_object('segments', corrected, 'text', (
+                SELECT coalesce(string_agg(e.value ->> 'text', ' ' ORDER BY e.n), '')
+                FROM jsonb_array_elements(corrected) WITH ORDINALITY AS e (value, n))),
+            stored_at = clock_timestamp()
+        WHERE t.session_id = $1;
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION app.correct_transcript IS
+    'Corrects the final transcript of a session: each {index, text?, speaker?} replaces the text and the speaker of one segment, '
+    'and "speaker": null removes the speaker. The text of the transcript becomes the texts of its segments. False: the acting '
+    'user may correct no such session, or it has no final transcript. Raises 22023 for a correction of no segment or of one '
+    'twice, 23514 if the history is full';
+
+CREATE OR REPLACE FUNCTION app.correct_notes(session_id uuid, notes json) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    present text;
+BEGIN
+    IF json_typeof($2) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'notes: have to be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'notes_malformed', COLUMN = 'notes';
+    ELSIF NOT lock_for_correction($1) THEN
+        RETURN false;
+    END IF;
+    SELECT n.body::text INTO present FROM notes n WHERE n.session_id = $1;
+    IF NOT FOUND THEN
+        RETURN false;
+    ELSIF present <> $2::text THEN
+        PERFORM require_history_room($1);
+        UPDATE notes n SET body = $2, stored_at = clock_timestamp() WHERE n.session_id = $1;
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION app.correct_notes IS
+    'Replaces the notes of a session by those of a person; the same notes change nothing. False: the acting user may correct no '
+    'such session, or it has no notes. Raises 22023 unless the notes are a JSON object, 23514 if the history is full';
+
 REVOKE ALL ON FUNCTION app.partial_transcript, app.keep_replaced_result, app.remove_partial_transcript, app.lock_for_result,
     app.lock_for_partial, app.transcript_seconds, app.checked_segments, app.show_segments, app.insert_segments,
-    app.store_transcript, app.add_segments, app.store_notes, app.claimed_transcript
+    app.store_transcript, app.add_segments, app.store_notes, app.claimed_transcript, app.history_limits,
+    app.require_history_room, app.lock_for_correction, app.correct_transcript, app.correct_notes
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.store_transcript, app.store_notes TO therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.partial_transcript, app.add_segments, app.claimed_transcript TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.partial_transcript, app.add_segments, app.claimed_transcript, app.lock_for_correction,
+    app.correct_transcript, app.correct_notes TO therapybridge_server;
 
 COMMIT;

@@ -27,6 +27,10 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
     case unknownStatus = "unknown_status"
     case uploadUnfinished = "upload_unfinished"
 
+    case correctionMalformed = "correction_malformed"
+    case correctionsMalformed = "corrections_malformed"
+    case historyFull = "history_full"
+
     case leaseNotStanding = "lease_not_standing"
     case leaseOutOfRange = "lease_out_of_range"
     case leaseRequired = "lease_required"
@@ -61,6 +65,7 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         switch self {
         case .attemptOutOfRange: "attempt"
         case .auditMonthPresent, .auditMonthUnknown: "month"
+        case .correctionsMalformed: "segments"
         case .estimateNegative: "estimated_time_remaining"
         case .leaseOutOfRange: "duration"
         case .notAPatient: "patient_id"
@@ -97,6 +102,11 @@ enum SchemaRefusal: String, Sendable, CaseIterable {
         case .unknownSession: Problem.noSession.detail
         case .unknownStatus: "is not a known status."
         case .uploadUnfinished: "The upload of the recording is not finished."
+        case .correctionMalformed:
+            "What stands in segments[{index}] corrects no segment: it needs the index of one, once, and a text or a speaker."
+        case .correctionsMalformed: "have to be an array."
+        case .historyFull:
+            "The session has too many earlier transcripts and notes. It takes no more corrections."
         case .leaseNotStanding:
             "The lease does not stand: it has run out or ended, or belongs to another claim of the session."
         case .leaseOutOfRange: "has to be between 1 second and 1 day."
