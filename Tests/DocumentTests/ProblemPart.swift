@@ -27,7 +27,9 @@ enum ProblemPart {
         case .tooSlow: "the request came too slowly; see [limits](configuration.md#limits)"
         case .conflict: "not possible in the present state: a forbidden report or retry, a taken id or address"
         case .gone: "the [resumable upload](uploads.md) has ended"
-        case .preconditionFailed: "`Tus-Resumable` of a [resumable upload](uploads.md) is not 1.0.0"
+        case .preconditionFailed:
+            "`If-Match` of a [correction](#corrections) names another state; `Tus-Resumable` of a [resumable upload](uploads.md) is not 1.0.0"
+        case .preconditionRequired: "a [correction](#corrections) without `If-Match`"
         case .tooLarge: "the body is too large"
         case .unsupportedMedia: "not an accepted recording, or not the expected type"
         case .noSuchRange: "the range is outside the recording; `Content-Range` has its size"

@@ -46,7 +46,7 @@ struct ProblemTests {
             (.notFound, 404), (.methodNotAllowed, 405), (.notAcceptable, 406), (.conflict, 409), (.tooLarge, 413),
             (.unsupportedMedia, 415), (.noSuchRange, 416), (.invalid, 422), (.upgradeRequired, 426),
             (.tooManyRequests, 429), (.tooSlow, 408), (.gone, 410), (.preconditionFailed, 412), (.locked, 423),
-            (.checksumMismatch, 460),
+            (.checksumMismatch, 460), (.preconditionRequired, 428),
             (.internalError, 500), (.unavailable, 503), (.storageFull, 507),
         ]
         for (kind, code) in table { #expect(kind.status.code == code, "\(kind)") }

@@ -23,6 +23,7 @@ struct Problem: Error, Sendable {
         case conflict
         case gone
         case preconditionFailed = "precondition-failed"
+        case preconditionRequired = "precondition-required"
         case tooLarge = "too-large"
         case unsupportedMedia = "unsupported-media"
         case noSuchRange = "range-not-satisfiable"
@@ -47,6 +48,7 @@ struct Problem: Error, Sendable {
             case .conflict: .conflict
             case .gone: .gone
             case .preconditionFailed: .preconditionFailed
+            case .preconditionRequired: .preconditionRequired
             case .tooLarge: .contentTooLarge
             case .unsupportedMedia: .unsupportedMediaType
             case .noSuchRange: .rangeNotSatisfiable
@@ -75,6 +77,7 @@ struct Problem: Error, Sendable {
             case .conflict: "Not in the present state"
             case .gone: "No longer there"
             case .preconditionFailed: "A condition is not met"
+            case .preconditionRequired: "A condition is needed"
             case .tooLarge: "Too large"
             case .unsupportedMedia: "Not an accepted recording"
             case .noSuchRange: "No such range"

@@ -99,14 +99,16 @@ enum JSON {
         return body
     }
 
+    /// The name of a member for a client, such as `segments[2].text`.
+    static func name(_ path: [any CodingKey]) -> String {
+        path.reduce("") { name, key in
+            if let index = key.intValue { return "\(name)[\(index)]" }
+            return name.isEmpty ? key.stringValue : "\(name).\(key.stringValue)"
+        }
+    }
+
     /// The problem with a body, or with a part of one.
     static func problem(of error: DecodingError) -> Problem {
-        func name(_ path: [any CodingKey]) -> String {
-            path.reduce("") { name, key in
-                if let index = key.intValue { return "\(name)[\(index)]" }
-                return name.isEmpty ? key.stringValue : "\(name).\(key.stringValue)"
-            }
-        }
         switch error {
         case .keyNotFound(let key, let context):
             return .invalid(name(context.codingPath + [key]), "is missing.", .missing)

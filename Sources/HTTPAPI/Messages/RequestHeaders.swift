@@ -4,7 +4,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 
-/// The value of `If-None-Match` (RFC 9110, 13.1.2).
+/// The value of `If-None-Match` or `If-Match` (RFC 9110, 13.1).
 struct EntityTags {
     private let tags: [Substring]
 
@@ -12,10 +12,18 @@ struct EntityTags {
         tags = text.split(separator: ",").map { $0.drop { $0 == " " }.prefix { $0 != " " } }
     }
 
-    /// True if the present tag is among them, by the weak comparison that the header prescribes.
+    /// True if the present tag is among them, by the weak comparison that `If-None-Match` prescribes.
     func contains(_ tag: String) -> Bool {
         tags.contains { $0 == "*" || $0 == tag || $0 == "W/" + tag }
     }
+
+    /// True if one of them names a state; the `*` of `If-Match` stands for whatever is there.
+    var namesAState: Bool { tags.contains { !$0.isEmpty && $0 != "*" } }
+
+    /// True if the present tag is among them, by the strong comparison that `If-Match` prescribes.
+    ///
+    /// A `*` is no tag.
+    func containsStrongly(_ tag: String) -> Bool { tags.contains { $0 == tag } }
 
     /// The strong tag of a representation: 128 bits of its SHA-256.
     static func strong(of bytes: some DataProtocol) -> String {

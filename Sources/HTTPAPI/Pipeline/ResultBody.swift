@@ -48,17 +48,7 @@ struct ResultBody {
     /// - Throws: A ``Problem``: 400 for a body that is not JSON, 422 for one that is no object, or has no `lease` or no
     ///   `attempt`.
     init(_ text: [UInt8]) throws {
-        let members: [JSONSlices.Member]
-        do throws(JSONSlices.Fault) {
-            members = try JSONSlices.members(of: text)
-        } catch {
-            switch error {
-            case .notAnObject, .notAnArray: throw Problem(.invalid, "The body has to be a JSON object.")
-            case .badEscape:
-                throw Problem(.invalid, "The body holds \\u0000 or half of a surrogate pair, which no text can hold.")
-            case .unexpected, .truncated, .tooDeep, .notUTF8: throw Problem(.malformed, "The body is not JSON.")
-            }
-        }
+        let members = try Self.members(of: text)
         var own: [String: Data] = [:]
         var rest: [UInt8] = []
         rest.reserveCapacity(text.count)
@@ -77,6 +67,23 @@ struct ResultBody {
         document = String(decoding: rest, as: UTF8.self)
         lease = try Self.decode("lease", own)
         attempt = try Self.decode("attempt", own)
+    }
+
+    /// The members of a document that the database can store.
+    ///
+    /// - Throws: A ``Problem``: 400 for a body that is not JSON, 422 for one that is no object or has a text that the
+    ///   database cannot hold.
+    static func members(of text: [UInt8]) throws(Problem) -> [JSONSlices.Member] {
+        do throws(JSONSlices.Fault) {
+            return try JSONSlices.members(of: text)
+        } catch {
+            switch error {
+            case .notAnObject, .notAnArray: throw Problem(.invalid, "The body has to be a JSON object.")
+            case .badEscape:
+                throw Problem(.invalid, "The body holds \\u0000 or half of a surrogate pair, which no text can hold.")
+            case .unexpected, .truncated, .tooDeep, .notUTF8: throw Problem(.malformed, "The body is not JSON.")
+            }
+        }
     }
 
     /// - Throws: 422 for a value that no lease can have.

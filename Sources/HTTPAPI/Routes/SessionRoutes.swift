@@ -105,7 +105,7 @@ struct SessionRoutes: Sendable {
         let id = try context.sessionID()
         try await gate.authorize(id, for: context, to: .readNotes)
         guard let json = try await sessions.notes(of: id, as: context.claims.principal) else {
-            throw Problem(.notFound, "There are no notes on this session yet.")
+            throw Problem.noNotes
         }
         let body = ByteBuffer(string: json)
         let headers: HTTPFields = [.eTag: EntityTags.strong(of: body.readableBytesView)]

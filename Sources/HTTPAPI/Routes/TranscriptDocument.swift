@@ -24,6 +24,8 @@ struct TranscriptDocument {
     private let others: [UInt8]
     /// The entity tag of the JSON with all segments, which is strong.
     private(set) var tag = ""
+    /// The number of segments.
+    var count: Int { elements.count }
 
     /// Reads a stored transcript.
     ///

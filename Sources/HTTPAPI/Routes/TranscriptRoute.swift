@@ -23,7 +23,7 @@ struct TranscriptRoute: Sendable {
         let first = try query.value("from", "has to be the index of a segment, from 0.", Self.index) ?? 0
         try RouteTable.checkAccept(of: request, against: format.mediaType)
         guard let stored = try await sessions.transcript(of: id, as: context.claims.principal) else {
-            throw Problem(.notFound, "There is no transcript of this session yet.")
+            throw Problem.noTranscript
         }
         let document = try TranscriptDocument(stored)
         // Every form is made of the JSON. Its tag therefore serves them all, and a correction by `If-Match` takes it.

@@ -83,7 +83,9 @@ extension Decoder {
         let unknown = try container(keyedBy: AnyMember.self).allKeys.map(\.stringValue)
             .filter { !known.contains($0) }.min()
         if let unknown {
-            throw Problem.invalid(String(unknown.prefix(64)), "is not a member of this object.", .unknown)
+            let path = JSON.name(codingPath)
+            let name = (path.isEmpty ? "" : path + ".") + unknown.prefix(64)
+            throw Problem.invalid(name, "is not a member of this object.", .unknown)
         }
     }
 }

@@ -142,6 +142,7 @@ extension HTTPServer {
             RequestLog(clock: dependencies.clock)
             securityHeaders
             CrossOrigin(settings: settings)
+            JSONCompression()
             TusVersion()
             ErrorMiddleware()
             RequestTarget()
@@ -185,8 +186,11 @@ extension HTTPServer {
         ClaimRoute(recorder: recorder, queue: stores.queue, signals: dependencies.work, clock: dependencies.clock)
             .add(to: &table)
         LeaseRoutes(gate: gate, queue: stores.queue).add(to: &table)
+        let corrections = CorrectionRoutes(gate: gate, sessions: stores.sessions)
+        corrections.add(to: &table)
+        HistoryRoute(gate: gate, sessions: stores.sessions).add(to: &table)
         ResultRoutes(
-            gate: gate, queue: stores.queue,
+            gate: gate, queue: stores.queue, users: stores.users, corrections: corrections,
             largeBodyPace: LargeBodies.Pace(time: settings.requests.bodyTimeout, clock: dependencies.clock)
         ).add(to: &table)
         ReportRoutes(gate: gate, recorder: recorder, users: stores.users, batcher: dependencies.reports)

@@ -49,6 +49,8 @@ struct AccessRow: Sendable {
     /// The status code that they get.
     let status: Int
     var body: AccessBody = .none
+    /// The status codes of the permitted callers who get another one.
+    var otherStatuses: [Clinic.Caller: Int] = [:]
 
     var name: String { "\(method.rawValue) \(path)" }
 
@@ -99,11 +101,11 @@ extension AccessRow {
     /// A route of one session.
     private static func session(
         _ method: HTTPMethod, _ path: String, _ permitted: Set<Clinic.Caller>, _ status: Int = 200,
-        on subject: Subject = .readSession, body: AccessBody = .none
+        on subject: Subject = .readSession, body: AccessBody = .none, otherwise: [Clinic.Caller: Int] = [:]
     ) -> AccessRow {
         AccessRow(
             method: method, path: id + path, order: .idFirst, subject: subject, permitted: permitted, status: status,
-            body: body)
+            body: body, otherStatuses: otherwise)
     }
 
     /// A route that checks the caller's account and role.
@@ -167,6 +169,9 @@ extension AccessRow {
         AccessRow(
             method: .GET, path: id + "/status/ws", order: .unauthenticated, subject: .readSession, permitted: everybody,
             status: 426),
+        AccessRow(
+            method: .GET, path: "/api/sessions/status/ws", order: .unauthenticated, subject: .nothing,
+            permitted: everybody, status: 426),
         session(.POST, "/status/ticket", viewers),
         AccessRow(
             method: .POST, path: "/api/sessions/status/ticket", order: .idFirst, subject: .nothing,
@@ -178,7 +183,12 @@ extension AccessRow {
         session(
             .PUT, "/transcript", [.pipeline], 409,
             body: .json(#"{"lease":"none","attempt":1,"text":"","segments":[]}"#)),
-        session(.PUT, "/notes", [.pipeline], 409, body: .json(#"{"lease":"none","attempt":1}"#)),
+        // A person corrects, and needs `If-Match`. A pipeline needs its lease.
+        session(.PATCH, "/transcript", managers, 428, body: .json(#"{"segments":[{"index":0,"text":"a"}]}"#)),
+        session(
+            .PUT, "/notes", managers.union([.pipeline]), 428, body: .json(#"{"lease":"none","attempt":1}"#),
+            otherwise: [.pipeline: 409]),
+        session(.GET, "/history", managers),
         session(.POST, "/retry", managers, 202, on: .failedSession),
         session(.POST, "/cancel", managers, 202, on: .newSession),
         // No stage of the session has failed.
@@ -254,6 +264,7 @@ extension AccessRow {
         if caller.credential == .signedOut { return 401 }
         if caller.credential == .inactive { return 403 }
         let isPermitted = permitted.contains(caller.relation)
+        let status = otherStatuses[caller.relation] ?? status
         if order == .hiddenFromOthers {
             return target == .malformed ? 422 : target == .known && isPermitted ? status : 404
         }

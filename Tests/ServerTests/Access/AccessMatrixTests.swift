@@ -37,6 +37,7 @@ import Testing
         "therapist, admin": [.therapist, .stranger, .former, .nominal, .admin],
         "may see": [.patient, .therapist, .admin], "may upload": [.patient, .therapist, .admin],
         "may hear": [.patient, .therapist, .admin], "pipeline": [.pipeline], "may read notes": [.therapist, .admin],
+        "may correct": [.therapist, .admin], "pipeline, may correct": [.pipeline, .therapist, .admin],
         "began it": [.therapist], "began it, admin": [.therapist, .admin],
         "may manage": [.therapist, .admin], "may report": [.pipeline, .admin],
     ]

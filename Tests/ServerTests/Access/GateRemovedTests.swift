@@ -10,9 +10,11 @@ import Testing
 /// Row-level security as the second check: if a route allowed every caller, the database would still hide the rows.
 @Suite(.deadline) struct GateRemovedTests {
     /// The routes that read and change the data of a session.
-    private static let routes: [(HTTPMethod, String)] = [
-        (.GET, ""), (.GET, "/events"), (.GET, "/transcript"), (.GET, "/notes"), (.GET, "/recording"),
-        (.GET, "/failure"), (.POST, "/retry"), (.POST, "/cancel"), (.DELETE, ""),
+    private static let routes: [(HTTPMethod, String, body: String?)] = [
+        (.GET, "", nil), (.GET, "/events", nil), (.GET, "/transcript", nil), (.GET, "/notes", nil),
+        (.GET, "/history", nil), (.GET, "/recording", nil), (.GET, "/failure", nil), (.POST, "/retry", nil),
+        (.POST, "/cancel", nil), (.PATCH, "/transcript", #"{"segments":[{"index":0,"text":"a"}]}"#),
+        (.PUT, "/notes", "{}"), (.DELETE, "", nil),
     ]
 
     @Test("Without the check of the routes, callers without a right still get nothing and change nothing")
@@ -31,14 +33,22 @@ import Testing
                 "INSERT INTO app.notes VALUES (\(clinic.session), 1, jsonb_build_object('text', \(words)::text))")
             try await clinic.database.query(
                 """
+                INSERT INTO app.result_history (session_id, kind, attempt, body, stored_at)
+                VALUES (\(clinic.session), 'notes', 1, json_build_object('text', \(words)::text), now())
+                """)
+            try await clinic.database.query(
+                """
                 INSERT INTO app.stage_failures (session_id, attempt, stage, output_tail)
                 VALUES (\(clinic.session), 1, 'notes', \(words))
                 """)
             try await clinic.database.report(clinic.session, .failed, 0, error: words)
             try await clinic.disableAuthorization()
             for caller in [Clinic.Caller.otherPatient, .stranger, .former, .nominal, .pipeline] {
-                for (method, path) in Self.routes where !(caller == .pipeline && path == "/recording") {
-                    let answer = try await clinic.request(method, of: path, as: caller)
+                // A pipeline is asked for its lease.
+                for (method, path, body) in Self.routes
+                where caller != .pipeline || path != "/recording" && method != .PUT {
+                    let headers = body == nil ? [:] : ["Content-Type": "application/json", "If-Match": "\"a\""]
+                    let answer = try await clinic.request(method, of: path, as: caller, headers: headers, body: body)
                     #expect(answer.status == 404 || answer.text == #"{"items":[]}"#, "\(caller) \(method) \(path)")
                     #expect(!answer.text.contains(words), "\(caller) \(method) \(path)")
                 }
@@ -48,6 +58,8 @@ import Testing
             #expect(own.status == 200)
             #expect(own.text.contains(words))
             #expect(try await clinic.request(.GET, of: "/notes", as: .patient).status == 404)
+            #expect(try await clinic.request(.GET, of: "/history", as: .patient).text == #"{"items":[]}"#)
+            #expect(try await clinic.request(.GET, of: "/history", as: .therapist).text.contains(words))
             #expect(try await clinic.request(.GET, of: "/failure", as: .therapist).status == 404)
             #expect(try await clinic.request(.GET, of: "/failure", as: .admin).text.contains(words))
             #expect(try await clinic.request(.DELETE, of: "", as: .patient).status == 404)

@@ -33,12 +33,16 @@ struct SessionRoute: Sendable, CustomTestStringConvertible {
                 SessionRoute(method: method, path: "/events", permitted: viewers),
                 SessionRoute(method: method, path: "/transcript", permitted: viewers),
                 SessionRoute(method: method, path: "/notes", permitted: managers),
+                SessionRoute(method: method, path: "/history", permitted: managers),
                 SessionRoute(method: method, path: "/failure", permitted: [.admin]),
                 SessionRoute(method: method, path: "/recording", permitted: viewers),
             ]
         } + [
             SessionRoute(method: .DELETE, path: "", permitted: managers),
             SessionRoute(method: .PATCH, path: "", permitted: managers, body: #"{"language":"de"}"#),
+            SessionRoute(
+                method: .PATCH, path: "/transcript", permitted: managers,
+                body: #"{"segments":[{"index":0,"text":"a"}]}"#),
             SessionRoute(method: .POST, path: "/retry", permitted: managers),
             SessionRoute(method: .POST, path: "/cancel", permitted: managers),
             SessionRoute(method: .POST, path: "/progress", permitted: [.pipeline, .admin], body: report),

@@ -25,8 +25,8 @@ import Testing
 
     /// A kind of request that needs the lock of the session.
     enum Waiter: String, CaseIterable, Sendable {
-        case delete, change, cancel, retry, putTranscript, putNotes, report, reports, keepLease, giveLeaseBack,
-            endUpload
+        case delete, change, cancel, retry, putTranscript, putNotes, correctTranscript, correctNotes, report, reports,
+            keepLease, giveLeaseBack, endUpload
     }
 
     private static let requests = 9
@@ -202,6 +202,9 @@ import Testing
             case .putTranscript:
                 try await send(.PUT, "\(path)/transcript", #"{\#(proof), "text": "", "segments": []}"#, as: .pipeline)
             case .putNotes: try await send(.PUT, "\(path)/notes", #"{\#(proof), "a": 1}"#, as: .pipeline)
+            case .correctTranscript:
+                try await send(.PATCH, "\(path)/transcript", #"{"segments": [{"index": 0, "text": "a"}]}"#)
+            case .correctNotes: try await send(.PUT, "\(path)/notes", "{}")
             case .report: try await send(.POST, "\(path)/progress", "{\(report)}", as: .pipeline)
             case .reports:
                 try await send(
@@ -223,6 +226,7 @@ import Testing
             request.headers.add(name: "Authorization", value: "Bearer \(clinic.token(caller))")
             if path.hasPrefix("/api/uploads") { request.headers.add(name: "Tus-Resumable", value: "1.0.0") }
             if let json {
+                request.headers.add(name: "If-Match", value: "\"a\"")
                 request.headers.add(name: "Content-Type", value: "application/json")
                 request.body = .bytes(Data(json.utf8))
             }

@@ -26,6 +26,10 @@ import Testing
         Access(method: .GET, path: "/events", action: .readEvents),
         Access(method: .GET, path: "/transcript", action: .readTranscript),
         Access(method: .GET, path: "/notes", action: .readNotes, stranger: .patient),
+        Access(method: .GET, path: "/history", action: .readHistory, stranger: .patient),
+        // Without `If-Match`. The right is recorded first.
+        Access(method: .PATCH, path: "/transcript", action: .correctTranscript, stranger: .patient),
+        Access(method: .PUT, path: "/notes", action: .correctNotes, stranger: .patient),
         Access(method: .GET, path: "/recording", action: .hearRecording, stranger: .pipeline),
         Access(method: .POST, path: "/status/ticket", action: .takeTicket, caller: .patient),
         Access(method: .POST, path: "/retry", action: .retry, stranger: .patient),
@@ -41,7 +45,7 @@ import Testing
             let allowed = try await clinic.request(access.method, of: access.path, as: access.caller)
             let refused = try await clinic.request(access.method, of: access.path, as: access.stranger)
             // The status depends on whether the session has a transcript or a recording.
-            #expect([200, 202, 204, 404, 409].contains(allowed.status))
+            #expect([200, 202, 204, 404, 409, 428].contains(allowed.status))
             #expect([403, 404].contains(refused.status))
             let records = try await clinic.database.audit("action = '\(access.action.rawValue)'")
             #expect(records.map(\.isAllowed) == (access.action == .delete ? [true] : [true, false]))

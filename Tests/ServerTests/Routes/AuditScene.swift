@@ -20,6 +20,8 @@ struct AuditScene: Sendable {
         var proof = ""
         var email = ""
         var refresh = ""
+        /// The tag of the present transcript or notes, for a correction.
+        var tag = ""
         var token: String?
     }
 
@@ -60,7 +62,8 @@ struct AuditScene: Sendable {
             try await database.report(target.session, .transcribing, 20)
             try await database.query(
                 """
-                SELECT app.store_transcript(\(session), 1, '{"text": "", "segments": []}'),
+                SELECT app.store_transcript(
+                           \(session), 1, '{"text": "a", "segments": [{"start": 0, "end": 1, "text": "a"}]}'),
                        app.store_notes(\(session), 1, '{}')
                 """)
             try await database.query(
@@ -70,6 +73,11 @@ struct AuditScene: Sendable {
                 """)
             try await database.report(target.session, .transcribed, 60)
             try await database.report(target.session, .processed, 100)
+            if request.isCorrection {
+                let path = request.template.replacing("{id}", with: target.id)
+                let read = try await clinic.request(.GET, path, as: .admin)
+                target.tag = try #require(read.headers.first(name: "ETag"))
+            }
         case .upload, .endedUpload:
             var client = clinic.resumable(4000)
             try await client.begin()
@@ -142,6 +150,7 @@ struct AuditScene: Sendable {
         case .some: headers["Content-Type"] = "application/json"
         case nil: break
         }
+        if request.isCorrection { headers["If-Match"] = request.tag ?? target.tag }
         if request.template.hasPrefix("/api/uploads") {
             var client = clinic.resumable(4000)
             client.session = target.session

@@ -45,17 +45,21 @@ struct AuditedRequest: Sendable {
     /// What stands in place of the ids of the path; nil for the subject's.
     var id: String?
     var query = ""
+    /// The value of `If-Match`; nil for the tag of the subject's present transcript or notes.
+    var tag: String?
 
     init(
         _ route: String, as caller: Clinic.Caller?, on subject: Subject = .none, _ status: Int, _ records: [String],
-        body: String? = nil, id: String? = nil, query: String = ""
+        body: String? = nil, id: String? = nil, query: String = "", tag: String? = nil
     ) {
         (self.route, self.caller, self.subject, self.status, self.records) = (route, caller, subject, status, records)
-        (self.body, self.id, self.query) = (body, id, query)
+        (self.body, self.id, self.query, self.tag) = (body, id, query, tag)
     }
 
     var method: HTTPMethod { HTTPMethod(rawValue: String(route.prefix { $0 != " " })) }
     var template: String { String(route.drop { $0 != " " }.dropFirst()) }
+    /// True if the request corrects a result, and names the state that it corrects.
+    var isCorrection: Bool { records.contains { $0.hasSuffix("transcript.correct") || $0.hasSuffix("notes.correct") } }
     /// A stream of one session that has not ended stays open.
     var isStream: Bool { template.hasSuffix("/stream") }
 }
@@ -101,13 +105,19 @@ extension AuditedRequest {
             "GET \(id)/status/stream", as: .patient, on: .processed, 200, ["allowed stream.resume"],
             query: "?last_event_id=1"),
         .init("HEAD /api/sessions/status/stream", as: .therapist, 200, ["allowed caseload.open"]),
-        // Without an upgrade. WebSocketOpeningTests has the record of an upgraded one.
+        // Without an upgrade. WebSocketOpeningTests and WebSocketCaseloadTests have the records of upgraded ones.
         .init("GET \(id)/status/ws", as: .patient, on: .session, 426, []),
+        .init("GET /api/sessions/status/ws", as: .therapist, 426, []),
         .init("POST \(id)/status/ticket", as: .patient, on: .session, 200, ["allowed ticket.take"]),
         .init("POST /api/sessions/status/ticket", as: .therapist, 200, ["allowed caseload.ticket"]),
         .init("GET \(id)/events", as: .patient, on: .session, 200, ["allowed events.read"]),
         .init("GET \(id)/transcript", as: .patient, on: .processed, 200, ["allowed transcript.read"]),
         .init("GET \(id)/notes", as: .therapist, on: .processed, 200, ["allowed notes.read"]),
+        .init(
+            "PATCH \(id)/transcript", as: .therapist, on: .processed, 204, ["allowed transcript.correct"],
+            body: #"{"segments":[{"index":0,"text":"b"}]}"#),
+        .init("PUT \(id)/notes", as: .therapist, on: .processed, 204, ["allowed notes.correct"], body: #"{"a":1}"#),
+        .init("GET \(id)/history", as: .therapist, on: .processed, 200, ["allowed history.read"]),
         .init("GET \(id)/recording", as: .patient, on: .uploaded, 200, ["allowed recording.read"]),
         .init("GET \(id)/failure", as: .admin, on: .processed, 200, ["allowed failure.read"]),
         .init("POST \(id)/retry", as: .therapist, on: .failed, 202, ["allowed session.retry"]),
@@ -173,6 +183,19 @@ extension AuditedRequest {
         // The right is recorded, before the state of the session forbids the change.
         .init("POST \(id)/retry", as: .therapist, on: .session, 409, ["allowed session.retry"]),
         .init("POST \(id)/cancel", as: .therapist, 404, [], id: unknown),
+        // The right is recorded, before the state forbids the correction.
+        .init(
+            "PATCH \(id)/transcript", as: .therapist, on: .processed, 412, ["allowed transcript.correct"],
+            body: #"{"segments":[{"index":0,"text":"b"}]}"#, tag: "\"another\""),
+        .init(
+            "PATCH \(id)/transcript", as: .therapist, on: .processed, 422, ["allowed transcript.correct"],
+            body: #"{"segments":[{"index":1,"text":"b"}]}"#),
+        .init("PATCH \(id)/transcript", as: .therapist, 404, [], body: "{}", id: unknown),
+        .init(
+            "PUT \(id)/notes", as: .therapist, on: .processed, 412, ["allowed notes.correct"], body: "{}",
+            tag: "\"another\""),
+        .init("PUT \(id)/notes", as: .therapist, on: .processed, 422, ["allowed notes.correct"], body: "[]"),
+        .init("PUT \(id)/notes", as: .therapist, on: .session, 428, ["allowed notes.correct"], body: "{}", tag: "*"),
         .init("POST \(id)/cancel", as: .therapist, on: .processed, 409, ["allowed session.cancel"]),
 
         .init("POST \(id)/progress", as: .pipeline, 404, [], body: "{\(report)}", id: unknown),
