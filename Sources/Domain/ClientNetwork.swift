@@ -2,7 +2,7 @@
 ///
 /// That is the whole IPv4 address, or the first 64 bits of an IPv6 address. A host chooses the other 64 bits itself and may
 /// change them at any time (RFC 8981).
-public struct ClientNetwork: Hashable, Sendable, CustomStringConvertible {
+public struct ClientNetwork: Hashable, Sendable {
     /// The 32 bits of an IPv4 address, or the first 64 bits of an IPv6 address.
     private let bits: UInt64
     private let isIPv6: Bool
@@ -20,14 +20,5 @@ public struct ClientNetwork: Hashable, Sendable, CustomStringConvertible {
     /// The 4 bytes of an IPv4 address, or the first 8 bytes of an IPv6 address, in network order.
     public var bytes: [UInt8] {
         stride(from: isIPv6 ? 56 : 24, through: 0, by: -8).map { UInt8(truncatingIfNeeded: bits >> UInt64($0)) }
-    }
-
-    /// The address as PostgreSQL's `inet` reads it: `192.0.2.1`, `2001:db8:0:7::/64`.
-    public var description: String {
-        if isIPv6 {
-            let groups = [48, 32, 16, 0].map { String(UInt16(truncatingIfNeeded: bits >> $0), radix: 16) }
-            return groups.joined(separator: ":") + "::/64"
-        }
-        return bytes.map(String.init).joined(separator: ".")
     }
 }

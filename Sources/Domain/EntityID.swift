@@ -26,10 +26,23 @@ extension EntityID {
     }
 
     /// A new random identifier (UUID version 4).
-    public static func random() -> Self { Self(rawValue: UUID()) }
+    public static func random() -> Self { Self(rawValue: randomUUID()) }
 
     /// The lower-case text form.
-    public var description: String { rawValue.lowerCaseText }
+    public var description: String {
+        String(unsafeUninitializedCapacity: textLength) {
+            write(rawValue, to: $0)
+            return textLength
+        }
+    }
+
+    /// Appends the lower-case text form in ASCII.
+    public func append(to bytes: inout [UInt8]) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: textLength) { text in
+            write(rawValue, to: text)
+            bytes.append(contentsOf: text)
+        }
+    }
 
     /// Orders by bytes, as PostgreSQL orders `uuid`.
     ///
@@ -86,24 +99,40 @@ public struct SignInID: EntityID {
     public init(rawValue: UUID) { self.rawValue = rawValue }
 }
 
-extension UUID {
-    /// The lower-case text form (RFC 9562, 4), without a copy of an upper-case one.
-    public var lowerCaseText: String {
-        let digits = StaticString("0123456789abcdef")
-        let words = withUnsafeBytes(of: uuid) { $0.loadUnaligned(as: (UInt64, UInt64).self) }
-        return String(unsafeUninitializedCapacity: 36) { text in
-            var position = 0
-            for word in [UInt64(bigEndian: words.0), UInt64(bigEndian: words.1)] {
-                for shift in stride(from: 60, through: 0, by: -4) {
-                    if isDash(position) {
-                        text[position] = UInt8(ascii: "-")
-                        position += 1
-                    }
-                    text[position] = digits.utf8Start[Int(word >> UInt64(shift) & 0xF)]
-                    position += 1
-                }
+/// The identifier of a request, which names it to the client, in the log and in the audit log.
+public struct RequestIdentifier: EntityID {
+    /// The UUID as the database gets it.
+    public let rawValue: UUID
+    /// Wraps a UUID.
+    public init(rawValue: UUID) { self.rawValue = rawValue }
+}
+
+/// A new random UUID (RFC 9562, 5.4).
+///
+/// Foundation's `UUID()` opens a file of random bytes for each one, which takes longer than all the rest.
+private func randomUUID() -> UUID {
+    var generator = SystemRandomNumberGenerator()
+    let high = generator.next() & ~0xF000 | 0x4000
+    let low = generator.next() & ~(0b11 << 62) | 0b10 << 62
+    return withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
+}
+
+/// The length of the text form of a UUID.
+private let textLength = 36
+
+/// Writes the lower-case text form of a UUID (RFC 9562, 4), without a copy of an upper-case one.
+private func write(_ uuid: UUID, to text: UnsafeMutableBufferPointer<UInt8>) {
+    let digits = StaticString("0123456789abcdef")
+    let words = withUnsafeBytes(of: uuid.uuid) { $0.loadUnaligned(as: (UInt64, UInt64).self) }
+    var position = 0
+    for word in [UInt64(bigEndian: words.0), UInt64(bigEndian: words.1)] {
+        for shift in stride(from: 60, through: 0, by: -4) {
+            if isDash(position) {
+                text[position] = UInt8(ascii: "-")
+                position += 1
             }
-            return position
+            text[position] = digits.utf8Start[Int(word >> UInt64(shift) & 0xF)]
+            position += 1
         }
     }
 }
@@ -118,7 +147,7 @@ private func uuid(_ text: some Collection<UInt8>) -> UUID? {
     var (high, low): (UInt64, UInt64) = (0, 0)
     var position = 0
     for byte in text {
-        guard position < 36 else { return nil }
+        guard position < textLength else { return nil }
         if isDash(position) {
             guard byte == UInt8(ascii: "-") else { return nil }
         } else {
@@ -128,7 +157,7 @@ private func uuid(_ text: some Collection<UInt8>) -> UUID? {
         }
         position += 1
     }
-    guard position == 36 else { return nil }
+    guard position == textLength else { return nil }
     return withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
 }
 

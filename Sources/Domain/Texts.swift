@@ -40,9 +40,21 @@ extension FixedWidthInteger {
     ///
     /// Nil for any other text, and for a number that is too large.
     @inlinable
-    public init?(digits text: some StringProtocol) {
-        guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
-        self.init(text)
+    public init?(digits text: some StringProtocol) { self.init(digits: text.utf8) }
+
+    /// Reads a number of decimal digits in ASCII as ``init(digits:)`` does.
+    @inlinable
+    public init?(digits text: some Collection<UInt8>) {
+        guard !text.isEmpty else { return nil }
+        var number: Self = 0
+        for byte in text {
+            guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte),
+                case (let shifted, false) = number.multipliedReportingOverflow(by: 10),
+                case (let sum, false) = shifted.addingReportingOverflow(Self(byte - UInt8(ascii: "0")))
+            else { return nil }
+            number = sum
+        }
+        self = number
     }
 
     /// Reads a number of ASCII decimal digits as ``init(digits:)`` does; one that is too large becomes the greatest.

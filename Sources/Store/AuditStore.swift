@@ -26,7 +26,7 @@ public struct AuditStore: Sendable {
     ///   - isAllowed: False for a refusal.
     ///   - requestID: The `X-Request-Id` of the answer.
     /// - Throws: ``PostgresError`` if the record was not written. The caller must then not act.
-    public func record(_ access: AuditedAccess, isAllowed: Bool, requestID: String) async throws {
+    public func record(_ access: AuditedAccess, isAllowed: Bool, requestID: RequestIdentifier) async throws {
         let plans = merger.plan([access])
         if plans.contains(where: { $0.records(isAllowed) }) {
             _ = try await pool.query(Self.insertion(of: access, isAllowed: isAllowed, requestID: requestID))
@@ -35,11 +35,11 @@ public struct AuditStore: Sendable {
     }
 
     /// The statement that records an access.
-    static func insertion(of access: AuditedAccess, isAllowed: Bool, requestID: String?) -> PostgresQuery {
+    static func insertion(of access: AuditedAccess, isAllowed: Bool, requestID: RequestIdentifier?) -> PostgresQuery {
         """
         SELECT app.record_access(
             \(access.principal.user), \(access.principal.signIn), \(access.action.rawValue), \(isAllowed),
-            \(access.session), \(access.patient), \(requestID), \(access.network?.description)::text::inet)
+            \(access.session), \(access.patient), \(requestID)::text, \(access.network))
         """
     }
 
@@ -89,7 +89,7 @@ public struct AuditStore: Sendable {
             SELECT app.record_repeats(
                 \(accesses.map(\.principal.user)), \(accesses.map(\.principal.signIn)), \(accesses.map(\.action.rawValue)),
                 \(repeats.map(\.isAllowed)), \(accesses.map(\.session)), \(accesses.map(\.patient)),
-                \(accesses.map { $0.network?.description })::text[]::inet[], \(repeats.map(\.count)),
+                \(accesses.map(\.network)), \(repeats.map(\.count)),
                 \(repeats.map { $0.first.duration(to: now) }), \(repeats.map { $0.last.duration(to: now) }))
             """)
     }

@@ -43,15 +43,15 @@ extension ProgressStore {
     /// - Returns: The caseload, or why the user is refused.
     /// - Throws: ``PostgresError`` if the record was not written. The caller must then refuse the request.
     public func admitCaseload(
-        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
+        of principal: Principal, resumes: Bool, requestID: RequestIdentifier?, network: ClientNetwork?
     ) async throws -> Caseload {
         let access = AuditedAccess(resumes ? .resumeCaseload : .openCaseload, by: principal, from: network)
         guard let plan = merger.plan([access]).first else { preconditionFailure("one access has one plan") }
         let rows = try await pool.query(
             """
             SELECT * FROM app.admit_caseload(
-                \(principal.user), \(principal.signIn), \(access.action.rawValue), \(requestID),
-                \(network?.description)::text::inet, \(plan.recordsAllowed), \(plan.recordsRefused))
+                \(principal.user), \(principal.signIn), \(access.action.rawValue), \(requestID)::text,
+                \(network), \(plan.recordsAllowed), \(plan.recordsRefused))
             """)
         let caseload = try Self.caseload(from: rows)
         // The log leaves out users and sign-ins that do not exist.

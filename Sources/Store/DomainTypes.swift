@@ -14,6 +14,36 @@ extension EntityID where Self: PostgresRepresentable {
 extension UserID: PostgresRepresentable, PostgresArrayElement {}
 extension SessionID: PostgresRepresentable, PostgresArrayElement {}
 extension SignInID: PostgresRepresentable, PostgresArrayElement {}
+extension RequestIdentifier: PostgresRepresentable, PostgresArrayElement {}
+
+extension ClientNetwork: PostgresArrayElement {
+    /// The families of `inet` in the binary format: `PGSQL_AF_INET` and `PGSQL_AF_INET6` of PostgreSQL's `inet.h`.
+    private static let families: (ipv4: UInt8, ipv6: UInt8) = (2, 3)
+
+    /// The type `inet`.
+    public static var postgresType: PostgresType { .inet }
+    /// The type `inet[]`.
+    public static var postgresArrayType: PostgresType { .inetArray }
+
+    /// Writes the address as `inet_recv` of PostgreSQL's `network.c` reads it.
+    ///
+    /// The order is: the family, the length of the network's prefix, whether it is a `cidr`, and the address after its length.
+    public func encode(into buffer: inout PostgresBuffer) {
+        let bytes = bytes
+        let isIPv6 = bytes.count > 4
+        buffer.write([isIPv6 ? Self.families.ipv6 : Self.families.ipv4, UInt8(bytes.count * 8), 0, isIPv6 ? 16 : 4])
+        buffer.write(bytes)
+        if isIPv6 { buffer.write(0 as UInt64) }
+    }
+
+    /// Reads an address of `inet`, with a prefix or without one.
+    public static func decode(_ bytes: RawSpan, type: PostgresType) throws -> ClientNetwork {
+        guard type == .inet else { throw PostgresDecodingFailure.typeMismatch }
+        let address = bytes.postgresBytes().dropFirst(4)
+        guard [4, 16].contains(address.count) else { throw PostgresDecodingFailure.malformed }
+        return ClientNetwork(address: address)
+    }
+}
 
 extension Timestamp: PostgresRepresentable, PostgresArrayElement {
     /// Makes the time of a `timestamptz`.

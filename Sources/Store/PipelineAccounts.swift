@@ -58,7 +58,8 @@ extension PipelineStore {
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 28000 if the account may claim no
     ///   session any more. Nothing is then claimed.
     public func claim(
-        worker: String, lease: Duration, as principal: Principal, requestID: String?, from network: ClientNetwork?
+        worker: String, lease: Duration, as principal: Principal, requestID: RequestIdentifier?,
+        from network: ClientNetwork?
     ) async throws -> AccountClaim? {
         try await pool.acting(as: principal) { connection in
             _ = try await connection.query("SELECT app.require_pipeline()")

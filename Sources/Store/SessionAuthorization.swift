@@ -14,7 +14,7 @@ public struct AuthorizationRequest: Sendable, Equatable {
     /// The right that the action needs; nil for none, which the database refuses to everybody.
     public var need: SessionAction?
     /// The `X-Request-Id` of the answer, for the audit log; nil without a request.
-    public var requestID: String?
+    public var requestID: RequestIdentifier?
     /// Where the request came from, for the audit log; nil if that is unknown.
     public var network: ClientNetwork?
 
@@ -31,7 +31,7 @@ public struct AuthorizationRequest: Sendable, Equatable {
     ///   - network: Where the request came from; nil if that is unknown.
     public init(
         _ session: SessionID, for principal: Principal, after: Int64? = nil, action: AuditAction = .openStream,
-        needing need: SessionAction? = nil, requestID: String? = nil, network: ClientNetwork? = nil
+        needing need: SessionAction? = nil, requestID: RequestIdentifier? = nil, network: ClientNetwork? = nil
     ) {
         self.session = session
         self.principal = principal
@@ -117,7 +117,7 @@ extension ProgressStore {
             SELECT * FROM app.admit(
                 \(requests.map(\.principal.user)), \(requests.map(\.principal.signIn)), \(requests.map(\.session)),
                 \(requests.map(\.action.rawValue)), \(requests.map { $0.need?.rawValue }),
-                \(requests.map(\.requestID)), \(requests.map { $0.network?.description })::text[]::inet[],
+                \(requests.map(\.requestID))::text[], \(requests.map(\.network)),
                 \(plans.map(\.recordsAllowed)), \(plans.map(\.recordsRefused)))
             """)
         guard rows.count == requests.count else { throw StoreError.noRow }

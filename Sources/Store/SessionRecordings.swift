@@ -36,12 +36,12 @@ public struct ExpectedRecording: Sendable {
 /// The request of an upload, for the audit log.
 public struct UploadOrigin: Sendable {
     /// The `X-Request-Id` of the answer; nil without a request.
-    public var requestID: String?
+    public var requestID: RequestIdentifier?
     /// Where the request came from; nil if that is unknown.
     public var network: ClientNetwork?
 
     /// A request.
-    public init(requestID: String? = nil, network: ClientNetwork? = nil) {
+    public init(requestID: RequestIdentifier? = nil, network: ClientNetwork? = nil) {
         self.requestID = requestID
         self.network = network
     }

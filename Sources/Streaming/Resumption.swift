@@ -7,14 +7,14 @@ public enum Resumption: Equatable, Sendable {
     /// The client has received everything up to this version.
     case after(Int64)
 
-    /// Reads what a client sent.
+    /// Compares the version that a client has with the present one.
     ///
     /// - Parameters:
-    ///   - text: The value of the header or the query parameter; nil if there is none.
+    ///   - version: The version that the client sent; nil if there is none.
     ///   - presentVersion: The session's version now. A greater version counts as none: it may come from another
     ///     database, and the stream would stay silent until the session reached it.
-    public init(lastEventID text: String?, presentVersion: Int64) {
-        if let version = Self.version(text), version <= presentVersion {
+    public init(after version: Int64?, presentVersion: Int64) {
+        if let version, version <= presentVersion {
             self = .after(version)
         } else {
             self = .fresh
@@ -25,8 +25,11 @@ public enum Resumption: Equatable, Sendable {
     ///
     /// - Parameter text: The value of the header or the query parameter; nil if there is none.
     /// - Returns: The version; nil if the text is not one.
-    public static func version(_ text: String?) -> Int64? {
-        guard let text, let version = Int64(digits: text), version >= 1 else { return nil }
+    public static func version(_ text: String?) -> Int64? { text.flatMap { version(utf8: $0.utf8) } }
+
+    /// Reads the version that a client sent, from text in ASCII, as ``version(_:)`` does.
+    public static func version(utf8 text: some Collection<UInt8>) -> Int64? {
+        guard let version = Int64(digits: text), version >= 1 else { return nil }
         return version
     }
 }

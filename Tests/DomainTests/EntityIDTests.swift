@@ -48,8 +48,19 @@ import Testing
         #expect(ids.reversed().sorted().map(\.description) == texts)
     }
 
-    @Test("Random ids differ")
+    @Test("Random ids differ, and are UUIDs of version 4")
     func random() {
-        #expect(Set((0..<1000).map { _ in SessionID.random() }).count == 1000)
+        let ids = (0..<1000).map { _ in SessionID.random() }
+        #expect(Set(ids).count == 1000)
+        // RFC 9562, 5.4: the version is the first digit of the third group, and the variant that of the fourth.
+        for id in ids { #expect(id.description.wholeMatch(of: /.{14}4.{4}[89ab].{16}/) != nil, "\(id)") }
+    }
+
+    @Test("The text form in ASCII is the description")
+    func ascii() {
+        let id = RequestIdentifier.random()
+        var bytes = Array("id: ".utf8)
+        id.append(to: &bytes)
+        #expect(bytes == Array("id: \(id)".utf8))
     }
 }

@@ -131,7 +131,7 @@ struct HeaderPropertyTests {
         ]
         holds(forCases: 300) { random in
             let text = random.text(of: words, count: 0...5)
-            if let address = NetworkAddress(forwarded: text), ![4, 16].contains(address.bytes.count) {
+            if let address = NetworkAddress(forwarded: text.utf8), ![4, 16].contains(address.bytes.count) {
                 return "\(text.debugDescription): \(address)"
             }
             let (first, second) = (random.bytes(4...4), random.bytes(4...4))

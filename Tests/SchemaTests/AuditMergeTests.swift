@@ -24,11 +24,12 @@ import Testing
         let log: AuditStore
         let stage: AuthorizeSessionTests.Stage
         let network = ClientNetwork(address: [192, 0, 2, 1])
+        let requestID = RequestIdentifier.random()
 
         func request(_ action: AuditAction, signIn: SignInID? = nil) -> AuthorizationRequest {
             AuthorizationRequest(
                 stage.session, for: Principal(user: stage.user, signIn: signIn ?? stage.signIn), action: action,
-                requestID: "a request", network: network)
+                requestID: requestID, network: network)
         }
     }
 
@@ -95,7 +96,7 @@ import Testing
             let first = try #require(records.first { $0.repeats == nil })
             let repeats = try #require(records.first { $0.repeats != nil })
             #expect(first.until == nil)
-            #expect(first.requestID == "a request")
+            #expect(first.requestID == scene.requestID.description)
             #expect(first.address == "192.0.2.1")
             #expect(repeats.repeats == 4)
             #expect(repeats.requestID == nil)
@@ -114,6 +115,25 @@ import Testing
                 #expect(record.address == first.address)
                 #expect(record.isAllowed)
             }
+        }
+    }
+
+    @Test("The database has an IPv4 address as it is, and of an IPv6 address the network of its first 64 bits")
+    func networks() async throws {
+        let networks = [
+            ClientNetwork(address: [192, 0, 2, 1]),
+            ClientNetwork(address: [0x20, 0x01, 0x0D, 0xB8, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ]
+        try await withDatabase { database in
+            let row = try await database.query(
+                """
+                SELECT ARRAY(SELECT host(n) || '/' || masklen(n) FROM unnest(\(networks)) AS n) AS texts,
+                       \(networks) AS networks, \(networks[1])::text AS text, \(ClientNetwork?.none) IS NULL AS is_null
+                """)[0]
+            #expect(try row.decode("texts", as: [String].self) == ["192.0.2.1/32", "2001:db8:0:7::/64"])
+            #expect(try row.decode("networks", as: [ClientNetwork].self) == networks)
+            #expect(try row.decode("text", as: String.self) == "2001:db8:0:7::/64")
+            #expect(try row.decode("is_null", as: Bool.self))
         }
     }
 
@@ -138,11 +158,11 @@ import Testing
                 await #expect(throws: PostgresError.self) { try await scene.progress.admit(scene.request(.openStream)) }
                 await #expect(throws: PostgresError.self) {
                     try await scene.log.record(
-                        AuditedAccess(.listSessions, by: scene.stage.principal), isAllowed: true, requestID: "r")
+                        AuditedAccess(.listSessions, by: scene.stage.principal), isAllowed: true, requestID: .random())
                 }
                 await #expect(throws: PostgresError.self) {
                     try await scene.progress.admitCaseload(
-                        of: scene.stage.principal, resumes: false, requestID: "r", network: nil)
+                        of: scene.stage.principal, resumes: false, requestID: .random(), network: nil)
                 }
             }
             try await scene.database.mendAudit()
@@ -157,9 +177,9 @@ import Testing
             for _ in 0..<3 {
                 try await scene.log.record(
                     AuditedAccess(.listSessions, by: scene.stage.principal, from: scene.network), isAllowed: true,
-                    requestID: "r")
+                    requestID: .random())
                 _ = try await scene.progress.admitCaseload(
-                    of: scene.stage.principal, resumes: true, requestID: "r", network: scene.network)
+                    of: scene.stage.principal, resumes: true, requestID: .random(), network: scene.network)
             }
             try await scene.database.breakAudit()
             scene.time.pass(600)

@@ -14,8 +14,9 @@ import Testing
         try await withDatabase { database in
             let stage = try await database.withConnection { try await AuthorizeSessionTests.Stage(cell, on: $0) }
             let actions = AuditAction.allCases.filter { $0.need != nil }
+            let requests = actions.map { stage.request($0) }
             try await withStore(database) { store in
-                let answers = try await store.admit(actions.map { stage.request($0) })
+                let answers = try await store.admit(requests)
                 for (action, answer) in zip(actions, answers) {
                     let need = try #require(action.need)
                     let permitted = Access.permits(need, to: cell.role, as: cell.relation)
@@ -27,8 +28,9 @@ import Testing
                     #expect(records.map(\.isAllowed) == [permitted], "\(action)")
                 }
             }
-            let records = try await database.audit("request_id = 'a request'")
+            let records = try await database.audit("request_id IS NOT NULL")
             #expect(records.count == actions.count)
+            #expect(Set(records.map(\.requestID)) == Set(requests.map(\.requestID?.description)))
             let patient = try await database.query("SELECT patient_id AS id FROM app.therapy_sessions")[0]
                 .decode("id", as: UserID.self)
             #expect(Set(records.map(\.user)) == [stage.user])
@@ -91,7 +93,7 @@ import Testing
                 AuthorizationRequest(
                     stage.session, for: number.isMultiple(of: 3) ? stranger.principal : stage.principal,
                     after: number.isMultiple(of: 2) ? 0 : nil,
-                    action: number.isMultiple(of: 2) ? .resumeStream : .openStream, requestID: "request \(number)")
+                    action: number.isMultiple(of: 2) ? .resumeStream : .openStream, requestID: .random())
             }
             try await withStore(database) { store in
                 let answers = try await store.admit(requests)
@@ -311,7 +313,7 @@ extension AuthorizeSessionTests.Stage {
     var principal: Principal { Principal(user: user, signIn: signIn) }
 
     func request(_ action: AuditAction) -> AuthorizationRequest {
-        AuthorizationRequest(session, for: principal, action: action, requestID: "a request")
+        AuthorizationRequest(session, for: principal, action: action, requestID: .random())
     }
 }
 

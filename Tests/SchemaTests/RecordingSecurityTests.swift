@@ -207,7 +207,7 @@ import Testing
                         guard isAnnounced else { return }
                         try await audit.record(
                             AuditedAccess(action, by: admin, session: session, patient: patient), isAllowed: true,
-                            requestID: "r")
+                            requestID: .random())
                     }
                     try await announce(.upload)
                     #expect(

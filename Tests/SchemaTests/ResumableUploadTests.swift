@@ -26,7 +26,8 @@ import Testing
             #expect(
                 try await uploads.create(
                     upload, lifetime: lifetime, key: "\(upload.id).parts", therapist: nil,
-                    UploadedSession(filename: "a.wav"), again: false, as: principal, from: UploadOrigin(requestID: "r"))
+                    UploadedSession(filename: "a.wav"), again: false, as: principal,
+                    from: UploadOrigin(requestID: .random()))
             )
             return upload
         }

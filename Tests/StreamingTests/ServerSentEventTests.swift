@@ -72,7 +72,7 @@ struct ResumptionTests {
     @Test(
         "A stream resumes after a version that existed", arguments: [("1", Int64(1)), ("7", 7), ("007", 7), ("6", 6)])
     func after(_ id: String, _ version: Int64) {
-        #expect(Resumption(lastEventID: id, presentVersion: 7) == .after(version))
+        #expect(Resumption(after: Resumption.version(id), presentVersion: 7) == .after(version))
     }
 
     @Test(
@@ -82,6 +82,6 @@ struct ResumptionTests {
             "9223372036854775808", "99999999999999999999999999",
         ])
     func fresh(_ id: String?) {
-        #expect(Resumption(lastEventID: id, presentVersion: 7) == .fresh)
+        #expect(Resumption(after: Resumption.version(id), presentVersion: 7) == .fresh)
     }
 }

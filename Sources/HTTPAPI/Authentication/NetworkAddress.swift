@@ -14,9 +14,32 @@ struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     private static let mappedPrefix: [UInt8] = Array(repeating: 0, count: 10) + [0xff, 0xff]
 
     /// Reads an address from text; nil if the text is not one.
-    init?(_ text: some StringProtocol) {
-        guard let address = try? SocketAddress(ipAddress: String(text), port: 0) else { return nil }
-        self.init(address)
+    init?(_ text: some StringProtocol) { self.init(utf8: text.utf8) }
+
+    /// Reads an address from text in ASCII; nil if the text is not one.
+    init?(utf8 text: some Collection<UInt8>) {
+        // inet_pton(3) reads a C string.
+        guard text.count < Int(INET6_ADDRSTRLEN), !text.contains(0) else { return nil }
+        let bytes = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { copy in
+            var end = 0
+            for byte in text {
+                copy[end] = CChar(bitPattern: byte)
+                end += 1
+            }
+            copy[end] = 0
+            return copy.baseAddress.flatMap { Self.bytes($0, AF_INET, count: 4) ?? Self.bytes($0, AF_INET6, count: 16) }
+        }
+        guard let bytes else { return nil }
+        self.init(bytes: bytes)
+    }
+
+    private static func bytes(_ text: UnsafePointer<CChar>, _ family: CInt, count: Int) -> [UInt8]? {
+        var isAddress = false
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { bytes, filled in
+            isAddress = inet_pton(family, text, bytes.baseAddress) == 1
+            filled = isAddress ? count : 0
+        }
+        return isAddress ? bytes : nil
     }
 
     /// An address of 4 or 16 bytes in network order.
@@ -42,14 +65,19 @@ struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Reads one address of `X-Forwarded-For`, where some proxies add the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`.
-    init?(forwarded text: some StringProtocol) {
-        let text = text.trimmingCharacters(in: .whitespaces)
-        if text.hasPrefix("[") {
-            self.init(text.dropFirst().prefix { $0 != "]" })
-        } else if let colon = text.firstIndex(of: ":"), text.contains(".") && text.filter({ $0 == ":" }).count == 1 {
-            self.init(text[..<colon])
+    ///
+    /// - Parameter text: The address in ASCII, with spaces and tabs around it (RFC 9110, 5.6.1).
+    init?(forwarded text: some BidirectionalCollection<UInt8>) {
+        let text = text.trimmingBlanks
+        let colon = UInt8(ascii: ":")
+        if text.first == UInt8(ascii: "[") {
+            self.init(utf8: text.dropFirst().prefix { $0 != UInt8(ascii: "]") })
+        } else if let end = text.firstIndex(of: colon), text.contains(UInt8(ascii: ".")),
+            !text[end...].dropFirst().contains(colon)
+        {
+            self.init(utf8: text[..<end])
         } else {
-            self.init(text)
+            self.init(utf8: text)
         }
     }
 
@@ -101,11 +129,11 @@ public struct AddressRanges: Sendable {
     ///
     /// - Parameters:
     ///   - peer: The address at the other end of the connection.
-    ///   - forwarded: The values of `X-Forwarded-For`, in their order. A value may be a list.
+    ///   - forwarded: The values of `X-Forwarded-For` in ASCII, in their order. A value may be a list.
     /// - Returns: The first address from the end that does not belong to a trusted proxy.
-    func client(peer: NetworkAddress, forwarded: [String]) -> NetworkAddress {
+    func client(peer: NetworkAddress, forwarded: [some BidirectionalCollection<UInt8>]) -> NetworkAddress {
         var client = peer
-        for text in forwarded.flatMap({ $0.split(separator: ",") }).reversed() {
+        for text in forwarded.flatMap({ $0.split(separator: UInt8(ascii: ",")) }).reversed() {
             guard contains(client), let address = NetworkAddress(forwarded: text) else { break }
             client = address
         }
@@ -113,10 +141,21 @@ public struct AddressRanges: Sendable {
     }
 }
 
+extension BidirectionalCollection<UInt8> {
+    /// The bytes without the spaces and tabs around them.
+    fileprivate var trimmingBlanks: SubSequence {
+        func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+        guard let first = firstIndex(where: { !isBlank($0) }), let last = lastIndex(where: { !isBlank($0) }) else {
+            return self[endIndex...]
+        }
+        return self[first...last]
+    }
+}
+
 extension HTTPSettings {
     /// The address of the client that sent a request, past the trusted proxies; nil if the socket is not of the internet.
     func clientAddress(of request: Request, over connection: ClientConnection) -> NetworkAddress? {
         guard let peer = connection.channel.remoteAddress.flatMap(NetworkAddress.init) else { return nil }
-        return trustedProxies.client(peer: peer, forwarded: request.headers[values: .forwardedFor])
+        return trustedProxies.client(peer: peer, forwarded: request.headers[values: .forwardedFor].map(\.utf8))
     }
 }

@@ -7,7 +7,9 @@ import Logging
 /// The context of every request.
 struct AppContext: RequestContext {
     var coreContext: CoreRequestContextStorage
-    /// Names the request to the client and in the log.
+    /// Names the request to the client, in the log and in the audit log.
+    let requestID: RequestIdentifier
+    /// The text of ``requestID``.
     ///
     /// The framework reads its own id back from the logger's metadata, and stops the program if a log handler keeps
     /// none.
@@ -33,7 +35,8 @@ struct AppContext: RequestContext {
         coreContext = .init(source: source)
         connection = ClientConnection(channel: source.channel)
         opening = PreparedOpening.ofConnection?.take()
-        id = opening?.requestID ?? RequestIdentifier.random()
+        requestID = opening?.requestID ?? .random()
+        id = requestID.description
         logger[metadataKey: RequestLog.idKey] = "\(id)"
     }
 }
@@ -48,8 +51,8 @@ struct TokenContext: ChildRequestContext {
     let connection: ClientConnection
     /// Where the request came from, as in ``AppContext/network``.
     let network: ClientNetwork?
-    /// Names the request, as ``AppContext/id`` does.
-    let requestID: String
+    /// Names the request, as in ``AppContext/requestID``.
+    let requestID: RequestIdentifier
     /// The hub's answer to this request, as in ``AppContext/opening``.
     let opening: PreparedOpening?
 
@@ -59,7 +62,7 @@ struct TokenContext: ChildRequestContext {
         coreContext = context.coreContext
         connection = context.connection
         network = context.network
-        requestID = context.id
+        requestID = context.requestID
         opening = context.opening
         self.claims = claims
     }
@@ -75,8 +78,8 @@ struct UserContext: ChildRequestContext {
     let delivery: AnswerDelivery
     /// Where the request came from, as in ``AppContext/network``.
     let network: ClientNetwork?
-    /// Names the request, as ``AppContext/id`` does.
-    let requestID: String
+    /// Names the request, as in ``AppContext/requestID``.
+    let requestID: RequestIdentifier
 
     init(context: AppContext) throws {
         guard let claims = context.claims, let user = context.user else { throw Problem.unauthorized }
@@ -84,7 +87,7 @@ struct UserContext: ChildRequestContext {
         connection = context.connection
         delivery = context.delivery
         network = context.network
-        requestID = context.id
+        requestID = context.requestID
         self.claims = claims
         self.user = user
     }

@@ -1,4 +1,5 @@
 import Domain
+import Streaming
 
 /// The head of a request for the stream of one session, read without the framework.
 ///
@@ -10,10 +11,10 @@ struct OpeningHead: Equatable {
     let session: SessionID
     /// The access token, from `Authorization` or else from the cookie.
     let token: [UInt8]
-    /// The value of `Last-Event-ID`, which has digits only; nil if there is none.
-    let lastEventID: String?
+    /// The version in `Last-Event-ID`; nil if there is none.
+    let version: Int64?
     /// The values of `X-Forwarded-For`, in their order.
-    let forwardedFor: [String]
+    let forwardedFor: [ArraySlice<UInt8>]
 
     /// Reads a whole head with its empty line at the end; nil for a request that is the framework's.
     ///
@@ -29,7 +30,7 @@ struct OpeningHead: Equatable {
         guard lines.areComplete, fields.hasHost, let token = fields.bearer ?? fields.cookie else { return nil }
         self.session = session
         self.token = Array(token)
-        lastEventID = fields.lastEventID.map { String(decoding: $0, as: UTF8.self) }
+        version = fields.lastEventID.flatMap(Resumption.version(utf8:))
         forwardedFor = fields.forwardedFor
     }
 
@@ -80,7 +81,7 @@ private struct HeadFields {
     /// The token of the cookie.
     private(set) var cookie: ArraySlice<UInt8>?
     private(set) var lastEventID: ArraySlice<UInt8>?
-    private(set) var forwardedFor: [String] = []
+    private(set) var forwardedFor: [ArraySlice<UInt8>] = []
     private var hasCookies = false
     private var hasAccept = false
     private var hasConnection = false
@@ -144,7 +145,7 @@ private struct HeadFields {
             defer { hasConnection = true }
             return !hasConnection && (Self.isSame(value, "keep-alive".utf8) || Self.isSame(value, "close".utf8))
         case .forwardedFor:
-            forwardedFor.append(String(decoding: value, as: UTF8.self))
+            forwardedFor.append(value)
             return true
         case .ignored: return true
         }

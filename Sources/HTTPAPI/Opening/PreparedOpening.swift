@@ -11,10 +11,10 @@ final class PreparedOpening: Sendable {
     @TaskLocal static var ofConnection: PreparedOpening?
 
     /// Names the request: the audit record has this id already.
-    let requestID: String
+    let requestID: RequestIdentifier
     private let session: SessionID
     private let principal: Principal
-    private let lastEventID: String?
+    private let version: Int64?
     private let answer: Result<SubscribeOutcome, any Error>
     private let isTaken = Atomic(false)
 
@@ -22,7 +22,7 @@ final class PreparedOpening: Sendable {
         requestID = opening.requestID
         session = opening.head.session
         principal = opening.claims.principal
-        lastEventID = opening.head.lastEventID
+        version = opening.head.version
         self.answer = answer
     }
 
@@ -31,8 +31,8 @@ final class PreparedOpening: Sendable {
 
     /// The answer to a request; nil if it is the answer to another.
     func answer(
-        to session: SessionID, for principal: Principal, lastEventID: String?
+        to session: SessionID, for principal: Principal, after version: Int64?
     ) -> Result<SubscribeOutcome, any Error>? {
-        (session, principal) == (self.session, self.principal) && lastEventID == self.lastEventID ? answer : nil
+        (session, principal) == (self.session, self.principal) && version == self.version ? answer : nil
     }
 }

@@ -1,3 +1,4 @@
+import Domain
 import HTTPTypes
 import Hummingbird
 
@@ -35,12 +36,12 @@ final class StreamHead: Sendable {
     }
 
     /// The head of the answer to a request.
-    func bytes(requestID: String) -> [UInt8] {
+    func bytes(requestID: RequestIdentifier) -> [UInt8] {
         let date = dateHeader.value.utf8
         var bytes: [UInt8] = []
         bytes.reserveCapacity(beforeRequestID.count + 36 + beforeDate.count + date.count + afterDate.count)
         bytes += beforeRequestID
-        bytes += requestID.utf8
+        requestID.append(to: &bytes)
         bytes += beforeDate
         bytes += date
         bytes += afterDate

@@ -14,7 +14,7 @@ struct StreamOpening: Sendable {
     /// Where the request came from, past the trusted proxies.
     let network: ClientNetwork
     /// Names the request to the client, in the log and in the audit log.
-    let requestID: String
+    let requestID: RequestIdentifier
     /// When the request came.
     let cameAt: ContinuousClock.Instant
 }
@@ -43,7 +43,7 @@ struct StreamOpener: Sendable {
         guard let head = OpeningHead(bytes), let claims = tokens.verifyAtOnce(head.token) else { return nil }
         let address = trustedProxies.client(peer: peer, forwarded: head.forwardedFor)
         return StreamOpening(
-            head: head, claims: claims, network: address.network, requestID: RequestIdentifier.random(),
+            head: head, claims: claims, network: address.network, requestID: .random(),
             cameAt: clock.now)
     }
 
@@ -56,9 +56,8 @@ struct StreamOpener: Sendable {
         _ opening: StreamOpening, answer: @escaping @Sendable (Result<SubscribeOutcome, any Error>) -> Void
     ) {
         engine.hub.subscribe(
-            to: opening.head.session, for: opening.claims.principal,
-            after: Resumption.version(opening.head.lastEventID), requestID: opening.requestID,
-            network: opening.network, answer: answer)
+            to: opening.head.session, for: opening.claims.principal, after: opening.head.version,
+            requestID: opening.requestID, network: opening.network, answer: answer)
     }
 
     /// Gives the connection of a request to the reactor, if the hub's answer begins a stream.
@@ -73,13 +72,12 @@ struct StreamOpener: Sendable {
         _ opening: StreamOpening, _ answer: Result<SubscribeOutcome, any Error>, on descriptor: CInt,
         _ logger: Logger
     ) -> Bool {
-        let lastEventID = opening.head.lastEventID
         guard case .success(.subscribed(let authorization, let watch?)) = answer,
-            let message = try? authorization.firstMessage(after: lastEventID)
+            let message = try? authorization.firstMessage(after: opening.head.version)
         else { return false }
         let handoff = StreamHandoff(
             engine: engine, watch: watch, firstPayload: StreamRoute.preamble + message.bytes,
-            version: authorization.version(seenBy: lastEventID), claims: opening.claims)
+            version: authorization.seenVersion(opening.head.version), claims: opening.claims)
         engine.adopt(
             handoff, StreamSocket(owning: descriptor), head: head.bytes(requestID: opening.requestID), as: .chunks)
         record(opening, logger)
@@ -89,10 +87,14 @@ struct StreamOpener: Sendable {
     /// Writes the log line and the metrics of a stream that has begun.
     private func record(_ opening: StreamOpening, _ logger: Logger) {
         let duration = clock.now - opening.cameAt
-        var metadata = RequestLog.metadata(.get, StreamRoute.path, .ok, duration)
-        metadata[RequestLog.idKey] = "\(opening.requestID)"
-        logger.debug("stream opened without the framework", metadata: metadata)
-        logger.info("request", metadata: metadata)
+        // The logger asks for the metadata only if its level is on.
+        func metadata() -> Logger.Metadata {
+            var metadata = RequestLog.metadata(.get, StreamRoute.path, .ok, duration)
+            metadata[RequestLog.idKey] = "\(opening.requestID)"
+            return metadata
+        }
+        logger.debug("stream opened without the framework", metadata: metadata())
+        logger.info("request", metadata: metadata())
         metrics.count(method: .get, route: StreamRoute.path, status: .ok, after: duration)
     }
 }

@@ -39,21 +39,20 @@ func jitteredRetry() -> Duration { .milliseconds(Int.random(in: 500...5000)) }
 extension SessionAuthorization {
     /// The first message of a stream: the present state, after the transitions that the client missed.
     ///
-    /// - Parameter lastEventID: The last event that the client has; nil for none.
+    /// - Parameter version: The version that the client has; nil for none.
     /// - Returns: Nil if the client already has the last state of a finished session.
     /// - Throws: 404 if the session does not exist.
-    func firstMessage(after lastEventID: String?) throws -> WatcherMessage? {
+    func firstMessage(after version: Int64?) throws -> WatcherMessage? {
         guard let progress else { throw Problem.noSession }
-        let resumption = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
+        let resumption = Resumption(after: version, presentVersion: progress.version)
         if case .after(let version) = resumption, progress.status.isFinished, version == progress.version { return nil }
         let missed = resumption == .fresh ? [] : transitions.filter { $0.version < progress.version }
         return .state(progress, after: missed)
     }
 
-    /// The version of the session that the client has; 0 for none.
-    func version(seenBy lastEventID: String?) -> Int64 {
-        guard let progress,
-            case .after(let version) = Resumption(lastEventID: lastEventID, presentVersion: progress.version)
+    /// The version that the client says to have, if the session has had it; 0 for none.
+    func seenVersion(_ version: Int64?) -> Int64 {
+        guard let progress, case .after(let version) = Resumption(after: version, presentVersion: progress.version)
         else { return 0 }
         return version
     }

@@ -27,11 +27,11 @@ struct StreamRoute: Sendable {
 
     @Sendable private func subscribe(_ request: Request, _ context: TokenContext) async throws -> Response {
         let session = try context.sessionID()
-        let lastEventID = request.lastEventID
+        let version = Resumption.version(request.lastEventID)
         let authorization: SessionAuthorization
         let watch: Watch?
         do {
-            switch try await outcome(of: session, after: lastEventID, context) {
+            switch try await outcome(of: session, after: version, context) {
             case .refused(let verdict): throw Problem(refusing: verdict)
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
@@ -43,25 +43,25 @@ struct StreamRoute: Sendable {
         } catch let error as UnreadableRow {
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")
         }
-        guard let message = try authorization.firstMessage(after: lastEventID) else {
+        guard let message = try authorization.firstMessage(after: version) else {
             // No other answer stops a native EventSource without an error.
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
         let events = Self.preamble + message.bytes
         guard let watch else { return StreamAnswer.whole(events) }
-        return await stream(events, after: authorization.version(seenBy: lastEventID), to: watch, request, context)
+        return await stream(events, after: authorization.seenVersion(version), to: watch, request, context)
     }
 
     /// The hub's answer, which may have come before the request had a context.
     private func outcome(
-        of session: SessionID, after lastEventID: String?, _ context: TokenContext
+        of session: SessionID, after version: Int64?, _ context: TokenContext
     ) async throws -> SubscribeOutcome {
         let principal = context.claims.principal
-        if let answer = context.opening?.answer(to: session, for: principal, lastEventID: lastEventID) {
+        if let answer = context.opening?.answer(to: session, for: principal, after: version) {
             return try answer.get()
         }
         return try await engine.hub.subscribe(
-            to: session, for: principal, after: Resumption.version(lastEventID), requestID: context.requestID,
+            to: session, for: principal, after: version, requestID: context.requestID,
             network: context.network)
     }
 

@@ -42,24 +42,24 @@ struct WebSocketRoute: Sendable {
         var context = context
         try await tickets.read(request, into: &context)
         let caller = try TokenContext(context: context)
-        let lastEventID = request.lastEventID
+        let version = Resumption.version(request.lastEventID)
         let answer = try await engine.hub.subscribe(
-            to: try caller.sessionID(), for: caller.claims.principal, after: Resumption.version(lastEventID),
-            requestID: context.id, network: context.network)
+            to: try caller.sessionID(), for: caller.claims.principal, after: version,
+            requestID: context.requestID, network: context.network)
         switch answer {
         case .refused(let verdict): throw Problem(refusing: verdict)
         case .rejected(let reason):
             context.logger.warning("stream rejected", metadata: ["reason": "\(reason.rawValue)"])
             return .closedWebSocket(WebSocketFrame.close(reason == .closing ? .shutdown : .tooMany))
         case .subscribed(let authorization, let watch):
-            guard let frames = try authorization.firstMessage(after: lastEventID)?.webSocketFrames else {
+            guard let frames = try authorization.firstMessage(after: version)?.webSocketFrames else {
                 return .closedWebSocket(WebSocketFrame.close(.finished))
             }
             guard let watch else { return .closedWebSocket(frames) }
             return .webSocket(
                 StreamHandoff(
                     engine: engine, watch: watch, firstPayload: frames,
-                    version: authorization.version(seenBy: lastEventID),
+                    version: authorization.seenVersion(version),
                     claims: caller.claims))
         }
     }

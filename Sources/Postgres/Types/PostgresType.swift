@@ -36,6 +36,8 @@ public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
     public static let float8 = PostgresType(oid: 701)
     /// The type `unknown`: a literal whose type nothing decides.
     public static let unknown = PostgresType(oid: 705)
+    /// The type `inet`.
+    public static let inet = PostgresType(oid: 869)
     /// The type `character(n)`.
     public static let bpchar = PostgresType(oid: 1042)
     /// The type `character varying`.
@@ -77,6 +79,8 @@ public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
     public static let float4Array = PostgresType(oid: 1021)
     /// The type `double precision[]`.
     public static let float8Array = PostgresType(oid: 1022)
+    /// The type `inet[]`.
+    public static let inetArray = PostgresType(oid: 1041)
     /// The type `timestamp with time zone[]`.
     public static let timestamptzArray = PostgresType(oid: 1185)
     /// The type `interval[]`.
@@ -97,12 +101,14 @@ public struct PostgresType: Hashable, Sendable, CustomStringConvertible {
     private static let names: [PostgresType: String] = [
         .bool: "boolean", .bytea: "bytea", .char: "\"char\"", .name: "name", .int8: "bigint", .int2: "smallint",
         .int4: "integer", .text: "text", .oid: "oid", .json: "json", .float4: "real", .float8: "double precision",
-        .unknown: "unknown", .bpchar: "character", .varchar: "character varying", .timestamp: "timestamp",
+        .unknown: "unknown", .inet: "inet", .bpchar: "character", .varchar: "character varying",
+        .timestamp: "timestamp",
         .timestamptz: "timestamptz", .interval: "interval", .numeric: "numeric", .void: "void", .uuid: "uuid",
         .jsonb: "jsonb", .jsonArray: "json[]", .boolArray: "boolean[]", .byteaArray: "bytea[]", .nameArray: "name[]",
         .int2Array: "smallint[]", .int4Array: "integer[]", .textArray: "text[]",
         .varcharArray: "character varying[]", .int8Array: "bigint[]", .float4Array: "real[]",
-        .float8Array: "double precision[]", .timestamptzArray: "timestamptz[]", .intervalArray: "interval[]",
+        .float8Array: "double precision[]", .inetArray: "inet[]", .timestamptzArray: "timestamptz[]",
+        .intervalArray: "interval[]",
         .uuidArray: "uuid[]", .jsonbArray: "jsonb[]",
     ]
 }

@@ -95,7 +95,8 @@ struct HubStateMachine {
     ///   - network: Where the request came from, for the audit log; nil if that is unknown.
     /// - Returns: The watcher that waits for its answer; nil if the hub rejects it.
     mutating func subscribeToAll(
-        for principal: Principal, since position: FeedPosition?, requestID: String?, network: ClientNetwork? = nil
+        for principal: Principal, since position: FeedPosition?, requestID: RequestIdentifier?,
+        network: ClientNetwork? = nil
     ) -> WatcherID? {
         guard subscriptions.hasRoom(in: .caseloads) else { return nil }
         let id = watchers.registerFollower(for: principal)

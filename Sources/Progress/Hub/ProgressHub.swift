@@ -164,7 +164,7 @@ public actor ProgressHub: Service {
     /// - Returns: The state that the stream begins with, or why it doesn't begin.
     /// - Throws: `PostgresError` if the read failed, `UnreadableRow` if this release cannot read the row.
     public func subscribe(
-        to session: SessionID, for principal: Principal, after: Int64? = nil, requestID: String? = nil,
+        to session: SessionID, for principal: Principal, after: Int64? = nil, requestID: RequestIdentifier? = nil,
         network: ClientNetwork? = nil
     ) async throws -> SubscribeOutcome {
         try await withCheckedContinuation {
@@ -185,7 +185,8 @@ public actor ProgressHub: Service {
     ///   - network: Where the request came from, for the audit log; nil if that is unknown.
     ///   - answer: Gets what ``subscribe(to:for:after:requestID:network:)`` returns or throws, on the hub's thread.
     public nonisolated func subscribe(
-        to session: SessionID, for principal: Principal, after: Int64?, requestID: String?, network: ClientNetwork?,
+        to session: SessionID, for principal: Principal, after: Int64?, requestID: RequestIdentifier?,
+        network: ClientNetwork?,
         answer: @escaping @Sendable (Result<SubscribeOutcome, any Error>) -> Void
     ) {
         poller.execute {
@@ -197,7 +198,8 @@ public actor ProgressHub: Service {
     }
 
     private func subscribeHere(
-        to session: SessionID, for principal: Principal, after: Int64?, requestID: String?, network: ClientNetwork?,
+        to session: SessionID, for principal: Principal, after: Int64?, requestID: RequestIdentifier?,
+        network: ClientNetwork?,
         answer: @escaping @Sendable (Result<SubscribeOutcome, any Error>) -> Void
     ) {
         let request = AuthorizationRequest(
@@ -228,7 +230,8 @@ public actor ProgressHub: Service {
     /// - Returns: The events that the stream begins with, or why it doesn't begin.
     /// - Throws: `PostgresError` if the read failed, `UnreadableRow` if this release cannot read a row.
     public func subscribeToAll(
-        for principal: Principal, since position: FeedPosition?, requestID: String? = nil, network: ClientNetwork? = nil
+        for principal: Principal, since position: FeedPosition?, requestID: RequestIdentifier? = nil,
+        network: ClientNetwork? = nil
     ) async throws -> SubscribeToAllOutcome {
         guard
             let id = machine.subscribeToAll(

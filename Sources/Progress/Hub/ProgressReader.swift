@@ -27,7 +27,7 @@ public protocol ProgressReader: Sendable {
 
     /// Authorizes a stream of all sessions, reads the caseload, and writes an audit record.
     func admitCaseload(
-        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
+        of principal: Principal, resumes: Bool, requestID: RequestIdentifier?, network: ClientNetwork?
     ) async throws -> Caseload
 
     /// Reads the caseload of a user who was admitted before.

@@ -14,7 +14,7 @@ struct PendingCaseloadSubscription: Sendable {
     /// The position from which the client resumes; nil for a new stream.
     let position: FeedPosition?
     /// The `X-Request-Id` of the request, for the audit log.
-    let requestID: String?
+    let requestID: RequestIdentifier?
     /// Where the request came from, for the audit log.
     let network: ClientNetwork?
 }

@@ -206,7 +206,7 @@ final class FakeReader: ProgressReader {
     // MARK: Caseloads: each user may see the sessions of one patient, who has none
 
     func admitCaseload(
-        of principal: Principal, resumes: Bool, requestID: String?, network: ClientNetwork?
+        of principal: Principal, resumes: Bool, requestID: RequestIdentifier?, network: ClientNetwork?
     ) async throws -> Caseload { try await caseload(of: principal, known: nil) }
 
     func caseload(of principal: Principal, known: Set<UserID>?) async throws -> Caseload {

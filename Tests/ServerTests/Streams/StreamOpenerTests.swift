@@ -44,6 +44,12 @@ import Testing
             try await $0.database.report($0.session, .transcribing, 30)
         },
         Case(name: "resumed beyond the present", header: "Last-Event-ID: 99\r\n"),
+        Case(name: "resumed from no version", header: "Last-Event-ID: 0\r\n"),
+        Case(name: "from two proxies", header: "X-Forwarded-For: 198.51.100.1 ,\t[2001:db8:0:7::2]:4711\r\n"),
+        Case(
+            name: "from a proxy that is not trusted",
+            header: "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 192.0.2.7:4711\r\n"),
+        Case(name: "from no address", header: "X-Forwarded-For: 198.51.100.1, unknown\r\n"),
         Case(name: "stranger", caller: .stranger), Case(name: "other patient", caller: .otherPatient),
         Case(name: "unknown session", session: .random()), Case(name: "bad token", token: "a.b.c"),
         Case(name: "inactive", caller: .former) {
@@ -144,7 +150,7 @@ import Testing
                 let id = try #require(answer.requestID, "\(each.name)")
                 var trace = Trace(answer: answer.text)
                 trace.audit = try await server.database.audit().map {
-                    "\($0.action) \($0.isAllowed) \($0.requestID == id)"
+                    "\($0.action) \($0.isAllowed) \($0.address ?? "-") \($0.requestID == id)"
                 }
                 let new = log.text.split(separator: "\n").dropFirst(lines).filter { $0.contains(id) }
                 lines = log.text.split(separator: "\n").count
