@@ -95,6 +95,28 @@ import Testing
         }
     }
 
+    /// Only an operator can change an id, and only of a session to which no other row refers.
+    @Test("A session whose id changes leaves an id that no session gets again, and cannot get the id of a deleted one")
+    func changed() async throws {
+        try await withDatabase { database in
+            let patient = try await database.addUser(.patient)
+            let deleted = try await database.addSession(of: patient)
+            try await database.query("DELETE FROM app.therapy_sessions WHERE id = \(deleted)")
+            let (old, new) = (try await database.addSession(of: patient), SessionID.random())
+            try await database.withConnection { connection in
+                _ = try await connection.query("DELETE FROM app.session_events WHERE session_id = \(old)")
+                _ = try await connection.query("DELETE FROM app.session_progress WHERE session_id = \(old)")
+                let taken = try await connection.refusal(
+                    of: "UPDATE app.therapy_sessions SET id = \(deleted) WHERE id = \(old)")
+                #expect(taken == .deletedSessionID)
+                _ = try await connection.query("UPDATE app.therapy_sessions SET id = \(new) WHERE id = \(old)")
+                let added = try await connection.refusal(
+                    of: "INSERT INTO app.therapy_sessions (id, patient_id) VALUES (\(old), \(patient))")
+                #expect(added == .deletedSessionID)
+            }
+        }
+    }
+
     @Test("The ids of sessions that TRUNCATE removes are kept as well")
     func truncated() async throws {
         try await withDatabase { database in

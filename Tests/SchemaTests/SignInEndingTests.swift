@@ -234,19 +234,26 @@ import Testing
             "i@e.org", "I@e.org", "İ@e.org", "ı@e.org", "ß@e.org", "ẞ@e.org", "σ@e.org", "Σ@e.org", "\u{212B}@e.org",
             "å@e.org",
         ]
+        func insertion(of email: String) -> PostgresQuery {
+            "INSERT INTO app.users (email, full_name, role) VALUES (\(email), 'Test Person', 'patient')"
+        }
         try await withDatabase { database in
-            for stored in texts {
-                try await database.query("DELETE FROM app.users")
-                let insert: PostgresQuery =
-                    "INSERT INTO app.users (email, full_name, role) VALUES (\(stored), 'Test Person', 'patient')"
-                let refusal = try await database.withConnection { try await $0.refusal(of: insert) }
-                let address = EmailAddress(stored)
-                #expect((refusal == nil) == (address != nil), "\(stored)")
-                guard let address else { continue }
-                for other in texts {
-                    let found = try await database.query(
-                        "SELECT * FROM app.account_by_address(\(other))", as: "therapybridge_server")
-                    #expect(!found.isEmpty == (EmailAddress(other) == address), "\(stored) \(other)")
+            try await database.withConnection { owner in
+                for stored in texts {
+                    _ = try await owner.query("DELETE FROM app.users")
+                    let refusal = try await owner.refusal(of: insertion(of: stored))
+                    let address = EmailAddress(stored)
+                    #expect((refusal == nil) == (address != nil), "\(stored)")
+                    guard let address else { continue }
+                    for other in texts {
+                        let found = try await database.query(
+                            "SELECT * FROM app.account_by_address(\(other))", as: "therapybridge_server")
+                        #expect(!found.isEmpty == (EmailAddress(other) == address), "\(stored) \(other)")
+                        guard let otherAddress = EmailAddress(other) else { continue }
+                        let second = try await owner.refusal(of: insertion(of: other))
+                        #expect((second == nil) == (otherAddress != address), "\(stored) beside \(other)")
+                        if second == nil { _ = try await owner.query("DELETE FROM app.users WHERE email = \(other)") }
+                    }
                 }
             }
         }
