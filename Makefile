@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # The packages to build, to run everything on one machine, and to test.
-BUILD_PACKAGES := libpq-dev pkg-config
+BUILD_PACKAGES := libpq-dev zlib1g-dev pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
 TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3
 

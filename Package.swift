@@ -50,6 +50,7 @@ let package = Package(
         // MARK: C
 
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CCage"),
         .target(name: "CEpoll"),
         .target(name: "CMemory"),
@@ -141,6 +142,7 @@ let package = Package(
 
         // MARK: HTTP and the pipeline
 
+        .target(name: "Gzip", dependencies: ["CZlib"], swiftSettings: unsafeSettings),
         .target(
             name: "Cage",
             dependencies: [
@@ -175,9 +177,8 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "DurationUnits", "JSONScanning", "Polling", "Postgres", "Progress",
-                "Prometheus",
-                "Recordings", "SettingsReading", "Store", "Streaming",
+                "Credentials", "Domain", "DurationUnits", "Gzip", "JSONScanning", "Polling", "Postgres", "Progress",
+                "Prometheus", "Recordings", "SettingsReading", "Store", "Streaming",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "DequeModule", package: "swift-collections"),

@@ -1,7 +1,7 @@
 /// Reads the frames that the client of a WebSocket sends (RFC 6455, 5.2), in pieces of any size.
 ///
-/// The reader keeps no message, because the server uses none. It keeps a control frame, of at most 125 bytes, until it
-/// is whole. A length that a client names therefore allocates nothing.
+/// The reader keeps no message, because the server uses none. It checks that a text is UTF-8 while it reads. It keeps a control
+/// frame, of at most 125 bytes, until it is whole. A length that a client names therefore allocates nothing.
 struct ClientFrameReader {
     /// What a client sent.
     enum Event: Equatable, Sendable {
@@ -49,8 +49,13 @@ struct ClientFrameReader {
     private var missing: UInt8 = 0
     /// Whether a message has begun that this frame may continue.
     private var isFragmented = false
+    /// Checks the message, if it is a text.
+    private var text: UTF8Check?
     /// The bytes of the message, those of the present frame included.
     private var messageSize: UInt32 = 0
+    /// The masking key.
+    ///
+    /// After each byte of the payload, it begins with the octet for the next one.
     private var mask: UInt32 = 0
     /// The length so far; after it, how many bytes of the payload are still to come.
     private var remaining: UInt64 = 0
@@ -69,7 +74,10 @@ struct ClientFrameReader {
         while index < bytes.count, state != .over {
             if state == .payload {
                 let count = Int(min(remaining, UInt64(bytes.count - index)))
-                if isControl { keep(bytes.extracting(index..<index + count)) }
+                if !takePayload(bytes.extracting(index..<index + count)) {
+                    state = .over
+                    events.append(.violation(.invalidText))
+                }
                 remaining -= UInt64(count)
                 index += count
             } else {
@@ -113,7 +121,9 @@ struct ClientFrameReader {
         guard byte & 0x70 == 0 else { return .protocolError }
         switch opcode {
         case 0x0: guard isFragmented else { return .protocolError }
-        case 0x1, 0x2: guard !isFragmented else { return .protocolError }
+        case 0x1, 0x2:
+            guard !isFragmented else { return .protocolError }
+            text = opcode == 0x1 ? UTF8Check() : nil
         // Control frames "MUST NOT be fragmented".
         case 0x8, 0x9, 0xA: guard isFinal else { return .protocolError }
         default: return .protocolError
@@ -149,14 +159,23 @@ struct ClientFrameReader {
         return nil
     }
 
-    /// Keeps a part of a control frame.
+    /// Keeps a part of a control frame, or checks a part of a text.
     ///
     /// RFC 6455, 5.3: octet i is masked with octet i modulo 4 of the key.
-    private mutating func keep(_ bytes: Span<UInt8>) {
+    ///
+    /// - Returns: False if the text is not UTF-8.
+    private mutating func takePayload(_ bytes: Span<UInt8>) -> Bool {
+        guard isControl || text != nil else { return true }
         for index in bytes.indices {
-            let key = UInt8(truncatingIfNeeded: mask >> (24 - 8 * UInt32(control.count % 4)))
-            control.append(bytes[index] ^ key)
+            let byte = bytes[index] ^ UInt8(mask >> 24)
+            mask = mask << 8 | mask >> 24
+            if isControl {
+                control.append(byte)
+            } else if text?.take(byte) == false {
+                return false
+            }
         }
+        return true
     }
 
     /// Ends the frame.
@@ -165,6 +184,11 @@ struct ClientFrameReader {
         guard isControl else {
             isFragmented = !isFinal
             guard isFinal else { return nil }
+            // RFC 6455, 8.1: a text that is not UTF-8 fails the connection. It may not end in the middle of a character either.
+            if text?.isComplete == false {
+                state = .over
+                return .violation(.invalidText)
+            }
             defer { messageSize = 0 }
             return .message(bytes: Int(messageSize))
         }
@@ -190,5 +214,42 @@ struct ClientFrameReader {
         }
         guard String(validating: control[2...], as: UTF8.self) != nil else { return .violation(.invalidText) }
         return .close(code)
+    }
+}
+
+/// Checks that bytes are UTF-8, one after the other (RFC 3629, 4).
+struct UTF8Check {
+    /// How many bytes of the character are still to come.
+    private var missing: UInt8 = 0
+    /// What the next of these bytes may be.
+    ///
+    /// The first one excludes longer forms than needed, surrogates, and what is beyond U+10FFFF.
+    private var allowed: ClosedRange<UInt8> = 0x80...0xBF
+
+    /// Whether the bytes end with a whole character.
+    var isComplete: Bool { missing == 0 }
+
+    /// Takes the next byte.
+    ///
+    /// - Returns: False if no text begins with the bytes so far.
+    mutating func take(_ byte: UInt8) -> Bool {
+        if missing > 0 {
+            guard allowed.contains(byte) else { return false }
+            missing -= 1
+            allowed = 0x80...0xBF
+            return true
+        }
+        switch byte {
+        case 0x00...0x7F: break
+        case 0xC2...0xDF: missing = 1
+        case 0xE0: (missing, allowed) = (2, 0xA0...0xBF)
+        case 0xED: (missing, allowed) = (2, 0x80...0x9F)
+        case 0xE1...0xEF: missing = 2
+        case 0xF0: (missing, allowed) = (3, 0x90...0xBF)
+        case 0xF4: (missing, allowed) = (3, 0x80...0x8F)
+        case 0xF1...0xF3: missing = 3
+        default: return false
+        }
+        return true
     }
 }

@@ -38,8 +38,8 @@ public func appendJSON(_ progress: SessionProgress, to bytes: inout [UInt8]) {
 /// Appends a JSON string, or null.
 ///
 /// RFC 8259, section 7: "the characters that MUST be escaped: quotation mark, reverse solidus, and the control
-/// characters (U+0000 through U+001F)". Hence no CR or LF can leave an event's `data:` line. U+007F and the line
-/// separators U+2028 and U+2029 are escaped too, for readers that put JSON into a script.
+/// characters (U+0000 through U+001F)". Hence no CR or LF can leave an event's `data:` line. U+0085, U+2028 and U+2029 are
+/// escaped too: for many line readers, such as Python's `str.splitlines`, they end a line. U+007F is not printable either.
 func appendJSON(_ string: String?, to bytes: inout [UInt8]) {
     guard let string else { return bytes.append(utf8: "null") }
     bytes.append(UInt8(ascii: "\""))
@@ -50,7 +50,7 @@ func appendJSON(_ string: String?, to bytes: inout [UInt8]) {
         case "\n": bytes.append(utf8: #"\n"#)
         case "\r": bytes.append(utf8: #"\r"#)
         case "\t": bytes.append(utf8: #"\t"#)
-        case "\u{0}"..."\u{1F}", "\u{7F}", "\u{2028}", "\u{2029}": appendEscape(scalar, to: &bytes)
+        case "\u{0}"..."\u{1F}", "\u{7F}", "\u{85}", "\u{2028}", "\u{2029}": appendEscape(scalar, to: &bytes)
         default: bytes.append(contentsOf: String(scalar).utf8)
         }
     }

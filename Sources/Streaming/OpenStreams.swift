@@ -61,8 +61,8 @@ struct OpenStreams {
         table.indices.filter { condition(table[$0].phase) }.map { (table.id(at: $0), table[$0].output.wire) }
     }
 
-    func isWebSocket(_ id: StreamID) -> Bool {
-        table.slot(of: id).map { table[$0].output.wire == .webSocket } ?? false
+    func wire(of id: StreamID) -> StreamWire? {
+        table.slot(of: id).map { table[$0].output.wire }
     }
 
     /// Adds a stream and writes its first frame.
@@ -81,7 +81,7 @@ struct OpenStreams {
         table.insert(stream, at: slot)
         changes += 1
         let wire = stream.output.wire
-        if wire == .webSocket {
+        if wire.isWebSocket {
             conversations[id.slot] = WebSocketConversation(now: now, nextPing: now + pingInterval)
         }
         metrics.opened(wire)
@@ -111,7 +111,7 @@ struct OpenStreams {
         poller.unwatch(stream.output.descriptor)
         Glibc.close(stream.output.descriptor)
         let wire = stream.output.wire
-        if wire == .webSocket { conversations[UInt32(slot)] = nil }
+        if wire.isWebSocket { conversations[UInt32(slot)] = nil }
         metrics.ended(reason, wire)
         logger.info(
             "stream ended",
@@ -223,7 +223,7 @@ struct OpenStreams {
     private mutating func advance(_ slot: Int, now: Tick) -> Event? {
         var noConversation: WebSocketConversation?
         let progress =
-            table[slot].output.wire == .webSocket
+            table[slot].output.wire.isWebSocket
             ? writer.advance(&table[slot], &conversations[UInt32(slot)], now: now)
             : writer.advance(&table[slot], &noConversation, now: now)
         if progress == .broken { return close(slot, .broken, now: now) }
@@ -248,7 +248,7 @@ struct OpenStreams {
     mutating func read(_ id: StreamID, now: Tick) -> Event? {
         guard let slot = table.slot(of: id) else { return nil }
         let (descriptor, phase) = (table[slot].output.descriptor, table[slot].phase)
-        guard table[slot].output.wire == .webSocket else {
+        guard table[slot].output.wire.isWebSocket else {
             guard let reason = StreamSocket.read(descriptor, { _ in true }) else { return nil }
             return close(slot, phase == .lingering ? .ended : reason, now: now)
         }
@@ -326,7 +326,7 @@ struct OpenStreams {
         case .stalled: return close(slot, .stalled, now: now)
         case .lingered: return close(slot, reasonOfEnd(slot), now: now)
         case .signOfLife:
-            let isWebSocket = table[slot].output.wire == .webSocket
+            let isWebSocket = table[slot].output.wire.isWebSocket
             if isWebSocket, conversations[UInt32(slot)]?.ping(now: now, interval: pingInterval) != true {
                 return close(slot, .stalled, now: now)
             }
@@ -339,7 +339,7 @@ struct OpenStreams {
     ///
     /// The last write was somewhere in its tick, and a heartbeat does not come early: hence one more tick.
     private func signOfLifeDue(_ slot: Int) -> Tick {
-        table[slot].output.wire == .webSocket
+        table[slot].output.wire.isWebSocket
             ? conversations[UInt32(slot)]?.nextPing ?? .never
             : table[slot].output.lastWrite + heartbeatInterval + 1
     }

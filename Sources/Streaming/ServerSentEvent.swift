@@ -1,17 +1,20 @@
 public import Domain
 import DurationUnits
 
-/// Makes the blocks of a stream of events, each as the bytes of one whole block.
+/// Makes the blocks of a stream of events, each as the bytes of one whole block, and the field `retry:`.
 ///
 /// WHATWG HTML, 9.2.6: a client dispatches an event at its blank line, and "if the file ends in the middle of an event,
 /// before the final empty line, the incomplete event is not dispatched". A block is therefore always written whole.
-public enum ServerSentEvent {
+public enum ServerSentEvent: CaseloadEncoding {
     /// Makes the field `retry:`.
     ///
+    /// It begins the block of the next event. Some clients hand on a block without an event as an empty one. At the end of a
+    /// stream, the field stands alone: WHATWG HTML, 9.2.6: a client obeys a field as soon as it has the line.
+    ///
     /// - Parameter delay: How long the client waits before it reconnects.
-    /// - Returns: The block.
+    /// - Returns: The line.
     public static func retry(_ delay: Duration) -> [UInt8] {
-        Array("retry: \(delay.whole(.milliseconds))\n\n".utf8)
+        Array("retry: \(delay.whole(.milliseconds))\n".utf8)
     }
 
     /// A comment that shows that the connection is alive.
@@ -22,15 +25,7 @@ public enum ServerSentEvent {
     /// - Parameter progress: The state. Its version becomes the event's `id:`.
     /// - Returns: The block.
     public static func state(_ progress: SessionProgress) -> [UInt8] {
-        event(name(of: progress), id: String(progress.version), of: progress)
-    }
-
-    private static func name(of progress: SessionProgress) -> String {
-        switch progress.status {
-        case .processed: "complete"
-        case .failed: "error"
-        default: "progress"
-        }
+        event(progress.eventName, id: String(progress.version), of: progress)
     }
 
     /// Makes the event for a transition before the present state.
@@ -51,7 +46,7 @@ public enum ServerSentEvent {
     ///   - name: The event's name; nil for the name that belongs to the state.
     /// - Returns: The block.
     public static func caseload(_ progress: SessionProgress, id: String?, name: String? = nil) -> [UInt8] {
-        event(name ?? Self.name(of: progress), id: id, of: progress)
+        event(name ?? progress.eventName, id: id, of: progress)
     }
 
     /// Makes the event for a session that was deleted, or that the follower may no longer see.

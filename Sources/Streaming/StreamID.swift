@@ -22,10 +22,15 @@ public enum StreamWire: UInt8, Sendable {
     case chunks
     /// As bare payloads, for a client of HTTP/1.0.
     case bare
-    /// As frames of a WebSocket.
+    /// As frames of a WebSocket, whose texts are progress objects.
     ///
     /// A ``Frame`` already contains them.
     case webSocket
+    /// As frames of a WebSocket, whose texts are events with their name and their id.
+    case webSocketEvents
+
+    /// True for both kinds of WebSockets.
+    public var isWebSocket: Bool { self == .webSocket || self == .webSocketEvents }
 }
 
 /// What became of a frame that the reactor was asked to send.

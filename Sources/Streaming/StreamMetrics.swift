@@ -51,7 +51,7 @@ struct StreamMetrics: Sendable {
         transport.endedTotal[reason]?.increment()
     }
 
-    private func transport(of wire: StreamWire) -> Transport { wire == .webSocket ? webSockets : events }
+    private func transport(of wire: StreamWire) -> Transport { wire.isWebSocket ? webSockets : events }
 
     func frameSent() { framesTotal.increment() }
     func heartbeat() { heartbeatsTotal.increment() }

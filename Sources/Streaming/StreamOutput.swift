@@ -160,7 +160,7 @@ struct StreamOutput {
     mutating func dropUnbegun() {
         guard let frame = unfinished else { return }
         let written = Int(offset)
-        if wire == .webSocket {
+        if wire.isWebSocket {
             let end = frame.endOfBegun(at: written)
             unfinished = end == written ? nil : frame.prefix(upTo: end)
         } else if frame.headLength > 0, written <= frame.headLength {

@@ -63,11 +63,11 @@ public actor StreamReactor: PollHandler {
     /// How many of the streams are WebSockets.
     public var webSocketCount: Int { streams.conversations.count }
 
-    /// Whether a stream is a WebSocket; false if it has ended.
+    /// How the frames of a stream travel.
     ///
     /// - Parameter id: The stream.
-    /// - Returns: Whether it is.
-    public func isWebSocket(_ id: StreamID) -> Bool { streams.isWebSocket(id) }
+    /// - Returns: Nil if the stream has ended.
+    public func wire(of id: StreamID) -> StreamWire? { streams.wire(of: id) }
 
     // MARK: - Streams
 

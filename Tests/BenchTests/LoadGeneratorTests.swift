@@ -11,7 +11,7 @@ import Testing
     @Test("A stream is open with its first event; another status or `event: unavailable` counts as refused")
     func opening() async throws {
         let answers = [
-            "/open": Self.head + Self.chunk("retry: 2000\n\nid: 1\nevent: progress\ndata: {}\n\n"),
+            "/open": Self.head + Self.chunk("retry: 2000\nid: 1\nevent: progress\ndata: {}\n\n"),
             "/plain": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {}\n\n",
             "/refused": "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
             "/unavailable": Self.head + Self.chunk("event: unavailable\ndata: {}\n\n") + "0\r\n\r\n",

@@ -63,8 +63,8 @@ import Testing
             }
             #expect(end.status == 0)
             for text in texts {
-                let last = text.components(separatedBy: "\n\n").dropLast().last ?? ""
-                let retry = try #require(last.wholeMatch(of: /retry: (\d+)/).flatMap { Int($0.1) }, "\(text)")
+                let last = text.components(separatedBy: "\n\n").last ?? ""
+                let retry = try #require(last.wholeMatch(of: /retry: (\d+)\n/).flatMap { Int($0.1) }, "\(text)")
                 #expect((500...5000).contains(retry))
             }
         }

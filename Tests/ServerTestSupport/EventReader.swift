@@ -46,7 +46,11 @@ public final class EventReader {
                 defer { pending.removeSubrange(..<end.upperBound) }
                 return StreamedEvent(block: pending[..<end.lowerBound])
             }
-            guard let bytes = try await body.next() else { return nil }
+            guard let bytes = try await body.next() else {
+                // The last line of a stream may be a field without a block.
+                defer { pending = "" }
+                return pending.isEmpty ? nil : StreamedEvent(block: pending[...])
+            }
             pending += String(buffer: bytes)
         }
     }

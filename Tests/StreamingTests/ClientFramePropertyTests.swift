@@ -26,9 +26,12 @@ import Testing
                     bytes += ClientFrame(opcode: 2, payload: long, mask: mask).bytes
                     expected.append(.message(bytes: long.count))
                 default:
-                    bytes += ClientFrame(opcode: 1, payload: payload, isFinal: false, mask: mask).bytes
-                    bytes += ClientFrame(opcode: 0, payload: payload, mask: mask).bytes
-                    expected.append(.message(bytes: payload.count * 2))
+                    // The frames may part a character.
+                    let text = Array(random.text(of: ["a", "ä", "€", "😀", "\0"], count: 0...40).utf8)
+                    let end = Int.random(in: 0...text.count, using: &random)
+                    bytes += ClientFrame(opcode: 1, payload: Array(text[..<end]), isFinal: false, mask: mask).bytes
+                    bytes += ClientFrame(opcode: 0, payload: Array(text[end...]), mask: mask).bytes
+                    expected.append(.message(bytes: text.count))
                 }
             }
             let read = [

@@ -58,12 +58,12 @@ struct ServerSentEventTests {
     }
 
     @Test(
-        "The reconnection delay is in milliseconds",
+        "The reconnection delay is one line, in milliseconds",
         arguments: [
             (Duration.seconds(2), "2000"), (.milliseconds(500), "500"), (.milliseconds(4999), "4999"), (.zero, "0"),
         ])
     func retry(_ delay: Duration, _ milliseconds: String) {
-        #expect(text(ServerSentEvent.retry(delay)) == "retry: \(milliseconds)\n\n")
+        #expect(text(ServerSentEvent.retry(delay)) == "retry: \(milliseconds)\n")
     }
 }
 

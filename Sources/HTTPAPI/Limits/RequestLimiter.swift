@@ -15,7 +15,7 @@ struct RequestLimiter: RouterMiddleware {
     /// The routes that are charged for refusals alone.
     static let free: [(method: HTTPRequest.Method, path: RouterPath)] = [
         (.get, RouterPath(StreamRoute.path)), (.get, "/api/sessions/status/stream"),
-        (.get, "/api/sessions/:id/status/ws"),
+        (.get, "/api/sessions/:id/status/ws"), (.get, "/api/sessions/status/ws"),
         (.post, "/api/sessions/:id/progress"), (.post, "/api/progress"),
     ]
 

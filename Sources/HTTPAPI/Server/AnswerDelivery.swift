@@ -10,6 +10,9 @@ final class AnswerDelivery: Sendable {
     /// Leaves what to do if the answer is not delivered.
     func ifUndelivered(_ action: @escaping @Sendable () async -> Void) { wayBack.withLock { $0 = action } }
 
+    /// True if a route has left what to do, and the answer is not delivered yet.
+    var isAwaited: Bool { wayBack.withLock { $0 != nil } }
+
     /// Notes that the whole answer is written.
     func delivered() { wayBack.withLock { $0 = nil } }
 

@@ -4,8 +4,10 @@ import NIOCore
 enum ConnectionTakeover: Sendable {
     /// As a stream of Server-Sent Events.
     case stream(StreamHandoff)
-    /// As a WebSocket.
+    /// As a WebSocket of progress objects.
     case webSocket(StreamHandoff)
+    /// As a WebSocket of events.
+    case webSocketEvents(StreamHandoff)
     /// As a WebSocket that ends after these frames.
     case closedWebSocket([UInt8])
 }

@@ -181,6 +181,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .stream(let handoff):
             handOver(handoff, head: head, as: requests.first?.version == .http1_0 ? .bare : .chunks, context)
         case .webSocket(let handoff): handOver(handoff, head: head, as: .webSocket, context)
+        case .webSocketEvents(let handoff): handOver(handoff, head: head, as: .webSocketEvents, context)
         case .closedWebSocket(let frames): end(head, frames, context)
         }
     }
@@ -194,7 +195,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
             let bytes = head.bytes(isChunked: wire == .chunks)
             if handoff.take(socketOf: context.channel, head: bytes, as: wire) {
                 context.close(promise: nil)
-            } else if wire == .webSocket {
+            } else if wire.isWebSocket {
                 self.end(head, WebSocketFrame.close(.tooMany), context)
             } else {
                 self.answerUnavailable(head, context)

@@ -11,7 +11,8 @@ import Streaming
 enum StreamAnswer {
     /// The head of every stream.
     static let headers: HTTPFields = [
-        .contentType: "text/event-stream", .cacheControl: "no-cache, no-transform", .accelBuffering: "no",
+        .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache, no-transform",
+        .accelBuffering: "no",
         .connection: "close",
     ]
 

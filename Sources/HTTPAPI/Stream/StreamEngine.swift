@@ -49,7 +49,7 @@ public struct StreamEngine: Service {
         await reactor.setDelegate(events)
         try await hub.run()
         await reactor.shutDown(within: drainTimeout) { wire in
-            wire == .webSocket
+            wire.isWebSocket
                 ? Frame(webSocketFrames: WebSocketFrame.close(.shutdown))
                 : Frame(ServerSentEvent.retry(jitteredRetry()), isLast: true)
         }
@@ -68,7 +68,7 @@ public struct StreamEngine: Service {
             let isCurrent = handoff.watch.isCurrent
             let payload = isCurrent ? handoff.firstPayload : handoff.preamble(of: wire)
             let firstFrame =
-                wire == .webSocket
+                wire.isWebSocket
                 ? Frame(head: head, webSocketFrames: payload)
                 : Frame(head: head, payload: payload, isChunked: wire == .chunks)
             reactor.assumeIsolated { reactor in

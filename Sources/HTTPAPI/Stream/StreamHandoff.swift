@@ -35,7 +35,7 @@ final class StreamHandoff: Sendable {
     /// The bytes before the first state.
     ///
     /// They reveal nothing about the session.
-    func preamble(of wire: StreamWire) -> [UInt8] { wire == .webSocket ? [] : StreamRoute.preamble }
+    func preamble(of wire: StreamWire) -> [UInt8] { wire.isWebSocket ? [] : StreamRoute.preamble }
 
     /// Duplicates the channel's socket and gives it to the reactor.
     ///

@@ -15,7 +15,7 @@ import Streaming
 struct StreamRoute: Sendable {
     /// The path of the stream of one session, which the log and the metrics name.
     static let path = "/api/sessions/{id}/status/stream"
-    /// The first bytes of every stream: the reconnection delay.
+    /// The first bytes of every stream: the reconnection delay, in the block of the first event.
     static let preamble = ServerSentEvent.retry(.seconds(2))
 
     let engine: StreamEngine
@@ -76,8 +76,8 @@ struct StreamRoute: Sendable {
             case .rejected(let reason):
                 return StreamAnswer.unavailable(context.logger, reason: reason.rawValue)
             case .subscribed(let watch, let events, let before, let after):
-                let bytes = Self.preamble + WatcherMessage.bytes(events, before: before, after: after)
-                return await stream(bytes, to: watch, request, context)
+                let bytes = WatcherMessage.bytes(events, before: before, after: after, as: ServerSentEvent.self)
+                return await stream(Self.preamble + bytes, to: watch, request, context)
             }
         } catch let error as PostgresError where error.isTransient {
             return StreamAnswer.unavailable(context.logger, reason: "\(error)")

@@ -14,19 +14,25 @@ final class StreamSink: WatcherSink {
     func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)] {
         reactor.assumeIsolated { reactor in
             guard reactor.webSocketCount > 0 else { return Self.deliver(delivery, on: reactor) }
-            let (events, webSockets) = Self.parted(delivery, on: reactor)
-            return Self.deliver(events, on: reactor) + Self.deliverToWebSockets(webSockets, on: reactor)
+            let message = delivery.message
+            return Self.deliver(Self.part(of: delivery, on: reactor) { !$0.isWebSocket }, on: reactor)
+                + Self.deliver(
+                    message.webSocketFrames, of: Self.part(of: delivery, on: reactor) { $0 == .webSocket }, on: reactor)
+                + Self.deliver(
+                    message.webSocketEvents, of: Self.part(of: delivery, on: reactor) { $0 == .webSocketEvents },
+                    on: reactor)
         }
     }
 
-    /// Splits a delivery into the streams of Server-Sent Events and the WebSockets.
-    private static func parted(
-        _ delivery: Delivery, on reactor: isolated StreamReactor
-    ) -> (events: Delivery, webSockets: Delivery) {
-        var (events, webSockets) = (delivery, delivery)
-        events.watchers = delivery.watchers.filter { !reactor.isWebSocket(StreamID($0)) }
-        webSockets.watchers = delivery.watchers.filter { reactor.isWebSocket(StreamID($0)) }
-        return (events, webSockets)
+    /// The part of a delivery for one kind of streams.
+    ///
+    /// A stream that has ended counts as one of Server-Sent Events.
+    private static func part(
+        of delivery: Delivery, on reactor: isolated StreamReactor, where isMeant: (StreamWire) -> Bool
+    ) -> Delivery {
+        var part = delivery
+        part.watchers = delivery.watchers.filter { isMeant(reactor.wire(of: StreamID($0)) ?? .chunks) }
+        return part
     }
 
     private static func deliver(
@@ -44,11 +50,17 @@ final class StreamSink: WatcherSink {
         }
     }
 
-    private static func deliverToWebSockets(
-        _ delivery: Delivery, on reactor: isolated StreamReactor
+    /// Sends frames to the WebSockets of a delivery.
+    ///
+    /// - Parameters:
+    ///   - frames: The frames; evaluated only if there are such WebSockets. Nil if the message has no form on them.
+    ///   - delivery: The message and the WebSockets.
+    ///   - reactor: The reactor.
+    /// - Returns: The WebSockets that did not get all of it.
+    private static func deliver(
+        _ frames: @autoclosure () -> [UInt8]?, of delivery: Delivery, on reactor: isolated StreamReactor
     ) -> [(watcher: WatcherID, exception: DeliveryException)] {
-        // Some messages have no form on a WebSocket.
-        guard !delivery.watchers.isEmpty, let bytes = delivery.message.webSocketFrames else { return [] }
+        guard !delivery.watchers.isEmpty, let bytes = frames() else { return [] }
         let frame = Frame(webSocketFrames: bytes)
         return delivery.message.isLast
             ? end(delivery, on: reactor) { frame } : send(frame, to: delivery.watchers, on: reactor)
@@ -133,7 +145,8 @@ extension WatcherMessage {
                     transition.progress(of: progress.sessionID, createdAt: progress.createdAt))
             }
             return bytes + ServerSentEvent.state(progress)
-        case .caseload(let events, let before, let after): return Self.bytes(events, before: before, after: after)
+        case .caseload(let events, let before, let after):
+            return Self.bytes(events, before: before, after: after, as: ServerSentEvent.self)
         case .degraded: return ServerSentEvent.degraded
         case .recovered: return ServerSentEvent.recovered
         case .revoked(let session): return ServerSentEvent.revoked(session)
@@ -142,7 +155,7 @@ extension WatcherMessage {
         }
     }
 
-    /// The events of the stream of all sessions.
+    /// The events of all sessions.
     ///
     /// Only the last event carries the position after all of them. A client that gets only some of them therefore asks
     /// for the others again.
@@ -151,17 +164,20 @@ extension WatcherMessage {
     ///   - events: The events, in order.
     ///   - before: The position before the first event; nil if unknown.
     ///   - after: The position after the last event; nil if unknown.
+    ///   - form: The form of an event.
     /// - Returns: The bytes of all events.
-    static func bytes(_ events: [CaseloadEvent], before: FeedPosition?, after: FeedPosition?) -> [UInt8] {
+    static func bytes(
+        _ events: [CaseloadEvent], before: FeedPosition?, after: FeedPosition?, as form: any CaseloadEncoding.Type
+    ) -> [UInt8] {
         var bytes: [UInt8] = []
         for (index, event) in events.enumerated() {
             let id = (index == events.count - 1 ? after : before)?.id
             switch event {
-            case .state(let progress): bytes += ServerSentEvent.caseload(progress, id: id)
-            case .passed(let progress): bytes += ServerSentEvent.caseload(progress, id: id, name: "progress")
-            case .added(let progress): bytes += ServerSentEvent.caseload(progress, id: id, name: "session_added")
-            case .removed(let session): bytes += ServerSentEvent.removed(session, id: id)
-            case .ready: bytes += ServerSentEvent.ready(id: id)
+            case .state(let progress): bytes += form.caseload(progress, id: id, name: nil)
+            case .passed(let progress): bytes += form.caseload(progress, id: id, name: "progress")
+            case .added(let progress): bytes += form.caseload(progress, id: id, name: "session_added")
+            case .removed(let session): bytes += form.removed(session, id: id)
+            case .ready: bytes += form.ready(id: id)
             }
         }
         return bytes

@@ -149,7 +149,7 @@ import Testing
                 for _ in 0..<2 {
                     let head = try await clinic.request(.HEAD, path, as: nil)
                     #expect(head.status == 200)
-                    #expect(head.headers["Content-Type"] == ["text/event-stream"])
+                    #expect(head.headers["Content-Type"] == ["text/event-stream; charset=utf-8"])
                 }
                 let status = try await clinic.server.withStream(path, headers: [:]) { $0.status }
                 #expect(status == 200)

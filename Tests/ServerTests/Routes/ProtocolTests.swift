@@ -35,7 +35,7 @@ import Testing
             for _ in 0..<3 {
                 let head = try await clinic.request(.HEAD, path, as: .patient)
                 #expect(head.status == 200)
-                #expect(head.headers["Content-Type"] == ["text/event-stream"])
+                #expect(head.headers["Content-Type"] == ["text/event-stream; charset=utf-8"])
                 #expect(head.body.isEmpty)
             }
             // An open stream would have taken the only slot.

@@ -32,7 +32,7 @@ import Testing
                 }
                 let (status, headers) = try await wire.readHead()
                 #expect(status == 200)
-                #expect(headers["Content-Type"] == ["text/event-stream"])
+                #expect(headers["Content-Type"] == ["text/event-stream; charset=utf-8"])
                 #expect(headers["Content-Length"] == [])
                 #expect(headers["Transfer-Encoding"] == ["chunked"])
                 _ = try await wire.read(upTo: "\"pending\"")
@@ -114,7 +114,7 @@ import Testing
                 #expect(!body.contains("\r"))
                 let events = body.split(separator: "\n").filter { $0.hasPrefix("event: ") }
                 #expect(events == ["event: progress", "event: progress", "event: error"])
-                #expect(body.hasPrefix("retry: 2000\n\nid: 1\n"))
+                #expect(body.hasPrefix("retry: 2000\nid: 1\n"))
                 #expect(body.hasSuffix("}\n\n"))
             }
         }
@@ -192,10 +192,10 @@ import Testing
                 var text = try await wire.read(upTo: "\"pending\"")
                 opened()
                 text += try await wire.readTextToEnd()
-                let retries = text.matches(of: /retry: (\d+)\n\n/).compactMap { Int($0.output.1) }
+                let retries = text.matches(of: /retry: (\d+)\n/).compactMap { Int($0.output.1) }
                 #expect(retries.count == 2)
                 #expect(retries.last.map((500...5000).contains) == true)
-                #expect(text.hasSuffix(isOld ? "\n\n" : "\n\n\r\n0\r\n\r\n"))
+                #expect(text.hasSuffix(isOld ? "\n" : "\n\r\n0\r\n\r\n"))
             }
         }
     }

@@ -92,7 +92,7 @@ import Testing
                         #expect(blocks.compactMap(\.event) == [])
                         let text = try await connection.readTextToEnd()
                         #expect(text.contains("retry: "))
-                        #expect(text.hasSuffix("\n\n\r\n0\r\n\r\n"))
+                        #expect(text.hasSuffix("\n\r\n0\r\n\r\n"))
                     }
                 }
             }
