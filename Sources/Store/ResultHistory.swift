@@ -36,7 +36,7 @@ extension SessionStore {
     public func history(of session: SessionID, as principal: Principal) async throws -> [EarlierResult.Key] {
         try await pool.acting(as: principal) { connection in
             try await connection.query(
-                "SELECT id, bytes FROM app.result_history WHERE session_id = \(session) ORDER BY id DESC"
+                "SELECT id, bytes FROM app.earlier_results(\(session))"
             ).map {
                 EarlierResult.Key(
                     id: try $0.decode("id", as: Int64.self), bytes: try $0.decode("bytes", as: Int64.self))

@@ -263,9 +263,13 @@ private struct HotCall {
 
     /// The lists, which the server reads by plain statements as the acting user.
     static let lists = [
+        HotCall("earlier_results", "SELECT id, bytes FROM app.earlier_results(\(processed))", user: admin),
         HotCall(
-            "history", "SELECT id, bytes FROM app.result_history WHERE session_id = \(processed) ORDER BY id DESC",
-            user: user),
+            "entries of the history",
+            """
+            SELECT kind, replaced_at, replaced_by, attempt, body::text AS content FROM app.result_history
+            WHERE session_id = \(processed) AND id = ANY ('{9, 10}') ORDER BY id DESC
+            """, user: user),
         HotCall("correct_notes", "SELECT app.correct_notes(\(processed), '{\"a\": 1}')", user: admin),
         HotCall("correct_transcript", "SELECT app.correct_transcript(\(processed), '[]')", user: admin),
         HotCall(

@@ -63,6 +63,23 @@ COMMENT ON FUNCTION app.partial_transcript IS
 
 -- History
 
+-- With a policy for its many rows, the planner may read all sessions first.
+CREATE OR REPLACE FUNCTION app.earlier_results(session uuid) RETURNS TABLE (id bigint, bytes bigint)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF (SELECT acting_may('read_notes', t.patient_id) FROM therapy_sessions t WHERE t.id = $1) THEN
+        RETURN QUERY SELECT h.id, h.bytes FROM result_history h WHERE h.session_id = $1 ORDER BY h.id DESC;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION app.earlier_results IS
+    'The history of a session, newest first: its rows of result_history, and the lengths of the documents. No row if the acting '
+    'user may not read the notes of the session';
+
 CREATE OR REPLACE FUNCTION app.keep_replaced_result() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
@@ -387,8 +404,8 @@ END
 $$;
 COMMENT ON FUNCTION app.store_notes IS
     'Stores or replaces the notes of a session, for the worker with the lease; the same notes again change nothing, also after '
-    'a correction. Raises 22023 unless the notes are a JSON object, 42501 without the lease that stands, 23514 for another attempt, P0002 for an '
-    'unknown session';
+    'a correction. Raises 22023 unless the notes are a JSON object, 42501 without the lease that stands, 23514 for another '
+    'attempt, P0002 for an unknown session';
 
 CREATE OR REPLACE FUNCTION app.claimed_transcript(session_id uuid, attempt integer, lease text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
@@ -549,13 +566,13 @@ COMMENT ON FUNCTION app.correct_notes IS
     'Replaces the notes of a session by those of a person; the same notes change nothing. False: the acting user may correct no '
     'such session, or it has no notes. Raises 22023 unless the notes are a JSON object, 23514 if the history is full';
 
-REVOKE ALL ON FUNCTION app.partial_transcript, app.keep_replaced_result, app.remove_partial_transcript, app.lock_for_result,
-    app.lock_for_partial, app.transcript_seconds, app.checked_segments, app.show_segments, app.insert_segments,
+REVOKE ALL ON FUNCTION app.partial_transcript, app.earlier_results, app.keep_replaced_result,
+    app.remove_partial_transcript, app.lock_for_result, app.lock_for_partial, app.transcript_seconds, app.checked_segments, app.show_segments, app.insert_segments,
     app.store_transcript, app.add_segments, app.store_notes, app.claimed_transcript, app.history_limits,
     app.require_history_room, app.lock_for_correction, app.correct_transcript, app.correct_notes
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.store_transcript, app.store_notes TO therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.partial_transcript, app.add_segments, app.claimed_transcript, app.lock_for_correction,
-    app.correct_transcript, app.correct_notes TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.partial_transcript, app.earlier_results, app.add_segments, app.claimed_transcript,
+    app.lock_for_correction, app.correct_transcript, app.correct_notes TO therapybridge_server;
 
 COMMIT;
