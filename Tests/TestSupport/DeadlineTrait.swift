@@ -7,10 +7,14 @@ public import Testing
 /// All tests of a process start together. A machine with two cores is faster with a few at a time than with a thousand.
 /// The deadline of a test counts from the moment at which it really runs.
 public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
+    /// How many tests run at once.
+    private static let width = 12
     /// All tests of the process share it.
-    private static let gate = TestGate(width: 12)
+    private static let gate = TestGate(width: width)
 
     let limit: Duration
+    /// True if no other test runs beside this one.
+    var isAlone = false
 
     /// Each test of a suite has the trait.
     public var isRecursive: Bool { true }
@@ -25,8 +29,9 @@ public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
     public func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
     ) async throws {
-        await Self.gate.enter()
-        defer { Self.gate.leave() }
+        let places = isAlone ? Self.width : 1
+        await Self.gate.enter(places: places)
+        defer { Self.gate.leave(places: places) }
         let begin = ContinuousClock.now
         defer { TestDurations.note(test, ContinuousClock.now - begin) }
         // A test that ignores its cancellation would keep the whole run waiting without a message.
@@ -45,6 +50,9 @@ public struct DeadlineTrait: TestTrait, SuiteTrait, TestScoping {
 extension Trait where Self == DeadlineTrait {
     /// For tests that wait for a connection, a process or a signal.
     public static var deadline: Self { Self(limit: TestDeadline.test) }
+
+    /// For tests that hold up the whole process, and with it the clients and servers of other tests.
+    public static var deadlineAlone: Self { Self(limit: TestDeadline.test, isAlone: true) }
 
     /// For tests that take long on purpose.
     ///

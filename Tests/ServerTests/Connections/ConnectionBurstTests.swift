@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Many clients that connect at once.
-@Suite("Bursts of connections", .deadline, .serialized) struct ConnectionBurstTests {
+@Suite("Bursts of connections", .deadlineAlone, .serialized) struct ConnectionBurstTests {
     private static let request = "GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 
     /// Keeps the event loops busy until ``release()``.
