@@ -42,7 +42,7 @@ import Testing
             try await advance(scene)
             try await scene.report(.processed, 100)
             try await scene.withStream(lastEventID: "4") { reader in
-                let events = try await reader.rest().dropFirst()
+                let events = try await reader.rest()
                 #expect(events.compactMap(\.version) == [6, 7, 9])
                 #expect(events.map(\.event) == ["progress", "progress", "complete"])
             }
