@@ -78,8 +78,10 @@ struct CorrectionRoutes: Sendable {
 extension Request {
     /// The states that the client has seen and wants to change: the tags of `If-Match`.
     ///
-    /// - Throws: 428 without one. A `*` would overwrite what the client has not seen, and counts as none.
+    /// - Throws: 415 if the correction is not declared as JSON; 428 without a tag. A `*` would overwrite what the client has not
+    ///   seen, and counts as none.
     fileprivate func statesToChange() throws(Problem) -> EntityTags {
+        try JSON.requireType(of: self)
         guard let tags = headers[.ifMatch].map({ EntityTags($0) }), tags.namesAState else {
             throw Problem(.preconditionRequired, "Send If-Match with the ETag of what you have read.")
         }

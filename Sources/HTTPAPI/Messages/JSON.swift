@@ -83,11 +83,7 @@ enum JSON {
     static func body(
         of request: Request, limit: Int, onPart: (Int) throws -> Void = { _ in }
     ) async throws -> ByteBuffer {
-        let declared = request.headers[.contentType].map { HeaderParameters($0).value }
-        // A page of another website can send a body without a type, or with the type of a form, without asking first.
-        guard declared == "application/json" || declared == nil && !request.hasBody else {
-            throw Problem(.unsupportedMedia, "Send application/json.").closing()
-        }
+        try requireType(of: request)
         var body = ByteBuffer()
         for try await var part in request.body {
             guard body.readableBytes + part.readableBytes <= limit else {
@@ -97,6 +93,17 @@ enum JSON {
             try onPart(body.readableBytes)
         }
         return body
+    }
+
+    /// Checks that a request declares its body as JSON, before the body is read.
+    ///
+    /// - Throws: 415 for another type or for none.
+    static func requireType(of request: Request) throws(Problem) {
+        let declared = request.headers[.contentType].map { HeaderParameters($0).value }
+        // A page of another website can send a body without a type, or with the type of a form, without asking first.
+        guard declared == "application/json" || declared == nil && !request.hasBody else {
+            throw Problem(.unsupportedMedia, "Send application/json.").closing()
+        }
     }
 
     /// The name of a member for a client, such as `segments[2].text`.
