@@ -2,7 +2,6 @@ import Credentials
 import Domain
 import HTTPTypes
 import Hummingbird
-import JSONScanning
 import Store
 
 /// Corrections of a final transcript and of notes by people.
@@ -50,10 +49,8 @@ struct CorrectionRoutes: Sendable {
         let id = try context.sessionID()
         try await gate.authorize(id, for: context, to: .correctNotes)
         let expected = try request.statesToChange()
-        let body = try await JSON.body(of: request, limit: Self.maximumBytes)
-        guard JSONSlices.countValues(of: body.readableBytesView) <= Self.maximumValues else {
-            throw Problem(.tooLarge, "The body may hold at most \(Self.maximumValues) values.")
-        }
+        let body = try await JSON.body(
+            of: request, limit: Self.maximumBytes, maximumValues: Self.maximumValues)
         let text = Array(body.readableBytesView)
         _ = try ResultBody.members(of: text)
         let isCorrected = try await sessions.correctNotes(of: id, as: context.claims.principal) { present in

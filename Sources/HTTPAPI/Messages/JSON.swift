@@ -52,19 +52,14 @@ enum JSON {
     ///   - type: The type to decode.
     ///   - request: The request.
     ///   - limit: The maximum size of the body in bytes.
-    ///   - maximumValues: The maximum number of values. The decoder first stores the position of each value, which
-    ///     takes thirty times the bytes of a list of digits.
+    ///   - maximumValues: The maximum number of values.
     /// - Returns: The value.
     /// - Throws: A ``Problem``: 400 for a body that is not JSON, 413 beyond the limits, 415 for another type or for
-    ///   none,
-    ///   422 for a missing field or a value of the wrong type, whose name it gives.
+    ///   none, 422 for a missing field or a value of the wrong type, whose name it gives.
     static func decode<Value: Decodable>(
         _ type: Value.Type, from request: Request, limit: Int = 65_536, maximumValues: Int = .max
     ) async throws -> Value {
-        let body = try await body(of: request, limit: limit)
-        guard JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
-            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
-        }
+        let body = try await body(of: request, limit: limit, maximumValues: maximumValues)
         do {
             return try JSONDecoder().decode(Value.self, from: Data(body.readableBytesView))
         } catch let error as DecodingError {
@@ -77,11 +72,13 @@ enum JSON {
     /// - Parameters:
     ///   - request: The request.
     ///   - limit: The maximum size of the body in bytes.
+    ///   - maximumValues: The maximum number of values. A decoder first stores the position of each value, which takes
+    ///     thirty times the bytes of a list of digits.
     ///   - onPart: Receives the number of bytes after each part, and may throw to end the request.
     /// - Returns: The body, which may be no JSON.
-    /// - Throws: A ``Problem``: 413 beyond the limit, 415 for another type or for none; the error of `onPart`.
+    /// - Throws: A ``Problem``: 413 beyond the limits, 415 for another type or for none; the error of `onPart`.
     static func body(
-        of request: Request, limit: Int, onPart: (Int) throws -> Void = { _ in }
+        of request: Request, limit: Int, maximumValues: Int, onPart: (Int) throws -> Void = { _ in }
     ) async throws -> ByteBuffer {
         try requireType(of: request)
         var body = ByteBuffer()
@@ -91,6 +88,9 @@ enum JSON {
             }
             body.writeBuffer(&part)
             try onPart(body.readableBytes)
+        }
+        guard JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
+            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
         }
         return body
     }

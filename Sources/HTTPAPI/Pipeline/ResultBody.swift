@@ -36,10 +36,8 @@ struct ResultBody {
     ///
     /// The buffer of the request is freed when this method returns.
     private static func bytes(of request: Request, _ onPart: (Int) throws -> Void) async throws -> [UInt8] {
-        let body = try await JSON.body(of: request, limit: maximumBytes, onPart: onPart)
-        guard JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
-            throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
-        }
+        let body = try await JSON.body(
+            of: request, limit: maximumBytes, maximumValues: maximumValues, onPart: onPart)
         return Array(body.readableBytesView)
     }
 

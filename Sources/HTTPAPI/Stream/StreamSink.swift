@@ -14,25 +14,30 @@ final class StreamSink: WatcherSink {
     func deliver(_ delivery: Delivery) -> [(watcher: WatcherID, exception: DeliveryException)] {
         reactor.assumeIsolated { reactor in
             guard reactor.webSocketCount > 0 else { return Self.deliver(delivery, on: reactor) }
-            let message = delivery.message
-            return Self.deliver(Self.part(of: delivery, on: reactor) { !$0.isWebSocket }, on: reactor)
-                + Self.deliver(
-                    message.webSocketFrames, of: Self.part(of: delivery, on: reactor) { $0 == .webSocket }, on: reactor)
-                + Self.deliver(
-                    message.webSocketEvents, of: Self.part(of: delivery, on: reactor) { $0 == .webSocketEvents },
-                    on: reactor)
+            let (events, webSockets, webSocketEvents) = Self.byWire(delivery, on: reactor)
+            return Self.deliver(events, on: reactor)
+                + Self.deliver(delivery.message.webSocketFrames, of: webSockets, on: reactor)
+                + Self.deliver(delivery.message.webSocketEvents, of: webSocketEvents, on: reactor)
         }
     }
 
-    /// The part of a delivery for one kind of streams.
+    /// The parts of a delivery for Server-Sent Events and for the two kinds of WebSockets.
     ///
     /// A stream that has ended counts as one of Server-Sent Events.
-    private static func part(
-        of delivery: Delivery, on reactor: isolated StreamReactor, where isMeant: (StreamWire) -> Bool
-    ) -> Delivery {
-        var part = delivery
-        part.watchers = delivery.watchers.filter { isMeant(reactor.wire(of: StreamID($0)) ?? .chunks) }
-        return part
+    private static func byWire(
+        _ delivery: Delivery, on reactor: isolated StreamReactor
+    ) -> (events: Delivery, webSockets: Delivery, webSocketEvents: Delivery) {
+        var none = delivery
+        none.watchers = []
+        var parts = (events: none, webSockets: none, webSocketEvents: none)
+        for watcher in delivery.watchers {
+            switch reactor.wire(of: StreamID(watcher)) {
+            case .chunks, .bare, nil: parts.events.watchers.append(watcher)
+            case .webSocket: parts.webSockets.watchers.append(watcher)
+            case .webSocketEvents: parts.webSocketEvents.watchers.append(watcher)
+            }
+        }
+        return parts
     }
 
     private static func deliver(

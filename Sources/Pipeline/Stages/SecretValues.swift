@@ -89,19 +89,12 @@ struct SecretValues: Sendable {
     ///
     /// Most texts of a long transcript have none, and a search that replaces is slow.
     private static func bytes(of text: String, contain value: String) -> Bool {
-        var (text, value) = (text, value)
-        return text.withUTF8 { text in
-            value.withUTF8 { value in
-                guard let wanted = value.baseAddress, var start = text.baseAddress else { return false }
-                let end = start + text.count
-                while start + value.count <= end,
-                    let found = memchr(start, Int32(value[0]), end - start - value.count + 1)
-                {
-                    if memcmp(found, wanted, value.count) == 0 { return true }
-                    start += UnsafeRawPointer(start).distance(to: found) + 1
-                }
-                return false
-            }
+        let (text, value) = (Array(text.utf8), Array(value.utf8))
+        var rest = text[...]
+        while let start = rest.firstIndex(of: value[0]) {
+            if text[start...].starts(with: value) { return true }
+            rest = text[(start + 1)...]
         }
+        return false
     }
 }
