@@ -70,6 +70,29 @@ import Testing
         }
     }
 
+    @Test("At SIGTERM, the server appends the repeats of accesses that it has counted")
+    func repeatedAccesses() async throws {
+        try await withDatabase { database in
+            let program = Program.serving(database)
+            let patient = try await database.addUser(.patient, email: "p@test.example")
+            let session = try await database.addSession(of: patient)
+            let token = try await program.lines("token", "--email", "p@test.example")[0]
+            let (_, end) = try await program.serve(["--no-worker"]) { server in
+                for _ in 1...3 {
+                    let answer = try await server.get("/api/sessions/\(session)", token: token)
+                    #expect(answer.status == 200)
+                }
+                let records = try await database.audit("action = 'session.read'")
+                #expect(records.map(\.repeats) == [nil], "so far the log has the first access alone")
+                server.terminate()
+            }
+            #expect(end.status == 0)
+            let records = try await database.audit("action = 'session.read'")
+            #expect(Set(records.map(\.repeats)) == [nil, 2])
+            #expect(Set(records.map(\.session)) == [session])
+        }
+    }
+
     @Test("A port in use gives status 1 and a line that names PORT")
     func portTaken() async throws {
         try await withDatabase { database in
