@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # The packages to build, to run everything on one machine, and to test.
 BUILD_PACKAGES := libpq-dev zlib1g-dev pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
-TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3
+TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3 python3-httpx nodejs node-react node-react-test-renderer
 
 # The servers to compare with. The benchmark leaves out the missing ones.
 PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
@@ -26,12 +26,26 @@ UPLOADS_PACKAGES := $(RUN_PACKAGES) python3-venv
 UPLOADS_PYTHON := .data/uploads-venv
 UPLOADS_REQUIREMENTS := Tests/Uploads/requirements.txt
 
+# Generators of clients (one runs on Java), and clients of Server-Sent Events and WebSockets from PyPI.
+CLIENTS_PACKAGES := $(RUN_PACKAGES) python3-venv default-jre-headless
+CLIENTS_PYTHON := .data/clients-venv
+
+# The library that receivers of webhooks use.
+WEBHOOKS_PACKAGES := $(RUN_PACKAGES) python3-venv
+WEBHOOKS_PYTHON := .data/webhooks-venv
+WEBHOOKS_REQUIREMENTS := Tests/Webhooks/requirements.txt
+
+# mkdocs renders docs/ as a site.
+DOCS_PACKAGES := $(TEST_PACKAGES) python3-venv
+DOCS_PYTHON := .data/docs-venv
+DOCS_REQUIREMENTS := .mkdocs/requirements.txt
+
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
-    packages-fuzz packages-uploads packages-workers
+.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+    packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +61,9 @@ test-recordings: packages-recordings ## Upload several hundred recordings of eve
 	swift build --product therapybridge
 	exec Tests/Recordings/run .build/debug/therapybridge $(RECORDINGS)
 
-docs: packages-test schema ## Write the generated parts of docs/
+docs: packages-docs schema ## Write the generated parts of docs/, and all of it as a site to .data/site
 	WRITE_DOCS=1 swift test --filter DocumentTests
+	$(DOCS_PYTHON)/bin/mkdocs build --config-file .mkdocs/mkdocs.yml
 
 lint: ## Check the format of the sources
 	swift format lint --strict --recursive --parallel $(SWIFT_SOURCES)
@@ -82,6 +97,14 @@ test-uploads: packages-uploads ## Upload with tuspy, a client of tus: lost conne
 	swift build --product therapybridge
 	Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 	UPLOADS_KEY=1 exec Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
+
+test-clients: packages-clients ## Use the API with generated clients, and with the streams' clients of PyPI; CLIENTS=streams for one suite
+	swift build --product therapybridge
+	exec Tests/Clients/run .build/debug/therapybridge $(CLIENTS_PYTHON) $(CLIENTS)
+
+test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library of Standard Webhooks
+	swift build --product therapybridge
+	exec Tests/Webhooks/run .build/debug/therapybridge $(WEBHOOKS_PYTHON)
 
 test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
 	swift build -c release --product therapybridge
@@ -133,12 +156,32 @@ packages-fuzz:
 	    cp $(FUZZ_REQUIREMENTS) $(FUZZ_PYTHON)/requirements.txt; \
 	}
 
+packages-clients:
+	$(call install,$(CLIENTS_PACKAGES))
+	@Tests/Clients/install $(CLIENTS_PYTHON)
+
+packages-docs:
+	$(call install,$(DOCS_PACKAGES))
+	@cmp -s $(DOCS_REQUIREMENTS) $(DOCS_PYTHON)/requirements.txt || { \
+	    /usr/bin/python3 -m venv --clear $(DOCS_PYTHON); \
+	    $(DOCS_PYTHON)/bin/pip install --quiet --requirement $(DOCS_REQUIREMENTS); \
+	    cp $(DOCS_REQUIREMENTS) $(DOCS_PYTHON)/requirements.txt; \
+	}
+
 packages-uploads:
 	$(call install,$(UPLOADS_PACKAGES))
 	@cmp -s $(UPLOADS_REQUIREMENTS) $(UPLOADS_PYTHON)/requirements.txt || { \
 	    /usr/bin/python3 -m venv --clear $(UPLOADS_PYTHON); \
 	    $(UPLOADS_PYTHON)/bin/pip install --quiet --requirement $(UPLOADS_REQUIREMENTS); \
 	    cp $(UPLOADS_REQUIREMENTS) $(UPLOADS_PYTHON)/requirements.txt; \
+	}
+
+packages-webhooks:
+	$(call install,$(WEBHOOKS_PACKAGES))
+	@cmp -s $(WEBHOOKS_REQUIREMENTS) $(WEBHOOKS_PYTHON)/requirements.txt || { \
+	    /usr/bin/python3 -m venv --clear $(WEBHOOKS_PYTHON); \
+	    $(WEBHOOKS_PYTHON)/bin/pip install --quiet --requirement $(WEBHOOKS_REQUIREMENTS); \
+	    cp $(WEBHOOKS_REQUIREMENTS) $(WEBHOOKS_PYTHON)/requirements.txt; \
 	}
 
 # The benchmark works without these packages. systemd must not start nginx at the next boot.

@@ -24,6 +24,7 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .executable(name: "therapybridge", targets: ["therapybridge"]),
+        .library(name: "TherapyBridgeClient", targets: ["TherapyBridgeClient"]),
         // Tests load it into a program, which then sees 64 processors.
         .library(name: "ManyProcessors", type: .dynamic, targets: ["ManyProcessors"]),
     ],
@@ -38,6 +39,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
@@ -216,6 +218,23 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
 
+        .target(
+            name: "Webhooks",
+            dependencies: [
+                "Domain", "Polling", "SettingsReading", "Store",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+
         // MARK: The program
 
         .target(
@@ -224,7 +243,7 @@ let package = Package(
                 "CProcess", "Cage", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations",
                 "Pipeline",
                 "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading",
-                "Store",
+                "Store", "Webhooks",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
@@ -242,6 +261,21 @@ let package = Package(
                 "App", "Cage", "Domain", "Pipeline", "SettingsReading",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+
+        // MARK: The client in Swift
+
+        // Imports nothing of the server.
+        .target(
+            name: "TherapyBridgeClient",
+            dependencies: [
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings
         ),
@@ -283,11 +317,13 @@ let package = Package(
             dependencies: [
                 "App", "Credentials", "Domain", "LocalPostgres", "Polling", "PostgresTestSupport", "Prometheus",
                 "SettingsReading",
-                "TestSupport",
+                "TestSupport", "Webhooks",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             path: "Tests/ServerTestSupport",
             swiftSettings: swiftSettings
@@ -306,6 +342,18 @@ let package = Package(
             dependencies: [
                 "CCage", "Cage", "TestSupport",
                 .product(name: "Subprocess", package: "swift-subprocess"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .testTarget(
+            name: "ClientTests",
+            dependencies: [
+                "Credentials", "Domain", "Postgres", "PostgresTestSupport", "ServerTestSupport", "TestSupport",
+                "TherapyBridgeClient",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: swiftSettings
         ),
@@ -421,8 +469,8 @@ let package = Package(
             name: "ServerTests",
             dependencies: [
                 "App", "Cage", "Credentials", "Domain", "LocalPostgres", "Pipeline", "Polling", "Postgres",
-                "PostgresTestSupport", "Recordings", "ServerTestSupport", "SettingsReading", "Store", "TestSupport",
-                "TestTime", "without-layers",
+                "PostgresTestSupport", "PropertySupport", "Recordings", "ServerTestSupport", "SettingsReading", "Store",
+                "TestSupport", "TestTime", "without-layers",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -439,6 +487,15 @@ let package = Package(
                 "Domain", "Polling", "PropertySupport", "Streaming", "TestSupport", "TestTime",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+
+        .testTarget(
+            name: "WebhooksTests",
+            dependencies: [
+                "Domain", "Polling", "ServerTestSupport", "Store", "TestSupport", "TestTime", "Webhooks",
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings
         ),

@@ -7,17 +7,17 @@ import Store
 
 /// Removes what dead servers and expired rows leave behind, and prepares the audit log for the next months, every 10 minutes.
 ///
-/// - Marks a session as failed if its worker died in its last attempt, every half a minute.
+/// - Marks a session as failed if its worker died in its last attempt, and adds up the counts of sessions, every half a minute.
 /// - Marks a session as failed if its upload died with the server, or if its resumable upload expired. Otherwise it would stay in
 ///   `uploading`.
 /// - Adds the partitions of the audit log, three months ahead.
 /// - Removes the files of deleted sessions, and files that belong to no session.
 /// - Deletes expired rows: unused tickets, ended sign-ins, old login attempts, old upload charges, old uploads, the records of deleted
-///   sessions, old changes of rights, and old hints.
+///   sessions, old changes of rights, old hints, and old deliveries of webhooks.
 struct Janitor: Service {
     /// The pause between two rounds.
     private static let interval = Duration.seconds(600)
-    /// The pause between two looks for sessions whose worker died in its last attempt.
+    /// The pause between two looks for sessions whose worker died in its last attempt, and between two sums of the counts.
     private static let lapseInterval = Duration.seconds(30)
     /// How long an upload may show no progress before it counts as abandoned.
     private static let abandonedUploadAge = Duration.seconds(600)
@@ -45,6 +45,7 @@ struct Janitor: Service {
                 group.addTask {
                     while !Task.isCancelled {
                         await attempt("lapsed sessions") { try await failLapsed() }
+                        await attempt("counts") { try await stores.sessions.foldCounts() }
                         try? await clock.sleep(for: Self.lapseInterval)
                     }
                 }
@@ -103,6 +104,7 @@ struct Janitor: Service {
         await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
         await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }
         await attempt("charges") { _ = try await stores.charges.forgetOld() }
+        await attempt("webhooks") { try await stores.outbox.deleteOld() }
         await attempt("old uploads") { try await stores.uploads.forgetOld(age: uploadLifetime) }
     }
 

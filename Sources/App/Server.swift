@@ -15,6 +15,7 @@ import ServiceLifecycle
 import SettingsReading
 import Store
 import UnixSignals
+package import Webhooks
 
 /// Builds the server: its services and their connections.
 ///
@@ -39,6 +40,8 @@ public struct Server: Sendable {
     ///
     /// Tests lower it.
     package var passwordCost = Passwords.Cost.standard
+    /// How deliveries of webhooks leave the server.
+    package var webhookTransport = WebhookTransport()
     /// The path of this program, which the worker starts for its own stages.
     package var program = Bundle.main.executablePath ?? CommandLine.arguments[0]
 
@@ -80,6 +83,8 @@ public struct Server: Sendable {
             reader: stores.progress, settings: settings.http.streams, drainTimeout: settings.streamDrainTimeout,
             clock: clock, metrics: metrics, logger: logger)
         let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let (webhookWakeUps, webhookWakeUp) = AsyncStream.makeStream(
+            of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let listener = try listener()
         collectMetrics(pool, listener)
 
@@ -98,6 +103,7 @@ public struct Server: Sendable {
                     wakeUp.yield()
                     work.signal()
                 },
+                wakeWebhooks: { webhookWakeUp.yield() },
                 onHints: hints.wake),
             Janitor(
                 stores: stores, recordings: recordings, uploadLifetime: settings.http.uploads.resumeLifetime,
@@ -107,6 +113,12 @@ public struct Server: Sendable {
         ]
         services.append(attemptLimit(stores))
         services.append(EstimateRefresher(queue: stores.queue, clock: clock, logger: logger))
+        // It ends after everything that makes transitions.
+        services.append(
+            WebhookService(
+                outbox: stores.outbox, settings: settings.webhooks, transport: webhookTransport,
+                wakeUps: webhookWakeUps,
+                drainTime: settings.webhookDrainTimeout, clock: clock, metrics: metrics, logger: logger))
         if let worker { services.append(worker.service) }
         let reports = ReportBatcher(progress: stores.progress, logger: logger)
         services.append(reports)
@@ -115,7 +127,8 @@ public struct Server: Sendable {
             authentication: .init(
                 tokens: await AccessTokens(settings.tokens), identityProvider: identityProvider,
                 passwordCost: passwordCost),
-            monitoring: .init(metrics: metrics) { await Self.missing(pool) }, clock: clock)
+            monitoring: .init(metrics: metrics) { await Self.missing(pool) }, webhookRules: settings.webhooks.rules,
+            clock: clock)
         let http = try HTTPServer(
             settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
         onRoutes(http.routes)

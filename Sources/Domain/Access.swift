@@ -30,6 +30,8 @@ public enum AdministrativeAction: String, Sendable, CaseIterable {
     case readAuditLog = "read_audit_log"
     /// Read the metrics.
     case readMetrics = "read_metrics"
+    /// List, add, change and remove webhooks, and see and retry their deliveries.
+    case manageWebhooks = "manage_webhooks"
 }
 
 /// The relation of a user to a session at one moment, as the database has it.
@@ -80,6 +82,9 @@ public enum Access {
         permits(.upload, to: role, as: Relation(isPatient: false, isAssigned: true))
     }
 
+    /// Whether users with this role may list therapists: their own, or all.
+    public static func seesTherapists(_ role: Role) -> Bool { role == .patient || permits(.seeAccounts, to: role) }
+
     /// Whether a session names a user with this role, who uploads its recording, as its therapist.
     public static func isNamedAsTherapist(_ role: Role) -> Bool { role == .therapist }
 
@@ -91,6 +96,7 @@ public enum Access {
     public static func permits(_ action: AdministrativeAction, to role: Role) -> Bool {
         switch (action, role) {
         case (.seeAccounts, .admin), (.manageAccounts, .admin), (.readAuditLog, .admin), (.readMetrics, .admin): true
+        case (.manageWebhooks, .admin): true
         case (_, .therapist), (_, .patient), (_, .pipeline): false
         }
     }

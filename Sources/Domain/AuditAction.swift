@@ -39,13 +39,20 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case takeCaseloadTicket = "caseload.ticket"
     case listSessions = "sessions.list"
     case listPatients = "patients.list"
+    case listTherapists = "therapists.list"
 
     // An administrator reads.
     case listUsers = "users.list"
     case readUser = "user.read"
     case listSignIns = "sign_ins.list"
+    case listAssignments = "assignments.list"
     case readAudit = "audit.read"
     case readMetrics = "metrics.read"
+    case listWebhooks = "webhooks.list"
+    case listDeliveries = "webhook_deliveries.list"
+
+    // An administrator acts.
+    case retryDelivery = "webhook_delivery.retry"
 
     // Changes of rights and records. Triggers of the database record them for every writer.
     case beginSignIn = "sign_in.begin"
@@ -56,6 +63,9 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case removeUser = "user.remove"
     case beginAssignment = "assignment.begin"
     case endAssignment = "assignment.end"
+    case addWebhook = "webhook.add"
+    case changeWebhook = "webhook.change"
+    case removeWebhook = "webhook.remove"
     case addSession = "session.add"
     case correctSession = "session.correct"
     case removeAudit = "audit.remove"
@@ -82,12 +92,14 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .readSession, .readStatus, .readEvents, .readTranscript, .readNotes, .readHistory, .readFailure,
             .hearRecording, .openStream, .resumeStream, .takeTicket, .openCaseload, .resumeCaseload,
             .takeCaseloadTicket, .listSessions,
-            .listPatients, .resumeUpload, .keepLease, .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics:
+            .listPatients, .listTherapists, .resumeUpload, .keepLease, .listUsers, .readUser, .listSignIns,
+            .listAssignments, .readAudit, .readMetrics,
+            .listWebhooks, .listDeliveries:
             true
         case .upload, .endUpload, .retry, .cancel, .changeSession, .delete, .report, .claim, .giveLeaseBack,
             .storeTranscript, .storeNotes, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser,
             .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript, .correctNotes,
-            .removeAudit:
+            .removeAudit, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook:
             false
         }
     }
@@ -95,10 +107,12 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     /// The administrative right that the action needs; nil for every other action.
     public var administrativeNeed: AdministrativeAction? {
         switch self {
-        case .listUsers, .readUser, .listSignIns: .seeAccounts
+        case .listUsers, .readUser, .listSignIns, .listAssignments: .seeAccounts
         case .addUser, .changeUser, .endSignIn, .beginAssignment, .endAssignment: .manageAccounts
         case .readAudit: .readAuditLog
         case .readMetrics: .readMetrics
+        case .listWebhooks, .listDeliveries, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook:
+            .manageWebhooks
         default: nil
         }
     }

@@ -22,6 +22,10 @@ public struct Stores: Sendable {
     public let progress: ProgressStore
     /// The workers' queue.
     public let queue: PipelineStore
+    /// The endpoints of webhooks.
+    public let webhooks: WebhookStore
+    /// The outbox of webhooks.
+    public let outbox: WebhookOutbox
 
     /// All stores over a pool.
     ///
@@ -39,5 +43,7 @@ public struct Stores: Sendable {
         sessions = SessionStore(pool: pool)
         progress = ProgressStore(pool: pool, merger: merger)
         queue = PipelineStore(pool: pool)
+        webhooks = WebhookStore(pool: pool)
+        outbox = WebhookOutbox(pool: pool)
     }
 }

@@ -54,6 +54,7 @@ import Testing
         ("METRICS_PORT", ["0", "-1", "65536", "on", "9464.0", "8000"]),
         ("PIPELINE_STAGE_MEMORY", ["-1", "1GiB"]), ("PIPELINE_STAGE_NETWORK", ["no", "OFF"]),
         ("PIPELINE_STAGE_WRITES", ["/a,,/b", ","]), ("PIPELINE_CAGE", ["on", "Required"]),
+        ("WEBHOOK_PRIVATE_TARGETS", ["yes", "ON"]),
         ("LOG_LEVEL", ["loud", "INFO"]),
         ("LOG_FORMAT", ["xml"]),
         ("SHUTDOWN_TIMEOUT", ["-1", "soon"]),

@@ -8,6 +8,7 @@ enum AuditActionPart {
         case readingMany = "reading many sessions"
         case administering = "reading as an administrator"
         case rights = "changing rights, by anyone"
+        case webhooks = "changing webhooks, by anyone, and retrying deliveries"
         case byHand = "changes by hand in the database"
         case results = "storing again after another attempt, or for a finished session"
     }
@@ -31,8 +32,12 @@ enum AuditActionPart {
             .report, .claim, .keepLease, .giveLeaseBack, .storeTranscript, .storeNotes:
             [.actingOnOne]
         case .delete: [.actingOnOne, .byHand]
-        case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients: [.readingMany]
-        case .listUsers, .readUser, .listSignIns, .readAudit, .readMetrics: [.administering]
+        case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients, .listTherapists:
+            [.readingMany]
+        case .listUsers, .readUser, .listSignIns, .listAssignments, .readAudit, .readMetrics,
+            .listWebhooks, .listDeliveries:
+            [.administering]
+        case .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook: [.webhooks]
         case .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment,
             .endAssignment,
             .correctSession:

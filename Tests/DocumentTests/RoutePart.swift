@@ -39,11 +39,18 @@ struct RoutePart {
         "DELETE /api/pipeline/leases/{session_id}": "pipeline.md#claims-and-leases",
         "POST /api/sessions/{id}/progress": "pipeline.md#reports-over-http",
         "POST /api/progress": "pipeline.md#reports-over-http",
+        "GET /api/sessions": "#sessions",
+        "GET /api/patients": "#people",
+        "GET /api/therapists": "#people",
+        "GET /api/therapists/{therapist_id}/patients": "#people",
         "PUT /api/therapists/{therapist_id}/patients/{patient_id}": "#accounts",
         "DELETE /api/therapists/{therapist_id}/patients/{patient_id}": "#accounts",
         "PATCH /api/users/{id}": "#accounts",
         "GET /api/audit": "#audit-log",
         "GET /metrics": "metrics.md",
+        "POST /api/webhooks": "webhooks.md#add-an-endpoint",
+        "PATCH /api/webhooks/{id}": "webhooks.md#add-an-endpoint",
+        "GET /api/webhooks/{id}/deliveries": "webhooks.md#retries",
     ]
 
     private let document: JSONTree

@@ -8,6 +8,7 @@ public import PostgresTestSupport
 import Prometheus
 import SettingsReading
 public import TestSupport
+public import Webhooks
 
 /// A server for one test, on a free port, in this process.
 public struct TestServer: Sendable {
@@ -19,6 +20,8 @@ public struct TestServer: Sendable {
     public let uploads: URL
     /// The registered routes, as in `GET /api/sessions/{id}`.
     public var routes: [String] = []
+    /// False for a port whose answers the description of the API does not have.
+    var isDescribed = true
 
     /// The key of the access tokens.
     public static let jwtSecret = "a secret of tests, and of tests alone"
@@ -41,7 +44,7 @@ public struct TestServer: Sendable {
 
     /// The same server at another of its ports.
     public func at(port: Int) -> TestServer {
-        TestServer(database: database, port: port, uploads: uploads, routes: routes)
+        TestServer(database: database, port: port, uploads: uploads, routes: routes, isDescribed: false)
     }
 
     /// Issues an access token under a new sign-in.
@@ -94,14 +97,15 @@ public func withServer<Result: Sendable>(
 public func withServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String] = [:], runsWorker: Bool = false,
     databaseTimeouts: DatabaseTimeouts = .forTests, clock: any MonotonicClock = ContinuousClock(),
-    passwordCost: Passwords.Cost = .forTests, log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
+    passwordCost: Passwords.Cost = .forTests, webhookTransport: WebhookTransport = WebhookTransport(),
+    log: LogMemory = LogMemory(), canaries: CanaryWatch = .shared,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let metrics = MetricsOutput.registry()
     canaries.plant(TestServer.jwtSecret)
     let result = try await withUnwatchedServer(
         over: database, environment, runsWorker: runsWorker, databaseTimeouts: databaseTimeouts, clock: clock,
-        passwordCost: passwordCost, logger: log.logger, metrics: metrics, body)
+        passwordCost: passwordCost, webhookTransport: webhookTransport, logger: log.logger, metrics: metrics, body)
     // The server has ended, so the log is complete.
     try canaries.inspect(log.text, in: "the log")
     try canaries.inspect(metrics.render(), in: "a metric")
@@ -110,8 +114,8 @@ public func withServer<Result: Sendable>(
 
 private func withUnwatchedServer<Result: Sendable>(
     over database: TestDatabase, _ environment: [String: String], runsWorker: Bool,
-    databaseTimeouts: DatabaseTimeouts, clock: any MonotonicClock, passwordCost: Passwords.Cost, logger: Logger,
-    metrics: PrometheusRegistry,
+    databaseTimeouts: DatabaseTimeouts, clock: any MonotonicClock, passwordCost: Passwords.Cost,
+    webhookTransport: WebhookTransport, logger: Logger, metrics: PrometheusRegistry,
     _ body: @escaping @Sendable (TestServer) async throws -> Result
 ) async throws -> Result {
     let uploads = TestServer.newUploadFolder()
@@ -128,6 +132,7 @@ private func withUnwatchedServer<Result: Sendable>(
     server.onRoutes = { routesContinuation.yield($0) }
     server.clock = clock
     server.passwordCost = passwordCost
+    server.webhookTransport = webhookTransport
     server.program = builtProgram
     return try await withThrowingTaskGroup(of: Result?.self) { group in
         group.addTask { [server] in

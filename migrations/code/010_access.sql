@@ -22,7 +22,7 @@ CREATE OR REPLACE FUNCTION app.permits(
 LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(CASE $1
         WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'correct', 'read_failure', 'upload', 'manage', 'report',
-                                 'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics')
+                                 'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics', 'manage_webhooks')
         WHEN 'therapist' THEN $2 IN ('see', 'hear', 'read_notes', 'correct', 'upload', 'manage') AND $4
         WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload') AND $3
         WHEN 'pipeline' THEN $2 IN ('report', 'process')
@@ -33,8 +33,8 @@ COMMENT ON FUNCTION app.permits IS
     'transcript and notes, read_failure (the last words of a failed stage), upload a recording, manage (change, retry, cancel, delete), report progress, and process: '
     'claim the session and store its results. is_patient: the user is the session''s patient. is_assigned: '
     'an active assignment ties the user, as therapist, to that patient. Without either: true if the role may do the action '
-    'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log and '
-    'read_metrics';
+    'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log, '
+    'read_metrics and manage_webhooks';
 
 -- Every function reads assignments from this view. With security_invoker, the view shows the rows that the calling role sees.
 CREATE OR REPLACE VIEW app.assigned_patients WITH (security_invoker = true) AS
@@ -114,11 +114,25 @@ END
 $$;
 COMMENT ON FUNCTION app.acting_may IS 'True if the acting user may do an action on the sessions of a patient';
 
+CREATE OR REPLACE FUNCTION app.acting_therapists() RETURNS SETOF uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN QUERY SELECT a.user_id FROM acting_user() AS u JOIN assigned_patients a ON a.patient_id = u.id
+        WHERE u.role = 'patient' AND a.is_active;
+END
+$$;
+COMMENT ON FUNCTION app.acting_therapists IS 'The therapists who are actively assigned to the acting user, who is a patient';
+
 REVOKE ALL ON app.assigned_patients FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.assigned_patients TO therapybridge_server;
 
 REVOKE ALL ON FUNCTION app.permits, app.patients_of, app.acting_user, app.acting_id, app.acting_role,
-    app.acting_may_all, app.acting_patients, app.acting_may FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.acting_id, app.acting_may_all, app.acting_patients, app.acting_may TO therapybridge_server;
+    app.acting_may_all, app.acting_patients, app.acting_may, app.acting_therapists
+    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+GRANT EXECUTE ON FUNCTION app.acting_id, app.acting_may_all, app.acting_patients, app.acting_may, app.acting_therapists
+    TO therapybridge_server;
 
 COMMIT;

@@ -4,6 +4,7 @@ public import Pipeline
 public import Recordings
 public import SettingsReading
 import Synchronization
+public import Webhooks
 
 /// The settings of the server, read from environment variables: one group for each module.
 public struct Settings: Sendable {
@@ -23,6 +24,8 @@ public struct Settings: Sendable {
     public var stages: StageSettings
     /// The files with secrets, which no stage may see.
     public var stageFiles: StageFiles
+    /// Where webhooks may go.
+    public var webhooks: WebhookSettings
     /// How long the server drains after SIGTERM.
     public var shutdownTimeout: Duration
 
@@ -44,6 +47,7 @@ public struct Settings: Sendable {
         pipeline = try PipelineSettings(reader)
         stages = try StageSettings(reader)
         stageFiles = StageFiles(reader)
+        webhooks = try WebhookSettings(reader)
         shutdownTimeout = try reader.group(Self.operation).seconds(
             "SHUTDOWN_TIMEOUT", in: 0...3600, default: 10, "How long the server drains on SIGTERM.")
         try stages.check(against: names.withLock { $0 })
@@ -53,4 +57,7 @@ public struct Settings: Sendable {
     ///
     /// The HTTP server and the pool shut down after the streams, in what remains of `shutdownTimeout`.
     var streamDrainTimeout: Duration { shutdownTimeout * 0.7 }
+
+    /// How long the deliveries of webhooks may take to end, after the streams and the HTTP server have ended.
+    var webhookDrainTimeout: Duration { shutdownTimeout * 0.2 }
 }

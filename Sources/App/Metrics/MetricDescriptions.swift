@@ -124,5 +124,18 @@ package enum MetricDescriptions {
             "therapybridge_uploads_refused_total",
             "Uploads that the server rejected because of a limit of the user.", labels: ["limit"]),
         .counter("therapybridge_uploads_resumed_total", "Requests that continued a resumable upload."),
+        .counter(
+            "therapybridge_webhook_attempts_total",
+            "Requests to receivers of webhooks: `success`, or why the request failed.", labels: ["result"]),
+        .counter(
+            "therapybridge_webhook_deliveries_total",
+            "Deliveries of webhooks that ended: `delivered`, or `given_up` after the last attempt.", labels: ["outcome"]
+        ),
+        .gauge(
+            "therapybridge_webhook_oldest_seconds",
+            "Age of the oldest unfinished delivery to an active endpoint, of all servers; 0 without one."),
+        .gauge(
+            "therapybridge_webhook_pending",
+            "Unfinished deliveries to active endpoints, of all servers; at most 10,000 are counted."),
     ]
 }

@@ -104,7 +104,10 @@ extension RequestContext {
     /// - Throws: 422 if the parameter is not a UUID.
     func sessionID(_ name: String = "id") throws(Problem) -> SessionID { try entityID(name) }
 
-    private func entityID<ID: EntityID>(_ name: String) throws(Problem) -> ID {
+    /// The entity whose id a parameter of the path holds.
+    ///
+    /// - Throws: 422 if the parameter is not a UUID.
+    func entityID<ID: EntityID>(_ name: String = "id") throws(Problem) -> ID {
         guard let id = parameters.get(name).flatMap({ ID($0) }) else { throw .invalid(name, "is not a UUID.") }
         return id
     }

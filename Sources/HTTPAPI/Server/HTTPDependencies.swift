@@ -1,4 +1,5 @@
 public import Credentials
+public import Domain
 public import Polling
 public import Prometheus
 public import Recordings
@@ -50,6 +51,7 @@ public struct HTTPDependencies: Sendable {
     let streams: StreamEngine
     let authentication: Authentication
     let monitoring: Monitoring
+    let webhookRules: WebhookRules
     let clock: any MonotonicClock
 
     /// Groups what the HTTP side works with.
@@ -62,10 +64,12 @@ public struct HTTPDependencies: Sendable {
     ///   - streams: The open streams.
     ///   - authentication: What proves who a caller is.
     ///   - monitoring: What tells operators how the server does.
+    ///   - webhookRules: Where webhooks may go.
     ///   - clock: The clock of everything that waits or is measured.
     public init(
         stores: Stores, recordings: RecordingStore, reports: ReportBatcher, work: WorkSignals,
-        streams: StreamEngine, authentication: Authentication, monitoring: Monitoring, clock: any MonotonicClock
+        streams: StreamEngine, authentication: Authentication, monitoring: Monitoring, webhookRules: WebhookRules,
+        clock: any MonotonicClock
     ) {
         self.stores = stores
         self.recordings = recordings
@@ -74,6 +78,7 @@ public struct HTTPDependencies: Sendable {
         self.streams = streams
         self.authentication = authentication
         self.monitoring = monitoring
+        self.webhookRules = webhookRules
         self.clock = clock
     }
 }

@@ -179,6 +179,7 @@ extension HTTPServer {
         SignInRoutes(recorder: recorder, users: stores.users).add(to: &table)
         UserRoutes(recorder: recorder, users: stores.users, passwords: passwords).add(to: &table)
         AssignmentRoutes(recorder: recorder, users: stores.users).add(to: &table)
+        PeopleRoutes(recorder: recorder, users: stores.users).add(to: &table)
         RecordingRoute(
             gate: gate, users: stores.users, sessions: stores.sessions, recordings: dependencies.recordings,
             clock: dependencies.clock
@@ -202,6 +203,7 @@ extension HTTPServer {
         HealthRoutes(missing: dependencies.monitoring.missing).add(to: &table)
         MetricsRoute(recorder: recorder, registry: metrics).add(to: &table)
         AuditRoute(recorder: recorder, log: stores.audit).add(to: &table)
+        WebhookRoutes(recorder: recorder, webhooks: stores.webhooks, rules: dependencies.webhookRules).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         DescriptionRoutes().add(to: &table)
         table.finish()

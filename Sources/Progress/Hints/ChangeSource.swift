@@ -30,6 +30,8 @@ public enum ChangeEvent: Sendable, Equatable {
     case rightsChanged
     /// A session waits for a worker.
     case workWaiting
+    /// A delivery to a webhook may be due.
+    case webhooksWaiting
     /// Hints may have been lost: the hub reads everything that is watched. This is the first event after each connect.
     case resync
     /// No hints come at present. The poll finds the changes.

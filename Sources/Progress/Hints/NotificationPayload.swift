@@ -16,9 +16,12 @@ enum NotificationPayload {
         var versions: [SessionID: Int64] = [:]
         var rightsChanged = false
         var workWaiting = false
+        var webhooksWaiting = false
         for payload in payloads {
             if payload == "work" {
                 workWaiting = true
+            } else if payload == "webhooks" {
+                webhooksWaiting = true
             } else if payload == "rights" {
                 rightsChanged = true
             } else if let hint = hint(payload) {
@@ -29,6 +32,7 @@ enum NotificationPayload {
         if rightsChanged { events.append(.rightsChanged) }
         if !versions.isEmpty { events.append(.hints(versions.map { ChangeHint(session: $0.key, version: $0.value) })) }
         if workWaiting { events.append(.workWaiting) }
+        if webhooksWaiting { events.append(.webhooksWaiting) }
         return events
     }
 

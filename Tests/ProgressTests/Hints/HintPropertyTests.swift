@@ -12,7 +12,7 @@ struct HintPropertyTests {
     private static let pieces =
         ids + [
             " ", "7", "0", "-1", "9223372036854775807", "9223372036854775808", "work", "rights ", "rights", "\n", "é",
-            "٣", "+",
+            "٣", "+", "webhooks",
         ]
 
     @Test("An invalid notification does not affect the valid ones beside it")
@@ -38,6 +38,7 @@ struct HintPropertyTests {
                     kinds.append("hints")
                 case .rightsChanged: kinds.append("rights")
                 case .workWaiting: kinds.append("work")
+                case .webhooksWaiting: kinds.append("webhooks")
                 default: kinds.append("another")
                 }
             }
@@ -45,6 +46,7 @@ struct HintPropertyTests {
             if payloads.contains("rights") { expected.append("rights") }
             if !hints.isEmpty { expected.append("hints") }
             if payloads.contains("work") { expected.append("work") }
+            if payloads.contains("webhooks") { expected.append("webhooks") }
             return read == hints && kinds == expected ? nil : "\(payloads): \(read), \(kinds)"
         }
     }

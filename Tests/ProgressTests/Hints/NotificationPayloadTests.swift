@@ -16,6 +16,7 @@ import Testing
             NotificationPayload.events(in: ["\(Self.id) 0"]) == [.hints([.init(session: Self.session, version: 0)])])
         #expect(NotificationPayload.events(in: ["rights"]) == [.rightsChanged])
         #expect(NotificationPayload.events(in: ["work"]) == [.workWaiting])
+        #expect(NotificationPayload.events(in: ["webhooks", "webhooks"]) == [.webhooksWaiting])
         #expect(NotificationPayload.events(in: [] as [String]).isEmpty)
     }
 

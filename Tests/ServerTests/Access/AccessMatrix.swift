@@ -38,6 +38,8 @@ struct AccessRow: Sendable {
         case unassigned
         /// An unfinished upload of the clinic's therapist, for one request alone.
         case newUpload
+        /// A webhook with a delivery that was given up, for one request alone.
+        case newWebhook
     }
 
     let method: HTTPMethod
@@ -203,6 +205,8 @@ extension AccessRow {
         lease(.DELETE, body: #"{"lease":"none","attempt":1}"#),
 
         account(.GET, "/api/patients", therapists.union([.admin])),
+        account(.GET, "/api/therapists", [.patient, .otherPatient, .admin]),
+        account(.GET, "/api/therapists/{therapist_id}/patients", [.admin], on: .unassigned),
         account(.PUT, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .unassigned),
         account(.DELETE, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .unassigned),
         account(.GET, "/api/users", [.admin]),
@@ -212,6 +216,13 @@ extension AccessRow {
         account(.GET, "/api/users/{id}/sign-ins", [.admin], on: .newUser),
         account(.DELETE, "/api/users/{id}/sign-ins", [.admin], 204, on: .newUser),
         account(.GET, "/api/audit", [.admin]),
+        account(.GET, "/api/webhooks", [.admin]),
+        // With a good body, the pass would add more webhooks than there can be.
+        account(.POST, "/api/webhooks", [.admin], 422, body: .json(#"{"url":"http://hooks.example/"}"#)),
+        account(.PATCH, "/api/webhooks/{id}", [.admin], on: .newWebhook, body: .json(#"{"events":null}"#)),
+        account(.DELETE, "/api/webhooks/{id}", [.admin], 204, on: .newWebhook),
+        account(.GET, "/api/webhooks/{id}/deliveries", [.admin], on: .newWebhook),
+        account(.POST, "/api/webhooks/{id}/deliveries/{delivery_id}/retry", [.admin], 202, on: .newWebhook),
         account(.GET, "/metrics", [.admin]),
 
         unauthenticated(.GET, "/health"),
@@ -222,6 +233,8 @@ extension AccessRow {
         unauthenticated(.GET, "/docs"),
         unauthenticated(.GET, "/assets/{name}"),
         unauthenticated(.GET, "/favicon.ico"),
+        unauthenticated(.GET, "/client.js"),
+        unauthenticated(.GET, "/client.d.ts"),
     ]
 }
 

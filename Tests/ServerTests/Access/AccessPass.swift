@@ -123,13 +123,15 @@ struct AccessPass: Sendable {
         let signIn: SignInID
         let upload: UploadID
         let uploadSession: SessionID
+        let webhook: WebhookID
+        let delivery: WebhookDeliveryID
     }
 
     private func makeSubjects(_ count: Int) async throws -> [Subject] {
         let subjects = (0..<count).map { _ in
             Subject(
                 newSession: .random(), failedSession: .random(), user: .random(), patient: .random(), signIn: .random(),
-                upload: .random(), uploadSession: .random())
+                upload: .random(), uploadSession: .random(), webhook: .random(), delivery: .random())
         }
         let (new, failed) = (subjects.map(\.newSession.rawValue), subjects.map(\.failedSession.rawValue))
         let clinic = try #require(callers.first).clinic
@@ -169,7 +171,25 @@ struct AccessPass: Sendable {
                 FROM unnest(\(subjects.map(\.patient.rawValue))::uuid[]) AS p (id), (VALUES ('patient')) AS r (role)
                 """)
         }
+        try await addWebhooks(subjects)
         return subjects
+    }
+
+    /// Adds webhooks that get no event of the pass, each with a delivery that was given up.
+    private func addWebhooks(_ subjects: [Subject]) async throws {
+        let (webhooks, deliveries) = (subjects.map(\.webhook.rawValue), subjects.map(\.delivery.rawValue))
+        try await server.database.query(
+            """
+            INSERT INTO app.webhooks (id, url, events, secret)
+            SELECT id, 'https://192.0.2.1/', '{session.diarizing}', decode(repeat('00', 32), 'hex')
+            FROM unnest(\(webhooks)::uuid[]) AS w (id)
+            """)
+        try await server.database.query(
+            """
+            INSERT INTO app.webhook_deliveries (id, webhook_id, session_id, version, attempt, status, at, next_at)
+            SELECT d.id, d.webhook, gen_random_uuid(), 1, 1, 'processed', now(), NULL
+            FROM unnest(\(webhooks)::uuid[], \(deliveries)::uuid[]) AS d (webhook, id)
+            """)
     }
 
     private func path(of attempt: Attempt, _ subject: Subject) -> String {
@@ -196,6 +216,7 @@ struct AccessPass: Sendable {
         case .newUser: filled(["id": subject.user])
         case .newSignIn: filled(["id": subject.signIn])
         case .newUpload: filled(["id": subject.upload])
+        case .newWebhook: filled(["id": subject.webhook, "delivery_id": subject.delivery])
         case .unassigned: filled(["therapist_id": subject.user, "patient_id": subject.patient])
         }
     }

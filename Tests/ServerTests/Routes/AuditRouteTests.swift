@@ -65,7 +65,9 @@ import Testing
             let accesses: [(String, AuditAction)] = [
                 ("/api/sessions", .listSessions), ("/api/patients", .listPatients), ("/api/users", .listUsers),
                 ("/api/users/\(clinic.id(.patient))", .readUser), ("/api/audit", .readAudit),
-                ("/metrics", .readMetrics), (Clinic.streamOfAll, .openCaseload),
+                ("/api/therapists/\(clinic.id(.therapist))/patients", .listAssignments),
+                ("/api/therapists", .listTherapists), ("/metrics", .readMetrics),
+                ("/api/webhooks", .listWebhooks), (Clinic.streamOfAll, .openCaseload),
             ]
             for (path, action) in accesses {
                 for caller in [Clinic.Caller.admin, .patient] {
@@ -300,7 +302,7 @@ import Testing
             let components = json["components"] as? [String: Any]
             let schemas = components?["schemas"] as? [String: Any]
             let action = try #require(schemas?["AuditAction"] as? [String: Any])
-            #expect(action["enum"] as? [String] == AuditAction.allCases.map(\.rawValue))
+            #expect(action["x-extensible-enum"] as? [String] == AuditAction.allCases.map(\.rawValue))
         }
     }
 }

@@ -14,6 +14,7 @@ struct AuditScene: Sendable {
         /// The id in the path; of an assignment, the therapist.
         var id = ""
         var patient = ""
+        var delivery = ""
         /// The session of an upload.
         var session = SessionID.random()
         /// The members `lease` and `attempt` of a claim.
@@ -92,9 +93,28 @@ struct AuditScene: Sendable {
             target.id = try await database.addUser(.patient).description
             target.patient = try await database.addUser(.patient).description
         case .account: try await prepareAccount(request, &target)
+        case .webhook: try await addWebhook(isActive: true, &target)
+        case .inactiveWebhook: try await addWebhook(isActive: false, &target)
         }
         if let caller = request.caller { target.token = try await clinic.server.token(clinic.id(caller)) }
         return target
+    }
+
+    /// Adds a webhook for an event that no request of the table causes, with a delivery that was given up.
+    private func addWebhook(isActive: Bool, _ target: inout Target) async throws {
+        let webhook = try await database.query(
+            """
+            INSERT INTO app.webhooks (url, events, secret, is_active)
+            VALUES ('https://192.0.2.1/', '{session.diarizing}', decode(repeat('00', 32), 'hex'), \(isActive)) RETURNING id
+            """
+        )[0].decode("id", as: WebhookID.self)
+        target.id = webhook.description
+        target.delivery = try await database.query(
+            """
+            INSERT INTO app.webhook_deliveries (webhook_id, session_id, version, attempt, status, at, next_at)
+            VALUES (\(webhook.rawValue), gen_random_uuid(), 1, 1, 'processed', now(), NULL) RETURNING id
+            """
+        )[0].decode("id", as: WebhookDeliveryID.self).description
     }
 
     /// Adds a session with a recording that waits for a worker, without a file.
@@ -132,6 +152,7 @@ struct AuditScene: Sendable {
             )
             .replacing("{therapist_id}", with: request.id ?? target.id)
             .replacing("{patient_id}", with: request.id ?? target.patient)
+            .replacing("{delivery_id}", with: request.id ?? target.delivery)
             .replacing("PROOF", with: target.proof).replacing("REFRESH", with: target.refresh)
             .replacing("EMAIL", with: target.email).replacing("NEW", with: UUID().uuidString.lowercased())
             .replacing("\"ID\"", with: "\"\(target.id)\"")

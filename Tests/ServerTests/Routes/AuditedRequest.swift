@@ -31,6 +31,10 @@ struct AuditedRequest: Sendable {
         case patients
         /// The account of the caller, with a password, and a second sign-in of it.
         case account
+        /// A webhook that gets no event of the test, with a delivery that was given up.
+        case webhook
+        /// The same, inactive.
+        case inactiveWebhook
     }
 
     /// The route, as in `GET /api/sessions/{id}`.
@@ -70,6 +74,7 @@ extension AuditedRequest {
     private static let id = "/api/sessions/{id}"
     private static let tie = "/api/therapists/{therapist_id}/patients/{patient_id}"
     private static let lease = "/api/pipeline/leases/{session_id}"
+    private static let deliveries = "/api/webhooks/{id}/deliveries"
 
     /// The reads and the changes that succeed: each leaves the records of its row, and no other.
     static let successes: [AuditedRequest] = [
@@ -141,6 +146,9 @@ extension AuditedRequest {
         .init("PUT \(id)/notes", as: .pipeline, on: .claimed, 204, ["allowed notes.store"], body: #"{PROOF,"a":1}"#),
 
         .init("GET /api/patients", as: .therapist, 200, ["allowed patients.list"]),
+        .init("GET /api/therapists", as: .patient, 200, ["allowed therapists.list"]),
+        .init(
+            "GET /api/therapists/{therapist_id}/patients", as: .admin, on: .assigned, 200, ["allowed assignments.list"]),
         .init("PUT \(tie)", as: .admin, on: .unassigned, 204, ["allowed assignment.begin"]),
         .init("DELETE \(tie)", as: .admin, on: .assigned, 204, ["allowed assignment.end"]),
         .init("GET /api/users", as: .admin, 200, ["allowed users.list"]),
@@ -157,6 +165,17 @@ extension AuditedRequest {
             ["allowed sign_in.end", "allowed sign_in.end"]),
         .init("GET /api/audit", as: .admin, 200, ["allowed audit.read"]),
         .init("GET /metrics", as: .admin, 200, ["allowed metrics.read"]),
+        .init("GET /api/webhooks", as: .admin, 200, ["allowed webhooks.list"]),
+        .init(
+            "POST /api/webhooks", as: .admin, 201, ["allowed webhook.add"],
+            body: #"{"url":"https://hooks.example/","events":["session.diarizing"]}"#),
+        .init(
+            "PATCH /api/webhooks/{id}", as: .admin, on: .webhook, 200, ["allowed webhook.change"],
+            body: #"{"events":["session.uploading"]}"#),
+        .init("DELETE /api/webhooks/{id}", as: .admin, on: .webhook, 204, ["allowed webhook.remove"]),
+        .init("GET \(deliveries)", as: .admin, on: .webhook, 200, ["allowed webhook_deliveries.list"]),
+        .init(
+            "POST \(deliveries)/{delivery_id}/retry", as: .admin, on: .webhook, 202, ["allowed webhook_delivery.retry"]),
     ]
 
     /// Changes that the caller may make, and that the state or the body forbids.
@@ -231,5 +250,15 @@ extension AuditedRequest {
         .init("PATCH /api/users/{id}", as: .admin, 404, [], body: #"{"full_name":"A"}"#, id: unknown),
         .init("PATCH /api/users/{id}", as: .admin, on: .user, 422, [], body: #"{"role":"none"}"#),
         .init("DELETE /api/users/{id}/sign-ins", as: .admin, 404, [], id: unknown),
+        .init("POST /api/webhooks", as: .admin, 422, [], body: #"{"url":"https://127.0.0.1/"}"#),
+        .init("PATCH /api/webhooks/{id}", as: .admin, 404, [], body: #"{"events":null}"#, id: unknown),
+        .init("PATCH /api/webhooks/{id}", as: .admin, on: .webhook, 422, [], body: #"{"events":[]}"#),
+        .init("DELETE /api/webhooks/{id}", as: .admin, 404, [], id: unknown),
+        .init(
+            "POST \(deliveries)/{delivery_id}/retry", as: .admin, 404, ["allowed webhook_delivery.retry"], id: unknown),
+        // The right is recorded, before the state of the webhook forbids the retry.
+        .init(
+            "POST \(deliveries)/{delivery_id}/retry", as: .admin, on: .inactiveWebhook, 409,
+            ["allowed webhook_delivery.retry"]),
     ]
 }
