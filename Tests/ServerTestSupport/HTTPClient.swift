@@ -42,7 +42,7 @@ extension TestServer {
     /// Sends a request and reads the whole response.
     ///
     /// The request's and the response's private texts become canaries: they may not appear in the log, nor in a
-    /// refusal.
+    /// refusal. The response has to be one of those in the description of the API.
     public func request(
         _ method: HTTPMethod, _ path: String, token: String? = nil, headers: [String: String] = [:],
         body: Data? = nil
@@ -64,6 +64,7 @@ extension TestServer {
         } else {
             CanaryWatch.shared.plant(json: answer.body, isRequest: false)
         }
+        try compare(answer, to: method, path)
         return answer
     }
 

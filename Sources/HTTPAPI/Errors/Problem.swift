@@ -189,6 +189,9 @@ struct Problem: Error, Sendable {
 }
 
 extension Problem {
+    /// The media type of every problem.
+    static let mediaType = "application/problem+json"
+
     private struct Body: Encodable {
         var type: String
         var title: String
@@ -209,7 +212,7 @@ extension Problem {
 
     func response(requestID: String) -> Response {
         var headers = headers
-        headers[.contentType] = "application/problem+json"
+        headers[.contentType] = Self.mediaType
         headers[.cacheControl] = "no-store"
         if closesConnection { headers[.connection] = "close" }
         return Response(
@@ -233,7 +236,7 @@ extension ChannelHandlerContext {
         let id = UUID().uuidString.lowercased()
         let body = problem.body(requestID: id)
         var fields = SecurityHeaders.always
-        fields[.contentType] = "application/problem+json"
+        fields[.contentType] = Problem.mediaType
         fields[.contentLength] = "\(body.readableBytes)"
         fields[.cacheControl] = "no-store"
         fields[.connection] = "close"

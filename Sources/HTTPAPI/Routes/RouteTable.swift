@@ -136,10 +136,14 @@ struct RouteTable {
     /// RFC 9110, 12.5.1: a media range may be `*/*`, `type/*` or a type, with a weight of which 0 means "not
     /// acceptable"; "the most specific reference has precedence".
     ///
+    /// The type of errors does not count. Generated clients send the first JSON type of the description, which is that
+    /// of the errors where the answer is no JSON.
+    ///
     /// - Throws: 406 if the client does not accept it.
     static func checkAccept(of request: Request, against mediaType: String?) throws {
         guard let mediaType, let accept = request.headers[.accept] else { return }
-        let ranges = accept.split(separator: ",").map { HeaderParameters(String($0)) }.filter { !$0.value.isEmpty }
+        let ranges = accept.split(separator: ",").map { HeaderParameters(String($0)) }
+            .filter { !$0.value.isEmpty && $0.value != Problem.mediaType }
         if ranges.isEmpty { return }
         let type = mediaType.prefix { $0 != "/" }
         let decisive = [mediaType, "\(type)/*", "*/*"].lazy

@@ -156,9 +156,12 @@ private struct DescriptionReader {
     }
 
     private func credentials(_ operation: JSONTree) -> String {
-        let names = (operation["security"]?.elements ?? []).flatMap(\.members).map(\.name)
-        return names.isEmpty
-            ? "For anyone" : "With " + names.formatted(.list(type: .or).locale(Locale(identifier: "en_GB")))
+        let requirements = operation["security"]?.elements ?? []
+        let names = requirements.flatMap(\.members).map(\.name)
+        if names.isEmpty { return "For anyone" }
+        let list = names.formatted(.list(type: .or).locale(Locale(identifier: "en_GB")))
+        // An empty requirement makes the others optional.
+        return requirements.contains { $0.members.isEmpty } ? "For anyone, also with \(list)" : "With \(list)"
     }
 
     private func about(_ part: JSONTree) -> String { SchemaText.html(part["description"]?.text ?? "") }

@@ -21,11 +21,17 @@ enum SchemaText {
             return "<a href=\"#\(anchor(html(String(reference))))\">\(html(String(reference)))</a>"
         }
         if let values = schema["enum"]?.elements.compactMap(\.text) {
-            return "one of " + values.map { "<code>\(html($0))</code>" }.joined(separator: ", ")
+            return "one of " + code(values)
+        }
+        // A list to which a later release may add.
+        if let values = schema["x-extensible-enum"]?.elements.compactMap(\.text) {
+            return "one of \(code(values)), or a later one"
         }
         if let constant = schema["const"]?.text { return "<code>\(html(constant))</code>" }
         if let parts = schema["allOf"]?.elements { return parts.map(type).joined(separator: " and ") }
-        if let parts = schema["anyOf"]?.elements { return parts.map(type).joined(separator: " or ") }
+        if let parts = (schema["anyOf"] ?? schema["oneOf"])?.elements {
+            return parts.map(type).joined(separator: " or ")
+        }
         let types = schema["type"].map { $0.elements.isEmpty ? [$0] : $0.elements }?.compactMap(\.text) ?? []
         let names = types.map { name in
             switch name {
@@ -35,6 +41,10 @@ enum SchemaText {
             }
         }
         return names.joined(separator: " or ") + bounds(of: schema)
+    }
+
+    private static func code(_ values: [String]) -> String {
+        values.map { "<code>\(html($0))</code>" }.joined(separator: ", ")
     }
 
     private static func bounds(of schema: JSONTree) -> String {
