@@ -30,10 +30,6 @@ UPLOADS_REQUIREMENTS := Tests/Uploads/requirements.txt
 CLIENTS_PACKAGES := $(RUN_PACKAGES) python3-venv default-jre-headless
 CLIENTS_PYTHON := .data/clients-venv
 
-# Generators of clients (one runs on Java), and clients of Server-Sent Events and WebSockets from PyPI.
-CLIENTS_PACKAGES := $(RUN_PACKAGES) python3-venv default-jre-headless
-CLIENTS_PYTHON := .data/clients-venv
-
 # The library that receivers of webhooks use.
 WEBHOOKS_PACKAGES := $(RUN_PACKAGES) python3-venv
 WEBHOOKS_PYTHON := .data/webhooks-venv
@@ -48,7 +44,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-clients test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
     packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -109,10 +105,6 @@ test-clients: packages-clients ## Use the API with generated clients, and with t
 test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library of Standard Webhooks
 	swift build --product therapybridge
 	exec Tests/Webhooks/run .build/debug/therapybridge $(WEBHOOKS_PYTHON)
-
-test-clients: packages-clients ## Use the API with generated clients, and with the streams' clients of PyPI; CLIENTS=streams for one suite
-	swift build --product therapybridge
-	exec Tests/Clients/run .build/debug/therapybridge $(CLIENTS_PYTHON) $(CLIENTS)
 
 test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
 	swift build -c release --product therapybridge
@@ -175,10 +167,6 @@ packages-docs:
 	    $(DOCS_PYTHON)/bin/pip install --quiet --requirement $(DOCS_REQUIREMENTS); \
 	    cp $(DOCS_REQUIREMENTS) $(DOCS_PYTHON)/requirements.txt; \
 	}
-
-packages-clients:
-	$(call install,$(CLIENTS_PACKAGES))
-	@Tests/Clients/install $(CLIENTS_PYTHON)
 
 packages-uploads:
 	$(call install,$(UPLOADS_PACKAGES))

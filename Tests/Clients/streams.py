@@ -137,8 +137,12 @@ def end(server, name, session, version):
     link = Link(server.port)
     try:
         follower = Follower(name, session, link, server.therapist, str(version))
-        if not follower.end(seconds=12) or len(streams(link)) > 1:
+        wait_for("the end, or another request", lambda: follower.process.poll() is not None or len(streams(link)) > 1)
+        if len(streams(link)) > 1:
+            follower.process.kill()
+            follower.end()
             return "asks again"
+        follower.end()
         assert not follower.events, follower.events
         return "ends" if follower.process.returncode == 0 else "an error"
     finally:
