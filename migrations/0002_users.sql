@@ -23,6 +23,8 @@ CREATE TABLE app.users (
 -- In the collation "C", lower() changes ASCII letters alone, in every locale. Other rules would make one account of two
 -- addresses: they turn U+212A, the Kelvin sign, into a k.
 CREATE UNIQUE INDEX users_email_key ON app.users (lower(email COLLATE "C"));
+-- Lists of patients and of therapists are ordered by name.
+CREATE INDEX users_role_full_name_idx ON app.users (role, lower(full_name), id);
 ALTER TABLE app.users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.users FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.users IS 'Accounts of therapists, patients, administrators and pipelines';

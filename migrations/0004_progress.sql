@@ -96,6 +96,53 @@ COMMENT ON COLUMN app.session_progress.updated_at IS 'When this version was writ
 COMMENT ON COLUMN app.session_progress.notified_at IS
     'When the session was last announced by NOTIFY. A percentage is announced only 500 ms after that';
 
+-- The lists filter by the status, order by a time, and search names of files. An index cannot cover two tables, and the row of
+-- therapy_sessions is wide. This narrow table has all that a list compares. A transition changes a row here; a percentage does
+-- not. The row refers to session_progress, like the rows below.
+CREATE TABLE app.session_list (
+    session_id uuid PRIMARY KEY REFERENCES app.session_progress ON DELETE CASCADE,
+    patient_id uuid NOT NULL,
+    status     text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL,
+    held_at    timestamptz NOT NULL,
+    filename   text COLLATE "C"
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+-- The columns after INCLUDE are what a policy and a count read: neither needs the table.
+CREATE INDEX session_list_created_at_idx ON app.session_list (status, created_at DESC, session_id DESC)
+    INCLUDE (held_at, patient_id);
+CREATE INDEX session_list_held_at_idx ON app.session_list (status, held_at DESC, session_id DESC) INCLUDE (patient_id);
+CREATE INDEX session_list_patient_id_idx ON app.session_list (patient_id);
+ALTER TABLE app.session_list ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.session_list FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.session_list IS
+    'What the lists of sessions compare: one narrow row a session. Triggers on therapy_sessions and session_progress write it';
+COMMENT ON COLUMN app.session_list.status IS 'The status in session_progress';
+COMMENT ON COLUMN app.session_list.created_at IS 'When the session was created';
+COMMENT ON COLUMN app.session_list.held_at IS 'When the session took place; if that is not known, when it was created';
+COMMENT ON COLUMN app.session_list.filename IS
+    'The name of the file in the form of app.searchable; null: the session has no recording';
+
+-- Administrators count all sessions with each look at their list. A count in one row would let reports wait for each other. Each
+-- change therefore adds a row, and app.fold_session_counts now and then adds the rows up.
+CREATE TABLE app.session_counts (
+    status   text COLLATE "C" PRIMARY KEY,
+    sessions bigint NOT NULL
+);
+ALTER TABLE app.session_counts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.session_counts FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.session_counts IS
+    'How many sessions have each status, without the changes in session_count_changes';
+CREATE TABLE app.session_count_changes (
+    left_status    text COLLATE "C",
+    entered_status text COLLATE "C"
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE app.session_count_changes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.session_count_changes FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.session_count_changes IS
+    'Changes of session_counts that are not added up yet. Rows are added and deleted, and never changed';
+COMMENT ON COLUMN app.session_count_changes.left_status IS 'One session fewer has this status; null: the session is new';
+COMMENT ON COLUMN app.session_count_changes.entered_status IS 'One session more has this status; null: the session was deleted';
+
 -- A writer of progress locks the row of session_progress. The rows that it writes with it (events, leases, transcripts, notes)
 -- refer to that row and not to the session. A deletion locks the session and then waits for session_progress. With a foreign
 -- key to the session, the two could deadlock.

@@ -4,10 +4,14 @@ public struct TherapySession: Hashable, Sendable, Codable {
     public var id: SessionID
     /// The patient.
     public var patientID: UserID
+    /// The name of the patient; nil if it is not known.
+    public var patientName: String?
     /// The therapist who held the session.
     ///
     /// This gives no right to see the session. Only an active assignment does.
     public var therapistID: UserID?
+    /// The name of that therapist; nil if it is not known.
+    public var therapistName: String?
     /// When the session took place; nil if that is not known.
     public var sessionDate: Timestamp?
     /// The name that the uploader gave the recording, without folders.
@@ -25,12 +29,15 @@ public struct TherapySession: Hashable, Sendable, Codable {
 
     /// A session with all its members.
     public init(
-        id: SessionID, patientID: UserID, therapistID: UserID?, sessionDate: Timestamp?, filename: String?,
-        bytes: Int64?, durationSeconds: Double?, language: LanguageTag?, createdAt: Timestamp, progress: SessionProgress
+        id: SessionID, patientID: UserID, patientName: String?, therapistID: UserID?, therapistName: String?,
+        sessionDate: Timestamp?, filename: String?, bytes: Int64?, durationSeconds: Double?, language: LanguageTag?,
+        createdAt: Timestamp, progress: SessionProgress
     ) {
         self.id = id
         self.patientID = patientID
+        self.patientName = patientName
         self.therapistID = therapistID
+        self.therapistName = therapistName
         self.sessionDate = sessionDate
         self.filename = filename
         self.bytes = bytes
@@ -43,7 +50,9 @@ public struct TherapySession: Hashable, Sendable, Codable {
     private enum CodingKeys: String, CodingKey {
         case id
         case patientID = "patient_id"
+        case patientName = "patient_name"
         case therapistID = "therapist_id"
+        case therapistName = "therapist_name"
         case sessionDate = "session_date"
         case filename, bytes
         case durationSeconds = "duration_seconds"
@@ -59,7 +68,9 @@ public struct TherapySession: Hashable, Sendable, Codable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(id, forKey: .id)
         try container.encode(patientID, forKey: .patientID)
+        try container.encode(patientName, forKey: .patientName)
         try container.encode(therapistID, forKey: .therapistID)
+        try container.encode(therapistName, forKey: .therapistName)
         try container.encode(sessionDate, forKey: .sessionDate)
         try container.encode(filename, forKey: .filename)
         try container.encode(bytes, forKey: .bytes)

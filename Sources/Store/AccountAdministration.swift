@@ -38,12 +38,12 @@ extension UserStore {
             }
             return try await connection.query(
                 """
-                SELECT \(unescaped: Self.recordColumns) FROM app.users
+                SELECT \(unescaped: Self.recordColumns)
+                FROM app.users CROSS JOIN (SELECT app.searchable(\(filter.text)) AS words OFFSET 0) AS q
                 WHERE (\(filter.role?.rawValue)::text IS NULL OR role = \(filter.role?.rawValue))
                   AND (\(filter.isActive)::boolean IS NULL OR is_active = \(filter.isActive))
-                  AND (\(filter.text)::text IS NULL
-                       OR position(lower(\(filter.text)) IN lower(email)) > 0
-                       OR position(lower(\(filter.text)) IN lower(full_name)) > 0)
+                  AND (q.words IS NULL OR strpos(app.searchable(email), q.words) > 0
+                       OR strpos(app.searchable(full_name), q.words) > 0)
                   AND (\(address)::text IS NULL OR lower(email COLLATE "C") > \(address))
                 ORDER BY lower(email COLLATE "C")
                 LIMIT \(filter.limit)

@@ -10,55 +10,6 @@ public struct SessionStore: Sendable {
     /// A store that borrows its connections from a pool.
     public init(pool: PostgresPool) { self.pool = pool }
 
-    /// Selects the sessions of a list; nil does not restrict.
-    public struct Filter: Sendable {
-        /// Only sessions with this status.
-        public var status: SessionStatus?
-        /// Only sessions of this patient.
-        public var patient: UserID?
-        /// The page begins after this session; nil for the first page.
-        public var after: Cursor?
-        /// The greatest number of sessions.
-        public var limit: Int
-
-        /// A filter; nil does not restrict.
-        public init(status: SessionStatus? = nil, patient: UserID? = nil, after: Cursor? = nil, limit: Int) {
-            self.status = status
-            self.patient = patient
-            self.after = after
-            self.limit = limit
-        }
-    }
-
-    /// A position in the list of sessions, by the creation time and id of a session.
-    public typealias Cursor = ListCursor<SessionID>
-
-    /// The sessions that a user may see, newest first.
-    ///
-    /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` if one of the sessions has a
-    ///   status that this release does not know.
-    public func list(for user: User, as principal: Principal, _ filter: Filter) async throws -> [TherapySession] {
-        // Row-level security would hide the other sessions anyway. The array of patients lets an index find the
-        // sessions.
-        let seesAll = Access.permitsOnAll(.see, to: user.role)
-        let ownSessions = seesAll ? "true" : "t.patient_id = ANY (ARRAY(SELECT app.acting_patients('see')))"
-        return try await pool.acting(as: principal) { connection in
-            try await connection.query(
-                """
-                SELECT \(unescaped: Self.columns)
-                FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-                WHERE \(unescaped: ownSessions)
-                  AND (\(filter.status?.rawValue)::text IS NULL OR p.status = \(filter.status?.rawValue))
-                  AND (\(filter.patient)::uuid IS NULL OR t.patient_id = \(filter.patient))
-                  AND (\(filter.after?.at)::timestamptz IS NULL
-                       OR (t.created_at, t.id) < (\(filter.after?.at), \(filter.after?.id)))
-                ORDER BY t.created_at DESC, t.id DESC
-                LIMIT \(filter.limit)
-                """
-            ).map(TherapySession.init)
-        }
-    }
-
     /// A session; nil if the user may see no such session.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a status that this release
@@ -74,8 +25,9 @@ public struct SessionStore: Sendable {
         try await connection.query(
             """
             SELECT \(unescaped: columns)
-            FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-            WHERE t.id = \(id)
+            FROM app.session_names(ARRAY[\(id)]::uuid[]) n
+            \(unescaped: joins)
+            WHERE t.id IS NOT NULL AND p.session_id IS NOT NULL
             """
         ).first.map(TherapySession.init)
     }
@@ -168,8 +120,18 @@ public struct SessionStore: Sendable {
             .first?.decode("body", as: String.self)
     }
 
-    private static let columns = """
-        t.id, t.patient_id, t.therapist_id, t.session_date, t.filename, t.bytes, t.duration_seconds, t.language,
+    /// Adds the rows `t` and `p` to rows `n` with a `session_id`; nulls if the acting user sees no such session.
+    ///
+    /// OFFSET 0 makes PostgreSQL look each row up by its key. Without statistics, it would read the tables whole.
+    static let joins = """
+        LEFT JOIN LATERAL (SELECT * FROM app.therapy_sessions s WHERE s.id = n.session_id OFFSET 0) t ON true
+        LEFT JOIN LATERAL (SELECT * FROM app.session_progress s WHERE s.session_id = n.session_id OFFSET 0) p ON true
+        """
+
+    /// The columns that `TherapySession.init` reads: of a function's result with names `n`, `app.therapy_sessions t` and
+    /// `app.session_progress p`.
+    static let columns = """
+        t.id, t.patient_id, n.patient_name, t.therapist_id, n.therapist_name, t.session_date, t.filename, t.bytes, t.duration_seconds, t.language,
         t.created_at AS session_created_at, \(progressColumns)
         """
 }
@@ -194,7 +156,9 @@ extension TherapySession {
         self.init(
             id: try row.decode("id", as: SessionID.self),
             patientID: try row.decode("patient_id", as: UserID.self),
+            patientName: try row.decode("patient_name", as: String?.self),
             therapistID: try row.decode("therapist_id", as: UserID?.self),
+            therapistName: try row.decode("therapist_name", as: String?.self),
             sessionDate: try row.decode("session_date", as: Timestamp?.self),
             filename: try row.decode("filename", as: String?.self),
             bytes: try row.decode("bytes", as: Int64?.self),

@@ -221,27 +221,6 @@ public struct UserStore: Sendable {
         }
     }
 
-    /// The active patients for whom the acting user may upload, ordered by name.
-    ///
-    /// - Parameter user: The acting user.
-    /// - Returns: The patients.
-    /// - Throws: ``PostgresError`` if the database does not answer.
-    public func patientsToUploadFor(_ user: User) async throws -> [User] {
-        // The array lets an index find the patients. The condition on the right for all would make PostgreSQL read every account.
-        let isOwn = "p.id = ANY (ARRAY(SELECT app.acting_patients('upload')))"
-        let ownPatients =
-            Access.permitsOnAll(.upload, to: user.role) ? "((SELECT app.acting_may_all('upload')) OR \(isOwn))" : isOwn
-        return try await perform { connection in
-            try await connection.query(
-                """
-                SELECT p.id, p.email, p.full_name, p.role FROM app.users p
-                WHERE p.role = 'patient' AND p.is_active AND \(unescaped: ownPatients)
-                ORDER BY lower(p.full_name), p.id
-                """
-            ).map(User.init)
-        }
-    }
-
     /// Whether the acting user may do something with the sessions of a patient.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.

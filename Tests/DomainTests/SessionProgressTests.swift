@@ -41,16 +41,21 @@ import Testing
     @Test("A session object has a null for an unknown value")
     func session() throws {
         let session = TherapySession(
-            id: .random(), patientID: .random(), therapistID: nil, sessionDate: nil, filename: nil, bytes: nil,
-            durationSeconds: nil, language: nil, createdAt: .now(), progress: try progress())
+            id: .random(), patientID: .random(), patientName: nil, therapistID: nil, therapistName: nil,
+            sessionDate: nil, filename: nil, bytes: nil, durationSeconds: nil, language: nil, createdAt: .now(),
+            progress: try progress())
         let keys = try #require(
             try JSONSerialization.jsonObject(with: JSONEncoder().encode(session)) as? [String: Any])
         #expect(
             Set(keys.keys) == [
-                "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds",
-                "language", "created_at", "progress",
+                "id", "patient_id", "patient_name", "therapist_id", "therapist_name", "session_date", "filename",
+                "bytes",
+                "duration_seconds", "language", "created_at", "progress",
             ])
-        for key in ["therapist_id", "session_date", "filename", "bytes", "duration_seconds", "language"] {
+        for key in [
+            "patient_name", "therapist_id", "therapist_name", "session_date", "filename", "bytes", "duration_seconds",
+            "language",
+        ] {
             #expect(keys[key] is NSNull, "\(key)")
         }
     }

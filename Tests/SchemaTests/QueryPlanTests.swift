@@ -35,7 +35,7 @@ import Testing
             case .restored: try await many.fill(connection)
             case .outgrown:
                 try await few.fill(connection)
-                for call in HotCall.all { _ = try await connection.plans(of: call) }
+                for call in HotCall.all + HotCall.sessionLists { _ = try await connection.plans(of: call) }
                 try await many.fill(connection)
             }
         }
@@ -43,7 +43,7 @@ import Testing
 
     /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
-        "therapy_sessions", "session_progress", "session_events", "audit_log", "users", "auth_sessions",
+        "therapy_sessions", "session_progress", "session_list", "session_events", "audit_log", "users", "auth_sessions",
         "therapist_patients", "session_leases", "patient_turns", "patient_queue", "deleted_sessions", "rights_log",
         "hint_log", "transcript_segments", "transcripts", "notes", "result_history", "stage_failures",
         "discarded_recordings", "refresh_tokens", "stream_tickets", "attempt_limits", "upload_charges",
@@ -63,6 +63,24 @@ import Testing
                     // The names of the partitions of the audit log begin with its own name.
                     let scanned = plans.flatMap(\.wholeScans)
                         .filter { Self.largeTables.contains($0) || $0.hasPrefix("audit_log") }
+                    #expect(scanned == [], "\(call.name)")
+                    #expect(!plans.contains { $0.isCompiled }, "\(call.name)")
+                }
+            }
+        }
+    }
+
+    @Test(
+        "No list of sessions reads a whole table in its function, whatever the age of the database",
+        arguments: Age.allCases)
+    func sessionLists(age: Age) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                try await age.fill(connection)
+                for call in HotCall.sessionLists {
+                    let plans = try await connection.plans(of: call).filter { !$0.isOf(call.sql) }
+                    #expect(plans.contains { $0.tables.contains("session_list") }, "\(call.name)")
+                    let scanned = plans.flatMap(\.wholeScans).filter { Self.largeTables.contains($0) }
                     #expect(scanned == [], "\(call.name)")
                     #expect(!plans.contains { $0.isCompiled }, "\(call.name)")
                 }
@@ -262,44 +280,71 @@ private struct HotCall {
     ]
 
     /// The lists, which the server reads by plain statements as the acting user.
-    static let lists = [
-        HotCall("earlier_results", "SELECT id, bytes FROM app.earlier_results(\(processed))", user: admin),
+    static let lists =
+        [
+            HotCall("earlier_results", "SELECT id, bytes FROM app.earlier_results(\(processed))", user: admin),
+            HotCall(
+                "entries of the history",
+                """
+                SELECT kind, replaced_at, replaced_by, attempt, body::text AS content FROM app.result_history
+                WHERE session_id = \(processed) AND id = ANY ('{9, 10}') ORDER BY id DESC
+                """, user: user),
+            HotCall("correct_notes", "SELECT app.correct_notes(\(processed), '{\"a\": 1}')", user: admin),
+            HotCall("correct_transcript", "SELECT app.correct_transcript(\(processed), '[]')", user: admin),
+            HotCall("users", #"SELECT id FROM app.users ORDER BY lower(email COLLATE "C") LIMIT 101"#, user: admin),
+            HotCall(
+                "patients of a therapist",
+                people(
+                    "p.role = 'patient' AND p.is_active AND p.id = ANY (ARRAY(SELECT app.acting_patients('upload')))"),
+                user: user),
+            HotCall(
+                "patients of an administrator",
+                people(
+                    """
+                    p.role = 'patient' AND p.is_active AND ((SELECT app.acting_may_all('upload'))
+                        OR p.id = ANY (ARRAY(SELECT app.acting_patients('upload'))))
+                    """), user: admin),
+            HotCall(
+                "therapists of a patient",
+                people("p.role = 'therapist' AND p.is_active AND p.id = ANY (ARRAY(SELECT app.acting_therapists()))"),
+                user: PlanStage.id(.patient, "1")),
+        ] + sessionLists
+
+    private static func people(_ condition: String) -> String {
+        """
+        SELECT p.id FROM app.users p CROSS JOIN (SELECT app.searchable(NULL) AS words OFFSET 0) AS q
+        WHERE \(condition) AND (q.words IS NULL OR strpos(app.searchable(p.full_name), q.words) > 0)
+        ORDER BY lower(p.full_name), p.id LIMIT 51
+        """
+    }
+
+    /// The lists of sessions but a search through all of them, which reads the whole table.
+    static let sessionLists: [HotCall] = [
+        ("of an administrator", "NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, 51, true", admin),
+        ("by session_date", "NULL, NULL, NULL, NULL, NULL, true, NULL, NULL, 51, true", admin),
+        ("of a status", "'{transcribing}', NULL, NULL, NULL, NULL, false, NULL, NULL, 51, false", admin),
+        ("of two, by session_date", "'{pending,failed}', NULL, NULL, NULL, NULL, true, NULL, NULL, 51, false", admin),
+        ("on a later page", "NULL, NULL, NULL, NULL, NULL, false, now(), \(processed), 51, false", admin),
+        ("of a period", "NULL, NULL, NULL, now() - interval '1 day', now(), false, NULL, NULL, 51, false", admin),
+        (
+            "of a period, by session_date",
+            "NULL, NULL, NULL, now() - interval '1 day', now(), true, NULL, NULL, 51, true", admin
+        ),
+        ("of a patient", "NULL, \(PlanStage.id(.patient, "1")), NULL, NULL, NULL, false, NULL, NULL, 51, true", admin),
+        ("of a therapist", "NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, 51, true", user),
+        ("of a therapist, searched", "'{processed}', NULL, 'test', NULL, NULL, true, NULL, NULL, 51, true", user),
+    ].map { name, arguments, user in
         HotCall(
-            "entries of the history",
+            "sessions \(name)",
             """
-            SELECT kind, replaced_at, replaced_by, attempt, body::text AS content FROM app.result_history
-            WHERE session_id = \(processed) AND id = ANY ('{9, 10}') ORDER BY id DESC
-            """, user: user),
-        HotCall("correct_notes", "SELECT app.correct_notes(\(processed), '{\"a\": 1}')", user: admin),
-        HotCall("correct_transcript", "SELECT app.correct_transcript(\(processed), '[]')", user: admin),
-        HotCall(
-            "sessions of a therapist",
-            """
-            SELECT t.id, p.status FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-            WHERE t.patient_id = ANY (ARRAY(SELECT app.acting_patients('see')))
-            ORDER BY t.created_at DESC, t.id DESC LIMIT 51
-            """, user: user),
-        HotCall(
-            "sessions of an administrator",
-            """
-            SELECT t.id, p.status FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-            ORDER BY t.created_at DESC, t.id DESC LIMIT 51
-            """, user: admin),
-        HotCall(
-            "sessions with a status",
-            """
-            SELECT t.id, p.status FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id
-            WHERE p.status = 'transcribing' ORDER BY t.created_at DESC, t.id DESC LIMIT 51
-            """, user: admin),
-        HotCall("users", #"SELECT id FROM app.users ORDER BY lower(email COLLATE "C") LIMIT 101"#, user: admin),
-        HotCall(
-            "patients of a therapist",
-            """
-            SELECT p.id FROM app.users p
-            WHERE p.role = 'patient' AND p.is_active AND p.id = ANY (ARRAY(SELECT app.acting_patients('upload')))
-            ORDER BY lower(p.full_name), p.id
-            """, user: user),
-    ]
+            SELECT n.counted_status, n.counted_sessions, n.patient_name, t.id, p.status
+            FROM app.list_sessions(\(arguments)) n
+            LEFT JOIN LATERAL (SELECT * FROM app.therapy_sessions s WHERE s.id = n.session_id OFFSET 0) t ON true
+            LEFT JOIN LATERAL (SELECT * FROM app.session_progress s WHERE s.session_id = n.session_id OFFSET 0) p ON true
+            WHERE n.counted_status IS NOT NULL OR t.id IS NOT NULL AND p.session_id IS NOT NULL
+            ORDER BY n.place
+            """, user: user)
+    }
 }
 
 /// The users and sessions for the plans.
@@ -351,6 +396,9 @@ private struct PlanStage {
             SELECT \(session), CASE g % 1000 WHEN 5 THEN 'transcribing' WHEN 6 THEN 'transcribed' WHEN 7 THEN 'pending'
                                             WHEN 8 THEN 'transcribing' ELSE 'processed' END, 50, 5
             FROM generate_series(1, \(sessions)) AS g ON CONFLICT DO NOTHING;
+            INSERT INTO app.session_list (session_id, patient_id, status, created_at, held_at, filename)
+            SELECT p.session_id, t.patient_id, p.status, t.created_at, t.created_at, 'session'
+            FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id ON CONFLICT DO NOTHING;
             INSERT INTO app.session_events (session_id, version, attempt, status, progress, at, xid)
             SELECT \(session), v, 1, 'pending', 0, now(), (3 + g % 400)::text::xid8
             FROM generate_series(1, \(sessions)) AS g, generate_series(1, 5) AS v ON CONFLICT DO NOTHING;

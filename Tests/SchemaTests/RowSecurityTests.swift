@@ -9,7 +9,8 @@ import Testing
 @Suite(.deadline) struct RowSecurityTests {
     /// The tables with data of patients.
     private static let tables = [
-        "therapy_sessions", "session_progress", "session_events", "transcripts", "notes", "deleted_sessions",
+        "therapy_sessions", "session_list", "session_progress", "session_events", "transcripts", "notes",
+        "deleted_sessions",
     ]
 
     @Test("Every table with the id of a session or a patient has row-level security, forced for the owner")
@@ -62,7 +63,7 @@ import Testing
                 Access.permits(action, to: cell.role, as: cell.relation)
             }
             try await database.withConnection(as: "therapybridge_server") { connection async throws in
-                for table in ["therapy_sessions", "session_progress", "session_events", "transcripts"] {
+                for table in ["therapy_sessions", "session_list", "session_progress", "session_events", "transcripts"] {
                     #expect((try await stage.count(table, connection) > 0) == permits(.see), "\(table)")
                 }
                 let partial = try await stage.act(connection, stage.partialTranscript)[0]

@@ -15,11 +15,11 @@ CREATE POLICY owner ON app.users TO therapybridge_owner USING (true) WITH CHECK 
 DROP POLICY IF EXISTS owner ON app.therapist_patients;
 CREATE POLICY owner ON app.therapist_patients TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Users see their own account. A therapist also sees the assigned patients.
+-- Users see their own account. A therapist also sees the assigned patients, and a patient the assigned therapists.
 DROP POLICY IF EXISTS seen ON app.users;
 CREATE POLICY seen ON app.users FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_may_all('see_accounts')) OR id = (SELECT app.acting_id())
-           OR id = ANY (ARRAY(SELECT app.acting_patients('see'))));
+           OR id = ANY (ARRAY(SELECT app.acting_patients('see'))) OR id = ANY (ARRAY(SELECT app.acting_therapists())));
 DROP POLICY IF EXISTS added ON app.users;
 CREATE POLICY added ON app.users FOR INSERT TO therapybridge_server
     WITH CHECK ((SELECT app.acting_may_all('manage_accounts')));
@@ -44,6 +44,16 @@ GRANT SELECT (id, email, full_name, role, is_active, created_at, updated_at) ON 
 GRANT UPDATE (full_name, role, is_active, updated_at) ON app.users TO therapybridge_server;
 GRANT SELECT, INSERT ON app.therapist_patients TO therapybridge_server;
 GRANT UPDATE (is_active, started_at, ended_at) ON app.therapist_patients TO therapybridge_server;
+
+-- PostgreSQL inlines the function. A file from macOS has a name in the normal form NFD, and people type NFC. Most texts are ASCII,
+-- and need no other form: to normalize them takes most of the time of a search.
+CREATE OR REPLACE FUNCTION app.searchable(words text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.lower(CASE WHEN pg_catalog.octet_length($1) = pg_catalog.length($1) THEN $1
+                                 ELSE pg_catalog.normalize($1, 'NFC') END COLLATE pg_catalog."default")
+$$;
+COMMENT ON FUNCTION app.searchable IS
+    'The text as searches compare it: in the normal form NFC, and in lower case by the rules of the database''s locale';
 
 CREATE OR REPLACE FUNCTION app.check_therapist_patient() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, app, pg_temp AS $$
@@ -200,10 +210,10 @@ COMMENT ON FUNCTION app.change_password IS
     'or has ended';
 
 REVOKE ALL ON app.identity_providers, app.password_changes FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-REVOKE ALL ON FUNCTION app.check_therapist_patient, app.account_by_address, app.account_signed_in, app.is_same_hash,
+REVOKE ALL ON FUNCTION app.searchable, app.check_therapist_patient, app.account_by_address, app.account_signed_in, app.is_same_hash,
     app.check_password, app.rehash_password, app.change_password
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.account_by_address, app.account_signed_in, app.check_password, app.rehash_password,
-    app.change_password TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.searchable, app.account_by_address, app.account_signed_in, app.check_password,
+    app.rehash_password, app.change_password TO therapybridge_server;
 
 COMMIT;

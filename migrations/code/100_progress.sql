@@ -214,10 +214,15 @@ CREATE OR REPLACE FUNCTION app.create_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
     INSERT INTO session_progress (session_id, created_at) VALUES (NEW.id, NEW.created_at);
+    INSERT INTO session_list (session_id, patient_id, status, created_at, held_at, filename)
+    VALUES (NEW.id, NEW.patient_id, 'pending', NEW.created_at, coalesce(NEW.session_date, NEW.created_at),
+            searchable(NEW.filename));
+    INSERT INTO session_count_changes (entered_status) VALUES ('pending');
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION app.create_progress IS 'Trigger: gives a new session its progress: pending, 0 per cent, version 1';
+COMMENT ON FUNCTION app.create_progress IS
+    'Trigger: gives a new session its progress (pending, 0 per cent, version 1) and its row in session_list, and counts it';
 CREATE OR REPLACE TRIGGER create_progress AFTER INSERT ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.create_progress();
 
@@ -236,11 +241,16 @@ BEGIN
                                 half_seconds, at)
     VALUES (NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.progress, NEW.message, NEW.error, NEW.segments,
             worked, half, NEW.updated_at);
+    IF TG_OP = 'UPDATE' AND NEW.status <> OLD.status THEN
+        UPDATE session_list l SET status = NEW.status WHERE l.session_id = NEW.session_id;
+        INSERT INTO session_count_changes (left_status, entered_status) VALUES (OLD.status, NEW.status);
+    END IF;
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION app.record_transition IS
-    'Trigger: adds the first state and every transition to session_events, with how long the stage took that it ended';
+    'Trigger: adds the first state and every transition to session_events, with how long the stage took that it ended, and '
+    'keeps session_list and the counts current';
 CREATE OR REPLACE TRIGGER record_first AFTER INSERT ON app.session_progress
     FOR EACH ROW EXECUTE FUNCTION app.record_transition();
 CREATE OR REPLACE TRIGGER record_transition AFTER UPDATE ON app.session_progress

@@ -21,6 +21,7 @@ struct HistoryRoute: Sendable {
 
     @Sendable private func history(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
+        try request.uri.queryParameters.allow(only: [])
         try await gate.authorize(id, for: context, to: .readHistory)
         let principal = context.claims.principal
         let parts = Self.parts(of: try await sessions.history(of: id, as: principal))

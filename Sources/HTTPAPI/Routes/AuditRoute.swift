@@ -21,6 +21,9 @@ struct AuditRoute: Sendable {
 
     private static func filter(_ request: Request) throws -> (AuditStore.Filter, limit: Int) {
         let query = request.uri.queryParameters
+        try query.allow(only: [
+            "user_id", "session_id", "patient_id", "action", "outcome", "from", "to", "limit", "cursor",
+        ])
         let limit = try query.pageLimit()
         // One item more than the page has shows whether there is a next page.
         var filter = AuditStore.Filter(limit: limit + 1)
@@ -33,8 +36,8 @@ struct AuditRoute: Sendable {
         filter.isAllowed = try query.value("outcome", "has to be allowed or refused.") {
             ["allowed": true, "refused": false][$0]
         }
-        filter.from = try query.value("from", "is not a time such as 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
-        filter.to = try query.value("to", "is not a time such as 2026-11-22T09:30:00Z.") { Timestamp(rfc3339: $0) }
+        filter.from = try query.time("from")
+        filter.to = try query.time("to")
         filter.after = try query.value("cursor", "is not a cursor of this server.") { AuditStore.Cursor($0) }
         return (filter, limit)
     }

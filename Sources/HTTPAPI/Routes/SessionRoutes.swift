@@ -24,17 +24,10 @@ struct SessionRoutes: Sendable {
         table.token(.get, "/api/sessions/:id/status", status)
         table.token(.get, "/api/sessions/:id/events", events)
         table.token(.get, "/api/sessions/:id/notes", notes)
-        table.user(.get, "/api/patients", patients)
     }
 
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
-        let query = request.uri.queryParameters
-        let limit = try query.pageLimit()
-        // One item more than the page has shows whether there is a next page.
-        var filter = SessionStore.Filter(limit: limit + 1)
-        filter.status = try query.value("status", "is not a known status.") { SessionStatus(rawValue: $0) }
-        filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
-        filter.after = try query.value("cursor", "is not a cursor of this server.") { SessionStore.Cursor($0) }
+        let (filter, limit) = try Self.filter(request)
         var isAllowed = true
         if let patient = filter.patient {
             isAllowed = try await users.acting(as: context.claims.principal).may(.see, sessionsOf: patient)
@@ -42,9 +35,42 @@ struct SessionRoutes: Sendable {
         try await recorder.admit(
             context, to: .listSessions, if: isAllowed, patient: filter.patient,
             else: Problem(.forbidden, "You may not see the sessions of this patient."))
-        let found = try await sessions.list(for: context.user, as: context.claims.principal, filter)
-        return JSON.response(
-            Page(found, limit: limit) { SessionStore.Cursor(at: $0.createdAt, id: $0.id).description })
+        let found = try await sessions.list(as: context.claims.principal, filter)
+        var page = Page(found.sessions, limit: limit) {
+            SessionStore.Cursor(after: $0, in: filter.order).description
+        }
+        page.counts = found.counts
+        return JSON.response(page)
+    }
+
+    private static let parameters: Set<Substring> = [
+        "status", "patient_id", "q", "from", "to", "sort", "limit", "cursor",
+    ]
+
+    private static func filter(_ request: Request) throws -> (SessionStore.Filter, limit: Int) {
+        let query = request.uri.queryParameters
+        try query.allow(only: parameters)
+        let limit = try query.pageLimit()
+        // One item more than the page has shows whether there is a next page.
+        var filter = SessionStore.Filter(limit: limit + 1)
+        filter.order =
+            try query.value("sort", "has to be created_at or session_date.") { SessionStore.Order(rawValue: $0) }
+            ?? .createdAt
+        filter.statuses = try query.value("status", "is not a known status, or several, separated by commas.") { text in
+            let names = text.split(separator: ",", omittingEmptySubsequences: false)
+            let statuses = names.compactMap { SessionStatus(rawValue: String($0)) }
+            return statuses.count == names.count ? Set(statuses) : nil
+        }
+        filter.patient = try query.value("patient_id", "is not a UUID.") { UserID($0) }
+        filter.text = try query.searchText()
+        filter.from = try query.time("from")
+        filter.to = try query.time("to")
+        let cursor = try query.value("cursor", "is not a cursor of this server.") { SessionStore.Cursor($0) }
+        if let cursor, cursor.order != filter.order {
+            throw Problem.invalid("cursor", "is of a list with sort=\(cursor.order.rawValue). Send that, too.")
+        }
+        filter.after = cursor?.position
+        return (filter, limit)
     }
 
     @Sendable private func session(_ request: Request, _ context: TokenContext) async throws -> Response {
@@ -96,6 +122,7 @@ struct SessionRoutes: Sendable {
 
     @Sendable private func events(_ request: Request, _ context: TokenContext) async throws -> Response {
         let id = try context.sessionID()
+        try request.uri.queryParameters.allow(only: [])
         try await gate.authorize(id, for: context, to: .readEvents)
         return JSON.response(Items(items: try await progress.transitions(of: id, as: context.claims.principal)))
     }
@@ -113,13 +140,5 @@ struct SessionRoutes: Sendable {
             return Response(status: .notModified, headers: headers)
         }
         return JSON.response(raw: body, headers: headers)
-    }
-
-    @Sendable private func patients(_ request: Request, _ context: UserContext) async throws -> Response {
-        try await recorder.admit(
-            context, to: .listPatients, if: Access.hasPatients(context.user.role),
-            else: Problem(.forbidden, "Only therapists and administrators have patients."))
-        return JSON.response(
-            Items(items: try await users.acting(as: context.claims.principal).patientsToUploadFor(context.user)))
     }
 }

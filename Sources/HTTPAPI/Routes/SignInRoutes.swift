@@ -10,8 +10,9 @@ struct SignInRoutes: Sendable {
     let users: UserStore
 
     func add(to table: inout RouteTable) {
-        table.user(.get, "/api/auth/sign-ins") { _, context in
-            try await list(of: context.user.id, context)
+        table.user(.get, "/api/auth/sign-ins") { request, context in
+            try request.uri.queryParameters.allow(only: [])
+            return try await list(of: context.user.id, context)
         }
         table.user(.delete, "/api/auth/sign-ins/:id", produces: nil) { _, context in
             guard let id = context.parameters.get("id").flatMap({ SignInID($0) }) else {
@@ -21,8 +22,11 @@ struct SignInRoutes: Sendable {
             guard isEnded else { throw Problem(.notFound, "You have no such sign-in.") }
             return Response(status: .noContent, headers: [.cacheControl: "no-store"])
         }
-        table.user(.get, "/api/users/:id/sign-ins") { _, context in
-            let user = try await recorder.administrator(context, to: .listSignIns) { try context.userID() }
+        table.user(.get, "/api/users/:id/sign-ins") { request, context in
+            let user = try await recorder.administrator(context, to: .listSignIns) {
+                try request.uri.queryParameters.allow(only: [])
+                return try context.userID()
+            }
             guard try await users.acting(as: context.claims.principal).record(of: user) != nil else {
                 throw Problem.noUser
             }

@@ -7,9 +7,6 @@ import Store
 
 /// The accounts, for administrators: `/api/users`.
 struct UserRoutes: Sendable {
-    /// The maximum length of a search text, in characters.
-    private static let searchLimit = 200
-
     let recorder: AccessRecorder
     let users: UserStore
     let passwords: Passwords
@@ -33,14 +30,13 @@ struct UserRoutes: Sendable {
 
     private static func filter(_ request: Request) throws -> (UserStore.Filter, limit: Int) {
         let query = request.uri.queryParameters
+        try query.allow(only: ["role", "is_active", "q", "limit", "cursor"])
         let limit = try query.pageLimit()
         // One item more than the page has shows whether there is a next page.
         var filter = UserStore.Filter(limit: limit + 1)
         filter.role = try query.value("role", "is not a known role.") { Role(rawValue: $0) }
         filter.isActive = try query.value("is_active", "has to be true or false.") { Bool($0) }
-        filter.text = try query.value("q", "has to be a text of at most \(searchLimit) characters.") {
-            $0.count <= searchLimit && !$0.utf8.contains(0) ? $0 : nil
-        }
+        filter.text = try query.searchText()
         filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
         return (filter, limit)
     }

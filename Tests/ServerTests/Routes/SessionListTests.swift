@@ -15,7 +15,8 @@ import Testing
         let response = try await clinic.request(.GET, "/api/sessions\(query)", as: caller)
         #expect(response.status == 200, "\(query)")
         let json = try response.json()
-        #expect(Set(json.keys) == ["items", "next_cursor"])
+        let isFirst = !query.contains("cursor=")
+        #expect(Set(json.keys) == Set(["items", "next_cursor"] + (isFirst ? ["counts"] : [])), "\(query)")
         let items = try #require(json["items"] as? [[String: any Sendable]])
         return (items.compactMap { $0["id"] as? String }, json["next_cursor"] as? String)
     }
@@ -52,12 +53,13 @@ import Testing
             #expect(item as NSDictionary == session as NSDictionary)
             #expect(
                 Set(session.keys) == [
-                    "id", "patient_id", "therapist_id", "session_date", "filename", "bytes", "duration_seconds",
-                    "language", "created_at", "progress",
+                    "id", "patient_id", "patient_name", "therapist_id", "therapist_name", "session_date", "filename",
+                    "bytes", "duration_seconds", "language", "created_at", "progress",
                 ])
             #expect(session["id"] as? String == clinic.session.description)
             #expect(session["patient_id"] as? String == clinic.id(.patient).description)
             #expect(session["therapist_id"] as? String == clinic.id(.nominal).description)
+            for name in ["patient_name", "therapist_name"] { #expect(session[name] as? String == "Test Person") }
             for name in ["filename", "bytes", "duration_seconds", "language"] {
                 #expect(session[name] is NSNull, "\(name)")
             }
@@ -92,15 +94,23 @@ import Testing
     @Test(
         "An invalid parameter gets 422 with its name",
         arguments: [
-            ("limit", ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"]), ("status", ["done", "PENDING", ""]),
+            ("limit", ["0", "-1", "201", "x", "", "1.5", "99999999999999999999"]),
+            ("status", ["done", "PENDING", "", "failed,", ",", "failed,done", "failed,%20pending"]),
             ("patient_id", ["1", "x", ""]),
             (
                 "cursor",
                 [
-                    "x", "", "_", "1_x", "x_550e8400-e29b-41d4-a716-446655440000",
-                    "1_550e8400-e29b-41d4-a716-446655440000_1",
+                    "x", "", "_", ".", "created_at.", "created_at.1_x", "1_550e8400-e29b-41d4-a716-446655440000",
+                    "created_at.x_550e8400-e29b-41d4-a716-446655440000",
+                    "created_at.1_550e8400-e29b-41d4-a716-446655440000_1",
+                    "created_at.1_550e8400-e29b-41d4-a716-446655440000.1",
+                    "updated_at.1_550e8400-e29b-41d4-a716-446655440000",
+                    // A cursor of the other order.
+                    "session_date.1_550e8400-e29b-41d4-a716-446655440000",
                 ]
             ),
+            ("sort", ["", "status", "-created_at"]), ("from", ["", "yesterday", "2026-13-01T00:00:00Z"]), ("to", ["x"]),
+            ("q", ["%00", String(repeating: "x", count: 201)]),
         ])
     func refuses(_ name: String, _ values: [String]) async throws {
         try await withClinic { clinic in

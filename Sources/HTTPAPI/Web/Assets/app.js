@@ -88,10 +88,22 @@ export class App {
     async #loadPatients(user) {
         const userBefore = this.user;
         const hasPatients = user.role === "therapist" || user.role === "admin";
-        const patients = hasPatients ? (await api.get("/api/patients")).items : [];
+        const patients = hasPatients ? await this.#allPatients() : [];
         if (this.user !== userBefore) return; // the user signed out meanwhile
         this.#patients = new Map(patients.map((patient) => [patient.id, patient]));
         this.uploadDialog.setUser(user, patients);
+    }
+
+    /** Reads all pages of the list of patients. */
+    async #allPatients() {
+        const patients = [];
+        let cursor = "";
+        do {
+            const page = await api.get(`/api/patients?limit=200${cursor}`);
+            patients.push(...page.items);
+            cursor = page.next_cursor === null ? null : `&cursor=${encodeURIComponent(page.next_cursor)}`;
+        } while (cursor !== null);
+        return patients;
     }
 
     /** Reads the patients again if a session has an unknown one, perhaps a new assignment; once for each patient. */
