@@ -27,6 +27,11 @@ struct GeneratedPartTests {
         try GeneratedPart(name: "routes").hold(try RoutePart().text())
     }
 
+    @Test("The documentation has the cases that the clients pass")
+    func clientCases() throws {
+        try GeneratedPart(name: "client-cases").hold(try ClientCasesPart.text())
+    }
+
     @Test("The documentation has the actions of the audit log")
     func auditActions() throws {
         try GeneratedPart(name: "audit-actions").hold(AuditActionPart.text())
@@ -64,7 +69,11 @@ struct GeneratedPartTests {
 
     @Test("Every generated part of the documentation has a test")
     func markers() throws {
-        let held = ["settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions"]
+        // `make test-clients` holds sse-clients.
+        let held = [
+            "settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions", "client-cases",
+            "sse-clients",
+        ]
         let docs = packageRoot.appending(path: "docs")
         for page in try FileManager.default.contentsOfDirectory(at: docs, includingPropertiesForKeys: nil)
         where page.pathExtension == "md" {

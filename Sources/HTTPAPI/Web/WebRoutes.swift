@@ -6,7 +6,7 @@ import Hummingbird
 import Mustache
 import NIOCore
 
-/// The page at `/` and its assets, which the binary carries.
+/// The page at `/`, its assets, and the client for browsers, which the binary carries.
 struct PageRoutes: Sendable {
     private struct PageContext {
         let product_name = "TherapyBridge"
@@ -25,6 +25,7 @@ struct PageRoutes: Sendable {
         var assets: [String: Asset] = [:]
         for (name, data) in EmbeddedFiles.all {
             switch name.split(separator: ".").last {
+            case "ts": assets[name] = Asset(data, contentType: "text/plain; charset=utf-8")
             case "js": assets[name] = Asset(data, contentType: "text/javascript; charset=utf-8")
             case "css": assets[name] = Asset(data, contentType: "text/css; charset=utf-8")
             case "svg": assets[name] = Asset(data, contentType: "image/svg+xml")
@@ -43,9 +44,12 @@ struct PageRoutes: Sendable {
     func add(to table: inout RouteTable) {
         let page = page
         table.unauthenticated(.get, "/", produces: "text/html") { request, _ in page.response(to: request) }
-        // Each asset has its own route. An unknown asset gets 404 for every method, like any other path.
+        // Each asset has its own route. An unknown asset gets 404 for every method, like any other path. The client is for
+        // other pages too, and its path stays the same from release to release.
         for (name, asset) in assets {
-            table.unauthenticated(.get, "/assets/\(name)", produces: "*/*") { request, _ in asset.response(to: request)
+            let folder = name.hasPrefix("client.") ? "" : "/assets"
+            table.unauthenticated(.get, "\(folder)/\(name)", produces: "*/*") { request, _ in
+                asset.response(to: request)
             }
         }
         if let icon = assets["favicon.svg"] {

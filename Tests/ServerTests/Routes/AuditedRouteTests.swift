@@ -16,7 +16,7 @@ import Testing
     /// The routes that check no credential, and name nobody.
     private static let unauthenticated: Set<String> = [
         "GET /health", "GET /health/live", "GET /health/ready", "GET /", "GET /openapi.json", "GET /docs",
-        "GET /assets/{name}", "GET /favicon.ico",
+        "GET /assets/{name}", "GET /favicon.ico", "GET /client.js", "GET /client.d.ts",
     ]
 
     @Test("Every route has a row that says which records it leaves")

@@ -17,7 +17,7 @@ import Testing
 
     /// The responses for which `api.js` signs the user out.
     private struct Rules {
-        /// The status after which the page refreshes its tokens, and signs out if it gets the status again.
+        /// The status after which the client refreshes the tokens, and the page signs out if it gets the status again.
         let expiredStatus: Int?
         /// The status and the type of the problem after which the page signs out at once.
         let inactiveStatus: Int?
@@ -25,17 +25,18 @@ import Testing
 
         init(_ code: PageCode) throws {
             expiredStatus = Int(
-                try code.match(
-                    /if \(response\.status === (\d+) && await refresh\(startedAt\)\) response = await attempt\(\);/,
-                    in: "api.js"
-                ).1)
-            inactiveStatus = Int(try code.match(/if \(response\.status !== (\d+)\) return false;/, in: "api.js").1)
-            inactiveType = String(try code.match(/return problem\?\.type === "([^"]+)";/, in: "api.js").1)
+                try code.match(/else if \(error\.status === (\d+)\) signedOutHandler\(/, in: "api.js").1)
+            let inactive = try code.match(
+                /return error\?\.status === (\d+) && error\.type === "([^"]+)";/, in: "api.js")
+            inactiveStatus = Int(inactive.1)
+            inactiveType = String(inactive.2)
         }
 
         /// True if the page signs out when a request gets this response and the refresh gets the other one.
         func signOut(on response: TestResponse, afterRefresh refresh: TestResponse) -> Bool {
-            if response.status == expiredStatus { return refresh.status != 429 && (400..<500).contains(refresh.status) }
+            if response.status == expiredStatus {
+                return refresh.status != 429 && (400..<500).contains(refresh.status)
+            }
             return isInactive(response)
         }
 
@@ -60,9 +61,13 @@ import Testing
             let code = try await PageCode(scene.server)
             let rules = try Rules(code)
 
-            // The stream ends with an event after which the page sends a request.
-            let path = String(try code.match(/new EventSource\("([^"]+)"\)/, in: "live.js").1)
-            try await scene.server.withStream(path, headers: .init(Array(cookies))) { reader in
+            // The stream ends with an event that ends the watch. The page then sends a request.
+            _ = try code.match(/const watch = bridge\.watchAll\(\{/, in: "live.js")
+            _ = try code.match(
+                /watch\.ended\.then\(\(\) => \{ if \(watch === this\.#watch\) this\.#recover\(\); \}\);/,
+                in: "live.js")
+            let stream = "/api/sessions/status/stream"
+            try await scene.server.withStream(stream, headers: .init(Array(cookies))) { reader in
                 while let event = try await reader.nextEvent(), event.event != "ready" {}
                 switch end {
                 case .accountDeactivated:
@@ -75,8 +80,9 @@ import Testing
                 }
                 let events = try await reader.rest().compactMap(\.event)
                 #expect(events.count == 1)
-                let handler = try #require(events.first.map { "on(\"\($0)\", () => this.#recover());" })
-                #expect(code.modules["live.js"]?.contains(handler) == true, "\(handler)")
+                let handler = try #require(events.first.map { "case \"\($0)\": return ended(" })
+                #expect(
+                    try await scene.server.request(.GET, "/client.js").text.contains(handler), "\(handler)")
             }
 
             let refresh = try await scene.post(
@@ -126,21 +132,29 @@ import Testing
     func code() async throws {
         try await withServer { server in
             let code = try await PageCode(server)
-            // All requests but those of an EventSource, an XMLHttpRequest and an audio element take this way.
-            for (name, text) in code.modules where name != "api.js" { #expect(!text.contains("fetch("), "\(name)") }
-            _ = try code.match(/await authorised\(\(\) => send\(method, path, body, signal\)\)/, in: "api.js")
+            // All requests but those of an audio element take the way of the client.
+            for (name, text) in code.modules {
+                for way in ["fetch(", "EventSource(", "WebSocket(", "XMLHttpRequest("] {
+                    #expect(!text.contains(way), "\(name): \(way)")
+                }
+            }
             _ = try code.match(
-                /if \(response\.status === 401\) signedOutHandler\(endedBecause\);\s+else if \(await isOfInactiveAccount\(response\)\) signedOutHandler\(DEACTIVATED\);/,
+                /return authorised\(\(\) => bridge\.request\(method, path, \{ body, signal \}\)\);/,
                 in: "api.js")
             _ = try code.match(
-                /endedBecause = await isOfInactiveAccount\(response\) \? DEACTIVATED : ENDED;/, in: "api.js")
-            // When its stream ends for good, the page sends a request, and the rule decides.
-            #expect(try code.method("async #recover()", in: "live.js").contains("await get(\"/api/auth/me\");"))
+                /if \(isOfInactiveAccount\(error\)\) signedOutHandler\(DEACTIVATED\);/, in: "api.js")
             _ = try code.match(
-                /else if \(source\.readyState === EventSource\.CLOSED\) \{\s+this\.#recover\(\);/, in: "live.js")
-            _ = try code.match(/api\.whenSignedOut\(\(reason\) => this\.#signedOut\(reason\)\);/, in: "app.js")
+                /signedOutHandler\(isOfInactiveAccount\(bridge\.credentials\.refusal\) \? DEACTIVATED : ENDED\);/,
+                in: "api.js")
+            // When its stream ends for good, the page sends a request, and the rule decides.
+            #expect(
+                try code.method("async #recover()", in: "live.js").contains("await get(\"/api/auth/me\");"))
+            _ = try code.match(
+                /api\.whenSignedOut\(\(reason\) => this\.#signedOut\(reason\)\);/, in: "app.js")
             let signOut = try code.method("#signedOut(reason)", in: "app.js")
-            for statement in ["this.user = null;", "this.#live.stop();", "this.store.clear();", "this.#showSignIn("] {
+            for statement in [
+                "this.user = null;", "this.#live.stop();", "this.store.clear();", "this.#showSignIn(",
+            ] {
                 #expect(signOut.contains(statement), "\(statement)")
             }
             let stop = try code.method("stop()", in: "live.js")
@@ -149,7 +163,9 @@ import Testing
             }
             // After the stop no retry is planned, and none of those that were planned runs.
             #expect(try code.method("async #recover()", in: "live.js").contains("if (!this.#running"))
-            #expect(try code.method("#later(name, delay, work)", in: "live.js").contains("if (this.#running) work();"))
+            #expect(
+                try code.method("#later(name, delay, work)", in: "live.js").contains(
+                    "if (this.#running) work();"))
         }
     }
 }

@@ -27,6 +27,7 @@ import Testing
             // The imports of the modules.
             let script = try await server.request(.GET, "/assets/app.js").text
             paths += script.matches(of: /from "\.\/([a-z-]+\.js)"/).map { "/assets/\($0.1)" }
+            paths.append("/client.js")
             for path in Set(paths) {
                 let response = try await server.request(.GET, path)
                 #expect(response.status == 200, "\(path)")
@@ -41,6 +42,29 @@ import Testing
                 #expect(again.body.isEmpty)
                 #expect(try await server.request(.GET, path, headers: ["If-None-Match": "\"x\""]).status == 200)
             }
+        }
+    }
+
+    @Test("A page of another website can load the client and its types, if its origin may call the API")
+    func client() async throws {
+        try await withServer(["SSE_CORS_ORIGIN": "https://example.org"]) { server in
+            for (path, type, word) in [
+                ("/client.js", "text/javascript; charset=utf-8", "export class TherapyBridge"),
+                ("/client.d.ts", "text/plain; charset=utf-8", "export interface Progress"),
+            ] {
+                let response = try await server.request(.GET, path, headers: ["Origin": "https://example.org"])
+                #expect(response.status == 200)
+                #expect(response.headers["Content-Type"] == [type])
+                #expect(response.headers["Access-Control-Allow-Origin"] == ["https://example.org"])
+                #expect(response.text.contains(word))
+                // A release may change the client: a browser asks each time.
+                #expect(response.headers["Cache-Control"] == ["no-cache"])
+                let tag = try #require(response.headers.first(name: "ETag"))
+                #expect(try await server.request(.GET, path, headers: ["If-None-Match": tag]).status == 304)
+                let stranger = try await server.request(.GET, path, headers: ["Origin": "https://example.com"])
+                #expect(stranger.headers["Access-Control-Allow-Origin"].isEmpty)
+            }
+            #expect(try await server.request(.GET, "/assets/client.js").status == 404)
         }
     }
 

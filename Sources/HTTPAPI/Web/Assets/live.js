@@ -1,12 +1,15 @@
-/** Keeps the store up to date with the server, by the stream of all sessions. */
+/** Keeps the store up to date with the server, by the stream of all sessions. `/client.js` keeps the stream alive. */
 
-import { ApiError, get } from "./api.js";
+import { ApiError, bridge, get } from "./api.js";
 
 /** The interval of the poll while there is no stream, in milliseconds. */
 const POLL_WITHOUT_STREAM = 20_000;
-/** EventSource hides heartbeats. After this silence, in milliseconds, a request checks whether the stream still works. */
-const STREAM_SILENCE = 30_000;
 const HIDDEN_TOO_LONG = 60_000;
+/** What the user sees of the states of a watch. */
+const STATES = {
+    connecting: "connecting", live: "live", degraded: "degraded", "catching-up": "reconnecting", offline: "reconnecting",
+    ended: "reconnecting",
+};
 
 /**
  * The state of the connection, for the user:
@@ -17,11 +20,11 @@ export class LiveUpdates {
     #store;
     #onState;
     #running = false;
-    /** @type {EventSource | null} */
-    #source = null;
-    #isOpen = false;
+    /** @type {import("/client.js").Watch | null} */
+    #watch = null;
+    /** The position from which the next watch resumes. */
+    #position = null;
     #failures = 0;
-    #heardAt = 0;
     #polledAt = 0;
     #polling = false;
     #timers = new Map();
@@ -36,7 +39,6 @@ export class LiveUpdates {
         this.#store = store;
         this.#onState = onState;
         document.addEventListener("visibilitychange", () => this.#visibilityChanged());
-        window.addEventListener("online", () => this.#running && this.#later("open", 0, () => this.#open()));
         window.addEventListener("offline", () => this.#running && this.#onState("reconnecting"));
     }
 
@@ -44,8 +46,8 @@ export class LiveUpdates {
         if (this.#running) return;
         this.#running = true;
         this.#failures = 0;
-        this.#polledAt = Date.now();
-        this.#onState("connecting");
+        this.#position = null;
+        this.#polledAt = performance.now();
         this.#ticker = setInterval(() => this.#tick(), 1_000);
         this.#open();
     }
@@ -62,63 +64,37 @@ export class LiveUpdates {
 
     #open() {
         this.#close();
-        const source = new EventSource("/api/sessions/status/stream");
-        this.#source = source;
-        const on = (name, handle) => source.addEventListener(name, (event) => {
-            if (source !== this.#source) return;
-            this.#heardAt = Date.now();
-            handle(event.data ? JSON.parse(event.data) : {});
+        const watch = bridge.watchAll({
+            lastEventId: this.#position,
+            onEvent: ({ event, data }) => this.#take(event, data),
+            onState: ({ name }) => this.#onState(STATES[name]),
         });
-        source.addEventListener("open", () => source === this.#source && this.#opened());
-        on("progress", (progress) => this.#store.applyProgress(progress));
-        on("complete", (progress) => this.#store.applyProgress(progress));
-        on("session_added", (progress) => this.#added(progress));
-        on("session_removed", ({ session_id: id }) => this.#store.remove(id));
-        // The first events leave out sessions that finished while there was no stream.
-        on("ready", () => this.#catchUp());
-        on("degraded", () => this.#onState("degraded"));
-        on("recovered", () => this.#onState("live"));
-        on("unavailable", () => this.#lost());
-        on("expired", () => this.#recover());
-        on("revoked", () => this.#recover());
-        source.addEventListener("error", (event) => {
-            if (source !== this.#source) return;
-            if (event instanceof MessageEvent) { // the server's `event: error`: a session has failed
-                this.#heardAt = Date.now();
-                this.#store.applyProgress(JSON.parse(event.data));
-            } else if (source.readyState === EventSource.CLOSED) {
-                this.#recover();
-            } else {
-                this.#lost(); // the browser reconnects on its own
-            }
-        });
+        this.#watch = watch;
+        // `revoked` and every other end: a request finds the reason, and signs out if the sign-in has ended.
+        watch.ended.then(() => { if (watch === this.#watch) this.#recover(); });
     }
 
+    /** After close(), the watch calls nothing more. */
     #close() {
-        this.#source?.close();
-        this.#source = null;
-        this.#isOpen = false;
+        this.#position = this.#watch?.lastEventId ?? this.#position;
+        const watch = this.#watch;
+        this.#watch = null;
+        watch?.close();
     }
 
-    #opened() {
-        this.#isOpen = true;
+    #take(event, data) {
         this.#failures = 0;
-        this.#heardAt = Date.now();
-        this.#onState("live");
+        switch (event) {
+        case "session_added": this.#added(data); break;
+        case "session_removed": this.#store.remove(data.session_id); break;
+        // The first events leave out sessions that finished while there was no stream.
+        case "ready": this.#catchUp(); break;
+        default: this.#store.applyProgress(data);
+        }
     }
 
-    #lost() {
-        this.#isOpen = false;
-        this.#onState("reconnecting");
-    }
-
-    /**
-     * The stream has ended for good: its token has expired, or the browser has given it up, which it does for any status
-     * but 200 without showing the status. A request finds the reason and refreshes the token.
-     */
     async #recover() {
         this.#close();
-        this.#lost();
         try {
             await get("/api/auth/me");
             this.#later("open", this.#backOff(), () => this.#open());
@@ -140,18 +116,11 @@ export class LiveUpdates {
         this.#later("added", 150, () => this.#catchUp());
     }
 
-    // MARK: The poll
+    // MARK: The poll, for networks that hold streams back
 
     #tick() {
-        if (document.hidden || this.#polling) return;
-        if (Date.now() - this.#polledAt >= this.#pollDelay()) this.#catchUp();
-    }
-
-    /** The time from the last poll to the next, in milliseconds. */
-    #pollDelay() {
-        if (!this.#isOpen) return POLL_WITHOUT_STREAM;
-        const isSilent = this.#store.unfinished().length > 0 && Date.now() - this.#heardAt > STREAM_SILENCE;
-        return isSilent ? STREAM_SILENCE : Infinity;
+        if (document.hidden || this.#polling || this.#watch?.state.name === "live") return;
+        if (performance.now() - this.#polledAt >= POLL_WITHOUT_STREAM) this.#catchUp();
     }
 
     /** Reads everything that the page shows again. */
@@ -161,10 +130,11 @@ export class LiveUpdates {
         try {
             await this.#store.resync();
         } catch (error) {
-            if (this.#running && error instanceof ApiError && error.isTemporary && !this.#isOpen) this.#lost();
+            const isLive = this.#watch?.state.name === "live";
+            if (this.#running && error instanceof ApiError && error.isTemporary && !isLive) this.#onState("reconnecting");
         } finally {
             this.#polling = false;
-            this.#polledAt = Date.now();
+            this.#polledAt = performance.now();
         }
     }
 
@@ -173,12 +143,12 @@ export class LiveUpdates {
     /** Hidden tabs close their streams: a browser has six connections to a server, and visible tabs need them. */
     #visibilityChanged() {
         if (document.hidden) {
-            this.#hiddenAt = Date.now();
+            this.#hiddenAt = performance.now();
             if (this.#running) this.#later("sleep", HIDDEN_TOO_LONG, () => this.#close());
             return;
         }
         clearTimeout(this.#timers.get("sleep"));
-        if (!this.#running || Date.now() - this.#hiddenAt < HIDDEN_TOO_LONG) return;
+        if (!this.#running || performance.now() - this.#hiddenAt < HIDDEN_TOO_LONG) return;
         this.#open();
         this.#catchUp();
     }

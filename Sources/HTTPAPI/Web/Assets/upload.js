@@ -1,6 +1,6 @@
 /** Uploads from this page: one transfer at a time. The list shows each one from its start. */
 
-import { ApiError, get, problemFrom, refresh, request, unreachable } from "./api.js";
+import { ApiError, authorised, bridge, request } from "./api.js";
 import { announce, randomUUID } from "./dom.js";
 import { byteSize, remaining } from "./words.js";
 
@@ -10,7 +10,7 @@ import { byteSize, remaining } from "./words.js";
  */
 export class Uploads {
     #store;
-    /** @type {Map<string, {fields: object, file: File, xhr: XMLHttpRequest | null}>} */
+    /** @type {Map<string, {options: object, file: File, abort: AbortController | null}>} */
     #jobs = new Map();
     /** True if the user may delete sessions. */
     mayDelete = false;
@@ -37,12 +37,12 @@ export class Uploads {
                 estimated_time_remaining: null, version: 0, attempt: 1, created_at: now, updated_at: now,
             },
         });
-        this.#jobs.set(id, { fields: { patient_id: patientId, session_date: date, session_id: id }, file, xhr: null });
+        this.#jobs.set(id, { options: { patientId, sessionDate: date ?? undefined, sessionId: id }, file, abort: null });
         this.again(id);
         return id;
     }
 
-    /** Sends a failed transfer again. The server recognizes the repeat by its session id. */
+    /** Sends a failed transfer again. The server recognizes it by its session id, and keeps what has arrived. */
     again(id) {
         const job = this.#jobs.get(id);
         if (!job) return;
@@ -57,8 +57,8 @@ export class Uploads {
     cancel(id) {
         const job = this.#jobs.get(id);
         this.#jobs.delete(id);
-        if (job?.xhr) {
-            job.xhr.abort();
+        if (job?.abort) {
+            job.abort.abort();
             if (this.mayDelete) request("DELETE", `/api/sessions/${id}`).catch(() => {});
         }
         this.#store.setTransfer(id, undefined);
@@ -78,87 +78,42 @@ export class Uploads {
 
     async #send(id) {
         this.#current = id;
+        const job = this.#jobs.get(id);
+        const abort = new AbortController();
+        job.abort = abort;
+        const startedAt = performance.now();
+        let startedFrom = null;
+        const onProgress = ({ sent, total }) => {
+            if (!this.#jobs.has(id)) return;
+            startedFrom ??= sent; // A transfer that is sent again continues where the last one ended.
+            const rate = (sent - startedFrom) / Math.max(1, performance.now() - startedAt);
+            const left = rate > 0 ? Math.round((total - sent) / rate / 1000) : null;
+            const phase = sent < total ? "sending" : "checking";
+            this.#store.setTransfer(id, { phase, sent, total, remaining: left, error: null });
+        };
         try {
-            // The server checks the token at the start of the upload. This request refreshes it before 500 MB are sent.
-            await get("/api/auth/me");
-            const startedAt = Date.now();
-            let answer = await this.#transfer(id);
-            if (answer?.status === 401 && await refresh(startedAt)) answer = await this.#transfer(id);
-            if (answer) this.#accept(id, answer);
+            const upload = bridge.upload(job.file, { ...job.options, signal: abort.signal, onProgress });
+            this.#accept(id, await authorised(() => upload.stored));
         } catch (error) {
-            await this.#settle(id, error instanceof ApiError ? error : unreachable());
+            this.#failed(id, error);
         }
         this.#finished(id);
     }
 
-    /** One POST. Resolves with its answer, or with null if it was cancelled. Throws without an answer. */
-    #transfer(id) {
-        const job = this.#jobs.get(id);
-        if (!job) return null;
-        const form = new FormData();
-        for (const [name, value] of Object.entries(job.fields)) if (value) form.append(name, value);
-        form.append("file", job.file); // the server needs it last
-        const startedAt = performance.now();
-        return new Promise((resolve, reject) => {
-            const xhr = new XMLHttpRequest();
-            job.xhr = xhr;
-            xhr.open("POST", "/api/sessions/upload");
-            xhr.setRequestHeader("Accept", "application/json, application/problem+json");
-            xhr.upload.addEventListener("progress", (event) => {
-                const rate = event.loaded / Math.max(1, performance.now() - startedAt);
-                const left = Math.round((event.total - event.loaded) / rate / 1000);
-                const phase = event.loaded < event.total ? "sending" : "checking";
-                const { loaded: sent, total } = event;
-                this.#store.setTransfer(id, { phase, sent, total, remaining: left, error: null });
-            });
-            xhr.addEventListener("load", () => resolve(xhr));
-            xhr.addEventListener("abort", () => resolve(null));
-            xhr.addEventListener("error", () => reject(unreachable()));
-            xhr.send(form);
-        });
-    }
-
-    #accept(id, xhr) {
-        if (xhr.status !== 200 && xhr.status !== 201) {
-            throw problemFrom(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After"));
-        }
-        this.#jobs.delete(id);
+    #accept(id, session) {
+        if (!this.#jobs.delete(id)) return; // the user cancelled it meanwhile
         this.#store.setTransfer(id, undefined);
-        this.#store.put(JSON.parse(xhr.responseText));
+        this.#store.put(session);
         announce("Upload finished.");
     }
 
-    /**
-     * Handles an error. The server reads a refused upload to its end, for the browser to see the answer. If the file is too
-     * large or too slow for that, the browser reports a network error. An answer can also get lost after the upload.
-     * Therefore this reads the session first.
-     */
-    async #settle(id, error) {
+    #failed(id, error) {
         const job = this.#jobs.get(id);
         if (!job) return; // the user cancelled it meanwhile
-        if (error.status === 0) {
-            try {
-                const { progress } = await get(`/api/sessions/${id}`);
-                if (!["uploading", "failed"].includes(progress.status) && !this.#isBare(progress)) {
-                    this.#jobs.delete(id);
-                    this.#store.setTransfer(id, undefined);
-                    await this.#store.load(id);
-                    return;
-                }
-                if (progress.error) error = new ApiError(409, progress.error);
-            } catch {
-                // The session does not exist, or there is no connection: the page shows the first error.
-            }
-        }
-        job.xhr = null;
-        const total = job.file.size;
-        this.#store.setTransfer(id, { phase: "failed", sent: 0, total, remaining: null, error: error.message });
-        announce(`Upload failed. ${error.message}`);
-    }
-
-    /** True if nothing of the recording has arrived. */
-    #isBare(progress) {
-        return progress.status === "pending" && progress.progress === 0;
+        job.abort = null;
+        const words = error instanceof ApiError ? error.message : "The browser cannot read the file.";
+        this.#store.setTransfer(id, { phase: "failed", sent: 0, total: job.file.size, remaining: null, error: words });
+        announce(`Upload failed. ${words}`);
     }
 
     #finished(id) {

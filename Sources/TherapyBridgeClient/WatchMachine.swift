@@ -1,0 +1,207 @@
+import Foundation
+
+/// What a watch does about each event and each end of a connection.
+///
+/// A value without I/O and without a clock.
+struct WatchMachine {
+    /// An item for the caller.
+    enum Item: Hashable {
+        case progress(SessionProgress, event: String)
+        case removed(String)
+        case ready
+    }
+
+    /// How a connection ended.
+    enum Outcome: Hashable {
+        /// The watch is over.
+        case ended(EndReason, detail: String = "")
+        /// The connection broke, or an attempt failed.
+        case lost(after: Duration? = nil)
+        /// The server ended the stream on purpose, for example after an hour.
+        case planned
+        /// The access token has expired.
+        case expired
+        /// The server refused the access token.
+        case unauthorized
+        /// The server cannot serve the stream now.
+        case busy
+    }
+
+    /// What to do next.
+    enum Action: Hashable {
+        case wait(Duration)
+        case refresh
+        case end(EndReason, detail: String)
+    }
+
+    /// The id from which a new connection resumes, or nil.
+    private(set) var lastEventID: String?
+    /// The state for the caller.
+    private(set) var state = WatchState.connecting
+
+    private let followsAll: Bool
+    private var versions: Versions
+    private var retry: Duration
+    private var failures = 0
+    private var refusals = 0
+    private var wasLive = false
+
+    init(followsAll: Bool, lastEventID: String?, retry: Duration) {
+        self.followsAll = followsAll
+        self.lastEventID = lastEventID
+        self.retry = retry
+        versions = Versions(followsAll: followsAll)
+    }
+
+    /// The server named a reconnection delay.
+    mutating func named(_ delay: Duration?) {
+        if let delay { retry = delay }
+    }
+
+    /// A connection stands, but nothing has come yet.
+    mutating func opened() {
+        versions.opened()
+        if state == .offline, wasLive { state = .catchingUp }
+    }
+
+    /// A poll is answered with a state, which is the newest one.
+    mutating func polled() { versions.opened() }
+
+    /// The answer to a poll says that nothing has changed.
+    mutating func unchanged() { live() }
+
+    /// Handles an event.
+    ///
+    /// - Returns: Items for the caller, and how the connection ends if it ends with this event.
+    mutating func receive(_ event: EventParser.Event) -> (items: [Item], outcome: Outcome?) {
+        switch event.name {
+        case "progress", "complete", "error", "session_added": return receiveState(event)
+        case "ready":
+            let restored = versions.ready().map { Item.progress($0, event: "progress") }
+            live()
+            keep(event.id)
+            return (restored + [.ready], nil)
+        case "session_removed":
+            guard let id = decode(Removal.self, event)?.session_id else { return ([], nil) }
+            versions.remove(id)
+            keep(event.id)
+            return ([.removed(id)], nil)
+        case "degraded": state = .degraded
+        case "recovered": live()
+        case "unavailable": return ([], .busy)
+        case "revoked": return ([], .ended(.revoked, detail: "The right to see this has ended."))
+        case "expired": return ([], .expired)
+        default: break  // A newer server has more events.
+        }
+        return ([], nil)
+    }
+
+    private struct Removal: Decodable { let session_id: String }
+
+    /// The data of an event, or nil if it is not what the event should have.
+    ///
+    /// Its id is not kept then: a reconnect gets the state again.
+    private func decode<Value: Decodable>(_ type: Value.Type, _ event: EventParser.Event) -> Value? {
+        try? JSONDecoder().decode(type, from: Data(event.data.utf8))
+    }
+
+    private mutating func receiveState(_ event: EventParser.Event) -> (items: [Item], outcome: Outcome?) {
+        guard let progress = decode(SessionProgress.self, event) else { return ([], nil) }
+        let isNew = versions.accept(progress)
+        let items = isNew ? [Item.progress(progress, event: event.name)] : []
+        if followsAll {
+            keep(event.id)
+            return (items, nil)
+        }
+        live()
+        if isNew { lastEventID = String(progress.version) }
+        switch event.name {
+        case "complete": return (items, .ended(.complete))
+        case "error": return (items, .ended(.failed, detail: progress.error ?? ""))
+        default: return (items, nil)
+        }
+    }
+
+    private mutating func keep(_ id: String?) {
+        if followsAll, let id, !id.isEmpty { lastEventID = id }
+    }
+
+    private mutating func live() {
+        failures = 0
+        refusals = 0
+        wasLive = true
+        state = .live
+    }
+
+    /// Decides what follows the end of a connection.
+    ///
+    /// - Parameters:
+    ///   - outcome: How the connection ended.
+    ///   - jitter: See ``BackOff``.
+    /// - Returns: What to do.
+    mutating func closed(_ outcome: Outcome, jitter: Double = .random(in: 0...1)) -> Action {
+        switch outcome {
+        case .ended(let reason, let detail): return end(reason, detail)
+        case .unauthorized:
+            refusals += 1
+            if refusals > 1 { return end(.signedOut, "The server refuses fresh tokens.") }
+            if state == .live { state = .catchingUp }
+            return .refresh
+        case .expired:
+            if state == .live { state = .catchingUp }
+            return .refresh
+        case .planned:
+            state = .catchingUp
+            return .wait(BackOff.delay(retry, failures: 0, jitter: jitter))
+        case .busy:
+            state = .degraded
+            return waitAfterFailure(nil, jitter)
+        case .lost(let minimum):
+            state = .offline
+            return waitAfterFailure(minimum, jitter)
+        }
+    }
+
+    /// The tokens are new.
+    ///
+    /// A token that expires at once must not make a busy loop.
+    ///
+    /// - Returns: What to wait before the next connection, or nil.
+    mutating func refreshed(jitter: Double = .random(in: 0...1)) -> Duration? {
+        failures += 1
+        return failures > 3 ? BackOff.delay(retry, failures: failures, jitter: jitter) : nil
+    }
+
+    /// The sign-in has ended.
+    mutating func signedOut(_ reason: EndReason) -> Action { end(reason, "The sign-in has ended.") }
+
+    /// The refresh failed for now.
+    mutating func refreshFailed(_ error: APIError, failures: Int, jitter: Double = .random(in: 0...1)) -> Duration {
+        state = .offline
+        return BackOff.delay(retry, failures: failures, minimum: error.retryAfter, jitter: jitter)
+    }
+
+    private mutating func waitAfterFailure(_ minimum: Duration?, _ jitter: Double) -> Action {
+        defer { failures += 1 }
+        return .wait(BackOff.delay(retry, failures: failures, minimum: minimum, jitter: jitter))
+    }
+
+    private mutating func end(_ reason: EndReason, _ detail: String) -> Action {
+        state = .ended(reason)
+        return .end(reason, detail: detail)
+    }
+}
+
+extension WatchMachine.Outcome {
+    /// What the refusal of a request means for a watch.
+    init(_ error: APIError) {
+        switch error.status {
+        case 401: self = .unauthorized
+        case 403:
+            self = .ended(error.isOfInactiveAccount ? .accountInactive : .forbidden, detail: error.detail)
+        case 404: self = .ended(.notFound, detail: error.detail)
+        default:
+            self = error.isTemporary ? .lost(after: error.retryAfter) : .ended(.refused, detail: error.detail)
+        }
+    }
+}

@@ -1,0 +1,196 @@
+import Credentials
+import Domain
+import Foundation
+import NIOHTTP1
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import Synchronization
+import TestSupport
+import Testing
+
+/// Runs every example of `docs/clients.md` against a server.
+@Suite(.deadline) struct ExampleTests {
+    private static let document = packageRoot.appending(path: "docs/clients.md").path(percentEncoded: false)
+    private static let folder = packageRoot.appending(path: "Tests/Clients").path(percentEncoded: false)
+    /// Another website, whose pages may call the server.
+    private static let origin = "https://app.example.com"
+    /// The server's own origin.
+    ///
+    /// Its port is not known before it starts, and the programs send no other header from it.
+    static let ownOrigin = "http://127.0.0.1:8000"
+    static let password = "a password of examples"
+
+    /// A patient with a session, and a therapist who signs in.
+    struct Scene: Sendable {
+        let server: TestServer
+        let email: String
+        let patient: UserID
+        let session: SessionID
+        let therapist: UserID
+
+        /// Processes the session, as a pipeline does.
+        func process(_ session: SessionID) async throws {
+            try await server.database.report(session, .transcribing, 30, message: "Hearing both voices")
+            try await server.database.report(session, .transcribed, 60)
+            try await server.database.report(session, .processed, 100, message: "All done")
+        }
+
+        /// The upload of an example, once it is complete.
+        ///
+        /// - Parameter isOver: True if the program of the example has ended.
+        /// - Returns: The session of the upload.
+        /// - Throws: `CancellationError` if the program has ended without an upload.
+        func uploaded(unless isOver: @Sendable () -> Bool) async throws -> SessionID {
+            var found: SessionID?
+            try await eventually("the upload of the example is complete") {
+                if isOver() { throw CancellationError() }
+                let rows = try await server.database.query(
+                    """
+                    SELECT session_id AS id FROM app.session_progress
+                    WHERE status = 'pending' AND session_id <> \(session.rawValue)
+                    """)
+                found = try rows.first.map { SessionID(rawValue: try $0.decode("id", as: UUID.self)) }
+                return found != nil
+            }
+            return try #require(found)
+        }
+    }
+
+    static func withScene(_ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
+        try await withServer(["SSE_CORS_ORIGIN": origin, "PUBLIC_URL": ownOrigin]) { server in
+            let database = server.database
+            let email = "example@test.example"
+            let therapist = try await database.addUser(.therapist, email: email)
+            // A cheap hash: the server verifies a stored hash at the hash's own cost.
+            let hash = try await Passwords(cost: .init(logN: 4, blockSize: 1, parallelism: 1)).hash(password)
+            try await database.query("UPDATE app.users SET password_hash = \(hash) WHERE id = \(therapist.rawValue)")
+            let patient = try await database.addUser(.patient)
+            try await database.assign(therapist, to: patient)
+            let session = try await database.addSession(of: patient, therapist: therapist)
+            try await body(
+                Scene(server: server, email: email, patient: patient, session: session, therapist: therapist))
+        }
+    }
+
+    /// The text of an example.
+    private static func example(_ name: String) throws -> String {
+        let text = try String(contentsOfFile: document, encoding: .utf8)
+        let begin = try #require(text.firstRange(of: try Regex("(?m)^```[a-z]+ \(name.replacing(".", with: "\\."))\n")))
+        let end = try #require(text[begin.upperBound...].firstRange(of: "\n```"))
+        return text[begin.upperBound..<end.lowerBound] + "\n"
+    }
+
+    /// Runs a program while the session is processed.
+    private static func run(
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], in scene: Scene,
+        uploads: Bool = false
+    ) async throws -> ProgramRun {
+        try await during(program, arguments, environment: environment) { isOver in
+            try await scene.process(uploads ? try await scene.uploaded(unless: isOver) : scene.session)
+        }
+    }
+
+    /// Runs a program, and something else meanwhile.
+    ///
+    /// The program may fail early. Its output then says why, and whatever waits for its deeds is cancelled.
+    static func during(
+        _ program: String, _ arguments: [String], environment: [String: String] = [:],
+        _ body: @Sendable (@escaping @Sendable () -> Bool) async throws -> Void
+    ) async throws -> ProgramRun {
+        let end = ProgramEnd()
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                let run = try await runProgram(program, arguments, environment: environment)
+                end.run.withLock { $0 = run }
+            }
+            do {
+                try await body { end.run.withLock { $0 != nil } }
+            } catch is CancellationError {}
+            try await group.waitForAll()
+        }
+        let run = end.run.withLock { $0 }
+        return try #require(run)
+    }
+
+    /// How a program has ended, once it has.
+    private final class ProgramEnd: Sendable {
+        let run = Mutex<ProgramRun?>(nil)
+    }
+
+    @Test(
+        "The examples in JavaScript work, on a page of another website and on the server's own",
+        arguments: ["bar.js", "own.js", "useProgress.js", "all.js", "upload.js"])
+    func javaScript(name: String) async throws {
+        try await Self.withScene { scene in
+            let run = try await Self.run(
+                "/usr/bin/node",
+                [
+                    "\(Self.folder)/snippets.mjs", Self.document, name, scene.server.baseURL, Self.origin, scene.email,
+                    Self.password, scene.session.description, scene.patient.description,
+                ], environment: ["NODE_PATH": "/usr/share/nodejs", "OWN_ORIGIN": Self.ownOrigin], in: scene,
+                uploads: name == "upload.js")
+            #expect(run.status == 0, "\(run.output)\(run.errorOutput)")
+        }
+    }
+
+    @Test("The examples in Python work", arguments: ["bar.py", "follow.py"])
+    func python(name: String) async throws {
+        try await Self.withScene { scene in
+            let run = try await Self.run(
+                "/usr/bin/python3",
+                [
+                    "\(Self.folder)/snippets.py", Self.document, name, scene.server.baseURL, scene.email, Self.password,
+                    scene.session.description,
+                ], in: scene)
+            #expect(run.status == 0, "\(run.output)\(run.errorOutput)")
+        }
+    }
+
+    @Test("The example with curl works, and ends when the server refuses the session")
+    func curl() async throws {
+        let script = try Self.example("bar.sh")
+        try await Self.withScene { scene in
+            let token = try await scene.server.token(scene.therapist)
+            let run = try await Self.run(
+                "/bin/bash", ["-c", script],
+                environment: ["U": scene.server.baseURL, "T": token, "S": scene.session.description], in: scene)
+            #expect(run.status == 0, "\(run.errorOutput)")
+            #expect(run.output.hasSuffix("\r[\(String(repeating: "#", count: 50))] 100 %\n"))
+            let refused = try await runProgram(
+                "/bin/bash", ["-c", script],
+                environment: ["U": scene.server.baseURL, "T": "x", "S": scene.session.description])
+            #expect(refused.status == 1)
+            #expect(refused.errorOutput.contains("401"))
+        }
+    }
+
+    @Test("The example in Swift works, and is the text of the page")
+    func swift() async throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "ProgressBarExample.swift")
+        let text = try String(contentsOf: file, encoding: .utf8)
+        let begin = try #require(text.firstRange(of: "\n\nimport "))
+        let example = try Self.example("ProgressBar.swift")
+        #expect(text[begin.lowerBound...].dropFirst(2) == example)
+        try await Self.withScene { scene in
+            let shown = Mutex<[String]>([])
+            async let run: Void = showProgress(
+                at: scene.server.baseURL, email: scene.email, password: Self.password,
+                session: scene.session.description, show: { line in shown.withLock { $0.append(line) } })
+            try await scene.process(scene.session)
+            try await run
+            #expect(shown.withLock { $0.last } == "\(String(repeating: "#", count: 50)) 100 % All done")
+        }
+    }
+
+    @Test("The copies of client.js and its types in docs are those that the server sends")
+    func copies() async throws {
+        let docs = packageRoot.appending(path: "docs/clients")
+        try await withServer { server in
+            for name in ["client.js", "client.d.ts"] {
+                let copy = try String(contentsOf: docs.appending(path: name), encoding: .utf8)
+                #expect(try await server.request(.GET, "/\(name)").text == copy)
+            }
+        }
+    }
+}

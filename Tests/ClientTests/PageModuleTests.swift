@@ -1,0 +1,53 @@
+import Domain
+import Foundation
+import Postgres
+import PostgresTestSupport
+import ServerTestSupport
+import TestSupport
+import Testing
+
+/// The modules of the page that speak to the server, run by Node.js without a browser.
+@Suite(.deadline) struct PageModuleTests {
+    /// What the user of the page has seen.
+    private struct Seen: Decodable {
+        let states, transitions, transfers: [String]
+        let reason: String
+    }
+
+    @Test(
+        "The page follows all sessions, uploads a recording, and says why the sign-in ended",
+        arguments: [true, false])
+    func page(isDeactivated: Bool) async throws {
+        let script = packageRoot.appending(path: "Tests/Clients/page.mjs").path(percentEncoded: false)
+        try await ExampleTests.withScene { scene in
+            let database = scene.server.database
+            let result = try await ExampleTests.during(
+                "/usr/bin/node",
+                [
+                    script, scene.server.baseURL, scene.email, ExampleTests.password,
+                    scene.patient.description,
+                ], environment: ["OWN_ORIGIN": ExampleTests.ownOrigin]
+            ) { isOver in
+                // The page uploads once its stream has begun.
+                let uploaded = try await scene.uploaded(unless: isOver)
+                try await scene.process(uploaded)
+                if isDeactivated {
+                    try await database.query(
+                        "UPDATE app.users SET is_active = false WHERE id = \(scene.therapist.rawValue)")
+                } else {
+                    try await database.query("UPDATE app.auth_sessions SET revoked_at = now()")
+                }
+            }
+            #expect(result.status == 0, "\(result.output)\(result.errorOutput)")
+            let seen = try JSONDecoder().decode(Seen.self, from: Data(result.output.utf8))
+            #expect(seen.states.starts(with: ["connecting", "live"]))
+            #expect(seen.transfers.starts(with: ["queued", "sending"]))
+            #expect(!seen.transfers.contains("failed"))
+            #expect(
+                seen.reason
+                    == (isDeactivated
+                        ? "Your account has been deactivated. Please ask your administrator."
+                        : "Your session has ended. Please sign in again."))
+        }
+    }
+}

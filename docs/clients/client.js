@@ -1,0 +1,1 @@
+../../Sources/HTTPAPI/Web/Assets/client.js
