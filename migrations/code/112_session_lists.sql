@@ -132,11 +132,9 @@ DECLARE
     patients CONSTANT uuid[] := ARRAY(SELECT acting_patients('see'));
 BEGIN
     RETURN QUERY
-        SELECT t.id, i.place, p.full_name, h.full_name
-        FROM unnest($1) WITH ORDINALITY AS i (id, place)
-        JOIN therapy_sessions t ON t.id = i.id
-        JOIN users p ON p.id = t.patient_id
-        LEFT JOIN users h ON h.id = t.therapist_id
+        SELECT t.id, i.place, (SELECT u.full_name FROM users u WHERE u.id = t.patient_id),
+               (SELECT u.full_name FROM users u WHERE u.id = t.therapist_id)
+        FROM unnest($1) WITH ORDINALITY AS i (id, place) JOIN therapy_sessions t ON t.id = i.id
         WHERE sees_all OR t.patient_id = ANY (patients);
 END
 $$;
