@@ -17,9 +17,11 @@ import Testing
 
     /// The product's files, by their paths in `Sources`.
     ///
-    /// Tools and a developer's servers may use any clock.
+    /// Tools and a developer's servers may use any clock, and so may the client, whose machine has none.
     private static func files() throws -> [(path: String, text: String)] {
-        let outside = ["LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/"]
+        let outside = [
+            "LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/", "TherapyBridgeClient/",
+        ]
         let paths = try FileManager.default.subpathsOfDirectory(atPath: sources.path)
         return try paths.filter { path in path.hasSuffix(".swift") && !outside.contains { path.hasPrefix($0) } }
             .map { ($0, try String(contentsOf: sources.appending(path: $0), encoding: .utf8)) }
