@@ -99,6 +99,8 @@ struct HeaderValueTests {
             "text/html,*/*;q=0.01", "application/json; charset=utf-8", "application/json;q=1.000",
             "*/*;q=0, application/json",
             "application/*;q=0, application/json", " application/json ",
+            // The type of errors alone says nothing about the answer.
+            "application/problem+json",
         ])
     func accepted(_ header: String?) throws {
         try RouteTable.checkAccept(of: request(header), against: "application/json")
@@ -108,7 +110,7 @@ struct HeaderValueTests {
         "An Accept header that names other types or excludes the type refuses it",
         arguments: [
             "text/html", "application/xml", "text/*", "application/json;q=0", "application/json; q=0.0", "*/*;q=0",
-            "application/problem+json", "json", "application", "application/json;q=0, */*",
+            "application/problem+json, text/html", "json", "application", "application/json;q=0, */*",
             "application/*;q=0, */*;q=1",
             "application/jsonx",
         ])
