@@ -109,11 +109,7 @@ import Testing
                     try await database.report(try await scene.addSession(), .transcribing, 20)
                     _ = try await receiver.next()
                     try program.terminate()
-                    // Each request comes over a connection of its own: the server goes on serving one that is in use.
-                    try await eventually("the server has begun to shut down") {
-                        (try? await server.request(.GET, "/health/live", headers: ["Connection": "close"]).status)
-                            == nil
-                    }
+                    // The answer comes at once: an attempt has its own time limit, which a slow machine must not reach.
                     open.finish()
                     try await eventually("the result is stored") {
                         try await database.query("SELECT FROM app.webhook_deliveries WHERE next_at IS NOT NULL").isEmpty
