@@ -1,60 +1,43 @@
 #!/usr/bin/env python3
 """A whole worker over HTTP. To run it: TB_URL=https://… TB_TOKEN=… TRANSCRIBE=/opt/whisper/run ./http-worker.py"""
-import json, os, subprocess, tempfile, threading, urllib.error, urllib.request
+import contextlib, json, os, subprocess, tempfile, threading, time, urllib.error, urllib.request
 
-URL, TOKEN = os.environ["TB_URL"], os.environ["TB_TOKEN"]
-COMMAND = os.environ["TRANSCRIBE"].split()  # prints {"text": …, "segments": […]} for the file in its last argument
-
-def call(method, path, body=None, **headers):
-    """Sends JSON, and returns the bytes of the answer. Tries again until the server answers."""
-    headers |= {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL + path, data, headers, method=method)
+def call(method, path, body=None, **headers):  # returns the bytes of the answer, and waits for a server that is away
+    headers |= {"Authorization": "Bearer " + os.environ["TB_TOKEN"], "Content-Type": "application/json"}
+    data = body and json.dumps(body).encode()
+    request = urllib.request.Request(os.environ["TB_URL"] + path, data, headers, method=method)
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=90) as response:
-                return response.read()
-        except urllib.error.HTTPError as error:
-            if error.code not in (429, 503):
-                raise                              # such as 409: this worker has lost the session
-            pause.wait(float(error.headers.get("Retry-After", 2)))
-        except OSError:                            # no connection
-            pause.wait(2)
+            return urllib.request.urlopen(request, timeout=90).read()
+        except OSError as error:               # no connection, or an HTTPError
+            if getattr(error, "code", 503) not in (429, 502, 503, 504):
+                raise LookupError(path) if error.code in (404, 409) else error     # deleted, cancelled or taken over
+            time.sleep(float(getattr(error, "headers", {}).get("Retry-After", 2)))
 
-def keep(session, proof, done):
-    while not done.wait(20):                       # a third of the lease
-        try:
-            call("POST", f"/api/pipeline/leases/{session}", {**proof, "lease_seconds": 60})
-        except urllib.error.HTTPError:
-            return
+def keep(lease_of, proof):                     # until the lease ends, as it does with its session
+    with contextlib.suppress(LookupError):
+        while True:
+            time.sleep(20)                     # a third of the lease
+            call("POST", f"/api/pipeline/leases/{lease_of}", {**proof, "lease_seconds": 60})
 
-def work(claim):
-    session = claim["session_id"]
-    proof, done = {"lease": claim["lease"], "attempt": claim["attempt"]}, threading.Event()
-    report = lambda status, **members: call(
-        "POST", f"/api/sessions/{session}/progress", {"status": status, **proof, "progress": 0, **members})
-    threading.Thread(target=keep, args=(session, proof, done), daemon=True).start()
-    try:
-        if claim["status"] not in ("transcribed", "extracting_notes"):        # a takeover continues at this status
-            if claim["status"] in ("pending", "preprocessing"):
-                report("transcribing", progress=20, message="Transcribing audio")
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(call("GET", f"/api/sessions/{session}/recording", **{"Pipeline-Lease": claim["lease"]}))
-                file.flush()
-                result = subprocess.run([*COMMAND, file.name], stdout=subprocess.PIPE)
-            if result.returncode != 0:
-                return report("failed", error="The transcriber could not read this recording.")
-            call("PUT", f"/api/sessions/{session}/transcript", {**json.loads(result.stdout), **proof})
-            report("transcribed", progress=60)
-        report("processed", progress=100)
-    except urllib.error.HTTPError as error:
-        if error.code not in (404, 409):           # another worker has the session, or it was cancelled or deleted
-            raise
-    finally:
-        done.set()
+def work(session_id, attempt, status, lease, **_):
+    path, proof = f"/api/sessions/{session_id}", {"attempt": attempt, "lease": lease}
+    report = lambda **members: call("POST", path + "/progress", {"progress": 0, **proof, **members})
+    threading.Thread(target=keep, args=(session_id, proof), daemon=True).start()
+    if status not in ("transcribed", "extracting_notes"):      # a takeover continues at this status
+        if status in ("pending", "preprocessing"):
+            report(status="transcribing", progress=20, message="Transcribing audio")
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(call("GET", path + "/recording", **{"Pipeline-Lease": lease}))
+            file.flush()
+            result = subprocess.run([*os.environ["TRANSCRIBE"].split(), file.name], stdout=subprocess.PIPE)
+        if result.returncode != 0:             # TRANSCRIBE prints {"text": …, "segments": […]}, or fails
+            return report(status="failed", error="The transcriber could not read this recording.")
+        call("PUT", path + "/transcript", {**json.loads(result.stdout), **proof})
+        report(status="transcribed", progress=60)
+    report(status="processed", progress=100)
 
-pause = threading.Event()
 while True:
-    claim = call("POST", "/api/pipeline/claim", {"worker": "worker-7", "lease_seconds": 60}, Prefer="wait=30")
-    if claim:                                      # 204 has no body
-        work(json.loads(claim))
+    if claim := call("POST", "/api/pipeline/claim", {"worker": "worker-7", "lease_seconds": 60}, Prefer="wait=30"):
+        with contextlib.suppress(LookupError): # the session is not this worker's any more
+            work(**json.loads(claim))
