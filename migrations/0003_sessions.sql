@@ -31,6 +31,7 @@ CREATE TABLE app.therapy_sessions (
     sha256           bytea CHECK (length(sha256) = 32),
     duration_seconds double precision CHECK (duration_seconds >= 0 AND duration_seconds < 'infinity'),
     announced_seconds double precision CHECK (announced_seconds >= 0 AND announced_seconds < 'infinity'),
+    has_cut_track    boolean NOT NULL DEFAULT false,
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 -- Lists are read newest first, for a patient or for everybody.
@@ -64,6 +65,8 @@ COMMENT ON COLUMN app.therapy_sessions.duration_seconds IS
     'The length of the audio in seconds: first as a worker measured it, later as the transcript says it';
 COMMENT ON COLUMN app.therapy_sessions.announced_seconds IS
     'The length in seconds that the headers of the file announce; null: they announce none';
+COMMENT ON COLUMN app.therapy_sessions.has_cut_track IS
+    'True if one of several audio tracks ends before its own header says, which the length of the longest one may hide';
 
 CREATE TABLE app.discarded_recordings (
     recording    text PRIMARY KEY,

@@ -94,14 +94,15 @@ public struct SessionStore: Sendable {
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func setLength(_ length: RecordingLength, of session: SessionID) async throws {
         _ = try await pool.query(
-            "SELECT app.set_length(\(session), \(length.decoded), \(length.announced))", locking: session)
+            "SELECT app.set_length(\(session), \(length.decoded), \(length.announced), \(length.hasCutTrack))",
+            locking: session)
     }
 
     /// The length of a recording, for a worker, which acts for no user; without numbers if the session is gone.
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func length(of session: SessionID) async throws -> RecordingLength {
-        try await pool.query("SELECT duration_seconds, announced_seconds FROM app.recording_length(\(session))")
+        try await pool.query("SELECT * FROM app.recording_length(\(session))")
             .first.map(RecordingLength.init) ?? RecordingLength(decoded: nil, announced: nil)
     }
 
@@ -143,7 +144,8 @@ extension RecordingLength {
     init(_ row: PostgresRow) throws {
         self.init(
             decoded: try row.decode("duration_seconds", as: Double?.self),
-            announced: try row.decode("announced_seconds", as: Double?.self))
+            announced: try row.decode("announced_seconds", as: Double?.self),
+            hasCutTrack: try row.decode("has_cut_track", as: Bool.self))
     }
 }
 

@@ -55,7 +55,7 @@ extension SessionStore {
             SELECT coalesce(r.attempt, g.attempt) AS attempt, r.session_id IS NOT NULL AS is_final,
                    (r.body -> 'text')::text AS text, coalesce(r.body -> 'segments', g.segments)::text AS segments,
                    coalesce(r.body - \(Self.ownMembers), '{}')::text AS others,
-                   t.duration_seconds, t.announced_seconds
+                   t.duration_seconds, t.announced_seconds, t.has_cut_track
             FROM app.therapy_sessions t
             LEFT JOIN app.transcripts r ON r.session_id = t.id
             CROSS JOIN LATERAL app.partial_transcript(CASE WHEN r.session_id IS NULL THEN t.id END) AS g

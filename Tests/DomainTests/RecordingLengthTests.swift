@@ -10,6 +10,9 @@ import Testing
             cut.notice
                 == "The recording is incomplete: the file announces 1:02:03, but only 31:05 could be read.")
         #expect(!RecordingLength(decoded: 0.9, announced: 3.1).isComplete)
+        let cutTrack = RecordingLength(decoded: 60, announced: 60, hasCutTrack: true)
+        #expect(!cutTrack.isComplete)
+        #expect(cutTrack.notice == "The recording is incomplete: one of its tracks ends before its announced end.")
         #expect(!RecordingLength(decoded: 3_590, announced: 3_600).isComplete)
     }
 

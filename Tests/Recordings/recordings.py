@@ -1,6 +1,7 @@
 """Makes the recordings of the test set: every container, codec and odd shape that ffmpeg can write."""
 import dataclasses
 import pathlib
+import struct
 import subprocess
 
 # Seconds of speech in each recording.
@@ -70,6 +71,32 @@ ODD_SHAPES = {
     "rate-11111": ["-ar", "11111", "-ac", "1"],
     "title": ["-ar", "16000", "-ac", "1", "-metadata", "title=Sitzung mit Frau Müller", "-metadata", "comment=" + "x" * 5000],
 }
+
+
+def one_behind_another(content):
+    """Moves the samples of the tracks of an MP4 file, so that each track stands behind the one before.
+
+    Returns the file, and where its first track ends. The index has to stand in front of the samples.
+    """
+    samples = content.index(b"mdat") + 4
+    old, new, ends = content, bytearray(content[:samples]), []
+    place = 0
+    while (place := old.find(b"stsc", place, samples)) >= 0:
+        (runs,) = struct.unpack_from(">I", old, place + 8)
+        chunks_of = [struct.unpack_from(">II", old, place + 12 + 12 * run) for run in range(runs)]
+        place = old.index(b"stsz", place)
+        (count,) = struct.unpack_from(">I", old, place + 12)
+        sizes = iter(struct.unpack_from(f">{count}I", old, place + 16))
+        place = old.index(b"stco", place)
+        (count,) = struct.unpack_from(">I", old, place + 8)
+        for chunk, begin in enumerate(struct.unpack_from(f">{count}I", old, place + 12)):
+            per_chunk = [number for first, number in chunks_of if first <= chunk + 1][-1]
+            length = sum(size for _, size in zip(range(per_chunk), sizes))
+            struct.pack_into(">I", new, place + 12 + 4 * chunk, len(new))
+            new += old[begin : begin + length]
+        ends.append(len(new))
+    assert len(new) == len(old), "the samples of both tracks are the whole rest of the file"
+    return bytes(new), ends[0]
 
 
 class Maker:
@@ -231,6 +258,13 @@ class Maker:
             self.add(
                 self.ffmpeg(f"no-sound.{container}", "-f", "lavfi", "-t", "1", "-i", "testsrc=s=64x64", "-c:v", "libvpx"),
                 must_be_refused=True, may_be_refused=True)
+        # Recorders store the tracks in turns. Here, the second one stands behind the first, and a cut shortens it alone.
+        tracks = ["-t", f"{SECONDS}", "-i", self.speech, *silence[:3], f"{SECONDS}", *silence[4:], "-map", "1:a", "-map", "0:a"]
+        turns = self.ffmpeg("turns.m4a", *tracks, "-c:a", "aac", "-movflags", "+faststart")
+        content, end_of_first = one_behind_another(turns.read_bytes())
+        turns.unlink()
+        self.write("one-behind-another.m4a", content)
+        self.write("one-behind-another-cut.m4a", content[: (end_of_first + len(content)) // 2], is_cut=True)
         # The index of the last track needs more memory than one of 16 decoders has. A frame of AMR without sound has one byte.
         long = self.folder / "long.amr"
         long.write_bytes(b"#!AMR\n" + b"\x7c" * 400_000)

@@ -80,20 +80,23 @@ $$;
 COMMENT ON FUNCTION app.delete_expired_deletions IS
     'Deletes the rows of deleted_sessions that are older than the age and returns their number';
 
-CREATE OR REPLACE FUNCTION app.set_length(session_id uuid, duration double precision, announced double precision) RETURNS void
+CREATE OR REPLACE FUNCTION app.set_length(
+    session_id uuid, duration double precision, announced double precision, has_cut_track boolean DEFAULT false) RETURNS void
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp SET jit = off SET enable_seqscan = off AS
-$$ UPDATE therapy_sessions SET duration_seconds = $2, announced_seconds = $3 WHERE id = $1 $$;
+$$ UPDATE therapy_sessions SET duration_seconds = $2, announced_seconds = $3, has_cut_track = $4 WHERE id = $1 $$;
 COMMENT ON FUNCTION app.set_length IS
-    'Stores the length of the audio that a worker has measured, and the one that the file announces. A worker acts for no user';
+    'Stores the length of the audio that a worker has measured, the one that the file announces, and whether a track was cut. '
+    'A worker acts for no user';
 
 CREATE OR REPLACE FUNCTION app.recording_length(session_id uuid)
-RETURNS TABLE (duration_seconds double precision, announced_seconds double precision)
+RETURNS TABLE (duration_seconds double precision, announced_seconds double precision, has_cut_track boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp SET jit = off SET enable_seqscan = off AS
-$$ SELECT t.duration_seconds, t.announced_seconds FROM therapy_sessions t WHERE t.id = $1 $$;
+$$ SELECT t.duration_seconds, t.announced_seconds, t.has_cut_track FROM therapy_sessions t WHERE t.id = $1 $$;
 COMMENT ON FUNCTION app.recording_length IS
-    'The length of the audio, and the one that the file announces, for a worker. A worker acts for no user';
+    'The length of the audio, the one that the file announces, and whether a track was cut, for a worker. A worker acts for '
+    'no user';
 
 CREATE OR REPLACE FUNCTION app.session_language(session_id uuid) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER

@@ -9,29 +9,40 @@ public struct RecordingLength: Sendable, Equatable {
     ///
     /// MP3 without a Xing header, ADTS, AMR and streamed files announce none.
     public var announced: Double?
+    /// True if one of several tracks ends before its own header says.
+    ///
+    /// ``decoded`` is the length of the longest track, which hides that.
+    public var hasCutTrack: Bool
 
     /// Describes the length of a recording.
     ///
     /// - Parameters:
     ///   - decoded: The decoded seconds, or nil.
     ///   - announced: The announced seconds, or nil.
-    public init(decoded: Double?, announced: Double?) {
+    ///   - hasCutTrack: True if one of several tracks ends before its own header says.
+    public init(decoded: Double?, announced: Double?, hasCutTrack: Bool = false) {
         self.decoded = decoded
         self.announced = announced
+        self.hasCutTrack = hasCutTrack
     }
 
     /// False if less was decoded than the file announces.
     ///
     /// Half a second, and two seconds in a thousand, may be missing: encoders count their padding, and the clock of a
     /// microphone differs from the clock of its recorder.
-    public var isComplete: Bool {
-        guard let decoded, let announced else { return true }
-        return announced - decoded <= 0.5 + announced * 0.002
+    public var isComplete: Bool { !hasCutTrack && !isShort }
+
+    /// True if the longest track ends before the announced end.
+    private var isShort: Bool {
+        guard let decoded, let announced else { return false }
+        return announced - decoded > 0.5 + announced * 0.002
     }
 
     /// One sentence about an incomplete recording, for the users who watch its session; nil for a complete one.
     public var notice: String? {
-        guard let decoded, let announced, !isComplete else { return nil }
+        guard let decoded, let announced, isShort else {
+            return hasCutTrack ? "The recording is incomplete: one of its tracks ends before its announced end." : nil
+        }
         return """
             The recording is incomplete: the file announces \(Self.clock(announced)), but only \
             \(Self.clock(decoded)) could be read.

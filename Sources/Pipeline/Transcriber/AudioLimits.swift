@@ -15,7 +15,11 @@ enum AudioLimits {
     /// Telephones have 8,000. One second of a recording with 1 sample a second would become 16,000 samples.
     static let sampleRates = 4_000...768_000
     /// The longest length that a header can announce, in seconds.
+    ///
+    /// A broken header can announce anything, and the database stores no more.
     static let longestAnnounced = 1e9
+    /// True for a length in seconds that a header can announce.
+    static func canAnnounce(_ seconds: Double) -> Bool { seconds > 0 && seconds <= longestAnnounced }
     /// How many bytes ffmpeg reads to find out about the streams.
     static let probeBytes = 5_000_000
 

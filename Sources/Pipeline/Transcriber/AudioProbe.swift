@@ -65,19 +65,53 @@ struct AudioProbe: Sendable {
     /// - Returns: The length of the longest track, exact to a packet. A chain of Ogg streams may be longer.
     /// - Throws: ``TranscriberError/unreadable(detail:)`` when no packet can be read; `CancellationError`.
     func length(of input: AudioInput) async throws -> Double {
+        let (seconds, ending) = try await lastPacket(of: "0:a", in: input)
+        guard let seconds else {
+            throw TranscriberError.unreadable(detail: "no packet could be read: \(ending.description)")
+        }
+        return max(seconds, 0)
+    }
+
+    /// Compares each of several tracks with its own header, as ``RecordingLength`` compares the longest one.
+    ///
+    /// A file may store one track behind the other. The end of such a file is the end of one track alone.
+    ///
+    /// - Parameters:
+    ///   - outline: The tracks of the recording.
+    ///   - input: The recording.
+    /// - Returns: True if the packets of a track end before its header says; false for a single track.
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when a track takes too long to read; `CancellationError`.
+    func hasCutTrack(_ outline: RecordingOutline, in input: AudioInput) async throws -> Bool {
+        guard outline.tracks.count > 1 else { return false }
+        for track in outline.tracks {
+            guard let announced = track.announcedEnd else { continue }
+            let read = try await lastPacket(of: "0:a:\(track.ordinal)", in: input).end ?? 0
+            if !RecordingLength(decoded: read, announced: announced).isComplete { return true }
+        }
+        return false
+    }
+
+    /// Reads all packets of tracks.
+    ///
+    /// - Parameters:
+    ///   - tracks: The tracks, as ffmpeg's option `-map` names them.
+    ///   - input: The recording.
+    /// - Returns: The end of the last packet in seconds, nil without a packet, and how ffmpeg ended.
+    /// - Throws: ``TranscriberError/unreadable(detail:)`` when that takes too long; `CancellationError`.
+    private func lastPacket(
+        of tracks: String, in input: AudioInput
+    ) async throws -> (end: Double?, ending: ToolCommand.Ending) {
         try await limited {
             let (text, ending) = try await ToolCommand(
                 program: programs.ffmpeg,
                 arguments: ["-nostdin", "-v", "error"] + input.decodingOptions
-                    + ["-i", input.url, "-map", "0:a", "-c", "copy", "-f", "null"]
+                    + ["-i", input.url, "-map", tracks, "-c", "copy", "-f", "null"]
                     + ["-stats_period", "60", "-progress", "pipe:1", "-"]
             ).output(limit: 1_024 * 1_024)
             // `-progress` prints blocks of key=value lines. The last block has the final time.
-            let times = text.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("out_time_us=") }
-            guard let last = times.last, let microseconds = Double(last.dropFirst("out_time_us=".count)) else {
-                throw TranscriberError.unreadable(detail: "no packet could be read: \(ending.description)")
-            }
-            return max(microseconds / 1_000_000, 0)
+            let last = text.split(whereSeparator: \.isNewline).last { $0.hasPrefix("out_time_us=") }
+            let microseconds = last.flatMap { Double($0.dropFirst("out_time_us=".count)) }
+            return (microseconds.map { $0 / 1_000_000 }, ending)
         }
     }
 

@@ -14,6 +14,8 @@ struct AudioTrack: Sendable, Equatable {
     var ordinal: Int
     /// When the track begins, in seconds from the beginning of the first track.
     var start = 0.0
+    /// When the track ends by its own header, in seconds from the beginning of the first track; nil if no header says it.
+    var announcedEnd: Double?
 }
 
 extension RecordingOutline {
@@ -46,11 +48,14 @@ extension RecordingOutline {
                 guard AudioLimits.sampleRates.contains(rate) else { throw .badSampleRate(rate) }
             }
         }
-        tracks = known.map { AudioTrack(ordinal: $0) }
+        let beginning = Report.beginning(of: known.map { audio[$0] })
+        tracks = known.map { ordinal in
+            let end = audio[ordinal].end.map { $0 - beginning }
+            return AudioTrack(ordinal: ordinal, announcedEnd: end.flatMap { AudioLimits.canAnnounce($0) ? $0 : nil })
+        }
         guard !header.isLengthWrong, let seconds = header.announced ?? report.announced(of: known.map { audio[$0] })
         else { return }
-        // A broken header can announce anything, and the database stores no more.
-        if seconds > 0, seconds <= AudioLimits.longestAnnounced { announced = seconds }
+        if AudioLimits.canAnnounce(seconds) { announced = seconds }
     }
 
     /// What ffprobe prints.
@@ -90,10 +95,9 @@ extension RecordingOutline {
         /// The announced length of the tracks, from the beginning of the first one.
         func announced(of audio: [Stream]) -> Double? {
             let ends = audio.compactMap(\.end)
-            let start = audio.map { $0.start_time.flatMap(Double.init) ?? 0 }.min() ?? 0
             let seconds: Double?
             if ends.count == audio.count {
-                seconds = ends.max().map { $0 - max(start, 0) }
+                seconds = ends.max().map { $0 - Self.beginning(of: audio) }
             } else if streams?.contains(where: \.isFilm) == false {
                 seconds = format?.duration.flatMap(Double.init)
             } else {
@@ -101,6 +105,11 @@ extension RecordingOutline {
                 seconds = nil
             }
             return seconds
+        }
+
+        /// When the first of the tracks begins, in seconds from the beginning of the file.
+        static func beginning(of audio: [Stream]) -> Double {
+            max(audio.map { $0.start_time.flatMap(Double.init) ?? 0 }.min() ?? 0, 0)
         }
     }
 }

@@ -44,7 +44,9 @@ public struct MeasureCommand: Sendable {
             let input = try AudioInput(file: file, linkedIn: directory)
             // A site's own stage may have more memory than the decoders of the bundled one.
             let outline = try await probe.outline(of: input, isForDecoding: false)
-            return MeasuredLength(seconds: try await probe.length(of: input), announcedSeconds: outline.announced)
+            return MeasuredLength(
+                seconds: try await probe.length(of: input), announcedSeconds: outline.announced,
+                hasCutTrack: try await probe.hasCutTrack(outline, in: input))
         }
     }
 }
@@ -55,9 +57,12 @@ struct MeasuredLength: Sendable, Equatable, Codable {
     var seconds: Double
     /// The length that the file announces in seconds, or nil if it announces none.
     var announcedSeconds: Double?
+    /// True if one of several tracks ends before its own header says.
+    var hasCutTrack: Bool
 
     private enum CodingKeys: String, CodingKey {
         case seconds = "duration_seconds"
         case announcedSeconds = "announced_seconds"
+        case hasCutTrack = "has_cut_track"
     }
 }

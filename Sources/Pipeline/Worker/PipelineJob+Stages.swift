@@ -86,7 +86,8 @@ extension PipelineJob {
                 .tooLong, publicMessage: TranscriberError.tooLong(seconds: longest).description,
                 detail: "PIPELINE_MAX_DURATION is \(longest) s, and the recording has \(measurement.seconds) s")
         }
-        let length = RecordingLength(decoded: measurement.seconds, announced: measurement.announcedSeconds)
+        let length = RecordingLength(
+            decoded: measurement.seconds, announced: measurement.announcedSeconds, hasCutTrack: measurement.hasCutTrack)
         try await lease.persistently { try await tools.stores.sessions.setLength(length, of: claim.session) }
     }
 

@@ -75,6 +75,25 @@ import Testing
         }
     }
 
+    @Test("A track that ends before its own header says is noticed, though the longest one is whole")
+    func cutTrack() async throws {
+        try await MadeRecordings.with { folder in
+            let long = try await folder.make("long.wav", Self.tone(3))
+            let short = try await folder.make("short.wav", Self.tone(1))
+            let file = try await folder.make(
+                "a.mka", ["-i", long, "-i", short, "-map", "0:a", "-map", "1:a", "-c:a", "flac"])
+            let whole = try await folder.measure(file)
+            #expect(!whole.hasCutTrack)
+            // The header of the second track announces 2.5 s more than the track has.
+            var content = try Data(contentsOf: URL(filePath: file))
+            let tag = try #require(content.range(of: Data("00:00:01.000".utf8)))
+            content.replaceSubrange(tag, with: Data("00:00:03.500".utf8))
+            let cut = try await folder.measure(try folder.write("cut.mka", content))
+            #expect(cut.hasCutTrack)
+            #expect(abs(cut.seconds - 3) < 0.1)
+        }
+    }
+
     @Test("A film, a cover and subtitles do not matter")
     func otherStreams() async throws {
         try await MadeRecordings.with { folder in
