@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # The packages to build, to run everything on one machine, and to test.
-BUILD_PACKAGES := libpq-dev zlib1g-dev pkg-config
+BUILD_PACKAGES := libpq-dev zlib1g-dev libbrotli1 pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
 TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3 python3-httpx nodejs node-react node-react-test-renderer
 
@@ -35,6 +35,12 @@ WEBHOOKS_PACKAGES := $(RUN_PACKAGES) python3-venv
 WEBHOOKS_PYTHON := .data/webhooks-venv
 WEBHOOKS_REQUIREMENTS := Tests/Webhooks/requirements.txt
 
+# Three engines. Debian has no geckodriver: Firefox takes the same commands by Marionette. WebKitGTK needs a screen.
+BROWSERS_PACKAGES := $(RUN_PACKAGES) python3-venv chromium chromium-driver firefox-esr webkit2gtk-driver xvfb \
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+BROWSERS_PYTHON := .data/browsers-venv
+BROWSERS_REQUIREMENTS := Tests/Browsers/requirements.txt
+
 # mkdocs renders docs/ as a site.
 DOCS_PACKAGES := $(TEST_PACKAGES) python3-venv
 DOCS_PYTHON := .data/docs-venv
@@ -44,8 +50,8 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
-    packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
+.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+    packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +107,10 @@ test-uploads: packages-uploads ## Upload with tuspy, a client of tus: lost conne
 test-clients: packages-clients ## Use the API with generated clients, and with the streams' clients of PyPI; CLIENTS=streams for one suite
 	swift build --product therapybridge
 	exec Tests/Clients/run .build/debug/therapybridge $(CLIENTS_PYTHON) $(CLIENTS)
+
+test-browsers: packages-browsers ## Drive Chromium, Firefox and WebKitGTK through the page, and write docs/browsers.md; BROWSERS="chromium" for one
+	swift build --product therapybridge
+	exec Tests/Browsers/run .build/debug/therapybridge $(BROWSERS_PYTHON) $(or $(BROWSERS),--write)
 
 test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library of Standard Webhooks
 	swift build --product therapybridge
@@ -174,6 +184,14 @@ packages-uploads:
 	    /usr/bin/python3 -m venv --clear $(UPLOADS_PYTHON); \
 	    $(UPLOADS_PYTHON)/bin/pip install --quiet --requirement $(UPLOADS_REQUIREMENTS); \
 	    cp $(UPLOADS_REQUIREMENTS) $(UPLOADS_PYTHON)/requirements.txt; \
+	}
+
+packages-browsers:
+	$(call install,$(BROWSERS_PACKAGES))
+	@cmp -s $(BROWSERS_REQUIREMENTS) $(BROWSERS_PYTHON)/requirements.txt || { \
+	    /usr/bin/python3 -m venv --clear $(BROWSERS_PYTHON); \
+	    $(BROWSERS_PYTHON)/bin/pip install --quiet --no-deps --requirement $(BROWSERS_REQUIREMENTS); \
+	    cp $(BROWSERS_REQUIREMENTS) $(BROWSERS_PYTHON)/requirements.txt; \
 	}
 
 packages-webhooks:

@@ -30,7 +30,7 @@ export async function mount(root, context) {
     const read = async () => {
         const { signal } = context;
         const [text, sessions, failed] = await Promise.all([
-            context.fetchRaw("GET", "/metrics", { signal }).then((response) => response.text()),
+            context.fetchRaw("GET", "/metrics", { headers: { Accept: "text/plain" }, signal }).then((response) => response.text()),
             context.get("/api/sessions?limit=1", { signal }), context.get("/api/sessions?status=failed&limit=10", { signal }),
         ]);
         const metrics = parseMetrics(text);

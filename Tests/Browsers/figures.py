@@ -1,0 +1,79 @@
+"""What is measured: the weight of the first view, when it can be used in a slow network, and the time from a commit to the page."""
+import datetime
+import time
+
+from journeys_basic import enter
+
+# For each change of a bar: the time at which the page had it, in milliseconds since 1970.
+WATCH = """
+globalThis.seenAt = {};
+const note = (bar) => {
+    const row = bar.closest("[data-session]");
+    if (row) seenAt[`${row.dataset.session} ${bar.value}`] ??= performance.timeOrigin + performance.now();
+};
+new MutationObserver((changes) => {
+    for (const { target, addedNodes } of changes) {
+        if (target.tagName === "PROGRESS") note(target);
+        for (const each of addedNodes) each.querySelectorAll?.("progress").forEach(note);
+    }
+}).observe(document.getElementById("main"), { subtree: true, childList: true, attributes: true, attributeFilter: ["value"] });
+"""
+
+WEIGHT = """
+const entries = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+return entries.filter(({ name }) => !new URL(name).pathname.startsWith("/api/"))
+    .map(({ name, encodedBodySize }) => [new URL(name).pathname, encodedBodySize]);
+"""
+
+
+def first_view(world):
+    """The first view weighs under 40,000 bytes, and its form is usable within 1.5 s at 400 ms and 50 kB/s. Nothing comes from another server."""
+    browser = world.browser().open("/docs")
+    devtools = browser.engine.devtools
+    devtools("Network.enable")
+    devtools("Network.clearBrowserCache")
+    devtools("Network.emulateNetworkConditions", {"offline": False, "latency": 400, "downloadThroughput": 50_000, "uploadThroughput": 50_000})
+    # The form is in the HTML. When it is painted, it takes what is typed, and start.js keeps what is sent for the modules.
+    devtools("Page.enable")
+    devtools("Page.addScriptToEvaluateOnNewDocument", {"source": """
+        new PerformanceObserver((list) => { for (const each of list.getEntries()) if (each.name === "first-contentful-paint") globalThis.paintedAt = each.startTime; })
+            .observe({ type: "paint", buffered: true });"""})
+    browser.open()
+    browser.see("button", "^sign in$")
+    painted = browser.until("it is painted", lambda: browser.run("return globalThis.paintedAt"), 20)
+    whole = browser.until("the modules are there", lambda: browser.run("return document.documentElement.dataset.ready ? performance.now() : null"), 20)
+    devtools("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
+    parts = browser.run(WEIGHT)
+    weight = sum(size for _, size in parts)
+    world.note("first view", f"{weight:,} bytes in {len(parts)} files")
+    world.note("form painted at 400 ms and 50 kB/s", f"{painted / 1000:.2f} s")
+    world.note("all modules loaded", f"{whole / 1000:.2f} s")
+    assert weight < 40_000, parts
+    assert painted < 1_500, painted
+
+
+def commit_to_page(world):
+    """44 sessions in progress: from the commit of a percentage to the page, p99 within 100 ms."""
+    site = world.site
+    therapist, patient = site.pair()
+    sessions = [site.session(patient, "short.wav") for _ in range(44)]
+    for session in sessions:
+        site.report(session, "transcribing", 20)
+    browser = enter(world.browser(), therapist)
+    browser.read("in progress \\(44\\)", 30)
+    browser.read("live · \\d")
+    browser.run(WATCH)
+    committed = {}
+    for percent in range(21, 30):
+        for session in sessions:
+            start = time.monotonic()
+            answer = site.report(session, "transcribing", percent)
+            committed[f"{session} {percent}"] = datetime.datetime.fromisoformat(answer["updated_at"]).timestamp() * 1000
+            time.sleep(max(0, 0.08 - (time.monotonic() - start)))
+    browser.until("the last change", lambda: browser.run("return Object.keys(seenAt).length") >= len(committed))
+    seen = browser.run("return seenAt")
+    late = sorted(seen[key] - at for key, at in committed.items() if key in seen)
+    p50, p99 = late[len(late) // 2], late[int(len(late) * 0.99)]
+    world.note("commit to page", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, {len(late)} changes")
+    assert len(late) == len(committed), "a change is missing"
+    assert p99 <= 100, f"p99 {p99:.0f} ms"
