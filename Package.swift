@@ -548,7 +548,9 @@ let package = Package(
 
         // MARK: Building
 
-        .executableTarget(name: "embed-files", path: "Sources/Tools/embed-files", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "embed-files", dependencies: ["Gzip"], path: "Sources/Tools/embed-files", swiftSettings: swiftSettings
+        ),
         .executableTarget(
             name: "render-docs",
             dependencies: ["JSONScanning", .product(name: "Mustache", package: "swift-mustache")],

@@ -43,11 +43,7 @@ import Testing
             #expect(seen.states.starts(with: ["connecting", "live"]))
             #expect(seen.transfers.starts(with: ["queued", "sending"]))
             #expect(!seen.transfers.contains("failed"))
-            #expect(
-                seen.reason
-                    == (isDeactivated
-                        ? "Your account has been deactivated. Please ask your administrator."
-                        : "Your session has ended. Please sign in again."))
+            #expect(seen.reason == (isDeactivated ? "deactivated" : "ended"))
         }
     }
 }

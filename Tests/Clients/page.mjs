@@ -18,10 +18,10 @@ globalThis.crypto ??= crypto.webcrypto; // Node.js 18 has it behind a flag.
 const realFetch = globalThis.fetch;
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tb-page-"));
 process.on("exit", () => fs.rmSync(folder, { recursive: true }));
-for (const name of ["client.js", "api.js", "dom.js", "live.js", "store.js", "upload.js", "words.js"]) {
+for (const name of ["client.js", "api.js", "dom.js", "live.js", "store.js", "tabs.js", "upload.js", "upload-jobs.js", "wire.js", "words.js"]) {
     const url = `${baseURL}${name === "client.js" ? "" : "/assets"}/${name}`;
     const text = source ? fs.readFileSync(path.join(source, name), "utf8") : await (await realFetch(url)).text();
-    const local = text.replace(/from "\.?\/([a-z]+)\.js"/g, 'from "./$1.mjs"');
+    const local = text.replace(/from "\.?\/([a-z-]+)\.js"/g, 'from "./$1.mjs"');
     fs.writeFileSync(path.join(folder, name.replace(".js", ".mjs")), local);
 }
 
@@ -53,17 +53,18 @@ const { Uploads } = await import(path.join(folder, "upload.mjs"));
 const seen = { states: [], transitions: [], transfers: [], reason: null };
 const store = new SessionStore();
 store.addEventListener("transition", ({ detail }) => seen.transitions.push(detail.session.progress.status));
-store.addEventListener("change", ({ detail }) => {
-    const phase = store.get(detail)?.transfer?.phase;
+const tabs = { on() {}, post() {} };
+const uploads = new Uploads({ store, tabs, mayManage: true });
+uploads.addEventListener("change", () => {
+    const phase = uploads.jobs[0]?.phase;
     if (phase && seen.transfers.at(-1) !== phase) seen.transfers.push(phase);
 });
-const uploads = new Uploads(store);
 const ended = new Promise((resolve) => api.whenSignedOut(resolve));
-const live = new LiveUpdates(store, (state) => { if (seen.states.at(-1) !== state) seen.states.push(state); });
-await api.signIn(email, password);
+const live = new LiveUpdates(store, tabs, (state) => { if (seen.states.at(-1) !== state) seen.states.push(state); });
+uploads.begin(await api.signIn(email, password));
 live.start();
-// The first read of the list comes after `ready`.
-while (!store.isLoaded) await new Promise((resolve) => setTimeout(resolve, 20));
+// The stream has begun, and the list was read.
+while (!store.isLoaded || live.state !== "live") await new Promise((resolve) => setTimeout(resolve, 20));
 uploads.add({ patientId: patient, date: null, file: new File([wave()], "page.wav", { type: "audio/wav" }) });
 seen.reason = await ended;
 live.stop();

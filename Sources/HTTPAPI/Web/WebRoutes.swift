@@ -4,52 +4,102 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Mustache
-import NIOCore
 
 /// The page at `/`, its assets, and the client for browsers, which the binary carries.
 struct PageRoutes: Sendable {
     private struct PageContext {
         let product_name = "TherapyBridge"
+        let language: String
+        let words: [String: String]
+        /// The folder of the assets.
+        let assets: String
+        /// The origin under which browsers reach the server.
+        let origin: String
+        /// The names of the admin's views that the binary carries.
+        let views: String
         let max_upload_bytes: Int
         let accepted_extensions: String
     }
 
     private let assets: [String: Asset]
-    private let page: Asset
-
-    /// Renders the page.
+    /// The name of this release's folder of assets: a hash of all of them.
     ///
-    /// - Parameter settings: Gives the page the limits of uploads.
-    /// - Throws: The template's error if the page does not parse, which is a fault of the build.
+    /// A file in it never changes, so that browsers keep it without asking.
+    private let folder: String
+    private let pages: [PageLanguage: Asset]
+
+    /// Renders the page in each language.
+    ///
+    /// - Parameter settings: Gives the page the limits of uploads, and the address of the server.
+    /// - Throws: The template's error if the page does not parse, or that of its words, which is a fault of the build.
     init(settings: HTTPSettings) throws {
-        var assets: [String: Asset] = [:]
-        for (name, data) in EmbeddedFiles.all {
-            switch name.split(separator: ".").last {
-            case "ts": assets[name] = Asset(data, contentType: "text/plain; charset=utf-8")
-            case "js": assets[name] = Asset(data, contentType: "text/javascript; charset=utf-8")
-            case "css": assets[name] = Asset(data, contentType: "text/css; charset=utf-8")
-            case "svg": assets[name] = Asset(data, contentType: "image/svg+xml")
-            default: break
-            }
-        }
+        let assets = Self.readAssets()
+        let folder = Self.hash(of: assets)
         self.assets = assets
+        self.folder = folder
         let template = try MustacheTemplate(
             string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
-        let context = PageContext(
-            max_upload_bytes: settings.uploads.maximumBytes,
-            accepted_extensions: AudioFormat.acceptedExtensions.map { ".\($0)" }.joined(separator: ","))
-        page = Asset(Data(template.render(context).utf8), contentType: "text/html; charset=utf-8")
+        let words = try JSONDecoder().decode(
+            [String: [String: String]].self, from: EmbeddedFiles.all["page-words.json"] ?? Data())
+        let views = assets.keys.filter { $0.hasPrefix("admin-") && $0.hasSuffix(".js") }
+            .map { String($0.dropFirst(6).dropLast(3)) }
+        pages = Dictionary(
+            uniqueKeysWithValues: PageLanguage.allCases.map { language in
+                let context = PageContext(
+                    language: language.rawValue, words: words[language.rawValue] ?? [:], assets: "/assets/\(folder)",
+                    origin: settings.ownOrigin,
+                    views: Self.adminViews.filter(views.contains).joined(separator: " "),
+                    max_upload_bytes: settings.uploads.maximumBytes,
+                    accepted_extensions: AudioFormat.acceptedExtensions.map { ".\($0)" }.joined(separator: ","))
+                let page = Data(template.render(context).utf8)
+                return (language, Asset(page, contentType: "text/html; charset=utf-8", isCompressedNow: true))
+            })
+    }
+
+    /// The admin's views in the order of the page.
+    private static let adminViews = ["people", "assignments", "board", "audit"]
+
+    private static func readAssets() -> [String: Asset] {
+        var assets: [String: Asset] = [:]
+        for (name, data) in EmbeddedFiles.all {
+            let type: String
+            switch name.split(separator: ".").last {
+            case "ts": type = "text/plain; charset=utf-8"
+            case "js": type = "text/javascript; charset=utf-8"
+            case "css": type = "text/css; charset=utf-8"
+            case "svg": type = "image/svg+xml"
+            default: continue
+            }
+            assets[name] = Asset(
+                data, contentType: type, gzip: EmbeddedFiles.all["\(name).gz"], brotli: EmbeddedFiles.all["\(name).br"])
+        }
+        return assets
+    }
+
+    private static func hash(of assets: [String: Asset]) -> String {
+        let tags = assets.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value.etag)" }
+        let hash = SHA256.hash(data: Data(tags.joined(separator: "\n").utf8))
+        return hash.prefix(6).map { String(format: "%02x", $0) }.joined()
     }
 
     func add(to table: inout RouteTable) {
-        let page = page
-        table.unauthenticated(.get, "/", produces: "text/html") { request, _ in page.response(to: request) }
+        let pages = pages
+        table.unauthenticated(.get, "/", produces: "text/html") { request, _ in
+            guard let page = pages[PageLanguage(of: request)] else { throw HTTPError(.notFound) }
+            var response = page.response(to: request)
+            response.headers[.vary] = "Accept-Encoding, Accept-Language, Cookie"
+            return response
+        }
         // Each asset has its own route. An unknown asset gets 404 for every method, like any other path. The client is for
         // other pages too, and its path stays the same from release to release.
         for (name, asset) in assets {
-            let folder = name.hasPrefix("client.") ? "" : "/assets"
-            table.unauthenticated(.get, "\(folder)/\(name)", produces: "*/*") { request, _ in
+            let isClient = name.hasPrefix("client.")
+            table.unauthenticated(.get, isClient ? "/\(name)" : "/assets/\(name)", produces: "*/*") { request, _ in
                 asset.response(to: request)
+            }
+            if isClient { continue }
+            table.unauthenticated(.get, "/assets/\(folder)/\(name)", produces: "*/*") { request, _ in
+                asset.response(to: request, isImmutable: true)
             }
         }
         if let icon = assets["favicon.svg"] {
@@ -65,33 +115,14 @@ struct DescriptionRoutes: Sendable {
 
     init() {
         description = Asset(EmbeddedFiles.all["openapi.json"] ?? Data(), contentType: "application/json; charset=utf-8")
-        page = Asset(EmbeddedFiles.all["docs.html"] ?? Data(), contentType: "text/html; charset=utf-8")
+        page = Asset(
+            EmbeddedFiles.all["docs.html"] ?? Data(), contentType: "text/html; charset=utf-8",
+            gzip: EmbeddedFiles.all["docs.html.gz"], brotli: EmbeddedFiles.all["docs.html.br"])
     }
 
     func add(to table: inout RouteTable) {
         let (description, page) = (description, page)
         table.unauthenticated(.get, "/openapi.json") { request, _ in description.response(to: request) }
         table.unauthenticated(.get, "/docs", produces: "text/html") { request, _ in page.response(to: request) }
-    }
-}
-
-/// A file in the binary, ready to send.
-struct Asset: Sendable {
-    let body: ByteBuffer
-    let contentType: String
-    let etag: String
-
-    init(_ data: Data, contentType: String) {
-        body = ByteBuffer(bytes: data)
-        self.contentType = contentType
-        etag = "\"" + SHA256.hash(data: data).prefix(12).map { String(format: "%02x", $0) }.joined() + "\""
-    }
-
-    func response(to request: Request) -> Response {
-        let headers: HTTPFields = [.eTag: etag, .cacheControl: "no-cache", .contentType: contentType]
-        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(etag) {
-            return Response(status: .notModified, headers: headers)
-        }
-        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: body))
     }
 }

@@ -40,7 +40,7 @@ struct EmbedFiles: BuildToolPlugin {
             .buildCommand(
                 displayName: "Embedding \(folders.joined(separator: ", "))",
                 executable: try context.tool(named: "embed-files").url,
-                arguments: [output.path] + files.map(\.path),
+                arguments: (target.name == "HTTPAPI" ? ["--compressed"] : []) + [output.path] + files.map(\.path),
                 inputFiles: files,
                 outputFiles: [output]))
         return commands

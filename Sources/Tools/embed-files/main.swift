@@ -1,12 +1,16 @@
 import Foundation
+import Gzip
 
-// Writes a Swift file with the contents of other files as base64: embed-files OUTPUT FILE...
+// Writes a Swift file with the contents of other files as base64: embed-files [--compressed] OUTPUT FILE...
 //
-// The compiler reads base64 in a string literal at once. An array literal of bytes would take it minutes.
+// The compiler reads base64 in a string literal at once. An array literal of bytes would take it minutes. With
+// --compressed, each script, style and page also comes as NAME.gz and NAME.br, for browsers.
 
-let arguments = CommandLine.arguments.dropFirst()
+var arguments = CommandLine.arguments.dropFirst()
+let isCompressed = arguments.first == "--compressed"
+if isCompressed { arguments = arguments.dropFirst() }
 guard let output = arguments.first else {
-    FileHandle.standardError.write(Data("usage: embed-files OUTPUT FILE...\n".utf8))
+    FileHandle.standardError.write(Data("usage: embed-files [--compressed] OUTPUT FILE...\n".utf8))
     exit(64)
 }
 
@@ -18,10 +22,18 @@ var source = """
         static let all: [String: Data] = [
 
     """
+let brotli = isCompressed ? Brotli() : nil
 for path in arguments.dropFirst() {
     let file = URL(filePath: path)
-    let contents = try Data(contentsOf: file).base64EncodedString()
-    source += "        \"\(file.lastPathComponent)\": decode(\"\(contents)\"),\n"
+    let contents = try Data(contentsOf: file)
+    var forms = [(file.lastPathComponent, contents)]
+    if isCompressed, ["js", "css", "svg", "html"].contains(file.pathExtension) {
+        if let gzip = Gzip.compress([UInt8](contents)) { forms.append(("\(file.lastPathComponent).gz", Data(gzip))) }
+        if let brotli = brotli?.compress(contents) { forms.append(("\(file.lastPathComponent).br", brotli)) }
+    }
+    for (name, form) in forms where name == file.lastPathComponent || form.count < contents.count {
+        source += "        \"\(name)\": decode(\"\(form.base64EncodedString())\"),\n"
+    }
 }
 if arguments.count == 1 { source += "        :\n" }
 source += """

@@ -14,17 +14,19 @@ struct PageCode: Sendable {
     /// The text of each module by its name, such as `api.js`.
     let modules: [String: String]
 
-    /// Reads the modules that the page loads, and those that they import.
+    /// Reads the modules that the page loads, those that they import, and the views.
     init(_ server: TestServer) async throws {
         let page = try await server.request(.GET, "/").text
-        var waiting = page.matches(of: /src="\/assets\/([a-z-]+\.js)"/).map { String($0.1) }
+        var waiting = page.matches(of: /src="\/assets\/[0-9a-f]+\/([a-z-]+\.js)"/).map { String($0.1) }
+        let views = try #require(page.firstMatch(of: /data-views="([a-z ]*)"/)).1
+        waiting += views.split(separator: " ").map { "admin-\($0).js" }
         var modules: [String: String] = [:]
         while let name = waiting.popLast() {
             if modules[name] != nil { continue }
             let response = try await server.request(.GET, "/assets/\(name)")
             #expect(response.status == 200, "\(name)")
             modules[name] = response.text
-            waiting += response.text.matches(of: /from "\.\/([a-z-]+\.js)"/).map { String($0.1) }
+            waiting += response.text.matches(of: /"\.\/([a-z-]+\.js)"/).map { String($0.1) }
         }
         self.modules = modules
     }

@@ -22,12 +22,10 @@ import Testing
 
             var paths = ["/", "/favicon.ico"]
             paths += page.text.matches(of: /(?:src|href)="(\/[^"]+)"/).map { String($0.1) }
-            #expect(paths.contains("/assets/app.js"))
-            #expect(paths.contains("/assets/app.css"))
-            // The imports of the modules.
-            let script = try await server.request(.GET, "/assets/app.js").text
-            paths += script.matches(of: /from "\.\/([a-z-]+\.js)"/).map { "/assets/\($0.1)" }
-            paths.append("/client.js")
+            let folder = try #require(page.text.firstMatch(of: /src="(\/assets\/[0-9a-f]{12})\/app\.js"/)).1
+            #expect(paths.contains("\(folder)/app.css"))
+            #expect(paths.contains("/client.js"))
+            paths += try await PageCode(server).modules.keys.flatMap { ["\(folder)/\($0)", "/assets/\($0)"] }
             for path in Set(paths) {
                 let response = try await server.request(.GET, path)
                 #expect(response.status == 200, "\(path)")
@@ -36,12 +34,85 @@ import Testing
                     #expect(response.headers["Content-Type"] == ["text/javascript; charset=utf-8"])
                 }
                 if path.hasSuffix(".css") { #expect(response.headers["Content-Type"] == ["text/css; charset=utf-8"]) }
+                // A browser keeps a file of this release without asking. It asks for all others each time.
+                let isOfRelease = path.hasPrefix("\(folder)/")
+                #expect(
+                    response.headers["Cache-Control"]
+                        == [isOfRelease ? "public, max-age=31536000, immutable" : "no-cache"], "\(path)")
                 let tag = try #require(response.headers.first(name: "ETag"))
                 let again = try await server.request(.GET, path, headers: ["If-None-Match": tag])
                 #expect(again.status == 304, "\(path)")
                 #expect(again.body.isEmpty)
                 #expect(try await server.request(.GET, path, headers: ["If-None-Match": "\"x\""]).status == 200)
             }
+        }
+    }
+
+    @Test("The page comes in the language of the browser, or in the one that its user has chosen")
+    func languages() async throws {
+        try await withServer { server in
+            for (accepted, cookie, language) in [
+                ("de-AT,de;q=0.9,en;q=0.8", "", "de"), ("fr", "", "fr"), ("es, fr;q=0.3, de;q=0.7", "", "de"),
+                ("en-GB", "", "en"), ("", "", "en"), ("de;q=0", "", "en"), ("de;q=x", "", "en"), ("*", "", "en"),
+                ("de", "tb_language=fr", "fr"), ("de", "tb_language=xx", "de"),
+            ] {
+                let headers = ["Accept-Language": accepted, "Cookie": cookie].filter { !$0.value.isEmpty }
+                let response = try await server.request(.GET, "/", headers: HTTPHeaders(Array(headers)))
+                #expect(response.text.contains("<html lang=\"\(language)\">"), "\(accepted) \(cookie)")
+                let vary = response.headers[canonicalForm: "Vary"].map(String.init)
+                #expect(Set(vary).isSuperset(of: ["Accept-Language", "Cookie", "Accept-Encoding"]))
+                let words = try #require(response.text.firstMatch(of: /id="sign-in-submit">([^<]+)</)).1
+                #expect(words == ["en": "Sign in", "de": "Anmelden", "fr": "Se connecter"][language] ?? "")
+            }
+        }
+    }
+
+    @Test("The tables of words have the same keys and the same gaps in each language")
+    func words() async throws {
+        try await withServer { server in
+            for table in ["words", "admin-words"] {
+                var tables: [String: [String: Set<String>]] = [:]
+                for language in ["en", "de", "fr"] {
+                    let text = try await server.request(.GET, "/assets/\(table)-\(language).js").text
+                    var rows: [String: Set<String>] = [:]
+                    for row in text.matches(of: /\n +(?:"([^"]+)"|([A-Za-z_]+)): (.+),(?=\n)/) {
+                        let gaps = Set(row.3.matches(of: /\{([a-z]+)\}/).map { String($0.1) })
+                        rows[String(row.1 ?? row.2 ?? "")] = gaps
+                    }
+                    tables[language] = rows
+                }
+                let english = try #require(tables["en"])
+                #expect(english.count > 50)
+                for language in ["de", "fr"] {
+                    #expect(Set(english.keys) == Set((tables[language] ?? [:]).keys), "\(table) \(language)")
+                    for (key, gaps) in english { #expect(tables[language]?[key] == gaps, "\(language) \(key)") }
+                }
+            }
+        }
+    }
+
+    @Test("The first view of the page is small: what a browser loads before somebody signs in, compressed")
+    func size() async throws {
+        try await withServer { server in
+            let page = try await server.request(.GET, "/").text
+            var waiting = page.matches(of: /(?:src|href)="(\/(?:assets\/[^"]+|client\.js|favicon\.ico))"/).map {
+                String($0.1)
+            }
+            var sizes: [String: Int] = [:]
+            waiting.append("/")
+            while let path = waiting.popLast() {
+                if sizes[path] != nil { continue }
+                let response = try await server.request(.GET, path, headers: ["Accept-Encoding": "gzip, br"])
+                #expect(["br", "gzip"].contains(response.headers.first(name: "Content-Encoding")), "\(path)")
+                sizes[path] = response.body.count
+                guard path.hasSuffix(".js") else { continue }
+                let folder = path.replacing(/[^\/]+$/, with: "")
+                let code = try await server.request(.GET, path).text
+                waiting += code.matches(of: /from "\.\/([a-z-]+\.js)"/).map { "\(folder)\($0.1)" }
+            }
+            let total = sizes.values.reduce(0, +)
+            #expect(sizes.count > 10)
+            #expect(total < 40_000, "\(sizes)")
         }
     }
 
@@ -109,7 +180,6 @@ import Testing
             #expect(response[String(members.3)] as? Double == 6.1)
             let shown = try code.method("#show(transcript)", in: "transcript.js")
             #expect(shown.contains("showText(this.#part.incomplete, incompleteness(transcript));"))
-            #expect(try await clinic.request(.GET, "/", as: .patient).text.contains(#"data-part="incomplete""#))
         }
     }
 }

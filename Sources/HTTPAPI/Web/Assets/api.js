@@ -4,42 +4,54 @@
  */
 
 import { ApiError, TherapyBridge } from "/client.js";
+import { limitedFetch } from "./wire.js";
+import { has, language, t } from "./words.js";
 
 export { ApiError };
 
 /** The server of this page. */
-export const bridge = new TherapyBridge();
-
-/** The words for an answer without a detail. */
-const FALLBACK_WORDS = {
-    0: "We cannot reach the server. Please check your connection.",
-    401: "Please sign in.",
-    403: "You do not have the right to do that.",
-    404: "This session does not exist, or you cannot see it.",
-    409: "This is not possible in the session’s present state.",
-    410: "The upload has ended. Please begin again.",
-    413: "The file is too large.",
-    415: "We cannot read the audio format of this file.",
-    429: "Too many attempts. Please wait a moment.",
-    503: "The server cannot answer right now. Please try again in a moment.",
-};
-
-const ENDED = "Your session has ended. Please sign in again.";
-const DEACTIVATED = "Your account has been deactivated. Please ask your administrator.";
+export const bridge = new TherapyBridge({ fetch: limitedFetch });
 
 let signedOutHandler = () => {};
 
-/** Sets the handler for the end of the sign-in. It gets the words for the user. */
+/** Sets the handler for the end of the sign-in. It gets `deactivated` or `ended`. */
 export function whenSignedOut(handler) {
     signedOutHandler = handler;
 }
 
 /** Returns the JSON of the answer, or null if it has no body. Throws ApiError. */
-export function request(method, path, { body, signal } = {}) {
-    return authorised(() => bridge.request(method, path, { body, signal }));
+export function request(method, path, { body, headers, signal } = {}) {
+    return authorised(() => bridge.request(method, path, { body, headers, signal }));
 }
 
 export const get = (path, options) => request("GET", path, options);
+
+/** The answer as it came, for entity tags and texts. Throws ApiError for any status above 299. */
+export function fetchRaw(method, path, { body, raw, headers, signal } = {}) {
+    return authorised(async () => {
+        const response = await bridge.authorised(method, path, { body, raw, headers, signal });
+        if (response.ok) return response;
+        let problem = {};
+        try {
+            problem = (await response.json()) ?? {};
+        } catch {
+            // A proxy in front of the server may answer with HTML.
+        }
+        throw new ApiError(response.status, problem);
+    });
+}
+
+/** Reads all pages of a list. */
+export async function getAll(path, options) {
+    const items = [];
+    let cursor = "";
+    do {
+        const page = await get(`${path}${path.includes("?") ? "&" : "?"}limit=200${cursor}`, options);
+        items.push(...page.items);
+        cursor = page.next_cursor === null ? null : `&cursor=${encodeURIComponent(page.next_cursor)}`;
+    } while (cursor !== null);
+    return items;
+}
 
 /** Signs in. The cookies carry the tokens. */
 export const signIn = (email, password) => inWords(() => bridge.signIn(email, password));
@@ -52,8 +64,8 @@ export async function authorised(attempt) {
     try {
         return await inWords(attempt);
     } catch (error) {
-        if (isOfInactiveAccount(error)) signedOutHandler(DEACTIVATED);
-        else if (error.status === 401) signedOutHandler(isOfInactiveAccount(bridge.credentials.refusal) ? DEACTIVATED : ENDED);
+        if (isOfInactiveAccount(error)) signedOutHandler("deactivated");
+        else if (error.status === 401) signedOutHandler(isOfInactiveAccount(bridge.credentials.refusal) ? "deactivated" : "ended");
         throw error;
     }
 }
@@ -63,14 +75,17 @@ function isOfInactiveAccount(error) {
     return error?.status === 403 && error.type === "/problems/account-inactive";
 }
 
-/** Gives an error words for users. */
+/** Gives an error words for users. The server's own words are English, and more exact than those by status. */
 async function inWords(attempt) {
     try {
         return await attempt();
     } catch (error) {
         if (error instanceof ApiError) {
-            error.message = error.detail || FALLBACK_WORDS[error.status] || error.message;
-            if (error.status === 429 && error.retryAfter) error.message += ` Try again in ${error.retryAfter / 1000} s.`;
+            const kind = error.type.replace("/problems/", "problem.");
+            const ours = [kind, `problem.${error.status}`].find(has);
+            const theirs = error.status === 0 ? "" : error.detail;
+            error.message = (language === "en" && theirs) || (ours ? t(ours) : error.message);
+            if (error.status === 429 && error.retryAfter) error.message += ` ${t("retry-after", { n: error.retryAfter / 1000 })}`;
         }
         throw error;
     }

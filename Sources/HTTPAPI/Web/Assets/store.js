@@ -1,91 +1,71 @@
 /** The sessions that this page knows. One rule keeps them correct: the higher version wins. */
 
-import { get } from "./api.js";
+import { get, getAll } from "./api.js";
 import { isUnfinished } from "./words.js";
 
-const PAGE_SIZE = 20;
+/** The statuses of sessions that somebody waits for. A newer server may have more: the stream tells of them. */
+export const UNFINISHED = "uploading,pending,preprocessing,transcribing,diarizing,transcribed,extracting_notes";
 
 /**
  * The sessions by id. It dispatches `change` with the id as `detail`, or null if any session may have changed, and
  * `transition` with `{session, before}` if a status or attempt has changed.
- *
- * A session that this page uploads has `transfer`, the state of the upload; see `upload.js`.
  */
 export class SessionStore extends EventTarget {
     #byId = new Map();
-    /** The ids in the list. A session that was opened by its address may be older than all of them. */
-    #listed = new Set();
-    #pages = 0;
-    nextCursor = null;
-
-    get isLoaded() { return this.#pages > 0; }
+    /** True once all unfinished and failed sessions are here. */
+    isLoaded = false;
+    /** The pages of the list that were read, by their question, so that Back shows them at once. */
+    pages = new Map();
 
     get(id) { return this.#byId.get(id); }
 
-    /** The list, newest first. Uploads without an answer from the server come before all others. */
-    list() {
-        const rank = (session) => (session.isLocal ? "~" : "") + session.created_at + session.id;
-        return [...this.#listed].map((id) => this.#byId.get(id)).sort((a, b) => (rank(a) < rank(b) ? 1 : -1));
-    }
+    /** All unfinished sessions, newest first. */
+    unfinished() { return this.#sorted((status) => isUnfinished(status)); }
 
-    /** The known sessions that are unfinished at the server, newest first. */
-    unfinished() {
-        return [...this.#byId.values()]
-            .filter((session) => !session.isLocal && isUnfinished(session.progress.status))
+    /** All failed sessions, newest first. */
+    failed() { return this.#sorted((status) => status === "failed"); }
+
+    #sorted(isWanted) {
+        return [...this.#byId.values()].filter((session) => isWanted(session.progress.status))
             .sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
     }
 
-    /** Reads the newest page again. A session that is missing from it was deleted, or the user has lost the right to it. */
-    async loadNewest() {
-        const page = await get(`/api/sessions?limit=${PAGE_SIZE}`);
-        const present = new Set(page.items.map((session) => session.id));
-        const oldest = page.next_cursor ? page.items.at(-1)?.created_at ?? "" : "";
-        for (const session of this.list()) {
-            const belongs = session.created_at > oldest;
-            if (belongs && !present.has(session.id) && !session.transfer) this.#forget(session.id);
-        }
-        for (const session of page.items) this.put(session, { quiet: true });
-        if (this.#pages <= 1) {
-            this.#pages = 1;
-            this.nextCursor = page.next_cursor;
-        }
-        this.#changed(null);
-        return present;
-    }
-
-    /** Appends the next older page. */
-    async loadOlder() {
-        if (!this.nextCursor) return;
-        const page = await get(`/api/sessions?limit=${PAGE_SIZE}&cursor=${encodeURIComponent(this.nextCursor)}`);
-        for (const session of page.items) this.put(session, { quiet: true });
-        this.#pages += 1;
-        this.nextCursor = page.next_cursor;
-        this.#changed(null);
-    }
-
-    /** Reads one session, whether it is in the list or not. */
-    async load(id) {
-        const session = await get(`/api/sessions/${id}`);
-        this.put(session, { listed: this.#listed.has(id) });
-        return this.get(id);
-    }
-
-    /** Reads the newest page again, and older sessions that are unfinished. */
+    /**
+     * Reads all unfinished and failed sessions again. One that is missing from both was finished or deleted meanwhile, or the
+     * user has lost the right to it.
+     */
     async resync() {
-        const present = await this.loadNewest();
-        const older = this.unfinished().filter((session) => !present.has(session.id)).slice(0, 10);
-        await Promise.all(older.map((session) => this.load(session.id).catch((error) => {
-            if (error.status === 403 || error.status === 404) this.remove(session.id);
+        const asked = this.#open();
+        const [unfinished, failed] = await Promise.all([
+            getAll(`/api/sessions?status=${UNFINISHED}`), getAll("/api/sessions?status=failed"),
+        ]);
+        const present = new Set([...unfinished, ...failed].map((session) => session.id));
+        for (const session of [...unfinished, ...failed]) this.put(session, { quiet: true });
+        this.isLoaded = true;
+        this.#changed(null);
+        const missing = [...asked].filter(([id, version]) => !present.has(id) && this.get(id)?.progress.version === version);
+        await Promise.all(missing.map(([id]) => this.load(id).catch((error) => {
+            if (error.status === 403 || error.status === 404) this.remove(id);
         })));
     }
 
+    #open() {
+        return new Map([...this.unfinished(), ...this.failed()].map(({ id, progress }) => [id, progress.version]));
+    }
+
+    /** Reads one session. */
+    async load(id, options) {
+        const session = await get(`/api/sessions/${id}`, options);
+        this.put(session);
+        return this.get(id);
+    }
+
     /** Stores a session from the server, but keeps newer progress from the stream. */
-    put(session, { listed = true, quiet = false } = {}) {
+    put(session, { quiet = false } = {}) {
         const known = this.#byId.get(session.id);
         const progress = known && known.progress.version > session.progress.version ? known.progress : session.progress;
-        const merged = { ...session, transfer: known?.transfer, progress };
+        const merged = { ...session, progress };
         this.#byId.set(session.id, merged);
-        if (listed) this.#listed.add(session.id);
         if (known) this.#noteTransition(merged, known.progress);
         if (!quiet) this.#changed(session.id);
     }
@@ -102,31 +82,17 @@ export class SessionStore extends EventTarget {
         return true;
     }
 
-    /** Sets the state of an upload from this page, or removes it (undefined). */
-    setTransfer(id, transfer) {
-        const known = this.#byId.get(id);
-        if (!known) return;
-        this.#byId.set(id, { ...known, transfer });
-        this.#changed(id);
-    }
-
     remove(id) {
-        if (!this.#byId.has(id)) return;
-        this.#forget(id);
+        if (!this.#byId.delete(id)) return;
+        this.dispatchEvent(new CustomEvent("removed", { detail: id }));
         this.#changed(null);
     }
 
     /** Removes everything, as at a sign-out. */
     clear() {
         this.#byId.clear();
-        this.#listed.clear();
-        this.#pages = 0;
-        this.nextCursor = null;
-    }
-
-    #forget(id) {
-        this.#byId.delete(id);
-        this.#listed.delete(id);
+        this.pages.clear();
+        this.isLoaded = false;
     }
 
     #noteTransition(session, before) {

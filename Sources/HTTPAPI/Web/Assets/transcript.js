@@ -1,123 +1,202 @@
-/** A transcript with its recording. A click on a segment plays it, and the playing segment is marked. */
+/** A transcript: it grows while it is made, follows the recording, and can be corrected when it is final. */
 
-import { get } from "./api.js";
-import { fromTemplate, setText, showText } from "./dom.js";
-import { incompleteness, timecode } from "./words.js";
+import { fetchRaw } from "./api.js";
+import { announce, button, fill, h, setText, showText } from "./dom.js";
+import { Player } from "./player.js";
+import { incompleteness, t, timecode } from "./words.js";
 
 export class Transcript {
-    #part;
+    #id;
+    #mayCorrect;
+    #context;
     #segments = [];
-    #buttons = [];
+    #passages = [];
+    #transcript = null;
+    #etag = null;
     #playing = -1;
-    #hasAudio = false;
-    #triedAgain = false;
-    #text = "";
+    #player = null;
+    #follows = true;
+    #isEditing = false;
+    #reading = Promise.resolve();
+    #part = {};
+    #startAt;
+    root;
 
-    /** @param part the elements of the detail view's transcript card */
-    constructor(part) {
-        this.#part = part;
-        part.audio.addEventListener("timeupdate", () => this.#follow(part.audio.currentTime));
-        part.audio.addEventListener("error", () => this.#audioFailed());
-        part.copy.addEventListener("click", () => this.#copy());
+    constructor(id, context, { mayCorrect, startAt = null }) {
+        this.#id = id;
+        this.#context = context;
+        this.#mayCorrect = mayCorrect;
+        this.#startAt = startAt;
+        const part = this.#part;
+        part.follow = h("input", { type: "checkbox", checked: true, onchange: () => { this.#follows = part.follow.checked; } });
+        part.correct = button(t("correct"), { kind: "small", hidden: true, onclick: () => this.#edit() });
+        part.copy = button(t("copy"), { kind: "small", hidden: true, onclick: () => this.#copy() });
+        part.downloads = h("span.downloads", { hidden: true }, ["txt", "vtt", "srt"].map((format) => button(t(`download.${format}`), {
+            kind: "small quiet", "aria-label": t("download.as", { format: t(`download.${format}`) }), onclick: () => this.#download(format),
+        })));
+        part.title = h("h2", t("transcript"));
+        part.player = h("div.player-place");
+        part.incomplete = h("p.notice.warning", { "data-part": "incomplete", hidden: true });
+        part.note = h("p.muted");
+        part.bar = h("div.correction-bar", { hidden: true });
+        part.text = h("div.transcript", { "data-part": "transcript", tabIndex: -1 });
+        this.root = h("section.card.transcript-card", { hidden: true, "aria-label": t("transcript") },
+            h("div.card-head", part.title, h("div.card-actions", part.downloads, part.copy, part.correct)),
+            part.player, part.incomplete, part.note, part.bar, part.text);
     }
 
-    /** Shows the player with the recording. */
-    showRecording(id) {
-        if (this.#hasAudio) return;
-        this.#hasAudio = true;
-        this.#part.audio.src = `/api/sessions/${id}/recording`;
-        this.#part.player.hidden = false;
+    close() { this.#player?.close(); }
+
+    /** Shows the player. */
+    showRecording(session) {
+        if (this.#player) return;
+        this.#player = new Player(this.#id, session.duration_seconds, (seconds, isPlaying) => this.#follow(seconds, isPlaying));
+        fill(this.#part.player, this.#player.root, h("label.check.follow", this.#part.follow, t("player.follow")));
+        this.root.hidden = false;
+        if (this.#startAt !== null) this.#player.seek(this.#startAt);
     }
 
-    /** Reads and shows the transcript. Returns false if there is none. */
-    async load(id) {
+    /** Reads what has come since, or everything. One read follows the other. */
+    read({ more = false } = {}) {
+        this.#reading = this.#reading.then(() => this.#read(more)).catch((error) => this.#context.fail(error));
+        return this.#reading;
+    }
+
+    async #read(more) {
+        if (this.#isEditing || this.#context.signal.aborted) return;
+        const from = more && this.#transcript && !this.#transcript.is_final ? this.#segments.length : 0;
+        const path = `/api/sessions/${this.#id}/transcript`;
+        let response;
         try {
-            this.#show(await get(`/api/sessions/${id}/transcript`));
-            return true;
+            // The entity tag that a correction needs is that of the whole transcript.
+            response = await fetchRaw("GET", from ? `${path}?from=${from}` : path, { signal: this.#context.signal });
         } catch (error) {
-            if (error.status === 404) return false;
-            throw error;
+            if (error.name === "AbortError") return;
+            if (error.status !== 404) throw error;
+            if (!more) this.#show({ text: "", segments: [], is_final: false });
+            return;
         }
+        const transcript = await response.json();
+        if (from && (transcript.is_final || transcript.attempt !== this.#transcript.attempt)) return this.#read(false);
+        this.#etag = response.headers.get("ETag");
+        if (from) this.#grow(transcript);
+        else this.#show(transcript);
     }
 
-    /** Closes the connection of the player. */
-    close() {
-        this.#part.audio.pause();
-        this.#part.audio.removeAttribute("src");
-        this.#part.audio.load();
+    /** Says what is missing, when there is no transcript. */
+    note(words, { shows = false } = {}) {
+        if (shows) this.root.hidden = false;
+        showText(this.#part.note, this.#segments.length ? "" : words);
     }
 
     #show(transcript) {
-        const { text, segments } = transcript;
         showText(this.#part.incomplete, incompleteness(transcript));
-        this.#segments = segments?.length ? segments : [];
-        this.#text = text ?? "";
+        this.#transcript = transcript;
+        this.#segments = transcript.segments?.length ? transcript.segments : [];
         const speakers = new Set(this.#segments.map((segment) => segment.speaker).filter(Boolean));
-        let speaker = null;
-        const rows = this.#segments.map((segment, index) => {
-            const { root, part } = fromTemplate("segment-row");
-            setText(part.time, timecode(segment.start));
-            setText(part.text, segment.text);
-            const isNext = segment.speaker && segment.speaker !== speaker;
-            if (isNext && speakers.size > 1) showText(part.speaker, segment.speaker);
-            speaker = segment.speaker ?? null;
-            part.button.addEventListener("click", () => this.#playFrom(index));
-            return root;
-        });
-        this.#part.segments.replaceChildren(...rows);
-        this.#buttons = rows.map((row) => row.firstElementChild);
-        this.#part.copy.hidden = !this.#text;
-        const plain = rows.length === 0 ? this.#text || "We recognized no speech in this recording." : "";
-        showText(this.#part.transcriptNote, plain);
+        this.#passages = [];
+        fill(this.#part.text, this.#segments.map((segment, index) => this.#passage(segment, index, speakers.size > 0)));
+        this.#playing = -1;
+        const hasText = this.#segments.length > 0 || Boolean(transcript.text);
+        if (hasText) this.root.hidden = false;
+        const isFinal = transcript.is_final === true;
+        this.#part.copy.hidden = this.#part.downloads.hidden = !hasText;
+        this.#part.correct.hidden = !isFinal || !this.#mayCorrect || this.#segments.length === 0;
+        if (isFinal && !this.#segments.length) showText(this.#part.note, transcript.text || t("transcript.silent"));
+        else if (hasText) showText(this.#part.note, "");
+        setText(this.#part.title, t(isFinal || !hasText ? "transcript" : "transcript.growing"));
+        this.#part.text.classList.toggle("growing", !isFinal && hasText);
     }
 
-    #playFrom(index) {
-        if (!this.#hasAudio) return;
-        this.#part.audio.currentTime = this.#segments[index].start;
-        this.#part.audio.play().catch(() => {}); // the browser may need another click first
-        this.#follow(this.#segments[index].start);
+    #grow(transcript) {
+        const first = this.#segments.length;
+        this.#segments.push(...transcript.segments);
+        this.#transcript.text = [this.#transcript.text, transcript.text].filter(Boolean).join(" ");
+        const speakers = new Set(this.#segments.map((segment) => segment.speaker).filter(Boolean));
+        this.#part.text.append(...transcript.segments.map((segment, index) => this.#passage(segment, first + index, speakers.size > 0)));
     }
 
-    #follow(time) {
-        const index = this.#segments.findLastIndex((segment) => segment.start <= time + 0.05);
+    #passage(segment, index, namesSpeakers) {
+        const speaker = this.#segments[index - 1]?.speaker !== segment.speaker && namesSpeakers ? segment.speaker : null;
+        const time = h("a.passage-time", {
+            href: `#/sessions/${this.#id}?t=${Math.floor(segment.start)}`, title: t("player.from-here"),
+            onclick: (event) => {
+                if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab, or the address of this moment
+                event.preventDefault();
+                history.replaceState(history.state, "", event.currentTarget.getAttribute("href"));
+                this.#player?.seek(segment.start);
+                this.#player?.play();
+            },
+        }, timecode(segment.start));
+        const text = h("span.passage-text", segment.text);
+        const root = h("p.passage", { "data-index": String(index) }, speaker && h("strong.passage-speaker", speaker), time, " ", text);
+        this.#passages[index] = { root, text };
+        return root;
+    }
+
+    /** Marks the passage that plays, and brings it into view. */
+    #follow(seconds, isPlaying) {
+        if (this.#isEditing) return;
+        const index = this.#segments.findLastIndex((segment) => segment.start <= seconds + 0.05);
         if (index === this.#playing) return;
-        this.#buttons[this.#playing]?.removeAttribute("aria-current");
-        this.#buttons[index]?.setAttribute("aria-current", "true");
+        this.#passages[this.#playing]?.root.removeAttribute("aria-current");
+        const passage = this.#passages[index];
+        passage?.root.setAttribute("aria-current", "true");
         this.#playing = index;
-    }
-
-    /** The token may have expired during a long pause. A request refreshes it, and the player tries once more. */
-    async #audioFailed() {
-        const { audio, player } = this.#part;
-        if (!audio.hasAttribute("src")) return;
-        if (this.#triedAgain) {
-            player.hidden = true;
-            return;
+        const isReading = String(getSelection?.() ?? "") !== "";
+        if (passage && isPlaying && this.#follows && !isReading) {
+            const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+            passage.root.scrollIntoView({ block: "center", behavior: isStill ? "auto" : "smooth" });
         }
-        this.#triedAgain = true;
-        const time = audio.currentTime;
-        try {
-            await get("/api/auth/me");
-        } catch {
-            return;
-        }
-        if (!audio.hasAttribute("src")) return;
-        audio.addEventListener("loadedmetadata", () => {
-            this.#triedAgain = false;
-            if (time > 0) audio.currentTime = time;
-        }, { once: true });
-        audio.load();
     }
 
     async #copy() {
         const lines = this.#segments.map(({ start, speaker, text }) =>
             [`[${timecode(start)}]`, speaker && `${speaker}:`, text].filter(Boolean).join(" "));
         try {
-            await navigator.clipboard.writeText(lines.length ? lines.join("\n") : this.#text);
-            setText(this.#part.copy, "Copied");
+            await navigator.clipboard.writeText(lines.length ? lines.join("\n") : this.#transcript?.text ?? "");
+            this.#context.toast(t("copied"));
         } catch {
-            setText(this.#part.copy, "Your browser does not allow copying");
+            this.#context.toast(t("copy.refused"), "error");
         }
-        setTimeout(() => setText(this.#part.copy, "Copy text"), 2_000);
+    }
+
+    /** A request with the client brings the file: a plain link would fail after the token has expired. */
+    async #download(format) {
+        try {
+            const response = await fetchRaw("GET", `/api/sessions/${this.#id}/transcript?format=${format}`, { headers: { Accept: "*/*" } });
+            const url = URL.createObjectURL(await response.blob());
+            h("a", { href: url, download: `transcript-${this.#id.slice(0, 8)}.${format}` }).click();
+            setTimeout(() => URL.revokeObjectURL(url), 10_000);
+        } catch (error) {
+            this.#context.fail(error);
+        }
+    }
+
+    // MARK: Corrections
+
+    async #edit() {
+        const { correct } = await import("./corrections.js");
+        this.#isEditing = true;
+        this.#part.correct.hidden = true;
+        const end = () => {
+            this.#isEditing = false;
+            this.#part.bar.hidden = true;
+            fill(this.#part.bar);
+        };
+        correct({
+            id: this.#id, segments: this.#segments, etag: this.#etag, bar: this.#part.bar, list: this.#part.text,
+            onCancel: () => {
+                end();
+                this.#show(this.#transcript);
+            },
+            onSaved: async () => {
+                end();
+                await this.read();
+                announce(t("saved"));
+                this.#context.toast(t("saved"));
+                this.onCorrected?.();
+            },
+        });
     }
 }
