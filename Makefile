@@ -9,7 +9,8 @@ SHELL := /bin/bash
 # The packages to build, to run everything on one machine, and to test.
 BUILD_PACKAGES := libpq-dev zlib1g-dev libbrotli1 pkg-config
 RUN_PACKAGES := $(BUILD_PACKAGES) postgresql ffmpeg pocketsphinx pocketsphinx-en-us curl
-TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3 python3-httpx nodejs node-react node-react-test-renderer
+TEST_PACKAGES := $(RUN_PACKAGES) pgbouncer python3 python3-httpx nodejs node-react node-react-test-renderer \
+    chromium chromium-driver
 
 # The servers to compare with. The benchmark leaves out the missing ones.
 PEER_PACKAGES := nginx libnginx-mod-nchan python3-venv
@@ -36,7 +37,7 @@ WEBHOOKS_PYTHON := .data/webhooks-venv
 WEBHOOKS_REQUIREMENTS := Tests/Webhooks/requirements.txt
 
 # Three engines. Debian has no geckodriver: Firefox takes the same commands by Marionette. WebKitGTK needs a screen.
-BROWSERS_PACKAGES := $(RUN_PACKAGES) python3-venv chromium chromium-driver firefox-esr webkit2gtk-driver xvfb \
+BROWSERS_PACKAGES := $(RUN_PACKAGES) python3-venv chromium chromium-driver firefox-esr webkit2gtk-driver xvfb locales \
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 BROWSERS_PYTHON := .data/browsers-venv
 BROWSERS_REQUIREMENTS := Tests/Browsers/requirements.txt
@@ -50,7 +51,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -107,6 +108,10 @@ test-uploads: packages-uploads ## Upload with tuspy, a client of tus: lost conne
 test-clients: packages-clients ## Use the API with generated clients, and with the streams' clients of PyPI; CLIENTS=streams for one suite
 	swift build --product therapybridge
 	exec Tests/Clients/run .build/debug/therapybridge $(CLIENTS_PYTHON) $(CLIENTS)
+
+test-page: packages-test ## Drive Chromium through the most important journeys of the page
+	swift build --product therapybridge
+	exec Tests/Browsers/run .build/debug/therapybridge /usr chromium --quick
 
 test-browsers: packages-browsers ## Drive Chromium, Firefox and WebKitGTK through the page, and write docs/browsers.md; BROWSERS="chromium" for one
 	swift build --product therapybridge

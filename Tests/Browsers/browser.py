@@ -29,15 +29,26 @@ class Element:
 
     def click(self):
         """Clicks, as soon as nothing lies over the element."""
-        def attempt():
-            try:
-                self.browser.wire.command("POST", "element/click", element=self.reference)
-                return True
-            except WireError as error:
-                if error.code not in ("element click intercepted", "element not interactable"):
-                    raise
-                return False
-        self.browser.until("the element can be clicked", attempt)
+        self.browser.until("the element can be clicked", self.try_click)
+
+    def try_click(self):
+        """Clicks. Returns False if something lies over the element."""
+        try:
+            self.browser.wire.command("POST", "element/click", element=self.reference)
+            return True
+        except WireError as error:
+            if error.code not in ("element click intercepted", "element not interactable"):
+                raise
+            # WebKitWebDriver takes the inside of a field for something over it.
+            return self.is_on_top and self.browser.run("arguments[0].focus(); arguments[0].click(); return true", self)
+
+    @property
+    def is_on_top(self):
+        """True if nothing lies over the middle of a field."""
+        return self.browser.run("""
+            const field = arguments[0];
+            const { left, top, width, height } = field.getBoundingClientRect();
+            return field.matches("input, select, textarea") && document.elementFromPoint(left + width / 2, top + height / 2) === field""", self)
 
     def type(self, text):
         self.browser.wire.command("POST", "element/value", {"text": text, "value": list(text)}, self.reference)
@@ -182,7 +193,8 @@ class Browser:
     # Acting
 
     def click(self, role, name=None, within=None, seconds=15):
-        self.see(role, name, within, seconds).click()
+        """Clicks an element, which the page may replace meanwhile."""
+        self.until(f"a click on {role} “{name}”", lambda: any(each.try_click() for each in self.all(role, name, within)[:1]), seconds)
 
     def fill(self, name, text, within=None):
         self.see("field", name, within).fill(text)

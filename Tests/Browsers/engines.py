@@ -1,4 +1,5 @@
 """Starts the three engines, each as a person would have set it up: theme, motion, language and size."""
+import atexit
 import os
 import re
 import signal
@@ -190,13 +191,16 @@ class WebKit(Engine):
     def start(self):
         self.show_screen()
         port, setup = free_port(), self.setup
+        # WebKitGTK takes the language of pages from the locale, which has to exist.
         language = setup.language.replace("-", "_")
+        locale = f"{language}.UTF-8"
+        subprocess.run(["localedef", "--no-archive", "-i", language, "-f", "UTF-8", os.path.join(self.folder, locale)], check=True)
         os.makedirs(os.path.join(self.folder, "gtk-3.0"))
         with open(os.path.join(self.folder, "gtk-3.0", "settings.ini"), "w") as file:
             file.write(f"[Settings]\ngtk-enable-animations={int(not setup.has_reduced_motion)}\n"
                        f"gtk-application-prefer-dark-theme={int(setup.is_dark)}\n")
         self.spawn(
-            ["WebKitWebDriver", f"--port={port}"], DISPLAY=WebKit.display, LANGUAGE=language, LANG="C.UTF-8", LC_ALL="C.UTF-8",
+            ["WebKitWebDriver", f"--port={port}"], DISPLAY=WebKit.display, LOCPATH=self.folder, LANG=locale, LC_ALL=locale,
             GTK_THEME="Adwaita:dark" if setup.is_dark else "Adwaita", NO_AT_BRIDGE="1", LIBGL_ALWAYS_SOFTWARE="1",
             WEBKIT_DISABLE_COMPOSITING_MODE="1", GDK_BACKEND="x11")
         self.wait_for_port(port)
@@ -216,6 +220,7 @@ class WebKit(Engine):
         cls.screen = subprocess.Popen(
             ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1600x1400x24", "-nolisten", "tcp"],
             pass_fds=[writing], stderr=subprocess.DEVNULL)
+        atexit.register(cls.screen.terminate)
         os.close(writing)
         with os.fdopen(reading) as file:
             cls.display = ":" + file.readline().strip()

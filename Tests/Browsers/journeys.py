@@ -20,54 +20,55 @@ class Journey:
     about: str = ""
     # Engines that cannot go this way, with the reason.
     without: dict = field(default_factory=dict)
+    # True for the journeys that every change has to pass, in Chromium alone.
+    is_quick: bool = False
 
     @property
     def description(self):
         return self.about or " ".join(self.steps.__doc__.split())
 
 
-def look(name, about, role, **setup):
-    return Journey(name, seeing.look(role, **setup), about)
+def look(name, about, role, is_quick=False, **setup):
+    return Journey(name, seeing.look(role, **setup), about, is_quick=is_quick)
 
 
 # They need the DevTools protocol.
 CHROMIUM_ALONE = {"firefox": "it is measured in Chromium", "webkit": "it is measured in Chromium"}
 
 JOURNEYS = [
-    Journey("sign in", basic.sign_in),
-    Journey("find", basic.find),
-    Journey("live to the end", basic.live_to_the_end),
+    Journey("sign in", basic.sign_in, is_quick=True),
+    Journey("find", basic.find, is_quick=True),
+    Journey("live to the end", basic.live_to_the_end, is_quick=True),
     Journey("transcript and player", basic.transcript_and_player),
-    Journey("failure and retry", basic.failure_and_retry),
+    Journey("failure and retry", basic.failure_and_retry, is_quick=True),
     Journey("correct", basic.correct),
     Journey("delete", basic.delete),
-    Journey("patient", basic.patient_view),
-    Journey("upload", upload.upload),
+    Journey("patient", basic.patient_view, is_quick=True),
+    Journey("upload", upload.upload, is_quick=True),
     Journey("cut and resume", upload.cut_and_resume),
     Journey("reload", upload.reload),
     Journey("lost server", trouble.lost_server),
     Journey("stopped server", trouble.stopped_and_started_server),
     Journey("lost database", trouble.lost_database),
     Journey("frozen network", trouble.frozen_network),
-    Journey("revoked", trouble.revoked),
+    Journey("revoked", trouble.revoked, is_quick=True),
     Journey("ended sign-in", trouble.ended_sign_in),
-    Journey("deactivated", trouble.deactivated),
+    Journey("deactivated", trouble.deactivated, is_quick=True),
     Journey("expired", trouble.expired),
     Journey("two tabs", trouble.two_tabs_refreshing),
     Journey("twelve tabs", trouble.twelve_tabs),
-    Journey("people", admin.people),
-    Journey("new password", admin.new_password),
-    Journey("assignments", admin.assignments),
+    Journey("people", admin.people, is_quick=True),
+    Journey("assignments", admin.assignments, is_quick=True),
     Journey("audit log", admin.audit),
     Journey("live board", admin.board),
     Journey("first view", figures.first_view, without=CHROMIUM_ALONE),
     Journey("commit to page", figures.commit_to_page, without=CHROMIUM_ALONE),
-    Journey("keyboard", seeing.keyboard),
+    Journey("keyboard", seeing.keyboard, is_quick=True),
     Journey("German", seeing.german, "Each view of an administrator in German: no key without words, no English left, nothing cut off."),
     Journey("French", seeing.french, "The same in French."),
     look("wide", "Each view of a therapist at 1280 px, light: axe finds no violation, and nothing is cut off.", "therapist"),
     look("wide, dark", "The same in the dark theme.", "therapist", is_dark=True),
-    look("320 px", "The same at 320 px, light.", "therapist", width=320, height=700),
+    look("320 px", "The same at 320 px, light.", "therapist", is_quick=True, width=320, height=700),
     look("320 px, dark", "The same at 320 px, dark.", "therapist", width=320, height=700, is_dark=True),
     look("200 %", "The same at 200 %.", "therapist", zoom=2),
     look("reduced motion", "The same with reduced motion: nothing is animated.", "therapist", has_reduced_motion=True),

@@ -45,22 +45,6 @@ def people(world):
     browser.see("heading", re.escape(name) + " Berg")
 
 
-def new_password(world):
-    """An administrator sets a new password for a therapist, whose sign-ins end."""
-    site = world.site
-    admin, therapist = site.person("admin"), site.person("therapist")
-    assert therapist.token
-    browser = enter(world.browser(), admin, f"/#/people?person={therapist.id}", re.escape(therapist.name))
-    browser.click("button", "^set a new password$")
-    dialog = browser.see("dialog")
-    browser.click("button", "^make one up$", dialog)
-    secret = browser.see("field", "^new password", dialog).property("value")
-    browser.click("button", "^set a new password$", dialog)
-    browser.gone("dialog")
-    browser.read("nobody is signed in")
-    assert sign_in(site.url, therapist.email, secret)
-
-
 def assignments(world):
     """An administrator assigns a patient to a therapist by the keyboard, and ends the assignment. The therapist's list follows at once."""
     site = world.site

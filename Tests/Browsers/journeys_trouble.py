@@ -120,10 +120,10 @@ def deactivated(world):
 
 def expired(world):
     """The sign-in reaches its age: the form comes, and after the next sign-in the same session is there again."""
-    site = world.server(SIGN_IN_MAX_AGE="12", JWT_ACCESS_TTL="4")
-    therapist, patient = site.pair()
-    session = site.processed(site.session(patient))
-    browser = enter(world.browser(site), therapist, f"/#/sessions/{session}", re.escape(patient.name))
+    therapist, patient = world.site.pair()
+    session = world.site.processed(world.site.session(patient))
+    short = world.server(SIGN_IN_MAX_AGE="12", JWT_ACCESS_TTL="4")
+    browser = enter(world.browser(short), therapist, f"/#/sessions/{session}", re.escape(patient.name))
     browser.read("The stairs")
     browser.see("button", "^sign in$", seconds=40)
     browser.read("your session has ended")
@@ -134,10 +134,10 @@ def expired(world):
 
 def two_tabs_refreshing(world):
     """Two tabs share a sign-in whose access token lasts 3 s. Both stay signed in through several refreshes, and both are live."""
-    site = world.server(JWT_ACCESS_TTL="3")
+    site = world.site
     therapist, patient = site.pair()
     session = site.session(patient)
-    browser = enter(world.browser(site), therapist)
+    browser = enter(world.browser(world.server(JWT_ACCESS_TTL="3")), therapist)
     first = browser.tab
     second = browser.new_tab()
     browser.see("heading", "^sessions$")

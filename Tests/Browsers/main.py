@@ -2,6 +2,7 @@
 import argparse
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -9,6 +10,7 @@ import traceback
 from browser import Browser
 from engines import ENGINES, Setup
 from journeys import JOURNEYS
+from report import keep, write
 from world import Site
 
 
@@ -72,34 +74,37 @@ def carry_out(journey, engine, site, pictures):
 
 
 def main():
+    # The end of the run ends the browsers and servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser()
     parser.add_argument("engines", nargs="*", choices=[[], *ENGINES])
     parser.add_argument("--journey", default="", help="a pattern of the names of journeys")
-    parser.add_argument("--write", action="store_true", help="write docs/browsers.md")
+    parser.add_argument("--quick", action="store_true", help="only the journeys that every change has to pass")
+    parser.add_argument("--write", action="store_true", help="write docs/browsers.md from the latest run of each journey")
     parser.add_argument("--pictures", default=os.path.join(os.environ.get("TMPDIR", "/tmp"), "tb-browsers-pictures"))
     options = parser.parse_args()
     os.makedirs(options.pictures, exist_ok=True)
-    results = {}
+    results = []
     site = Site()
     try:
         for name in options.engines or list(ENGINES):
             engine = ENGINES[name]
             print(f"{engine.name} {engine.version()}", flush=True)
             for journey in JOURNEYS:
-                if not re.search(options.journey, journey.name) or name in journey.without:
+                if not re.search(options.journey, journey.name) or name in journey.without or options.quick and not journey.is_quick:
                     continue
                 start = time.monotonic()
                 failure, notes = carry_out(journey, engine, site, options.pictures)
-                results[name, journey.name] = failure, notes
+                results.append(failure)
+                keep(options.pictures, engine, journey, failure, notes)
                 seconds = time.monotonic() - start
                 print(f"  {'failed' if failure else 'passed'} {journey.name} ({seconds:.1f} s) {notes or ''} {failure}", flush=True)
     finally:
         site.close()
-    failed = sum(1 for failure, _ in results.values() if failure)
-    print(f"browsers: {len(results) - failed} passed, {failed} failed")
+    failed = sum(1 for failure in results if failure)
+    print(f"{len(results) - failed} passed, {failed} failed")
     if options.write:
-        from report import write
-        write(results)
+        write(options.pictures)
     sys.exit(1 if failed else 0)
 
 

@@ -42,7 +42,7 @@ class HTTPWire:
         self.session, self.capabilities = answer["sessionId"], answer["capabilities"]
 
     def request(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
         data = None if method != "POST" else json.dumps(body or {})
         connection.request(method, path, body=data, headers={"Content-Type": "application/json"})
         value = json.loads(connection.getresponse().read())["value"]

@@ -174,7 +174,7 @@ class Work:
     def transcript(self, words=WORDS, is_final=True, **more):
         segments = [{"start": start, "end": end, "speaker": speaker, "text": text} for start, end, speaker, text in words]
         call(self.site.url, "PUT", f"/api/sessions/{self.session}/transcript", self.site.pipeline, {
-            "text": " ".join(each["text"] for each in segments), "segments": segments, "duration_seconds": 21.0,
+            "text": " ".join(each["text"] for each in segments), "segments": segments, "duration_seconds": 61.0,
             "is_final": is_final, **self.proof, **more})
 
     def notes(self):
