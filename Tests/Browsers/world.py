@@ -55,14 +55,10 @@ class Site:
             "PUBLIC_URL": self.address, "LOG_LEVEL": "warning", "UPLOADS_PER_HOUR": "0", "UPLOAD_MAX_CONCURRENT_PER_USER": "0",
             "UPLOAD_QUOTA_BYTES": "0", "REQUESTS_PER_SIGN_IN": "0", "REQUESTS_PER_ADDRESS": "0",
             "UPLOAD_MAX_BYTES": str(200 << 20), **settings}
-        self.process, self.front = None, None
+        self.process = None
         self.token, self.token_until = None, 0
         self.start()
         self.pipeline, self.claimed = None, {}
-        if assets := os.environ.get("BROWSERS_ASSETS"):
-            from front import Front
-            self.front = Front(self.port, self.network.port, assets)
-            self.network.target = self.front.port
 
     def start(self):
         self.process = subprocess.Popen([os.environ["TB_PROGRAM"], "serve", "--no-worker"], env=self.environment)
@@ -85,8 +81,6 @@ class Site:
         self.stop()
         self.network.close()
         self.database.close()
-        if self.front:
-            self.front.close()
 
     # Accounts
 
