@@ -17,8 +17,10 @@ import Testing
                 ("\(session)/events", .patient), ("\(session)/transcript", .patient), ("\(session)/notes", .therapist),
                 ("\(session)/recording", .patient), ("/nothing", nil), ("\(session)/notes", .patient),
             ] {
-                let get = try await clinic.request(.GET, path, as: caller)
-                let head = try await clinic.request(.HEAD, path, as: caller)
+                // The client of the tests waits for the body of a compressed answer, also after HEAD.
+                let plain = ["Accept-Encoding": "identity"]
+                let get = try await clinic.request(.GET, path, as: caller, headers: plain)
+                let head = try await clinic.request(.HEAD, path, as: caller, headers: plain)
                 #expect(head.status == get.status, "\(path)")
                 #expect(head.body.isEmpty, "\(path)")
                 for name in ["Content-Type", "Content-Length", "ETag", "Cache-Control"] {

@@ -57,7 +57,7 @@ import Testing
                 ("de", "tb_language=fr", "fr"), ("de", "tb_language=xx", "de"),
             ] {
                 let headers = ["Accept-Language": accepted, "Cookie": cookie].filter { !$0.value.isEmpty }
-                let response = try await server.request(.GET, "/", headers: HTTPHeaders(Array(headers)))
+                let response = try await server.request(.GET, "/", headers: headers)
                 #expect(response.text.contains("<html lang=\"\(language)\">"), "\(accepted) \(cookie)")
                 let vary = response.headers[canonicalForm: "Vary"].map(String.init)
                 #expect(Set(vary).isSuperset(of: ["Accept-Language", "Cookie", "Accept-Encoding"]))
