@@ -221,6 +221,7 @@ class Browser:
         """The role-like tag and the words of the element with the focus."""
         return self.run("""
             const element = document.activeElement;
+            if (!element || element === document.body) return "";
             return (element.labels?.[0]?.innerText || element.getAttribute("aria-label") || element.innerText || element.id
                 || element.tagName).replace(/\\s+/g, " ").trim()""")
 
