@@ -51,7 +51,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+.PHONY: help run test bombs package test-package test-proxies packages-package packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -121,6 +121,18 @@ test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library
 	swift build --product therapybridge
 	exec Tests/Webhooks/run .build/debug/therapybridge $(WEBHOOKS_PYTHON)
 
+package: packages-build ## Make a Debian package from what "swift build -c release --product therapybridge" left in .build
+	deploy/package/build $(or $(BINARY),.build/release/therapybridge) .build/package
+
+test-package: packages-package ## Install, use, upgrade and remove the package on clean systems; SUITES="bookworm trixie"
+	deploy/package/build .build/release/therapybridge .build/package
+	PACKAGE_VERSION=9999 deploy/package/build .build/release/therapybridge .build/package/newer
+	$(AS_ROOT) Tests/Package/run .build/package/therapybridge_[0-8]*.deb .build/package/newer/therapybridge_9999_*.deb $(or $(SUITES),bookworm trixie)
+
+test-proxies: packages-proxies ## Use the server through nginx, HAProxy, Caddy and Apache, and write docs/proxies.md
+	swift build --product therapybridge
+	exec Tests/Proxies/run .build/debug/therapybridge --write $(PROXIES)
+
 test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
 	swift build -c release --product therapybridge
 	exec Tests/Uploads/run .build/release/therapybridge $(UPLOADS_PYTHON) eight $(UPLOADS)
@@ -159,6 +171,12 @@ packages-test:
 	$(call install,$(TEST_PACKAGES))
 packages-recordings:
 	$(call install,$(RUN_PACKAGES) python3)
+
+packages-proxies:
+	$(call install,$(RUN_PACKAGES) nginx haproxy caddy apache2 openssl python3)
+
+packages-package:
+	$(call install,$(BUILD_PACKAGES) debootstrap)
 
 packages-workers:
 	$(call install,$(RUN_PACKAGES) python3 python3-psycopg)

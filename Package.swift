@@ -19,6 +19,16 @@ let unsafeSettings: [SwiftSetting] =
         .strictMemorySafety()
     ]
 
+// The release of the program needs no library of the toolchain. At the link, -static-stdlib takes the archives of the runtime in
+// place of its libraries. It names only those of the standard library: those of Foundation follow.
+let inRelease = BuildSettingCondition.when(platforms: [.linux], configuration: .release)
+let staticRuntime: [LinkerSetting] =
+    [.unsafeFlags(["-static-stdlib", "-Xlinker", "--gc-sections"], inRelease)]
+    + [
+        "Foundation", "FoundationInternationalization", "FoundationEssentials", "CoreFoundation", "_FoundationICU",
+        "_FoundationCShims", "_FoundationCollections", "swiftSynchronization",
+    ].map { .linkedLibrary($0, inRelease) }
+
 let package = Package(
     name: "therapybridge",
     platforms: [.macOS(.v15)],
@@ -262,7 +272,8 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            swiftSettings: swiftSettings
+            swiftSettings: swiftSettings,
+            linkerSettings: staticRuntime
         ),
 
         // MARK: The client in Swift
@@ -276,6 +287,9 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
             ],
             swiftSettings: swiftSettings
         ),
@@ -349,7 +363,7 @@ let package = Package(
             name: "ClientTests",
             dependencies: [
                 "Credentials", "Domain", "Postgres", "PostgresTestSupport", "ServerTestSupport", "TestSupport",
-                "TherapyBridgeClient",
+                "TestTime", "TherapyBridgeClient",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Subprocess", package: "swift-subprocess"),

@@ -69,10 +69,10 @@ struct GeneratedPartTests {
 
     @Test("Every generated part of the documentation has a test")
     func markers() throws {
-        // `make test-clients` holds sse-clients.
+        // `make test-clients` holds sse-clients, the tests of commands hold refusals, and `make test-proxies` writes proxies.
         let held = [
             "settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions", "client-cases",
-            "sse-clients",
+            "sse-clients", "refusals", "proxies",
         ]
         let docs = packageRoot.appending(path: "docs")
         for page in try FileManager.default.contentsOfDirectory(at: docs, includingPropertiesForKeys: nil)
