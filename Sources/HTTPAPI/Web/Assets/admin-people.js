@@ -84,8 +84,8 @@ async function showAll(root, context) {
 function rowOf(user) {
     return h("tr", { "data-user": user.id },
         h("td", { "data-label": t("people.name") }, h("a.row-link", { href: `#/people?person=${user.id}` }, user.full_name)),
-        h("td", { "data-label": t("people.email") }, user.email), h("td", { "data-label": t("people.role") }, t(`role.${user.role}`)),
-        h("td", { "data-label": t("people.state") }, stateOf(user)), h("td", { "data-label": t("people.since") }, date(user.created_at)));
+        h("td", { "data-label": t("people.email") }, user.email), h("td.cell-short", { "data-label": t("people.role") }, t(`role.${user.role}`)),
+        h("td", { "data-label": t("people.state") }, stateOf(user)), h("td.cell-short", { "data-label": t("people.since") }, date(user.created_at)));
 }
 
 function stateOf(user) {
