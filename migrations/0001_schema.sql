@@ -80,14 +80,22 @@ BEGIN
             NULL;
         END;
     END LOOP;
-    -- These settings apply through a pooler, too, and to a pipeline in any language. A value that an operator has set stays. The
+    -- These settings apply through a pooler, too, and to a pipeline in any language. They win over those of the cluster and of the
+    -- database, some of which would break every statement, such as row_security = off. A value that an operator has set stays. The
     -- migration of another database may change the same row of the cluster at this moment. PostgreSQL then raises unique_violation
     -- or, as an internal error, "tuple concurrently updated", and the next round sees the row.
     FOR wanted IN
         SELECT * FROM (VALUES ('therapybridge_server', 'default_transaction_isolation', 'read committed'),
+                              ('therapybridge_server', 'default_transaction_read_only', 'off'),
+                              ('therapybridge_server', 'idle_session_timeout', '0'),
+                              ('therapybridge_server', 'jit', 'off'),
                               ('therapybridge_server', 'lock_timeout', '2s'),
+                              ('therapybridge_server', 'row_security', 'on'),
+                              ('therapybridge_server', 'search_path', 'pg_catalog'),
                               ('therapybridge_pipeline', 'default_transaction_isolation', 'read committed'),
-                              ('therapybridge_pipeline', 'idle_in_transaction_session_timeout', '30s')) AS r (name, setting, value)
+                              ('therapybridge_pipeline', 'default_transaction_read_only', 'off'),
+                              ('therapybridge_pipeline', 'idle_in_transaction_session_timeout', '30s'),
+                              ('therapybridge_pipeline', 'row_security', 'on')) AS r (name, setting, value)
     LOOP
         FOR turn IN 1..20 LOOP
             EXIT WHEN EXISTS (

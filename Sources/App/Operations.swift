@@ -23,7 +23,7 @@ public struct CommandFailure: Error, CustomStringConvertible {
 ///
 /// They connect to `DATABASE_MIGRATE_URL`.
 public struct Operations: Sendable {
-    private let reader: SettingsReader
+    let reader: SettingsReader
     private let configuration: PostgresConfiguration
     private let logger: Logger
 
@@ -50,8 +50,10 @@ public struct Operations: Sendable {
     /// - Throws: ``SettingError`` when the cluster has another installation, or roles with rights that they must not have;
     ///   `MigrationError`, or the error of the database.
     public func migrateUp(dryRun: Bool, isClusterShared: Bool = false) async throws -> [String] {
-        if dryRun { return try await migrator.status().missing.map(\.filename) }
-        return try await Self.naming { try await migrator.up(isClusterShared: isClusterShared) }.map(\.filename)
+        try await migrating { migrator in
+            if dryRun { return try await migrator.status().missing.map(\.filename) }
+            return try await migrator.up(isClusterShared: isClusterShared).map(\.filename)
+        }
     }
 
     /// Makes the roles of the cluster, and the caller a member of the owner's role.
@@ -60,15 +62,23 @@ public struct Operations: Sendable {
     /// - Throws: ``SettingError`` when the cluster has another installation, or roles with rights that they must not have;
     ///   the error of the database.
     public func migrateRoles(isClusterShared: Bool) async throws {
-        try await Self.naming { try await migrator.makeRoles(isClusterShared: isClusterShared) }
+        try await migrating { try await $0.makeRoles(isClusterShared: isClusterShared) }
     }
 
-    /// Gives the refusal of a cluster the name of the setting that chose it.
-    private static func naming<Result>(_ body: () async throws -> Result) async throws -> Result {
-        do {
-            return try await body()
-        } catch MigrationError.unsafeCluster(let text) {
-            throw SettingError("DATABASE_MIGRATE_URL", "the cluster is not safe: \(text)")
+    /// Checks the database, which no migration could mend, and lends a migrator.
+    ///
+    /// Errors name the setting of the database.
+    private func migrating<Result>(_ body: (Migrator) async throws -> Result) async throws -> Result {
+        let setting = OperatorDatabaseSettings.name
+        return try await DatabaseRefusal.explaining(setting) {
+            try await PostgresConnection.withConnection(configuration) {
+                try await DatabaseFitness.read($0).check(setting: setting)
+            }
+            do {
+                return try await body(Migrator(configuration: configuration, logger: logger))
+            } catch MigrationError.unsafeCluster(let text) {
+                throw SettingError(setting, "the cluster is not safe: \(text)")
+            }
         }
     }
 
@@ -77,7 +87,7 @@ public struct Operations: Sendable {
     /// - Returns: The lines.
     /// - Throws: The error of the database.
     public func migrationStatus() async throws -> [String] {
-        let status = try await migrator.status()
+        let status = try await migrating { try await $0.status() }
         return Migration.carried.map { migration in
             if status.missing.contains(migration) { return "missing  \(migration.filename)" }
             if status.edited.contains(migration) { return "edited   \(migration.filename)" }
@@ -89,13 +99,11 @@ public struct Operations: Sendable {
     ///
     /// - Throws: ``CommandFailure`` naming the missing and the edited files, or the error of the database.
     public func validateMigrations() async throws {
-        let status = try await migrator.status()
+        let status = try await migrating { try await $0.status() }
         let complaints =
             status.missing.map { "\($0.filename) is missing" } + status.edited.map { "\($0.filename) was edited" }
         guard complaints.isEmpty else { throw CommandFailure(complaints.joined(separator: "; ")) }
     }
-
-    private var migrator: Migrator { Migrator(configuration: configuration, logger: logger) }
 
     // MARK: - Accounts
 
@@ -319,6 +327,8 @@ public struct Operations: Sendable {
     func withPool<Result: Sendable>(
         _ body: @escaping @Sendable (PostgresPool) async throws -> Result
     ) async throws -> Result {
-        try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 1), body)
+        try await DatabaseRefusal.explaining(OperatorDatabaseSettings.name) {
+            try await PostgresPool.withPool(configuration, settings: PostgresPoolConfiguration(size: 1), body)
+        }
     }
 }

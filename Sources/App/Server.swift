@@ -14,7 +14,6 @@ import Recordings
 import ServiceLifecycle
 import SettingsReading
 import Store
-import UnixSignals
 package import Webhooks
 
 /// Builds the server: its services and their connections.
@@ -28,6 +27,7 @@ public struct Server: Sendable {
     private let metrics: PrometheusRegistry
     private let handlesSignals: Bool
     private let onListening: @Sendable (Int) async -> Void
+    private let reloadable = ReloadableParts()
     /// Receives the routes of the HTTP server before the server starts.
     package var onRoutes: @Sendable ([String]) -> Void = { _ in }
     /// The clock of all waits, except those of database connections.
@@ -71,11 +71,15 @@ public struct Server: Sendable {
     ///
     /// - Throws: ``SettingError`` when a setting names something that is missing or unusable; the error of a service
     ///   that failed.
-    public func run() async throws {
+    public func run() async throws { try await underSignals(serve(until:)) }
+
+    private func serve(until stop: StopRequest) async throws {
         let identityProvider = try await settings.identityProvider?.provider()
-        try await checkSchema()
-        if let identityProvider { try await checkRegistration(of: identityProvider) }
+        let tokens = await AccessTokens(settings.tokens)
+        reloadable.set(tokens: tokens, provider: identityProvider)
+        guard try await databaseAnswers(before: stop, issuer: identityProvider?.issuer) else { return }
         SettingsWarnings.log(settings, serves: true, to: logger)
+        DescriptorCapacity.log(streams: settings.http.streams.maximumStreams, to: logger)
         let pool = try pool(name: "therapybridge")
         let stores = Stores(pool: pool, merger: AccessMerger { [clock] in clock.now })
         let recordings = try await settings.recordings.store()
@@ -92,7 +96,8 @@ public struct Server: Sendable {
         let work = WorkSignals()
         let worker = runsWorker ? try await worker(stores, recordings, wakeUps, hints) : nil
         var services: [any Service] = [pool]
-        services += metricsServer(pool) { worker?.details() ?? [] }
+        let readiness = Readiness(pool: pool, recordings: recordings, audit: stores.audit)
+        services += metricsServer(readiness) { worker?.details() ?? [] }
         // It ends after everything that records accesses.
         services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
         services += [
@@ -107,10 +112,11 @@ public struct Server: Sendable {
                 onHints: hints.wake),
             Janitor(
                 stores: stores, recordings: recordings, uploadLifetime: settings.http.uploads.resumeLifetime,
-                failureRetention: settings.pipeline.failureRetention,
                 expiredUploads: Counter(label: "therapybridge_uploads_expired_total", factory: metrics), clock: clock,
                 logger: logger),
         ]
+        services.append(
+            RetentionSweeper(settings: settings.retention, store: stores.retention, clock: clock, logger: logger))
         services.append(attemptLimit(stores))
         services.append(EstimateRefresher(queue: stores.queue, clock: clock, logger: logger))
         // It ends after everything that makes transitions.
@@ -125,9 +131,9 @@ public struct Server: Sendable {
         let dependencies = HTTPDependencies(
             stores: stores, recordings: recordings, reports: reports, work: work, streams: streams,
             authentication: .init(
-                tokens: await AccessTokens(settings.tokens), identityProvider: identityProvider,
+                tokens: tokens, identityProvider: identityProvider,
                 passwordCost: passwordCost),
-            monitoring: .init(metrics: metrics) { await Self.missing(pool) }, webhookRules: settings.webhooks.rules,
+            monitoring: .init(metrics: metrics) { await readiness.missing() }, webhookRules: settings.webhooks.rules,
             clock: clock)
         let http = try HTTPServer(
             settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
@@ -135,7 +141,7 @@ public struct Server: Sendable {
         services.append(http)
         // The last service shuts down first: it ends the streams, and the HTTP server waits for them.
         services.append(streams)
-        try await runUntilSignal(services)
+        try await run(services, until: stop)
     }
 
     /// The error for the operator, which decides the exit status.
@@ -160,8 +166,10 @@ public struct Server: Sendable {
     ///
     /// - Throws: ``SettingError`` when a setting names something that is missing or unusable; the error of a service
     ///   that failed.
-    public func work() async throws {
-        try await checkSchema()
+    public func work() async throws { try await underSignals(work(until:)) }
+
+    private func work(until stop: StopRequest) async throws {
+        guard try await databaseAnswers(before: stop, issuer: nil) else { return }
         SettingsWarnings.log(settings, serves: false, to: logger)
         let pool = try pool(name: "therapybridge worker")
         let recordings = try await settings.recordings.store()
@@ -171,24 +179,46 @@ public struct Server: Sendable {
         let hints = SessionHints()
         let stores = Stores(pool: pool)
         let worker = try await worker(stores, recordings, wakeUps, hints)
-        try await runUntilSignal(
-            [pool] + metricsServer(pool, details: worker.details) + [
+        let readiness = Readiness(pool: pool, recordings: recordings, audit: nil)
+        try await run(
+            [pool] + metricsServer(readiness, details: worker.details) + [
                 listener,
                 ChangeRelay(
                     source: PostgresChangeSource(listener: listener), hub: nil, wakeWorker: { wakeUp.yield() },
                     onHints: hints.wake),
                 attemptLimit(stores),
                 worker.service,
-            ])
+            ], until: stop)
     }
 
-    private func runUntilSignal(_ services: [any Service]) async throws {
+    // MARK: - Signals
+
+    private func underSignals(_ body: (StopRequest) async throws -> Void) async throws {
+        let stop = StopRequest()
+        guard handlesSignals else { return try await body(stop) }
+        let reloading = Reloading(settings: settings, parts: reloadable, logger: logger)
+        try await ProcessSignals(stop: stop, reload: reloading.run, logger: logger).handled { try await body(stop) }
+    }
+
+    /// Waits until the database answers, and checks it.
+    ///
+    /// - Returns: False if the process has to stop first.
+    /// - Throws: ``SettingError`` for what waiting cannot mend.
+    private func databaseAnswers(before stop: StopRequest, issuer: String?) async throws -> Bool {
+        let start = DatabaseStart(
+            database: settings.database, issuer: issuer, databaseClock: databaseClock, clock: clock, logger: logger)
+        return try await stop.cancelling { try await start.run() }
+    }
+
+    private func run(_ services: [any Service], until stop: StopRequest) async throws {
         var configuration = ServiceGroupConfiguration(
-            services: services.map { .init(service: $0) },
-            gracefulShutdownSignals: handlesSignals ? [.sigterm, .sigint] : [], logger: logger)
+            services: services.map { .init(service: $0) }, gracefulShutdownSignals: [], logger: logger)
         configuration.maximumGracefulShutdownDuration = settings.shutdownTimeout
+        let group = ServiceGroup(configuration: configuration)
+        // The request may come before the group runs. The group remembers it. The handler of a signal cannot wait.
+        stop.onRequest { Task { await group.triggerGracefulShutdown() } }
         do {
-            try await ServiceGroup(configuration: configuration).run()
+            try await group.run()
         } catch let error as BindError {
             throw failure(of: error)
         }
@@ -212,18 +242,19 @@ public struct Server: Sendable {
         metrics.collect(from: pool, size: settings.database.poolSize)
         metrics.collect(from: listener)
         metrics.collectProcess()
+        metrics.collect(from: .shared)
     }
 
     /// This service comes before the services that it measures, and therefore shuts down after them.
     ///
     /// `details` tells about the parts of the process whenever somebody asks.
     private func metricsServer(
-        _ pool: PostgresPool, details: @escaping @Sendable () -> [ReadinessDetail]
+        _ readiness: Readiness, details: @escaping @Sendable () -> [ReadinessDetail]
     ) -> [any Service] {
         guard let port = settings.http.listen.metricsPort else { return [] }
         return [
             MetricsServer(port: port, registry: metrics, logger: logger) {
-                ReadinessReport(missing: await Self.missing(pool), details: details())
+                ReadinessReport(missing: await readiness.missing(), details: details())
             }
         ]
     }
@@ -254,72 +285,6 @@ public struct Server: Sendable {
                 return cage.details + programs.details + [work]
             }
         )
-    }
-
-    // MARK: - Checks
-
-    /// Throws if the schema lacks a migration of this binary, or has one with other contents, or if row-level security
-    /// does not bind the role of the server.
-    private func checkSchema() async throws {
-        let status: MigrationStatus
-        let roles: [DatabaseRole]
-        let isolation: String
-        do {
-            (status, roles, isolation) = try await PostgresConnection.withConnection(
-                settings.database.queries(name: "therapybridge", logger: logger), clock: databaseClock
-            ) { connection in
-                (
-                    try await Migrator.status { try await connection.query($0) },
-                    try await DatabaseRole.read(connection),
-                    try await connection.query("SELECT current_setting('default_transaction_isolation')")[0]
-                        .decode(0, as: String.self)
-                )
-            }
-        } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
-            throw SettingError("DATABASE_URL", "its role may not read the schema; use therapybridge_server")
-        }
-        guard status.edited.isEmpty else {
-            throw SettingError(
-                status.edited.map(\.filename).joined(separator: ", "),
-                "differs from what was applied; run the binary that the schema belongs to, or: therapybridge migrate status"
-            )
-        }
-        guard status.isCurrent else {
-            throw SettingError(status.missingFiles, "not applied; run: therapybridge migrate up")
-        }
-        for role in roles { try role.check() }
-        // The server asks for this level at each connection, but a pooler does not pass that on, and options of the URL win.
-        guard isolation == "read committed" else {
-            throw SettingError(
-                "DATABASE_URL",
-                "its transactions are \(isolation) by default; set default_transaction_isolation to 'read committed' for "
-                    + "its role in this database, and take it out of the options of the URL")
-        }
-    }
-
-    /// Throws if the database lets no sign-in begin with a token of the identity provider.
-    private func checkRegistration(of provider: IdentityProvider) async throws {
-        let isRegistered = try await PostgresConnection.withConnection(
-            settings.database.queries(name: "therapybridge", logger: logger), clock: databaseClock
-        ) { connection in
-            try await connection.query("SELECT app.is_registered_provider(\(provider.issuer))")[0]
-                .decode(0, as: Bool.self)
-        }
-        guard isRegistered else {
-            throw SettingError(
-                "JWT_ISSUER",
-                "is not registered in the database; run as a member of therapybridge_owner: "
-                    + "INSERT INTO app.identity_providers (issuer) VALUES ('the value of JWT_ISSUER')")
-        }
-    }
-
-    private static func missing(_ pool: PostgresPool) async -> String? {
-        do {
-            let status = try await Migrator.status { try await pool.query($0, timeout: .seconds(2)) }
-            return status.isCurrent ? nil : "not applied: \(status.missingFiles)"
-        } catch {
-            return "\(error)"
-        }
     }
 }
 

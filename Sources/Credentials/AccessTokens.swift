@@ -2,6 +2,7 @@ import Crypto
 public import Domain
 import Foundation
 import JWTKit
+import Synchronization
 
 /// The claims of a verified access token.
 public struct AccessClaims: Sendable, Hashable {
@@ -48,15 +49,40 @@ public struct AccessTokens: Sendable {
         }
     }
 
-    /// Signs new tokens, and verifies tokens that do not name their key.
-    private let present: Key
-    private let presentID: String
-    /// The keys by name.
-    ///
-    /// This type decides which key verifies a token.
-    private let keys: [String: Key]
-    /// The tokens that these keys have verified.
-    private let verified = VerifiedTokens<AccessClaims>()
+    /// The keys of one moment, and what they have verified.
+    private struct Ring {
+        /// Signs new tokens, and verifies tokens that do not name their key.
+        let present: Key
+        let presentID: String
+        /// The keys by name.
+        ///
+        /// This type decides which key verifies a token.
+        let keys: [String: Key]
+        /// The tokens that these keys have verified.
+        let verified = VerifiedTokens<AccessClaims>()
+
+        init(secret: String, previousSecrets: [String]) async {
+            var keys: [String: Key] = [:]
+            for secret in previousSecrets { keys[AccessTokens.keyID(of: secret)] = await Key(secret) }
+            presentID = AccessTokens.keyID(of: secret)
+            present = await Key(secret)
+            keys[presentID] = present
+            self.keys = keys
+        }
+    }
+
+    /// All copies of a value share the keys.
+    private final class Holder: Sendable {
+        private let ring: Mutex<Ring>
+
+        init(_ ring: Ring) { self.ring = Mutex(ring) }
+
+        var present: Ring { ring.withLock(\.self) }
+
+        func replace(by new: Ring) { ring.withLock { $0 = new } }
+    }
+
+    private let holder: Holder
     /// Is called before each check of a signature, which a test counts.
     private let onCheck: @Sendable () -> Void
 
@@ -72,16 +98,22 @@ public struct AccessTokens: Sendable {
     /// Takes the keys, and a function that is called before each check of a signature.
     package init(secret: String, previousSecrets: [String] = [], onCheck: @escaping @Sendable () -> Void) async {
         self.onCheck = onCheck
-        var keys: [String: Key] = [:]
-        for secret in previousSecrets { keys[Self.keyID(of: secret)] = await Key(secret) }
-        presentID = Self.keyID(of: secret)
-        present = await Key(secret)
-        keys[presentID] = present
-        self.keys = keys
+        holder = Holder(await Ring(secret: secret, previousSecrets: previousSecrets))
+    }
+
+    /// Replaces the keys, in all copies of this value.
+    ///
+    /// Tokens that only the replaced keys verify lose their value at once.
+    ///
+    /// - Parameters:
+    ///   - secret: The new key.
+    ///   - previousSecrets: Earlier keys, whose tokens stay valid.
+    public func replaceKeys(secret: String, previousSecrets: [String]) async {
+        holder.replace(by: await Ring(secret: secret, previousSecrets: previousSecrets))
     }
 
     /// The name of a key in its tokens: the beginning of a hash, which reveals nothing about the key.
-    private static func keyID(of secret: String) -> String {
+    fileprivate static func keyID(of secret: String) -> String {
         SHA256.hash(data: Data("therapybridge key\0".utf8) + Data(secret.utf8)).prefix(8)
             .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
@@ -95,12 +127,13 @@ public struct AccessTokens: Sendable {
         // RFC 7519, 2 allows a fraction in a NumericDate, but some clients' libraries do not.
         let expiry = Date(timeIntervalSince1970: claims.expiresAt.date.timeIntervalSince1970.rounded(.up))
         let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down))
-        return try await present.collection.sign(
+        let ring = holder.present
+        return try await ring.present.collection.sign(
             Payload(
                 iss: IssuerClaim(value: Self.party), aud: Claims.Audience(values: [Self.party]),
                 sub: SubjectClaim(value: claims.user.description), sid: claims.signIn.description,
                 iat: IssuedAtClaim(value: now), exp: ExpirationClaim(value: expiry)),
-            header: ["kid": .string(presentID)])
+            header: ["kid": .string(ring.presentID)])
     }
 
     /// Verifies a token.
@@ -116,10 +149,12 @@ public struct AccessTokens: Sendable {
     ) async -> AccessClaims? {
         let bytes = Array(token.utf8)
         let hash = VerifiedTokens<AccessClaims>.Key(bytes)
-        var (claims, key) = plainClaims(of: bytes, hash, at: now)
+        // One set of keys for the whole check: a new set has a new memory.
+        let ring = holder.present
+        var (claims, key) = plainClaims(of: bytes, hash, by: ring, at: now)
         if claims == nil, let key {
             claims = await self.claims(of: token, key)
-            if let claims { verified.insert(claims, for: hash) }
+            if let claims { ring.verified.insert(claims, for: hash) }
         }
         guard let claims, acceptsExpired || now < claims.expiresAt else { return nil }
         return claims
@@ -133,8 +168,8 @@ public struct AccessTokens: Sendable {
     /// - Returns: Its claims. Nil for a token that ``verify(_:acceptsExpired:at:)`` refuses, or that only that method can
     ///   read.
     public func verifyAtOnce(_ token: [UInt8], at now: Timestamp = .now()) -> AccessClaims? {
-        guard let claims = plainClaims(of: token, VerifiedTokens.Key(token), at: now).claims, now < claims.expiresAt
-        else { return nil }
+        let known = plainClaims(of: token, VerifiedTokens.Key(token), by: holder.present, at: now).claims
+        guard let claims = known, now < claims.expiresAt else { return nil }
         return claims
     }
 
@@ -142,19 +177,40 @@ public struct AccessTokens: Sendable {
     ///
     /// - Returns: The claims; without them the key that may verify the token in another form, or nil.
     private func plainClaims(
-        of token: [UInt8], _ hash: VerifiedTokens<AccessClaims>.Key, at now: Timestamp
+        of token: [UInt8], _ hash: VerifiedTokens<AccessClaims>.Key, by ring: Ring, at now: Timestamp
     ) -> (claims: AccessClaims?, key: Key?) {
-        if let known = verified[hash] { return (known, nil) }
-        guard let parts = CompactToken(token, limit: Self.limit), let key = key(for: parts) else { return (nil, nil) }
+        if let known = ring.verified[hash] { return (known, nil) }
+        guard let parts = CompactToken(token, limit: Self.limit), let key = key(for: parts, of: ring) else {
+            return (nil, nil)
+        }
         guard let claims = plainClaims(of: parts, key, at: now) else { return (nil, key) }
-        verified.insert(claims, for: hash)
+        ring.verified.insert(claims, for: hash)
         return (claims, nil)
     }
 
     /// The key that a token names; nil if this server does not have it, or the token is of another algorithm.
-    private func key(for token: CompactToken) -> Key? {
+    private func key(for token: CompactToken, of ring: Ring) -> Key? {
         guard token.algorithm == Self.algorithm else { return nil }
-        return token.keyID.map { keys[$0] } ?? present
+        return token.keyID.map { ring.keys[$0] } ?? ring.present
+    }
+
+    /// Why a token is refused, for the log of the operator.
+    ///
+    /// A client never learns it.
+    ///
+    /// - Parameter token: A token that ``verify(_:acceptsExpired:at:)`` has refused.
+    /// - Returns: A few words that hold no part of the token.
+    public func fault(of token: String) async -> String {
+        guard let parts = CompactToken(Array(token.utf8), limit: Self.limit) else { return "the token is malformed" }
+        guard parts.algorithm == Self.algorithm else { return "the token is of another issuer" }
+        guard let key = key(for: parts, of: holder.present) else {
+            return
+                "the token was signed by a key that this server does not have: is JWT_SECRET the same on all servers?"
+        }
+        guard await claims(of: token, key) != nil else {
+            return "the token is wrongly signed, or not meant for this server"
+        }
+        return "the token has expired"
     }
 
     /// The claims of a well-signed token in the form in which this server issues them.

@@ -2,6 +2,7 @@ import Crypto
 public import Domain
 public import Foundation
 import JWTKit
+import Synchronization
 
 /// The claims of a verified token of the site's own identity provider.
 public struct ProviderClaims: Sendable, Hashable {
@@ -20,12 +21,27 @@ public struct ProviderClaims: Sendable, Hashable {
 /// It has only public keys, each for the one algorithm of its type. The header of a token can therefore not choose
 /// another algorithm. The keys of ``AccessTokens`` are never used here.
 public struct IdentityProvider: Sendable {
-    private let keys: [String: ProviderKey]
+    /// The keys of one moment, and the tokens that they have verified.
+    private struct Ring {
+        let keys: [String: ProviderKey]
+        let verified = VerifiedTokens<ProviderClaims>()
+    }
+
+    /// All copies of a value share the keys.
+    private final class Holder: Sendable {
+        private let ring: Mutex<Ring>
+
+        init(_ ring: Ring) { self.ring = Mutex(ring) }
+
+        var present: Ring { ring.withLock(\.self) }
+
+        func replace(by new: Ring) { ring.withLock { $0 = new } }
+    }
+
+    private let holder: Holder
     /// The `iss` of the provider's tokens.
     public let issuer: String
     private let audience: String
-    /// The tokens that these keys have verified.
-    private let verified = VerifiedTokens<ProviderClaims>()
 
     /// Reads the keys.
     ///
@@ -35,9 +51,17 @@ public struct IdentityProvider: Sendable {
     ///   - audience: A value that their `aud` has to have.
     /// - Throws: ``ProviderKeysError`` if the set has a key that is not public, or no usable key.
     public init(jwks: Data, issuer: String, audience: String) async throws {
-        keys = try await ProviderKey.read(jwks)
+        holder = Holder(Ring(keys: try await ProviderKey.read(jwks)))
         self.issuer = issuer
         self.audience = audience
+    }
+
+    /// Replaces the keys, in all copies of this value.
+    ///
+    /// - Parameter jwks: The provider's public keys, a JWK Set.
+    /// - Throws: ``ProviderKeysError`` if the set has a key that is not public, or no usable key. The keys then stay.
+    public func replaceKeys(jwks: Data) async throws {
+        holder.replace(by: Ring(keys: try await ProviderKey.read(jwks)))
     }
 
     /// Verifies a token.
@@ -53,18 +77,21 @@ public struct IdentityProvider: Sendable {
     ) async -> ProviderClaims? {
         let bytes = Array(token.utf8)
         let hash = VerifiedTokens<ProviderClaims>.Key(bytes)
-        var claims = verified[hash]
+        let ring = holder.present
+        var claims = ring.verified[hash]
         // A provider's tokens hold more than this server's own. The limit for them is therefore higher.
         if claims == nil, let parts = CompactToken(bytes, limit: 8192) {
-            claims = await self.claims(of: token, parts)
-            if let claims { verified.insert(claims, for: hash) }
+            claims = await self.claims(of: token, parts, ring.keys)
+            if let claims { ring.verified.insert(claims, for: hash) }
         }
         guard let claims, acceptsExpired || now < claims.expiresAt else { return nil }
         return claims
     }
 
     /// The claims of a well-signed token that is meant for this server, whatever its expiry.
-    private func claims(of token: String, _ parts: CompactToken) async -> ProviderClaims? {
+    private func claims(
+        of token: String, _ parts: CompactToken, _ keys: [String: ProviderKey]
+    ) async -> ProviderClaims? {
         guard let id = parts.keyID, let key = keys[id], parts.algorithm == key.algorithm,
             let payload = try? await key.collection.verify(token, as: Payload.self),
             payload.iss == issuer, payload.aud.values.contains(audience), Claims.isWritable(payload.exp),

@@ -11,13 +11,16 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
     /// Their tokens stay valid until they expire.
     let previousSecrets: [String]
 
+    /// The file of the key (`JWT_SECRET_FILE`), or nil if the key came from the environment.
+    private let file: String?
+
     /// Reads the group.
     ///
     /// - Parameter reader: Reads the environment.
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group("Sign-in")
-        secret = try Self.secret(reader)
+        (secret, file) = try Self.secret(reader)
         previousSecrets =
             try reader.value(
                 "JWT_PREVIOUS_SECRETS", form: "a comma-separated list of earlier values of JWT_SECRET",
@@ -30,9 +33,8 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
     }
 
     /// Reads the key from the one setting of two that is there.
-    private static func secret(_ reader: SettingsReader) throws(SettingError) -> String {
-        let (name, fileName) = ("JWT_SECRET", "JWT_SECRET_FILE")
-        let form = "at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48"
+    private static func secret(_ reader: SettingsReader) throws(SettingError) -> (String, file: String?) {
+        let name = "JWT_SECRET"
         let secret = try reader.value(
             name, form: form, absent: "this or `\(fileName)` is required", "The key of the access tokens."
         ) { isLongEnough($0) ? $0 : nil }
@@ -43,9 +45,18 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
             guard let secret else {
                 throw SettingError(name, "is missing; set it to \(form); or name a file with it in \(fileName)")
             }
-            return secret
+            return (secret, nil)
         }
         guard secret == nil else { throw SettingError(fileName, "is set together with \(name); remove one of the two") }
+        return (try self.secret(in: file), file)
+    }
+
+    private static let fileName = "JWT_SECRET_FILE"
+    private static let form =
+        "at least \(AccessTokens.minimumSecretBytes) random bytes, as from: openssl rand -base64 48"
+
+    /// Reads the key from its file.
+    private static func secret(in file: String) throws(SettingError) -> String {
         var contents: [UInt8]
         do {
             contents = try SecretFile.read(file, limit: 64 * 1024)
@@ -61,6 +72,12 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
         return secret
     }
 
+    /// The key in its file now, or nil if the key came from the environment.
+    fileprivate func rereadSecret() throws(SettingError) -> String? {
+        guard let file else { return nil }
+        return try Self.secret(in: file)
+    }
+
     /// True if an attacker could guess one of the keys; see ``SecretStrength``.
     public var hasTrivialSecret: Bool { ([secret] + previousSecrets).contains(where: SecretStrength.isTrivial) }
 
@@ -74,6 +91,17 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
 }
 
 extension AccessTokens {
+    /// Reads the file of the key again.
+    ///
+    /// - Parameter settings: The settings of the start.
+    /// - Returns: False if the key is not in a file.
+    /// - Throws: ``SettingError`` if the file is unusable. The key then stays.
+    public func rereadKey(_ settings: TokenSettings) async throws -> Bool {
+        guard let secret = try settings.rereadSecret() else { return false }
+        await replaceKeys(secret: secret, previousSecrets: settings.previousSecrets)
+        return true
+    }
+
     /// Issues and verifies tokens with the keys of the settings.
     public init(_ settings: TokenSettings) async {
         await self.init(secret: settings.secret, previousSecrets: settings.previousSecrets)
@@ -88,6 +116,8 @@ public struct IdentityProviderSettings: Sendable {
 
     /// The public keys: a JWK Set.
     private let jwks: Data
+    /// The file of the keys.
+    private let file: String
     private let issuer: String
     private let audience: String
 
@@ -110,12 +140,30 @@ public struct IdentityProviderSettings: Sendable {
             throw SettingError(
                 missing, "is missing; an identity provider needs \(values.map(\.0).joined(separator: ", "))")
         }
-        guard let jwks = try? Data(contentsOf: URL(filePath: file)) else {
-            throw SettingError(Self.keysName, "cannot be read; name a file with the provider's public keys")
-        }
-        self.jwks = jwks
+        jwks = try Self.contents(of: file)
+        self.file = file
         self.issuer = issuer
         self.audience = audience
+    }
+
+    private static func contents(of file: String) throws(SettingError) -> Data {
+        guard let jwks = try? Data(contentsOf: URL(filePath: file)) else {
+            throw SettingError(keysName, "cannot be read; name a file with the provider's public keys")
+        }
+        return jwks
+    }
+
+    /// Reads the file of the keys again.
+    ///
+    /// - Parameter provider: The provider, which gets the keys.
+    /// - Throws: ``SettingError`` if the file is unusable. The keys then stay.
+    public func rereadKeys(of provider: IdentityProvider) async throws {
+        let jwks = try Self.contents(of: file)
+        do {
+            try await provider.replaceKeys(jwks: jwks)
+        } catch let error as ProviderKeysError {
+            throw SettingError(Self.keysName, error.description)
+        }
     }
 
     /// Reads the keys of the provider.

@@ -63,7 +63,8 @@ public struct Migrator: Sendable {
         var configuration = configuration
         // Building a database index on a large table may take hours. Each file limits its own wait for locks.
         configuration.queryTimeout = nil
-        configuration.statementTimeout = nil
+        // The role or the database may have a timeout for statements: 0 switches it off.
+        configuration.statementTimeout = .zero
         self.configuration = configuration
         self.migrations = migrations
         self.clock = clock

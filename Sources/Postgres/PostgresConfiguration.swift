@@ -74,7 +74,8 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible, CustomRe
     ///   - queryTimeout: How long a query may take if the call does not say; nil means for ever.
     ///   - statementTimeout: The server's `statement_timeout`; nil leaves the role's setting.
     ///   - logger: The log of this library.
-    /// - Throws: `PostgresError` with code `configuration` if libpq cannot read the string.
+    /// - Throws: `PostgresError` with code `configuration` if libpq cannot read the string. Its description names the fault and
+    ///   the remedy, and holds no piece of the string.
     public init(
         connectionString: String,
         pooler: Pooler = .off,
@@ -168,18 +169,36 @@ extension Duration {
 enum ConnectionInfo {
     /// Reads a connection string into its settings.
     static func parse(_ text: String) throws -> [String: String] {
-        guard !text.utf8.contains(0) else {
-            throw PostgresError(.configuration, "the connection string contains a NUL")
-        }
         var message: UnsafeMutablePointer<CChar>?
-        guard let options = unsafe PQconninfoParse(text, &message) else {
-            defer { unsafe PQfreemem(message) }
-            // libpq's message may quote a piece of the string, which may be a piece of the password. The error does not
-            // hold it.
+        let options = unsafe PQconninfoParse(text, &message)
+        defer {
+            // libpq's message may quote a piece of the string, which may be a piece of the password. Nothing reads it.
+            unsafe PQfreemem(message)
+            unsafe PQconninfoFree(options)
+        }
+        if let fault = ConnectionStringFault.find(in: text, isReadable: unsafe options != nil) {
+            throw PostgresError(.configuration, fault)
+        }
+        guard let options = unsafe options else {
             throw PostgresError(.configuration, "libpq cannot read the connection string")
         }
-        defer { unsafe PQconninfoFree(options) }
-        return unsafe settings(options)
+        return try completed(unsafe settings(options))
+    }
+
+    /// Adds the settings of the service that a connection string names.
+    ///
+    /// libpq would add them too late: this library has taken the default for the port of the service by then. Settings of the
+    /// string win, as in libpq.
+    private static func completed(_ given: [String: String]) throws -> [String: String] {
+        // A password with "/" and no "@" after it makes libpq take the password for the port, and quote it in its message.
+        if let port = given["port"], port.contains(where: { !$0.isNumber && $0 != "," }) {
+            throw PostgresError(
+                .configuration, "has a port that is no number: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        }
+        guard let name = given["service"] else { return given }
+        var all = try ServiceFile.standard().settings(of: name).merging(given) { _, given in given }
+        all["service"] = nil
+        return all
     }
 
     /// libpq's defaults: environment variables and built-in values.

@@ -1,7 +1,7 @@
 /// An error between this program and PostgreSQL.
 ///
-/// `description` is safe to show and to log: it has codes and names, but no values, no message of the server and no SQL
-/// text. `debugDescription` has everything.
+/// `description` is safe to show and to log: it has codes and names, and the server's message where that can hold no value
+/// of a statement. It has no values and no SQL text. `debugDescription` has everything.
 public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// How a transaction failed, apart from the error of a statement.
     public enum TransactionFailure: Hashable, Sendable {
@@ -65,6 +65,15 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         public var columnName: String?
         /// The constraint.
         public var constraintName: String?
+
+        /// The message and the hint, if they name only objects of the database and states of the server.
+        ///
+        /// Nil for the message of any other error: it may quote a value, such as a patient's words. An error with the name of
+        /// a constraint is about a row, or one of the schema's own refusals.
+        public var safeMessage: String? {
+            guard constraintName == nil, sqlState.isFreeOfValues else { return nil }
+            return [message, hint].compactMap(\.self).joined(separator: ". ")
+        }
 
         /// True if the server has no room in its queue of notifications.
         ///
@@ -160,6 +169,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
     public var description: String {
         var text = storage.message
         if let server = storage.server {
+            // The message of a failed connection stands in the error's own.
+            if let words = server.safeMessage, !text.contains(words) { text += ": \(words)" }
             text += " (SQLSTATE \(server.sqlState)"
             if let name = server.constraintName { text += ", constraint \(name)" }
             if let name = server.tableName { text += ", table \(name)" }

@@ -75,6 +75,19 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
         }
     }
 
+    /// Whether messages with this code name only objects of the database and states of the server.
+    ///
+    /// The classes are 08 (connection), 25 (transaction state), 28 (authorization), 3D and 3F (names of databases and
+    /// schemas), 40 (rollback), 53 (resources), 55 (prerequisite state), 57 (intervention) and 58 (system), and of class 42
+    /// the codes about names and rights. A message of class 22 or 23 quotes values.
+    var isFreeOfValues: Bool {
+        switch errorClass {
+        case "08", "25", "28", "3D", "3F", "40", "53", "55", "57", "58": true
+        case "42": ["42501", "42P01", "42P05", "42P06", "42703", "42704", "42883", "42710"].contains(code)
+        default: self == .invalidStatementName
+        }
+    }
+
     /// Whether another attempt to connect cannot succeed until a setting changes.
     var isPermanentForConnecting: Bool {
         switch errorClass {

@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Synchronization
 
 /// A key that encrypts recordings at rest: 256 random bits.
 public struct RecordingKey: Sendable {
@@ -44,9 +45,23 @@ public struct RecordingKey: Sendable {
 
 /// The keys of a site: the present one, and earlier ones that only decrypt.
 public struct RecordingKeys: Sendable {
+    /// The keys of one moment.
+    private struct Ring {
+        let current: RecordingKey
+        let keys: [[UInt8]: RecordingKey]
+    }
+
+    /// All copies of a value share the keys.
+    private final class Holder: Sendable {
+        let ring: Mutex<Ring>
+
+        init(_ ring: Ring) { self.ring = Mutex(ring) }
+    }
+
+    private let holder: Holder
+
     /// The key of new recordings.
-    let current: RecordingKey
-    private let keys: [[UInt8]: RecordingKey]
+    var current: RecordingKey { holder.ring.withLock(\.current) }
 
     /// Puts the keys of a site together.
     ///
@@ -54,12 +69,28 @@ public struct RecordingKeys: Sendable {
     ///   - current: The key that encrypts.
     ///   - previous: The keys that only decrypt.
     public init(current: RecordingKey, previous: [RecordingKey] = []) {
-        self.current = current
-        keys = Dictionary(([current] + previous).map { ($0.id, $0) }) { first, _ in first }
+        holder = Holder(Self.ring(current, previous))
+    }
+
+    private static func ring(_ current: RecordingKey, _ previous: [RecordingKey]) -> Ring {
+        Ring(
+            current: current,
+            keys: Dictionary(([current] + previous).map { ($0.id, $0) }) { first, _ in first })
+    }
+
+    /// Replaces the keys, in all copies of this value.
+    ///
+    /// Earlier keys stay in use for reading: a recording that is being written needs its key, and an operator may forget to list
+    /// it.
+    ///
+    /// - Parameter other: The new keys.
+    func replace(by other: RecordingKeys) {
+        let new = other.holder.ring.withLock(\.self)
+        holder.ring.withLock { $0 = Ring(current: new.current, keys: $0.keys.merging(new.keys) { $1 }) }
     }
 
     /// The key with the id that a file names; nil if the site does not have it.
-    subscript(id: [UInt8]) -> RecordingKey? { keys[id] }
+    subscript(id: [UInt8]) -> RecordingKey? { holder.ring.withLock { $0.keys[id] } }
 }
 
 /// Why a stored recording cannot be read.

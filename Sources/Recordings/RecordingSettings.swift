@@ -26,6 +26,17 @@ public struct RecordingSettings: Sendable {
         keys = try RecordingKeys(reader)
     }
 
+    /// Reads the files of the keys again.
+    ///
+    /// - Parameter reader: Reads the environment.
+    /// - Returns: False if recordings are stored unencrypted, which only a restart changes.
+    /// - Throws: ``SettingError`` if a file is unusable. The keys then stay.
+    public func rereadKeys(_ reader: SettingsReader) throws(SettingError) -> Bool {
+        guard let keys, let new = try RecordingKeys(reader.group("Recordings")) else { return false }
+        keys.replace(by: new)
+        return true
+    }
+
     /// Makes the folder, and returns its store.
     ///
     /// - Returns: The store.

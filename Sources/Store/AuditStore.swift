@@ -6,7 +6,7 @@ public import Postgres
 /// ``ProgressStore/admit(_:)`` records an access to an existing session when it authorizes it. Triggers
 /// in the database record every change of rights.
 public struct AuditStore: Sendable {
-    private let pool: PostgresPool
+    let pool: PostgresPool
     private let merger: AccessMerger
 
     /// A store that borrows its connections from a pool.

@@ -16,6 +16,7 @@ struct Serve: AsyncParsableCommand {
         let logger = try startLogging()
         let settings = try Settings(SettingsReader())
         ProcessProtection.wipeSecrets()
+        DescriptorCapacity.raise()
         try await Server(
             settings: settings, runsWorker: !noWorker, logger: logger, metrics: MetricsOutput.bootstrap()
         ).run()

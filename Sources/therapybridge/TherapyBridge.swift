@@ -17,7 +17,7 @@ struct TherapyBridge: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
-            Audit.self, Failed.self, Retry.self, Transcribe.self, CageCommand.self, Measure.self,
+            Audit.self, Failed.self, Retry.self, Storage.self, Transcribe.self, CageCommand.self, Measure.self,
         ])
 
     /// Runs a subcommand, and turns an error into an exit status.
@@ -45,7 +45,7 @@ struct TherapyBridge: AsyncParsableCommand {
     }
 
     private static func fail(_ message: String, status: Int32) -> Never {
-        try? FileHandle.standardError.write(contentsOf: Data("therapybridge: \(message)\n".utf8))
+        LogOutput.writeLast("therapybridge: \(message)")
         Foundation.exit(status)
     }
 }

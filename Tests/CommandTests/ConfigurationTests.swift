@@ -215,17 +215,6 @@ import Testing
         }
     }
 
-    @Test("An unreachable database gives status 1 and one line without the password")
-    func unreachable() async throws {
-        var settings = Self.good
-        settings["DATABASE_URL"] = "host=/nowhere dbname=x password=hush-hush"
-        let run = try await Program(environment: settings).run("serve")
-        #expect(run.status == 1)
-        #expect(run.output == "")
-        #expect(run.errorLines.count == 1)
-        #expect(!run.errorOutput.contains("hush-hush"))
-    }
-
     private func expectWrongSetting(
         _ run: ProgramRun, naming name: String, sourceLocation: SourceLocation = #_sourceLocation
     ) {

@@ -1,4 +1,5 @@
 import Domain
+import TestSupport
 
 /// The actions of the audit log, grouped by what they concern.
 enum AuditActionPart {
@@ -7,6 +8,7 @@ enum AuditActionPart {
         case actingOnOne = "acting on one session"
         case readingMany = "reading many sessions"
         case administering = "reading as an administrator"
+        case patientData = "exporting or erasing the data of a patient"
         case rights = "changing rights, by anyone"
         case webhooks = "changing webhooks, by anyone, and retrying deliveries"
         case byHand = "changes by hand in the database"
@@ -37,6 +39,7 @@ enum AuditActionPart {
         case .listUsers, .readUser, .listSignIns, .listAssignments, .readAudit, .readMetrics,
             .listWebhooks, .listDeliveries:
             [.administering]
+        case .exportPatient, .erasePatient: [.patientData]
         case .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook: [.webhooks]
         case .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser, .beginAssignment,
             .endAssignment,

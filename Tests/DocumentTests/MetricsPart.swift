@@ -1,4 +1,5 @@
 import App
+import TestSupport
 
 /// The metrics that the program describes.
 ///

@@ -1,4 +1,5 @@
 import HTTPTypes
+import TestSupport
 
 @testable import HTTPAPI
 

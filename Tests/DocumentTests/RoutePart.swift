@@ -41,6 +41,8 @@ struct RoutePart {
         "POST /api/progress": "pipeline.md#reports-over-http",
         "GET /api/sessions": "#sessions",
         "GET /api/patients": "#people",
+        "GET /api/patients/{id}/export": "#data-of-a-patient",
+        "DELETE /api/patients/{id}/data": "#data-of-a-patient",
         "GET /api/therapists": "#people",
         "GET /api/therapists/{therapist_id}/patients": "#people",
         "PUT /api/therapists/{therapist_id}/patients/{patient_id}": "#accounts",

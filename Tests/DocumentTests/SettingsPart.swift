@@ -1,6 +1,7 @@
 import App
 import SettingsReading
 import Synchronization
+import TestSupport
 
 /// The settings that the groups of the program declare.
 enum SettingsPart {

@@ -1,6 +1,7 @@
 import Domain
 import Postgres
 import PostgresTestSupport
+import TestSupport
 import Testing
 
 /// The statuses and transitions, from `app.statuses` and `app.status_transitions`.

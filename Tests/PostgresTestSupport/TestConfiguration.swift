@@ -10,6 +10,7 @@ extension PostgresConfiguration {
         // The settings of the roles are for real programs. A test on a loaded machine holds and awaits locks for longer.
         configuration.sessionSettings["lock_timeout"] = "0"
         configuration.sessionSettings["idle_in_transaction_session_timeout"] = "0"
+        configuration.sessionSettings["idle_session_timeout"] = "0"
         return configuration
     }
 }

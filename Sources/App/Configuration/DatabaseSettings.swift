@@ -11,6 +11,8 @@ public struct DatabaseSettings: Sendable {
     ///
     /// No pooler can carry `LISTEN`.
     private let direct: PostgresConfiguration
+    /// True if the listener has a connection string of its own.
+    let listensElsewhere: Bool
     /// The most connections for queries.
     public let poolSize: Int
     /// How long the server waits for the database.
@@ -21,14 +23,15 @@ public struct DatabaseSettings: Sendable {
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         let reader = reader.group(Self.title)
-        var server = try reader.required(
-            "DATABASE_URL", form: Self.form, "The database, as the server's role, `therapybridge_server`.",
-            Self.connection)
-        direct =
-            try reader.value(
-                "DATABASE_LISTEN_URL", form: Self.form, absent: "`DATABASE_URL`",
-                "A direct connection for `LISTEN`, which a transaction-mode pooler does not carry.", Self.connection)
-            ?? server
+        let url = try reader.required(
+            "DATABASE_URL", form: Self.form, "The database, as the server's role, `therapybridge_server`."
+        ) { $0 }
+        var server = try Self.connection(url, of: "DATABASE_URL")
+        let listenURL = reader.text(
+            "DATABASE_LISTEN_URL", form: Self.form, absent: "`DATABASE_URL`",
+            "A direct connection for `LISTEN`, which a transaction-mode pooler does not carry.")
+        direct = if let listenURL { try Self.connection(listenURL, of: "DATABASE_LISTEN_URL") } else { server }
+        listensElsewhere = listenURL != nil
         server.pooler = try reader.choice(
             "DATABASE_POOLER", ["off": .off, "transaction": .transaction], default: "off",
             "`transaction` when `DATABASE_URL` goes through a transaction-mode pooler.")
@@ -41,26 +44,26 @@ public struct DatabaseSettings: Sendable {
     fileprivate static let title = "Database"
     fileprivate static let form = "a libpq connection string (PostgreSQL manual, 34.1.1)"
 
-    fileprivate static func connection(_ text: String) -> PostgresConfiguration? {
-        try? PostgresConfiguration(connectionString: text)
+    /// Reads a connection string.
+    ///
+    /// - Throws: ``SettingError`` that names the fault, and holds no piece of the string.
+    fileprivate static func connection(_ text: String, of name: String) throws(SettingError) -> PostgresConfiguration {
+        do {
+            return try PostgresConfiguration(connectionString: text)
+        } catch {
+            throw SettingError(name, "\(error)")
+        }
     }
 
     /// The settings of each connection of the server.
     ///
     /// The server does not send them through a pooler.
     ///
-    /// `jit`: PostgreSQL compiles a statement that it expects to be expensive. Its estimates for young tables are far
-    /// too high, and compiling takes many times longer than running any statement of the server.
-    ///
     /// `lock_timeout`: a transaction of another program can hold a row for any time. A statement that waits for it holds
     /// a connection of the pool.
     private var session: [String: String] {
-        Self.isolation.merging(["jit": "off", "lock_timeout": "\(timeouts.lock.whole(.milliseconds, .up))"]) { $1 }
+        SessionSettings.values.merging(["lock_timeout": "\(timeouts.lock.whole(.milliseconds, .up))"]) { $1 }
     }
-
-    /// The isolation level that every statement of the program is written for, whatever the default of the database or
-    /// of the role is.
-    fileprivate static let isolation = ["default_transaction_isolation": "read committed"]
 
     /// The configuration of the connections for queries.
     ///
@@ -122,18 +125,22 @@ public struct OperatorDatabaseSettings: Sendable {
     ///
     /// - Throws: ``SettingError`` when the setting is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
-        server = try reader.group(DatabaseSettings.title).required(
-            "DATABASE_MIGRATE_URL", form: DatabaseSettings.form,
+        let url = try reader.group(DatabaseSettings.title).required(
+            Self.name, form: DatabaseSettings.form,
             "The database, as a member of `therapybridge_owner`: only for `migrate`, `user`, `assign`, `unassign`, "
-                + "`token`, `audit`, `failed` and `retry`. The first `migrate up` also needs CREATEROLE.",
-            DatabaseSettings.connection)
+                + "`token`, `audit`, `failed` and `retry`. The first `migrate up` also needs CREATEROLE."
+        ) { $0 }
+        server = try DatabaseSettings.connection(url, of: Self.name)
     }
+
+    /// The environment variable.
+    static let name = "DATABASE_MIGRATE_URL"
 
     /// The connections of an operator's command.
     func queries(logger: Logger) -> PostgresConfiguration {
         var configuration = server
         configuration.applicationName = "therapybridge operations"
-        configuration.sessionSettings = DatabaseSettings.isolation
+        configuration.sessionSettings = SessionSettings.values
         configuration.logger = logger
         return configuration
     }

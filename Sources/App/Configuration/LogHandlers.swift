@@ -1,28 +1,61 @@
 import Domain
 import Foundation
 import Logging
+import Synchronization
 
 /// Sends the log of the whole process to standard error, one line a message.
 ///
 /// Standard output carries only results.
 public enum LogOutput {
+    /// The lowest level that is logged, as the place of the level in the order of all.
+    private static let threshold = Atomic(place(of: .info))
+
+    private static func place(of level: Logger.Level) -> Int { Logger.Level.allCases.firstIndex(of: level) ?? 0 }
+
+    /// The lowest level that is logged.
+    static var level: Logger.Level { Logger.Level.allCases[threshold.load(ordering: .relaxed)] }
+
     /// Sets up logging.
     ///
     /// Call it once in a process.
     public static func bootstrap(_ settings: LogSettings) {
-        LoggingSystem.bootstrap { label in
-            var handler: any LogHandler =
-                settings.isJSON ? JSONLogHandler(label: label) : TextLogHandler(label: label)
-            handler.logLevel = settings.level
-            return handler
+        setLevel(settings.level)
+        LogWriter.shared.noteDropped { count in
+            let message = "lines of the log were dropped, because its reader is too slow"
+            let event = LogEvent(
+                level: .warning, message: "\(message)", metadata: ["count": "\(count)"], source: "App", file: "",
+                function: "", line: 0)
+            return settings.isJSON
+                ? JSONLogHandler(label: "therapybridge").line(event)
+                : TextLogHandler(label: "therapybridge").line(event, at: Foundation.time(nil))
         }
+        LoggingSystem.bootstrap { label -> any LogHandler in
+            if settings.isJSON { JSONLogHandler(label: label) } else { TextLogHandler(label: label) }
+        }
+        atexit { LogWriter.shared.flush() }
+    }
+
+    /// Changes the lowest level that is logged, at once and for the whole process.
+    static func setLevel(_ level: Logger.Level) { threshold.store(place(of: level), ordering: .relaxed) }
+
+    /// Writes the last line of a command after all lines of the log.
+    ///
+    /// - Parameter line: The line without its end.
+    public static func writeLast(_ line: String) {
+        LogWriter.shared.write(Array((line + "\n").utf8))
+        LogWriter.shared.flush()
     }
 }
 
 /// Writes each message as one JSON object: `time`, `level`, `label`, `message` and the metadata.
 struct JSONLogHandler: LogHandler {
     let label: String
-    var logLevel = Logger.Level.info
+    /// A level of this logger alone.
+    private var ownLevel: Logger.Level?
+    var logLevel: Logger.Level {
+        get { ownLevel ?? LogOutput.level }
+        set { ownLevel = newValue }
+    }
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
 
@@ -33,7 +66,10 @@ struct JSONLogHandler: LogHandler {
         set { metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) {
+    func log(event: LogEvent) { LogWriter.shared.write(line(event)) }
+
+    /// The line of a message, with its end.
+    func line(_ event: LogEvent) -> [UInt8] {
         let all =
             metadata
             .merging(metadataProvider?.get() ?? [:]) { _, new in new }
@@ -46,8 +82,7 @@ struct JSONLogHandler: LogHandler {
         guard
             let line = try? JSONSerialization.data(
                 withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
-        else { return }
-        // If the disk is full or the reader is gone, the line is lost and the service goes on.
-        try? FileHandle.standardError.write(contentsOf: line + Data("\n".utf8))
+        else { return [] }
+        return line + Array("\n".utf8)
     }
 }

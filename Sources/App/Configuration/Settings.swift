@@ -24,6 +24,8 @@ public struct Settings: Sendable {
     public var stages: StageSettings
     /// The files with secrets, which no stage may see.
     public var stageFiles: StageFiles
+    /// How long the server keeps what it may forget.
+    public var retention: RetentionSettings
     /// Where webhooks may go.
     public var webhooks: WebhookSettings
     /// How long the server drains after SIGTERM.
@@ -37,7 +39,7 @@ public struct Settings: Sendable {
     /// - Throws: ``SettingError`` for the first setting that is missing or bad.
     public init(_ reader: SettingsReader) throws(SettingError) {
         // Settings that another command reads belong to the server, too.
-        let names = Mutex<Set<String>>(["DATABASE_MIGRATE_URL", "LOG_LEVEL", "LOG_FORMAT"])
+        let names = Mutex<Set<String>>(["DATABASE_MIGRATE_URL", "LOG_LEVEL", "LOG_LEVEL_FILE", "LOG_FORMAT"])
         let reader = reader.observed(by: { declaration in names.withLock { _ = $0.insert(declaration.name) } })
         database = try DatabaseSettings(reader)
         tokens = try TokenSettings(reader)
@@ -47,6 +49,7 @@ public struct Settings: Sendable {
         pipeline = try PipelineSettings(reader)
         stages = try StageSettings(reader)
         stageFiles = StageFiles(reader)
+        retention = try RetentionSettings(reader)
         webhooks = try WebhookSettings(reader)
         shutdownTimeout = try reader.group(Self.operation).seconds(
             "SHUTDOWN_TIMEOUT", in: 0...3600, default: 10, "How long the server drains on SIGTERM.")

@@ -8,7 +8,12 @@ import Synchronization
 /// buffer, formats the time once a second, and merges no dictionaries.
 struct TextLogHandler: LogHandler {
     let label: String
-    var logLevel = Logger.Level.info
+    /// A level of this logger alone.
+    private var ownLevel: Logger.Level?
+    var logLevel: Logger.Level {
+        get { ownLevel ?? LogOutput.level }
+        set { ownLevel = newValue }
+    }
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
 
@@ -25,10 +30,7 @@ struct TextLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let line = line(event, at: Foundation.time(nil))
-        // One call, and therefore one whole line, also beside other threads. If the disk is full or the reader is gone, the line
-        // is lost and the service goes on.
-        _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+        LogWriter.shared.write(line(event, at: Foundation.time(nil)))
     }
 
     /// The line of a message, with its end.

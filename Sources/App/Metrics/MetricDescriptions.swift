@@ -60,6 +60,9 @@ package enum MetricDescriptions {
         .counter(
             "therapybridge_listener_reconnects_total", "Times that the listener reconnected."),
         .counter(
+            "therapybridge_log_lines_dropped_total",
+            "Lines of the log that were dropped because the reader of standard error is too slow."),
+        .counter(
             "therapybridge_metrics_refused_total",
             "Instruments that got no series of their own. A value above 0 is a fault of the program."),
         .counter("therapybridge_pipeline_claims_total", "Sessions that this process claimed."),

@@ -45,6 +45,11 @@ extension PrometheusRegistry {
         }
     }
 
+    /// Serves how many lines of the log were dropped.
+    func collect(from log: LogWriter) {
+        addCollector { [.counter("therapybridge_log_lines_dropped_total", log.droppedLines)] }
+    }
+
     /// Serves the statistics of the listener.
     func collect(from listener: PostgresListener) {
         addCollector { [weak listener] in

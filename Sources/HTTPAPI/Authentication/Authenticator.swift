@@ -2,6 +2,7 @@ import Credentials
 import Domain
 import HTTPTypes
 import Hummingbird
+import Logging
 import Store
 
 /// Reads where a request comes from, and its credential: `Authorization: Bearer`, or else the cookie.
@@ -14,13 +15,26 @@ struct Authenticator: RouterMiddleware {
     let provider: IdentityProvider?
     let signIns: SignInStore
     let settings: HTTPSettings
+    private let peers = UntrustedPeers()
+
+    init(tokens: AccessTokens, provider: IdentityProvider?, signIns: SignInStore, settings: HTTPSettings) {
+        self.tokens = tokens
+        self.provider = provider
+        self.signIns = signIns
+        self.settings = settings
+    }
 
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var context = context
-        context.network = settings.clientAddress(of: request, over: context.connection)?.network
-        switch AccessCredential(request) {
+        let address = settings.clientAddress(of: request, over: context.connection)
+        context.network = address?.network
+        if request.headers[.forwardedFor] != nil, let address {
+            peers.note(address, over: context.connection, settings, context.logger)
+        }
+        let credential = AccessCredential(request)
+        switch credential {
         case .bearer(let token):
             await read(token, of: request, into: &context)
         case .cookie(let token) where request.method.isSafe || settings.isFromOwnPage(request):
@@ -30,7 +44,28 @@ struct Authenticator: RouterMiddleware {
         case .unreadable, nil:
             break
         }
-        return try await next(request, context)
+        if let user = context.claims?.user { context.caller.found(user) }
+        do {
+            return try await next(request, context)
+        } catch let problem as Problem where problem.kind == .unauthorized {
+            let reason = await reason(credential, context)
+            context.logger.info("not signed in", metadata: ["reason": "\(reason)"])
+            throw problem
+        } catch let problem as Problem where problem.kind == .tooManyRequests {
+            context.logger.notice("over a limit", metadata: ["address": "\(address?.description ?? "unknown")"])
+            throw problem
+        }
+    }
+
+    /// Why a request counts as not signed in, for the operator alone.
+    private func reason(_ credential: AccessCredential?, _ context: AppContext) async -> String {
+        switch credential {
+        case nil: "the request has no credential"
+        case .unreadable: "the header Authorization has no bearer token"
+        case .bearer where context.claims != nil, .cookie where context.claims != nil:
+            "the sign-in has ended, or the account was removed"
+        case .bearer(let token), .cookie(let token): await tokens.fault(of: token)
+        }
     }
 
     private func read(_ token: String, of request: Request, into context: inout AppContext) async {

@@ -20,6 +20,8 @@ struct AppContext: RequestContext {
     let connection: ClientConnection
     /// What becomes of the answer.
     let delivery = AnswerDelivery()
+    /// Whose request it is, for the line of the request.
+    let caller = RequestCaller()
     /// Where the request came from, past the trusted proxies; nil if that is unknown.
     var network: ClientNetwork?
     /// The claims of the access token, if the request has a valid one.

@@ -39,7 +39,7 @@ struct StreamOpener: Sendable {
     ///   - bytes: Everything that the client has sent.
     ///   - peer: The address at the other end of the connection.
     /// - Returns: Nil for a request that is the framework's.
-    func read(_ bytes: [UInt8], from peer: NetworkAddress) -> StreamOpening? {
+    func read(_ bytes: [UInt8], from peer: IPAddress) -> StreamOpening? {
         guard let head = OpeningHead(bytes), let claims = tokens.verifyAtOnce(head.token) else { return nil }
         let address = trustedProxies.client(peer: peer, forwarded: head.forwardedFor)
         return StreamOpening(
@@ -91,6 +91,7 @@ struct StreamOpener: Sendable {
         func metadata() -> Logger.Metadata {
             var metadata = RequestLog.metadata(.get, StreamRoute.path, .ok, duration)
             metadata[RequestLog.idKey] = "\(opening.requestID)"
+            RequestLog.name(opening.claims.user, opening.head.session, in: &metadata)
             return metadata
         }
         logger.debug("stream opened without the framework", metadata: metadata())

@@ -83,4 +83,69 @@ import Testing
             }
         }
     }
+
+    @Test("Without the folder of recordings the server is not ready, and the log names the setting")
+    func folder() async throws {
+        let log = LogMemory()
+        try await withServer(log: log) { server in
+            try FileManager.default.removeItem(at: server.uploads)
+            expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            try FileManager.default.createDirectory(at: server.uploads, withIntermediateDirectories: true)
+            try await expectHealthy(server, "/health/ready")
+        }
+        #expect(log.warnings.contains { $0.contains("not ready") && $0.contains("UPLOAD_DIR") })
+    }
+
+    @Test("While the audit log takes no records, the server is not ready, and its question leaves none behind")
+    func audit() async throws {
+        let log = LogMemory()
+        try await withServer(log: log) { server in
+            try await expectHealthy(server, "/health/ready")
+            #expect(try await server.database.audit("true").isEmpty)
+            try await server.database.query(
+                "ALTER TABLE app.audit_log ADD CONSTRAINT closed CHECK (action = 'none') NOT VALID")
+            expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            try await server.database.query("ALTER TABLE app.audit_log DROP CONSTRAINT closed")
+            try await expectHealthy(server, "/health/ready")
+        }
+        #expect(log.warnings.contains { $0.contains("the audit log cannot be written") })
+    }
+
+    @Test("A server whose role has lost its rights is not ready")
+    func rights() async throws {
+        let role = "tb_role_\(UUID().uuidString.prefix(8).lowercased())"
+        try await withDatabase { database in
+            try await database.withConnection {
+                try await $0.executeScript("CREATE ROLE \(role) LOGIN IN ROLE therapybridge_server")
+            }
+            try await withServer(over: database, ["DATABASE_URL": database.url(role)]) { server in
+                try await expectHealthy(server, "/health/ready")
+                // The role still reads the ledger.
+                try await database.withConnection {
+                    try await $0.executeScript(
+                        """
+                        GRANT USAGE ON SCHEMA app TO \(role);
+                        GRANT SELECT ON app.schema_migrations, app.schema_code TO \(role);
+                        REVOKE therapybridge_server FROM \(role)
+                        """)
+                }
+                expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            }
+            try await database.withConnection {
+                try await $0.executeScript("DROP OWNED BY \(role); DROP ROLE \(role)")
+            }
+        }
+    }
+
+    @Test("Many questions at once cost one look at the database")
+    func crowd() async throws {
+        try await withServer(["DATABASE_POOL_SIZE": "1"]) { server in
+            try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<100 {
+                    group.addTask { Int(try await server.request(.GET, "/health/ready").status) }
+                }
+                for try await status in group { #expect(status == 200) }
+            }
+        }
+    }
 }

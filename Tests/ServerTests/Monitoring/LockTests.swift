@@ -114,9 +114,16 @@ import Testing
             #expect(
                 rows == [
                     "therapybridge_pipeline default_transaction_isolation=read committed",
+                    "therapybridge_pipeline default_transaction_read_only=off",
                     "therapybridge_pipeline idle_in_transaction_session_timeout=30s",
+                    "therapybridge_pipeline row_security=on",
                     "therapybridge_server default_transaction_isolation=read committed",
+                    "therapybridge_server default_transaction_read_only=off",
+                    "therapybridge_server idle_session_timeout=0",
+                    "therapybridge_server jit=off",
                     "therapybridge_server lock_timeout=2s",
+                    "therapybridge_server row_security=on",
+                    "therapybridge_server search_path=pg_catalog",
                 ])
         }
     }

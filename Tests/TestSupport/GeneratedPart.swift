@@ -1,14 +1,16 @@
 import Foundation
 import Synchronization
-import TestSupport
 
 /// A part of a page of `docs/` that comes from the code.
 ///
 /// It has the lines between `<!-- NAME:begin -->` and `<!-- NAME:end -->`, which may be in any page. `make docs` writes
 /// the parts. Otherwise, a part that differs fails its test.
-struct GeneratedPart {
+public struct GeneratedPart {
     /// The name in the markers.
-    let name: String
+    private let name: String
+
+    /// Refers to the part with a name.
+    public init(name: String) { self.name = name }
 
     /// Keeps two parts of one page from being written at the same time.
     private static let pages = Mutex(())
@@ -18,7 +20,7 @@ struct GeneratedPart {
     /// Compares the part with the text from the code, or writes it.
     ///
     /// - Throws: ``Fault`` if the part differs, or if its markers are not in exactly one page.
-    func hold(_ text: String) throws {
+    public func hold(_ text: String) throws {
         try Self.pages.withLock { _ in
             let (page, contents) = try page()
             guard let begin = contents.firstRange(of: "<!-- \(name):begin -->\n"),
@@ -55,7 +57,7 @@ struct GeneratedPart {
 }
 
 /// A table in Markdown.
-func table(_ head: [String], _ rows: [[String]]) -> String {
+public func table(_ head: [String], _ rows: [[String]]) -> String {
     func line(_ cells: [String]) -> String {
         "|" + cells.map { $0.isEmpty ? " |" : " \($0.trimmingCharacters(in: .whitespaces)) |" }.joined()
     }

@@ -1,4 +1,4 @@
-import LocalPostgres
+public import LocalPostgres
 
 extension LocalPostgres {
     /// A libpq connection string for TCP on loopback, as the superuser.
@@ -7,7 +7,7 @@ extension LocalPostgres {
     ///
     /// - Parameter password: Another password than the superuser's.
     /// - Returns: The connection string, which has the password in it.
-    func loopbackConnectionString(password: String? = nil) -> String {
+    public func loopbackConnectionString(password: String? = nil) -> String {
         "host=127.0.0.1 port=\(port) dbname=postgres user=postgres password='\(password ?? superuserPassword)'"
     }
 }

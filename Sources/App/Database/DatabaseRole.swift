@@ -10,6 +10,7 @@ struct DatabaseRole: Sendable {
     private let isSuperuser: Bool
     private let bypassesRowSecurity: Bool
     private let ownsSchema: Bool
+    private let isOfServer: Bool
 
     /// Reads the role of a connection, and the role that the connection acts as, if that is another one.
     ///
@@ -22,7 +23,8 @@ struct DatabaseRole: Sendable {
         try await connection.query(
             """
             SELECT r.rolname::text AS name, bool_or(g.rolsuper) AS is_superuser, bool_or(g.rolbypassrls) AS bypasses,
-                   coalesce(bool_or(g.oid = n.nspowner), false) AS owns_schema
+                   coalesce(bool_or(g.oid = n.nspowner), false) AS owns_schema,
+                   bool_or(g.rolname = 'therapybridge_server') AS is_of_server
             FROM pg_catalog.pg_roles r
             JOIN pg_catalog.pg_roles g ON pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')
             LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'app'
@@ -34,13 +36,14 @@ struct DatabaseRole: Sendable {
                 name: try row.decode("name", as: String.self),
                 isSuperuser: try row.decode("is_superuser", as: Bool.self),
                 bypassesRowSecurity: try row.decode("bypasses", as: Bool.self),
-                ownsSchema: try row.decode("owns_schema", as: Bool.self))
+                ownsSchema: try row.decode("owns_schema", as: Bool.self),
+                isOfServer: try row.decode("is_of_server", as: Bool.self))
         }
     }
 
-    /// Checks that row-level security binds the role.
+    /// Checks that row-level security binds the role, and that the role has the rights of the server.
     ///
-    /// - Throws: ``SettingError`` if it does not.
+    /// - Throws: ``SettingError`` otherwise.
     func check() throws(SettingError) {
         let fault: String
         if isSuperuser {
@@ -49,6 +52,11 @@ struct DatabaseRole: Sendable {
             fault = "has BYPASSRLS or is a member of a role that has it"
         } else if ownsSchema {
             fault = "owns the schema or is a member of its owner"
+        } else if !isOfServer {
+            throw SettingError(
+                "DATABASE_URL",
+                "its role \(name) has not the rights of the server; use therapybridge_server, or: GRANT therapybridge_server "
+                    + "TO \(name)")
         } else {
             return
         }
