@@ -37,16 +37,21 @@ public struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Reads an answer.
     init(_ response: HTTPClientResponse, body: Data) {
+        self.init(status: response.status, headers: response.headers, body: body)
+    }
+
+    /// Reads an answer.
+    init(status: HTTPResponseStatus, headers: HTTPHeaders, body: Data) {
         struct Problem: Decodable {
             var type, title, detail: String?
         }
         // A proxy in front of the server may answer with HTML or with nothing.
         let problem = try? JSONDecoder().decode(Problem.self, from: body)
-        let status = Int(response.status.code)
+        let status = Int(status.code)
         self.init(
             status: status, type: problem?.type ?? "about:blank",
             detail: problem?.detail ?? problem?.title ?? "The server answered with \(status).",
-            retryAfter: Self.retryAfter(response.headers))
+            retryAfter: Self.retryAfter(headers))
     }
 
     static let unreachable = APIError(status: 0, detail: "The server cannot be reached.")

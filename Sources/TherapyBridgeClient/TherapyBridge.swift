@@ -25,6 +25,10 @@ public struct TherapyBridge: Sendable {
         public var retry = Duration.seconds(2)
         /// The delay between two polls.
         public var pollInterval = Duration.seconds(2)
+        /// Measures the pauses, and the silence of a connection.
+        ///
+        /// A test gives a clock that it moves by hand.
+        public var clock: any Clock<Duration> = ContinuousClock()
         /// Called with the tokens of each sign-in and refresh, and with nil after a sign-out.
         ///
         /// Keep them in the keychain.
@@ -44,8 +48,8 @@ public struct TherapyBridge: Sendable {
         self.options = options
         credentials = Credentials(tokens, onChange: options.onTokens)
         var configuration = HTTPClient.Configuration()
-        configuration.timeout = .init(
-            connect: .seconds(10), read: .nanoseconds(Int64(options.watchdog / .nanoseconds(1))))
+        // Our own watchdog ends a silent connection, by the clock of the options.
+        configuration.timeout = .init(connect: .seconds(10))
         // Each stream has a connection. By default, the ninth to one host would wait for ever.
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 10_000
         // The back-off is ours, because the server asks for it.
@@ -181,9 +185,38 @@ public struct TherapyBridge: Sendable {
         case .bytes(let buffer): request.body = .bytes(buffer)
         case nil: break
         }
+        // A large body takes its time. A network slower than 16 kB a second counts as frozen.
+        var limit = options.watchdog
+        if case .bytes(let buffer) = body { limit += .seconds(1) * (Double(buffer.readableBytes) / 16_000) }
         do {
-            // Silence ends the request, not its length.
-            return try await http.execute(request, deadline: .distantFuture)
+            return try await watched(limit: limit) { [http, request] in
+                try await http.execute(request, deadline: .distantFuture)
+            }
+        } catch {
+            try Task.checkCancellation()
+            throw APIError.unreachable
+        }
+    }
+
+    /// Connects by a WebSocket.
+    ///
+    /// - Throws: ``APIError`` of status 0 if no answer came; `CancellationError`.
+    func openSocket(_ path: String) async throws -> SocketLine.Answer {
+        guard let url = URL(string: baseURL), let host = url.host(percentEncoded: false) else {
+            throw APIError(status: 400, detail: "The URL of the server has no host.")
+        }
+        let isSecure = url.scheme == "https"
+        let address = SocketLine.Address(host: host, port: url.port ?? (isSecure ? 443 : 80), isSecure: isSecure)
+        // An IPv6 address needs its brackets.
+        let name = host.contains(":") ? "[\(host)]" : host
+        var headers = HTTPHeaders([("Host", url.port.map { "\(name):\($0)" } ?? name)])
+        if let token = await credentials.access { headers.add(name: "Authorization", value: "Bearer \(token)") }
+        let prefix = url.path(percentEncoded: true)
+        let target = (prefix == "/" ? "" : prefix) + path
+        do {
+            return try await watched { [headers] in
+                try await SocketLine.open(address, target: target, headers: headers)
+            }
         } catch {
             try Task.checkCancellation()
             throw APIError.unreachable
@@ -197,7 +230,7 @@ public struct TherapyBridge: Sendable {
     ) async throws -> Answer {
         let response = try await open(method, path, headers: headers, body: body, isAnonymous: isAnonymous)
         do {
-            let bytes = try await response.body.collect(upTo: 64 * 1024 * 1024)
+            let bytes = try await watched { try await response.body.collect(upTo: 64 * 1024 * 1024) }
             return Answer(response: response, body: Data(buffer: bytes))
         } catch {
             try Task.checkCancellation()

@@ -54,7 +54,7 @@ extension TherapyBridge {
                 if try await upload.step(onProgress) { return try await session(recording.session) }
             } catch let error as APIError {
                 guard let delay = upload.failed(error) else { throw error }
-                try await Task.sleep(for: delay)
+                try await options.clock.sleep(for: delay)
             }
         }
     }
@@ -140,11 +140,11 @@ private struct UploadInProgress {
         if recording.sendsChecksums {
             headers.append(("Upload-Checksum", "sha256 \(Data(SHA256.hash(data: bytes)).base64EncodedString())"))
         }
-        let begin = ContinuousClock.now
+        let stopwatch = client.options.clock.stopwatch()
         try take(offsetOf: try await request(.PATCH, location, headers, .bytes(ByteBuffer(data: bytes))))
         failures = 0
         guard recording.chunkSize == nil else { return }
-        let took = ContinuousClock.now - begin
+        let took = stopwatch()
         if took < .seconds(2) { chunk = min(Self.chunks.upperBound, chunk * 2) }
         if took > .seconds(8) { chunk = max(Self.chunks.lowerBound, chunk / 2) }
     }

@@ -45,6 +45,8 @@ struct WatchMachine {
     private var failures = 0
     private var refusals = 0
     private var wasLive = false
+    /// The newest state of one session.
+    private var last: SessionProgress?
 
     init(followsAll: Bool, lastEventID: String?, retry: Duration) {
         self.followsAll = followsAll
@@ -64,8 +66,16 @@ struct WatchMachine {
         if state == .offline, wasLive { state = .catchingUp }
     }
 
-    /// A poll is answered with a state, which is the newest one.
+    /// A poll is answered with states, which are the newest ones.
     mutating func polled() { versions.opened() }
+
+    /// All states of a poll of all sessions are received.
+    ///
+    /// - Returns: Those that a restore has set back.
+    mutating func settled() -> [Item] {
+        live()
+        return versions.ready().map { .progress($0, event: "progress") }
+    }
 
     /// The answer to a poll says that nothing has changed.
     mutating func unchanged() { live() }
@@ -77,15 +87,12 @@ struct WatchMachine {
         switch event.name {
         case "progress", "complete", "error", "session_added": return receiveState(event)
         case "ready":
-            let restored = versions.ready().map { Item.progress($0, event: "progress") }
-            live()
             keep(event.id)
-            return (restored + [.ready], nil)
+            return (settled() + [.ready], nil)
         case "session_removed":
             guard let id = decode(Removal.self, event)?.session_id else { return ([], nil) }
-            versions.remove(id)
             keep(event.id)
-            return ([.removed(id)], nil)
+            return ([removed(id)], nil)
         case "degraded": state = .degraded
         case "recovered": live()
         case "unavailable": return ([], .busy)
@@ -107,18 +114,60 @@ struct WatchMachine {
 
     private mutating func receiveState(_ event: EventParser.Event) -> (items: [Item], outcome: Outcome?) {
         guard let progress = decode(SessionProgress.self, event) else { return ([], nil) }
+        return receive(progress, as: event.name, id: event.id)
+    }
+
+    /// Handles a state.
+    ///
+    /// - Parameters:
+    ///   - progress: The state.
+    ///   - name: The name of its event.
+    ///   - id: The id of its event, or nil.
+    /// - Returns: Items for the caller, and how the connection ends if it ends with this state.
+    mutating func receive(
+        _ progress: SessionProgress, as name: String, id: String? = nil
+    ) -> (items: [Item], outcome: Outcome?) {
         let isNew = versions.accept(progress)
-        let items = isNew ? [Item.progress(progress, event: event.name)] : []
+        let items = isNew ? [Item.progress(progress, event: name)] : []
         if followsAll {
-            keep(event.id)
+            keep(id)
             return (items, nil)
         }
         live()
-        if isNew { lastEventID = String(progress.version) }
-        switch event.name {
+        if isNew {
+            lastEventID = String(progress.version)
+            last = progress
+        }
+        switch name {
         case "complete": return (items, .ended(.complete))
         case "error": return (items, .ended(.failed, detail: progress.error ?? ""))
         default: return (items, nil)
+        }
+    }
+
+    /// Forgets a session that was deleted, or that the caller sees no more.
+    mutating func removed(_ id: String) -> Item {
+        versions.remove(id)
+        return .removed(id)
+    }
+
+    /// How a Close frame ends the connection of a WebSocket.
+    func closeFrame(code: Int, reason: String) -> Outcome {
+        switch (code, reason) {
+        case (1000, _):
+            switch last?.status {
+            case .processed: .ended(.complete)
+            case .failed: .ended(.failed, detail: last?.error ?? "")
+            default: .ended(.finished)
+            }
+        case (1001, _): .planned
+        case (1013, _), (1011, "unavailable"): .busy
+        case (1008, "unauthorized"): .unauthorized
+        case (1008, "expired"): .expired
+        case (1008, "revoked"), (1008, "forbidden"), (1008, "not-found"), (1008, "account-inactive"):
+            .ended(EndReason(rawValue: reason) ?? .refused, detail: reason)
+        case (1008, _), (1002, _), (1007, _), (1009, _): .ended(.refused, detail: reason)
+        default: .lost()
         }
     }
 

@@ -9,27 +9,31 @@ import NIOHTTP1
 /// It reads from the network when the caller asks for an item. A slow caller therefore slows down the server, which then
 /// skips percentages.
 actor Watcher {
-    private let client: TherapyBridge
-    private let session: String?
-    private let polls: Bool
+    let client: TherapyBridge
+    /// The session's id; nil for all sessions.
+    let session: String?
+    var machine: WatchMachine
+    var items: ArraySlice<WatchMachine.Item> = []
+    var outcome: WatchMachine.Outcome?
+    var usedToken: String?
+    var socket: SocketLine?
+    /// What the polls have seen, over all connections.
+    var list = PolledList()
+    var entityTag: String?
+    var hasPolled = false
+    private let transport: TherapyBridge.Transport
     private let onState: @Sendable (WatchState) -> Void
-    private var machine: WatchMachine
     private var told: WatchState?
-    private var items: ArraySlice<WatchMachine.Item> = []
     private var connection: Connection?
-    private var outcome: WatchMachine.Outcome?
-    private var usedToken: String?
-    private var entityTag: String?
-    private var hasPolled = false
     private var end: (reason: EndReason, detail: String)?
 
     init(
-        _ client: TherapyBridge, session: String?, polls: Bool, lastEventID: String?,
+        _ client: TherapyBridge, session: String?, transport: TherapyBridge.Transport, lastEventID: String?,
         onState: @escaping @Sendable (WatchState) -> Void
     ) {
         self.client = client
         self.session = session
-        self.polls = polls
+        self.transport = transport
         self.onState = onState
         machine = WatchMachine(followsAll: session == nil, lastEventID: lastEventID, retry: client.options.retry)
     }
@@ -47,6 +51,11 @@ actor Watcher {
         func next(isolation: isolated Watcher) async throws -> ByteBuffer? { try await body.next(isolation: isolation) }
     }
 
+    deinit { socket?.close() }
+
+    /// The path of the session's progress, or of that of all sessions.
+    var path: String { session.map { "/api/sessions/\($0)/status" } ?? "/api/sessions/status" }
+
     /// The next item for the caller; nil at the end of the session.
     ///
     /// - Throws: ``WatchEnded``; `CancellationError`.
@@ -61,16 +70,16 @@ actor Watcher {
             if let outcome {
                 self.outcome = nil
                 connection = nil
+                socket?.close()
+                socket = nil
                 try await act(machine.closed(outcome))
                 continue
             }
             do {
-                if polls {
-                    try await poll()
-                } else if let connection {
-                    try await read(connection)
-                } else {
-                    try await connect()
+                switch transport {
+                case .poll: try await poll()
+                case .webSocket: if let socket { try await read(socket) } else { try await connectSocket() }
+                case .stream: if let connection { try await read(connection) } else { try await connect() }
                 }
             } catch let error as APIError {
                 outcome = WatchMachine.Outcome(error)
@@ -89,7 +98,7 @@ actor Watcher {
         tell()
         switch action {
         case .end(let reason, let detail): end = (reason, detail)
-        case .wait(let delay): try await Task.sleep(for: delay)
+        case .wait(let delay): try await client.options.clock.sleep(for: delay)
         case .refresh: try await refresh()
         }
     }
@@ -101,13 +110,13 @@ actor Watcher {
                 if let reason = try await client.refresh(since: usedToken) {
                     return try await act(machine.signedOut(reason))
                 }
-                if let delay = machine.refreshed() { try await Task.sleep(for: delay) }
+                if let delay = machine.refreshed() { try await client.options.clock.sleep(for: delay) }
                 return
             } catch let error as APIError {
                 let delay = machine.refreshFailed(error, failures: failures)
                 failures += 1
                 tell()
-                try await Task.sleep(for: delay)
+                try await client.options.clock.sleep(for: delay)
             }
         }
     }
@@ -118,14 +127,14 @@ actor Watcher {
         usedToken = await client.credentials.access
         var headers = [("Accept", "text/event-stream")]
         if let id = machine.lastEventID { headers.append(("Last-Event-ID", id)) }
-        let path = session.map { "/api/sessions/\($0)/status/stream" } ?? "/api/sessions/status/stream"
-        let response = try await client.open(.GET, path, headers: headers)
+        let response = try await client.open(.GET, "\(path)/stream", headers: headers)
         if response.status == .noContent {
             outcome = .ended(.finished)
             return
         }
         guard response.status == .ok else {
-            let body = try? await response.body.collect(upTo: 64 * 1024)
+            let body = try? await client.watched { try await response.body.collect(upTo: 64 * 1024) }
+            try Task.checkCancellation()
             outcome = WatchMachine.Outcome(APIError(response, body: body.map { Data(buffer: $0) } ?? Data()))
             return
         }
@@ -139,9 +148,11 @@ actor Watcher {
         connection = Connection(response)
     }
 
+    private func nextBytes() async throws -> ByteBuffer? { try await connection?.next(isolation: self) }
+
     private func read(_ connection: Connection) async throws {
         do {
-            guard let bytes = try await connection.next(isolation: self) else {
+            guard let bytes = try await client.watched({ try await self.nextBytes() }) else {
                 outcome = connection.hasEvents && !connection.parser.isInsideEvent ? .planned : .lost()
                 return
             }
@@ -162,32 +173,5 @@ actor Watcher {
             try Task.checkCancellation()
             outcome = .lost()
         }
-    }
-
-    // MARK: The poll
-
-    private func poll() async throws {
-        guard let session else { preconditionFailure("only one session can be polled") }
-        if hasPolled {
-            try await Task.sleep(for: client.options.pollInterval * Double.random(in: 0.75...1.25))
-        }
-        usedToken = await client.credentials.access
-        let headers = entityTag.map { [("If-None-Match", $0)] } ?? []
-        hasPolled = false  // A failure waits by the back-off.
-        let answer = try await client.send(.GET, "/api/sessions/\(session)/status", headers: headers)
-        if answer.response.status == .notModified {
-            machine.unchanged()
-        } else {
-            let text = String(decoding: try answer.checked().body, as: UTF8.self)
-            machine.polled()
-            let status = (try? answer.decoded(SessionProgress.self))?.status
-            // The name says that the session is finished, as in the stream.
-            let name = status == .processed ? "complete" : status == .failed ? "error" : "progress"
-            let result = machine.receive(EventParser.Event(name: name, id: nil, data: text))
-            items += result.items
-            outcome = result.outcome
-            entityTag = answer.response.headers.first(name: "ETag")
-        }
-        hasPolled = true
     }
 }

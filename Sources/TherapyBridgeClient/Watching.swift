@@ -6,20 +6,21 @@ extension TherapyBridge {
     public enum Transport: Hashable, Sendable {
         /// Server-Sent Events.
         case stream
-        /// `GET …/status` with its `ETag`, for networks that hold streams back.
+        /// A WebSocket.
+        case webSocket
+        /// `GET` of the status, or of the list of unfinished sessions, with its `ETag`, for networks that hold streams back.
         case poll
     }
 
     /// Follows one session to its end.
     ///
     /// The loop ends without an error when the session is processed or has failed. It throws ``WatchEnded`` when the right or
-    /// the sign-in has ended. It gets every transition; a slow loop skips percentages. Cancel its task to end it. A loop that
-    /// takes longer than ``Options/watchdog`` for an item loses its connection, and resumes without a loss.
+    /// the sign-in has ended. It gets every transition; a slow loop skips percentages. Cancel its task to end it.
     ///
     /// - Parameters:
     ///   - session: The session's id.
     ///   - lastEventID: The version after which to resume, or nil.
-    ///   - transport: The stream, or the poll.
+    ///   - transport: The way to the server.
     ///   - onState: Called with each new state of the connection.
     /// - Returns: The progress objects.
     public func progress(
@@ -27,8 +28,7 @@ extension TherapyBridge {
         onState: @escaping @Sendable (WatchState) -> Void = { _ in }
     ) -> ProgressUpdates {
         ProgressUpdates {
-            Watcher(
-                self, session: session, polls: transport == .poll, lastEventID: lastEventID, onState: onState)
+            Watcher(self, session: session, transport: transport, lastEventID: lastEventID, onState: onState)
         }
     }
 
@@ -38,12 +38,16 @@ extension TherapyBridge {
     ///
     /// - Parameters:
     ///   - lastEventID: The position after which to resume, or nil.
+    ///   - transport: The way to the server.
     ///   - onState: Called with each new state of the connection.
     /// - Returns: The events.
     public func events(
-        after lastEventID: String? = nil, onState: @escaping @Sendable (WatchState) -> Void = { _ in }
+        after lastEventID: String? = nil, by transport: Transport = .stream,
+        onState: @escaping @Sendable (WatchState) -> Void = { _ in }
     ) -> SessionEvents {
-        SessionEvents { Watcher(self, session: nil, polls: false, lastEventID: lastEventID, onState: onState) }
+        SessionEvents {
+            Watcher(self, session: nil, transport: transport, lastEventID: lastEventID, onState: onState)
+        }
     }
 }
 

@@ -2,8 +2,10 @@ import Crypto
 import Foundation
 import Synchronization
 import TestSupport
+import TestTime
 import Testing
-import TherapyBridgeClient
+
+@testable import TherapyBridgeClient
 
 /// The Swift client against the server that misbehaves.
 @Suite(.deadline) struct SwiftClientTests {
@@ -13,6 +15,7 @@ import TherapyBridgeClient
     @Test("The Swift client passes the table of cases")
     func cases() async throws {
         let cases = try ClientCase.all()
+        let ways: [String: TherapyBridge.Transport] = ["fetch": .stream, "websocket": .webSocket, "poll": .poll]
         try await MisbehavingServer.with { server in
             try await withThrowingTaskGroup { group in
                 for one in cases {
@@ -26,9 +29,7 @@ import TherapyBridgeClient
                         }
                     }
                     for transport in one.transports ?? ["fetch"] where one.upload == nil {
-                        guard let way = ["fetch": TherapyBridge.Transport.stream, "poll": .poll][transport] else {
-                            continue
-                        }
+                        guard let way = ways[transport] else { continue }
                         group.addTask { try await Self.watch(one, by: way, at: server) }
                     }
                 }
@@ -37,8 +38,9 @@ import TherapyBridgeClient
         }
     }
 
-    private static func options(_ one: ClientCase) -> TherapyBridge.Options {
+    private static func options(_ one: ClientCase, clock: (any Clock<Duration>)? = nil) -> TherapyBridge.Options {
         var options = TherapyBridge.Options()
+        if let clock { options.clock = clock }
         options.retry = .milliseconds(20)
         options.pollInterval = .milliseconds(20)
         options.watchdog = .seconds(one.options?.watchdog ?? 60) * TestDeadline.slowness
@@ -56,30 +58,62 @@ import TherapyBridgeClient
     private static func watch(
         _ one: ClientCase, by transport: TherapyBridge.Transport, at server: MisbehavingServer
     ) async throws {
-        let run = "\(one.name)~swift"
+        guard let watchdog = one.options?.watchdog, transport != .webSocket else {
+            return try await watch(one, by: transport, at: server, run: "\(one.name)~swift", followed: Followed())
+        }
+        // A case about silence has a clock of its own, and does not depend on the speed of the machine. Over a WebSocket, the time
+        // also passes between a ping and its answer.
+        let run = "\(one.name)~by-hand-swift"
+        let clock = ManualClock()
+        let followed = Followed()
+        let driver = CaseClockDriver(
+            time: clock, delivered: { followed.items.withLock { $0.count } },
+            watchdog: .seconds(watchdog) * TestDeadline.slowness, server: server, run: run)
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await driver.drive() }
+            group.addTask {
+                try await watch(one, by: transport, at: server, run: run, followed: followed, clock: clock)
+            }
+            // The driver ends only by an error.
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    /// What a watch has delivered so far.
+    private final class Followed: Sendable {
+        let items = Mutex<[SessionProgress]>([])
+        let events = Mutex<[SessionEvent]>([])
         let states = Mutex<[WatchState]>([])
-        let follow: @Sendable (WatchState) -> Void = { state in states.withLock { $0.append(state) } }
-        let (items, events) = try await TherapyBridge.withClient(
-            of: server.baseURL(run), tokens: tokens, options: options(one)
+    }
+
+    private static func watch(
+        _ one: ClientCase, by transport: TherapyBridge.Transport, at server: MisbehavingServer, run: String,
+        followed: Followed, clock: (any Clock<Duration>)? = nil
+    ) async throws {
+        let follow: @Sendable (WatchState) -> Void = { state in followed.states.withLock { $0.append(state) } }
+        try await TherapyBridge.withClient(
+            of: server.baseURL(run), tokens: tokens, options: options(one, clock: clock)
         ) { bridge in
-            var items: [SessionProgress] = []
-            var events: [SessionEvent] = []
             do {
                 let last = one.options?.last_event_id
                 if one.options?.all == true {
-                    for try await event in bridge.events(after: last, onState: follow) { events.append(event) }
+                    for try await event in bridge.events(after: last, by: transport, onState: follow) {
+                        followed.events.withLock { $0.append(event) }
+                    }
                 } else {
                     let updates = bridge.progress(of: session, after: last, by: transport, onState: follow)
-                    for try await item in updates { items.append(item) }
+                    for try await item in updates { followed.items.withLock { $0.append(item) } }
                 }
             } catch let end as WatchEnded {
-                #expect(states.withLock { $0.last } == .ended(end.reason), "\(one.name)")
+                #expect(followed.states.withLock { $0.last } == .ended(end.reason), "\(one.name)")
             }
-            return (items, events)
         }
+        let items = followed.items.withLock { $0 }
+        let events = followed.events.withLock { $0 }
         let expect = one.expect
         let log = try await log(run, at: server)
-        let found = states.withLock { $0 }
+        let found = followed.states.withLock { $0 }
         #expect(log.unexpected == [], "\(one.name)")
         var reason: EndReason?
         if case .ended(let last) = found.last { reason = last }
@@ -174,7 +208,7 @@ import TherapyBridgeClient
         case .removed(let id): "session_removed \(names[id] ?? id)"
         case .progress(let progress, let isNew):
             [
-                isNew ? "session_added" : progress.status == .processed ? "complete" : "progress",
+                isNew ? "session_added" : progress.status.event,
                 names[progress.sessionID] ?? progress.sessionID, String(progress.version),
             ].joined(separator: " ")
         }

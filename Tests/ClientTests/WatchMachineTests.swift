@@ -68,6 +68,19 @@ struct WatchMachineTests {
         #expect(machine.lastEventID == "9.9")
     }
 
+    @Test(
+        "A Close frame says how the connection ends",
+        arguments: [
+            (1000, "finished", .ended(.finished)), (1001, "shutdown", .planned), (1013, "too many streams", .busy),
+            (1011, "unavailable", .busy), (1011, "internal-error", .lost()), (1008, "unauthorized", .unauthorized),
+            (1008, "expired", .expired), (1008, "revoked", .ended(.revoked, detail: "revoked")),
+            (1008, "too much data", .ended(.refused, detail: "too much data")), (1007, "", .ended(.refused)),
+            (1005, "", .lost()), (4000, "", .lost()),
+        ] as [(Int, String, WatchMachine.Outcome)])
+    func closeFrames(code: Int, reason: String, outcome: WatchMachine.Outcome) {
+        #expect(machine().closeFrame(code: code, reason: reason) == outcome)
+    }
+
     @Test("Any division of the bytes gives the same events")
     func divisions() throws {
         let text =

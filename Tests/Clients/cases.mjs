@@ -142,7 +142,7 @@ for (const one of cases) {
     if (only && only !== one.name) continue;
     if (one.callers) for (const kind of ["stored", "eventsource"]) runs.push([`${one.name} ${kind}`, () => callers(one, kind)]);
     else if (one.upload) for (const checksum of [true, false]) runs.push([`${one.name} ${checksum}`, () => upload(one, checksum)]);
-    else for (const transport of one.transports ?? ["fetch"]) runs.push([`${one.name} ${transport}`, () => watch(one, transport)]);
+    else if (!one.native) for (const transport of one.transports ?? ["fetch"]) runs.push([`${one.name} ${transport}`, () => watch(one, transport)]);
 }
 let failed = 0;
 await Promise.all(runs.map(async ([name, work]) => {

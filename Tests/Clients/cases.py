@@ -69,10 +69,9 @@ class Watch:
         self.reason = reason
 
     def begin(self, bridge):
-        if self.options.get("all"):
-            return bridge.watch_all(last_event_id=self.options.get("last_event_id"), on_state=self.on_state)
-        return bridge.watch(SESSION, last_event_id=self.options.get("last_event_id"), on_state=self.on_state,
-                            transport="poll" if self.transport == "poll" else "stream")
+        options = dict(last_event_id=self.options.get("last_event_id"), on_state=self.on_state,
+                       transport="stream" if self.transport == "fetch" else self.transport)
+        return bridge.watch_all(**options) if self.options.get("all") else bridge.watch(SESSION, **options)
 
     def by_generator(self):
         with self.client(TherapyBridge) as bridge:
@@ -226,7 +225,7 @@ def main():
                 runs.append((case, "iterator", Upload(case, "iterator", checksum, port).by_iterator))
             continue
         for transport in case.get("transports", ["fetch"]):
-            if transport in ("fetch", "poll"):
+            if transport in ("fetch", "poll", "websocket"):
                 runs.append((case, "generator", Watch(case, transport, "generator", port).by_generator))
                 runs.append((case, "iterator", Watch(case, transport, "iterator", port).by_iterator))
     failed = 0

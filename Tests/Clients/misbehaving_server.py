@@ -43,9 +43,13 @@ class Run:
         self.is_valid = "callers" not in case
         self.tickets = set()
         self.left_at = None
+        self.beats = threading.Semaphore(0)
         self.upload = None
         self.log = {"last_event_ids": [], "tokens": [], "gaps": [], "refreshes": 0, "spent_tickets": 0,
-                    "tags": [], "creations": 0, "leaked": [], "unexpected": []}
+                    "tags": [], "creations": 0, "leaked": [], "unexpected": [],
+                    # For a client with a clock of its own: the states sent, the heartbeats that came to their turn, and
+                    # the number of the connection that hangs.
+                    "sent": 0, "beats": 0, "hanging": 0}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -77,10 +81,12 @@ class Handler(BaseHTTPRequestHandler):
         handlers = {
             ("GET", "log"): lambda: self.json(200, self.run.log),
             ("GET", "elsewhere"): self.elsewhere,
+            ("POST", "beat"): lambda: (self.run.beats.release(), self.json(200, {})),
             ("POST", "api/auth/refresh"): self.refresh,
             ("POST", "api/auth/login"): lambda: self.json(200, self.pair(), cookie=True),
             ("GET", "api/auth/me"): lambda: self.guarded(lambda: self.json(200, {"id": SESSION, "role": "patient"})),
             ("GET", "api/sessions/{id}"): lambda: self.guarded(self.session),
+            ("GET", "api/sessions"): self.list,
             ("GET", "api/sessions/{id}/status"): self.poll,
             ("GET", "api/sessions/{id}/status/stream"): self.stream,
             ("GET", "api/sessions/status/stream"): self.stream,
@@ -279,7 +285,7 @@ class Handler(BaseHTTPRequestHandler):
             elif step == "endless":
                 return self.endless()
             elif step == "beat":
-                time.sleep(0.5 * SLOWNESS)
+                self.beat()
                 self.chunk(": heartbeat\n\n")
             elif step == "bom":
                 self.chunk("\ufeff")
@@ -310,6 +316,7 @@ class Handler(BaseHTTPRequestHandler):
         if way == "broken":
             data = data[:40]
         frame = (text + f"event: {event}\ndata: {data}\n\n").replace("\n", self.line_end).encode()
+        self.run.log["sent"] += way not in ("half", "broken")
         if way == "half":
             self.chunk(frame[: len(frame) // 2])
         elif way == "dribble":
@@ -322,8 +329,20 @@ class Handler(BaseHTTPRequestHandler):
         data = text if isinstance(text, bytes) else text.replace("\n", self.line_end).encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
+    def beat(self):
+        """Waits before a heartbeat. A client with a clock of its own asks for each of them by POST /RUN/beat."""
+        self.run.log["beats"] += 1
+        if "~by-hand" in self.prefix:
+            self.run.beats.acquire(timeout=60 * SLOWNESS)
+        else:
+            time.sleep(0.5 * SLOWNESS)
+
     def hang(self):
         """Sends nothing more, until the client goes away."""
+        self.run.log["hanging"] = len(self.run.log["last_event_ids"])
+        self.await_end()
+
+    def await_end(self):
         self.connection.settimeout(60)
         while self.connection.recv(4096):
             pass
@@ -347,47 +366,123 @@ class Handler(BaseHTTPRequestHandler):
         if words[0] == "304":
             self.answer(304, headers=[("ETag", self.headers["If-None-Match"])])
         elif len(words) < 3:
-            self.problem(int(words[0]))
+            self.refuse(script[0])
         else:
-            self.json(200, self.progress(SESSION, *words[:3]), [("ETag", f'"{words[0]}"')])
+            self.run.log["sent"] += 1
+            self.json(200, self.progress(self.path.split("/")[4], *words[:3]), [("ETag", f'"{words[0]}"')])
+        self.run.left_at = time.monotonic()
+
+    def list(self):
+        """A page of sessions. `done N` says how many sessions are processed, and `more` that another page follows."""
+        with self.run.lock:
+            self.run.log["tags"].append(self.headers.get("If-None-Match"))
+        script = self.step()
+        known = self.headers.get("If-None-Match")
+        if script[0] == "304" and known:
+            self.answer(304, headers=[("ETag", known)])
+        elif re.fullmatch(r"\d{3}|portal", script[0]):
+            self.refuse(script[0])
+        else:
+            found = [STATE.fullmatch(step).groups() for step in script if STATE.fullmatch(step)]
+            done = [step for step in script if step.startswith("done ")]
+            items = [{"id": NAMES[name], "progress": self.progress(NAMES[name], version, status, percent)}
+                     for _, _, name, version, status, percent, _ in found]
+            page = {"items": items, "next_cursor": "after" if "more" in script else None}
+            if "cursor" not in self.query:
+                page["counts"] = {"processed": int(done[0].split()[1]) if done else 0}
+            tag = "-".join(f"{name}{version}" for _, _, name, version, *_ in found)
+            self.json(200, page, [("ETag", f'"{tag}"')])
         self.run.left_at = time.monotonic()
 
     # WebSocket
 
     def socket(self):
         script = self.step()
-        if not self.spend_ticket():
-            script = ["close 1008 unauthorized"]
-        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        self.send_response(101)
-        self.send_header("Upgrade", "websocket")
-        self.send_header("Connection", "Upgrade")
-        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
-        self.end_headers()
-        self.close_connection = True
-        try:
-            for step in script:
-                if step.startswith("close "):
-                    _, code, reason = step.split(" ", 2)
-                    self.frame(8, struct.pack(">H", int(code)) + reason.encode())
-                    self.hang()
-                elif step == "cut":
-                    self.cut()
-                elif step.startswith("ready"):
-                    self.frame(1, json.dumps({"event": "ready", "id": step[7:], "data": {}}).encode())
-                else:
-                    _, added, session, version, status, percent, position = STATE.fullmatch(step).groups()
-                    state = self.progress(NAMES[session or "a"], version, status, percent)
-                    if session:
-                        state = {"event": "session_added" if added else "progress", "id": position, "data": state}
-                    self.frame(1, json.dumps(state).encode())
-        except OSError:
-            pass
+        if re.match(r"\d{3}\b|silent|portal", script[0]):
+            # A proxy answers in place of the server, which completes every handshake.
+            self.refuse(script[0])
+        else:
+            if not self.spend_ticket():
+                script = ["close 1008 unauthorized"]
+            try:
+                self.send_socket(script)
+            except OSError:
+                pass
         self.run.left_at = time.monotonic()
 
-    def frame(self, opcode, data):
-        length = bytes([len(data)]) if len(data) < 126 else b"\x7e" + struct.pack(">H", len(data))
-        self.wfile.write(bytes([0x80 | opcode]) + length + data)
+    def send_socket(self, script):
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        head = (f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+                f"{base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()}\r\n\r\n").encode()
+        self.close_connection = True
+        # The first frame comes in the same packet as the head.
+        frame, script = (self.message(script[0]), script[1:]) if STATE.fullmatch(script[0]) else (b"", script)
+        self.wfile.write(head + frame)
+        for before, step in zip([None] + script, script):
+            if step.startswith("half ") or (step == "cut" and not (before or "").startswith("half ")):
+                # A client may lose what the end of the connection overtakes. The pong says that it has read the rest.
+                self.wfile.write(self.frame(9, b"still here?"))
+                self.await_pong()
+            if step.startswith("close "):
+                _, code, reason = step.split(" ", 2)
+                self.wfile.write(self.frame(8, struct.pack(">H", int(code)) + reason.encode()))
+                return self.await_end()
+            elif step == "cut":
+                return self.cut()
+            elif step == "hang":
+                return self.hang()
+            elif step == "beat":
+                self.beat()
+                self.wfile.write(self.frame(9, b"still here?"))
+                self.await_pong()
+            elif step == "endless":
+                self.wfile.write(b"\x81\x7f" + struct.pack(">Q", ENDLESS))
+                return self.hang()
+            elif step.startswith("ready"):
+                self.wfile.write(self.frame(1, json.dumps({"event": "ready", "id": step[6:], "data": {}}).encode()))
+            elif step == "removed b":
+                data = {"event": "session_removed", "id": None, "data": {"session_id": NAMES["b"]}}
+                self.wfile.write(self.frame(1, json.dumps(data).encode()))
+            else:
+                self.wfile.write(self.message(step))
+
+    def message(self, step):
+        """The frames of a state. `dribble` splits its message into frames of 50 bytes, with pings between them."""
+        way, added, session, version, status, percent, position = STATE.fullmatch(step).groups()
+        state = self.progress(NAMES[session or "a"], version, status, percent, "g" * GIANT if way == "giant" else WORDS)
+        if session:
+            state = {"event": "session_added" if added else "progress", "id": position, "data": state}
+        data = json.dumps(state, ensure_ascii=False).encode()
+        self.run.log["sent"] += way not in ("half", "broken")
+        if way == "broken":
+            return self.frame(1, data[:40])
+        if way == "half":
+            return self.frame(1, data)[: len(data) // 2]
+        if way == "dribble":
+            parts = [data[start:start + 50] for start in range(0, len(data), 50)]
+            return b"".join(self.frame(0 if index else 1, part, index == len(parts) - 1) + self.frame(9, b"")
+                            for index, part in enumerate(parts))
+        return self.frame(1, data)
+
+    @staticmethod
+    def frame(opcode, data, is_last=True):
+        size = len(data)
+        length = bytes([size]) if size < 126 else struct.pack(">BH", 126, size) if size < 65_536 else struct.pack(">BQ", 127, size)
+        return bytes([(0x80 if is_last else 0) | opcode]) + length + data
+
+    def await_pong(self):
+        """Reads frames of the client, until one of them answers a ping."""
+        while True:
+            head = self.rfile.read(2)
+            if len(head) < 2:
+                raise ConnectionError
+            if not head[1] & 0x80:
+                self.run.log["unexpected"].append("a frame without a mask")
+            mask, data = self.rfile.read(4), self.rfile.read(head[1] & 0x7F)
+            if head[0] == 0x8A:
+                if bytes(byte ^ mask[index % 4] for index, byte in enumerate(data)) != b"still here?":
+                    self.run.log["unexpected"].append("a wrong pong")
+                return
 
     # Uploads
 

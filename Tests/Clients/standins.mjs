@@ -93,10 +93,11 @@ export function eventSourceClass(jar, firstRetry) {
 }
 
 /** A WebSocket that reads text frames and Close frames. */
-export function webSocketClass(jar) {
+export function webSocketClass(jar, origin) {
     return class extends EventTarget {
         #socket = null;
         #rest = Buffer.alloc(0);
+        #parts = [];
         #isClosed = false;
 
         constructor(url) {
@@ -104,6 +105,7 @@ export function webSocketClass(jar) {
             const headers = {
                 Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13",
                 "Sec-WebSocket-Key": crypto.randomBytes(16).toString("base64"), ...cookiesOf(jar),
+                ...(origin ? { Origin: origin } : {}),
             };
             const request = http.get(url.replace(/^ws/, "http"), { headers, agent: false });
             request.on("error", () => this.#closed(1006));
@@ -126,16 +128,30 @@ export function webSocketClass(jar) {
         #read(data) {
             this.#rest = Buffer.concat([this.#rest, data]);
             while (this.#rest.length >= 2) {
-                const isLong = (this.#rest[1] & 0x7f) === 126;
-                const head = isLong ? 4 : 2;
+                const [first, size] = this.#rest;
+                const head = size === 127 ? 10 : size === 126 ? 4 : 2;
                 if (this.#rest.length < head) return;
-                const length = isLong ? this.#rest.readUInt16BE(2) : this.#rest[1] & 0x7f;
+                const length = size === 127 ? Number(this.#rest.readBigUInt64BE(2)) : size === 126 ? this.#rest.readUInt16BE(2) : size;
                 if (this.#rest.length < head + length) return;
-                const opcode = this.#rest[0] & 0x0f;
                 const payload = this.#rest.subarray(head, head + length);
                 this.#rest = this.#rest.subarray(head + length);
-                if (opcode === 8) this.#closed(payload.readUInt16BE(0), payload.subarray(2).toString());
-                else if (opcode === 1) this.dispatchEvent(Object.assign(new Event("message"), { data: payload.toString() }));
+                this.#take(first & 0x0f, payload, (first & 0x80) !== 0);
+            }
+        }
+
+        #take(opcode, payload, isLast) {
+            if (opcode === 8) {
+                this.#closed(payload.readUInt16BE(0), payload.subarray(2).toString());
+            } else if (opcode === 9) {
+                const mask = crypto.randomBytes(4);
+                const masked = payload.map((byte, index) => byte ^ mask[index % 4]);
+                this.#socket.write(Buffer.concat([Buffer.from([0x8a, 0x80 | payload.length]), mask, masked]));
+            } else if (opcode < 2) {
+                this.#parts.push(payload);
+                if (!isLast) return;
+                const data = Buffer.concat(this.#parts).toString();
+                this.#parts = [];
+                this.dispatchEvent(Object.assign(new Event("message"), { data }));
             }
         }
 

@@ -9,7 +9,7 @@ import Testing
         "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
         "Pipeline/Worker/PipelineTools.swift", "Postgres/Connection/PostgresConnection.swift",
         "Postgres/Listener/PostgresListener.swift", "Postgres/Pool/PostgresPool.swift", "Store/AccessMerger.swift",
-        "Streaming/StreamReactor.swift",
+        "Streaming/StreamReactor.swift", "TherapyBridgeClient/TherapyBridge.swift",
     ]
 
     private static let sources = URL(filePath: #filePath)
@@ -17,11 +17,9 @@ import Testing
 
     /// The product's files, by their paths in `Sources`.
     ///
-    /// Tools and a developer's servers may use any clock, and so may the client, whose machine has none.
+    /// Tools and a developer's servers may use any clock.
     private static func files() throws -> [(path: String, text: String)] {
-        let outside = [
-            "LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/", "TherapyBridgeClient/",
-        ]
+        let outside = ["LocalPostgres/", "Tools/", "bench/", "sseload/", "embed-files/", "EmbedFiles/"]
         let paths = try FileManager.default.subpathsOfDirectory(atPath: sources.path)
         return try paths.filter { path in path.hasSuffix(".swift") && !outside.contains { path.hasPrefix($0) } }
             .map { ($0, try String(contentsOf: sources.appending(path: $0), encoding: .utf8)) }

@@ -35,6 +35,9 @@ public final class ManualClock: MonotonicClock {
     /// The number of tasks that sleep by this clock.
     public var sleeperCount: Int { state.withLock { $0.sleepers.count } }
 
+    /// The moment for which the next task to wake up sleeps; nil if no task sleeps.
+    public var earliestDeadline: Instant? { state.withLock { $0.sleepers.values.map(\.deadline).min() } }
+
     /// Adds a closure that the clock calls after each move.
     ///
     /// - Parameter wake: The closure.

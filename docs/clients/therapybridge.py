@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import email.utils
 import hashlib
 import json
 import os
 import random
+import socket
+import struct
 import threading
 import time
 import uuid
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
@@ -245,6 +248,9 @@ class _Machine:
         self._versions = _Versions(follows_all)
         self._failures = self._refusals = 0
         self._was_live = False
+        self._last = {}  # The newest state of one session.
+        #: What the polls have seen, over all connections.
+        self.poller = None
         self._set("connecting")
 
     def _set(self, state, reason=None):
@@ -259,8 +265,14 @@ class _Machine:
             self._set("catching-up")
 
     def polled(self):
-        """A poll is answered with a state, which is the newest one."""
+        """A poll is answered with states, which are the newest ones."""
         self._versions.opened()
+
+    def settled(self):
+        """All states of a poll of all sessions are received. Returns those that a restore has set back."""
+        restored = [self._item("progress", None, state) for state in self._versions.ready()]
+        self.live()
+        return restored
 
     def live(self):
         self._failures = self._refusals = 0
@@ -316,11 +328,30 @@ class _Machine:
         self.live()
         if is_new:
             self.last_event_id = str(data["version"])
+            self._last = data
         if name == "complete":
             return items, _Outcome("ended", "complete")
         if name == "error":
             return items, _Outcome("ended", "failed", data.get("error") or "")
         return items, None
+
+    def close_frame(self, code, reason):
+        """The outcome of a Close frame."""
+        if code == 1000:
+            status = self._last.get("status")
+            if status == "failed":
+                return _Outcome("ended", "failed", self._last.get("error") or "")
+            return _Outcome("ended", "complete" if status == "processed" else "finished")
+        if code == 1001:
+            return _Outcome("planned")
+        if code == 1013 or (code == 1011 and reason == "unavailable"):
+            return _Outcome("busy")
+        if code == 1008:
+            if reason in ("unauthorized", "expired"):
+                return _Outcome(reason)
+            is_known = reason in ("account-inactive", "forbidden", "not-found", "revoked")
+            return _Outcome("ended", reason if is_known else "refused", reason)
+        return _Outcome("ended", "refused", reason) if code in (1002, 1007, 1009) else _Outcome("lost")
 
     def closed(self, outcome):
         """What follows the end of a connection: ("end",), ("refresh",) or ("wait", seconds)."""
@@ -359,6 +390,244 @@ class _Machine:
     def refresh_failed(self, error, failures):
         self._set("offline")
         return _back_off(self.retry, failures, error.retry_after)
+
+
+# Polls and WebSockets: values without I/O
+
+_LISTED = "uploading,pending,preprocessing,transcribing,diarizing,transcribed,extracting_notes,failed"
+
+
+def _event_of(status):
+    return {"processed": "complete", "failed": "error"}.get(status, "progress")
+
+
+def _json_of(response):
+    """The object of an answer to a poll, or None for 304. Raises ApiError for another status."""
+    if response.status_code == 304:
+        return None
+    if response.status_code != 200:
+        raise _error(response, response.content)
+    try:
+        data = response.json()
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        # Something between us and the server, such as the sign-in of a WiFi, may answer in its place.
+        raise _unreachable()
+    return data
+
+
+class _PolledSession:
+    """The status of one session, with its ETag."""
+
+    def __init__(self, machine, session_id):
+        self._machine, self._path, self._tag = machine, f"/api/sessions/{session_id}/status", None
+
+    def round(self, is_first):
+        """One poll: a generator that yields (path, ETag), gets the answer, and returns items and an outcome or None."""
+        response = yield self._path, self._tag
+        data = _json_of(response)
+        if data is None:
+            self._machine.live()
+            return [], None
+        self._machine.polled()
+        # The name says that the session is finished, as in the stream.
+        result = self._machine.receive(_event_of(data.get("status")), None, response.text)
+        self._tag = response.headers.get("ETag")
+        return result
+
+
+class _PolledList:
+    """The list of unfinished and failed sessions, page by page, each with its ETag.
+
+    A session that leaves the list is finished or gone, which its own status tells.
+    """
+
+    def __init__(self, machine):
+        self._machine = machine
+        self._pages = {}  # By their paths: (ETag, states, cursor, number of processed sessions).
+        self._known = {}  # The statuses at the last poll, by session.
+        self._processed = None
+
+    def round(self, is_first):
+        """As _PolledSession.round(). It has read everything before it changes anything."""
+        pages, path = {}, f"/api/sessions?status={_LISTED}&limit=200"
+        first = path
+        while path:
+            old = self._pages.get(path)
+            response = yield path, old and old[0]
+            data = _json_of(response)
+            pages[path] = old if data is None else self._page(data, response)
+            cursor = pages[path][2]
+            path = cursor and f"{first}&cursor={quote(cursor, safe='')}"
+        # Oldest first, as in a stream.
+        states = [state for page in pages.values() for state in page[1]][::-1]
+        now = {state["session_id"]: state["status"] for state in states}
+        changes = [(self._event_of(state, is_first), state) for state in states]
+        finished = 0
+        for session in [session for session in self._known if session not in now]:
+            response = yield f"/api/sessions/{session}/status", None
+            try:
+                state = _json_of(response)
+            except ApiError as error:
+                if error.status != 404 and (error.status != 403 or error.type.endswith("/account-inactive")):
+                    raise
+                changes.append(("session_removed", {"session_id": session}))
+                continue
+            changes.append((_event_of(state.get("status")), state))
+            if state.get("status") == "processed":
+                finished += 1
+            else:
+                now[session] = state.get("status")  # Retried since the list was read.
+        processed = pages[first][3]
+        # Sessions have come and gone between two polls, and the caller has to read the list.
+        is_incomplete = self._processed is not None and processed != self._processed + finished
+        self._pages, self._known, self._processed = pages, now, processed
+        self._machine.polled()
+        items = []
+        for name, state in changes:
+            items += self._machine.receive(name, None, json.dumps(state))[0]
+        if is_first or is_incomplete:
+            return items + self._machine.receive("ready", None, "{}")[0], None
+        return items + self._machine.settled(), None
+
+    @staticmethod
+    def _page(data, response):
+        try:
+            states = [item["progress"] for item in data["items"]]
+            return response.headers.get("ETag"), states, data.get("next_cursor"), data.get("counts", {}).get("processed")
+        except (KeyError, TypeError, AttributeError):
+            raise _unreachable() from None
+
+    def _event_of(self, state, is_first):
+        known, status = self._known.get(state["session_id"]), state["status"]
+        is_added = not is_first and (known is None or (known == "failed" and status != "failed"))
+        return "session_added" if is_added else _event_of(status)
+
+
+class _SocketFault(Exception):
+    """The server's part of a WebSocket is not one."""
+
+
+class _Socket:
+    """The client's part of a WebSocket (RFC 6455)."""
+
+    def __init__(self, machine, follows_all, request):
+        self._machine, self._follows_all = machine, follows_all
+        key = base64.b64encode(os.urandom(16))
+        digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        self._accept = base64.b64encode(digest).decode()
+        fields = b"".join(b"%s: %s\r\n" % field for field in request.headers.raw)
+        #: What has to be sent.
+        self.output = b"GET %s HTTP/1.1\r\n%sSec-WebSocket-Key: %s\r\n\r\n" % (request.url.raw_path, fields, key)
+        self._input = bytearray()
+        self._parts = bytearray()
+        self._is_open = False
+        self._silences = 0
+
+    def silent(self):
+        """Nothing came for half of the watchdog's time. Returns an outcome, or None: the server must answer a ping."""
+        self._silences += 1
+        if self._silences > 1:
+            return _Outcome("lost")
+        if self._is_open:
+            self.output += self._frame(9, b"")
+        return None
+
+    def received(self, data):
+        """Takes bytes, or none at the end of the connection. Returns items and an outcome or None."""
+        if not data:
+            return [], _Outcome("lost")
+        self._silences = 0
+        self._input += data
+        items = []
+        try:
+            if not self._is_open and not self._read_head():
+                return [], None
+            for opcode, payload in self._frames():
+                outcome = None
+                if opcode == 1:
+                    new, outcome = self._machine.receive(*self._event(payload))
+                    items += new
+                elif opcode == 8:
+                    self.output += self._frame(8, payload[:2])
+                    code = struct.unpack(">H", payload[:2])[0] if len(payload) > 1 else 1005
+                    outcome = self._machine.close_frame(code, payload[2:].decode("utf-8", "replace"))
+                elif opcode == 9:
+                    self.output += self._frame(10, payload)
+                if outcome:
+                    return items, outcome
+        except (_EventTooLarge, _SocketFault):
+            return items, _Outcome("lost")
+        return items, None
+
+    def _read_head(self):
+        end = self._input.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._input) > 65_536:
+                raise _SocketFault
+            return False
+        lines = bytes(self._input[:end]).decode("latin-1").split("\r\n")
+        del self._input[:end + 4]
+        words = lines[0].split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+            raise _SocketFault
+        fields = [tuple(part.strip() for part in line.partition(":")[::2]) for line in lines[1:]]
+        response = httpx.Response(int(words[1]), headers=[field for field in fields if field[0].lower() != "content-encoding"])
+        if response.status_code >= 400:
+            raise _error(response, bytes(self._input))
+        # Something between us and the server may answer in its place.
+        if response.status_code != 101 or response.headers.get("Sec-WebSocket-Accept") != self._accept:
+            raise _SocketFault
+        self._is_open = True
+        self._machine.opened()
+        return True
+
+    def _frames(self):
+        """Yields (opcode, payload) of each whole message and each control frame."""
+        while len(self._input) >= 2:
+            first, size = self._input[0], self._input[1]
+            if first & 0x70 or size & 0x80:
+                raise _SocketFault
+            head = 2
+            if size > 125:
+                head = 4 if size == 126 else 10
+                if len(self._input) < head:
+                    return
+                size = int.from_bytes(self._input[2:head], "big")
+            if first & 8 and size > 125:
+                raise _SocketFault
+            if size + len(self._parts) > EventParser.LIMIT:
+                raise _EventTooLarge
+            if len(self._input) < head + size:
+                return
+            payload = bytes(self._input[head:head + size])
+            del self._input[:head + size]
+            opcode = first & 15
+            if opcode >= 8:
+                yield opcode, payload
+                continue
+            self._parts += payload
+            if first & 0x80:
+                message, self._parts = bytes(self._parts), bytearray()
+                yield 1, message
+
+    def _event(self, payload):
+        """The name, the id and the data of a message."""
+        text = payload.decode("utf-8", "replace")
+        if not self._follows_all:
+            return "progress", None, text
+        try:
+            event = json.loads(text)
+            return event["event"], event.get("id"), json.dumps(event["data"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return "", None, ""
+
+    @staticmethod
+    def _frame(opcode, payload):
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+        return bytes([0x80 | opcode, 0x80 | len(payload)]) + mask + masked
 
 
 # An upload: a value without I/O
@@ -442,6 +711,7 @@ class _Settings:
         self._on_tokens = on_tokens
         self._refusal = None  # The answer that refused the last refresh.
         self._retry = retry
+        self._watchdog = watchdog
         self._poll_interval = poll_interval
         # httpx has a time-out of 5 s by default, which would end each stream before its first heartbeat. Its pool has
         # 100 connections, and each stream holds one.
@@ -486,22 +756,35 @@ class _Settings:
     def _end_of(parser, has_events):
         return _Outcome("planned" if has_events and not parser.is_inside_event else "lost")
 
-    def _take_poll(self, machine, response):
-        """Handles an answer to a poll. Returns items, an outcome or None, and the ETag."""
-        if response.status_code == 304:
-            machine.live()
-            return [], None, None
-        if response.status_code != 200:
-            raise _error(response, response.content)
-        machine.polled()
-        try:
-            status = response.json().get("status")
-        except (ValueError, AttributeError):
-            return [], _Outcome("lost"), None
-        # The name says that the session is finished, as in the stream.
-        name = {"processed": "complete", "failed": "error"}.get(status, "progress")
-        items, outcome = machine.receive(name, None, response.text)
-        return items, outcome, response.headers.get("ETag")
+    @staticmethod
+    def _poller(machine, session_id):
+        if machine.poller is None:
+            machine.poller = _PolledList(machine) if session_id is None else _PolledSession(machine, session_id)
+        return machine.poller
+
+    @property
+    def _pause(self):
+        """The seconds between two polls."""
+        return self._poll_interval * random.uniform(0.75, 1.25)
+
+    def _begin_socket(self, machine, session_id):
+        """A WebSocket, the address of its server, and the context for TLS or None. httpx itself has no WebSocket."""
+        path = self._stream_path(session_id)[:-len("stream")] + "ws"
+        if machine.last_event_id is not None:
+            path += f"?last_event_id={quote(machine.last_event_id, safe='')}"
+        headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        request = self._http.build_request("GET", **self._arguments(path, headers, False))
+        url, context = request.url, None
+        if url.scheme == "https":
+            context = httpx.create_ssl_context(
+                **{key: self._options[key] for key in ("verify", "cert") if key in self._options})
+        return _Socket(machine, session_id is None, request), (url.host, url.port or (443 if context else 80)), context
+
+    def _transport(self, name):
+        ways = {"stream": self._stream, "websocket": self._socket, "poll": self._poll}
+        if name not in ways:
+            raise ValueError(f"the transport {name!r} is not one of {', '.join(ways)}")
+        return ways[name]
 
     def _upload(self, path, patient_id, session_id, filename, session_date, language, chunk_size, checksum):
         file = open(path, "rb")
@@ -566,16 +849,18 @@ class TherapyBridge(_Settings):
         """Yields the progress objects of a session, until it is processed or has failed.
 
         Raises WatchEnded when the right or the sign-in has ended. `on_state(state, reason)` is called with connecting, live,
-        degraded, catching-up, offline and ended. `transport="poll"` is for networks that hold streams back.
+        degraded, catching-up, offline and ended. `transport` is stream, websocket or poll. The last one is for networks that
+        hold streams back.
         """
+        connect = self._transport(transport)
         machine = self._machine(session_id, last_event_id, on_state)
-        connect = self._poll if transport == "poll" else self._stream
         return self._watch(machine, lambda: connect(machine, session_id))
 
-    def watch_all(self, *, last_event_id=None, on_state=None):
+    def watch_all(self, *, last_event_id=None, on_state=None, transport="stream"):
         """Yields {"event", "id", "data"} for all sessions that the account may see. Does not end by itself."""
+        connect = self._transport(transport)
         machine = self._machine(None, last_event_id, on_state)
-        return self._watch(machine, lambda: self._stream(machine, None))
+        return self._watch(machine, lambda: connect(machine, None))
 
     def upload(self, path, patient_id, *, session_id=None, filename=None, session_date=None, language=None,
                chunk_size=None, checksum=True, on_progress=None):
@@ -687,17 +972,46 @@ class TherapyBridge(_Settings):
             return _Outcome("lost")
         return self._end_of(parser, has_events)
 
+    def _socket(self, machine, session_id):
+        try:
+            web, address, context = self._begin_socket(machine, session_id)
+            with contextlib.ExitStack() as stack:
+                line = stack.enter_context(socket.create_connection(address, timeout=10))
+                if context:
+                    line = stack.enter_context(context.wrap_socket(line, server_hostname=address[0]))
+                line.settimeout(self._watchdog / 2)
+                outcome = None
+                while not outcome:
+                    if web.output:
+                        line.sendall(web.output)
+                        web.output = b""
+                    try:
+                        data = line.recv(65_536)
+                    except socket.timeout:
+                        outcome = web.silent()
+                    else:
+                        items, outcome = web.received(data)
+                        yield from items
+                line.sendall(web.output)
+                return outcome
+        except OSError:
+            return _Outcome("lost")
+
     def _poll(self, machine, session_id):
-        tag = getattr(machine, "tag", None)
+        poller, is_first = self._poller(machine, session_id), True
         while True:
-            headers = {"If-None-Match": tag} if tag else {}
-            response = self._send("GET", f"/api/sessions/{session_id}/status", headers=headers)
-            items, outcome, new_tag = self._take_poll(machine, response)
-            machine.tag = tag = new_tag or tag
+            work, response = poller.round(is_first), None
+            try:
+                while True:
+                    path, tag = work.send(response)
+                    response = self._send("GET", path, headers={"If-None-Match": tag} if tag else {})
+            except StopIteration as end:
+                items, outcome = end.value
             yield from items
             if outcome:
                 return outcome
-            time.sleep(self._poll_interval * random.uniform(0.75, 1.25))
+            is_first = False
+            time.sleep(self._pause)
 
 
 class AsyncTherapyBridge(_Settings):
@@ -743,13 +1057,13 @@ class AsyncTherapyBridge(_Settings):
 
     def watch(self, session_id, *, last_event_id=None, on_state=None, transport="stream"):
         """As TherapyBridge.watch(), for `async for`."""
-        machine = self._machine(session_id, last_event_id, on_state)
-        connect = self._poll if transport == "poll" else self._stream
-        return self._watch(machine, connect, session_id)
+        connect = self._transport(transport)
+        return self._watch(self._machine(session_id, last_event_id, on_state), connect, session_id)
 
-    def watch_all(self, *, last_event_id=None, on_state=None):
+    def watch_all(self, *, last_event_id=None, on_state=None, transport="stream"):
         """As TherapyBridge.watch_all(), for `async for`."""
-        return self._watch(self._machine(None, last_event_id, on_state), self._stream, None)
+        connect = self._transport(transport)
+        return self._watch(self._machine(None, last_event_id, on_state), connect, None)
 
     async def upload(self, path, patient_id, *, session_id=None, filename=None, session_date=None, language=None,
                      chunk_size=None, checksum=True, on_progress=None):
@@ -877,16 +1191,46 @@ class AsyncTherapyBridge(_Settings):
             return
         yield self._end_of(parser, has_events)
 
+    async def _socket(self, machine, session_id):
+        writer = None
+        try:
+            web, address, context = self._begin_socket(machine, session_id)
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(*address, ssl=context), timeout=10)
+            outcome = None
+            while not outcome:
+                if web.output:
+                    writer.write(web.output)
+                    web.output = b""
+                try:
+                    data = await asyncio.wait_for(reader.read(65_536), timeout=self._watchdog / 2)
+                except asyncio.TimeoutError:
+                    outcome = web.silent()
+                else:
+                    items, outcome = web.received(data)
+                    for item in items:
+                        yield item
+            writer.write(web.output)
+            yield outcome
+        except (OSError, asyncio.TimeoutError):
+            yield _Outcome("lost")
+        finally:
+            if writer:
+                writer.close()
+
     async def _poll(self, machine, session_id):
-        tag = getattr(machine, "tag", None)
+        poller, is_first = self._poller(machine, session_id), True
         while True:
-            headers = {"If-None-Match": tag} if tag else {}
-            response = await self._send("GET", f"/api/sessions/{session_id}/status", headers=headers)
-            items, outcome, new_tag = self._take_poll(machine, response)
-            machine.tag = tag = new_tag or tag
+            work, response = poller.round(is_first), None
+            try:
+                while True:
+                    path, tag = work.send(response)
+                    response = await self._send("GET", path, headers={"If-None-Match": tag} if tag else {})
+            except StopIteration as end:
+                items, outcome = end.value
             for item in items:
                 yield item
             if outcome:
                 yield outcome
                 return
-            await asyncio.sleep(self._poll_interval * random.uniform(0.75, 1.25))
+            is_first = False
+            await asyncio.sleep(self._pause)

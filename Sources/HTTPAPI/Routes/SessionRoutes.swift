@@ -40,7 +40,13 @@ struct SessionRoutes: Sendable {
             SessionStore.Cursor(after: $0, in: filter.order).description
         }
         page.counts = found.counts
-        return JSON.response(page)
+        let body = JSON.encode(page)
+        // A client that polls gets 304 while nothing in its list has changed.
+        let headers: HTTPFields = [.eTag: EntityTags.strong(of: body.readableBytesView)]
+        if let known = request.headers[.ifNoneMatch], EntityTags(known).contains(headers[.eTag] ?? "") {
+            return Response(status: .notModified, headers: headers)
+        }
+        return JSON.response(raw: body, headers: headers)
     }
 
     private static let parameters: Set<Substring> = [

@@ -41,6 +41,10 @@ struct ServerLog: Decodable, Sendable {
     let last_event_ids, tokens, tags: [String?]
     let gaps: [Int]
     let refreshes, creations: Int
+    /// The states that the server has sent, and the heartbeats that came to their turn.
+    let sent, beats: Int
+    /// The number of the connection that hangs, from 1; 0 if none has.
+    let hanging: Int
     let leaked, unexpected: [String]
     let metadata: [String: String]?
     let digest: String?

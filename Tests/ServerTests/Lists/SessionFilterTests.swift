@@ -277,6 +277,31 @@ import Testing
         }
     }
 
+    @Test("A page keeps its entity tag, and gets 304, until something on it changes")
+    func entityTag() async throws {
+        try await withClinic { clinic in
+            func page(_ tag: String?, as caller: Clinic.Caller) async throws -> TestResponse {
+                try await clinic.request(
+                    .GET, "/api/sessions?status=pending,transcribing", as: caller,
+                    headers: tag.map { ["If-None-Match": $0] } ?? [:])
+            }
+            var tags: [Clinic.Caller: String] = [:]
+            for caller in [Clinic.Caller.patient, .therapist, .otherPatient] {
+                let first = try await page(nil, as: caller)
+                let tag = try #require(first.headers.first(name: "ETag"))
+                let again = try await page(tag, as: caller)
+                #expect(again.status == 304 && again.body.isEmpty && again.headers["ETag"] == [tag])
+                tags[caller] = tag
+            }
+            try await clinic.database.report(clinic.session, .transcribing, 21)
+            #expect(try await page(tags[.patient], as: .patient).status == 200)
+            #expect(try await page(tags[.therapist], as: .therapist).status == 200)
+            #expect(try await page(tags[.otherPatient], as: .otherPatient).status == 304)
+            // Another caller's tag says nothing about one's own list.
+            #expect(try await page(tags[.otherPatient], as: .patient).status == 200)
+        }
+    }
+
     @Test("A cursor of the other order, an unknown parameter and a repeated one get 422, with an error for each")
     func refusals() async throws {
         try await withCollection(seed: 5, count: 5) { clinic, _ in

@@ -74,7 +74,7 @@ export type Transport =
     | "ticket"
     /** The browser's WebSocket, with a cookie or a ticket. */
     | "websocket"
-    /** GET /status with its ETag, for networks that hold streams back. For one session only. */
+    /** GET of the status, or of the list of unfinished sessions, with its ETag. For networks that hold streams back. */
     | "poll";
 
 /** Why a watch has ended. */

@@ -433,6 +433,7 @@ export class Watch {
     #wasLive = false;
     #retry;
     #etag = null;
+    #list = null;
     #settle;
     /** The state of the connection. See `WatchState` in client.d.ts. */
     state;
@@ -453,9 +454,10 @@ export class Watch {
         const transport = options.transport ?? "fetch";
         const transports = {
             fetch: () => this.#byFetch(), eventsource: () => this.#byEventSource(false),
-            ticket: () => this.#byEventSource(true), websocket: () => this.#bySocket(), poll: () => this.#byPoll(),
+            ticket: () => this.#byEventSource(true), websocket: () => this.#bySocket(),
+            poll: () => session === null ? this.#byPollOfAll() : this.#byPoll(),
         };
-        if (!transports[transport] || (transport === "poll" && session === null)) {
+        if (!transports[transport]) {
             throw new TypeError(`The transport ${transport} is not one of this watch.`);
         }
         // Browsers hide heartbeats from an EventSource, and pings from a WebSocket.
@@ -791,35 +793,145 @@ export class Watch {
     }
 
     async #byPoll() {
-        const signal = this.#abort.signal;
-        const interval = this.#options.pollInterval ?? 2000;
         for (;;) {
-            const watchdog = new Watchdog(this.#options.watchdog ?? 25_000, signal);
-            try {
-                const headers = this.#etag === null ? {} : { "If-None-Match": this.#etag };
-                const path = `/api/sessions/${this.#session}/status`;
-                const response = await watchdog.guard(
-                    this.#client.send("GET", path, { headers, signal: watchdog.signal }));
-                if (response.status === 304) {
-                    this.#live();
-                } else if (!response.ok) {
-                    return outcomeOf(await errorFrom(response));
-                } else {
-                    const text = await watchdog.guard(response.text());
-                    this.#versions.opened();
-                    this.#receive({ event: "progress", id: null, data: text });
-                    this.#etag = response.headers.get("ETag");
-                }
-            } catch (error) {
-                if (error instanceof ApiError) throw error;
-                return lost("No answer came.");
-            } finally {
-                watchdog.stop();
+            const answer = await this.#poll(`/api/sessions/${this.#session}/status`, this.#etag);
+            if (answer === null) {
+                this.#live();
+            } else {
+                this.#versions.opened();
+                this.#receive({ event: "progress", id: null, data: answer.text });
+                this.#etag = answer.etag;
             }
             if (FINISHED.has(this.progress?.status)) return this.#finished();
-            await pause(interval * (0.75 + Math.random() / 2), signal);
-            if (signal.aborted) return ended("closed");
+            if (!await this.#untilNextPoll()) return ended("closed");
         }
+    }
+
+    /** Reads the list of unfinished and failed sessions again and again, and makes events of what has changed. */
+    async #byPollOfAll() {
+        this.#list ??= new PolledList((path, etag) => this.#poll(path, etag));
+        for (let isFirst = true; ; isFirst = false) {
+            const { changes, isIncomplete } = await this.#list.read(isFirst);
+            this.#versions.opened();
+            for (const { event, data } of changes) this.#receive({ event, id: null, data: JSON.stringify(data) });
+            if (isFirst || isIncomplete) {
+                this.#receive({ event: "ready", id: null, data: "{}" });
+            } else {
+                for (const restored of this.#versions.ready()) this.#deliver(restored);
+                this.#live();
+            }
+            if (!await this.#untilNextPoll()) return ended("closed");
+        }
+    }
+
+    /**
+     * One GET of a poll: `{text, etag}`, or null for 304.
+     * @throws {ApiError} for every other status, and of status 0 if no answer came
+     */
+    async #poll(path, etag) {
+        const watchdog = new Watchdog(this.#options.watchdog ?? 25_000, this.#abort.signal);
+        try {
+            const headers = etag === null ? {} : { "If-None-Match": etag };
+            const response = await watchdog.guard(this.#client.send("GET", path, { headers, signal: watchdog.signal }));
+            if (response.status === 304) return null;
+            if (!response.ok) throw await errorFrom(response);
+            return { text: await watchdog.guard(response.text()), etag: response.headers.get("ETag") };
+        } catch (error) {
+            throw error instanceof ApiError ? error : new ApiError(0, { detail: "No answer came." });
+        } finally {
+            watchdog.stop();
+        }
+    }
+
+    /** Waits between two polls. Returns false if the watch was closed meanwhile. */
+    async #untilNextPoll() {
+        await pause((this.#options.pollInterval ?? 2000) * (0.75 + Math.random() / 2), this.#abort.signal);
+        return !this.#abort.signal.aborted;
+    }
+}
+
+/**
+ * The list of unfinished and failed sessions, page by page, each with its ETag. A session that leaves the list is finished
+ * or gone, which its own status tells.
+ */
+class PolledList {
+    #get;
+    /** The pages of the last poll: `{path, etag, items, next, processed}`. */
+    #pages = [];
+    /** The statuses of the sessions at the last poll, by their ids. */
+    #known = new Map();
+    #processed = null;
+
+    constructor(get) { this.#get = get; }
+
+    /**
+     * Reads the list.
+     * @param {boolean} isFirst true for the first poll of a connection
+     * @returns `{changes, isIncomplete}`: events, and true if sessions have come and gone between two polls
+     */
+    async read(isFirst) {
+        const pages = await this.#read();
+        const items = pages.flatMap((page) => page.items).reverse(); // Oldest first, as in a stream.
+        const now = new Map(items.map((item) => [item.session_id, item.status]));
+        const changes = items.map((data) => ({ event: this.#eventOf(data, isFirst), data }));
+        let finished = 0;
+        for (const id of [...this.#known.keys()].filter((id) => !now.has(id))) {
+            const data = await this.#last(id);
+            changes.push(data ? { event: eventOf(data.status), data } : { event: "session_removed", data: { session_id: id } });
+            if (data && data.status !== "processed") now.set(id, data.status); // Retried since the list was read.
+            else if (data) finished += 1;
+        }
+        const { processed } = pages[0];
+        const isIncomplete = this.#processed !== null && processed !== this.#processed + finished;
+        this.#pages = pages;
+        this.#known = now;
+        this.#processed = processed;
+        return { changes, isIncomplete };
+    }
+
+    async #read() {
+        const pages = [];
+        let cursor = null;
+        do {
+            const path = `/api/sessions?status=${UNFINISHED}&limit=200${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
+            const old = this.#pages.find((page) => page.path === path);
+            const answer = await this.#get(path, old?.etag ?? null);
+            const page = answer === null ? old : parsePage(path, answer);
+            pages.push(page);
+            cursor = page.next;
+        } while (cursor !== null);
+        return pages;
+    }
+
+    #eventOf({ session_id: id, status }, isFirst) {
+        const isRetried = this.#known.get(id) === "failed" && status !== "failed";
+        return !isFirst && (isRetried || !this.#known.has(id)) ? "session_added" : eventOf(status);
+    }
+
+    /** The progress of a session that has left the list, or null if the user sees it no more. */
+    async #last(id) {
+        try {
+            return JSON.parse((await this.#get(`/api/sessions/${id}/status`, null)).text);
+        } catch (error) {
+            const isGone = error.status === 404 || (error.status === 403 && !isInactive(error));
+            if (error instanceof ApiError && isGone) return null;
+            if (error instanceof SyntaxError) throw new ApiError(0, { detail: "The answer is not JSON." });
+            throw error;
+        }
+    }
+}
+
+const UNFINISHED = "uploading,pending,preprocessing,transcribing,diarizing,transcribed,extracting_notes,failed";
+
+const eventOf = (status) => status === "processed" ? "complete" : status === "failed" ? "error" : "progress";
+
+function parsePage(path, { text, etag }) {
+    try {
+        const { items, next_cursor: next, counts } = JSON.parse(text);
+        return { path, etag, items: items.map(({ progress }) => progress), next: next ?? null, processed: counts?.processed ?? null };
+    } catch {
+        // Something between us and the server, such as the sign-in of a WiFi, may answer in its place.
+        throw new ApiError(0, { detail: "The answer is not a page of sessions." });
     }
 }
 
