@@ -60,9 +60,12 @@ class Watch:
         self.items, self.states, self.reason = [], [], None
 
     def client(self, kind):
+        watchdog = self.options.get("watchdog", 60) * SLOWNESS
+        # All cases connect at once.
+        timeout = therapybridge.httpx.Timeout(watchdog, connect=60 * SLOWNESS)
         return kind(
-            f"http://127.0.0.1:{self.port}/{self.run}", TOKENS, retry=RETRY, poll_interval=RETRY,
-            watchdog=self.options.get("watchdog", 60) * SLOWNESS)
+            f"http://127.0.0.1:{self.port}/{self.run}", TOKENS, retry=RETRY, poll_interval=RETRY, watchdog=watchdog,
+            timeout=timeout)
 
     def on_state(self, state, reason):
         self.states.append(state)

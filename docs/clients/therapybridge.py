@@ -763,6 +763,11 @@ class _Settings:
         return machine.poller
 
     @property
+    def _connect_timeout(self):
+        """The seconds after which an attempt to connect has failed, or None."""
+        return httpx.Timeout(self._options["timeout"]).connect
+
+    @property
     def _pause(self):
         """The seconds between two polls."""
         return self._poll_interval * random.uniform(0.75, 1.25)
@@ -976,7 +981,7 @@ class TherapyBridge(_Settings):
         try:
             web, address, context = self._begin_socket(machine, session_id)
             with contextlib.ExitStack() as stack:
-                line = stack.enter_context(socket.create_connection(address, timeout=10))
+                line = stack.enter_context(socket.create_connection(address, self._connect_timeout))
                 if context:
                     line = stack.enter_context(context.wrap_socket(line, server_hostname=address[0]))
                 line.settimeout(self._watchdog / 2)
@@ -1195,7 +1200,8 @@ class AsyncTherapyBridge(_Settings):
         writer = None
         try:
             web, address, context = self._begin_socket(machine, session_id)
-            reader, writer = await asyncio.wait_for(asyncio.open_connection(*address, ssl=context), timeout=10)
+            opening = asyncio.open_connection(*address, ssl=context)
+            reader, writer = await asyncio.wait_for(opening, timeout=self._connect_timeout)
             outcome = None
             while not outcome:
                 if web.output:
