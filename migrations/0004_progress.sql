@@ -162,6 +162,8 @@ CREATE TABLE app.session_events (
     PRIMARY KEY (session_id, version)
 );
 CREATE INDEX session_events_xid_idx ON app.session_events (xid);
+-- Finds old transitions. The table is in the order of time.
+CREATE INDEX session_events_at_idx ON app.session_events USING brin (at) WITH (autosummarize = on);
 ALTER TABLE app.session_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.session_events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.session_events IS

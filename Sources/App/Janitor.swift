@@ -26,8 +26,6 @@ struct Janitor: Service {
     let recordings: RecordingStore
     /// How long an unfinished resumable upload is kept after its last byte.
     let uploadLifetime: Duration
-    /// How long the last words of failed stages are kept, or nil for ever.
-    let failureRetention: Duration?
     /// Counts resumable uploads that expired.
     let expiredUploads: Counter
     let clock: any MonotonicClock
@@ -97,9 +95,6 @@ struct Janitor: Service {
         await attempt("recordings") { try await removeDiscarded() }
         await attempt("deletions") { _ = try await stores.progress.forgetDeletions(olderThan: Self.deletionAge) }
         await attempt("logs") { _ = try await stores.progress.deleteExpiredLogs(olderThan: Self.logAge) }
-        if let failureRetention {
-            await attempt("failures") { try await stores.queue.deleteFailures(olderThan: failureRetention) }
-        }
         await attempt("sign-ins") { _ = try await stores.signIns.forget(olderThan: Self.endedSignInAge) }
         await attempt("tickets") { _ = try await stores.tickets.removeExpired() }
         await attempt("attempts") { _ = try await stores.attempts.forgetWornOff() }

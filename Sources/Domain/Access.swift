@@ -18,6 +18,8 @@ public enum SessionAction: String, Sendable, CaseIterable {
     case report
     /// Claim the session, fetch its recording under the lease, and store its results.
     case process
+    /// Export all that is held of the session's patient.
+    case export
 }
 
 /// An action that concerns no session; the raw value is its name in the database.
@@ -32,6 +34,8 @@ public enum AdministrativeAction: String, Sendable, CaseIterable {
     case readMetrics = "read_metrics"
     /// List, add, change and remove webhooks, and see and retry their deliveries.
     case manageWebhooks = "manage_webhooks"
+    /// Erase the data of a patient.
+    case erase
 }
 
 /// The relation of a user to a session at one moment, as the database has it.
@@ -60,13 +64,14 @@ public enum Access {
     public static func permits(_ action: SessionAction, to role: Role, as relation: Relation) -> Bool {
         switch (action, role) {
         case (.see, .admin), (.hear, .admin), (.readNotes, .admin), (.upload, .admin), (.manage, .admin): true
-        case (.correct, .admin), (.readFailure, .admin): true
+        case (.correct, .admin), (.readFailure, .admin), (.export, .admin): true
         case (.readFailure, .therapist), (.readFailure, .patient): false
         case (.report, .admin), (.report, .pipeline), (.process, .pipeline): true
         case (.report, .therapist), (.report, .patient): false
         case (.process, .admin), (.process, .therapist), (.process, .patient): false
+        case (.export, .therapist): false
         case (_, .therapist): relation.isAssigned
-        case (.see, .patient), (.hear, .patient), (.upload, .patient): relation.isPatient
+        case (.see, .patient), (.hear, .patient), (.upload, .patient), (.export, .patient): relation.isPatient
         case (.readNotes, .patient), (.correct, .patient), (.manage, .patient): false
         case (_, .pipeline): false
         }
@@ -96,7 +101,7 @@ public enum Access {
     public static func permits(_ action: AdministrativeAction, to role: Role) -> Bool {
         switch (action, role) {
         case (.seeAccounts, .admin), (.manageAccounts, .admin), (.readAuditLog, .admin), (.readMetrics, .admin): true
-        case (.manageWebhooks, .admin): true
+        case (.manageWebhooks, .admin), (.erase, .admin): true
         case (_, .therapist), (_, .patient), (_, .pipeline): false
         }
     }

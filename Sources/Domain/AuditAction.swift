@@ -33,6 +33,10 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
     case storeTranscript = "transcript.store"
     case storeNotes = "notes.store"
 
+    // A user exports or erases all that is held of a patient.
+    case exportPatient = "patient.export"
+    case erasePatient = "patient.erase"
+
     // A user reads the whole caseload.
     case openCaseload = "caseload.open"
     case resumeCaseload = "caseload.resume"
@@ -99,7 +103,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .upload, .endUpload, .retry, .cancel, .changeSession, .delete, .report, .claim, .giveLeaseBack,
             .storeTranscript, .storeNotes, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser,
             .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript, .correctNotes,
-            .removeAudit, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook:
+            .removeAudit, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook, .exportPatient, .erasePatient:
             false
         }
     }
@@ -113,6 +117,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .readMetrics: .readMetrics
         case .listWebhooks, .listDeliveries, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook:
             .manageWebhooks
+        case .erasePatient: .erase
         default: nil
         }
     }

@@ -20,8 +20,6 @@ public struct PipelineSettings: Sendable {
     let limits: PipelineLimits
     /// How many attempts a session has, over all workers.
     public let maxAttempts: Int
-    /// How long the records of failed stages are kept, or nil for ever.
-    public let failureRetention: Duration?
 
     /// Reads the group.
     ///
@@ -43,10 +41,6 @@ public struct PipelineSettings: Sendable {
             "How many attempts a session has before it fails. A stage that is killed, stalls or takes too long uses one, and so "
                 + "does a worker that dies while it works. The value of the last server or worker that starts "
                 + "applies to all; see [the pipeline](pipeline.md#attempts).")
-        let retention = try reader.seconds(
-            "RETAIN_FAILURES", in: 0...1_000_000_000, default: 0,
-            "How long the last words of failed stages are kept, in seconds; 0: as long as their session.")
-        failureRetention = retention == .zero ? nil : retention
     }
 }
 

@@ -39,11 +39,10 @@ extension UserStore {
             return try await connection.query(
                 """
                 SELECT \(unescaped: Self.recordColumns)
-                FROM app.users CROSS JOIN (SELECT app.searchable(\(filter.text)) AS words OFFSET 0) AS q
+                FROM app.users p CROSS JOIN (SELECT app.searchable(\(filter.text)) AS words OFFSET 0) AS q
                 WHERE (\(filter.role?.rawValue)::text IS NULL OR role = \(filter.role?.rawValue))
                   AND (\(filter.isActive)::boolean IS NULL OR is_active = \(filter.isActive))
-                  AND (q.words IS NULL OR strpos(app.searchable(email), q.words) > 0
-                       OR strpos(app.searchable(full_name), q.words) > 0)
+                  AND \(unescaped: Self.hasWords)
                   AND (\(address)::text IS NULL OR lower(email COLLATE "C") > \(address))
                 ORDER BY lower(email COLLATE "C")
                 LIMIT \(filter.limit)
@@ -71,12 +70,17 @@ extension UserStore {
         public var role: Role?
         /// False deactivates the account, true activates it.
         public var isActive: Bool?
+        /// The scrypt hash of the new password.
+        public var passwordHash: String?
 
         /// A change; nil keeps the present value.
-        public init(fullName: FullName? = nil, role: Role? = nil, isActive: Bool? = nil) {
+        public init(
+            fullName: FullName? = nil, role: Role? = nil, isActive: Bool? = nil, passwordHash: String? = nil
+        ) {
             self.fullName = fullName
             self.role = role
             self.isActive = isActive
+            self.passwordHash = passwordHash
         }
 
         /// Whether the account can no longer manage accounts afterwards.
@@ -100,7 +104,7 @@ extension UserStore {
     /// Changes an account for an administrator.
     ///
     /// A change that takes rights away ends them, and their streams, with the commit. A trigger then ends the sign-ins of the
-    /// account for good. A new role also ends the assignments of the old role. If the account gets the old role again, it
+    /// account for good; so does a new password. A new role also ends the assignments of the old role. If the account gets the old role again, it
     /// begins without assignments.
     ///
     /// The transaction first locks all active administrators. If two of them deactivate each other, the second waits,
@@ -131,6 +135,9 @@ extension UserStore {
                                          OR patient_id = \(id) AND \(role.rawValue) <> 'patient')
                     """)
             }
+            if let hash = change.passwordHash {
+                _ = try await connection.query("SELECT app.reset_password(\(id), \(hash))")
+            }
             let changed = try await connection.query(
                 """
                 UPDATE app.users
@@ -159,6 +166,13 @@ extension UserStore {
     }
 
     static let recordColumns = "id, email, full_name, role, is_active, created_at"
+
+    /// The condition that an account `p` has the words of the row `q` in its name or its address.
+    ///
+    /// Without words, every account has them.
+    static let hasWords = """
+        (q.words IS NULL OR strpos(app.searchable(p.full_name), q.words) > 0 OR strpos(app.searchable(p.email), q.words) > 0)
+        """
 }
 
 extension UserRecord {

@@ -103,8 +103,7 @@ extension UserStore {
                 SELECT p.id, p.email, p.full_name, p.role
                 FROM app.users p CROSS JOIN (SELECT app.searchable(\(filter.text)) AS words OFFSET 0) AS q
                 WHERE \(unescaped: condition)
-                  AND (q.words IS NULL OR strpos(app.searchable(p.full_name), q.words) > 0
-                       OR strpos(app.searchable(p.email), q.words) > 0)
+                  AND \(unescaped: Self.hasWords)
                   AND (\(name)::text IS NULL OR (lower(p.full_name), p.id) > (\(name), \(filter.after)))
                 ORDER BY lower(p.full_name), p.id
                 LIMIT \(filter.limit)

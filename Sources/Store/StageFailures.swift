@@ -42,13 +42,6 @@ extension PipelineStore {
                 \(failure.stage), \(failure.exitStatus.map(Int32.init(clamping:))), \(failure.outputTail))
             """, locking: claim.session)
     }
-
-    /// Deletes the last words of stages that failed longer ago than the age.
-    ///
-    /// - Throws: ``PostgresError`` if the database does not answer.
-    public func deleteFailures(olderThan age: Duration) async throws {
-        _ = try await pool.query("SELECT app.delete_old_stage_failures(\(age))")
-    }
 }
 
 extension SessionStore {
@@ -62,14 +55,21 @@ extension SessionStore {
                 SELECT attempt, stage, exit_status, output_tail, at FROM app.stage_failures
                 WHERE session_id = \(session) ORDER BY id DESC LIMIT 1
                 """
-            ).first.map { row in
-                StageFailureRecord(
-                    attempt: Int(try row.decode("attempt", as: Int32.self)),
-                    stage: try row.decode("stage", as: String.self),
-                    exitStatus: try row.decode("exit_status", as: Int32?.self).map { Int($0) },
-                    outputTail: try row.decode("output_tail", as: String.self),
-                    at: try row.decode("at", as: Timestamp.self))
-            }
+            ).first.map(StageFailureRecord.init)
         }
+    }
+}
+
+extension StageFailureRecord {
+    /// Reads a row of `app.stage_failures`.
+    ///
+    /// - Throws: ``PostgresError`` with code `decoding` if a column has another type.
+    init(_ row: PostgresRow) throws {
+        self.init(
+            attempt: Int(try row.decode("attempt", as: Int32.self)),
+            stage: try row.decode("stage", as: String.self),
+            exitStatus: try row.decode("exit_status", as: Int32?.self).map { Int($0) },
+            outputTail: try row.decode("output_tail", as: String.self),
+            at: try row.decode("at", as: Timestamp.self))
     }
 }

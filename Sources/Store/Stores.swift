@@ -22,6 +22,8 @@ public struct Stores: Sendable {
     public let progress: ProgressStore
     /// The workers' queue.
     public let queue: PipelineStore
+    /// What the server need not keep any longer.
+    public let retention: RetentionStore
     /// The endpoints of webhooks.
     public let webhooks: WebhookStore
     /// The outbox of webhooks.
@@ -43,6 +45,7 @@ public struct Stores: Sendable {
         sessions = SessionStore(pool: pool)
         progress = ProgressStore(pool: pool, merger: merger)
         queue = PipelineStore(pool: pool)
+        retention = RetentionStore(pool: pool)
         webhooks = WebhookStore(pool: pool)
         outbox = WebhookOutbox(pool: pool)
     }

@@ -21,10 +21,10 @@ import Testing
     }
 
     static let table: [Line] = [
-        Line(.patient, patient: true, assigned: false, [.see, .hear, .upload]),
+        Line(.patient, patient: true, assigned: false, [.see, .hear, .upload, .export]),
         Line(.patient, patient: false, assigned: false, []),
         // The database refuses this assignment, and it gives no right either.
-        Line(.patient, patient: true, assigned: true, [.see, .hear, .upload]),
+        Line(.patient, patient: true, assigned: true, [.see, .hear, .upload, .export]),
         Line(.patient, patient: false, assigned: true, []),
         Line(.therapist, patient: false, assigned: true, [.see, .hear, .readNotes, .correct, .upload, .manage]),
         Line(.therapist, patient: false, assigned: false, []),
@@ -32,16 +32,16 @@ import Testing
         Line(.therapist, patient: true, assigned: false, []),
         Line(
             .admin, patient: false, assigned: false,
-            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report, .export]),
         Line(
             .admin, patient: true, assigned: false,
-            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report, .export]),
         Line(
             .admin, patient: false, assigned: true,
-            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report, .export]),
         Line(
             .admin, patient: true, assigned: true,
-            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report]),
+            [.see, .hear, .readNotes, .correct, .readFailure, .upload, .manage, .report, .export]),
         Line(.pipeline, patient: false, assigned: false, [.report, .process]),
         Line(.pipeline, patient: true, assigned: false, [.report, .process]),
         Line(.pipeline, patient: false, assigned: true, [.report, .process]),

@@ -141,9 +141,8 @@ import Testing
     @Test("An address of bytes is the same as one of text")
     func bytes() throws {
         #expect(IPAddress(bytes: [127, 0, 0, 1]) == IPAddress("127.0.0.1"))
-        #expect(IPAddress(bytes: Array(repeating: 0, count: 15) + [1])?.description == "::1")
-        #expect(IPAddress(bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1])?.description == "10.0.0.1")
-        #expect(IPAddress(bytes: [1, 2, 3]) == nil)
+        #expect(IPAddress(bytes: Array(repeating: 0, count: 15) + [1]).description == "::1")
+        #expect(IPAddress(bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1]).description == "10.0.0.1")
     }
 }
 

@@ -66,9 +66,9 @@ struct CorrectionBodyTests {
 
     @Test("A history is read in parts: small entries together, and a large one alone")
     func parts() {
-        let unit = HistoryRoute.partBytes
+        let unit = HistoryReader.partBytes
         func parts(_ sizes: [Int64]) -> [[Int64]] {
-            HistoryRoute.parts(of: sizes.map { EarlierResult.Key(id: $0, bytes: $0) }).map { $0.map(\.bytes) }
+            HistoryReader.parts(of: sizes.map { EarlierResult.Key(id: $0, bytes: $0) }).map { $0.map(\.bytes) }
         }
         #expect(parts([]) == [])
         #expect(parts([1, 2, 3]) == [[1, 2, 3]])

@@ -1,3 +1,4 @@
+import Domain
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -131,7 +132,7 @@ struct HeaderPropertyTests {
         ]
         holds(forCases: 300) { random in
             let text = random.text(of: words, count: 0...5)
-            if let address = NetworkAddress(forwarded: text.utf8), ![4, 16].contains(address.bytes.count) {
+            if let address = IPAddress(forwarded: text.utf8), ![4, 16].contains(address.bytes.count) {
                 return "\(text.debugDescription): \(address)"
             }
             let (first, second) = (random.bytes(4...4), random.bytes(4...4))
@@ -140,7 +141,7 @@ struct HeaderPropertyTests {
             let other = random.happens(oneIn: 2) ? second : first.dropLast() + [second[0]]
             func dotted(_ bytes: [UInt8]) -> String { bytes.map(String.init).joined(separator: ".") }
             func bits(_ bytes: [UInt8]) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
-            guard let ranges = AddressRanges("\(dotted(first))/\(length)"), let address = NetworkAddress(dotted(other))
+            guard let ranges = AddressRanges("\(dotted(first))/\(length)"), let address = IPAddress(dotted(other))
             else { return "\(first), \(other)" }
             let isWithin = bits(first) >> UInt64(32 - length) == bits(other) >> UInt64(32 - length)
             return ranges.contains(address) == isWithin ? nil : "\(dotted(other)) in \(dotted(first))/\(length)"

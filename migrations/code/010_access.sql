@@ -22,19 +22,20 @@ CREATE OR REPLACE FUNCTION app.permits(
 LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(CASE $1
         WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'correct', 'read_failure', 'upload', 'manage', 'report',
-                                 'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics', 'manage_webhooks')
+                                 'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics', 'manage_webhooks',
+                                 'export', 'erase')
         WHEN 'therapist' THEN $2 IN ('see', 'hear', 'read_notes', 'correct', 'upload', 'manage') AND $4
-        WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload') AND $3
+        WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload', 'export') AND $3
         WHEN 'pipeline' THEN $2 IN ('report', 'process')
     END, false)
 $$;
 COMMENT ON FUNCTION app.permits IS
     'True if a user with a role may do an action. Actions on a session: see it, hear its recording, read_notes, correct its '
     'transcript and notes, read_failure (the last words of a failed stage), upload a recording, manage (change, retry, cancel, delete), report progress, and process: '
-    'claim the session and store its results. is_patient: the user is the session''s patient. is_assigned: '
+    'claim the session and store its results; export all that is held of the patient. is_patient: the user is the session''s patient. is_assigned: '
     'an active assignment ties the user, as therapist, to that patient. Without either: true if the role may do the action '
     'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log, '
-    'read_metrics and manage_webhooks';
+    'read_metrics, manage_webhooks, and erase: remove the data of a patient';
 
 -- Every function reads assignments from this view. With security_invoker, the view shows the rows that the calling role sees.
 CREATE OR REPLACE VIEW app.assigned_patients WITH (security_invoker = true) AS

@@ -125,13 +125,13 @@ $$;
 
 -- Transaction ids mean nothing in another cluster, or on another timeline of the same one. Each read therefore says where it
 -- was made. A standby may be behind: no server reads progress from it.
-CREATE OR REPLACE FUNCTION app.read_rights(since text)
+-- Every read of open streams begins with this function. It has no settings of its own, because to set and reset them takes as
+-- long as the rest of it. Its callers have them.
+CREATE OR REPLACE FUNCTION app.rights_since(since text)
 RETURNS TABLE (
     cluster bigint, timeline integer, snapshot text, horizon bigint,
     changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
     earlier CONSTANT pg_snapshot := $1::pg_snapshot;
@@ -161,9 +161,20 @@ BEGIN
         ) AS l;
 END
 $$;
-COMMENT ON FUNCTION app.read_rights IS
+COMMENT ON FUNCTION app.rights_since IS
     'The first row says where and when the read was made: cluster, timeline, snapshot, and the horizon of the logs. The '
-    'other rows are the changes of rights that the snapshot "since" does not show; none if "since" is null';
+    'other rows are the changes of rights that the snapshot "since" does not show; none if "since" is null. For functions that '
+    'pin the search_path';
+
+CREATE OR REPLACE FUNCTION app.read_rights(since text)
+RETURNS TABLE (
+    cluster bigint, timeline integer, snapshot text, horizon bigint,
+    changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$ BEGIN RETURN QUERY SELECT * FROM rights_since($1); END $$;
+COMMENT ON FUNCTION app.read_rights IS 'The rows of app.rights_since, for the server';
 
 CREATE OR REPLACE FUNCTION app.read_hints(since text, rights_since text, most integer)
 RETURNS TABLE (
@@ -180,7 +191,7 @@ DECLARE
     present CONSTANT pg_snapshot := pg_current_snapshot();
 BEGIN
     FOR cluster, timeline, snapshot, horizon, changed_in, changed_user, changed_sign_in, changed_patient, changed_session IN
-        SELECT * FROM read_rights($2)
+        SELECT * FROM rights_since($2)
     LOOP
         RETURN NEXT;
     END LOOP;
@@ -202,7 +213,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_hints IS
-    'First the rows of app.read_rights. Then the hints that the snapshot "since" does not show, at most "most" of them; none if '
+    'First the rows of app.rights_since. Then the hints that the snapshot "since" does not show, at most "most" of them; none if '
     '"since" is null';
 
 CREATE OR REPLACE FUNCTION app.delete_expired_logs(age interval) RETURNS bigint
@@ -233,7 +244,7 @@ COMMENT ON FUNCTION app.delete_expired_logs IS
     'horizon to the last of them, and returns their number';
 
 REVOKE ALL ON FUNCTION app.log_rights_of_assignment, app.log_rights_of_user, app.log_rights_of_sign_in,
-    app.log_rights_of_session, app.log_rights_of_everybody, app.announce_rights, app.read_rights, app.read_hints,
+    app.log_rights_of_session, app.log_rights_of_everybody, app.announce_rights, app.rights_since, app.read_rights, app.read_hints,
     app.delete_expired_logs FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.read_rights, app.read_hints, app.delete_expired_logs TO therapybridge_server;
 

@@ -37,7 +37,8 @@ DROP POLICY IF EXISTS changed ON app.therapist_patients;
 CREATE POLICY changed ON app.therapist_patients FOR UPDATE TO therapybridge_server
     USING ((SELECT app.acting_may_all('manage_accounts'))) WITH CHECK ((SELECT app.acting_may_all('manage_accounts')));
 
--- An INSERT may carry a password hash. The server's role can neither SELECT nor UPDATE one, not even for an administrator.
+-- An INSERT may carry a password hash. The server's role can neither SELECT nor UPDATE one. For an administrator,
+-- app.reset_password replaces one.
 REVOKE ALL ON app.users, app.therapist_patients FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT INSERT ON app.users TO therapybridge_server;
 GRANT SELECT (id, email, full_name, role, is_active, created_at, updated_at) ON app.users TO therapybridge_server;
@@ -209,11 +210,27 @@ COMMENT ON FUNCTION app.change_password IS
     'if the presented hash of the present password is not the stored one; or "signed out" if the sign-in is not the user''s, '
     'or has ended';
 
+CREATE OR REPLACE FUNCTION app.reset_password(user_id uuid, new_hash text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+AS $$
+BEGIN
+    IF NOT acting_may_all('manage_accounts') THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only an administrator can set the password of another account';
+    END IF;
+    UPDATE users SET password_hash = $2, updated_at = clock_timestamp() WHERE id = $1;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION app.reset_password IS
+    'Replaces the password hash of an account for the acting user, who has to be an administrator. A trigger ends all sign-ins of '
+    'the account. False: the account does not exist. SQLSTATE 42501 for any other acting user, and without one';
+
 REVOKE ALL ON app.identity_providers, app.password_changes FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 REVOKE ALL ON FUNCTION app.searchable, app.check_therapist_patient, app.account_by_address, app.account_signed_in, app.is_same_hash,
-    app.check_password, app.rehash_password, app.change_password
+    app.check_password, app.rehash_password, app.change_password, app.reset_password
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.searchable, app.account_by_address, app.account_signed_in, app.check_password,
-    app.rehash_password, app.change_password TO therapybridge_server;
+    app.rehash_password, app.change_password, app.reset_password TO therapybridge_server;
 
 COMMIT;

@@ -73,7 +73,7 @@ DECLARE
     who users;
     is_in boolean;
 BEGIN
-    SELECT r.cluster, r.timeline, r.snapshot INTO cluster, timeline, snapshot FROM read_rights(NULL) AS r;
+    SELECT r.cluster, r.timeline, r.snapshot INTO cluster, timeline, snapshot FROM rights_since(NULL) AS r;
     SELECT u.* INTO who FROM users u WHERE u.id = $1;
     user_found := who.id IS NOT NULL;
     user_active := coalesce(who.is_active, false);

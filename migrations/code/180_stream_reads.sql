@@ -2,7 +2,7 @@
 -- revision: 1
 --
 -- The functions check no rights. The server passes ids that app.authorize_sessions and app.authorize_caseload have returned.
--- An answer begins with what app.read_rights returns, from the same snapshot. The server first checks the rights of the streams
+-- An answer begins with what app.rights_since returns, from the same snapshot. The server first checks the rights of the streams
 -- that those changes concern.
 --
 -- A position in the stream of all sessions is a snapshot (pg_snapshot) and not a number. A transaction that took its number
@@ -58,7 +58,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     FOR cluster, timeline, snapshot, horizon, changed_in, changed_user, changed_sign_in, changed_patient, changed_session IN
-        SELECT * FROM read_rights($3)
+        SELECT * FROM rights_since($3)
     LOOP
         RETURN NEXT;
     END LOOP;
@@ -79,7 +79,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_changes IS
-    'First the rows of app.read_rights. Then the sessions that are newer than the given versions, with one row for each '
+    'First the rows of app.rights_since. Then the sessions that are newer than the given versions, with one row for each '
     'transition since, or one row without a transition; and the sessions that do not exist';
 
 CREATE OR REPLACE FUNCTION app.read_transitions(session_ids uuid[], versions bigint[], most integer)
@@ -122,7 +122,7 @@ DECLARE
     earlier CONSTANT pg_snapshot := $1::pg_snapshot;
 BEGIN
     FOR cluster, timeline, snapshot, horizon, changed_in, changed_user, changed_sign_in, changed_patient, changed_session IN
-        SELECT * FROM read_rights($3)
+        SELECT * FROM rights_since($3)
     LOOP
         RETURN NEXT;
     END LOOP;
@@ -146,7 +146,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.read_feed IS
-    'First the rows of app.read_rights. Then what happened since a snapshot: one row for each transition, with the present '
+    'First the rows of app.rights_since. Then what happened since a snapshot: one row for each transition, with the present '
     'progress of its session; one row for each deletion; and one row without a transition for each session of session_ids';
 
 CREATE OR REPLACE FUNCTION app.read_missed(since text, until text, patient_ids uuid[], most integer)

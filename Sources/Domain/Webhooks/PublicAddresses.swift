@@ -3,30 +3,13 @@
 /// The ranges are those of IANA's registries of special-purpose addresses for IPv4 and IPv6. An address that is not public can
 /// belong to the server's own host, to its network, or to the metadata service of a cloud.
 public enum PublicAddresses {
-    private struct Range {
-        let prefix: [UInt8]
-        let length: Int
-
-        /// Reads a range such as `10.0.0.0/8`.
-        init(_ text: String) {
-            let parts = text.split(separator: "/")
-            guard parts.count == 2, let address = IPAddress(String(parts[0])), let length = Int(parts[1]) else {
-                preconditionFailure("\(text) is no range")
-            }
-            (prefix, self.length) = (address.bytes, length)
-        }
-
-        func contains(_ bytes: [UInt8]) -> Bool {
-            guard bytes.count == prefix.count else { return false }
-            return zip(bytes, prefix).enumerated().allSatisfy { index, pair in
-                let bits = min(max(length - index * 8, 0), 8)
-                let mask = UInt8(truncatingIfNeeded: 0xff << (8 - bits))
-                return pair.0 & mask == pair.1 & mask
-            }
-        }
+    /// Ranges that are spelled right, because they stand in this file.
+    private static func ranges(_ list: String...) -> AddressRanges {
+        guard let ranges = AddressRanges(list.joined(separator: ",")) else { preconditionFailure("\(list)") }
+        return ranges
     }
 
-    private static let privateIPv4: [Range] = [
+    private static let privateIPv4 = ranges(
         "0.0.0.0/8",  // this host and this network
         "10.0.0.0/8",  // private
         "100.64.0.0/10",  // the network of a provider (CGNAT)
@@ -41,32 +24,32 @@ public enum PublicAddresses {
         "198.51.100.0/24",  // documentation
         "203.0.113.0/24",  // documentation
         "224.0.0.0/4",  // multicast
-        "240.0.0.0/4",  // reserved, and the broadcast address
-    ].map(Range.init)
+        "240.0.0.0/4"  // reserved, and the broadcast address
+    )
 
     /// The range from which IANA assigns public IPv6 addresses.
     ///
     /// Loopback, unspecified, private (ULA), link-local, site-local and multicast addresses are outside, and IPv4-compatible ones.
-    private static let assignedIPv6 = Range("2000::/3")
+    private static let assignedIPv6 = ranges("2000::/3")
 
-    private static let privateIPv6: [Range] = [
+    private static let privateIPv6 = ranges(
         "2001::/23",  // protocols: Teredo, which wraps an IPv4 address, benchmarks, ORCHID
         "2001:db8::/32",  // documentation
         "2002::/16",  // 6to4, which wraps an IPv4 address
         "3ffe::/16",  // a former test network
-        "3fff::/20",  // documentation
-    ].map(Range.init)
+        "3fff::/20"  // documentation
+    )
 
     /// NAT64 (RFC 6052): the last four bytes are an IPv4 address.
     ///
     /// A network without IPv4 reaches the public one by it.
-    private static let translated = Range("64:ff9b::/96")
+    private static let translated = ranges("64:ff9b::/96")
 
     /// True if an address is of the public internet.
     public static func contains(_ address: IPAddress) -> Bool {
         let bytes = address.bytes
-        if bytes.count == 4 { return !privateIPv4.contains { $0.contains(bytes) } }
-        if translated.contains(bytes) { return !privateIPv4.contains { $0.contains(Array(bytes.suffix(4))) } }
-        return assignedIPv6.contains(bytes) && !privateIPv6.contains { $0.contains(bytes) }
+        if bytes.count == 4 { return !privateIPv4.contains(address) }
+        if translated.contains(address) { return !privateIPv4.contains(IPAddress(bytes: Array(bytes.suffix(4)))) }
+        return assignedIPv6.contains(address) && !privateIPv6.contains(address)
     }
 }

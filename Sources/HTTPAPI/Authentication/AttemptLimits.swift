@@ -24,7 +24,7 @@ struct AttemptLimits: Sendable {
     ///   - address: The address of the client; nil if it is unknown.
     /// - Returns: What to refund if the password is right.
     /// - Throws: A 429 after too many failed attempts.
-    func charge(account: EmailAddress?, from address: NetworkAddress?) async throws -> [AttemptStore.Subject] {
+    func charge(account: EmailAddress?, from address: IPAddress?) async throws -> [AttemptStore.Subject] {
         let subjects =
             subject("account", account?.description.utf8, limit: limits.perAccount)
             + subject("address", address?.network.bytes, limit: limits.perAddress)
@@ -50,7 +50,7 @@ struct AttemptLimits: Sendable {
     /// Charges a sign-in with the right password.
     ///
     /// - Throws: A 429 after too many sign-ins.
-    func chargeSignIn(account: EmailAddress, from address: NetworkAddress?) async throws {
+    func chargeSignIn(account: EmailAddress, from address: IPAddress?) async throws {
         let subjects =
             subject("sign-ins of account", account.description.utf8, limit: limits.signInsPerAccount)
             + subject("sign-ins from address", address?.network.bytes, limit: limits.signInsPerAddress)
@@ -64,7 +64,7 @@ struct AttemptLimits: Sendable {
     /// Nobody can guess 256 bits. This limit only protects the database. Therefore the server charges failures alone.
     ///
     /// - Throws: A 429 after too many bad tokens.
-    func checkRefresh(from address: NetworkAddress?) async throws {
+    func checkRefresh(from address: IPAddress?) async throws {
         let subjects = refreshSubject(address)
         guard !subjects.isEmpty, let wait = try await attempts.wait(for: subjects, period: limits.period) else {
             return
@@ -73,12 +73,12 @@ struct AttemptLimits: Sendable {
     }
 
     /// Charges a bad refresh token to the address it came from.
-    func chargeRefresh(from address: NetworkAddress?) async throws {
+    func chargeRefresh(from address: IPAddress?) async throws {
         let subjects = refreshSubject(address)
         if !subjects.isEmpty { _ = try await attempts.charge(subjects, period: limits.period) }
     }
 
-    private func refreshSubject(_ address: NetworkAddress?) -> [AttemptStore.Subject] {
+    private func refreshSubject(_ address: IPAddress?) -> [AttemptStore.Subject] {
         subject("refresh", address?.network.bytes, limit: limits.perAddress)
     }
 

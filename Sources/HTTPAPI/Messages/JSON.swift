@@ -89,7 +89,7 @@ enum JSON {
             body.writeBuffer(&part)
             try onPart(body.readableBytes)
         }
-        guard JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
+        guard maximumValues == .max || JSONSlices.countValues(of: body.readableBytesView) <= maximumValues else {
             throw Problem(.tooLarge, "The body may hold at most \(maximumValues) values.")
         }
         return body

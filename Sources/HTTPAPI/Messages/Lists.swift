@@ -114,4 +114,20 @@ extension Parameters {
             Int($0).flatMap { (1...200).contains($0) ? $0 : nil }
         } ?? 50
     }
+
+    /// Where the page begins (`cursor`): behind the last entry of the page before.
+    ///
+    /// - Parameter read: Reads the text that a page named as its `next_cursor`.
+    /// - Returns: The position; nil for the first page.
+    /// - Throws: 422 if `read` returns nil.
+    func cursor<Position>(_ read: (String) -> Position?) throws -> Position? {
+        guard let text = self["cursor"] else { return nil }
+        guard let position = read(String(text)) else { throw Problem.unknownCursor }
+        return position
+    }
+}
+
+extension Problem {
+    /// 422: the entry behind which the page begins is gone, or the cursor is of another list.
+    static let unknownCursor = Problem.invalid("cursor", "is not a cursor of this list. Begin again without a cursor.")
 }

@@ -1,4 +1,5 @@
 import DequeModule
+import Domain
 import Foundation
 import Polling
 import Progress
@@ -38,7 +39,7 @@ extension Acceptor {
     /// Reads a connection for the first time.
     ///
     /// In a burst, its request is often there already.
-    func readFresh(_ descriptor: CInt, from peer: NetworkAddress) {
+    func readFresh(_ descriptor: CInt, from peer: IPAddress) {
         switch Self.receive(from: descriptor) {
         case .bytes(let bytes): received(bytes, descriptor, from: peer)
         case .end: drop(descriptor)
@@ -46,7 +47,7 @@ extension Acceptor {
         }
     }
 
-    private func awaitRequest(_ descriptor: CInt, from peer: NetworkAddress) {
+    private func awaitRequest(_ descriptor: CInt, from peer: IPAddress) {
         guard machine.isOpen else { return drop(descriptor) }
         do {
             try poller.watch(descriptor, for: .read, handler: self)
@@ -72,7 +73,7 @@ extension Acceptor {
     }
 
     /// Takes what a client has sent first.
-    private func received(_ bytes: [UInt8], _ descriptor: CInt, from peer: NetworkAddress) {
+    private func received(_ bytes: [UInt8], _ descriptor: CInt, from peer: IPAddress) {
         guard let opening = opener.read(bytes, from: peer) else { return passToFramework(descriptor, bytes, nil) }
         openings.insert(descriptor)
         opener.subscribe(opening) { [weak self, poller] answer in

@@ -1,4 +1,5 @@
 import DequeModule
+import Domain
 import Foundation
 import Logging
 import Polling
@@ -16,7 +17,7 @@ actor Acceptor: PollHandler {
     /// A connection whose client has sent nothing yet.
     struct SilentConnection {
         /// The address at the other end.
-        let peer: NetworkAddress
+        let peer: IPAddress
         /// When the connection ends.
         let deadline: DeadlineID
     }
@@ -40,7 +41,7 @@ actor Acceptor: PollHandler {
     let logger: Logger
     var machine = AcceptStateMachine()
     /// The connections that were accepted and not read yet, the oldest first.
-    var fresh: Deque<(descriptor: CInt, peer: NetworkAddress)> = []
+    var fresh: Deque<(descriptor: CInt, peer: IPAddress)> = []
     /// True if the fresh connections are about to be read.
     var readsFresh = false
     /// The connections that the poller watches, by descriptor.
@@ -177,7 +178,7 @@ actor Acceptor: PollHandler {
         }
         switch socket.accept() {
         case .connection(let descriptor, let peer):
-            fresh.append((descriptor, NetworkAddress(bytes: peer)))
+            fresh.append((descriptor, IPAddress(bytes: peer)))
             if !DescriptorReserve.isFree(afterTaking: descriptor) { failed(EMFILE) }
             return true
         case .none:

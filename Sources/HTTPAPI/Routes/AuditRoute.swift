@@ -38,7 +38,7 @@ struct AuditRoute: Sendable {
         }
         filter.from = try query.time("from")
         filter.to = try query.time("to")
-        filter.after = try query.value("cursor", "is not a cursor of this server.") { AuditStore.Cursor($0) }
+        filter.after = try query.cursor { AuditStore.Cursor($0) }
         return (filter, limit)
     }
 }

@@ -60,7 +60,7 @@ struct PeopleRoutes: Sendable {
         // One item more than the page has shows whether there is a next page.
         var filter = UserStore.PeopleFilter(limit: limit + 1)
         filter.text = try query.searchText()
-        filter.after = try query.value("cursor", Self.unknownCursor) { UserID($0) }
+        filter.after = try query.cursor { UserID($0) }
         try await recorder.admit(context, to: action)
         return (filter, limit)
     }
@@ -69,9 +69,7 @@ struct PeopleRoutes: Sendable {
     ///
     /// - Throws: 422 if the person of the cursor is gone.
     private func page(_ found: [User]?, _ limit: Int) throws -> Response {
-        guard let found else { throw Problem.invalid("cursor", Self.unknownCursor) }
+        guard let found else { throw Problem.unknownCursor }
         return JSON.response(Page(found, limit: limit) { $0.id.description })
     }
-
-    private static let unknownCursor = "is not a cursor of this list. Begin again without a cursor."
 }

@@ -56,7 +56,7 @@ struct ProcessingRoutes: Sendable {
     }
 
     /// The last words of a stage.
-    private struct FailureBody: Encodable {
+    struct FailureBody: Encodable {
         let attempt: Int
         let stage: String
         let exitStatus: Int?

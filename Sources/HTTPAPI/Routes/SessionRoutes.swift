@@ -71,7 +71,7 @@ struct SessionRoutes: Sendable {
         filter.text = try query.searchText()
         filter.from = try query.time("from")
         filter.to = try query.time("to")
-        let cursor = try query.value("cursor", "is not a cursor of this server.") { SessionStore.Cursor($0) }
+        let cursor = try query.cursor { SessionStore.Cursor($0) }
         if let cursor, cursor.order != filter.order {
             throw Problem.invalid("cursor", "is of a list with sort=\(cursor.order.rawValue). Send that, too.")
         }

@@ -28,21 +28,25 @@ struct NewUserBody: Decodable {
     }
 }
 
-/// Changes of an account: one or more of `{full_name, role, is_active}`.
+/// Changes of an account: one or more of `{full_name, role, is_active, password}`.
 struct UserChangeBody: Decodable {
+    /// The changes without the password.
     let change: UserStore.Change
+    /// The new password; nil keeps the present one.
+    let password: String?
 
     private enum CodingKeys: String, CodingKey, CaseIterable {
         case fullName = "full_name"
         case role
         case isActive = "is_active"
+        case password
     }
 
     init(from decoder: any Decoder) throws {
         try decoder.refuseMembers(otherThan: CodingKeys.self)
         let container = try decoder.container(keyedBy: CodingKeys.self)
         guard !container.allKeys.isEmpty else {
-            throw Problem(.invalid, "Send at least one of full_name, role and is_active.")
+            throw Problem(.invalid, "Send at least one of full_name, role, is_active and password.")
         }
         // Null is not a value. To keep a value, the client leaves the member out.
         func member<Value: Decodable>(_ key: CodingKeys, _ type: Value.Type) throws -> Value? {
@@ -51,6 +55,7 @@ struct UserChangeBody: Decodable {
         change = UserStore.Change(
             fullName: try member(.fullName, String.self).map { try FullName(member: $0) },
             role: try member(.role, Role.self), isActive: try member(.isActive, Bool.self))
+        password = try member(.password, String.self)
     }
 }
 

@@ -21,12 +21,10 @@ struct UserRoutes: Sendable {
     @Sendable private func list(_ request: Request, _ context: UserContext) async throws -> Response {
         let (filter, limit) = try await recorder.administrator(context, to: .listUsers) { try Self.filter(request) }
         guard let found = try await users.acting(as: context.claims.principal).list(filter) else {
-            throw Problem.invalid("cursor", Self.unknownCursor)
+            throw Problem.unknownCursor
         }
         return JSON.response(Page(found, limit: limit) { $0.user.id.description })
     }
-
-    private static let unknownCursor = "is not a cursor of this server."
 
     private static func filter(_ request: Request) throws -> (UserStore.Filter, limit: Int) {
         let query = request.uri.queryParameters
@@ -37,7 +35,7 @@ struct UserRoutes: Sendable {
         filter.role = try query.value("role", "is not a known role.") { Role(rawValue: $0) }
         filter.isActive = try query.value("is_active", "has to be true or false.") { Bool($0) }
         filter.text = try query.searchText()
-        filter.after = try query.value("cursor", unknownCursor) { UserID($0) }
+        filter.after = try query.cursor { UserID($0) }
         return (filter, limit)
     }
 
@@ -66,8 +64,15 @@ struct UserRoutes: Sendable {
     @Sendable private func change(_ request: Request, _ context: UserContext) async throws -> Response {
         try await recorder.administrator(context, toChange: .changeUser)
         let id = try context.userID()
-        let change = try await JSON.decode(UserChangeBody.self, from: request).change
-        switch try await users.acting(as: context.claims.principal).change(id, change, by: context.user.id) {
+        let body = try await JSON.decode(UserChangeBody.self, from: request)
+        let users = users.acting(as: context.claims.principal)
+        var change = body.change
+        if let password = body.password {
+            // The rules compare the password with the address.
+            guard let record = try await users.record(of: id) else { throw Problem.noUser }
+            change.passwordHash = try await passwords.hash(password, for: EmailAddress(record.user.email))
+        }
+        switch try await users.change(id, change, by: context.user.id) {
         case .changed(let record): return JSON.response(record)
         case .noUser: throw Problem.noUser
         case .notPermitted: try await recorder.refuse(context, .changeUser)

@@ -99,6 +99,6 @@ struct WebhookRoutes: Sendable {
         let query = request.uri.queryParameters
         try query.allow(only: ["limit", "cursor"])
         let limit = try query.pageLimit()
-        return (try query.value("cursor", "is not a cursor of this server.") { WebhookStore.Cursor($0) }, limit)
+        return (try query.cursor { WebhookStore.Cursor($0) }, limit)
     }
 }

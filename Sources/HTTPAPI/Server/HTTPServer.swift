@@ -180,6 +180,10 @@ extension HTTPServer {
         UserRoutes(recorder: recorder, users: stores.users, passwords: passwords).add(to: &table)
         AssignmentRoutes(recorder: recorder, users: stores.users).add(to: &table)
         PeopleRoutes(recorder: recorder, users: stores.users).add(to: &table)
+        PatientDataRoutes(
+            recorder: recorder, users: stores.users, sessions: stores.sessions, progress: stores.progress,
+            log: stores.audit, recordings: dependencies.recordings, clock: dependencies.clock
+        ).add(to: &table)
         RecordingRoute(
             gate: gate, users: stores.users, sessions: stores.sessions, recordings: dependencies.recordings,
             clock: dependencies.clock

@@ -58,7 +58,7 @@ struct SecretValues: Sendable {
             guard
                 let text = hasEscapes
                     ? Self.decoded(string) : String(decoding: string.dropFirst().dropLast(), as: UTF8.self),
-                unspeakable.contains(where: { Self.bytes(of: text, contain: $0.value) }),
+                hasUnspeakable(Array(text.utf8)),
                 let replaced = try? Self.encoded(hidden(inWords: text))
             else { continue }
             shown += json[kept..<start]
@@ -85,16 +85,18 @@ struct SecretValues: Sendable {
             })
     }
 
-    /// True if the text has the value.
+    /// True if the text has a value that nobody may see.
     ///
     /// Most texts of a long transcript have none, and a search that replaces is slow.
-    private static func bytes(of text: String, contain value: String) -> Bool {
-        let (text, value) = (Array(text.utf8), Array(value.utf8))
-        var rest = text[...]
-        while let start = rest.firstIndex(of: value[0]) {
-            if text[start...].starts(with: value) { return true }
-            rest = text[(start + 1)...]
+    private func hasUnspeakable(_ text: [UInt8]) -> Bool {
+        unspeakable.contains { secret in
+            let value = Array(secret.value.utf8)
+            var rest = text[...]
+            while let start = rest.firstIndex(of: value[0]) {
+                if text[start...].starts(with: value) { return true }
+                rest = text[(start + 1)...]
+            }
+            return false
         }
-        return false
     }
 }

@@ -205,6 +205,8 @@ extension AccessRow {
         lease(.DELETE, body: #"{"lease":"none","attempt":1}"#),
 
         account(.GET, "/api/patients", therapists.union([.admin])),
+        account(.GET, "/api/patients/{id}/export", [.admin], on: .newUser),
+        account(.DELETE, "/api/patients/{id}/data", [.admin], on: .newUser),
         account(.GET, "/api/therapists", [.patient, .otherPatient, .admin]),
         account(.GET, "/api/therapists/{therapist_id}/patients", [.admin], on: .unassigned),
         account(.PUT, "/api/therapists/{therapist_id}/patients/{patient_id}", [.admin], 204, on: .unassigned),

@@ -36,6 +36,8 @@ import Testing
         "anyone": Set(Clinic.Caller.allCases), "signed in": Set(Clinic.Caller.allCases), "admin": [.admin],
         "therapist, admin": [.therapist, .stranger, .former, .nominal, .admin],
         "patient, admin": [.patient, .otherPatient, .admin],
+        // The pass exports an account of nobody's.
+        "the patient, admin": [.admin],
         "may see": [.patient, .therapist, .admin], "may upload": [.patient, .therapist, .admin],
         "may hear": [.patient, .therapist, .admin], "pipeline": [.pipeline], "may read notes": [.therapist, .admin],
         "may correct": [.therapist, .admin], "pipeline, may correct": [.pipeline, .therapist, .admin],

@@ -146,6 +146,8 @@ extension AuditedRequest {
         .init("PUT \(id)/notes", as: .pipeline, on: .claimed, 204, ["allowed notes.store"], body: #"{PROOF,"a":1}"#),
 
         .init("GET /api/patients", as: .therapist, 200, ["allowed patients.list"]),
+        .init("GET /api/patients/{id}/export", as: .admin, on: .user, 200, ["allowed patient.export"]),
+        .init("DELETE /api/patients/{id}/data", as: .admin, on: .user, 200, ["allowed patient.erase"]),
         .init("GET /api/therapists", as: .patient, 200, ["allowed therapists.list"]),
         .init(
             "GET /api/therapists/{therapist_id}/patients", as: .admin, on: .assigned, 200, ["allowed assignments.list"]),
@@ -240,6 +242,7 @@ extension AuditedRequest {
             body: #"{"lease":"none","attempt":1}"#),
         .init("PUT \(id)/notes", as: .pipeline, 404, [], body: #"{"lease":"none","attempt":1}"#, id: unknown),
 
+        .init("DELETE /api/patients/{id}/data", as: .admin, 404, [], id: unknown),
         .init("PUT \(tie)", as: .admin, 404, [], id: unknown),
         .init("PUT \(tie)", as: .admin, on: .patients, 422, []),
         .init("DELETE \(tie)", as: .admin, 404, [], id: unknown),

@@ -150,7 +150,8 @@ import Testing
             #expect(after as NSDictionary == expected as NSDictionary)
 
             for (body, name) in [
-                ("{}", "at least one"), (#"{"email":"x@y.z"}"#, "email"), (#"{"password":"long enough"}"#, "password"),
+                ("{}", "at least one"), (#"{"email":"x@y.z"}"#, "email"), (#"{"password":"short"}"#, "password"),
+                (#"{"password":null}"#, "password"), (#"{"password":"stranger@clinic.example"}"#, "password"),
                 (#"{"id":"\#(id)"}"#, "id"), (#"{"role":null}"#, "role"), (#"{"role":"owner"}"#, "role"),
                 (#"{"is_active":"no"}"#, "is_active"), (#"{"full_name":""}"#, "full_name"),
                 (#"{"full_name":"A","rolle":"admin"}"#, "rolle"),
@@ -160,6 +161,32 @@ import Testing
             expectProblem(try await patch(clinic, .random(), #"{"role":"admin"}"#), 404, "not-found")
             let unchanged = try await clinic.request(.GET, "/api/users/\(id)", as: .admin).json()
             #expect(unchanged as NSDictionary == expected as NSDictionary)
+        }
+    }
+
+    @Test("A new password by an administrator ends all sign-ins of the account, and the old password is worth nothing")
+    func password() async throws {
+        try await withClinic { clinic in
+            let added = try await clinic.post(
+                "/api/users",
+                #"{"email":"new@clinic.example","full_name":"N","role":"therapist","password":"first of all"}"#,
+                as: .admin)
+            let id = try #require((try added.json()["id"] as? String).flatMap { UserID($0) })
+            func signIn(_ password: String) async throws -> TestResponse {
+                try await clinic.post(
+                    "/api/auth/login", #"{"email":"new@clinic.example","password":"\#(password)"}"#, as: nil)
+            }
+            let token = try #require(try await signIn("first of all").json()["access_token"] as? String)
+            #expect(try await clinic.server.request(.GET, "/api/auth/me", token: token).status == 200)
+            let changed = try await patch(clinic, id, #"{"password":"second of all","full_name":"Another"}"#)
+            #expect(changed.status == 200)
+            #expect(try changed.json()["full_name"] as? String == "Another")
+            #expect(!changed.text.contains("password"))
+            #expect(try await clinic.server.request(.GET, "/api/auth/me", token: token).status == 401)
+            #expect(try await signIn("first of all").status == 401)
+            #expect(try await signIn("second of all").status == 200)
+            expectProblem(
+                try await patch(clinic, .random(), #"{"password":"second of all"}"#), 404, "not-found")
         }
     }
 

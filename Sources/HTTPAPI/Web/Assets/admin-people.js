@@ -101,7 +101,7 @@ async function add(context) {
             field({ label: t("people.name"), name: "full_name", required: true, maxLength: 200, autocomplete: "off" }),
             field({ label: t("people.email"), name: "email", type: "email", required: true, autocomplete: "off" }),
             field({ label: t("people.role"), name: "role", options: ROLES.map((name) => [name, t(`role.${name}`)]) }),
-            ...passwordField(),
+            ...passwordField(t("people.password.first"), t("people.password.first.hint")),
         ],
         onSubmit: async (form) => {
             const [full_name, email] = ["full_name", "email"].map((name) => form.get(name).trim());
@@ -115,8 +115,8 @@ async function add(context) {
 }
 
 /** A field for a password that the administrator passes on. It is shown, because nobody else has to type it. */
-function passwordField() {
-    const wrapper = field({ label: t("people.password.first"), name: "password", hint: t("people.password.first.hint"), autocomplete: "off", spellcheck: false, maxLength: 256 });
+function passwordField(label, hint) {
+    const wrapper = field({ label, name: "password", hint, autocomplete: "off", spellcheck: false, maxLength: 256 });
     const input = wrapper.querySelector("input");
     const generate = button(t("people.password.make"), { kind: "small", onclick: () => { input.value = freshPassword(); } });
     return [wrapper, h("p.card-actions", generate)];
@@ -184,7 +184,7 @@ function detailsCard(context, path, user, isOwn, renew) {
     return h("section.card", h("h2", t("details")), form);
 }
 
-/** Whether the person can sign in. */
+/** Whether the person can sign in, and with what. */
 function accessCard(context, path, user, isOwn, renew) {
     const change = (body) => context.request("PATCH", path, { body }).catch(inWords);
     const deactivate = () => confirmation({
@@ -192,9 +192,21 @@ function accessCard(context, path, user, isOwn, renew) {
         onSubmit: async () => renew(await change({ is_active: false })),
     });
     const activate = () => change({ is_active: true }).then(renew).catch(context.fail);
+    const setPassword = async () => {
+        const done = await dialog({
+            title: t("people.password.title", { name: user.full_name }), submit: t("people.password.set"),
+            body: [h("p", t("people.password.text")), ...passwordField(t("people.password.new"), t("people.password.hint"))],
+            onSubmit: async (form) => {
+                if (!form.get("password")) throw new Error(t("people.password.missing"));
+                await renew(await change({ password: form.get("password") }));
+            },
+        });
+        if (done) context.toast(t("people.password.done"));
+    };
     return h("section.card", h("h2", t("people.access")), h("p", stateOf(user)),
         isOwn ? h("p.hint", t("people.own")) : h("p.card-actions.stack",
-            user.is_active ? button(t("people.deactivate"), { kind: "danger", onclick: deactivate }) : button(t("people.activate"), { onclick: activate })));
+            user.is_active ? button(t("people.deactivate"), { kind: "danger", onclick: deactivate }) : button(t("people.activate"), { onclick: activate }),
+            button(t("people.password.set"), { onclick: setPassword })));
 }
 
 async function signInsCard(context, path, isOwn) {

@@ -4,27 +4,27 @@ import Testing
 
 @testable import HTTPAPI
 
-@Suite("A network address")
-struct NetworkAddressTests {
+@Suite("The address of a client")
+struct ClientAddressTests {
     @Test("An address is the same in every notation")
     func same() {
         for (first, second) in [
             ("192.0.2.1", "::ffff:192.0.2.1"), ("192.0.2.1", "::ffff:c000:201"),
             ("2001:db8::1", "2001:DB8:0:0:0:0:0:1"),
         ] {
-            #expect(NetworkAddress(first) != nil)
-            #expect(NetworkAddress(first) == NetworkAddress(second), "\(first), \(second)")
+            #expect(IPAddress(first) != nil)
+            #expect(IPAddress(first) == IPAddress(second), "\(first), \(second)")
         }
-        #expect(NetworkAddress("192.0.2.1")?.bytes == [192, 0, 2, 1])
-        #expect(NetworkAddress("192.0.2.1") != NetworkAddress("::192.0.2.1"))
+        #expect(IPAddress("192.0.2.1")?.bytes == [192, 0, 2, 1])
+        #expect(IPAddress("192.0.2.1") != IPAddress("::192.0.2.1"))
     }
 
     @Test(
         "Other text is not an address",
         arguments: ["", " ", "unknown", "_hidden", "192.0.2", "192.0.2.256", "1:2", "::1%lo", "é"])
     func malformed(_ text: String) {
-        #expect(NetworkAddress(text) == nil)
-        #expect(NetworkAddress(forwarded: text.utf8) == nil)
+        #expect(IPAddress(text) == nil)
+        #expect(IPAddress(forwarded: text.utf8) == nil)
     }
 
     @Test(
@@ -34,21 +34,21 @@ struct NetworkAddressTests {
             ("[2001:db8::1]:4711", "2001:db8::1"), ("2001:db8::1", "2001:db8::1"), ("::ffff:192.0.2.1", "192.0.2.1"),
         ])
     func forwarded(_ text: String, _ address: String) {
-        #expect(NetworkAddress(forwarded: text.utf8) != nil)
-        #expect(NetworkAddress(forwarded: text.utf8) == NetworkAddress(address))
+        #expect(IPAddress(forwarded: text.utf8) != nil)
+        #expect(IPAddress(forwarded: text.utf8) == IPAddress(address))
     }
 
     @Test("A socket's address has no port, and a Unix socket has no address")
     func socket() throws {
         #expect(
-            NetworkAddress(try SocketAddress(ipAddress: "192.0.2.1", port: 80))
-                == NetworkAddress(try SocketAddress(ipAddress: "::ffff:192.0.2.1", port: 81)))
-        #expect(NetworkAddress(try SocketAddress(unixDomainSocketPath: "/tmp/x")) == nil)
+            IPAddress(try SocketAddress(ipAddress: "192.0.2.1", port: 80))
+                == IPAddress(try SocketAddress(ipAddress: "::ffff:192.0.2.1", port: 81)))
+        #expect(IPAddress(try SocketAddress(unixDomainSocketPath: "/tmp/x")) == nil)
     }
 
     @Test("An IPv6 address counts by its first 64 bits")
     func customer() {
-        func customer(_ text: String) -> [UInt8]? { NetworkAddress(text)?.network.bytes }
+        func customer(_ text: String) -> [UInt8]? { IPAddress(text)?.network.bytes }
         #expect(customer("2001:db8:1:2:3:4:5:6") == customer("2001:db8:1:2::"))
         #expect(customer("2001:db8:1:2::") != customer("2001:db8:1:3::"))
         #expect(customer("192.0.2.1") != customer("192.0.2.2"))
@@ -65,7 +65,7 @@ struct NetworkAddressTests {
             ("fd00::/7", "fc00::1", true), ("10.0.0.0/8 , ::1,192.0.2.1", "192.0.2.1", true), ("", "192.0.2.1", false),
         ])
     func ranges(_ ranges: String, _ address: String, _ isInside: Bool) throws {
-        #expect(try #require(AddressRanges(ranges)).contains(try #require(NetworkAddress(address))) == isInside)
+        #expect(try #require(AddressRanges(ranges)).contains(try #require(IPAddress(address))) == isInside)
     }
 
     @Test(
@@ -87,7 +87,7 @@ struct NetworkAddressTests {
     func client(_ peer: String, _ forwarded: [String], _ client: String) throws {
         let proxies = try #require(AddressRanges("127.0.0.0/8, ::1, 10.0.0.0/24"))
         #expect(
-            proxies.client(peer: try #require(NetworkAddress(peer)), forwarded: forwarded.map(\.utf8))
-                == NetworkAddress(client))
+            proxies.client(peer: try #require(IPAddress(peer)), forwarded: forwarded.map(\.utf8))
+                == IPAddress(client))
     }
 }
