@@ -1,5 +1,6 @@
 """Resumable uploads with tuspy: whole, in pieces, over lost connections, by two clients at once, over killed servers, at a quota."""
 import json
+import pathlib
 import sys
 import threading
 import time
@@ -9,6 +10,16 @@ from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 from servers import Link, Server, Upload, call, leftovers, sign_in
 
 MB = 1 << 20
+
+
+def documented(first, second, token):
+    """The example of docs/uploads.md, with this server, account and recording."""
+    text = (pathlib.Path(__file__).parents[2] / "docs/uploads.md").read_text()
+    example = text.split("```python\n", 1)[1].split("```", 1)[0]
+    upload = Upload(first, token, 6 * MB)
+    example = example.replace("https://bridge.example.org", first.url).replace('    "session.m4a"', f"    {upload.path!r}")
+    exec(example, {"token": token, "patient": upload.metadata["patient_id"], "session": upload.session})
+    upload.check()
 
 
 def whole(first, second, token):
@@ -231,7 +242,7 @@ def main():
     first, second = Server(), Server()
     token = sign_in(first)
     try:
-        for scenario in (whole, cut, another_server, two_clients, killed, drained, ended, expired, quota):
+        for scenario in (documented, whole, cut, another_server, two_clients, killed, drained, ended, expired, quota):
             if len(sys.argv) > 1 and scenario.__name__ not in sys.argv[1:]:
                 continue
             print(scenario.__name__, flush=True)

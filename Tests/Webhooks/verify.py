@@ -3,8 +3,10 @@
 The receiver fails the first delivery of each session, and then accepts it. The session is a real upload of the demo therapist.
 """
 import json
+import pathlib
 import queue
 import struct
+import subprocess
 import sys
 import threading
 import urllib.error
@@ -74,6 +76,12 @@ def check(is_true, what):
     print("ok:", what)
 
 
+def examples(language):
+    """The examples of docs/webhooks.md in a language."""
+    text = (pathlib.Path(__file__).parents[2] / "docs/webhooks.md").read_text()
+    return [part.split("```", 1)[0] for part in text.split(f"```{language}\n")[1:]]
+
+
 def refuses(verifier, body, headers):
     try:
         verifier.verify(body, headers)
@@ -89,12 +97,28 @@ therapist = sign_in("therapist@demo.test")["access_token"]
 hook = call("POST", "/api/webhooks", admin, {"url": f"http://127.0.0.1:{server.server_port}/in", "events": ["session.pending"]})
 verifier = Webhook(hook["secret"])
 
+# The examples of the documentation: add an endpoint with curl, and verify a delivery in Python and in Node.
+[add], [verify_in_python], [verify_in_node] = examples("sh"), examples("python"), examples("js")
+added = subprocess.run(
+    ["bash", "-euc", add.replace("curl", "curl -sS --fail").replace("https://therapybridge.example", URL)],
+    env={"PATH": "/usr/bin:/bin", "TOKEN": admin}, capture_output=True, text=True, check=True)
+example = json.loads(added.stdout)
+check(example["secret"].startswith("whsec_") and len(example["events"]) == 2, "the documented request adds an endpoint")
+call("DELETE", f"/api/webhooks/{example['id']}", admin)
+
 session = upload(therapist, call("GET", "/api/patients", therapist)["items"][0]["id"])["id"]
 ids = []
 while ids.count(ids[0] if ids else None) < 2:
     body, headers = Receiver.arrivals.get(timeout=PATIENCE)
     event = verifier.verify(body, headers)
     check(event["type"] == "session.pending" and event["data"]["session_id"] == session, "the library verifies a delivery")
+    documented = {"secret": hook["secret"], "body": body, "headers": headers}
+    exec(verify_in_python, documented)
+    check(documented["event"] == event, "the documented Python verifies it")
+    in_node = subprocess.run(
+        ["node", pathlib.Path(__file__).parent / "node_example.mjs"], text=True, capture_output=True, check=True,
+        input=json.dumps({"example": verify_in_node, "secret": hook["secret"], "body": body.decode(), "headers": headers}))
+    check(json.loads(in_node.stdout) == event, "the documented JavaScript verifies it")
     check(set(event["data"]) == {"session_id", "status", "version", "attempt"}, "the delivery has ids and numbers alone")
     check(refuses(verifier, body.replace(b"pending", b"failed!"), headers), "a changed body is refused")
     check(refuses(verifier, body, {**headers, "webhook-id": "another"}), "another id is refused")
