@@ -41,7 +41,7 @@ import Testing
     func plain() async throws {
         try await withClinic { clinic in
             for (path, caller) in [
-                ("/health", nil), ("/", nil), ("/api/auth/me", Clinic.Caller.patient), ("/metrics", .admin),
+                ("/health", nil), ("/api/auth/me", Clinic.Caller.patient), ("/metrics", .admin),
                 ("/api/nothing", nil), (clinic.streamOfSession, nil),
             ] {
                 let answer = try await clinic.request(.GET, path, as: caller, headers: ["Accept-Encoding": "gzip"])
