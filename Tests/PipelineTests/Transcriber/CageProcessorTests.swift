@@ -92,8 +92,8 @@ import Testing
             let output = try await folder.run(command("therapybridge measure", in: folder.work), on: recording)
             #expect(output.contains(#""duration_seconds":"#), "\(output)")
             let notes = try folder.notes()
-            // The announced length, and the length by the packets.
-            #expect(notes.map(\.program).sorted() == ["ffmpeg", "ffprobe"])
+            // The announced length, the length by the packets, and the end of each of the two tracks.
+            #expect(notes.map(\.program).sorted() == ["ffmpeg", "ffmpeg", "ffmpeg", "ffprobe"])
             for note in notes {
                 note.expectBudget(processorSeconds: 38_400)
                 note.expectDemuxer("matroska")

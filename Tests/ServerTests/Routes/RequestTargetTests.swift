@@ -88,6 +88,9 @@ import Testing
         let port = try freePort()
         try await withServer(["METRICS_PORT": "\(port)"]) { server async throws in
             let metrics = server.at(port: port)
+            try await eventually("the metrics are served") {
+                (try? await metrics.request(.GET, "/metrics").status) == 200
+            }
             for (request, status) in [
                 ("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n", 200), ("GET /metrics HTTP/1.0\r\n\r\n", 200),
                 ("GET /metrics HTTP/1.1\r\n\r\n", 400), ("GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
