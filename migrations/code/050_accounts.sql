@@ -213,6 +213,7 @@ COMMENT ON FUNCTION app.change_password IS
 CREATE OR REPLACE FUNCTION app.reset_password(user_id uuid, new_hash text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
     IF NOT acting_may_all('manage_accounts') THEN
