@@ -24,8 +24,9 @@ struct CaseClockDriver {
                 guard let deadline = time.earliestDeadline else { continue }
                 let left = deadline - time.now
                 let log = try await bridge.request("GET", "/log", as: ServerLog.self)
-                // The client may have got something since.
-                guard time.earliestDeadline == deadline, delivered() >= log.sent else { continue }
+                // The client may have got something since. It delivers before it waits again: asked in the other order, the wait
+                // could be the one that the last state ended, and the move of the clock would count for a wait that begins later.
+                guard delivered() >= log.sent, time.earliestDeadline == deadline else { continue }
                 let isFull = left == watchdog
                 if left < .milliseconds(200) {
                     // A pause before a reconnect or a poll.
