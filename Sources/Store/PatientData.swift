@@ -2,7 +2,7 @@ public import Domain
 import Postgres
 
 /// How much an erasure removed.
-public struct ErasedData: Sendable, Equatable {
+public struct ErasedData: Sendable, Equatable, Encodable {
     /// Sessions.
     public var sessions: Int64 = 0
     /// Recordings of these sessions.
@@ -23,6 +23,12 @@ public struct ErasedData: Sendable, Equatable {
     /// Nothing.
     public init() {}
 
+    private enum CodingKeys: String, CodingKey {
+        case sessions, recordings, transcripts, notes, history, events
+        case unfinishedUploads = "unfinished_uploads"
+        case stageFailures = "stage_failures"
+    }
+
     /// Adds what another step removed.
     public static func += (sum: inout ErasedData, step: ErasedData) {
         sum.sessions += step.sessions
@@ -37,7 +43,7 @@ public struct ErasedData: Sendable, Equatable {
 }
 
 /// An assignment of a patient, as the patient sees it.
-public struct PatientAssignment: Sendable {
+public struct PatientAssignment: Sendable, Encodable {
     /// The therapist.
     public var therapist: UserID
     /// The name of the therapist; nil if the acting user may not see it, as a patient after the end.
@@ -48,6 +54,26 @@ public struct PatientAssignment: Sendable {
     public var startedAt: Timestamp
     /// When the assignment ended; nil while it is active.
     public var endedAt: Timestamp?
+
+    private enum CodingKeys: String, CodingKey {
+        case therapist = "therapist_id"
+        case therapistName = "therapist_name"
+        case isActive = "is_active"
+        case startedAt = "started_at"
+        case endedAt = "ended_at"
+    }
+
+    /// Encodes every member; a missing value is null.
+    ///
+    /// - Throws: The error of the encoder.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(therapist, forKey: .therapist)
+        try container.encode(therapistName, forKey: .therapistName)
+        try container.encode(isActive, forKey: .isActive)
+        try container.encode(startedAt, forKey: .startedAt)
+        try container.encode(endedAt, forKey: .endedAt)
+    }
 }
 
 // What is held of one patient.

@@ -15,7 +15,7 @@ public struct RetentionStore: Sendable {
     /// - Returns: Their number.
     /// - Throws: ``PostgresError`` if the database does not answer. What was deleted before stays deleted.
     public func deleteEvents(olderThan age: Duration) async throws -> Int64 {
-        try await repeated { try await $0.query("SELECT app.delete_old_events(\(age), \(Self.batch)) AS total") }
+        try await pool.sweep(batch: Self.batch) { "SELECT app.delete_old_events(\(age), \($0)) AS total" }
     }
 
     /// Takes the recordings from sessions that have been finished for longer than the age.
@@ -25,7 +25,7 @@ public struct RetentionStore: Sendable {
     /// - Returns: The number of recordings.
     /// - Throws: ``PostgresError`` if the database does not answer. What was taken before stays taken.
     public func discardRecordings(olderThan age: Duration) async throws -> Int64 {
-        try await repeated { try await $0.query("SELECT app.discard_old_recordings(\(age), \(Self.batch)) AS total") }
+        try await pool.sweep(batch: Self.batch) { "SELECT app.discard_old_recordings(\(age), \($0)) AS total" }
     }
 
     /// Removes records of the audit log that are older than the age.
@@ -34,7 +34,7 @@ public struct RetentionStore: Sendable {
     /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 55P03 if the log is not free at once.
     ///   What was removed before stays removed.
     public func deleteAudit(olderThan age: Duration) async throws -> Int64 {
-        try await repeated { try await $0.query("SELECT app.delete_old_audit(\(age), \(Self.batch)) AS total") }
+        try await pool.sweep(batch: Self.batch) { "SELECT app.delete_old_audit(\(age), \($0)) AS total" }
     }
 
     /// Deletes the last words of stages that failed longer ago than the age.
@@ -43,15 +43,24 @@ public struct RetentionStore: Sendable {
     public func deleteFailures(olderThan age: Duration) async throws {
         _ = try await pool.query("SELECT app.delete_old_stage_failures(\(age))")
     }
+}
 
-    /// Calls a function until it has nothing more to do.
-    private func repeated(_ call: (PostgresPool) async throws -> PostgresRows) async throws -> Int64 {
+extension PostgresPool {
+    /// Repeats a statement that removes at most a batch of rows, until it has nothing more to do.
+    ///
+    /// - Parameters:
+    ///   - batch: The greatest number of rows in one transaction.
+    ///   - statement: Gets the number, and returns how many rows it removed as `total`.
+    /// - Returns: The number of rows.
+    /// - Throws: ``PostgresError`` if the database does not answer. What was removed before stays removed.
+    @discardableResult
+    func sweep(batch: Int32, _ statement: (Int32) -> PostgresQuery) async throws -> Int64 {
         var sum: Int64 = 0
         while !Task.isCancelled {
-            let total = try await call(pool).first?.decode("total", as: Int64.self) ?? 0
+            let total = try await query(statement(batch)).first?.decode("total", as: Int64.self) ?? 0
             sum += total
             // A month of the audit log may have any number of records.
-            if total < Int64(Self.batch) { break }
+            if total < Int64(batch) { break }
         }
         return sum
     }

@@ -160,11 +160,8 @@ public struct WebhookOutbox: Sendable {
     ///
     /// - Throws: ``PostgresError`` if the database does not answer. What was deleted before stays deleted.
     public func deleteOld() async throws {
-        let batch = 5000
-        while !Task.isCancelled {
-            let rows = try await pool.query(
-                "SELECT app.delete_old_webhook_deliveries(\(Self.retention), \(Int32(batch))) AS deleted")
-            guard let deleted = try rows.first?.decode("deleted", as: Int64.self), deleted == batch else { return }
+        try await pool.sweep(batch: 5000) {
+            "SELECT app.delete_old_webhook_deliveries(\(Self.retention), \($0)) AS total"
         }
     }
 }

@@ -49,7 +49,7 @@ struct PatientDataRoutes: Sendable {
                 // Other errors are those of a client that has gone.
                 switch error {
                 case is RecordingError: logger.error("export broken off", metadata: ["error": "\(error)"])
-                case is PatientExport.LostRight, is HistoryReader.LostEntry, is PostgresError:
+                case is LostRight, is HistoryReader.LostEntry, is PostgresError:
                     logger.notice("export broken off", metadata: ["error": "\(error)"])
                 default: break
                 }
@@ -75,30 +75,17 @@ struct PatientDataRoutes: Sendable {
         guard try await users.acting(as: principal).record(of: id) != nil else { throw Problem.noUser }
         try await recorder.admit(context, to: .erasePatient, patient: id)
         var report = ErasureReport(patient: id)
+        let remover = RecordingRemover(sessions: sessions, recordings: recordings)
         while true {
             guard let step = try await sessions.eraseSome(of: id, as: principal) else { throw Problem.forbidden }
             report.erased += step.erased
-            for key in step.files where !(await removed(key, context.logger)) { report.filesLeft += 1 }
+            for key in step.files where !(await remover.remove(key, context.logger)) { report.filesLeft += 1 }
             if step.erased.sessions < SessionStore.erasureStep { break }
         }
         context.logger.notice(
             "data of a patient erased",
             metadata: ["sessions": "\(report.erased.sessions)", "files_left": "\(report.filesLeft)"])
         return JSON.response(report)
-    }
-
-    /// Removes the file of a recording.
-    ///
-    /// - Returns: False if it cannot be removed now. The janitor tries again every ten minutes.
-    private func removed(_ key: String, _ logger: Logger) async -> Bool {
-        do {
-            try await recordings.remove(key: key)
-            try await sessions.noteRemoval(recording: key)
-            return true
-        } catch {
-            logger.warning("cannot remove a recording yet", metadata: ["error": "\(error)"])
-            return false
-        }
     }
 }
 
@@ -114,24 +101,14 @@ private struct ErasureReport: Encodable {
     private enum CodingKeys: String, CodingKey {
         case patient = "patient_id"
         case erasedAt = "erased_at"
-        case sessions, recordings, transcripts, notes, history, events
-        case unfinishedUploads = "unfinished_uploads"
-        case stageFailures = "stage_failures"
         case filesLeft = "files_left"
     }
 
     func encode(to encoder: any Encoder) throws {
+        try erased.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(patient, forKey: .patient)
         try container.encode(Timestamp.now(), forKey: .erasedAt)
-        try container.encode(erased.sessions, forKey: .sessions)
-        try container.encode(erased.recordings, forKey: .recordings)
-        try container.encode(erased.unfinishedUploads, forKey: .unfinishedUploads)
-        try container.encode(erased.transcripts, forKey: .transcripts)
-        try container.encode(erased.notes, forKey: .notes)
-        try container.encode(erased.history, forKey: .history)
-        try container.encode(erased.stageFailures, forKey: .stageFailures)
-        try container.encode(erased.events, forKey: .events)
         try container.encode(filesLeft, forKey: .filesLeft)
     }
 }

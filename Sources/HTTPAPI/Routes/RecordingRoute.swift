@@ -16,9 +16,6 @@ struct RecordingRoute: Sendable {
     let recordings: RecordingStore
     let clock: any MonotonicClock
 
-    /// How long a download goes on before the server asks for the right again.
-    private static let confirmationInterval = Duration.seconds(30)
-
     func add(to table: inout RouteTable) {
         table.token(.get, "/api/sessions/:id/recording", produces: "*/*", recording)
     }
@@ -65,12 +62,11 @@ struct RecordingRoute: Sendable {
         try await file.check(from: range.lowerBound)
         let principal = context.claims.principal
         let body = ResponseBody(contentLength: Int(range.count)) { [logger = context.logger] writer in
-            var confirmedAt = clock.now
+            var confirmation = RightConfirmation(by: clock)
             do {
                 try await file.read(range) { bytes in
-                    if clock.now - confirmedAt >= Self.confirmationInterval {
+                    try await confirmation.ifDue {
                         try await confirm(reference.key, of: id, under: lease, for: principal)
-                        confirmedAt = clock.now
                     }
                     try await writer.write(bytes)
                 }
@@ -109,18 +105,13 @@ struct RecordingRoute: Sendable {
 
     /// Asks whether the caller may still hear the recording.
     ///
-    /// This is no new access: it leaves no record in the audit log.
-    ///
     /// - Throws: ``LostRight`` if the caller may not; the error of the database, which also ends the download.
     private func confirm(
         _ key: String, of session: SessionID, under lease: LeaseToken?, for principal: Principal
     ) async throws {
         let reference = try await reference(of: session, under: lease, for: principal)
-        guard reference?.key == key else { throw LostRight() }
-    }
-
-    /// The caller of a download has lost the right to hear the recording.
-    private struct LostRight: Error, CustomStringConvertible {
-        let description = "the caller may no longer hear the recording"
+        guard reference?.key == key else {
+            throw LostRight(description: "the caller may no longer hear the recording")
+        }
     }
 }

@@ -104,13 +104,7 @@ struct SessionRoutes: Sendable {
         let key = try await sessions.recording(of: id, as: context.claims.principal)?.key
         guard try await sessions.delete(id, as: context.claims.principal) else { throw Problem.noSession }
         if let key {
-            // The janitor tries again if this fails.
-            do {
-                try await recordings.remove(key: key)
-                try await sessions.noteRemoval(recording: key)
-            } catch {
-                context.logger.warning("cannot remove a recording yet", metadata: ["error": "\(error)"])
-            }
+            await RecordingRemover(sessions: sessions, recordings: recordings).remove(key, context.logger)
         }
         return Response(status: .noContent, headers: [.cacheControl: "no-store"])
     }

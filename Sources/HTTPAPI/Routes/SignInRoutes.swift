@@ -52,22 +52,11 @@ private struct ListedSignIn: Encodable {
     /// The sign-in of the request.
     let current: SignInID
 
-    private enum CodingKeys: String, CodingKey {
-        case id, address
-        case createdAt = "created_at"
-        case lastUsedAt = "last_used_at"
-        case userAgent = "user_agent"
-        case isCurrent = "is_current"
-    }
+    private enum CodingKeys: String, CodingKey { case isCurrent = "is_current" }
 
-    /// Encodes every member; a missing value is null.
     func encode(to encoder: any Encoder) throws {
+        try record.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(record.id, forKey: .id)
-        try container.encode(record.createdAt, forKey: .createdAt)
-        try container.encode(record.lastUsedAt, forKey: .lastUsedAt)
-        try container.encode(record.userAgent, forKey: .userAgent)
-        try container.encode(record.address, forKey: .address)
         try container.encode(record.id == current, forKey: .isCurrent)
     }
 }

@@ -71,15 +71,8 @@ struct UploadRoute: Sendable {
     ///
     /// If that fails, the janitor does it.
     func remove(_ recording: ExpectedRecording, _ logger: Logger) async {
-        // Unstructured: the file system calls do nothing in a cancelled task.
-        await Task {
-            do {
-                try await recordings.remove(key: recording.key)
-                try await sessions.noteRemoval(recording: recording.key, of: recording.upload)
-            } catch {
-                logger.notice("cannot remove a file yet", metadata: ["error": "\(error)"])
-            }
-        }.value
+        await RecordingRemover(sessions: sessions, recordings: recordings)
+            .remove(recording.key, of: recording.upload, failingAt: .notice, logger)
     }
 
     /// The maximum size of a request, in bytes.
