@@ -10,7 +10,7 @@ import Testing
 @Suite(.deadline) struct PageModuleTests {
     /// What the user of the page has seen.
     private struct Seen: Decodable {
-        let states, transitions, transfers: [String]
+        let states, transitions, transfers, missing: [String]
         let reason: String
     }
 
@@ -40,6 +40,8 @@ import Testing
             }
             #expect(result.status == 0, "\(result.output)\(result.errorOutput)")
             let seen = try JSONDecoder().decode(Seen.self, from: Data(result.output.utf8))
+            // A complete recording, one that was cut, and one of which a track was cut.
+            #expect(seen.missing == ["", "incomplete", "incomplete.track"])
             #expect(seen.states.starts(with: ["connecting", "live"]))
             #expect(seen.transfers.starts(with: ["queued", "sending"]))
             #expect(!seen.transfers.contains("failed"))

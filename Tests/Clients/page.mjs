@@ -49,8 +49,12 @@ const api = await import(path.join(folder, "api.mjs"));
 const { LiveUpdates } = await import(path.join(folder, "live.mjs"));
 const { SessionStore } = await import(path.join(folder, "store.mjs"));
 const { Uploads } = await import(path.join(folder, "upload.mjs"));
+const { incompleteness } = await import(path.join(folder, "words.mjs"));
 
-const seen = { states: [], transitions: [], transfers: [], reason: null };
+// Without a table of words, a key stands for itself.
+const missing = [[true, 70, 70], [false, 31, 70], [false, 70.02, 70]].map(
+    ([is_complete, duration_seconds, announced_seconds]) => incompleteness({ is_complete, duration_seconds, announced_seconds }));
+const seen = { states: [], transitions: [], transfers: [], reason: null, missing };
 const store = new SessionStore();
 store.addEventListener("transition", ({ detail }) => seen.transitions.push(detail.session.progress.status));
 const tabs = { on() {}, post() {} };

@@ -191,6 +191,7 @@ export default {
     "transcript.none": "Es gibt kein Transkript.",
     "transcript.silent": "In dieser Aufnahme wurde keine Sprache erkannt.",
     incomplete: "Die Aufnahme ist unvollständig: Die Datei nennt {announced}, aber nur {read} waren lesbar. Wenn Sie die ganze Aufnahme noch haben, laden Sie sie bitte erneut hoch.",
+    "incomplete.track": "Die Aufnahme ist unvollständig: Eine ihrer Tonspuren endet zu früh. Wenn Sie die ganze Aufnahme noch haben, laden Sie sie bitte erneut hoch.",
     copy: "Kopieren",
     copied: "Kopiert.",
     "copy.refused": "Ihr Browser erlaubt das Kopieren nicht.",

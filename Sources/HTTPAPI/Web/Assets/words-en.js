@@ -191,6 +191,7 @@ export default {
     "transcript.none": "There is no transcript.",
     "transcript.silent": "We recognized no speech in this recording.",
     incomplete: "The recording is incomplete: the file announces {announced}, but only {read} could be read. If you still have the whole recording, please upload it again.",
+    "incomplete.track": "The recording is incomplete: one of its tracks ends early. If you still have the whole recording, please upload it again.",
     copy: "Copy",
     copied: "Copied.",
     "copy.refused": "Your browser does not allow copying.",

@@ -191,6 +191,7 @@ export default {
     "transcript.none": "Il n’y a pas de transcription.",
     "transcript.silent": "Aucune parole n’a été reconnue dans cet enregistrement.",
     incomplete: "L’enregistrement est incomplet : le fichier annonce {announced}, mais seules {read} ont pu être lues. Si vous avez encore l’enregistrement entier, veuillez l’envoyer à nouveau.",
+    "incomplete.track": "L’enregistrement est incomplet : une de ses pistes s’arrête trop tôt. Si vous avez encore l’enregistrement entier, veuillez l’envoyer à nouveau.",
     copy: "Copier",
     copied: "Copié.",
     "copy.refused": "Votre navigateur n’autorise pas la copie.",

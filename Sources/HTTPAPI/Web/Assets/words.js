@@ -141,7 +141,8 @@ export function remaining(length) {
 export function incompleteness({ is_complete, duration_seconds, announced_seconds }) {
     if (is_complete !== false) return "";
     const [announced, read] = [announced_seconds, duration_seconds].map((length) => timecode(Math.round(length)));
-    return t("incomplete", { announced, read });
+    // One of several tracks may have been cut, and the longest one is whole.
+    return announced === read ? t("incomplete.track") : t("incomplete", { announced, read });
 }
 
 // MARK: Numbers
