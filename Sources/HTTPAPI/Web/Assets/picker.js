@@ -33,6 +33,7 @@ export function picker(context, { label, path, onPick, value = "", clears = fals
     };
     const close = () => {
         asked += 1;
+        clearTimeout(timer);
         options.hidden = true;
         input.setAttribute("aria-expanded", "false");
         mark(-1);
@@ -42,6 +43,18 @@ export function picker(context, { label, path, onPick, value = "", clears = fals
         close();
         onPick(person);
     };
+    const show = (people) => {
+        const marked = found[active]?.id;
+        found = people;
+        fill(options, people.map((person, index) => h("li.picker-option", {
+            id: `${id}-${index}`, role: "option", "aria-selected": "false",
+            // Before the blur of the field, which closes the options.
+            onmousedown: (event) => { event.preventDefault(); pick(person); },
+        }, h("strong", person.full_name), h("span.muted", person.email))));
+        options.hidden = people.length === 0;
+        input.setAttribute("aria-expanded", String(people.length > 0));
+        mark(people.findIndex((person) => person.id === marked));
+    };
     const offer = async () => {
         const mine = ++asked;
         const text = input.value.trim();
@@ -49,18 +62,14 @@ export function picker(context, { label, path, onPick, value = "", clears = fals
         if (text) parameters.set("q", text);
         const { items } = await context.get(`${path}?${parameters}`, { signal: context.signal });
         if (mine !== asked) return; // the user has typed on
-        found = items;
-        fill(options, items.map((person, index) => h("li.picker-option", {
-            id: `${id}-${index}`, role: "option", "aria-selected": "false",
-            // Before the blur of the field, which closes the options.
-            onmousedown: (event) => { event.preventDefault(); pick(person); },
-        }, h("strong", person.full_name), h("span.muted", person.email))));
-        options.hidden = items.length === 0;
-        input.setAttribute("aria-expanded", String(items.length > 0));
-        mark(-1);
+        show(items);
         announce(items.length ? t("picker.found", { n: items.length }) : t("empty.found"));
     };
     input.addEventListener("input", () => {
+        // Whom the text no longer describes, a quick Enter must not choose while the search is under way.
+        asked += 1;
+        const text = input.value.trim().toLowerCase();
+        if (!options.hidden) show(found.filter((person) => `${person.full_name}\n${person.email}`.toLowerCase().includes(text)));
         clearTimeout(timer);
         timer = setTimeout(() => offer().catch(context.fail), 200);
     });
