@@ -51,7 +51,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs package test-package test-proxies packages-package packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+.PHONY: help run test bombs package test-package test-proxies packages-package packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -116,6 +116,10 @@ test-page: packages-test ## Drive Chromium through the most important journeys o
 test-browsers: packages-browsers ## Drive Chromium, Firefox and WebKitGTK through the page, and write docs/browsers.md; BROWSERS="chromium" for one
 	swift build --product therapybridge
 	exec Tests/Browsers/run .build/debug/therapybridge $(BROWSERS_PYTHON) $(or $(BROWSERS),--write)
+
+pictures: packages-test ## Take the pictures of the README anew
+	swift build --product therapybridge
+	exec Tests/Browsers/run .build/debug/therapybridge /usr chromium --journey '^front page$$' --images docs/images
 
 test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library of Standard Webhooks
 	swift build --product therapybridge

@@ -4,6 +4,9 @@ import time
 
 from journeys_basic import enter
 
+# What an hour brings with 12 changes a second.
+HOUR = 45_000
+
 # For each change of a bar: the time at which the page had it, in milliseconds since 1970.
 WATCH = """
 globalThis.seenAt = {};
@@ -36,10 +39,18 @@ def first_view(world):
     # The form is in the HTML. When it is painted, it takes what is typed, and start.js keeps what is sent for the modules.
     devtools("Page.enable")
     devtools("Page.addScriptToEvaluateOnNewDocument", {"source": """
-        new PerformanceObserver((list) => { for (const each of list.getEntries()) if (each.name === "first-contentful-paint") globalThis.paintedAt = each.startTime; })
-            .observe({ type: "paint", buffered: true });"""})
+        new PerformanceObserver((list) => {
+            for (const { name, startTime } of list.getEntries()) {
+                if (name !== "first-contentful-paint") continue;
+                globalThis.paintedAt = startTime;
+                // Somebody who is fast sends the form at once.
+                globalThis.isEarly = document.documentElement.dataset.ready === undefined;
+                document.getElementById("sign-in-email").value = "nobody@journeys.test";
+                document.getElementById("sign-in-password").value = "a wrong password";
+                document.getElementById("sign-in-submit").click();
+            }
+        }).observe({ type: "paint", buffered: true });"""})
     browser.open()
-    browser.see("button", "^sign in$")
     painted = browser.until("it is painted", lambda: browser.run("return globalThis.paintedAt"), 20)
     whole = browser.until("the modules are there", lambda: browser.run("return document.documentElement.dataset.ready ? performance.now() : null"), 20)
     devtools("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
@@ -48,18 +59,34 @@ def first_view(world):
     world.note("first view", f"{weight:,} bytes in {len(parts)} files")
     world.note("form painted at 400 ms and 50 kB/s", f"{painted / 1000:.2f} s")
     world.note("all modules loaded", f"{whole / 1000:.2f} s")
+    assert browser.run("return globalThis.isEarly"), "the modules were there before the form could be sent"
+    browser.read("password is wrong")
     assert weight < 40_000, parts
     assert painted < 1_500, painted
 
 
 def commit_to_page(world):
-    """44 sessions in progress: from the commit of a percentage to the page, p99 within 100 ms."""
-    site = world.site
+    """44 sessions in progress, after as many changes as an hour brings: from the commit of a percentage to the page, p99 within 100 ms."""
+    # The browser reaches the server itself: the networks of the journeys are in this busy process.
+    site = world.server()
     therapist, patient = site.pair()
     sessions = [site.session(patient, "short.wav") for _ in range(44)]
     for session in sessions:
         site.report(session, "transcribing", 20)
-    browser = enter(world.browser(), therapist)
+    listed = ", ".join(f"'{session}'" for session in sessions)
+    site.sql(f"""
+        DO $$
+        DECLARE
+            sessions uuid[] := ARRAY[{listed}];
+        BEGIN
+            FOR number IN 1..{HOUR} LOOP
+                PERFORM app.report_progress(sessions[1 + number % 44], 'transcribing', 20, 'Change ' || number);
+                COMMIT;
+            END LOOP;
+        END $$""", user="postgres")
+    browser = world.browser(site)
+    browser.url = site.url
+    enter(browser, therapist)
     browser.read("in progress \\(44\\)", 30)
     browser.read("live · \\d")
     browser.run(WATCH)

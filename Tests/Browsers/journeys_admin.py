@@ -1,9 +1,8 @@
 """An administrator's day."""
 import re
 
-from journeys_basic import enter
-
-from world import sign_in
+from journeys_basic import EMAIL, SECRET, enter
+from world import PASSWORD, sign_in
 
 
 def people(world):
@@ -43,6 +42,36 @@ def people(world):
     browser.fill("^name$", name + " Berg")
     browser.click("button", "^save$")
     browser.see("heading", re.escape(name) + " Berg")
+
+
+def new_password(world):
+    """An administrator sets a new password: the therapist is signed out at once, and only the new password works."""
+    site = world.site
+    admin, therapist = site.person("admin"), site.person("therapist")
+    watcher = enter(world.browser(), therapist, heading="^sessions$")
+    watcher.read("live · \\d")
+    browser = enter(world.browser(), admin, f"/#/people?person={therapist.id}", re.escape(therapist.name))
+    browser.click("button", "^set a new password$")
+    dialog = browser.see("dialog")
+    browser.click("button", "^set a new password$", dialog)
+    browser.read("enter a password, or make one up")
+    browser.fill("^new password$", "password1", dialog)
+    browser.click("button", "^set a new password$", dialog)
+    browser.read("too easy to guess")
+    browser.click("button", "^make one up$", dialog)
+    secret = browser.see("field", "^new password$", dialog).property("value")
+    browser.click("button", "^set a new password$", dialog)
+    browser.gone("dialog")
+    browser.read("the password is set")
+    browser.read("nobody is signed in")
+    watcher.see("button", "^sign in$", seconds=30)
+    watcher.type(EMAIL, therapist.email)
+    watcher.type(SECRET, PASSWORD)
+    watcher.press("Enter")
+    watcher.read("password is wrong")
+    watcher.type(SECRET, secret)
+    watcher.press("Enter")
+    watcher.see("heading", "^sessions$")
 
 
 def assignments(world):

@@ -183,7 +183,7 @@ def correct(world):
     session = site.processed(site.session(patient))
     browser = enter(world.browser(), therapist, f"/#/sessions/{session}", re.escape(patient.name))
     browser.read("The stairs")
-    browser.click("button", "^correct$", browser.see("region", "^transcript$"))
+    browser.click("button", "^correct the transcript$")
     field = browser.until("the passage is a field", lambda: browser.run(
         "return Array.from(document.querySelectorAll('textarea')).find((each) => each.value.startsWith('The stairs')) ?? null"))
     field.fill("The stairwell. How small it was, and how loud.")

@@ -57,7 +57,7 @@ def axe_source():
 
 def check(browser, view, problems, with_axe=False):
     """Looks at the present view, and adds what is wrong."""
-    problems += [f"{view}: {each}" for each in browser.run(CLIPPED)]
+    problems += [f"{view}: {each}" for each in browser.run(CLIPPED) + browser.run(ALIKE)]
     if not with_axe or not axe_source():
         return
     if not browser.run("return Boolean(globalThis.axe)"):
@@ -65,8 +65,22 @@ def check(browser, view, problems, with_axe=False):
     problems += [f"{view}: {each}" for each in browser.run_async(AXE)]
 
 
+# Buttons of one view that a screen reader cannot tell apart: their names.
+ALIKE = """
+const names = new Map();
+for (const button of document.querySelectorAll("button")) {
+    if (!button.checkVisibility({ visibilityProperty: true }) || button.disabled) continue;
+    const name = (button.getAttribute("aria-label") ?? button.innerText).replace(/\\s+/g, " ").trim();
+    names.set(name, (names.get(name) ?? 0) + 1);
+}
+return [...names].filter(([, count]) => count > 1).map(([name, count]) => `${count} buttons have the name “${name}”`);
+"""
+
+
 def scene(site, role):
     """A person with sessions in every state, and the addresses of the views."""
+    if role == "newcomer":
+        return site.person("therapist"), {"sessions": "/#/", "patients": "/#/patients", "uploads": "/#/uploads"}
     therapist, patient = site.pair()
     other = site.person("patient", "Maximiliane Freifrau von und zu Hohenstein-Wartenburg")
     site.assign(therapist, other)
@@ -136,7 +150,7 @@ def look(role, with_axe=True, **setup):
         if setup.get("has_reduced_motion"):
             assert browser.run("return matchMedia('(prefers-reduced-motion: reduce)').matches"), "motion is not reduced"
         visit(browser, views, problems, with_axe, world.pictures(browser, f"{role}-" + "-".join(map(str, setup.values()))))
-        if role != "admin":
+        if role not in ("admin", "newcomer"):
             dialogs(browser, problems, with_axe)
         if setup.get("has_reduced_motion"):
             browser.open("/#/")

@@ -75,6 +75,33 @@ def frozen_network(world):
     browser.read("live · \\d", 60)
 
 
+def dead_player(world):
+    """The connection of the player is lost, and the access token expires meanwhile: the player comes back, plays, and is where it was."""
+    site = world.server(JWT_ACCESS_TTL="4")
+    therapist, patient = site.pair()
+    # A quarter of an hour, of which no browser has the end before it plays it.
+    session = site.processed(site.session(patient, "long.wav", size=30_000_000))
+    site.network.pace = 400_000
+    browser = enter(world.browser(site), therapist, f"/#/sessions/{session}", re.escape(patient.name))
+    browser.read("The stairs")
+    browser.until("the recording is there", lambda: browser.run("return document.querySelector('audio').readyState") >= 1)
+    browser.click("button", "^play$")
+    browser.until("it plays", lambda: browser.run("return document.querySelector('audio').currentTime") > 0.2)
+    site.network.pace = None
+    site.network.lose()
+    browser.read("connection lost")
+    browser.see("field", "^position$").fill("700")
+    browser.until("the player is dead or waits", lambda: browser.run("""
+        const audio = document.querySelector("audio");
+        return audio.error !== null || audio.readyState < 3"""))
+    site.network.restore()
+    browser.until("it plays where it was", lambda: 699 <= browser.run("""
+        const audio = document.querySelector("audio");
+        return audio.paused || audio.readyState < 3 ? 0 : audio.currentTime"""), 60)
+    position = browser.run("return document.querySelector('audio').currentTime")
+    browser.until("time passes", lambda: browser.run("return document.querySelector('audio').currentTime") > position + 0.3, 20)
+
+
 def revoked(world):
     """The assignment ends while the therapist reads the session: it disappears at once, also from the list."""
     site = world.site

@@ -17,8 +17,10 @@ from world import Site
 class World:
     """What a journey gets: the server of all journeys, and as many browsers and servers of its own as it wants."""
 
-    def __init__(self, engine, site):
+    def __init__(self, engine, site, images):
         self.engine, self.site, self.mine, self.notes = engine, site, [], {}
+        # The folder of the pictures that a journey is about.
+        self.images = images
 
     def browser(self, site=None, **setup):
         """A browser of one person. Cookies and storage are its own."""
@@ -51,9 +53,9 @@ class World:
         self.site.database.restore()
 
 
-def carry_out(journey, engine, site, pictures):
+def carry_out(journey, engine, site, pictures, images):
     """Returns what went wrong, or "", and the figures of the journey."""
-    world = World(engine, site)
+    world = World(engine, site, images)
     try:
         journey.steps(world)
         for each in world.mine:
@@ -82,8 +84,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="only the journeys that every change has to pass")
     parser.add_argument("--write", action="store_true", help="write docs/browsers.md from the latest run of each journey")
     parser.add_argument("--pictures", default=os.path.join(os.environ.get("TMPDIR", "/tmp"), "tb-browsers-pictures"))
+    parser.add_argument("--images", help="the folder of the pictures of the README (default: that of --pictures)")
     options = parser.parse_args()
-    os.makedirs(options.pictures, exist_ok=True)
+    options.images = options.images or options.pictures
+    for folder in (options.pictures, options.images):
+        os.makedirs(folder, exist_ok=True)
     results = []
     site = Site()
     try:
@@ -94,7 +99,7 @@ def main():
                 if not re.search(options.journey, journey.name) or name in journey.without or options.quick and not journey.is_quick:
                     continue
                 start = time.monotonic()
-                failure, notes = carry_out(journey, engine, site, options.pictures)
+                failure, notes = carry_out(journey, engine, site, options.pictures, options.images)
                 results.append(failure)
                 keep(options.pictures, engine, journey, failure, notes)
                 seconds = time.monotonic() - start

@@ -8,15 +8,15 @@ import time
 class Network:
     """Carries connections from a port of its own to a TCP port (a number) or a Unix socket (a path).
 
-    `pace` limits each direction of a connection to so many bytes a second.
+    `pace` limits each direction of a connection to so many bytes a second. `host` is the address of the port.
     """
 
-    def __init__(self, target):
+    def __init__(self, target, host="127.0.0.1"):
         self.target = target
         self.flows, self.refuses, self.open = threading.Event(), False, []
         self.flows.set()
         self.carried, self.pace = 0, None
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server((host, 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 

@@ -112,11 +112,11 @@ class Site:
 
     # Sessions
 
-    def session(self, patient, filename="walk.ogg", date=None):
-        """Uploads a recording, and returns the id of its session."""
+    def session(self, patient, filename="walk.ogg", date=None, size=40_000):
+        """Uploads a recording, and returns the id of its session. `size` is that of a WAV."""
         boundary, session = uuid.uuid4().hex, str(uuid.uuid4())
         with open(os.path.join(FOLDER, "demo-recording.ogg"), "rb") as file:
-            audio = file.read() if filename.endswith(".ogg") else wave(40_000)
+            audio = file.read() if filename.endswith(".ogg") else wave(size)
         parts = [("patient_id", "", patient.id.encode()), ("session_id", "", session.encode())]
         if date:
             parts.append(("session_date", "", date.encode()))
@@ -148,6 +148,13 @@ class Site:
             self.claimed[claim["session_id"]] = claim
         return Work(self, self.claimed.pop(session))
 
+    def sql(self, text, user="therapybridge_server"):
+        """Runs statements in the database, without the network around it."""
+        path = database_socket(FOLDER)
+        subprocess.run(
+            ["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-h", os.path.dirname(path), "-p", path.rsplit(".", 1)[1], "-U", user,
+             "-d", "therapybridge", "-f", "-"], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+
     def processed(self, session):
         """Takes a session to its end, with transcript and notes."""
         self.claim(session).finish()
@@ -171,8 +178,8 @@ class Work:
             "text": " ".join(each["text"] for each in segments), "segments": segments, "duration_seconds": 61.0,
             "is_final": is_final, **self.proof, **more})
 
-    def notes(self):
-        call(self.site.url, "PUT", f"/api/sessions/{self.session}/notes", self.site.pipeline, {**NOTES, **self.proof})
+    def notes(self, notes=NOTES):
+        call(self.site.url, "PUT", f"/api/sessions/{self.session}/notes", self.site.pipeline, {**notes, **self.proof})
 
     def finish(self):
         self.report("transcribing", 45)

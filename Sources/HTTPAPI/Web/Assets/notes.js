@@ -18,7 +18,7 @@ export class Notes {
     constructor(id, context) {
         this.#id = id;
         this.#context = context;
-        this.#edit = button(t("correct"), { kind: "small", onclick: () => this.#correct() });
+        this.#edit = button(t("correct"), { kind: "small", "aria-label": t("correct.notes"), onclick: () => this.#correct() });
         this.root = h("section.card", { hidden: true, "data-part": "notes", "aria-label": t("notes") },
             h("div.card-head", h("h2", t("notes")), h("div.card-actions", this.#edit)), this.#body);
     }

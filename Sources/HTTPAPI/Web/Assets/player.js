@@ -76,7 +76,11 @@ export class Player {
         this.#renew();
     }
 
-    get #duration() { return Number.isFinite(this.#audio.duration) ? this.#audio.duration : this.#length; }
+    /** WebKitGTK takes what it has received of an Ogg for the whole: the server knows the length better. */
+    get #duration() {
+        const { duration } = this.#audio;
+        return Math.max(Number.isFinite(duration) ? duration : 0, this.#length);
+    }
 
     #renew() {
         const { currentTime, paused } = this.#audio;

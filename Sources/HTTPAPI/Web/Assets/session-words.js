@@ -93,7 +93,9 @@ export function renewFailed(row, session, user) {
     showText(row.text, text);
     row.retry.hidden = !manages || session.bytes === null || advice === "upload";
     row.upload.hidden = advice !== "upload" && session.bytes !== null;
-    row.retry.setAttribute("aria-label", `${t("retry")}: ${nameOf(session, user)}`);
+    for (const [action, words] of [[row.retry, "retry"], [row.upload, "upload-again"]]) {
+        action.setAttribute("aria-label", `${t(words)}: ${[nameOf(session, user), ...factsOf(session, user)].join(", ")}`);
+    }
 }
 
 /** The second line of a row. */

@@ -37,13 +37,17 @@ export class SignIn {
     /** Cookies and the check of origins depend on the address: signing in under another one cannot work. */
     #checkAddress() {
         const { origin } = document.body.dataset;
-        const isLoopback = ["localhost", "127.0.0.1", "[::1]"];
-        if (!origin || origin === location.origin) return;
-        if (isLoopback.includes(new URL(origin).hostname) && isLoopback.includes(location.hostname)) return;
+        const isLocal = ({ hostname }) => ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+        if (!origin || isLocal(new URL(origin)) && isLocal(location)) return;
+        // The cookies of any other address are Secure: over plain http, browsers do not keep them.
+        if (origin === location.origin) this.#warn(location.protocol === "http:" ? [t("address.plain")] : []);
+        else this.#warn([t("address.wrong", { here: location.origin }), " ", Object.assign(document.createElement("a"), { href: origin, textContent: origin })]);
+    }
+
+    #warn(words) {
         this.#reason.className = "notice warning";
-        this.#reason.replaceChildren(t("address.wrong", { here: location.origin }), " ",
-            Object.assign(document.createElement("a"), { href: origin, textContent: origin }));
-        this.#reason.hidden = false;
+        this.#reason.replaceChildren(...words);
+        this.#reason.hidden = words.length === 0;
     }
 
     /** True if somebody was signed in when this browser showed the page last. */

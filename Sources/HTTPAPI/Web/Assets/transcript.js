@@ -29,7 +29,7 @@ export class Transcript {
         this.#startAt = startAt;
         const part = this.#part;
         part.follow = h("input", { type: "checkbox", checked: true, onchange: () => { this.#follows = part.follow.checked; } });
-        part.correct = button(t("correct"), { kind: "small", hidden: true, onclick: () => this.#edit() });
+        part.correct = button(t("correct"), { kind: "small", "aria-label": t("correct.transcript"), hidden: true, onclick: () => this.#edit() });
         part.copy = button(t("copy"), { kind: "small", hidden: true, onclick: () => this.#copy() });
         part.downloads = h("span.downloads", { hidden: true }, ["txt", "vtt", "srt"].map((format) => button(t(`download.${format}`), {
             kind: "small quiet", "aria-label": t("download.as", { format: t(`download.${format}`) }), onclick: () => this.#download(format),

@@ -67,4 +67,5 @@ function renewRow(row, job) {
     row.link.hidden = job.phase !== "done";
     row.again.hidden = job.phase !== "failed";
     setText(row.cancel, t(job.phase === "done" || job.phase === "failed" ? "dismiss" : "cancel"));
+    for (const action of [row.link, row.again, row.cancel]) action.setAttribute("aria-label", `${action.textContent}: ${job.name}`);
 }

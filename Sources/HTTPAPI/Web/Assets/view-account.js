@@ -16,7 +16,9 @@ export async function mount(root, context) {
         fill(list, items.map((item) => h("li", { "data-sign-in": item.id },
             h("div", h("strong", deviceOf(item.user_agent)), item.is_current && h("span.chip", { "data-tone": "done" }, t("sign-ins.this")),
                 h("p.muted", [t("sign-ins.used", { at: ago(item.last_used_at) }), t("sign-ins.since", { at: dateTime(item.created_at) }), item.address].filter(Boolean).join(" · "))),
-            !item.is_current && button(t("sign-ins.end"), { kind: "small", onclick: () => end(item) }))));
+            !item.is_current && button(t("sign-ins.end"), {
+                kind: "small", "aria-label": `${t("sign-ins.end")}: ${deviceOf(item.user_agent)}, ${dateTime(item.created_at)}`, onclick: () => end(item),
+            }))));
     };
     const end = (item) => confirmation({
         title: t("sign-ins.end"), text: t("sign-ins.end.text", { device: deviceOf(item.user_agent) }), action: t("sign-ins.end"),

@@ -80,8 +80,8 @@ async function mountOne(root, context) {
     context.store.addEventListener("resync", onResync);
     await load();
     if (heading.textContent === t("patient.one")) {
-        const { items } = await context.get("/api/patients?limit=200", { signal: context.signal });
-        const patient = items.find((each) => each.id === id);
+        const patients = context.user.role === "admin" ? [await context.get(`/api/users/${id}`)] : await context.getAll("/api/patients");
+        const patient = patients.find((each) => each.id === id);
         if (patient) setText(heading, patient.full_name);
     }
     return {
