@@ -122,26 +122,43 @@ COMMENT ON COLUMN app.session_list.held_at IS 'When the session took place; if t
 COMMENT ON COLUMN app.session_list.filename IS
     'The name of the file in the form of app.searchable; null: the session has no recording';
 
--- Administrators count all sessions with each look at their list. A count in one row would let reports wait for each other. Each
--- change therefore adds a row, and app.fold_session_counts now and then adds the rows up.
+-- Each first page of a list counts sessions. A count in one row would let reports wait for each other. Each change therefore
+-- adds a row, and app.fold_session_counts now and then adds the rows up: for the lists of some patients by patient, and for the
+-- lists of all patients, and of a period, by day.
 CREATE TABLE app.session_counts (
-    status   text COLLATE "C" PRIMARY KEY,
-    sessions bigint NOT NULL
+    patient_id uuid NOT NULL,
+    status     text COLLATE "C" NOT NULL,
+    sessions   bigint NOT NULL,
+    PRIMARY KEY (patient_id, status)
 );
 ALTER TABLE app.session_counts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.session_counts FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.session_counts IS
-    'How many sessions have each status, without the changes in session_count_changes';
+    'How many sessions of each patient have each status, without the changes in session_count_changes';
+CREATE TABLE app.session_day_counts (
+    day      date NOT NULL,
+    status   text COLLATE "C" NOT NULL,
+    sessions bigint NOT NULL,
+    PRIMARY KEY (day, status)
+);
+ALTER TABLE app.session_day_counts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.session_day_counts FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.session_day_counts IS
+    'How many sessions of each day have each status, without the changes in session_count_changes';
+COMMENT ON COLUMN app.session_day_counts.day IS 'The day of session_list.held_at in UTC';
 CREATE TABLE app.session_count_changes (
+    patient_id     uuid NOT NULL,
+    held_at        timestamptz NOT NULL,
     left_status    text COLLATE "C",
     entered_status text COLLATE "C"
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE app.session_count_changes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.session_count_changes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.session_count_changes IS
-    'Changes of session_counts that are not added up yet. Rows are added and deleted, and never changed';
-COMMENT ON COLUMN app.session_count_changes.left_status IS 'One session fewer has this status; null: the session is new';
-COMMENT ON COLUMN app.session_count_changes.entered_status IS 'One session more has this status; null: the session was deleted';
+    'Changes of the counts that are not added up yet. Rows are added and deleted, and never changed';
+COMMENT ON COLUMN app.session_count_changes.left_status IS 'One session fewer has this status; null: the session is new here';
+COMMENT ON COLUMN app.session_count_changes.entered_status IS
+    'One session more has this status; null: the session was deleted, or changed its patient or its time';
 
 -- A writer of progress locks the row of session_progress. The rows that it writes with it (events, leases, transcripts, notes)
 -- refer to that row and not to the session. A deletion locks the session and then waits for session_progress. With a foreign

@@ -95,7 +95,8 @@ extension SessionStore {
     public func list(as principal: Principal, _ filter: Filter) async throws -> ListedSessions {
         let isFirst = filter.after == nil
         let rows = try await pool.acting(as: principal) { connection in
-            // Row-level security holds in the function, too. Rows of counts have no session.
+            // The function itself keeps to the patients that the user sees. Row-level security holds for the joined tables.
+            // Rows of counts have no session.
             try await connection.query(
                 """
                 SELECT n.counted_status, n.counted_sessions, \(unescaped: Self.columns)

@@ -35,7 +35,9 @@ import Testing
             case .restored: try await many.fill(connection)
             case .outgrown:
                 try await few.fill(connection)
-                for call in HotCall.all + HotCall.sessionLists { _ = try await connection.plans(of: call) }
+                for call in HotCall.all + HotCall.sessionLists + HotCall.searches {
+                    _ = try await connection.plans(of: call)
+                }
                 try await many.fill(connection)
             }
         }
@@ -43,7 +45,8 @@ import Testing
 
     /// The tables that grow without limit.
     private static let largeTables: Set<String> = [
-        "therapy_sessions", "session_progress", "session_list", "session_events", "audit_log", "users", "auth_sessions",
+        "therapy_sessions", "session_progress", "session_list", "session_counts", "session_events", "audit_log",
+        "users", "auth_sessions",
         "therapist_patients", "session_leases", "patient_turns", "patient_queue", "deleted_sessions", "rights_log",
         "hint_log", "transcript_segments", "transcripts", "notes", "result_history", "stage_failures",
         "discarded_recordings", "refresh_tokens", "stream_tickets", "attempt_limits", "upload_charges",
@@ -82,6 +85,26 @@ import Testing
                     #expect(plans.contains { $0.tables.contains("session_list") }, "\(call.name)")
                     let scanned = plans.flatMap(\.wholeScans).filter { Self.largeTables.contains($0) }
                     #expect(scanned == [], "\(call.name)")
+                    #expect(!plans.contains { $0.isCompiled }, "\(call.name)")
+                }
+            }
+        }
+    }
+
+    @Test(
+        "A search through all sessions reads the narrow table from its beginning to its end, and never by an index",
+        arguments: Age.allCases)
+    func searches(age: Age) async throws {
+        try await withDatabase { database in
+            try await database.withConnection { connection in
+                try await age.fill(connection)
+                for call in HotCall.searches {
+                    let plans = try await connection.plans(of: call).filter { !$0.isOf(call.sql) }
+                    // The page of a search that finds very many follows the index of its order until it is full.
+                    let scans = plans.filter { $0.indexes(onTable: "session_list").isEmpty }
+                    #expect(scans.contains { $0.wholeScans.contains("session_list") }, "\(call.name)")
+                    let isWalk = { (plan: StatementPlan) in !plan.wholeScans.contains("session_list") }
+                    #expect(plans.filter { !$0.indexes(onTable: "session_list").isEmpty }.allSatisfy(isWalk))
                     #expect(!plans.contains { $0.isCompiled }, "\(call.name)")
                 }
             }
@@ -333,7 +356,26 @@ private struct HotCall {
         ("of a patient", "NULL, \(PlanStage.id(.patient, "1")), NULL, NULL, NULL, false, NULL, NULL, 51, true", admin),
         ("of a therapist", "NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, 51, true", user),
         ("of a therapist, searched", "'{processed}', NULL, 'test', NULL, NULL, true, NULL, NULL, 51, true", user),
-    ].map { name, arguments, user in
+        ("of all patients", "NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, 51, true", PlanStage.id(.therapist, "0")),
+        (
+            "of all patients, on a later page", "NULL, NULL, NULL, NULL, NULL, true, now(), \(processed), 51, false",
+            PlanStage.id(.therapist, "0")
+        ),
+        (
+            "of all patients, of a period",
+            "NULL, NULL, NULL, now() - interval '1 day', now(), false, NULL, NULL, 51, true",
+            PlanStage.id(.therapist, "0")
+        ),
+    ].map { list($0, $1, $2) }
+
+    /// Searches through all sessions: one that finds few, and one that finds all.
+    static let searches: [HotCall] = [
+        ("with a rare word", "NULL, NULL, 'qqq', NULL, NULL, false, NULL, NULL, 51, true", admin),
+        ("with a frequent word", "NULL, NULL, 'session', NULL, NULL, false, NULL, NULL, 51, true", admin),
+        ("with a frequent name", "NULL, NULL, 'test', NULL, NULL, true, NULL, NULL, 51, true", admin),
+    ].map { list($0, $1, $2) }
+
+    private static func list(_ name: String, _ arguments: String, _ user: String) -> HotCall {
         HotCall(
             "sessions \(name)",
             """
@@ -349,7 +391,7 @@ private struct HotCall {
 
 /// The users and sessions for the plans.
 ///
-/// Every session has five transitions, and one in a thousand is in progress.
+/// Every session has five transitions, and one in a thousand is in progress. Therapist 0 has all patients.
 private struct PlanStage {
     var sessions: Int
     var patients: Int
@@ -381,14 +423,16 @@ private struct PlanStage {
             INSERT INTO app.users (id, email, full_name, role)
             SELECT u.id, u.id || '@test.example', 'Test Person', u.role FROM (
                 SELECT \(Self.id(.patient, "g")), 'patient' FROM generate_series(1, \(patients)) AS g
-                UNION ALL SELECT \(Self.id(.therapist, "g")), 'therapist' FROM generate_series(1, \(therapists)) AS g
+                UNION ALL SELECT \(Self.id(.therapist, "g")), 'therapist' FROM generate_series(0, \(therapists)) AS g
                 UNION ALL SELECT \(Self.id(.admin, "1")), 'admin'
                 UNION ALL SELECT \(Self.id(.pipeline, "1")), 'pipeline') AS u (id, role)
             ON CONFLICT DO NOTHING;
             INSERT INTO app.auth_sessions (id, user_id, expires_at) SELECT id, id, now() + interval '1 day' FROM app.users
             ON CONFLICT DO NOTHING;
             INSERT INTO app.therapist_patients (therapist_id, patient_id)
-            SELECT \(therapist), \(patient) FROM generate_series(1, \(patients)) AS g ON CONFLICT DO NOTHING;
+            SELECT \(therapist), \(patient) FROM generate_series(1, \(patients)) AS g
+            UNION ALL SELECT \(Self.id(.therapist, "0")), \(patient) FROM generate_series(1, \(patients)) AS g
+            ON CONFLICT DO NOTHING;
             INSERT INTO app.therapy_sessions (id, patient_id, recording)
             SELECT \(session), \(patient), 'recording ' || g FROM generate_series(1, \(sessions)) AS g
             ON CONFLICT DO NOTHING;
@@ -399,6 +443,11 @@ private struct PlanStage {
             INSERT INTO app.session_list (session_id, patient_id, status, created_at, held_at, filename)
             SELECT p.session_id, t.patient_id, p.status, t.created_at, t.created_at, 'session'
             FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id ON CONFLICT DO NOTHING;
+            DELETE FROM app.session_counts;
+            DELETE FROM app.session_day_counts;
+            INSERT INTO app.session_counts SELECT l.patient_id, l.status, count(*) FROM app.session_list l GROUP BY 1, 2;
+            INSERT INTO app.session_day_counts
+            SELECT (l.held_at AT TIME ZONE 'UTC')::date, l.status, count(*) FROM app.session_list l GROUP BY 1, 2;
             INSERT INTO app.session_events (session_id, version, attempt, status, progress, at, xid)
             SELECT \(session), v, 1, 'pending', 0, now(), (3 + g % 400)::text::xid8
             FROM generate_series(1, \(sessions)) AS g, generate_series(1, 5) AS v ON CONFLICT DO NOTHING;

@@ -25,7 +25,9 @@ import Testing
             SELECT t.id, t.patient_id, p.status, t.created_at, coalesce(t.session_date, t.created_at),
                    app.searchable(t.filename)
             FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id;
-            INSERT INTO app.session_counts SELECT status, count(*) FROM app.session_list GROUP BY status;
+            INSERT INTO app.session_counts SELECT patient_id, status, count(*) FROM app.session_list GROUP BY 1, 2;
+            INSERT INTO app.session_day_counts
+            SELECT (held_at AT TIME ZONE 'UTC')::date, status, count(*) FROM app.session_list GROUP BY 1, 2;
             RESET session_replication_role
             """)
     }
@@ -46,6 +48,13 @@ import Testing
                 (admin, "'{failed,processed}', NULL, 'common', NULL, NULL", "l.filename LIKE '%common%'"),
                 (admin, "'{processed}', NULL, 'test person', NULL, NULL", "true"),
                 (admin, "NULL, NULL, NULL, '\(from)', NULL", "l.held_at >= '\(from)'"),
+                (therapist, "NULL, NULL, NULL, '\(from)', NULL", "l.held_at >= '\(from)'"),
+                (
+                    admin, "NULL, NULL, NULL, '\(from)', '2026-02-01 10:30:00.5'",
+                    "l.held_at >= '\(from)' AND l.held_at < '2026-02-01 10:30:00.5'"
+                ),
+                (therapist, "NULL, NULL, 'test person', NULL, NULL", "true"),
+                (admin, "NULL, NULL, 'test person', '\(from)', NULL", "l.held_at >= '\(from)'"),
                 (
                     therapist, "NULL, NULL, 'common 3', '\(from)', NULL",
                     "l.held_at >= '\(from)' AND l.filename LIKE '%common 3%'"

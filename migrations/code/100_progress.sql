@@ -217,7 +217,8 @@ BEGIN
     INSERT INTO session_list (session_id, patient_id, status, created_at, held_at, filename)
     VALUES (NEW.id, NEW.patient_id, 'pending', NEW.created_at, coalesce(NEW.session_date, NEW.created_at),
             searchable(NEW.filename));
-    INSERT INTO session_count_changes (entered_status) VALUES ('pending');
+    INSERT INTO session_count_changes (patient_id, held_at, entered_status)
+    VALUES (NEW.patient_id, coalesce(NEW.session_date, NEW.created_at), 'pending');
     RETURN NULL;
 END
 $$;
@@ -242,8 +243,12 @@ BEGIN
     VALUES (NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.progress, NEW.message, NEW.error, NEW.segments,
             worked, half, NEW.updated_at);
     IF TG_OP = 'UPDATE' AND NEW.status <> OLD.status THEN
-        UPDATE session_list l SET status = NEW.status WHERE l.session_id = NEW.session_id;
-        INSERT INTO session_count_changes (left_status, entered_status) VALUES (OLD.status, NEW.status);
+        WITH moved AS (
+            UPDATE session_list l SET status = NEW.status WHERE l.session_id = NEW.session_id
+            RETURNING l.patient_id, l.held_at
+        )
+        INSERT INTO session_count_changes (patient_id, held_at, left_status, entered_status)
+        SELECT m.patient_id, m.held_at, OLD.status, NEW.status FROM moved m;
     END IF;
     RETURN NULL;
 END

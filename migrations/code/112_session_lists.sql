@@ -5,8 +5,9 @@
 --   gather  reads all sessions that match, up to 10,000, and then sorts and counts them: the sessions of some patients, those
 --           that a search finds, and those of a period;
 --   walk    follows a database index in the order of the list and stops when the page is full: all sessions, and lists in
---           which more than 10,000 match.
--- Neither depends on statistics, or on how many sessions have which status. See decision 0043.
+--           which more than 10,000 match. The counts then come from 111_session_counts.
+-- A search finds all sessions of the patients whose name has the words, and the other sessions whose file has them.
+-- Neither way depends on statistics, or on how many sessions have which status. See decision 0043.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -16,16 +17,11 @@ DO $$ BEGIN PERFORM app.enter_code('112_session_lists', 1); END $$;
 -- FORCE ROW LEVEL SECURITY also binds the owner. SECURITY DEFINER functions and triggers run as the owner.
 DROP POLICY IF EXISTS owner ON app.session_list;
 CREATE POLICY owner ON app.session_list TO therapybridge_owner USING (true) WITH CHECK (true);
--- The same rule as on therapy_sessions. IN makes a hash table of the patients, and a count asks for each of very many rows.
+-- The same rule as on therapy_sessions. IN makes a hash table of the patients.
 DROP POLICY IF EXISTS seen ON app.session_list;
 CREATE POLICY seen ON app.session_list FOR SELECT TO therapybridge_server
     USING ((SELECT app.acting_may_all('see')) OR patient_id IN (SELECT app.acting_patients('see')));
-DROP POLICY IF EXISTS owner ON app.session_counts;
-CREATE POLICY owner ON app.session_counts TO therapybridge_owner USING (true) WITH CHECK (true);
-DROP POLICY IF EXISTS owner ON app.session_count_changes;
-CREATE POLICY owner ON app.session_count_changes TO therapybridge_owner USING (true) WITH CHECK (true);
-REVOKE ALL ON app.session_list, app.session_counts, app.session_count_changes
-    FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+REVOKE ALL ON app.session_list FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.session_list TO therapybridge_server;
 
 CREATE OR REPLACE FUNCTION app.follow_session() RETURNS trigger
@@ -33,11 +29,20 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
+DECLARE
+    held_before CONSTANT timestamptz := coalesce(OLD.session_date, OLD.created_at);
+    held_now CONSTANT timestamptz := coalesce(NEW.session_date, NEW.created_at);
 BEGIN
-    UPDATE session_list l
-    SET patient_id = NEW.patient_id, created_at = NEW.created_at, held_at = coalesce(NEW.session_date, NEW.created_at),
-        filename = searchable(NEW.filename)
-    WHERE l.session_id = NEW.id;
+    WITH followed AS (
+        UPDATE session_list l
+        SET patient_id = NEW.patient_id, created_at = NEW.created_at, held_at = held_now, filename = searchable(NEW.filename)
+        WHERE l.session_id = NEW.id
+        RETURNING l.status
+    )
+    INSERT INTO session_count_changes (patient_id, held_at, left_status, entered_status)
+    SELECT c.* FROM followed f
+    CROSS JOIN LATERAL (VALUES (OLD.patient_id, held_before, f.status, NULL), (NEW.patient_id, held_now, NULL, f.status)) AS c
+    WHERE (OLD.patient_id, held_before) IS DISTINCT FROM (NEW.patient_id, held_now);
     RETURN NULL;
 END
 $$;
@@ -46,78 +51,6 @@ CREATE OR REPLACE TRIGGER follow_session AFTER UPDATE ON app.therapy_sessions FO
     WHEN ((OLD.patient_id, OLD.created_at, OLD.session_date, OLD.filename)
           IS DISTINCT FROM (NEW.patient_id, NEW.created_at, NEW.session_date, NEW.filename))
     EXECUTE FUNCTION app.follow_session();
-
--- The deletion of a session deletes its row of session_list last.
-CREATE OR REPLACE FUNCTION app.count_deletion() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-BEGIN
-    INSERT INTO session_count_changes (left_status) VALUES (OLD.status);
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION app.count_deletion IS 'Trigger: counts a session that was deleted';
-CREATE OR REPLACE TRIGGER count_deletion AFTER DELETE ON app.session_list
-    FOR EACH ROW EXECUTE FUNCTION app.count_deletion();
-
-CREATE OR REPLACE FUNCTION app.count_nothing() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
-BEGIN
-    DELETE FROM session_counts;
-    DELETE FROM session_count_changes;
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION app.count_nothing IS 'Trigger: all sessions were removed by TRUNCATE';
-CREATE OR REPLACE TRIGGER count_nothing AFTER TRUNCATE ON app.session_list
-    FOR EACH STATEMENT EXECUTE FUNCTION app.count_nothing();
-
-CREATE OR REPLACE FUNCTION app.total_counts() RETURNS TABLE (status text, sessions bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan
-AS $$
-BEGIN
-    RETURN QUERY
-        SELECT c.status::text, sum(c.sessions)::bigint FROM (
-            SELECT t.status, t.sessions FROM session_counts t
-            UNION ALL SELECT n.entered_status, count(*) FROM session_count_changes n GROUP BY n.entered_status
-            UNION ALL SELECT n.left_status, -count(*) FROM session_count_changes n GROUP BY n.left_status) AS c
-        WHERE c.status IS NOT NULL AND acting_may_all('see')
-        GROUP BY c.status;
-END
-$$;
-COMMENT ON FUNCTION app.total_counts IS
-    'How many of all sessions have each status; no row unless the acting user may see them all';
-
--- A reader sees either the changes or their sum, because both change in one commit. No report waits: it only adds rows.
-CREATE OR REPLACE FUNCTION app.fold_session_counts() RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan
-AS $$
-DECLARE
-    folded bigint;
-BEGIN
-    -- The letters "TherapyC". Another server adds up at this moment, and leaves nothing to do.
-    IF NOT pg_try_advisory_xact_lock(x'5468657261707943'::bigint) THEN
-        RETURN 0;
-    END IF;
-    WITH taken AS (
-        DELETE FROM session_count_changes RETURNING left_status, entered_status
-    ), change AS (
-        SELECT s.status, sum(s.n) AS n
-        FROM taken CROSS JOIN LATERAL (VALUES (entered_status, 1), (left_status, -1)) AS s (status, n)
-        WHERE s.status IS NOT NULL GROUP BY s.status
-    ), written AS (
-        INSERT INTO session_counts AS c (status, sessions) SELECT status, n FROM change
-        ON CONFLICT (status) DO UPDATE SET sessions = c.sessions + excluded.sessions
-    )
-    SELECT count(*) INTO folded FROM taken;
-    RETURN folded;
-END
-$$;
-COMMENT ON FUNCTION app.fold_session_counts IS
-    'Adds the changes of the counts up, and returns how many there were. One server at a time does this';
 
 -- A patient does not see the account of every therapist who held one of the sessions, nor does a therapist. The names are a part
 -- of the session.
@@ -142,47 +75,84 @@ COMMENT ON FUNCTION app.session_names IS
     'The names of the patient and the therapist of each of the sessions that the acting user may see, with the session''s place in the '
     'array';
 
-CREATE OR REPLACE FUNCTION app.sessions_of(
-    patients uuid[], words text, since timestamptz, until timestamptz, most integer)
-RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
-AS $$
-DECLARE
-    named CONSTANT uuid[] := CASE WHEN $2 IS NOT NULL THEN ARRAY(
-        SELECT u.id FROM users u WHERE u.id = ANY ($1) AND strpos(searchable(u.full_name), $2) > 0) END;
-BEGIN
-    RETURN QUERY
-        SELECT l.session_id, l.status::text, l.created_at, l.held_at FROM session_list l
-        WHERE l.patient_id = ANY ($1) AND l.held_at >= $3 AND l.held_at < $4
-          AND ($2 IS NULL OR l.patient_id IN (SELECT unnest(named)) OR strpos(l.filename, $2) > 0)
-        LIMIT $5;
-END
-$$;
-COMMENT ON FUNCTION app.sessions_of IS
-    'At most "most" sessions of the patients that the acting user sees, in a period and, unless "words" is null, with the words in the '
-    'patient''s name or the file''s. In no order';
-
--- A search through all sessions reads the table from its beginning to its end. No setting keeps the planner from that.
-CREATE OR REPLACE FUNCTION app.search_sessions(words text, since timestamptz, until timestamptz, most integer)
-RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
+-- Few patients are read by their keys, many by reading all accounts.
+CREATE OR REPLACE FUNCTION app.search_people(patients uuid[], words text) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
-    RETURN QUERY
-        SELECT l.session_id, l.status::text, l.created_at, l.held_at FROM session_list l
-        WHERE l.held_at >= $2 AND l.held_at < $3
-          AND (strpos(l.filename, $1) > 0
-               OR l.patient_id IN (SELECT u.id FROM users u WHERE strpos(searchable(u.full_name), $1) > 0))
-        LIMIT $4;
+    IF cardinality($1) <= 500 THEN
+        RETURN QUERY SELECT u.id FROM unnest($1) AS p (id)
+            CROSS JOIN LATERAL (SELECT u.id, u.full_name FROM users u WHERE u.id = p.id OFFSET 0) AS u
+            WHERE strpos(searchable(u.full_name), $2) > 0;
+    ELSE
+        RETURN QUERY SELECT u.id FROM users u
+            WHERE CASE WHEN strpos(searchable(u.full_name), $2) > 0 THEN $1 IS NULL OR u.id IN (SELECT unnest($1)) END;
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION app.search_sessions IS
-    'At most "most" of all sessions that the acting user sees, in a period, with the words in the patient''s name or the file''s. In no '
-    'order';
+COMMENT ON FUNCTION app.search_people IS 'Those of the patients, or of all if "patients" is null, whose name has the words';
+
+CREATE OR REPLACE FUNCTION app.sessions_of(
+    patients uuid[], named uuid[], words text, since timestamptz, until timestamptz, most integer)
+RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN QUERY
+        SELECT l.session_id, l.status::text, l.created_at, l.held_at FROM session_list l
+        WHERE l.patient_id = ANY ($1) AND l.held_at >= $4 AND l.held_at < $5
+          AND ($3 IS NULL OR strpos(l.filename, $3) > 0 OR l.patient_id IN (SELECT unnest($2)))
+        LIMIT $6;
+END
+$$;
+COMMENT ON FUNCTION app.sessions_of IS
+    'At most "most" sessions of the patients, in a period of held_at and, unless "words" is null, of the patients in "named" or with '
+    'the words in the name of their file. In no order';
+
+-- The two functions that follow read the table from its beginning to its end. The settings of app.list_sessions hold in here, too,
+-- and would make them follow a database index instead, which takes three times as long. CASE keeps the order: few rows have the
+-- words. Under row-level security, also the owner's, the planner would otherwise compare the times of each row first.
+CREATE OR REPLACE FUNCTION app.search_files(
+    patients uuid[], named uuid[], words text, since timestamptz, until timestamptz, most integer)
+RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = on SET enable_indexscan = off
+AS $$
+BEGIN
+    RETURN QUERY
+        SELECT l.session_id, l.status::text, l.created_at, l.held_at FROM session_list l
+        WHERE CASE WHEN strpos(l.filename, $3) > 0
+                   THEN l.held_at >= $4 AND l.held_at < $5 AND ($1 IS NULL OR l.patient_id IN (SELECT unnest($1)))
+                        AND (l.patient_id IN (SELECT unnest($2))) IS NOT TRUE END
+        LIMIT $6;
+END
+$$;
+COMMENT ON FUNCTION app.search_files IS
+    'At most "most" sessions of the patients, or of all if "patients" is null, but not of those in "named", in a period of held_at, '
+    'with the words in the name of their file. In no order';
+
+CREATE OR REPLACE FUNCTION app.count_files(
+    patients uuid[], named uuid[], words text, since timestamptz, until timestamptz)
+RETURNS TABLE (status text, sessions bigint)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = on SET enable_indexscan = off
+AS $$
+BEGIN
+    RETURN QUERY
+        SELECT l.status::text, count(*) FROM session_list l
+        WHERE CASE WHEN strpos(l.filename, $3) > 0
+                   THEN l.held_at >= $4 AND l.held_at < $5 AND ($1 IS NULL OR l.patient_id IN (SELECT unnest($1)))
+                        AND (l.patient_id IN (SELECT unnest($2))) IS NOT TRUE END
+        GROUP BY l.status;
+END
+$$;
+COMMENT ON FUNCTION app.count_files IS 'How many of all sessions that app.search_files finds have each status';
 
 CREATE OR REPLACE FUNCTION app.sessions_between(since timestamptz, until timestamptz, most integer)
 RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
@@ -198,67 +168,73 @@ BEGIN
         LIMIT $3;
 END
 $$;
-COMMENT ON FUNCTION app.sessions_between IS
-    'At most "most" of all sessions that the acting user sees, in a period. In no order';
+COMMENT ON FUNCTION app.sessions_between IS 'At most "most" of all sessions in a period of held_at. In no order';
 
-CREATE OR REPLACE FUNCTION app.count_sessions(patients uuid[], words text, since timestamptz, until timestamptz)
-RETURNS TABLE (status text, sessions bigint)
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan
-AS $$
-BEGIN
-    RETURN QUERY
-        SELECT l.status::text, count(*) FROM session_list l
-        WHERE l.held_at >= $3 AND l.held_at < $4
-          AND ($1 IS NULL OR l.patient_id IN (SELECT unnest($1)))
-          AND ($2 IS NULL OR strpos(l.filename, $2) > 0
-               OR l.patient_id IN (SELECT u.id FROM users u WHERE strpos(searchable(u.full_name), $2) > 0))
-        GROUP BY l.status;
-END
-$$;
-COMMENT ON FUNCTION app.count_sessions IS
-    'How many of the sessions that the acting user sees have each status: those of the patients, or all if "patients" is null. It reads '
-    'the whole table, for a filter that more than 10,000 sessions match';
-
+-- It reads as the owner, and therefore itself keeps to the patients that the acting user sees. Row-level security would ask for each
+-- row that a search reads.
 CREATE OR REPLACE FUNCTION app.list_sessions(
     statuses text[], patient uuid, words text, since timestamptz, until timestamptz, by_date boolean,
     after_at timestamptz, after_id uuid, most integer, is_counted boolean)
 RETURNS TABLE (
     session_id uuid, place bigint, patient_name text, therapist_name text, counted_status text, counted_sessions bigint)
-LANGUAGE plpgsql STABLE ROWS 60
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 60
 SET search_path = pg_catalog, app, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 #variable_conflict use_column
 DECLARE
     reach CONSTANT integer := 10000;
+    sees_all CONSTANT boolean := acting_may_all('see');
     every CONSTANT text[] := ARRAY(SELECT s.status FROM app.statuses s);
-    patients CONSTANT uuid[] := CASE
-        WHEN $2 IS NOT NULL THEN ARRAY[$2]
-        WHEN NOT acting_may_all('see') THEN ARRAY(SELECT acting_patients('see'))
-    END;
     sought CONSTANT text := nullif(searchable($3), '');
+    has_period CONSTANT boolean := $4 IS NOT NULL OR $5 IS NOT NULL;
     earliest CONSTANT timestamptz := coalesce($4, '-infinity');
     latest CONSTANT timestamptz := coalesce($5, 'infinity');
     last_at CONSTANT timestamptz := coalesce($7, 'infinity');
     last_id CONSTANT uuid := coalesce($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    named uuid[];
+    patients uuid[];        -- the patients that the acting user sees; null: all
+    totals jsonb;           -- how many sessions have each status: of the patients at any time, or of all in the period
+    total bigint;
+    is_few boolean;         -- the sessions of the patients can be read one by one
+    named uuid[];           -- those of the patients whose name has the words
+    named_totals jsonb;     -- how many sessions of these have each status at any time
+    named_total bigint;
     found_all boolean := false;
     found_ids uuid[];
     counts jsonb;
 BEGIN
+    IF NOT sees_all THEN
+        patients := ARRAY(SELECT p.id FROM acting_patients('see') AS p (id) WHERE $2 IS NULL OR p.id = $2);
+    ELSIF $2 IS NOT NULL THEN
+        patients := ARRAY[$2];
+    END IF;
+    IF patients IS NOT NULL THEN
+        SELECT jsonb_object_agg(c.status, c.sessions), coalesce(sum(c.sessions), 0) INTO totals, total
+        FROM count_by_patient(patients) AS c;
+    ELSIF sought IS NULL AND ($10 OR has_period) THEN
+        SELECT jsonb_object_agg(c.status, c.sessions), coalesce(sum(c.sessions), 0) INTO totals, total
+        FROM count_by_day(earliest, latest) AS c;
+    END IF;
+    is_few := patients IS NOT NULL AND total <= reach;
+    IF sought IS NOT NULL THEN
+        named := ARRAY(SELECT u.id FROM search_people(patients, sought) AS u (id));
+        SELECT jsonb_object_agg(c.status, c.sessions), coalesce(sum(c.sessions), 0) INTO named_totals, named_total
+        FROM count_by_patient(named) AS c;
+    END IF;
+
     -- The order by held_at has its period in one piece. In the order by created_at, a period may lie anywhere.
-    IF patients IS NOT NULL OR sought IS NOT NULL OR NOT $6 AND ($4 IS NOT NULL OR $5 IS NOT NULL) THEN
+    IF is_few OR sought IS NOT NULL AND named_total <= reach
+        OR patients IS NULL AND sought IS NULL AND has_period AND NOT $6 AND total <= reach THEN
         WITH found AS MATERIALIZED (
             SELECT f.session_id, f.status, CASE WHEN $6 THEN f.held_at ELSE f.created_at END AS at
-            FROM (SELECT * FROM sessions_of(patients, sought, earliest, latest, reach + 1) WHERE patients IS NOT NULL
+            FROM (SELECT * FROM sessions_of(patients, named, sought, earliest, latest, reach + 1) WHERE is_few
                   UNION ALL
-                  SELECT * FROM search_sessions(sought, earliest, latest, reach + 1)
-                  WHERE patients IS NULL AND sought IS NOT NULL
+                  SELECT * FROM sessions_of(named, NULL, NULL, earliest, latest, reach + 1) WHERE NOT is_few AND sought IS NOT NULL
                   UNION ALL
-                  SELECT * FROM sessions_between(earliest, latest, reach + 1)
-                  WHERE patients IS NULL AND sought IS NULL) AS f
+                  SELECT * FROM search_files(patients, named, sought, earliest, latest, reach + 1)
+                  WHERE NOT is_few AND sought IS NOT NULL
+                  UNION ALL
+                  SELECT * FROM sessions_between(earliest, latest, reach + 1) WHERE NOT is_few AND sought IS NULL) AS f
         )
         SELECT (SELECT count(*) FROM found) <= reach,
                ARRAY(SELECT f.session_id FROM found f
@@ -269,44 +245,36 @@ BEGIN
         INTO found_all, found_ids, counts;
     END IF;
     IF NOT found_all THEN
-        -- Without a search, the database index alone has all that the conditions need.
-        IF sought IS NOT NULL THEN
-            named := ARRAY(SELECT u.id FROM users u WHERE strpos(searchable(u.full_name), sought) > 0);
-        END IF;
-        IF $6 THEN
-            found_ids := ARRAY(
-                SELECT w.session_id FROM unnest(coalesce($1, every)) AS s (status)
+        -- Without a search, the database index alone has all that the conditions need. IS TRUE keeps the planner from a join with
+        -- the patients, which would read the index to its end.
+        EXECUTE format(
+            $walk$
+            SELECT ARRAY(
+                SELECT w.session_id FROM unnest($1) AS s (status)
                 CROSS JOIN LATERAL (
-                    SELECT l.session_id, l.held_at FROM session_list l
-                    WHERE l.status = s.status AND (l.held_at, l.session_id) < (last_at, last_id)
-                      AND l.held_at >= earliest AND l.held_at < latest
-                      AND (patients IS NULL OR l.patient_id IN (SELECT unnest(patients)))
-                      AND (sought IS NULL OR l.patient_id IN (SELECT unnest(named)) OR EXISTS (
-                          SELECT FROM session_list f WHERE f.session_id = l.session_id AND strpos(f.filename, sought) > 0))
-                    ORDER BY l.held_at DESC, l.session_id DESC LIMIT $9) AS w
-                ORDER BY w.held_at DESC, w.session_id DESC LIMIT $9);
-        ELSE
-            found_ids := ARRAY(
-                SELECT w.session_id FROM unnest(coalesce($1, every)) AS s (status)
-                CROSS JOIN LATERAL (
-                    SELECT l.session_id, l.created_at FROM session_list l
-                    WHERE l.status = s.status AND (l.created_at, l.session_id) < (last_at, last_id)
-                      AND l.held_at >= earliest AND l.held_at < latest
-                      AND (patients IS NULL OR l.patient_id IN (SELECT unnest(patients)))
-                      AND (sought IS NULL OR l.patient_id IN (SELECT unnest(named)) OR EXISTS (
-                          SELECT FROM session_list f WHERE f.session_id = l.session_id AND strpos(f.filename, sought) > 0))
-                    ORDER BY l.created_at DESC, l.session_id DESC LIMIT $9) AS w
-                ORDER BY w.created_at DESC, w.session_id DESC LIMIT $9);
-        END IF;
-        IF $10 AND (patients IS NOT NULL OR sought IS NOT NULL) THEN
+                    SELECT l.session_id, l.%1$I AS at FROM session_list l
+                    WHERE l.status = s.status AND (l.%1$I, l.session_id) < ($2, $3)
+                      AND l.held_at >= $4 AND l.held_at < $5 %2$s %3$s
+                    ORDER BY l.%1$I DESC, l.session_id DESC LIMIT $6) AS w
+                ORDER BY w.at DESC, w.session_id DESC LIMIT $6)
+            $walk$,
+            CASE WHEN $6 THEN 'held_at' ELSE 'created_at' END,
+            CASE WHEN patients IS NOT NULL THEN 'AND (l.patient_id IN (SELECT unnest($7))) IS TRUE' END,
+            CASE WHEN sought IS NOT NULL THEN 'AND (strpos(l.filename, $9) > 0 OR l.patient_id IN (SELECT unnest($8)))' END)
+        INTO found_ids
+        USING coalesce($1, every), last_at, last_id, earliest, latest, $9, patients, named, sought;
+        counts := CASE WHEN sought IS NULL THEN totals ELSE named_totals END;
+        IF $10 AND has_period AND (patients IS NOT NULL OR sought IS NOT NULL) THEN
             counts := (SELECT jsonb_object_agg(c.status, c.sessions)
-                       FROM count_sessions(patients, sought, earliest, latest) AS c);
-        ELSIF $10 AND $4 IS NULL AND $5 IS NULL THEN
-            counts := (SELECT jsonb_object_agg(c.status, c.sessions) FROM total_counts() AS c);
-        ELSIF $10 THEN
-            counts := (SELECT jsonb_object_agg(s.status, c.sessions) FROM unnest(every) AS s (status)
-                       CROSS JOIN LATERAL (SELECT count(*) AS sessions FROM session_list l
-                                           WHERE l.status = s.status AND l.held_at >= earliest AND l.held_at < latest) AS c);
+                       FROM count_in_period(CASE WHEN sought IS NULL THEN patients ELSE named END, earliest, latest) AS c);
+        END IF;
+        IF $10 AND sought IS NOT NULL THEN
+            counts := (SELECT jsonb_object_agg(c.status, c.sessions)
+                       FROM (SELECT f.status, sum(f.sessions) AS sessions
+                             FROM (SELECT e.key AS status, e.value::bigint AS sessions FROM jsonb_each_text(counts) AS e
+                                   UNION ALL
+                                   SELECT * FROM count_files(patients, named, sought, earliest, latest)) AS f
+                             GROUP BY f.status) AS c);
         END IF;
     END IF;
     RETURN QUERY
@@ -324,10 +292,9 @@ COMMENT ON FUNCTION app.list_sessions IS
     '"patient", "words" (of a patient''s name or a file''s), "since" and "until" (excluded; both compare held_at) restrict it '
     'unless they are null. If is_counted, rows without a session follow: how many sessions have each status, whatever "statuses" says';
 
-REVOKE ALL ON FUNCTION app.follow_session, app.count_deletion, app.count_nothing, app.total_counts, app.fold_session_counts,
-    app.session_names, app.sessions_of, app.search_sessions, app.sessions_between, app.count_sessions, app.list_sessions
+REVOKE ALL ON FUNCTION app.follow_session, app.session_names, app.search_people, app.sessions_of, app.search_files, app.count_files,
+    app.sessions_between, app.list_sessions
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.total_counts, app.fold_session_counts, app.session_names, app.sessions_of, app.search_sessions,
-    app.sessions_between, app.count_sessions, app.list_sessions TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.session_names, app.list_sessions TO therapybridge_server;
 
 COMMIT;

@@ -187,18 +187,37 @@ import Testing
         }
     }
 
-    @Test("The counts of all sessions follow every change, with the changes added up and before")
+    @Test("The counts of every list follow every change, before and after the changes are added up")
     func counts() async throws {
         try await withCollection(seed: 4, count: 30) { clinic, collection in
             let database = clinic.database
+            let times = Set(collection.entries.map(\.heldAt)).sorted()
+            let (early, late) = (times[times.count / 4], times[times.count * 3 / 4])
             func check(_ comment: Comment) async throws {
-                let counted = try await database.query(
-                    "SELECT p.status, count(*) AS n FROM app.session_progress p GROUP BY p.status")
-                var expected = Dictionary(uniqueKeysWithValues: SessionStatus.allCases.map { ($0.rawValue, 0) })
-                for row in counted {
-                    expected[try row.decode("status", as: String.self)] = Int(try row.decode("n", as: Int64.self))
+                // By date, a period is counted by days. A therapist's list is counted by patients.
+                for (caller, query, condition) in [
+                    (Clinic.Caller.admin, "limit=1", "true"),
+                    (.admin, "limit=1&sort=session_date&to=\(late)", "l.held_at < '\(late)'"),
+                    (
+                        .admin, "limit=1&sort=session_date&from=\(early)&to=\(late)",
+                        "l.held_at >= '\(early)' AND l.held_at < '\(late)'"
+                    ),
+                    (.therapist, "limit=1", "l.patient_id = '\(clinic.id(.patient))'"),
+                ] {
+                    let counted = try await database.query(
+                        """
+                        SELECT l.status::text AS status, count(*) AS n FROM (
+                            SELECT p.status, t.patient_id, coalesce(t.session_date, t.created_at) AS held_at
+                            FROM app.session_progress p JOIN app.therapy_sessions t ON t.id = p.session_id) l
+                        WHERE \(unescaped: condition) GROUP BY l.status
+                        """)
+                    var expected = Dictionary(uniqueKeysWithValues: SessionStatus.allCases.map { ($0.rawValue, 0) })
+                    for row in counted {
+                        expected[try row.decode("status", as: String.self)] = Int(try row.decode("n", as: Int64.self))
+                    }
+                    #expect(
+                        try await page(clinic, as: caller, query).counts == expected, "\(comment): \(caller) \(query)")
                 }
-                #expect(try await page(clinic, as: .admin, "limit=1").counts == expected, comment)
             }
             try await check("at first")
             try await database.query("SELECT app.fold_session_counts()")
@@ -207,10 +226,22 @@ import Testing
             try await database.query(
                 "UPDATE app.session_progress SET status = 'pending' WHERE session_id = \(failed.id.rawValue)")
             try await database.query("DELETE FROM app.therapy_sessions WHERE id = \(collection.entries[0].id.rawValue)")
-            _ = try await database.addSession(of: clinic.id(.patient))
+            let added = try await database.addSession(of: clinic.id(.patient))
             try await check("changed since")
+            try await database.query(
+                """
+                UPDATE app.therapy_sessions SET session_date = \(early), patient_id = \(clinic.id(.otherPatient).rawValue)
+                WHERE id = \(added.rawValue)
+                """)
+            try await check("moved to another day and patient")
             try await database.query("SELECT app.fold_session_counts()")
             try await check("added up again")
+            let erasure = try await clinic.request(
+                .DELETE, "/api/patients/\(clinic.id(.otherPatient))/data", as: .admin)
+            #expect(erasure.status == 200)
+            try await check("erased")
+            try await database.query("SELECT app.fold_session_counts()")
+            try await check("erased and added up")
             try await database.query("TRUNCATE app.therapy_sessions CASCADE")
             try await check("emptied")
         }

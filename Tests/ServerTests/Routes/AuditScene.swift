@@ -203,7 +203,8 @@ struct AuditScene: Sendable {
         let tables = try await database.query(
             """
             SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-                AND relname NOT IN ('attempt_limits', 'upload_charges', 'session_counts', 'session_count_changes')
+                AND relname NOT IN ('attempt_limits', 'upload_charges', 'session_counts', 'session_day_counts',
+                                    'session_count_changes')
             ORDER BY relname
             """
         ).map { try $0.decode("relname", as: String.self) }
