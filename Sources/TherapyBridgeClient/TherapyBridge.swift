@@ -63,12 +63,13 @@ public struct TherapyBridge: Sendable {
     ///   - baseURL: The server, such as `https://bridge.example.org`.
     ///   - tokens: The tokens of an earlier sign-in, or nil.
     ///   - options: The settings.
+    ///   - isolation: The actor of the caller, on which `body` runs.
     ///   - body: Uses the client.
     /// - Returns: What `body` returns.
     /// - Throws: The errors of `body`.
     public static func withClient<Result>(
         of baseURL: String, tokens: TokenPair? = nil, options: Options = Options(),
-        _ body: (TherapyBridge) async throws -> Result
+        isolation: isolated (any Actor)? = #isolation, _ body: (TherapyBridge) async throws -> Result
     ) async throws -> Result {
         let client = TherapyBridge(baseURL, tokens: tokens, options: options)
         do {

@@ -8,6 +8,7 @@ import ServerTestSupport
 import Synchronization
 import TestSupport
 import Testing
+import TherapyBridgeClient
 
 /// Runs every example of `docs/clients.md` against a server.
 @Suite(.deadline) struct ExampleTests {
@@ -74,7 +75,7 @@ import Testing
     }
 
     /// The text of an example.
-    private static func example(_ name: String) throws -> String {
+    private static func example(_ name: String, of document: String = document) throws -> String {
         let text = try String(contentsOfFile: document, encoding: .utf8)
         let begin = try #require(text.firstRange(of: try Regex("(?m)^```[a-z]+ \(name.replacing(".", with: "\\."))\n")))
         let end = try #require(text[begin.upperBound...].firstRange(of: "\n```"))
@@ -165,13 +166,78 @@ import Testing
         }
     }
 
-    @Test("The example in Swift works, and is the text of the page")
-    func swift() async throws {
-        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "ProgressBarExample.swift")
+    @Test("The example for Node.js works with a copy of the client")
+    func node() async throws {
+        let script = try Self.example("node.sh")
+        let folder = FileManager.default.temporaryDirectory.appending(path: "tb-node-\(UUID())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try await Self.withScene { scene in
+            let run = try await Self.run(
+                "/bin/bash", ["-euc", "cd '\(folder.path(percentEncoded: false))'\n\(script)"],
+                environment: [
+                    "U": scene.server.baseURL, "S": scene.session.description, "EMAIL": scene.email,
+                    "PASSWORD": Self.password,
+                ], in: scene)
+            #expect(run.status == 0, "\(run.errorOutput)")
+            #expect(run.output.hasSuffix("100 processed\n"))
+        }
+    }
+
+    /// Fails unless a file of this target is, from its imports on, an example of a page.
+    private func expectCopy(_ file: String, of name: String, in document: String = document) throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: file)
         let text = try String(contentsOf: file, encoding: .utf8)
         let begin = try #require(text.firstRange(of: "\n\nimport "))
-        let example = try Self.example("ProgressBar.swift")
+        let example = try Self.example(name, of: document)
         #expect(text[begin.lowerBound...].dropFirst(2) == example)
+    }
+
+    @Test("The examples in Swift of the page about its client work: an upload, and all sessions")
+    func swiftPage() async throws {
+        let document = packageRoot.appending(path: "docs/swift-client.md").path(percentEncoded: false)
+        try expectCopy("UploadExample.swift", of: "Upload.swift", in: document)
+        try expectCopy("SessionListExample.swift", of: "SessionList.swift", in: document)
+        let manifest = try String(contentsOf: packageRoot.appending(path: "Package.swift"), encoding: .utf8)
+        #expect(manifest.contains(#"name: "therapybridge""#))
+        #expect(manifest.contains(#".library(name: "TherapyBridgeClient", targets: ["TherapyBridgeClient"])"#))
+        let file = FileManager.default.temporaryDirectory.appending(path: "tb-upload-\(UUID()).wav")
+        try (Data("RIFF".utf8) + Data([0x24, 0x7D, 0, 0]) + Data("WAVEfmt ".utf8) + Data(count: 32_024)).write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        try await Self.withScene { scene in
+            let shown = Mutex<[String]>([])
+            let isOver = Mutex(false)
+            async let run: Void = {
+                defer { isOver.withLock { $0 = true } }
+                try await uploadAndWatch(
+                    file, of: scene.patient.description, at: scene.server.baseURL, email: scene.email,
+                    password: Self.password, show: { line in shown.withLock { $0.append(line) } })
+            }()
+            try await scene.process(try await scene.uploaded { isOver.withLock { $0 } })
+            try await run
+            let lines = shown.withLock { $0 }
+            #expect(lines.contains("uploaded 100 %"))
+            #expect(lines.last == "processed 100 %")
+
+            let list = SessionList()
+            let follower = Task {
+                try await list.follow(at: scene.server.baseURL, email: scene.email, password: Self.password)
+            }
+            try await eventually("the list has both sessions") {
+                await MainActor.run { Set(list.sessions.values.map(\.status.rawValue)) == ["processed", "pending"] }
+            }
+            try await scene.process(scene.session)
+            try await eventually("the list follows the change") {
+                await MainActor.run { list.sessions[scene.session.description]?.status.rawValue == "processed" }
+            }
+            follower.cancel()
+            _ = await follower.result
+        }
+    }
+
+    @Test("The example in Swift works, and is the text of the page")
+    func swift() async throws {
+        try expectCopy("ProgressBarExample.swift", of: "ProgressBar.swift")
         try await Self.withScene { scene in
             let shown = Mutex<[String]>([])
             async let run: Void = showProgress(

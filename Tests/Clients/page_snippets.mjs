@@ -3,7 +3,8 @@
  *
  *     node page_snippets.mjs DOCUMENT BASE_URL EMAIL PASSWORD SESSION
  *
- * Somebody else processes the session. Exits with 1 if the example does not show the session to its end.
+ * The access token has expired when the page opens. Somebody else processes the session. Exits with 1 if the example does not
+ * show the session to its end.
  */
 
 import assert from "node:assert/strict";
@@ -21,6 +22,7 @@ const signedIn = await send(absolute("/api/auth/login"), {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ email, password }), credentials: "include",
 });
 assert.equal(signedIn.status, 200);
+jar.delete("tb_access"); // A browser drops a cookie that has expired.
 
 /** What a browser gives the page. Its server speaks plain http here. */
 const browser = {
@@ -48,4 +50,5 @@ await new Promise((resolve, reject) => {
     });
 });
 assert.deepEqual(shown, [...shown].sort((one, other) => one - other));
+assert.ok(jar.has("tb_access"), "the example has refreshed the token");
 process.exit(0);

@@ -77,13 +77,17 @@ const runs = {
         const tree = React.createElement(React.StrictMode, null, React.createElement(ProgressBar, { bridge, sessionId: session }));
         await act(async () => { root = create(tree); });
         const seen = new Set();
+        const texts = () => root.toJSON().children.slice(1).map(({ children }) => children[0]);
+        assert.deepEqual(texts(), ["Connecting…"]);
         while (root.toJSON().props.className !== "ended") {
             seen.add(root.toJSON().props.className);
             await act(() => new Promise((resolve) => setTimeout(resolve, 20)));
         }
         assert.ok(seen.has("connecting"));
-        assert.equal(root.toJSON().type, "progress");
-        assert.equal(root.toJSON().props.value, 100);
+        const [bar] = root.toJSON().children;
+        assert.equal(bar.type, "progress");
+        assert.equal(bar.props.value, 100);
+        assert.deepEqual(texts(), ["All done"]);
         await act(async () => root.unmount());
     },
 

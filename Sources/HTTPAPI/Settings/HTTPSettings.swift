@@ -36,7 +36,11 @@ public struct HTTPSettings: Sendable {
             "How browsers reach the server. Cookies are Secure unless this is http on loopback.", Self.webURL)
         allowedOrigins = try own.value(
             "SSE_CORS_ORIGIN", form: "none, or a comma-separated list of origins, such as https://example.org",
-            default: "https://therapybridge.com", "The origins whose pages may send cookies.", Self.origins)
+            default: "https://therapybridge.com",
+            """
+            The other origins whose pages may call the API, with a cookie or a bearer token. Without its origin here, a page gets \
+            no answer from its browser; see [CORS](http-api.md#cors-and-browser-headers).
+            """, Self.origins)
         trustedProxies = try own.value(
             "TRUSTED_PROXIES",
             form: "none, or a comma-separated list of addresses and ranges, such as 10.0.0.0/8, ::1",
