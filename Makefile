@@ -51,7 +51,10 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test bombs package test-package test-proxies packages-package packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+# What "swift build -c release --product therapybridge" made. BINARY names one that is elsewhere.
+RELEASE := $(or $(BINARY),.build/release/therapybridge)
+
+.PHONY: help run test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -126,12 +129,19 @@ test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library
 	exec Tests/Webhooks/run .build/debug/therapybridge $(WEBHOOKS_PYTHON)
 
 package: packages-build ## Make a Debian package from what "swift build -c release --product therapybridge" left in .build
-	deploy/package/build $(or $(BINARY),.build/release/therapybridge) .build/package
+	deploy/package/build $(RELEASE) .build/package
 
 test-package: packages-package ## Install, use, upgrade and remove the package on clean systems; SUITES="bookworm trixie"
-	deploy/package/build .build/release/therapybridge .build/package
-	PACKAGE_VERSION=9999 deploy/package/build .build/release/therapybridge .build/package/newer
-	$(AS_ROOT) Tests/Package/run .build/package/therapybridge_[0-8]*.deb .build/package/newer/therapybridge_9999_*.deb $(or $(SUITES),bookworm trixie)
+	rm -rf .build/package
+	deploy/package/build $(RELEASE) .build/package
+	PACKAGE_VERSION=9999 deploy/package/build $(RELEASE) .build/package/newer
+	$(AS_ROOT) Tests/Package/run .build/package/therapybridge_*.deb .build/package/newer/therapybridge_9999_*.deb $(or $(SUITES),bookworm trixie)
+
+image: packages-build ## Make an OCI image of the package, with podman, buildah or docker
+	deploy/oci/build $(RELEASE)
+
+test-image: packages-image ## Build the OCI image with buildah on a base from debootstrap, and use it
+	$(AS_ROOT) Tests/Package/image $(RELEASE)
 
 test-proxies: packages-proxies ## Use the server through nginx, HAProxy, Caddy and Apache, and write docs/proxies.md
 	swift build --product therapybridge
@@ -180,7 +190,10 @@ packages-proxies:
 	$(call install,$(RUN_PACKAGES) nginx haproxy caddy apache2 openssl python3)
 
 packages-package:
-	$(call install,$(BUILD_PACKAGES) debootstrap)
+	$(call install,$(BUILD_PACKAGES) debootstrap systemd-container binutils)
+
+packages-image:
+	$(call install,$(RUN_PACKAGES) debootstrap buildah crun binutils python3)
 
 packages-workers:
 	$(call install,$(RUN_PACKAGES) python3 python3-psycopg)
