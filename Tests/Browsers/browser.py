@@ -206,6 +206,7 @@ class Browser:
 
     def press(self, *keys):
         """Presses keys one after the other; `Shift+Tab` holds the first."""
+        self.engine.attend()
         actions = []
         for key in keys:
             held = [KEYS.get(each, each) for each in (key.split("+") if len(key) > 1 else [key])]

@@ -72,6 +72,9 @@ class Engine:
                     raise RuntimeError(f"{self.name} does not start: {open(os.path.join(self.folder, 'log')).read()}")
                 time.sleep(0.05)
 
+    def attend(self):
+        """Gives the page the keyboard, as a person does before typing."""
+
     def stop(self):
         try:
             if self.wire:
@@ -174,6 +177,10 @@ class Firefox(Engine):
                 browser.style.setProperty(`min-${name}`, `${value}px`);
                 browser.style.setProperty(`max-${name}`, `${value}px`);
             }""", [width, height])
+
+    def attend(self):
+        """Gives the page the keyboard. The key Tab can lead to the bars of Firefox, and the driver sends the next key to the page."""
+        self.wire.in_chrome("if (document.activeElement !== gBrowser.selectedBrowser) gBrowser.selectedBrowser.focus()")
 
     def complaints(self):
         with open(os.path.join(self.folder, "log")) as log:

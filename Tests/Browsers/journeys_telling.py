@@ -8,19 +8,19 @@ from world import WORDS
 
 # What the system would show, which no driver can see. The page asks, decides and writes.
 SYSTEM = """
-globalThis.shown = [];
-globalThis.Notification = class {
+window.shown = [];
+window.Notification = class {
     static permission = "default";
-    static async requestPermission() { return globalThis.Notification.permission = "granted"; }
-    constructor(title, options) { shown.push(`${title} | ${options.body} | ${options.tag}`); }
+    static async requestPermission() { return window.Notification.permission = "granted"; }
+    constructor(title, options) { window.shown.push(`${title} | ${options.body} | ${options.tag}`); }
     close() {}
 };
 """
 # Another tab hears what the leading tab has read of the stream, after that tab has dealt with it.
 LISTEN = """
-globalThis.heard = [];
-globalThis.channel = new BroadcastChannel("therapybridge");
-channel.onmessage = ({ data }) => { if (data.type === "event") heard.push(data.event); };
+window.heard = [];
+window.channel = new BroadcastChannel("therapybridge");
+window.channel.onmessage = ({ data }) => { if (data.type === "event") window.heard.push(data.event); };
 """
 
 
@@ -35,7 +35,7 @@ def notification(world):
     browser.run(SYSTEM)
     browser.open("/#/account")
     browser.click("checkbox", "^notify me")
-    browser.until("the browser was asked", lambda: browser.run("return Notification.permission") == "granted")
+    browser.until("the browser was asked", lambda: browser.run("return window.Notification.permission") == "granted")
     work = site.claim(done)
     work.report("transcribing", 40)
     work.transcript()
@@ -45,9 +45,9 @@ def notification(world):
     browser.run(LISTEN)
     work.report("processed", 100)
     site.fail(failed)
-    browser.until("the leading tab has read both", lambda: {"complete", "error"} <= set(browser.run("return heard")))
+    browser.until("the leading tab has read both", lambda: {"complete", "error"} <= set(browser.run("return window.heard")))
     browser.switch(page)
-    shown = sorted(browser.run("return shown"))
+    shown = sorted(browser.run("return window.shown"))
     assert shown == [f"A session needs you | TherapyBridge | {failed}", f"A transcript is ready | TherapyBridge | {done}"], shown
     assert patient.name not in str(shown)
     # A visible page shows no notification.
@@ -59,7 +59,7 @@ def notification(world):
     browser.read("in progress \\(1\\)")
     site.fail(failed)
     browser.read("needs you \\(1\\)")
-    assert len(browser.run("return shown")) == 2, "a visible page shows a notification"
+    assert len(browser.run("return window.shown")) == 2, "a visible page shows a notification"
 
 
 def wrong_address(world):

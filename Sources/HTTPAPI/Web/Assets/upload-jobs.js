@@ -1,6 +1,8 @@
 /** Where the uploads of this browser are kept, files included, so that they go on after a reload. */
 
 const TABLE = "jobs";
+/** The largest file that is kept as bytes where the browser keeps no files. It is in memory once more meanwhile. */
+const BYTES_LIMIT = 200_000_000;
 
 /** An IndexedDB with one table. Without it, as in some private windows, uploads live as long as their tab. */
 export class JobKeeper {
@@ -31,9 +33,17 @@ export class JobKeeper {
 
     /** Keeps a job. Returns false if the browser has no room for its file. */
     async put({ id, userId, patientId, patientName, date, language, name, size, file, location, addedAt }) {
+        const kept = { id, userId, patientId, patientName, date, language, name, size, location, addedAt };
+        if (await this.#store({ ...kept, file })) return true;
+        if (size > BYTES_LIMIT || !file) return false;
+        // The private windows of WebKit keep bytes, but no files.
+        const bytes = await file.arrayBuffer().catch(() => null);
+        return bytes !== null && this.#store({ ...kept, bytes, type: file.type });
+    }
+
+    async #store(row) {
         try {
-            const kept = { id, userId, patientId, patientName, date, language, name, size, file, location, addedAt };
-            return await this.#run("readwrite", (table) => table.put(kept)) !== null;
+            return await this.#run("readwrite", (table) => table.put(row)) !== null;
         } catch {
             return false;
         }
@@ -47,7 +57,8 @@ export class JobKeeper {
     async all(userId) {
         const kept = (await this.#run("readonly", (table) => table.getAll()).catch(() => null)) ?? [];
         await Promise.all(kept.filter((job) => job.userId !== userId).map((job) => this.delete(job.id)));
-        return kept.filter((job) => job.userId === userId).sort((a, b) => a.addedAt - b.addedAt);
+        const mine = kept.filter((job) => job.userId === userId).sort((a, b) => a.addedAt - b.addedAt);
+        return mine.map(({ bytes, type, ...job }) => (bytes ? { ...job, file: new File([bytes], job.name, { type }) } : job));
     }
 
     async clear() {
