@@ -83,6 +83,7 @@ def front_page(world):
         SET session_replication_role = replica;
         UPDATE app.session_events SET at = now() - make_interval(mins => 3, secs => 60 * {when}) WHERE session_id = '{shown}'""", user="postgres")
     browser = world.browser(width=1265, height=1000)
+    browser.engine.devtools("Emulation.setScrollbarsHidden", {"hidden": True})
     enter(browser, therapist)
     browser.read("in progress \\(4\\)")
     browser.read("needs you \\(1\\)")
