@@ -101,7 +101,7 @@ function rowOf(entry, names) {
     const repeats = entry.repeats && t("audit.repeats", { n: entry.repeats, at: moment(entry.until) });
     return h("tr", { "data-entry": entry.id },
         h("td.cell-date", { "data-label": t("audit.at") }, h("time", { dateTime: entry.at, title: entry.at }, dateTime(entry.at)), repeats && h("span.cell-time.muted", repeats)),
-        h("td", { "data-label": t("audit.who") }, actor, entry.address && h("span.cell-time.muted", entry.address)),
+        h("td", { "data-label": t("audit.who") }, actor, entry.address && h("span.audit-address.muted", entry.address)),
         h("td.cell-short", { "data-label": t("audit.action") }, actionWords(entry.action)),
         h("td", { "data-label": t("audit.concerns") }, concerns.flatMap((each, index) => (index ? [" · ", each] : [each]))),
         h("td", { "data-label": t("audit.outcome") }, h("span.chip", { "data-tone": entry.outcome === "refused" ? "failed" : "plain" }, t(`audit.${entry.outcome}`))));

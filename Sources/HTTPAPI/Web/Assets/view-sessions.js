@@ -49,14 +49,14 @@ class SessionsView {
         part.clear = button(t("filters.clear"), { kind: "small quiet", onclick: () => context.go("#/") });
         part.patient = h("span.filter-patient");
         part.tabs = h("div.tabs", { role: "group", "aria-label": t("filters.status") });
+        part.filters = h("div.filters", { role: "search" }, h("label.search", icon("search"), part.search),
+            h("div.period", part.from, h("span.muted", "–"), part.to), part.patient, part.clear);
         part.care = h("aside.card.care", { hidden: true });
         part.error = h("p.notice.error", { role: "alert", hidden: true });
         fill(root,
             h("div.view-head", h("h1", { tabIndex: -1 }, title), part.upload),
             this.#open.roots,
-            part.tabs,
-            h("div.filters", { role: "search" }, h("label.search", icon("search"), part.search),
-                h("div.period", part.from, h("span.muted", "–"), part.to), part.patient, part.clear),
+            part.tabs, part.filters,
             part.error, this.#table.root, part.care);
         context.store.addEventListener("resync", this.#onResync);
         context.store.addEventListener("removed", this.#onResync);
@@ -171,6 +171,8 @@ class SessionsView {
         this.#showTabs();
         this.#showPatient();
         const status = this.#query.get("status");
+        const isFirst = this.#page?.ids.length === 0 && !this.#isFiltered && this.#open.isEmpty;
+        this.#part.tabs.hidden = this.#part.filters.hidden = isFirst; // there is nothing to find yet
         this.#table.show(this.#page, {
             query: this.#query,
             title: t(status ? `table.${status}` : this.#isSearch ? "table.found" : "table.done"),
