@@ -196,6 +196,54 @@ def correct(world):
     assert "stairwell" in text, text
 
 
+# What the page gives the browser to save.
+SAVED = """
+window.saved = [];
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => { blob.text().then((text) => window.saved.push(text)); return make.call(URL, blob); };
+"""
+
+
+def manage(world):
+    """A therapist downloads a transcript, renames a speaker, corrects notes, date and language, has it transcribed again, and stops that."""
+    site = world.site
+    therapist, patient = site.pair()
+    session = site.processed(site.session(patient))
+    browser = enter(world.browser(), therapist, f"/#/sessions/{session}", re.escape(patient.name))
+    browser.read("The stairs")
+    browser.run(SAVED)
+    for name, beginning in (("text", ""), ("vtt", "WEBVTT"), ("srt", "1\n")):
+        browser.click("button", f"^download as {name}$")
+        browser.until(f"{name} is saved", lambda: any(each.startswith(beginning) and "The stairs" in each for each in browser.run("return window.saved")))
+    browser.click("button", "^correct the transcript$")
+    browser.see("field", "^name of patient$").fill("Ada")
+    browser.click("button", "^save 2 changes$")
+    browser.see("heading", "earlier versions")
+    assert {each["speaker"] for each in site.get(f"/api/sessions/{session}/transcript")["segments"]} == {"Therapist", "Ada"}
+    browser.click("button", "^correct the notes$")
+    browser.see("field", "^summary$").fill("They spoke about the stairs.")
+    browser.click("button", "^save$")
+    browser.read("they spoke about the stairs")
+    notes = site.get(f"/api/sessions/{session}/notes")
+    assert list(notes) == ["summary", "themes", "risk"], notes
+    browser.click("button", "^correct date or language$")
+    dialog = browser.see("dialog")
+    browser.fill("^date$", "2026-09-30T10:15", dialog)
+    browser.fill("^language$", "de-AT", dialog)
+    browser.click("checkbox", "^transcribe again", dialog)
+    browser.click("button", "^save$", dialog)
+    browser.gone("dialog")
+    browser.read("austrian german")
+    browser.read("30 September 2026")
+    browser.read("waiting for a free worker")
+    browser.read("they spoke about the stairs")
+    browser.click("button", "^stop processing$")
+    browser.click("button", "^stop processing$", browser.see("dialog"))
+    browser.read("cancelled")
+    status = site.get(f"/api/sessions/{session}/status")
+    assert (status["status"], status["attempt"]) == ("failed", 2), status
+
+
 def delete(world):
     """A therapist deletes a session after a question that names what goes."""
     site = world.site

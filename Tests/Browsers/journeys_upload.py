@@ -54,6 +54,33 @@ def upload(world):
     assert [each["session_date"][:10] for each in sessions_of(site, other)] == ["2026-10-06"]
 
 
+def drop(world):
+    """A recording is dropped on the page, in any view: the dialog has it, with its patient and the date of its name."""
+    site = world.site
+    therapist, patient = site.pair()
+    browser = enter(world.browser(), therapist)
+    browser.open("/#/account")
+    browser.see("heading", "^your account$")
+    # No driver drops files from outside. This is what the page gets.
+    browser.run("""
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([new Uint8Array(1000)], "Quinn 22.11.2026.wav", { type: "audio/wav" }));
+        for (const type of ["dragenter", "dragover", "drop"]) {
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+        }""")
+    dialog = browser.see("dialog")
+    date = browser.see("field", "^date: quinn", dialog)
+    assert date.property("value").startswith("2026-11-22"), date.property("value")
+    browser.click("button", "^start upload$", dialog)
+    browser.gone("dialog")
+    # A thousand zeros are no recording.
+    browser.read("1 upload failed", 40)
+    browser.click("button", "1 upload failed")
+    browser.click("button", "^(remove|dismiss).*quinn")
+    browser.unread("1 upload failed")
+    assert not [each for each in sessions_of(site, patient) if each["progress"]["status"] == "processed"]
+
+
 def cut_and_resume(world):
     """The network is lost in the middle of an upload. It goes on by itself, and the recording is whole."""
     site = world.server()

@@ -8,6 +8,8 @@ const STEP = 15;
 const SPEEDS = [0.75, 1, 1.25, 1.5, 1.75, 2];
 /** The waits before a dead player tries again, in milliseconds. */
 const RETRIES = [500, 2_000, 5_000, 15_000, 30_000];
+/** How long a player that should play may neither move nor receive anything before it counts as dead, in milliseconds. */
+const STALL = 10_000;
 
 export class Player {
     #id;
@@ -22,6 +24,9 @@ export class Player {
     #tries = 0;
     #timer = 0;
     #wantsToPlay = false;
+    #ticker = 0;
+    /** The position and the end of what was received, and since when both are the same. */
+    #still = { state: "", since: 0 };
     #onKey = (event) => this.#key(event);
     root = h("div.player", { "data-part": "player", role: "group", "aria-label": t("player") });
 
@@ -44,6 +49,7 @@ export class Player {
         this.#seek.addEventListener("input", () => this.seek(Number(this.#seek.value)));
         this.#speed.addEventListener("change", () => { audio.playbackRate = Number(this.#speed.value); });
         document.addEventListener("keydown", this.#onKey);
+        this.#ticker = setInterval(() => this.#watch(), 2_000);
         audio.src = `/api/sessions/${id}/recording`;
         this.#renew();
     }
@@ -51,6 +57,7 @@ export class Player {
     /** Closes the connection of the player. */
     close() {
         clearTimeout(this.#timer);
+        clearInterval(this.#ticker);
         document.removeEventListener("keydown", this.#onKey);
         this.#audio.pause();
         this.#audio.removeAttribute("src");
@@ -112,6 +119,17 @@ export class Player {
         if (!action) return;
         event.preventDefault();
         action();
+    }
+
+    /** WebKitGTK can stand still after a lost connection, without an error. */
+    #watch() {
+        const { buffered, currentTime, ended, paused } = this.#audio;
+        const state = `${currentTime} ${buffered.length ? buffered.end(buffered.length - 1) : 0}`;
+        const now = performance.now();
+        if (paused || ended || state !== this.#still.state) this.#still = { state, since: now };
+        if (now - this.#still.since < STALL) return;
+        this.#still.since = now;
+        this.#failed();
     }
 
     /** The token may have expired during a long pause, or the network was away. */

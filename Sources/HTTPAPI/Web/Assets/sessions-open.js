@@ -1,4 +1,4 @@
-/** What is above the table on each of its pages: the sessions in progress, and those that need somebody. */
+/** What is above the table, however many there are: the sessions in progress, and those that need somebody. */
 
 import { announce, h, keep, setText } from "./dom.js";
 import { failedRow, renewFailed, renewWorking, workingRow } from "./session-words.js";
