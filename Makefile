@@ -134,7 +134,7 @@ package: packages-build ## Make a Debian package from what "swift build -c relea
 test-package: packages-package ## Install, use, upgrade and remove the package on clean systems; SUITES="bookworm trixie"
 	rm -rf .build/package
 	deploy/package/build $(RELEASE) .build/package
-	PACKAGE_VERSION=9999 deploy/package/build $(RELEASE) .build/package/newer
+	PACKAGE_VERSION=9999 PACKAGE_COMPRESSION=none deploy/package/build $(RELEASE) .build/package/newer
 	$(AS_ROOT) Tests/Package/run .build/package/therapybridge_*.deb .build/package/newer/therapybridge_9999_*.deb $(or $(SUITES),bookworm trixie)
 
 image: packages-build ## Make an OCI image of the package, with podman, buildah or docker
