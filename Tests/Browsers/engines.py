@@ -189,6 +189,7 @@ class Firefox(Engine):
 
 class WebKit(Engine):
     name = "WebKitGTK"
+    lacks = frozenset({"hidden tabs"})
     display = None
 
     @staticmethod
