@@ -1,40 +1,47 @@
 import Dispatch
 import Glibc
 import Migrations
+import Polling
 import Postgres
 import Recordings
 import Store
 
 /// Whether the process can do its work: what `GET /health/ready` asks.
 ///
-/// Calls at the same time share one look, so that any number of callers costs the database one connection.
-actor Readiness {
-    private let pool: PostgresPool
-    private let recordings: RecordingStore
-    /// The log of accesses, or nil for a process that records none.
-    private let audit: AuditStore?
-    private var look: Task<String?, Never>?
+/// Anyone may ask, without a token. An answer therefore counts for a second, and the database is asked once in that time, by one
+/// connection.
+struct Readiness: Sendable {
+    private let answer: RecentAnswer<String?>
+
+    /// For how long an answer counts.
+    static let lifetime = Duration.seconds(1)
+
+    /// Asks the parts of a process.
+    ///
+    /// - Parameters:
+    ///   - pool: The connections of the process.
+    ///   - recordings: The folder of recordings.
+    ///   - audit: The audit log; nil for a process that records no accesses.
+    ///   - clock: Measures for how long an answer counts.
+    init(pool: PostgresPool, recordings: RecordingStore, audit: AuditStore?, clock: any MonotonicClock) {
+        let look = ReadinessLook(pool: pool, recordings: recordings, audit: audit)
+        answer = RecentAnswer(lifetime: Self.lifetime, clock: clock) { await look.find() }
+    }
+
+    /// What keeps the process from its work, for the operator; nil if nothing does.
+    func missing() async -> String? { await answer.value() }
+}
+
+/// One look at all that a process needs.
+private struct ReadinessLook: Sendable {
+    let pool: PostgresPool
+    let recordings: RecordingStore
+    let audit: AuditStore?
 
     /// The longest wait for each answer of the database.
     private static let patience = Duration.seconds(2)
 
-    init(pool: PostgresPool, recordings: RecordingStore, audit: AuditStore?) {
-        self.pool = pool
-        self.recordings = recordings
-        self.audit = audit
-    }
-
-    /// What keeps the process from its work, for the operator; nil if nothing does.
-    func missing() async -> String? {
-        if let look { return await look.value }
-        // Not structured: several callers wait for it, and the first one may go away.
-        let look = Task { await self.find() }
-        self.look = look
-        defer { self.look = nil }
-        return await look.value
-    }
-
-    private nonisolated func find() async -> String? {
+    func find() async -> String? {
         do {
             let status = try await Migrator.status { try await pool.query($0, timeout: Self.patience) }
             guard status.isCurrent else { return "not applied: \(status.missingFiles)" }
@@ -62,7 +69,7 @@ actor Readiness {
     }
 
     /// Asks on a thread that may wait: a file system of the network may not answer.
-    private nonisolated func isFolderUsable() async -> Bool {
+    private func isFolderUsable() async -> Bool {
         let path = "\(recordings.directory)"
         return await withCheckedContinuation { continuation in
             DispatchQueue.global().async { continuation.resume(returning: access(path, R_OK | W_OK | X_OK) == 0) }

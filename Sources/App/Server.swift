@@ -96,7 +96,7 @@ public struct Server: Sendable {
         let work = WorkSignals()
         let worker = runsWorker ? try await worker(stores, recordings, wakeUps, hints) : nil
         var services: [any Service] = [pool]
-        let readiness = Readiness(pool: pool, recordings: recordings, audit: stores.audit)
+        let readiness = Readiness(pool: pool, recordings: recordings, audit: stores.audit, clock: clock)
         services += metricsServer(readiness) { worker?.details() ?? [] }
         // It ends after everything that records accesses.
         services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
@@ -179,7 +179,7 @@ public struct Server: Sendable {
         let hints = SessionHints()
         let stores = Stores(pool: pool)
         let worker = try await worker(stores, recordings, wakeUps, hints)
-        let readiness = Readiness(pool: pool, recordings: recordings, audit: nil)
+        let readiness = Readiness(pool: pool, recordings: recordings, audit: nil, clock: clock)
         try await run(
             [pool] + metricsServer(readiness, details: worker.details) + [
                 listener,

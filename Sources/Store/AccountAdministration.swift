@@ -114,6 +114,19 @@ extension UserStore {
     /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a role that this release does
     ///   not know.
     public func change(_ id: UserID, _ change: Change, by administrator: UserID) async throws -> ChangeOutcome {
+        do {
+            return try await changeInOneTransaction(id, change, by: administrator)
+        } catch is NothingChanged {
+            return .noUser
+        }
+    }
+
+    /// Takes back a transaction that has changed no account, because there is none, or because the sign-in has ended meanwhile.
+    private struct NothingChanged: Error {}
+
+    private func changeInOneTransaction(
+        _ id: UserID, _ change: Change, by administrator: UserID
+    ) async throws -> ChangeOutcome {
         let managers = Role.allCases.filter { Access.permits(.manageAccounts, to: $0) }.map(\.rawValue)
         return try await perform { connection in
             // The same statement locks the account itself, before its assignments.
@@ -148,7 +161,8 @@ extension UserStore {
                 WHERE id = \(id)
                 RETURNING \(unescaped: Self.recordColumns)
                 """)
-            return try changed.first.map { .changed(try UserRecord($0)) } ?? .noUser
+            guard let row = changed.first else { throw NothingChanged() }
+            return .changed(try UserRecord(row))
         }
     }
 

@@ -4,6 +4,11 @@ enum StoreError: Error {
     case noRow
 }
 
+/// The acting user does not see the row that the same transaction has just written.
+///
+/// The sign-in has ended, or the account has lost its right, while the transaction was under way.
+public struct SignInEnded: Error {}
+
 /// A row has a value that this release does not know.
 ///
 /// A newer release has added a status or a role to the database and uses it. The server answers `unavailable`, and only

@@ -39,7 +39,7 @@ public struct WebhookStore: Sendable {
     /// Adds an endpoint.
     ///
     /// - Returns: The endpoint; nil if there are as many as there can be.
-    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 without the right.
+    /// - Throws: ``PostgresError`` if the database does not answer, or with SQLSTATE 42501 without the right; ``SignInEnded``.
     public func add(
         url: WebhookURL, events: [WebhookEvent]?, secret: WebhookSecret, as principal: Principal
     ) async throws -> Webhook? {
@@ -49,7 +49,9 @@ public struct WebhookStore: Sendable {
                 SELECT app.add_webhook(\(url.description), \(events?.map(\.description)), \(Data(secret.bytes))) AS id
                 """)
             guard let id = try rows.first?.decode("id", as: WebhookID?.self) else { return nil }
-            return try await Self.webhook(id, on: connection)
+            // Without it, the transaction is taken back.
+            guard let webhook = try await Self.webhook(id, on: connection) else { throw SignInEnded() }
+            return webhook
         }
     }
 

@@ -3,6 +3,7 @@ import Domain
 import HTTPTypes
 import Hummingbird
 import Logging
+import Postgres
 import Store
 
 /// Reads where a request comes from, and its credential: `Authorization: Bearer`, or else the cookie.
@@ -28,11 +29,10 @@ struct Authenticator: RouterMiddleware {
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var context = context
-        let address = settings.clientAddress(of: request, over: context.connection)
+        let origin = settings.origin(of: request, over: context.connection)
+        let address = origin?.client
         context.network = address?.network
-        if request.headers[.forwardedFor] != nil, let address {
-            peers.note(address, over: context.connection, settings, context.logger)
-        }
+        if request.headers[.forwardedFor] != nil, let origin { peers.note(origin, settings, context.logger) }
         let credential = AccessCredential(request)
         switch credential {
         case .bearer(let token):
@@ -101,7 +101,37 @@ struct UserLoader: RouterMiddleware {
         guard isActive else { throw Problem.inactive }
         var context = context
         context.user = user
-        return try await next(request, context)
+        do {
+            return try await next(request, context)
+        } catch {
+            if Self.isAboutRights(error, of: request) { try await checkAgain(claims) }
+            let isRefused = (error as? PostgresError)?.constraintName == SchemaRefusal.notPermitted.rawValue
+            throw isRefused ? Problem.forbidden : error
+        }
+    }
+
+    /// True if an error can come from a sign-in that ended while the request was under way.
+    ///
+    /// Policies and functions of the database then raise 42501. A trigger that sees no row raises 23514, and a query finds nothing.
+    private static func isAboutRights(_ error: any Error, of request: Request) -> Bool {
+        switch error {
+        case let error as PostgresError where error.isLeaseFault: false
+        case let error as PostgresError:
+            error.sqlState == .insufficientPrivilege || error.sqlState == .checkViolation
+        case is SignInEnded: true
+        case let problem as Problem: problem.kind == .notFound && !request.method.isSafe
+        default: false
+        }
+    }
+
+    /// Checks once more that account and sign-in have not ended: they can end while a request is under way.
+    ///
+    /// - Throws: 401 or 403 if they have; ``PostgresError`` if the database does not answer.
+    private func checkAgain(_ claims: AccessClaims) async throws {
+        guard let (_, isActive) = try await users.account(of: claims.user, signIn: claims.signIn) else {
+            throw Problem.unauthorized
+        }
+        guard isActive else { throw Problem.inactive }
     }
 }
 

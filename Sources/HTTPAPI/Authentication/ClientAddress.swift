@@ -59,10 +59,24 @@ extension BidirectionalCollection<UInt8> {
     }
 }
 
+/// Where a request comes from.
+struct RequestOrigin: Sendable {
+    /// The address at the other end of the connection.
+    let peer: IPAddress
+    /// The address of the client, past the trusted proxies.
+    let client: IPAddress
+}
+
 extension HTTPSettings {
+    /// Where a request comes from; nil if the socket is not of the internet.
+    func origin(of request: Request, over connection: ClientConnection) -> RequestOrigin? {
+        guard let peer = connection.channel.remoteAddress.flatMap(IPAddress.init) else { return nil }
+        let forwarded = request.headers[values: .forwardedFor].map(\.utf8)
+        return RequestOrigin(peer: peer, client: trustedProxies.client(peer: peer, forwarded: forwarded))
+    }
+
     /// The address of the client that sent a request, past the trusted proxies; nil if the socket is not of the internet.
     func clientAddress(of request: Request, over connection: ClientConnection) -> IPAddress? {
-        guard let peer = connection.channel.remoteAddress.flatMap(IPAddress.init) else { return nil }
-        return trustedProxies.client(peer: peer, forwarded: request.headers[values: .forwardedFor].map(\.utf8))
+        origin(of: request, over: connection)?.client
     }
 }

@@ -1,6 +1,5 @@
 import Domain
 import Logging
-import NIOCore
 import Synchronization
 
 /// Warns of proxies that no setting names, once each.
@@ -15,16 +14,12 @@ final class UntrustedPeers: Sendable {
     /// Logs a warning at the first request from a peer that names another client and is not trusted.
     ///
     /// - Parameters:
-    ///   - client: The address that counts for the request.
-    ///   - connection: The connection of the request.
+    ///   - origin: Where the request comes from.
     ///   - settings: The trusted proxies.
     ///   - logger: Receives the warning.
-    func note(
-        _ client: IPAddress, over connection: ClientConnection, _ settings: HTTPSettings, _ logger: Logger
-    ) {
-        guard let peer = connection.channel.remoteAddress.flatMap(IPAddress.init), client == peer,
-            !settings.trustedProxies.contains(peer)
-        else { return }
+    func note(_ origin: RequestOrigin, _ settings: HTTPSettings, _ logger: Logger) {
+        let peer = origin.peer
+        guard origin.client == peer, !settings.trustedProxies.contains(peer) else { return }
         let isNew = warned.withLock { $0.count < Self.limit && $0.insert(peer).inserted }
         guard isNew else { return }
         logger.warning(

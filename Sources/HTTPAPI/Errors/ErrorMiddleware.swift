@@ -49,6 +49,7 @@ struct ErrorMiddleware: RouterMiddleware {
         case let error as PostgresError: problem(for: error)
         case let refusal as ReportRefusal: problem(for: refusal)
         case is UnreadableRow: .unreadable
+        case is SignInEnded: .unauthorized
         case ReportBatcher.Refusal.full:
             Problem(.unavailable, "Too many reports at once. Try again in a moment.")
         case ReportBatcher.Refusal.closed: Problem(.unavailable, "The server is shutting down.")

@@ -17,6 +17,15 @@ import Testing
         #expect(response.text == #"{"status":"healthy"}"#, "\(path)", sourceLocation: sourceLocation)
     }
 
+    /// Waits until the server says whether it is ready: an answer counts for a second.
+    private func expectReady(_ server: TestServer, _ isReady: Bool = true) async throws {
+        try await eventually(isReady ? "the server is ready" : "the server is not ready") {
+            try await server.request(.GET, "/health/ready").status == (isReady ? 200 : 503)
+        }
+        if isReady { return try await expectHealthy(server, "/health/ready") }
+        expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+    }
+
     @Test("The health routes answer without a token")
     func healthy() async throws {
         try await withServer { server in
@@ -31,11 +40,11 @@ import Testing
                 "ALTER TABLE app.schema_migrations RENAME COLUMN version TO hidden")
             try await server.database.query(
                 "ALTER TABLE app.schema_migrations RENAME COLUMN hidden TO version")
-            try await expectHealthy(server, "/health/ready")
+            try await expectReady(server)
             let rows = try await server.database.query(
                 "DELETE FROM app.schema_migrations WHERE version = (SELECT max(version) FROM app.schema_migrations) RETURNING version, name"
             )
-            expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            try await expectReady(server, false)
             try await expectHealthy(server, "/health")
             try await expectHealthy(server, "/health/live")
 
@@ -45,10 +54,10 @@ import Testing
                 INSERT INTO app.schema_migrations (version, name)
                 VALUES (\(try row.decode("version", as: Int32.self)), \(try row.decode("name", as: String.self)))
                 """)
-            try await expectHealthy(server, "/health/ready")
+            try await expectReady(server)
             // A newer migration of a newer binary does no harm.
             try await server.database.query("INSERT INTO app.schema_migrations (version, name) VALUES (9999, 'later')")
-            try await expectHealthy(server, "/health/ready")
+            try await expectReady(server)
         }
     }
 
@@ -57,9 +66,9 @@ import Testing
         try await withOwnCluster { database in
             try await withServer(over: database, databaseTimeouts: .standard) { server in
                 let clinic = try await Clinic(server)
-                try await expectHealthy(server, "/health/ready")
+                try await expectReady(server)
                 try await database.cluster.stop(mode: .immediate)
-                expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+                try await expectReady(server, false)
                 try await expectHealthy(server, "/health/live")
                 try await expectHealthy(server, "/health")
                 for path in [
@@ -76,9 +85,7 @@ import Testing
                 #expect(try clinic.storedFiles() == [])
 
                 try await database.cluster.start()
-                try await eventually("the server is ready again") {
-                    try await server.request(.GET, "/health/ready").status == 200
-                }
+                try await expectReady(server)
                 #expect(try await clinic.request(.GET, of: "/status", as: .patient).status == 200)
             }
         }
@@ -89,9 +96,9 @@ import Testing
         let log = LogMemory()
         try await withServer(log: log) { server in
             try FileManager.default.removeItem(at: server.uploads)
-            expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            try await expectReady(server, false)
             try FileManager.default.createDirectory(at: server.uploads, withIntermediateDirectories: true)
-            try await expectHealthy(server, "/health/ready")
+            try await expectReady(server)
         }
         #expect(log.warnings.contains { $0.contains("not ready") && $0.contains("UPLOAD_DIR") })
     }
@@ -100,13 +107,13 @@ import Testing
     func audit() async throws {
         let log = LogMemory()
         try await withServer(log: log) { server in
-            try await expectHealthy(server, "/health/ready")
+            try await expectReady(server)
             #expect(try await server.database.audit("true").isEmpty)
             try await server.database.query(
                 "ALTER TABLE app.audit_log ADD CONSTRAINT closed CHECK (action = 'none') NOT VALID")
-            expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+            try await expectReady(server, false)
             try await server.database.query("ALTER TABLE app.audit_log DROP CONSTRAINT closed")
-            try await expectHealthy(server, "/health/ready")
+            try await expectReady(server)
         }
         #expect(log.warnings.contains { $0.contains("the audit log cannot be written") })
     }
@@ -119,7 +126,7 @@ import Testing
                 try await $0.executeScript("CREATE ROLE \(role) LOGIN IN ROLE therapybridge_server")
             }
             try await withServer(over: database, ["DATABASE_URL": database.url(role)]) { server in
-                try await expectHealthy(server, "/health/ready")
+                try await expectReady(server)
                 // The role still reads the ledger.
                 try await database.withConnection {
                     try await $0.executeScript(
@@ -129,7 +136,7 @@ import Testing
                         REVOKE therapybridge_server FROM \(role)
                         """)
                 }
-                expectProblem(try await server.request(.GET, "/health/ready"), 503, "unavailable")
+                try await expectReady(server, false)
             }
             try await database.withConnection {
                 try await $0.executeScript("DROP OWNED BY \(role); DROP ROLE \(role)")
