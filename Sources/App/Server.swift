@@ -128,15 +128,28 @@ public struct Server: Sendable {
         if let worker { services.append(worker.service) }
         let reports = ReportBatcher(progress: stores.progress, logger: logger)
         services.append(reports)
+        let entries = LateEntries(
+            stores: stores, recordings: recordings, resumeLifetime: settings.http.uploads.resumeLifetime,
+            metrics: metrics, clock: clock, logger: logger)
+        services.append(entries)
         let dependencies = HTTPDependencies(
-            stores: stores, recordings: recordings, reports: reports, work: work, streams: streams,
+            stores: stores, recordings: recordings, entries: entries, reports: reports, work: work, streams: streams,
             authentication: .init(
                 tokens: tokens, identityProvider: identityProvider,
                 passwordCost: passwordCost),
             monitoring: .init(metrics: metrics) { await readiness.missing() }, webhookRules: settings.webhooks.rules,
             clock: clock)
+        let (uploadsEnd, endUploads) = AsyncStream.makeStream(of: Void.self)
+        stop.onRequest { [clock, settings] in
+            // Unstructured: the handler of a signal cannot wait. The task ends with the process.
+            Task {
+                try? await clock.sleep(for: settings.uploadDrainTimeout)
+                endUploads.yield()
+            }
+        }
         let http = try HTTPServer(
-            settings: settings.http, dependencies: dependencies, logger: logger, onListening: onListening)
+            settings: settings.http, dependencies: dependencies, uploadsEnd: uploadsEnd, logger: logger,
+            onListening: onListening)
         onRoutes(http.routes)
         services.append(http)
         // The last service shuts down first: it ends the streams, and the HTTP server waits for them.

@@ -2,6 +2,7 @@ import Domain
 import Foundation
 import HTTPAPI
 import Postgres
+import Recordings
 import SettingsReading
 import Store
 
@@ -36,6 +37,7 @@ extension Operations {
             .filter { !FileManager.default.fileExists(atPath: "\(folder)/\($0.key)") }
             .map { "\($0.value)\tits recording is missing" }
         let stray = files.filter { file in
+            if file == RecordingStore.receiptsFolder { return false }
             let key = file.hasSuffix(".partial") ? String(file.dropLast(8)) : file
             guard known.sessions[key] == nil, !known.others.contains(key) else { return false }
             let attributes = try? FileManager.default.attributesOfItem(atPath: "\(folder)/\(file)")

@@ -156,6 +156,12 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible, CustomDeb
         }
     }
 
+    /// Whether a prepared statement is there twice, or is missing.
+    ///
+    /// A transaction-mode pooler gives the connections of a server to its clients in turn. A client that does not know of the pooler
+    /// then meets the statements of others.
+    public var isOfUnnamedPooler: Bool { sqlState == .duplicateStatementName || sqlState == .invalidStatementName }
+
     /// Whether the server has no room in its queue of notifications, or the first cause says so.
     ///
     /// That passes when the slowest listener of the cluster has read its notifications. Until then no transaction that notifies

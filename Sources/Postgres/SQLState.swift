@@ -57,6 +57,8 @@ public struct SQLState: Hashable, Sendable, CustomStringConvertible, Expressible
     public static let programLimitExceeded: SQLState = "54000"
     /// A lock that was not free within `lock_timeout`, or at once with NOWAIT.
     public static let lockNotAvailable: SQLState = "55P03"
+    /// A prepared statement of this name exists.
+    public static let duplicateStatementName: SQLState = "42P05"
     /// Our own: the id of a new session is that of a deleted one.
     public static let deletedSessionID: SQLState = "TB001"
     /// The server shuts down, or an administrator ended the session.

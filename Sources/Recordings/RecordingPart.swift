@@ -183,7 +183,7 @@ extension RecordingStore {
         return chunk.readSlice(length: Int(min(rest, Int64(chunk.readableBytes)))) ?? ByteBuffer()
     }
 
-    /// Makes a part that holds a whole recording the recording of a key.
+    /// Makes a part that holds a whole recording the recording of a key, unless it is already.
     ///
     /// The part keeps its own name, too: until the database has the recording, the upload may have to go on from the part.
     ///
@@ -196,7 +196,7 @@ extension RecordingStore {
         guard let target = path(of: key) else { preconditionFailure("invalid key") }
         let source = directory.appending(partsKey(of: upload)).appending(part.name)
         try await NIOThreadPool.singleton.runIfActive {
-            guard link(source.string, target.string) == 0 else { throw Errno(rawValue: errno) }
+            guard link(source.string, target.string) == 0 || errno == EEXIST else { throw Errno(rawValue: errno) }
         }
         try await flush(directory)
     }

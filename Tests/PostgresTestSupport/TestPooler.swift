@@ -19,11 +19,12 @@ public let hasPooler = FileManager.default.isExecutableFile(atPath: pooler)
 ///   - database: The database, whose name in the pooler is the same.
 ///   - user: The role of the connections to the server, with `password`; nil for the superuser.
 ///   - password: The password of the role.
+///   - ignored: The parameters of a start that the pooler passes over; it refuses all others that it does not know.
 ///   - body: The test.
 /// - Throws: What the body throws; `DidNotHappen` if the pooler does not answer.
 public func withPooler(
     of server: LocalPostgres, database: String = "postgres", user: String? = nil, password: String? = nil,
-    _ body: (Int) async throws -> Void
+    ignoring ignored: String = "extra_float_digits", _ body: (Int) async throws -> Void
 ) async throws {
     let port = try freePort()
     let directory = "/tmp/tb-pgtest-\(ProcessInfo.processInfo.processIdentifier)-\(UUID().uuidString.prefix(8))"
@@ -41,6 +42,7 @@ public func withPooler(
         auth_type = any
         pool_mode = transaction
         default_pool_size = 2
+        ignore_startup_parameters = \(ignored)
         """
     try Data(settings.utf8).write(to: URL(fileURLWithPath: "\(directory)/pgbouncer.ini"))
     let process = Process()

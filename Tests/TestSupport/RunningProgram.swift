@@ -18,6 +18,14 @@ public struct RunningProgram: Sendable {
     /// - Throws: An error of the system call.
     public func terminate() throws { try execution.send(signal: .terminate) }
 
+    /// True once the program has ended, by whatever reason.
+    public var hasEnded: Bool {
+        let path = "/proc/\(execution.processIdentifier.value)/stat"
+        guard let stat = try? String(contentsOfFile: path, encoding: .utf8) else { return true }
+        // "The state of the process" follows its name in parentheses; Z: "Zombie" (proc(5)). Nobody has asked for its status yet.
+        return stat.split(separator: ")").last?.hasPrefix(" Z") ?? true
+    }
+
     /// Sends SIGKILL, which ends the program as a crash does.
     ///
     /// - Throws: An error of the system call.

@@ -61,6 +61,11 @@ public struct Settings: Sendable {
     /// The HTTP server and the pool shut down after the streams, in what remains of `shutdownTimeout`.
     var streamDrainTimeout: Duration { shutdownTimeout * 0.7 }
 
+    /// How long uploads may go on after SIGTERM.
+    ///
+    /// Then they get their answer, and the rest of `shutdownTimeout` is for what they leave behind.
+    var uploadDrainTimeout: Duration { shutdownTimeout * 0.7 }
+
     /// How long the deliveries of webhooks may take to end, after the streams and the HTTP server have ended.
     var webhookDrainTimeout: Duration { shutdownTimeout * 0.2 }
 }

@@ -36,7 +36,12 @@ struct ErrorMiddleware: RouterMiddleware {
     /// Logs a problem that is not the client's fault.
     static func log(_ problem: Problem, _ error: any Error, _ logger: Logger) {
         if problem.kind == .internalError {
-            logger.error("request failed", metadata: ["error": "\(error)"])
+            var metadata: Logger.Metadata = ["error": "\(error)"]
+            if (error as? PostgresError)?.isOfUnnamedPooler ?? false {
+                metadata["remedy"] =
+                    "a pooler is in between: set DATABASE_POOLER=transaction, and DATABASE_LISTEN_URL to a direct connection"
+            }
+            logger.error("request failed", metadata: metadata)
         } else if problem.kind == .unavailable || problem.kind == .storageFull {
             logger.warning("request refused", metadata: ["error": "\(error)"])
         }
@@ -50,6 +55,7 @@ struct ErrorMiddleware: RouterMiddleware {
         case let refusal as ReportRefusal: problem(for: refusal)
         case is UnreadableRow: .unreadable
         case is SignInEnded: .unauthorized
+        case let kept as RecordingKept: kept.problem
         case ReportBatcher.Refusal.full:
             Problem(.unavailable, "Too many reports at once. Try again in a moment.")
         case ReportBatcher.Refusal.closed: Problem(.unavailable, "The server is shutting down.")

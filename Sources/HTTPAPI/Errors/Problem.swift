@@ -236,6 +236,7 @@ extension ChannelHandlerContext {
         let id = UUID().uuidString.lowercased()
         let body = problem.body(requestID: id)
         var fields = SecurityHeaders.always
+        for field in problem.headers { fields[field.name] = field.value }
         fields[.contentType] = Problem.mediaType
         fields[.contentLength] = "\(body.readableBytes)"
         fields[.cacheControl] = "no-store"

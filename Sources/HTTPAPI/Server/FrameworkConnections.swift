@@ -85,6 +85,13 @@ final class FrameworkConnections: Sendable {
         }
     }
 
+    /// Answers the uploads that are still under way: the server is about to go.
+    func endUploads() {
+        for channel in state.withLock({ Array($0.channels.values) }) {
+            channel.eventLoop.execute { channel.pipeline.fireUserInboundEventTriggered(UploadsEndEvent()) }
+        }
+    }
+
     /// Lets ``run()`` end with the last connection.
     ///
     /// No connection may come later.

@@ -46,6 +46,7 @@ public struct HTTPDependencies: Sendable {
 
     let stores: Stores
     let recordings: RecordingStore
+    let entries: LateEntries
     let reports: ReportBatcher
     let work: WorkSignals
     let streams: StreamEngine
@@ -59,6 +60,7 @@ public struct HTTPDependencies: Sendable {
     /// - Parameters:
     ///   - stores: The database.
     ///   - recordings: The recordings on disk.
+    ///   - entries: Enters recordings that are complete. It has to run for as long as the server does.
     ///   - reports: Gathers progress reports. It has to run for as long as the server does.
     ///   - work: Wakes pipelines that wait for a session.
     ///   - streams: The open streams.
@@ -67,12 +69,13 @@ public struct HTTPDependencies: Sendable {
     ///   - webhookRules: Where webhooks may go.
     ///   - clock: The clock of everything that waits or is measured.
     public init(
-        stores: Stores, recordings: RecordingStore, reports: ReportBatcher, work: WorkSignals,
+        stores: Stores, recordings: RecordingStore, entries: LateEntries, reports: ReportBatcher, work: WorkSignals,
         streams: StreamEngine, authentication: Authentication, monitoring: Monitoring, webhookRules: WebhookRules,
         clock: any MonotonicClock
     ) {
         self.stores = stores
         self.recordings = recordings
+        self.entries = entries
         self.reports = reports
         self.work = work
         self.streams = streams

@@ -16,6 +16,7 @@ public struct HTTPServer: Service {
     private let opener: StreamOpener
     private let settings: HTTPSettings
     private let dateHeader = DateHeader()
+    private let uploadsEnd: AsyncStream<Void>
     private let logger: Logger
     private let onListening: @Sendable (Int) async -> Void
 
@@ -25,10 +26,11 @@ public struct HTTPServer: Service {
     ///   - settings: How the server behaves, and where it listens.
     ///   - dependencies: What the server works with.
     ///   - logger: Takes the log.
+    ///   - uploadsEnd: Tells that the server is about to go. The uploads that are still under way then get their answer.
     ///   - onListening: Called with the port once the server accepts connections.
     /// - Throws: The error of the page's template, if the page in the binary is broken.
     public init(
-        settings: HTTPSettings, dependencies: HTTPDependencies, logger: Logger,
+        settings: HTTPSettings, dependencies: HTTPDependencies, uploadsEnd: AsyncStream<Void>, logger: Logger,
         onListening: @escaping @Sendable (Int) async -> Void
     ) throws {
         let router: Router<AppContext>
@@ -44,6 +46,7 @@ public struct HTTPServer: Service {
             clock: dependencies.clock)
         self.settings = settings
         self.logger = logger
+        self.uploadsEnd = uploadsEnd
         self.onListening = onListening
     }
 
@@ -57,6 +60,11 @@ public struct HTTPServer: Service {
         let sockets = try listen()
         let framework = FrameworkConnections(frameworkChannel, logger: logger)
         let acceptor = try Acceptor(
+        // Unstructured: it runs beside the connections, and ends before this method returns.
+        let uploadsEnder = Task { [uploadsEnd] in
+            for await _ in uploadsEnd { framework.endUploads() }
+        }
+        defer { uploadsEnder.cancel() }
             sockets, limit: ConnectionLimit(settings.requests.maximumConnections), opener: opener, framework: framework,
             clock: opener.clock, logger: logger)
         let result: Result<Void, any Error>
@@ -166,7 +174,8 @@ extension HTTPServer {
         let upload = UploadRoute(
             recorder: recorder, users: stores.users, sessions: stores.sessions, progress: stores.progress,
             recordings: dependencies.recordings, hub: dependencies.streams.hub, settings: settings.uploads,
-            metrics: uploadMetrics, charges: stores.charges, clock: dependencies.clock, rests: BodyRests()
+            metrics: uploadMetrics, charges: stores.charges, entries: dependencies.entries, clock: dependencies.clock,
+            rests: BodyRests()
         )
         upload.add(to: &table)
         ResumableUploadRoutes(form: upload, uploads: stores.uploads, metrics: uploadMetrics).add(to: &table)

@@ -3,6 +3,9 @@ import HTTPTypes
 import NIOCore
 import NIOHTTPTypes
 
+/// The server is about to go: an upload that has no answer yet gets one now.
+struct UploadsEndEvent: Sendable {}
+
 /// Closes connections of clients that send a request too slowly, or a body that nobody needs.
 ///
 /// Only the client's delays count. While the server does not read, because a disk or the database is slow, the time
@@ -35,6 +38,8 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var restTimer: Scheduled<Void>?
     /// When the server stopped reading; nil while it reads.
     private var pausedSince: NIODeadline?
+    /// True if the newest request brings bytes of an upload.
+    private var isUpload = false
     /// True once the handler has closed the connection or sent its answer.
     ///
     /// It drops later input, and what the framework still answers.
@@ -82,6 +87,7 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .head(let head):
             pendingRequests += 1
             surplus = 0
+            isUpload = Self.isUpload(head) && (head.method == .post || head.method == .patch)
             pace.headCame(at: context.eventLoop.now, isUpload: Self.isUpload(head))
         case .body(let bytes):
             pace.bodyCame(bytes.readableBytes, at: context.eventLoop.now)
@@ -96,6 +102,16 @@ final class PaceHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if isReadingRest { return }
         context.fireChannelRead(data)
     }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event is UploadsEndEvent else { return context.fireUserInboundEventTriggered(event) }
+        guard isUpload, pendingRequests == 1, !hasBegunAnswer, !isOver else { return }
+        context.writeEarlyAnswer(Problem(.unavailable, Self.stoppingServer).closing())
+        isOver = true
+    }
+
+    private static let stoppingServer =
+        "The server is shutting down. Ask for the session or the upload in a moment, and send the rest, or the file again."
 
     func channelReadComplete(context: ChannelHandlerContext) {
         pausedSince = context.eventLoop.now

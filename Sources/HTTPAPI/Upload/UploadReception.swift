@@ -28,6 +28,9 @@ struct UploadReception: Sendable {
     func receive(_ reader: inout UploadReader) async throws {
         do {
             try await store(&reader)
+        } catch let kept as RecordingKept {
+            // The session waits for its recording.
+            throw kept
         } catch {
             await fail(because: error)
             throw error
@@ -70,37 +73,24 @@ struct UploadReception: Sendable {
         .closing()
     }
 
-    /// The pauses between tries to record a stored recording.
-    ///
-    /// Another transaction may hold the session, or the queue of notifications may be full. The client has sent the whole
-    /// recording, and would have to send it again.
-    static let pauses: [Duration] = [.milliseconds(500), .seconds(1), .seconds(2), .seconds(4)]
-
     /// Records the stored recording in the database, or removes the file.
     ///
-    /// If the file cannot be removed, or the database does not answer, the janitor removes it. The database lists the
-    /// file for removal until the recording belongs to the session.
+    /// While the database does not answer, ``LateEntries`` keeps the recording. If the file cannot be removed, the janitor
+    /// removes it: the database lists the file for removal until the recording belongs to the session.
     private func attach(_ stored: StoredRecording) async throws {
-        var pauses = Self.pauses[...]
-        while true {
-            do {
-                if try await route.sessions.enter(stored, from: recording, into: session, as: principal) { return }
-                await route.remove(recording, logger)
-                throw superseded
-            } catch let error as PostgresError {
-                // The connection may have broken during the commit, which may still be running. This query waits for
-                // the lock of that commit. Only an answer that the session lacks the recording allows another try, or
-                // the removal of the file. The task is unstructured because the present one may be cancelled.
-                let isEntered = await Task { try? await route.sessions.hasEntered(recording, into: session) }.value
-                if isEntered == true { return }
-                guard isEntered == false else { throw error }
-                guard error.isTransient, !Task.isCancelled, let pause = pauses.popFirst() else {
-                    await route.remove(recording, logger)
-                    throw error
-                }
-                try? await route.clock.sleep(for: pause)
-            }
+        do {
+            let receipt = RecordingReceipt(stored, from: recording, into: session, as: principal)
+            if try await route.entries.enter(receipt) { return }
+        } catch let error as PostgresError {
+            // Unstructured: the present task may be cancelled. Only an answer that the session lacks the recording allows
+            // the removal of the file.
+            let isEntered = await Task { try? await route.sessions.hasEntered(recording, into: session) }.value
+            if isEntered == true { return }
+            if isEntered == false { await route.remove(recording, logger) }
+            throw error
         }
+        await route.remove(recording, logger)
+        throw superseded
     }
 
     private func write(_ reader: inout UploadReader, _ meter: UploadProgress) async throws -> StoredRecording {

@@ -24,6 +24,7 @@ struct UploadRoute: Sendable {
     let settings: UploadSettings
     let metrics: UploadMetrics
     let charges: UploadChargeStore
+    let entries: LateEntries
     let clock: any MonotonicClock
     let rests: BodyRests
 
@@ -208,6 +209,8 @@ struct UploadRoute: Sendable {
             throw try await refuse(
                 upload, Problem(.conflict, "session_id: belongs to another session.").closing(), context)
         }
+        // The first one may be complete, and have missed the database.
+        await entries.enterReceipts(with: session.description)
         let sha256: [UInt8]
         switch try await firstUpload(of: session, as: context.claims.principal) {
         case .stored(let digest):

@@ -126,6 +126,8 @@ struct ResumableUploadRoutes: Sendable {
     /// - Throws: 404 if there is none, or it is another user's, or the user may no longer upload for the patient; 410 if it has ended.
     private func upload(_ request: Request, _ context: UserContext) async throws -> ResumableUpload {
         let id = try Self.id(context, request)
+        // All bytes may be there, and the database may not know it yet.
+        await form.entries.enterReceipts(with: id.description)
         guard let reading = try await uploads.upload(id, as: context.claims.principal) else {
             throw Problem.noUpload.closing(request)
         }

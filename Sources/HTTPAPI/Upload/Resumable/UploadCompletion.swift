@@ -13,6 +13,8 @@ struct UploadCompletion: Sendable {
     let upload: ResumableUpload
     /// The files with all bytes, in their order.
     let parts: [RecordingPart]
+    /// True if the database has just failed to answer.
+    let isDatabaseAway: Bool
 
     private var route: ResumableUploadRoutes { patch.route }
     private var recordings: RecordingStore { route.form.recordings }
@@ -22,9 +24,9 @@ struct UploadCompletion: Sendable {
     ///
     /// - Returns: The complete upload.
     func publish(_ part: RecordingPart, sha256: [UInt8], format: AudioFormat) async throws -> ResumableUpload {
-        try await expect(part.name)
-        try await recordings.publish(part, of: folder, as: part.name)
-        return try await attach(StoredRecording(bytes: part.byteCount, sha256: sha256, format: format), part.name)
+        try await attach(StoredRecording(bytes: part.byteCount, sha256: sha256, format: format), part.name) {
+            try await recordings.publish(part, of: folder, as: part.name)
+        }
     }
 
     /// Copies the parts into one file, checks the whole of it, and attaches it.
@@ -48,42 +50,33 @@ struct UploadCompletion: Sendable {
             throw error
         }
         let file = try await whole.finish()
-        try await expect(file.name)
-        try await recordings.move(file, of: folder, to: file.name)
-        return try await attach(
-            StoredRecording(bytes: file.byteCount, sha256: try await whole.digest(), format: format), file.name)
+        let stored = StoredRecording(bytes: file.byteCount, sha256: try await whole.digest(), format: format)
+        return try await attach(stored, file.name) {
+            try await recordings.move(file, of: folder, to: file.name)
+        }
     }
 
-    /// Names the file in the database before it is among the recordings.
-    private func expect(_ key: String) async throws {
+    /// Puts the file in its place, and attaches it.
+    ///
+    /// Something names the file before it is among the recordings: the database or, while that does not answer, a receipt.
+    private func attach(
+        _ stored: StoredRecording, _ key: String, _ place: () async throws -> Void
+    ) async throws -> ResumableUpload {
         let recording = ExpectedRecording(upload: upload.id.rawValue, key: key)
-        guard try await route.uploads.expect(recording, of: upload.session, as: patch.principal) else {
-            throw await patch.loss()
-        }
-    }
-
-    private func attach(_ stored: StoredRecording, _ key: String) async throws -> ResumableUpload {
-        var pauses = UploadReception.pauses[...]
-        while true {
-            do {
-                let isComplete = try await route.uploads.complete(
-                    upload.id, by: patch.writer, lifetime: route.settings.resumeLifetime, with: stored,
-                    of: upload.session,
-                    as: patch.principal)
-                guard isComplete else { throw await patch.loss() }
-                return try await complete(key)
-            } catch let error as PostgresError {
-                // The connection may have broken during the commit. This query waits for the lock of that commit.
-                // Unstructured: the present task may be cancelled.
-                let recording = ExpectedRecording(upload: upload.id.rawValue, key: key)
-                let isEntered = await Task {
-                    try? await route.form.sessions.hasEntered(recording, into: upload.session)
-                }.value
-                if isEntered == true { return try await complete(key) }
-                guard error.isTransient, !Task.isCancelled, let pause = pauses.popFirst() else { throw error }
-                try? await route.form.clock.sleep(for: pause)
+        let receipt = RecordingReceipt(
+            stored, from: recording, into: upload.session, as: patch.principal, writer: patch.writer)
+        do {
+            if isDatabaseAway {
+                try await route.form.entries.keep(receipt)
+            } else if try await !route.uploads.expect(recording, of: upload.session, as: patch.principal) {
+                throw await patch.loss()
             }
+        } catch let error as PostgresError where error.isTransient || error.code == .cancelled {
+            try await route.form.entries.keep(receipt)
         }
+        try await place()
+        guard try await route.form.entries.enter(receipt) else { throw await patch.loss() }
+        return try await complete(key)
     }
 
     private func complete(_ key: String) async throws -> ResumableUpload {

@@ -74,7 +74,8 @@ struct UploadPatch: Sendable {
             }
             return after
         } catch {
-            await reception.breakOff()
+            // The receipt of a recording that is kept counts only under the hold of this request.
+            await reception.breakOff(releases: !(error is RecordingKept))
             throw await answer(to: error, of: upload)
         }
     }
@@ -110,7 +111,7 @@ struct UploadPatch: Sendable {
 
     /// The error to answer with; an upload that is no recording ends now.
     private func answer(to error: any Error, of upload: ResumableUpload) async -> any Error {
-        if error is HTTPParserError { return error }
+        if error is HTTPParserError || error is RecordingKept { return error }
         // A lost connection is no fault, and nobody reads the answer.
         if UploadReception.isBrokenConnection(error) {
             return Problem(.malformed, "The body broke off. Ask by HEAD where to continue.").closing()

@@ -280,12 +280,14 @@ actor UploadWriter {
     }
 
     /// Ends a request that broke off or was refused: what arrived is kept, unless it had a checksum.
-    func breakOff() async {
+    ///
+    /// - Parameter releases: False leaves the hold to lapse by itself.
+    func breakOff(releases: Bool) async {
         // Unstructured: the request's task may be cancelled, and neither the files nor the database would answer it.
         await Task {
             await keepOrDiscard()
             await end()
-            await release()
+            if releases { await release() }
         }.value
     }
 
@@ -325,11 +327,13 @@ actor UploadWriter {
         await meter.end()
         let last = try await part.finish()
         // If the server dies now, or the database is away, the client sends one byte again, and no more.
-        do { try await commit(last) } catch is PostgresError {}
+        var isDatabaseAway = false
+        do { try await commit(last) } catch let error as PostgresError { isDatabaseAway = error.isTransient }
         var parts = upload.parts.map { RecordingPart($0) }
         if let known = parts.last, known.name == last.name || known.name == replaced?.name { parts.removeLast() }
         parts.append(last)
-        let completion = UploadCompletion(patch: patch, upload: upload, parts: parts)
+        let completion = UploadCompletion(
+            patch: patch, upload: upload, parts: parts, isDatabaseAway: isDatabaseAway)
         // One part that this request has seen from its first byte on is the recording.
         if parts.count == 1, isCheckWhole, var check {
             let format = try check.finish()
