@@ -239,10 +239,16 @@ class WebKit(Engine):
         size = want
         for _ in range(4):
             self.wire.command("POST", "window/rect", {"width": size[0], "height": size[1]})
-            inner = self.wire.command("POST", "execute/sync", {"script": "return [innerWidth, innerHeight]", "args": []})
-            if tuple(inner) == want:
+            # The page may get its new size a moment later.
+            deadline = time.monotonic() + 3
+            while (inner := tuple(self.wire.command("POST", "execute/sync", {"script": "return [innerWidth, innerHeight]", "args": []}))) != want:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+            if inner == want:
                 return
-            size = size[0] + want[0] - inner[0], size[1] + want[1] - inner[1]
+            # The frame of the window takes less than 200 pixels.
+            size = tuple(min(each + 200, max(each, known + each - now)) for each, known, now in zip(want, size, inner))
 
     def complaints(self):
         return []
