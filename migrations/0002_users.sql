@@ -44,6 +44,7 @@ CREATE TABLE app.auth_sessions (
     last_used_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     user_agent     text CHECK (length(user_agent) <= 500),
     address        inet,
+    cluster        bigint NOT NULL DEFAULT (pg_control_system()).system_identifier,
     revoked_at     timestamptz,
     revoked_reason text
 );
@@ -62,10 +63,13 @@ COMMENT ON COLUMN app.auth_sessions.last_used_at IS
     'When the sign-in began, was last refreshed, or was last extended by a token of an identity provider';
 COMMENT ON COLUMN app.auth_sessions.user_agent IS 'The User-Agent of the request at last_used_at';
 COMMENT ON COLUMN app.auth_sessions.address IS 'The network address of the client at last_used_at';
+COMMENT ON COLUMN app.auth_sessions.cluster IS
+    'The system identifier of the cluster in which the sign-in began. It counts in no other one: a restored dump brings back '
+    'sign-ins that have ended since';
 COMMENT ON COLUMN app.auth_sessions.revoked_at IS 'When the sign-in ended before its time; null: it was not revoked';
 COMMENT ON COLUMN app.auth_sessions.revoked_reason IS
     'signed_out, ended_by_user, ended_by_administrator, refresh_token_reused, account_deactivated, role_changed, '
-    'password_changed or too_many_sign_ins; for the audit log';
+    'password_changed, too_many_sign_ins or cluster_adopted; for the audit log';
 
 CREATE TABLE app.refresh_tokens (
     token_hash      bytea PRIMARY KEY CHECK (length(token_hash) = 32),

@@ -56,6 +56,24 @@ COMMENT ON TABLE app.log_horizon IS
 COMMENT ON COLUMN app.log_horizon.is_only IS 'Always true. The primary key therefore keeps the table at one row';
 INSERT INTO app.log_horizon (xid) VALUES ('0');
 
+CREATE TABLE app.installation (
+    is_only      boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    adopted_by   bigint NOT NULL DEFAULT (pg_control_system()).system_identifier,
+    adopted_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    positions_of bigint NOT NULL DEFAULT (pg_control_system()).system_identifier
+);
+INSERT INTO app.installation DEFAULT VALUES;
+ALTER TABLE app.installation ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.installation FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE app.installation IS
+    'Which clusters this database belongs to, in the only row. A dump that is restored into another cluster brings the row along';
+COMMENT ON COLUMN app.installation.is_only IS 'Always true. The primary key therefore keeps the table at one row';
+COMMENT ON COLUMN app.installation.adopted_by IS
+    'The system identifier of the cluster that was made this database''s own, by the first migration or by an operator';
+COMMENT ON COLUMN app.installation.adopted_at IS 'When it was';
+COMMENT ON COLUMN app.installation.positions_of IS
+    'The system identifier of the cluster whose transaction numbers the logs hold';
+
 -- Autovacuum analyses a table only after 50 changes. Until then the planner would assume about two thousand rows.
 ANALYZE app.log_horizon;
 

@@ -15,15 +15,11 @@ struct ChangeRelay<Source: ChangeSource>: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             for await events in source.events() {
-                if events.contains(where: { $0 == .workWaiting || $0 == .resync }) { wakeWorker() }
-                if events.contains(where: { $0 == .webhooksWaiting || $0 == .resync }) { wakeWebhooks() }
-                for event in events {
-                    switch event {
-                    case .hints(let hints): onHints(hints.map(\.session))
-                    case .resync: onHints(nil)
-                    case .rightsChanged, .workWaiting, .webhooksWaiting, .degraded: break
-                    }
-                }
+                let isTimeToLook = events.contains { $0 == .resync || $0 == .lookDue }
+                if isTimeToLook || events.contains(.workWaiting) { wakeWorker() }
+                if isTimeToLook || events.contains(.webhooksWaiting) { wakeWebhooks() }
+                if isTimeToLook { onHints(nil) }
+                for case .hints(let hints) in events { onHints(hints.map(\.session)) }
                 await hub?.receive(events)
             }
         }

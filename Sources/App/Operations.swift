@@ -65,6 +65,20 @@ public struct Operations: Sendable {
         try await migrating { try await $0.makeRoles(isClusterShared: isClusterShared) }
     }
 
+    /// Makes the cluster into which a backup was restored the one of the database: forgets positions of the old cluster,
+    /// and ends all sign-ins.
+    ///
+    /// - Returns: How many sign-ins it ended.
+    /// - Throws: ``SettingError`` when the database or its role is not fit for it; the error of the database.
+    public func migrateAdopt() async throws -> Int64 {
+        try await migrating { _ in
+            try await PostgresConnection.withConnection(configuration) { connection in
+                try await Installation.forgetPositions(connection)
+                return try await connection.query("SELECT app.adopt_cluster()")[0].decode(0, as: Int64.self)
+            }
+        }
+    }
+
     /// Checks the database, which no migration could mend, and lends a migrator.
     ///
     /// Errors name the setting of the database.

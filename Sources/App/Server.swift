@@ -89,36 +89,33 @@ public struct Server: Sendable {
         let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let (webhookWakeUps, webhookWakeUp) = AsyncStream.makeStream(
             of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        let listener = try listener()
-        collectMetrics(pool, listener)
+        collectMetrics(pool)
 
         let hints = SessionHints()
         let work = WorkSignals()
         let worker = runsWorker ? try await worker(stores, recordings, wakeUps, hints) : nil
         var services: [any Service] = [pool]
         let readiness = Readiness(pool: pool, recordings: recordings, audit: stores.audit, clock: clock)
-        services += metricsServer(readiness) { worker?.details() ?? [] }
+        services += metricsServer(readiness, pool) { worker?.details() ?? [] }
         // It ends after everything that records accesses.
         services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
+        services += try changes(
+            to: streams.hub,
+            wakeWorker: {
+                wakeUp.yield()
+                work.signal()
+            },
+            wakeWebhooks: { webhookWakeUp.yield() },
+            onHints: hints.wake)
         services += [
-            listener,
-            ChangeRelay(
-                source: PostgresChangeSource(listener: listener), hub: streams.hub,
-                wakeWorker: {
-                    wakeUp.yield()
-                    work.signal()
-                },
-                wakeWebhooks: { webhookWakeUp.yield() },
-                onHints: hints.wake),
             Janitor(
                 stores: stores, recordings: recordings, uploadLifetime: settings.http.uploads.resumeLifetime,
                 expiredUploads: Counter(label: "therapybridge_uploads_expired_total", factory: metrics), clock: clock,
                 logger: logger),
+            RetentionSweeper(settings: settings.retention, store: stores.retention, clock: clock, logger: logger),
+            attemptLimit(stores),
+            EstimateRefresher(queue: stores.queue, clock: clock, logger: logger),
         ]
-        services.append(
-            RetentionSweeper(settings: settings.retention, store: stores.retention, clock: clock, logger: logger))
-        services.append(attemptLimit(stores))
-        services.append(EstimateRefresher(queue: stores.queue, clock: clock, logger: logger))
         // It ends after everything that makes transitions.
         services.append(
             WebhookService(
@@ -187,21 +184,16 @@ public struct Server: Sendable {
         let pool = try pool(name: "therapybridge worker")
         let recordings = try await settings.recordings.store()
         let (wakeUps, wakeUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        let listener = try listener()
-        collectMetrics(pool, listener)
+        collectMetrics(pool)
         let hints = SessionHints()
         let stores = Stores(pool: pool)
         let worker = try await worker(stores, recordings, wakeUps, hints)
         let readiness = Readiness(pool: pool, recordings: recordings, audit: nil, clock: clock)
         try await run(
-            [pool] + metricsServer(readiness, details: worker.details) + [
-                listener,
-                ChangeRelay(
-                    source: PostgresChangeSource(listener: listener), hub: nil, wakeWorker: { wakeUp.yield() },
-                    onHints: hints.wake),
-                attemptLimit(stores),
-                worker.service,
-            ], until: stop)
+            [pool] + metricsServer(readiness, pool, details: worker.details)
+                + changes(to: nil, wakeWorker: { wakeUp.yield() }, onHints: hints.wake)
+                + [attemptLimit(stores), worker.service],
+            until: stop)
     }
 
     // MARK: - Signals
@@ -245,15 +237,30 @@ public struct Server: Sendable {
             clock: databaseClock)
     }
 
-    private func listener() throws -> PostgresListener {
-        try PostgresListener(
-            configuration: settings.database.listener(logger: logger), channels: [PostgresChangeSource.channel],
-            clock: databaseClock)
+    /// What learns of changes, and tells the parts of the process.
+    private func changes(
+        to hub: ProgressHub?, wakeWorker: @escaping @Sendable () -> Void,
+        wakeWebhooks: @escaping @Sendable () -> Void = {},
+        onHints: @escaping @Sendable ([SessionID]?) -> Void
+    ) throws -> [any Service] {
+        func relay(_ source: some ChangeSource) -> any Service {
+            ChangeRelay(
+                source: source, hub: hub, wakeWorker: wakeWorker, wakeWebhooks: wakeWebhooks, onHints: onHints)
+        }
+        switch settings.database.changeSource {
+        case .notify:
+            let listener = try PostgresListener(
+                configuration: settings.database.listener(logger: logger), channels: [PostgresChangeSource.channel],
+                clock: databaseClock)
+            metrics.collect(from: listener)
+            return [listener, relay(PostgresChangeSource(listener: listener))]
+        case .poll:
+            return [relay(PollingChangeSource(interval: settings.http.streams.updateInterval, clock: clock))]
+        }
     }
 
-    private func collectMetrics(_ pool: PostgresPool, _ listener: PostgresListener) {
+    private func collectMetrics(_ pool: PostgresPool) {
         metrics.collect(from: pool, size: settings.database.poolSize)
-        metrics.collect(from: listener)
         metrics.collectProcess()
         metrics.collect(from: .shared)
     }
@@ -262,12 +269,17 @@ public struct Server: Sendable {
     ///
     /// `details` tells about the parts of the process whenever somebody asks.
     private func metricsServer(
-        _ readiness: Readiness, details: @escaping @Sendable () -> [ReadinessDetail]
+        _ readiness: Readiness, _ pool: PostgresPool, details: @escaping @Sendable () -> [ReadinessDetail]
     ) -> [any Service] {
         guard let port = settings.http.listen.metricsPort else { return [] }
         return [
             MetricsServer(port: port, registry: metrics, logger: logger) {
-                ReadinessReport(missing: await readiness.missing(), details: details())
+                let missing = await readiness.missing()
+                // Without an answer of the database, `missing` says so.
+                let installation = try? await Installation.read {
+                    try await pool.query($0, timeout: Installation.patience)
+                }
+                return ReadinessReport(missing: missing, details: (installation?.details ?? []) + details())
             }
         ]
     }

@@ -8,7 +8,7 @@ struct Migrate: AsyncParsableCommand {
             Works on DATABASE_MIGRATE_URL: a member of therapybridge_owner; the first "up" also needs CREATEROLE. The \
             same files may be run with psql, in order; "up" then knows that they ran.
             """,
-        subcommands: [Up.self, Roles.self, Status.self, Validate.self])
+        subcommands: [Up.self, Roles.self, Adopt.self, Status.self, Validate.self])
 
     struct ClusterOptions: ParsableArguments {
         @Flag(
@@ -42,6 +42,21 @@ struct Migrate: AsyncParsableCommand {
 
         func run() async throws {
             try await Operations(logger: startLogging()).migrateRoles(isClusterShared: cluster.isShared)
+        }
+    }
+
+    struct Adopt: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "After a restore: make this cluster the one of the database.",
+            discussion: """
+                Ends every sign-in, also those of "token": some of them had ended since the backup was made. Drops the \
+                positions of the old cluster. Check assignments and accounts afterwards: they are as in the backup. \
+                May be repeated.
+                """)
+
+        func run() async throws {
+            let ended = try await Operations(logger: startLogging()).migrateAdopt()
+            print("ended \(ended) \(ended == 1 ? "sign-in" : "sign-ins")")
         }
     }
 

@@ -20,11 +20,16 @@ public struct TestServer: Sendable {
     public let uploads: URL
     /// The registered routes, as in `GET /api/sessions/{id}`.
     public var routes: [String] = []
+    /// The metrics of a server in this process; nil for one in a process of its own.
+    var registry: PrometheusRegistry?
     /// False for a port whose answers the description of the API does not have.
     var isDescribed = true
 
     /// The key of the access tokens.
     public static let jwtSecret = "a secret of tests, and of tests alone"
+
+    /// The metrics of a server in this process, as `GET /metrics` shows them.
+    public var metrics: String { registry?.render() ?? "" }
 
     /// The URL of the server, without a path.
     public var baseURL: String { "http://127.0.0.1:\(port)" }
@@ -44,7 +49,8 @@ public struct TestServer: Sendable {
 
     /// The same server at another of its ports.
     public func at(port: Int) -> TestServer {
-        TestServer(database: database, port: port, uploads: uploads, routes: routes, isDescribed: false)
+        TestServer(
+            database: database, port: port, uploads: uploads, routes: routes, registry: registry, isDescribed: false)
     }
 
     /// Issues an access token under a new sign-in.
@@ -147,7 +153,8 @@ private func withUnwatchedServer<Result: Sendable>(
             guard let routes = await routes.first(where: { _ in true }),
                 let port = await ports.first(where: { _ in true })
             else { return nil }
-            return try await body(TestServer(database: database, port: port, uploads: uploads, routes: routes))
+            return try await body(
+                TestServer(database: database, port: port, uploads: uploads, routes: routes, registry: metrics))
         }
         defer { group.cancelAll() }
         while let finished = try await group.next() {

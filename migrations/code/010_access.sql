@@ -55,6 +55,24 @@ COMMENT ON FUNCTION app.patients_of IS
     'The patients on whose sessions a user with a role may do an action because of a relation; no row if the role may do it '
     'on the sessions of all patients';
 
+-- Sign-ins
+
+-- PostgreSQL inlines it.
+CREATE OR REPLACE FUNCTION app.this_cluster() RETURNS bigint
+LANGUAGE sql AS $$ SELECT (pg_catalog.pg_control_system()).system_identifier $$;
+COMMENT ON FUNCTION app.this_cluster IS 'The system identifier of the cluster';
+
+-- Every function that decides whether a sign-in counts reads this view.
+CREATE OR REPLACE VIEW app.valid_sign_ins AS
+    SELECT s.id, s.user_id, s.revoked_at IS NOT NULL AS is_suspended
+    FROM app.auth_sessions s
+    WHERE s.expires_at > clock_timestamp() AND s.cluster = (SELECT app.this_cluster())
+      AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated');
+COMMENT ON VIEW app.valid_sign_ins IS
+    'The sign-ins that have not ended. A suspended one has ended with the deactivation of its account: while the account is '
+    'inactive, its client gets 403, and afterwards 401';
+REVOKE ALL ON app.valid_sign_ins FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
+
 -- The acting user. PL/pgSQL keeps the plans of these functions. PostgreSQL would plan SQL functions again in every statement.
 
 CREATE OR REPLACE FUNCTION app.acting_user() RETURNS app.users
@@ -64,10 +82,10 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN (
-        SELECT u FROM users u JOIN auth_sessions s ON s.user_id = u.id
+        SELECT u FROM users u JOIN valid_sign_ins s ON s.user_id = u.id
         WHERE u.id = nullif(current_setting('app.user_id', true), '')::uuid
           AND s.id = nullif(current_setting('app.sign_in_id', true), '')::uuid
-          AND u.is_active AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp());
+          AND u.is_active AND NOT s.is_suspended);
 END
 $$;
 COMMENT ON FUNCTION app.acting_user IS
@@ -130,7 +148,7 @@ COMMENT ON FUNCTION app.acting_therapists IS 'The therapists who are actively as
 REVOKE ALL ON app.assigned_patients FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT SELECT ON app.assigned_patients TO therapybridge_server;
 
-REVOKE ALL ON FUNCTION app.permits, app.patients_of, app.acting_user, app.acting_id, app.acting_role,
+REVOKE ALL ON FUNCTION app.permits, app.patients_of, app.this_cluster, app.acting_user, app.acting_id, app.acting_role,
     app.acting_may_all, app.acting_patients, app.acting_may, app.acting_therapists
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.acting_id, app.acting_may_all, app.acting_patients, app.acting_may, app.acting_therapists

@@ -149,9 +149,8 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT u.id, u.email, u.full_name, u.role, u.is_active FROM users u JOIN auth_sessions s ON s.user_id = u.id
-        WHERE u.id = $1 AND s.id = $2 AND s.expires_at > clock_timestamp()
-          AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT u.is_active);
+        SELECT u.id, u.email, u.full_name, u.role, u.is_active FROM users u JOIN valid_sign_ins s ON s.user_id = u.id
+        WHERE u.id = $1 AND s.id = $2 AND (NOT s.is_suspended OR NOT u.is_active);
 END
 $$;
 COMMENT ON FUNCTION app.account_signed_in IS
@@ -192,8 +191,7 @@ BEGIN
     SELECT u.* INTO account FROM users u WHERE u.id = $1 FOR NO KEY UPDATE;
     -- A new statement: it sees what has committed while this one waited for the lock.
     IF NOT account.is_active OR NOT EXISTS (
-        SELECT FROM auth_sessions s
-        WHERE s.id = $2 AND s.user_id = account.id AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()) THEN
+        SELECT FROM valid_sign_ins s WHERE s.id = $2 AND s.user_id = account.id AND NOT s.is_suspended) THEN
         RETURN 'signed out';
     END IF;
     IF NOT is_same_hash(account.password_hash, $3) THEN

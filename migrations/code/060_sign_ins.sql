@@ -102,7 +102,8 @@ BEGIN
                 HINT = 'As the owner: INSERT INTO app.identity_providers (issuer) VALUES (…), with the value of JWT_ISSUER.';
     END IF;
     SELECT u.id, u.is_active,
-           coalesce(s.user_id <> u.id OR s.revoked_at IS NOT NULL OR s.expires_at >= least($4, s.created_at + $5), false)
+           coalesce(s.user_id <> u.id OR s.revoked_at IS NOT NULL OR s.expires_at >= least($4, s.created_at + $5)
+                    OR s.cluster <> this_cluster(), false)
     INTO admit_sign_in.user_id, admit_sign_in.is_active, is_settled
     FROM users u LEFT JOIN auth_sessions s ON s.id = $1
     WHERE lower(u.email COLLATE "C") = lower($3 COLLATE "C");
@@ -174,6 +175,7 @@ BEGIN
 
     outcome := CASE
         WHEN token.token_hash IS NULL OR account.id IS NULL OR family.expires_at <= present OR ends_at <= present
+             OR family.cluster <> this_cluster()
             THEN 'refused'
         WHEN NOT account.is_active AND (family.revoked_at IS NULL OR family.revoked_reason = 'account_deactivated')
             THEN 'inactive'
@@ -292,8 +294,9 @@ AS $$
 BEGIN
     IF acting_id() = $1 OR acting_may_all('see_accounts') THEN
         RETURN QUERY
-            SELECT s.id, s.created_at, s.last_used_at, s.user_agent, host(s.address) FROM auth_sessions s
-            WHERE s.user_id = $1 AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+            SELECT s.id, s.created_at, s.last_used_at, s.user_agent, host(s.address)
+            FROM auth_sessions s JOIN valid_sign_ins v ON v.id = s.id
+            WHERE s.user_id = $1 AND NOT v.is_suspended
             ORDER BY s.created_at DESC, s.id;
     END IF;
 END

@@ -18,9 +18,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     -- The lock on the sign-in: concurrent calls count one after the other.
-    PERFORM FROM auth_sessions s
-    WHERE s.id = $3 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
-    FOR NO KEY UPDATE;
+    PERFORM FROM valid_sign_ins s WHERE s.id = $3 AND s.user_id = $2 AND NOT s.is_suspended FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN 'not signed in';
     END IF;

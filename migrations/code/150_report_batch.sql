@@ -16,9 +16,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, app, pg_temp AS $$
     LEFT JOIN users u ON u.id = c.user_id
     -- Probes the key once for each caller. The planner would rather read a small table whole, and keep that plan as it grows.
     LEFT JOIN LATERAL (
-        SELECT a.id FROM auth_sessions a
-        WHERE a.id = c.sign_in AND a.user_id = u.id AND a.expires_at > clock_timestamp()
-          AND (a.revoked_at IS NULL OR a.revoked_reason = 'account_deactivated' AND NOT u.is_active) OFFSET 0) s ON true
+        SELECT v.id FROM valid_sign_ins v
+        WHERE v.id = c.sign_in AND v.user_id = u.id AND (NOT v.is_suspended OR NOT u.is_active) OFFSET 0) s ON true
 $$;
 COMMENT ON FUNCTION app.check_reporters IS
     'For each caller, whether it may report progress: "permitted", "signed_out", "inactive" or "not_permitted"';
@@ -76,9 +75,9 @@ BEGIN
         FROM (SELECT * FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
               ORDER BY c.user_id, c.sign_in) c
         CROSS JOIN LATERAL (
-            SELECT FROM users u JOIN auth_sessions s ON s.user_id = u.id
+            SELECT FROM users u JOIN valid_sign_ins s ON s.user_id = u.id
             WHERE u.id = c.user_id AND s.id = c.sign_in AND u.is_active AND permits(u.role, 'report')
-              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+              AND NOT s.is_suspended
             FOR SHARE OF u, s) l;
     ELSE
         SELECT array_agg(l.session_id) INTO held
@@ -88,9 +87,9 @@ BEGIN
         FROM (SELECT * FROM unnest($1, $2) WITH ORDINALITY AS c (user_id, sign_in, number)
               ORDER BY c.user_id, c.sign_in) c
         CROSS JOIN LATERAL (
-            SELECT FROM users u JOIN auth_sessions s ON s.user_id = u.id
+            SELECT FROM users u JOIN valid_sign_ins s ON s.user_id = u.id
             WHERE u.id = c.user_id AND s.id = c.sign_in AND u.is_active AND permits(u.role, 'report')
-              AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+              AND NOT s.is_suspended
             FOR SHARE OF u, s SKIP LOCKED) l;
     END IF;
     holds_all := cardinality(held) = cardinality(wanted);

@@ -34,9 +34,8 @@ BEGIN
         LEFT JOIN LATERAL (SELECT * FROM users s WHERE s.id = w.user_id OFFSET 0) AS u ON true
         LEFT JOIN LATERAL (
             -- Deactivation has ended the sign-ins of an inactive account. Its tokens get 403, and 401 once it is active again.
-            SELECT (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT u.is_active)
-                   AND s.expires_at > clock_timestamp() AS is_valid
-            FROM auth_sessions s WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
+            SELECT NOT s.is_suspended OR NOT u.is_active AS is_valid
+            FROM valid_sign_ins s WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
         LEFT JOIN LATERAL (SELECT * FROM therapy_sessions s WHERE s.id = w.session_id OFFSET 0) AS t ON true
         LEFT JOIN LATERAL (
             SELECT s.is_active FROM assigned_patients s
@@ -78,10 +77,8 @@ BEGIN
     user_found := who.id IS NOT NULL;
     user_active := coalesce(who.is_active, false);
     user_role := who.role;
-    signed_in := EXISTS (SELECT FROM auth_sessions s
-                         WHERE s.id = $2 AND s.user_id = who.id
-                           AND (s.revoked_at IS NULL OR s.revoked_reason = 'account_deactivated' AND NOT who.is_active)
-                           AND s.expires_at > clock_timestamp());
+    signed_in := EXISTS (SELECT FROM valid_sign_ins s
+                         WHERE s.id = $2 AND s.user_id = who.id AND (NOT s.is_suspended OR NOT who.is_active));
     is_in := user_active AND signed_in;
     -- Null means all patients.
     patient_ids := CASE WHEN NOT is_in THEN '{}'

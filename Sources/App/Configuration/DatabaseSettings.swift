@@ -3,6 +3,14 @@ package import Logging
 package import Postgres
 public import SettingsReading
 
+/// Where a process learns of changes.
+enum ChangeSourceKind: Sendable {
+    /// From PostgreSQL's NOTIFY, with the poll behind it.
+    case notify
+    /// From the poll alone.
+    case poll
+}
+
 /// The database that a server uses, and how the server uses it.
 public struct DatabaseSettings: Sendable {
     /// The database for queries.
@@ -11,7 +19,9 @@ public struct DatabaseSettings: Sendable {
     ///
     /// No pooler can carry `LISTEN`.
     private let direct: PostgresConfiguration
-    /// True if the listener has a connection string of its own.
+    /// Where hints of changes come from.
+    let changeSource: ChangeSourceKind
+    /// True if there is a listener with a connection string of its own.
     let listensElsewhere: Bool
     /// The most connections for queries.
     public let poolSize: Int
@@ -31,7 +41,10 @@ public struct DatabaseSettings: Sendable {
             "DATABASE_LISTEN_URL", form: Self.form, absent: "`DATABASE_URL`",
             "A direct connection for `LISTEN`, which a transaction-mode pooler does not carry.")
         direct = if let listenURL { try Self.connection(listenURL, of: "DATABASE_LISTEN_URL") } else { server }
-        listensElsewhere = listenURL != nil
+        changeSource = try reader.choice(
+            "CHANGE_SOURCE", ["notify": .notify, "poll": .poll], default: "notify",
+            "`poll`: no `LISTEN`. Streams, workers and webhooks look for changes every `SSE_UPDATE_INTERVAL`.")
+        listensElsewhere = listenURL != nil && changeSource == .notify
         server.pooler = try reader.choice(
             "DATABASE_POOLER", ["off": .off, "transaction": .transaction], default: "off",
             "`transaction` when `DATABASE_URL` goes through a transaction-mode pooler.")

@@ -76,6 +76,7 @@ struct DatabaseStart: Sendable {
         for role in try await DatabaseRole.read(connection) { try role.check() }
         try await SessionSettings.check(connection, setting: "DATABASE_URL")
         if let issuer { try await checkRegistration(of: issuer, connection) }
+        try await Installation.settle(connection, logger: logger)
     }
 
     /// Throws if the schema lacks a migration of this binary, or has one with other contents.

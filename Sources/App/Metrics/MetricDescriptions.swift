@@ -66,6 +66,9 @@ package enum MetricDescriptions {
             "therapybridge_metrics_refused_total",
             "Instruments that got no series of their own. A value above 0 is a fault of the program."),
         .counter("therapybridge_pipeline_claims_total", "Sessions that this process claimed."),
+        .gauge(
+            "therapybridge_pipeline_claims_waiting",
+            "Requests of pipelines that wait until there is a session to claim."),
         .counter(
             "therapybridge_pipeline_faults_total",
             "Claimed sessions that went back to the queue because the installation is at fault.", labels: ["kind"]),

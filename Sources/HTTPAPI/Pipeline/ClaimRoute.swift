@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Logging
+import Metrics
 import NIOCore
 import Polling
 import ServiceLifecycle
@@ -15,6 +16,8 @@ struct ClaimRoute: Sendable {
     let queue: PipelineStore
     let signals: WorkSignals
     let clock: any MonotonicClock
+    /// Counts the requests that wait.
+    let waiting: Meter
 
     /// The longest wait for a session.
     static let longestWait = Duration.seconds(60)
@@ -82,6 +85,8 @@ struct ClaimRoute: Sendable {
     }
 
     private func wait(for waiter: WorkSignals.Waiter, atMost time: Duration) async {
+        waiting.increment()
+        defer { waiting.decrement() }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await waiter.wait() }
             group.addTask { [clock] in try? await clock.sleep(for: time) }

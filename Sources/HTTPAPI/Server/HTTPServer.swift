@@ -2,6 +2,7 @@ import Domain
 import Hummingbird
 import HummingbirdCore
 public import Logging
+import Metrics
 import NIOCore
 import Polling
 public import ServiceLifecycle
@@ -15,8 +16,8 @@ public struct HTTPServer: Service {
     private let responder: RouterResponder<AppContext>
     private let opener: StreamOpener
     private let settings: HTTPSettings
-    private let dateHeader = DateHeader()
     private let uploadsEnd: AsyncStream<Void>
+    private let dateHeader = DateHeader()
     private let logger: Logger
     private let onListening: @Sendable (Int) async -> Void
 
@@ -25,8 +26,8 @@ public struct HTTPServer: Service {
     /// - Parameters:
     ///   - settings: How the server behaves, and where it listens.
     ///   - dependencies: What the server works with.
-    ///   - logger: Takes the log.
     ///   - uploadsEnd: Tells that the server is about to go. The uploads that are still under way then get their answer.
+    ///   - logger: Takes the log.
     ///   - onListening: Called with the port once the server accepts connections.
     /// - Throws: The error of the page's template, if the page in the binary is broken.
     public init(
@@ -45,8 +46,8 @@ public struct HTTPServer: Service {
             head: StreamHead(securityHeaders, dateHeader), trustedProxies: settings.trustedProxies,
             clock: dependencies.clock)
         self.settings = settings
-        self.logger = logger
         self.uploadsEnd = uploadsEnd
+        self.logger = logger
         self.onListening = onListening
     }
 
@@ -59,12 +60,12 @@ public struct HTTPServer: Service {
     public func run() async throws {
         let sockets = try listen()
         let framework = FrameworkConnections(frameworkChannel, logger: logger)
-        let acceptor = try Acceptor(
         // Unstructured: it runs beside the connections, and ends before this method returns.
         let uploadsEnder = Task { [uploadsEnd] in
             for await _ in uploadsEnd { framework.endUploads() }
         }
         defer { uploadsEnder.cancel() }
+        let acceptor = try Acceptor(
             sockets, limit: ConnectionLimit(settings.requests.maximumConnections), opener: opener, framework: framework,
             clock: opener.clock, logger: logger)
         let result: Result<Void, any Error>
@@ -197,8 +198,10 @@ extension HTTPServer {
             gate: gate, users: stores.users, sessions: stores.sessions, recordings: dependencies.recordings,
             clock: dependencies.clock
         ).add(to: &table)
-        ClaimRoute(recorder: recorder, queue: stores.queue, signals: dependencies.work, clock: dependencies.clock)
-            .add(to: &table)
+        ClaimRoute(
+            recorder: recorder, queue: stores.queue, signals: dependencies.work, clock: dependencies.clock,
+            waiting: Meter(label: "therapybridge_pipeline_claims_waiting", factory: metrics)
+        ).add(to: &table)
         LeaseRoutes(gate: gate, queue: stores.queue).add(to: &table)
         let corrections = CorrectionRoutes(gate: gate, sessions: stores.sessions)
         corrections.add(to: &table)

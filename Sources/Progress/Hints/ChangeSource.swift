@@ -36,9 +36,12 @@ public enum ChangeEvent: Sendable, Equatable {
     case resync
     /// No hints come at present. The poll finds the changes.
     case degraded
+    /// The source has no hints: whoever waits for one looks for changes now. The hub does so by its own poll.
+    case lookDue
 }
 
-/// The source of hints: PostgreSQL's NOTIFY, or, beyond its limits, a message broker or logical decoding.
+/// The source of hints: PostgreSQL's NOTIFY (``PostgresChangeSource``), none at all (``PollingChangeSource``), or a message
+/// broker or logical decoding.
 ///
 /// Hints may be lost, repeated, late or forged. A source must send a ``ChangeEvent/resync`` after each gap that it detects.
 public protocol ChangeSource: Sendable {

@@ -12,7 +12,7 @@ extension ProgressHub {
                     for hint in hints { machine.hint(hint.session, version: hint.version) }
                 case .resync: machine.resync()
                 case .rightsChanged: machine.rightsChanged()
-                case .workWaiting, .webhooksWaiting, .degraded: break
+                case .workWaiting, .webhooksWaiting, .degraded, .lookDue: break
                 }
             }
             return []

@@ -69,6 +69,17 @@ import Testing
         }
     }
 
+    @Test("Without LISTEN, a worker finds a session, and finds that it has lost it", arguments: Taking.allCases)
+    func polled(taking: Taking) async throws {
+        let settings = HintSource.poll.settings(interval: 2)
+        try await withWorkerScene(transcribing: Self.silent, settings) { scene, folder in
+            let session = try await scene.upload()
+            try await folder.wait(for: "begun")
+            try await taking.send(session, scene)
+            try await eventually("the stage is gone") { folder.processes.isEmpty }
+        }
+    }
+
     /// The clock of the worker stands still, so that it looks at its lease at no other time.
     @Test("The notification of a cancellation or a deletion is enough to end a stage", arguments: Taking.allCases)
     func notified(taking: Taking) async throws {

@@ -93,9 +93,8 @@ import Testing
         try await withServer(clock: clock) { server in
             let pipeline = try await PipelineAccount(server)
             #expect(try await pipeline.claim().status == 204)
-            let idle = clock.sleeperCount
             async let waiting = pipeline.claim(waiting: 30)
-            try await eventually("the claim waits") { clock.sleeperCount > idle }
+            try await pipeline.seeWaiting()
             let session = try await server.database.queueSessions()[0]
             #expect(try PipelineAccount.Claim(try await waiting).session == session)
         }
@@ -106,12 +105,11 @@ import Testing
         let clock = ManualClock()
         try await withServer(clock: clock) { server in
             let pipeline = try await PipelineAccount(server)
-            let idle = clock.sleeperCount
             try await withThrowingTaskGroup(of: SessionID.self) { group in
                 for _ in 0..<6 {
                     group.addTask { try PipelineAccount.Claim(try await pipeline.claim(waiting: 30)).session }
                 }
-                try await eventually("all claims wait") { clock.sleeperCount >= idle + 6 }
+                try await pipeline.seeWaiting(6)
                 let sessions = try await server.database.queueSessions(6)
                 var claimed: Set<SessionID> = []
                 for try await session in group { claimed.insert(session) }
@@ -128,23 +126,21 @@ import Testing
             let pipeline = try await PipelineAccount(server)
             try await server.database.queueSessions()
             let first = try PipelineAccount.Claim(try await pipeline.claim())
-            let idle = clock.sleeperCount
-            async let waiting = pipeline.claim(waiting: 30)
-            try await eventually("the claim waits") { clock.sleeperCount > idle }
+            let waiting = Task { try await pipeline.claim(waiting: 60) }
+            defer { waiting.cancel() }
+            try await pipeline.seeWaiting()
             try await server.database.query("UPDATE app.session_leases SET leased_until = now() - interval '1 s'")
-            clock.advance(by: .seconds(5))
-            let second = try PipelineAccount.Claim(try await waiting)
+            // A minute passes in 12 s: enough for one of twelve looks on a slow machine.
+            let answer = try await clock.keepMoving(by: .milliseconds(100)) { try await waiting.value }
+            let second = try PipelineAccount.Claim(answer)
             #expect(second.session == first.session)
             #expect(second.attempt == 2)
 
-            let others = clock.sleeperCount
             // A wait of two minutes is one of 60 seconds.
-            async let vain = pipeline.claim(waiting: 120)
-            for _ in 0..<12 {
-                try await eventually("the claim waits") { clock.sleeperCount > others }
-                clock.advance(by: .seconds(5))
-            }
-            #expect(try await vain.status == 204)
+            let start = clock.now
+            let vain = try await clock.keepMoving(by: .seconds(1)) { try await pipeline.claim(waiting: 120) }
+            #expect(vain.status == 204)
+            #expect(start.duration(to: clock.now) >= .seconds(60))
         }
     }
 
@@ -154,7 +150,6 @@ import Testing
         try await withServer(clock: clock) { server in
             let pipeline = try await PipelineAccount(server)
             #expect(try await pipeline.claim().status == 204)
-            let idle = clock.sleeperCount
             let body = #"{"worker": "gone", "lease_seconds": 3600}"#
             let socket = try RawSocket(port: server.port)
             try await eventually("connected") { socket.isConnected }
@@ -162,9 +157,9 @@ import Testing
                 "POST /api/pipeline/claim HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer \(pipeline.token)\r\n"
                     + "Prefer: wait=60\r\nContent-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
             )
-            try await eventually("the claim waits") { clock.sleeperCount > idle }
+            try await pipeline.seeWaiting()
             socket.close()
-            try await eventually("the claim has ended") { clock.sleeperCount == idle }
+            try await pipeline.seeWaiting(0)
             let session = try await server.database.queueSessions()[0]
             let claim = try PipelineAccount.Claim(try await pipeline.claim())
             #expect(claim.session == session)
@@ -178,9 +173,8 @@ import Testing
         try await withServer(clock: clock) { server in
             let pipeline = try await PipelineAccount(server)
             #expect(try await pipeline.claim().status == 204)
-            let idle = clock.sleeperCount
             async let waiting = pipeline.claim(waiting: 30)
-            try await eventually("the claim waits") { clock.sleeperCount > idle }
+            try await pipeline.seeWaiting()
             try await server.database.query("UPDATE app.auth_sessions SET revoked_at = now()")
             try await server.database.queueSessions()
             expectProblem(try await waiting, 401, "unauthorized")

@@ -18,6 +18,13 @@ import Testing
         try await withServer(environment) { try await body(CaseloadScene($0)) }
     }
 
+    /// With NOTIFY alone, or without it.
+    private func withScene(
+        _ source: HintSource, _ body: @escaping @Sendable (CaseloadScene) async throws -> Void
+    ) async throws {
+        try await withScene(source.settings(interval: 3600), body)
+    }
+
     private func sessions(_ events: [StreamedEvent]) -> Set<String> {
         Set(events.compactMap { try? $0.json()["session_id"] as? String })
     }
@@ -80,9 +87,11 @@ import Testing
         }
     }
 
-    @Test("The stream of all sessions shows added, retried and deleted sessions of the caller's patients")
-    func comingAndGoing() async throws {
-        try await withScene { scene in
+    @Test(
+        "The stream of all sessions shows added, retried and deleted sessions of the caller's patients",
+        arguments: HintSource.allCases)
+    func comingAndGoing(source: HintSource) async throws {
+        try await withScene(source) { scene in
             try await scene.follow { _, reader in
                 _ = try await scene.database.addSession(of: scene.stranger)
                 let session = try await scene.database.addSession(of: scene.patients[0])
@@ -98,9 +107,11 @@ import Testing
         }
     }
 
-    @Test("The stream of all sessions shows a processed session that is processed again as added")
-    func processedAgain() async throws {
-        try await withScene { scene in
+    @Test(
+        "The stream of all sessions shows a processed session that is processed again as added",
+        arguments: HintSource.allCases)
+    func processedAgain(source: HintSource) async throws {
+        try await withScene(source) { scene in
             let session = try await scene.database.addSession(of: scene.patients[0])
             try await scene.database.query(
                 "UPDATE app.therapy_sessions SET recording = 'key' WHERE id = \(session.rawValue)")
@@ -117,9 +128,11 @@ import Testing
         }
     }
 
-    @Test("The stream of all sessions follows the assignments and shows no session of a former patient")
-    func assignments() async throws {
-        try await withScene { scene in
+    @Test(
+        "The stream of all sessions follows the assignments and shows no session of a former patient",
+        arguments: HintSource.allCases)
+    func assignments(source: HintSource) async throws {
+        try await withScene(source) { scene in
             let kept = try await scene.database.addSession(of: scene.patients[0])
             let taken = try await scene.database.addSession(of: scene.patients[1])
             let done = try await scene.database.addSession(of: scene.patients[1])
@@ -144,9 +157,11 @@ import Testing
     /// A correction of the session's patient.
     ///
     /// Users who see only the former patient lose the session.
-    @Test("A session that moves to another patient is removed from the stream of all sessions")
-    func moved() async throws {
-        try await withScene { scene in
+    @Test(
+        "A session that moves to another patient is removed from the stream of all sessions",
+        arguments: HintSource.allCases)
+    func moved(source: HintSource) async throws {
+        try await withScene(source) { scene in
             let session = try await scene.database.addSession(of: scene.patients[0])
             let kept = try await scene.database.addSession(of: scene.patients[1])
             try await scene.follow { _, reader in
@@ -167,9 +182,9 @@ import Testing
         }
     }
 
-    @Test("A sign-out ends the stream of all sessions with one revoked event")
-    func signedOut() async throws {
-        try await withScene { scene in
+    @Test("A sign-out ends the stream of all sessions with one revoked event", arguments: HintSource.allCases)
+    func signedOut(source: HintSource) async throws {
+        try await withScene(source) { scene in
             try await scene.follow { _, reader in
                 let response = try await scene.server.request(.POST, "/api/auth/logout", token: scene.token)
                 #expect(response.status == 204)
@@ -180,9 +195,11 @@ import Testing
         }
     }
 
-    @Test("The stream of all sessions resumes with every transition since, even of a late commit")
-    func resumption() async throws {
-        try await withScene { scene in
+    @Test(
+        "The stream of all sessions resumes with every transition since, even of a late commit",
+        arguments: HintSource.allCases)
+    func resumption(source: HintSource) async throws {
+        try await withScene(source) { scene in
             let first = try await scene.database.addSession(of: scene.patients[0])
             let late = try await scene.database.addSession(of: scene.patients[1])
             try await scene.database.withConnection { connection in

@@ -13,10 +13,12 @@ import Testing
 @Suite(.deadline(.seconds(600))) struct RevocationLedgerTests {
     private static let sessions = 24
 
-    @Test("Nobody receives a state from after the end of the own right, and everybody else receives every transition")
-    func ledger() async throws {
+    @Test(
+        "Nobody receives a state from after the end of the own right, and everybody else receives every transition",
+        arguments: HintSource.allCases)
+    func ledger(source: HintSource) async throws {
         try await withOwnCluster { database in
-            let environment = ["SSE_UPDATE_INTERVAL": "0.5", "DATABASE_POOL_SIZE": "8"]
+            let environment = source.settings(interval: 0.5).merging(["DATABASE_POOL_SIZE": "8"]) { $1 }
             try await withServer(over: database, environment, databaseTimeouts: .standard) { server in
                 let ward = try await Ward(sessions: Self.sessions, on: server)
                 let isEnding = Atomic<Bool>.Reference()

@@ -11,13 +11,14 @@ import Testing
 ///
 /// The test compares the states that each client received with the committed states.
 @Suite(.deadline(.seconds(600))) struct StreamLedgerTests {
-    @Test("Every client receives exactly the committed transitions, in order, and finally the state of the database")
-    func ledger() async throws {
+    @Test(
+        "Every client receives exactly the committed transitions, in order, and finally the state of the database",
+        arguments: HintSource.allCases)
+    func ledger(source: HintSource) async throws {
         let scale = LedgerScale.chosen
         try await withOwnCluster { database in
-            let environment = [
-                "SSE_MAX_STREAMS_PER_USER": "100000", "SSE_UPDATE_INTERVAL": "0.5", "DATABASE_POOL_SIZE": "8",
-            ]
+            let environment = ["SSE_MAX_STREAMS_PER_USER": "100000", "DATABASE_POOL_SIZE": "8"]
+                .merging(source.settings(interval: 0.5)) { $1 }
             try await withServer(over: database, environment, databaseTimeouts: .standard) { server in
                 let patient = try await database.addUser(.patient)
                 let token = try await server.token(patient)

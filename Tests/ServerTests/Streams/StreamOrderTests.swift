@@ -33,9 +33,11 @@ import Testing
         }
     }
 
-    @Test("While percentages race with transitions, failures and retries, every client receives every transition once")
-    func race() async throws {
-        try await withStreamScene { scene in
+    @Test(
+        "While percentages race with transitions, failures and retries, every client receives every transition once",
+        arguments: HintSource.allCases)
+    func race(source: HintSource) async throws {
+        try await withStreamScene(source.settings(interval: 2)) { scene in
             try await withThrowingTaskGroup(of: [StreamedEvent].self) { watchers in
                 let (starts, started) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingOldest(4))
                 for _ in 0..<4 { watchers.addTask { try await follow(scene, started: started) } }
@@ -95,9 +97,9 @@ import Testing
     }
 
     /// More than a mailbox holds, so the server reads the transitions from the database.
-    @Test("A hundred transitions in one commit are all sent, in order")
-    func hundredAtOnce() async throws {
-        try await withStreamScene { scene in
+    @Test("A hundred transitions in one commit are all sent, in order", arguments: HintSource.allCases)
+    func hundredAtOnce(source: HintSource) async throws {
+        try await withStreamScene(source.settings(interval: 2)) { scene in
             try await scene.withStream { reader in
                 _ = try await reader.next("progress")
                 try await scene.database.query(

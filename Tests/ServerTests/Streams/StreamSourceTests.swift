@@ -1,5 +1,6 @@
 import Domain
 import LocalPostgres
+import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
@@ -54,6 +55,22 @@ import Testing
         try await scene.database.failAndRetry(scene.session)
         #expect(try await reader.next("progress").status == "failed")
         #expect(try await reader.next("progress").status == "pending")
+    }
+
+    @Test("A server without LISTEN has no listener's connection and no listener's metric, and sends each change")
+    func pollAlone() async throws {
+        try await withStreamScene(HintSource.poll.settings(interval: 2)) { scene in
+            try await scene.withStream { reader in
+                _ = try await reader.next("progress")
+                let listeners = try await scene.database.query(
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'listener'")
+                #expect(listeners.isEmpty)
+                #expect(!scene.server.metrics.contains("\ntherapybridge_listener_live "))
+                let version = try await scene.report(.transcribing, 30)
+                #expect(try await reader.next("progress").version == Int(version))
+                #expect(try await scene.server.request(.GET, "/health/ready").status == 200)
+            }
+        }
     }
 
     @Test("A change is not sent before its commit")

@@ -4,6 +4,7 @@ import NIOHTTP1
 import Postgres
 import PostgresTestSupport
 import ServerTestSupport
+import TestSupport
 import Testing
 
 /// A pipeline that works over HTTP alone.
@@ -35,6 +36,14 @@ struct PipelineAccount: Sendable {
     init(_ server: TestServer) async throws {
         self.server = server
         token = try await server.token(server.database.addUser(.pipeline))
+    }
+
+    /// Waits until so many requests of all pipelines wait for a session.
+    ///
+    /// - Throws: When it does not happen.
+    func seeWaiting(_ count: Int = 1) async throws {
+        let line = "\ntherapybridge_pipeline_claims_waiting \(count)\n"
+        try await eventually("\(count) claims wait") { server.metrics.contains(line) }
     }
 
     func send(

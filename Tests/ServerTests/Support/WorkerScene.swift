@@ -114,14 +114,14 @@ extension TestDatabase {
 
 /// Lends a server with a worker, and a script for its transcription stage.
 func withWorkerScene<Result: Sendable>(
-    transcribing script: String, notes: String? = nil, clock: any MonotonicClock = ContinuousClock(),
+    transcribing script: String, notes: String? = nil, _ settings: [String: String] = [:],
+    clock: any MonotonicClock = ContinuousClock(),
     _ body: @escaping @Sendable (WorkerScene, ScriptFolder) async throws -> Result
 ) async throws -> Result {
     try await ScriptFolder.with { folder in
-        var environment = [
-            "PIPELINE_STAGE_WRITES": folder.path,
-            "PIPELINE_TRANSCRIBE_COMMAND": try folder.command("transcribe.sh", script),
-        ]
+        var environment = settings
+        environment["PIPELINE_STAGE_WRITES"] = folder.path
+        environment["PIPELINE_TRANSCRIBE_COMMAND"] = try folder.command("transcribe.sh", script)
         if let notes { environment["PIPELINE_NOTES_COMMAND"] = try folder.command("notes.sh", notes) }
         return try await withServer(environment, runsWorker: true, clock: clock) {
             try await body(WorkerScene($0), folder)

@@ -99,13 +99,14 @@ function queueFigures(counts) {
 
 function serverFigures(metrics, before) {
     const sum = (name, labels) => metrics.sum(`therapybridge_${name}`, labels);
-    const isLive = sum("listener_live") === 1;
+    // A server that polls alone (CHANGE_SOURCE) has no listener.
+    const listener = { 1: "live", 0: "lost" }[sum("listener_live")] ?? "off";
     const requests = "therapybridge_http_request_duration_seconds";
     const since = before && metrics.quantile(requests, 0.5, {}, before) !== null ? before : null;
     const started = sum("process_start_time_seconds");
     return [
         ["streams", t("board.streams"), orNone(sum("streams_open"))],
-        ["listener", t("board.listener"), t(isLive ? "board.listener.live" : "board.listener.lost"), isLive ? "done" : "failed"],
+        ["listener", t("board.listener"), t(`board.listener.${listener}`), { live: "done", lost: "failed", off: "" }[listener]],
         ["median", t("board.median"), orNone(metrics.quantile(requests, 0.5, {}, since), milliseconds)],
         ["p99", t("board.p99"), orNone(metrics.quantile(requests, 0.99, {}, since), milliseconds)],
         ["missed", t("board.missed"), orNone(sum("backstop_delivered_total"))],

@@ -90,6 +90,7 @@ export default {
     "board.listener": "Benachrichtigungen",
     "board.listener.live": "kommen an",
     "board.listener.lost": "verloren",
+    "board.listener.off": "aus",
     "board.median": "Die Hälfte der Antworten binnen",
     "board.p99": "99 % der Antworten binnen",
     "board.missed": "Änderungen, die nur das Nachsehen fand",

@@ -90,6 +90,7 @@ export default {
     "board.listener": "Notifications",
     "board.listener.live": "arrive",
     "board.listener.lost": "lost",
+    "board.listener.off": "off",
     "board.median": "Half of the answers within",
     "board.p99": "99 % of the answers within",
     "board.missed": "Changes that only the poll found",

@@ -90,6 +90,7 @@ export default {
     "board.listener": "Notifications",
     "board.listener.live": "arrivent",
     "board.listener.lost": "perdues",
+    "board.listener.off": "désactivées",
     "board.median": "La moitié des réponses en",
     "board.p99": "99 % des réponses en",
     "board.missed": "Changements trouvés seulement par scrutation",
