@@ -115,8 +115,8 @@ import Testing
     @Test(
         "An operator's command needs a good DATABASE_MIGRATE_URL",
         arguments: [
-            ["migrate", "up"], ["migrate", "up", "--dry-run"], ["migrate", "roles"], ["migrate", "status"],
-            ["migrate", "validate"],
+            ["migrate", "up"], ["migrate", "up", "--dry-run"], ["migrate", "roles"], ["migrate", "adopt"],
+            ["migrate", "status"], ["migrate", "validate"],
             ["user", "add", "--email", "a@b.example", "--name", "A", "--role", "admin"], ["user", "list"],
             ["user", "deactivate", "--email", "a@b.example"], ["user", "activate", "--email", "a@b.example"],
             ["assign", "--therapist", "a@b.example", "--patient", "c@d.example"],
