@@ -48,4 +48,17 @@ import Testing
             #expect(seen.reason == (isDeactivated ? "deactivated" : "ended"))
         }
     }
+
+    @Test("Only client.js sends requests and opens streams: every other script of the page goes through it")
+    func onlyClient() throws {
+        let assets = packageRoot.appending(path: "Sources/HTTPAPI/Web/Assets")
+        let scripts = try FileManager.default.contentsOfDirectory(at: assets, includingPropertiesForKeys: nil)
+            .filter { $0.pathExtension == "js" && $0.lastPathComponent != "client.js" }
+        #expect(scripts.count > 10)
+        let connection = try Regex(#"\b(?:fetch|XMLHttpRequest|EventSource|WebSocket|sendBeacon)\s*\("#)
+        for script in scripts {
+            let text = try String(contentsOf: script, encoding: .utf8)
+            #expect(!text.contains(connection), "\(script.lastPathComponent)")
+        }
+    }
 }
