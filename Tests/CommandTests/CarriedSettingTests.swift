@@ -4,6 +4,7 @@ import Foundation
 import NIOCore
 import Postgres
 import PostgresTestSupport
+import Synchronization
 import TestSupport
 import Testing
 
@@ -70,6 +71,30 @@ import Testing
                 !end.log.contains("\"level\":\"error\""),
                 "\(end.log.split(separator: "\n").filter { $0.contains("error") })")
         }
+        try Self.observed(setting, place)
+    }
+
+    /// The cases that have passed.
+    private static let passed = Mutex<Set<String>>([])
+
+    /// Notes that a case has passed.
+    ///
+    /// The last one compares the table of the documentation.
+    private static func observed(_ setting: String, _ place: Place) throws {
+        let count = passed.withLock { passed in
+            passed.insert("\(setting) \(place)")
+            return passed.count
+        }
+        guard count == settings.count * Place.allCases.count else { return }
+        let isCovered = passed.withLock { passed in
+            settings.map { setting in
+                [setting] + Place.allCases.map { passed.contains("\(setting) \($0)") ? "serves and streams" : "fails" }
+            }
+        }
+        try GeneratedPart(name: "carried-settings").hold(
+            table(
+                ["carried setting", "by the database", "by the role"], isCovered.map { ["`\($0[0])`"] + $0.dropFirst() }
+            ))
     }
 
     @Test("Migrations and accounts work whatever the database carries", arguments: settings)

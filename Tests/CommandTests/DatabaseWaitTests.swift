@@ -1,5 +1,6 @@
 import Foundation
 import LocalPostgres
+import Postgres
 import PostgresTestSupport
 import Subprocess
 import SystemPackage
@@ -52,6 +53,49 @@ import Testing
         #expect(log.contains { $0.contains("setting=DATABASE_URL") && $0.contains("remedy=start PostgreSQL") })
         #expect(!log.joined().contains("hush"))
         #expect(!log.contains { $0.contains("listening") })
+    }
+
+    /// A state that passes, and the connection string of a process that meets it.
+    private static func states(_ cluster: LocalPostgres) -> [(state: String, url: String)] {
+        [
+            ("nothing listens", "host=127.0.0.1 port=1 dbname=bridge user=therapybridge_server password=hush-hush"),
+            ("the host has no address", "host=host.invalid dbname=bridge user=therapybridge_server password=hush-hush"),
+            ("no connection is left", cluster.connectionString(database: "bridge", user: "limited")),
+            (
+                "the database takes no connections",
+                cluster.connectionString(database: "shut", user: "therapybridge_server")
+            ),
+        ]
+    }
+
+    @Test("Each state that passes has a line with the cause, the setting and the remedy")
+    func lines() async throws {
+        var rows: [[String]] = []
+        try await TestCluster.makeCluster().use(stopMode: .immediate) { cluster in
+            try await TestCluster.migrate("bridge", of: cluster)
+            let database = TestDatabase(cluster: cluster, name: "bridge")
+            for statement in [
+                "CREATE ROLE limited LOGIN CONNECTION LIMIT 0 IN ROLE therapybridge_server",
+                "CREATE DATABASE shut ALLOW_CONNECTIONS false",
+            ] { try await database.query(PostgresQuery(unescaped: statement)) }
+            for (state, url) in Self.states(cluster) {
+                let (status, log) = try await Self.run("serve", ["DATABASE_URL": url]) { line, process in
+                    if line.contains("waiting for the database") || line.contains("listening") {
+                        kill(process, SIGTERM)
+                    }
+                }
+                #expect(status == 0, "\(state): \(log)")
+                let line = try #require(log.first { $0.contains("waiting for the database") }, "\(state): \(log)")
+                let found = try #require(line.firstMatch(of: #/reason=(.*) remedy=(.*) setting=(\w+)/#), "\(line)")
+                #expect(!line.contains("hush"))
+                #expect(found.output.3 == "DATABASE_URL")
+                let folder = cluster.connectionString().split(separator: "'").dropFirst().first.map(String.init) ?? "-"
+                let reason = String(found.output.1).replacing(folder, with: "/run/postgresql")
+                    .replacing("\(cluster.port)", with: "5432").replacing("\t", with: " ")
+                rows.append([state, "`\(reason)`", "`\(found.output.2)`"])
+            }
+        }
+        try GeneratedPart(name: "waits").hold(table(["state", "`reason`", "`remedy`"], rows))
     }
 
     @Test("A process that waits starts when PostgreSQL does, and has logged one line", arguments: ["serve", "work"])

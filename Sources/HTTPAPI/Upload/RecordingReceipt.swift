@@ -1,6 +1,5 @@
 import Domain
 import Foundation
-import HTTPTypes
 import Store
 
 /// What the database has to learn of a recording whose bytes are all stored.
@@ -54,11 +53,9 @@ struct RecordingKept: Error {
 
     /// What the client reads.
     var problem: Problem {
-        var problem = Problem(
+        Problem(
             .unavailable,
-            "All bytes have arrived and are kept. The server enters the recording as soon as its database answers. Ask for the "
-                + "session before you send anything again.")
-        problem.headers[.location] = "/api/sessions/\(session)"
-        return problem
+            "All bytes have arrived and are kept. The server enters the recording as soon as its database answers. Ask for session "
+                + "\(session) before you send anything again.")
     }
 }

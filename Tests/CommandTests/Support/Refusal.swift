@@ -76,6 +76,13 @@ struct Refusal: Sendable {
                 "the parameter schema of another program"),
             .migrating(
                 "a password that is not percent-encoded", "postgresql://owner:hush@hush@127.0.0.1/bridge", "%40 for @"),
+            .migrating(
+                "roles that another role has made", "SOCKET dbname=second user=visitor", "admin option",
+                "WITH ADMIN OPTION"),
+            .migrating(
+                "an address or user that PostgreSQL does not let in",
+                "TCP dbname=bridge user=shut_out password=hush-hush", "pg_hba.conf rejects connection",
+                "allow this connection in pg_hba.conf"),
             .serving(
                 "the owner's role", "SOCKET dbname=bridge user=owner", "owns the schema", "use therapybridge_server"),
             .serving(
@@ -116,11 +123,23 @@ struct Refusal: Sendable {
                 "CREATE ROLE visitor LOGIN PASSWORD '\(password)'", "CREATE ROLE locked NOLOGIN",
                 "CREATE ROLE maker LOGIN CREATEROLE", "CREATE DATABASE bare", "CREATE DATABASE taken",
                 "CREATE DATABASE closed", "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
-                "CREATE DATABASE owned OWNER visitor",
+                "CREATE DATABASE owned OWNER visitor", "CREATE DATABASE second OWNER visitor",
+                "CREATE ROLE shut_out LOGIN PASSWORD '\(password)'", shutOut, "SELECT pg_reload_conf()",
             ]
         ),
         ("taken", ["CREATE SCHEMA app AUTHORIZATION visitor"]),
     ]
+
+    /// Puts a line before all others into pg_hba.conf.
+    private static let shutOut = """
+        DO $$ DECLARE
+            -- COPY empties the file before its query runs.
+            lines CONSTANT text := replace(pg_read_file(current_setting('hba_file')), chr(9), ' ');
+        BEGIN
+            EXECUTE format('COPY (SELECT unnest(ARRAY[%L] || string_to_array(%L, chr(10)))) TO %L',
+                           'host all shut_out all reject', lines, current_setting('hba_file'));
+        END $$
+        """
 
     /// The statements after the migration of the database `bridge`.
     static let afterMigration = [
