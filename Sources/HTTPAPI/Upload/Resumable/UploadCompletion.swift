@@ -60,7 +60,7 @@ struct UploadCompletion: Sendable {
     ///
     /// Something names the file before it is among the recordings: the database or, while that does not answer, a receipt.
     private func attach(
-        _ stored: StoredRecording, _ key: String, _ place: () async throws -> Void
+        _ stored: StoredRecording, _ key: String, _ place: @escaping @Sendable () async throws -> Void
     ) async throws -> ResumableUpload {
         let recording = ExpectedRecording(upload: upload.id.rawValue, key: key)
         let receipt = RecordingReceipt(
@@ -74,7 +74,8 @@ struct UploadCompletion: Sendable {
         } catch let error as PostgresError where error.isTransient || error.code == .cancelled {
             try await route.form.entries.keep(receipt)
         }
-        try await place()
+        // Unstructured: the file system calls do nothing in a cancelled task, and the receipt counts when the client goes now.
+        try await Task { try await place() }.value
         guard try await route.form.entries.enter(receipt) else { throw await patch.loss() }
         return try await complete(key)
     }
