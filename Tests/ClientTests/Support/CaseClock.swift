@@ -31,7 +31,8 @@ struct CaseClockDriver {
                 if left < .milliseconds(200) {
                     // A pause before a reconnect or a poll.
                     time.advance(by: left)
-                } else if log.hanging == log.last_event_ids.count, isFull,
+                } else if log.hanging > 0, log.hanging == log.last_event_ids.count, isFull,
+                    // The last connection has arrived, and says nothing more.
                     silence[log.hanging, default: .zero] + left <= watchdog
                 {
                     silence[log.hanging, default: .zero] += left
