@@ -29,7 +29,7 @@ import Testing
                     for follower in ward.followers {
                         watchers.addTask { try await follower.watch(server, until: isEnding) }
                     }
-                    let limits = try await changeRights(ward, database)
+                    let limits = try await changeRights(ward, database, source)
                     isEnding.set()
                     try await LedgerWriter(database: database, sessions: ward.sessions, pace: .zero).finish()
                     var entries: [RightsLedgerEntry] = []
@@ -44,7 +44,9 @@ import Testing
     /// Writes to all sessions, ends rights and sign-ins of strangers, and injects faults.
     ///
     /// - Returns: For each client and session, the version that the session had after the commit that ended the right.
-    private func changeRights(_ ward: Ward, _ database: TestDatabase) async throws -> [RightsLedgerKey: Int] {
+    private func changeRights(
+        _ ward: Ward, _ database: TestDatabase, _ source: HintSource
+    ) async throws -> [RightsLedgerKey: Int] {
         let duration = Duration.seconds(6)
         let end = ContinuousClock.now + duration
         return try await withThrowingTaskGroup(of: [RightsLedgerKey: Int].self) { group in
@@ -69,7 +71,7 @@ import Testing
                 return [:]
             }
             group.addTask {
-                try await LedgerFaults.inject(over: duration, into: database)
+                try await LedgerFaults.inject(over: duration, into: database, source)
                 return [:]
             }
             return try await group.reduce(into: [:]) { $0.merge($1) { first, _ in first } }

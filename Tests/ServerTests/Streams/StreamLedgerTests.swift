@@ -24,7 +24,7 @@ import Testing
                 let token = try await server.token(patient)
                 var sessions: [SessionID] = []
                 for _ in 0..<scale.sessions { sessions.append(try await database.addSession(of: patient)) }
-                let entries = try await run(scale, server, sessions, token)
+                let entries = try await run(scale, server, sessions, token, source)
                 #expect(entries.count >= scale.clients)
                 try await check(entries, against: database)
             }
@@ -32,7 +32,7 @@ import Testing
     }
 
     private func run(
-        _ scale: LedgerScale, _ server: TestServer, _ sessions: [SessionID], _ token: String
+        _ scale: LedgerScale, _ server: TestServer, _ sessions: [SessionID], _ token: String, _ source: HintSource
     ) async throws -> [LedgerEntry] {
         let isEnding = Atomic<Bool>.Reference()
         let database = server.database
@@ -51,7 +51,7 @@ import Testing
             let end = ContinuousClock.now + scale.duration
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for writer in writers { group.addTask { try await writer.write(until: end) } }
-                group.addTask { try await LedgerFaults.inject(over: scale.duration, into: database) }
+                group.addTask { try await LedgerFaults.inject(over: scale.duration, into: database, source) }
                 try await group.waitForAll()
             }
             isEnding.set()
