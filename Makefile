@@ -103,8 +103,9 @@ test-workers: packages-workers ## Kill workers at random moments, and let worker
 	Tests/Workers/run .build/debug/therapybridge kills $(WORKERS)
 	exec Tests/Workers/run .build/debug/therapybridge race $(WORKERS)
 
-test-uploads: packages-uploads ## Upload with tuspy, a client of tus: lost connections, killed servers, encryption
+test-uploads: packages-uploads packages-test ## Upload with tuspy, a client of tus: lost connections, killed servers, encryption; and in every state of the database
 	swift build --product therapybridge
+	UPLOAD_STATES=all swift test --filter UploadStateTests
 	Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 	UPLOADS_KEY=1 exec Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 

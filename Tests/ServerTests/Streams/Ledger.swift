@@ -50,29 +50,26 @@ struct LedgerTransitions {
 
 /// The faults of a ledger test.
 enum LedgerFaults {
-    /// Kills the connection through which changes come, crashes PostgreSQL, and kills that connection again.
+    /// Kills the listener's connection, crashes PostgreSQL, and kills the listener's connection again.
     ///
-    /// It is the listener's; with a source without a listener, it is each connection of the pool. The sleeps spread the
-    /// faults over the time of the writes.
+    /// A server without a listener meets the crash alone. The sleeps spread the faults over the time of the writes.
     static func inject(over duration: Duration, into database: TestDatabase, _ source: HintSource) async throws {
         try await Task.sleep(for: duration * 0.2)
-        try await kill(source, of: database)
+        if source == .notify { try await killListener(of: database) }
         try await Task.sleep(for: duration * 0.2)
         try await database.cluster.stop(mode: .immediate)
         try await database.cluster.start()
         try await Task.sleep(for: duration * 0.3)
-        try await eventually("the server is connected, and then its connection is killed") {
-            try await kill(source, of: database)
-        }
+        guard source == .notify else { return }
+        try await eventually("the listener is connected and then killed") { try await killListener(of: database) }
     }
 
     @discardableResult
-    private static func kill(_ source: HintSource, of database: TestDatabase) async throws -> Bool {
-        let name = source == .notify ? "therapybridge listener" : "therapybridge"
-        return try await !database.query(
+    private static func killListener(of database: TestDatabase) async throws -> Bool {
+        try await !database.query(
             """
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE application_name = \(name) AND datname = \(database.name)
+            WHERE application_name = 'therapybridge listener' AND datname = \(database.name)
             """
         ).isEmpty
     }

@@ -98,9 +98,13 @@ import Testing
         }
     }
 
+    /// A resumable upload whose server gets no processor for three seconds loses its lease, and the client goes on with another
+    /// request: on a machine with other work, most of its states are not reached. `make test-uploads` runs them.
+    private static let ways: [UploadWay] =
+        ProcessInfo.processInfo.environment["UPLOAD_STATES"] == "all" ? UploadWay.allCases : [.form]
+
     @Test(
-        "The client is told, nothing is lost, and the next request does what the documentation says",
-        arguments: UploadWay.allCases)
+        "The client is told, nothing is lost, and the next request does what the documentation says", arguments: ways)
     func states(_ way: UploadWay) async throws {
         let rows = try await withOwnCluster { database in
             try await withTemporaryFolder("states") { folder in
