@@ -98,8 +98,10 @@ import Testing
         }
     }
 
+    /// The ways that this run tests: `make test-uploads` tests all.
+    ///
     /// A resumable upload whose server gets no processor for three seconds loses its lease, and the client goes on with another
-    /// request: on a machine with other work, most of its states are not reached. `make test-uploads` runs them.
+    /// request. On a machine with other work, most of its states are not reached.
     private static let ways: [UploadWay] =
         ProcessInfo.processInfo.environment["UPLOAD_STATES"] == "all" ? UploadWay.allCases : [.form]
 
