@@ -1,3 +1,4 @@
+import HTTPAPI
 import Migrations
 import Postgres
 import SettingsReading
@@ -124,7 +125,7 @@ extension DatabaseRefusal {
 
     private static func poolerRemedy(_ setting: String) -> String {
         setting == "DATABASE_URL"
-            ? "a pooler is in between: set DATABASE_POOLER=transaction, and DATABASE_LISTEN_URL to a direct connection"
+            ? UnnamedPooler.remedy
             : "a pooler is in between: name PostgreSQL itself in \(setting)"
     }
 

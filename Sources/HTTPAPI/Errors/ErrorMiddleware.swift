@@ -37,10 +37,7 @@ struct ErrorMiddleware: RouterMiddleware {
     static func log(_ problem: Problem, _ error: any Error, _ logger: Logger) {
         if problem.kind == .internalError {
             var metadata: Logger.Metadata = ["error": "\(error)"]
-            if (error as? PostgresError)?.isOfUnnamedPooler ?? false {
-                metadata["remedy"] =
-                    "a pooler is in between: set DATABASE_POOLER=transaction, and DATABASE_LISTEN_URL to a direct connection"
-            }
+            if (error as? PostgresError)?.isOfUnnamedPooler ?? false { metadata["remedy"] = "\(UnnamedPooler.remedy)" }
             logger.error("request failed", metadata: metadata)
         } else if problem.kind == .unavailable || problem.kind == .storageFull {
             logger.warning("request refused", metadata: ["error": "\(error)"])
@@ -162,4 +159,11 @@ extension PostgresError {
 extension FileSystemError {
     /// The system's reason, when a system call failed.
     fileprivate var systemCallErrno: Errno? { (cause as? FileSystemError.SystemCallError)?.errno }
+}
+
+/// A pooler that stands between the server and its database, and that no setting names.
+public enum UnnamedPooler {
+    /// What the operator has to do.
+    public static let remedy =
+        "a pooler is in between: set DATABASE_POOLER=transaction, and DATABASE_LISTEN_URL to a direct connection"
 }
