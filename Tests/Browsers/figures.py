@@ -76,8 +76,7 @@ def first_view(world):
 
 def commit_to_page(world):
     """44 sessions in progress, after as many changes as an hour brings: from the commit of a percentage to the page, p99 within 100 ms."""
-    # The browser reaches the server itself: the networks of the journeys are in this busy process.
-    site = world.server()
+    site = world.server(is_direct=True)
     therapist, patient = site.pair()
     sessions = [site.session(patient, "short.wav") for _ in range(44)]
     for session in sessions:
@@ -94,7 +93,6 @@ def commit_to_page(world):
             END LOOP;
         END $$""", user="postgres")
     browser = world.browser(site)
-    browser.url = site.url
     enter(browser, therapist)
     browser.read("in progress \\(44\\)", 30)
     browser.read("live · \\d")

@@ -28,9 +28,9 @@ class World:
         self.mine.append(started)
         return Browser(started, (site or self.site).address)
 
-    def server(self, **settings):
+    def server(self, is_direct=False, **settings):
         """A server with settings of its own, over the same database."""
-        site = Site(**settings)
+        site = Site(is_direct, **settings)
         self.mine.append(site)
         return site
 

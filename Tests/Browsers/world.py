@@ -36,21 +36,26 @@ class Person:
 class Site:
     """A server without a worker, over the database of `therapybridge dev`, and the networks around it.
 
-    Browsers reach it through `network`. It reaches its database through `database`.
+    Browsers reach it through `network`, and it reaches its database through `database`. A direct one does without both: they run
+    in this process, which costs a measurement more than what it measures.
     """
 
     numbers = itertools.count(1)
 
-    def __init__(self, **settings):
+    def __init__(self, is_direct=False, **settings):
         with open(os.path.join(FOLDER, "jwt-secret")) as file:
             secret = file.read()
         self.database = Network(database_socket(FOLDER))
         self.port = free_port()
         self.network = Network(self.port)
         self.url, self.address = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.network.port}"
+        host = f"host=127.0.0.1 port={self.database.port}"
+        if is_direct:
+            socket, self.address = database_socket(FOLDER), self.url
+            host = f"host={os.path.dirname(socket)} port={socket.rpartition('.')[2]}"
         self.environment = {
             **os.environ,
-            "DATABASE_URL": f"host=127.0.0.1 port={self.database.port} dbname=therapybridge user=therapybridge_server sslmode=disable",
+            "DATABASE_URL": f"{host} dbname=therapybridge user=therapybridge_server sslmode=disable",
             "JWT_SECRET": secret, "UPLOAD_DIR": os.path.join(FOLDER, "recordings"), "PORT": str(self.port),
             "PUBLIC_URL": self.address, "LOG_LEVEL": "warning", "UPLOADS_PER_HOUR": "0", "UPLOAD_MAX_CONCURRENT_PER_USER": "0",
             "UPLOAD_QUOTA_BYTES": "0", "REQUESTS_PER_SIGN_IN": "0", "REQUESTS_PER_ADDRESS": "0",
