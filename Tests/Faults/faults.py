@@ -96,8 +96,8 @@ async def backends_terminated(world, cohort):
 async def restart_of_postgres(world, cohort, how):
     world.primary.stop(how)
     await cohort.load(2)
-    not_ready = [await server.readiness() for server in world.servers]
-    demand(not_ready == [503] * len(world.servers), f"readiness without a database was {not_ready}")
+    not_ready = await asyncio.gather(*(server.readiness() for server in world.servers))
+    demand(list(not_ready) == [503] * len(world.servers), f"readiness without a database was {not_ready}")
     await asyncio.to_thread(world.primary.start)
     begin = time.monotonic()
     for server in world.servers:
@@ -143,7 +143,7 @@ async def server_frozen(world, cohort):
     return ""
 
 
-@fault("the network between one listener and PostgreSQL swallows all packets for 20 s",
+@fault("the network between one listener and PostgreSQL swallows all packets for 30 s",
        f"the poll finds each change within {POLL} s; the listener notices, and listens again")
 async def listener_blackholed(world, cohort):
     server = world.servers[2]
@@ -151,7 +151,7 @@ async def listener_blackholed(world, cohort):
     for link in server.links:
         link.freeze()
     try:
-        await cohort.load(20 * SLOWNESS)
+        await cohort.load(30)
         demand(not await server.is_listening(), "the server did not notice that its listener is deaf")
     finally:
         for link in server.links:
@@ -164,8 +164,7 @@ async def listener_blackholed(world, cohort):
 
 @fault("nginx gets SIGKILL, and starts again", "all clients continue")
 async def proxy_killed(world, cohort):
-    world.nginx.kill()
-    world.nginx.wait()
+    world.stop_nginx()
     await cohort.load(1)
     world.start_nginx()
     await happens("nginx answers", world.proxy_answers)
@@ -181,8 +180,7 @@ async def poll_beside_notify(world, cohort):
     demand(status == 0, f"the server ended with {status}")
     await server.start(CHANGE_SOURCE="poll")
     # Clients move on their own only when a connection ends.
-    world.nginx.terminate()
-    await asyncio.to_thread(world.nginx.wait)
+    world.stop_nginx()
     world.start_nginx()
     await happens("nginx answers", world.proxy_answers)
     await cohort.load(6)

@@ -63,9 +63,9 @@ class Server:
         return await self.readiness() == 200
 
     async def readiness(self):
-        """The status of the readiness route; None without an answer."""
+        """The status of the readiness route; None without an answer. Without a database, the answer takes five seconds."""
         try:
-            return (await request(self.port, "GET", "/health/ready", limit=3))[0]
+            return (await request(self.port, "GET", "/health/ready", limit=5 + 5 * SLOWNESS))[0]
         except Unanswered:
             return None
 
@@ -161,7 +161,7 @@ class Installation:
     def start_nginx(self):
         """Starts nginx with the site of deploy/proxies, without TLS, and with all servers."""
         text = (ROOT / "deploy/proxies/nginx.conf").read_text()
-        servers = "\n".join(f"    server 127.0.0.1:{server.port};" for server in self.all_servers)
+        servers = "\n".join(f"    server 127.0.0.1:{server.port} max_fails=0;" for server in self.all_servers)
         text = text.replace("    server 127.0.0.1:8000;", servers).replace("listen 443 ssl http2;", f"listen 127.0.0.1:{self.port};")
         # The second site only leads to TLS.
         text = text[:text.index("server {\n    listen 80;")]
@@ -172,7 +172,14 @@ class Installation:
             f"daemon off; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx.log; worker_processes 1;\n"
             f"events {{ worker_connections 8192; }}\nhttp {{\nclient_body_temp_path {self.folder}/body;\n{text}\n}}\n")
         with open(self.folder / "nginx.out", "ab") as log:
-            self.nginx = subprocess.Popen(["nginx", "-p", str(self.folder), "-c", str(file)], stdout=log, stderr=log)
+            self.nginx = subprocess.Popen(["nginx", "-p", str(self.folder), "-c", str(file)], stdout=log, stderr=log,
+                                          start_new_session=True)
+
+    def stop_nginx(self):
+        """Kills nginx with its worker processes, and cuts all connections."""
+        if self.nginx and self.nginx.poll() is None:
+            os.killpg(self.nginx.pid, signal.SIGKILL)
+            self.nginx.wait()
 
     async def add_standby(self):
         """Makes a standby that streams from the primary, through a link, and returns both."""
@@ -186,7 +193,7 @@ class Installation:
         self.slots[place] = standby
 
         async def streams():
-            return self.sql("SELECT FROM pg_stat_replication WHERE state = 'streaming'") != []
+            return self.sql("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'") != []
         await happens("the standby streams", streams)
         return standby, link
 
@@ -222,9 +229,7 @@ class Installation:
                     server.process.wait(DRAIN + 10 * SLOWNESS)
                 except subprocess.TimeoutExpired:
                     server.kill()
-        if self.nginx and self.nginx.poll() is None:
-            self.nginx.terminate()
-            self.nginx.wait()
+        self.stop_nginx()
         for cluster in self.slots:
             cluster.stop(signal.SIGINT)
         if self.has_disk:

@@ -2,7 +2,6 @@
 import asyncio
 import collections
 import dataclasses
-import random
 import time
 
 from installation import HEARTBEAT, SLOWNESS
@@ -10,6 +9,8 @@ from web import Unanswered, events, head, read_head
 
 # A client that hears nothing for so many seconds takes the connection for dead.
 SILENCE = 5 * HEARTBEAT * SLOWNESS
+# The seconds until a client tries again that no server has told how long to wait.
+FIRST_PAUSE = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Watcher:
         # Statuses other than 200, and events that carry no state, with their number.
         self.statuses, self.others = collections.Counter(), collections.Counter()
         self.removed = set()
-        self.task = None
+        # The seconds until the next connection, as the server or nginx asks for.
+        self.pause, self.task = FIRST_PAUSE, None
 
     @property
     def path(self):
@@ -52,8 +54,8 @@ class Watcher:
                 await self.connect()
             except Unanswered:
                 pass
-            # Spread, so that the clients of a lost server do not come back in one moment.
-            await asyncio.sleep(random.uniform(0.05, 0.3))
+            if not self.is_done:
+                await asyncio.sleep(self.pause)
 
     async def connect(self):
         headers = {"Accept": "text/event-stream"}
@@ -73,7 +75,10 @@ class Watcher:
             self.connections += 1
             self.began[self.connections] = begin
             async for event, identifier, data in events(reader, SILENCE):
-                self.take(event, identifier, data)
+                if event == "retry":
+                    self.pause = data
+                else:
+                    self.take(event, identifier, data)
                 if self.is_done:
                     return
         except (OSError, EOFError, ValueError, TimeoutError) as error:

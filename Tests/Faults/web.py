@@ -52,7 +52,9 @@ async def read_head(reader):
 
 
 async def events(reader, silence):
-    """The events of an open stream: (event, id, data). A block without an event, such as a heartbeat, is none.
+    """The events of an open stream: (event, id, data), and each delay that it asks for as ("retry", None, seconds).
+
+    A block without an event, such as a heartbeat, is none.
 
     Raises Unanswered when nothing comes for so many seconds, as a client does that knows the interval of heartbeats.
     """
@@ -70,6 +72,8 @@ async def events(reader, silence):
             if event is not None:
                 yield event, identifier, data
             event = identifier = data = None
+        elif line.startswith(b"retry: "):
+            yield "retry", None, int(line[7:]) / 1000
         elif line.startswith(b"event: "):
             event = line[7:].decode()
         elif line.startswith(b"id: "):
