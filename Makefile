@@ -54,15 +54,19 @@ SWIFT_SOURCES := Package.swift Sources Tests
 # What "swift build -c release --product therapybridge" made. BINARY names one that is elsewhere.
 RELEASE := $(or $(BINARY),.build/release/therapybridge)
 
-.PHONY: help run test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+.PHONY: help run program test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: packages-run ## Build and run the server with its own PostgreSQL and demo accounts
-	swift build -c release --product therapybridge
-	exec .build/release/therapybridge dev
+run: packages-build ## Build and run the server with its own PostgreSQL and demo accounts
+	@$(MAKE) --no-print-directory --jobs=2 packages-run program
+	exec .build/debug/therapybridge dev
+
+# The optimizer takes most of the time of a release build, and a demo does not need it.
+program:
+	swift build --product therapybridge
 
 test: packages-test ## Run all tests, with their own PostgreSQL
 	swift test

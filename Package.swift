@@ -20,14 +20,22 @@ let unsafeSettings: [SwiftSetting] =
     ]
 
 // The release of the program needs no library of the toolchain. At the link, -static-stdlib takes the archives of the runtime in
-// place of its libraries. It names only those of the standard library: those of Foundation follow.
+// place of its libraries. It names only those of the standard library: those of FoundationEssentials follow. Foundation itself is
+// missing on purpose. docs/decisions/0047-foundation-essentials.md says why, and why the linker leaves the tables for C++ exceptions
+// out.
 let inRelease = BuildSettingCondition.when(platforms: [.linux], configuration: .release)
 let staticRuntime: [LinkerSetting] =
-    [.unsafeFlags(["-static-stdlib", "-Xlinker", "--gc-sections"], inRelease)]
-    + [
-        "Foundation", "FoundationInternationalization", "FoundationEssentials", "CoreFoundation", "_FoundationICU",
-        "_FoundationCShims", "_FoundationCollections", "swiftSynchronization",
-    ].map { .linkedLibrary($0, inRelease) }
+    [
+        .unsafeFlags(
+            ["-static-stdlib", "-use-ld=lld"]
+                + [
+                    "--gc-sections", "-z", "pack-relative-relocs", "--no-export-dynamic", "--no-eh-frame-hdr",
+                    "-T", Context.packageDirectory + "/Sources/Tools/without-eh-frame.ld",
+                ].flatMap { ["-Xlinker", $0] },
+            inRelease)
+    ]
+    + ["FoundationEssentials", "_FoundationCShims", "_FoundationCollections", "swiftSynchronization"]
+    .map { .linkedLibrary($0, inRelease) }
 
 let package = Package(
     name: "therapybridge",
@@ -42,7 +50,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-async-algorithms", from: "1.1.4"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -51,7 +59,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        // Without the trait FullFoundation, which would bring ICU into the program.
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: ["ConfigurationSupport"]),
         .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -72,6 +82,7 @@ let package = Package(
         // MARK: Below everything
 
         .target(name: "DurationUnits", swiftSettings: swiftSettings),
+        .target(name: "TextForms", swiftSettings: swiftSettings, plugins: ["EmbedFiles"]),
         .target(name: "SecretFiles", swiftSettings: unsafeSettings),
         .target(
             name: "SettingsReading",
@@ -89,7 +100,7 @@ let package = Package(
         .target(
             name: "Postgres",
             dependencies: [
-                "CLibPQ", "DurationUnits", "Polling",
+                "CLibPQ", "DurationUnits", "Polling", "TextForms",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "OrderedCollections", package: "swift-collections"),
@@ -99,7 +110,7 @@ let package = Package(
         ),
         .target(
             name: "LocalPostgres",
-            dependencies: ["CSpawn", "SecretFiles", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["CSpawn", "SecretFiles", "TextForms", .product(name: "Logging", package: "swift-log")],
             swiftSettings: unsafeSettings
         ),
 
@@ -113,7 +124,7 @@ let package = Package(
 
         // MARK: The way of one change
 
-        .target(name: "Domain", dependencies: ["DurationUnits"], swiftSettings: swiftSettings),
+        .target(name: "Domain", dependencies: ["DurationUnits", "TextForms"], swiftSettings: swiftSettings),
         .target(name: "JSONScanning", swiftSettings: swiftSettings),
         .target(
             name: "Store",
@@ -123,7 +134,7 @@ let package = Package(
         .target(
             name: "Migrations",
             dependencies: [
-                "Polling", "Postgres",
+                "Polling", "Postgres", "TextForms",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -167,7 +178,7 @@ let package = Package(
         .target(
             name: "Credentials",
             dependencies: [
-                "Domain", "JSONScanning", "SecretFiles", "SettingsReading",
+                "Domain", "JSONScanning", "SecretFiles", "SettingsReading", "TextForms",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "JWTKit", package: "jwt-kit"),
@@ -178,7 +189,7 @@ let package = Package(
         .target(
             name: "Recordings",
             dependencies: [
-                "SecretFiles", "SettingsReading",
+                "SecretFiles", "SettingsReading", "TextForms",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -190,7 +201,7 @@ let package = Package(
             name: "HTTPAPI",
             dependencies: [
                 "Credentials", "Domain", "DurationUnits", "Gzip", "JSONScanning", "Polling", "Postgres", "Progress",
-                "Prometheus", "Recordings", "SettingsReading", "Store", "Streaming",
+                "Prometheus", "Recordings", "SettingsReading", "Store", "Streaming", "TextForms",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -199,7 +210,6 @@ let package = Package(
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
-                .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
@@ -215,7 +225,7 @@ let package = Package(
         .target(
             name: "Pipeline",
             dependencies: [
-                "Cage", "Domain", "JSONScanning", "Postgres", "Recordings", "SettingsReading", "Store",
+                "Cage", "Domain", "JSONScanning", "Postgres", "Recordings", "SettingsReading", "Store", "TextForms",
                 .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -231,7 +241,7 @@ let package = Package(
         .target(
             name: "Webhooks",
             dependencies: [
-                "Domain", "Polling", "SettingsReading", "Store",
+                "Domain", "Polling", "SettingsReading", "Store", "TextForms",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -253,7 +263,7 @@ let package = Package(
                 "CProcess", "Cage", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations",
                 "Pipeline",
                 "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading",
-                "Store", "Webhooks",
+                "Store", "TextForms", "Webhooks",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
@@ -271,6 +281,7 @@ let package = Package(
                 "App", "Cage", "Domain", "Pipeline", "SettingsReading",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: swiftSettings,
             linkerSettings: staticRuntime
@@ -285,11 +296,12 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "NIOFoundationEssentialsCompat", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: swiftSettings
         ),
@@ -397,11 +409,13 @@ let package = Package(
             name: "DocumentTests",
             dependencies: [
                 "App", "Domain", "HTTPAPI", "Postgres", "PostgresTestSupport", "SettingsReading", "TestSupport",
-                "render-docs",
+                "RenderDocs",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ],
             swiftSettings: swiftSettings
         ),
+        .testTarget(
+            name: "TextFormsTests", dependencies: ["TestSupport", "TextForms"], swiftSettings: swiftSettings),
         .testTarget(
             name: "DomainTests", dependencies: ["Domain", "DurationUnits", "PropertySupport", "TestSupport"],
             swiftSettings: swiftSettings),
@@ -473,7 +487,7 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .testTarget(
-            name: "RenderDocsTests", dependencies: ["render-docs", "TestSupport"], swiftSettings: swiftSettings),
+            name: "RenderDocsTests", dependencies: ["RenderDocs", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "SchemaTests",
             dependencies: ["Domain", "Postgres", "PostgresTestSupport", "PropertySupport", "Store", "TestSupport"],
@@ -563,17 +577,18 @@ let package = Package(
         // MARK: Building
 
         .executableTarget(
-            name: "embed-files", dependencies: ["Gzip"], path: "Sources/Tools/embed-files", swiftSettings: swiftSettings
+            name: "embed-files", dependencies: ["Gzip", "RenderDocs"], path: "Sources/Tools/embed-files",
+            swiftSettings: swiftSettings
         ),
-        .executableTarget(
-            name: "render-docs",
+        .target(
+            name: "RenderDocs",
             dependencies: ["JSONScanning", .product(name: "Mustache", package: "swift-mustache")],
-            path: "Sources/Tools/render-docs",
+            path: "Sources/Tools/RenderDocs",
             exclude: ["docs.mustache"],
             swiftSettings: swiftSettings
         ),
         .plugin(
-            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files", "render-docs"],
+            name: "EmbedFiles", capability: .buildTool(), dependencies: ["embed-files"],
             path: "Sources/Tools/EmbedFiles"),
     ],
     swiftLanguageModes: [.v6]

@@ -1,6 +1,6 @@
 import Crypto
 import Domain
-import Foundation
+import FoundationEssentials
 import Glibc
 import HTTPAPI
 import LocalPostgres
@@ -10,6 +10,7 @@ public import Prometheus
 import Recordings
 import SecretFiles
 import SettingsReading
+import TextForms
 
 /// All that `therapybridge dev` runs: a private PostgreSQL, the schema, demo accounts and the server.
 public struct DevelopmentServer: Sendable {
@@ -124,8 +125,7 @@ public struct DevelopmentServer: Sendable {
             if !known.isEmpty { return known }
             unlink(path)
         }
-        let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
-            .map { String(format: "%02x", $0) }.joined()
+        let fresh = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }.hexadecimal
         let value = name == "demo-password" ? "demo-" + fresh.prefix(10) : fresh
         do {
             try SecretFile.create(path, contents: value.utf8)
@@ -152,6 +152,10 @@ public struct DevelopmentServer: Sendable {
         return file.path(percentEncoded: false)
     }
 
+    private func padded(_ text: String, to length: Int) -> String {
+        text + String(repeating: " ", count: max(0, length - text.count))
+    }
+
     private func greet(port: Int, settings: HTTPSettings, password: String, recording: String) {
         let listen = settings.listen
         let url = listen.port == port ? settings.publicURL.absoluteString : "http://\(listen.host):\(port)"
@@ -162,8 +166,8 @@ public struct DevelopmentServer: Sendable {
 
               account                password         who
             \(Self.accounts.map { account in
-                "  " + account.email.padding(toLength: 23, withPad: " ", startingAt: 0)
-                    + password.padding(toLength: 17, withPad: " ", startingAt: 0)
+                "  " + padded(account.email, to: 23)
+                    + padded(password, to: 17)
                     + "\(account.name), \(account.role.rawValue)"
             }.joined(separator: "\n"))
 

@@ -1,6 +1,6 @@
 import Credentials
 public import Domain
-import Foundation
+import FoundationEssentials
 import HTTPAPI
 public import Logging
 import Migrations

@@ -1,6 +1,7 @@
 package import Credentials
 import Domain
-import Foundation
+import FoundationEssentials
+import Glibc
 import HTTPAPI
 public import Logging
 import Metrics
@@ -43,7 +44,8 @@ public struct Server: Sendable {
     /// How deliveries of webhooks leave the server.
     package var webhookTransport = WebhookTransport()
     /// The path of this program, which the worker starts for its own stages.
-    package var program = Bundle.main.executablePath ?? CommandLine.arguments[0]
+    package var program =
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
 
     /// Makes a server that is ready to run.
     ///

@@ -1,5 +1,6 @@
 import CCage
-import Foundation
+import FoundationEssentials
+import Glibc
 public import Subprocess
 import SystemPackage
 

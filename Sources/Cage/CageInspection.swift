@@ -1,5 +1,6 @@
 import CCage
-import Foundation
+import FoundationEssentials
+import Glibc
 import Subprocess
 import SystemPackage
 

@@ -1,5 +1,6 @@
 import CCage
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Finds and kills the processes of cages whose launcher is gone.
 ///

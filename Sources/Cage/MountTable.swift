@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The mounts of a process: which part of which file system lies at which path.
 ///

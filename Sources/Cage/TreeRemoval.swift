@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 public import SystemPackage
 
 /// Removes what a stage has left in its directory, whatever that is.

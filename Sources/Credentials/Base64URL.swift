@@ -1,4 +1,4 @@
-package import Foundation
+package import FoundationEssentials
 
 /// Base64url without padding (RFC 4648, 5).
 package enum Base64URL {

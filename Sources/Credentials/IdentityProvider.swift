@@ -1,6 +1,6 @@
 import Crypto
 public import Domain
-public import Foundation
+public import FoundationEssentials
 import JWTKit
 import Synchronization
 

@@ -1,5 +1,5 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 
 /// A refresh token: 256 random bits that only the client has.
 ///

@@ -1,5 +1,6 @@
 import Domain
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// The rules for a new password (NIST SP 800-63B, 5.1.1.2).
 ///
@@ -36,7 +37,7 @@ enum PasswordRules {
 
     /// The password in the form that is hashed, but in lower case.
     private static func normalised(_ text: some StringProtocol) -> String {
-        String(text).precomposedStringWithCompatibilityMapping.lowercased()
+        String(text).compatibleForm.lowercased()
     }
 }
 

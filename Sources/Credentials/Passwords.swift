@@ -1,9 +1,10 @@
 import Crypto
 import CryptoExtras
 public import Domain
-import Foundation
+import FoundationEssentials
 import NIOPosix
 import Synchronization
+import TextForms
 
 /// Hashes passwords with scrypt (RFC 7914), on its own threads.
 ///
@@ -167,7 +168,7 @@ public final class Passwords: Sendable {
     /// NIST SP 800-63B, 5.1.1.2: "For purposes of the above length requirements, each Unicode code point SHALL be counted as
     /// a single character."
     static func length(of password: String) -> Int {
-        password.precomposedStringWithCompatibilityMapping.unicodeScalars.count
+        password.compatibleForm.unicodeScalars.count
     }
 
     private func run<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
@@ -214,7 +215,7 @@ struct PasswordParameters: Sendable, CustomStringConvertible {
     /// The hash of a password, in the PHC string format.
     func hash(_ password: String, by derive: Passwords.KeyDerivation) throws -> String {
         // NIST SP 800-63B, 5.1.1.2: normalize Unicode. A password is then the same from every keyboard.
-        let key = try derive(Array(password.precomposedStringWithCompatibilityMapping.utf8), salt, cost)
+        let key = try derive(Array(password.compatibleForm.utf8), salt, cost)
         return "\(self)$\(Self.unpadded(key))"
     }
 

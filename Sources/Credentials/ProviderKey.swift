@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import JWTKit
 
 /// What is wrong with the file of an identity provider's keys, in words for the operator.

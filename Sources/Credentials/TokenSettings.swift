@@ -1,6 +1,7 @@
-import Foundation
+import FoundationEssentials
 import SecretFiles
 public import SettingsReading
+import TextForms
 
 /// The keys of access tokens.
 public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectable {
@@ -27,7 +28,7 @@ public struct TokenSettings: Sendable, CustomStringConvertible, CustomReflectabl
                 "Earlier keys, whose tokens are good until they expire; see [security](security.md)."
             ) { text in
                 let secrets = text.split(separator: ",", omittingEmptySubsequences: false)
-                    .map { $0.trimmingCharacters(in: .whitespaces) }
+                    .map { $0.trimmed }
                 return secrets.allSatisfy(Self.isLongEnough) ? secrets : nil
             } ?? []
     }

@@ -1,4 +1,4 @@
-public import Foundation
+public import FoundationEssentials
 
 /// An identifier of one kind of entity: a UUID with a type of its own.
 ///

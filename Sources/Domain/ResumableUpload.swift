@@ -1,4 +1,4 @@
-public import Foundation
+public import FoundationEssentials
 
 /// The identifier of a ``ResumableUpload``.
 public struct UploadID: EntityID {

@@ -1,5 +1,5 @@
 import DurationUnits
-public import Foundation
+public import FoundationEssentials
 
 /// A point in time in microseconds, the resolution of PostgreSQL's `timestamptz`.
 ///
@@ -95,7 +95,8 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
                 seconds += zone.hasPrefix("-") ? offset : -offset
             }
             if let fraction = match.7 {
-                microseconds = Int64(fraction.prefix(6).padding(toLength: 6, withPad: "0", startingAt: 0)) ?? 0
+                let digits = fraction.prefix(6)
+                microseconds = Int64(digits + String(repeating: "0", count: 6 - digits.count)) ?? 0
             }
         }
         guard (-62_135_596_800..<253_402_300_800).contains(seconds) else { return nil }

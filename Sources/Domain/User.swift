@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// The role of an account.
 public enum Role: String, Sendable, Codable, CaseIterable {
@@ -110,7 +111,7 @@ public struct EmailAddress: Hashable, Sendable, CustomStringConvertible {
         let parts = address.split(separator: "@", omittingEmptySubsequences: false)
         guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty, address.unicodeScalars.count <= 254,
             !address.contains(where: \.isWhitespace), address.unicodeScalars.allSatisfy(\.mayBeShown),
-            address.unicodeScalars.elementsEqual(address.precomposedStringWithCanonicalMapping.unicodeScalars)
+            address.unicodeScalars.elementsEqual(address.canonicalForm.unicodeScalars)
         else { return nil }
         description = address
     }

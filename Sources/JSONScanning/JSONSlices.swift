@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// Checks JSON (RFC 8259), and finds the values of an object or array without decoding them.
 ///

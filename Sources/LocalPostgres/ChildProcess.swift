@@ -1,5 +1,6 @@
 import CSpawn
-import Foundation
+import Dispatch
+import FoundationEssentials
 import Glibc
 import Synchronization
 
@@ -67,8 +68,8 @@ final class ChildProcess: Sendable {
             throw LocalPostgresError(.start, "cannot run \(arguments[0]): \(reason(status))")
         }
         let child = ChildProcess(processID: processID, inputDescriptor: ends[1])
-        // waitpid(2) blocks. Its thread ends with the child.
-        Thread.detachNewThread { [weak child] in
+        // waitpid(2) blocks. A queue of its own lends it a thread until the child ends.
+        DispatchQueue(label: "therapybridge.postgres").async { [weak child] in
             var status: CInt = 0
             while unsafe waitpid(processID, &status, 0) < 0, errno == EINTR {}
             child?.ended(status)
@@ -123,6 +124,12 @@ final class ChildProcess: Sendable {
         }
         for waiter in waiters.values { waiter.resume(returning: status) }
     }
+}
+
+/// The folder of an absolute path; `/` for a path in it.
+func parent(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return "/" }
+    return String(path[..<slash])
 }
 
 /// The text of an `errno` value.

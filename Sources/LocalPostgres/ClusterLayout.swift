@@ -1,5 +1,6 @@
-import Foundation
+import FoundationEssentials
 import Glibc
+import TextForms
 
 /// The paths of one cluster's files.
 struct ClusterLayout {
@@ -82,6 +83,6 @@ struct ClusterLayout {
 
     /// Line 8 of `postmaster.pid` is the postmaster's status.
     private func isStopping() -> Bool {
-        lockFileLines().dropFirst(7).first?.trimmingCharacters(in: .whitespaces) == "stopping"
+        lockFileLines().dropFirst(7).first?.trimmed == "stopping"
     }
 }

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Glibc
 
 /// The server programs of a PostgreSQL installation.
@@ -22,7 +22,7 @@ struct Installation {
         for directory in (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":") {
             // The server's programs are in the directory of `pg_config`.
             guard let config = realPath("\(directory)/pg_config") else { continue }
-            let programs = (config as NSString).deletingLastPathComponent
+            let programs = parent(of: config)
             if isServer(programs) { return Installation(programs: programs) }
         }
         throw LocalPostgresError(

@@ -1,5 +1,6 @@
-import Foundation
+import FoundationEssentials
 import Glibc
+import TextForms
 
 /// A cluster on disk, and the command that runs its server.
 struct PreparedCluster {
@@ -78,7 +79,7 @@ struct PreparedCluster {
             layout: layout,
             port: port,
             listensOnLoopback: listensOnLoopback,
-            password: password.trimmingCharacters(in: .whitespacesAndNewlines),
+            password: password.trimmedOfLines,
             commandLine: prefix + ["/bin/sh", "-c", supervisorScript, "supervisor"] + server
         )
     }

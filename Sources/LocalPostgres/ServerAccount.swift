@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Glibc
 import SecretFiles
 
@@ -76,14 +76,14 @@ struct ServerAccount {
 
     /// Whether the classic permission bits let the account traverse all directories above `path`.
     private func canTraverse(_ path: String) -> Bool {
-        var directory = (path as NSString).deletingLastPathComponent
+        var directory = parent(of: path)
         while true {
             var info = stat()
             guard unsafe stat(directory, &info) == 0 else { return false }
             let bit: mode_t = info.st_uid == userID ? 0o100 : info.st_gid == groupID ? 0o010 : 0o001
             guard info.st_mode & bit != 0 else { return false }
             if directory == "/" { return true }
-            directory = (directory as NSString).deletingLastPathComponent
+            directory = parent(of: directory)
         }
     }
 }

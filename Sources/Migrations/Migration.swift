@@ -1,5 +1,6 @@
 import Crypto
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// One SQL file of the binary, with its own BEGIN, ledger row and COMMIT.
 ///
@@ -57,7 +58,7 @@ public struct Migration: Sendable, Equatable {
         }
         name = String(filename.dropLast(4))
         sql = text
-        checksum = SHA256.hash(data: contents).map { String(format: "%02x", $0) }.joined()
+        checksum = SHA256.hash(data: contents).hexadecimal
     }
 
     /// All files of the binary in the order of application: first the steps, then the code files.

@@ -1,5 +1,6 @@
 import Cage
-import Foundation
+import FoundationEssentials
+import Glibc
 public import SettingsReading
 
 /// The external commands of the pipeline.
@@ -118,15 +119,15 @@ extension PipelineSettings {
     ///
     /// As root, lets the account of the stages pass through the folder.
     private static func admitStages(to path: String) throws(SettingError) {
-        let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-        guard let mode = (attributes?[.posixPermissions] as? NSNumber)?.uint16Value,
-            let owner = (attributes?[.ownerAccountID] as? NSNumber)?.uint32Value, owner == geteuid() || geteuid() == 0,
+        var status = stat()
+        guard stat(path, &status) == 0, case let mode = status.st_mode & 0o7777,
+            status.st_uid == geteuid() || geteuid() == 0,
             // In a folder with the sticky bit, only its owner replaces a directory.
             mode & 0o022 == 0 || mode & 0o1000 != 0
         else {
             throw SettingError(workDirectoryName, "is a folder that others may change; name one of this account alone")
         }
-        if geteuid() == 0, mode & 0o011 != 0o011 { chmod(path, mode_t(mode) | 0o011) }
+        if geteuid() == 0, mode & 0o011 != 0o011 { chmod(path, mode | 0o011) }
     }
 }
 

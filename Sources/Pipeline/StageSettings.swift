@@ -1,6 +1,7 @@
 public import Cage
-import Foundation
+import FoundationEssentials
 public import SettingsReading
+import TextForms
 
 /// What a site's own stages may use, and whether the worker needs a cage.
 public struct StageSettings: Sendable {
@@ -45,7 +46,7 @@ public struct StageSettings: Sendable {
                     + "folders with a file of secrets are refused."
             ) { text in
                 let folders = text.split(separator: ",", omittingEmptySubsequences: false)
-                    .map { $0.trimmingCharacters(in: .whitespaces) }
+                    .map { $0.trimmed }
                 return folders.allSatisfy { !$0.isEmpty } ? folders : nil
             } ?? []
         hasNetwork = try reader.choice(
@@ -63,7 +64,7 @@ public struct StageSettings: Sendable {
 
     private static func names(in text: String) -> [String]? {
         let names = text.split(separator: ",", omittingEmptySubsequences: false)
-            .map { $0.trimmingCharacters(in: .whitespaces) }
+            .map { $0.trimmed }
         return names.allSatisfy { $0.wholeMatch(of: /[A-Za-z_][A-Za-z0-9_]*/) != nil } ? names : nil
     }
 
@@ -100,8 +101,8 @@ public struct StageSettings: Sendable {
         stageCage.hasNetwork = hasNetwork
         for folder in writes {
             let path = CageView.resolved(folder)
-            var isFolder: ObjCBool = false
-            guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+            var isFolder = false
+            guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder else {
                 throw SettingError(Self.writesName, "names a folder that is missing; make it first")
             }
             for (hidden, what) in [(uploads, "UPLOAD_DIR"), (workDirectory, "the work folder")] {

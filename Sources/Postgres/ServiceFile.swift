@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// The files in which `service=NAME` finds the settings of a connection (PostgreSQL manual, "The Connection Service File").
 ///
@@ -14,7 +15,7 @@ struct ServiceFile {
     /// environment variable PGSERVICEFILE. The system-wide file is named pg_service.conf. By default it is sought in the
     /// etc directory of the PostgreSQL installation … or … the directory given by the environment variable PGSYSCONFDIR."
     static func standard(_ environment: [String: String] = ProcessInfo.processInfo.environment) -> ServiceFile {
-        let own = environment["PGSERVICEFILE"] ?? (environment["HOME"] ?? NSHomeDirectory()) + "/.pg_service.conf"
+        let own = environment["PGSERVICEFILE"] ?? (environment["HOME"] ?? URL.homeDirectory.path) + "/.pg_service.conf"
         // Debian's libpq has its system-wide folder here.
         let folders = environment["PGSYSCONFDIR"].map { [$0] } ?? ["/etc/postgresql-common", "/etc"]
         return ServiceFile(paths: [own] + folders.map { $0 + "/pg_service.conf" })
@@ -39,7 +40,7 @@ struct ServiceFile {
     /// "If the same service name is defined more than once, the first one is used", and so does libpq within a section.
     static func settings(of name: String, in text: String) -> [String: String]? {
         var settings: [String: String]?
-        for line in text.split(whereSeparator: \.isNewline).map({ $0.trimmingCharacters(in: .whitespaces) }) {
+        for line in text.split(whereSeparator: \.isNewline).map({ $0.trimmed }) {
             if line.hasPrefix("#") { continue }
             if line.hasPrefix("[") {
                 if settings != nil { return settings }

@@ -1,6 +1,7 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 import Synchronization
+import TextForms
 
 /// A key that encrypts recordings at rest: 256 random bits.
 public struct RecordingKey: Sendable {
@@ -22,7 +23,7 @@ public struct RecordingKey: Sendable {
             self.init(bytes: contents)
             return
         }
-        let text = String(decoding: contents, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        let text = String(decoding: contents, as: UTF8.self).trimmedOfLines
         if text.utf8.count == 2 * Self.byteCount, text.utf8.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }) {
             self.init(
                 bytes: stride(from: 0, to: text.count, by: 2).compactMap {

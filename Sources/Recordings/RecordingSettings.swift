@@ -1,6 +1,7 @@
-import Foundation
+import FoundationEssentials
 import SecretFiles
 public import SettingsReading
+import TextForms
 
 /// Where recordings are stored, and which keys encrypt them.
 public struct RecordingSettings: Sendable {
@@ -69,7 +70,7 @@ extension RecordingKeys {
         let previousFiles = reader.text(
             previousName, form: "comma-separated files that only their owner may read",
             "Earlier keys, which only decrypt.")?
-            .split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: .whitespaces) }
+            .split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmed }
         guard let file else {
             if previousFiles == nil { return nil }
             throw SettingError(name, "is missing; \(previousName) only decrypts, and new recordings need a key")

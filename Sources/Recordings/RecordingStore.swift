@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 public import NIOFileSystem
 
 /// The stored recordings: one folder of files, each with a random key as its name.

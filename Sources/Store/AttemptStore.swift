@@ -1,4 +1,4 @@
-public import Foundation
+public import FoundationEssentials
 public import Postgres
 
 /// Attempts to sign in, counted over all servers: `app.attempt_limits`.

@@ -1,5 +1,5 @@
 public import Domain
-public import Foundation
+public import FoundationEssentials
 public import Postgres
 
 // Conversions between the values of the domain and those of PostgreSQL.

@@ -1,5 +1,5 @@
 public import Domain
-public import Foundation
+public import FoundationEssentials
 public import Postgres
 
 /// The progress of sessions: `app.session_progress`, `app.session_events`.

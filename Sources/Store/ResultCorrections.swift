@@ -1,5 +1,5 @@
 public import Domain
-import Foundation
+import FoundationEssentials
 import Postgres
 
 /// Corrections of the results of a session.

@@ -1,5 +1,5 @@
 public import Domain
-public import Foundation
+public import FoundationEssentials
 public import Postgres
 
 /// The upload limits of one user; 0 is no limit.

@@ -1,5 +1,5 @@
 public import Domain
-public import Foundation
+public import FoundationEssentials
 public import Postgres
 
 /// Resumable uploads: `app.resumable_uploads`.

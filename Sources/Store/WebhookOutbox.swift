@@ -1,5 +1,5 @@
 public import Domain
-public import Foundation
+public import FoundationEssentials
 public import Postgres
 
 /// A delivery that this server has claimed.

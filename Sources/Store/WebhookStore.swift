@@ -1,5 +1,5 @@
 public import Domain
-import Foundation
+import FoundationEssentials
 public import Postgres
 
 /// The endpoints and their deliveries, for administrators: `app.webhooks`, `app.webhook_deliveries`.

@@ -1,6 +1,11 @@
 import AsyncHTTPClient
-import Foundation
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
 
 /// A request that failed.
 public struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -62,14 +67,22 @@ public struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
     static func retryAfter(_ headers: HTTPHeaders) -> Duration? {
         guard let value = headers.first(name: "Retry-After") else { return nil }
         if let seconds = UInt32(value) { return .seconds(seconds) }
-        let formatter = DateFormatter()
-        formatter.locale = Locale(identifier: "en_US_POSIX")
-        formatter.timeZone = TimeZone(secondsFromGMT: 0)
-        formatter.dateFormat = "EEE, dd MMM yyyy HH:mm:ss zzz"
-        guard let until = formatter.date(from: value),
-            let now = headers.first(name: "Date").flatMap(formatter.date(from:)), until >= now
-        else { return nil }
+        guard let until = date(value), let now = headers.first(name: "Date").flatMap(date), until >= now else {
+            return nil
+        }
         return .seconds(until.timeIntervalSince(now))
+    }
+
+    /// A date in the form of HTTP (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    private static func date(_ text: String) -> Date? {
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        let pattern = /[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}:\d{2}:\d{2}) GMT/
+        guard let match = text.wholeMatch(of: pattern)?.output, let month = months.firstIndex(of: String(match.2))
+        else {
+            return nil
+        }
+        let number = (month < 9 ? "0" : "") + String(month + 1)
+        return try? Date("\(match.3)-\(number)-\(match.1)T\(match.4)Z", strategy: .iso8601)
     }
 }
 

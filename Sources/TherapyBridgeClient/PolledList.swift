@@ -1,4 +1,8 @@
-import Foundation
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
 
 /// The list of unfinished and failed sessions, page by page, each with its entity tag.
 ///
@@ -32,10 +36,7 @@ struct PolledList {
         /// Takes the page at ``path``.
         mutating func take(_ page: Page) {
             pages.append(page)
-            var allowed = CharacterSet.alphanumerics
-            allowed.insert(charactersIn: "-._~")
-            let cursor = page.next?.addingPercentEncoding(withAllowedCharacters: allowed)
-            path = cursor.map { "\(PolledList.path)&cursor=\($0)" }
+            path = page.next.map { "\(PolledList.path)&cursor=\($0.percentEncoded)" }
         }
     }
 

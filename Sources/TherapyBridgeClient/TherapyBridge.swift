@@ -1,8 +1,13 @@
 import AsyncHTTPClient
-public import Foundation
 import NIOCore
-import NIOFoundationCompat
+import NIOFoundationEssentialsCompat
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+    public import FoundationEssentials
+#else
+    public import Foundation
+#endif
 
 /// A client of a TherapyBridge server.
 ///

@@ -1,9 +1,13 @@
 import AsyncHTTPClient
 import Crypto
-public import Foundation
 import NIOCore
-import NIOFoundationCompat
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+    public import FoundationEssentials
+#else
+    public import Foundation
+#endif
 
 /// What an upload is about.
 public struct Recording: Sendable {
@@ -67,7 +71,7 @@ private struct UploadInProgress {
 
     private let client: TherapyBridge
     private let recording: Recording
-    private let file: FileHandle
+    private let file: OpenFile
     private let length: Int
     private var location: String?
     private var offset: Int?
@@ -77,8 +81,8 @@ private struct UploadInProgress {
     init(_ client: TherapyBridge, _ recording: Recording) throws {
         self.client = client
         self.recording = recording
-        file = try FileHandle(forReadingFrom: recording.file)
-        length = Int(try file.seekToEnd())
+        file = try OpenFile(recording.file)
+        length = try file.length
         chunk = recording.chunkSize ?? 1024 * 1024
     }
 
@@ -133,15 +137,14 @@ private struct UploadInProgress {
     }
 
     private mutating func send(from start: Int, to location: String) async throws {
-        try file.seek(toOffset: UInt64(start))
-        let bytes = try file.read(upToCount: min(chunk, length - start)) ?? Data()
+        let bytes = try file.read(min(chunk, length - start), at: start)
         guard !bytes.isEmpty else { throw CocoaError(.fileReadCorruptFile) }  // The file became shorter.
         var headers = [("Content-Type", "application/offset+octet-stream"), ("Upload-Offset", String(start))]
         if recording.sendsChecksums {
             headers.append(("Upload-Checksum", "sha256 \(Data(SHA256.hash(data: bytes)).base64EncodedString())"))
         }
         let stopwatch = client.options.clock.stopwatch()
-        try take(offsetOf: try await request(.PATCH, location, headers, .bytes(ByteBuffer(data: bytes))))
+        try take(offsetOf: try await request(.PATCH, location, headers, .bytes(ByteBuffer(bytes: bytes))))
         failures = 0
         guard recording.chunkSize == nil else { return }
         let took = stopwatch()

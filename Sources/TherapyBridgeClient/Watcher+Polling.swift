@@ -1,6 +1,11 @@
 import AsyncHTTPClient
-import Foundation
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
 
 extension Watcher {
     /// One poll, after the pause between two of them.

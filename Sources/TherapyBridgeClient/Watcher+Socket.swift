@@ -1,5 +1,10 @@
-import Foundation
 import NIOHTTP1
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
 
 extension Watcher {
     /// Connects by a WebSocket.
@@ -7,9 +12,7 @@ extension Watcher {
         usedToken = await client.credentials.access
         var path = "\(path)/ws"
         if let id = machine.lastEventID {
-            var allowed = CharacterSet.alphanumerics
-            allowed.insert(charactersIn: "-._~")
-            path += "?last_event_id=\(id.addingPercentEncoding(withAllowedCharacters: allowed) ?? "")"
+            path += "?last_event_id=\(id.percentEncoded)"
         }
         switch try await client.openSocket(path) {
         case .refused(let head):
@@ -47,11 +50,18 @@ extension Watcher {
     /// The event in a message; nil if the message is not what it should be.
     private func event(_ text: String) -> EventParser.Event? {
         if session != nil { return EventParser.Event(name: "progress", id: nil, data: text) }
-        guard let object = try? JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any],
-            let name = object["event"] as? String, let data = object["data"] as? [String: Any],
-            let encoded = try? JSONSerialization.data(withJSONObject: data)
+        guard let message = try? JSONDecoder().decode(Message.self, from: Data(text.utf8)),
+            let data = try? JSONEncoder().encode(message.data)
         else { return nil }
-        return EventParser.Event(
-            name: name, id: object["id"] as? String, data: String(decoding: encoded, as: UTF8.self))
+        return EventParser.Event(name: message.event, id: message.id, data: String(decoding: data, as: UTF8.self))
+    }
+
+    /// An event in a WebSocket of all sessions.
+    ///
+    /// Its name decides later how its data is decoded.
+    private struct Message: Decodable {
+        let event: String
+        let id: String?
+        let data: [String: JSONValue]
     }
 }

@@ -1,6 +1,6 @@
 import AsyncHTTPClient
 import Domain
-import Foundation
+import FoundationEssentials
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -9,6 +9,7 @@ import NIOSSL
 import Polling
 import Store
 import Synchronization
+import TextForms
 
 /// Makes one attempt of a delivery.
 struct DeliveryClient: Sendable {
@@ -132,7 +133,7 @@ struct DeliveryClient: Sendable {
         guard let text = URL(string: url)?.host else { return false }
         return switch host {
         case .name(let name): text == name
-        case .address(let address): IPAddress(text.trimmingCharacters(in: ["[", "]"])) == address
+        case .address(let address): IPAddress(text.trimmed(of: ["[", "]"])) == address
         }
     }
 }

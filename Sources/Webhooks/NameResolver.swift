@@ -1,5 +1,6 @@
 public import Domain
-import Foundation
+import FoundationEssentials
+import Glibc
 import Polling
 import Synchronization
 

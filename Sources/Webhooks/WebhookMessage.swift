@@ -1,6 +1,6 @@
 import Crypto
 public import Domain
-import Foundation
+import FoundationEssentials
 public import Store
 
 /// The request of a delivery, without its target: a body and the headers of Standard Webhooks.

@@ -1,7 +1,7 @@
 import App
 public import ArgumentParser
 public import Domain
-import Foundation
+import FoundationEssentials
 
 extension AuditAction: ExpressibleByArgument {}
 

@@ -1,8 +1,9 @@
 import App
 import ArgumentParser
-import Foundation
+import FoundationEssentials
 import Logging
 import SettingsReading
+import SystemPackage
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -48,7 +49,7 @@ struct Dev: AsyncParsableCommand {
         let logger = try startLogging()
         // Written without a buffer: standard output may be a pipe, and its reader waits for the address.
         try await DevelopmentServer(directory: directory, logger: logger, metrics: MetricsOutput.bootstrap()) { line in
-            try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
+            _ = try? FileDescriptor.standardOutput.writeAll((line + "\n").utf8)
         }.run()
     }
 }

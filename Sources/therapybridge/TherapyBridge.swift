@@ -1,7 +1,8 @@
 import App
 import ArgumentParser
 import Cage
-import Foundation
+import FoundationEssentials
+import Glibc
 import SettingsReading
 
 /// The program.
@@ -36,7 +37,7 @@ struct TherapyBridge: AsyncParsableCommand {
         } catch let error as CommandFailure {
             fail("\(error)", status: 1)
         } catch let code as ExitCode {
-            Foundation.exit(code.rawValue)
+            Glibc.exit(code.rawValue)
         } catch  where exitCode(for: error) == .success || exitCode(for: error) == .validationFailure {
             exit(withError: error)
         } catch {
@@ -46,6 +47,6 @@ struct TherapyBridge: AsyncParsableCommand {
 
     private static func fail(_ message: String, status: Int32) -> Never {
         LogOutput.writeLast("therapybridge: \(message)")
-        Foundation.exit(status)
+        Glibc.exit(status)
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
-import Foundation
+import FoundationEssentials
 import Pipeline
+import SystemPackage
 
 struct Transcribe: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -36,10 +37,10 @@ struct Measure: AsyncParsableCommand {
 /// The outputs of a stage, line by line.
 private enum StageOutputs {
     static func write(_ line: String) throws {
-        try FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
+        try FileDescriptor.standardOutput.writeAll((line + "\n").utf8)
     }
 
     static func writeError(_ line: String) {
-        try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
+        _ = try? FileDescriptor.standardError.writeAll((line + "\n").utf8)
     }
 }

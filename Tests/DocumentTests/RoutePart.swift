@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@testable import render_docs
+@testable import RenderDocs
 
 /// The routes of the API description in the binary.
 ///

@@ -2,14 +2,14 @@ import Foundation
 import TestSupport
 import Testing
 
-@testable import render_docs
+@testable import RenderDocs
 
 @Suite("Page of the API's description")
 struct DescriptionPageTests {
-    private let template = packageRoot.appending(path: "Sources/Tools/render-docs/docs.mustache")
+    private let template = packageRoot.appending(path: "Sources/Tools/RenderDocs/docs.mustache")
 
     private func page(of description: String) throws -> String {
-        try RenderDocs.page(
+        try DocsPage.html(
             of: Data(description.utf8), template: String(contentsOf: template, encoding: .utf8))
     }
 

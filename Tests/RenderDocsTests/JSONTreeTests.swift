@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import render_docs
+@testable import RenderDocs
 
 @Suite("JSON in its original order")
 struct JSONTreeTests {

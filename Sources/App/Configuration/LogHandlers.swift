@@ -1,5 +1,6 @@
 import Domain
-import Foundation
+import FoundationEssentials
+import Glibc
 import Logging
 import Synchronization
 
@@ -27,7 +28,7 @@ public enum LogOutput {
                 function: "", line: 0)
             return settings.isJSON
                 ? JSONLogHandler(label: "therapybridge").line(event)
-                : TextLogHandler(label: "therapybridge").line(event, at: Foundation.time(nil))
+                : TextLogHandler(label: "therapybridge").line(event, at: Glibc.time(nil))
         }
         LoggingSystem.bootstrap { label -> any LogHandler in
             if settings.isJSON { JSONLogHandler(label: label) } else { TextLogHandler(label: label) }
@@ -79,10 +80,9 @@ struct JSONLogHandler: LogHandler {
         object["level"] = event.level.rawValue
         object["label"] = label
         object["message"] = "\(event.message)"
-        guard
-            let line = try? JSONSerialization.data(
-                withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes])
-        else { return [] }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let line = try? encoder.encode(object) else { return [] }
         return line + Array("\n".utf8)
     }
 }

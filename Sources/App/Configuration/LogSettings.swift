@@ -1,6 +1,7 @@
-import Foundation
+import FoundationEssentials
 public import Logging
 public import SettingsReading
+import TextForms
 
 /// What the program logs, and in which format.
 public struct LogSettings: Sendable {
@@ -25,7 +26,7 @@ public struct LogSettings: Sendable {
         guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
             throw SettingError(fileName, "cannot be read; name a file with the name of a level, such as info")
         }
-        let word = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        let word = text.trimmedOfLines
         guard let match = levels.first(where: { $0.key == word }) else {
             throw SettingError(fileName, "has to name a file with one of \(levels.map(\.key).joined(separator: ", "))")
         }

@@ -1,5 +1,6 @@
-import Foundation
+import FoundationEssentials
 import SettingsReading
+import TextForms
 
 /// The files with secrets, which no stage may see.
 public struct StageFiles: Sendable {
@@ -17,21 +18,19 @@ public struct StageFiles: Sendable {
     init(_ reader: SettingsReader) {
         secrets = Self.single.compactMap(reader.variable)
         for name in Self.lists {
-            secrets += (reader.variable(name) ?? "").split(separator: ",").map {
-                $0.trimmingCharacters(in: .whitespaces)
-            }
+            secrets += (reader.variable(name) ?? "").split(separator: ",").map(\.trimmed)
         }
         for name in ["DATABASE_URL", "DATABASE_LISTEN_URL", "DATABASE_MIGRATE_URL"] {
             secrets += Self.files(in: reader.variable(name) ?? "")
         }
-        let home = reader.variable("HOME") ?? NSHomeDirectory()
+        let home = reader.variable("HOME") ?? URL.homeDirectory.path
         secrets += Self.ofHome.map { "\(home)/\($0)" }
     }
 
     /// The files that a connection string names, in a URL or as `name=value`.
     private static func files(in text: String) -> [String] {
         text.matches(of: /(?:passfile|sslkey|servicefile)\s*=\s*(?:'([^']*)'|([^&\s]+))/).compactMap { match in
-            (match.output.1 ?? match.output.2).map { $0.removingPercentEncoding ?? String($0) }
+            (match.output.1 ?? match.output.2).map { $0.percentDecoded ?? String($0) }
         }
     }
 }

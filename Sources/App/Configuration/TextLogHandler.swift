@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Logging
 import Synchronization
 
@@ -30,7 +31,7 @@ struct TextLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        LogWriter.shared.write(line(event, at: Foundation.time(nil)))
+        LogWriter.shared.write(line(event, at: Glibc.time(nil)))
     }
 
     /// The line of a message, with its end.

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Glibc
 
 /// Readings of this process from `/proc` (proc(5)) and from system calls.
@@ -55,7 +55,11 @@ enum ProcessReadings {
     ///
     /// Such a file has no size, and one read may return only a part of it.
     private static func text(of path: String) -> String? {
-        guard let file = FileHandle(forReadingAtPath: path), let data = try? file.readToEnd() else { return nil }
-        return String(decoding: data, as: UTF8.self)
+        guard let file = fopen(path, "re") else { return nil }
+        defer { fclose(file) }
+        var text: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 4_096)
+        while case let count = fread(&part, 1, part.count, file), count > 0 { text += part[..<count] }
+        return ferror(file) == 0 ? String(decoding: text, as: UTF8.self) : nil
     }
 }

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// Ranges of addresses, such as `10.0.0.0/8`.
 public struct AddressRanges: Sendable {
@@ -21,7 +22,7 @@ public struct AddressRanges: Sendable {
     /// Reads a comma-separated list of addresses and CIDR ranges (RFC 4632, 3.1); nil if a part is neither.
     public init?(_ text: String) {
         for part in text.split(separator: ",") {
-            let pieces = part.trimmingCharacters(in: .whitespaces).split(
+            let pieces = part.trimmed.split(
                 separator: "/", omittingEmptySubsequences: false)
             guard let first = pieces.first, pieces.count <= 2, let address = IPAddress(first) else { return nil }
             let bits = address.bytes.count * 8

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// The name of a recording, as a client sent it and as people see it.
 public enum RecordingName {
@@ -26,7 +27,7 @@ public enum RecordingName {
     public static func decoded(_ name: String) -> String {
         let decoded = EncodedWords.decoded(name) ?? name
         // Only a name of which every percent sign is part of a code is encoded, and only if the bytes are UTF-8.
-        return decoded.utf8.contains(UInt8(ascii: "%")) ? decoded.removingPercentEncoding ?? decoded : decoded
+        return decoded.utf8.contains(UInt8(ascii: "%")) ? decoded.percentDecoded ?? decoded : decoded
     }
 
     /// The name for a download: with an extension of the format that the recording has.
@@ -68,7 +69,7 @@ enum EncodedWords {
     private static func bytes(_ text: Substring, isBase64: Bool) -> [UInt8]? {
         if isBase64 { return Data(base64Encoded: String(text)).map { Array($0) } }
         // RFC 2047, 4.2: the Q encoding.
-        return text.replacing("_", with: "%20").replacing("=", with: "%").removingPercentBytes
+        return text.replacing("_", with: "%20").replacing("=", with: "%").percentDecodedBytes
     }
 
     private static func decode(_ bytes: [UInt8], charset: String) -> String? {
@@ -79,24 +80,5 @@ enum EncodedWords {
             String(bytes: bytes, encoding: .windowsCP1252)
         default: nil
         }
-    }
-}
-
-extension Substring {
-    /// The bytes of a text with percent signs; nil if one is not followed by two hexadecimal digits.
-    fileprivate var removingPercentBytes: [UInt8]? {
-        var result: [UInt8] = []
-        var rest = utf8[...]
-        while let byte = rest.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                result.append(byte)
-                continue
-            }
-            let digits = rest.prefix(2)
-            guard digits.count == 2, let text = String(digits), let value = UInt8(text, radix: 16) else { return nil }
-            result.append(value)
-            rest = rest.dropFirst(2)
-        }
-        return result
     }
 }

@@ -1,4 +1,4 @@
-public import Foundation
+public import FoundationEssentials
 
 /// The identifier of a ``Webhook``.
 public struct WebhookID: EntityID {

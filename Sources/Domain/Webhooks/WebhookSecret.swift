@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The key that signs the deliveries to one endpoint, as the Standard Webhooks specification writes it.
 ///

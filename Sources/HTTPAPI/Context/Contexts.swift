@@ -1,6 +1,6 @@
 import Credentials
 import Domain
-import Foundation
+import FoundationEssentials
 import Hummingbird
 import Logging
 

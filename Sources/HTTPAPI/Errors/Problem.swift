@@ -1,5 +1,5 @@
 import DurationUnits
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import NIOCore

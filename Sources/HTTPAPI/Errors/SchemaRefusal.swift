@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// A refusal that a function or trigger of the database schema raises.
 ///

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import TextForms
 
 /// A header's value with its parameters: `form-data; name="file"; filename="a.mp3"`.
 ///
@@ -40,7 +41,7 @@ struct HeaderParameters {
         guard let parts = parameters["\(name)*"]?.split(separator: "'", maxSplits: 2, omittingEmptySubsequences: false),
             parts.count == 3, parts[0].lowercased() == "utf-8"
         else { return nil }
-        return String(parts[2]).removingPercentEncoding
+        return parts[2].percentDecoded
     }
 
     private static func readValue(_ rest: inout Substring.UnicodeScalarView, mayBePath: Bool) -> String {
@@ -59,6 +60,6 @@ struct HeaderParameters {
     }
 
     private static func trimmed(_ scalars: Substring.UnicodeScalarView) -> String {
-        String(scalars).trimmingCharacters(in: .whitespaces)
+        String(scalars).trimmed
     }
 }

@@ -1,8 +1,9 @@
 import Crypto
 import Domain
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
+import TextForms
 
 /// The value of `If-None-Match` or `If-Match` (RFC 9110, 13.1).
 struct EntityTags {
@@ -70,7 +71,7 @@ extension HTTPFields {
     /// True if a list has a token, in any case (RFC 9110, 5.6.1 and 7.6.1).
     func hasToken(_ token: String, in name: HTTPField.Name) -> Bool {
         self[values: name].flatMap { $0.split(separator: ",") }
-            .contains { $0.trimmingCharacters(in: .whitespaces).lowercased() == token }
+            .contains { $0.trimmed.lowercased() == token }
     }
 }
 
@@ -84,10 +85,10 @@ extension Request {
     func preferredWait(atMost longest: Duration) -> Duration {
         for preference in headers[values: .prefer].flatMap({ $0.split(separator: ",") }) {
             let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1)
-                .map { $0.trimmingCharacters(in: .whitespaces) }
+                .map { $0.trimmed }
             guard parts.first?.lowercased() == "wait", parts.count == 2 else { continue }
             // Too many digits for an integer are too many seconds, too.
-            guard let seconds = Int32(clampingDigits: parts[1].trimmingCharacters(in: ["\""])) else { return .zero }
+            guard let seconds = Int32(clampingDigits: parts[1].trimmed(of: ["\""])) else { return .zero }
             return min(.seconds(seconds), longest)
         }
         return .zero

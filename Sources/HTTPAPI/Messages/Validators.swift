@@ -1,8 +1,9 @@
 import Domain
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import Store
+import TextForms
 
 /// The validators of a recording (RFC 9110, 8.8), and the conditions of requests about them.
 ///
@@ -20,7 +21,7 @@ struct Validators {
     }
 
     init(sha256: [UInt8]?, modified: Timestamp) {
-        tag = sha256.map { bytes in "\"\(bytes.map { Self.hexadecimal($0) }.joined())\"" }
+        tag = sha256.map { "\"\($0.hexadecimal)\"" }
         let time = Date(timeIntervalSince1970: modified.date.timeIntervalSince1970.rounded(.down))
         second = Int64(time.timeIntervalSince1970)
         lastModified = HTTPDate.text(time)
@@ -38,35 +39,8 @@ struct Validators {
     ///
     /// RFC 9110, 13.1.5: a tag is compared strongly, and a date has to be the same one.
     func match(ifRange condition: String?) -> Bool {
-        guard let condition = condition?.trimmingCharacters(in: .whitespaces) else { return true }
+        guard let condition = condition?.trimmed else { return true }
         if condition.hasSuffix("\"") { return condition == tag }
         return HTTPDate(condition)?.second == second
     }
-
-    private static func hexadecimal(_ byte: UInt8) -> String {
-        (byte < 16 ? "0" : "") + String(byte, radix: 16)
-    }
-}
-
-/// A date in the form of HTTP (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
-struct HTTPDate {
-    /// Seconds since 1970-01-01T00:00:00Z.
-    let second: Int64
-
-    /// Reads a date; nil for any other text, and for the two obsolete forms, which no client sends any more.
-    init?(_ text: String) {
-        guard let date = Self.formatter.date(from: text) else { return nil }
-        second = Int64(date.timeIntervalSince1970)
-    }
-
-    static func text(_ date: Date) -> String { formatter.string(from: date) }
-
-    private static let formatter: DateFormatter = {
-        let formatter = DateFormatter()
-        formatter.locale = Locale(identifier: "en_US_POSIX")
-        formatter.timeZone = TimeZone(secondsFromGMT: 0)
-        formatter.dateFormat = "EEE, dd MMM yyyy HH:mm:ss 'GMT'"
-        formatter.isLenient = false
-        return formatter
-    }()
 }

@@ -1,6 +1,7 @@
 import DequeModule
 import Domain
-import Foundation
+import FoundationEssentials
+import Glibc
 import Logging
 import Polling
 

@@ -1,6 +1,6 @@
 import Credentials
 import Domain
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import Store

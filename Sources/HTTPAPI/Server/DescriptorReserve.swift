@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// The descriptors that connections leave free for files, the database and the libraries.
 ///

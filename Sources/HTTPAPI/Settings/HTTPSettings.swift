@@ -1,6 +1,7 @@
 public import Domain
-public import Foundation
+public import FoundationEssentials
 public import SettingsReading
+import TextForms
 
 /// The settings of the HTTP side of the server.
 public struct HTTPSettings: Sendable {
@@ -65,7 +66,7 @@ public struct HTTPSettings: Sendable {
         if text == "none" { return [] }
         var origins: Set<String> = []
         for part in text.split(separator: ",") {
-            guard let url = webURL(part.trimmingCharacters(in: .whitespaces)), let origin = origin(of: url),
+            guard let url = webURL(part.trimmed), let origin = origin(of: url),
                 url.path().isEmpty || url.path() == "/"
             else { return nil }
             origins.insert(origin)

@@ -1,6 +1,6 @@
 public import CoreMetrics
 import Domain
-import Foundation
+import FoundationEssentials
 public import Logging
 public import Polling
 import Postgres

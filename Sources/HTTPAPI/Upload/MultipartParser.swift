@@ -1,5 +1,7 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import NIOCore
+import TextForms
 
 /// A parser of `multipart/form-data` (RFC 7578) as a value: it takes bytes as they arrive, and returns the events that
 /// they complete.
@@ -205,7 +207,7 @@ struct MultipartParser {
             let value = String(line[line.index(after: colon)...])
             switch (String(line[..<colon]).lowercased(), disposition, contentType) {
             case ("content-disposition", nil, _): disposition = HeaderParameters(value)
-            case ("content-type", _, nil): contentType = value.trimmingCharacters(in: .whitespaces)
+            case ("content-type", _, nil): contentType = value.trimmed
             case ("content-disposition", _, _), ("content-type", _, _): throw .badHeaders
             default: break
             }

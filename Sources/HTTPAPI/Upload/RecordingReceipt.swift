@@ -1,5 +1,5 @@
 import Domain
-import Foundation
+import FoundationEssentials
 import Store
 
 /// What the database has to learn of a recording whose bytes are all stored.

@@ -2,7 +2,7 @@ import Credentials
 import Crypto
 import Domain
 import DurationUnits
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import Logging

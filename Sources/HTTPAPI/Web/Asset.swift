@@ -1,9 +1,10 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 import Gzip
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import TextForms
 
 /// A file in the binary, ready to send in up to three encodings.
 struct Asset: Sendable {
@@ -37,7 +38,7 @@ struct Asset: Sendable {
     ) {
         self.contentType = contentType
         let compressed = isCompressedNow ? Gzip.compress([UInt8](data)).map { Data($0) } : gzip
-        let hash = SHA256.hash(data: data).prefix(12).map { String(format: "%02x", $0) }.joined()
+        let hash = SHA256.hash(data: data).prefix(12).hexadecimal
         var forms: [Form] = []
         for (encoding, body) in [("br", brotli), ("gzip", compressed)] {
             guard let body else { continue }

@@ -1,26 +1,12 @@
 import Crypto
 import Domain
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
-import Mustache
+import TextForms
 
 /// The page at `/`, its assets, and the client for browsers, which the binary carries.
 struct PageRoutes: Sendable {
-    private struct PageContext {
-        let product_name = "TherapyBridge"
-        let language: String
-        let words: [String: String]
-        /// The folder of the assets.
-        let assets: String
-        /// The origin under which browsers reach the server.
-        let origin: String
-        /// The names of the admin's views that the binary carries.
-        let views: String
-        let max_upload_bytes: Int
-        let accepted_extensions: String
-    }
-
     private let assets: [String: Asset]
     /// The name of this release's folder of assets: a hash of all of them.
     ///
@@ -37,21 +23,28 @@ struct PageRoutes: Sendable {
         let folder = Self.hash(of: assets)
         self.assets = assets
         self.folder = folder
-        let template = try MustacheTemplate(
-            string: String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self))
+        let template = String(decoding: EmbeddedFiles.all["page.mustache"] ?? Data(), as: UTF8.self)
         let words = try JSONDecoder().decode(
             [String: [String: String]].self, from: EmbeddedFiles.all["page-words.json"] ?? Data())
         let views = assets.keys.filter { $0.hasPrefix("admin-") && $0.hasSuffix(".js") }
             .map { String($0.dropFirst(6).dropLast(3)) }
-        pages = Dictionary(
+        let values = [
+            "product_name": "TherapyBridge",
+            // The folder of the assets.
+            "assets": "/assets/\(folder)",
+            // The origin under which browsers reach the server.
+            "origin": settings.ownOrigin,
+            // The names of the admin's views that the binary carries.
+            "views": Self.adminViews.filter(views.contains).joined(separator: " "),
+            "max_upload_bytes": String(settings.uploads.maximumBytes),
+            "accepted_extensions": AudioFormat.acceptedExtensions.map { ".\($0)" }.joined(separator: ","),
+        ]
+        pages = try Dictionary(
             uniqueKeysWithValues: PageLanguage.allCases.map { language in
-                let context = PageContext(
-                    language: language.rawValue, words: words[language.rawValue] ?? [:], assets: "/assets/\(folder)",
-                    origin: settings.ownOrigin,
-                    views: Self.adminViews.filter(views.contains).joined(separator: " "),
-                    max_upload_bytes: settings.uploads.maximumBytes,
-                    accepted_extensions: AudioFormat.acceptedExtensions.map { ".\($0)" }.joined(separator: ","))
-                let page = Data(template.render(context).utf8)
+                var values = values
+                values["language"] = language.rawValue
+                for (name, word) in words[language.rawValue] ?? [:] { values["words.\(name)"] = word }
+                let page = Data(try PageTemplate.render(template, values).utf8)
                 return (language, Asset(page, contentType: "text/html; charset=utf-8", isCompressedNow: true))
             })
     }
@@ -79,7 +72,7 @@ struct PageRoutes: Sendable {
     private static func hash(of assets: [String: Asset]) -> String {
         let tags = assets.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value.etag)" }
         let hash = SHA256.hash(data: Data(tags.joined(separator: "\n").utf8))
-        return hash.prefix(6).map { String(format: "%02x", $0) }.joined()
+        return hash.prefix(6).hexadecimal
     }
 
     func add(to table: inout RouteTable) {

@@ -1,5 +1,6 @@
 import Cage
-import Foundation
+import FoundationEssentials
+import Glibc
 import SystemPackage
 
 /// A temporary directory that only this user may enter, removed after its use.

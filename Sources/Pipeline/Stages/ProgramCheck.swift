@@ -1,5 +1,7 @@
 import Cage
-import Foundation
+import FoundationEssentials
+import Glibc
+import SystemPackage
 
 /// The program of a site's stage, and whether it can be started.
 public struct StageProgram: Sendable, Equatable {
@@ -88,9 +90,14 @@ struct ProgramCheck {
     ///
     /// Source: execve(2), "Interpreter scripts".
     private static func interpreter(of file: String) -> String? {
-        guard let handle = FileHandle(forReadingAtPath: file) else { return nil }
+        guard let handle = try? FileDescriptor.open(FilePath(file), .readOnly, options: .closeOnExec) else {
+            return nil
+        }
         defer { try? handle.close() }
-        guard let bytes = try? handle.read(upToCount: 256), bytes.starts(with: Array("#!".utf8)) else { return nil }
+        var bytes = [UInt8](repeating: 0, count: 256)
+        guard let count = try? bytes.withUnsafeMutableBytes({ try handle.read(into: $0) }) else { return nil }
+        bytes.removeLast(bytes.count - count)
+        guard bytes.starts(with: Array("#!".utf8)) else { return nil }
         let line = bytes.dropFirst(2).prefix { $0 != UInt8(ascii: "\n") }
         return String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace).first.map(String.init)
     }

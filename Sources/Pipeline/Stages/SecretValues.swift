@@ -1,5 +1,5 @@
 import Domain
-import Foundation
+import FoundationEssentials
 
 /// The values of the server's variables that a stage gets, to keep them out of what it has printed.
 struct SecretValues: Sendable {

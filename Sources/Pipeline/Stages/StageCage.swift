@@ -1,5 +1,5 @@
 public import Cage
-import Foundation
+import FoundationEssentials
 
 /// What a stage may use, see and change on this host.
 public struct StageCage: Sendable {

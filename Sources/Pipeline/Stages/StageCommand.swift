@@ -1,5 +1,6 @@
 import Cage
-import Foundation
+import FoundationEssentials
+import Glibc
 import Subprocess
 import SystemPackage
 

@@ -1,5 +1,6 @@
 import Domain
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Reads the standard output of a stage: progress, segments, results and reasons, between any other lines.
 ///

@@ -1,5 +1,5 @@
 import Domain
-import Foundation
+import FoundationEssentials
 import SystemPackage
 
 /// A recording from a stranger, as ffmpeg and ffprobe see it.

@@ -1,5 +1,5 @@
 import Domain
-import Foundation
+import FoundationEssentials
 import Subprocess
 
 /// Measures a recording with ffprobe and ffmpeg.

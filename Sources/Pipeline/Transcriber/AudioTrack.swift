@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The audio tracks of a recording, and the length that its headers announce.
 struct RecordingOutline: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The body of `therapybridge measure FILE`: measures a recording before its transcription, as a stage.
 ///

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The programs and the model of the transcriber, by the names of the Debian packages.
 public struct SpeechPrograms: Sendable {

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Cuts audio into stretches of speech at the pauses, and drops the silence between them.
 ///

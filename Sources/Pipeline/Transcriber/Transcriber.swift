@@ -1,5 +1,5 @@
 import AsyncAlgorithms
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// The bundled transcriber: ffmpeg decodes, pocketsphinx recognises English speech, and no data leaves the machine.

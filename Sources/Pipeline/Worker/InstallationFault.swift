@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import NIOFileSystem
 import Recordings
 import SystemPackage
@@ -56,7 +56,7 @@ struct InstallationFault: Error, Equatable {
         case let error as Errno: self.init(.workFolder, "a file of the worker: \(error)")
         case let error as FileSystemError:
             self.init(.workFolder, "a file of the worker: \(error.code)")
-        case let error as CocoaError: self.init(.workFolder, "a file of the worker: error \(error.errorCode)")
+        case let error as CocoaError: self.init(.workFolder, "a file of the worker: error \(error.code.rawValue)")
         default: return nil
         }
     }

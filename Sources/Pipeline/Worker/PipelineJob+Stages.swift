@@ -1,6 +1,7 @@
 import Cage
 import Domain
-import Foundation
+import FoundationEssentials
+import Glibc
 import Logging
 import Postgres
 import Recordings

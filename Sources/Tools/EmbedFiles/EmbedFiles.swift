@@ -12,14 +12,18 @@ struct EmbedFiles: BuildToolPlugin {
         "Migrations": ["migrations", "migrations/code"],
         "HTTPAPI": ["Sources/HTTPAPI/Web/Assets"],
         "App": ["Sources/App/Demo"],
+        // The tool makes the mappings of Unicode itself.
+        "TextForms": [],
         "bench": ["Sources/Tools/bench/Peers"],
     ]
+
+    private static let options = ["HTTPAPI": ["--compressed"], "TextForms": ["--mappings"]]
 
     func createBuildCommands(context: PluginContext, target: any Target) async throws -> [Command] {
         guard let folders = Self.folders[target.name] else {
             throw PluginError(description: "no folder is named for the target \(target.name)")
         }
-        var files = try folders.flatMap { folder in
+        let files = try folders.flatMap { folder in
             try FileManager.default
                 .contentsOfDirectory(
                     at: context.package.directoryURL.appending(path: folder),
@@ -29,32 +33,23 @@ struct EmbedFiles: BuildToolPlugin {
                 .filter { !$0.lastPathComponent.hasPrefix(".") && $0.pathExtension != "swift" }
                 .sorted { $0.lastPathComponent < $1.lastPathComponent }
         }
-        var commands: [Command] = []
-        if let description = files.first(where: { $0.lastPathComponent == "openapi.json" }) {
-            let page = context.pluginWorkDirectoryURL.appending(path: "docs.html")
-            commands.append(try rendering(description, into: page, context))
-            files.append(page)
+        var inputs = files
+        var options = Self.options[target.name, default: []]
+        // The page is no output of its own: SwiftPM would make it a resource, whose accessor imports Foundation.
+        if target.name == "HTTPAPI" {
+            let template = context.package.directoryURL.appending(path: "Sources/Tools/RenderDocs/docs.mustache")
+            options += ["--docs", template.path]
+            inputs.append(template)
         }
         let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedFiles.swift")
-        commands.append(
+        return [
             .buildCommand(
-                displayName: "Embedding \(folders.joined(separator: ", "))",
+                displayName: "Embedding files in \(target.name)",
                 executable: try context.tool(named: "embed-files").url,
-                arguments: (target.name == "HTTPAPI" ? ["--compressed"] : []) + [output.path] + files.map(\.path),
-                inputFiles: files,
-                outputFiles: [output]))
-        return commands
-    }
-
-    /// Renders the page `/docs` from the description of the API.
-    private func rendering(_ description: URL, into page: URL, _ context: PluginContext) throws -> Command {
-        let template = context.package.directoryURL.appending(path: "Sources/Tools/render-docs/docs.mustache")
-        return .buildCommand(
-            displayName: "Rendering \(page.lastPathComponent)",
-            executable: try context.tool(named: "render-docs").url,
-            arguments: [description.path, template.path, page.path],
-            inputFiles: [description, template],
-            outputFiles: [page])
+                arguments: options + [output.path] + files.map(\.path),
+                inputFiles: inputs,
+                outputFiles: [output])
+        ]
     }
 }
 

@@ -1,21 +1,37 @@
 import Foundation
 import Gzip
+import RenderDocs
 
-// Writes a Swift file with the contents of other files as base64: embed-files [--compressed] OUTPUT FILE...
+// Writes a Swift file with the contents of other files as base64:
+//
+//   embed-files [--compressed] [--mappings] [--docs TEMPLATE] OUTPUT FILE...
 //
 // The compiler reads base64 in a string literal at once. An array literal of bytes would take it minutes. With
-// --compressed, each script, style and page also comes as NAME.gz and NAME.br, for browsers.
+// --compressed, each script, style and page also comes as NAME.gz and NAME.br, for browsers. With --mappings, the
+// compatibility mappings of Unicode come as compatibility.txt. With --docs, the page of openapi.json comes as docs.html.
 
 var arguments = CommandLine.arguments.dropFirst()
-let isCompressed = arguments.first == "--compressed"
-if isCompressed { arguments = arguments.dropFirst() }
-guard let output = arguments.first else {
-    FileHandle.standardError.write(Data("usage: embed-files [--compressed] OUTPUT FILE...\n".utf8))
+let isCompressed = takes("--compressed")
+let hasMappings = takes("--mappings")
+let template = takes("--docs") ? arguments.popFirst() : nil
+guard let output = arguments.popFirst() else {
+    FileHandle.standardError.write(
+        Data("usage: embed-files [--compressed] [--mappings] [--docs TEMPLATE] OUTPUT FILE...\n".utf8))
     exit(64)
 }
 
+var files = try arguments.map { path in
+    (name: URL(filePath: path).lastPathComponent, contents: try Data(contentsOf: URL(filePath: path)))
+}
+if hasMappings { files.append((name: "compatibility.txt", contents: Data(CompatibilityMappings.text.utf8))) }
+if let template, let description = files.first(where: { $0.name == "openapi.json" }) {
+    let template = try String(contentsOf: URL(filePath: template), encoding: .utf8)
+    let page = try DocsPage.html(of: description.contents, template: template)
+    files.append((name: "docs.html", contents: Data(page.utf8)))
+}
+
 var source = """
-    import Foundation
+    import FoundationEssentials
 
     /// The files that this target carries, by name. Written by the EmbedFiles plugin.
     enum EmbeddedFiles {
@@ -23,19 +39,17 @@ var source = """
 
     """
 let brotli = isCompressed ? Brotli() : nil
-for path in arguments.dropFirst() {
-    let file = URL(filePath: path)
-    let contents = try Data(contentsOf: file)
-    var forms = [(file.lastPathComponent, contents)]
-    if isCompressed, ["js", "css", "svg", "html"].contains(file.pathExtension) {
-        if let gzip = Gzip.compress([UInt8](contents)) { forms.append(("\(file.lastPathComponent).gz", Data(gzip))) }
-        if let brotli = brotli?.compress(contents) { forms.append(("\(file.lastPathComponent).br", brotli)) }
+for (name, contents) in files {
+    var forms = [(name, contents)]
+    if isCompressed, ["js", "css", "svg", "html"].contains(URL(filePath: name).pathExtension) {
+        if let gzip = Gzip.compress([UInt8](contents)) { forms.append(("\(name).gz", Data(gzip))) }
+        if let brotli = brotli?.compress(contents) { forms.append(("\(name).br", brotli)) }
     }
-    for (name, form) in forms where name == file.lastPathComponent || form.count < contents.count {
-        source += "        \"\(name)\": decode(\"\(form.base64EncodedString())\"),\n"
+    for (form, bytes) in forms where form == name || bytes.count < contents.count {
+        source += "        \"\(form)\": decode(\"\(bytes.base64EncodedString())\"),\n"
     }
 }
-if arguments.count == 1 { source += "        :\n" }
+if files.isEmpty { source += "        :\n" }
 source += """
         ]
 
@@ -47,3 +61,10 @@ source += """
 
     """
 try Data(source.utf8).write(to: URL(filePath: output), options: .atomic)
+
+/// Takes an option off the arguments.
+@MainActor func takes(_ option: String) -> Bool {
+    guard arguments.first == option else { return false }
+    arguments.removeFirst()
+    return true
+}

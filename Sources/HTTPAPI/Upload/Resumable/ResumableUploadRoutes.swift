@@ -1,6 +1,6 @@
 import CoreMetrics
 import Domain
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import Logging

@@ -1,7 +1,7 @@
 import Crypto
 import Domain
 import DurationUnits
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import NIOCore

@@ -1,6 +1,6 @@
 import Domain
 import DurationUnits
-import Foundation
+import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import Postgres

@@ -1,7 +1,7 @@
 import CoreMetrics
 import Domain
 import DurationUnits
-import Foundation
+import FoundationEssentials
 import Hummingbird
 import Logging
 import NIOCore
