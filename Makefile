@@ -27,8 +27,10 @@ UPLOADS_PACKAGES := $(RUN_PACKAGES) python3-venv
 UPLOADS_PYTHON := .data/uploads-venv
 UPLOADS_REQUIREMENTS := Tests/Uploads/requirements.txt
 
-# Generators of clients (one runs on Java), and clients of Server-Sent Events and WebSockets from PyPI.
-CLIENTS_PACKAGES := $(RUN_PACKAGES) python3-venv default-jre-headless
+# Generators of clients (one runs on Java), clients of Server-Sent Events and WebSockets from PyPI, OkHttp, and a browser with
+# React for the page of another website.
+CLIENTS_PACKAGES := $(RUN_PACKAGES) python3-venv default-jre-headless libokhttp-java chromium chromium-driver \
+    node-react node-react-dom node-typescript
 CLIENTS_PYTHON := .data/clients-venv
 
 # The library that receivers of webhooks use.
@@ -113,7 +115,7 @@ test-uploads: packages-uploads packages-test ## Upload with tuspy, a client of t
 	Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 	UPLOADS_KEY=1 exec Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 
-test-clients: packages-clients ## Use the API with generated clients, and with the streams' clients of PyPI; CLIENTS=streams for one suite
+test-clients: packages-clients ## Use the API with generated clients, with the streams' clients of PyPI, and from a page of another website; CLIENTS=streams for one suite
 	swift build --product therapybridge
 	exec Tests/Clients/run .build/debug/therapybridge $(CLIENTS_PYTHON) $(CLIENTS)
 

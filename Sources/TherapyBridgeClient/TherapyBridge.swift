@@ -134,14 +134,36 @@ public struct TherapyBridge: Sendable {
     /// - Parameters:
     ///   - method: Such as `GET`.
     ///   - path: Such as `/api/sessions?limit=10`.
+    ///   - headers: Such as `If-Match`.
     ///   - json: The body, or nil.
     ///   - type: The type of the answer.
     /// - Returns: The answer.
     /// - Throws: ``APIError`` for a status above 299; the decoder's error for another answer than expected.
     public func request<Answer: Decodable>(
-        _ method: String, _ path: String, json: Data? = nil, as type: Answer.Type
+        _ method: String, _ path: String, headers: [String: String] = [:], json: Data? = nil, as type: Answer.Type
     ) async throws -> Answer {
-        try await authorised(HTTPMethod(rawValue: method), path, body: json.map(Body.json)).checked().decoded(type)
+        try JSONDecoder().decode(type, from: try await request(method, path, headers: headers, json: json).body)
+    }
+
+    /// Sends a request to any route, for the headers of the answer, for a body that is not JSON, or if there is none.
+    ///
+    /// - Parameters:
+    ///   - method: Such as `DELETE`.
+    ///   - path: Such as `/api/sessions/ID`.
+    ///   - headers: Such as `If-Match`.
+    ///   - json: The body, or nil.
+    /// - Returns: The answer.
+    /// - Throws: ``APIError`` for a status above 299.
+    @discardableResult
+    public func request(
+        _ method: String, _ path: String, headers: [String: String] = [:], json: Data? = nil
+    ) async throws -> Reply {
+        let answer = try await authorised(
+            HTTPMethod(rawValue: method), path, headers: headers.map { ($0, $1) }, body: json.map(Body.json)
+        ).checked()
+        return Reply(
+            status: Int(answer.response.status.code), headers: answer.response.headers.map { ($0.name, $0.value) },
+            body: answer.body)
     }
 
     // MARK: Requests

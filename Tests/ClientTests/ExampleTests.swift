@@ -158,6 +158,10 @@ import TherapyBridgeClient
                 environment: ["U": scene.server.baseURL, "T": token, "S": scene.session.description], in: scene)
             #expect(run.status == 0, "\(run.errorOutput)")
             #expect(run.output.hasSuffix("\r[\(String(repeating: "#", count: 50))] 100 %\n"))
+            let newest = try await runProgram(
+                "/bin/bash", ["-c", try Self.example("newest.sh")],
+                environment: ["U": scene.server.baseURL, "T": token])
+            #expect(newest.output == "\(scene.session)\n")
             let refused = try await runProgram(
                 "/bin/bash", ["-c", script],
                 environment: ["U": scene.server.baseURL, "T": "x", "S": scene.session.description])
@@ -198,6 +202,7 @@ import TherapyBridgeClient
         let document = packageRoot.appending(path: "docs/swift-client.md").path(percentEncoded: false)
         try expectCopy("UploadExample.swift", of: "Upload.swift", in: document)
         try expectCopy("SessionListExample.swift", of: "SessionList.swift", in: document)
+        try expectCopy("CorrectionExample.swift", of: "Correction.swift", in: document)
         let manifest = try String(contentsOf: packageRoot.appending(path: "Package.swift"), encoding: .utf8)
         #expect(manifest.contains(#"name: "therapybridge""#))
         #expect(manifest.contains(#".library(name: "TherapyBridgeClient", targets: ["TherapyBridgeClient"])"#))
@@ -232,6 +237,58 @@ import TherapyBridgeClient
             }
             follower.cancel()
             _ = await follower.result
+        }
+    }
+
+    @Test("The examples of a correction work in JavaScript, Python and Swift")
+    func corrections() async throws {
+        try await Self.withScene { scene in
+            let session = scene.session.description
+            try await scene.server.database.report(scene.session, .transcribing, 30)
+            let segments = ["a", "b", "c"].enumerated().map {
+                #"{"start": \#($0), "end": \#($0 + 1), "text": "\#($1)"}"#
+            }
+            let transcript = #"{"text": "a b c", "segments": [\#(segments.joined(separator: ","))]}"#
+            try await scene.server.database.query(
+                "SELECT app.store_transcript(\(scene.session.rawValue), 1, \(PostgresJSON(text: transcript)))")
+            try await scene.server.database.report(scene.session, .transcribed, 60)
+            for (program, script, name) in [
+                ("/usr/bin/node", "snippets.mjs", "correct.js"), ("/usr/bin/python3", "snippets.py", "correct.py"),
+            ] {
+                let run = try await runProgram(
+                    program,
+                    ["\(Self.folder)/\(script)", Self.document, name, scene.server.baseURL]
+                        + (name == "correct.js" ? [Self.origin] : []) + [scene.email, Self.password, session])
+                #expect(run.status == 0, "\(run.output)\(run.errorOutput)")
+            }
+            try await TherapyBridge.withClient(of: scene.server.baseURL) { bridge in
+                try await bridge.signIn(email: scene.email, password: Self.password)
+                try await nameSpeaker("Swift", of: 2, in: session, by: bridge)
+            }
+            let token = try await scene.server.token(scene.therapist)
+            let text = try await scene.server.request(
+                .GET, "/api/sessions/\(session)/transcript?format=txt", token: token
+            ).text
+            #expect(text.hasPrefix("JavaScript: a\nPython: b\nSwift: c"))
+        }
+    }
+
+    @Test("A request of the Swift client reaches a route without a body in its answer, and reads headers")
+    func swiftReply() async throws {
+        try await Self.withScene { scene in
+            try await TherapyBridge.withClient(of: scene.server.baseURL) { bridge in
+                try await bridge.signIn(email: scene.email, password: Self.password)
+                let status = try await bridge.request("GET", "/api/sessions/\(scene.session)/status")
+                #expect(status.status == 200)
+                #expect(status["etag"] != nil && status["ETag"] == status["etag"])
+                let deletion = try await bridge.request("DELETE", "/api/sessions/\(scene.session)")
+                #expect(deletion.status == 204)
+                #expect(deletion.body.isEmpty)
+                let error = await #expect(throws: APIError.self) {
+                    try await bridge.request("DELETE", "/api/sessions/\(scene.session)")
+                }
+                #expect(error?.status == 404)
+            }
         }
     }
 

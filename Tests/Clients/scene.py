@@ -118,6 +118,7 @@ class Link:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.requests, self.answers, self.open = [], [], []
+        self.is_frozen = False
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -132,28 +133,34 @@ class Link:
             threading.Thread(target=self.pump, args=(inner, outer, request), daemon=True).start()
             threading.Thread(target=self.pump, args=(outer, inner, answer), daemon=True).start()
 
-    @staticmethod
-    def pump(source, target, seen):
+    def pump(self, source, target, seen):
         try:
             while piece := source.recv(65536):
+                if self.is_frozen:
+                    continue
                 seen += piece
                 target.sendall(piece)
         except OSError:
             pass
-        for end in (source, target):
+        if not self.is_frozen:
+            self.end(source, target)
+
+    @staticmethod
+    def end(*sockets):
+        for each in sockets:
             try:
-                end.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def freeze(self):
+        """From now on nothing arrives on either side, not even the end."""
+        self.is_frozen = True
 
     def cut(self):
         """Cuts all connections, in the middle of the chunked body."""
         for pair in self.open:
-            for end in pair:
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+            self.end(*pair)
 
     def close(self):
         self.listener.close()

@@ -112,6 +112,15 @@ const runs = {
         assert.equal(seen.at(-1), "processed");
     },
 
+    "correct.js": async () => {
+        globalThis.fetch = corsFetch(origin);
+        const { TherapyBridge, memoryTokens } = await import(clientURL);
+        const bridge = new TherapyBridge({ baseURL, tokens: memoryTokens() });
+        await bridge.signIn(email, password);
+        const { nameSpeaker } = await import(asModule(example("correct.js")));
+        await nameSpeaker(bridge, session, 0, "JavaScript");
+    },
+
     "upload.js": async () => {
         globalThis.fetch = corsFetch(origin);
         const { TherapyBridge, memoryTokens } = await import(clientURL);

@@ -21,6 +21,13 @@ def main():
     text = re.search(rf"^```python {re.escape(name)}\n(.*?)^```", Path(document).read_text(encoding="utf-8"), re.M | re.S)[1]
     names = {}
     exec(compile(text.replace("https://bridge.example.org", base_url), name, "exec"), names)
+    if name == "correct.py":
+        from therapybridge import TherapyBridge
+
+        with TherapyBridge(base_url) as bridge:
+            bridge.sign_in(email, password)
+            names["name_speaker"](bridge, session, 1, "Python")
+        return
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         if name == "bar.py":

@@ -69,12 +69,13 @@ struct GeneratedPartTests {
 
     @Test("Every generated part of the documentation has a test")
     func markers() throws {
-        // `make test-clients` holds sse-clients, and `make test-proxies` writes proxies. The tests of commands hold refusals,
-        // waits, carried-settings and sql-readers, the tests of uploads hold upload-states.
+        // `make test-clients` holds sse-clients and swift-targets, `make test-proxies` writes proxies, and `make test-faults`
+        // writes faults. The tests of commands hold refusals, waits, carried-settings and sql-readers, the tests of uploads
+        // hold upload-states.
         let held = [
             "settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions", "client-cases",
-            "sse-clients", "refusals", "waits", "carried-settings", "sql-readers", "upload-states-form",
-            "upload-states-resumable", "proxies",
+            "sse-clients", "refusals", "waits", "log-lines", "faults", "carried-settings", "sql-readers",
+            "upload-states-form", "upload-states-resumable", "proxies", "swift-targets",
         ]
         let docs = packageRoot.appending(path: "docs")
         for page in try FileManager.default.contentsOfDirectory(at: docs, includingPropertiesForKeys: nil)

@@ -843,11 +843,19 @@ class TherapyBridge(_Settings):
     def session(self, session_id):
         return self.request("GET", f"/api/sessions/{session_id}")
 
-    def request(self, method, path, **options):
-        """The JSON of an answer, or None for an empty one. Raises ApiError for a status above 299."""
+    def response(self, method, path, **options):
+        """The response of httpx itself, for its headers or a body that is not JSON. Raises ApiError as request() does."""
         response = self._authorised(method, path, **options)
         if not response.is_success:
             raise _error(response, response.content)
+        return response
+
+    def request(self, method, path, **options):
+        """The JSON of an answer, or None for an empty one. Raises ApiError for a status above 299.
+
+        Options are `headers`, and those of httpx for a body, such as `json` and `params`.
+        """
+        response = self.response(method, path, **options)
         return response.json() if response.content else None
 
     def watch(self, session_id, *, last_event_id=None, on_state=None, transport="stream"):
@@ -1053,11 +1061,19 @@ class AsyncTherapyBridge(_Settings):
     async def session(self, session_id):
         return await self.request("GET", f"/api/sessions/{session_id}")
 
-    async def request(self, method, path, **options):
-        """The JSON of an answer, or None for an empty one. Raises ApiError for a status above 299."""
+    async def response(self, method, path, **options):
+        """The response of httpx itself, for its headers or a body that is not JSON. Raises ApiError as request() does."""
         response = await self._authorised(method, path, **options)
         if not response.is_success:
             raise _error(response, response.content)
+        return response
+
+    async def request(self, method, path, **options):
+        """The JSON of an answer, or None for an empty one. Raises ApiError for a status above 299.
+
+        Options are `headers`, and those of httpx for a body, such as `json` and `params`.
+        """
+        response = await self.response(method, path, **options)
         return response.json() if response.content else None
 
     def watch(self, session_id, *, last_event_id=None, on_state=None, transport="stream"):

@@ -245,8 +245,10 @@ export class TherapyBridge {
     watch(sessionId: string, options?: WatchOptions): Watch<Progress>;
     watchAll(options?: WatchOptions): Watch<SessionEvent>;
     upload(file: Blob, options: UploadOptions): Upload;
-    /** Any other route. Refreshes the token after a 401. */
+    /** The JSON of any other route, or null for an empty answer. Refreshes the token after a 401. */
     request<Answer = any>(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+    /** As request(), for the headers of the response or a body that is not JSON. Throws an ApiError for a status above 299. */
+    response(method: string, path: string, options?: RequestOptions): Promise<Response>;
 }
 
 /** Reads the format of Server-Sent Events. */

@@ -1154,11 +1154,16 @@ export class TherapyBridge {
         return this.send(method, path, options);
     }
 
-    /** The JSON of an answer, or null for an empty one. Throws an ApiError for any status above 299. */
-    async request(method, path, options) {
+    /** The response itself, for its headers or a body that is not JSON. Throws an ApiError for any status above 299. */
+    async response(method, path, options) {
         const response = await this.authorised(method, path, options);
         if (!response.ok) throw await errorFrom(response);
-        const text = await response.text();
+        return response;
+    }
+
+    /** The JSON of an answer, or null for an empty one. Throws an ApiError for any status above 299. */
+    async request(method, path, options) {
+        const text = await (await this.response(method, path, options)).text();
         return text === "" ? null : JSON.parse(text);
     }
 

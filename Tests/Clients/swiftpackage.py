@@ -1,0 +1,111 @@
+"""A package of its own that depends on the client for Swift, from the texts of docs/swift-client.md and docs/clients.md.
+
+By default, Swift resolves it: the URL, the names and all versions fit. The page also names the targets of this package, since a
+reader cannot use their names; CLIENTS_WRITE=1 writes them. With SWIFT_BUILD=1 it also builds, in several minutes, and
+its progress bar follows a session to its end.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+from scene import Server, password, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+URL = 'url: "https://git.example.org/therapybridge.git", branch: "main"'
+MAIN = """import Foundation
+
+let environment = ProcessInfo.processInfo.environment
+try await showProgress(
+    at: environment["U"]!, email: "therapist@demo.test", password: environment["PASSWORD"]!, session: environment["S"]!
+) { FileHandle.standardOutput.write(Data("\\($0)\\n".utf8)) }
+"""
+
+
+def example(page, name):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.search(rf"^```swift {re.escape(name)}\n(.*?)^```", text, re.M | re.S)[1]
+
+
+def write(folder):
+    """Writes the package of a reader next to a clone of this one."""
+    manifest = example("swift-client.md", "Package.swift")
+    if URL not in manifest:
+        sys.exit(f"the manifest of docs/swift-client.md has no {URL}")
+    # The path of the comment: a clone whose folder has the name of the package.
+    Path(folder, "therapybridge").symlink_to(ROOT)
+    sources = Path(folder, "app/Sources/ProgressApp")
+    sources.mkdir(parents=True)
+    Path(folder, "app/Package.swift").write_text(manifest.replace(URL, 'path: "../therapybridge"'), encoding="utf-8")
+    # The same versions as here: what is newer is not what this test is about.
+    shutil.copy(ROOT / "Package.resolved", Path(folder, "app/Package.resolved"))
+    for page, name in [("clients.md", "ProgressBar.swift"), ("swift-client.md", "Upload.swift"),
+                       ("swift-client.md", "SessionList.swift"), ("swift-client.md", "Correction.swift")]:
+        (sources / name).write_text(example(page, name), encoding="utf-8")
+    (sources / "main.swift").write_text(MAIN, encoding="utf-8")
+    return Path(folder, "app")
+
+
+def targets():
+    """The names of the targets that a package with this dependency cannot have, as the page has them."""
+    # A folder of its own: a build of this package may be under way.
+    scratch = Path(os.environ["TB_FOLDER"], "manifest")
+    found = json.loads(swift(ROOT, "package", "--scratch-path", scratch, "dump-package"))["targets"]
+    names = sorted((each["name"] for each in found if each["type"] not in ("test", "plugin")), key=str.lower)
+    return textwrap.fill(", ".join(f"`{name}`" for name in names) + ".", 125, break_on_hyphens=False)
+
+
+def check_targets():
+    page = ROOT / "docs/swift-client.md"
+    begin, end = "<!-- swift-targets:begin -->\n", "<!-- swift-targets:end -->\n"
+    head, rest = page.read_text(encoding="utf-8").split(begin)
+    present, tail = rest.split(end)
+    wanted = targets() + "\n"
+    if os.environ.get("CLIENTS_WRITE"):
+        page.write_text(head + begin + wanted + end + tail, encoding="utf-8")
+    elif present != wanted:
+        sys.exit("docs/swift-client.md has other targets. Write them by CLIENTS_WRITE=1:\n" + wanted)
+
+
+def swift(package, *arguments):
+    return subprocess.run(["swift", *arguments], cwd=package, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main():
+    check_targets()
+    with tempfile.TemporaryDirectory(dir=os.environ["TB_FOLDER"]) as folder:
+        package = write(folder)
+        found = json.loads(swift(package, "package", "show-dependencies", "--format", "json"))
+        (bridge,) = found["dependencies"]
+        names = {each["identity"] for each in bridge["dependencies"]}
+        assert bridge["identity"] == "therapybridge" and "async-http-client" in names, found
+        print(f"  resolves {len(names)} dependencies")
+        if not os.environ.get("SWIFT_BUILD"):
+            return
+        swift(package, "build")
+        print("  builds")
+        server = Server()
+        session = server.new_session()
+        server.report(session, "transcribing", 30, "Hearing both voices")
+        with open(Path(folder, "output"), "w+", encoding="utf-8") as output:
+            app = subprocess.Popen(
+                [package / ".build/debug/ProgressApp"], stdout=output,
+                env={**os.environ, "U": server.url, "S": session, "PASSWORD": password()})
+            path = Path(output.name)
+            wait_for("the app follows", lambda: "both voices" in path.read_text(encoding="utf-8") or app.poll() is not None, 60)
+            server.report(session, "transcribed", 60)
+            server.report(session, "processed", 100, "All done")
+            status = app.wait(60)
+            server.stop()
+            output.seek(0)
+            lines = output.read().splitlines()
+        assert status == 0 and lines[0] == "#" * 15 + " 30 % Hearing both voices" and lines[-1] == "#" * 50 + " 100 % All done", lines
+        print("  its progress bar follows a session to its end")
+
+
+main()
