@@ -73,7 +73,10 @@ def check_targets():
 
 
 def swift(package, *arguments):
-    return subprocess.run(["swift", *arguments], cwd=package, check=True, stdout=subprocess.PIPE, text=True).stdout
+    run = subprocess.run(["swift", *arguments], cwd=package, check=False, stdout=subprocess.PIPE, text=True)
+    if run.returncode:
+        sys.exit(f"swift {' '.join(map(str, arguments))} fails:\n" + "\n".join(re.findall(r".*error.*", run.stdout)[:20] or [run.stdout[-3000:]]))
+    return run.stdout
 
 
 def main():
