@@ -17,6 +17,7 @@ CREATE TABLE app.users (
     role          text NOT NULL REFERENCES app.roles,
     password_hash text,
     is_active     boolean NOT NULL DEFAULT true,
+    is_probe      boolean NOT NULL DEFAULT false CHECK (NOT is_probe OR role = 'patient' AND NOT is_active),
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -33,6 +34,8 @@ COMMENT ON COLUMN app.users.email IS
 COMMENT ON COLUMN app.users.role IS 'Decides, together with the relation to a session''s patient, what the user may do';
 COMMENT ON COLUMN app.users.password_hash IS
     'scrypt in the PHC string format; null: the user cannot sign in with a password. The server''s role cannot read it';
+COMMENT ON COLUMN app.users.is_probe IS
+    'True for the patient of a probe: nobody signs in to the account, no list shows it, and it goes with the probe''s session';
 COMMENT ON COLUMN app.users.is_active IS 'False ends every right and every open stream of the user at the commit';
 
 CREATE TABLE app.auth_sessions (

@@ -32,13 +32,17 @@ CREATE TABLE app.therapy_sessions (
     duration_seconds double precision CHECK (duration_seconds >= 0 AND duration_seconds < 'infinity'),
     announced_seconds double precision CHECK (announced_seconds >= 0 AND announced_seconds < 'infinity'),
     has_cut_track    boolean NOT NULL DEFAULT false,
-    created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+    probe_of         uuid REFERENCES app.users ON DELETE CASCADE,
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT probe_has_no_recording CHECK (probe_of IS NULL OR recording IS NULL)
 );
 -- Lists are read newest first, for a patient or for everybody.
 CREATE INDEX therapy_sessions_patient_id_idx ON app.therapy_sessions (patient_id, created_at DESC, id DESC);
 CREATE INDEX therapy_sessions_created_at_idx ON app.therapy_sessions (created_at DESC, id DESC);
 -- A recording belongs to one session.
 CREATE UNIQUE INDEX therapy_sessions_recording_idx ON app.therapy_sessions (recording) WHERE recording IS NOT NULL;
+-- At most a few: probes that are under way, or were left over.
+CREATE INDEX therapy_sessions_probe_idx ON app.therapy_sessions (created_at) WHERE probe_of IS NOT NULL;
 ALTER TABLE app.therapy_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.therapy_sessions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE app.therapy_sessions IS
@@ -67,6 +71,9 @@ COMMENT ON COLUMN app.therapy_sessions.announced_seconds IS
     'The length in seconds that the headers of the file announce; null: they announce none';
 COMMENT ON COLUMN app.therapy_sessions.has_cut_track IS
     'True if one of several audio tracks ends before its own header says, which the length of the longest one may hide';
+
+COMMENT ON COLUMN app.therapy_sessions.probe_of IS
+    'The administrator whose probe the session is, the only user who sees it; null: a real session';
 
 CREATE TABLE app.discarded_recordings (
     recording    text PRIMARY KEY,

@@ -7,7 +7,8 @@ import Store
 
 /// Removes what dead servers and expired rows leave behind, and prepares the audit log for the next months, every 10 minutes.
 ///
-/// - Marks a session as failed if its worker died in its last attempt, and adds up the counts of sessions, every half a minute.
+/// - Marks a session as failed if its worker died in its last attempt, adds up the counts of sessions, and removes probes that were
+///   left over, every half a minute.
 /// - Marks a session as failed if its upload died with the server, or if its resumable upload expired. Otherwise it would stay in
 ///   `uploading`.
 /// - Adds the partitions of the audit log, three months ahead.
@@ -17,7 +18,8 @@ import Store
 struct Janitor: Service {
     /// The pause between two rounds.
     private static let interval = Duration.seconds(600)
-    /// The pause between two looks for sessions whose worker died in its last attempt, and between two sums of the counts.
+    /// The pause between two looks for sessions whose worker died in its last attempt and for probes that were left over, and between
+    /// two sums of the counts.
     private static let lapseInterval = Duration.seconds(30)
     /// How long an upload may show no progress before it counts as abandoned.
     private static let abandonedUploadAge = Duration.seconds(600)
@@ -44,6 +46,7 @@ struct Janitor: Service {
                     while !Task.isCancelled {
                         await attempt("lapsed sessions") { try await failLapsed() }
                         await attempt("counts") { try await stores.sessions.foldCounts() }
+                        await attempt("probes") { try await removeProbes() }
                         try? await clock.sleep(for: Self.lapseInterval)
                     }
                 }
@@ -64,6 +67,12 @@ struct Janitor: Service {
     private func failLapsed() async throws {
         let sessions = try await stores.queue.failLapsed()
         if sessions > 0 { logger.warning("sessions given up", metadata: ["sessions": "\(sessions)"]) }
+    }
+
+    /// Removes the probes whose check was killed.
+    private func removeProbes() async throws {
+        let probes = try await stores.sessions.deleteExpiredProbes()
+        if probes > 0 { logger.notice("probes removed that were left over", metadata: ["probes": "\(probes)"]) }
     }
 
     /// Ends the resumable uploads whose time is over.

@@ -36,6 +36,8 @@ public enum AdministrativeAction: String, Sendable, CaseIterable {
     case manageWebhooks = "manage_webhooks"
     /// Erase the data of a patient.
     case erase
+    /// Measure the server with a session of no patient.
+    case probe
 }
 
 /// The relation of a user to a session at one moment, as the database has it.
@@ -101,7 +103,7 @@ public enum Access {
     public static func permits(_ action: AdministrativeAction, to role: Role) -> Bool {
         switch (action, role) {
         case (.seeAccounts, .admin), (.manageAccounts, .admin), (.readAuditLog, .admin), (.readMetrics, .admin): true
-        case (.manageWebhooks, .admin), (.erase, .admin): true
+        case (.manageWebhooks, .admin), (.erase, .admin), (.probe, .admin): true
         case (_, .therapist), (_, .patient), (_, .pipeline): false
         }
     }

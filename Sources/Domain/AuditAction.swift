@@ -57,6 +57,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
 
     // An administrator acts.
     case retryDelivery = "webhook_delivery.retry"
+    case beginProbe = "probe.begin"
 
     // Changes of rights and records. Triggers of the database record them for every writer.
     case beginSignIn = "sign_in.begin"
@@ -103,7 +104,8 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .upload, .endUpload, .retry, .cancel, .changeSession, .delete, .report, .claim, .giveLeaseBack,
             .storeTranscript, .storeNotes, .beginSignIn, .endSignIn, .repeatRefresh, .addUser, .changeUser, .removeUser,
             .beginAssignment, .endAssignment, .addSession, .correctSession, .correctTranscript, .correctNotes,
-            .removeAudit, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook, .exportPatient, .erasePatient:
+            .removeAudit, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook, .exportPatient, .erasePatient,
+            .beginProbe:
             false
         }
     }
@@ -118,6 +120,7 @@ public enum AuditAction: String, Sendable, CaseIterable, Codable {
         case .listWebhooks, .listDeliveries, .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook:
             .manageWebhooks
         case .erasePatient: .erase
+        case .beginProbe: .probe
         default: nil
         }
     }

@@ -199,14 +199,28 @@ import Testing
 }
 
 extension RunningServer {
-    func open(_ path: String, token: String?) async throws -> HTTPClientResponse {
+    func open(_ path: String, token: String?, headers: [String: String] = [:]) async throws -> HTTPClientResponse {
         var request = HTTPClientRequest(url: baseURL + path)
+        request.headers.add(contentsOf: headers.map { ($0, $1) })
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         return try await HTTPClient.shared.execute(request, deadline: .now() + TimeAmount(TestDeadline.test))
     }
 
-    func get(_ path: String, token: String? = nil) async throws -> (status: Int, body: String) {
-        let response = try await open(path, token: token)
+    func get(
+        _ path: String, token: String? = nil, headers: [String: String] = [:]
+    ) async throws -> (status: Int, body: String) {
+        let response = try await open(path, token: token, headers: headers)
         return (Int(response.status.code), String(buffer: try await response.body.collect(upTo: 1 << 20)))
+    }
+
+    /// Posts JSON, and returns the status of the answer.
+    func post(_ path: String, _ json: String) async throws -> Int {
+        var request = HTTPClientRequest(url: baseURL + path)
+        request.method = .POST
+        request.headers.add(name: "Content-Type", value: "application/json")
+        request.body = .bytes(ByteBuffer(string: json))
+        let response = try await HTTPClient.shared.execute(request, deadline: .now() + TimeAmount(TestDeadline.test))
+        _ = try await response.body.collect(upTo: 1 << 20)
+        return Int(response.status.code)
     }
 }

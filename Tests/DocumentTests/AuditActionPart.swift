@@ -37,7 +37,7 @@ enum AuditActionPart {
         case .openCaseload, .resumeCaseload, .takeCaseloadTicket, .listSessions, .listPatients, .listTherapists:
             [.readingMany]
         case .listUsers, .readUser, .listSignIns, .listAssignments, .readAudit, .readMetrics,
-            .listWebhooks, .listDeliveries:
+            .listWebhooks, .listDeliveries, .beginProbe:
             [.administering]
         case .exportPatient, .erasePatient: [.patientData]
         case .retryDelivery, .addWebhook, .changeWebhook, .removeWebhook: [.webhooks]

@@ -75,7 +75,7 @@ struct GeneratedPartTests {
         let held = [
             "settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions", "client-cases",
             "sse-clients", "refusals", "waits", "log-lines", "faults", "carried-settings", "sql-readers",
-            "upload-states-form", "upload-states-resumable", "proxies", "swift-targets",
+            "upload-states-form", "upload-states-resumable", "proxies", "faults", "swift-targets",
         ]
         let docs = packageRoot.appending(path: "docs")
         for page in try FileManager.default.contentsOfDirectory(at: docs, includingPropertiesForKeys: nil)

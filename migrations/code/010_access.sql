@@ -23,7 +23,7 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(CASE $1
         WHEN 'admin' THEN $2 IN ('see', 'hear', 'read_notes', 'correct', 'read_failure', 'upload', 'manage', 'report',
                                  'see_accounts', 'manage_accounts', 'read_audit_log', 'read_metrics', 'manage_webhooks',
-                                 'export', 'erase')
+                                 'export', 'erase', 'probe')
         WHEN 'therapist' THEN $2 IN ('see', 'hear', 'read_notes', 'correct', 'upload', 'manage') AND $4
         WHEN 'patient' THEN $2 IN ('see', 'hear', 'upload', 'export') AND $3
         WHEN 'pipeline' THEN $2 IN ('report', 'process')
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION app.permits IS
     'claim the session and store its results; export all that is held of the patient. is_patient: the user is the session''s patient. is_assigned: '
     'an active assignment ties the user, as therapist, to that patient. Without either: true if the role may do the action '
     'on the sessions of all patients. Actions without a session: see_accounts, manage_accounts, read_audit_log, '
-    'read_metrics, manage_webhooks, and erase: remove the data of a patient';
+    'read_metrics, manage_webhooks, erase: remove the data of a patient, and probe: measure the server with a session of no patient';
 
 -- Every function reads assignments from this view. With security_invoker, the view shows the rows that the calling role sees.
 CREATE OR REPLACE VIEW app.assigned_patients WITH (security_invoker = true) AS

@@ -43,7 +43,9 @@ DECLARE
     account users;
 BEGIN
     account := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-    IF TG_OP = 'UPDATE' THEN
+    IF account.is_probe THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'UPDATE' THEN
         changes := concat_ws(', ',
             CASE WHEN NEW.role <> OLD.role THEN 'role: ' || NEW.role END,
             CASE WHEN NEW.is_active <> OLD.is_active THEN CASE WHEN NEW.is_active THEN 'active' ELSE 'inactive' END END,
@@ -65,7 +67,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.record_user IS
-    'Trigger: records that an account is added, changed or removed. The detail names the changed columns, with the new '
+    'Trigger: records that an account is added, changed or removed, but for the patients of probes, whose sessions have records. '
+    'The detail names the changed columns, with the new '
     'values of role and is_active, and holds no name, address or hash';
 CREATE OR REPLACE TRIGGER record_user AFTER INSERT OR UPDATE OR DELETE ON app.users
     FOR EACH ROW EXECUTE FUNCTION app.record_user();

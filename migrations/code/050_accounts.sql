@@ -15,11 +15,13 @@ CREATE POLICY owner ON app.users TO therapybridge_owner USING (true) WITH CHECK 
 DROP POLICY IF EXISTS owner ON app.therapist_patients;
 CREATE POLICY owner ON app.therapist_patients TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Users see their own account. A therapist also sees the assigned patients, and a patient the assigned therapists.
+-- Users see their own account. A therapist also sees the assigned patients, and a patient the assigned therapists. Nobody sees the
+-- patient of a probe.
 DROP POLICY IF EXISTS seen ON app.users;
 CREATE POLICY seen ON app.users FOR SELECT TO therapybridge_server
-    USING ((SELECT app.acting_may_all('see_accounts')) OR id = (SELECT app.acting_id())
-           OR id = ANY (ARRAY(SELECT app.acting_patients('see'))) OR id = ANY (ARRAY(SELECT app.acting_therapists())));
+    USING (NOT is_probe
+           AND ((SELECT app.acting_may_all('see_accounts')) OR id = (SELECT app.acting_id())
+                OR id = ANY (ARRAY(SELECT app.acting_patients('see'))) OR id = ANY (ARRAY(SELECT app.acting_therapists()))));
 DROP POLICY IF EXISTS added ON app.users;
 CREATE POLICY added ON app.users FOR INSERT TO therapybridge_server
     WITH CHECK ((SELECT app.acting_may_all('manage_accounts')));

@@ -214,6 +214,9 @@ CREATE OR REPLACE FUNCTION app.create_progress() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, app, pg_temp AS $$
 BEGIN
     INSERT INTO session_progress (session_id, created_at) VALUES (NEW.id, NEW.created_at);
+    IF NEW.probe_of IS NOT NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO session_list (session_id, patient_id, status, created_at, held_at, filename)
     VALUES (NEW.id, NEW.patient_id, 'pending', NEW.created_at, coalesce(NEW.session_date, NEW.created_at),
             searchable(NEW.filename));
@@ -223,7 +226,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.create_progress IS
-    'Trigger: gives a new session its progress (pending, 0 per cent, version 1) and its row in session_list, and counts it';
+    'Trigger: gives a new session its progress (pending, 0 per cent, version 1) and its row in session_list, and counts it. A probe '
+    'gets its progress alone';
 CREATE OR REPLACE TRIGGER create_progress AFTER INSERT ON app.therapy_sessions
     FOR EACH ROW EXECUTE FUNCTION app.create_progress();
 

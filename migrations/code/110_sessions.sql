@@ -12,10 +12,12 @@ CREATE POLICY owner ON app.therapy_sessions TO therapybridge_owner USING (true) 
 DROP POLICY IF EXISTS owner ON app.deleted_sessions;
 CREATE POLICY owner ON app.deleted_sessions TO therapybridge_owner USING (true) WITH CHECK (true);
 
--- Each call about the acting user is a subquery, which PostgreSQL runs once for a statement and not once for a row.
+-- Each call about the acting user is a subquery, which PostgreSQL runs once for a statement and not once for a row. Every UPDATE
+-- and DELETE of the server also needs this policy, because it names the session that it changes.
 DROP POLICY IF EXISTS seen ON app.therapy_sessions;
 CREATE POLICY seen ON app.therapy_sessions FOR SELECT TO therapybridge_server
-    USING ((SELECT app.acting_may_all('see')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('see'))));
+    USING (((SELECT app.acting_may_all('see')) OR patient_id = ANY (ARRAY(SELECT app.acting_patients('see'))))
+           AND (probe_of IS NULL OR probe_of = (SELECT app.acting_id())));
 -- No user can upload in the name of another.
 DROP POLICY IF EXISTS uploaded ON app.therapy_sessions;
 CREATE POLICY uploaded ON app.therapy_sessions FOR INSERT TO therapybridge_server
@@ -67,7 +69,7 @@ $$;
 COMMENT ON FUNCTION app.note_deletion IS
     'Trigger: adds a deleted session to deleted_sessions, for the streams of all sessions';
 CREATE OR REPLACE TRIGGER note_deletion AFTER DELETE ON app.therapy_sessions
-    FOR EACH ROW EXECUTE FUNCTION app.note_deletion();
+    FOR EACH ROW WHEN (OLD.probe_of IS NULL) EXECUTE FUNCTION app.note_deletion();
 
 CREATE OR REPLACE FUNCTION app.delete_expired_deletions(age interval) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER

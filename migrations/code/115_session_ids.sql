@@ -40,8 +40,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.keep_session_id IS 'Trigger: adds the id of a deleted session to deleted_session_ids';
+-- No client chooses the id of a probe, and there may be one every minute.
 CREATE OR REPLACE TRIGGER keep_session_id AFTER DELETE ON app.therapy_sessions
-    FOR EACH ROW EXECUTE FUNCTION app.keep_session_id();
+    FOR EACH ROW WHEN (OLD.probe_of IS NULL) EXECUTE FUNCTION app.keep_session_id();
 CREATE OR REPLACE TRIGGER keep_changed_session_id AFTER UPDATE OF id ON app.therapy_sessions
     FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION app.keep_session_id();
 CREATE OR REPLACE TRIGGER keep_session_ids BEFORE TRUNCATE ON app.therapy_sessions

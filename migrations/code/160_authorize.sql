@@ -36,7 +36,9 @@ BEGIN
             -- Deactivation has ended the sign-ins of an inactive account. Its tokens get 403, and 401 once it is active again.
             SELECT NOT s.is_suspended OR NOT u.is_active AS is_valid
             FROM valid_sign_ins s WHERE s.id = w.auth_session_id AND s.user_id = u.id OFFSET 0) AS a ON true
-        LEFT JOIN LATERAL (SELECT * FROM therapy_sessions s WHERE s.id = w.session_id OFFSET 0) AS t ON true
+        LEFT JOIN LATERAL (
+            SELECT * FROM therapy_sessions s
+            WHERE s.id = w.session_id AND (s.probe_of IS NULL OR s.probe_of = w.user_id) OFFSET 0) AS t ON true
         LEFT JOIN LATERAL (
             SELECT s.is_active FROM assigned_patients s
             WHERE s.user_id = u.id AND s.patient_id = t.patient_id OFFSET 0) AS c ON true
@@ -53,7 +55,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION app.authorize_sessions IS
-    'For each index of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot';
+    'For each index of the arrays: user, sign-in, session, relation, rights and present progress, all from one snapshot. A probe is '
+    'found by the administrator alone whose probe it is';
 
 CREATE OR REPLACE FUNCTION app.authorize_caseload(user_id uuid, auth_session_id uuid, known_patients uuid[])
 RETURNS TABLE (
@@ -94,7 +97,9 @@ BEGIN
                    t.patient_id, p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
                    p.segments, p.version, p.attempt, p.created_at, p.updated_at
             FROM (SELECT * FROM session_progress s WHERE s.status <> 'processed' OFFSET 0) AS p
-            CROSS JOIN LATERAL (SELECT s.patient_id FROM therapy_sessions s WHERE s.id = p.session_id OFFSET 0) AS t
+            CROSS JOIN LATERAL (
+                SELECT s.patient_id FROM therapy_sessions s
+                WHERE s.id = p.session_id AND s.probe_of IS NULL OFFSET 0) AS t
             ORDER BY p.created_at, p.session_id;
     ELSE
         -- The processed sessions of a patient who is new to the user are included: the user has not received them yet.
@@ -112,7 +117,7 @@ END
 $$;
 COMMENT ON FUNCTION app.authorize_caseload IS
     'The first row has no session: user, sign-in, and the patients whose sessions the user may see (null: all). The other rows '
-    'are the sessions that are not processed, oldest first, and all sessions of patients outside known_patients, unless '
+    'are the sessions that are not processed, oldest first, without probes, and all sessions of patients outside known_patients, unless '
     'known_patients is null';
 
 REVOKE ALL ON FUNCTION app.authorize_sessions, app.authorize_caseload FROM PUBLIC, therapybridge_server, therapybridge_pipeline;

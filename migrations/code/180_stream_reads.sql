@@ -141,13 +141,14 @@ BEGIN
         ) AS w (id, deleted_patient, event)
         LEFT JOIN LATERAL (
             SELECT s.*, t.patient_id FROM session_progress s JOIN therapy_sessions t ON t.id = s.session_id
-            WHERE s.session_id = w.id AND t.id = w.id AND w.deleted_patient IS NULL OFFSET 0) AS p ON true
+            WHERE s.session_id = w.id AND t.id = w.id AND t.probe_of IS NULL AND w.deleted_patient IS NULL OFFSET 0) AS p ON true
         ORDER BY w.id, (w.event).version;
 END
 $$;
 COMMENT ON FUNCTION app.read_feed IS
     'First the rows of app.rights_since. Then what happened since a snapshot: one row for each transition, with the present '
-    'progress of its session; one row for each deletion; and one row without a transition for each session of session_ids';
+    'progress of its session; one row for each deletion; and one row without a transition for each session of session_ids. The '
+    'rows of a probe have no progress: no stream of all sessions shows it';
 
 CREATE OR REPLACE FUNCTION app.read_missed(since text, until text, patient_ids uuid[], most integer)
 RETURNS TABLE (
@@ -172,7 +173,7 @@ BEGIN
             SELECT e.*, t.created_at FROM events_since(earlier) AS e
             CROSS JOIN LATERAL (
                 SELECT s.created_at FROM therapy_sessions s
-                WHERE s.id = e.session_id AND ($3 IS NULL OR s.patient_id = ANY ($3)) OFFSET 0) AS t
+                WHERE s.id = e.session_id AND s.probe_of IS NULL AND ($3 IS NULL OR s.patient_id = ANY ($3)) OFFSET 0) AS t
             WHERE NOT starts_from_patients AND pg_visible_in_snapshot(e.xid, later)
             UNION ALL
             SELECT e.*, t.created_at FROM unnest($3) AS p (id)

@@ -32,15 +32,15 @@ GRANT SELECT (id, webhook_id, session_id, version, attempt, status, at, created_
 -- Every transition runs this function. Without an endpoint, it costs one look into an empty table. A function that sets
 -- search_path takes several microseconds more. All names are therefore qualified. Only functions of the owner write to
 -- session_events.
---
--- A session that no receiver should hear of, such as one that a probe makes, is left out here, by a condition on NEW.session_id.
 CREATE OR REPLACE FUNCTION app.enqueue_webhooks() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM app.webhooks) THEN
         INSERT INTO app.webhook_deliveries (webhook_id, session_id, version, attempt, status, at)
         SELECT w.id, NEW.session_id, NEW.version, NEW.attempt, NEW.status, NEW.at FROM app.webhooks w
-        WHERE w.is_active AND (w.events IS NULL OR 'session.' || NEW.status = ANY (w.events));
+        WHERE w.is_active AND (w.events IS NULL OR 'session.' || NEW.status = ANY (w.events))
+          -- No receiver hears of a probe.
+          AND EXISTS (SELECT FROM app.therapy_sessions t WHERE t.id = NEW.session_id AND t.probe_of IS NULL);
         IF FOUND THEN
             PERFORM pg_catalog.pg_notify('tb_session_v1', 'webhooks');
         END IF;

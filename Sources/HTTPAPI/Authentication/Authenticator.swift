@@ -52,7 +52,9 @@ struct Authenticator: RouterMiddleware {
             context.logger.info("not signed in", metadata: ["reason": "\(reason)"])
             throw problem
         } catch let problem as Problem where problem.kind == .tooManyRequests {
-            context.logger.notice("over a limit", metadata: ["address": "\(address?.description ?? "unknown")"])
+            context.logger.notice(
+                "over a limit",
+                metadata: ["address": "\(address?.description ?? "unknown")", "reason": "\(problem.detail)"])
             throw problem
         }
     }

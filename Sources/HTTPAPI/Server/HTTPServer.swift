@@ -219,6 +219,7 @@ extension HTTPServer {
         HealthRoutes(missing: dependencies.monitoring.missing).add(to: &table)
         MetricsRoute(recorder: recorder, registry: metrics).add(to: &table)
         AuditRoute(recorder: recorder, log: stores.audit).add(to: &table)
+        ProbeRoute(recorder: recorder, sessions: stores.sessions).add(to: &table)
         WebhookRoutes(recorder: recorder, webhooks: stores.webhooks, rules: dependencies.webhookRules).add(to: &table)
         try PageRoutes(settings: settings).add(to: &table)
         DescriptionRoutes().add(to: &table)

@@ -1,6 +1,7 @@
 import Foundation
 import PostgresTestSupport
 import Subprocess
+import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -40,10 +41,22 @@ struct Program {
 struct RunningServer: Sendable {
     var port: Int
     var processID: Int32
+    /// What the program has logged so far.
+    var log = LogSoFar()
 
     var baseURL: String { "http://127.0.0.1:\(port)" }
 
     func terminate() { kill(processID, SIGTERM) }
+}
+
+/// The log of a program that runs.
+final class LogSoFar: Sendable {
+    private let lines = Mutex("")
+
+    /// All whole lines.
+    var text: String { lines.withLock { $0 } }
+
+    func add(_ line: String) { lines.withLock { $0 += line + "\n" } }
 }
 
 /// The end of a `serve`.
@@ -95,13 +108,14 @@ extension Program {
         _ body: @escaping @Sendable (RunningServer) async throws -> Result
     ) async throws -> (Result, output: String, log: String) {
         let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+        let lines = LogSoFar()
         async let printed = text(of: output)
-        async let logged = follow(log, ports: continuation)
+        async let logged = follow(log, into: lines, ports: continuation)
         do {
             guard let port = await ports.first(where: { _ in true }) else {
                 throw DidNotServe(log: try await logged)
             }
-            let result = try await body(RunningServer(port: port, processID: processID))
+            let result = try await body(RunningServer(port: port, processID: processID, log: lines))
             return (result, try await printed, try await logged)
         } catch {
             kill(processID, SIGKILL)
@@ -117,17 +131,16 @@ extension Program {
 
     /// Reads the log, and finds the line with the port.
     private static func follow(
-        _ log: SubprocessOutputSequence, ports: AsyncStream<Int>.Continuation
+        _ log: SubprocessOutputSequence, into lines: LogSoFar, ports: AsyncStream<Int>.Continuation
     ) async throws -> String {
         defer { ports.finish() }
-        var text = ""
         for try await line in log.strings() {
-            text += line + "\n"
+            lines.add(line)
             if let match = line.firstMatch(of: /listening on [^ "]*:(\d+)/), let port = Int(match.1) {
                 ports.yield(port)
             }
         }
-        return text
+        return lines.text
     }
 }
 

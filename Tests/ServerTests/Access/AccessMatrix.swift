@@ -225,6 +225,7 @@ extension AccessRow {
         account(.DELETE, "/api/webhooks/{id}", [.admin], 204, on: .newWebhook),
         account(.GET, "/api/webhooks/{id}/deliveries", [.admin], on: .newWebhook),
         account(.POST, "/api/webhooks/{id}/deliveries/{delivery_id}/retry", [.admin], 202, on: .newWebhook),
+        account(.POST, "/api/probes", [.admin], 201),
         account(.GET, "/metrics", [.admin]),
 
         unauthenticated(.GET, "/health"),

@@ -167,6 +167,7 @@ extension AuditedRequest {
             ["allowed sign_in.end", "allowed sign_in.end"]),
         .init("GET /api/audit", as: .admin, 200, ["allowed audit.read"]),
         .init("GET /metrics", as: .admin, 200, ["allowed metrics.read"]),
+        .init("POST /api/probes", as: .admin, 201, ["allowed probe.begin", "allowed session.add"]),
         .init("GET /api/webhooks", as: .admin, 200, ["allowed webhooks.list"]),
         .init(
             "POST /api/webhooks", as: .admin, 201, ["allowed webhook.add"],
