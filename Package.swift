@@ -263,7 +263,7 @@ let package = Package(
                 "CProcess", "Cage", "Credentials", "Domain", "DurationUnits", "HTTPAPI", "LocalPostgres", "Migrations",
                 "Pipeline",
                 "Polling", "Postgres", "Progress", "Prometheus", "Recordings", "SecretFiles", "SettingsReading",
-                "Store", "TextForms", "Webhooks",
+                "Store", "TextForms", "TherapyBridgeClient", "Webhooks",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
