@@ -593,3 +593,15 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// The server needs Linux, and SwiftPM makes the tools of its build even for a package that uses the client alone. Elsewhere, or
+// with this variable in the environment, there is nothing but the client.
+#if os(Linux)
+    let isClientAlone = Context.environment["THERAPYBRIDGE_CLIENT_ALONE"] != nil
+#else
+    let isClientAlone = true
+#endif
+if isClientAlone {
+    package.products.removeAll { $0.name != "TherapyBridgeClient" }
+    package.targets.removeAll { $0.name != "TherapyBridgeClient" }
+}

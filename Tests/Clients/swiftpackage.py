@@ -1,8 +1,8 @@
 """A package of its own that depends on the client for Swift, from the texts of docs/swift-client.md and docs/clients.md.
 
-By default, Swift resolves it: the URL, the names and all versions fit. The page also names the targets of this package, since a
-reader cannot use their names; CLIENTS_WRITE=1 writes them. With SWIFT_BUILD=1 it also builds, in several minutes, and
-its progress bar follows a session to its end.
+By default, Swift resolves it: the URL, the names and all versions fit. With the variable of the page, there is nothing but the
+client, and a target can have a name of the server's. With SWIFT_BUILD=1 it also builds, in several minutes, and its progress bar
+follows a session to its end.
 """
 import json
 import os
@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 
 from scene import Server, password, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
+ALONE = re.search(r"^(\w+)=1 swift build$", (ROOT / "docs/swift-client.md").read_text(encoding="utf-8"), re.M)[1]
 URL = 'url: "https://git.example.org/therapybridge.git", branch: "main"'
 MAIN = """import Foundation
 
@@ -51,27 +51,6 @@ def write(folder):
     return Path(folder, "app")
 
 
-def targets():
-    """The names of the targets that a package with this dependency cannot have, as the page has them."""
-    # A folder of its own: a build of this package may be under way.
-    scratch = Path(os.environ["TB_FOLDER"], "manifest")
-    found = json.loads(swift(ROOT, "package", "--scratch-path", scratch, "dump-package"))["targets"]
-    names = sorted((each["name"] for each in found if each["type"] not in ("test", "plugin")), key=str.lower)
-    return textwrap.fill(", ".join(f"`{name}`" for name in names) + ".", 125, break_on_hyphens=False)
-
-
-def check_targets():
-    page = ROOT / "docs/swift-client.md"
-    begin, end = "<!-- swift-targets:begin -->\n", "<!-- swift-targets:end -->\n"
-    head, rest = page.read_text(encoding="utf-8").split(begin)
-    present, tail = rest.split(end)
-    wanted = targets() + "\n"
-    if os.environ.get("CLIENTS_WRITE"):
-        page.write_text(head + begin + wanted + end + tail, encoding="utf-8")
-    elif present != wanted:
-        sys.exit("docs/swift-client.md has other targets. Write them by CLIENTS_WRITE=1:\n" + wanted)
-
-
 def swift(package, *arguments):
     run = subprocess.run(["swift", *arguments], cwd=package, check=False, stdout=subprocess.PIPE, text=True)
     if run.returncode:
@@ -79,19 +58,30 @@ def swift(package, *arguments):
     return run.stdout
 
 
+def resolve(package):
+    """The packages that SwiftPM finds for the package of this server."""
+    found = json.loads(swift(package, "package", "show-dependencies", "--format", "json"))
+    (bridge,) = found["dependencies"]
+    assert bridge["identity"] == "therapybridge", found
+    return {each["identity"] for each in bridge["dependencies"]}
+
+
 def main():
-    check_targets()
     with tempfile.TemporaryDirectory(dir=os.environ["TB_FOLDER"]) as folder:
         package = write(folder)
-        found = json.loads(swift(package, "package", "show-dependencies", "--format", "json"))
-        (bridge,) = found["dependencies"]
-        names = {each["identity"] for each in bridge["dependencies"]}
-        assert bridge["identity"] == "therapybridge" and "async-http-client" in names, found
-        print(f"  resolves {len(names)} dependencies")
+        whole = resolve(package)
+        os.environ[ALONE] = "1"
+        manifest = package / "Package.swift"
+        text = manifest.read_text(encoding="utf-8")
+        manifest.write_text(text.replace('name: "ProgressApp", dependencies', 'name: "App", path: "Sources/ProgressApp", dependencies'), encoding="utf-8")
+        alone = resolve(package)
+        manifest.write_text(text, encoding="utf-8")
+        assert "async-http-client" in alone and alone < whole and "hummingbird" not in alone, (alone, whole)
+        print(f"  resolves {len(whole)} dependencies, and {len(alone)} for the client alone", flush=True)
         if not os.environ.get("SWIFT_BUILD"):
             return
         swift(package, "build")
-        print("  builds")
+        print("  builds", flush=True)
         server = Server()
         session = server.new_session()
         server.report(session, "transcribing", 30, "Hearing both voices")

@@ -69,13 +69,13 @@ struct GeneratedPartTests {
 
     @Test("Every generated part of the documentation has a test")
     func markers() throws {
-        // `make test-clients` holds sse-clients and swift-targets, `make test-proxies` writes proxies, and `make test-faults`
+        // `make test-clients` holds sse-clients, `make test-proxies` writes proxies, and `make test-faults`
         // writes faults. The tests of commands hold refusals, waits, carried-settings and sql-readers, the tests of uploads
         // hold upload-states.
         let held = [
             "settings", "metrics", "problems", "routes", "audit-actions", "statuses", "transitions", "client-cases",
             "sse-clients", "refusals", "waits", "log-lines", "faults", "carried-settings", "sql-readers",
-            "upload-states-form", "upload-states-resumable", "proxies", "faults", "swift-targets",
+            "upload-states-form", "upload-states-resumable", "proxies",
         ]
         let docs = packageRoot.appending(path: "docs")
         for page in try FileManager.default.contentsOfDirectory(at: docs, includingPropertiesForKeys: nil)
