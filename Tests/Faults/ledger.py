@@ -3,6 +3,8 @@ import collections
 import dataclasses
 import statistics
 
+from watchers import Seen
+
 # How many of a kind of difference a run prints.
 SHOWN = 5
 
@@ -117,3 +119,27 @@ def delays(seen, truth):
     for one in seen:
         first.setdefault(one.version, one.at)
     return [max(first[version] - at, 0) for version, _, at in truth if version > seen[0].version and version in first] if seen else []
+
+
+def prove():
+    """Fails unless the comparison finds each kind of difference. A ledger that cannot fail is worth nothing."""
+    truth = [(1, "pending", 0.0), (2, "uploading", 1.0), (4, "pending", 2.0), (5, "processed", 3.0)]
+
+    def sent(*events):
+        return [Seen(connection, 0.0, "s", version, status, "progress") for connection, version, status in events]
+    whole = [(1, 1, "pending"), (1, 2, "uploading"), (1, 3, "uploading"), (2, 4, "pending"), (2, 5, "processed")]
+    spoilt = {
+        "missing": [event for event in whole if event[1] != 4],
+        "at once": whole[:3] + [whole[2]] + whole[3:],
+        "in the wrong order": [whole[1], whole[0], *whole[2:]],
+        "an older one after a reconnect": whole[:3] + [(2, 2, "uploading")] + whole[3:],
+        "another status": [whole[0], (1, 2, "pending"), *whole[2:]],
+        "uncommitted": whole[:4] + [(2, 5, "failed")],
+        "without an end": whole[:-1],
+        "nothing": [],
+    }
+    if faults := compare_one(sent(*whole), truth, is_single=True):
+        raise SystemExit(f"the ledger refuses what is right: {faults}")
+    for what, events in spoilt.items():
+        if not compare_one(sent(*events), truth, is_single=True):
+            raise SystemExit(f"the ledger does not see: {what}")

@@ -42,7 +42,7 @@ async def rolling_restart(world, cohort):
         await asyncio.gather(stays, *tasks, return_exceptions=True)
     demand(longest < DRAIN + 3 * SLOWNESS, f"a server took {longest:.1f} s to end")
     demand(person.refreshes > 5 and not person.refusals, f"signed out: {person.refusals}, {person.refreshes} refreshes")
-    return (f"{len(uploads)} uploads are whole after {sum(upload.failures for upload in uploads)} broken requests; "
+    return (f"{len(uploads)} uploads are whole, requests that broke: {sum(upload.failures for upload in uploads)}; "
             f"{person.refreshes} refreshes of a sign-in, none refused; the slowest server ended in {longest:.1f} s")
 
 
@@ -129,7 +129,7 @@ async def migrations_at_once(world, cohort):
         demand(check.returncode == 0, f"migrate validate: {check.stderr[-500:]}")
         world.sql(f"DROP DATABASE {name}", database="postgres")
     demand(killed > 0, "each migration had ended before its kill")
-    return f"{killed} were killed before they ended"
+    return f"{killed} of 4 were killed before they ended"
 
 
 @fault("failover: the primary crashes, and an asynchronous standby that lacks its last commits is promoted",
