@@ -56,7 +56,7 @@ SWIFT_SOURCES := Package.swift Sources Tests
 # What "swift build -c release --product therapybridge" made. BINARY names one that is elsewhere.
 RELEASE := $(or $(BINARY),.build/release/therapybridge)
 
-.PHONY: help run program test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers packages-build packages-run packages-test packages-peers \
+.PHONY: help run program test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers test-faults test-postgres packages-faults packages-postgres packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -154,6 +154,14 @@ test-proxies: packages-proxies ## Use the server through nginx, HAProxy, Caddy a
 	swift build --product therapybridge
 	exec Tests/Proxies/run .build/debug/therapybridge --write $(PROXIES)
 
+test-faults: packages-faults ## Let servers, PostgreSQL, disks and networks fail under load, and write docs/reliability.md; DURATION=8h for a soak, FAULTS="--only frozen" for some
+	swift build --product therapybridge
+	exec Tests/Faults/run .build/debug/therapybridge $(if $(DURATION),--duration $(DURATION)) $(or $(FAULTS),$(if $(DURATION),,--write))
+
+test-postgres: packages-test packages-postgres ## Run the tests of the database, of streams and of migrations on PostgreSQL 16, 17 and 18; VERSIONS="18" for one
+	swift build --build-tests
+	exec Tests/Versions/run .data/postgres $(VERSIONS)
+
 test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
 	swift build -c release --product therapybridge
 	exec Tests/Uploads/run .build/release/therapybridge $(UPLOADS_PYTHON) eight $(UPLOADS)
@@ -204,6 +212,14 @@ packages-image:
 
 packages-workers:
 	$(call install,$(RUN_PACKAGES) python3 python3-psycopg)
+
+packages-faults:
+	$(call install,$(RUN_PACKAGES) nginx python3 python3-psycopg)
+
+# Servers of PostgreSQL that Debian does not have.
+packages-postgres:
+	$(call install,python3 python3-venv)
+	@Tests/Versions/install .data/postgres
 
 packages-fuzz:
 	$(call install,$(FUZZ_PACKAGES))
