@@ -165,6 +165,7 @@ let package = Package(
 
         // MARK: HTTP and the pipeline
 
+        .target(name: "Brotli", swiftSettings: unsafeSettings),
         .target(name: "Gzip", dependencies: ["CZlib"], swiftSettings: unsafeSettings),
         .target(
             name: "Cage",
@@ -200,8 +201,8 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "Credentials", "Domain", "DurationUnits", "Gzip", "JSONScanning", "Polling", "Postgres", "Progress",
-                "Prometheus", "Recordings", "SettingsReading", "Store", "Streaming", "TextForms",
+                "Brotli", "Credentials", "Domain", "DurationUnits", "Gzip", "JSONScanning", "Polling", "Postgres",
+                "Progress", "Prometheus", "Recordings", "SettingsReading", "Store", "Streaming", "TextForms",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -577,7 +578,7 @@ let package = Package(
         // MARK: Building
 
         .executableTarget(
-            name: "embed-files", dependencies: ["Gzip", "RenderDocs"], path: "Sources/Tools/embed-files",
+            name: "embed-files", dependencies: ["Brotli", "Gzip", "RenderDocs"], path: "Sources/Tools/embed-files",
             swiftSettings: swiftSettings
         ),
         .target(

@@ -1,6 +1,5 @@
 import Crypto
 import FoundationEssentials
-import Gzip
 import HTTPTypes
 import Hummingbird
 import NIOCore
@@ -30,17 +29,13 @@ struct Asset: Sendable {
     /// - Parameters:
     ///   - data: The file.
     ///   - contentType: Its `Content-Type`.
-    ///   - gzip: The file, compressed by gzip when the binary was built; nil if it has no such form.
-    ///   - brotli: The same by Brotli. A machine without Brotli builds binaries without it.
-    ///   - isCompressedNow: True to make the form by gzip here, for a file that is made when the server starts.
-    init(
-        _ data: Data, contentType: String, gzip: Data? = nil, brotli: Data? = nil, isCompressedNow: Bool = false
-    ) {
+    ///   - gzip: The file, compressed by gzip; nil if it has no such form.
+    ///   - brotli: The same by Brotli. A machine without Brotli makes no such form.
+    init(_ data: Data, contentType: String, gzip: Data? = nil, brotli: Data? = nil) {
         self.contentType = contentType
-        let compressed = isCompressedNow ? Gzip.compress([UInt8](data)).map { Data($0) } : gzip
         let hash = SHA256.hash(data: data).prefix(12).hexadecimal
         var forms: [Form] = []
-        for (encoding, body) in [("br", brotli), ("gzip", compressed)] {
+        for (encoding, body) in [("br", brotli), ("gzip", gzip)] {
             guard let body else { continue }
             forms.append(
                 Form(encoding: encoding, body: ByteBuffer(bytes: body), etag: "\"\(hash)-\(encoding)\""))

@@ -1,6 +1,8 @@
+import Brotli
 import Crypto
 import Domain
 import FoundationEssentials
+import Gzip
 import HTTPTypes
 import Hummingbird
 import TextForms
@@ -14,7 +16,7 @@ struct PageRoutes: Sendable {
     private let folder: String
     private let pages: [PageLanguage: Asset]
 
-    /// Renders the page in each language.
+    /// Renders the page in each language, and compresses it as the build compresses the assets.
     ///
     /// - Parameter settings: Gives the page the limits of uploads, and the address of the server.
     /// - Throws: The template's error if the page does not parse, or that of its words, which is a fault of the build.
@@ -28,6 +30,7 @@ struct PageRoutes: Sendable {
             [String: [String: String]].self, from: EmbeddedFiles.all["page-words.json"] ?? Data())
         let views = assets.keys.filter { $0.hasPrefix("admin-") && $0.hasSuffix(".js") }
             .map { String($0.dropFirst(6).dropLast(3)) }
+        let brotli = Brotli()
         let values = [
             "product_name": "TherapyBridge",
             // The folder of the assets.
@@ -45,7 +48,10 @@ struct PageRoutes: Sendable {
                 values["language"] = language.rawValue
                 for (name, word) in words[language.rawValue] ?? [:] { values["words.\(name)"] = word }
                 let page = Data(try PageTemplate.render(template, values).utf8)
-                return (language, Asset(page, contentType: "text/html; charset=utf-8", isCompressedNow: true))
+                let asset = Asset(
+                    page, contentType: "text/html; charset=utf-8",
+                    gzip: Gzip.compress([UInt8](page)).map { Data($0) }, brotli: brotli?.compress(page))
+                return (language, asset)
             })
     }
 

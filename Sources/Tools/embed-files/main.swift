@@ -1,3 +1,4 @@
+import Brotli
 import Foundation
 import Gzip
 import RenderDocs
