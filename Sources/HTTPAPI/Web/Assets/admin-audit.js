@@ -14,7 +14,7 @@ const ACTIONS = [
     "patient.export", "patient.erase", "sessions.list", "patients.list", "therapists.list", "users.list", "user.read", "user.add",
     "user.change", "user.remove", "assignments.list", "assignment.begin", "assignment.end", "sign_ins.list", "sign_in.begin", "sign_in.end",
     "sign_in.repeat", "audit.read", "audit.remove", "metrics.read", "webhooks.list", "webhook.add", "webhook.change", "webhook.remove",
-    "webhook_deliveries.list", "webhook_delivery.retry",
+    "webhook_deliveries.list", "webhook_delivery.retry", "probe.begin",
 ];
 /** The filters by person or session, each with its parameter. Their values are ids. */
 const IDS = { user: "user_id", patient: "patient_id", session: "session_id" };
@@ -101,7 +101,7 @@ function rowOf(entry, names) {
     const repeats = entry.repeats && t("audit.repeats", { n: entry.repeats, at: moment(entry.until) });
     return h("tr", { "data-entry": entry.id },
         h("td.cell-date", { "data-label": t("audit.at") }, h("time", { dateTime: entry.at, title: entry.at }, dateTime(entry.at)), repeats && h("span.cell-time.muted", repeats)),
-        h("td", { "data-label": t("audit.who") }, actor, entry.address && h("span.audit-address.muted", entry.address)),
+        h("td", { "data-label": t("audit.who") }, h("span.audit-who", actor, entry.address && h("span.audit-address.muted", entry.address))),
         h("td.cell-short", { "data-label": t("audit.action") }, actionWords(entry.action)),
         h("td", { "data-label": t("audit.concerns") }, concerns.flatMap((each, index) => (index ? [" · ", each] : [each]))),
         h("td", { "data-label": t("audit.outcome") }, h("span.chip", { "data-tone": entry.outcome === "refused" ? "failed" : "plain" }, t(`audit.${entry.outcome}`))));

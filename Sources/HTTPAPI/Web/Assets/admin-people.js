@@ -1,7 +1,7 @@
 /** The accounts: their list, one person with rights and sign-ins, and new accounts. For administrators. */
 
 import { assignmentsOf } from "./assignments.js";
-import { button, confirmation, dialog, field, fill, h, icon } from "./dom.js";
+import { address, button, confirmation, dialog, field, fill, h, icon } from "./dom.js";
 import { deviceOf } from "./view-account.js";
 import { ago, date, dateTime, t } from "./words.js";
 
@@ -84,7 +84,7 @@ async function showAll(root, context) {
 function rowOf(user) {
     return h("tr", { "data-user": user.id },
         h("td", { "data-label": t("people.name") }, h("a.row-link", { href: `#/people?person=${user.id}` }, user.full_name)),
-        h("td", { "data-label": t("people.email") }, user.email), h("td.cell-short", { "data-label": t("people.role") }, t(`role.${user.role}`)),
+        h("td", { "data-label": t("people.email") }, address(user.email)), h("td.cell-short", { "data-label": t("people.role") }, t(`role.${user.role}`)),
         h("td", { "data-label": t("people.state") }, stateOf(user)), h("td.cell-short", { "data-label": t("people.since") }, date(user.created_at)));
 }
 
@@ -161,7 +161,7 @@ async function showPerson(root, context, id) {
 function detailsCard(context, path, user, isOwn, renew) {
     const error = h("p.field-error", { role: "alert" });
     const form = h("form", { noValidate: true },
-        h("dl.facts", h("dt", t("people.email")), h("dd", user.email), h("dt", t("people.since")), h("dd", dateTime(user.created_at))),
+        h("dl.facts", h("dt", t("people.email")), h("dd", address(user.email)), h("dt", t("people.since")), h("dd", dateTime(user.created_at))),
         field({ label: t("people.name"), name: "full_name", value: user.full_name, required: true, maxLength: 200 }),
         field({ label: t("people.role"), name: "role", value: user.role, disabled: isOwn, options: ROLES.map((name) => [name, t(`role.${name}`)]),
             hint: t(isOwn ? "people.own" : "people.role.hint") }),

@@ -73,6 +73,12 @@ export function button(label, { kind = "", ...properties } = {}) {
     return h(["button", "button", ...kind.split(" ").filter(Boolean)].join("."), { type: "button", ...properties }, label);
 }
 
+/** An email address, which breaks before its `@` if the line is too short. */
+export function address(text) {
+    const at = text.lastIndexOf("@");
+    return h("span.address", text.slice(0, at), h("wbr"), text.slice(at));
+}
+
 let fields = 0;
 
 /** A label with its input, or with a select if there are `options`, pairs of value and text. */

@@ -1,11 +1,13 @@
 /** What surrounds each view: the rail, the menu of the account, the state of the connection, and passing messages. */
 
-import { announce, confirmation, fill, h, icon, setText, showText, withReference } from "./dom.js";
+import { address, announce, confirmation, fill, h, icon, setText, showText, withReference } from "./dom.js";
 import { wantsNotifications } from "./settings.js";
 import { number, statusWords, t } from "./words.js";
 
 /** How long a disconnection lasts before the banner shows it, in milliseconds. Streams reconnect every hour. */
 const BANNER_DELAY = 2_000;
+/** The administrator's views that this server carries. */
+const adminViews = document.body.dataset.views.split(" ").filter(Boolean);
 
 export class Frame {
     #app;
@@ -19,6 +21,7 @@ export class Frame {
     #bannerTimer = 0;
     #ticker = 0;
     #menu = null;
+    #more = null;
 
     /** @param {import("./desk.js").Desk} app */
     constructor(app) {
@@ -29,9 +32,15 @@ export class Frame {
         });
         document.addEventListener("click", (event) => {
             if (this.#menu && !this.#foot.contains(event.target)) this.#closeMenu();
+            if (this.#more && !this.#links.contains(event.target)) this.#showMore(false);
         });
         document.addEventListener("keydown", (event) => {
-            if (event.key === "Escape" && this.#menu) this.#closeMenu({ focuses: true });
+            if (event.key !== "Escape") return;
+            if (this.#menu) this.#closeMenu({ focuses: true });
+            if (this.#more?.getAttribute("aria-expanded") === "true") {
+                this.#showMore(false);
+                this.#more.focus();
+            }
         });
     }
 
@@ -40,8 +49,12 @@ export class Frame {
         const { user } = this.#app;
         await loadStyles();
         this.#links.setAttribute("aria-label", t("nav.label"));
-        fill(this.#links, h("ul", linksOf(user).map(([name, href]) => h("li", h("a.rail-link", { href, "data-name": name },
-            icon(name), h("span", t(`nav.${name}`)), name === "uploads" && h("span.badge", { id: "uploads-badge", hidden: true }))))));
+        const item = ([name, href]) => h(adminViews.includes(name) ? "li.rail-admin" : "li", h("a.rail-link", { href, "data-name": name },
+            icon(name), h("span", t(`nav.${name}`)), name === "uploads" && h("span.badge", { id: "uploads-badge", hidden: true })));
+        const [own, more] = [linksOf(user), user.role === "admin" ? adminViews.map((name) => [name, `#/${name}`]) : []];
+        this.#more = h("button.rail-link", { type: "button", "aria-expanded": "false", onclick: () => this.#showMore(!this.#links.classList.contains("open")) },
+            icon("more"), h("span", t("nav.more")));
+        fill(this.#links, h("ul", own.map(item), more.length > 0 && h("li.rail-more", this.#more), more.map(item)));
         const account = h("button.account-button", {
             id: "account-button", type: "button", "aria-expanded": "false", "aria-haspopup": "true",
             onclick: () => (this.#menu ? this.#closeMenu() : this.#openMenu()),
@@ -72,9 +85,16 @@ export class Frame {
             const isHere = link.dataset.name === name;
             if (isHere) link.setAttribute("aria-current", "page");
             else link.removeAttribute("aria-current");
-            if (isHere) link.scrollIntoView?.({ block: "nearest", inline: "nearest" });
         }
+        this.#more.dataset.holds = adminViews.includes(name);
+        this.#showMore(false);
         this.#closeMenu();
+    }
+
+    /** On phones, the bar has no room for the administrator's views: a button shows them above it. */
+    #showMore(isOpen) {
+        this.#links.classList.toggle("open", isOpen);
+        this.#more.setAttribute("aria-expanded", String(isOpen));
     }
 
     // MARK: The menu of the account
@@ -82,7 +102,7 @@ export class Frame {
     #openMenu() {
         const { user } = this.#app;
         this.#menu = h("div.menu", { id: "account-menu" },
-            h("p.menu-head", h("strong", user.full_name), h("span.muted", user.email)),
+            h("p.menu-head", h("strong", user.full_name), h("span.muted", address(user.email))),
             h("a.menu-item", { href: "#/account" }, t("account.title")),
             h("a.menu-item", { href: "/docs", target: "_blank", rel: "noopener" }, t("account.api")),
             h("button.menu-item", { type: "button", id: "sign-out", onclick: () => this.#signOut() }, t("sign-out")));
@@ -187,14 +207,11 @@ function loadStyles() {
     });
 }
 
-/** The links of a role: name and address. */
+/** The links of a role: name and address. Those of administrators come after them. */
 function linksOf(user) {
     const links = [["sessions", "#/"]];
     if (user.role === "therapist" || user.role === "admin") links.push(["patients", "#/patients"]);
     if (user.role !== "pipeline") links.push(["uploads", "#/uploads"]);
-    if (user.role === "admin") {
-        for (const name of document.body.dataset.views.split(" ").filter(Boolean)) links.push([name, `#/${name}`]);
-    }
     return links;
 }
 

@@ -1,7 +1,7 @@
 /** What the lists say of a session, for professionals and, in plain words, for the patient. */
 
 import { button, h, setText, showText } from "./dom.js";
-import { activity, date, dateTime, failureWords, has, isUnfinished, percent, remaining, statusWords, t } from "./words.js";
+import { activity, date, dateTime, estimate, failureWords, has, isUnfinished, percent, remaining, statusWords, t } from "./words.js";
 
 /** The name of a session: for its patient the date, for others the patient's name. */
 export function nameOf(session, user) {
@@ -20,18 +20,18 @@ export function statusFor(session, user) {
     return user.role === "patient" && has(key) ? { ...words, label: t(key) } : words;
 }
 
-/** "Transcribing audio", or for a patient "Being written down". */
+/** "Turning speech into text", or for a patient "Being written down, ready in about 3 min". */
 export function activityFor(session, user) {
     if (user.role !== "patient") return activity(session);
     const { status, estimated_time_remaining: left } = session.progress;
     const label = has(`plain.${status}`) ? t(`plain.${status}`) : statusWords(status).label;
-    return left === null ? label : t("plain.ready-in", { label, time: remaining(left) });
+    return estimate(left) ? t("plain.ready-in", { label, time: estimate(left) }) : label;
 }
 
-/** "45 % · about 2 min left". */
-export function figures(session) {
+/** "45 % · about 2 min left". For a patient, the time is with the words. */
+export function figures(session, user) {
     const { progress, status, estimated_time_remaining: left } = session.progress;
-    return [status === "pending" ? "" : percent(progress), remaining(left)].filter(Boolean).join(" · ");
+    return [status === "pending" ? "" : percent(progress), user.role === "patient" ? "" : remaining(left)].filter(Boolean).join(" · ");
 }
 
 /** A chip with the status. */
@@ -68,7 +68,7 @@ export function renewWorking(row, session, user) {
     row.bar.value = session.progress.progress;
     row.bar.setAttribute("aria-label", t("progress-of", { name }));
     setText(row.message, activityFor(session, user));
-    setText(row.figures, user.role === "patient" ? percent(session.progress.progress) : figures(session));
+    setText(row.figures, figures(session, user));
 }
 
 /** A row of a failed session, with what can be done. `act(action, session)` gets `retry` or `upload`. */

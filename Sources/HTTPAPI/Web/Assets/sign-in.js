@@ -85,16 +85,22 @@ export class SignIn {
         setText(this.#error, "");
     }
 
+    /** The button can be pressed again. Its words are those of the heading. */
+    #offer() {
+        this.#submit.disabled = false;
+        setText(this.#submit, this.#section.querySelector("h1").textContent);
+    }
+
     async #send() {
         const missing = [this.#email, this.#password].find((input) => !input.value.trim());
         setText(this.#error, missing ? t("sign-in.missing") : "");
-        this.#submit.disabled = !missing;
         if (missing) {
+            this.#offer();
             missing.focus();
             return;
         }
-        const label = this.#submit.textContent;
-        setText(this.#submit, t("sign-in.busy"));
+        this.#submit.disabled = true;
+        setText(this.#submit, this.#submit.dataset.busy);
         try {
             await this.#enter(this.#email.value.trim(), this.#password.value);
         } catch (error) {
@@ -102,8 +108,7 @@ export class SignIn {
             this.#password.focus();
             this.#password.select();
         }
-        this.#submit.disabled = false;
-        setText(this.#submit, label);
+        this.#offer();
     }
 }
 

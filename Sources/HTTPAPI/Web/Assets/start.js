@@ -15,6 +15,8 @@
         if (event.target.id !== "sign-in-form" || document.documentElement.dataset.ready) return;
         event.preventDefault();
         document.documentElement.dataset.submitted = "yes";
-        document.getElementById("sign-in-submit").disabled = true;
+        const button = document.getElementById("sign-in-submit");
+        button.disabled = true;
+        button.textContent = button.dataset.busy;
     });
 })();

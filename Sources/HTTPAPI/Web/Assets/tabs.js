@@ -35,6 +35,8 @@ export class Leadership {
         this.#name = name;
         this.#begin = begin;
         this.#end = end;
+        // WebKitGTK keeps the lock of a page that was reloaded while it sent something.
+        globalThis.addEventListener?.("pagehide", () => this.resign());
     }
 
     /** Asks for the part. `steal` takes it from a tab that does not do its work. */

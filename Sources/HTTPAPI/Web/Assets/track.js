@@ -1,8 +1,8 @@
 /** The drawn track of a session: its stages, how long each took, and what is left. */
 
 import { fill, h, setText, showText } from "./dom.js";
-import { activityFor } from "./session-words.js";
-import { date, duration, isUnfinished, moment, percent, remaining, statusWords, t } from "./words.js";
+import { activityFor, figures } from "./session-words.js";
+import { date, duration, isUnfinished, moment, statusWords, t } from "./words.js";
 
 /** The stages in order, with the statuses that belong to each. */
 const STAGES = [
@@ -70,7 +70,7 @@ export class Track {
     #renew() {
         const session = this.#session;
         if (!session) return;
-        const { status, progress, attempt, estimated_time_remaining: left } = session.progress;
+        const { status, progress, attempt } = session.progress;
         const { times, since, attempts } = timesOf(this.#events);
         const isOver = !isUnfinished(status);
         const failedAt = status === "failed" ? this.#lastStage() : -1;
@@ -88,7 +88,7 @@ export class Track {
         this.#bar.hidden = isOver;
         this.#bar.value = progress;
         setText(this.#message, isOver ? "" : activityFor(session, this.#user));
-        const words = [percent(progress), this.#user.role === "patient" ? "" : remaining(left), attempt > 1 && t("attempt", { n: attempt })];
+        const words = [figures(session, this.#user), attempt > 1 && t("attempt", { n: attempt })];
         setText(this.#figures, isOver ? (attempt > 1 && status !== "failed" ? t("attempt", { n: attempt }) : "") : words.filter(Boolean).join(" · "));
         const lines = attempts.map((each) => t("attempt.ended", {
             n: each.attempt, status: each.status === "failed" ? t("status.failed") : statusWords(each.status).label, at: moment(each.at),

@@ -28,7 +28,8 @@ export class Transcript {
         this.#mayCorrect = mayCorrect;
         this.#startAt = startAt;
         const part = this.#part;
-        part.follow = h("input", { type: "checkbox", checked: true, onchange: () => { this.#follows = part.follow.checked; } });
+        const box = h("input", { type: "checkbox", checked: true, onchange: () => { this.#follows = box.checked; } });
+        part.follow = h("label.check.follow", { hidden: true }, box, t("player.follow"));
         part.correct = button(t("correct"), { kind: "small", "aria-label": t("correct.transcript"), hidden: true, onclick: () => this.#edit() });
         part.copy = button(t("copy"), { kind: "small", hidden: true, onclick: () => this.#copy() });
         part.downloads = h("span.downloads", { hidden: true }, ["txt", "vtt", "srt"].map((format) => button(t(`download.${format}`), {
@@ -51,7 +52,7 @@ export class Transcript {
     showRecording(session) {
         if (this.#player) return;
         this.#player = new Player(this.#id, session.duration_seconds, (seconds, isPlaying) => this.#follow(seconds, isPlaying));
-        fill(this.#part.player, this.#player.root, h("label.check.follow", this.#part.follow, t("player.follow")));
+        fill(this.#part.player, this.#player.root, this.#part.follow);
         this.root.hidden = false;
         if (this.#startAt !== null) this.#player.seek(this.#startAt);
     }
@@ -100,6 +101,7 @@ export class Transcript {
         const hasText = this.#segments.length > 0 || Boolean(transcript.text);
         if (hasText) this.root.hidden = false;
         const isFinal = transcript.is_final === true;
+        this.#part.follow.hidden = this.#segments.length === 0;
         this.#part.copy.hidden = this.#part.downloads.hidden = !hasText;
         this.#part.correct.hidden = !isFinal || !this.#mayCorrect || this.#segments.length === 0;
         if (isFinal && !this.#segments.length) showText(this.#part.note, transcript.text || t("transcript.silent"));

@@ -11,6 +11,8 @@ import { t } from "./words.js";
 
 /** How long an upload waits after a failure of the network or the server, in milliseconds. */
 const PAUSE = 15_000;
+/** The tab that sends tells the others of every step. After this silence, a tab that somebody looks at takes its place. */
+const SILENCE = 45_000;
 
 /**
  * The jobs by the ids of their sessions. Each is `{id, patientId, patientName, date, language, name, size, file, location, phase,
@@ -26,6 +28,8 @@ export class Uploads extends EventTarget {
     #abort = null;
     #user = null;
     #timer = 0;
+    #ticker = 0;
+    #heardAt = 0;
     #leadership = new Leadership("therapybridge.uploads", () => this.#takeOver(), () => this.#abort?.abort());
 
     /** @param {{ store, tabs, mayManage: boolean }} app */
@@ -50,6 +54,8 @@ export class Uploads extends EventTarget {
     begin(user) {
         this.#user = user;
         this.#leadership.run();
+        this.#heardAt = performance.now();
+        this.#ticker = setInterval(() => this.#watch(), 5_000);
         this.#adopt();
         import("./tray.js").then(({ showTray }) => showTray(this, this.#app)).catch(() => {});
     }
@@ -58,6 +64,7 @@ export class Uploads extends EventTarget {
     end({ forgets }) {
         this.#user = null;
         this.#leadership.resign();
+        clearInterval(this.#ticker);
         clearTimeout(this.#timer);
         this.#abort?.abort();
         this.#current = null;
@@ -155,8 +162,16 @@ export class Uploads extends EventTarget {
         this.#adopt();
     }
 
+    /** The tab that sends may be frozen. */
+    #watch() {
+        const isQuiet = performance.now() - this.#heardAt > SILENCE;
+        if (this.#leadership.isLeader || document.hidden || !this.active.some((job) => job.file)) this.#heardAt = performance.now();
+        else if (isQuiet) this.#leadership.run({ steal: true });
+    }
+
     #mirror(job) {
         if (!this.#user || this.#leadership.isLeader) return;
+        this.#heardAt = performance.now();
         const known = this.#jobs.get(job.id);
         this.#jobs.set(job.id, { ...known, ...job });
         this.#changed();

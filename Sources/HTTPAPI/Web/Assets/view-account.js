@@ -1,6 +1,6 @@
 /** The user's own account: password, sign-ins, the language of the page, and notifications. */
 
-import { button, confirmation, field, fill, h, setText } from "./dom.js";
+import { address, button, confirmation, field, fill, h, setText } from "./dom.js";
 import { LANGUAGES, chooseLanguage, chosenLanguage, setNotifications, wantsNotifications } from "./settings.js";
 import { ago, dateTime, t } from "./words.js";
 
@@ -9,7 +9,7 @@ export async function mount(root, context) {
     context.title(t("account.title"));
     const list = h("ul.sign-ins");
     fill(root, h("div.view-head", h("h1", { tabIndex: -1 }, t("account.title"))), h("div.cards",
-        h("section.card", h("h2", user.full_name), h("dl.facts", h("dt", t("email")), h("dd", user.email), h("dt", t("column.role")), h("dd", t(`role.${user.role}`)))),
+        h("section.card", h("h2", user.full_name), h("dl.facts", h("dt", t("email")), h("dd", address(user.email)), h("dt", t("column.role")), h("dd", t(`role.${user.role}`)))),
         pageCard(), passwordCard(context), h("section.card", h("h2", t("sign-ins")), h("p.muted", t("sign-ins.hint")), list)));
     const load = async () => {
         const { items } = await context.get("/api/auth/sign-ins", { signal: context.signal });

@@ -1,6 +1,6 @@
 /** The patients of the user, and the sessions of one of them in order. */
 
-import { button, fill, h, icon, setText } from "./dom.js";
+import { address, button, fill, h, icon, setText } from "./dom.js";
 import { chip, renewChip, timeOf } from "./session-words.js";
 import { dateTime, t, timecode } from "./words.js";
 
@@ -26,7 +26,7 @@ async function mountAll(root, context) {
         const page = await context.get(`/api/patients?${parameters}`, { signal: context.signal });
         if (mine !== asked) return;
         const rows = page.items.map((patient) => h("li", h("a.person", { href: `#/patients/${patient.id}` },
-            h("strong", patient.full_name), h("span.muted", patient.email))));
+            h("strong", patient.full_name), h("span.muted", address(patient.email)))));
         if (cursor) list.append(...rows);
         else fill(list, rows);
         empty.hidden = list.childElementCount > 0;

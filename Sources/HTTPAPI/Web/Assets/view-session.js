@@ -130,9 +130,10 @@ class SessionView {
         part.body.hidden = false;
         part.chip.root.hidden = false;
         renewChip(part.chip, session, this.#user);
-        setText(part.heading, nameOf(session, this.#user));
-        const when = `${longDate(timeOf(session))}, ${time(timeOf(session))}`;
-        setText(part.meta, [when, this.#user.role === "patient" ? session.therapist_name : null].filter(Boolean).join(" · "));
+        const [day, hour] = [longDate(timeOf(session)), time(timeOf(session))];
+        const isOwn = this.#user.role === "patient";
+        setText(part.heading, isOwn ? day : nameOf(session, this.#user));
+        setText(part.meta, isOwn ? [hour, session.therapist_name].filter(Boolean).join(" · ") : `${day}, ${hour}`);
         this.#track.showSession(session);
         this.#failure.show(session);
         this.#showFacts(session);

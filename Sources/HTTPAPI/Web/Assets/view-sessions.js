@@ -44,13 +44,13 @@ class SessionsView {
             type: "search", "aria-label": t("search"), placeholder: t(isPatient ? "search.files" : "search.hint"), maxLength: 200,
             oninput: () => this.#type(),
         });
-        part.from = h("input", { type: "date", "aria-label": t("from"), onchange: () => this.#ask({ from: part.from.value }) });
-        part.to = h("input", { type: "date", "aria-label": t("to"), onchange: () => this.#ask({ to: part.to.value }) });
+        part.from = h("input", { type: "date", onchange: () => this.#ask({ from: part.from.value }) });
+        part.to = h("input", { type: "date", onchange: () => this.#ask({ to: part.to.value }) });
         part.clear = button(t("filters.clear"), { kind: "small quiet", onclick: () => context.go("#/") });
         part.patient = h("span.filter-patient");
         part.tabs = h("div.tabs", { role: "group", "aria-label": t("filters.status") });
         part.filters = h("div.filters", { role: "search" }, h("label.search", icon("search"), part.search),
-            h("div.period", part.from, h("span.muted", "–"), part.to), part.patient, part.clear);
+            h("label.period", t("from"), part.from), h("label.period", t("to"), part.to), part.patient, part.clear);
         part.care = h("aside.card.care", { hidden: true });
         part.error = h("p.notice.error", { role: "alert", hidden: true });
         fill(root,

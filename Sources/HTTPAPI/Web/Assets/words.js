@@ -132,10 +132,13 @@ export function duration(length) {
 /** "about 2 min left"; empty without an estimate. */
 export function remaining(length) {
     if (length === null || length === undefined) return "";
-    if (length < 5) return t("left.moment");
-    const rounded = length < 90 ? Math.max(5, Math.round(length / 5) * 5) : Math.round(length / 60) * 60;
-    return t("left", { time: duration(rounded) });
+    return length < 5 ? t("left.moment") : t("left", { time: rounded(length) });
 }
+
+/** "about 3 min"; empty without an estimate, or if it is over. */
+export const estimate = (length) => (length >= 5 ? t("about", { time: rounded(length) }) : "");
+
+const rounded = (length) => duration(length < 90 ? Math.round(length / 5) * 5 : Math.round(length / 60) * 60);
 
 /** What is missing of a recording, or nothing if it is complete. */
 export function incompleteness({ is_complete, duration_seconds, announced_seconds }) {
