@@ -39,6 +39,8 @@ class Element:
         except WireError as error:
             if error.code not in ("element click intercepted", "element not interactable"):
                 raise
+            # A driver scrolls only what is outside of the window. A person scrolls away from the bar of a phone, too.
+            self.browser.run("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", self)
             # WebKitWebDriver takes the inside of a field for something over it.
             return self.is_on_top and self.browser.run("arguments[0].focus(); arguments[0].click(); return true", self)
 

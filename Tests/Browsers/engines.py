@@ -23,6 +23,8 @@ class Setup:
     has_reduced_motion: bool = False
     language: str = "en-GB"
     zoom: int = 1
+    # Pictures look alike on every system without scrollbars.
+    has_scrollbars: bool = True
 
 
 def free_port():
@@ -105,6 +107,8 @@ class Chromium(Engine):
             "--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--mute-audio",
             "--disable-background-networking", "--disable-component-update", "--autoplay-policy=no-user-gesture-required",
             f"--lang={self.setup.language}", f"--accept-lang={self.setup.language}", f"--user-data-dir={self.folder}/profile"]
+        if not self.setup.has_scrollbars:
+            arguments.append("--hide-scrollbars")
         if os.geteuid() == 0:
             arguments.append("--no-sandbox")
         self.wire = HTTPWire(port, {

@@ -57,7 +57,7 @@ def sign_in(world):
 
 
 def find(world):
-    """A therapist searches for a patient, filters by state, opens a session, and comes back to the same question."""
+    """A therapist searches for a patient, filters by state, opens a session, and comes back to the same question and place."""
     site = world.site
     therapist, first = site.pair()
     second = site.person("patient", "Björk Ólafsdóttir")
@@ -65,7 +65,7 @@ def find(world):
     done = site.processed(site.session(first, "harbour.ogg", date="2026-10-02T09:00:00Z"))
     site.processed(site.session(second, "garden.ogg", date="2026-09-01T09:00:00Z"))
     site.fail(site.session(first, "broken.wav"))
-    browser = enter(world.browser(), therapist)
+    browser = enter(world.browser(height=480), therapist)
     browser.read("needs you \\(1\\)")
     browser.see("table")
     browser.until("two finished sessions", lambda: len(browser.all("row")) == 3)
@@ -90,6 +90,12 @@ def find(world):
     browser.until("the same question again", lambda: len(browser.all("row")) == 2 and "from=2026-09-15" in browser.address)
     browser.click("button", "clear all")
     browser.until("all finished sessions", lambda: len(browser.all("row")) == 3)
+    place = browser.until("the list is scrolled", lambda: browser.run("scrollTo(0, 9999); return scrollY"))
+    browser.run("arguments[0].click()", browser.see("link", re.escape(second.name), browser.see("table")))
+    browser.see("heading", re.escape(second.name))
+    browser.until("a session begins at its top", lambda: browser.run("return scrollY") == 0)
+    browser.back()
+    browser.until("the same place", lambda: browser.run("return scrollY") == place)
 
 
 def live_to_the_end(world):
@@ -190,6 +196,11 @@ def correct(world):
     browser.click("button", "^save 1 change$")
     browser.read("The stairwell")
     browser.see("heading", "earlier versions")
+    browser.click("button", "^show: transcript")
+    earlier = browser.see("dialog")
+    assert "The stairs. How small they were" in earlier.text, earlier.text
+    browser.press("Escape")
+    browser.gone("dialog")
     browser.reload()
     browser.read("The stairwell")
     text = site.get(f"/api/sessions/{session}/transcript")["text"]

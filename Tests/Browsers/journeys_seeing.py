@@ -68,7 +68,8 @@ def check(browser, view, problems, with_axe=False):
 # Buttons of one view that a screen reader cannot tell apart: their names.
 ALIKE = """
 const names = new Map();
-for (const button of document.querySelectorAll("button")) {
+// Behind a dialog, nothing can be reached.
+for (const button of (document.querySelector("dialog[open]") ?? document).querySelectorAll("button")) {
     if (!button.checkVisibility({ visibilityProperty: true }) || button.disabled) continue;
     const name = (button.getAttribute("aria-label") ?? button.innerText).replace(/\\s+/g, " ").trim();
     names.set(name, (names.get(name) ?? 0) + 1);
@@ -120,17 +121,38 @@ def visit(browser, views, problems, with_axe, pictures=None):
         check(browser, name, problems, with_axe)
 
 
-def dialogs(browser, problems, with_axe):
-    """The dialog of the upload, with a file whose name is long."""
+def dialogs(browser, person, views, problems, with_axe, pictures):
+    """What opens over the views: the menu of the account, and dialogs, that of the upload with a file whose name is long."""
+    def look_at(name):
+        pictures(name)
+        check(browser, name, problems, with_axe)
+        browser.press("Escape")
+
     browser.open("/#/")
     settle(browser)
+    browser.click("button", re.escape(person.name))
+    browser.see("button", "^sign out$")
+    look_at("menu")
+    if browser.all("button", "^more$"):
+        browser.click("button", "^more$")
+        browser.see("link", "^audit log$")
+        look_at("more")
+        browser.gone("link", "^audit log$")
     browser.click("button", "^(upload recordings|choose )")
     dialog = browser.see("dialog")
     browser.see("file", None, dialog).type(file_of("a recording with a rather long name that somebody has typed once.wav"))
     browser.see("field", "^date: ", dialog)
-    check(browser, "upload", problems, with_axe)
-    browser.press("Escape")
+    look_at("upload")
     browser.gone("dialog")
+    for view, opener in (("session done", "^delete$"), ("session done", "^correct date or language$"), ("people", "^add a person$")):
+        if view not in views or person.role == "patient":
+            continue
+        browser.open(views[view])
+        settle(browser)
+        browser.click("button", opener)
+        browser.see("dialog")
+        look_at(re.sub(r"\W", " ", opener).strip())
+        browser.gone("dialog")
 
 
 def look(role, with_axe=True, **setup):
@@ -149,9 +171,10 @@ def look(role, with_axe=True, **setup):
             assert max(int(each) for each in re.findall(r"\d+", colour)[:3]) < 80, colour
         if setup.get("has_reduced_motion"):
             assert browser.run("return matchMedia('(prefers-reduced-motion: reduce)').matches"), "motion is not reduced"
-        visit(browser, views, problems, with_axe, world.pictures(browser, f"{role}-" + "-".join(map(str, setup.values()))))
-        if role not in ("admin", "newcomer"):
-            dialogs(browser, problems, with_axe)
+        pictures = world.pictures(browser, f"{role}-" + "-".join(f"{name}-{value}" for name, value in setup.items()))
+        visit(browser, views, problems, with_axe, pictures)
+        if role != "newcomer":
+            dialogs(browser, person, views, problems, with_axe, pictures)
         if setup.get("has_reduced_motion"):
             browser.open("/#/")
             settle(browser)
@@ -163,7 +186,7 @@ def look(role, with_axe=True, **setup):
 
 
 def keyboard(world):
-    """Without a mouse: sign in, open and leave the dialog of the upload, open a session, play the recording, sign out."""
+    """Without a mouse: sign in, open and leave the dialog of the upload, open a session, play the recording and jump in it, sign out."""
     site = world.site
     therapist, patient = site.pair()
     session = site.processed(site.session(patient))
@@ -197,6 +220,11 @@ def keyboard(world):
     browser.until("it plays", lambda: browser.run("return !document.querySelector('audio').paused"))
     browser.press("Enter")
     browser.until("it pauses", lambda: browser.run("return document.querySelector('audio').paused"))
+    before = browser.run("return document.querySelector('audio').currentTime")
+    browser.press("l")
+    browser.until("it jumps forward", lambda: browser.run("return document.querySelector('audio').currentTime") >= before + 14)
+    browser.press("j")
+    browser.until("it jumps back", lambda: browser.run("return document.querySelector('audio').currentTime") < before + 2)
     hidden = browser.run("""
         const { outlineStyle, boxShadow } = getComputedStyle(document.activeElement);
         return outlineStyle === "none" && boxShadow === "none";""")

@@ -4,6 +4,7 @@ import time
 import urllib.request
 
 from journeys_basic import enter, fill_in
+from journeys_seeing import check
 from scene import call
 
 
@@ -23,6 +24,9 @@ def lost_server(world):
     _, _, session, browser = watching(world, site)
     site.network.lose()
     browser.read("connection lost")
+    problems = []
+    check(browser, "offline", problems, with_axe=True)
+    assert not problems, "; ".join(problems)
     site.report(session, "transcribing", 42)
     site.network.restore()
     browser.read("transcribing", 40)
@@ -153,7 +157,7 @@ def expired(world):
     browser = enter(world.browser(short), therapist, f"/#/sessions/{session}", re.escape(patient.name))
     browser.read("The stairs")
     browser.see("button", "^sign in$", seconds=40)
-    browser.read("your session has ended")
+    browser.read("your sign-in has ended")
     browser.unread(re.escape(patient.name))
     fill_in(browser, therapist)
     browser.see("heading", re.escape(patient.name))

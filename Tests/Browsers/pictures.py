@@ -21,8 +21,8 @@ NOTES = {
                "The phone call with her sister went better than she had expected.",
     "key_topics": ["Sleep", "The diary", "Her sister"], "homework": "Write down three good moments each day.",
 }
-# The journeys have no worker: these are the times that a session of an hour takes, in minutes before its end.
-STAGES = {"uploading": 14.2, "pending": 13.6, "preprocessing": 12.9, "transcribing": 12.9, "transcribed": 1.4, "extracting_notes": 1.4, "processed": 0}
+# The journeys have no worker: these are the times that a recording of a minute takes, in seconds before its end.
+STAGES = {"uploading": 46, "pending": 43, "preprocessing": 41, "transcribing": 41, "transcribed": 12, "extracting_notes": 12, "processed": 0}
 
 
 def at(days=0, hour=9, minute=0):
@@ -78,12 +78,11 @@ def front_page(world):
     """The two pictures of the README: the list of a busy therapist, and a finished session with its notes and transcript."""
     site = world.site
     therapist, shown = clinic(site)
-    when = "CASE status " + " ".join(f"WHEN '{status}' THEN {minutes}" for status, minutes in STAGES.items()) + " ELSE 0 END"
+    when = "CASE status " + " ".join(f"WHEN '{status}' THEN {seconds}" for status, seconds in STAGES.items()) + " ELSE 0 END"
     site.sql(f"""
         SET session_replication_role = replica;
-        UPDATE app.session_events SET at = now() - make_interval(mins => 3, secs => 60 * {when}) WHERE session_id = '{shown}'""", user="postgres")
-    browser = world.browser(width=1265, height=1000)
-    browser.engine.devtools("Emulation.setScrollbarsHidden", {"hidden": True})
+        UPDATE app.session_events SET at = now() - make_interval(mins => 3, secs => {when}) WHERE session_id = '{shown}'""", user="postgres")
+    browser = world.browser(height=1000, has_scrollbars=False)
     enter(browser, therapist)
     browser.read("in progress \\(4\\)")
     browser.read("needs you \\(1\\)")
@@ -95,7 +94,7 @@ def front_page(world):
     browser.read("slept through four nights and")
     browser.read("Better than the last one")
     browser.until("the recording is there", lambda: browser.run("return document.querySelector('audio').readyState") >= 1)
-    browser.read("12 min")
+    browser.read("29 s")
     picture(world, browser, "session")
 
 

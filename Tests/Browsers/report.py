@@ -21,7 +21,7 @@ make test-browsers BROWSERS="chromium --journey upload"   # one journey in one e
 ```
 
 The machine had {system} and {processors} processors, and was busy with other work. Each result is that of the journey's
-latest run.
+latest run. The time from a commit to the page was measured alone, with a release build.
 
 | engine | version | driven by | date |
 |---|---|---|---|
