@@ -56,7 +56,7 @@ SWIFT_SOURCES := Package.swift Sources Tests
 # What "swift build -c release --product therapybridge" made. BINARY names one that is elsewhere.
 RELEASE := $(or $(BINARY),.build/release/therapybridge)
 
-.PHONY: help run program test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers test-faults test-postgres packages-faults packages-postgres packages-build packages-run packages-test packages-peers \
+.PHONY: help run program test bombs package test-package image test-image test-proxies packages-package packages-image packages-proxies estimates test-recordings lint format migrate schema docs bench fuzz test-browsers test-page pictures test-clients test-uploads test-uploads-large test-workers test-faults test-postgres test-monitoring packages-faults packages-monitoring packages-postgres packages-build packages-run packages-test packages-peers \
     packages-browsers packages-clients packages-docs packages-fuzz packages-uploads packages-workers packages-webhooks test-webhooks
 
 help: ## List the targets
@@ -162,6 +162,10 @@ test-postgres: packages-test packages-postgres ## Run the tests of the database,
 	swift build --build-tests
 	exec Tests/Versions/run .data/postgres $(VERSIONS)
 
+test-monitoring: packages-monitoring ## Test the alert rules with promtool, and the rules and the dashboard with a Prometheus that scrapes a server
+	swift build --product therapybridge
+	exec Tests/Monitoring/run .build/debug/therapybridge
+
 test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
 	swift build -c release --product therapybridge
 	exec Tests/Uploads/run .build/release/therapybridge $(UPLOADS_PYTHON) eight $(UPLOADS)
@@ -215,6 +219,9 @@ packages-workers:
 
 packages-faults:
 	$(call install,$(RUN_PACKAGES) nginx python3 python3-psycopg)
+
+packages-monitoring:
+	$(call install,$(RUN_PACKAGES) prometheus python3)
 
 # Servers of PostgreSQL that Debian does not have.
 packages-postgres:
