@@ -8,11 +8,19 @@ struct Installation {
 
     func path(of program: String) -> String { "\(programs)/\(program)" }
 
-    /// Finds the newest server: in Debian's versioned directories, or else beside `pg_config` in `PATH`.
+    /// Finds a server: in the directory that `POSTGRES_PROGRAMS` names, or else the newest one in Debian's versioned
+    /// directories, or else the one beside `pg_config` in `PATH`.
     ///
     /// - Returns: The installation.
-    /// - Throws: `LocalPostgresError` that names the package to install.
+    /// - Throws: `LocalPostgresError` that names the package to install, or the programs that the directory lacks.
     static func find() throws -> Installation {
+        if let chosen = ProcessInfo.processInfo.environment["POSTGRES_PROGRAMS"], !chosen.isEmpty {
+            guard isServer(chosen) else {
+                throw LocalPostgresError(
+                    .notInstalled, "POSTGRES_PROGRAMS: \(chosen) lacks initdb, postgres or pg_isready")
+            }
+            return Installation(programs: chosen)
+        }
         let root = "/usr/lib/postgresql"
         let versions = ((try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [])
             .sorted { (Int($0) ?? 0) > (Int($1) ?? 0) }

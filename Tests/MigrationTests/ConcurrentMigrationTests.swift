@@ -86,6 +86,18 @@ import Testing
                 try await admin.query("CREATE DATABASE \(identifier: name) OWNER \(identifier: "deployer_\(name)")")
             }
             for name in ["one", "two"] {
+                if name == "two" {
+                    // From PostgreSQL 16 on, CREATEROLE is not enough to become a member of a role that another role has made.
+                    try await admin.query(
+                        """
+                        DO $$ BEGIN
+                            IF current_setting('server_version_num')::integer >= 160000 THEN
+                                GRANT therapybridge_owner, therapybridge_server, therapybridge_pipeline TO deployer_two
+                                    WITH ADMIN OPTION;
+                            END IF;
+                        END $$
+                        """)
+                }
                 let database = TestDatabase(cluster: cluster, name: name)
                 #expect(try await database.migrator(role: "deployer_\(name)").up() == Migration.carried)
                 #expect(try await database.ledger() == fullLedger)

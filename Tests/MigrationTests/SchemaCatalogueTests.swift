@@ -11,8 +11,15 @@ private let root = URL(filePath: #filePath).appending(path: "../../..").standard
 
 /// The page that describes the schema, and the list of checksums, compared with the binary's migrations.
 @Suite(.deadline) struct SchemaCatalogueTests {
-    @Test("docs/schema.md matches the migrated database")
+    /// Versions of PostgreSQL print views and expressions differently.
+    ///
+    /// The page comes from the one of Debian 12.
+    @Test("docs/schema.md matches the migrated database of PostgreSQL 15")
     func page() async throws {
+        let isDescribed = try await withDatabase { database in
+            try await database.query("SELECT current_setting('server_version') LIKE '15.%'")[0].decode(0, as: Bool.self)
+        }
+        guard isDescribed else { return }
         let recorded = try String(contentsOf: root.appending(path: "docs/schema.md"), encoding: .utf8)
         let page = try await withDatabase { database in
             try await database.withConnection {

@@ -46,7 +46,8 @@ import Testing
             try await PostgresConnection.withConnection(configuration) { connection in
                 let row = try await connection.query(
                     """
-                    SELECT current_setting('server_encoding'), current_setting('lc_collate'),
+                    SELECT current_setting('server_encoding'),
+                           (SELECT datcollate::text FROM pg_database WHERE datname = current_database()),
                            current_setting('max_connections'), current_setting('listen_addresses')
                     """)[0]
                 let settings = try row.decode((String, String, String, String).self)
