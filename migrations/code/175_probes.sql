@@ -24,7 +24,8 @@ DECLARE
     probe uuid;
 BEGIN
     IF NOT acting_may_all('probe') THEN
-        RAISE EXCEPTION 'the acting user may not probe' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'the acting user may not probe'
+            USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'not_permitted';
     END IF;
     PERFORM delete_expired_probes();
     -- Two that begin at once may pass the limit by one.
