@@ -18,7 +18,8 @@ struct TherapyBridge: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             Serve.self, Work.self, Dev.self, Migrate.self, UserCommand.self, Assign.self, Unassign.self, Token.self,
-            Audit.self, Check.self, Failed.self, Retry.self, Storage.self, Transcribe.self, CageCommand.self, Measure.self,
+            Audit.self, Check.self, Failed.self, Retry.self, Storage.self, Transcribe.self, CageCommand.self,
+            Measure.self,
         ])
 
     /// Runs a subcommand, and turns an error into an exit status.
