@@ -5,7 +5,8 @@ import Testing
 @Suite("The use of clocks") struct ClockUseTests {
     /// The files that may name the system's clock: as a default, and where the server takes its own.
     private static let defaults: Set = [
-        "App/Server.swift", "Migrations/Migrator.swift", "Pipeline/Stages/StageCommand.swift",
+        "App/Check/LatencyCheck.swift", "App/Server.swift", "Migrations/Migrator.swift",
+        "Pipeline/Stages/StageCommand.swift",
         "Pipeline/Transcriber/AudioProbe.swift", "Pipeline/Transcriber/Transcriber.swift",
         "Pipeline/Worker/PipelineTools.swift", "Postgres/Connection/PostgresConnection.swift",
         "Postgres/Listener/PostgresListener.swift", "Postgres/Pool/PostgresPool.swift", "Store/AccessMerger.swift",

@@ -1,4 +1,5 @@
 import FoundationEssentials
+public import Polling
 import TherapyBridgeClient
 
 import struct Domain.Timestamp
@@ -23,15 +24,18 @@ public struct LatencyCheck: Sendable {
 
     private let url: String
     private let token: String
+    private let clock: any MonotonicClock
 
     /// A check of a server.
     ///
     /// - Parameters:
     ///   - url: The server, such as `https://bridge.example.org`.
     ///   - token: An administrator's access token. It has to last for half a minute.
-    public init(url: String, token: String) {
+    ///   - clock: Measures the times.
+    public init(url: String, token: String, clock: any MonotonicClock = ContinuousClock()) {
         self.url = url
         self.token = token
+        self.clock = clock
     }
 
     /// Runs the check.
@@ -45,7 +49,7 @@ public struct LatencyCheck: Sendable {
                 bridge in
                 let probe = try await bridge.request("POST", "/api/probes", as: Probe.self).id
                 do {
-                    let summary = try await Self.measure(probe, by: bridge)
+                    let summary = try await measure(probe, by: bridge)
                     try await bridge.request("DELETE", "/api/sessions/\(probe)")
                     return summary
                 } catch {
@@ -68,8 +72,7 @@ public struct LatencyCheck: Sendable {
         case overdue(version: Int)
     }
 
-    private static func measure(_ probe: String, by bridge: TherapyBridge) async throws -> LatencySummary {
-        let clock = ContinuousClock()
+    private func measure(_ probe: String, by bridge: TherapyBridge) async throws -> LatencySummary {
         let start = clock.now
         let (occurrences, inlet) = AsyncStream.makeStream(of: Occurrence.self)
         return try await withThrowingTaskGroup(of: Void.self) { group in
@@ -91,7 +94,7 @@ public struct LatencyCheck: Sendable {
                     switch occurrence {
                     case .shown(let shown, let instant) where shown >= version: return instant - start
                     case .overdue(version: version):
-                        throw CommandFailure("\(what) was not on the stream within \(limit)")
+                        throw CommandFailure("\(what) was not on the stream within \(Self.limit)")
                     case .ended(let error):
                         throw error ?? CommandFailure("the stream of the probe has ended")
                     case .shown, .overdue: continue
@@ -101,14 +104,14 @@ public struct LatencyCheck: Sendable {
             }
             func expect(_ version: Int) {
                 group.addTask {
-                    try? await clock.sleep(for: limit)
+                    try? await clock.sleep(for: Self.limit)
                     inlet.yield(.overdue(version: version))
                 }
             }
             expect(1)
             _ = try await arrival(of: 1, "the probe")
             var samples: [LatencySample] = []
-            for number in 1...changes {
+            for number in 1...Self.changes {
                 let sent = clock.now
                 let body = Data(#"{"status":"transcribing","progress":\#(20 + number)}"#.utf8)
                 let report = try await bridge.request(
@@ -123,7 +126,7 @@ public struct LatencyCheck: Sendable {
                     LatencySample(
                         sent: sent - start, answered: answered - start,
                         committed: .microseconds(committed.microsecondsSinceEpoch), shown: shown))
-                try await clock.sleep(until: sent.advanced(by: pause))
+                try await clock.sleep(for: max(.zero, Self.pause - (clock.now - sent)))
             }
             return LatencySummary(samples)
         }
