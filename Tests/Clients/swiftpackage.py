@@ -73,7 +73,9 @@ def main():
         os.environ[ALONE] = "1"
         manifest = package / "Package.swift"
         text = manifest.read_text(encoding="utf-8")
-        manifest.write_text(text.replace('name: "ProgressApp", dependencies', 'name: "App", path: "Sources/ProgressApp", dependencies'), encoding="utf-8")
+        renamed = re.sub(r'name: "ProgressApp", (dependencies: .*)\)$', r'name: "App", \1, path: "Sources/ProgressApp")', text, flags=re.M)
+        assert renamed != text, text
+        manifest.write_text(renamed, encoding="utf-8")
         alone = resolve(package)
         manifest.write_text(text, encoding="utf-8")
         assert "async-http-client" in alone and alone < whole and "hummingbird" not in alone, (alone, whole)
