@@ -35,7 +35,16 @@ import Testing
 
         /// True once a server receives the body of an upload.
         func isUnderWay(_ session: SessionID) async throws -> Bool {
-            guard way == .resumable else { return try await status(of: session) == "uploading" }
+            guard way == .resumable else {
+                let row = try await database.query(
+                    "SELECT upload_key FROM app.therapy_sessions WHERE id = \(session) AND upload_key IS NOT NULL"
+                ).first
+                guard let key = try row?.decode("upload_key", as: String.self) else { return false }
+                // The server opens the file after the last statement that the upload needs before its body. The status alone
+                // is there while that statement may still fail.
+                let files = try? FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false))
+                return files?.contains { $0.hasPrefix(key) } ?? false
+            }
             return try await !database.query(
                 "SELECT FROM app.resumable_uploads WHERE session_id = \(session.rawValue) AND writer IS NOT NULL"
             ).isEmpty
