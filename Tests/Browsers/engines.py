@@ -10,6 +10,7 @@ import time
 import shutil
 from dataclasses import dataclass
 
+from running import free_port
 from wire import HTTPWire, MarionetteWire
 
 
@@ -25,12 +26,6 @@ class Setup:
     zoom: int = 1
     # Pictures look alike on every system without scrollbars.
     has_scrollbars: bool = True
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def version(*command):

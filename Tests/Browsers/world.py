@@ -1,13 +1,12 @@
 """The server, the accounts and the pipeline that the journeys meet."""
 import itertools
-import json
 import os
 import subprocess
 import time
 import uuid
 
-from engines import free_port
 from network import Network, database_socket
+from running import free_port
 from scene import FOLDER, call, password, wait_for, wave
 
 PASSWORD = "a long walk on the pier"

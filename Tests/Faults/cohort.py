@@ -3,7 +3,7 @@ import asyncio
 
 import ledger
 from installation import happens
-from postgres import PATIENCE
+from running import PATIENCE
 from reporters import Reporter
 from watchers import Watcher
 

@@ -6,7 +6,7 @@ import time
 import typing
 
 from installation import POLL, happens
-from postgres import SLOWNESS
+from running import SLOWNESS
 
 FAULTS = []
 

@@ -10,7 +10,8 @@ import subprocess
 import time
 
 from links import Link
-from postgres import PATIENCE, SLOWNESS, Cluster, DidNotHappen, free_port
+from postgres import Cluster
+from running import PATIENCE, SLOWNESS, DidNotHappen, free_port
 from web import Unanswered, request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import time
 
 from faults import demand, fault, listens_again
 from installation import DRAIN, happens
-from postgres import PATIENCE, SLOWNESS
+from running import PATIENCE, SLOWNESS
 from visitors import SignedIn, Upload
 from web import Unanswered, request
 

@@ -3,40 +3,9 @@ import os
 import pathlib
 import pwd
 import signal
-import socket
 import subprocess
-import time
 
-SLOWNESS = float(os.environ.get("TEST_SLOWNESS", "1"))
-# How many seconds anything may take that has to happen at last.
-PATIENCE = 60 * SLOWNESS
-
-
-class DidNotHappen(Exception):
-    """A condition that has to become true did not."""
-
-
-def eventually(what, condition, limit=PATIENCE):
-    """Waits for a condition, and returns its first value that is true. Blocks the thread: not for the loop of asyncio."""
-    end = time.monotonic() + limit
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise DidNotHappen(what)
-        time.sleep(0.05)
-    return value
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def programs():
-    """The folder of the server's programs: POSTGRES_PROGRAMS, or else the newest one of Debian."""
-    if chosen := os.environ.get("POSTGRES_PROGRAMS"):
-        return pathlib.Path(chosen)
-    return sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))[-1]
+from running import PATIENCE, eventually, free_port, postgres_programs
 
 
 class Cluster:
@@ -61,7 +30,7 @@ class Cluster:
         return self.folder / "data"
 
     def program(self, name, *arguments):
-        run = subprocess.run([programs() / name, *map(str, arguments)], cwd="/", capture_output=True, text=True, **self.user)
+        run = subprocess.run([postgres_programs() / name, *map(str, arguments)], cwd="/", capture_output=True, text=True, **self.user)
         if run.returncode != 0:
             raise SystemExit(f"{name}: {run.stderr}")
         return run.stdout
@@ -76,7 +45,7 @@ class Cluster:
         return self
 
     def start(self):
-        command = [programs() / "postgres", "-D", self.data, "-k", self.folder, "-p", str(self.port)]
+        command = [postgres_programs() / "postgres", "-D", self.data, "-k", self.folder, "-p", str(self.port)]
         for name, value in self.SETTINGS.items():
             command += ["-c", f"{name}={value}"]
         with open(self.folder.parent / f"{self.folder.name}.log", "ab") as log:
@@ -87,7 +56,7 @@ class Cluster:
     def answers(self):
         if self.process.poll() is not None:
             raise SystemExit(f"PostgreSQL ended: {self.folder.parent / self.folder.name}.log")
-        ready = [programs() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [postgres_programs() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ready).returncode == 0
 
     def stop(self, how=signal.SIGINT):

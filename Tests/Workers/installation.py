@@ -9,42 +9,20 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import struct
 import subprocess
-import time
 import urllib.request
 import uuid
+
+from running import PATIENCE, eventually, free_port, postgres_programs
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # Bytes that every recording has, and nothing else on the machine.
 MARKER = b"a plain recording of a run that kills workers: " + secrets.token_bytes(16)
-# How many seconds anything may take that has to happen at last.
-PATIENCE = 60 * float(os.environ.get("TEST_SLOWNESS", "1"))
 # The seconds of a lease.
 LEASE = 60
 PATIENTS = 5
-
-
-class DidNotHappen(Exception):
-    """A condition that has to become true did not."""
-
-
-def eventually(what, condition, limit=PATIENCE):
-    """Waits for a condition, and returns its first value that is true."""
-    end = time.monotonic() + limit
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise DidNotHappen(what)
-        time.sleep(0.1)
-    return value
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Installation:
@@ -117,7 +95,7 @@ class Installation:
             for role in ("admin", "pipeline"))
 
     def start_postgres(self):
-        binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))[-1]
+        binaries = postgres_programs()
         self.psql = shutil.which("psql") or str(binaries / "psql")
         folder = self.directory / "postgres"
         folder.mkdir(mode=0o700)

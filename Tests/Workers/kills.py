@@ -4,8 +4,9 @@ import signal
 from subprocess import TimeoutExpired
 
 from checks import file_faults, session_faults
-from installation import LEASE, PATIENCE, eventually
+from installation import LEASE
 from processes import Worker, wait_for_end_of_orphans
+from running import PATIENCE, eventually
 
 # A worker lives so many seconds at most. It needs about a third of a second to claim.
 LONGEST_LIFE = 2

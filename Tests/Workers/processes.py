@@ -4,7 +4,8 @@ import pathlib
 import signal
 import time
 
-from installation import PATIENCE, ROOT
+from installation import ROOT
+from running import PATIENCE
 
 
 class Worker:

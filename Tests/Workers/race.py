@@ -4,8 +4,9 @@ import signal
 import time
 
 from checks import file_faults, session_faults
-from installation import LEASE, PATIENCE
+from installation import LEASE
 from processes import Worker, wait_for_end_of_orphans
+from running import PATIENCE
 
 # Seconds between two blows, and seconds that a stopped worker stands still.
 PAUSES = (0.1, 0.6)
