@@ -66,7 +66,7 @@ run: packages-build ## Build and run the server with its own PostgreSQL and demo
 	@$(MAKE) --no-print-directory --jobs=2 packages-run program
 	exec .build/debug/therapybridge dev
 
-# The optimizer takes most of the time of a release build, and a demo does not need it.
+# A demo does not need the optimizer.
 program:
 	swift build --product therapybridge
 

@@ -7,13 +7,25 @@ import Testing
 
 /// The command `check`.
 @Suite(.deadline) struct CheckCommandTests {
+    /// Lends a running server, and the token of an account with the role, and ends the server.
+    private static func serve(
+        _ database: TestDatabase, to role: Role,
+        _ body: @escaping @Sendable (RunningServer, String) async throws -> Void
+    ) async throws {
+        _ = try await database.addUser(role, email: "a@test.example")
+        let program = Program.serving(database)
+        let token = try await program.lines("token", "--email", "a@test.example")[0]
+        let (_, end) = try await program.serve(["--no-worker"]) { server in
+            try await body(server, token)
+            server.terminate()
+        }
+        #expect(end.status == 0)
+    }
+
     @Test("It prints the times, exits by the limit, and leaves no probe behind")
     func measures() async throws {
         try await withDatabase { database in
-            _ = try await database.addUser(.admin, email: "a@test.example")
-            let program = Program.serving(database)
-            let token = try await program.lines("token", "--email", "a@test.example")[0]
-            let (_, end) = try await program.serve(["--no-worker"]) { server in
+            try await Self.serve(database, to: .admin) { server, token in
                 async let good = Program().run("check", "--url", server.baseURL, "--token", token, "--p99-ms", "60000")
                 async let bad = Program().run(
                     "check", "--url", server.baseURL + "/", "--token", "-", "--p99-ms", "0.000001", input: token + "\n")
@@ -25,9 +37,7 @@ import Testing
                 #expect(over.status == 1)
                 #expect(over.lines.count == 1)
                 #expect(over.errorOutput.hasSuffix(" ms is over --p99-ms\n"), "\(over.errorOutput)")
-                server.terminate()
             }
-            #expect(end.status == 0)
             #expect(try await database.query("SELECT FROM app.therapy_sessions").isEmpty)
             #expect(try await database.query("SELECT FROM app.users WHERE is_probe").isEmpty)
         }
@@ -36,10 +46,7 @@ import Testing
     @Test("A refusal says in one line what to mend")
     func refusals() async throws {
         try await withDatabase { database in
-            _ = try await database.addUser(.therapist, email: "t@test.example")
-            let program = Program.serving(database)
-            let token = try await program.lines("token", "--email", "t@test.example")[0]
-            let (_, end) = try await program.serve(["--no-worker"]) { server in
+            try await Self.serve(database, to: .therapist) { server, token in
                 let therapist = try await Program().run("check", "--url", server.baseURL, "--token", token)
                 #expect(therapist.status == 1)
                 #expect(
@@ -51,9 +58,7 @@ import Testing
                 let elsewhere = try await Program().run("check", "--url", server.baseURL + "/other", "--token", token)
                 #expect(elsewhere.status == 1)
                 #expect(elsewhere.errorOutput.hasPrefix("therapybridge: the server has no probes: "))
-                server.terminate()
             }
-            #expect(end.status == 0)
         }
         let nobody = try await Program().run("check", "--url", "http://127.0.0.1:1", "--token", "t")
         #expect(nobody.status == 1)

@@ -42,8 +42,7 @@ import Testing
                 guard let key = try row?.decode("upload_key", as: String.self) else { return false }
                 // The server opens the file after the last statement that the upload needs before its body. The status alone
                 // is there while that statement may still fail.
-                let files = try? FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false))
-                return files?.contains { $0.hasPrefix(key) } ?? false
+                return Self.has(key, in: folder)
             }
             return try await !database.query(
                 "SELECT FROM app.resumable_uploads WHERE session_id = \(session.rawValue) AND writer IS NOT NULL"
@@ -52,9 +51,13 @@ import Testing
 
         /// True if a receipt says that the recording of a session waits.
         func isKept(_ session: SessionID) -> Bool {
-            let receipts = folder.appending(path: RecordingStore.receiptsFolder).path(percentEncoded: false)
-            let names = try? FileManager.default.contentsOfDirectory(atPath: receipts)
-            return names?.contains { $0.hasPrefix(session.description) } ?? false
+            Self.has(session.description, in: folder.appending(path: RecordingStore.receiptsFolder))
+        }
+
+        /// True if the name of a file in a folder begins with a text.
+        private static func has(_ beginning: String, in folder: URL) -> Bool {
+            let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false))
+            return names?.contains { $0.hasPrefix(beginning) } ?? false
         }
     }
 
