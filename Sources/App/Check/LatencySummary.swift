@@ -18,7 +18,7 @@ public struct LatencySummary: Sendable, CustomStringConvertible {
     let times: [Duration]
 
     /// How far each time may be wrong, because the two clocks can be compared only within the time of a request.
-    public let uncertainty: Duration
+    let uncertainty: Duration
 
     /// Computes the times of the samples.
     ///
@@ -32,7 +32,7 @@ public struct LatencySummary: Sendable, CustomStringConvertible {
         let highest = samples.map { $0.answered - $0.committed }.min()!
         let difference = (lowest + highest) / 2
         // A clock that was set during the check makes the bounds cross.
-        uncertainty = lowest < highest ? (highest - lowest) / 2 : (lowest - highest) / 2
+        uncertainty = (max(lowest, highest) - min(lowest, highest)) / 2
         times = samples.map { max(.zero, $0.shown - ($0.committed + difference)) }.sorted()
     }
 
