@@ -97,7 +97,9 @@ public struct Server: Sendable {
         let work = WorkSignals()
         let worker = runsWorker ? try await worker(stores, recordings, wakeUps, hints) : nil
         var services: [any Service] = [pool]
-        let readiness = Readiness(pool: pool, recordings: recordings, audit: stores.audit, clock: clock)
+        let readiness = Readiness(
+            pool: pool, recordings: recordings, audit: stores.audit, patience: settings.database.timeouts.readiness,
+            clock: clock)
         services += metricsServer(readiness, pool) { worker?.details() ?? [] }
         // It ends after everything that records accesses.
         services.append(AuditBatcher(log: stores.audit, clock: clock, logger: logger))
@@ -190,7 +192,9 @@ public struct Server: Sendable {
         let hints = SessionHints()
         let stores = Stores(pool: pool)
         let worker = try await worker(stores, recordings, wakeUps, hints)
-        let readiness = Readiness(pool: pool, recordings: recordings, audit: nil, clock: clock)
+        let readiness = Readiness(
+            pool: pool, recordings: recordings, audit: nil, patience: settings.database.timeouts.readiness,
+            clock: clock)
         try await run(
             [pool] + metricsServer(readiness, pool, details: worker.details)
                 + changes(to: nil, wakeWorker: { wakeUp.yield() }, onHints: hints.wake)
@@ -276,12 +280,11 @@ public struct Server: Sendable {
         guard let port = settings.http.listen.metricsPort else { return [] }
         return [
             MetricsServer(port: port, registry: metrics, logger: logger) {
-                let missing = await readiness.missing()
+                // Both at the same time: a database that is silent does not keep the caller waiting twice.
+                async let missing = readiness.missing()
                 // Without an answer of the database, `missing` says so.
-                let installation = try? await Installation.read {
-                    try await pool.query($0, timeout: Installation.patience)
-                }
-                return ReadinessReport(missing: missing, details: (installation?.details ?? []) + details())
+                let installation = try? await Installation.readNow(pool)
+                return await ReadinessReport(missing: missing, details: (installation?.details ?? []) + details())
             }
         ]
     }

@@ -51,7 +51,18 @@ import Testing
         let quiet = start + .seconds(10)
         #expect(machine.silent(now: quiet) == .check("c", until: quiet + .seconds(5)))
         #expect(machine.confirmed(now: quiet) == .wait("c", until: quiet + .seconds(10)))
-        #expect(machine.received(now: quiet) == .wait("c", until: quiet + .seconds(10)))
+        #expect(machine.received(last: quiet) == .wait("c", until: quiet + .seconds(10)))
+    }
+
+    // The silence once counted from the look that found the notification. A connection that was lost just after one look
+    // and one notification was noticed after 25 s.
+    @Test("The silence counts from the last notification: a lost connection is noticed within 15 s of it")
+    func silenceAfterNotification() {
+        var machine = live()
+        let last = start + .seconds(1)
+        // The look at the end of the first wait, 9 s after the notification.
+        #expect(machine.received(last: last) == .wait("c", until: last + .seconds(10)))
+        #expect(machine.silent(now: last + .seconds(10)) == .check("c", until: last + .seconds(15)))
     }
 
     @Test("The pauses grow, half of each at random, up to five seconds between two attempts")

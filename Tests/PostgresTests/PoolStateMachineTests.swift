@@ -156,6 +156,47 @@ import Testing
                 == [.refuse(1, .cannotConnect), .refuse(2, .cannotConnect)])
     }
 
+    @Test("A caller that gives up is refused by the first failure, and the others wait for the next attempt")
+    func givesUp() {
+        var pool = machine(size: 1)
+        _ = pool.borrow(1, now: now)
+        _ = pool.borrow(2, givesUp: true, now: now)
+        _ = pool.connectDue(1)
+        #expect(
+            pool.connectFailed(1, isPermanent: false, jitter: 1)
+                == [.refuse(2, .cannotConnect), .connect(2, after: .milliseconds(50))])
+        // The pause before the next attempt: the last one has just failed.
+        #expect(pool.borrow(3, givesUp: true, now: now) == [.refuse(3, .cannotConnect)])
+        // The next attempt is under way: its result counts.
+        _ = pool.connectDue(2)
+        #expect(pool.borrow(4, givesUp: true, now: now) == [])
+        #expect(pool.connected(2, expires: later, now: now) == [.grant(1, 2, needsCheck: false)])
+        #expect(pool.released(2, isReusable: true, now: now) == [.grant(4, 2, needsCheck: false)])
+        #expect(pool.waitingCount == 0)
+    }
+
+    @Test("Without other waiters, a caller that gives up makes an attempt of its own")
+    func givesUpAlone() {
+        var pool = machine(size: 1)
+        #expect(pool.borrow(1, givesUp: true, now: now) == [.connect(1, after: .zero)])
+        _ = pool.connectDue(1)
+        #expect(pool.connectFailed(1, isPermanent: false, jitter: 1) == [.refuse(1, .cannotConnect)])
+        #expect(pool.totalCount == 0)
+        #expect(pool.borrow(2, givesUp: true, now: now) == [.connect(2, after: .zero)])
+    }
+
+    @Test("While a connection is open, a caller that gives up waits for it: the database may only take no further one")
+    func givesUpBesideAnOpenConnection() {
+        var pool = machine(size: 2)
+        _ = pool.borrow(1, now: now)
+        _ = pool.connectDue(1)
+        _ = pool.connected(1, expires: later, now: now)
+        #expect(pool.borrow(2, givesUp: true, now: now) == [.connect(2, after: .zero)])
+        _ = pool.connectDue(2)
+        #expect(pool.connectFailed(2, isPermanent: false, jitter: 1) == [.connect(3, after: .milliseconds(50))])
+        #expect(pool.released(1, isReusable: true, now: now) == [.grant(2, 1, needsCheck: false)])
+    }
+
     @Test("The shutdown refuses waiters, closes idle connections and waits for lent ones")
     func shutdown() {
         var pool = machine(size: 2)

@@ -58,6 +58,31 @@ import Testing
         }
     }
 
+    /// The probe of a load balancer once waited for the whole `waitTimeout`, although each attempt was refused at once.
+    @Test("A caller that gives up learns at once that PostgreSQL refuses connections, and others wait for its start")
+    func refusedConnections() async throws {
+        let server = try await TestCluster.makeCluster(listensOnLoopback: true)
+        let configuration = try PostgresConfiguration(
+            connectionString: server.connectionString(), connectTimeout: TestDeadline.event)
+        let settings = PostgresPoolConfiguration(size: 2, waitTimeout: .seconds(3600))
+        try await PostgresPool.withPool(configuration, settings: settings) { pool in
+            try await #expect(pool.query("SELECT 1").count == 1)
+            try await server.stop(mode: .immediate)
+            try await eventually("the pool has lost its connection") { pool.statistics.open == 0 }
+            let patient = Task { try await pool.query("SELECT 2")[0].decode(0, as: Int.self) }
+            for _ in 1...3 {
+                let refused = await #expect(throws: PostgresError.self) {
+                    try await pool.withConnection(givesUpWhenRefused: true) { _ = try await $0.query("SELECT 1") }
+                }
+                #expect(refused?.code == .connection)
+            }
+            try await server.start()
+            #expect(try await patient.value == 2)
+            try await pool.withConnection(givesUpWhenRefused: true) { _ = try await $0.query("SELECT 1") }
+        }
+        try await server.stop(mode: .immediate)
+    }
+
     @Test("A waiter can be cancelled")
     func cancelledWaiter() async throws {
         try await withPool(size: 1) { pool in

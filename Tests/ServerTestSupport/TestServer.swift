@@ -177,6 +177,7 @@ extension DatabaseTimeouts {
         timeouts.borrow = TestDeadline.event
         timeouts.query = TestDeadline.event
         timeouts.lock = TestDeadline.event
+        timeouts.readiness = TestDeadline.event
         return timeouts
     }
 

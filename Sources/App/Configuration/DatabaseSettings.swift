@@ -125,6 +125,10 @@ public struct DatabaseTimeouts: Sendable {
     ///
     /// The role `therapybridge_server` has the same value, for connections through a pooler.
     public var lock = Duration.seconds(2)
+    /// The time until the database, and the folder of recordings, tell whether the server is ready.
+    ///
+    /// It is shorter than the timeouts of most load balancers' probes.
+    public var readiness = Duration.seconds(2)
 
     /// The timeouts of a server.
     public init() {}

@@ -39,6 +39,18 @@ struct Installation: Sendable {
             hasPositions: try row.decode("has_positions", as: Bool.self))
     }
 
+    /// Reads the state if the database answers now.
+    ///
+    /// - Parameter pool: The connections of the process.
+    /// - Returns: The state.
+    /// - Throws: ``PostgresError``, within ``patience`` for a connection and as long for the answer; at once if the database
+    ///   refuses connections.
+    static func readNow(_ pool: PostgresPool) async throws -> Installation {
+        try await pool.withConnection(waitTimeout: patience, givesUpWhenRefused: true) { connection in
+            try await read { try await connection.query($0, timeout: patience) }
+        }
+    }
+
     /// Forgets what another cluster left, and warns the operator.
     ///
     /// - Parameters:

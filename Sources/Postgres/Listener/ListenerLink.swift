@@ -6,7 +6,8 @@ import Synchronization
 /// Notifications for the consumer go into the mailbox, not through this object.
 final class ListenerLink: Sendable {
     private struct State {
-        var hasReceived = false
+        /// When the last notification for the consumer came; nil once a wait has told of it.
+        var lastNotification: ContinuousClock.Instant?
         var isProved = false
         var isClosed = false
         var waiter: OneShot<Void>?
@@ -23,19 +24,25 @@ final class ListenerLink: Sendable {
     }
 
     /// How a wait ended.
-    enum Outcome { case received, proved, silent, closed }
+    enum Outcome: Equatable {
+        /// A notification came; `at` is the moment of the last one.
+        case received(at: ContinuousClock.Instant)
+        case proved, silent, closed
+    }
 
     /// Records a notification.
     ///
-    /// - Parameter notification: The notification that was read.
+    /// - Parameters:
+    ///   - notification: The notification that was read.
+    ///   - now: The present moment.
     /// - Returns: Whether it is for the consumer.
-    func received(_ notification: PostgresNotification) -> Bool {
+    func received(_ notification: PostgresNotification, at now: ContinuousClock.Instant) -> Bool {
         let isOwn = notification.channel == privateChannel
         change { state in
             if isOwn {
                 state.isProved = state.isProved || notification.payload == proof
             } else {
-                state.hasReceived = true
+                state.lastNotification = now
             }
         }
         return !isOwn
@@ -61,12 +68,15 @@ final class ListenerLink: Sendable {
     /// Waits for the end of a silence.
     ///
     /// A notification only postpones the next check. It is therefore recorded without waking the task, which looks once
-    /// when the moment has come.
+    /// when the moment has come. The silence began with the last notification, not with this look: the moment of that
+    /// notification is the result.
     func waitForSilence(until deadline: ContinuousClock.Instant, on poller: Poller) async -> Outcome {
-        state.withLock { $0.hasReceived = false }
         let outcome = await wait(until: deadline, on: poller) { _ in nil }
         guard case .silent = outcome else { return outcome }
-        return state.withLock { $0.hasReceived } ? .received : .silent
+        return state.withLock { state in
+            defer { state.lastNotification = nil }
+            return state.lastNotification.map { .received(at: $0) } ?? .silent
+        }
     }
 
     private func wait(

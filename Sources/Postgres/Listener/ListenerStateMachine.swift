@@ -141,9 +141,13 @@ struct ListenerStateMachine<Connection> {
     }
 
     /// Notifications arrived while the listener waited.
-    mutating func received(now: Instant) -> Action {
+    ///
+    /// - Parameter last: When the last one came. The silence counts from there: a connection that is lost just after a
+    ///   notification would otherwise be noticed up to `silence` later.
+    /// - Returns: The next action.
+    mutating func received(last: Instant) -> Action {
         switch state {
-        case .live(let connection): return .wait(connection, until: now + timing.silence)
+        case .live(let connection): return .wait(connection, until: last + timing.silence)
         case .new, .connecting, .listening, .proving, .checking, .pausing, .ended: unexpected()
         }
     }

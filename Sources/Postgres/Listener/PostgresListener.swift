@@ -9,8 +9,9 @@ import Synchronization
 /// `live`. The consumer then reads what was committed before. After `live` no notification is missed without a
 /// `degraded` or an `overflow`.
 ///
-/// After ten seconds of silence the listener asks the server whether the session still listens. If the connection is
-/// lost, the listener connects again, with growing pauses of at most five seconds.
+/// Ten seconds after the last notification the listener asks the server whether the session still listens, and gives it
+/// five seconds to answer. A connection that is lost without a sign is therefore noticed within 15 s. The listener then
+/// connects again, with growing pauses of at most five seconds.
 public final class PostgresListener: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let channels: [String]
@@ -152,7 +153,8 @@ public final class PostgresListener: Service, Sendable {
             return .wait(session, until: deadline)
         case .wait(let session, let deadline):
             switch await session.link.waitForSilence(until: deadline, on: runtime.poller) {
-            case .received, .proved: return machine.received(now: runtime.clock.now)
+            case .received(let last): return machine.received(last: last)
+            case .proved: return machine.received(last: runtime.clock.now)
             case .silent: return machine.silent(now: runtime.clock.now)
             case .closed: throw Failure(.connectionLost)
             }
@@ -171,8 +173,8 @@ public final class PostgresListener: Service, Sendable {
         let link = ListenerLink()
         let connector = Connector(
             configuration: configuration, runtime: runtime,
-            onNotification: { [mailbox, weak self] notification in
-                guard link.received(notification) else { return }
+            onNotification: { [mailbox, clock = runtime.clock, weak self] notification in
+                guard link.received(notification, at: clock.now) else { return }
                 let hasOverflown = mailbox.add(notification)
                 self?.noteNotification(hasOverflown: hasOverflown)
             },

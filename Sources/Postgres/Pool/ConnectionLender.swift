@@ -47,16 +47,19 @@ final class ConnectionLender: Sendable {
 
     /// Borrows a connection that has answered lately.
     ///
-    /// - Parameter waitTimeout: How long to wait for one.
+    /// - Parameters:
+    ///   - waitTimeout: How long to wait for one.
+    ///   - givesUp: Whether to fail as soon as the database cannot be reached.
     /// - Returns: The loan.
     /// - Throws: `PostgresError` with code `poolExhausted`, `poolClosed`, `connection` or `cancelled`.
-    func borrow(_ waitTimeout: Duration) async throws -> Loan {
+    func borrow(_ waitTimeout: Duration, givesUp: Bool) async throws -> Loan {
         let deadline = runtime.clock.now + waitTimeout
         while true {
-            let loan = try await borrow(until: deadline)
+            let loan = try await borrow(until: deadline, givesUp: givesUp)
             guard loan.needsCheck else { return loan }
             do {
-                try await loan.core.perform(.script(""), timeout: settings.checkTimeout)
+                let rest = max(.milliseconds(1), deadline - runtime.clock.now)
+                try await loan.core.perform(.script(""), timeout: min(settings.checkTimeout, rest))
                 return loan
             } catch {
                 release(loan.slot, isReusable: false)
@@ -65,7 +68,7 @@ final class ConnectionLender: Sendable {
         }
     }
 
-    private func borrow(until deadline: ContinuousClock.Instant) async throws -> Loan {
+    private func borrow(until deadline: ContinuousClock.Instant, givesUp: Bool) async throws -> Loan {
         let now = runtime.clock.now
         // Usually a connection is idle, and the caller does not wait.
         let (idle, waiter) = state.withLock { $0.borrowIdle(now: now) }
@@ -79,7 +82,7 @@ final class ConnectionLender: Sendable {
                 let timer = runtime.poller.schedule(at: deadline) { [weak self] in
                     self?.stopWaiting(waiter, timedOut: true)
                 }
-                act { $0.wait(waiter, PoolState.Waiter(continuation: continuation, timer: timer), now: now) }
+                act { $0.wait(waiter, .init(continuation: continuation, timer: timer), givesUp: givesUp, now: now) }
                 // A cancellation between the check and the wait found no waiter.
                 if Task.isCancelled { stopWaiting(waiter, timedOut: false) }
             }

@@ -70,9 +70,9 @@ struct PoolState {
     }
 
     /// Lets a caller wait for a connection.
-    mutating func wait(_ id: Int, _ waiter: Waiter, now: ContinuousClock.Instant) -> [Effect] {
+    mutating func wait(_ id: Int, _ waiter: Waiter, givesUp: Bool, now: ContinuousClock.Instant) -> [Effect] {
         waiters[id] = waiter
-        return effects(of: machine.borrow(id, now: now))
+        return effects(of: machine.borrow(id, givesUp: givesUp, now: now))
     }
 
     /// Ends a wait whose time is over, or whose task was cancelled.

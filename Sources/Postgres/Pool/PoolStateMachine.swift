@@ -33,7 +33,7 @@ struct PoolStateMachine {
         case tooManyWaiters
         /// The pool is shut down.
         case closed
-        /// The server refuses the connection, and waiting cannot help.
+        /// The pool has no connection and cannot open one: waiting cannot help, or the caller does not want to wait.
         case cannotConnect
     }
 
@@ -80,6 +80,8 @@ struct PoolStateMachine {
     /// Those that have left may still be in it; `waiting` has the present ones.
     private var queue: Deque<WaiterID> = []
     private var waiting: Set<WaiterID> = []
+    /// The waiters that give up when an attempt to connect fails.
+    private var impatient: Set<WaiterID> = []
     private var lastSlot = 0
     private var failures = 0
     private var isClosed = false
@@ -116,10 +118,22 @@ struct PoolStateMachine {
     }
 
     /// A caller wants a connection, and waits if none is idle.
-    mutating func borrow(_ waiter: WaiterID, now: ContinuousClock.Instant) -> [Action] {
+    ///
+    /// - Parameters:
+    ///   - waiter: The caller.
+    ///   - givesUp: Whether the caller waits only while the database can be reached: while a connection is open, or no
+    ///     attempt has failed.
+    ///   - now: The present moment.
+    /// - Returns: What the pool does next.
+    mutating func borrow(_ waiter: WaiterID, givesUp: Bool = false, now: ContinuousClock.Instant) -> [Action] {
         guard !isClosed else { return [.refuse(waiter, .closed)] }
         if let (slot, needsCheck) = borrowIdle(now: now) { return [.grant(waiter, slot, needsCheck: needsCheck)] }
         guard waiting.count < limits.maximumWaiters else { return [.refuse(waiter, .tooManyWaiters)] }
+        if givesUp {
+            // The last attempt failed a moment ago, and the next one is at most `maximumBackOff` away.
+            if isUnreachable, connectingCount == 0, backingOffCount > 0 { return [.refuse(waiter, .cannotConnect)] }
+            impatient.insert(waiter)
+        }
         waiting.insert(waiter)
         queue.append(waiter)
         // Connections that are idle now are too old. To close them makes room for a new one.
@@ -131,6 +145,7 @@ struct PoolStateMachine {
     /// - Returns: Whether it still waited.
     mutating func leave(_ waiter: WaiterID) -> Bool {
         guard waiting.remove(waiter) != nil else { return false }
+        impatient.remove(waiter)
         if queue.count > 64, queue.count > 2 * waiting.count { queue.removeAll { !waiting.contains($0) } }
         return true
     }
@@ -177,7 +192,8 @@ struct PoolStateMachine {
         if isPermanent { return refuseAll(.cannotConnect) }
         failures += 1
         let doubled = limits.firstBackOff * (1 << min(failures - 1, 16))
-        return connectAsNeeded(after: min(doubled, limits.maximumBackOff) * jitter)
+        let refusals = isUnreachable ? refuseImpatient() : []
+        return refusals + connectAsNeeded(after: min(doubled, limits.maximumBackOff) * jitter)
     }
 
     /// A caller gives a connection back.
@@ -260,6 +276,7 @@ struct PoolStateMachine {
         }
         while let waiter = queue.popFirst() {
             guard waiting.remove(waiter) != nil else { continue }
+            impatient.remove(waiter)
             slots[slot] = .lent
             return [.grant(waiter, slot, needsCheck: false)]
         }
@@ -281,10 +298,31 @@ struct PoolStateMachine {
         return actions
     }
 
+    /// True if the last attempt to connect failed, and no caller can give a connection back.
+    ///
+    /// While a connection is open, a failed attempt may only mean that PostgreSQL takes no further one.
+    private var isUnreachable: Bool {
+        failures > 0
+            && !slots.values.contains {
+                switch $0 {
+                case .idle, .lent: true
+                case .backingOff, .connecting, .closing: false
+                }
+            }
+    }
+
+    private mutating func refuseImpatient() -> [Action] {
+        let refused = queue.filter { impatient.contains($0) && waiting.contains($0) }
+        waiting.subtract(impatient)
+        impatient = []
+        return refused.map { .refuse($0, .cannotConnect) }
+    }
+
     private mutating func refuseAll(_ refusal: Refusal) -> [Action] {
         let refused = queue.filter { waiting.contains($0) }
         queue = []
         waiting = []
+        impatient = []
         return refused.map { .refuse($0, refusal) }
     }
 

@@ -7,8 +7,10 @@ public import ServiceLifecycle
 /// pool. A short-lived program may use a pool without `run()`, and call `close()` at the end.
 ///
 /// Callers wait in the order of arrival, each for `waitTimeout` at most. While the pool cannot reach the database, it
-/// keeps trying for them. If the server will never accept the connection, for example because of a wrong password, they
-/// fail at once.
+/// keeps trying for them, although each attempt may be refused at once: PostgreSQL restarts within `waitTimeout`, and a
+/// request that waits is then answered as if nothing had happened. If the server will never accept the connection, for
+/// example because of a wrong password, they fail at once. So does a caller that wants to know whether the database
+/// answers now: `givesUpWhenRefused`.
 public final class PostgresPool: Service, Sendable {
     private let configuration: PostgresConfiguration
     private let settings: PostgresPoolConfiguration
@@ -87,6 +89,8 @@ public final class PostgresPool: Service, Sendable {
     ///
     /// - Parameters:
     ///   - waitTimeout: How long to wait for a connection; nil takes the pool's setting.
+    ///   - givesUpWhenRefused: True to fail as soon as an attempt to connect fails and the pool has no other connection,
+    ///     with the error of that attempt.
     ///   - isolation: The actor of the caller, on which the body runs.
     ///   - body: Uses the connection until it returns.
     /// - Returns: What the body returns.
@@ -94,10 +98,11 @@ public final class PostgresPool: Service, Sendable {
     ///   throws.
     public func withConnection<Value>(
         waitTimeout: Duration? = nil,
+        givesUpWhenRefused: Bool = false,
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        let loan = try await lender.borrow(waitTimeout ?? settings.waitTimeout)
+        let loan = try await lender.borrow(waitTimeout ?? settings.waitTimeout, givesUp: givesUpWhenRefused)
         let connection = PostgresConnection(core: loan.core, defaultTimeout: configuration.queryTimeout)
         defer {
             connection.endLoan()

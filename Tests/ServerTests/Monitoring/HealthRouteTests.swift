@@ -1,3 +1,4 @@
+import App
 import Domain
 import Foundation
 import LocalPostgres
@@ -89,6 +90,48 @@ import Testing
                 #expect(try await clinic.request(.GET, of: "/status", as: .patient).status == 200)
             }
         }
+    }
+
+    // The probe of a load balancer waits a few seconds. The answer once took as long as a request waits for a connection.
+    @Test("While PostgreSQL refuses connections, both ports say at once that the server is not ready")
+    func refusal() async throws {
+        let log = LogMemory()
+        let port = try freePort()
+        var timeouts = DatabaseTimeouts.forTests
+        timeouts.borrow = .seconds(3600)
+        try await withOwnCluster { [timeouts] database in
+            try await withServer(
+                over: database, ["METRICS_PORT": "\(port)"], databaseTimeouts: timeouts, log: log
+            ) { server in
+                try await expectReady(server)
+                try await database.cluster.stop(mode: .immediate)
+                try await expectReady(server, false)
+                let details = try await server.at(port: port).request(.GET, "/health/ready")
+                #expect(details.status == 503)
+                try await database.cluster.start()
+                try await expectReady(server)
+            }
+        }
+        #expect(log.warnings.contains { $0.contains("not ready") && $0.contains("connect") })
+    }
+
+    @Test("While PostgreSQL is silent, the answer comes within its time, and the log says what is silent")
+    func silence() async throws {
+        let log = LogMemory()
+        var timeouts = DatabaseTimeouts.forTests
+        timeouts.readiness = .milliseconds(200)
+        try await withDatabase { [timeouts] database in
+            try await withServer(over: database, databaseTimeouts: timeouts, log: log) { server in
+                try await database.withConnection { connection in
+                    try await connection.withTransaction { connection in
+                        try await connection.execute("LOCK TABLE app.schema_migrations")
+                        try await expectReady(server, false)
+                    }
+                }
+                try await expectReady(server)
+            }
+        }
+        #expect(log.warnings.contains { $0.contains("the database has not answered within 0.2 seconds") })
     }
 
     @Test("Without the folder of recordings the server is not ready, and the log names the setting")
