@@ -7,6 +7,8 @@ public struct ProgressChanges: Sendable {
     public var changed: [(progress: SessionProgress, transitions: [StatusTransition])] = []
     /// The sessions that do not exist.
     public var missing: [SessionID] = []
+    /// The sessions with a newer version whose patients are not among those that the read was for.
+    public var moved: [SessionID] = []
     /// The sessions with a state or a transition that this release cannot read.
     public var unreadable: [SessionID] = []
     /// The changes of rights since an earlier read.
@@ -19,12 +21,14 @@ extension ProgressStore {
     /// - Parameters:
     ///   - sessions: The sessions, each at most once.
     ///   - versions: The known version of each session.
+    ///   - patients: The patients whose sessions the read is for; nil for all patients.
     ///   - snapshot: The snapshot after which the read looks for changes of rights; nil for none.
-    /// - Returns: The changes of the sessions and of rights, from one snapshot. ``ProgressChanges/unreadable`` names the
-    ///   sessions that this release cannot read.
+    /// - Returns: The changes of the sessions and of rights, from one snapshot. Of a session that has moved to another
+    ///   patient, they have no state.
     /// - Throws: ``PostgresError`` if the database does not answer, or is in recovery.
     public func changes(
-        of sessions: [SessionID], after versions: [Int64], rightsSince snapshot: DatabaseSnapshot?
+        of sessions: [SessionID], after versions: [Int64], ofPatients patients: Set<UserID>?,
+        rightsSince snapshot: DatabaseSnapshot?
     ) async throws -> ProgressChanges {
         let rows = try await pool.query(
             "SELECT * FROM app.read_changes(\(sessions), \(versions), \(snapshot?.text))")
@@ -36,7 +40,11 @@ extension ProgressStore {
                 changes.missing.append(session)
                 continue
             }
-            if changes.unreadable.last == session { continue }
+            if changes.unreadable.last == session || changes.moved.last == session { continue }
+            if let patients, !patients.contains(try row.decode("patient_id", as: UserID.self)) {
+                changes.moved.append(session)
+                continue
+            }
             do {
                 try changes.add(row, of: session)
             } catch {

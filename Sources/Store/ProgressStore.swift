@@ -58,7 +58,7 @@ public struct ProgressStore: Sendable {
     ///
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func progress(of session: SessionID) async throws -> SessionProgress? {
-        try await changes(of: [session], after: [0], rightsSince: nil).changed.first?.progress
+        try await changes(of: [session], after: [0], ofPatients: nil, rightsSince: nil).changed.first?.progress
     }
 
     /// Reports progress; the state machine of the database checks the report.

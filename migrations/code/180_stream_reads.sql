@@ -46,7 +46,7 @@ CREATE OR REPLACE FUNCTION app.read_changes(session_ids uuid[], versions bigint[
 RETURNS TABLE (
     cluster bigint, timeline integer, snapshot text, horizon bigint,
     changed_in bigint, changed_user uuid, changed_sign_in uuid, changed_patient uuid, changed_session uuid,
-    asked uuid,
+    asked uuid, patient_id uuid,
     session_id uuid, status text, progress smallint, message text, error text, estimated_time_remaining integer,
     segments integer, version bigint, attempt integer, created_at timestamptz, updated_at timestamptz,
     e_version bigint, e_attempt integer, e_status text, e_progress smallint, e_message text, e_error text,
@@ -65,12 +65,14 @@ BEGIN
     RETURN QUERY
         SELECT NULL::bigint, NULL::integer, NULL::text, NULL::bigint,
                NULL::bigint, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid,
-               w.id,
+               w.id, t.patient_id,
                p.session_id, p.status, p.progress, p.message, p.error, p.estimated_time_remaining,
                p.segments, p.version, p.attempt, p.created_at, p.updated_at,
                e.version, e.attempt, e.status, e.progress, e.message, e.error, e.segments, e.at
         FROM unnest($1, $2) AS w (id, known)
         LEFT JOIN LATERAL (SELECT * FROM session_progress s WHERE s.session_id = w.id OFFSET 0) AS p ON true
+        LEFT JOIN LATERAL (
+            SELECT s.patient_id FROM therapy_sessions s WHERE s.id = w.id AND p.version > w.known OFFSET 0) AS t ON true
         LEFT JOIN LATERAL (
             SELECT * FROM session_events s
             WHERE s.session_id = w.id AND s.version > w.known AND p.version > w.known OFFSET 0) AS e ON true
@@ -80,7 +82,8 @@ END
 $$;
 COMMENT ON FUNCTION app.read_changes IS
     'First the rows of app.rights_since. Then the sessions that are newer than the given versions, with one row for each '
-    'transition since, or one row without a transition; and the sessions that do not exist';
+    'transition since, or one row without a transition; and the sessions that do not exist. Each changed session has its patient, '
+    'who may be another than before';
 
 CREATE OR REPLACE FUNCTION app.read_transitions(session_ids uuid[], versions bigint[], most integer)
 RETURNS TABLE (

@@ -264,7 +264,7 @@ struct Follower {
             events += shown.events(for: progress, of: patient, transitions: transitions)
         }
         // A client may still list a deleted session from an earlier connection.
-        let gone = Set(changes.missing).intersection(shown.sessions).union(deleted.keys)
+        let gone = Set(changes.missing + changes.moved).intersection(shown.sessions).union(deleted.keys)
         for session in gone.sorted() {
             shown.remove(session)
             events.append(.removed(session))

@@ -47,8 +47,12 @@ struct FollowerIndex {
         }
     }
 
-    /// The followers of one patient's sessions, apart from those of all patients' sessions.
-    func followers(ofPatient patient: UserID) -> [WatcherID] { byPatient[patient] ?? [] }
+    /// The followers of one patient's sessions, apart from those of all patients' sessions, and every follower whose scope may
+    /// be about to change.
+    func followers(ofPatient patient: UserID) -> [WatcherID] {
+        let listed = byPatient[patient] ?? []
+        return unsettled.isEmpty ? listed : listed + unsettled.subtracting(listed)
+    }
 
     /// The followers that an answer of the feed concerns.
     func concerned(by changes: FeedChanges) -> Set<WatcherID> {

@@ -51,7 +51,9 @@ extension FollowerRead {
             let versions = request.sessions.map { request.versions[$0] ?? 0 }
             return .sessions(
                 request,
-                try await reader.changes(of: request.sessions, after: versions, rightsSince: request.rightsSince))
+                try await reader.changes(
+                    of: request.sessions, after: versions, ofPatients: request.patients,
+                    rightsSince: request.rightsSince))
         }
     }
 }

@@ -64,8 +64,13 @@ struct Followers {
     /// Whether no follower keeps a session.
     var haveShownNothing: Bool { following.values.allSatisfy(\.hasShownNothing) }
 
-    /// The followers that have begun, and that may see the sessions of a patient but not of all patients.
-    func watchers(ofPatient patient: UserID) -> [WatcherID] { index.followers(ofPatient: patient) }
+    /// The followers that a change of rights concerns if it names a patient and no user, as when a session moves.
+    ///
+    /// They include every follower whose caseload is being read: the read may be older than the change, and show the patient.
+    /// Streams of all patients' sessions are not among them after they have begun.
+    func watchers(ofPatient patient: UserID) -> [WatcherID] {
+        index.followers(ofPatient: patient) + Array(pending.keys)
+    }
 
     /// Whether the scope of a follower was read after a change of rights.
     func hasScope(of id: WatcherID, after transaction: Int64) -> Bool {

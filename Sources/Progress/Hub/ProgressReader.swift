@@ -3,10 +3,11 @@ public import Store
 
 /// The reads that the hub needs.
 public protocol ProgressReader: Sendable {
-    /// Reads those of many sessions that are newer than known, and the changes of rights since a snapshot, all in one database
-    /// snapshot.
+    /// Reads those of many sessions that are newer than known, if they are of these patients (nil: of any), and the changes of
+    /// rights since a snapshot, all in one database snapshot.
     func changes(
-        of sessions: [SessionID], after versions: [Int64], rightsSince snapshot: DatabaseSnapshot?
+        of sessions: [SessionID], after versions: [Int64], ofPatients patients: Set<UserID>?,
+        rightsSince snapshot: DatabaseSnapshot?
     ) async throws -> ProgressChanges
 
     /// Authorizes requests to see sessions, and writes an audit record for each.

@@ -15,7 +15,7 @@ protocol ConcernIndex {
     /// The watchers of a session, including local subscribers.
     func watchers(of session: SessionID) -> [WatcherID]
 
-    /// The followers that may see the sessions of a patient.
+    /// The followers that may see the sessions of a patient, and those whose caseloads are being read.
     func followers(of patient: UserID) -> [WatcherID]
 
     /// The user of a watcher that may still get a message; nil for any other.

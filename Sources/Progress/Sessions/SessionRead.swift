@@ -33,7 +33,8 @@ struct SessionReadAnswer: Sendable {
 
 extension SessionRead {
     func answer(from reader: any ProgressReader) async throws -> SessionReadAnswer {
-        let changes = try await reader.changes(of: sessions, after: versions, rightsSince: rightsSince)
+        let changes = try await reader.changes(
+            of: sessions, after: versions, ofPatients: nil, rightsSince: rightsSince)
         return SessionReadAnswer(
             news: changes.changed.map { SessionReading(progress: $0.progress, transitions: $0.transitions) },
             missing: changes.missing, unreadable: changes.unreadable, rights: changes.rights)

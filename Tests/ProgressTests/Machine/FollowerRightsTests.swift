@@ -109,6 +109,51 @@ import Testing
         #expect(machine.nextCatchUp() == nil)
     }
 
+    @Test("A session that moves while the first caseload is read is not shown in a later state")
+    func movedBeforeTheBeginning() throws {
+        _ = try follower([])
+        let id = try machine.follow()
+        // The feed finds a change that the first caseload does not show, and later reads are for it.
+        machine.pass(FeedChanges([item(session, 3, in: 11)], at: position(12)))
+        // The caseload is older than the move, and its answer comes later.
+        let move = [
+            RightsChange(in: 13, patient: patient, session: session),
+            RightsChange(in: 13, patient: otherPatient, session: session),
+        ]
+        machine.learn(RightsNews(at: snapshot(14), changes: move))
+        try machine.begin(id, with: Caseload(of: patient, [sample(session, version: 2)], at: position(11)))
+        machine.ready(id)
+        var readers: [WatcherID] = []
+        while let request = machine.nextRefresh() { readers.append(request.watcher) }
+        #expect(readers.contains(id))
+        #expect(machine.nextCatchUp() == nil)
+    }
+
+    @Test("A session that a catch-up finds with a patient outside the scope is removed, and not shown")
+    func movedBeforeTheCatchUp() throws {
+        let id = try follower([sample(session, version: 3)])
+        machine.filled(id)
+        machine.pass(FeedChanges([item(session, 4, in: 11), item(other, 1, .pending, in: 11)], at: position(12)))
+        machine.ready(id)
+        let catchUp = try #require(machine.nextCatchUp())
+        var changes = ProgressChanges(rights: .epoch(1))
+        changes.moved = [session, other]
+        // The client was never shown the other one.
+        #expect(machine.completed(catchUp, changes).events == [.removed(session)])
+    }
+
+    @Test("A session that moves while a caseload is read again is not shown in a later state")
+    func movedDuringTheRead() throws {
+        _ = try follower([])
+        let request = try refresh()
+        let move = [RightsChange(in: 13, patient: otherPatient, session: session)]
+        machine.learn(RightsNews(at: snapshot(14), changes: move))
+        // The read is older than the move, and shows the patient for the first time.
+        let caseload = Caseload(of: otherPatient, [sample(session, version: 2)], at: position(13))
+        #expect(machine.completed(request, CaseloadRefresh(caseload: caseload)) == [])
+        #expect(machine.nextRefresh() != nil)
+    }
+
     @Test(
         "A session that was created and processed meanwhile is sent, although no caseload lists it",
         arguments: [false, true])

@@ -118,11 +118,9 @@ extension CaseloadWorld {
                 clients[index].display = [:]
             }
             // The client removes the sessions that are outside its new caseload.
-            let patients = Dictionary(
-                uniqueKeysWithValues: rows.map { ($0.key, $0.value.patient) }
-                    + deleted.map { ($0.session, $0.patient) })
+            let epoch = epoch(at: caseload.position.snapshot)
             clients[index].display = clients[index].display.filter { session, _ in
-                patients[session].map(caseload.scope.contains) ?? true
+                patient(of: session, at: epoch).map(caseload.scope.contains) ?? true
             }
             check(
                 before?.id == (before == nil ? nil : clients[index].lastEventID), "a client resumes from its position")

@@ -53,6 +53,9 @@ extension CaseloadWorld {
             return lost.contains(row.patient) && end.map { row.created <= $0 } ?? false
         }.keys.sorted()
         answer.lost += deleted.filter { lost.contains($0.patient) }.map(\.session)
+        let listed = answer.caseload.sessions.map(\.progress.sessionID)
+        let unlisted = Set(request.versions.keys).union(request.sessions).subtracting(listed)
+        answer.lost += unlisted.filter { session in rows[session].map { !present.contains($0.patient) } ?? false }
         return answer
     }
 
@@ -65,6 +68,10 @@ extension CaseloadWorld {
                 continue
             }
             guard row.version > version else { continue }
+            guard request.patients?.contains(row.patient) ?? true else {
+                changes.moved.append(session)
+                continue
+            }
             changes.changed.append((progress(session, row), transitions(of: row, after: version)))
         }
         return changes

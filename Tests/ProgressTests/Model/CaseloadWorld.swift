@@ -15,7 +15,7 @@ struct CaseloadWorld: ModelWorld {
     }
 
     struct Row {
-        let patient: UserID
+        var patient: UserID
         let created: Int
         var version: Int64 = 1
         var status = SessionStatus.pending
@@ -40,6 +40,8 @@ struct CaseloadWorld: ModelWorld {
     /// The number of sessions that were created.
     var created = 0
     var deleted: [(session: SessionID, patient: UserID, transaction: Int64)] = []
+    /// The patients of each session, deleted ones included, and the epochs from which it was theirs.
+    var owners: [SessionID: [(since: Int64, patient: UserID)]] = [:]
     var nextTransaction: Int64 = 10
     var late: [Late] = []
     /// The patients whose sessions each user may see, under each epoch.
@@ -77,7 +79,7 @@ struct CaseloadWorld: ModelWorld {
 
     mutating func step() {
         history.time += 1
-        switch Int.random(in: 0..<28, using: &history.random) {
+        switch Int.random(in: 0..<29, using: &history.random) {
         case 0...3: commit()
         case 4: if created < 12, chance(50) { create() }
         case 5: if chance(50) { delete() }
@@ -97,6 +99,7 @@ struct CaseloadWorld: ModelWorld {
         case 22, 23: answerReads()
         case 24, 25: landReads()
         case 26: passTime()
+        case 27: if chance(40) { move() }
         default:
             machine.regularCheckIsDue(share: 0.1)
             if chance(10) { pruneRights() }
@@ -132,6 +135,7 @@ struct CaseloadWorld: ModelWorld {
         var row = Row(patient: pick(patients), created: time, announcedAt: time)
         let transaction = transaction ?? takeTransaction()
         row.transitions = [Transition(version: 1, status: .pending, transaction: transaction, epoch: epoch)]
+        owners[session] = [(1, row.patient)]
         rows[session] = row
         history.announce(session, 1, in: transaction)
     }
@@ -177,6 +181,19 @@ struct CaseloadWorld: ModelWorld {
         change(rights[rights.count - 1], RightsChange(in: 0, session: session))
     }
 
+    /// A session that is not processed moves to another patient.
+    private mutating func move() {
+        guard let session = pickAny(free.filter { rows[$0]?.status != .processed }), let before = rows[session]?.patient
+        else { return }
+        let patient = pick(patients.filter { $0 != before })
+        rows[session]?.patient = patient
+        let next = epoch + 1
+        owners[session]?.append((next, patient))
+        change(
+            rights[rights.count - 1], RightsChange(in: 0, patient: before, session: session),
+            RightsChange(in: 0, patient: patient, session: session))
+    }
+
     private mutating func beginLate() {
         guard late.count < 2 else { return }
         let session = chance(20) && created + late.count < 12 ? nil : pickAny(free)
@@ -219,14 +236,27 @@ struct CaseloadWorld: ModelWorld {
     }
 
     /// Changes the rights, and names whom the change concerns.
-    private mutating func change(_ present: [Principal: CaseloadScope], _ concern: RightsChange) {
-        var concern = concern
-        concern.transaction = takeTransaction()
+    private mutating func change(_ present: [Principal: CaseloadScope], _ concerns: RightsChange...) {
+        let transaction = takeTransaction()
         rights.append(present)
-        beginEpoch([concern], in: concern.transaction)
+        let concerns = concerns.map { concern in
+            var concern = concern
+            concern.transaction = transaction
+            return concern
+        }
+        beginEpoch(concerns, in: transaction)
     }
 
     func may(_ user: Principal, see patient: UserID, at epoch: Int64) -> Bool {
         rights[Int(epoch) - 1][user]?.contains(patient) ?? false
+    }
+
+    func may(_ user: Principal, see session: SessionID, at epoch: Int64) -> Bool {
+        patient(of: session, at: epoch).map { may(user, see: $0, at: epoch) } ?? false
+    }
+
+    /// The patient whose session this was in an epoch.
+    func patient(of session: SessionID, at epoch: Int64) -> UserID? {
+        owners[session]?.last { $0.since <= epoch }?.patient
     }
 }

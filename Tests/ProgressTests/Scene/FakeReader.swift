@@ -134,7 +134,8 @@ final class FakeReader: ProgressReader {
     }
 
     func changes(
-        of sessions: [SessionID], after versions: [Int64], rightsSince snapshot: DatabaseSnapshot?
+        of sessions: [SessionID], after versions: [Int64], ofPatients _: Set<UserID>?,
+        rightsSince snapshot: DatabaseSnapshot?
     ) async throws -> ProgressChanges {
         try read { state in
             state.readings += 1

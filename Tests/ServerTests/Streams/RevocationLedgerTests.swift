@@ -88,15 +88,16 @@ import Testing
             for (session, states) in entry.states {
                 if let limit = limits[RightsLedgerKey(client: entry.client, session: session)] {
                     let late = states.filter { $0.version > limit }
-                    #expect(late.isEmpty, "client \(entry.client) may not see what follows version \(limit)")
+                    #expect(late.isEmpty, "client \(entry.client) may not see what follows version \(limit) of \(session)")
                 } else {
                     let transitions = try #require(committed[session])
                     let first = try #require(states.map(\.version).min())
                     let got = Dictionary(
                         states.map { ($0.version, $0.status) }, uniquingKeysWith: { first, _ in first })
+                    let missed = transitions.filter { $0.version >= first && got[$0.version] != $0.status }
                     #expect(
-                        transitions.allSatisfy { $0.version < first || got[$0.version] == $0.status },
-                        "client \(entry.client) missed a transition")
+                        missed.isEmpty,
+                        "client \(entry.client) missed \(missed) of \(session), and got \(states)")
                 }
             }
             #expect(

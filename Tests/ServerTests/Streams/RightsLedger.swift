@@ -302,8 +302,9 @@ struct RightsFollower: Sendable {
             try await server.withStream("/api/sessions/status/stream", token: token, lastEventID: position) { reader in
                 var count = 0
                 while !isComplete(entry), isEnding.value || count < enough, let event = try await reader.next() {
-                    count += 1
                     if let id = event.id { position = id }
+                    // A client that leaves before its first position begins anew, and what lies between is not replayed to it.
+                    if position != nil { count += 1 }
                     guard let text = try event.json()["session_id"] as? String, let id = UUID(uuidString: text) else {
                         continue
                     }
