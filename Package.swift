@@ -466,7 +466,7 @@ let package = Package(
         .testTarget(
             name: "ProgressTests",
             dependencies: [
-                "Domain", "Polling", "Progress", "PropertySupport", "Store", "TestSupport", "TestTime",
+                "Domain", "Polling", "Progress", "Prometheus", "PropertySupport", "Store", "TestSupport", "TestTime",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -498,8 +498,8 @@ let package = Package(
             name: "ServerTests",
             dependencies: [
                 "App", "Cage", "Credentials", "Domain", "LocalPostgres", "Pipeline", "Polling", "Postgres",
-                "PostgresTestSupport", "PropertySupport", "Recordings", "ServerTestSupport", "SettingsReading", "Store",
-                "TestSupport", "TestTime", "without-layers",
+                "PostgresTestSupport", "Prometheus", "PropertySupport", "Recordings", "ServerTestSupport",
+                "SettingsReading", "Store", "TestSupport", "TestTime", "without-layers",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

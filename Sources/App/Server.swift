@@ -92,6 +92,7 @@ public struct Server: Sendable {
         let (webhookWakeUps, webhookWakeUp) = AsyncStream.makeStream(
             of: Void.self, bufferingPolicy: .bufferingNewest(1))
         collectMetrics(pool)
+        metrics.collect(from: streams.hub.delays)
 
         let hints = SessionHints()
         let work = WorkSignals()
@@ -240,7 +241,7 @@ public struct Server: Sendable {
     private func pool(name: String) throws -> PostgresPool {
         try PostgresPool(
             configuration: settings.database.queries(name: name, logger: logger), settings: settings.database.pool,
-            clock: databaseClock)
+            clock: databaseClock, observer: DatabaseMetrics(factory: metrics))
     }
 
     /// What learns of changes, and tells the parts of the process.

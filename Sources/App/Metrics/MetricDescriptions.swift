@@ -40,7 +40,27 @@ package enum MetricDescriptions {
         .gauge(
             "therapybridge_cage_layer", "1 if this layer of the cage around stages is active on this host, else 0.",
             labels: ["layer"]),
+        .histogram(
+            "therapybridge_commit_to_wire_seconds",
+            "Time from the statement that changed a session until its event was given to the sockets.",
+            labels: ["streams", "found_by"]),
+        .counter(
+            "therapybridge_database_seconds_total",
+            "Time that statements took, by the SQL function that they call.", labels: ["statement"]),
+        .counter(
+            "therapybridge_database_statements_total", "Statements, by the SQL function that they call.",
+            labels: ["statement"]),
         .counter("therapybridge_deliveries_total", "Messages that the hub gave to streams."),
+        .gauge(
+            "therapybridge_feed_lag_seconds",
+            "How long the streams of all sessions have been waiting for a read; 0 while they are up to date."),
+        .gauge(
+            "therapybridge_hint_oldest_seconds",
+            "Age of the oldest hint whose session the hub has not read since; 0 without one."),
+        .histogram(
+            "therapybridge_hint_to_wire_seconds",
+            "Time from the arrival of a hint until the event of its session was given to the sockets.",
+            labels: ["streams"]),
         .counter("therapybridge_hints_total", "Hints: sessions that a notification named."),
         .histogram(
             "therapybridge_http_request_duration_seconds",
@@ -75,6 +95,9 @@ package enum MetricDescriptions {
         .counter(
             "therapybridge_pipeline_foreign_lines_total",
             "Lines of a stage's standard output that the worker passed over.", labels: ["stage"]),
+        .counter(
+            "therapybridge_pipeline_leases_lost_total",
+            "Sessions that another worker claimed because this one did not extend its lease in time."),
         .gauge("therapybridge_pipeline_paused", "1 while the worker pauses because the installation is at fault."),
         .counter(
             "therapybridge_pipeline_sessions_total",
@@ -85,6 +108,9 @@ package enum MetricDescriptions {
         .histogram(
             "therapybridge_pipeline_stage_duration_seconds",
             "Duration of a stage's command.", labels: ["stage", "outcome"]),
+        .counter(
+            "therapybridge_pipeline_stage_failures_total",
+            "Stages without a result, by what ended them.", labels: ["stage", "code"]),
         .counter("therapybridge_pool_connect_failures_total", "Failed attempts to connect to the database."),
         .gauge("therapybridge_pool_connections", "Open connections to the database.", labels: ["state"]),
         .counter("therapybridge_pool_connections_opened_total", "Connections to the database that the pool opened."),
@@ -94,6 +120,9 @@ package enum MetricDescriptions {
         .counter("therapybridge_pool_leases_total", "Times that the pool lent a connection."),
         .gauge("therapybridge_pool_max_connections", "The most connections that the pool opens."),
         .gauge("therapybridge_pool_opening_connections", "Connections to the database that the pool is opening."),
+        .histogram(
+            "therapybridge_pool_wait_seconds",
+            "Time until a caller got a connection to the database, or gave up."),
         .gauge("therapybridge_pool_waiting", "Callers that wait for a connection."),
         .counter("therapybridge_process_cpu_seconds_total", "Processor time of the process, in user and system mode."),
         .gauge("therapybridge_process_max_descriptors", "The most file descriptors that the process may open."),
@@ -104,6 +133,9 @@ package enum MetricDescriptions {
         .counter(
             "therapybridge_requests_limited_total",
             "Requests that the server answered with 429, by the limit of requests in a second.", labels: ["limit"]),
+        .histogram(
+            "therapybridge_resync_duration_seconds",
+            "Time from a resync until the hub has read everything that was watched then."),
         .counter("therapybridge_sign_ins_total", "Logins with e-mail address and password.", labels: ["outcome"]),
         .counter(
             "therapybridge_stream_blocked_total",

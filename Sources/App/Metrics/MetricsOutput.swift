@@ -1,5 +1,6 @@
 import Metrics
 import Postgres
+import Progress
 public import Prometheus
 
 /// Sets up metrics for the whole process.
@@ -62,6 +63,16 @@ extension PrometheusRegistry {
                 .counter("therapybridge_listener_failures_total", statistics.failures),
                 .counter("therapybridge_listener_notifications_total", statistics.notifications),
                 .counter("therapybridge_listener_overflows_total", statistics.overflows),
+            ]
+        }
+    }
+
+    /// Serves how far the hub is behind.
+    func collect(from delays: HubDelays) {
+        addCollector {
+            [
+                .gauge("therapybridge_hint_oldest_seconds", delays.oldestHint / .seconds(1)),
+                .gauge("therapybridge_feed_lag_seconds", delays.feedLag / .seconds(1)),
             ]
         }
     }

@@ -76,6 +76,7 @@ extension PipelineJob {
             let failed = FailedStage(stage: .measure, failure: failure)
             // A measurement that was killed or took too long has found nothing out about the recording.
             guard failure.fault == .recording else { throw failed }
+            tools.metrics.failed(.measure, failure.code)
             // The next stage decides whether it can use the recording. A site's own stage may not need ffprobe.
             log(.warning, "duration of the recording unknown, and not checked", ["detail": "\(failure.detail)"])
             await keepLastWords(of: failed)
@@ -83,6 +84,7 @@ extension PipelineJob {
         }
         let longest = tools.stages.limits.longest / .seconds(1)
         guard measurement.seconds <= longest else {
+            tools.metrics.failed(.measure, .tooLong)
             throw StageFailure(
                 .tooLong, publicMessage: TranscriberError.tooLong(seconds: longest).description,
                 detail: "PIPELINE_MAX_DURATION is \(longest) s, and the recording has \(measurement.seconds) s")

@@ -48,11 +48,15 @@ struct PipelineJob: Sendable {
 
     private func end(because error: any Error) async -> End {
         if case JobLease.Loss.notOurs = error {
+            // A session in the queue has another claim. One that was cancelled or deleted is not there any more.
+            let isClaimed = (try? await tools.stores.queue.patient(of: claim)) ?? nil
+            if isClaimed != nil { tools.metrics.lostLease() }
             log(.info, "session belongs to another worker, or has ended")
             return (.left, .other)
         }
         let fault = InstallationFault((error as? FailedStage)?.failure ?? error)
         if let failed = error as? FailedStage {
+            tools.metrics.failed(failed.stage, failed.failure.code)
             log(
                 .warning, "stage failed",
                 [

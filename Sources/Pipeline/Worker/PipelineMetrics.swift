@@ -1,6 +1,6 @@
 import Metrics
 
-/// The metrics of the worker: sessions by outcome, and stages by duration and outcome.
+/// The metrics of the worker: sessions by outcome, stages by duration and outcome, and what went wrong.
 struct PipelineMetrics: Sendable {
     /// How the work on a claimed session ended.
     enum SessionOutcome: String, CaseIterable {
@@ -8,7 +8,7 @@ struct PipelineMetrics: Sendable {
         case processed
         /// The session has failed.
         case failed
-        /// Another worker has claimed the session, or it was deleted or has failed.
+        /// Another worker has claimed the session, or it was cancelled or deleted.
         case left
         /// The worker stopped, and gave the session back to the queue.
         case released
@@ -32,6 +32,8 @@ struct PipelineMetrics: Sendable {
     let claims: Counter
     private let sessions: [SessionOutcome: Counter]
     private let stages: [PipelineStage: [StageOutcome: Metrics.Timer]]
+    private let stageFailures: [PipelineStage: [StageFailure.Code: Counter]]
+    private let leasesLost: Counter
     private let foreignLines: [PipelineStage: Counter]
     private let faults: [InstallationFault.Kind: Counter]
     private let paused: Gauge
@@ -51,6 +53,14 @@ struct PipelineMetrics: Sendable {
                     dimensions: [("stage", stage.label), ("outcome", outcome.rawValue)], factory: metrics)
             }
         }
+        stageFailures = Self.each { stage in
+            Self.each { code in
+                Counter(
+                    label: "therapybridge_pipeline_stage_failures_total",
+                    dimensions: [("stage", stage.label), ("code", code.rawValue)], factory: metrics)
+            }
+        }
+        leasesLost = Counter(label: "therapybridge_pipeline_leases_lost_total", factory: metrics)
         foreignLines = Self.each(of: PipelineStage.counted) { stage in
             Counter(
                 label: "therapybridge_pipeline_foreign_lines_total", dimensions: [("stage", stage.label)],
@@ -65,6 +75,12 @@ struct PipelineMetrics: Sendable {
         paused.record(0)
         slow.record(0)
     }
+
+    /// Counts a stage without a result.
+    func failed(_ stage: PipelineStage, _ code: StageFailure.Code) { stageFailures[stage]?[code]?.increment() }
+
+    /// Counts a session that another worker has claimed, because this worker did not extend its lease in time.
+    func lostLease() { leasesLost.increment() }
 
     /// Counts a fault of the installation.
     func noted(_ fault: InstallationFault.Kind) { faults[fault]?.increment() }

@@ -8,11 +8,13 @@ import Synchronization
 public final class PostgresConnection: Sendable {
     let core: ConnectionCore
     private let defaultTimeout: Duration?
+    private let observer: (any PostgresObserver)?
     private let isLent = Atomic(true)
 
-    init(core: ConnectionCore, defaultTimeout: Duration?) {
+    init(core: ConnectionCore, defaultTimeout: Duration?, observer: (any PostgresObserver)? = nil) {
         self.core = core
         self.defaultTimeout = defaultTimeout
+        self.observer = observer
     }
 
     deinit {
@@ -140,6 +142,11 @@ public final class PostgresConnection: Sendable {
         guard isLent.load(ordering: .acquiring) else {
             throw PostgresError(.protocolViolation, "a connection was used after it went back to its pool")
         }
+        guard let observer else {
+            return try await core.perform(request, timeout: timeout ?? defaultTimeout, isShielded: isShielded)
+        }
+        let start = core.runtime.clock.now
+        defer { observer.ran(request.sql, for: core.runtime.clock.now - start) }
         return try await core.perform(request, timeout: timeout ?? defaultTimeout, isShielded: isShielded)
     }
 }

@@ -17,6 +17,7 @@ public final class PostgresPool: Service, Sendable {
     private let lender: ConnectionLender
     private let contention: ContentionGate
     private let runtime: PostgresRuntime
+    private let observer: (any PostgresObserver)?
 
     /// Makes a pool, which opens no connection yet.
     ///
@@ -24,14 +25,17 @@ public final class PostgresPool: Service, Sendable {
     ///   - configuration: How to reach the database.
     ///   - settings: How many connections, and how long to wait for one.
     ///   - clock: The clock of all waits of the pool and its connections.
+    ///   - observer: Learns how long statements and waits take; nil for none.
     /// - Throws: `PostgresError` if the process cannot start the thread for its connections.
     public init(
         configuration: PostgresConfiguration,
         settings: PostgresPoolConfiguration = PostgresPoolConfiguration(),
-        clock: any MonotonicClock = ContinuousClock()
+        clock: any MonotonicClock = ContinuousClock(),
+        observer: (any PostgresObserver)? = nil
     ) throws {
         self.configuration = configuration
         self.settings = settings
+        self.observer = observer
         runtime = try .using(clock)
         lender = ConnectionLender(configuration: configuration, settings: settings, runtime: runtime)
         let contenders = settings.contenders ?? max(1, settings.size / 2)
@@ -102,13 +106,21 @@ public final class PostgresPool: Service, Sendable {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
-        let loan = try await lender.borrow(waitTimeout ?? settings.waitTimeout, givesUp: givesUpWhenRefused)
-        let connection = PostgresConnection(core: loan.core, defaultTimeout: configuration.queryTimeout)
+        let loan = try await borrow(waitTimeout ?? settings.waitTimeout, givesUp: givesUpWhenRefused)
+        let connection = PostgresConnection(
+            core: loan.core, defaultTimeout: configuration.queryTimeout, observer: observer)
         defer {
             connection.endLoan()
             lender.giveBack(loan)
         }
         return try await body(connection)
+    }
+
+    private func borrow(_ waitTimeout: Duration, givesUp: Bool) async throws -> ConnectionLender.Loan {
+        guard let observer else { return try await lender.borrow(waitTimeout, givesUp: givesUp) }
+        let start = runtime.clock.now
+        defer { observer.waited(for: runtime.clock.now - start) }
+        return try await lender.borrow(waitTimeout, givesUp: givesUp)
     }
 
     /// Runs a body whose statements may wait for a lock that others may hold for long.

@@ -13,6 +13,14 @@ public enum CaseloadEvent: Sendable, Equatable {
     case removed(SessionID)
     /// The client has the whole present caseload.
     case ready
+
+    /// The state in the event; nil if it has none.
+    var progress: SessionProgress? {
+        switch self {
+        case .state(let progress), .passed(let progress), .added(let progress): progress
+        case .removed, .ready: nil
+        }
+    }
 }
 
 extension SessionProgress {

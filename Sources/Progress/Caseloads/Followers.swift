@@ -13,6 +13,8 @@ struct Followers {
         case revoke(WatcherID)
         /// Read a session again after a pause.
         case pause(SessionID)
+        /// Count a change that the messages before contain.
+        case shown(ShownChange)
     }
 
     /// The two queues of reads.
@@ -93,8 +95,11 @@ struct Followers {
     /// - Parameters:
     ///   - id: The follower.
     ///   - caseload: The caseload.
+    ///   - now: The present moment.
     /// - Returns: The events to begin with, and the sessions whose pauses begin.
-    mutating func begin(_ id: WatcherID, with caseload: Caseload) -> (events: [CaseloadEvent], pauses: [SessionID]) {
+    mutating func begin(
+        _ id: WatcherID, with caseload: Caseload, at now: ContinuousClock.Instant
+    ) -> (events: [CaseloadEvent], pauses: [SessionID]) {
         let missed = pending[id].map { collected.missed(by: $0, in: caseload.scope) }
         forgetPending(id)
         let startsFeed = !feed.isRunning
@@ -108,7 +113,7 @@ struct Followers {
         following[id] = follower
         index.update(id, from: nil, to: follower.scope, isSettled: follower.isSettled)
         // No feed noted the hints that came since the database snapshot.
-        if startsFeed { feed.resync() }
+        if startsFeed { feed.readAll(at: now) }
         return (caseload.sessions.map { .state($0.progress) } + [.ready], pauses)
     }
 
@@ -148,9 +153,14 @@ struct Followers {
 
     // MARK: - Events
 
-    mutating func hint(_ session: SessionID, version: Int64) { feed.hint(session, version: version) }
-    mutating func resync() { feed.resync() }
-    mutating func pauseEnded(_ session: SessionID) -> Bool { feed.pauseEnded(session) }
+    mutating func hint(
+        _ session: SessionID, version: Int64, at now: ContinuousClock.Instant, isFromPoll: Bool = false
+    ) { feed.hint(session, version: version, at: now, isFromPoll: isFromPoll) }
+    mutating func readAll(at now: ContinuousClock.Instant) { feed.readAll(at: now) }
+    mutating func resync(at now: ContinuousClock.Instant) { feed.resync(at: now) }
+    mutating func pauseEnded(_ session: SessionID, at now: ContinuousClock.Instant) -> Bool {
+        feed.pauseEnded(session, at: now)
+    }
 
     /// The right of a follower needs a check: the hub reads its caseload again.
     mutating func needCaseload(of id: WatcherID) {
@@ -197,12 +207,12 @@ struct Followers {
     mutating func completed(_ answer: Answer, in table: WatcherTable, rights: inout Rights) -> [Action] {
         switch answer {
         case .feed(let changes):
-            guard let pauses = feed.completed(changes) else { return [] }
+            guard let (pauses, causes) = feed.completed(changes) else { return [] }
             if !pending.isEmpty {
                 collected.collect(changes, neededAfter: { [pending] in pending.values.map(\.answersBefore).min() ?? 0 })
             }
-            return index.concerned(by: changes).compactMap { pass(changes, to: $0, in: table, rights: rights) }
-                + pauses.map(Action.pause)
+            let messages = index.concerned(by: changes).compactMap { pass(changes, to: $0, in: table, rights: rights) }
+            return messages + ShownChange.changes(causes, by: messages).map(Action.shown) + pauses.map(Action.pause)
         case .single(let answer):
             readsUnderWay -= 1
             return completed(answer, in: table, rights: &rights)

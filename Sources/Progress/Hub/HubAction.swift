@@ -12,4 +12,8 @@ enum HubAction {
     case answer(WatcherID, PendingSubscriptions.Outcome)
     /// Count changes that only the poll has found.
     case foundByPoll(Int)
+    /// Count a change that the messages before contain.
+    case shown(ShownChange)
+    /// Record how long a resync took.
+    case resynced(after: Duration)
 }

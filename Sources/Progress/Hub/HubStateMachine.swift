@@ -13,6 +13,8 @@ struct HubStateMachine {
     private var poll: Poll
     private var rightsReads = RightsReads()
     private var rightsCheck = RegularCheck()
+    /// The moment of the first resync whose reads have not all succeeded; nil if there is none.
+    private var resyncBegan: ContinuousClock.Instant?
 
     /// The state of a hub without watchers.
     ///
@@ -55,7 +57,7 @@ struct HubStateMachine {
         if let share = rightsCheck.share(at: now) { regularCheckIsDue(share: share) }
         var again: [SessionID] = []
         while let session = pauses.popDue(at: now) {
-            let isFollowed = watchers.pauseEnded(session)
+            let isFollowed = watchers.pauseEnded(session, at: now)
             let isWatched = reads.pauseEnded(session, in: watchers.table)
             if isFollowed || isWatched { again.append(session) }
         }
@@ -117,19 +119,38 @@ struct HubStateMachine {
     // MARK: - Hints
 
     /// A hint says that a session has reached a version, or, with version 0, that it was deleted.
-    mutating func hint(_ session: SessionID, version: Int64) {
-        watchers.hint(session, version: version)
-        reads.hint(session, version: version, in: watchers.table)
+    mutating func hint(_ session: SessionID, version: Int64, at now: ContinuousClock.Instant) {
+        watchers.hint(session, version: version, at: now)
+        reads.hint(session, version: version, at: now, in: watchers.table)
     }
 
     /// Hints may have been lost.
-    mutating func resync() {
+    mutating func resync(at now: ContinuousClock.Instant) {
         reads.resync(in: watchers.table)
-        watchers.resync()
+        watchers.resync(at: now)
         rightsReads.want()
+        if isResyncing, resyncBegan == nil { resyncBegan = now }
     }
 
     mutating func rightsChanged() { rightsReads.hint() }
+
+    // MARK: - Delays, for the metrics
+
+    /// The moment of the oldest hint that no read has answered; nil if there is none.
+    var oldestHint: ContinuousClock.Instant? { earlier(reads.oldestHint, watchers.followers.feed.oldestHint) }
+
+    /// Since when the streams of all sessions are behind; see ``Feed/behindSince``.
+    var feedBehindSince: ContinuousClock.Instant? { watchers.followers.feed.behindSince }
+
+    /// Whether something that was watched at a resync has not been read since.
+    var isResyncing: Bool { reads.isResyncing || watchers.followers.feed.isResyncing }
+
+    /// Ends a resync after the last read that belongs to it.
+    private mutating func endResync(at now: ContinuousClock.Instant) -> [HubAction] {
+        guard let began = resyncBegan, !isResyncing else { return [] }
+        resyncBegan = nil
+        return [.resynced(after: now - began)]
+    }
 
     // MARK: - Sockets
 
@@ -173,6 +194,8 @@ struct HubStateMachine {
 
     /// The next read of a sub-machine; nil if it wants none, or may not begin one now.
     mutating func nextRead(_ source: HubRead.Source) -> HubRead? {
+        // If the last watchers that a resync has to read for leave, it ends without a read, and nobody has waited for it.
+        defer { if !isResyncing { resyncBegan = nil } }
         guard watchers.outage.mayRead || !source.waitsForRetry else { return nil }
         switch source {
         case .sessions(let lane):
@@ -208,26 +231,27 @@ struct HubStateMachine {
             actions += watchers.completed(answer, reads: reads).flatMap { perform($0, at: now) }
         case .rights(let news): rightsReads.completed(foundChanges: news.changes?.isEmpty == false, at: now)
         case .poll(let news):
-            if !recovery.isEmpty { resync() }
+            if !recovery.isEmpty { resync(at: now) }
             guard poll.completed(news.rights.snapshot) else { break }
-            actions.append(.foundByPoll(polled(news.versions)))
+            actions.append(.foundByPoll(polled(news.versions, at: now)))
         case .subscriptions: break
         }
+        actions += endResync(at: now)
         return actions
     }
 
     /// The poll has found hints, or, with nil, cannot name what was committed.
     ///
     /// - Returns: The number of changes that only the last poll has found.
-    private mutating func polled(_ versions: [SessionID: Int64]?) -> Int {
+    private mutating func polled(_ versions: [SessionID: Int64]?, at now: ContinuousClock.Instant) -> Int {
         let found = reads.pollBegins()
         guard let versions else {
-            watchers.resync()
+            watchers.readAll(at: now)
             reads.pollAll(in: watchers.table)
             return found
         }
         for (session, version) in versions {
-            watchers.hint(session, version: version)
+            watchers.hint(session, version: version, at: now, isFromPoll: true)
             reads.poll(session, version: version, in: watchers.table)
         }
         return found
@@ -283,8 +307,10 @@ struct HubStateMachine {
         _ action: SessionReads.Action, at now: ContinuousClock.Instant
     ) -> [HubAction] {
         switch action {
-        case .news(let news, let from):
-            return watchers.pass(news, from: from).flatMap { perform($0, at: now) }
+        case .news(let news, let from, let cause):
+            let messages = watchers.pass(news, from: from)
+            return messages.flatMap { perform($0, at: now) }
+                + ShownChange.changes(in: news, cause, by: messages).map(HubAction.shown)
         case .missing(let session, let endsLocalSubscribers):
             return watchers.missing(session, endsLocalSubscribers: endsLocalSubscribers)
                 .flatMap { perform($0, at: now) }
@@ -304,6 +330,7 @@ struct HubStateMachine {
         case .pause(let session):
             pauses.begin(session, at: now)
             return []
+        case .shown(let change): return [.shown(change)]
         }
     }
 
@@ -341,7 +368,7 @@ struct HubStateMachine {
             return []
         }
         guard watchers.begin(id, at: 0) else { return reject(id, at: now) }
-        let (events, sessions) = watchers.beginFollowing(id, with: caseload)
+        let (events, sessions) = watchers.beginFollowing(id, with: caseload, at: now)
         for session in sessions { pauses.begin(session, at: now) }
         let outcome = PendingSubscriptions.Outcome.caseload(
             (missed?.events(before: caseload) ?? []) + events, before: missed == nil ? nil : subscription.position,

@@ -4,13 +4,14 @@ import Polling
 extension ProgressHub {
     /// Handles the events of a ``ChangeSource``.
     public func receive(_ events: [ChangeEvent]) {
+        let now = now
         handle { machine in
             for event in events {
                 switch event {
                 case .hints(let hints):
                     metrics.hinted(hints.count)
-                    for hint in hints { machine.hint(hint.session, version: hint.version) }
-                case .resync: machine.resync()
+                    for hint in hints { machine.hint(hint.session, version: hint.version, at: now) }
+                case .resync: machine.resync(at: now)
                 case .rightsChanged: machine.rightsChanged()
                 case .workWaiting, .webhooksWaiting, .degraded, .lookDue: break
                 }

@@ -23,6 +23,10 @@ public actor ProgressHub: Service {
     private nonisolated let logger: Logger
     private let sink: any WatcherSink
     let metrics: HubMetrics
+    /// How far the hub is behind now.
+    ///
+    /// Any thread may read it.
+    public nonisolated let delays: HubDelays
     private(set) var machine: HubStateMachine
     private nonisolated let reads = AsyncStream.makeStream(of: HubRead.self)
     /// The callers that wait for their subscriptions.
@@ -39,7 +43,7 @@ public actor ProgressHub: Service {
     ///   - sink: The sockets.
     ///   - admission: The limits of streams.
     ///   - pollInterval: The time between two polls (`SSE_UPDATE_INTERVAL`).
-    ///   - metrics: The factory of the hub's counters.
+    ///   - metrics: The factory of the hub's counters and histograms.
     ///   - logger: The log.
     public init(
         poller: Poller, reader: any ProgressReader, sink: any WatcherSink, admission: StreamAdmission,
@@ -49,11 +53,12 @@ public actor ProgressHub: Service {
         self.reader = reader
         self.sink = sink
         self.metrics = HubMetrics(factory: metrics)
+        delays = HubDelays(clock: poller.clock)
         self.logger = logger
         machine = HubStateMachine(admission: admission, pollInterval: pollInterval)
     }
 
-    private var now: ContinuousClock.Instant { poller.clock.now }
+    var now: ContinuousClock.Instant { poller.clock.now }
     private var isDegraded: Bool { machine.watchers.outage.isDegraded }
     private var isClosed: Bool { machine.subscriptions.isClosed }
 
@@ -90,6 +95,7 @@ public actor ProgressHub: Service {
                 if case .terminated = reads.continuation.yield(read) { perform(machine.couldNotBegin(read, at: now)) }
             }
         }
+        delays.note(oldestHint: machine.oldestHint, feedBehindSince: machine.feedBehindSince)
         guard !isClosed, let due = machine.due, wakeUp.map({ due < $0 }) ?? true else { return }
         wakeUp = due
         poller.schedule(at: due) { [weak self] in self?.assumeIsolated { $0.wake(at: due) } }
@@ -141,6 +147,8 @@ public actor ProgressHub: Service {
             case .finish(let id): localSubscribers[id]?.finish()
             case .answer(let id, let outcome): answer(id, outcome)
             case .foundByPoll(let count): metrics.foundByPoll(count)
+            case .shown(let change): metrics.shown(change, at: now, time: .now())
+            case .resynced(let duration): metrics.resynced(after: duration)
             }
         }
     }

@@ -9,7 +9,7 @@ struct SessionReads {
     /// What an event leads to.
     enum Action {
         /// The read after version `from` found a newer version of a session.
-        case news(SessionReading, from: Int64)
+        case news(SessionReading, from: Int64, ShownChange.Cause)
         /// A read did not find a session. Its local subscribers end unless a later read of it is wanted.
         case missing(SessionID, endsLocalSubscribers: Bool)
         /// This release cannot read a session, or one of its transitions.
@@ -51,6 +51,12 @@ struct SessionReads {
     private var queues = [Queue](repeating: Queue(), count: Lane.allCases.count)
     /// The versions that the poll has found, and whose hints may still come.
     private var unannounced: [SessionID: Int64] = [:]
+    /// When the hints came that the lane of hints has not answered yet.
+    private var hints = HintTimes()
+    /// The number of sessions at the head of the lane of hints that a resync still has to read.
+    ///
+    /// With 0, the read under way is the last one. Nil without a resync.
+    private var leftToResync: Int?
 
     /// The memory of one session in this sub-machine, in bytes.
     static let bytesPerSession = MemoryLayout<State>.stride
@@ -114,18 +120,31 @@ struct SessionReads {
     /// - Parameters:
     ///   - session: The session.
     ///   - version: The version; 0 if the session was deleted.
+    ///   - now: The moment of the hint.
     ///   - table: The watchers.
-    mutating func hint(_ session: SessionID, version: Int64, in table: WatcherTable) {
+    mutating func hint(
+        _ session: SessionID, version: Int64, at now: ContinuousClock.Instant, in table: WatcherTable
+    ) {
         // Hints that arrive together are merged: a deletion stands for all hints before it.
         if let found = unannounced[session], version == 0 || version >= found { unannounced[session] = nil }
         guard let slot = table.index.slot(of: session), version == 0 || version > states[slot].known else { return }
+        hints.note(session, version: version, at: now)
         want(session, at: slot, in: .hints)
     }
+
+    /// The moment of the oldest hint that no read has answered; nil if there is none.
+    var oldestHint: ContinuousClock.Instant? { hints.oldest }
 
     /// Hints may have been lost: the hub reads everything that is watched.
     mutating func resync(in table: WatcherTable) {
         for session in table.index.sessions { want(session, in: .hints, of: table) }
+        // A read under way may be too old: its sessions wait again.
+        let waiting = queues[Lane.hints.rawValue].sessions.count
+        if waiting > 0 { leftToResync = waiting }
     }
+
+    /// Whether a session still waits for a read since a resync, or is being read.
+    var isResyncing: Bool { leftToResync != nil }
 
     /// The versions that are known mean nothing any more: the hub reads everything that is watched.
     mutating func restart(in table: WatcherTable) {
@@ -216,16 +235,25 @@ struct SessionReads {
         guard queues[lane.rawValue].underWay == nil else { return nil }
         var read = SessionRead(rightsSince: snapshot)
         while read.sessions.count < limit, let session = queues[lane.rawValue].sessions.popFirst() {
+            if lane == .hints, let left = leftToResync, left > 0 { leftToResync = left - 1 }
             // A session that lost its watchers and is watched again may be in the queue twice. It is wanted once at most.
-            guard let slot = table.index.slot(of: session), isWanted(slot, in: lane) else { continue }
+            guard let slot = table.index.slot(of: session), isWanted(slot, in: lane) else {
+                if lane == .hints { hints.forget(session) }
+                continue
+            }
             setWanted(false, slot, in: lane)
             read.sessions.append(session)
             read.versions.append(states[slot].known)
         }
         // Free the memory after a burst.
         if queues[lane.rawValue].sessions.isEmpty { queues[lane.rawValue].sessions = [] }
-        guard !read.sessions.isEmpty else { return nil }
+        guard !read.sessions.isEmpty else {
+            // The watchers of the last sessions have left.
+            if lane == .hints, leftToResync == 0 { leftToResync = nil }
+            return nil
+        }
         queues[lane.rawValue].underWay = read
+        if lane == .hints { hints.readBegins(read.sessions) }
         return read
     }
 
@@ -239,13 +267,24 @@ struct SessionReads {
             guard let from = versions[item.progress.sessionID],
                 let slot = table.index.slot(of: item.progress.sessionID)
             else { continue }
-            actions.append(.news(item, from: from))
+            actions.append(.news(item, from: from, cause(of: item.progress, lane)))
             if note(item.progress.version, of: item.progress.sessionID, at: slot, from: from, lane, in: table) {
                 actions.append(.pause(item.progress.sessionID))
             }
         }
+        if lane == .hints {
+            hints.readSucceeded()
+            if leftToResync == 0 { leftToResync = nil }
+        }
         return actions + answer.missing.compactMap { miss($0, lane, in: table) }
             + answer.unreadable.map(Action.unreadable)
+    }
+
+    /// Why a read of a lane has found a state.
+    private mutating func cause(of progress: SessionProgress, _ lane: Lane) -> ShownChange.Cause {
+        if let cause = hints.found(progress.sessionID, version: progress.version) { return cause }
+        guard lane == .hints else { return .poll }
+        return isResyncing ? .resync : .other
     }
 
     /// Notes that a read found a version of a session, and returns whether a pause begins.
@@ -280,5 +319,10 @@ struct SessionReads {
         guard let read = queues[lane.rawValue].underWay else { return }
         queues[lane.rawValue].underWay = nil
         for session in read.sessions { want(session, in: lane, of: table) }
+        guard lane == .hints else { return }
+        hints.readFailed()
+        for session in read.sessions where table.index.slot(of: session) == nil { hints.forget(session) }
+        // The sessions of the read wait at the end of the queue.
+        if leftToResync != nil { leftToResync = queues[lane.rawValue].sessions.count }
     }
 }

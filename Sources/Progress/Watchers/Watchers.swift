@@ -15,6 +15,8 @@ struct Watchers: ConcernIndex {
         case finish(WatcherID)
         /// Read a session again after a pause.
         case pause(SessionID)
+        /// Count a change that the messages before contain.
+        case shown(ShownChange)
     }
 
     private(set) var table = WatcherTable()
@@ -71,12 +73,13 @@ struct Watchers: ConcernIndex {
     /// - Parameters:
     ///   - id: The follower.
     ///   - caseload: The caseload.
+    ///   - now: The present moment.
     /// - Returns: The events to begin with, and the sessions whose pauses begin.
     mutating func beginFollowing(
-        _ id: WatcherID, with caseload: Caseload
+        _ id: WatcherID, with caseload: Caseload, at now: ContinuousClock.Instant
     ) -> (events: [CaseloadEvent], pauses: [SessionID]) {
         rights.begin(id, at: caseload.position.snapshot)
-        return followers.begin(id, with: caseload)
+        return followers.begin(id, with: caseload, at: now)
     }
 
     /// Removes a watcher whose subscription gets no stream.
@@ -206,14 +209,21 @@ struct Watchers: ConcernIndex {
         FanOut.missing(session, endsLocalSubscribers: endsLocalSubscribers, in: &table, catchUps: &catchUps)
     }
 
-    mutating func hint(_ session: SessionID, version: Int64) { followers.hint(session, version: version) }
-    mutating func resync() { followers.resync() }
+    mutating func hint(
+        _ session: SessionID, version: Int64, at now: ContinuousClock.Instant, isFromPoll: Bool = false
+    ) { followers.hint(session, version: version, at: now, isFromPoll: isFromPoll) }
+    mutating func readAll(at now: ContinuousClock.Instant) { followers.readAll(at: now) }
+    mutating func resync(at now: ContinuousClock.Instant) { followers.resync(at: now) }
 
     /// The pause after news of a session has ended.
     ///
-    /// - Parameter session: The session.
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - now: The present moment.
     /// - Returns: Whether another pause begins.
-    mutating func pauseEnded(_ session: SessionID) -> Bool { followers.pauseEnded(session) }
+    mutating func pauseEnded(_ session: SessionID, at now: ContinuousClock.Instant) -> Bool {
+        followers.pauseEnded(session, at: now)
+    }
 
     mutating func timeIs(_ now: ContinuousClock.Instant) { outage.timeIs(now) }
 
@@ -347,6 +357,7 @@ struct Watchers: ConcernIndex {
         case .deliver(let delivery): [.deliver(delivery)]
         case .revoke(let id): revoke(id, nil)
         case .pause(let session): [.pause(session)]
+        case .shown(let change): [.shown(change)]
         }
     }
 

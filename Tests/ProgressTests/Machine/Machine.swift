@@ -97,8 +97,6 @@ final class Machine: MachineDriver {
 
     // MARK: Reads of sessions
 
-    func resync() { handle { $0.resync() } }
-
     /// The hub polls, and something was committed since the last poll.
     ///
     /// - Parameter versions: The hints that were sent since; nil if they are not known.

@@ -36,6 +36,10 @@ class MachineDriver {
         var foundByPoll = 0
         /// The sessions whose pauses begin.
         var pauses: [SessionID] = []
+        /// The changes that the metrics count.
+        var shown: [ShownChange] = []
+        /// The durations of resyncs.
+        var resyncs: [Duration] = []
     }
 
     @discardableResult
@@ -49,6 +53,8 @@ class MachineDriver {
             case .finish(let id): outcome.finished.append(id)
             case .answer(_, let answer): outcome.answers.append(answer)
             case .foundByPoll(let count): outcome.foundByPoll += count
+            case .shown(let change): outcome.shown.append(change)
+            case .resynced(let duration): outcome.resyncs.append(duration)
             }
         }
         outcome.pauses = value.pauses.sessions.filter { $0.due == now + Pauses.length }.map(\.session)
@@ -82,7 +88,19 @@ class MachineDriver {
         run { machine, _ in machine.delivered(delivery, [(id, exception)]) }.deliveries.first
     }
 
-    func hint(_ session: SessionID, _ version: Int64) { handle { $0.hint(session, version: version) } }
+    func hint(_ session: SessionID, _ version: Int64) {
+        run { machine, now in
+            machine.hint(session, version: version, at: now)
+            return []
+        }
+    }
+
+    func resync() {
+        run { machine, now in
+            machine.resync(at: now)
+            return []
+        }
+    }
 
     /// Moves the clock to the end of the oldest pause of a session, and returns whether another pause begins.
     func pauseEnded(_ session: SessionID) -> Bool {

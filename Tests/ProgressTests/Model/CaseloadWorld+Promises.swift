@@ -19,6 +19,8 @@ extension CaseloadWorld {
                 }
                 perform(machine.delivered(delivery, exceptions), epoch: nil)
             case .foundByPoll: continue
+            case .shown(let change): checkShown(change, streams: .all)
+            case .resynced(let duration): checkResync(duration)
             case .update, .finish, .answer: check(false, "no watcher has a single session")
             }
         }
@@ -167,15 +169,6 @@ extension CaseloadWorld {
             check(
                 client.received[session]?.contains(transition.version) == true,
                 "every transition arrives: \(transition.version) of \(session)")
-        }
-    }
-}
-
-extension CaseloadEvent {
-    var progress: SessionProgress? {
-        switch self {
-        case .state(let progress), .passed(let progress), .added(let progress): progress
-        case .removed, .ready: nil
         }
     }
 }

@@ -103,7 +103,7 @@ struct CaseloadWorld: ModelWorld {
         default:
             machine.regularCheckIsDue(share: 0.1)
             if chance(10) { pruneRights() }
-            if history.delivery == .lossy, chance(20) { if chance(50) { poll() } else { machine.resync() } }
+            if history.delivery == .lossy, chance(20) { if chance(50) { poll() } else { machine.resync(at: now) } }
         }
     }
 

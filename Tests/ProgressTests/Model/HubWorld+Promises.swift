@@ -18,6 +18,8 @@ extension HubWorld {
             case .answer(let id, let outcome): answer(id, outcome, epoch: epoch)
             case .foundByPoll(let count):
                 check(history.delivery != .late || count == 0, "late hints do not count as lost")
+            case .shown(let change): checkShown(change, streams: .session)
+            case .resynced(let duration): checkResync(duration)
             }
         }
     }

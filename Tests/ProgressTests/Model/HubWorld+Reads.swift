@@ -151,7 +151,7 @@ extension HubWorld {
     mutating func deliverOrForgeHint() {
         if !isSettling, chance(5) {
             // Any role of the database can send any hint.
-            machine.hint(pick(sessions), version: .random(in: -5...200, using: &history.random))
+            machine.hint(pick(sessions), version: .random(in: -5...200, using: &history.random), at: now)
         }
         deliverHint()
     }
@@ -160,7 +160,7 @@ extension HubWorld {
         guard chance(20) else { return }
         switch history.delivery {
         case .lossless: break
-        case .lossy: if chance(50) { poll() } else { machine.resync() }
+        case .lossy: if chance(50) { poll() } else { machine.resync(at: now) }
         case .late:
             while !history.hints.isEmpty { deliverOrForgeHint() }
             poll()

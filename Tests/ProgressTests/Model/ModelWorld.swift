@@ -157,7 +157,12 @@ extension ModelWorld {
                 answerReads()
                 landReads()
             } else {
-                guard let due = machine.due else { return }
+                guard let due = machine.due else {
+                    check(machine.oldestHint == nil, "no hint waits for ever")
+                    check(machine.feedBehindSince == nil, "the feed is up to date")
+                    check(!machine.isResyncing, "every resync ends")
+                    return
+                }
                 while now < due { history.time += 1 }
                 passTime()
             }
@@ -228,13 +233,32 @@ extension ModelWorld {
         if isAtOnce { passTime() }
     }
 
+    // MARK: Metrics
+
+    /// Checks a change that the metrics count.
+    mutating func checkShown(_ change: ShownChange, streams: ShownChange.Streams) {
+        check(change.streams == streams, "a change counts for the streams that got it")
+        switch change.cause {
+        case .hint(let moment): check(moment <= now, "a hint came before its change was shown")
+        case .poll: check(history.delivery != .lossless, "without a poll, no change counts as found by one")
+        case .resync: check(history.delivery != .lossless, "without a resync, no change counts as found by one")
+        case .other: break
+        }
+    }
+
+    mutating func checkResync(_ duration: Duration) {
+        // A poll that ends an outage begins a resync.
+        check(history.delivery != .lossless, "without a resync, none is measured")
+        check(duration >= .zero, "a resync takes time")
+    }
+
     // MARK: Events
 
     mutating func deliverHint() {
         guard !history.hints.isEmpty else { return }
         let index = Int.random(in: history.hints.indices, using: &history.random)
         let (session, version) = history.hints.remove(at: index)
-        machine.hint(session, version: version)
+        machine.hint(session, version: version, at: now)
     }
 
     mutating func deliverRightsHint() {

@@ -126,6 +126,56 @@ import Testing
         }
     }
 
+    @Test("A transition counts once for each kind of stream, however many there are, and a snapshot does not count")
+    func latency() async throws {
+        try await withClinic { clinic in
+            try await eventually("the listener is live") {
+                try await clinic.scrape().text.contains("\ntherapybridge_listener_live 1\n")
+            }
+            let token = clinic.token(.admin)
+            let path = "/api/sessions/\(clinic.session)/status/stream"
+            let statuses: [SessionStatus] = [.preprocessing, .transcribing, .diarizing, .transcribed, .extractingNotes]
+            try await clinic.server.withStream(path, token: token) { first in
+                try await clinic.server.withStream(path, token: token) { second in
+                    try await clinic.server.withStream(Clinic.streamOfAll, token: token) { all in
+                        for reader in [first, second] { _ = try await reader.next("progress") }
+                        while try #require(try await all.nextEvent()).event != "ready" {}
+                        for status in statuses {
+                            try await clinic.database.report(clinic.session, status, 60)
+                            for reader in [first, second, all] {
+                                #expect(try await reader.next("progress").status == status.rawValue)
+                            }
+                        }
+                    }
+                }
+            }
+
+            // The hub counts after it has given the event to the sockets.
+            func count(_ streams: String) async throws -> [String: Double] {
+                let scrape = try await clinic.scrape()
+                let causes = ["hint", "poll", "resync", "other"].map { cause in
+                    let labels = ["streams": streams, "found_by": cause]
+                    return (cause, scrape.value("therapybridge_commit_to_wire_seconds_count", labels) ?? -100)
+                }
+                return Dictionary(uniqueKeysWithValues: causes)
+            }
+            for streams in ["session", "all"] {
+                try await eventually("each transition is counted") {
+                    try await count(streams).values.reduce(0, +) == Double(statuses.count)
+                }
+                let hinted = try #require(try await count(streams)["hint"])
+                #expect(hinted > 0)
+                let scrape = try await clinic.scrape()
+                let labels = ["streams": streams]
+                #expect(scrape.value("therapybridge_hint_to_wire_seconds_count", labels) == hinted)
+                let sum = try #require(scrape.value("therapybridge_hint_to_wire_seconds_sum", labels))
+                #expect(sum > 0)
+                #expect(scrape.value("therapybridge_feed_lag_seconds") == 0)
+            }
+            #expect(try await clinic.scrape().value("therapybridge_hint_oldest_seconds") == 0)
+        }
+    }
+
     @Test("The metrics show the pool, the listener and the process")
     func collected() async throws {
         try await withClinic { clinic in
@@ -145,6 +195,11 @@ import Testing
             #expect(connections.allSatisfy { (0...4).contains($0) })
             #expect(connections.reduce(0, +) >= 1)
             #expect(scrape.value("therapybridge_pool_leases_total") ?? 0 > 0)
+            #expect(scrape.value("therapybridge_pool_wait_seconds_count") ?? 0 > 0)
+            // The hub reads the log of rights when the server starts.
+            for name in ["therapybridge_database_statements_total", "therapybridge_database_seconds_total"] {
+                #expect(scrape.value(name, ["statement": "read_rights"]) ?? 0 > 0, "\(name)")
+            }
             #expect(scrape.value("therapybridge_metrics_refused_total") == 0)
 
             let megabytes = (scrape.value("therapybridge_process_resident_memory_bytes") ?? 0) / 0x1p20

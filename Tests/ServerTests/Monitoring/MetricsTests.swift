@@ -45,6 +45,12 @@ import Testing
                 #expect(label.firstMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}|@|\?/.ignoresCase()) == nil, "\(label)")
             }
 
+            for (stage, code, count) in [
+                ("notes", "exited", 1.0), ("notes", "stalled", 0), ("measurement", "tooLong", 0),
+            ] {
+                let labels = ["stage": stage, "code": code]
+                #expect(scrape.value("therapybridge_pipeline_stage_failures_total", labels) == count, "\(labels)")
+            }
             #expect(scrape.value("therapybridge_pipeline_claims_total") == 1)
             #expect(scrape.value("therapybridge_pipeline_sessions_total", ["outcome": "processed"]) == 0)
             for (stage, outcome, count) in [

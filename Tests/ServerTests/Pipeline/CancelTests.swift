@@ -88,6 +88,11 @@ import Testing
             try await folder.wait(for: "begun")
             try await taking.send(session, scene)
             try await eventually("the stage is gone") { folder.processes.isEmpty }
+            // No other worker has the session.
+            try await eventually("the end is counted") {
+                try await scene.metrics().value("therapybridge_pipeline_sessions_total", ["outcome": "left"]) == 1
+            }
+            #expect(try await scene.metrics().value("therapybridge_pipeline_leases_lost_total") == 0)
         }
     }
 

@@ -108,6 +108,7 @@ import Testing
             #expect(state["status"] as? String == "transcribing")
             #expect(state["attempt"] as? Int == 2)
             #expect(state["progress"] as? Int == 20)
+            #expect(try await scene.metrics().value("therapybridge_pipeline_leases_lost_total") == 1)
         }
     }
 

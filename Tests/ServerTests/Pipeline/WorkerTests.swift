@@ -236,8 +236,7 @@ import Testing
             let events = try await scene.watchToEnd(session)
             #expect(events.last?.event == "complete")
             #expect(try await scene.get("/transcript", session).json()["text"] as? String == "good morning")
-            let admin = try await scene.server.token(try await scene.database.addUser(.admin))
-            let metrics = try Scrape(try await scene.server.request(.GET, "/metrics", token: admin).text)
+            let metrics = try await scene.metrics()
             #expect(metrics.value("therapybridge_pipeline_foreign_lines_total", ["stage": "transcription"]) == 5)
         }
     }

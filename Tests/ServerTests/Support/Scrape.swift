@@ -1,6 +1,7 @@
 import Domain
 import Foundation
 import NIOHTTP1
+import PostgresTestSupport
 import ServerTestSupport
 import TestSupport
 import Testing
@@ -84,6 +85,14 @@ extension Clinic {
         let response = try await request(.GET, "/metrics", as: .admin)
         try #require(response.status == 200)
         return try Scrape(response.text)
+    }
+}
+
+extension WorkerScene {
+    /// Scrapes the server as a new administrator.
+    func metrics() async throws -> Scrape {
+        let admin = try await server.token(try await database.addUser(.admin))
+        return try Scrape(try await server.request(.GET, "/metrics", token: admin).text)
     }
 }
 
