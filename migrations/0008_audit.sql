@@ -38,6 +38,9 @@ ALTER SEQUENCE app.audit_log_id_seq OWNED BY app.audit_log.id;
 CREATE INDEX audit_log_session_id_idx ON app.audit_log (session_id, auth_session_id, action, at);
 CREATE INDEX audit_log_user_id_idx ON app.audit_log (user_id, at);
 CREATE INDEX audit_log_patient_id_idx ON app.audit_log (patient_id, at);
+-- Finds the records of a rare action, and the refusals, without reading the whole log.
+CREATE INDEX audit_log_action_idx ON app.audit_log (action, at);
+CREATE INDEX audit_log_refused_idx ON app.audit_log (at, id) WHERE NOT is_allowed;
 CREATE TABLE app.audit_log_default PARTITION OF app.audit_log DEFAULT;
 ALTER TABLE app.audit_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE app.audit_log FORCE ROW LEVEL SECURITY;

@@ -148,19 +148,24 @@ public struct AuditStore: Sendable {
     }
 
     private static func query(_ filter: Filter) -> PostgresQuery {
-        """
-        SELECT \(unescaped: AuditEntry.columns) FROM app.audit_log
-        WHERE (\(filter.user)::uuid IS NULL OR user_id = \(filter.user))
-          AND (\(filter.session)::uuid IS NULL OR session_id = \(filter.session))
-          AND (\(filter.patient)::uuid IS NULL OR patient_id = \(filter.patient))
-          AND (\(filter.action?.rawValue)::text IS NULL OR action = \(filter.action?.rawValue))
-          AND (\(filter.isAllowed)::boolean IS NULL OR is_allowed = \(filter.isAllowed))
-          AND (\(filter.from)::timestamptz IS NULL OR at >= \(filter.from))
-          AND (\(filter.to)::timestamptz IS NULL OR at < \(filter.to))
-          AND (\(filter.after?.at)::timestamptz IS NULL OR (at, id) < (\(filter.after?.at), \(filter.after?.id)))
-        ORDER BY at DESC, id DESC
-        LIMIT \(filter.limit)
-        """
+        // A session has few records. OFFSET makes PostgreSQL find them first. Without statistics, it would walk through the
+        // whole log in the order of the list. The session is the first parameter.
+        let records =
+            filter.session == nil
+            ? "app.audit_log" : "(SELECT * FROM app.audit_log WHERE session_id = $1 OFFSET 0) AS records"
+        return """
+            SELECT \(unescaped: AuditEntry.columns) FROM \(unescaped: records)
+            WHERE (\(filter.session)::uuid IS NULL OR session_id = \(filter.session))
+              AND (\(filter.user)::uuid IS NULL OR user_id = \(filter.user))
+              AND (\(filter.patient)::uuid IS NULL OR patient_id = \(filter.patient))
+              AND (\(filter.action?.rawValue)::text IS NULL OR action = \(filter.action?.rawValue))
+              AND (\(filter.isAllowed)::boolean IS NULL OR is_allowed = \(filter.isAllowed))
+              AND (\(filter.from)::timestamptz IS NULL OR at >= \(filter.from))
+              AND (\(filter.to)::timestamptz IS NULL OR at < \(filter.to))
+              AND (\(filter.after?.at)::timestamptz IS NULL OR (at, id) < (\(filter.after?.at), \(filter.after?.id)))
+            ORDER BY at DESC, id DESC
+            LIMIT \(filter.limit)
+            """
     }
 }
 

@@ -57,11 +57,19 @@ extension UserStore {
     /// - Returns: The patients; nil if the acting user sees no account of ``PeopleFilter/after``.
     /// - Throws: ``PostgresError`` if the database does not answer.
     public func patientsToUploadFor(_ user: User, _ filter: PeopleFilter) async throws -> [User]? {
-        // The array lets an index find the patients. The condition on the right for all would make PostgreSQL read every account.
+        let isPatient = "p.role = 'patient' AND p.is_active"
+        guard Access.permitsOnAll(.upload, to: user.role) else {
+            // OFFSET makes PostgreSQL find each patient by the key, with statistics and without. It would otherwise compare every
+            // account with an array of the patients.
+            let own = """
+                (SELECT u.* FROM app.acting_patients('upload') AS a (id) CROSS JOIN LATERAL (
+                    SELECT id, email, full_name, role, is_active FROM app.users WHERE id = a.id OFFSET 0) AS u)
+                """
+            return try await people(own, isPatient, filter)
+        }
         let isOwn = "p.id = ANY (ARRAY(SELECT app.acting_patients('upload')))"
-        let ownPatients =
-            Access.permitsOnAll(.upload, to: user.role) ? "((SELECT app.acting_may_all('upload')) OR \(isOwn))" : isOwn
-        return try await people("p.role = 'patient' AND p.is_active AND \(ownPatients)", filter)
+        return try await people(
+            "app.users", "\(isPatient) AND ((SELECT app.acting_may_all('upload')) OR \(isOwn))", filter)
     }
 
     /// The therapists that the acting user sees, ordered by name.
@@ -79,18 +87,19 @@ extension UserStore {
         let isSeen =
             Access.permits(.seeAccounts, to: user.role)
             ? "((SELECT app.acting_may_all('see_accounts')) OR \(isOwn))" : isOwn
-        return try await people("p.role = 'therapist' AND \(isSeen)", filter)
+        return try await people("app.users", "p.role = 'therapist' AND \(isSeen)", filter)
     }
 
     /// A page of a list of people.
     ///
     /// - Parameters:
-    ///   - condition: What selects the accounts `p`, as SQL.
+    ///   - accounts: The accounts `p` to select from, as SQL.
+    ///   - condition: What selects from them, as SQL.
     ///   - filter: The page, and what else selects.
     /// - Returns: The people; nil if the acting user sees no account of ``PeopleFilter/after``.
     /// - Throws: ``PostgresError`` if the database does not answer; ``UnreadableRow`` for a role that this release does
     ///   not know.
-    private func people(_ condition: String, _ filter: PeopleFilter) async throws -> [User]? {
+    private func people(_ accounts: String, _ condition: String, _ filter: PeopleFilter) async throws -> [User]? {
         try await perform { connection in
             var name: String?
             if let after = filter.after {
@@ -101,7 +110,7 @@ extension UserStore {
             return try await connection.query(
                 """
                 SELECT p.id, p.email, p.full_name, p.role
-                FROM app.users p CROSS JOIN (SELECT app.searchable(\(filter.text)) AS words OFFSET 0) AS q
+                FROM \(unescaped: accounts) AS p CROSS JOIN (SELECT app.searchable(\(filter.text)) AS words OFFSET 0) AS q
                 WHERE \(unescaped: condition)
                   AND \(unescaped: Self.hasWords)
                   AND (\(name)::text IS NULL OR (lower(p.full_name), p.id) > (\(name), \(filter.after)))

@@ -5,7 +5,7 @@ import Store
 import TestSupport
 import Testing
 
-/// Lists in which more sessions match than `app.list_sessions` gathers: 10,000.
+/// Lists in which more sessions match than `app.list_sessions` gathers: 10,000, or 2,000 by their files.
 @Suite(.deadline) struct SessionReachTests {
     private static let total = 10_040
 
@@ -23,7 +23,7 @@ import Testing
             SELECT id, CASE WHEN filename = 'common' THEN 'failed' ELSE 'processed' END FROM app.therapy_sessions;
             INSERT INTO app.session_list
             SELECT t.id, t.patient_id, p.status, t.created_at, coalesce(t.session_date, t.created_at),
-                   app.searchable(t.filename)
+                   convert_to(app.searchable(t.filename), 'UTF8')
             FROM app.therapy_sessions t JOIN app.session_progress p ON p.session_id = t.id;
             INSERT INTO app.session_counts SELECT patient_id, status, count(*) FROM app.session_list GROUP BY 1, 2;
             INSERT INTO app.session_day_counts
@@ -55,6 +55,12 @@ import Testing
                 ),
                 (therapist, "NULL, NULL, 'test person', NULL, NULL", "true"),
                 (admin, "NULL, NULL, 'test person', '\(from)', NULL", "l.held_at >= '\(from)'"),
+                // More files than a search gathers (2,000), and fewer than all.
+                (admin, "NULL, NULL, 'common ', NULL, NULL", "l.filename LIKE '%common %'"),
+                (
+                    therapist, "'{processed}', NULL, 'common ', '\(from)', NULL",
+                    "l.held_at >= '\(from)' AND l.filename LIKE '%common %'"
+                ),
                 (
                     therapist, "NULL, NULL, 'common 3', '\(from)', NULL",
                     "l.held_at >= '\(from)' AND l.filename LIKE '%common 3%'"

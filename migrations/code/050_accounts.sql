@@ -21,7 +21,7 @@ DROP POLICY IF EXISTS seen ON app.users;
 CREATE POLICY seen ON app.users FOR SELECT TO therapybridge_server
     USING (NOT is_probe
            AND ((SELECT app.acting_may_all('see_accounts')) OR id = (SELECT app.acting_id())
-                OR id = ANY (ARRAY(SELECT app.acting_patients('see'))) OR id = ANY (ARRAY(SELECT app.acting_therapists()))));
+                OR id IN (SELECT app.acting_patients('see')) OR id IN (SELECT app.acting_therapists())));
 DROP POLICY IF EXISTS added ON app.users;
 CREATE POLICY added ON app.users FOR INSERT TO therapybridge_server
     WITH CHECK ((SELECT app.acting_may_all('manage_accounts')));

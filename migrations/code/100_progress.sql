@@ -219,7 +219,7 @@ BEGIN
     END IF;
     INSERT INTO session_list (session_id, patient_id, status, created_at, held_at, filename)
     VALUES (NEW.id, NEW.patient_id, 'pending', NEW.created_at, coalesce(NEW.session_date, NEW.created_at),
-            searchable(NEW.filename));
+            convert_to(searchable(NEW.filename), 'UTF8'));
     INSERT INTO session_count_changes (patient_id, held_at, entered_status)
     VALUES (NEW.patient_id, coalesce(NEW.session_date, NEW.created_at), 'pending');
     RETURN NULL;

@@ -5,8 +5,9 @@
 --   gather  reads all sessions that match, up to 10,000, and then sorts and counts them: the sessions of some patients, those
 --           that a search finds, and those of a period;
 --   walk    follows a database index in the order of the list and stops when the page is full: all sessions, and lists in
---           which more than 10,000 match. The counts then come from 111_session_counts.
--- A search finds all sessions of the patients whose name has the words, and the other sessions whose file has them.
+--           which more match. The counts then come from 111_session_counts.
+-- A search finds all sessions of the patients whose name has the words, and the other sessions whose file has them. It reads the
+-- table once: after 2,000 files it stops gathering, walks for the page, and counts from the row on where it stopped.
 -- Neither way depends on statistics, or on how many sessions have which status. See decision 0043.
 
 BEGIN;
@@ -35,7 +36,8 @@ DECLARE
 BEGIN
     WITH followed AS (
         UPDATE session_list l
-        SET patient_id = NEW.patient_id, created_at = NEW.created_at, held_at = held_now, filename = searchable(NEW.filename)
+        SET patient_id = NEW.patient_id, created_at = NEW.created_at, held_at = held_now,
+            filename = convert_to(searchable(NEW.filename), 'UTF8')
         WHERE l.session_id = NEW.id
         RETURNING l.status
     )
@@ -95,7 +97,7 @@ $$;
 COMMENT ON FUNCTION app.search_people IS 'Those of the patients, or of all if "patients" is null, whose name has the words';
 
 CREATE OR REPLACE FUNCTION app.sessions_of(
-    patients uuid[], named uuid[], words text, since timestamptz, until timestamptz, most integer)
+    patients uuid[], named uuid[], words bytea, since timestamptz, until timestamptz, most integer)
 RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, app, pg_temp
@@ -105,7 +107,7 @@ BEGIN
     RETURN QUERY
         SELECT l.session_id, l.status::text, l.created_at, l.held_at FROM session_list l
         WHERE l.patient_id = ANY ($1) AND l.held_at >= $4 AND l.held_at < $5
-          AND ($3 IS NULL OR strpos(l.filename, $3) > 0 OR l.patient_id IN (SELECT unnest($2)))
+          AND ($3 IS NULL OR position($3 IN l.filename) > 0 OR l.patient_id IN (SELECT unnest($2)))
         LIMIT $6;
 END
 $$;
@@ -114,45 +116,63 @@ COMMENT ON FUNCTION app.sessions_of IS
     'the words in the name of their file. In no order';
 
 -- The two functions that follow read the table from its beginning to its end. The settings of app.list_sessions hold in here, too,
--- and would make them follow a database index instead, which takes three times as long. CASE keeps the order: few rows have the
--- words. Under row-level security, also the owner's, the planner would otherwise compare the times of each row first.
+-- and would make them follow a database index instead, which takes three times as long. Their text has no condition that is not
+-- needed, because they compare each row.
+CREATE OR REPLACE FUNCTION app.file_condition(is_restricted boolean, has_period boolean, is_named boolean) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- CASE keeps the order: few rows have the words. Under row-level security, also the owner's, the planner would otherwise compare
+    -- the times of each row first.
+    SELECT CASE WHEN c.others = '' THEN 'position($3 IN l.filename) > 0'
+                ELSE 'CASE WHEN position($3 IN l.filename) > 0 THEN ' || c.others || ' END' END
+    FROM (SELECT concat_ws(' AND ', CASE WHEN $2 THEN 'l.held_at >= $4 AND l.held_at < $5' END,
+                           CASE WHEN $1 THEN 'l.patient_id IN (SELECT unnest($1))' END,
+                           CASE WHEN $3 THEN '(l.patient_id IN (SELECT unnest($2))) IS NOT TRUE' END) AS others) AS c
+$$;
+COMMENT ON FUNCTION app.file_condition IS
+    'What selects the sessions with the words $3 in the name of their file, as SQL: of the patients $1 if is_restricted, in a period '
+    'from $4 to $5 if has_period, and not of the patients $2 if is_named';
+
+-- A plain scan gives the rows in the order of ctid. Other scans of the table may not make it begin in the middle, and no worker of
+-- a parallel plan may share it.
 CREATE OR REPLACE FUNCTION app.search_files(
-    patients uuid[], named uuid[], words text, since timestamptz, until timestamptz, most integer)
-RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
+    patients uuid[], named uuid[], words bytea, since timestamptz, until timestamptz, most integer)
+RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz, row_place tid)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = on SET enable_indexscan = off
+SET jit = off SET enable_seqscan = on SET enable_indexscan = off SET enable_bitmapscan = off
+SET synchronize_seqscans = off SET max_parallel_workers_per_gather = 0
 AS $$
 BEGIN
-    RETURN QUERY
-        SELECT l.session_id, l.status::text, l.created_at, l.held_at FROM session_list l
-        WHERE CASE WHEN strpos(l.filename, $3) > 0
-                   THEN l.held_at >= $4 AND l.held_at < $5 AND ($1 IS NULL OR l.patient_id IN (SELECT unnest($1)))
-                        AND (l.patient_id IN (SELECT unnest($2))) IS NOT TRUE END
-        LIMIT $6;
+    RETURN QUERY EXECUTE format(
+        'SELECT l.session_id, l.status::text, l.created_at, l.held_at, l.ctid FROM session_list l WHERE %s LIMIT $6',
+        file_condition($1 IS NOT NULL, $4 > '-infinity' OR $5 < 'infinity', $2 <> '{}'))
+    USING $1, $2, $3, $4, $5, $6;
 END
 $$;
 COMMENT ON FUNCTION app.search_files IS
-    'At most "most" sessions of the patients, or of all if "patients" is null, but not of those in "named", in a period of held_at, '
-    'with the words in the name of their file. In no order';
+    'The first sessions of the table, at most "most", of the patients, or of all if "patients" is null, but not of those in "named", '
+    'in a period of held_at, with the words in the name of their file, in the order of the table: row_place is the ctid';
 
 CREATE OR REPLACE FUNCTION app.count_files(
-    patients uuid[], named uuid[], words text, since timestamptz, until timestamptz)
+    patients uuid[], named uuid[], words bytea, since timestamptz, until timestamptz, after_place tid)
 RETURNS TABLE (status text, sessions bigint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, app, pg_temp
-SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = on SET enable_indexscan = off
+SET jit = off SET enable_seqscan = on SET enable_indexscan = off SET enable_bitmapscan = off
 AS $$
 BEGIN
-    RETURN QUERY
-        SELECT l.status::text, count(*) FROM session_list l
-        WHERE CASE WHEN strpos(l.filename, $3) > 0
-                   THEN l.held_at >= $4 AND l.held_at < $5 AND ($1 IS NULL OR l.patient_id IN (SELECT unnest($1)))
-                        AND (l.patient_id IN (SELECT unnest($2))) IS NOT TRUE END
-        GROUP BY l.status;
+    RETURN QUERY EXECUTE format(
+        'SELECT l.status::text, count(*) FROM session_list l WHERE %s%s GROUP BY l.status',
+        CASE WHEN $6 IS NOT NULL THEN 'l.ctid > $6 AND ' END,
+        file_condition($1 IS NOT NULL, $4 > '-infinity' OR $5 < 'infinity', $2 <> '{}'))
+    USING $1, $2, $3, $4, $5, $6;
 END
 $$;
-COMMENT ON FUNCTION app.count_files IS 'How many of all sessions that app.search_files finds have each status';
+COMMENT ON FUNCTION app.count_files IS
+    'How many of all sessions that app.search_files finds have each status. Unless "after_place" is null, only those after it in the '
+    'table';
 
 CREATE OR REPLACE FUNCTION app.sessions_between(since timestamptz, until timestamptz, most integer)
 RETURNS TABLE (session_id uuid, status text, created_at timestamptz, held_at timestamptz)
@@ -184,14 +204,20 @@ AS $$
 #variable_conflict use_column
 DECLARE
     reach CONSTANT integer := 10000;
+    files_reach CONSTANT integer := 2000;
     sees_all CONSTANT boolean := acting_may_all('see');
     every CONSTANT text[] := ARRAY(SELECT s.status FROM app.statuses s);
     sought CONSTANT text := nullif(searchable($3), '');
+    sought_bytes CONSTANT bytea := convert_to(sought, 'UTF8');
     has_period CONSTANT boolean := $4 IS NOT NULL OR $5 IS NOT NULL;
     earliest CONSTANT timestamptz := coalesce($4, '-infinity');
     latest CONSTANT timestamptz := coalesce($5, 'infinity');
-    last_at CONSTANT timestamptz := coalesce($7, 'infinity');
-    last_id CONSTANT uuid := coalesce($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    -- By held_at, the end of the period is the position before its last session. PostgreSQL would otherwise read the database
+    -- index from the position on, and pass over all that is later than the period.
+    ends_first CONSTANT boolean := $6 AND latest <= coalesce($7, 'infinity') AND $5 IS NOT NULL;
+    last_at CONSTANT timestamptz := CASE WHEN ends_first THEN latest ELSE coalesce($7, 'infinity') END;
+    last_id CONSTANT uuid := CASE WHEN ends_first THEN '00000000-0000-0000-0000-000000000000'
+                                  ELSE coalesce($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff') END;
     patients uuid[];        -- the patients that the acting user sees; null: all
     totals jsonb;           -- how many sessions have each status: of the patients at any time, or of all in the period
     total bigint;
@@ -202,6 +228,8 @@ DECLARE
     found_all boolean := false;
     found_ids uuid[];
     counts jsonb;
+    last_place tid;         -- the search has read session_list so far
+    file_counts jsonb;      -- how many sessions have each status of those that the search has found so far by their files
 BEGIN
     IF NOT sees_all THEN
         patients := ARRAY(SELECT p.id FROM acting_patients('see') AS p (id) WHERE $2 IS NULL OR p.id = $2);
@@ -226,23 +254,28 @@ BEGIN
     IF is_few OR sought IS NOT NULL AND named_total <= reach
         OR patients IS NULL AND sought IS NULL AND has_period AND NOT $6 AND total <= reach THEN
         WITH found AS MATERIALIZED (
-            SELECT f.session_id, f.status, CASE WHEN $6 THEN f.held_at ELSE f.created_at END AS at
-            FROM (SELECT * FROM sessions_of(patients, named, sought, earliest, latest, reach + 1) WHERE is_few
+            SELECT f.session_id, f.status, CASE WHEN $6 THEN f.held_at ELSE f.created_at END AS at, f.row_place
+            FROM (SELECT *, NULL::tid AS row_place FROM sessions_of(patients, named, sought_bytes, earliest, latest, reach + 1)
+                  WHERE is_few
                   UNION ALL
-                  SELECT * FROM sessions_of(named, NULL, NULL, earliest, latest, reach + 1) WHERE NOT is_few AND sought IS NOT NULL
-                  UNION ALL
-                  SELECT * FROM search_files(patients, named, sought, earliest, latest, reach + 1)
+                  SELECT *, NULL FROM sessions_of(named, NULL, NULL, earliest, latest, reach + 1)
                   WHERE NOT is_few AND sought IS NOT NULL
                   UNION ALL
-                  SELECT * FROM sessions_between(earliest, latest, reach + 1) WHERE NOT is_few AND sought IS NULL) AS f
+                  SELECT * FROM search_files(patients, named, sought_bytes, earliest, latest, files_reach + 1)
+                  WHERE NOT is_few AND sought IS NOT NULL
+                  UNION ALL
+                  SELECT *, NULL FROM sessions_between(earliest, latest, reach + 1) WHERE NOT is_few AND sought IS NULL) AS f
         )
-        SELECT (SELECT count(*) FROM found) <= reach,
+        SELECT (SELECT count(*) <= reach AND count(f.row_place) <= files_reach FROM found f),
                ARRAY(SELECT f.session_id FROM found f
                      WHERE ($1 IS NULL OR f.status = ANY ($1)) AND (f.at, f.session_id) < (last_at, last_id)
                      ORDER BY f.at DESC, f.session_id DESC LIMIT $9),
                CASE WHEN $10 THEN (SELECT jsonb_object_agg(c.status, c.sessions)
-                                   FROM (SELECT f.status, count(*) AS sessions FROM found f GROUP BY f.status) AS c) END
-        INTO found_all, found_ids, counts;
+                                   FROM (SELECT f.status, count(*) AS sessions FROM found f GROUP BY f.status) AS c) END,
+               (SELECT max(f.row_place) FROM found f),
+               CASE WHEN $10 THEN (SELECT jsonb_object_agg(c.status, c.sessions)
+                                   FROM (SELECT f.status, count(f.row_place) AS sessions FROM found f GROUP BY f.status) AS c) END
+        INTO found_all, found_ids, counts, last_place, file_counts;
     END IF;
     IF NOT found_all THEN
         -- Without a search, the database index alone has all that the conditions need. IS TRUE keeps the planner from a join with
@@ -260,9 +293,10 @@ BEGIN
             $walk$,
             CASE WHEN $6 THEN 'held_at' ELSE 'created_at' END,
             CASE WHEN patients IS NOT NULL THEN 'AND (l.patient_id IN (SELECT unnest($7))) IS TRUE' END,
-            CASE WHEN sought IS NOT NULL THEN 'AND (strpos(l.filename, $9) > 0 OR l.patient_id IN (SELECT unnest($8)))' END)
+            CASE WHEN sought IS NOT NULL
+                 THEN 'AND (position($9 IN l.filename) > 0 OR l.patient_id IN (SELECT unnest($8)))' END)
         INTO found_ids
-        USING coalesce($1, every), last_at, last_id, earliest, latest, $9, patients, named, sought;
+        USING coalesce($1, every), last_at, last_id, earliest, latest, $9, patients, named, sought_bytes;
         counts := CASE WHEN sought IS NULL THEN totals ELSE named_totals END;
         IF $10 AND has_period AND (patients IS NOT NULL OR sought IS NOT NULL) THEN
             counts := (SELECT jsonb_object_agg(c.status, c.sessions)
@@ -273,7 +307,9 @@ BEGIN
                        FROM (SELECT f.status, sum(f.sessions) AS sessions
                              FROM (SELECT e.key AS status, e.value::bigint AS sessions FROM jsonb_each_text(counts) AS e
                                    UNION ALL
-                                   SELECT * FROM count_files(patients, named, sought, earliest, latest)) AS f
+                                   SELECT e.key, e.value::bigint FROM jsonb_each_text(file_counts) AS e
+                                   UNION ALL
+                                   SELECT * FROM count_files(patients, named, sought_bytes, earliest, latest, last_place)) AS f
                              GROUP BY f.status) AS c);
         END IF;
     END IF;
@@ -292,8 +328,8 @@ COMMENT ON FUNCTION app.list_sessions IS
     '"patient", "words" (of a patient''s name or a file''s), "since" and "until" (excluded; both compare held_at) restrict it '
     'unless they are null. If is_counted, rows without a session follow: how many sessions have each status, whatever "statuses" says';
 
-REVOKE ALL ON FUNCTION app.follow_session, app.session_names, app.search_people, app.sessions_of, app.search_files, app.count_files,
-    app.sessions_between, app.list_sessions
+REVOKE ALL ON FUNCTION app.follow_session, app.session_names, app.search_people, app.sessions_of, app.file_condition,
+    app.search_files, app.count_files, app.sessions_between, app.list_sessions
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.session_names, app.list_sessions TO therapybridge_server;
 
